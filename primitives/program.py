@@ -1,0 +1,112 @@
+"""A DNA: an indexed bank of subprograms over two banks of numbers (Primer, section 2 and appendix A.1).
+
+Subprogram 0 is MAIN. Each subprogram has two inputs, `h0` and `h1`, and a list of instructions, the last
+of which is its output. An instruction's op is a primitive's name or `call:K`, a call of a subprogram with
+a higher index, so that a DNA has no cycles. Operand index 0 is `h0`, 1 is `h1`, and k + 2 is the output of
+instruction k. Instructions hold *indices* into the banks, so those that share an entry change together.
+
+These types hold any well-formed program; `program_json` checks well-formedness, `graph` decides validity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = [
+    "BRANCHES",
+    "DNA",
+    "MAX_BANK_ENTRIES",
+    "MAX_INLINED_INSTRUCTIONS",
+    "MAX_SUBPROGRAMS",
+    "MODEL_WIDTH",
+    "RELATIVE_DIMENSIONS",
+    "Instruction",
+    "Subprogram",
+]
+
+RELATIVE_DIMENSIONS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
+"""Widths an instruction can ask for, in units (appendix A.1); a configuration says how many channels a unit is."""
+
+BRANCHES = (1, 2, 4, 8, 16)
+"""How often an instruction can run in parallel, its outputs concatenated on the width (appendix A.1)."""
+
+MODEL_WIDTH = 8
+"""The width of the block's input and output, d_model, in units."""
+
+MAX_BANK_ENTRIES = 16
+MAX_SUBPROGRAMS = 256
+MAX_INLINED_INSTRUCTIONS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One step of a subprogram; fields that its op does not use are ignored, and mutate silently.
+
+    Attributes:
+        op: a primitive's name, or `call:K` for subprogram K.
+        in1: index of the first operand.
+        in2: index of the second operand.
+        constant: index into the DNA's constants.
+        dimension: index into the DNA's dimensions.
+        branches: how many copies run in parallel, one of `BRANCHES`.
+    """
+
+    op: str
+    in1: int = 0
+    in2: int = 0
+    constant: int = 0
+    dimension: int = 0
+    branches: int = 1
+
+    @property
+    def callee(self) -> int | None:
+        """The subprogram this instruction calls, or None for a primitive."""
+        return int(self.op[5:]) if self.op.startswith("call:") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Subprogram:
+    """A function of two inputs; its name is a label, outside the identity of the DNA."""
+
+    name: str
+    instructions: tuple[Instruction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DNA:
+    """A program for one stackable decoder block, `[batch, length, width] -> [batch, length, width]`.
+
+    Attributes:
+        constants: 1 to 16 finite numbers.
+        dimensions: 1 to 16 entries of `RELATIVE_DIMENSIONS`.
+        subprograms: MAIN first; calls go to higher indices only.
+        length_dependent: whether ops that tie the block to one sequence length are allowed.
+    """
+
+    constants: tuple[float, ...]
+    dimensions: tuple[int, ...]
+    subprograms: tuple[Subprogram, ...]
+    length_dependent: bool = False
+
+    def with_instructions(self, subprogram: int, instructions: tuple[Instruction, ...]) -> DNA:
+        """The same DNA with the instructions of one subprogram replaced."""
+        bank = list(self.subprograms)
+        bank[subprogram] = replace(bank[subprogram], instructions=instructions)
+        return replace(self, subprograms=tuple(bank))
+
+    def to_json(self) -> str:
+        """The DNA as canonical JSON text; `DNA.from_json` reads it back exactly."""
+        from .program_json import dumps
+
+        return dumps(self)
+
+    @staticmethod
+    def from_json(text: str) -> DNA:
+        """Read a DNA from JSON text.
+
+        Raises:
+            MalformedProgramError: the text is not a DNA.
+        """
+        from .program_json import loads
+
+        return loads(text)

@@ -1,0 +1,54 @@
+"""What a search is, and the whole configuration of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge
+
+from ..models.config import STRICT, ModelConfig
+from ..workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig
+
+__all__ = ["RunConfig", "SearchConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """Regularized evolution (Real et al. 2019) as Primer uses it (section 2 and appendix A.2).
+
+    Attributes:
+        population: individuals alive at once; the oldest dies.
+        tournament: individuals drawn for a tournament, the best of which becomes the parent.
+        seed_program: the library program the population starts from.
+        seed_trials: how often the seed is trained; its spread is the noise of fitness.
+        proposals: how often a child may mutate again while its structure is known.
+        hurdle_window: a hurdle's threshold is the median of the last so many that reached it.
+        hurdle_minimum: below so many, all pass.
+        retries: how often a trial is repeated after an infrastructure fault.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    population: Annotated[int, Ge(2)] = 20
+    tournament: Annotated[int, Ge(1)] = 5
+    seed_program: str = "TRANSFORMER"
+    seed_trials: Annotated[int, Ge(1)] = 3
+    proposals: Annotated[int, Ge(1)] = 100
+    hurdle_window: Annotated[int, Ge(1)] = 100
+    hurdle_minimum: Annotated[int, Ge(1)] = 10
+    retries: Annotated[int, Ge(0)] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything a run is determined by, apart from its seed and its budget."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    trial: TrialConfig = field(default_factory=TrialConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)

@@ -1,0 +1,106 @@
+"""What one trial is: its data, optimizer, budget and limits, and the workers that run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from ..models.config import STRICT
+
+__all__ = ["DataConfig", "OptimizerConfig", "TrialConfig", "WorkersConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Where the text comes from.
+
+    Attributes:
+        source: `python-stdlib`, or `text:PATH` for a file or folder of UTF-8 text.
+        tokenizer_bytes: how much text the tokenizer is trained on, at most.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    source: str = "python-stdlib"
+    tokenizer_bytes: Annotated[int, Ge(10_000)] = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerConfig:
+    """The optimizer every candidate is trained with.
+
+    Attributes:
+        name: `adamw` or `adafactor` (the paper's).
+        learning_rate: its peak.
+        warmup_steps: steps of linear warm-up to the peak.
+        schedule: after the warm-up, `constant` or `rsqrt` (falls with 1/sqrt(step), the paper's).
+        weight_decay: decoupled decay (adamw only).
+        gradient_clip: largest global norm of the gradient; 0 turns clipping off.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    name: Literal["adamw", "adafactor"] = "adamw"
+    learning_rate: Annotated[float, Gt(0.0), Le(10.0)] = 3e-3
+    warmup_steps: Annotated[int, Ge(1)] = 30
+    schedule: Literal["constant", "rsqrt"] = "constant"
+    weight_decay: Annotated[float, Ge(0.0), Le(10.0)] = 0.0
+    gradient_clip: Annotated[float, Ge(0.0)] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrialConfig:
+    """One training of one candidate under a fixed budget (Primer, section 2: "a fixed training budget").
+
+    Attributes:
+        unit: what the budget counts: the worker's own CPU seconds, wall-clock seconds, or optimizer steps.
+        budget_seconds: training time of a full trial, when `unit` is a clock.
+        budget_steps: optimizer steps of a full trial, when `unit` is `steps`.
+        hurdles: how many halving hurdles stand before the end (appendix A.2); 0 turns them off.
+        batch: sequences in a training batch.
+        evaluation_batches: validation batches (of `batch` sequences) scored at hurdles and at the end.
+        overhead_seconds: wall clock allowed for compilation, probes and evaluation, beyond training.
+        slack: a trial is killed after `slack * budget + overhead_seconds` of wall clock.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    unit: Literal["cpu_seconds", "wall_seconds", "steps"] = "cpu_seconds"
+    budget_seconds: Annotated[float, Gt(0.0)] = 30.0
+    budget_steps: Annotated[int, Ge(1)] = 500
+    hurdles: Annotated[int, Ge(0), Le(10)] = 3
+    batch: Annotated[int, Ge(1)] = 16
+    evaluation_batches: Annotated[int, Ge(1)] = 16
+    overhead_seconds: Annotated[float, Gt(0.0)] = 120.0
+    slack: Annotated[float, Ge(1.0)] = 4.0
+
+    @property
+    def budget(self) -> float:
+        """The full budget in the trial's own unit."""
+        return float(self.budget_steps) if self.unit == "steps" else self.budget_seconds
+
+    @property
+    def wall_limit_seconds(self) -> float:
+        """Wall clock after which a trial is killed (a budget in steps is given a second a step)."""
+        return self.slack * self.budget + self.overhead_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersConfig:
+    """The processes that train.
+
+    Attributes:
+        executor: `ray` actors, or `inline` in this process.
+        count: number of workers; 0 means one for each core (CPU) or device (GPU, TPU).
+        accel: which devices the workers use.
+        memory_gib: memory a worker may use before its trial is killed; 0 means an equal share of the machine.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    executor: Literal["ray", "inline"] = "ray"
+    count: Annotated[int, Ge(0), Le(100_000)] = 0
+    accel: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    memory_gib: Annotated[float, Ge(0.0)] = 0.0

@@ -1,0 +1,119 @@
+"""The request for one trial and what comes back: the two objects that cross processes, SQLite and the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+__all__ = ["CANDIDATE_FAULTS", "INFRASTRUCTURE_FAULTS", "OUTCOME_ADVICE", "Evaluation", "HurdleThreshold", "TrialRequest"]
+
+OUTCOME_ADVICE = {
+    "ok": "trained the full budget",
+    "stopped_at_hurdle": "worse than the median at a hurdle; its fitness is the loss it had there",
+    "rejected": "refused before training by a check or a probe; the reason follows the colon",
+    "non_finite": "its loss or gradients became infinite or not a number; it ranks after every number",
+    "timeout": "used up its wall clock and was killed; raise trial.slack if good candidates meet this",
+    "out_of_memory": "used more memory than a worker may and was killed; raise workers.memory_gib or lower trial.batch",
+    "worker_lost": "its worker died for a reason that is not the candidate's; it is tried again",
+}
+"""Every outcome, and what it tells a user. `rejected` is written `rejected:<why>`."""
+
+CANDIDATE_FAULTS = frozenset({"rejected", "non_finite", "timeout", "out_of_memory"})
+"""Outcomes that count against the candidate: it enters the population and ranks after every number."""
+
+INFRASTRUCTURE_FAULTS = frozenset({"worker_lost"})
+"""Outcomes that say nothing of the candidate: the trial is repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class HurdleThreshold:
+    """A point of the budget at which a trial stops unless its loss is below the threshold.
+
+    Attributes:
+        at: where it stands, in the trial's unit (seconds of training or steps).
+        loss_nats: the loss to be better than; None lets everybody pass.
+    """
+
+    at: float
+    loss_nats: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRequest:
+    """Train this DNA once.
+
+    Attributes:
+        trial_id: the trial's number in its run.
+        candidate_id: the candidate's number in its run.
+        dna: the DNA as JSON text.
+        seed: of the parameters and of the order of batches.
+        hurdles: in the order they are met.
+    """
+
+    trial_id: int
+    candidate_id: int
+    dna: str
+    seed: int
+    hurdles: tuple[HurdleThreshold, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The result of one trial; numbers that were not reached are None, never NaN.
+
+    Attributes:
+        outcome: a key of `OUTCOME_ADVICE` (`rejected:<why>` for rejections).
+        message: one sentence on what happened, for outcomes other than `ok`.
+        loss_nats: validation loss in nats per token at the end of training; the candidate's fitness.
+        bits_per_byte: the same loss in bits per byte of text, comparable across tokenizers.
+        hurdle_losses: validation loss in nats per token at each hurdle that was reached.
+        curve: points `(budget spent, steps, training loss in nats)` of the learning curve.
+        steps, tokens, epochs: how much was trained, and how often the training text was seen.
+        train_seconds, compile_seconds, evaluate_seconds, probe_seconds: where the time went, in the trial's clock
+            (CPU seconds of the worker under `cpu_seconds`, else wall clock).
+        wall_seconds: wall clock of the whole trial.
+        step_ms: median milliseconds of a training step, in the trial's clock.
+        parameters: of the whole model; block_parameters: of one block.
+        flops_per_token: forward floating-point operations of one block, per token.
+        peak_memory_bytes: of the worker (resident on CPU, device memory elsewhere).
+        device: what it ran on.
+    """
+
+    outcome: str
+    message: str = ""
+    loss_nats: float | None = None
+    bits_per_byte: float | None = None
+    hurdle_losses: tuple[float, ...] = ()
+    curve: tuple[tuple[float, int, float], ...] = ()
+    steps: int = 0
+    tokens: int = 0
+    epochs: float = 0.0
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    probe_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    step_ms: float | None = None
+    parameters: int | None = None
+    block_parameters: int | None = None
+    flops_per_token: float | None = None
+    peak_memory_bytes: int | None = None
+    device: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The outcome without its reason: `rejected` for `rejected:causality`."""
+        return self.outcome.partition(":")[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` reads them back exactly."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Evaluation:
+        """The inverse of `to_dict` (and of its JSON text, where tuples became lists)."""
+        known = {field.name for field in fields(Evaluation)}
+        kept = {name: value for name, value in values.items() if name in known}
+        kept["hurdle_losses"] = tuple(kept.get("hurdle_losses", ()))
+        kept["curve"] = tuple((spent, steps, loss) for spent, steps, loss in kept.get("curve", ()))
+        return Evaluation(**kept)
