@@ -1,10 +1,10 @@
 """The one error tree of the package: every error a user can meet, and the exit code it carries.
 
-    PrimerSearchError
-    +-- UsageError               exit 2   wrong usage, configuration or data: one sentence, what, where, how to fix
-    |   +-- MalformedProgramError         the text is no DNA (JSON, fields, types, ranges, cycles, size)
-    +-- InvalidProgramError      exit 1   a DNA, but one the language refuses (kinds, widths, causality, finiteness)
-    +-- WorkFailedError          exit 1   the work was well specified and failed all the same
+PrimerSearchError
++-- UsageError               exit 2   wrong usage, configuration or data: one sentence, what, where, how to fix
+|   +-- MalformedProgramError         the text is no DNA (JSON, fields, types, ranges, cycles, size)
++-- InvalidProgramError      exit 1   a DNA, but one the language refuses (kinds, widths, causality, finiteness)
++-- WorkFailedError          exit 1   the work was well specified and failed all the same
 """
 
 __all__ = [

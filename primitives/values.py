@@ -1,0 +1,73 @@
+"""What flows between instructions: `[batch, length, width]`, of three kinds.
+
+An **activation** holds features of each position; its width is counted in units. **Scores** relate positions to
+positions: the last axis is length (what T_MAT_MUL makes). A **scalar** is the width-1 result of a reduction; it
+alone broadcasts, which is how a mean is subtracted and a softmax is normalised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+
+from .errors import InvalidProgramError
+from .program import MODEL_WIDTH
+
+__all__ = ["BLOCK_INPUT", "SCALAR", "SCORES", "Kind", "Value", "activation", "channels"]
+
+
+class Kind(Enum):
+    """The three kinds of value."""
+
+    ACTIVATION = "activation"
+    SCORES = "scores"
+    SCALAR = "scalar"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Kind and width of a value.
+
+    Attributes:
+        kind: what the last axis means.
+        width: of an activation, in units (a fraction inside branches); None for scores and scalars.
+    """
+
+    kind: Kind
+    width: Fraction | None = None
+
+    def __str__(self) -> str:
+        return f"activation of {self.width} units" if self.kind is Kind.ACTIVATION else self.kind.value
+
+
+SCORES = Value(Kind.SCORES)
+SCALAR = Value(Kind.SCALAR)
+
+
+def activation(width: Fraction | int) -> Value:
+    """An activation of so many units."""
+    return Value(Kind.ACTIVATION, Fraction(width))
+
+
+BLOCK_INPUT = activation(MODEL_WIDTH)
+
+
+def channels(value: Value, unit: int, length: int) -> int:
+    """Size of the last axis, for a unit of `unit` channels and sequences of `length` positions.
+
+    Raises:
+        InvalidProgramError: the width is no whole number of channels, or less than one.
+    """
+    if value.kind is Kind.SCORES:
+        return length
+    if value.width is None:
+        return 1
+    size = value.width * unit
+    if size.denominator != 1 or size < 1:
+        raise InvalidProgramError(
+            "widths",
+            f"a width of {value.width} units is {size} channels at {unit} channels a unit, not a whole number; "
+            f"use fewer branches, a larger dimension, or a unit divisible by {size.denominator * unit}",
+        )
+    return int(size)
