@@ -32,9 +32,10 @@ def loads(text: str) -> DNA:
         MalformedProgramError: the text is not the JSON of a well-formed DNA.
     """
     data = _parse(text)
+    version = data.get("format", FORMAT) if isinstance(data, dict) else FORMAT
+    if type(version) is not int or version != FORMAT:
+        fail(f"format is {show(version)}, but this version reads only format {FORMAT}")
     _check_keys(data, "the DNA", _DNA_KEYS, _DNA_OPTIONAL_KEYS)
-    if type(data["format"]) is not int or data["format"] != FORMAT:
-        fail(f"format is {show(data['format'])}, but this version reads only format {FORMAT}")
     constants = tuple(_constant(index, value) for index, value in enumerate(_list(data, "constants", "")))
     subprograms = tuple(_subprogram(index, item) for index, item in enumerate(_list(data, "subprograms", "")))
     dna = DNA(constants, tuple(_list(data, "dimensions", "")), subprograms, data.get("length_dependent", False))
