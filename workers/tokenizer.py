@@ -1,0 +1,105 @@
+"""Byte-level BPE: any UTF-8 text to token ids and back without loss.
+
+Sennrich et al. 2016 (arXiv 1508.07909) over bytes, as GPT-2 does it. The vocabulary is the 256 bytes, one
+end-of-document token and learned merges. This is the one module that imports `tokenizers`, and only when asked to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..primitives.errors import UsageError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+__all__ = ["END_OF_DOCUMENT", "SMALLEST_VOCABULARY", "Tokenizer"]
+
+END_OF_DOCUMENT = "<|endofdocument|>"
+SMALLEST_VOCABULARY = 257
+"""The bytes and the end-of-document token."""
+
+LEAST_FREQUENCY = 2
+"""A pair that occurs once in all of the text is not worth a token."""
+
+
+class Tokenizer:
+    """A trained tokenizer. The end-of-document token never comes out of text, not even of text that spells its name."""
+
+    def __init__(self, inner: tokenizers.Tokenizer):
+        end = inner.token_to_id(END_OF_DOCUMENT)
+        if end is None:
+            raise UsageError(f"The tokenizer has no {END_OF_DOCUMENT} token: it was not made by primer-search.")
+        inner.encode_special_tokens = True
+        self._inner = inner
+        self.end_of_document: int = end
+
+    @staticmethod
+    def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+        """Learn merges from texts until the vocabulary is full or no pair occurs twice.
+
+        Args:
+            texts: read once, in order; the result depends on nothing else.
+            vocabulary: number of token ids, at most; at least `SMALLEST_VOCABULARY`.
+        """
+        if vocabulary < SMALLEST_VOCABULARY:
+            raise UsageError(f"model.vocabulary is {vocabulary}: give at least {SMALLEST_VOCABULARY}, a token a byte.")
+        from tokenizers import Tokenizer as Inner
+        from tokenizers import decoders, models, pre_tokenizers, trainers
+
+        inner = Inner(models.BPE())
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        inner.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            min_frequency=LEAST_FREQUENCY,
+            special_tokens=[END_OF_DOCUMENT],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        inner.train_from_iterator(texts, trainer)
+        return Tokenizer(inner)
+
+    @staticmethod
+    def from_json(text: str) -> Tokenizer:
+        """Read back what `to_json` gave.
+
+        Raises:
+            UsageError: the text is no tokenizer of ours.
+        """
+        from tokenizers import Tokenizer as Inner
+
+        try:
+            inner = Inner.from_str(text)
+        except Exception as error:  # the library raises bare Exception
+            raise UsageError(f"The tokenizer cannot be read ({error}): prepare the data again.") from error
+        return Tokenizer(inner)
+
+    @staticmethod
+    def load(path: Path) -> Tokenizer:
+        """Read a `tokenizer.json`."""
+        return Tokenizer.from_json(path.read_text(encoding="utf-8"))
+
+    def to_json(self) -> str:
+        """The format of the `tokenizers` library."""
+        return self._inner.to_str()
+
+    @property
+    def size(self) -> int:
+        """Number of token ids; less than was asked for where the text had too few pairs."""
+        return self._inner.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without an end-of-document token."""
+        return self._inner.encode(text).ids
+
+    def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text followed by the end-of-document token, on all cores."""
+        encoded = self._inner.encode_batch_fast(list(texts))
+        return [[*encoding.ids, self.end_of_document] for encoding in encoded]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids; end-of-document tokens show by their name."""
+        return self._inner.decode(list(ids), skip_special_tokens=False)
