@@ -1,1 +1,28 @@
-"""."""
+"""The language: primitive ops, programs made of them, their canonical form, meaning and cost."""
+
+from .canonical import build_graph
+from .errors import (
+    InvalidProgramError,
+    MalformedProgramError,
+    PrimerSearchError,
+    UsageError,
+    WorkFailedError,
+)
+from .graph import Graph
+from .ops import OPS, Op
+from .program import DNA, Instruction, Subprogram
+
+__all__ = [
+    "DNA",
+    "OPS",
+    "Graph",
+    "Instruction",
+    "InvalidProgramError",
+    "MalformedProgramError",
+    "Op",
+    "PrimerSearchError",
+    "Subprogram",
+    "UsageError",
+    "WorkFailedError",
+    "build_graph",
+]

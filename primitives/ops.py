@@ -33,6 +33,7 @@ class Law(Enum):
     ODD = "f(-x) = -f(x)"
     IDEMPOTENT = "f(f(x)) = f(x)"
     NON_NEGATIVE = "f(x) >= 0"
+    ZERO_NEUTRAL = "zeros at the end of the last axis do not change f"
 
 
 class Time(Enum):
@@ -124,6 +125,11 @@ class Op:
         """Whether the order of the operands does not matter."""
         return Law.COMMUTATIVE in self.laws
 
+    @property
+    def ties_scores_to_length(self) -> bool:
+        """Whether, on scores, it has a parameter for each key or depends on how many keys there are."""
+        return bool(self.parameters) or (self.time is Time.REDUCES and Law.ZERO_NEUTRAL not in self.laws)
+
 
 # --- kinds and widths -------------------------------------------------------------------------------------------
 
@@ -164,37 +170,40 @@ def _to_dimension(values: Sequence[Value], dimension: Fraction | None) -> Value:
 
 # --- rows -------------------------------------------------------------------------------------------------------
 
-_PER_ELEMENT = lambda s: float(s.out_size)  # noqa: E731
-_VECTOR = ("in",)
+
+def _per_element(sizes: Sizes) -> float:
+    return float(sizes.out_size)
 
 
 def _unary(name: str, summary: str, function: Callable[..., Array], source: str, *laws: Law) -> Op:
-    return Op(name, summary, 1, _same, k.unary(function), source, _PER_ELEMENT, laws=frozenset(laws))
+    return Op(name, summary, 1, _same, k.unary(function), source, _per_element, laws=frozenset(laws))
 
 
 def _binary(name: str, summary: str, function: Callable[..., Array], source: str, *laws: Law) -> Op:
     return Op(
-        name, summary, 2, _broadcast, k.binary(function), source, _PER_ELEMENT,
+        name, summary, 2, _broadcast, k.binary(function), source, _per_element,
         match=Match.UNLESS_SCALAR, laws=frozenset(laws),
     )  # fmt: skip
 
 
 def _with_constant(name: str, summary: str, function: Callable[..., Array], source: str) -> Op:
-    return Op(name, summary, 1, _same, k.with_constant(function), source, _PER_ELEMENT, uses_constant=True)
+    return Op(name, summary, 1, _same, k.with_constant(function), source, _per_element, uses_constant=True)
 
 
-def _reduction(name: str, summary: str, function: Callable[..., Array], source: str) -> Op:
-    flops = lambda s: float(s.in_size)  # noqa: E731
-    return Op(name, summary, 1, _reduce, k.unary(function), source, flops, time=Time.REDUCES)
+def _reduction(name: str, summary: str, function: Callable[..., Array], source: str, *laws: Law) -> Op:
+    return Op(
+        name, summary, 1, _reduce, k.unary(function), source, lambda s: float(s.in_size),
+        laws=frozenset(laws), time=Time.REDUCES,
+    )  # fmt: skip
 
 
 def _cumulative(name: str, summary: str, function: Callable[..., Array], source: str) -> Op:
-    return Op(name, summary, 1, _same, k.unary(function), source, _PER_ELEMENT, time=Time.PAST)
+    return Op(name, summary, 1, _same, k.unary(function), source, _per_element, time=Time.PAST)
 
 
 def _vector(name: str, summary: str, apply: Callable[..., Array], init: Init, parameter: str, source: str) -> Op:
-    learned = (Parameter(parameter, _VECTOR, init),)
-    return Op(name, summary, 1, _same, apply, source, _PER_ELEMENT, learned)
+    learned = (Parameter(parameter, ("in",), init),)
+    return Op(name, summary, 1, _same, apply, source, _per_element, learned)
 
 
 def _convolution(kernel: int) -> Op:
@@ -248,7 +257,7 @@ _ROWS = (
     _reduction("RED_MEAN", "mean over the last axis (our choice)",
                lambda xp, x: xp.mean(x, axis=-1, keepdims=True), "jnp.mean({0}, axis=-1, keepdims=True)"),
     _reduction("RED_SUM", "sum over the last axis (our choice)",
-               lambda xp, x: xp.sum(x, axis=-1, keepdims=True), "jnp.sum({0}, axis=-1, keepdims=True)"),
+               lambda xp, x: xp.sum(x, axis=-1, keepdims=True), "jnp.sum({0}, axis=-1, keepdims=True)", Law.ZERO_NEUTRAL),
     _reduction("RED_MIN", "minimum over the last axis (our choice)",
                lambda xp, x: xp.min(x, axis=-1, keepdims=True), "jnp.min({0}, axis=-1, keepdims=True)"),
     _reduction("RED_MAX", "maximum over the last axis (our choice)",
@@ -261,7 +270,7 @@ _ROWS = (
     _with_constant("MAX", "max(x, constant)", lambda xp, x, c: xp.maximum(x, c), "jnp.maximum({0}, {c})"),
     _with_constant("MIN", "min(x, constant)", lambda xp, x, c: xp.minimum(x, c), "jnp.minimum({0}, {c})"),
     Op("MASK", "zeroes the future keys of scores, after EXP; the identity on activations (our choice)", 1, _same,
-       k.unary(lambda xp, x: xp.tril(x)), "jnp.tril({0})", _PER_ELEMENT, laws=frozenset({_IDEMPOTENT}),
+       k.unary(lambda xp, x: xp.tril(x)), "jnp.tril({0})", _per_element, laws=frozenset({_IDEMPOTENT}),
        time=Time.MASKS),
     *(_convolution(kernel) for kernel in (1, 3, 7, 15, 31)),
     *(_depthwise(kernel) for kernel in (3, 7, 15, 31)),

@@ -1,0 +1,243 @@
+"""From a DNA to its canonical graph: inline the live calls, infer kinds and widths, repair, simplify, merge.
+
+Repair (the paper sets one of two unequal widths to match, "pseudo-randomly but deterministically"; how is our
+choice): a learned CONV_1X1 on the operand with the smaller canonical hash, on a scalar wherever one must get a
+width, and on an output that is not as wide as the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from .errors import InvalidProgramError
+from .graph import CONCAT, INPUT, Graph, Node, canonical_order
+from .ops import OPS, Match, Op
+from .program import DNA, Instruction
+from .rewrites import Term, simplify
+from .values import BLOCK_INPUT, Kind, Value, activation
+
+__all__ = ["build_graph"]
+
+REPAIR = "CONV_1X1"
+
+
+def build_graph(dna: DNA, *, length_dependent: bool = False) -> Graph:
+    """The canonical graph of a well-formed DNA.
+
+    Args:
+        dna: a well-formed program.
+        length_dependent: allow ops that tie the block to one sequence length (as does the DNA's own flag).
+
+    Raises:
+        InvalidProgramError: kinds do not fit, a width is impossible, or length dependence is not allowed.
+    """
+    inliner = _Inliner(dna, _Builder(length_dependent or dna.length_dependent))
+    builder = inliner.builder
+    block_input = builder.input()
+    output = inliner.run(0, block_input, block_input, _Context())
+    value = builder.nodes[output].value
+    if value.kind is Kind.SCORES:
+        raise InvalidProgramError("kinds", "the output of the block must be an activation, not scores")
+    if value != BLOCK_INPUT:
+        output = builder.repair(output, BLOCK_INPUT, _Context(path=("output",), labels=("output",)))
+    return canonical_order(builder.nodes, builder.hashes, builder.scopes, output)
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """Where an instruction stands: its branch scopes, the divisor of its dimensions, and its ancestry."""
+
+    scope: tuple[int, ...] = ()
+    divisor: int = 1
+    labels: tuple[str, ...] = ()
+    path: tuple[int | str, ...] = ()
+
+
+class _Inliner:
+    """Walks the live instructions of a DNA in order, calls included, adding to a builder."""
+
+    def __init__(self, dna: DNA, builder: _Builder):
+        self.dna = dna
+        self.builder = builder
+        self.live = _liveness(dna)
+
+    def run(self, index: int, h0: int, h1: int, context: _Context) -> int:
+        subprogram = self.dna.subprograms[index]
+        live, _, _ = self.live[index]
+        results: list[int] = [h0, h1]
+        calls: dict[str, int] = {}
+        for k, instruction in enumerate(subprogram.instructions):
+            if not live[k]:
+                results.append(-1)
+                continue
+            callee = instruction.callee
+            name = instruction.op if callee is None else self.dna.subprograms[callee].name
+            label = _numbered(name.lower(), calls)
+            here = _Context(context.scope, context.divisor, (*context.labels, label), (*context.path, k))
+            first, second = results[instruction.in1], results[instruction.in2]
+            try:
+                results.append(self._instruction(instruction, first, second, here))
+            except _Located:
+                raise
+            except InvalidProgramError as error:
+                where = f"subprogram {index} ({subprogram.name}), instruction {k} ({instruction.op})"
+                raise _Located(error.reason, f"{where}: {error}") from None
+        return results[-1]
+
+    def _instruction(self, instruction: Instruction, first: int, second: int, context: _Context) -> int:
+        branches, callee = instruction.branches, instruction.callee
+        if callee is not None:
+            if branches == 1:
+                return self.run(callee, first, second, context)
+            inner = self._branch(context, branches, divide=branches)
+            return self.builder.concat(self.run(callee, first, second, inner), inner.scope[-1], branches)
+        op = OPS[instruction.op]
+        constant = float(self.dna.constants[instruction.constant]) if op.uses_constant else None
+        operands = (first, second)[: op.operands]
+        if op.uses_dimension:  # branches of a dense primitive are one wider primitive
+            width = Fraction(self.dna.dimensions[instruction.dimension] * branches, context.divisor)
+            return self.builder.add(op, operands, constant, width, context)
+        if branches == 1:
+            return self.builder.add(op, operands, constant, None, context)
+        inner = self._branch(context, branches, divide=1)
+        return self.builder.concat(self.builder.add(op, operands, constant, None, inner), inner.scope[-1], branches)
+
+    def _branch(self, context: _Context, branches: int, divide: int) -> _Context:
+        self.builder.scopes.append(branches)
+        scope = (*context.scope, len(self.builder.scopes) - 1)
+        return _Context(scope, context.divisor * divide, context.labels, context.path)
+
+
+@dataclass
+class _Builder:
+    """Nodes so far, each simplified, merged with its equals, and hashed as it is added."""
+
+    length_dependent: bool
+    nodes: list[Node] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
+    scopes: list[int] = field(default_factory=list)
+    known: dict[tuple[object, ...], int] = field(default_factory=dict)
+
+    def input(self) -> int:
+        return self._append(Node(INPUT, (), BLOCK_INPUT))
+
+    def add(
+        self, op: Op, operands: tuple[int, ...], constant: float | None, width: Fraction | None, context: _Context
+    ) -> int:
+        operands = self._match(op, operands, context)
+        values = [self.nodes[i].value for i in operands]
+        value = op.result(values, width)
+        if values[0].kind is Kind.SCORES and op.ties_scores_to_length and not self.length_dependent:
+            raise InvalidProgramError(
+                "length_dependent",
+                "on scores it ties the block to one sequence length; allow that with `length_dependent = true`",
+            )
+        if op.parameters:
+            return self._append(
+                Node(op.name, operands, value, constant, context.scope, None, context.labels, context.path)
+            )
+        return self._pure(op.name, operands, constant, value, context)
+
+    def repair(self, operand: int, value: Value, context: _Context) -> int:
+        """A learned CONV_1X1 that gives `operand` the width of `value`."""
+        labels = (*context.labels[:-1], f"{context.labels[-1]}_resize")
+        return self._append(Node(REPAIR, (operand,), value, None, context.scope, None, labels, context.path))
+
+    def concat(self, operand: int, scope: int, branches: int) -> int:
+        """Join the branches of a scope on the width."""
+        node = self.nodes[operand]
+        if node.value.kind is not Kind.ACTIVATION or node.value.width is None:
+            raise InvalidProgramError("kinds", f"branches join activations on their width, not {node.value.kind.value}")
+        value = activation(node.value.width * branches)
+        inside = scope in node.scope
+        key = (CONCAT, operand, scope if inside else branches)
+        if key not in self.known:
+            outer = node.scope[:-1] if inside else node.scope
+            self.known[key] = self._append(Node(CONCAT, (operand,), value, None, outer, scope, node.labels, node.path))
+        return self.known[key]
+
+    def _match(self, op: Op, operands: tuple[int, ...], context: _Context) -> tuple[int, ...]:
+        if op.match is Match.FREE:
+            return operands
+        first, second = (self.nodes[i].value for i in operands)
+        if first == second or Kind.SCORES in (first.kind, second.kind):
+            return operands
+        scalars = [value.kind is Kind.SCALAR for value in (first, second)]
+        if any(scalars):
+            if op.match is Match.UNLESS_SCALAR:
+                return operands
+            which = 0 if scalars[0] else 1
+        else:
+            which = 0 if self.hashes[operands[0]] < self.hashes[operands[1]] else 1
+        there = _Context(context.scope, context.divisor, context.labels, (*context.path, f"in{which + 1}"))
+        repaired = self.repair(operands[which], (second, first)[which], there)
+        return (repaired, operands[1]) if which == 0 else (operands[0], repaired)
+
+    def _pure(self, op: str, operands: tuple[int, ...], constant: float | None, value: Value, context: _Context) -> int:
+        """A node without parameters: simplified, or merged with its equal, or new."""
+        if OPS[op].commutative:
+            operands = tuple(sorted(operands, key=lambda i: (self.hashes[i], i)))
+        key = (op, operands, constant)
+        if key in self.known:
+            return self.known[key]
+        simpler = simplify(op, operands, constant, self.nodes)
+        index = None if simpler is None else self._term(simpler, context)
+        if index is None or self.nodes[index].value != value:
+            scope = max((self.nodes[i].scope for i in operands), key=len)
+            index = self._append(Node(op, operands, value, constant, scope, None, context.labels, context.path))
+        self.known[key] = index
+        return index
+
+    def _term(self, term: Term, context: _Context) -> int:
+        if isinstance(term, int):
+            return term
+        op, operands, constant = term
+        indices = tuple(self._term(operand, context) for operand in operands)
+        value = OPS[op].result([self.nodes[i].value for i in indices], None)
+        return self._pure(op, indices, constant, value, context)
+
+    def _append(self, node: Node) -> int:
+        self.nodes.append(node)
+        self.hashes.append(self._hash(node))
+        return len(self.nodes) - 1
+
+    def _hash(self, node: Node) -> bytes:
+        digest = hashlib.blake2b(node.op.encode(), digest_size=8)
+        digest.update(b"" if node.constant is None else struct.pack("<d", node.constant))
+        digest.update(f"|{node.value.width}|{[self.scopes[s] for s in node.scope]}".encode())
+        for operand in node.inputs:
+            digest.update(self.hashes[operand])
+        return digest.digest()
+
+
+class _Located(InvalidProgramError):
+    """An error whose message already says where."""
+
+
+def _numbered(name: str, seen: dict[str, int]) -> str:
+    seen[name] = seen.get(name, 0) + 1
+    return name if seen[name] == 1 else f"{name}_{seen[name]}"
+
+
+def _liveness(dna: DNA) -> list[tuple[list[bool], bool, bool]]:
+    """For each subprogram: which instructions the output depends on, and whether h0 and h1 are used."""
+    result: list[tuple[list[bool], bool, bool]] = [([], False, False)] * len(dna.subprograms)
+    for index in range(len(dna.subprograms) - 1, -1, -1):
+        instructions = dna.subprograms[index].instructions
+        needed = [False] * (len(instructions) + 2)
+        needed[-1] = True
+        for k in range(len(instructions) - 1, -1, -1):
+            if not needed[k + 2]:
+                continue
+            instruction, callee = instructions[k], instructions[k].callee
+            if callee is None:
+                reads_first, reads_second = True, OPS[instruction.op].operands == 2
+            else:
+                _, reads_first, reads_second = result[callee]
+            needed[instruction.in1] |= reads_first
+            needed[instruction.in2] |= reads_second
+        result[index] = (needed[2:], needed[0], needed[1])
+    return result

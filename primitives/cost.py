@@ -1,0 +1,46 @@
+"""What a program costs: exact parameters, and floating-point operations from the rows of the op table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .graph import Graph, Node
+from .ops import OPS, Sizes
+from .parameters import parameter_count
+from .program import MODEL_WIDTH
+from .values import channels
+
+__all__ = ["Cost", "block_cost", "model_parameters"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one block costs.
+
+    Attributes:
+        parameters: learned scalars.
+        flops_per_token: forward floating-point operations for one position (multiply and add count as two).
+    """
+
+    parameters: int
+    flops_per_token: float
+
+
+def block_cost(graph: Graph, unit: int, length: int) -> Cost:
+    """Cost of one block on sequences of `length` positions; attention counts all pairs, masked or not."""
+    flops = sum(_flops(graph, node, unit, length) for node in graph.nodes if node.op in OPS)
+    return Cost(parameter_count(graph, unit, length), flops)
+
+
+def model_parameters(block_parameters: int, unit: int, layers: int, vocabulary: int) -> int:
+    """Learned scalars of the whole language model: tied embedding, `layers` blocks, scale and bias of the final norm."""
+    width = MODEL_WIDTH * unit
+    return vocabulary * width + layers * block_parameters + 2 * width
+
+
+def _flops(graph: Graph, node: Node, unit: int, length: int) -> float:
+    op = OPS[node.op]
+    in_size = channels(graph.nodes[node.inputs[0]].value, unit, length)
+    sizes = Sizes(in_size, channels(node.value, unit, length), length, op.kernel)
+    return op.flops(sizes) * math.prod(graph.scopes[scope] for scope in node.scope)

@@ -1,0 +1,165 @@
+"""The canonical dataflow graph of a DNA: calls inlined, dead code gone, equal things merged.
+
+    DNA --inline--> nodes, simplified as they are added --order--> Graph, structure_hash
+
+A branched call opens a *scope*: nodes inside it that depend on its parameters exist once for each branch (a
+leading array axis), and a CONCAT node joins the branches on the width. What does not depend on the branch is
+computed once, outside. `canonical` builds the graph; this module says what it is and gives it its identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from .ops import OPS
+from .values import Kind, Value
+
+__all__ = ["CONCAT", "INPUT", "Graph", "Node", "canonical_order"]
+
+INPUT = "INPUT"
+"""Pseudo-op of the node that is the block's input."""
+
+CONCAT = "CONCAT"
+"""Pseudo-op that joins the branches of a scope on the width, or repeats what does not depend on the branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value of the graph.
+
+    Attributes:
+        op: a primitive's name, INPUT or CONCAT.
+        inputs: indices of earlier nodes.
+        value: kind and width of the result.
+        constant: the number a C_MUL, MAX or MIN uses, else None.
+        scope: branch scopes it is inside of, outermost first; indices into `Graph.scopes`.
+        joins: the scope a CONCAT closes, else None.
+        labels: names of the calls it came from, for parameter names and printing; outside its identity.
+        path: instruction indices of the calls it came from and its own, for error messages and tests.
+    """
+
+    op: str
+    inputs: tuple[int, ...]
+    value: Value
+    constant: float | None = None
+    scope: tuple[int, ...] = ()
+    joins: int | None = None
+    labels: tuple[str, ...] = field(default=(), compare=False)
+    path: tuple[int | str, ...] = field(default=(), compare=False)
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether the node owns learned arrays."""
+        return self.op in OPS and bool(OPS[self.op].parameters)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A canonical program.
+
+    Attributes:
+        nodes: in post-order from the output, operands in order; the last node is the output.
+        scopes: number of branches of each scope.
+        length_dependent: whether the program is tied to one sequence length.
+    """
+
+    nodes: tuple[Node, ...]
+    scopes: tuple[int, ...]
+    length_dependent: bool = False
+
+    @cached_property
+    def structure_hash(self) -> str:
+        """Identity of the program up to the canonical form: 32 hexadecimal digits."""
+        text = "\n".join(_line(node, self.scopes) for node in self.nodes)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def canonical_order(nodes: list[Node], hashes: list[bytes], scopes: list[int], output: int) -> Graph:
+    """The part of `nodes` that the output depends on, renumbered in canonical order.
+
+    Operands of commutative ops are ordered by hash. Two operands with equal hashes (two projections of one
+    input, say) are told apart by how they are used, so that the order in which a program happened to list
+    them does not matter.
+    """
+    context = _context_hashes(nodes, hashes, output)
+    ordered = [_order_operands(node, hashes, context) for node in nodes]
+    sequence = _post_order(ordered, output)
+    renumbered = {old: new for new, old in enumerate(sequence)}
+    scope_numbers: dict[int, int] = {}
+    result = []
+    for old in sequence:
+        node = ordered[old]
+        opened = node.scope if node.joins is None else (*node.scope, node.joins)
+        for scope in opened:
+            scope_numbers.setdefault(scope, len(scope_numbers))
+        result.append(
+            Node(
+                node.op,
+                tuple(renumbered[i] for i in node.inputs),
+                node.value,
+                node.constant,
+                tuple(scope_numbers[s] for s in node.scope),
+                None if node.joins is None else scope_numbers[node.joins],
+                node.labels,
+                node.path,
+            )
+        )
+    return Graph(tuple(result), tuple(scopes[old] for old in scope_numbers), _ties_to_length(result))
+
+
+def _ties_to_length(nodes: list[Node]) -> bool:
+    return any(
+        node.op in OPS and OPS[node.op].ties_scores_to_length and nodes[node.inputs[0]].value.kind is Kind.SCORES
+        for node in nodes
+    )
+
+
+def _order_operands(node: Node, hashes: list[bytes], context: dict[int, bytes]) -> Node:
+    if node.op not in OPS or not OPS[node.op].commutative or node.inputs[0] == node.inputs[1]:
+        return node
+    first, second = node.inputs
+    if hashes[first] != hashes[second] or context.get(first, b"") <= context.get(second, b""):
+        return node
+    return Node(node.op, (second, first), node.value, node.constant, node.scope, node.joins, node.labels, node.path)
+
+
+def _context_hashes(nodes: list[Node], hashes: list[bytes], output: int) -> dict[int, bytes]:
+    """For each live node, a hash of how it is used (of its consumers' hashes and contexts, and the operand slot)."""
+    uses: dict[int, list[bytes]] = {output: [b"output"]}
+    context: dict[int, bytes] = {}
+    for index in range(output, -1, -1):
+        if index not in uses:
+            continue
+        digest = hashlib.blake2b(b"".join(sorted(uses[index])), digest_size=8).digest()
+        context[index] = digest
+        node = nodes[index]
+        commutative = node.op in OPS and OPS[node.op].commutative
+        for slot, operand in enumerate(node.inputs):
+            mark = digest + hashes[index] + bytes([0 if commutative else slot])
+            uses.setdefault(operand, []).append(mark)
+    return context
+
+
+def _post_order(nodes: list[Node], output: int) -> list[int]:
+    sequence: list[int] = []
+    visited: set[int] = set()
+    stack: list[tuple[int, bool]] = [(output, False)]
+    while stack:
+        index, expanded = stack.pop()
+        if expanded:
+            sequence.append(index)
+        elif index not in visited:
+            visited.add(index)
+            stack.append((index, True))
+            stack.extend((operand, False) for operand in reversed(nodes[index].inputs) if operand not in visited)
+    return sequence
+
+
+def _line(node: Node, scopes: tuple[int, ...]) -> str:
+    constant = "" if node.constant is None else struct.pack("<d", node.constant).hex()
+    inside = ",".join(f"{scope}x{scopes[scope]}" for scope in node.scope)
+    joins = "" if node.joins is None else f"{node.joins}x{scopes[node.joins]}"
+    return f"{node.op}|{node.inputs}|{node.value.width}|{constant}|{inside}|{joins}"

@@ -1,0 +1,73 @@
+"""Runs a canonical graph over any array namespace: NumPy in float64 is the reference, JAX the product.
+
+Branches are leading array axes: a value inside branch scopes of 2 and 8 is `[2, 8, batch, length, width]`. Nothing
+is unrolled, and what does not depend on a branch is computed once and broadcasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .graph import CONCAT, INPUT, Graph, Node
+from .ops import OPS
+
+__all__ = ["evaluate", "evaluate_reference"]
+
+Array = Any
+
+
+def evaluate(graph: Graph, parameters: Sequence[dict[str, Array]], x: Array, xp: Any) -> Array:
+    """The block's output.
+
+    Args:
+        graph: a canonical program.
+        parameters: for each node its learned arrays, with the axes of its branches leading.
+        x: `[batch, length, width]`.
+        xp: the array namespace, `numpy` or `jax.numpy`.
+
+    Returns:
+        `[batch, length, width]`.
+    """
+    results: list[Array] = []
+    for node, learned in zip(graph.nodes, parameters, strict=True):
+        if node.op == INPUT:
+            results.append(x)
+        elif node.op == CONCAT:
+            results.append(_join(graph, node, results[node.inputs[0]], xp))
+        else:
+            results.append(_apply(graph, node, learned, results, xp))
+    return results[-1]
+
+
+def evaluate_reference(graph: Graph, parameters: Sequence[dict[str, np.ndarray]], x: np.ndarray) -> np.ndarray:
+    """The block's output in NumPy float64; overflow gives infinities and NaN, without warnings."""
+    with np.errstate(all="ignore"):
+        return evaluate(graph, parameters, np.asarray(x, np.float64), np)
+
+
+def _apply(graph: Graph, node: Node, learned: dict[str, Array], results: list[Array], xp: Any) -> Array:
+    depth = len(node.scope)
+    operands = [_align(results[i], len(graph.nodes[i].scope), depth, xp) for i in node.inputs]
+    # A parameter meets [branches..., batch, length, width]: give it an axis for the batch.
+    learned = {key: xp.expand_dims(array, depth) if depth else array for key, array in learned.items()}
+    op = OPS[node.op]
+    return op.apply(xp, operands, learned, node.constant, op.kernel)
+
+
+def _align(value: Array, own: int, depth: int, xp: Any) -> Array:
+    """Give a value computed in an outer scope the missing branch axes (of size 1), where it has branch axes at all."""
+    if own in (0, depth):
+        return value
+    return xp.expand_dims(value, tuple(range(own, depth)))
+
+
+def _join(graph: Graph, node: Node, value: Array, xp: Any) -> Array:
+    assert node.joins is not None
+    inner = graph.nodes[node.inputs[0]].scope
+    if node.joins not in inner:
+        return xp.concatenate([value] * graph.scopes[node.joins], axis=-1)
+    value = xp.moveaxis(value, len(inner) - 1, -2)
+    return value.reshape(*value.shape[:-2], -1)

@@ -1,0 +1,107 @@
+"""The learned arrays of a canonical graph: names, shapes, initial values.
+
+Names are readable paths (`self_attention.head_projection_2.conv_1x1.kernel`), labels outside the program's
+identity; the order is the canonical order of the graph, and that is what random draws go by.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .graph import Graph, Node
+from .ops import OPS, Init
+from .values import channels
+
+__all__ = ["ParameterSpec", "draw_parameters", "parameter_count", "parameter_specs"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """One learned array.
+
+    Attributes:
+        node: index of its node in the graph.
+        key: its name within the op: `kernel`, `scale` or `bias`.
+        name: readable path, unique in the graph.
+        shape: axes of the branches it is in, outermost first, then its own.
+        init: how it starts.
+        fan_in: inputs that one output sums over.
+        branch_axes: how many leading axes are branches.
+    """
+
+    node: int
+    key: str
+    name: str
+    shape: tuple[int, ...]
+    init: Init
+    fan_in: int
+    branch_axes: int
+
+
+def parameter_specs(graph: Graph, unit: int, length: int | None = None) -> tuple[ParameterSpec, ...]:
+    """All learned arrays in canonical order.
+
+    Args:
+        graph: a canonical program.
+        unit: channels in a unit of relative width.
+        length: sequence length; needed only where the program is tied to one.
+
+    Raises:
+        InvalidProgramError: a width is no whole number of channels.
+    """
+    specs: list[ParameterSpec] = []
+    names: dict[str, int] = {}
+    for index, node in enumerate(graph.nodes):
+        size = channels(node.value, unit, length or 0)  # validates widths of nodes without parameters, too
+        if node.has_parameters:
+            specs.extend(_node_specs(graph, index, node, size, unit, length or 0, names))
+    return tuple(specs)
+
+
+def parameter_count(graph: Graph, unit: int, length: int | None = None) -> int:
+    """Number of learned scalars of one block."""
+    return sum(math.prod(spec.shape) for spec in parameter_specs(graph, unit, length))
+
+
+def draw_parameters(
+    graph: Graph, unit: int, rng: np.random.Generator, length: int | None = None
+) -> list[dict[str, np.ndarray]]:
+    """Random float64 parameters for each node, none at 0 or 1: what fingerprints and probes are taken with.
+
+    Matrices are normal with variance 1 / fan-in; vectors are uniform in [0.5, 1.5] (scales) or normal with standard
+    deviation 0.5 (shifts), so that no op is hidden behind a parameter at its neutral value.
+    """
+    drawn: list[dict[str, np.ndarray]] = [{} for _ in graph.nodes]
+    for spec in parameter_specs(graph, unit, length):
+        if spec.init is Init.ONES:
+            array = rng.uniform(0.5, 1.5, spec.shape)
+        elif spec.init is Init.ZEROS:
+            array = 0.5 * rng.standard_normal(spec.shape)
+        else:
+            array = rng.standard_normal(spec.shape) / math.sqrt(spec.fan_in)
+        drawn[spec.node][spec.key] = array
+    return drawn
+
+
+def _node_specs(
+    graph: Graph, index: int, node: Node, size: int, unit: int, length: int, names: dict[str, int]
+) -> list[ParameterSpec]:
+    op = OPS[node.op]
+    in_size = channels(graph.nodes[node.inputs[0]].value, unit, length)
+    symbols: dict[str, Any] = {"in": in_size, "out": size, "kernel": op.kernel}
+    branches = tuple(graph.scopes[scope] for scope in node.scope)
+    specs = []
+    for parameter in op.parameters:
+        own = tuple(symbols[symbol] for symbol in parameter.shape)
+        fan_in = math.prod(own[:-1]) if len(own) > 1 else 1
+        path = ".".join((*node.labels, parameter.name))
+        names[path] = names.get(path, 0) + 1
+        unique = path if names[path] == 1 else ".".join((*node.labels, f"{parameter.name}_{names[path]}"))
+        specs.append(
+            ParameterSpec(index, parameter.name, unique, branches + own, parameter.init, fan_in, len(branches))
+        )
+    return specs

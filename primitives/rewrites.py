@@ -1,0 +1,176 @@
+"""Algebraic rewrites of the canonical form: rows "pattern -> replacement", and those that follow from laws.
+
+Patterns are Python expressions over primitives: `x`, `y` stand for any value, `a`, `b` for constants. A rewrite
+keeps the function (over the reals) and the kind and width of the value. Each row is tested on random values.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import CodeType
+from typing import Protocol
+
+from .ops import OPS, Law, Time
+from .values import Kind, Value
+
+__all__ = ["REWRITES", "NodeLike", "Rewrite", "Term", "simplify"]
+
+Term = int | tuple[str, tuple["Term", ...], float | None]
+"""A node's index, or an op applied to terms (with its constant)."""
+
+
+class NodeLike(Protocol):
+    """What a pattern looks at."""
+
+    @property
+    def op(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[int, ...]: ...
+    @property
+    def constant(self) -> float | None: ...
+    @property
+    def value(self) -> Value: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One row; `pattern` and `replacement` are expressions such as `C_MUL(C_MUL(x, a), b)`."""
+
+    pattern: str
+    replacement: str
+
+    def parse(self) -> tuple[ast.Call, ast.expr]:
+        """Both sides as syntax trees."""
+        pattern = ast.parse(self.pattern, mode="eval").body
+        assert isinstance(pattern, ast.Call)
+        return pattern, ast.parse(self.replacement, mode="eval").body
+
+
+REWRITES = (
+    Rewrite("MULTIPLY(x, x)", "SQUARE(x)"),
+    Rewrite("ADD(x, x)", "C_MUL(x, 2.0)"),
+    Rewrite("DIFFERENCE(x, x)", "C_MUL(x, 0.0)"),
+    Rewrite("ADD(x, C_MUL(y, -1.0))", "DIFFERENCE(x, y)"),
+    Rewrite("ADD(C_MUL(y, -1.0), x)", "DIFFERENCE(x, y)"),
+    Rewrite("DIFFERENCE(x, C_MUL(y, -1.0))", "ADD(x, y)"),
+    Rewrite("DIFFERENCE(ADD(x, y), y)", "x"),
+    Rewrite("DIFFERENCE(ADD(x, y), x)", "y"),
+    Rewrite("ADD(DIFFERENCE(x, y), y)", "x"),
+    Rewrite("ADD(y, DIFFERENCE(x, y))", "x"),
+    Rewrite("C_MUL(x, 1.0)", "x"),
+    Rewrite("C_MUL(C_MUL(x, a), b)", "C_MUL(x, a * b)"),
+    Rewrite("MAX(MAX(x, a), b)", "MAX(x, max(a, b))"),
+    Rewrite("MIN(MIN(x, a), b)", "MIN(x, min(a, b))"),
+    Rewrite("ABS_ROOT(SQUARE(x))", "ABS(x)"),
+    Rewrite("SQUARE(ABS_ROOT(x))", "ABS(x)"),
+    Rewrite("RECIP(RECIP(x))", "x"),
+)
+"""Identities of the reals; those that follow from a row's laws are not repeated here."""
+
+
+def simplify(op: str, inputs: Sequence[int], constant: float | None, nodes: Sequence[NodeLike]) -> Term | None:
+    """A simpler term for `op(inputs)`, or None where no rewrite applies."""
+    by_law = _by_law(op, inputs, constant, nodes)
+    if by_law is not None:
+        return by_law
+    for row in _BY_OP.get(op, ()):
+        bound = row.match(inputs, constant, nodes)
+        if bound is not None:
+            term = row.build(bound)
+            if isinstance(term, int) or term[2] is None or math.isfinite(term[2]):
+                return term
+    return None
+
+
+def _by_law(op: str, inputs: Sequence[int], constant: float | None, nodes: Sequence[NodeLike]) -> Term | None:
+    operation, operand = OPS[op], nodes[inputs[0]]
+    inner = OPS.get(operand.op)
+    if operation.time is Time.MASKS and operand.value.kind is not Kind.SCORES:
+        return inputs[0]  # MASK on an activation is the identity
+    if operation.time is Time.REDUCES and operand.value.kind is Kind.SCALAR:
+        return inputs[0]  # a scalar is its own mean, sum, minimum, maximum and product
+    if inner is None:
+        return None
+    if Law.IDEMPOTENT in operation.laws and operand.op == op:
+        return inputs[0]  # f(f(x)) = f(x)
+    if Law.NON_NEGATIVE in inner.laws and (op == "ABS" or (op == "MAX" and constant is not None and constant <= 0)):
+        return inputs[0]  # |f| = f and max(f, c) = f for f >= 0 >= c
+    if Law.EVEN in operation.laws and (operand.op == "ABS" or (operand.op == "C_MUL" and operand.constant == -1)):
+        return (op, (operand.inputs[0],), constant)  # f(|x|) = f(-x) = f(x)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    match: Callable[[Sequence[int], float | None, Sequence[NodeLike]], dict[str, int | float] | None]
+    build: Callable[[dict[str, int | float]], Term]
+
+
+def _compile(row: Rewrite) -> tuple[str, _Compiled]:
+    pattern, replacement = row.parse()
+    assert isinstance(pattern.func, ast.Name)
+
+    def match(
+        inputs: Sequence[int], constant: float | None, nodes: Sequence[NodeLike]
+    ) -> dict[str, int | float] | None:
+        bound: dict[str, int | float] = {}
+        return bound if _match_arguments(pattern, inputs, constant, nodes, bound) else None
+
+    return pattern.func.id, _Compiled(match, _builder(replacement))
+
+
+def _match_arguments(
+    pattern: ast.Call,
+    inputs: Sequence[int],
+    constant: float | None,
+    nodes: Sequence[NodeLike],
+    bound: dict[str, int | float],
+) -> bool:
+    operands = pattern.args[: len(inputs)]
+    if not all(_match_operand(p, i, nodes, bound) for p, i in zip(operands, inputs, strict=True)):
+        return False
+    if len(pattern.args) == len(inputs):
+        return True
+    wanted = pattern.args[-1]
+    assert constant is not None
+    if isinstance(wanted, ast.Name):
+        bound[wanted.id] = constant
+        return True
+    return ast.literal_eval(wanted) == constant
+
+
+def _match_operand(pattern: ast.expr, index: int, nodes: Sequence[NodeLike], bound: dict[str, int | float]) -> bool:
+    if isinstance(pattern, ast.Name):
+        return bound.setdefault(pattern.id, index) == index
+    assert isinstance(pattern, ast.Call) and isinstance(pattern.func, ast.Name)
+    node = nodes[index]
+    return node.op == pattern.func.id and _match_arguments(pattern, node.inputs, node.constant, nodes, bound)
+
+
+def _builder(expression: ast.expr) -> Callable[[dict[str, int | float]], Term]:
+    if isinstance(expression, ast.Name):
+        name = expression.id
+        return lambda bound: int(bound[name])
+    assert isinstance(expression, ast.Call) and isinstance(expression.func, ast.Name)
+    op = expression.func.id
+    count = OPS[op].operands
+    operands = [_builder(argument) for argument in expression.args[:count]]
+    constant = _constant(expression.args[count]) if len(expression.args) > count else None
+    return lambda bound: (
+        op,
+        tuple(operand(bound) for operand in operands),
+        None if constant is None else float(eval(constant, {"max": max, "min": min}, bound)),
+    )
+
+
+def _constant(expression: ast.expr) -> CodeType:
+    return compile(ast.Expression(expression), "<rewrite>", "eval")
+
+
+_BY_OP: dict[str, list[_Compiled]] = {}
+for _row in REWRITES:
+    _op, _compiled = _compile(_row)
+    _BY_OP.setdefault(_op, []).append(_compiled)
