@@ -1,0 +1,68 @@
+# `make search` and `make test` need Python 3.11 or newer, pip and make; everything else is installed into .venv.
+
+PYTHON ?= python3
+BUDGET ?= 10m
+ARGS   ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help search test test-slow lint format dev clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  PYTHON=python3.12 picks the Python of a new .venv; ARGS=... goes to primer-search or pytest"
+
+search: $(VENV)/.installed ## search for better blocks: make search BUDGET=10m ARGS="--seed 1"
+	$(BIN)/primer-search --budget $(BUDGET) $(ARGS)
+
+test: $(VENV)/.installed-test ## run the tests but the slow ones: make test ARGS=tests/test_configs.py
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.installed-test ## run the slow tests
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/.installed-dev ## check format, lint and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+format: $(VENV)/.installed-dev ## format the code and mend what ruff can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+dev: $(VENV)/.installed-dev ## install all that developers need, and the pre-commit hooks
+	$(BIN)/pre-commit install
+
+clean: ## remove .venv and caches; runs stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+# Debian's Python makes a virtual environment without pip unless python3-venv is there; the system's pip can fill it.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "primer-search needs Python 3.11 or newer, and PYTHON=$(PYTHON) is not: try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || \
+	  { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; } || \
+	  { rm -rf $(VENV); echo "cannot create $(VENV): install pip for $(PYTHON), or its venv module" >&2; exit 1; }
+
+# Each stamp says that an installation is newer than pyproject.toml; a larger one includes the smaller.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(call install,.)
+	@touch $(VENV)/.installed
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(call install,.[test])
+	@touch $(VENV)/.installed $(VENV)/.installed-test
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(call install,.[dev])
+	@mkdir -p $(VENV)/typing && ln -sfn ../.. $(VENV)/typing/primer_search
+	@touch $(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev
+
+define install
+	@echo "installing primer-search into $(VENV) (a few minutes the first time)"
+	@$(PIP) install --quiet --upgrade pip
+	@$(PIP) install --quiet --editable '$(1)'
+endef

@@ -1,0 +1,48 @@
+"""What must hold between settings, where each by itself is within its bounds.
+
+A setting that would be silently ignored is a contradiction too: whoever wrote it meant something by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..search.config import RunConfig
+
+__all__ = ["contradictions"]
+
+
+def contradictions(config: RunConfig) -> Iterator[str]:
+    """One sentence for each contradiction between settings, the plainest first."""
+    search, trial, optimizer, workers = config.search, config.trial, config.optimizer, config.workers
+    hurdle_parts = 2 ** (trial.hurdles + 1) - 1
+    if search.tournament > search.population:
+        yield (
+            f"search.tournament = {search.tournament} must be at most search.population = {search.population}, "
+            "from which its members are drawn"
+        )
+    if search.hurdle_minimum > search.hurdle_window:
+        yield (
+            f"search.hurdle_minimum = {search.hurdle_minimum} must be at most search.hurdle_window = "
+            f"{search.hurdle_window}, or no hurdle ever stops a trial"
+        )
+    if trial.unit == "steps" and trial.hurdles and trial.budget_steps < hurdle_parts:
+        yield (
+            f"trial.budget_steps = {trial.budget_steps} is too short for trial.hurdles = {trial.hurdles}: "
+            f"use at least {hurdle_parts} steps, or fewer hurdles"
+        )
+    if trial.unit == "cpu_seconds" and workers.accel in ("gpu", "tpu"):
+        yield (
+            f"trial.unit = cpu_seconds does not measure the work of workers.accel = {workers.accel}: "
+            f"set trial.unit=wall_seconds, or use the preset {workers.accel}"
+        )
+    if workers.executor == "inline" and workers.count > 1:
+        yield (
+            f"workers.count = {workers.count} needs workers.executor = ray: inline trains one candidate at a time "
+            "in the process of the search"
+        )
+    if optimizer.name == "adafactor" and optimizer.weight_decay:
+        yield (
+            f"optimizer.weight_decay = {optimizer.weight_decay} has no effect on optimizer.name = adafactor: "
+            "set it to 0, or use adamw"
+        )

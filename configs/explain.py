@@ -1,0 +1,90 @@
+"""What is wrong with a setting, in one sentence: where it stands, its value, its bound, and the nearest right name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from ..search.config import RunConfig
+
+__all__ = ["explain", "suggestion"]
+
+_BOUNDS = {
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be {expected}",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text in quotes",
+}
+"""Kinds of validation error of pydantic, in the words of a user; the braces take their numbers from the error."""
+
+
+def explain(error: Mapping[str, Any], name: str, overridden: Collection[tuple[str, str]] = ()) -> str:
+    """Say in one sentence what a validation error means.
+
+    Args:
+        error: one entry of pydantic's `ValidationError.errors()` for a `RunConfig`.
+        name: the preset or file that was read.
+        overridden: the (section, key) pairs that came from `--set`.
+    """
+    path = tuple(str(part) for part in error["loc"])
+    if not path:
+        return f"the settings of {name} are not plain text and numbers: {error['msg']}"
+    section, key = path[0], path[1] if len(path) > 1 else None
+    from_option = path[:2] in overridden or (key is None and any(given == section for given, _ in overridden))
+    source = "from --set" if from_option else f"in {name}"
+    if error["type"] == "unexpected_keyword_argument":
+        return _unknown(section, key, source)
+    if key is None:
+        return f"{section} ({source}) must be a section of settings: write [{section}] and its keys below it"
+    rule = _BOUNDS.get(error["type"])
+    bound = rule.format(**error.get("ctx", {})) if rule else error["msg"]
+    return f"{section}.{key} = {_shown(error['input'])} ({source}) {bound}"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for the known word nearest to this one, or nothing.
+
+    >>> suggestion("latpop", ["laptop", "gpu"])
+    '; did you mean laptop?'
+    """
+    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def _settings() -> dict[str, tuple[str, ...]]:
+    """The keys of each section."""
+    default = RunConfig()
+    return {
+        section.name: tuple(key.name for key in fields(getattr(default, section.name))) for section in fields(default)
+    }
+
+
+def _unknown(section: str, key: str | None, source: str) -> str:
+    known = _settings()
+    if key is None:
+        remedy = suggestion(section, known) or f"; the sections are {', '.join(known)}"
+        return f"there is no section {section!r} ({source}){remedy}"
+    elsewhere = [other for other, keys in known.items() if key in keys]
+    nearest = difflib.get_close_matches(key, known[section], n=1)
+    if elsewhere:
+        remedy = f"did you mean {elsewhere[0]}.{key}?"
+    elif nearest:
+        remedy = f"did you mean {section}.{nearest[0]}?"
+    else:
+        remedy = f"{section} has {', '.join(known[section])}"
+    return f"there is no setting {section}.{key} ({source}); {remedy}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,49 @@
+"""One setting given on the command line, `--set section.key=value`, with values in TOML's syntax."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+from ..primitives.errors import UsageError
+
+__all__ = ["Override", "parse_override", "parse_value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """`section.key = value`, to be laid over the settings of a file; the value is not yet validated."""
+
+    section: str
+    key: str
+    value: Any
+
+
+def parse_override(text: str) -> Override:
+    """Read `section.key=value`.
+
+    Raises:
+        UsageError: the text has another form.
+
+    >>> parse_override("trial.batch=32")
+    Override(section='trial', key='batch', value=32)
+    """
+    name, equals, value = text.partition("=")
+    section, dot, key = (part.strip() for part in name.partition("."))
+    if not (equals and dot and section and key and value.strip()) or "." in key:
+        raise UsageError(f"--set {text[:60]!r} must read section.key=value, for example --set trial.batch=32")
+    return Override(section, key, parse_value(value.strip()))
+
+
+def parse_value(text: str) -> Any:
+    """A TOML value; what is none is taken as a bare word, so that shells need no inner quotes.
+
+    >>> parse_value("3"), parse_value("true"), parse_value("bfloat16"), parse_value("text:notes/")
+    (3, True, 'bfloat16', 'text:notes/')
+    """
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return table["value"] if list(table) == ["value"] else text
