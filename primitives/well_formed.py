@@ -149,11 +149,11 @@ def _explain_op(op: Any, where: str, index: int, subprograms: int) -> None:
         return
     if not op.startswith("call:"):
         fail(f"{where}: the op {show(op)} is unknown{nearest(op, tuple(OPS))}")
-    highest = subprograms - 1
-    if index == highest:
-        fail(f"{where}: the op {show(op)} calls no higher subprogram, and {index} is the last: it can call none")
-    span = f"{index + 1} to {highest}" if index + 1 < highest else str(highest)
-    fail(f"{where}: the op {show(op)} does not call a higher subprogram, as call:K with K = {span} would")
+    if index == subprograms - 1:
+        fail(f"{where}: the op {show(op)} calls no higher subprogram, and {index} is the last, which can call none")
+    first, last = index + 1, subprograms - 1
+    span = f"{first} to {last}" if first < last else str(last)
+    fail(f"{where}: the op {show(op)} calls no higher subprogram, as it must (no cycles); use call:K with K = {span}")
 
 
 # --- sentences --------------------------------------------------------------------------------------------------
