@@ -1,0 +1,73 @@
+"""The run store's schema, as named migrations: each is applied once, in order, in a transaction of its own.
+
+Data only; `store` applies them. To change the schema, append a migration: never edit one that was released, since
+stores written by it exist. The number of migrations applied is the schema version (`PRAGMA user_version`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MIGRATIONS", "Migration"]
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema: its name, and the statements that make it."""
+
+    name: str
+    statements: tuple[str, ...]
+
+
+_RUN_STORE = Migration(
+    "run_store",
+    (
+        "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        """CREATE TABLE candidates (
+            id INTEGER PRIMARY KEY,
+            dna TEXT NOT NULL,
+            parent INTEGER REFERENCES candidates (id),
+            mutations TEXT NOT NULL,
+            structure_hash TEXT NOT NULL,
+            same_as INTEGER REFERENCES candidates (id)
+        )""",
+        "CREATE INDEX candidates_by_structure ON candidates (structure_hash)",
+        """CREATE TABLE trials (
+            trial_id INTEGER PRIMARY KEY,
+            candidate_id INTEGER NOT NULL REFERENCES candidates (id),
+            seed INTEGER NOT NULL,
+            hurdles TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('running', 'finished', 'cancelled', 'lost'))
+        )""",
+        "CREATE INDEX trials_by_status ON trials (status)",
+        # REPLACE deletes without firing delete triggers, hence the third trigger below.
+        """CREATE TABLE events (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            wall_time REAL NOT NULL,
+            kind TEXT NOT NULL,
+            candidate_id INTEGER REFERENCES candidates (id),
+            trial_id INTEGER REFERENCES trials (trial_id),
+            payload TEXT NOT NULL
+        )""",
+        """CREATE TRIGGER events_are_never_updated BEFORE UPDATE ON events
+            BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+        """CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
+            BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+        """CREATE TRIGGER events_are_never_replaced BEFORE INSERT ON events
+            WHEN EXISTS (SELECT 1 FROM events WHERE sequence = NEW.sequence)
+            BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+        # A loss is a finite number or absent: SQLite stores NaN as NULL, and the CHECK refuses infinities.
+        """CREATE TABLE evaluations (
+            trial_id INTEGER PRIMARY KEY REFERENCES trials (trial_id),
+            candidate_id INTEGER NOT NULL REFERENCES candidates (id),
+            sequence INTEGER NOT NULL UNIQUE REFERENCES events (sequence),
+            outcome TEXT NOT NULL,
+            loss_nats REAL CHECK (loss_nats IS NULL OR abs(loss_nats) <= 1.7976931348623157e308),
+            evaluation TEXT NOT NULL
+        )""",
+        "CREATE INDEX evaluations_by_candidate ON evaluations (candidate_id)",
+        "CREATE INDEX evaluations_by_outcome ON evaluations (outcome, loss_nats)",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_RUN_STORE,)

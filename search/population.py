@@ -1,0 +1,59 @@
+"""Regularized evolution's population: a queue in which the oldest dies, and a tournament that picks a parent.
+
+Real, Aggarwal, Huang, Le, "Regularized Evolution for Image Classifier Architecture Search" (2019, arXiv 1802.01548),
+as Primer uses it (section 2). Age is the order of arrival, so that a run replays from its events alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from .candidate import Individual
+
+__all__ = ["Population"]
+
+
+class Population:
+    """At most `size` individuals; adding one more removes the oldest, however good it is."""
+
+    def __init__(self, size: int):
+        if size < 1:
+            raise ValueError(f"a population of {size} cannot hold anybody: at least 1")
+        self.size = size
+        self._members: deque[Individual] = deque()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def members(self) -> tuple[Individual, ...]:
+        """Those alive, the oldest first."""
+        return tuple(self._members)
+
+    def add(self, individual: Individual) -> Individual | None:
+        """Let an individual arrive; returns the one that died of age for it, if any."""
+        self._members.append(individual)
+        return self._members.popleft() if len(self._members) > self.size else None
+
+    def tournament(self, rng: np.random.Generator, k: int) -> Individual:
+        """The best of `k` individuals drawn without replacement (of all, where fewer live).
+
+        Equal fitness goes to the younger, so that the outcome depends on the draw alone.
+
+        Args:
+            rng: the only source of randomness; one draw is taken from it.
+            k: individuals in the tournament, at least 1.
+
+        Raises:
+            ValueError: `k` is below 1, or nobody is alive.
+        """
+        if k < 1 or not self._members:
+            raise ValueError(f"no tournament of {k} among {len(self)} individuals: both must be at least 1")
+        drawn = rng.choice(len(self), size=min(k, len(self)), replace=False)
+        return self._members[min((int(place) for place in drawn), key=self._rank)]
+
+    def _rank(self, place: int) -> tuple[bool, float, int]:
+        fitness = self._members[place].fitness
+        return (fitness is None, 0.0 if fitness is None else fitness, -place)
