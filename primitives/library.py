@@ -378,7 +378,7 @@ PRIMER_LITERAL = _define(
     "PRIMER_LITERAL",
     "Primer as found by the search, its feed forward cut off at -0.57, as the paper lists its instructions",
     "Primer, section 3 and appendix A.2",
-    exchange(_PRIMER, "squared_relu", "squared_relu", _PRIMER["squared_relu"].replace("floor", "dead")),
+    _PRIMER | {"squared_relu": _PRIMER["squared_relu"].replace("floor", "dead")},
     {"factor": -1.12, "dead": -0.57},
     _PRIMER_DIMENSIONS,
     unit=48,
