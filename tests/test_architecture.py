@@ -1,0 +1,138 @@
+"""The shape of the code: layers import one way, heavy libraries stay in one module each, files stay short."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import primer_search
+
+ROOT = Path(primer_search.__file__).parent
+LAYERS = ("primitives", "models", "workers", "search", "configs", "cli")
+PACKAGE_FILES = sorted([*ROOT.glob("*.py"), *(file for layer in LAYERS for file in (ROOT / layer).rglob("*.py"))])
+OTHER_FILES = sorted(file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py"))
+WRITTEN_FILES = sorted(
+    file
+    for pattern in ("*.toml", "*.md", "*.cff", "*.yaml", "Makefile", ".ci/run", "configs/*.toml", "docs/**/*.md")
+    for file in ROOT.glob(pattern)
+)
+
+ONE_MODULE_EACH = {
+    "Ray": {"ray"},
+    "SQLite": {"sqlite3"},
+    "TensorFlow Datasets": {"tensorflow_datasets"},
+    "a web server": {"starlette", "uvicorn", "fastapi", "flask", "aiohttp", "http.server"},
+}
+HEAVY = ("jax", "flax", "optax", "ray", "pydantic", "tokenizers", "plotly", "tensorflow_datasets", "tensorflow")
+LIGHT_MODULES = (
+    "primer_search",
+    "primer_search.search",
+    "primer_search.search.config",
+    "primer_search.configs",
+    "primer_search.cli",
+)
+MACHINE_PATH = re.compile(r"(?<![\w.~$}])/(?:home|Users|root|work|workspace|mnt)/\w")
+
+
+def name_of(file: Path) -> str:
+    """A file's path from the root, as tests print it."""
+    return file.relative_to(ROOT).as_posix()
+
+
+def layer_of(module: str) -> int | None:
+    """The position in `LAYERS` of a module of the package; files at the root belong to the last."""
+    if module.partition(".")[0] != "primer_search":
+        return None
+    part = [*module.split("."), ""][1]
+    return LAYERS.index(part) if part in LAYERS else len(LAYERS) - 1
+
+
+def imports_of(source: str, module: str, is_package: bool = False) -> Iterator[str]:
+    """Absolute names of all modules that a module imports, at any depth, also for type checking only."""
+    parents = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = parents[: len(parents) - node.level + 1] if node.level else []
+            prefix = ".".join([*base, *([node.module] if node.module else [])])
+            # `from .. import x` may import the module x, `from ..x import y` imports x whatever y is.
+            yield from ([f"{prefix}.{alias.name}" for alias in node.names] if node.module is None else [prefix])
+
+
+def imports_of_file(file: Path) -> list[str]:
+    """`imports_of` for a file of the package."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    module = ".".join(("primer_search", *(parts[:-1] if is_package else parts)))
+    return list(imports_of(file.read_text(encoding="utf-8"), module, is_package))
+
+
+def test_relative_imports_are_resolved_as_python_does() -> None:
+    source = "import ray\nfrom . import a\nfrom .b import c\nfrom ..models import d\nfrom .. import cli\n"
+    expected = ["ray", "p.search.a", "p.search.b", "p.models", "p.cli"]
+    assert list(imports_of(source, "p.search.x")) == expected
+    assert list(imports_of(source, "p.search", is_package=True)) == expected
+
+
+@pytest.mark.parametrize("file", [file for file in PACKAGE_FILES if file.parent != ROOT], ids=name_of)
+def test_imports_flow_one_way(file: Path) -> None:
+    own = LAYERS.index(file.relative_to(ROOT).parts[0])
+    upward = [name for name in imports_of_file(file) if (layer_of(name) or 0) > own]
+    assert not upward, f"{name_of(file)} is in {LAYERS[own]} and imports {upward}; the order is {' <- '.join(LAYERS)}"
+
+
+@pytest.mark.parametrize("file", PACKAGE_FILES, ids=name_of)
+def test_the_package_imports_itself_relatively(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    absolute = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+    absolute += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert not [name for name in absolute if layer_of(name or "") is not None]
+
+
+@pytest.mark.parametrize("library", ONE_MODULE_EACH)
+def test_one_module_imports_each_heavy_library(library: str) -> None:
+    names = ONE_MODULE_EACH[library]
+    importers = [
+        name_of(file)
+        for file in PACKAGE_FILES
+        if any(found == name or found.startswith(f"{name}.") for found in imports_of_file(file) for name in names)
+    ]
+    assert len(importers) <= 1, f"{library} is imported by {importers}"
+
+
+@pytest.mark.parametrize("module", LIGHT_MODULES)
+def test_light_modules_import_nothing_heavy(module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} does not exist yet")
+    code = f"import sys, {module}; print(*(name for name in {HEAVY} if name in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [], f"import {module} imports {result.stdout.split()}"
+
+
+@pytest.mark.parametrize("file", PACKAGE_FILES + OTHER_FILES, ids=name_of)
+def test_files_have_at_most_400_lines(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400, "one idea a file: split it"
+
+
+@pytest.mark.parametrize("file", PACKAGE_FILES + OTHER_FILES + WRITTEN_FILES, ids=name_of)
+def test_no_file_names_a_path_of_somebodys_machine(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    found = [f"line {number}: {line.strip()}" for number, line in enumerate(lines, 1) if MACHINE_PATH.search(line)]
+    assert not found
+
+
+def test_every_package_folder_is_listed_for_installation() -> None:
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {file.parent.relative_to(ROOT) for file in PACKAGE_FILES}
+    assert set(listed) == {".".join(("primer_search", *folder.parts)) for folder in folders}
