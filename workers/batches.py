@@ -46,7 +46,7 @@ class TrainBatches:
         self._offsets = min(length, len(tokens) - self.windows_per_epoch * length)
         self._epoch_starts: dict[int, np.ndarray] = {}
 
-    def batch_at(self, step: int) -> Int32[np.ndarray, "batch length+1"]:
+    def batch_at(self, step: int) -> Int32[np.ndarray, "{self._batch} {self._length}+1"]:
         """The batch of a step, counted from 0; random access, the same whenever it is asked for."""
         visits = np.arange(step * self._batch, (step + 1) * self._batch)
         epochs, places = np.divmod(visits, self.windows_per_epoch)
@@ -72,7 +72,7 @@ class TrainBatches:
 
 def validation_batches(
     tokens: Tokens, batch: int, length: int, count: int
-) -> Int32[np.ndarray, "count batch length+1"]:
+) -> Int32[np.ndarray, "{count} {batch} {length}+1"]:
     """A fixed set of windows, spread evenly over all of a split; each single batch is spread over it, too.
 
     Args:

@@ -166,7 +166,9 @@ def _is_ready(target: Path) -> bool:
 
 def _publish(draft: Path, target: Path) -> None:
     if target.exists() and not _is_ready(target):
-        target.rename(draft / "damaged")
+        damaged = draft.with_name(f"{draft.name}.damaged")
+        target.rename(damaged)
+        shutil.rmtree(damaged)
     try:
         draft.rename(target)
     except OSError:

@@ -32,7 +32,7 @@ WHOLE = 1024 * 1024
 NOT_LIBRARY = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 """Folders of a Python installation that hold tests or what users installed."""
 
-BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
+BLANK_LINE = re.compile(r"\n(?:[ \t\r]*\n)+")
 
 
 @dataclass(frozen=True, slots=True)

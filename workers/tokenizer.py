@@ -73,7 +73,7 @@ class Tokenizer:
 
         try:
             inner = Inner.from_str(text)
-        except Exception as error:  # the library raises bare Exception
+        except Exception as error:
             raise UsageError(f"The tokenizer cannot be read ({error}): prepare the data again.") from error
         return Tokenizer(inner)
 
