@@ -23,6 +23,11 @@ __all__ = ["difference", "instruction_line", "listing", "subprogram_label"]
 Reads = list[frozenset[int]]
 """For each subprogram, which of its inputs (0, 1) its output depends on."""
 
+Pair = tuple[int | None, int | None]
+"""A subprogram of the old program and the one of the new program that it is compared with."""
+
+Shape = tuple[object, ...]
+
 _DEAD = "   dead"
 
 
@@ -48,17 +53,17 @@ def listing(dna: DNA) -> str:
 def difference(old: DNA, new: DNA) -> str:
     """What changed from one program to another, in the lines of `listing`.
 
-    Instructions are aligned by op and fields first, so that an insertion does not mark every later line whose operands
-    merely shifted: `-` was there, `+` is new (or reads something else), unmarked lines stayed. Subprograms that did
-    not change are left out. Programs that differ at most in what the listing hides get a sentence that says so.
+    Subprograms are compared by name where that is unique, else by index. Instructions are aligned by op and fields
+    first, so that an insertion does not mark every later line whose operands merely shifted: `-` was there, `+` is new
+    (or reads something else), unmarked lines stayed. Subprograms that did not change are left out. Programs that
+    differ at most in what the listing hides get a sentence that says so.
     """
     blocks = _bank_differences(old, new)
-    old_reads, new_reads = _reads(old), _reads(new)
-    for index in range(max(len(old.subprograms), len(new.subprograms))):
-        lines = _aligned(old, new, index, old_reads, new_reads)
+    partners = _partners(old, new)
+    for pair in partners:
+        lines = _aligned(old, new, pair, partners)
         if any(line[0] != " " for line in lines):
-            owner = new if index < len(new.subprograms) else old
-            blocks.append("\n".join([f"{index} {subprogram_label(owner, index)}", *lines]))
+            blocks.append("\n".join([_pair_header(old, new, pair), *lines]))
     if blocks:
         return "\n\n".join(blocks)
     return "no difference" if old == new else "no visible difference: only names, or fields that nothing reads, changed"
@@ -95,9 +100,6 @@ def _header(dna: DNA, index: int, reads: Reads, divisors: frozenset[int]) -> str
 
 
 def _lines(dna: DNA, index: int, reads: Reads) -> list[str]:
-    """The instructions of a subprogram, the dead ones marked; none if there is no such subprogram."""
-    if index >= len(dna.subprograms):
-        return []
     instructions = dna.subprograms[index].instructions
     live = _live(instructions, reads)
     return [
@@ -182,34 +184,71 @@ def _bank(value: tuple[float, ...] | bool) -> str:
     return str(value) if isinstance(value, bool) else " ".join(map(repr, value))
 
 
-def _aligned(old: DNA, new: DNA, index: int, old_reads: Reads, new_reads: Reads) -> list[str]:
+def _partners(old: DNA, new: DNA) -> list[Pair]:
+    """Which subprogram of the new program stands for which of the old: by unique name, the rest by index."""
+    names = [[subprogram.name for subprogram in dna.subprograms] for dna in (old, new)]
+    shared = [name for name in names[0] if names[0].count(name) == 1 == names[1].count(name)]
+    pairs: list[Pair] = [(names[0].index(name), names[1].index(name)) for name in shared]
+    left = [i for i in range(len(names[0])) if i not in {pair[0] for pair in pairs}]
+    right = [j for j in range(len(names[1])) if j not in {pair[1] for pair in pairs}]
+    pairs += [(i, i) for i in left if i in right]
+    pairs += [(i, None) for i in left if i not in right]
+    pairs += [(None, j) for j in right if j not in left]
+    return sorted(pairs, key=lambda pair: (pair[0] if pair[1] is None else pair[1], pair[0] is None))
+
+
+def _pair_header(old: DNA, new: DNA, pair: Pair) -> str:
+    i, j = pair
+    if j is None:
+        return f"{i} {subprogram_label(old, i or 0)}, gone"
+    now = subprogram_label(new, j)
+    was = now if i is None else subprogram_label(old, i)
+    return f"{j} {now}" if was == now else f"{j} {was} -> {now}"
+
+
+def _aligned(old: DNA, new: DNA, pair: Pair, partners: list[Pair]) -> list[str]:
     """The lines of one subprogram, each behind its mark."""
-    before, after = _lines(old, index, old_reads), _lines(new, index, new_reads)
-    matcher = SequenceMatcher(None, _shapes(old, index), _shapes(new, index), autojunk=False)
+    before, after = _view(old, pair[0]), _view(new, pair[1])
+    renamed = {i: j for i, j in partners if i is not None and j is not None}
+    old_shapes = [
+        (renamed.get(shape[0], -1) if type(shape[0]) is int else shape[0], *shape[1:]) for _, _, shape in before
+    ]
+    matcher = SequenceMatcher(None, old_shapes, [shape for _, _, shape in after], autojunk=False)
     moved = {0: 0, 1: 1}  # value index in the old subprogram -> in the new one
     lines = []
     for tag, i1, i2, j1, j2 in matcher.get_opcodes():
         moved |= zip(range(i1 + 2, i2 + 2), range(j1 + 2, j2 + 2), strict=False)
         if tag != "equal":
-            lines += [f"-{line}" for line in before[i1:i2]] + [f"+{line}" for line in after[j1:j2]]
+            lines += [f"-{line}" for line, _, _ in before[i1:i2]] + [f"+{line}" for line, _, _ in after[j1:j2]]
             continue
-        for i, j in zip(range(i1, i2), range(j1, j2), strict=True):
-            was = _operands(old.subprograms[index].instructions[i], old_reads)
-            now = _operands(new.subprograms[index].instructions[j], new_reads)
-            same = tuple(moved.get(operand) for operand in was) == now
-            same_life = before[i].endswith(_DEAD) == after[j].endswith(_DEAD)
-            lines += [f" {after[j]}"] if same and same_life else [f"-{before[i]}", f"+{after[j]}"]
+        for (was, read, _), (now, reads, _) in zip(before[i1:i2], after[j1:j2], strict=True):
+            same = [moved.get(operand) for operand in read] == reads and was.endswith(_DEAD) == now.endswith(_DEAD)
+            lines += [f" {now}"] if same else [f"-{was}", f"+{now}"]
     return lines
 
 
-def _shapes(dna: DNA, index: int) -> list[tuple[object, ...]]:
-    """What aligns instructions: everything a reader sees of them but the operands."""
-    if index >= len(dna.subprograms):
+def _view(dna: DNA, index: int | None) -> list[tuple[str, list[int], Shape]]:
+    """Each instruction of a subprogram as its line, the operands it reads, and its shape."""
+    if index is None:
         return []
-    shapes = []
-    for instruction in dna.subprograms[index].instructions:
-        op = OPS.get(instruction.op)
-        constant = dna.constants[instruction.constant] if op and op.uses_constant else None
-        width = dna.dimensions[instruction.dimension] if op and op.uses_dimension else None
-        shapes.append((instruction.op, constant, width, instruction.branches))
-    return shapes
+    reads = _reads(dna)
+    instructions = dna.subprograms[index].instructions
+    return [
+        (line, list(_operands(instruction, reads)), _shape(dna, instruction))
+        for line, instruction in zip(_lines(dna, index, reads), instructions, strict=True)
+    ]
+
+
+def _shape(dna: DNA, instruction: Instruction) -> Shape:
+    """What aligns instructions: all that a reader sees of them but the operands."""
+    callee = instruction.callee
+    if callee is not None:
+        return (callee, instruction.branches)
+    op = OPS[instruction.op]
+    constant = dna.constants[instruction.constant] if op.uses_constant else None
+    return (
+        op.name,
+        instruction.branches,
+        constant,
+        dna.dimensions[instruction.dimension] if op.uses_dimension else None,
+    )
