@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ..primitives.errors import UsageError, WorkFailedError
@@ -43,7 +42,6 @@ class Store:
     def __init__(
         self, run: RunDirectory, connection: sqlite3.Connection, lock: ControllerLock | None, clock: Callable[[], float]
     ):
-        """Use `create` or `open`."""
         self.run = run
         self._connection = connection
         self._lock = lock
@@ -130,9 +128,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -154,16 +150,11 @@ class Store:
     def add_candidate(self, candidate: Candidate, statistics: Mapping[str, Any] | None = None) -> None:
         """Record a new candidate and the event `proposed`, with the statistics of its proposal."""
         with self._transaction():
+            dna, mutations = candidate.dna.to_json(), to_json(candidate.mutations)
+            parent, same_as = _integer(candidate.parent), _integer(candidate.same_as)
             self._execute(
                 "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    int(candidate.id),
-                    candidate.dna.to_json(),
-                    _integer(candidate.parent),
-                    to_json(candidate.mutations),
-                    candidate.structure_hash,
-                    _integer(candidate.same_as),
-                ),
+                (int(candidate.id), dna, parent, mutations, candidate.structure_hash, same_as),
             )
             self._append("proposed", candidate.id, None, statistics)
 
@@ -205,7 +196,6 @@ class Store:
         self,
         kind: str,
         payload: Mapping[str, Any] | None = None,
-        *,
         candidate_id: int | None = None,
         trial_id: int | None = None,
     ) -> int:
@@ -242,16 +232,13 @@ class Store:
         Raises:
             UsageError: the run has none of that number.
         """
-        rows = self._execute("SELECT * FROM candidates WHERE id = ?", (int(candidate_id),))
+        last = self._execute("SELECT coalesce(max(id), -1) FROM candidates")[0][0]
+        known = 0 <= candidate_id <= last  # SQLite cannot even look for a number of twenty digits
+        rows = self._execute("SELECT * FROM candidates WHERE id = ?", (int(candidate_id),)) if known else []
         if not rows:
-            raise self.no_candidate(candidate_id)
+            remedy = f"choose one from 0 to {last}" if last >= 0 else "it has none yet"
+            raise UsageError(f"run {self.run.path} has no candidate {candidate_id}: {remedy}.")
         return _candidate(*rows[0])
-
-    def no_candidate(self, candidate_id: int) -> UsageError:
-        """The error of naming a candidate that the run does not have."""
-        last = self._execute("SELECT max(id) FROM candidates")[0][0]
-        known = "it has none yet" if last is None else f"choose one from 0 to {last}"
-        return UsageError(f"run {self.run.path} has no candidate {candidate_id}: {known}.")
 
     def pedigree(self) -> dict[int, Ancestor]:
         """Every candidate by number, without its DNA."""

@@ -1,0 +1,116 @@
+"""Where a run's wall clock went: its sessions, and the shares of its workers' time, from events alone.
+
+A run is one or more sessions, each from its `run_started` or `run_resumed` to its last event; what lies between two
+sessions is nobody's time. A worker's time is what its trials took; the rest is idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .records import Event, FinishedTrial
+
+__all__ = ["SHARES", "Session", "active_seconds", "sessions_of", "shares_of_wall_clock"]
+
+SHARES = {
+    "training": "training steps",
+    "compiling": "turning programs into machine code",
+    "evaluating": "validation",
+    "probing": "checks before training",
+    "other": "in a trial and none of these: waiting for a processor, and trials lost, killed or not yet finished",
+    "idle": "no trial at all",
+}
+"""What a worker's time is spent on; where a trial's parts are processor seconds, `other` is the rest of its time."""
+
+_OPENINGS = ("run_started", "run_resumed")
+_CLOSINGS = ("evaluated", "worker_lost", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One controller's time at a run.
+
+    Attributes:
+        first: sequence number of the event that opened it.
+        start, end: wall clock of its first and last event, in seconds since the epoch.
+        workers: how many trained.
+    """
+
+    first: int
+    start: float
+    end: float
+    workers: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted."""
+        return self.end - self.start
+
+
+def sessions_of(events: Sequence[Event], workers: int = 1) -> list[Session]:
+    """The sessions of a run; `workers` is what an opening event that gives none means."""
+    openings = [place for place, event in enumerate(events) if event.kind in _OPENINGS]
+    sessions = []
+    for begin, end in zip(openings, [*openings[1:], len(events)], strict=True):
+        opening = events[begin]
+        # A clock set back in the middle must not make a session end before it starts, nor lose what went before.
+        last = max(event.wall_time for event in events[begin:end])
+        sessions.append(
+            Session(opening.sequence, opening.wall_time, last, int(opening.payload.get("workers") or workers))
+        )
+    return sessions
+
+
+def active_seconds(sessions: Sequence[Session], sequence: int, wall_time: float) -> float:
+    """Seconds at work between the run's start and an event, pauses between sessions left out."""
+    seconds = 0.0
+    for place, session in enumerate(sessions):
+        if place + 1 == len(sessions) or sequence < sessions[place + 1].first:
+            return seconds + min(max(wall_time - session.start, 0.0), session.seconds)
+        seconds += session.seconds
+    return seconds
+
+
+def shares_of_wall_clock(
+    sessions: Sequence[Session], events: Sequence[Event], finished: Sequence[FinishedTrial]
+) -> tuple[dict[str, float], float]:
+    """The workers' time by `SHARES`, which sum to 1, and that time in seconds (workers times elapsed)."""
+    available = sum(session.workers * session.seconds for session in sessions)
+    spans = _spans(sessions, events)
+    spent = dict.fromkeys(SHARES, 0.0)
+    for trial in finished:
+        result = trial.evaluation
+        wall = result.wall_seconds or spans.get(trial.trial_id, 0.0)
+        parts = (result.train_seconds, result.compile_seconds, result.evaluate_seconds, result.probe_seconds)
+        scale = min(1.0, wall / sum(parts)) if sum(parts) > 0.0 else 0.0  # several cores: more seconds than the wall's
+        for name, seconds in zip(SHARES, parts, strict=False):
+            spent[name] += seconds * scale
+        spent["other"] += max(wall - sum(parts), 0.0)
+        spans.pop(trial.trial_id, None)
+    spent["other"] += sum(spans.values())
+    busy = sum(spent.values())
+    spent["idle"] = max(available - busy, 0.0)
+    whole = max(available, busy)
+    return {name: seconds / whole if whole else 0.0 for name, seconds in spent.items()}, available
+
+
+def _spans(sessions: Sequence[Session], events: Sequence[Event]) -> dict[int, float]:
+    """Seconds from each trial's start to its end, or to the end of its session where no result came in it."""
+    spans: dict[int, float] = {}
+    started: dict[int, float] = {}
+    over = 0.0
+    for event in events:
+        if event.kind in _OPENINGS:
+            spans.update({trial: over - at for trial, at in started.items()})
+            started.clear()
+        now = active_seconds(sessions, event.sequence, event.wall_time)
+        over = max(over, now)
+        if event.trial_id is None:
+            continue
+        if event.kind == "started":
+            started[event.trial_id] = now
+        elif event.kind in _CLOSINGS and event.trial_id in started:
+            spans[event.trial_id] = max(now - started.pop(event.trial_id), 0.0)
+    spans.update({trial: over - at for trial, at in started.items()})
+    return spans
