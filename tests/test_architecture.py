@@ -7,7 +7,9 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,8 @@ WRITTEN_FILES = sorted(
     for pattern in ("*.toml", "*.md", "*.cff", "*.yaml", "Makefile", ".ci/run", "configs/*.toml", "docs/**/*.md")
     for file in ROOT.glob(pattern)
 )
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 ONE_MODULE_EACH = {
     "Ray": {"ray"},
@@ -131,8 +135,17 @@ def test_no_file_names_a_path_of_somebodys_machine(file: Path) -> None:
 
 
 def test_every_package_folder_is_listed_for_installation() -> None:
-    import tomllib
-
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     folders = {file.parent.relative_to(ROOT) for file in PACKAGE_FILES}
-    assert set(listed) == {".".join(("primer_search", *folder.parts)) for folder in folders}
+    listed = set(PYPROJECT["tool"]["setuptools"]["packages"])
+    assert listed == {".".join(("primer_search", *folder.parts)) for folder in folders}
+
+
+def test_every_library_that_is_imported_is_a_declared_dependency() -> None:
+    extras = PYPROJECT["project"]["optional-dependencies"].values()
+    requirements = [*PYPROJECT["project"]["dependencies"], *(line for extra in extras for line in extra)]
+    declared = {re.split(r"[\[<>=;]", line)[0].lower() for line in requirements} | {"primer-search"}
+    distributions = packages_distributions()
+    for file in PACKAGE_FILES + OTHER_FILES:
+        imported = {name.partition(".")[0] for name in imports_of_file(file)} - sys.stdlib_module_names
+        missing = {name for name in imported if not declared & {name, *map(str.lower, distributions.get(name, ()))}}
+        assert not missing, f"{name_of(file)} imports {missing}, which pyproject.toml does not name"
