@@ -32,11 +32,11 @@ _DEAD = "   dead"
 
 
 def listing(dna: DNA) -> str:
-    """The program in readable form, a block of lines for each subprogram.
+    r"""The program in readable form, a block of lines for each subprogram.
 
     Example:
         >>> from primer_search.primitives.notation import assemble
-        >>> print(listing(assemble({"main": "a = SQUARE h0\\nb = ADD a h1"}, {"zero": 0.0}, (8,))))
+        >>> print(listing(assemble({"main": "a = SQUARE h0\nb = ADD a h1"}, {"zero": 0.0}, (8,))))
         constants 0.0 · dimensions 8u
         <BLANKLINE>
         0 main(h0, h1)

@@ -74,7 +74,7 @@ def _parse(text: str) -> Any:
         message = f"the text is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
     except ValueError:  # Python refuses to convert integers of thousands of digits
         message = "the text holds an integer of thousands of digits; every number of a DNA is short"
-    fail(message)
+    raise MalformedProgramError(message)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
