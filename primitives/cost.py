@@ -34,7 +34,7 @@ def block_cost(graph: Graph, unit: int, length: int) -> Cost:
 
 
 def model_parameters(block_parameters: int, unit: int, layers: int, vocabulary: int) -> int:
-    """Learned scalars of the whole language model: tied embedding, `layers` blocks, scale and bias of the final norm."""
+    """Learned scalars of the language model: tied embedding, `layers` blocks, scale and bias of the final norm."""
     width = MODEL_WIDTH * unit
     return vocabulary * width + layers * block_parameters + 2 * width
 

@@ -16,7 +16,7 @@ from .graph import Graph, Node
 from .ops import OPS, Init
 from .values import channels
 
-__all__ = ["ParameterSpec", "draw_parameters", "parameter_count", "parameter_specs"]
+__all__ = ["ParameterSpec", "draw_parameters", "draw_value", "parameter_count", "parameter_specs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +70,24 @@ def parameter_count(graph: Graph, unit: int, length: int | None = None) -> int:
 def draw_parameters(
     graph: Graph, unit: int, rng: np.random.Generator, length: int | None = None
 ) -> list[dict[str, np.ndarray]]:
-    """Random float64 parameters for each node, none at 0 or 1: what fingerprints and probes are taken with.
-
-    Matrices are normal with variance 1 / fan-in; vectors are uniform in [0.5, 1.5] (scales) or normal with standard
-    deviation 0.5 (shifts), so that no op is hidden behind a parameter at its neutral value.
-    """
+    """Random float64 parameters for each node (see `draw_value`): what fingerprints and probes are taken with."""
     drawn: list[dict[str, np.ndarray]] = [{} for _ in graph.nodes]
     for spec in parameter_specs(graph, unit, length):
-        if spec.init is Init.ONES:
-            array = rng.uniform(0.5, 1.5, spec.shape)
-        elif spec.init is Init.ZEROS:
-            array = 0.5 * rng.standard_normal(spec.shape)
-        else:
-            array = rng.standard_normal(spec.shape) / math.sqrt(spec.fan_in)
-        drawn[spec.node][spec.key] = array
+        drawn[spec.node][spec.key] = draw_value(spec, rng)
     return drawn
+
+
+def draw_value(spec: ParameterSpec, rng: np.random.Generator) -> np.ndarray:
+    """A random value, none at 0 or 1, so that no op is hidden behind a parameter at its neutral value.
+
+    Matrices are normal with variance 1 / fan-in; scales are uniform in [0.5, 1.5]; shifts are normal with standard
+    deviation 0.5.
+    """
+    if spec.init is Init.ONES:
+        return rng.uniform(0.5, 1.5, spec.shape)
+    if spec.init is Init.ZEROS:
+        return 0.5 * rng.standard_normal(spec.shape)
+    return rng.standard_normal(spec.shape) / math.sqrt(spec.fan_in)
 
 
 def _node_specs(

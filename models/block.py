@@ -1,0 +1,91 @@
+"""A canonical program as a pure pair of functions, `init` and `apply`.
+
+Interpretation happens while JAX traces, so a compiled program costs nothing at run time. Parameters are a flat
+dict from readable names to arrays; they are drawn by canonical order, so names never change a result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..primitives.graph import Graph
+from ..primitives.interpreter import evaluate
+from ..primitives.ops import Init
+from ..primitives.parameters import ParameterSpec, draw_value, parameter_specs
+
+__all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
+
+Parameters = Mapping[str, Any]
+"""Arrays by readable name."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFunctions:
+    """A program at one size.
+
+    Attributes:
+        graph: the canonical program.
+        specs: its learned arrays, in canonical order.
+        width: channels of its input and output.
+    """
+
+    graph: Graph
+    specs: tuple[ParameterSpec, ...]
+    width: int
+
+    def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Initial parameters, float32, drawn on the host: compiling a draw for every shape would cost seconds."""
+        return {spec.name: initial_value(spec, rng.standard_normal, np).astype(np.float32) for spec in self.specs}
+
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Random parameters, none at 0 or 1, for probes (see `draw_value`)."""
+        return {spec.name: draw_value(spec, rng).astype(np.float32) for spec in self.specs}
+
+    def apply(
+        self, parameters: Parameters, x: Float[Array, "batch length width"]
+    ) -> Float[Array, "batch length width"]:
+        """The block's output; parameters are cast to the dtype of `x`."""
+        by_node: list[dict[str, Array]] = [{} for _ in self.graph.nodes]
+        for spec in self.specs:
+            by_node[spec.node][spec.key] = parameters[spec.name].astype(x.dtype)
+        return evaluate(self.graph, by_node, x, jnp)
+
+
+def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFunctions:
+    """The program at `unit` channels a unit (the model is 8 units wide).
+
+    Args:
+        graph: a canonical program.
+        unit: channels in a unit of relative width.
+        length: sequence length; needed only where the program is tied to one.
+
+    Raises:
+        InvalidProgramError: a width is no whole number of channels at this unit.
+    """
+    return BlockFunctions(graph, parameter_specs(graph, unit, length), 8 * unit)
+
+
+def initial_value(spec: ParameterSpec, normal: Callable[[tuple[int, ...]], Any], xp: Any) -> Any:
+    """One parameter's starting value (see `Init`), over the array namespace `xp`.
+
+    Args:
+        spec: the parameter.
+        normal: draws standard normals of a shape; called only where the start is random.
+        xp: `numpy` or `jax.numpy`.
+    """
+    if spec.init is Init.ONES:
+        return xp.ones(spec.shape)
+    if spec.init is Init.ZEROS:
+        return xp.zeros(spec.shape)
+    if spec.init is Init.FAN_IN:
+        return normal(spec.shape) / math.sqrt(spec.fan_in)
+    kernel = spec.shape[-2]
+    taps = xp.where(xp.arange(kernel)[:, None] == kernel - 1, 0.5, 0.5 / kernel)
+    return xp.broadcast_to(taps, spec.shape)

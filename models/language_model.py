@@ -1,0 +1,121 @@
+"""A decoder-only language model round a stack of equal blocks: tied embedding, positions, final norm.
+
+Embedding, positions, head and norm lie outside the searched program (Primer, section 2). Positions are fixed
+sinusoids (Vaswani et al. 2017, section 3.5), so that a model reads sequences of any length; the paper does not
+say which positions it uses, so this is our choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..primitives.graph import Graph
+from .block import BlockFunctions, compile_block
+from .config import ModelConfig
+
+__all__ = ["BlockLike", "LanguageModel", "language_model", "layer_norm", "sinusoids"]
+
+ModelParameters = dict[str, Any]
+BlockLike = Any
+"""Anything with `init(rng)` and `draw(rng) -> parameters`, and `apply(parameters, x) -> y`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """Pure functions of a language model whose blocks are `block`.
+
+    Attributes:
+        config: its shape.
+        block: the functions of one block.
+    """
+
+    config: ModelConfig
+    block: BlockLike
+
+    def init(self, rng: np.random.Generator) -> ModelParameters:
+        """Initial parameters, float32, drawn on the host.
+
+        `embedding` is [vocabulary, width]; each array of `blocks` has a leading axis of layers; `final_norm` has a
+        scale and a bias.
+        """
+        norm = {"scale": np.ones(self.config.width, np.float32), "bias": np.zeros(self.config.width, np.float32)}
+        return self._parameters(rng, self.block.init, norm)
+
+    def draw(self, rng: np.random.Generator) -> ModelParameters:
+        """Random parameters of the same shapes, none at 0 or 1, for probes."""
+        norm = {key: rng.uniform(0.5, 1.5, self.config.width).astype(np.float32) for key in ("scale", "bias")}
+        return self._parameters(rng, self.block.draw, norm)
+
+    def _parameters(self, rng: np.random.Generator, layer: Any, norm: dict[str, np.ndarray]) -> ModelParameters:
+        shape = (self.config.vocabulary, self.config.width)
+        embedding = rng.standard_normal(shape) / np.sqrt(self.config.width)
+        layers = [layer(rng) for _ in range(self.config.layers)]
+        return {
+            "embedding": embedding.astype(np.float32),
+            "blocks": {name: np.stack([layer[name] for layer in layers]) for name in layers[0]},
+            "final_norm": norm,
+        }
+
+    def logits(
+        self, parameters: ModelParameters, tokens: Int[Array, "batch length"]
+    ) -> Float[Array, "batch length vocabulary"]:
+        """Next-token logits, float32."""
+        dtype = jnp.dtype(self.config.precision)
+        embedding = parameters["embedding"]
+        width = embedding.shape[1]
+        x = embedding[tokens] * float(np.sqrt(width)) + sinusoids(tokens.shape[1], width)
+        x = self._stack(parameters["blocks"], x.astype(dtype))
+        x = layer_norm(x, parameters["final_norm"])
+        return jnp.matmul(x, embedding.T.astype(dtype), preferred_element_type=jnp.float32)
+
+    def token_losses(
+        self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
+    ) -> Float[Array, "batch length"]:
+        """Negative log-likelihood of each next token, in nats."""
+        logits = self.logits(parameters, tokens[:, :-1])
+        chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
+        return jax.nn.logsumexp(logits, axis=-1) - chosen
+
+    def _stack(self, blocks: Mapping[str, Array], x: Array) -> Array:
+        if _scanned(self.config):
+            return jax.lax.scan(lambda x, layer: (self.block.apply(layer, x), None), x, blocks)[0]
+        for layer in range(self.config.layers):
+            x = self.block.apply(jax.tree.map(lambda leaf, layer=layer: leaf[layer], blocks), x)
+        return x
+
+
+def language_model(graph: Graph, config: ModelConfig) -> LanguageModel:
+    """The language model that stacks a canonical program.
+
+    Raises:
+        InvalidProgramError: the program does not fit the configuration.
+    """
+    block: BlockFunctions = compile_block(graph, config.unit, config.length)
+    return LanguageModel(config, block)
+
+
+def layer_norm(x: Float[Array, "*axes width"], parameters: Mapping[str, Array]) -> Float[Array, "*axes width"]:
+    """Layer norm with epsilon 1e-6, computed in float32."""
+    x32 = x.astype(jnp.float32)
+    centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
+    normal = centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + 1e-6)
+    return (normal * parameters["scale"] + parameters["bias"]).astype(x.dtype)
+
+
+def sinusoids(length: int, width: int) -> Float[Array, "length width"]:
+    """Fixed positions: sines in the first half of the channels, cosines in the second; a constant of the program."""
+    half = width // 2
+    rates = np.exp(-np.log(10_000.0) * np.arange(half) / max(half - 1, 1))
+    angles = np.arange(length)[:, None] * rates[None, :]
+    return jnp.asarray(np.concatenate([np.sin(angles), np.cos(angles)], axis=-1), jnp.float32)
+
+
+def _scanned(config: ModelConfig) -> bool:
+    return config.stack == "scan" or (config.stack == "auto" and config.layers > 4)

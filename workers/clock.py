@@ -1,0 +1,35 @@
+"""What a budget is charged in: the worker's own CPU time, wall clock, or steps.
+
+On a shared CPU a process's own CPU time is far steadier than the wall: a slow minute of the machine does not
+decide a tournament. See benchmarks/clock.py for the measurement.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["PhaseClock", "clock_function"]
+
+
+def clock_function(unit: str) -> Callable[[], float]:
+    """Seconds so far, by the clock a trial's unit asks for (wall clock, where the unit is steps)."""
+    return time.process_time if unit == "cpu_seconds" else time.perf_counter
+
+
+class PhaseClock:
+    """Adds up the seconds spent in each phase of a trial."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self.clock = clock
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Charge the time of the block to a phase."""
+        start = self.clock()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - start

@@ -1,0 +1,87 @@
+"""The two compiled functions of a trial: a training step and an evaluation.
+
+Compilation is the largest overhead of a short trial, so there are two jitted functions and no eager operation:
+parameters are drawn on the host, and the probes reuse the training step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ..models.language_model import LanguageModel
+
+__all__ = ["StepFunctions", "StepResult", "TrainState"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainState:
+    """Parameters and optimizer state."""
+
+    parameters: Any
+    optimizer: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a training step reports, all from before its update: `token_losses` [batch, length] in nats."""
+
+    token_losses: jax.Array
+    gradient_norm: jax.Array
+
+
+for _type in (TrainState, StepResult):
+    jax.tree_util.register_dataclass(_type)
+
+
+class StepFunctions:
+    """Compiles lazily, ahead of time, for one batch shape."""
+
+    def __init__(self, model: LanguageModel, optimizer: optax.GradientTransformation, batch: int):
+        self._tokens = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32)
+        self._model = model
+        self._optimizer = optimizer
+        self._step: Callable[..., Any] | None = None
+        self._evaluate: Callable[..., Any] | None = None
+
+    def compile_step(self, state: TrainState) -> None:
+        """Compile the training step for states of this shape."""
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        self._step = jax.jit(self._train, donate_argnums=0).lower(shapes, self._tokens).compile()
+
+    def compile_evaluation(self, state: TrainState) -> None:
+        """Compile the evaluation, unless that is done."""
+        if self._evaluate is None:
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.parameters)
+            self._evaluate = jax.jit(self._loss).lower(shapes, self._tokens).compile()
+
+    def step(self, state: TrainState, tokens: np.ndarray) -> tuple[TrainState, StepResult]:
+        """One optimizer step; `state` is consumed (its buffers are reused)."""
+        assert self._step is not None, "compile_step comes first"
+        return self._step(state, tokens)
+
+    def evaluate(self, state: TrainState, batches: np.ndarray) -> float:
+        """Mean loss in nats per token over `batches` [count, batch, length + 1]."""
+        assert self._evaluate is not None, "compile_evaluation comes first"
+        losses = [self._evaluate(state.parameters, tokens) for tokens in batches]
+        return float(np.mean([np.asarray(loss, np.float64) for loss in losses]))
+
+    def _train(self, state: TrainState, tokens: jax.Array) -> tuple[TrainState, StepResult]:
+        def loss(parameters: Any) -> tuple[jax.Array, jax.Array]:
+            losses = self._model.token_losses(parameters, tokens)
+            return jnp.mean(losses), losses
+
+        (_, losses), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
+        updates, optimizer_state = self._optimizer.update(gradients, state.optimizer, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        result = StepResult(losses, optax.global_norm(gradients))
+        return TrainState(parameters, optimizer_state), result
+
+    def _loss(self, parameters: Any, tokens: jax.Array) -> jax.Array:
+        return jnp.mean(self._model.token_losses(parameters, tokens))

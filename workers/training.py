@@ -1,0 +1,98 @@
+"""The training loop: steps until a point of the budget, in chunks between two looks at the clock."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from .batches import TrainBatches
+from .clock import PhaseClock
+from .config import TrialConfig
+from .executor import Progress
+from .steps import StepFunctions, TrainState
+
+__all__ = ["NonFiniteLoss", "TrainingLoop"]
+
+CHUNK_SECONDS = 0.2
+"""Time between two looks at the clock: short against any budget, long against a dispatch."""
+
+
+class NonFiniteLoss(Exception):
+    """A training or validation loss became infinite or not a number."""
+
+
+class TrainingLoop:
+    """Trains a state step by step, and knows how much of the budget is spent.
+
+    Attributes:
+        state: parameters and optimizer state after the last step.
+        steps: steps so far.
+        spent: budget used, in the trial's unit.
+        loss: training loss of the last chunk, in nats per token; None before the first.
+        curve: points (spent, steps, loss).
+    """
+
+    def __init__(
+        self,
+        functions: StepFunctions,
+        state: TrainState,
+        batches: TrainBatches,
+        config: TrialConfig,
+        clock: PhaseClock,
+        report: Callable[[Progress], None],
+    ):
+        self.functions = functions
+        self.state = state
+        self.batches = batches
+        self.config = config
+        self.clock = clock
+        self.report = report
+        self.steps = 0
+        self.loss: float | None = None
+        self.curve: list[tuple[float, int, float]] = []
+        self._step_seconds: list[float] = []
+
+    @property
+    def spent(self) -> float:
+        """Budget used so far, in the trial's unit."""
+        return float(self.steps) if self.config.unit == "steps" else self.clock.seconds.get("train", 0.0)
+
+    @property
+    def step_ms(self) -> float | None:
+        """Median milliseconds of a step, over chunks."""
+        return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
+
+    def train_until(self, point: float) -> None:
+        """Train until `point` of the budget, in the trial's unit, is spent.
+
+        Raises:
+            NonFiniteLoss: the loss is infinite or not a number.
+        """
+        while self.spent < point:
+            self._chunk(self._chunk_steps(point))
+            self.report(Progress("train", self.spent, self.config.budget, self.loss))
+
+    def _chunk_steps(self, point: float) -> int:
+        seconds = self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS
+        steps = max(1, round(CHUNK_SECONDS / max(seconds, 1e-6)))
+        left = point - self.spent
+        return min(steps, math.ceil(left if self.config.unit == "steps" else left / max(seconds, 1e-6)))
+
+    def _chunk(self, steps: int) -> None:
+        before = self.clock.seconds.get("train", 0.0)
+        with self.clock.phase("train"):
+            losses: list[jax.Array] = []
+            for _ in range(steps):
+                self.state, result = self.functions.step(self.state, self.batches.batch_at(self.steps))
+                self.steps += 1
+                losses.append(result.token_losses)
+            mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
+        self._step_seconds.append((self.clock.seconds["train"] - before) / steps)
+        if not math.isfinite(mean):
+            raise NonFiniteLoss(f"its training loss became infinite or not a number within {self.steps} steps")
+        self.loss = mean
+        self.curve.append((self.spent, self.steps, mean))

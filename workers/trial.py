@@ -1,0 +1,196 @@
+"""One trial: train a candidate for a fixed budget of training time, and say what it reached.
+
+    build -> compile -> probe -> (train to a hurdle -> evaluate)* -> train to the end -> evaluate -> Evaluation
+
+Compilation, probes and evaluation have clocks of their own and are not charged to the budget (Primer, section 2:
+"a fixed training budget"). Whatever goes wrong for a reason of the candidate's comes back as an outcome.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import numpy as np
+
+from ..models.config import ModelConfig
+from ..models.language_model import LanguageModel, language_model
+from ..primitives import DNA, InvalidProgramError, build_graph
+from ..primitives.cost import block_cost, model_parameters
+from .batches import TrainBatches, validation_batches
+from .clock import PhaseClock, clock_function
+from .config import OptimizerConfig, TrialConfig
+from .dataset import Dataset
+from .device import device_name, forget_peak_memory, peak_memory_bytes
+from .evaluation import Evaluation, TrialRequest
+from .executor import Progress
+from .optimizer import initial_state, make_optimizer
+from .probe import ProbeFault, probe_causality, probe_finite
+from .steps import StepFunctions, TrainState
+from .training import NonFiniteLoss, TrainingLoop
+
+__all__ = ["CandidateTrainer", "trainer_factory"]
+
+Report = Callable[[Progress], None]
+
+
+def trainer_factory(
+    model: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig, dataset_path: str
+) -> Callable[[], CandidateTrainer]:
+    """What an executor calls in each worker to make its trainer; picklable."""
+    return partial(CandidateTrainer, model, trial, optimizer, dataset_path)
+
+
+class CandidateTrainer:
+    """Trains candidates one after the other on one worker; keeps the data open between trials."""
+
+    def __init__(self, model: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig, dataset_path: str):
+        self.dataset = Dataset.open(dataset_path, verify=False)
+        self.model = replace(model, vocabulary=self.dataset.vocabulary)
+        self.trial = trial
+        self.optimizer = make_optimizer(optimizer)
+        self.validation = validation_batches(
+            self.dataset.validation, trial.batch, model.length, trial.evaluation_batches
+        )
+
+    def run(self, request: TrialRequest, progress: Report) -> Evaluation:
+        """Train one candidate; never raises for a fault of the candidate's."""
+        start = time.perf_counter()
+        forget_peak_memory()
+        trial = _Trial(self, request, progress)
+        try:
+            trial.run()
+        except InvalidProgramError as error:
+            trial.end(f"rejected:{error.reason}", str(error))
+        except ProbeFault as fault:
+            trial.end(f"rejected:{fault.why}", str(fault))
+        except NonFiniteLoss as fault:
+            trial.end("non_finite", str(fault))
+        except jax.errors.JaxRuntimeError as error:
+            exhausted = "RESOURCE_EXHAUSTED" in str(error)
+            trial.end("out_of_memory" if exhausted else "rejected:compilation", str(error).splitlines()[0][:300])
+        wall_seconds = time.perf_counter() - start
+        return replace(trial.evaluation(), wall_seconds=wall_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    outcome: str
+    message: str = ""
+
+
+class _Trial:
+    """The state of one trial; `run` goes through its phases, `evaluation` sums up how far it came."""
+
+    def __init__(self, trainer: CandidateTrainer, request: TrialRequest, report: Report):
+        self.trainer = trainer
+        self.config = trainer.trial
+        self.request = request
+        self.report = report
+        self.clock = PhaseClock(clock_function(self.config.unit))
+        self.outcome = _End("ok")
+        self.losses: list[float] = []
+        self.loop: TrainingLoop | None = None
+        self.sizes: dict[str, float] = {}
+
+    def run(self) -> None:
+        model, functions, state = self._build()
+        batches = TrainBatches(self.trainer.dataset.train, self.config.batch, model.config.length, self.request.seed)
+        state = self._probe(model, functions, state, batches)
+        self.loop = TrainingLoop(functions, state, batches, self.config, self.clock, self.report)
+        for hurdle in self.request.hurdles:
+            self.loop.train_until(hurdle.at)
+            loss = self._evaluate(functions)
+            if hurdle.loss_nats is not None and loss >= hurdle.loss_nats:
+                at = len(self.losses)
+                message = f"its loss {loss:.4f} at hurdle {at} is not below the median {hurdle.loss_nats:.4f}"
+                self.end("stopped_at_hurdle", message)
+                return
+        self.loop.train_until(self.config.budget)
+        self._evaluate(functions)
+
+    def end(self, outcome: str, message: str) -> None:
+        """Record how the trial ended."""
+        self.outcome = _End(outcome, message)
+
+    def evaluation(self) -> Evaluation:
+        """What the trial reached."""
+        seconds, loop = self.clock.seconds, self.loop
+        reached_end = self.outcome.outcome == "ok"
+        loss = self.losses[-1] if reached_end else None
+        batches = None if loop is None else loop.batches
+        return Evaluation(
+            outcome=self.outcome.outcome,
+            message=self.outcome.message,
+            loss_nats=loss,
+            bits_per_byte=self._bits_per_byte(self.losses[-1]) if self.losses else None,
+            hurdle_losses=tuple(self.losses[:-1] if reached_end else self.losses),
+            curve=() if loop is None else tuple(loop.curve),
+            steps=0 if loop is None else loop.steps,
+            tokens=0 if loop is None else loop.steps * self.config.batch * self.trainer.model.length,
+            epochs=0.0 if batches is None or loop is None else batches.epochs_seen(loop.steps),
+            train_seconds=seconds.get("train", 0.0),
+            compile_seconds=seconds.get("compile", 0.0),
+            evaluate_seconds=seconds.get("evaluate", 0.0),
+            probe_seconds=seconds.get("probe", 0.0),
+            step_ms=None if loop is None else loop.step_ms,
+            parameters=_whole(self.sizes.get("parameters")),
+            block_parameters=_whole(self.sizes.get("block_parameters")),
+            flops_per_token=self.sizes.get("flops_per_token"),
+            peak_memory_bytes=peak_memory_bytes(),
+            device=device_name(),
+        )
+
+    def _build(self) -> tuple[LanguageModel, StepFunctions, TrainState]:
+        config = self.trainer.model
+        self.report(Progress("compile", 0.0, self.config.budget))
+        with self.clock.phase("compile"):
+            graph = build_graph(DNA.from_json(self.request.dna), length_dependent=config.length_dependent)
+            model = language_model(graph, config)
+            cost = block_cost(graph, config.unit, config.length)
+            total = model_parameters(cost.parameters, config.unit, config.layers, config.vocabulary)
+            self.sizes = {
+                "parameters": total,
+                "block_parameters": cost.parameters,
+                "flops_per_token": cost.flops_per_token,
+            }
+            parameters = model.init(np.random.default_rng(self.request.seed))
+            state = TrainState(parameters, initial_state(self.trainer.optimizer, parameters))
+            functions = StepFunctions(model, self.trainer.optimizer, self.config.batch)
+            functions.compile_step(state)
+        return model, functions, state
+
+    def _probe(
+        self, model: LanguageModel, functions: StepFunctions, state: TrainState, batches: TrainBatches
+    ) -> TrainState:
+        """Probe on copies, so that training starts from the untouched state."""
+        self.report(Progress("probe", 0.0, self.config.budget))
+        rng = np.random.default_rng((self.request.seed, 1))
+        with self.clock.phase("probe"):
+            tokens = batches.batch_at(0)
+            probe_finite(functions, jax.tree.map(np.array, state), tokens)
+            probe_causality(functions, model, state.optimizer, tokens, rng)
+            return jax.device_put(state)
+
+    def _evaluate(self, functions: StepFunctions) -> float:
+        assert self.loop is not None
+        self.report(Progress("evaluate", self.loop.spent, self.config.budget, self.loop.loss))
+        with self.clock.phase("compile"):
+            functions.compile_evaluation(self.loop.state)
+        with self.clock.phase("evaluate"):
+            loss = functions.evaluate(self.loop.state, self.trainer.validation)
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(f"its validation loss after {self.loop.steps} steps is not finite")
+        self.losses.append(loss)
+        return loss
+
+    def _bits_per_byte(self, loss_nats: float) -> float:
+        return self.trainer.dataset.nats_per_token_to_bits_per_byte(loss_nats, "validation")
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
