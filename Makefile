@@ -44,10 +44,11 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "primer-search needs Python 3.11 or newer, and PYTHON=$(PYTHON) is not: try make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || \
-	  { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; } || \
+	  { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -qq pip; } || \
 	  { rm -rf $(VENV); echo "cannot create $(VENV): install pip for $(PYTHON), or its venv module" >&2; exit 1; }
 
-# Each stamp says that an installation is newer than pyproject.toml; a larger one includes the smaller.
+# Each stamp says that an installation is newer than pyproject.toml; a larger one includes the smaller. Twice quiet leaves
+# errors only: setuptools warns of every editable installation.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(call install,.)
 	@touch $(VENV)/.installed
@@ -63,6 +64,6 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 
 define install
 	@echo "installing primer-search into $(VENV) (a few minutes the first time)"
-	@$(PIP) install --quiet --upgrade pip
-	@$(PIP) install --quiet --editable '$(1)'
+	@$(PIP) install -qq --upgrade pip
+	@$(PIP) install -qq --editable '$(1)'
 endef
