@@ -61,7 +61,10 @@ def mutate(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
 
 
 def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Remove an instruction; what read it reads its first operand instead."""
+    """Remove an instruction; what read it reads its first operand instead.
+
+    Where it was the last, and so the output, the one before it becomes the output.
+    """
     index = _subprogram_of_two(dna, rng)
     if index is None:
         return None
