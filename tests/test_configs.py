@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 import primer_search
 from primer_search.configs import dump, format_duration, load, loads, parse_duration, preset_names
+from primer_search.primitives import library
+from primer_search.primitives.canonical import build_graph
+from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 
@@ -61,6 +64,13 @@ class TestPresets:
         optimizer = config.optimizer
         assert (optimizer.name, optimizer.learning_rate, optimizer.warmup_steps) == ("adafactor", 0.01, 10_000)
         assert (optimizer.schedule, optimizer.weight_decay) == ("rsqrt", 0.0)
+
+    def test_primer_paper_holds_the_seed_and_its_children_to_the_papers_size(self) -> None:
+        model = load("primer_paper").model
+        block = block_cost(build_graph(library.get("TRANSFORMER", model.unit)), model.unit, model.length).parameters
+        parameters = model_parameters(block, model.unit, model.layers, model.vocabulary)
+        assert 32_000_000 < parameters
+        assert 37_900_000 < parameters * model.parameter_cap <= 38_000_000
 
     def test_smoke_counts_steps_and_trains_inline(self) -> None:
         config = load("smoke")
