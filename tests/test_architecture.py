@@ -146,6 +146,7 @@ def test_every_library_that_is_imported_is_a_declared_dependency() -> None:
     declared = {re.split(r"[\[<>=;]", line)[0].lower() for line in requirements} | {"primer-search"}
     distributions = packages_distributions()
     for file in PACKAGE_FILES + OTHER_FILES:
-        imported = {name.partition(".")[0] for name in imports_of_file(file)} - sys.stdlib_module_names
+        beside = {sibling.stem for sibling in file.parent.glob("*.py")}
+        imported = {name.partition(".")[0] for name in imports_of_file(file)} - sys.stdlib_module_names - beside
         missing = {name for name in imported if not declared & {name, *map(str.lower, distributions.get(name, ()))}}
         assert not missing, f"{name_of(file)} imports {missing}, which pyproject.toml does not name"
