@@ -108,8 +108,10 @@ class Row:
         """The row against the seed, in words."""
         if self.stopped_at_hurdle is not None:
             return f"stopped at hurdle {self.stopped_at_hurdle}, not comparable with a full budget"
-        if self.delta_nats is None:
+        if self.loss_nats is None:
             return self.message or self.outcome
+        if self.delta_nats is None:
+            return "the seed has no result to compare with yet"
         if self.id == SEED_ID:
             return "the seed"
         if self.inside_seed_spread is None:

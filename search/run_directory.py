@@ -193,8 +193,8 @@ def find_run(path: Path | str) -> RunDirectory:
 
 
 def _known_runs(runs: Path) -> str:
-    names = sorted(store.parent.name for store in runs.glob("*/run.sqlite"))
-    return f"; the latest run under {runs} is {runs / names[-1]}" if names else "; start one with `primer-search`"
+    latest = max(runs.glob("*/run.sqlite"), key=lambda store: store.stat().st_mtime, default=None)
+    return f"; the latest run under {runs} is {latest.parent}" if latest else "; start one with `primer-search`"
 
 
 def _holder(lock: Path) -> str:

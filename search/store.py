@@ -14,7 +14,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,11 @@ class Store:
                 raise UsageError(f"{run.path} holds a run already: go on with `primer-search resume {run.path}`.")
             # Built under another name, so that no half-made store is ever taken for a run.
             partial = run.path / "run.sqlite.partial"
-            partial.unlink(missing_ok=True)
+            for remnant in run.path.glob(f"{partial.name}*"):
+                remnant.unlink()
             with _explained(run):
                 connection = _connect(partial, "mode=rwc", _BUSY_SECONDS)
+                connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             with cls(run, connection, None, clock) as store:
                 store._migrate(MIGRATIONS)
@@ -102,21 +104,17 @@ class Store:
         """
         run = find_run(path)
         lock = None if read_only else ControllerLock(run)
-        try:
-            with _explained(run):
-                store = cls(run, _open_run_file(run, read_only, busy_seconds), lock, clock)
-        except BaseException:
+        with ExitStack() as undo:
             if lock is not None:
-                lock.release()
-            raise
-        try:
+                undo.callback(lock.release)
+            with _explained(run):
+                connection = _open_run_file(run, read_only, busy_seconds)
+            undo.callback(connection.close)
+            store = cls(run, connection, lock, clock)
             store._check_schema(migrations, read_only)
             if not read_only:
-                store._execute("PRAGMA journal_mode = WAL")
                 store._migrate(migrations)
-        except BaseException:
-            store.close()
-            raise
+            undo.pop_all()
         return store
 
     def close(self) -> None:

@@ -1,0 +1,247 @@
+"""The leaderboard of a small run written by hand: every number in it can be checked on paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import stdev
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from primer_search.primitives.errors import UsageError
+from primer_search.primitives.library import TRANSFORMER
+from primer_search.search.candidate import Candidate
+from primer_search.search.leaderboard import Leaderboard, Row, best_so_far, leaderboard, lineage
+from primer_search.search.records import Event
+from primer_search.search.store import Store
+from primer_search.search.wall_clock import SHARES, active_seconds, sessions_of
+from primer_search.workers.evaluation import Evaluation, TrialRequest
+
+
+class Run:
+    """A store with a clock that is moved by hand."""
+
+    def __init__(self, path: Path, workers: int):
+        self.now = 1000.0
+        self.store = Store.create(path, {"workers": workers}, clock=lambda: self.now)
+
+    def propose(self, number: int, parent: int | None, *mutations: str, same_as: int | None = None) -> None:
+        child = Candidate(number, TRANSFORMER, parent, mutations, f"hash{number}", same_as)
+        self.store.add_candidate(child, {"tries": number + 1, "refused": {"widths": 2}, "how": "words are no number"})
+
+    def train(self, number: int, evaluation: Evaluation, seconds: float = 10.0) -> None:
+        trial = self.store.next_trial_id()
+        self.store.start_trial(TrialRequest(trial, number, "", seed=trial))
+        self.now += seconds
+        self.store.finish_trial(trial, evaluation)
+
+
+def full(loss: float, step_ms: float = 20.0, **rest: float) -> Evaluation:
+    """A full budget: 10 seconds of wall clock, of which 6 training, 2 compiling, 1 evaluating."""
+    return Evaluation(
+        "ok", loss_nats=loss, bits_per_byte=loss / 2, steps=300, step_ms=step_ms, parameters=1000, wall_seconds=10.0,
+        train_seconds=6.0, compile_seconds=2.0, evaluate_seconds=1.0, **rest,  # pyright: ignore[reportArgumentType]
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """A seed of losses 2.9, 3.0 and 3.1, and eight more candidates."""
+    run = Run(tmp_path, workers=2)
+    run.propose(0, None)
+    for loss in (3.0, 2.9, 3.1):
+        run.train(0, full(loss))
+    run.propose(1, 0, "insert SQUARE")
+    run.train(1, full(2.7, step_ms=25.0))
+    run.propose(2, 1, "swap", "delete EXP")
+    run.train(2, full(2.6))
+    run.propose(3, 0, "field")
+    run.train(3, full(2.95))
+    run.propose(4, 2, "silent", same_as=2)
+    run.store.add_event("reused", {"same_as": 2}, candidate_id=4)
+    run.propose(5, 4, "delete ADD")
+    run.train(5, Evaluation("stopped_at_hurdle", hurdle_losses=(4.0, 2.0), steps=40, step_ms=10.0))
+    run.propose(6, 4, "delete MUL")
+    run.train(6, Evaluation("stopped_at_hurdle", hurdle_losses=(1.0,), steps=10))
+    run.propose(7, 0, "insert LOG")
+    run.train(7, Evaluation("non_finite", message="its loss became NaN"))
+    run.propose(8, 0, "bank")
+    run.train(8, full(3.5))
+    yield run
+    run.store.close()
+
+
+def rows_of(board: Leaderboard) -> dict[int, Row]:
+    return {row.id: row for row in board.rows}
+
+
+def test_full_budgets_come_first_by_loss_then_later_hurdles_and_faults_last(run: Run) -> None:
+    rows = leaderboard(run.store).rows
+    assert [row.id for row in rows] == [2, 1, 3, 0, 8, 5, 6, 7]
+    assert [row.rank for row in rows] == [1, 2, 3, 4, 5, None, None, None]
+
+
+def test_a_stopped_candidate_is_never_compared_with_a_full_budget(run: Run) -> None:
+    """Its loss of 1.0 at the first hurdle would otherwise lead."""
+    row = rows_of(leaderboard(run.store))[6]
+    assert (row.loss_nats, row.bits_per_byte, row.delta_nats, row.delta_spreads) == (None, None, None, None)
+    assert (row.stopped_at_hurdle, row.hurdle_loss_nats) == (1, 1.0)
+    assert row.verdict == "stopped at hurdle 1, not comparable with a full budget"
+
+
+def test_the_seed_is_the_mean_of_its_trials_with_their_spread(run: Run) -> None:
+    board = leaderboard(run.store)
+    assert board.seed.trials == 3
+    assert board.seed.loss_nats == pytest.approx(3.0)
+    assert board.seed.bits_per_byte == pytest.approx(1.5)
+    assert board.seed.spread_nats == pytest.approx(stdev([3.0, 2.9, 3.1])) == pytest.approx(0.1)
+    assert (board.seed.lowest_nats, board.seed.highest_nats) == (2.9, 3.1)
+    row = rows_of(board)[0]
+    assert (row.trials, row.parent, row.delta_nats, row.speed, row.lineage) == (3, None, 0.0, 1.0, ())
+    assert row.verdict == "the seed"
+
+
+def test_a_gain_is_measured_in_the_seeds_spread(run: Run) -> None:
+    rows = rows_of(leaderboard(run.store))
+    assert rows[1].delta_nats == pytest.approx(-0.3)
+    assert rows[1].delta_bits_per_byte == pytest.approx(-0.15)
+    assert rows[1].delta_spreads == pytest.approx(-3.0)
+    assert rows[1].speed == pytest.approx(20 / 25)
+    assert rows[5].speed == pytest.approx(2.0)
+    verdicts = {number: (row.inside_seed_spread, row.verdict) for number, row in rows.items() if number}
+    assert verdicts[1] == (False, "better than the seed beyond its spread")
+    assert verdicts[3] == (True, "inside the seed's spread")
+    assert verdicts[8] == (False, "worse than the seed beyond its spread")
+    assert verdicts[7] == (None, "its loss became NaN")
+    assert all(row.unconfirmed for row in rows.values())
+
+
+def test_a_loss_the_seed_itself_reached_is_inside_its_spread(tmp_path: Path) -> None:
+    """Of 2.0, 3.0, 3.0 the best lies 1.15 standard deviations below the mean."""
+    run = Run(tmp_path, workers=1)
+    run.propose(0, None)
+    for loss in (2.0, 3.0, 3.0):
+        run.train(0, full(loss))
+    run.propose(1, 0)
+    run.train(1, full(2.0))
+    row = rows_of(leaderboard(run.store))[1]
+    assert row.delta_spreads is not None
+    assert row.delta_spreads < -1.1
+    assert row.inside_seed_spread is True
+    run.store.close()
+
+
+def test_one_trial_of_the_seed_leaves_the_spread_unknown(tmp_path: Path) -> None:
+    run = Run(tmp_path, workers=1)
+    assert leaderboard(run.store).rows == ()
+    assert best_so_far(run.store) == []
+    run.propose(0, None)
+    run.propose(1, 0)
+    run.train(1, full(2.0))  # arrives before the seed's
+    assert leaderboard(run.store).rows[0].verdict == "the seed has no result to compare with yet"
+    run.train(0, full(3.0))
+    board = leaderboard(run.store)
+    assert board.seed.spread_nats is None
+    assert rows_of(board)[1].delta_nats == -1.0
+    assert rows_of(board)[1].delta_spreads is None
+    assert rows_of(board)[1].verdict == "the seed's spread is unknown"
+    run.store.close()
+
+
+def test_lineage_runs_from_the_seed_through_reused_candidates(run: Run) -> None:
+    steps = [(step.candidate_id, step.mutations) for step in lineage(run.store, 5)]
+    assert steps == [(1, ("insert SQUARE",)), (2, ("swap", "delete EXP")), (4, ("silent",)), (5, ("delete ADD",))]
+    assert rows_of(leaderboard(run.store))[5].lineage == lineage(run.store, 5)
+    assert lineage(run.store, 0) == ()
+    with pytest.raises(UsageError, match="no candidate 99: choose one from 0 to 8"):
+        lineage(run.store, 99)
+
+
+def test_totals_count_distinct_candidates_and_sum_statistics(run: Run) -> None:
+    totals = leaderboard(run.store, top=1).totals
+    assert (totals.candidates, totals.evaluated, totals.reused, totals.trials) == (9, 8, 1, 10)
+    assert totals.outcomes == {"ok": 5, "stopped_at_hurdle": 2, "non_finite": 1}
+    assert totals.proposals == {"tries": sum(range(1, 10)), "refused": {"widths": 18}}
+
+
+def test_top_keeps_the_first_rows(run: Run) -> None:
+    assert [row.id for row in leaderboard(run.store, top=2).rows] == [2, 1]
+
+
+def test_shares_of_the_wall_clock_are_those_of_all_workers(run: Run) -> None:
+    """Ten trials of 10 s on two workers for 100 s; seven tell their parts, three are known by their events only."""
+    totals = leaderboard(run.store).totals
+    assert totals.elapsed_seconds == 100.0
+    assert totals.worker_seconds == 200.0
+    expected = {"training": 42, "compiling": 14, "evaluating": 7, "probing": 0, "other": 7 + 30, "idle": 100}
+    assert totals.shares == pytest.approx({name: seconds / 200 for name, seconds in expected.items()})
+    assert set(expected) == set(SHARES)
+
+
+def test_a_trial_on_several_cores_takes_no_more_than_its_wall_clock(tmp_path: Path) -> None:
+    run = Run(tmp_path, workers=1)
+    run.propose(0, None)
+    run.train(0, Evaluation("ok", loss_nats=1.0, wall_seconds=10.0, train_seconds=30.0, compile_seconds=10.0))
+    shares = leaderboard(run.store).totals.shares
+    assert shares == pytest.approx(dict(zip(SHARES, (0.75, 0.25, 0.0, 0.0, 0.0, 0.0), strict=True)))
+    run.store.close()
+
+
+def test_a_pause_between_two_sessions_is_nobodys_time(tmp_path: Path) -> None:
+    run = Run(tmp_path, workers=1)
+    run.propose(0, None)
+    run.store.start_trial(TrialRequest(0, 0, "", seed=0))
+    run.now += 10
+    run.store.add_event("note")  # then the power fails
+    run.now += 5000
+    run.store.add_event("run_resumed", {"workers": 3})
+    run.now += 10
+    run.store.cancel_trial(0, "its controller died")
+    run.train(0, full(3.0))
+    totals = leaderboard(run.store).totals
+    assert totals.elapsed_seconds == 30.0
+    assert totals.worker_seconds == 10 + 3 * 20
+    assert totals.cancelled == 1
+    assert totals.shares["other"] == pytest.approx((10 + 1) / 70)  # the first session's trial, and one second untold
+    assert best_so_far(run.store) == [(30.0, 0, 3.0)]
+    run.store.close()
+
+
+def test_best_so_far_falls_to_the_leaderboards_first_row(run: Run) -> None:
+    """The seed stands at its mean, not at its best trial, so that the curve compares like with like."""
+    assert best_so_far(run.store) == [(10.0, 0, pytest.approx(3.0)), (40.0, 1, 2.7), (50.0, 2, 2.6)]
+
+
+def test_the_json_form_is_plain_json_in_the_documented_form(run: Run) -> None:
+    board = leaderboard(run.store).to_dict()
+    assert json.loads(json.dumps(board, allow_nan=False))["run"] == str(run.store.run.path)
+    assert {"id", "parent", "loss_nats", "bits_per_byte", "outcome", "parameters", "step_ms"} <= set(
+        board["candidates"][0]
+    )
+    assert [row["id"] for row in board["candidates"]] == [2, 1, 3, 0, 8, 5, 6, 7]
+    assert board["unconfirmed"] is True
+    assert board["candidates"][1]["lineage"] == ({"candidate_id": 1, "mutations": ("insert SQUARE",)},)
+
+
+def test_a_reader_ranks_while_the_controller_writes(run: Run) -> None:
+    with Store.open(run.store.run.path, read_only=True) as reader:
+        run.propose(9, 0, "x")
+        run.train(9, full(1.0))
+        assert leaderboard(reader).rows[0].id == 9
+    assert leaderboard(run.store).rows[0].id == 9
+
+
+@given(st.lists(st.tuples(st.sampled_from(["note", "run_resumed"]), st.floats(-5.0, 50.0)), max_size=20))
+def test_time_at_work_never_exceeds_the_sessions_whatever_the_clock_does(steps: list[tuple[str, float]]) -> None:
+    now, events = 0.0, [Event(1, 0.0, "run_started", None, None, {})]
+    for sequence, (kind, seconds) in enumerate(steps, start=2):
+        now += seconds
+        events.append(Event(sequence, now, kind, None, None, {}))
+    sessions = sessions_of(events)
+    assert len(sessions) == 1 + sum(kind == "run_resumed" for kind, _ in steps)
+    assert all(session.seconds >= 0.0 for session in sessions)
+    elapsed = sum(session.seconds for session in sessions)
+    assert all(0.0 <= active_seconds(sessions, event.sequence, event.wall_time) <= elapsed for event in events)
