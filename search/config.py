@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
@@ -52,3 +53,20 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain JSON values by section; `from_dict` reads them back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+        """The inverse of `to_dict`, for values that were validated when they were written."""
+        types = {
+            "model": ModelConfig,
+            "trial": TrialConfig,
+            "optimizer": OptimizerConfig,
+            "data": DataConfig,
+            "search": SearchConfig,
+            "workers": WorkersConfig,
+        }
+        return RunConfig(**{name: types[name](**values) for name, values in sections.items()})

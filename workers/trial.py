@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
 import numpy as np
@@ -33,16 +32,9 @@ from .probe import ProbeFault, probe_causality, probe_finite
 from .steps import StepFunctions, TrainState
 from .training import NonFiniteLoss, TrainingLoop
 
-__all__ = ["CandidateTrainer", "trainer_factory"]
+__all__ = ["CandidateTrainer"]
 
 Report = Callable[[Progress], None]
-
-
-def trainer_factory(
-    model: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig, dataset_path: str
-) -> Callable[[], CandidateTrainer]:
-    """What an executor calls in each worker to make its trainer; picklable."""
-    return partial(CandidateTrainer, model, trial, optimizer, dataset_path)
 
 
 class CandidateTrainer:

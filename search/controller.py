@@ -1,0 +1,239 @@
+"""The controller: keeps every worker busy with the next trial until the budget is spent, and records what happens.
+
+    while time is left:
+        give each free worker a trial: one to repeat, one of the seed's, or of a new candidate
+        record what came back, and tell evolution
+
+Everything that happens is an event in the store before it has consequences, so that a run can be taken up again after
+any death of this process. Only one controller writes a run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..primitives import DNA
+from ..primitives.fingerprint import fingerprint
+from ..workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation, TrialRequest
+from ..workers.executor import Executor, WorkerStatus
+from .candidate import SEED_ID
+from .config import RunConfig
+from .evolution import Evolution
+from .store import Store
+
+__all__ = ["Controller", "RunState"]
+
+TICK_SECONDS = 0.25
+"""How long the controller waits for a result before it looks at the clock again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What a run looks like from outside, for progress displays.
+
+    Attributes:
+        elapsed_seconds, budget_seconds: of this session.
+        candidates: proposed so far, the seed included.
+        outcomes: how many trials ended how.
+        seed_losses: of the seed's finished trials, in nats per token.
+        best: candidate and loss of the best full training so far, None before the first.
+        best_bits_per_byte: the same loss in bits per byte.
+        workers: what each worker does.
+        last: the trial that ended last, None before the first.
+    """
+
+    elapsed_seconds: float
+    budget_seconds: float
+    candidates: int
+    outcomes: dict[str, int]
+    seed_losses: tuple[float, ...]
+    best: tuple[int, float] | None
+    best_bits_per_byte: float | None
+    workers: tuple[WorkerStatus, ...]
+    last: tuple[int, Evaluation] | None
+
+
+class Controller:
+    """Runs one search in one store.
+
+    Args:
+        config: of the run.
+        run_seed: source of all randomness.
+        seed_dna: the program to start from.
+        store: open for writing; what it already holds is replayed.
+        executor: started.
+        observe: called with the state after every change and every tick.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_seed: int,
+        seed_dna: DNA,
+        store: Store,
+        executor: Executor,
+        observe: Callable[[RunState], None] = lambda state: None,
+    ):
+        self.config = config
+        self.run_seed = run_seed
+        self.store = store
+        self.executor = executor
+        self.observe = observe
+        self.evolution = Evolution(config, run_seed, seed_dna)
+        self._started_at = time.monotonic()
+        self._budget_seconds = 0.0
+        self._queue: deque[int] = deque()
+        self._losses: Counter[int] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._seed_losses: list[float] = []
+        self._best: tuple[int, float] | None = None
+        self._best_bits_per_byte: float | None = None
+        self._last: tuple[int, Evaluation] | None = None
+        self._replay()
+        self._next_trial = store.next_trial_id()
+
+    def run(self, budget_seconds: float, started_at: float | None = None) -> str:
+        """Search until the budget is spent or somebody asks to stop.
+
+        Args:
+            budget_seconds: wall clock for this session.
+            started_at: when it began, by `time.monotonic`; now, if not given.
+
+        Returns:
+            `ended` when the budget is spent, `stopped` when the run's stop file asked for it.
+        """
+        self._started_at = time.monotonic() if started_at is None else started_at
+        self._budget_seconds = budget_seconds
+        try:
+            while self._elapsed() < budget_seconds:
+                if self.store.run.stop_requested():
+                    return self._finish("run_stopped", "asked to stop")
+                self._dispatch()
+                for request, evaluation in self.executor.wait(self._patience()):
+                    self._record(request, evaluation)
+                self.observe(self.state())
+            return self._finish("run_ended", "the budget is spent")
+        except BaseException as error:
+            self._finish("run_stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else repr(error))
+            raise
+
+    def state(self) -> RunState:
+        """A snapshot for progress displays."""
+        return RunState(
+            self._elapsed(),
+            self._budget_seconds,
+            self.evolution.next_id,
+            dict(self._outcomes),
+            tuple(self._seed_losses),
+            self._best,
+            self._best_bits_per_byte,
+            tuple(self.executor.status()),
+            self._last,
+        )
+
+    # --- one turn of the loop ---
+
+    def _dispatch(self) -> None:
+        while self.executor.free > 0:
+            candidate_id = self._queue.popleft() if self._queue else self._new_candidate()
+            if candidate_id is not None:
+                self._start(candidate_id)
+
+    def _new_candidate(self) -> int | None:
+        """Propose a candidate and record it; None if its program is known and needs no training."""
+        candidate, proposal = self.evolution.ask()
+        statistics = {**proposal.statistics, "fingerprint": proposal.function}
+        self.store.add_candidate(candidate, statistics)
+        self.evolution.add(candidate, proposal.function)
+        if candidate.same_as is None:
+            return candidate.id
+        self.store.add_event("reused", {"same_as": candidate.same_as}, candidate.id)
+        return None
+
+    def _start(self, candidate_id: int) -> None:
+        request = TrialRequest(
+            self._next_trial,
+            candidate_id,
+            self.evolution.candidate(candidate_id).dna.to_json(),
+            self._trial_seed(self._next_trial),
+            self.evolution.hurdles.thresholds() if candidate_id != SEED_ID else self._open_hurdles(),
+        )
+        self._next_trial += 1
+        self.store.start_trial(request)
+        self.executor.submit(request)
+
+    def _record(self, request: TrialRequest, evaluation: Evaluation) -> None:
+        candidate_id = request.candidate_id
+        if evaluation.kind in INFRASTRUCTURE_FAULTS:
+            self._losses[candidate_id] += 1
+            if self._losses[candidate_id] <= self.config.search.retries:
+                self.store.finish_trial(request.trial_id, evaluation)
+                self._queue.append(candidate_id)
+                return
+            times = self._losses[candidate_id]
+            message = f"its worker died {times} times: {evaluation.message}"
+            evaluation = replace(evaluation, outcome="rejected:worker_lost", message=message)
+        self.store.finish_trial(request.trial_id, evaluation)
+        self._tell(candidate_id, evaluation)
+
+    def _tell(self, candidate_id: int, evaluation: Evaluation) -> None:
+        self.evolution.tell(candidate_id, evaluation)
+        self._outcomes[evaluation.outcome] += 1
+        self._last = (candidate_id, evaluation)
+        loss = evaluation.loss_nats
+        if evaluation.kind != "ok" or loss is None:
+            return
+        if candidate_id == SEED_ID:
+            self._seed_losses.append(loss)
+        elif self._best is None or loss < self._best[1]:
+            self._best, self._best_bits_per_byte = (candidate_id, loss), evaluation.bits_per_byte
+
+    def _finish(self, kind: str, why: str) -> str:
+        for request in self.executor.cancel():
+            self.store.cancel_trial(request.trial_id, why)
+        self.store.add_event(kind, {"why": why})
+        self.store.run.clear_stop()
+        return "ended" if kind == "run_ended" else "stopped"
+
+    # --- beginning and resuming ---
+
+    def _replay(self) -> None:
+        """Take in what the store holds, in order of arrival; then queue what has begun and not ended."""
+        candidates = {candidate.id: candidate for candidate in self.store.candidates()}
+        if not candidates:
+            function = fingerprint(self.evolution.rules.graph_of(self.evolution.seed.dna))
+            self.store.add_candidate(self.evolution.seed, {"fingerprint": function})
+        results = {finished.sequence: finished for finished in self.store.evaluations()}
+        evaluated: set[int] = set()
+        for event in self.store.events():
+            number = event.candidate_id
+            if event.kind == "proposed" and number is not None and number != SEED_ID:
+                self.evolution.add(candidates[number], event.payload.get("fingerprint"))
+            elif event.kind == "evaluated" and number is not None:
+                evaluated.add(number)
+                self._tell(number, results[event.sequence].evaluation)
+        for request in self.store.unfinished_trials():
+            self.store.cancel_trial(request.trial_id, "its controller died")
+        seed_trials = [SEED_ID] * self.evolution.seed_trials_left
+        interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.id and c.same_as is None]
+        self._queue.extend([*seed_trials, *interrupted])
+
+    def _open_hurdles(self) -> tuple:
+        """The seed's own trials pass every hurdle: they are what others are measured by."""
+        return tuple(replace(hurdle, loss_nats=None) for hurdle in self.evolution.hurdles.thresholds())
+
+    # --- small things ---
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started_at
+
+    def _patience(self) -> float:
+        return max(0.01, min(TICK_SECONDS, self._budget_seconds - self._elapsed()))
+
+    def _trial_seed(self, trial_id: int) -> int:
+        return int(np.random.SeedSequence((self.run_seed, 1, trial_id)).generate_state(1)[0])

@@ -1,0 +1,178 @@
+"""One command's work on a run: prepare the data, open the store and the workers, search, close everything.
+
+`start` begins a run, `resume` takes one up. Both belong to the process that calls them, which trains nothing itself
+unless the executor is `inline`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform as machine
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..primitives import DNA, UsageError
+from ..primitives.library import get as library_program
+from ..workers.accelerators import resolve_platform
+from ..workers.dataset import Dataset, prepare
+from ..workers.executor import Trainer, make_executor
+from .config import RunConfig
+from .controller import Controller, RunState
+from .run_directory import RunDirectory
+from .store import Store
+from .wall_clock import sessions_of
+
+__all__ = ["MakeCandidateTrainer", "Session", "resume", "start"]
+
+Observe = Callable[[RunState], None]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MakeCandidateTrainer:
+    """Makes a worker's trainer; picklable, and imports JAX only where it is called."""
+
+    config: RunConfig
+    dataset: str
+
+    def __call__(self) -> Trainer:
+        from ..workers.trial import CandidateTrainer
+
+        return CandidateTrainer(self.config.model, self.config.trial, self.config.optimizer, self.dataset)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """How a session on a run went: `ending` is `ended` or `stopped`."""
+
+    run: RunDirectory
+    ending: str
+
+
+def start(
+    config: RunConfig,
+    run: RunDirectory,
+    *,
+    seed: int,
+    budget_seconds: float,
+    address: str | None = None,
+    started_at: float | None = None,
+    observe: Observe = lambda state: None,
+    tell: Tell = lambda line: None,
+) -> Session:
+    """Begin a run in an empty directory and search until the budget is spent.
+
+    Args:
+        config: of the run.
+        run: its directory, created and empty.
+        seed: source of all its randomness.
+        budget_seconds: wall clock, from `started_at`.
+        address: of a running Ray cluster.
+        started_at: by `time.monotonic`; now, if not given.
+        observe: called with the run's state, several times a second.
+        tell: called with lines about slow preparations.
+
+    Raises:
+        UsageError: data, accelerator or seed program are not there.
+        WorkFailedError: no worker could be started, or the store cannot be written.
+    """
+    started_at = time.monotonic() if started_at is None else started_at
+    seed_dna = library_program(config.search.seed_program, config.model.unit)
+    resolve_platform(config.workers.accel)
+    dataset = prepare(config.data, config.model.vocabulary, progress=tell)
+    manifest = {
+        "config": config.to_dict(),
+        "seed": seed,
+        "seed_dna": seed_dna.to_json(),
+        "budget_seconds": budget_seconds,
+        "dataset": str(dataset),
+        "dataset_hash": Dataset.open(dataset, verify=False).dataset_hash,
+        "versions": _versions(),
+        "machine": machine.platform(),
+    }
+    with Store.create(run.path, manifest) as store:
+        return _search(store, budget_seconds, address, started_at, observe, tell)
+
+
+def resume(
+    path: Path | str,
+    *,
+    budget_seconds: float | None = None,
+    address: str | None = None,
+    started_at: float | None = None,
+    observe: Observe = lambda state: None,
+    tell: Tell = lambda line: None,
+) -> Session:
+    """Take up a run where it stopped.
+
+    Args:
+        path: what the user calls the run.
+        budget_seconds: wall clock for this session; what is left of the run's budget, if not given.
+
+    Raises:
+        UsageError: no such run, another controller is at it, its budget is spent, or its data changed.
+    """
+    started_at = time.monotonic() if started_at is None else started_at
+    with Store.open(path) as store:
+        manifest = store.manifest
+        config = RunConfig.from_dict(manifest["config"])
+        resolve_platform(config.workers.accel)
+        if budget_seconds is None:
+            spent = sum(session.seconds for session in sessions_of(store.events()))
+            budget_seconds = manifest["budget_seconds"] - spent
+            if budget_seconds < 1:
+                raise UsageError(
+                    f"run {store.run.path} has spent its budget: give it more with `--budget`, such as `--budget 10m`."
+                )
+        dataset = prepare(config.data, config.model.vocabulary, progress=tell)
+        found = Dataset.open(dataset, verify=False).dataset_hash
+        if found != manifest["dataset_hash"]:
+            raise UsageError(
+                f"the text of {config.data.source} changed since run {store.run.path} began "
+                f"(hash {found[:12]}, was {manifest['dataset_hash'][:12]}): restore it, or start a new run."
+            )
+        store.set_manifest({"dataset": str(dataset)})
+        store.run.clear_stop()
+        return _search(store, budget_seconds, address, started_at, observe, tell, resumed=True)
+
+
+def _search(
+    store: Store,
+    budget_seconds: float,
+    address: str | None,
+    started_at: float,
+    observe: Observe,
+    tell: Tell,
+    resumed: bool = False,
+) -> Session:
+    manifest = store.manifest
+    config = RunConfig.from_dict(manifest["config"])
+    executor = make_executor(
+        config.workers,
+        MakeCandidateTrainer(config, manifest["dataset"]),
+        wall_limit_seconds=config.trial.wall_limit_seconds,
+        platform=resolve_platform(config.workers.accel),
+        address=address,
+    )
+    tell(f"starting {executor.slots} worker{'s' if executor.slots != 1 else ''}")
+    with executor:
+        if resumed:
+            store.add_event("run_resumed", {"workers": executor.slots})
+        else:
+            store.set_manifest({"workers": executor.slots})
+        controller = Controller(config, manifest["seed"], DNA.from_json(manifest["seed_dna"]), store, executor, observe)
+        ending = controller.run(budget_seconds, started_at)
+    return Session(store.run, ending)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("primer-search", "jax", "jaxlib", "flax", "optax", "numpy", "ray", "tokenizers")
+    found = {"python": machine.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
