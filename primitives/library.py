@@ -76,10 +76,10 @@ def get(name: str, unit: int | None = None) -> DNA:
         UsageError: there is no such program, or the unit is no width.
     """
     program = _find(name)
+    if unit is not None and (type(unit) is not int or unit < 1):
+        raise UsageError(f"the unit of the library program {name} is {unit!r}, but must be an integer of at least 1")
     if unit is None or program.query_scale is None:
         return program.dna
-    if type(unit) is not int or unit < 1:
-        raise UsageError(f"the unit of the library program {name} is {unit!r}, but must be an integer of at least 1")
     constants = list(program.dna.constants)
     constants[program.query_scale] = 1.0 / math.sqrt(unit)
     return replace(program.dna, constants=tuple(constants))

@@ -43,7 +43,7 @@ def random_dna(
     def instruction(index: int, position: int) -> Instruction:
         choices = [*ops, *(f"call:{callee}" for callee in range(index + 1, subprograms))]
         return Instruction(
-            op=choices[rng.integers(len(choices))],
+            op=choices[int(rng.integers(len(choices)))],
             in1=int(rng.integers(position + 2)),
             in2=int(rng.integers(position + 2)),
             constant=int(rng.integers(len(constants))),
