@@ -1,0 +1,90 @@
+"""Trainers that misbehave on request: the DNA of a trial names what to do."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from primer_search.primitives.errors import UsageError
+from primer_search.workers.evaluation import Evaluation, TrialRequest
+from primer_search.workers.executor import Progress
+
+
+class FaultyTrainer:
+    """Does what `request.dna` says; counts the trials it has seen, and keeps what `leak` left behind."""
+
+    def __init__(self) -> None:
+        self.trials = 0
+        self.leaked: list[bytes] = []
+
+    def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
+        self.trials += 1
+        progress(Progress("train", spent=1.5, budget=30.0, loss_nats=4.25))
+        deed, _, argument = request.dna.partition(" ")
+        getattr(self, f"_{deed}")(argument)
+        return Evaluation("ok", message=f"{os.getpid()}", loss_nats=float(request.seed), steps=self.trials)
+
+    def _succeed(self, _: str) -> None:
+        pass
+
+    def _sleep(self, seconds: str) -> None:
+        time.sleep(float(seconds or 1000))
+
+    def _spin(self, _: str) -> None:
+        """A loop in C that never lets another thread of the interpreter run."""
+        sum(itertools.repeat(0))
+
+    def _eat(self, _: str) -> None:
+        """Touch 3 GiB in two seconds or so, then stop, lest a failed test harm the machine."""
+        hoard = []
+        for _step in range(96):
+            hoard.append(b"x" * 2**25)
+            time.sleep(0.02)
+
+    def _leak(self, megabytes: str) -> None:
+        self.leaked.append(b"x" * (int(megabytes) * 2**20))
+
+    def _fail(self, text: str) -> None:
+        raise ValueError(text)
+
+    def _exhaust(self, _: str) -> None:
+        raise MemoryError("cannot allocate")
+
+    def _die(self, _: str) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _report_process(self, path: str) -> None:
+        """Write what the process sees: its cores, what JAX sees, and the environment that counts."""
+        import jax
+
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        threads = os.environ["OMP_NUM_THREADS"]
+        platforms = [device.platform for device in jax.devices()]
+        Path(path).write_text(f"{cores}|{threads}|{platforms}|{jax.config.jax_enable_compilation_cache}")
+
+
+class InterruptedTrainer:
+    def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
+        raise KeyboardInterrupt
+
+
+def fail_to_make() -> FaultyTrainer:
+    raise OSError("the disk is on fire\nsecond line")
+
+
+def miss_the_data() -> FaultyTrainer:
+    raise UsageError("data.source = 'text:nowhere' does not exist; give a file or a folder")
+
+
+def die_while_making() -> FaultyTrainer:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def hang_while_making() -> FaultyTrainer:
+    time.sleep(1000)
+    raise AssertionError("unreachable")

@@ -1,0 +1,121 @@
+"""The machine as workers see it: cores they may use, memory they may fill, and how to end a process for good.
+
+XLA sizes its thread pools by the affinity of the process, so a worker must be pinned before JAX makes its CPU
+client; Linux only. Limits of the container (cgroups) count: sixteen workers on two granted cores would train
+eight times slower than they believe.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+__all__ = [
+    "CAN_PIN",
+    "kill_tree",
+    "machine_identity",
+    "machine_memory_bytes",
+    "pick_cores",
+    "pin_process",
+    "resident_bytes",
+    "usable_core_count",
+    "usable_cores",
+]
+
+CAN_PIN = hasattr(os, "sched_setaffinity")
+"""Whether this system can tie a process to cores (macOS cannot)."""
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cores() -> tuple[int, ...]:
+    """The cores this process may be scheduled on."""
+    if sys.platform == "linux":
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def usable_core_count() -> int:
+    """How many cores this process can keep busy: those it may be scheduled on, within the container's quota."""
+    quota = _cpu_quota()
+    return len(usable_cores()) if quota is None else max(1, min(len(usable_cores()), int(quota)))
+
+
+def machine_memory_bytes() -> int:
+    """Memory of the machine, or of the container if that grants less."""
+    limits = [_read_integer(path) for path in (_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes")]
+    return min([psutil.virtual_memory().total, *(limit for limit in limits if limit)])
+
+
+def machine_identity() -> str:
+    """Equal for two processes exactly if each can see and end the other by its process number."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()
+
+
+def pick_cores(available: Sequence[int], taken: Iterable[int], count: int) -> tuple[int, ...]:
+    """The `count` cores that the fewest others hold, lowest first.
+
+    Args:
+        available: cores of the machine.
+        taken: cores that other workers hold, with repetition.
+        count: how many to pick.
+    """
+    taken = list(taken)
+    return tuple(sorted(sorted(available, key=lambda core: (taken.count(core), core))[:count]))
+
+
+def pin_process(cores: Iterable[int]) -> None:
+    """Tie every thread of this process to these cores (threads started later inherit it)."""
+    if sys.platform != "linux":
+        return
+    wanted = set(cores)
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(ProcessLookupError):  # a thread that ended since the listing
+            os.sched_setaffinity(int(thread), wanted)
+
+
+def resident_bytes(process: psutil.Process | None = None) -> int:
+    """Memory a process holds now (this one's by default); 0 once it is gone."""
+    try:
+        return (process or psutil.Process()).memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def kill_tree(process: psutil.Process) -> list[psutil.Process]:
+    """Send SIGKILL to a process and its descendants, and return them; a reused process number is left alone."""
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        family = [process]
+    for member in family:
+        with suppress(psutil.Error):
+            member.kill()
+    return family
+
+
+def _cpu_quota() -> float | None:
+    """Cores' worth of time the container grants, None without a limit."""
+    with suppress(OSError, ValueError):
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        return int(quota) / int(period) if quota != "max" else None
+    quota = _read_integer(_CGROUP / "cpu/cpu.cfs_quota_us")
+    period = _read_integer(_CGROUP / "cpu/cpu.cfs_period_us")
+    return quota / period if quota and period and quota > 0 else None
+
+
+def _read_integer(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # absent, or the word `max`
+        return None

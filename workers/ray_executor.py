@@ -1,0 +1,383 @@
+"""Trials on Ray actors: one worker a core or device, warm from trial to trial, killed and replaced when it must be.
+
+The only module that imports Ray; `make_executor` imports it when Ray is asked for. Every slot awaits one answer at
+a time, and its stage says which:
+
+    absent -> starting (Ray finds it a place) -> preparing (it makes its trainer) -> idle <-> training -> absent ...
+
+Workers on this machine are guarded by the watchdog, which needs no answer from them; workers elsewhere report
+their memory a few times a second and are killed through Ray. A worker whose trainer raised is replaced too: an
+accelerator's error can outlive the call that met it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, cast
+
+import psutil
+
+from ..primitives.errors import PrimerSearchError, UsageError, WorkFailedError
+from .cluster import RESOURCES, actor_options, check_address, descendants, hush, signals_kept, worker_environment
+from .evaluation import Evaluation, TrialRequest
+from .executor import MakeTrainer, Platform, Progress, WorkerStatus, describe_fault
+from .processor import CAN_PIN, kill_tree, machine_identity, pick_cores, usable_core_count
+from .resident import Home, Resident
+from .slot import Slot
+from .watchdog import Limits, Watchdog
+
+hush()
+
+import ray  # noqa: E402
+from ray import cloudpickle  # noqa: E402
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError  # noqa: E402
+
+__all__ = ["RayExecutor"]
+
+_log = logging.getLogger(__name__)
+
+_STARTS = 3
+"""How often in a row a worker may fail to start before the search gives up."""
+
+_PERIOD_SECONDS = 0.1
+_REPORT_SECONDS = 0.25
+_GONE_SECONDS = 5.0
+
+_MEMORY_SHARE = 0.8
+"""Of the machine's memory, what its workers may fill together by default; the rest is the controller's and Ray's."""
+
+_OBJECT_STORE_BYTES = 200 * 2**20
+"""Only requests and evaluations travel; Ray's own default takes 30% of the machine."""
+
+
+class RayExecutor:
+    """Runs trials on Ray actors; see `Executor` for the methods.
+
+    Args:
+        make_trainer: picklable; called once in every worker.
+        wall_limit_seconds: wall clock after which a trial is killed.
+        slots: number of workers; 0 means one for each core (CPU) or device (GPU, TPU).
+        platform: where workers train.
+        address: of a running Ray cluster (`host:port`, or `auto` for the one on this machine); None starts one.
+        memory_limit_bytes: memory a worker may hold before its trial is killed; 0 means an equal share of its machine.
+        start_seconds: how long a worker may take to make its trainer, or the first one to appear.
+    """
+
+    def __init__(
+        self,
+        make_trainer: MakeTrainer,
+        *,
+        wall_limit_seconds: float,
+        slots: int = 0,
+        platform: Platform = "cpu",
+        address: str | None = None,
+        memory_limit_bytes: int = 0,
+        start_seconds: float = 180.0,
+    ):
+        self._make_trainer = make_trainer
+        self._wall_seconds = wall_limit_seconds
+        self._wanted = slots
+        self._platform: Platform = platform
+        self._address = address
+        self._memory_bytes = memory_limit_bytes
+        self._start_seconds = start_seconds
+        self._machine = machine_identity()
+        self._slots: list[Slot] = []
+        self._ended: list[tuple[TrialRequest, Evaluation]] = []
+        self._killed: list[tuple[float, psutil.Process]] = []
+        self._watchdog: Watchdog | None = None
+        self._actors: Any = None
+        self._payload = b""
+        self._connected = False
+        self._daemons: list[psutil.Process] = []
+
+    @property
+    def slots(self) -> int:
+        """How many workers there are when every one is up; known once started."""
+        return len(self._slots)
+
+    @property
+    def free(self) -> int:
+        """How many workers are ready for a trial."""
+        return sum(slot.stage == "idle" for slot in self._slots)
+
+    def start(self) -> None:
+        """Join or start a cluster (some seconds), and begin to start the workers; call it on the main thread."""
+        if self._watchdog is not None:
+            return
+        self._payload = cloudpickle.dumps(self._make_trainer)  # pyright: ignore[reportPrivateImportUsage]
+        self._connect()
+        slots = self._count_slots()
+        threads = max(1, usable_core_count() // self._shares(usable_core_count(), slots))
+        environment = {"env_vars": worker_environment(self._platform, threads)}
+        options = {"concurrency_groups": {"report": 1}, "runtime_env": environment, **actor_options(self._platform)}
+        self._actors = cast(Any, ray).remote(**options)(Resident)
+        self._watchdog = Watchdog()
+        self._slots = [Slot(number) for number in range(slots)]
+        if not CAN_PIN and self._platform == "cpu":
+            _log.warning("this system cannot tie workers to cores, so step times vary more than they need to")
+        self._staff()
+
+    def submit(self, request: TrialRequest) -> None:
+        """Start a trial on a free worker; a RuntimeError if none is free."""
+        slot = next((slot for slot in self._slots if slot.stage == "idle"), None)
+        if slot is None or slot.limits is None or self._watchdog is None:
+            raise RuntimeError(f"trial {request.trial_id} was submitted while no worker is free")
+        slot.request, slot.progress, slot.report = request, Progress("starting"), None
+        slot.watch = self._watchdog.watch(slot.process, slot.limits)
+        slot.enter("training", slot.actor.run.remote(request))
+
+    def wait(self, timeout_seconds: float) -> list[tuple[TrialRequest, Evaluation]]:
+        """Trials that ended, as soon as there is one; nothing after the timeout, or once a worker became free."""
+        deadline, free = time.monotonic() + timeout_seconds, self.free
+        while True:
+            self._staff()
+            self._advance(min(_PERIOD_SECONDS, max(0.0, deadline - time.monotonic())))
+            self._enforce()
+            if self._ended or self.free > free or time.monotonic() >= deadline:
+                self._staff()
+                ended, self._ended = self._ended, []
+                return ended
+
+    def status(self) -> list[WorkerStatus]:
+        """What each worker does, as last heard; asks for news and waits for none."""
+        self._hear([slot for slot in self._slots if slot.stage == "training"])
+        return [slot.status() for slot in self._slots]
+
+    def cancel(self) -> list[TrialRequest]:
+        """Kill every trial in flight at once, and return their requests; the next `wait` replaces the workers."""
+        training = [slot for slot in self._slots if slot.request is not None]
+        cancelled = [slot.request for slot in training if slot.request is not None]
+        for slot in training:
+            self._dismiss(slot)
+        return cancelled
+
+    def close(self) -> None:
+        """Cancel, and end every process that was started here; takes a second or two."""
+        for slot in self._slots:
+            self._dismiss(slot)
+        if self._watchdog is not None:
+            self._watchdog.close()
+        mortal = [process for _, process in self._killed] + descendants(self._daemons)
+        if self._connected:
+            ray.shutdown()
+        _, alive = psutil.wait_procs(mortal, timeout=_GONE_SECONDS)
+        for process in alive:
+            kill_tree(process)
+        self._watchdog, self._connected = None, False
+        self._slots, self._killed, self._daemons = [], [], []
+
+    def __enter__(self) -> RayExecutor:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Starting
+
+    def _connect(self) -> None:
+        """Join the cluster at the address, or start one here that dies with this process."""
+        if ray.is_initialized():
+            return
+        own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        own["num_cpus"] = max(self._wanted, usable_core_count())
+        if self._address is not None:
+            check_address(self._address)
+            own = {}
+        before = set(psutil.Process().children())
+        self._connected = True
+        try:
+            with signals_kept():
+                ray.init(self._address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        except (ConnectionError, RuntimeError) as error:
+            if self._address is None:
+                raise WorkFailedError(f"Ray could not be started on this machine: {_first_line(error)}") from error
+            raise UsageError(
+                f"cannot join the Ray cluster at --address {self._address}: {_first_line(error)}"
+            ) from error
+        finally:
+            self._daemons = [child for child in psutil.Process().children() if child not in before]
+
+    def _count_slots(self) -> int:
+        if self._platform == "cpu" and self._address is None:
+            return self._wanted or usable_core_count()
+        resource = RESOURCES[self._platform]
+        seen = int(ray.cluster_resources().get(resource, 0))
+        # A cluster may grow cores for workers that wait; devices that are not there will not appear.
+        if seen < max(1, self._wanted) and self._platform != "cpu":
+            wanted, remedy = max(1, self._wanted), "lower workers.count or choose another --accel"
+            raise UsageError(f"workers.count asks for {wanted} {resource}, but Ray sees {seen}; {remedy}")
+        return self._wanted or max(1, seen)
+
+    def _shares(self, cores: int, slots: int) -> int:
+        """Into how many parts a machine is divided: on a cluster's CPUs, one core is one worker."""
+        if self._address is None:
+            return slots
+        return cores if self._platform == "cpu" else 1
+
+    def _staff(self) -> None:
+        """Give every empty slot a new actor; they start side by side, while others train."""
+        for slot in self._slots:
+            if slot.stage == "absent":
+                slot.actor = self._actors.remote()
+                slot.enter("starting", slot.actor.home.remote())
+
+    def _settle_in(self, slot: Slot, home: Home) -> None:
+        """Give a worker that has come up its share of the machine it landed on, and let it make its trainer."""
+        parts = self._shares(len(home.cores), self.slots)
+        neighbours = [other for other in self._slots if other.home and other.home.machine == home.machine]
+        taken = [core for other in neighbours for core in other.cores]
+        slot.home = home
+        slot.cores = pick_cores(home.cores, taken, max(1, len(home.cores) // parts)) if CAN_PIN else ()
+        slot.limits = Limits(self._wall_seconds, self._memory_bytes or int(_MEMORY_SHARE * home.memory_bytes / parts))
+        if home.machine == self._machine:
+            with suppress(psutil.NoSuchProcess):  # it died since: its next answer says so
+                slot.process = psutil.Process(home.pid)
+        slot.enter("preparing", slot.actor.prepare.remote(self._payload, slot.cores))
+
+    def _start_failed(self, slot: Slot, error: Exception) -> None:
+        cause = _cause(error)
+        if isinstance(cause, PrimerSearchError):
+            raise cause
+        slot.failures += 1
+        self._dismiss(slot)
+        _log.warning("worker %d did not start: %s", slot.number, _first_line(cause))
+        if slot.failures >= _STARTS:
+            times = f"{slot.failures} times in a row"
+            raise WorkFailedError(
+                f"worker {slot.number} could not be started {times}; the last time: {_first_line(cause)}"
+            )
+
+    # Running
+
+    def _advance(self, timeout_seconds: float) -> None:
+        """Take the answer of every worker that has one, waiting at most so long for the first."""
+        awaited = {slot.pending: slot for slot in self._slots if slot.pending is not None}
+        if not awaited:
+            time.sleep(timeout_seconds)
+            return
+        if ray.wait(list(awaited), num_returns=1, timeout=timeout_seconds)[0]:
+            for answer in ray.wait(list(awaited), num_returns=len(awaited), timeout=0)[0]:
+                self._take(awaited[answer], answer)
+
+    def _take(self, slot: Slot, answer: Any) -> None:
+        """Move a worker to its next stage by what it answered."""
+        try:
+            value: Any = ray.get(answer)
+        except RayError as error:
+            if slot.stage == "training":
+                self._end(slot, self._explain(slot, error), keep=False)
+            else:
+                self._start_failed(slot, error)
+            return
+        if slot.stage == "starting":
+            self._settle_in(slot, value)
+        elif slot.stage == "preparing":
+            slot.base_bytes, slot.failures = value, 0
+            slot.enter("idle")
+        else:
+            evaluation, held_bytes = value
+            self._end(slot, evaluation, keep=not slot.bloated(held_bytes))
+
+    def _end(self, slot: Slot, evaluation: Evaluation, *, keep: bool) -> None:
+        """Hand in a trial's evaluation, and keep the worker for the next one or let it go."""
+        assert slot.request is not None and slot.watch is not None and self._watchdog is not None
+        killed = self._watchdog.release(slot.watch) is not None
+        self._ended.append((slot.request, evaluation))
+        slot.forget_trial()
+        if keep and not killed:
+            slot.enter("idle")
+        else:
+            self._dismiss(slot)
+
+    def _explain(self, slot: Slot, error: RayError) -> Evaluation:
+        """What became of a trial whose worker answered with an error."""
+        assert slot.request is not None and slot.watch is not None
+        seconds = slot.watch.wall_seconds
+        if slot.watch.verdict is not None:
+            return slot.watch.verdict
+        if isinstance(error, OutOfMemoryError):
+            text = "its worker was killed because the machine ran out of memory"
+            return Evaluation("out_of_memory", text, wall_seconds=seconds)
+        if isinstance(error, RayTaskError):
+            _log.error("trial %d of candidate %d failed\n%s", slot.request.trial_id, slot.request.candidate_id, error)
+            return describe_fault(_cause(error), seconds)
+        return Evaluation("worker_lost", f"its worker died ({_first_line(error)})", wall_seconds=seconds)
+
+    def _enforce(self) -> None:
+        """Judge what the watchdog cannot reach, end what was condemned, and give up on workers that never come up."""
+        self._hear([slot for slot in self._slots if slot.watch and slot.process is None])
+        for slot in self._slots:
+            watch = slot.watch
+            if watch is not None and (watch.verdict or (watch.process is None and watch.judge(0))) and watch.verdict:
+                self._end(slot, watch.verdict, keep=False)
+        alone = all(slot.stage == "starting" for slot in self._slots)
+        for slot in self._slots:
+            # A worker for which a busy cluster has no place yet just waits, unless there is no other.
+            if slot.seconds > self._start_seconds and (slot.stage == "preparing" or alone):
+                self._start_failed(slot, TimeoutError(f"not ready after {self._start_seconds:g} s"))
+        self._bury()
+
+    def _hear(self, slots: list[Slot]) -> None:
+        """Take the reports that have come in, and ask for new ones; waits for nothing."""
+        asked = {slot.report: slot for slot in slots if slot.report is not None}
+        for answer in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else []:
+            slot = asked[answer]
+            slot.report = None
+            with suppress(RayError):  # a worker that fell says so through its trial
+                slot.progress, held_bytes = cast(Any, ray.get(answer))
+                if slot.process is None and slot.watch is not None:
+                    slot.watch.judge(held_bytes)
+        now = time.monotonic()
+        for slot in slots:
+            if slot.report is None and now - slot.reported > _REPORT_SECONDS:
+                slot.report = slot.actor.report.options(concurrency_group="report").remote()
+                slot.reported = now
+
+    # Ending
+
+    def _dismiss(self, slot: Slot) -> None:
+        """Kill a worker's process for good; the slot is empty afterwards."""
+        if slot.watch is not None and self._watchdog is not None:
+            self._watchdog.release(slot.watch)
+        if slot.process is not None:
+            self._killed += [(time.monotonic(), process) for process in kill_tree(slot.process)]
+        if slot.actor is not None:
+            with suppress(RayError, ValueError):  # Ray has seen it die already
+                ray.kill(slot.actor, no_restart=True)
+        slot.forget_actor()
+
+    def _bury(self) -> None:
+        """Forget killed processes that are gone; say so once where one will not go."""
+        now, there = time.monotonic(), [(when, process) for when, process in self._killed if _is_alive(process)]
+        for when, process in there:
+            if now - when > _GONE_SECONDS:
+                _log.warning("worker process %d was killed and is still there", process.pid)
+        self._killed = [(when, process) for when, process in there if now - when <= _GONE_SECONDS]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _cause(error: Exception) -> Exception:
+    """What a worker raised, out of Ray's wrapping."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return cause if isinstance(cause, Exception) else error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,68 @@
+"""What lives in a worker process: one trainer, kept warm, and the latest word on its trial.
+
+Plain Python: the executor makes it a Ray actor. It is made in two steps, because the executor can assign cores
+only once it knows where the process landed, and everything that might load JAX must come after the pinning.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+
+from .evaluation import Evaluation, TrialRequest
+from .executor import MakeTrainer, Progress, Trainer
+from .processor import machine_identity, machine_memory_bytes, pin_process, resident_bytes, usable_cores
+
+__all__ = ["Home", "Resident"]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a worker landed: its machine, process number, the cores it may use and the machine's memory."""
+
+    machine: str
+    pid: int
+    cores: tuple[int, ...]
+    memory_bytes: int
+
+
+class Resident:
+    """One worker; `run` has a thread of its own, so that `report` answers beside it."""
+
+    def __init__(self) -> None:
+        self._trainer: Trainer | None = None
+        self._progress = Progress("idle")
+
+    def home(self) -> Home:
+        """Where this process landed."""
+        return Home(machine_identity(), os.getpid(), usable_cores(), machine_memory_bytes())
+
+    def prepare(self, make_trainer: bytes, cores: tuple[int, ...]) -> int:
+        """Pin the process (no cores: leave it unpinned), make the trainer, and return the bytes held then.
+
+        Args:
+            make_trainer: pickled, so that unpickling it, which may import JAX, happens after the pinning.
+            cores: the worker's share of the machine.
+        """
+        if cores:
+            pin_process(cores)
+        maker: MakeTrainer = pickle.loads(make_trainer)
+        self._trainer = maker()
+        return resident_bytes()
+
+    def run(self, request: TrialRequest) -> tuple[Evaluation, int]:
+        """Train one candidate; returns its evaluation and the bytes held afterwards."""
+        assert self._trainer is not None, "prepare comes before run"
+        self._progress = Progress("starting")
+        try:
+            return self._trainer.run(request, self._note), resident_bytes()
+        finally:
+            self._progress = Progress("idle")
+
+    def report(self) -> tuple[Progress, int]:
+        """The latest progress, and the bytes held now."""
+        return self._progress, resident_bytes()
+
+    def _note(self, progress: Progress) -> None:
+        self._progress = progress
