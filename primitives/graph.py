@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .ops import OPS
@@ -84,8 +84,10 @@ def canonical_order(nodes: list[Node], hashes: list[bytes], scopes: list[int], o
     input, say) are told apart by how they are used, so that the order in which a program happened to list
     them does not matter.
     """
-    context = _context_hashes(nodes, hashes, output)
-    ordered = [_order_operands(node, hashes, context) for node in nodes]
+    ordered = nodes
+    if any(_ambiguous(node, hashes) for node in nodes):
+        colours = _colours(nodes, hashes, output)
+        ordered = [_order_operands(node, hashes, colours) for node in nodes]
     sequence = _post_order(ordered, output)
     renumbered = {old: new for new, old in enumerate(sequence)}
     scope_numbers: dict[int, int] = {}
@@ -117,30 +119,54 @@ def _ties_to_length(nodes: list[Node]) -> bool:
     )
 
 
-def _order_operands(node: Node, hashes: list[bytes], context: dict[int, bytes]) -> Node:
-    if node.op not in OPS or not OPS[node.op].commutative or node.inputs[0] == node.inputs[1]:
-        return node
-    first, second = node.inputs
-    if hashes[first] != hashes[second] or context.get(first, b"") <= context.get(second, b""):
-        return node
-    return Node(node.op, (second, first), node.value, node.constant, node.scope, node.joins, node.labels, node.path)
+def _ambiguous(node: Node, hashes: list[bytes]) -> bool:
+    """Whether the operands commute, are two nodes, and look the same from below."""
+    if not _commutes(node) or node.inputs[0] == node.inputs[1]:
+        return False
+    return hashes[node.inputs[0]] == hashes[node.inputs[1]]
 
 
-def _context_hashes(nodes: list[Node], hashes: list[bytes], output: int) -> dict[int, bytes]:
-    """For each live node, a hash of how it is used (of its consumers' hashes and contexts, and the operand slot)."""
-    uses: dict[int, list[bytes]] = {output: [b"output"]}
-    context: dict[int, bytes] = {}
+def _order_operands(node: Node, hashes: list[bytes], colours: dict[int, bytes]) -> Node:
+    first, second = node.inputs if _ambiguous(node, hashes) else (0, 0)
+    return replace(node, inputs=(second, first)) if colours.get(first, b"") > colours.get(second, b"") else node
+
+
+def _commutes(node: Node) -> bool:
+    return node.op in OPS and OPS[node.op].commutative
+
+
+def _colours(nodes: list[Node], hashes: list[bytes], output: int) -> dict[int, bytes]:
+    """For each live node, a hash of all it is made of and all it is used for: colour refinement, until it is stable."""
+    colours = dict(enumerate(hashes))
+    classes = 0
+    while True:
+        uses = _uses(nodes, colours, output)
+        refined: dict[int, bytes] = {}
+        for index in sorted(uses):
+            operands = [refined[i] for i in nodes[index].inputs]
+            made_of = sorted(operands) if _commutes(nodes[index]) else operands
+            refined[index] = _digest(colours[index], uses[index], *made_of)
+        if len(set(refined.values())) == classes:
+            return refined
+        colours, classes = refined, len(set(refined.values()))
+
+
+def _uses(nodes: list[Node], colours: dict[int, bytes], output: int) -> dict[int, bytes]:
+    """For each live node, a hash of how it is used: of its consumers' colours and uses, and the operand slot."""
+    marks: dict[int, list[bytes]] = {output: [b"output"]}
+    uses: dict[int, bytes] = {}
     for index in range(output, -1, -1):
-        if index not in uses:
+        if index not in marks:
             continue
-        digest = hashlib.blake2b(b"".join(sorted(uses[index])), digest_size=8).digest()
-        context[index] = digest
-        node = nodes[index]
-        commutative = node.op in OPS and OPS[node.op].commutative
-        for slot, operand in enumerate(node.inputs):
-            mark = digest + hashes[index] + bytes([0 if commutative else slot])
-            uses.setdefault(operand, []).append(mark)
-    return context
+        uses[index] = _digest(*sorted(marks[index]))
+        for slot, operand in enumerate(nodes[index].inputs):
+            place = bytes([0 if _commutes(nodes[index]) else slot])
+            marks.setdefault(operand, []).append(uses[index] + colours[index] + place)
+    return uses
+
+
+def _digest(*parts: bytes) -> bytes:
+    return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
 
 
 def _post_order(nodes: list[Node], output: int) -> list[int]:
