@@ -1,0 +1,82 @@
+"""The run's log: everything libraries print while a search runs goes there, so that the display stays readable.
+
+Native code (XLA, Ray's core) writes to the file descriptors 1 and 2 themselves, so those are pointed at the log; the
+display gets a stream of its own that still reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+__all__ = ["hushed", "log_traceback"]
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@contextmanager
+def hushed(log: Path) -> Iterator[TextIO]:
+    """Send stdout, stderr, logging and warnings to `log`; yields a stream to what was stderr.
+
+    Where stderr is no file of this process's own (as under test runners), only logging and warnings are sent.
+    """
+    handler = logging.FileHandler(log, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level, logging.INFO) if level else logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        with _descriptors(log) as terminal:
+            yield terminal
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+def log_traceback(log: Path, error: BaseException) -> bool:
+    """Append an exception with its traceback; whether that could be written."""
+    with suppress(OSError), log.open("a", encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+        return True
+    return False
+
+
+@contextmanager
+def _descriptors(log: Path) -> Iterator[TextIO]:
+    if not (_is_descriptor(sys.stdout, 1) and _is_descriptor(sys.stderr, 2)):
+        yield sys.stderr
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    terminal = os.fdopen(os.dup(kept[1]), "w", encoding="utf-8", errors="replace", buffering=1)
+    try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        yield terminal
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in enumerate(kept, start=1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.close(file)
+        terminal.close()
+
+
+def _is_descriptor(stream: TextIO, number: int) -> bool:
+    try:
+        return stream.fileno() == number
+    except (OSError, ValueError, AttributeError):
+        return False

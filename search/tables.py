@@ -1,0 +1,115 @@
+"""A run's leaderboard, and one candidate, as text for the console."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from .candidate import SEED_ID
+from .console import outcome_words
+from .leaderboard import Leaderboard, Row
+from .wording import (
+    UNCONFIRMED,
+    best_row,
+    candidate_name,
+    count,
+    headline,
+    lineage_words,
+    number,
+    proposal_words,
+    seed_words,
+    share_words,
+)
+
+if TYPE_CHECKING:  # rich is loaded when something is printed
+    from rich.console import Console
+    from rich.table import Table
+
+__all__ = ["console_for", "next_commands", "print_leaderboard", "shown_rows"]
+
+PLAIN_WIDTH = 140
+"""Columns where the output is no terminal and COLUMNS does not say."""
+
+
+def console_for(stream: TextIO) -> Console:
+    """A console on a stream, wide enough for tables where that is no terminal."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or PLAIN_WIDTH)
+    return Console(file=stream, width=width, highlight=False, emoji=False)
+
+
+def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
+    """The best candidates against the seed, and what the run spent to find them."""
+    console.print(_table(shown_rows(board.rows, top)))
+    totals = board.totals
+    facts = [
+        ("seed", seed_words(board.seed)),
+        ("outcomes", outcome_words(totals.outcomes) or "none yet"),
+        ("proposals", proposal_words(totals.proposals)),
+        ("wall clock", share_words(totals.shares)),
+    ]
+    width = max(len(name) for name, _ in facts)
+    console.print()
+    for name, words in facts:
+        console.print(f"[dim]{name:<{width}}[/]  {words}", soft_wrap=True)
+    console.print()
+    console.print(headline(board), style="bold", soft_wrap=True)
+    console.print(f"[bold yellow]UNCONFIRMED[/]: {UNCONFIRMED}.", soft_wrap=True)
+
+
+def shown_rows(rows: Sequence[Row], top: int) -> list[Row]:
+    """The first rows, and the seed's wherever it stands."""
+    return [*rows[:top], *(row for row in rows[top:] if row.id == SEED_ID)]
+
+
+def next_commands(run: Path, board: Leaderboard) -> list[str]:
+    """What to type next about a run."""
+    best, named = best_row(board.rows), shlex.quote(str(run))
+    commands = [f"primer-search resume {named} --budget 10m"]
+    if best is not None:
+        commands = [
+            f"primer-search show {named} {best.id} --diff seed",
+            f"primer-search export {named} {best.id} -o block.py",
+            *commands,
+        ]
+    return commands
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for title in ("rank", "id", "loss nats", "bits/byte", "vs seed", "spreads", "step ms", "speed", "parameters"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("mutations, newest first", min_width=16)
+    for row in rows:
+        words = "the program the search started from" if row.id == SEED_ID else "; ".join(lineage_words(row.lineage))
+        table.add_row(
+            number(row.rank, "d"),
+            candidate_name(row.id),
+            *_losses(row),
+            number(row.step_ms, ".1f"),
+            "–" if row.speed is None else f"{row.speed:.2f}×",
+            count(row.parameters),
+            Text(words, no_wrap=True, overflow="ellipsis"),  # the one column that gives way
+            style="dim" if row.rank is None else "bold" if row.id == SEED_ID else "",
+        )
+    return table
+
+
+def _losses(row: Row) -> tuple[str, str, str, str]:
+    """Loss, bits per byte, and both differences to the seed; what did not train in full says why."""
+    if row.loss_nats is None:
+        if row.stopped_at_hurdle is not None:
+            return number(row.hurdle_loss_nats), "–", f"hurdle {row.stopped_at_hurdle}", "–"
+        return "–", "–", row.outcome.partition(":")[2] or row.outcome.replace("_", " "), "–"
+    if row.id == SEED_ID:
+        return number(row.loss_nats), number(row.bits_per_byte), "–", "–"
+    spreads = "inside" if row.inside_seed_spread else number(row.delta_spreads, "+.1f")
+    return number(row.loss_nats), number(row.bits_per_byte), number(row.delta_bits_per_byte, "+.4f"), spreads

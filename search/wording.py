@@ -1,0 +1,150 @@
+"""A run's result in words and numbers, the same on the console and in the report: one place decides what is claimed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .candidate import SEED_ID
+from .leaderboard import Ancestry, Leaderboard, Row, SeedSummary
+
+__all__ = [
+    "UNCONFIRMED",
+    "best_row",
+    "beyond_spread",
+    "candidate_name",
+    "count",
+    "headline",
+    "lineage_words",
+    "number",
+    "proposal_words",
+    "seed_words",
+    "share_words",
+    "short_mutation",
+]
+
+UNCONFIRMED = (
+    "one training each, ranked on the validation text that the search itself selected by: the best of many looks "
+    "better than it is, so train it anew before you believe it"
+)
+"""Why no result of a search alone is to be believed."""
+
+_SHORTER = (
+    (r"^Delete in (\S+): (.*)$", r"\1: − \2"),
+    (r"^Insert in (\S+): (.*)$", r"\1: + \2"),
+    (r"^Delete and insert: in (\S+): (.*); then in (\S+): (.*)$", r"\1: − \2, \3: + \4"),
+    (r"^Mutate field \w+ in (\S+): (.*) becomes (.*)$", r"\1: \2 → \3"),
+    (r"^Mutate bank value: (\w+ \d+) from (\S+) to (\S+)$", r"\1: \2 → \3"),
+    (r"^Swap in (\S+): (.*)$", r"\1: swap \2"),
+)
+
+
+def headline(board: Leaderboard) -> str:
+    """What the run found, in one honest sentence."""
+    seed, best = board.seed, best_row(board.rows)
+    if seed.loss_nats is None:
+        return "The seed has not finished a full trial, so there is nothing to compare with."
+    if best is None:
+        return "No candidate has finished a full trial yet."
+    assert best.loss_nats is not None
+    assert best.delta_nats is not None
+    direction = "below" if best.delta_nats < 0 else "above"
+    bits = "" if best.delta_bits_per_byte is None else f" ({abs(best.delta_bits_per_byte):.4f} bits/byte)"
+    distance = f"{abs(best.delta_nats):.4f} nats{bits} {direction} the seed's mean"
+    if seed.spread_nats is None:
+        return f"Candidate {best.id} is {distance}, but the seed's noise is unknown: it has one full trial only."
+    trials = f"the seed's own {seed.trials} trials (± {seed.spread_nats:.4f})"
+    if beyond_spread(best):
+        times = "" if best.delta_spreads is None else f", {abs(best.delta_spreads):.1f} times the spread of {trials}"
+        return f"Candidate {best.id} is {distance}{times}."
+    where = "inside the spread of" if best.inside_seed_spread else "against the spread of"
+    return f"Nothing beat the seed beyond its spread: the best, candidate {best.id}, is {distance}, {where} {trials}."
+
+
+def best_row(rows: Sequence[Row]) -> Row | None:
+    """The first candidate other than the seed that trained its full budget."""
+    return next((row for row in rows if row.rank is not None and row.id != SEED_ID), None)
+
+
+def beyond_spread(row: Row) -> bool:
+    """Whether it is better than the seed by more than the seed's own trials differ."""
+    return row.delta_nats is not None and row.delta_nats < 0 and row.inside_seed_spread is False
+
+
+def seed_words(seed: SeedSummary) -> str:
+    """The seed's mean, spread and number of trials."""
+    if seed.loss_nats is None:
+        return "no full trial of the seed yet"
+    spread = "" if seed.spread_nats is None else f" ± {seed.spread_nats:.4f}"
+    bits = "" if seed.bits_per_byte is None else f", {seed.bits_per_byte:.4f} bits/byte"
+    return f"{seed.loss_nats:.4f}{spread} nats (n={seed.trials}){bits}"
+
+
+def candidate_name(candidate_id: int) -> str:
+    """`seed`, or the number as people write it."""
+    return "seed" if candidate_id == SEED_ID else f"#{candidate_id}"
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    """A number in a format, or a dash where there is none."""
+    return "–" if value is None else format(value, form)
+
+
+def count(value: int | None) -> str:
+    """A whole number with thousands set apart, or a dash."""
+    return number(value, ",")
+
+
+def lineage_words(lineage: Sequence[Ancestry]) -> list[str]:
+    """What made a candidate, newest first: of each step the mutation that made its program new.
+
+    A child mutates until its program is new, so the last mutation of a step did it; `(+2)` counts those before, most of
+    them silent.
+    """
+    words = []
+    for step in reversed(lineage):
+        if step.mutations:
+            before = f" (+{len(step.mutations) - 1})" if len(step.mutations) > 1 else ""
+            words.append(f"{short_mutation(step.mutations[-1])}{before}")
+    return words
+
+
+def short_mutation(sentence: str) -> str:
+    """A mutation's sentence in the signs of a difference.
+
+    >>> short_mutation("Insert in relu: x3 = SQUARE(x2)")
+    'relu: + x3 = SQUARE(x2)'
+    """
+    for pattern, replacement in _SHORTER:
+        shorter, found = re.subn(pattern, replacement, sentence)
+        if found:
+            return shorter
+    return sentence
+
+
+def proposal_words(proposals: Mapping[str, Any]) -> str:
+    """What became of the mutations."""
+    fates = {name: int(value) for name, value in proposals.items() if isinstance(value, int | float)}
+    tried = fates.pop("mutations", 0)
+    if not tried:
+        return "none yet"
+    invalid = {name.removeprefix("invalid_"): value for name, value in fates.items() if name.startswith("invalid_")}
+    known = {name: value for name, value in fates.items() if not name.startswith("invalid_")}
+    new = tried - sum(fates.values())
+    parts = [f"{tried:,} mutations: {new:,} new programs"]
+    words = {
+        "unchanged": "left the program as it was",
+        "same_structure": "known structure",
+        "same_function": "known function",
+    }
+    parts += [f"{value:,} {words.get(name, name.replace('_', ' '))}" for name, value in known.items()]
+    if invalid:
+        reasons = ", ".join(f"{reason.replace('_', ' ')} {value:,}" for reason, value in invalid.items())
+        parts.append(f"{sum(invalid.values()):,} invalid ({reasons})")
+    return " · ".join(parts)
+
+
+def share_words(shares: Mapping[str, float]) -> str:
+    """Where the workers' wall clock went, in percent."""
+    return " · ".join(f"{name} {share:.0%}" for name, share in shares.items())
