@@ -40,6 +40,11 @@ for _type in (TrainState, StepResult):
     jax.tree_util.register_dataclass(_type)
 
 
+CPU_COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+"""XLA's older CPU emitters at a low optimisation level compile a candidate in half the time, and its steps are hardly
+slower (benchmarks/compile_time.py): in a trial of half a minute that trade pays."""
+
+
 class StepFunctions:
     """Compiles lazily, ahead of time, for one batch shape."""
 
@@ -53,13 +58,13 @@ class StepFunctions:
     def compile_step(self, state: TrainState) -> None:
         """Compile the training step for states of this shape."""
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        self._step = jax.jit(self._train, donate_argnums=0).lower(shapes, self._tokens).compile()
+        self._step = _compile(jax.jit(self._train, donate_argnums=0).lower(shapes, self._tokens))
 
     def compile_evaluation(self, state: TrainState) -> None:
         """Compile the evaluation, unless that is done."""
         if self._evaluate is None:
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.parameters)
-            self._evaluate = jax.jit(self._loss).lower(shapes, self._tokens).compile()
+            self._evaluate = _compile(jax.jit(self._loss).lower(shapes, self._tokens))
 
     def step(self, state: TrainState, tokens: np.ndarray) -> tuple[TrainState, StepResult]:
         """One optimizer step; `state` is consumed (its buffers are reused)."""
@@ -85,3 +90,8 @@ class StepFunctions:
 
     def _loss(self, parameters: Any, tokens: jax.Array) -> jax.Array:
         return jnp.mean(self._model.token_losses(parameters, tokens))
+
+
+def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    on_cpu = jax.default_backend() == "cpu"
+    return lowered.compile(compiler_options=dict(CPU_COMPILER_OPTIONS) if on_cpu else None)
