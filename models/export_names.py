@@ -1,0 +1,195 @@
+"""Names for what an exported module holds: values are named by their role, else by the call they are the result of.
+
+Roles are read off the structure, so that they stay true of mutated programs: what T_MAT_MUL compares are queries and
+keys, what MAT_MUL mixes are values. The name of a call (`feed_forward`) is that of the subprogram it came from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ..primitives.graph import CONCAT, Graph, Node
+from ..primitives.values import Kind
+from .export_plan import Layer, LayerKind, Plan, Step
+from .export_text import identifier
+
+__all__ = ["Namer", "layer_names", "section", "value_names"]
+
+NOUNS = {
+    "ADD": "combined", "DIFFERENCE": "difference", "DIVIDE": "ratio", "MULTIPLY": "product", "MAT_MUL": "mixed",
+    "T_MAT_MUL": "scores", "ABS_ROOT": "root", "SQUARE": "squared", "EXP": "exponentials", "LOG": "logs",
+    "ABS": "magnitudes", "RECIP": "reciprocals", "SIGN": "signs", "COS": "cosines", "SIN": "sines",
+    "TANH": "squashed", "SIGMOID": "gate", "CUM_PROD": "running_product", "CUM_SUM": "running_sum",
+    "RED_MEAN": "mean", "RED_SUM": "total", "RED_MIN": "minimum", "RED_MAX": "maximum",
+    "RED_PROD": "total_product", "SCALE": "scaled", "SHIFT": "shifted", "C_MUL": "scaled", "MAX": "clipped",
+    "MIN": "clipped", "MASK": "masked", CONCAT: "joined",
+}  # fmt: skip
+"""What the result of an op is called where nothing better is known."""
+
+ROLES = {"keys": "key", "queries": "query", "values": "value"}
+"""Roles, strongest first, and how layers that lead to them are called."""
+
+
+class Namer:
+    """Gives each name once: the second `mean` is `mean_2`."""
+
+    def __init__(self, taken: Iterable[str]):
+        self._taken = set(taken)
+
+    def unique(self, name: str) -> str:
+        """`name`, numbered if it is taken."""
+        candidate, number = name, 1
+        while candidate in self._taken:
+            number += 1
+            candidate = f"{name}_{number}"
+        self._taken.add(candidate)
+        return candidate
+
+
+def section(node: Node) -> str:
+    """The call in MAIN that a node came from; empty for an instruction of MAIN itself."""
+    return node.labels[0] if len(node.labels) > 1 else ""
+
+
+def value_names(plan: Plan) -> dict[int, str]:
+    """What to call each step's value; not yet unique."""
+    roles = _roles(plan)
+    return {
+        step.node: roles.get(step.node) or _result_of_call(plan, step) or _by_structure(plan, step)
+        for step in plan.steps
+    }
+
+
+def layer_names(plan: Plan, namer: Namer) -> dict[int, str]:
+    """An attribute name for each layer, by its output node."""
+    roles = _roles(plan)
+    by_node = {step.node: step for step in plan.steps}
+    prefixes: dict[int, str] = {}
+    for node, role in roles.items():
+        if role in ROLES:
+            for layer_node in _chain(plan, by_node, node):
+                prefixes.setdefault(layer_node, ROLES[role])
+    return {
+        step.node: namer.unique(_layer_name(plan, by_node, step.layer, prefixes.get(step.node)))
+        for step in plan.steps
+        if step.layer
+    }
+
+
+def _roles(plan: Plan) -> dict[int, str]:
+    nodes = plan.graph.nodes
+    roles: dict[int, str] = {}
+
+    def assign(node: int, role: str, reader: int) -> None:
+        here = section(nodes[node]) == section(nodes[reader]) and bool(nodes[node].inputs)
+        if here and nodes[node].op not in ("T_MAT_MUL", "MAT_MUL"):
+            roles.setdefault(node, role)
+
+    for op, slot, role in (
+        ("T_MAT_MUL", 1, "keys"),
+        ("T_MAT_MUL", 0, "queries"),
+        ("MAT_MUL", 1, "values"),
+        ("MAT_MUL", 0, "weights"),
+    ):
+        for step in plan.steps:
+            if nodes[step.node].op == op:
+                assign(step.inputs[slot], role, step.node)
+    return roles
+
+
+def _chain(plan: Plan, by_node: dict[int, Step], node: int) -> list[int]:
+    """The layers that lead to a node through values nothing else reads."""
+    found = []
+    while node in by_node:
+        step = by_node[node]
+        if step.layer:
+            found.append(node)
+        if len(step.inputs) != 1 or len(plan.readers.get(step.inputs[0], ())) != 1:
+            break
+        node = step.inputs[0]
+    return found
+
+
+def _result_of_call(plan: Plan, step: Step) -> str | None:
+    """The name of the outermost call whose result this value is: a call that nothing inside of reads it again."""
+    nodes = plan.graph.nodes
+    labels = nodes[step.node].labels
+    readers = plan.readers.get(step.node, ())
+    for depth in range(1, len(labels)):
+        if all(nodes[reader].labels[:depth] != labels[:depth] for reader in readers):
+            return identifier(_unnumbered(labels[depth - 1]))
+    return None
+
+
+def _by_structure(plan: Plan, step: Step) -> str:
+    nodes = plan.graph.nodes
+    node = nodes[step.node]
+    if step.layer:
+        if step.layer.kind in (LayerKind.LINEAR, LayerKind.BRANCHED_LINEAR):
+            return "projected"
+        return {LayerKind.SCALE: "scaled", LayerKind.SHIFT: "shifted", LayerKind.AFFINE: "rescaled"}.get(
+            step.layer.kind, "convolved"
+        )
+    if node.op == "DIFFERENCE" and nodes[node.inputs[1]].op == "RED_MEAN":
+        return "centered" if nodes[node.inputs[1]].inputs[0] == node.inputs[0] else "difference"
+    if node.op == "RED_MEAN" and _is_power(plan.graph, node.inputs[0]):
+        return "variance" if _is_centered(plan.graph, node.inputs[0]) else "power"
+    if node.op == "ABS_ROOT" and nodes[node.inputs[0]].op == "RED_MEAN":
+        return "deviation" if _by_structure(plan, Step(node.inputs[0], ())) == "variance" else "root"
+    if node.op == "MAX" and node.constant == 0:
+        return "positive"
+    if node.op == "CONCAT":
+        return "joined" if node.joins is not None else "repeated"
+    return NOUNS.get(node.op, "value")
+
+
+def _is_power(graph: Graph, index: int) -> bool:
+    node = graph.nodes[index]
+    return node.op == "SQUARE" or (node.op == "MULTIPLY" and _is_centered(graph, index))
+
+
+def _is_centered(graph: Graph, index: int) -> bool:
+    """Whether a product has a factor (x - mean(x)), and no other factor than that or x: then its mean is a variance."""
+    node = graph.nodes[index]
+    for factor in node.inputs:
+        inner = graph.nodes[factor]
+        if inner.op != "DIFFERENCE" or graph.nodes[inner.inputs[1]].op != "RED_MEAN":
+            continue
+        if graph.nodes[inner.inputs[1]].inputs[0] == inner.inputs[0]:
+            return all(other in (factor, inner.inputs[0]) for other in node.inputs)
+    return False
+
+
+def _layer_name(plan: Plan, by_node: dict[int, Step], layer: Layer, prefix: str | None) -> str:
+    nodes = plan.graph.nodes
+    first = nodes[layer.nodes[0]]
+    noun = layer.kind.value.removeprefix("branched_")
+    if first.labels and first.labels[-1].endswith("_resize"):
+        noun = "resize"
+    if prefix:
+        return f"{prefix}_{noun}"
+    if layer.kind in (LayerKind.LINEAR, LayerKind.BRANCHED_LINEAR) and noun != "resize":
+        if _joins_attention(plan, first):
+            return "output_projection"
+        if section(first):
+            noun = _direction(layer)
+    return f"{identifier(section(first))}_{noun}" if section(first) else noun
+
+
+def _direction(layer: Layer) -> str:
+    if layer.source.kind is not Kind.ACTIVATION or layer.source.width is None or layer.target.width is None:
+        return "projection"
+    if layer.source.width == layer.target.width:
+        return "projection"
+    return "up" if layer.source.width < layer.target.width else "down"
+
+
+def _joins_attention(plan: Plan, node: Node) -> bool:
+    nodes = plan.graph.nodes
+    joined = nodes[node.inputs[0]]
+    return joined.op == CONCAT and nodes[joined.inputs[0]].op == "MAT_MUL"
+
+
+def _unnumbered(label: str) -> str:
+    return re.sub(r"_\d+$", "", label)

@@ -1,0 +1,88 @@
+"""Where an exported block came from, and how its file says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .export_text import docstring_text, paragraph
+
+__all__ = ["Provenance", "docstring_lines"]
+
+LARGEST_ANCESTRY = 40
+"""Mutations told one by one; of longer ancestries, the last so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The origin of a block.
+
+    Attributes:
+        run: what the run is called, or `library` for a program with a name.
+        candidate: its id in the run, or the name.
+        ancestry: one sentence for each mutation that led from the seed to it, oldest first.
+        loss_nats: its validation loss, nats per token.
+        seed_loss_nats: the seed's mean loss in the same run.
+        seed_spread_nats: the spread of the seed's trainings.
+        trainings: how many trainings the loss stands on; one is unconfirmed.
+        setting: data, budget and hardware, in words.
+    """
+
+    run: str
+    candidate: str
+    ancestry: tuple[str, ...] = ()
+    loss_nats: float | None = None
+    seed_loss_nats: float | None = None
+    seed_spread_nats: float | None = None
+    trainings: int = 1
+    setting: str = ""
+
+
+def docstring_lines(
+    name: str, provenance: Provenance | None, sizes: str, structure_hash: str, checked: bool
+) -> list[str]:
+    """The exported file's docstring, quotes included."""
+    lines = [f'"""{name}: a decoder block for Flax NNX, written by primer-search.', ""]
+    lines += paragraph(
+        "The block is a program of primitive operations, reached by evolutionary search in the space of Primer (So et "
+        "al. 2021, arXiv 2109.08668). This file is that program in canonical form, dead code removed; its structure "
+        f"hash is {structure_hash}."
+    )
+    if provenance is not None:
+        lines += ["", *_origin(provenance)]
+    lines += ["", *paragraph(f"Size: {sizes}")]
+    lines += ["", *paragraph(f"Checked: {_CHECKED if checked else 'nothing yet.'}")]
+    return [*lines, '"""']
+
+
+_CHECKED = (
+    "before this file was written its code was run beside the searched program, with the same random parameters: "
+    "outputs and all gradients agree, and inputs at later positions, drawn anew, leave earlier outputs as they were."
+)
+
+
+def _origin(provenance: Provenance) -> list[str]:
+    origin = f"Origin: {docstring_text(provenance.candidate)} of {docstring_text(provenance.run)}."
+    if provenance.setting:
+        origin += f" {docstring_text(provenance.setting)}."
+    lines = paragraph(origin)
+    if provenance.loss_nats is not None:
+        lines += paragraph(_result(provenance))
+    if provenance.ancestry:
+        told = provenance.ancestry[-LARGEST_ANCESTRY:]
+        lines += ["", f"Ancestry, from the seed ({len(provenance.ancestry)} mutations, the last {len(told)} told):"]
+        if len(told) == len(provenance.ancestry):
+            lines[-1] = "Ancestry, from the seed:"
+        for sentence in told:
+            lines += paragraph(f"- {docstring_text(sentence)}", hanging=2)
+    return lines
+
+
+def _result(provenance: Provenance) -> str:
+    result = f"Result: validation loss {provenance.loss_nats:.4f} nats per token"
+    if provenance.seed_loss_nats is not None:
+        result += f", against {provenance.seed_loss_nats:.4f} of the seed"
+        if provenance.seed_spread_nats is not None:
+            result += f" (spread {provenance.seed_spread_nats:.4f})"
+    if provenance.trainings > 1:
+        return f"{result}; the mean of {provenance.trainings} trainings."
+    return f"{result}; unconfirmed: one training."

@@ -1,0 +1,187 @@
+"""Does exported source compute what the program computes? Its text is run beside the compiled program.
+
+Both get the same random parameters, none at 0 or 1, and the same inputs, of which each repeats the first with its
+future drawn anew: one run compares outputs, gradients, and the past.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ..primitives.canonical import build_graph
+from ..primitives.errors import WorkFailedError
+from ..primitives.ops import Init
+from ..primitives.program import DNA
+from .block import BlockFunctions, compile_block, initial_value
+from .export_plan import Placement
+from .export_render import placements
+
+__all__ = ["build_module", "load_source", "parameter_placements", "verify_export"]
+
+TOLERANCE = 1e-5
+"""Largest difference in float32, relative to the array's largest entry."""
+
+EXACT_TOLERANCE = 1e-9
+"""The same in float64, which decides about programs that amplify float32's rounding."""
+
+LONGEST_PROBE = 8
+
+Arrays = dict[str, np.ndarray]
+
+
+def verify_export(
+    source: str, dna: DNA, unit: int, length: int | None = None, *, length_dependent: bool = False, seed: int = 0
+) -> None:
+    """Refuse source that does not reproduce its program.
+
+    Args:
+        source: the exported text; its last class is the block.
+        dna: the program.
+        unit: channels in a unit of relative width.
+        length: sequence length; a program that is tied to none is tried on a short one.
+        length_dependent: allow ops that tie the block to one sequence length.
+        seed: of parameters and inputs.
+
+    Raises:
+        WorkFailedError: outputs, gradients, parameters or initial values differ, or a later position changes an
+            earlier output.
+    """
+    graph = build_graph(dna, length_dependent=length_dependent)
+    if length is None or not graph.length_dependent:
+        length = min(length or LONGEST_PROBE, LONGEST_PROBE)
+    program = compile_block(graph, unit, length)
+    block = load_source(source)
+    where = placements(graph, unit, length)
+    _check_initial_values(_parameters(build_module(block, program, length)), program, where)
+    fault = _fault(block, program, where, length, seed, TOLERANCE)
+    if fault is not None:
+        with jax.enable_x64(True):
+            fault = _fault(block, program, where, length, seed, EXACT_TOLERANCE)
+    if fault is not None:
+        raise WorkFailedError(f"the exported source does not reproduce the program: {fault}; nothing was written")
+
+
+def parameter_placements(
+    dna: DNA, unit: int, length: int | None = None, *, length_dependent: bool = False
+) -> tuple[Placement, ...]:
+    """For each parameter of the compiled program, its path in the exported module and how its shape changes.
+
+    Example:
+        >>> from primer_search.primitives.library import TRANSFORMER
+        >>> [".".join(p.path) for p in parameter_placements(TRANSFORMER, 8) if "head_projection_2" in p.name]
+        ['query_projection.kernel']
+    """
+    return placements(build_graph(dna, length_dependent=length_dependent), unit, length)
+
+
+def load_source(source: str) -> type[nnx.Module]:
+    """Run exported text in a module of its own and give its block, the last class in it."""
+    classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    if not classes:
+        raise WorkFailedError("the exported source defines no class")
+    module = ModuleType("exported_block")
+    exec(compile(source, "exported_block.py", "exec"), module.__dict__)
+    return module.__dict__[classes[-1]]
+
+
+def build_module(block: Callable[..., nnx.Module], program: BlockFunctions, length: int, **options: Any) -> nnx.Module:
+    """An instance of an exported class at the size of a compiled program."""
+    tied = {"length": length} if program.graph.length_dependent else {}
+    return block(program.width, **tied, **options, rngs=nnx.Rngs(0))
+
+
+def _parameters(module: nnx.Module) -> dict[tuple[Any, ...], Any]:
+    return dict(nnx.to_flat_state(nnx.state(module, nnx.Param)))
+
+
+def _check_initial_values(
+    parameters: dict[tuple[Any, ...], Any], program: BlockFunctions, where: Sequence[Placement]
+) -> None:
+    expected = {placement.path for placement in where}
+    if set(parameters) != expected:
+        raise WorkFailedError(f"the exported module's parameters differ: {sorted(set(parameters) ^ expected)}")
+    for spec, placement in zip(program.specs, where, strict=True):
+        found = np.asarray(parameters[placement.path][...])
+        wanted = placement.carry(initial_value(spec, np.zeros, np))
+        same = found.shape == wanted.shape and (spec.init is Init.FAN_IN or np.allclose(found, wanted))
+        if not same:
+            raise WorkFailedError(f"the exported module starts {'.'.join(placement.path)} differently than {spec.name}")
+
+
+def _fault(
+    block: Callable[..., nnx.Module],
+    program: BlockFunctions,
+    where: Sequence[Placement],
+    length: int,
+    seed: int,
+    tolerance: float,
+) -> str | None:
+    """What differs, or None."""
+    rng = np.random.default_rng(seed)
+    dtype = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+    drawn = {name: jnp.asarray(array, dtype) for name, array in program.draw(rng).items()}
+    inputs = jnp.asarray(_inputs(rng, length, program.width), dtype)
+    weights = jnp.asarray(rng.standard_normal(inputs.shape), dtype)
+
+    def compiled(parameters: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = program.apply(parameters, x)
+        return jnp.sum(y * weights), y
+
+    graphdef, state = nnx.split(build_module(block, program, length, param_dtype=dtype), nnx.Param)
+
+    def exported(parameters: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = nnx.merge(graphdef, parameters)(x)  # type: ignore[operator]
+        return jnp.sum(y * weights), y
+
+    carried = nnx.to_flat_state(state)
+    values = {placement.path: placement.carry(drawn[placement.name]) for placement in where}
+    state = nnx.from_flat_state([(path, leaf.replace(jnp.asarray(values[path]))) for path, leaf in carried])
+    (_, output), (gradients, slope) = jax.value_and_grad(compiled, (0, 1), has_aux=True)(drawn, inputs)
+    (_, own_output), (own, own_slope) = jax.value_and_grad(exported, (0, 1), has_aux=True)(state, inputs)
+    own_gradients = {path: leaf[...] for path, leaf in nnx.to_flat_state(own)}
+    pairs = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
+    for placement in where:
+        name = f"the gradient of {placement.name}"
+        pairs.append((name, placement.carry(gradients[placement.name]), own_gradients[placement.path]))
+    for name, wanted, found in pairs:
+        difference = _difference(np.asarray(wanted), np.asarray(found))
+        if not difference <= tolerance:
+            return f"{name} differs by {difference:.2g} of its size"
+    return _leak(np.asarray(own_output), tolerance)
+
+
+def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:
+    """`[batch, length, width]`: a sequence, and copies of it resampled from half-way and from the last position on."""
+    x = np.repeat(rng.standard_normal((1, length, width)), 3, axis=0)
+    for row, position in ((1, length // 2), (2, length - 1)):
+        x[row, position:] = rng.standard_normal((length - position, width))
+    return x
+
+
+def _leak(output: np.ndarray, tolerance: float) -> str | None:
+    length = output.shape[1]
+    for row, position in ((1, length // 2), (2, length - 1)):
+        if position and not _difference(output[0, :position], output[row, :position]) <= tolerance:
+            return f"with the input from position {position} on resampled, an earlier output moved"
+    return None
+
+
+def _difference(wanted: np.ndarray, found: np.ndarray) -> float:
+    """Largest difference relative to the largest entry; infinite where shapes or non-finite entries differ."""
+    if wanted.shape != found.shape:
+        return float("inf")
+    finite = np.isfinite(wanted)
+    if not np.array_equal(finite, np.isfinite(found)):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    size = np.abs(wanted[finite]).max()
+    return float(np.abs(wanted[finite] - found[finite]).max() / size) if size else float(np.abs(found[finite]).max())
