@@ -39,11 +39,11 @@ class FaultyTrainer:
         sum(itertools.repeat(0))
 
     def _eat(self, _: str) -> None:
-        """Touch 3 GiB in two seconds or so, then stop, lest a failed test harm the machine."""
+        """Touch 2 GiB in two seconds or so, then stop, lest a failed test harm the machine."""
         hoard = []
-        for _step in range(96):
-            hoard.append(b"x" * 2**25)
-            time.sleep(0.02)
+        for _step in range(128):
+            hoard.append(b"x" * 2**24)
+            time.sleep(0.01)
 
     def _leak(self, megabytes: str) -> None:
         self.leaked.append(b"x" * (int(megabytes) * 2**20))
@@ -64,7 +64,7 @@ class FaultyTrainer:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         threads = os.environ["OMP_NUM_THREADS"]
         platforms = [device.platform for device in jax.devices()]
-        Path(path).write_text(f"{cores}|{threads}|{platforms}|{jax.config.jax_enable_compilation_cache}")
+        Path(path).write_text(f"{cores}|{threads}|{platforms}|{jax.config.read('jax_enable_compilation_cache')}")
 
 
 class InterruptedTrainer:
