@@ -64,7 +64,8 @@ class FaultyTrainer:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         threads = os.environ["OMP_NUM_THREADS"]
         platforms = [device.platform for device in jax.devices()]
-        Path(path).write_text(f"{cores}|{threads}|{platforms}|{jax.config.read('jax_enable_compilation_cache')}")
+        cache = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+        Path(path).write_text(f"{cores}|{threads}|{platforms}|{cache}")
 
 
 class InterruptedTrainer:
