@@ -41,8 +41,12 @@ class InvalidProgramError(PrimerSearchError):
     """
 
     def __init__(self, reason: str, message: str):
-        super().__init__(message)
+        super().__init__(reason, message)  # both, so that it crosses processes
         self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class WorkFailedError(PrimerSearchError):

@@ -156,7 +156,7 @@ def _search(
         platform=resolve_platform(config.workers.accel),
         address=address,
     )
-    tell(f"starting {executor.slots} worker{'s' if executor.slots != 1 else ''}")
+    tell("starting the workers")
     with executor:
         if resumed:
             store.add_event("run_resumed", {"workers": executor.slots})
