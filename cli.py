@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
-from .primitives.errors import PrimerSearchError, UsageError
+from .configs.complaints import one_line, usage_sentence
+from .primitives.errors import MalformedProgramError, PrimerSearchError, UsageError
 
 if TYPE_CHECKING:
-    from .configs.plan import Plan
-    from .search.run_directory import RunDirectory
     from .search.session import Session
 
 __all__ = ["app", "main"]
@@ -45,6 +41,10 @@ app.add_typer(data_app, name="data")
 
 Run = Annotated[str, typer.Argument(help="A run: its directory, or its name under runs/.", metavar="RUN")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Candidate = Annotated[
+    str | None, typer.Argument(help="A candidate's number, `best` or `seed`.", metavar="CANDIDATE", show_default=False)
+]
+Top = Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1)]
 Budget = Annotated[str, typer.Option(help="Wall clock of the whole search.", metavar="DURATION")]
 Address = Annotated[str | None, typer.Option(help="A running Ray cluster: host:port, or auto.", metavar="RAY")]
 
@@ -66,17 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PrimerSearchError as error:
         return _complain(str(error), error.exit_code)
     except TyperException as error:
-        return _complain(_usage_sentence(error), 2)
+        return _complain(usage_sentence(error), 2)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader left; nothing may be written at exit either
         return 1
-    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, and the traceback on request
+    except Exception as error:
         if os.environ.get("PRIMER_SEARCH_DEBUG") or "--debug" in arguments:
             raise
         kind = type(error).__name__
-        return _complain(f"{kind}: {_one_line(str(error))} (a fault of ours; PRIMER_SEARCH_DEBUG=1 shows where)", 1)
+        return _complain(f"{kind}: {one_line(str(error))} (a fault of ours; PRIMER_SEARCH_DEBUG=1 shows where)", 1)
 
 
 @app.callback()
@@ -103,7 +103,7 @@ def search(
     address: Address = None,
     executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
     accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
-    top: Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1)] = 10,
+    top: Top = 10,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and train nothing.")] = False,
     json_: Json = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")] = False,
@@ -131,14 +131,15 @@ def search(
         executor=executor,
         accel=accel,
     )
-    if dry_run:
-        _print_plan(plan, seed, run_dir, json_)
-        return
     for note in plan.notes:
         _say(note)
-    _check_sources(plan)
+    if dry_run:
+        facts = plan.to_dict(seed, run_dir)
+        _print_json(facts) if json_ else typer.echo("\n".join(plan.lines(seed, run_dir)))
+        return
     from datetime import datetime
 
+    from .search.conduct import Printing, conduct
     from .search.run_directory import create_run_directory, new_run_directory
 
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
@@ -157,7 +158,8 @@ def search(
             **hooks,
         )
 
-    raise typer.Exit(_conduct(run, begin, plan.platform, plan.config.workers.executor, top, json_))
+    _use_cpu_inline(plan.platform, plan.config.workers.executor)
+    conduct(run, begin, Printing(top, json_))
 
 
 @app.command()
@@ -167,164 +169,196 @@ def resume(
         str | None, typer.Option(help="More wall clock [what is left of the run's].", metavar="DURATION")
     ] = None,
     address: Address = None,
-    top: Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1)] = 10,
+    top: Top = 10,
     json_: Json = False,
 ) -> None:
     """Take a run up where it stopped."""
     started_at = time.monotonic()
-    from .configs import parse_duration
+    from .configs.plan import duration
+    from .search.conduct import Printing, conduct
     from .search.store import Store
     from .workers.accelerators import resolve_platform
 
-    seconds = None if budget is None else parse_duration(budget)
+    seconds = None if budget is None else duration("--budget", budget)
     with Store.open(run, read_only=True) as store:
         directory, workers = store.run, store.manifest["config"]["workers"]
+    if (holder := directory.controller()) is not None:
+        raise UsageError(
+            f"run {directory.path} is going on already, written by {holder}: wait for it, or stop it first."
+        )
 
     def go_on(**hooks: Any) -> Session:
-        from .search.session import resume as resume_session
+        from .search.session import resume as take_up
 
-        return resume_session(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
+        return take_up(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
 
-    platform = resolve_platform(workers["accel"])
-    raise typer.Exit(_conduct(directory, go_on, platform, workers["executor"], top, json_))
-
-
-# --- conducting a search ----------------------------------------------------------------------------------------
+    _use_cpu_inline(resolve_platform(workers["accel"]), workers["executor"])
+    conduct(directory, go_on, Printing(top, json_))
 
 
-def _conduct(
-    run: RunDirectory, session: Callable[..., Session], platform: str, executor: str, top: int, as_json: bool
-) -> int:
-    """Search with a display, then print what came of it."""
-    from .search.console import make_display
-    from .search.run_log import hushed, log_traceback
+@app.command()
+def stop(run: Run) -> None:
+    """Ask a running search to save its state and end."""
+    from .search.conduct import request_stop
+    from .search.run_directory import find_run
 
-    if platform == "cpu" and executor == "inline":
-        os.environ["JAX_PLATFORMS"] = "cpu"  # read when JAX is first imported, in this process
-    try:
-        with _terminations_interrupt(), hushed(run.log) as terminal, make_display(terminal) as display:
-            ended = session(observe=display.observe, tell=display.tell)
-    except BaseException as error:
-        _remove_unborn(run)
-        named = shlex.quote(str(run.path))
-        if isinstance(error, KeyboardInterrupt):
-            if not run.store.exists():
-                return _complain("interrupted before the search began: nothing was kept", 130)
-            return _complain(f"interrupted, and all results are saved: go on with `primer-search resume {named}`", 130)
-        if isinstance(error, PrimerSearchError) or not run.store.exists() or not log_traceback(run.log, error):
-            raise
-        if os.environ.get("PRIMER_SEARCH_DEBUG"):
-            raise
-        kind = type(error).__name__
-        return _complain(f"the search broke off with {kind}: {_one_line(str(error))} (traceback in {run.log})", 1)
-    _print_end(run, ended.ending, top, as_json)
-    return 0
+    _say(request_stop(find_run(run)))
 
 
-def _print_end(run: RunDirectory, ending: str, top: int, as_json: bool) -> None:
-    from .search.leaderboard import leaderboard
+@app.command()
+def leaderboard(
+    run: Run, top: Annotated[int | None, typer.Option(help="Rows to show.", min=1)] = None, json_: Json = False
+) -> None:
+    """Rank what a run has found so far; the run may be going on."""
+    from .search.leaderboard import leaderboard as ranked
     from .search.store import Store
-    from .search.tables import console_for, next_commands, print_leaderboard
+    from .search.tables import console_for, print_leaderboard
 
-    with Store.open(run.path, read_only=True) as store:
-        board = leaderboard(store)
-        _write_report(store, run.report)
-    if as_json:
+    with Store.open(run, read_only=True) as store:
+        board = ranked(store, top if json_ else None)
+    if json_:
         _print_json(board.to_dict())
+    else:
+        print_leaderboard(board, console_for(sys.stdout), top or 20)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")],
+    candidate: Candidate = None,
+    diff: Annotated[
+        str | None, typer.Option(help="Also show the difference to it: parent, seed, a number, a NAME.", metavar="WHAT")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Show a candidate: its program, result, ancestry and difference; or a library program."""
+    from .search.description import describe, description_lines, library_description, library_lines
+    from .search.store import Store
+
+    if candidate is None:
+        program = library_description(run, diff)
+        _print_json(program) if json_ else typer.echo("\n".join(library_lines(program)))
         return
-    console = console_for(sys.stdout)
-    why = "stopped as asked" if ending == "stopped" else "the budget is spent"
-    console.print(f"run {run.path}: {why}\n", soft_wrap=True)
-    print_leaderboard(board, console, top)
-    console.print(f"\nreport: {run.report}\nnext:", soft_wrap=True)
-    for command in next_commands(run.path, board):
-        console.print(f"  {command}", soft_wrap=True)
+    with Store.open(run, read_only=True) as store:
+        described = describe(store, candidate, diff)
+    _print_json(described.to_dict()) if json_ else typer.echo("\n".join(description_lines(described)))
 
 
-def _write_report(store: Any, path: Path) -> None:
-    with suppress(ImportError):
-        from .search.report import write_report
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")],
+    candidate: Candidate = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")] = Path(
+        "block.py"
+    ),
+    name: Annotated[str | None, typer.Option(help="The class's name.", metavar="CLASS")] = None,
+    api: Annotated[str, typer.Option(help="nnx; linen comes later.", metavar="API")] = "nnx",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a block as Flax source that needs nothing of this package, checked against the program it came from."""
+    if api != "nnx":
+        later = "linen comes in a later version" if api == "linen" else "there is no such API"
+        raise UsageError(f"--api {api}: {later}; use --api nnx")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    from .search.export import export_candidate, export_library_program
 
+    if candidate is None:
+        written = export_library_program(run, output, name, force)
+    else:
+        written = export_candidate(run, candidate, output, name, force)
+    _say(f"wrote {output}: class {written}, checked against the program")
+
+
+@app.command()
+def check(
+    dna: Annotated[str, typer.Argument(help="A file of DNA, - for stdin, or a library name.", metavar="DNA|NAME")],
+    config: Annotated[
+        str, typer.Option(help="Sizes to check at: a preset or a .toml file.", metavar="PRESET|FILE")
+    ] = "laptop",
+    json_: Json = False,
+) -> None:
+    """Say whether the language accepts a program, what identifies it and what it costs.
+
+    Exits 0 (accepted), 1 (a DNA, but refused) or 2 (no DNA).
+    """
+    from .configs import load
+    from .search.check import check as checked
+    from .search.check import check_lines, read_program
+
+    settings = load(config)
+    try:
+        result = checked(read_program(dna, settings.model.unit), settings)
+    except MalformedProgramError as error:
+        if json_:
+            _print_json({"accepted": False, "reason": "malformed", "message": str(error)})
+        raise
+    _print_json(result.to_dict()) if json_ else typer.echo("\n".join(check_lines(result)))
+    raise typer.Exit(0 if result.accepted else 1)
+
+
+@app.command()
+def report(
+    run: Run,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page [in the run].", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write a run's report, one self-contained HTML page."""
+    from .search.report import write_report
+    from .search.store import Store
+
+    with Store.open(run, read_only=True) as store:
+        path = output or store.run.report
         write_report(store, path)
+    _say(f"wrote {path}")
 
 
-@contextmanager
-def _terminations_interrupt() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does."""
+@app.command()
+def primitives(
+    json_: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of the README.")] = False,
+) -> None:
+    """List the primitive operations programs are made of."""
+    from .primitives.op_table import op_lines, op_markdown, op_rows
 
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
+    if json_:
+        _print_json({"primitives": op_rows()})
+    else:
+        typer.echo(op_markdown() if markdown else "\n".join(op_lines()))
 
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread, which alone may set handlers
-        yield
+
+@data_app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(help="python-stdlib, or text:PATH of UTF-8 text.", metavar="SOURCE")],
+    vocabulary: Annotated[int, typer.Option(help="Token ids, at most.")] = 1024,
+    json_: Json = False,
+) -> None:
+    """Tokenize a source once, so that searches on it start at once."""
+    from .workers.config import DataConfig
+    from .workers.dataset import Dataset
+    from .workers.dataset import prepare as prepare_dataset
+
+    if not 257 <= vocabulary <= 262_144:
+        raise UsageError(f"--vocabulary is {vocabulary}, but must be between 257 and 262144")
+    path = prepare_dataset(DataConfig(source), vocabulary, progress=_say)
+    dataset = Dataset.open(path, verify=False)
+    if json_:
+        _print_json({"path": str(path), **dataset.manifest})
         return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    typer.echo(f"{path}  hash {dataset.dataset_hash[:16]}")
+    for split, facts in dataset.manifest["splits"].items():
+        typer.echo(
+            f"{split:<10} {facts['documents']:>8,} documents {facts['bytes']:>14,} bytes {facts['tokens']:>13,} tokens"
+        )
 
 
-def _remove_unborn(run: RunDirectory) -> None:
-    """A run that never got a store leaves nothing behind but a log that says something."""
-    if run.store.exists():
-        return
-    with suppress(OSError):
-        run.lock.unlink(missing_ok=True)
-        run.log.unlink(missing_ok=True)
-        run.path.rmdir()
+# --- helpers ----------------------------------------------------------------------------------------------------
 
 
-def _check_sources(plan: Plan) -> None:
-    """Refuse at once what `start` would refuse only after a directory was made."""
-    from .primitives.library import get
-    from .workers.sources import documents
-
-    get(plan.config.search.seed_program, plan.config.model.unit)
-    documents(plan.config.data.source)
-
-
-def _print_plan(plan: Plan, seed: int, run_dir: Path | None, as_json: bool) -> None:
-    from .configs import format_duration
-    from .search.hurdles import hurdle_positions
-    from .search.run_directory import RUNS
-
-    _check_sources(plan)
-    config, trial = plan.config, plan.config.trial
-    slots = config.workers.count or (len(_cores()) if plan.platform == "cpu" else 1)
-    if as_json:
-        _print_json({**plan.to_dict(slots), "seed": seed, "run_dir": str(run_dir) if run_dir else None})
-        return
-    unit = {"cpu_seconds": "of the worker's CPU time", "wall_seconds": "of wall clock", "steps": "steps"}[trial.unit]
-    show = (lambda value: f"{value:.1f}") if trial.unit == "steps" else format_duration
-    hurdles = ", ".join(show(at) for at in hurdle_positions(trial.budget, trial.hurdles)) or "none"
-    expected = plan.candidates_expected(slots)
-    facts = {
-        "preset": plan.preset,
-        "budget": format_duration(plan.budget_seconds),
-        "platform": plan.platform,
-        "workers": f"{slots} ({config.workers.executor})",
-        "trial budget": f"{trial.budget_steps} steps" if trial.unit == "steps" else f"{show(trial.budget)} {unit}",
-        "hurdles": f"at {hurdles}" if trial.hurdles else "none",
-        "data": config.data.source,
-        "seed program": config.search.seed_program,
-        "candidates": "not estimated: the budget counts steps" if expected is None else f"about {expected}",
-        "run": str(run_dir or RUNS / f"<time>-seed{seed}"),
-    }
-    for note in plan.notes:
-        _say(note)
-    for name, value in facts.items():
-        typer.echo(f"{name:<13} {value}")
-
-
-def _cores() -> Sequence[int]:
-    from .workers.processor import usable_cores
-
-    return usable_cores()
-
-
-# --- errors and output ------------------------------------------------------------------------------------------
+def _use_cpu_inline(platform: str, executor: str) -> None:
+    """JAX reads the variable when it is first imported, which for `inline` is in this process."""
+    if platform == "cpu" and executor == "inline":
+        os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def _refuse_stray_options(context: typer.Context) -> None:
@@ -335,30 +369,12 @@ def _refuse_stray_options(context: typer.Context) -> None:
             option = "--" + name.strip("_").replace("_", "-")
             command = context.invoked_subcommand
             raise UsageError(
-                f"{option} stands before `{command}` and belongs to the search: write it after, if it takes it"
+                f"{option} stands before `{command}` and belongs to the search: write it after `{command}`"
             )
 
 
-def _usage_sentence(error: TyperException) -> str:
-    """A parser's complaint as one sentence, with the nearest right word."""
-    from difflib import get_close_matches
-
-    message = _one_line(error.format_message() if hasattr(error, "format_message") else str(error)).rstrip(".")
-    if near := getattr(error, "possibilities", None):  # of an option that does not exist
-        message = f"{message.partition(' (')[0]}; did you mean {near[0]}?"
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "primer-search"
-    if message.startswith("No such command"):
-        word = message.split("'")[1] if "'" in message else ""
-        names = [command.name or "" for command in (*app.registered_commands, *app.registered_groups)]
-        near = get_close_matches(word, [name for name in names if name], n=1)
-        message = f"there is no command {word!r}" + (f"; did you mean {near[0]}?" if near else "")
-        return f"{message} (`{path} --help` lists them)"
-    return f"{message[:1].lower()}{message[1:]} (`{path} --help` says how)"
-
-
 def _complain(sentence: str, code: int) -> int:
-    print(f"primer-search: {sentence}", file=sys.stderr, flush=True)
+    print(f"primer-search: {one_line(sentence)}", file=sys.stderr, flush=True)
     return code
 
 
@@ -367,11 +383,7 @@ def _say(line: str) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, allow_nan=False, ensure_ascii=False))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    print(json.dumps(value, allow_nan=False))
 
 
 if __name__ == "__main__":

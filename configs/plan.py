@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..primitives.errors import UsageError
+from ..primitives.library import get as library_program
 from ..search.config import RunConfig
 from ..search.hurdles import hurdle_positions, mean_cost
+from ..search.run_directory import RUNS
 from ..workers.accelerators import resolve_platform
+from ..workers.sources import documents
 from .durations import format_duration, parse_duration
 from .load import load
 
-__all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "make_plan"]
+__all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
 
 PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
 """The preset of each platform, where the user names none."""
@@ -47,29 +51,65 @@ class Plan:
     budget_seconds: float
     notes: tuple[str, ...] = ()
 
-    def candidates_expected(self, workers: int) -> int | None:
-        """About how many candidates will be trained on so many workers; None if the budget counts steps."""
+    @property
+    def workers(self) -> int:
+        """How many will train at once: as configured, or one a core (a device, where there is one to count)."""
+        if self.config.workers.count or self.platform != "cpu" or self.config.workers.executor == "inline":
+            return self.config.workers.count or 1
+        from ..workers.processor import usable_cores
+
+        return len(usable_cores())
+
+    @property
+    def candidates_expected(self) -> int | None:
+        """About how many candidates will be trained; None if the trial budget counts steps."""
         trial = self.config.trial
         if trial.unit == "steps":
             return None
         each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS
-        return max(1, int(workers * self.budget_seconds / each))
+        return max(1, int(self.workers * self.budget_seconds / each))
 
-    def to_dict(self, workers: int) -> dict[str, Any]:
+    def to_dict(self, seed: int, run_dir: Path | None) -> dict[str, Any]:
         """Plain JSON values: what `--dry-run --json` prints."""
         trial = self.config.trial
         return {
             "preset": self.preset,
             "platform": self.platform,
             "budget_seconds": self.budget_seconds,
-            "workers": workers,
+            "workers": self.workers,
             "trial_budget": trial.budget,
             "trial_unit": trial.unit,
             "hurdles": hurdle_positions(trial.budget, trial.hurdles),
-            "candidates_expected": self.candidates_expected(workers),
+            "candidates_expected": self.candidates_expected,
+            "seed": seed,
+            "run_dir": str(run_dir or RUNS / f"<time>-seed{seed}"),
             "notes": list(self.notes),
             "config": asdict(self.config),
         }
+
+    def lines(self, seed: int, run_dir: Path | None) -> list[str]:
+        """The plan as text: what `--dry-run` prints."""
+        trial, config = self.config.trial, self.config
+        hurdles = hurdle_positions(trial.budget, trial.hurdles)
+        if trial.unit == "steps":
+            budget, places = f"{trial.budget_steps} steps", ", ".join(f"{at:.1f}" for at in hurdles)
+        else:
+            clock = "of the worker's CPU time" if trial.unit == "cpu_seconds" else "of wall clock"
+            budget, places = f"{format_duration(trial.budget)} {clock}", ", ".join(map(format_duration, hurdles))
+        expected = self.candidates_expected
+        facts = {
+            "preset": self.preset,
+            "budget": f"{format_duration(self.budget_seconds)} of wall clock",
+            "workers": f"{self.workers} on {self.platform} ({config.workers.executor})",
+            "trial budget": budget,
+            "hurdles": f"at {places}" if hurdles else "none",
+            "candidates": "not estimated: the budget counts steps" if expected is None else f"about {expected}",
+            "data": config.data.source,
+            "seed program": config.search.seed_program,
+            "seed": str(seed),
+            "run": str(run_dir or RUNS / f"<time>-seed{seed}"),
+        }
+        return [f"{name:<13} {value}" for name, value in facts.items()]
 
 
 def make_plan(
@@ -86,10 +126,11 @@ def make_plan(
     """Resolve the options of the command; each argument is the option of its name, `config` a preset or a file.
 
     Raises:
-        UsageError: a duration, preset, setting or accelerator that is none, or settings at odds with each other.
+        UsageError: a duration, preset, setting, accelerator, source of text or seed program that is none, or settings
+            at odds with each other.
     """
-    budget_seconds = _duration("--budget", budget)
-    trial_seconds = None if trial_budget is None else _duration("--trial-budget", trial_budget)
+    budget_seconds = duration("--budget", budget)
+    trial_seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     platform = None if config is not None and accel is None else resolve_platform(accel or "auto")
     preset = config if config is not None else PRESETS[platform or "cpu"]
     options = {
@@ -107,11 +148,14 @@ def make_plan(
             "write --set trial.budget_steps=N, or add --set trial.unit=wall_seconds."
         )
     platform = platform or resolve_platform(settings.workers.accel)
+    library_program(settings.search.seed_program, settings.model.unit)
+    documents(settings.data.source)
     plan = Plan(preset, platform, settings, budget_seconds)
     return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_seconds is not None)
 
 
-def _duration(option: str, text: str) -> float:
+def duration(option: str, text: str) -> float:
+    """`parse_duration`, its complaints naming the option."""
     try:
         return parse_duration(text)
     except UsageError as error:
@@ -125,8 +169,12 @@ def _fitted(plan: Plan, asked: bool) -> Plan:
         return plan
     wanted, whole = format_duration(trial.budget_seconds), format_duration(plan.budget_seconds)
     if asked and trial.budget_seconds < plan.budget_seconds:
-        note = f"--budget {whole} holds only {plan.budget_seconds / trial.budget_seconds:.1f} trials of {wanted} a worker: expect little."
+        fit = plan.budget_seconds / trial.budget_seconds
+        note = f"only {fit:.1f} trials of {wanted} a worker fit into --budget {whole}: expect little."
         return replace(plan, notes=(*plan.notes, note))
-    note = f"the trial budget is {format_duration(longest)} instead of {wanted}, so that {LEAST_TRIALS} trials a worker fit into --budget {whole}."
+    note = (
+        f"the trial budget is {format_duration(longest)} instead of {wanted}, "
+        f"so that {LEAST_TRIALS} trials a worker fit into --budget {whole}."
+    )
     config = replace(plan.config, trial=replace(trial, budget_seconds=longest))
     return replace(plan, config=config, notes=(*plan.notes, note))

@@ -58,7 +58,8 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         console.print(f"[dim]{name:<{width}}[/]  {words}", soft_wrap=True)
     console.print()
     console.print(headline(board), style="bold", soft_wrap=True)
-    console.print(f"[bold yellow]UNCONFIRMED[/]: {UNCONFIRMED}.", soft_wrap=True)
+    if best_row(board.rows) is not None:
+        console.print(f"[bold yellow]UNCONFIRMED[/]: {UNCONFIRMED}.", soft_wrap=True)
 
 
 def shown_rows(rows: Sequence[Row], top: int) -> list[Row]:

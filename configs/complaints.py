@@ -1,0 +1,32 @@
+"""Complaints of the command line's parser, in one sentence with the nearest right word."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+__all__ = ["one_line", "usage_sentence"]
+
+
+def usage_sentence(error: Exception) -> str:
+    """What Typer's parser complains of, as a sentence; reads its exceptions by what they carry, as their types are private."""
+    message = one_line(error.format_message() if hasattr(error, "format_message") else str(error)).rstrip(".")
+    if near := getattr(error, "possibilities", None):  # of an option that does not exist
+        message = f"{message.partition(' (')[0]}; did you mean {near[0]}?"
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "primer-search"
+    if message.startswith("No such command"):
+        word = message.split("'")[1] if "'" in message else ""
+        names = [*getattr(getattr(context, "command", None), "commands", {})]
+        near = get_close_matches(word, names, n=1)
+        message = f"there is no command {word!r}" + (f"; did you mean {near[0]}?" if near else "")
+        return f"{message} (`{path} --help` lists them)"
+    return f"{message[:1].lower()}{message[1:]} (`{path} --help` says how)"
+
+
+def one_line(text: str) -> str:
+    """The text on one line, its runs of white space single.
+
+    >>> one_line("two\\n  lines")
+    'two lines'
+    """
+    return " ".join(text.split())

@@ -1,0 +1,50 @@
+"""The op table for people: rows for JSON, lines for the console, Markdown for the README."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .ops import OPS, Op
+
+__all__ = ["op_lines", "op_markdown", "op_rows"]
+
+
+def op_rows() -> list[dict[str, Any]]:
+    """Every primitive as plain JSON values."""
+    return [
+        {
+            "name": op.name,
+            "operands": op.operands,
+            "constant": op.uses_constant,
+            "dimension": op.uses_dimension,
+            "parameters": [parameter.name for parameter in op.parameters],
+            "kernel": op.kernel,
+            "time": op.time.value,
+            "laws": sorted(law.value for law in op.laws),
+            "summary": op.summary,
+            "reference": op.reference,
+        }
+        for op in OPS.values()
+    ]
+
+
+def op_lines() -> list[str]:
+    """One line for each primitive: how it is written, and what it does."""
+    width = max(len(_call(op)) for op in OPS.values())
+    return [f"{_call(op):<{width}}  {op.summary}" for op in OPS.values()]
+
+
+def op_markdown() -> str:
+    """The op table of the README."""
+    rows = ["| primitive | learns | across time | what it does |", "|---|---|---|---|"]
+    for op in OPS.values():
+        learned = ", ".join(parameter.name for parameter in op.parameters) or "–"
+        summary = op.summary.replace("|", "\\|")
+        rows.append(f"| `{_call(op)}` | {learned} | {op.time.value} | {summary} |")
+    return "\n".join(rows)
+
+
+def _call(op: Op) -> str:
+    words = ["x", "y"][: op.operands]
+    words += ["c"] * op.uses_constant + ["width"] * op.uses_dimension
+    return f"{op.name}({', '.join(words)})"

@@ -1,0 +1,180 @@
+"""The report of a run: one self-contained HTML page, readable without a network and without a style sheet elsewhere.
+
+Numbers and sentences come from `leaderboard` and `wording`, as on the console; the page is `report.html.j2`, with
+everything that came from outside escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..primitives.errors import UsageError
+from ..primitives.listing import difference, listing
+from .candidate import SEED_ID
+from .console import outcome_words
+from .leaderboard import SHARES, Leaderboard, Row, leaderboard
+from .report_figure import Point, progress_figure
+from .wall_clock import active_seconds, sessions_of
+from .wording import UNCONFIRMED, beyond_spread, candidate_name, count, headline, lineage_words, number, proposal_words
+from .wording import seed_words as words_of_seed
+
+if TYPE_CHECKING:
+    from .store import Store
+
+__all__ = ["render_report", "write_report"]
+
+TOP = 15
+"""Candidates whose programs are shown."""
+
+ROWS = 100
+"""Rows of the leaderboard; the run store has all."""
+
+
+def write_report(store: Store, path: Path) -> None:
+    """Write the report of a run to a file, whole or not at all.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    page = render_report(store)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UsageError(f"cannot write the report {path}: {error.strerror}; choose another place with -o.") from error
+
+
+def render_report(store: Store) -> str:
+    """The report as HTML text."""
+    with store.snapshot():
+        board, manifest, points = leaderboard(store), store.manifest, _points(store)
+        programs = _programs(store, board)
+    totals = board.totals
+    return _template().render(
+        run=store.run.path.name,
+        started=datetime.fromtimestamp(manifest.get("started_at", 0)).strftime("%Y-%m-%d %H:%M"),
+        headline=headline(board),
+        found=any(beyond_spread(row) for row in board.rows),
+        unconfirmed=UNCONFIRMED,
+        figure=progress_figure(points, board.seed),
+        tiles=_tiles(board, manifest),
+        rows=[_cells(row) for row in board.rows[:ROWS]],
+        left_out=max(len(board.rows) - ROWS, 0),
+        programs=programs,
+        outcomes=outcome_words(totals.outcomes),
+        proposals=proposal_words(totals.proposals),
+        shares=[(name, share, SHARES[name]) for name, share in totals.shares.items()],
+        sections=manifest["config"],
+        facts=_facts(manifest, board),
+        versions=manifest.get("versions", {}),
+    )
+
+
+def _template() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _points(store: Store) -> list[Point]:
+    """Every training that gave a loss, when it arrived."""
+    sessions = sessions_of(store.events())
+    points = []
+    for trial in store.evaluations():
+        result = trial.evaluation
+        stopped = result.kind == "stopped_at_hurdle"
+        loss = result.hurdle_losses[-1] if stopped and result.hurdle_losses else result.loss_nats
+        if loss is not None and result.kind in ("ok", "stopped_at_hurdle"):
+            at = active_seconds(sessions, trial.sequence, trial.wall_time)
+            points.append(Point(at / 60.0, trial.candidate_id, loss, len(result.hurdle_losses) if stopped else None))
+    return points
+
+
+def _tiles(board: Leaderboard, manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    totals = board.totals
+    full = totals.outcomes.get("ok", 0)
+    return [
+        (f"{totals.candidates:,}", "candidates proposed"),
+        (f"{totals.evaluated:,}", "evaluated"),
+        (f"{full:,}", "trained in full"),
+        (f"{totals.elapsed_seconds / 60:.1f} min", f"of search on {manifest.get('workers', '?')} workers"),
+        (f"{totals.shares['training']:.0%}", "of the workers' time spent training"),
+    ]
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    """One row of the leaderboard as text; `standing` picks its colour."""
+    seed = row.id == SEED_ID
+    standing = "seed" if seed else "better" if beyond_spread(row) else "inside" if row.inside_seed_spread else ""
+    loss = row.hurdle_loss_nats if row.loss_nats is None else row.loss_nats
+    return {
+        "id": candidate_name(row.id),
+        "anchor": f"candidate-{row.id}",
+        "standing": standing if row.rank is not None else "unranked",
+        "verdict": row.verdict,
+        "rank": number(row.rank, "d"),
+        "loss": number(loss),
+        "bits": number(row.bits_per_byte),
+        "delta": "–" if seed else number(row.delta_bits_per_byte, "+.4f"),
+        "spreads": "–" if seed else "inside" if row.inside_seed_spread else number(row.delta_spreads, "+.1f"),
+        "step": number(row.step_ms, ".1f"),
+        "speed": "–" if row.speed is None else f"{row.speed:.2f}×",
+        "parameters": count(row.parameters),
+        "mutations": _mutation_cell(row),
+        "outcome": row.outcome if row.rank is None else "",
+    }
+
+
+def _mutation_cell(row: Row) -> str:
+    if row.id == SEED_ID:
+        return "the program the search started from"
+    words = lineage_words(row.lineage)
+    more = f"; … {len(words) - 3} more" if len(words) > 3 else ""
+    return "; ".join(words[:3]) + more
+
+
+def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
+    """The best candidates' programs, each beside the seed's."""
+    seed = store.candidate(SEED_ID).dna
+    shown: Sequence[Row] = [row for row in board.rows if row.rank is not None and row.id != SEED_ID][:TOP]
+    programs = [{"id": "seed", "anchor": "candidate-0", "title": "where the search began", "listing": listing(seed)}]
+    for row in shown:
+        dna = store.candidate(row.id).dna
+        programs.append(
+            {
+                "id": f"#{row.id}",
+                "anchor": f"candidate-{row.id}",
+                "title": f"{number(row.loss_nats)} nats, {row.verdict}",
+                "listing": listing(dna),
+                "difference": [(line[:1], line) for line in difference(seed, dna).splitlines()],
+                "lineage": [(candidate_name(step.candidate_id), step.mutations) for step in row.lineage],
+            }
+        )
+    return programs
+
+
+def _facts(manifest: dict[str, Any], board: Leaderboard) -> list[tuple[str, str]]:
+    return [
+        ("seed of randomness", str(manifest.get("seed", "?"))),
+        ("budget", f"{manifest.get('budget_seconds', 0):,.0f} s of wall clock"),
+        ("the seed program", words_of_seed(board.seed)),
+        ("data", f"{manifest['config']['data']['source']} (hash {str(manifest.get('dataset_hash', '?'))[:16]})"),
+        ("workers", str(manifest.get("workers", "?"))),
+        ("machine", str(manifest.get("machine", "?"))),
+        ("trials", f"{board.totals.trials} finished, {board.totals.lost} lost, {board.totals.cancelled} given up"),
+        ("proposals reused", f"{board.totals.reused}"),
+    ]
