@@ -20,6 +20,7 @@ from .program import MODEL_WIDTH
 __all__ = ["check_block", "probe_unit"]
 
 LENGTH = 8
+SEQUENCES = 4
 TOLERANCE = 1e-9
 """Largest change of a past output, relative to the output's root mean square, that rounding explains in float64."""
 
@@ -35,23 +36,32 @@ def check_block(graph: Graph, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     unit = probe_unit(graph)
     parameters = draw_parameters(graph, unit, rng, LENGTH)
-    x = rng.standard_normal((1, LENGTH, MODEL_WIDTH * unit))
-    futures = np.repeat(x, LENGTH, axis=0)
+    x = _inputs(rng, LENGTH, MODEL_WIDTH * unit)
+    futures = np.repeat(x[None], LENGTH, axis=0)  # [position of the cut, sequence, length, width]
     for position in range(1, LENGTH):
-        futures[position, position:] = rng.standard_normal((LENGTH - position, x.shape[2]))
-    outputs = evaluate_reference(graph, parameters, futures)
+        futures[position, :, position:] = _inputs(rng, LENGTH - position, MODEL_WIDTH * unit)
+    outputs = evaluate_reference(graph, parameters, futures.reshape(-1, *x.shape[1:])).reshape(futures.shape)
     if not np.all(np.isfinite(outputs)):
         raise InvalidProgramError("finiteness", "with random parameters and inputs its output is not finite")
     scale = TOLERANCE * max(float(np.sqrt(np.mean(np.square(outputs)))), 1e-30)
     for position in range(1, LENGTH):
-        moved = np.abs(outputs[position, :position] - outputs[0, :position]).max(axis=-1)
+        moved = np.abs(outputs[position, :, :position] - outputs[0, :, :position]).max(axis=(0, -1))
         _refuse(moved, scale, f"when the input from position {position} on was resampled")
     if graph.length_dependent:
         return
     for length in (1, LENGTH // 2 + 1):
         shorter = evaluate_reference(graph, parameters, x[:, :length])
-        moved = np.abs(shorter[0] - outputs[0, :length]).max(axis=-1)
+        moved = np.abs(shorter - outputs[0, :, :length]).max(axis=(0, -1))
         _refuse(moved, scale, f"when the sequence was cut after {length} positions")
+
+
+def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:
+    """Normal inputs [sequence, length, width] whose size differs from position to position, up to thirtyfold.
+
+    Were all of one size, the product of a position with itself would outweigh those with any other, and a leak
+    through the sign of a sum over keys, or through their maximum, would never show.
+    """
+    return rng.standard_normal((SEQUENCES, length, width)) * 10 ** rng.uniform(-1.5, 0, (SEQUENCES, length, 1))
 
 
 def probe_unit(graph: Graph, smallest: int = 16) -> int:
