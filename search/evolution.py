@@ -80,12 +80,15 @@ class Evolution:
     def add(self, candidate: Candidate, function: str | None) -> None:
         """Count a candidate as proposed; one that equals a known candidate joins as soon as that has a fitness."""
         self._candidates[candidate.id] = candidate
-        self._known.add(candidate.id, candidate.structure_hash, function)
-        if candidate.same_as is not None:
-            if candidate.same_as in self._fitness:
-                self._join(Individual(candidate.id, self._fitness[candidate.same_as]))
-            else:
-                self._twins[candidate.id] = candidate.same_as
+        # What equals a twin equals its original, which is the one that gets a fitness.
+        original = candidate.id if candidate.same_as is None else candidate.same_as
+        self._known.add(original, candidate.structure_hash, function)
+        if original == candidate.id:
+            return
+        if original in self._fitness:
+            self._join(Individual(candidate.id, self._fitness[original]))
+        else:
+            self._twins[candidate.id] = original
 
     def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Take in the result of a trial."""
@@ -96,9 +99,7 @@ class Evolution:
             return
         self._fitness[candidate_id] = fitness
         self._join(Individual(candidate_id, fitness))
-        for twin in [twin for twin, original in self._twins.items() if original == candidate_id]:
-            del self._twins[twin]
-            self._join(Individual(twin, fitness))
+        self._join_twins_of(candidate_id)
 
     def _tell_seed(self, fitness: float | None) -> None:
         self._seed_fitness.append(fitness)
@@ -112,12 +113,18 @@ class Evolution:
         for individual in self._waiting:
             self.population.add(individual)
         self._waiting.clear()
+        self._join_twins_of(SEED_ID)
 
     def _parent(self, rng: np.random.Generator) -> int:
         """Until the seed's trials are in, everybody alive is a copy of the seed."""
         if not len(self.population):
             return SEED_ID
         return self.population.tournament(rng, self.config.search.tournament).candidate_id
+
+    def _join_twins_of(self, candidate_id: int) -> None:
+        for twin in [twin for twin, original in self._twins.items() if original == candidate_id]:
+            del self._twins[twin]
+            self._join(Individual(twin, self._fitness[candidate_id]))
 
     def _join(self, individual: Individual) -> None:
         if len(self.population):

@@ -127,7 +127,7 @@ def propose(
             continue
         child, mutations, structure = mutant, (*mutations, sentence), graph.structure_hash
         if not new_structure:
-            same_as = known.structures[structure]
+            same_as, function = known.structures[structure], None
             fates["unchanged" if structure == parent_hash else "same_structure"] += 1
             continue
         function = fingerprint(graph)
