@@ -11,9 +11,10 @@ any death of this process. Only one controller writes a run.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 
@@ -89,6 +90,7 @@ class Controller:
         self._budget_seconds = 0.0
         self._queue: deque[int] = deque()
         self._losses: Counter[int] = Counter()
+        self._seeds: defaultdict[int, set[int]] = defaultdict(set)
         self._outcomes: Counter[str] = Counter()
         self._seed_losses: list[float] = []
         self._best: tuple[int, float] | None = None
@@ -139,7 +141,7 @@ class Controller:
     # --- one turn of the loop ---
 
     def _dispatch(self) -> None:
-        while self.executor.free > 0:
+        while self.executor.free > 0 and self._elapsed() < self._budget_seconds:
             candidate_id = self._queue.popleft() if self._queue else self._new_candidate()
             if candidate_id is not None:
                 self._start(candidate_id)
@@ -160,10 +162,11 @@ class Controller:
             self._next_trial,
             candidate_id,
             self.evolution.candidate(candidate_id).dna.to_json(),
-            self._trial_seed(self._next_trial),
+            self._trial_seed(candidate_id),
             self.evolution.hurdles.thresholds() if candidate_id != SEED_ID else self._open_hurdles(),
         )
         self._next_trial += 1
+        self._seeds[candidate_id].add(request.seed)
         self.store.start_trial(request)
         self.executor.submit(request)
 
@@ -173,6 +176,7 @@ class Controller:
             self._losses[candidate_id] += 1
             if self._losses[candidate_id] <= self.config.search.retries:
                 self.store.finish_trial(request.trial_id, evaluation)
+                self._seeds[candidate_id].discard(request.seed)
                 self._queue.append(candidate_id)
                 return
             times = self._losses[candidate_id]
@@ -210,12 +214,16 @@ class Controller:
             self.store.add_candidate(self.evolution.seed, {"fingerprint": function})
         results = {finished.sequence: finished for finished in self.store.evaluations()}
         evaluated: set[int] = set()
+        seeds: dict[int | None, int] = {}
         for event in self.store.events():
             number = event.candidate_id
-            if event.kind == "proposed" and number is not None and number != SEED_ID:
+            if event.kind == "started":
+                seeds[event.trial_id] = event.payload["seed"]
+            elif event.kind == "proposed" and number is not None and number != SEED_ID:
                 self.evolution.add(candidates[number], event.payload.get("fingerprint"))
             elif event.kind == "evaluated" and number is not None:
                 evaluated.add(number)
+                self._seeds[number].add(seeds[event.trial_id])
                 self._tell(number, results[event.sequence].evaluation)
         for request in self.store.unfinished_trials():
             self.store.cancel_trial(request.trial_id, "its controller died")
@@ -235,5 +243,12 @@ class Controller:
     def _patience(self) -> float:
         return max(0.01, min(TICK_SECONDS, self._budget_seconds - self._elapsed()))
 
-    def _trial_seed(self, trial_id: int) -> int:
-        return int(np.random.SeedSequence((self.run_seed, 1, trial_id)).generate_state(1)[0])
+    def _trial_seed(self, candidate_id: int) -> int:
+        """The first of the candidate's own seeds that no finished or running trial of it has.
+
+        A trial that is repeated after an interruption or a fault gets the seed it had, so that where trials are exact
+        (in steps, inline) an interrupted search makes the same candidates as one that was not.
+        """
+        sources = (np.random.SeedSequence((self.run_seed, 1, candidate_id, place)) for place in count())
+        seeds = (int(source.generate_state(1)[0]) for source in sources)
+        return next(seed for seed in seeds if seed not in self._seeds[candidate_id])
