@@ -55,6 +55,7 @@ class TrainingLoop:
         self.loss: float | None = None
         self.curve: list[tuple[float, int, float]] = []
         self._step_seconds: list[float] = []
+        self._last_chunk = 0
 
     @property
     def spent(self) -> float:
@@ -79,6 +80,8 @@ class TrainingLoop:
     def _chunk_steps(self, point: float) -> int:
         seconds = self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS
         steps = max(1, round(CHUNK_SECONDS / max(seconds, 1e-6)))
+        # A coarse clock can show a first step as taking no time at all: feel the way up.
+        steps = min(steps, 1 + 4 * self._last_chunk)
         left = point - self.spent
         return min(steps, math.ceil(left if self.config.unit == "steps" else left / max(seconds, 1e-6)))
 
@@ -91,6 +94,7 @@ class TrainingLoop:
                 self.steps += 1
                 losses.append(result.token_losses)
             mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
+        self._last_chunk = steps
         self._step_seconds.append((self.clock.seconds["train"] - before) / steps)
         if not math.isfinite(mean):
             raise NonFiniteLoss(f"its training loss became infinite or not a number within {self.steps} steps")
