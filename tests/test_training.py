@@ -1,0 +1,133 @@
+"""The training loop against a clock that the test turns: where it stops, what it charges, what it remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from primer_search.workers.batches import TrainBatches
+from primer_search.workers.clock import PhaseClock, clock_function
+from primer_search.workers.config import TrialConfig
+from primer_search.workers.executor import Progress
+from primer_search.workers.training import NonFiniteLoss, TrainingLoop
+
+
+@dataclass
+class Result:
+    token_losses: np.ndarray
+
+
+class Steps:
+    """A training step that takes a known time and gives the losses it is told to."""
+
+    def __init__(self, seconds: list[float] | float, losses: dict[int, float] | None = None):
+        self.now = 0.0
+        self.taken = 0
+        self.seconds = seconds
+        self.losses = losses or {}
+
+    def clock(self) -> float:
+        return self.now
+
+    def step(self, state: Any, tokens: np.ndarray) -> tuple[Any, Result]:
+        self.now += (
+            self.seconds[min(self.taken, len(self.seconds) - 1)] if isinstance(self.seconds, list) else self.seconds
+        )
+        loss = self.losses.get(self.taken, 1.0)
+        self.taken += 1
+        return state, Result(np.full((2, 4), loss))
+
+
+def loop_over(steps: Steps, **trial: Any) -> tuple[TrainingLoop, list[Progress]]:
+    heard: list[Progress] = []
+    config = TrialConfig(batch=2, **trial)
+    batches = TrainBatches(np.arange(100, dtype=np.uint16), 2, 4, seed=0)
+    clock = PhaseClock(steps.clock)
+    return TrainingLoop(steps, None, batches, config, clock, heard.append), heard  # type: ignore[arg-type]
+
+
+def test_a_budget_in_steps_is_met_exactly_and_a_hurdle_between_two_steps_rounds_up() -> None:
+    loop, _ = loop_over(Steps(0.001), unit="steps", budget_steps=20)
+    loop.train_until(20 / 7)
+    assert loop.steps == 3
+    loop.train_until(20)
+    loop.train_until(20)
+    assert loop.steps == 20 == loop.spent
+
+
+@pytest.mark.parametrize("seconds", [1e-4, 0.003, 0.05, 0.7])
+def test_a_budget_in_seconds_is_overrun_by_less_than_a_chunk(seconds: float) -> None:
+    loop, _ = loop_over(Steps(seconds), unit="cpu_seconds", budget_seconds=5.0)
+    loop.train_until(5.0)
+    assert 5.0 <= loop.spent < 5.0 + max(seconds, 0.2)
+    assert loop.spent == pytest.approx(loop.steps * seconds)
+
+
+def test_a_clock_that_shows_no_time_for_the_first_steps_cannot_spend_the_budget_at_once() -> None:
+    loop, _ = loop_over(Steps([0.0, 0.0, 0.0, 0.02]), unit="cpu_seconds", budget_seconds=2.0)
+    loop.train_until(2.0)
+    assert loop.spent < 2.5
+
+
+def test_time_between_chunks_is_not_charged() -> None:
+    steps = Steps(0.01)
+    loop, _ = loop_over(steps, unit="wall_seconds", budget_seconds=1.0)
+    loop.train_until(0.5)
+    spent = loop.spent
+    with loop.clock.phase("evaluate"):
+        steps.now += 100.0
+    steps.now += 100.0
+    assert loop.spent == spent
+    loop.train_until(1.0)
+    assert 1.0 <= loop.spent < 1.25
+    assert loop.clock.seconds["evaluate"] == pytest.approx(100.0)
+
+
+def test_the_curve_rises_in_spent_and_steps_and_ends_where_the_loop_is() -> None:
+    loop, heard = loop_over(
+        Steps(0.03, {k: 5.0 - 0.01 * k for k in range(200)}), unit="wall_seconds", budget_seconds=3.0
+    )
+    loop.train_until(3.0)
+    spent, steps, losses = zip(*loop.curve, strict=True)
+    assert list(spent) == sorted(set(spent))
+    assert list(steps) == sorted(set(steps))
+    assert (spent[-1], steps[-1], losses[-1]) == (loop.spent, loop.steps, loop.loss)
+    assert losses[0] == pytest.approx(5.0)
+    assert [progress.spent for progress in heard] == list(spent)
+
+
+def test_the_step_time_is_a_median_that_one_slow_chunk_does_not_move() -> None:
+    loop, _ = loop_over(Steps([0.5] + [0.01] * 5000), unit="wall_seconds", budget_seconds=4.0)
+    loop.train_until(4.0)
+    assert loop.step_ms == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
+def test_a_loss_that_is_no_number_ends_training_and_is_on_no_curve(loss: float) -> None:
+    loop, _ = loop_over(Steps(0.01, {30: loss}), unit="steps", budget_steps=100)
+    with pytest.raises(NonFiniteLoss, match="infinite or not a number within"):
+        loop.train_until(100)
+    assert 31 <= loop.steps < 100
+    assert all(np.isfinite(point[2]) for point in loop.curve)
+
+
+def test_a_phase_that_raises_is_charged_all_the_same() -> None:
+    steps = Steps(0.0)
+    clock = PhaseClock(steps.clock)
+    with pytest.raises(RuntimeError), clock.phase("compile"):
+        steps.now += 3.0
+        raise RuntimeError
+    assert clock.seconds == {"compile": 3.0}
+
+
+def test_the_processor_clock_does_not_run_while_the_process_sleeps() -> None:
+    import time
+
+    processor, wall = clock_function("cpu_seconds"), clock_function("wall_seconds")
+    before = processor(), wall()
+    time.sleep(0.1)
+    assert wall() - before[1] >= 0.1
+    assert processor() - before[0] < 0.05
