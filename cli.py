@@ -44,7 +44,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Candidate = Annotated[
     str | None, typer.Argument(help="A candidate's number, `best` or `seed`.", metavar="CANDIDATE", show_default=False)
 ]
-Top = Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1)]
+Top = Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1, metavar="N")]
 Budget = Annotated[str, typer.Option(help="Wall clock of the whole search.", metavar="DURATION")]
 Address = Annotated[str | None, typer.Option(help="A running Ray cluster: host:port, or auto.", metavar="RAY")]
 
@@ -98,8 +98,10 @@ def search(
         str | None, typer.Option(help="python-stdlib, or text:PATH of UTF-8 text.", metavar="SOURCE")
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the run goes [runs/...].", metavar="DIR")] = None,
-    workers: Annotated[int | None, typer.Option(help="How many train at once; 0: one a core or device.")] = None,
-    seed: Annotated[int, typer.Option(help="Source of the search's randomness.", min=0)] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="How many train at once; 0: one a core or device.", metavar="N")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Source of the search's randomness.", min=0, metavar="N")] = 0,
     address: Address = None,
     executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
     accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
@@ -207,7 +209,9 @@ def stop(run: Run) -> None:
 
 @app.command()
 def leaderboard(
-    run: Run, top: Annotated[int | None, typer.Option(help="Rows to show.", min=1)] = None, json_: Json = False
+    run: Run,
+    top: Annotated[int | None, typer.Option(help="Rows to show.", min=1, metavar="N")] = None,
+    json_: Json = False,
 ) -> None:
     """Rank what a run has found so far; the run may be going on."""
     from .search.leaderboard import leaderboard as ranked
@@ -330,7 +334,7 @@ def primitives(
 @data_app.command()
 def prepare(
     source: Annotated[str, typer.Argument(help="python-stdlib, or text:PATH of UTF-8 text.", metavar="SOURCE")],
-    vocabulary: Annotated[int, typer.Option(help="Token ids, at most.")] = 1024,
+    vocabulary: Annotated[int, typer.Option(help="Token ids, at most.", metavar="N")] = 1024,
     json_: Json = False,
 ) -> None:
     """Tokenize a source once, so that searches on it start at once."""

@@ -8,8 +8,9 @@ __all__ = ["one_line", "usage_sentence"]
 
 
 def usage_sentence(error: Exception) -> str:
-    """What Typer's parser complains of, as a sentence; reads its exceptions by what they carry, as their types are private."""
-    message = one_line(error.format_message() if hasattr(error, "format_message") else str(error)).rstrip(".")
+    """What Typer's parser complains of, as a sentence; its exceptions are known by what they carry only."""
+    said = getattr(error, "format_message", error.__str__)
+    message = one_line(said()).rstrip(".")
     if near := getattr(error, "possibilities", None):  # of an option that does not exist
         message = f"{message.partition(' (')[0]}; did you mean {near[0]}?"
     context = getattr(error, "ctx", None)
@@ -24,9 +25,9 @@ def usage_sentence(error: Exception) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text on one line, its runs of white space single.
+    r"""The text on one line, its runs of white space single.
 
-    >>> one_line("two\\n  lines")
+    >>> one_line("two\n  lines")
     'two lines'
     """
     return " ".join(text.split())

@@ -28,8 +28,9 @@ LINE_SECONDS = 60.0
 
 _BAR = 18
 _EVENTS = 5
+_WORKERS = 16
 _ORDER = ("ok", "stopped_at_hurdle", "rejected", "non_finite", "timeout", "out_of_memory")
-_WORDS = {"ok": "full trials", "stopped_at_hurdle": "stopped at a hurdle", "non_finite": "non-finite"}
+_WORDS = {"ok": "trained in full", "stopped_at_hurdle": "stopped at a hurdle", "non_finite": "non-finite"}
 
 
 class Display(Protocol):
@@ -60,12 +61,15 @@ class LineDisplay:
         self.stream = stream
         self._best: float | None = None
         self._next = LINE_SECONDS
+        self._began = False
 
     def observe(self, state: RunState) -> None:
         best = None if state.best is None else state.best[1]
         if best is not None and best != self._best:
             self._best = best
-            self.tell(f"{_clock(state.elapsed_seconds)} new best: {best_against_seed(state)}")
+            news = "new best" if self._began else "best so far"  # a resumed run knows one already
+            self.tell(f"{_clock(state.elapsed_seconds)} {news}: {best_against_seed(state)}")
+        self._began = True
         if state.elapsed_seconds >= self._next:
             self._next = (state.elapsed_seconds // LINE_SECONDS + 1) * LINE_SECONDS
             self.tell(f"{_clock(state.elapsed_seconds)} {_counts(state)}")
@@ -136,7 +140,7 @@ def outcome_words(outcomes: Mapping[str, int]) -> str:
     """How many trials ended how, in words; reasons of rejection are summed.
 
     >>> outcome_words({"ok": 3, "rejected:causality": 1, "rejected:finiteness": 1})
-    '3 full trials · 2 rejected'
+    '3 trained in full · 2 rejected'
     """
     sums: dict[str, int] = {}
     for outcome, count in outcomes.items():
@@ -175,7 +179,7 @@ def _workers(workers: tuple[WorkerStatus, ...]) -> RenderableType:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
-    for status in workers:
+    for status in workers[:_WORKERS]:
         share = min(status.spent / status.budget, 1.0) if status.budget else 0.0
         candidate = "" if status.candidate_id is None else _name(status.candidate_id)
         filled = round(share * _BAR)
@@ -189,6 +193,8 @@ def _workers(workers: tuple[WorkerStatus, ...]) -> RenderableType:
             f"{share:4.0%}" * bool(bar),
             loss,
         )
+    if len(workers) > _WORKERS:
+        table.add_row(f"[dim]and {len(workers) - _WORKERS} more[/]")
     return table
 
 

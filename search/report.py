@@ -66,12 +66,13 @@ def render_report(store: Store) -> str:
         figure=progress_figure(points, board.seed),
         tiles=_tiles(board, manifest),
         rows=[_cells(row) for row in board.rows[:ROWS]],
+        shown={program["anchor"] for program in programs},
         left_out=max(len(board.rows) - ROWS, 0),
         programs=programs,
         outcomes=outcome_words(totals.outcomes),
         proposals=proposal_words(totals.proposals),
         shares=[(name, share, SHARES[name]) for name, share in totals.shares.items()],
-        sections=manifest["config"],
+        sections=manifest.get("config", {}),
         facts=_facts(manifest, board),
         versions=manifest.get("versions", {}),
     )
@@ -105,13 +106,13 @@ def _points(store: Store) -> list[Point]:
 
 
 def _tiles(board: Leaderboard, manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    totals = board.totals
+    totals, workers = board.totals, int(manifest.get("workers") or 1)
     full = totals.outcomes.get("ok", 0)
     return [
         (f"{totals.candidates:,}", "candidates proposed"),
         (f"{totals.evaluated:,}", "evaluated"),
         (f"{full:,}", "trained in full"),
-        (f"{totals.elapsed_seconds / 60:.1f} min", f"of search on {manifest.get('workers', '?')} workers"),
+        (f"{totals.elapsed_seconds / 60:.1f} min", f"of search on {workers} worker{'s' if workers != 1 else ''}"),
         (f"{totals.shares['training']:.0%}", "of the workers' time spent training"),
     ]
 
@@ -151,7 +152,9 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
     """The best candidates' programs, each beside the seed's."""
     seed = store.candidate(SEED_ID).dna
     shown: Sequence[Row] = [row for row in board.rows if row.rank is not None and row.id != SEED_ID][:TOP]
-    programs = [{"id": "seed", "anchor": "candidate-0", "title": "where the search began", "listing": listing(seed)}]
+    programs: list[dict[str, Any]] = [
+        {"id": "seed", "anchor": "candidate-0", "title": "where the search began", "listing": listing(seed)}
+    ]
     for row in shown:
         dna = store.candidate(row.id).dna
         programs.append(
@@ -167,12 +170,16 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
     return programs
 
 
+def _source(manifest: dict[str, Any]) -> str:
+    return manifest.get("config", {}).get("data", {}).get("source", "?")
+
+
 def _facts(manifest: dict[str, Any], board: Leaderboard) -> list[tuple[str, str]]:
     return [
         ("seed of randomness", str(manifest.get("seed", "?"))),
         ("budget", f"{manifest.get('budget_seconds', 0):,.0f} s of wall clock"),
         ("the seed program", words_of_seed(board.seed)),
-        ("data", f"{manifest['config']['data']['source']} (hash {str(manifest.get('dataset_hash', '?'))[:16]})"),
+        ("data", f"{_source(manifest)} (hash {str(manifest.get('dataset_hash', '?'))[:16]})"),
         ("workers", str(manifest.get("workers", "?"))),
         ("machine", str(manifest.get("machine", "?"))),
         ("trials", f"{board.totals.trials} finished, {board.totals.lost} lost, {board.totals.cancelled} given up"),

@@ -104,9 +104,8 @@ def lineage_words(lineage: Sequence[Ancestry]) -> list[str]:
     """
     words = []
     for step in reversed(lineage):
-        if step.mutations:
-            before = f" (+{len(step.mutations) - 1})" if len(step.mutations) > 1 else ""
-            words.append(f"{short_mutation(step.mutations[-1])}{before}")
+        *before, last = step.mutations or ("a new individual of the same program",)
+        words.append(short_mutation(last) + (f" (+{len(before)})" if before else ""))
     return words
 
 
