@@ -26,7 +26,9 @@ RESERVED = frozenset(
 )
 """Names an exported file uses already."""
 
-MODULE_ATTRIBUTES = frozenset({"train", "eval", "sow", "perturb", "iter_modules", "iter_children", "set_attributes"})
+ATTRIBUTES = frozenset(
+    {"dtype", "length", "train", "eval", "sow", "perturb", "iter_modules", "iter_children", "set_attributes"}
+)
 
 SMALLEST_SECTION = 3
 """Steps that a call must have left for a comment of its own."""
@@ -74,7 +76,7 @@ def placements(graph: Graph, unit: int, length: int | None) -> tuple[Placement, 
 
 
 def _layers(plan: Plan) -> dict[int, str]:
-    return layer_names(plan, Namer(RESERVED | MODULE_ATTRIBUTES))
+    return layer_names(plan, Namer(ATTRIBUTES))
 
 
 def _class_head(graph: Graph, name: str) -> list[str]:
