@@ -85,7 +85,7 @@ class StepFunctions:
         (_, losses), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
         updates, optimizer_state = self._optimizer.update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        result = StepResult(losses, optax.global_norm(gradients))
+        result = StepResult(losses, optax.tree.norm(gradients))
         return TrainState(parameters, optimizer_state), result
 
     def _loss(self, parameters: Any, tokens: jax.Array) -> jax.Array:
