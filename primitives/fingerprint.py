@@ -33,7 +33,8 @@ def fingerprint(graph: Graph) -> str | None:
         rng = np.random.default_rng(draw)
         x = rng.standard_normal((1, LENGTH, MODEL_WIDTH * unit))
         outputs = evaluate_reference(graph, draw_parameters(graph, unit, rng, LENGTH), x)
-        size = float(np.sqrt(np.mean(np.square(outputs))))
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = float(np.sqrt(np.mean(np.square(outputs))))
         if not np.isfinite(size):
             return None
         rounded = np.rint(outputs / (GRID * max(size, 1e-300)))
