@@ -23,7 +23,7 @@ from primer_search.workers.evaluation import Evaluation
 from primer_search.workers.executor import Executor
 from primer_search.workers.inline_executor import InlineExecutor
 
-WORDS = "the cat dog sat on a mat and ran to see what was in house by river".split()
+WORDS = ("the", "cat", "dog", "sat", "on", "a", "mat", "and", "ran", "to", "see", "what", "was", "in", "by", "river")
 
 CONSTANTS = {"zero": 0.0, "third": 0.3, "hundred": 100.0}
 SEED = assemble(

@@ -1,0 +1,153 @@
+"""Proposals: a child is valid and new, or says which candidate it equals; and a function of what it is given alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from primer_search.models.config import ModelConfig
+from primer_search.primitives import build_graph, library
+from primer_search.primitives.causality import check_block
+from primer_search.primitives.errors import InvalidProgramError
+from primer_search.primitives.fingerprint import fingerprint
+from primer_search.primitives.notation import assemble
+from primer_search.primitives.program import DNA
+from primer_search.search.proposal import Known, Proposal, Rules, propose
+
+MODEL = ModelConfig(layers=1, unit=8, length=16, vocabulary=300, parameter_cap=1.2)
+SEED = library.get("TRANSFORMER", MODEL.unit)
+TINY = assemble(
+    {"main": "mixed = CONV_1X1 h0 width=8\nbent = TANH mixed\noutput = ADD bent h0"}, {"zero": 0.0}, (8, 16)
+)
+
+
+def known_of(*programs: DNA) -> Known:
+    known = Known()
+    for number, program in enumerate(programs):
+        graph = build_graph(program)
+        known.add(number, graph.structure_hash, fingerprint(graph))
+    return known
+
+
+def proposal_of(parent: DNA, seed: int, known: Known | None = None, limit: int = 100, **model: float) -> Proposal:
+    rules = Rules.of_seed(parent, replace(MODEL, **model))  # type: ignore[arg-type]
+    parent_hash = build_graph(parent).structure_hash
+    known = known_of(parent) if known is None else known
+    return propose(parent, parent_hash, np.random.default_rng(seed), rules, known, limit)
+
+
+@pytest.fixture(scope="module")
+def proposals() -> list[Proposal]:
+    return [proposal_of(SEED, seed) for seed in range(25)]
+
+
+def test_every_child_is_valid_new_and_not_over_the_cap(proposals: list[Proposal]) -> None:
+    rules = Rules.of_seed(SEED, MODEL)
+    parent = build_graph(SEED)
+    for proposal in proposals:
+        graph = build_graph(proposal.dna)
+        check_block(graph)
+        assert proposal.same_as is None
+        assert proposal.structure_hash == graph.structure_hash != parent.structure_hash
+        assert proposal.function == fingerprint(graph) != fingerprint(parent)
+        assert rules.parameters(graph) <= rules.largest
+        assert proposal.dna != SEED and proposal.mutations
+
+
+def test_the_fates_of_all_mutations_add_up(proposals: list[Proposal]) -> None:
+    for proposal in proposals:
+        fates = dict(proposal.statistics)
+        mutations = fates.pop("mutations")
+        accepted = 1  # the last one, which has no name for it
+        assert sum(fates.values()) + accepted == mutations
+        kept = sum(count for fate, count in fates.items() if not fate.startswith("invalid"))
+        assert len(proposal.mutations) == kept + accepted
+
+
+def test_silent_mutations_accumulate_until_one_speaks(proposals: list[Proposal]) -> None:
+    patient = [proposal for proposal in proposals if proposal.statistics.get("unchanged")]
+    assert patient
+    assert all(len(proposal.mutations) >= 2 for proposal in patient)
+
+
+def test_a_proposal_is_a_function_of_parent_generator_and_what_is_known(proposals: list[Proposal]) -> None:
+    assert [proposal_of(SEED, seed) for seed in range(3)] == proposals[:3]
+    assert len({proposal.dna for proposal in proposals}) > 20
+
+
+def test_what_is_known_is_not_proposed_again(proposals: list[Proposal]) -> None:
+    known = known_of(SEED, *(proposal.dna for proposal in proposals[:3]))
+    for seed in range(3):
+        again = proposal_of(SEED, seed, known)
+        assert again.structure_hash not in {proposal.structure_hash for proposal in proposals[:3]}
+        assert again.mutations[: len(proposals[seed].mutations)] == proposals[seed].mutations
+
+
+def test_proposing_does_not_change_what_is_known() -> None:
+    known = known_of(SEED)
+    before = dict(known.structures), dict(known.functions)
+    proposal_of(SEED, 0, known)
+    assert (known.structures, known.functions) == before
+
+
+def test_after_the_last_attempt_the_child_says_whom_it_equals() -> None:
+    equals = [proposal for seed in range(40) if (proposal := proposal_of(TINY, seed, limit=1)).same_as is not None]
+    assert len(equals) >= 5
+    for proposal in equals:
+        assert proposal.same_as == 0
+        assert proposal.statistics["mutations"] == 1
+        assert build_graph(proposal.dna).structure_hash == proposal.structure_hash
+        if "same_function" not in proposal.statistics:
+            assert proposal.structure_hash == build_graph(TINY).structure_hash
+            assert proposal.function is None
+
+
+def test_a_child_of_known_function_but_new_structure_says_so() -> None:
+    # x tanh(x) is even: of all children, those that only turn the sign in front of it are twins the rewrites may miss.
+    parent = assemble({"main": "a = MULTIPLY h0 h0\nb = TANH a"}, {"zero": 0.0}, (8,))
+    twin = fingerprint(build_graph(parent))
+    assert twin is not None
+    known = Known(structures={}, functions={twin: 7})
+    seen = [proposal_of(parent, seed, known, limit=1) for seed in range(60)]
+    equal = [proposal for proposal in seen if proposal.same_as is not None]
+    assert equal
+    assert all(proposal.same_as == 7 and proposal.function == twin for proposal in equal)
+
+
+def test_where_no_mutation_is_admissible_the_parent_comes_back_as_itself() -> None:
+    rules = replace(Rules.of_seed(TINY, MODEL), largest=0)
+    parent_hash = build_graph(TINY).structure_hash
+    proposal = propose(TINY, parent_hash, np.random.default_rng(0), rules, known_of(TINY), 30)
+    assert proposal.dna == TINY and proposal.mutations == () and proposal.same_as == 0
+    fates = dict(proposal.statistics)
+    assert fates.pop("mutations") == 30 == sum(fates.values())
+    assert fates["invalid_parameters"] > 10
+
+
+def test_the_cap_is_a_multiple_of_the_seeds_parameters() -> None:
+    rules = Rules.of_seed(TINY, MODEL)
+    own = rules.parameters(build_graph(TINY))
+    assert own == 64 * 64 + 300 * 64 + 2 * 64
+    assert rules.largest == int(1.2 * own)
+    wide = assemble({"main": "a = CONV_31X1 h0 width=8"}, {"zero": 0.0}, (8,))
+    with pytest.raises(InvalidProgramError, match="over the cap") as refusal:
+        rules.graph_of(wide)
+    assert refusal.value.reason == "parameters"
+
+
+def test_a_mutation_that_leaks_is_taken_back() -> None:
+    # Without its mask this attends to the future; deleting it is one mutation.
+    masked = assemble({"main": "s = T_MAT_MUL h0 h0\nm = MASK s\no = MAT_MUL m h0\nr = ADD o h0"}, {"zero": 0.0}, (8,))
+    fates = [proposal_of(masked, seed).statistics for seed in range(30)]
+    assert sum(fate.get("invalid_causality", 0) for fate in fates) > 0
+
+
+def test_of_equals_the_first_stays_known() -> None:
+    known = Known()
+    known.add(1, "a", "f")
+    known.add(2, "a", "f")
+    known.add(3, "b", None)
+    assert known.structures == {"a": 1, "b": 3}
+    assert known.functions == {"f": 1}
