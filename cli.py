@@ -99,7 +99,7 @@ def search(
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the run goes [runs/...].", metavar="DIR")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="How many train at once; 0: one a core or device.", metavar="N")
+        int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
     ] = None,
     seed: Annotated[int, typer.Option(help="Source of the search's randomness.", min=0, metavar="N")] = 0,
     address: Address = None,
@@ -139,6 +139,10 @@ def search(
         facts = plan.to_dict(seed, run_dir)
         _print_json(facts) if json_ else typer.echo("\n".join(plan.lines(seed, run_dir)))
         return
+    if address is not None and plan.config.workers.executor == "ray":
+        from .workers.cluster import check_address
+
+        check_address(address)
     from datetime import datetime
 
     from .search.conduct import Printing, conduct

@@ -19,6 +19,7 @@ from ..search.run_directory import RUNS
 from ..workers.accelerators import resolve_platform
 from ..workers.sources import documents
 from .durations import format_duration, parse_duration
+from .explain import suggestion
 from .load import load
 
 __all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
@@ -129,6 +130,8 @@ def make_plan(
         UsageError: a duration, preset, setting, accelerator, source of text or seed program that is none, or settings
             at odds with each other.
     """
+    _choice("--accel", accel, ("auto", *PRESETS))
+    _choice("--executor", executor, ("ray", "inline"))
     budget_seconds = duration("--budget", budget)
     trial_seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     platform = None if config is not None and accel is None else resolve_platform(accel or "auto")
@@ -160,6 +163,11 @@ def duration(option: str, text: str) -> float:
         return parse_duration(text)
     except UsageError as error:
         raise UsageError(f"{option}: {error}") from None
+
+
+def _choice(option: str, word: str | None, known: tuple[str, ...]) -> None:
+    if word is not None and word not in known:
+        raise UsageError(f"{option} {word[:40]!r} is none of {', '.join(known)}{suggestion(word, known)}")
 
 
 def _fitted(plan: Plan, asked: bool) -> Plan:

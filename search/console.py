@@ -6,6 +6,7 @@ stdout, which belongs to results.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -123,7 +124,9 @@ class LiveDisplay:
             return Text(f"{self._told or 'starting'} ...", style="dim")
         elapsed = state.elapsed_seconds + time.monotonic() - self._seen_at
         left = max(state.budget_seconds - elapsed, 0.0)
-        head = Text.assemble((f"{_clock(left)} left", "bold"), f" of {_clock(state.budget_seconds)}   {_counts(state)}")
+        head = Text.assemble(
+            (f"{_clock(math.ceil(left))} left", "bold"), f" of {_clock(state.budget_seconds)}   {_counts(state)}"
+        )
         best = Text.assemble(("best  ", "dim"), best_against_seed(state))
         events = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self._events]
         return Group(head, best, _workers(state.workers), *events)

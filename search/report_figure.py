@@ -80,9 +80,15 @@ def _add_seed(figure: Any, seed: SeedSummary, end: float) -> None:
     )
     spread = " ± its spread" if seed.spread_nats is not None else ""
     figure.add_annotation(
-        x=0.01, xref="paper", y=seed.loss_nats + (seed.spread_nats or 0.0), text=f"seed's mean{spread}", showarrow=False, xanchor="left",
-        yanchor="bottom", font={"color": _SEED, "size": 12},
-    )  # fmt: skip
+        x=0.01,
+        xref="paper",
+        y=seed.loss_nats + (seed.spread_nats or 0.0),
+        text=f"seed's mean{spread}",
+        showarrow=False,
+        xanchor="left",
+        yanchor="bottom",
+        font={"color": _SEED, "size": 12},
+    )
 
 
 def _markers(go: Any, points: Sequence[Point], name: str, color: str, symbol: str, size: int) -> Any:
