@@ -131,3 +131,15 @@ def test_the_processor_clock_does_not_run_while_the_process_sleeps() -> None:
     time.sleep(0.1)
     assert wall() - before[1] >= 0.1
     assert processor() - before[0] < 0.05
+
+
+def test_a_budget_in_steps_gives_the_same_curve_whatever_the_clock_says() -> None:
+    losses = {k: 5.0 - 0.01 * k for k in range(1000)}
+    curves = []
+    for seconds in (1e-5, 0.5):
+        loop, _ = loop_over(Steps(seconds, losses), unit="steps", budget_steps=730)
+        loop.train_until(100.5)
+        loop.train_until(730)
+        curves.append(loop.curve)
+    assert curves[0] == curves[1]
+    assert 100 <= len(curves[0]) <= 110

@@ -20,6 +20,9 @@ __all__ = ["NonFiniteLoss", "TrainingLoop"]
 CHUNK_SECONDS = 0.2
 """Time between two looks at the clock: short against any budget, long against a dispatch."""
 
+CHUNKS_IN_STEPS = 100
+"""Chunks of a budget in steps, which needs no clock."""
+
 
 class NonFiniteLoss(Exception):
     """A training or validation loss became infinite or not a number."""
@@ -78,12 +81,13 @@ class TrainingLoop:
             self.report(Progress("train", self.spent, self.config.budget, self.loss))
 
     def _chunk_steps(self, point: float) -> int:
-        seconds = self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS
-        steps = max(1, round(CHUNK_SECONDS / max(seconds, 1e-6)))
-        # A coarse clock can show a first step as taking no time at all: feel the way up.
-        steps = min(steps, 1 + 4 * self._last_chunk)
         left = point - self.spent
-        return min(steps, math.ceil(left if self.config.unit == "steps" else left / max(seconds, 1e-6)))
+        if self.config.unit == "steps":  # by no clock, so that the curve repeats, too
+            return min(math.ceil(left), max(1, self.config.budget_steps // CHUNKS_IN_STEPS))
+        seconds = max(self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS, 1e-6)
+        # A coarse clock can show a first step as taking no time at all: feel the way up.
+        steps = min(max(1, round(CHUNK_SECONDS / seconds)), 1 + 4 * self._last_chunk)
+        return min(steps, math.ceil(left / seconds))
 
     def _chunk(self, steps: int) -> None:
         before = self.clock.seconds.get("train", 0.0)
