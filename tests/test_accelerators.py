@@ -1,0 +1,76 @@
+"""Which accelerator is used: what JAX sees, asked in a process of its own, and what is said where it is not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from primer_search.primitives.errors import UsageError
+from primer_search.workers.accelerators import VisibleDevices, resolve_platform, visible_devices
+
+CPU = VisibleDevices("cpu", ("cpu",))
+GPUS = VisibleDevices("gpu", ("NVIDIA H100", "NVIDIA H100"))
+TPU = VisibleDevices("tpu", ("TPU v4",))
+
+
+@pytest.mark.parametrize("seen", [CPU, GPUS, TPU])
+def test_auto_takes_what_is_there(seen: VisibleDevices) -> None:
+    assert resolve_platform("auto", seen) == seen.platform
+
+
+@pytest.mark.parametrize("seen", [CPU, GPUS, TPU])
+def test_the_cpu_is_always_there(seen: VisibleDevices) -> None:
+    assert resolve_platform("cpu", seen) == "cpu"
+
+
+@pytest.mark.parametrize(("accel", "seen"), [("gpu", GPUS), ("tpu", TPU)])
+def test_an_accelerator_that_is_there_is_used(accel: str, seen: VisibleDevices) -> None:
+    assert resolve_platform(accel, seen) == accel
+
+
+@pytest.mark.parametrize(
+    ("accel", "seen", "said"),
+    [
+        ("tpu", CPU, "1 CPU device;"),
+        ("tpu", GPUS, "2 GPU devices;"),
+        ("gpu", CPU, "1 CPU device;"),
+        ("gpu", TPU, "TPU"),
+    ],
+)
+def test_one_that_is_not_is_refused_with_what_is_there_and_a_remedy(
+    accel: str, seen: VisibleDevices, said: str
+) -> None:
+    with pytest.raises(UsageError) as refusal:
+        resolve_platform(accel, seen)
+    message = str(refusal.value)
+    assert f"--accel {accel}: JAX sees no {accel.upper()} here" in message
+    assert said in message
+    assert f"use --accel {seen.platform}" in message
+    assert "pip install 'primer-search[" in message
+    assert "\n" not in message
+
+
+def test_a_process_pinned_to_the_cpu_sees_the_cpu_without_asking_jax() -> None:
+    question = (
+        "import sys; from primer_search.workers.accelerators import visible_devices;"
+        "print(visible_devices(), 'jax' in sys.modules)"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, env=environment)
+    assert answer.stdout.strip() == "1 CPU device False"
+
+
+def test_jax_is_asked_in_another_process_where_something_hints_at_an_accelerator() -> None:
+    # A TPU's name and no TPU: JAX says what it finds, and this process claims nothing.
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    seen = visible_devices({**environment, "TPU_NAME": "local", "JAX_PLATFORMS": "cpu,"})
+    assert seen.platform in ("cpu", "gpu")
+    assert seen.kinds
+
+
+def test_a_jax_that_fails_to_answer_leaves_the_cpu() -> None:
+    environment = {**os.environ, "JAX_PLATFORMS": "no_such_platform", "TPU_NAME": "local"}
+    assert visible_devices(environment) == CPU
