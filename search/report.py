@@ -143,9 +143,9 @@ def _cells(row: Row) -> dict[str, Any]:
 def _mutation_cell(row: Row) -> str:
     if row.id == SEED_ID:
         return "the program the search started from"
-    words = lineage_words(row.lineage)
-    more = f"; … {len(words) - 3} more" if len(words) > 3 else ""
-    return "; ".join(words[:3]) + more
+    words, shown = lineage_words(row.lineage), 2 if row.rank is not None else 1
+    more = f"; … {len(words) - shown} more" if len(words) > shown else ""
+    return "; ".join(words[:shown]) + more
 
 
 def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def headline(board: Leaderboard) -> str:
     if beyond_spread(best):
         times = "" if best.delta_spreads is None else f", {abs(best.delta_spreads):.1f} times the spread of {trials}"
         return f"Candidate {best.id} is {distance}{times}."
-    where = "inside the spread of" if best.inside_seed_spread else "against the spread of"
+    where = "inside the spread of" if best.inside_seed_spread else "beyond the spread of"
     return f"Nothing beat the seed beyond its spread: the best, candidate {best.id}, is {distance}, {where} {trials}."
 
 

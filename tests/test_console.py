@@ -8,13 +8,17 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.candidate import SEED_ID
+from primer_search.search.conduct import Printing, conduct
 from primer_search.search.console import LineDisplay, LiveDisplay, best_against_seed, make_display, outcome_words
 from primer_search.search.controller import RunState
 from primer_search.search.leaderboard import Ancestry, Leaderboard, leaderboard
+from primer_search.search.run_directory import RunDirectory
 from primer_search.search.run_log import hushed, log_traceback
 from primer_search.search.tables import console_for, print_leaderboard
 from primer_search.search.wording import headline, lineage_words, proposal_words, short_mutation
@@ -206,6 +210,28 @@ def test_fates_of_mutations_add_up() -> None:
     )
 
 
+# --- when it breaks ---------------------------------------------------------------------------------------------
+
+
+def break_down(**_: object) -> NoReturn:
+    raise ZeroDivisionError("of\nthings")
+
+
+def test_a_search_that_breaks_off_leaves_its_traceback_in_the_runs_log(tmp_path: Path) -> None:
+    HandmadeRun(tmp_path)
+    run = RunDirectory(tmp_path)
+    with pytest.raises(WorkFailedError, match=r"broke off with ZeroDivisionError: of things .*run\.log"):
+        conduct(run, break_down, Printing())
+    assert "in break_down" in run.log.read_text()
+
+
+def test_a_search_that_breaks_before_it_has_a_store_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ZeroDivisionError):
+        conduct(RunDirectory(tmp_path / "run"), break_down, Printing())
+    assert not list(tmp_path.iterdir())
+
+
 # --- the log ----------------------------------------------------------------------------------------------------
 
 
@@ -225,7 +251,8 @@ def test_what_native_code_writes_goes_to_the_log_too(tmp_path: Path) -> None:
     import subprocess
 
     code = (
-        "import os, sys; from pathlib import Path; from primer_search.search.run_log import hushed\n"
+        "import os, sys; from pathlib import Path; from primer_search.search.run_directory import RunDirectory
+from primer_search.search.run_log import hushed\n"
         "with hushed(Path(sys.argv[1])) as terminal:\n"
         "    os.write(1, b'from C, out'); os.write(2, b'from C, err'); print('to people', file=terminal)\n"
         "print('the result')"

@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing else, says what the leaderboard says, and keeps foreign text out of its HTML."""
+"""The report: one page that needs nothing else and says what the leaderboard says; foreign text stays text in it."""
 
 from __future__ import annotations
 
