@@ -251,8 +251,7 @@ def test_what_native_code_writes_goes_to_the_log_too(tmp_path: Path) -> None:
     import subprocess
 
     code = (
-        "import os, sys; from pathlib import Path; from primer_search.search.run_directory import RunDirectory
-from primer_search.search.run_log import hushed\n"
+        "import os, sys; from pathlib import Path; from primer_search.search.run_log import hushed\n"
         "with hushed(Path(sys.argv[1])) as terminal:\n"
         "    os.write(1, b'from C, out'); os.write(2, b'from C, err'); print('to people', file=terminal)\n"
         "print('the result')"
