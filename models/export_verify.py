@@ -33,7 +33,10 @@ EXACT_TOLERANCE = 1e-9
 """The same in float64, which decides about programs that amplify float32's rounding."""
 
 NEGLIGIBLE = 1e-3
-"""Size, relative to the largest gradient of any parameter, under which a gradient is measured against that."""
+"""Size, relative to inputs and to the largest gradient, under which an array's differences are measured by that."""
+
+FAST_COMPILATION = {"xla_backend_optimization_level": 0}
+"""The comparison runs once: compiling it is all it costs."""
 
 LONGEST_PROBE = 8
 
@@ -48,7 +51,6 @@ def verify_export(
     *,
     length_dependent: bool = False,
     seed: int = 0,
-    jit: bool = True,
 ) -> None:
     """Refuse source that does not reproduce its program.
 
@@ -59,7 +61,6 @@ def verify_export(
         length: sequence length; a program that is tied to none is tried on a short one.
         length_dependent: allow ops that tie the block to one sequence length.
         seed: of parameters and inputs.
-        jit: compile the comparison: faster for one program, slower for many, whose ops compile only once.
 
     Raises:
         WorkFailedError: outputs, gradients, parameters or initial values differ, or a later position changes an
@@ -71,11 +72,13 @@ def verify_export(
     program = compile_block(graph, unit, length)
     block = load_source(source)
     where = placements(graph, unit, length)
-    _check_initial_values(block, program, where, length)
-    fault = _fault(block, program, where, length, seed, TOLERANCE, jit)
-    if fault is not None:
-        with jax.enable_x64(True):
-            fault = _fault(block, program, where, length, seed, EXACT_TOLERANCE, jit)
+    # On the CPU: other devices have no float64, or multiply float32 matrices with fewer bits.
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        _check_initial_values(block, program, where, length)
+        fault = _fault(block, program, where, length, seed, TOLERANCE)
+        if fault is not None:
+            with jax.enable_x64(True):
+                fault = _fault(block, program, where, length, seed, EXACT_TOLERANCE)
     if fault is not None:
         raise WorkFailedError(f"the exported source does not reproduce the program: {fault}; nothing was written")
 
@@ -93,7 +96,7 @@ def parameter_placements(
     return placements(build_graph(dna, length_dependent=length_dependent), unit, length)
 
 
-def load_source(source: str) -> type[nnx.Module]:
+def load_source(source: str) -> Callable[..., Any]:
     """Run exported text in a module of its own and give its block, the last class in it."""
     classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
     if not classes:
@@ -129,7 +132,7 @@ def _check_initial_values(
     }
     drawn = {placement.path for spec, placement in zip(program.specs, where, strict=True) if spec.init is Init.FAN_IN}
 
-    def starts() -> dict[tuple[str, str], jax.Array]:
+    def starts() -> dict[Any, jax.Array]:
         state = nnx.state(build_module(block, program, length), nnx.Param)
         return {path: leaf[...] for path, leaf in nnx.to_flat_state(state) if path not in drawn}
 
@@ -146,17 +149,18 @@ def _fault(
     length: int,
     seed: int,
     tolerance: float,
-    jit: bool,
 ) -> str | None:
     """What differs, or None."""
     rng = np.random.default_rng(seed)
-    dtype = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+    dtype = jnp.dtype(jnp.float64) if tolerance == EXACT_TOLERANCE else jnp.dtype(jnp.float32)
     drawn = {name: jnp.asarray(array, dtype) for name, array in program.draw(rng).items()}
     inputs = jnp.asarray(_inputs(rng, length, program.width), dtype)
     weights = jnp.asarray(rng.standard_normal(inputs.shape), dtype)
 
     graphdef, state = _abstract(block, program, length, param_dtype=dtype)
-    values = {placement.path: jnp.asarray(placement.carry(drawn[placement.name])) for placement in where}
+    values: dict[Any, jax.Array] = {
+        placement.path: jnp.asarray(placement.carry(drawn[placement.name])) for placement in where
+    }
     state = nnx.from_flat_state([(path, leaf.replace(values[path])) for path, leaf in nnx.to_flat_state(state)])
 
     def exported(parameters: Any, x: jax.Array) -> jax.Array:
@@ -167,14 +171,15 @@ def _fault(
         own_output, own_pull = jax.vjp(exported, state, x)
         return output, pull(weights), own_output, own_pull(weights)
 
-    run = jax.jit(both) if jit else both
-    output, (gradients, slope), own_output, (own, own_slope) = run(drawn, state, inputs)
+    output, (gradients, slope), own_output, (own, own_slope) = jax.jit(both, compiler_options=FAST_COMPILATION)(
+        drawn, state, inputs
+    )
     own_gradients = {path: leaf[...] for path, leaf in nnx.to_flat_state(own)}
-    outside = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
-    inside = [(f"the gradient of {p.name}", p.carry(gradients[p.name]), own_gradients[p.path]) for p in where]
-    # A gradient that is 0 in exact arithmetic is rounding noise in both: its own size is no measure of it.
-    floor = NEGLIGIBLE * max((_size(np.asarray(wanted)) for _, wanted, _ in inside), default=0.0)
-    for name, wanted, found in [*outside, *inside]:
+    pairs = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
+    pairs += [(f"the gradient of {p.name}", p.carry(gradients[p.name]), own_gradients[p.path]) for p in where]
+    # What is 0 in exact arithmetic is rounding noise in both: its own size is no measure of it.
+    floor = NEGLIGIBLE * max(1.0, *(_size(np.asarray(wanted)) for _, wanted, _ in pairs[1:]))
+    for name, wanted, found in pairs:
         difference = _difference(np.asarray(wanted), np.asarray(found), floor)
         if not difference <= tolerance:
             return f"{name} differs by {difference:.2g} of its size"
