@@ -43,8 +43,8 @@ def docstring_lines(
     """The exported file's docstring, quotes included."""
     lines = [f'"""{name}: a decoder block for Flax NNX, written by primer-search.', ""]
     lines += paragraph(
-        "The block is a program of primitive operations, reached by evolutionary search in the space of Primer (So et "
-        "al. 2021, arXiv 2109.08668). This file is that program in canonical form, dead code removed; its structure "
+        "The block is a program of primitive operations, a point of the search space of Primer (So et al. 2021, arXiv "
+        "2109.08668). This file is that program in canonical form, dead code removed; its structure "
         f"hash is {structure_hash}."
     )
     if provenance is not None:
