@@ -1,1 +1,46 @@
-"""."""
+"""Programs that run: compiled to JAX functions, stacked into language models, wrapped as Flax modules.
+
+What stands here is loaded when it is first used: importing this package imports neither JAX nor Flax.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .block import BlockFunctions, compile_block
+    from .config import ModelConfig
+    from .dna_block import DNABlock
+    from .language_model import LanguageModel
+    from .reference import ReferenceBlock, reference_block
+
+__all__ = [
+    "BlockFunctions",
+    "DNABlock",
+    "LanguageModel",
+    "ModelConfig",
+    "ReferenceBlock",
+    "compile_block",
+    "reference_block",
+]
+
+_MODULES = {
+    "BlockFunctions": "block",
+    "DNABlock": "dna_block",
+    "LanguageModel": "language_model",
+    "ModelConfig": "config",
+    "ReferenceBlock": "reference",
+    "compile_block": "block",
+    "reference_block": "reference",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,123 @@
+"""A DNA as a Flax NNX module."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import primer_search.models
+from primer_search.models import DNABlock
+from primer_search.models.block import compile_block
+from primer_search.primitives import library
+from primer_search.primitives.canonical import build_graph
+from primer_search.primitives.errors import InvalidProgramError, UsageError
+from primer_search.primitives.notation import assemble
+from primer_search.primitives.parameters import parameter_count
+
+WIDTH, LENGTH = 32, 6
+
+
+def make(name: str, **fields: object) -> DNABlock:
+    settings: dict[str, object] = {"width": WIDTH, "length": LENGTH, "rngs": nnx.Rngs(0)}
+    return DNABlock(library.get(name, WIDTH // 8), **(settings | fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", library.names())
+def test_a_module_computes_what_its_program_does(name: str, rng: np.random.Generator) -> None:
+    module = make(name)
+    x = rng.standard_normal((2, LENGTH, WIDTH)).astype(np.float32)
+    block = compile_block(build_graph(library.get(name, WIDTH // 8)), WIDTH // 8, LENGTH)
+    parameters = {key: leaf[...] for key, leaf in module.parameters.items()}
+    output = nnx.jit(lambda module, x: module(x))(module, x)
+    assert output.shape == x.shape
+    np.testing.assert_allclose(output, jax.jit(block.apply)(parameters, x), rtol=1e-5, atol=1e-5)
+
+
+def test_all_learned_arrays_are_nnx_parameters() -> None:
+    module = make("PRIMER")
+    state = nnx.state(module, nnx.Param)
+    graph = build_graph(library.PRIMER)
+    assert sum(leaf.size for leaf in jax.tree.leaves(state)) == parameter_count(graph, WIDTH // 8, LENGTH)
+    assert set(module.parameters) == {spec.name for spec in compile_block(graph, WIDTH // 8, LENGTH).specs}
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    module = make("PRIMER_EZ")
+    x = jax.random.normal(jax.random.key(0), (2, LENGTH, WIDTH))
+    gradients = nnx.jit(nnx.grad(lambda module: jnp.sum(jnp.sin(module(x)))))(module)
+    leaves = jax.tree.leaves(gradients)
+    assert len(leaves) == len(module.parameters)
+    assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in leaves)
+
+
+def test_the_seed_decides_the_parameters() -> None:
+    one, same, other = (make("TRANSFORMER", rngs=nnx.Rngs(seed)) for seed in (1, 1, 2))
+    leaves = [jax.tree.leaves(nnx.state(module, nnx.Param)) for module in (one, same, other)]
+    assert all(np.array_equal(a, b) for a, b in zip(leaves[0], leaves[1], strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(leaves[0], leaves[2], strict=True))
+
+
+def test_dtypes_are_those_asked_for() -> None:
+    module = make("PRIMER_EZ", dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
+    assert all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+    assert module(jnp.ones((1, LENGTH, WIDTH))).dtype == jnp.bfloat16
+    follows = make("PRIMER_EZ")
+    assert follows(jnp.ones((1, LENGTH, WIDTH), jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_a_module_survives_splitting_and_merging() -> None:
+    module = make("TRANSFORMER_PP")
+    x = jnp.ones((1, LENGTH, WIDTH))
+    merged = nnx.merge(*nnx.split(module))
+    np.testing.assert_array_equal(merged(x), module(x))
+
+
+def test_any_length_is_taken_unless_the_program_is_tied_to_one() -> None:
+    module = make("TRANSFORMER")
+    assert module.length is None
+    assert module(jnp.ones((1, 3, WIDTH))).shape == (1, 3, WIDTH)
+    tied = make("PRIMER")
+    assert tied.length == LENGTH
+    with pytest.raises(UsageError, match="tied to sequences of 6 positions, not 3"):
+        tied(jnp.ones((1, 3, WIDTH)))
+    with pytest.raises(UsageError, match="tied to one sequence length"):
+        make("PRIMER", length=None)
+
+
+@pytest.mark.parametrize("width", [0, 4, 36, -8])
+def test_a_width_that_is_no_multiple_of_8_is_refused(width: int) -> None:
+    with pytest.raises(UsageError, match=f"width of a DNABlock is {width}"):
+        make("TRANSFORMER", width=width)
+
+
+@pytest.mark.parametrize("shape", [(6, 32), (2, 6, 16), (1, 2, 6, 32)])
+def test_inputs_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"the block takes \[batch, length, 32\], not \["):
+        make("TRANSFORMER")(jnp.ones(shape))
+
+
+def test_a_program_too_narrow_for_its_width_is_refused() -> None:
+    text = {"main": "y = f h0 branches=16", "f": "y = CONV_1X1 h0 width=1"}
+    dna = assemble(text, {"zero": 0.0}, (1,))
+    with pytest.raises(InvalidProgramError, match="not a whole number"):
+        DNABlock(dna, width=64, rngs=nnx.Rngs(0))
+
+
+def test_the_package_imports_neither_jax_nor_flax_until_they_are_needed() -> None:
+    check = "import sys, primer_search.models; print({'jax', 'flax'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
+
+
+def test_what_the_package_offers_can_be_had() -> None:
+    for name in primer_search.models.__all__:
+        assert getattr(primer_search.models, name).__name__ == name
+    assert set(primer_search.models.__all__) <= set(dir(primer_search.models))
+    with pytest.raises(AttributeError, match="no attribute 'Perceptron'"):
+        _ = primer_search.models.Perceptron  # type: ignore[attr-defined]
