@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 
 __all__ = ["STRICT", "ModelConfig"]
 
@@ -37,7 +37,7 @@ class ModelConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     stack: Literal["auto", "unroll", "scan"] = "auto"
     length_dependent: bool = False
-    parameter_cap: Annotated[float, Gt(0.0)] = 1.2
+    parameter_cap: Annotated[float, Ge(1.0)] = 1.2
 
     @property
     def width(self) -> int:

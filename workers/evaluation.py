@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-__all__ = ["CANDIDATE_FAULTS", "INFRASTRUCTURE_FAULTS", "OUTCOME_ADVICE", "Evaluation", "HurdleThreshold", "TrialRequest"]
+__all__ = [
+    "CANDIDATE_FAULTS",
+    "INFRASTRUCTURE_FAULTS",
+    "OUTCOME_ADVICE",
+    "Evaluation",
+    "HurdleThreshold",
+    "TrialRequest",
+]
 
 OUTCOME_ADVICE = {
     "ok": "trained the full budget",

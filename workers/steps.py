@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -93,5 +94,21 @@ class StepFunctions:
 
 
 def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    on_cpu = jax.default_backend() == "cpu"
-    return lowered.compile(compiler_options=dict(CPU_COMPILER_OPTIONS) if on_cpu else None)
+    return lowered.compile(compiler_options=_compiler_options())
+
+
+def _compiler_options() -> dict[str, Any] | None:
+    """Options for this device, those left out that this version of XLA does not know."""
+    if jax.default_backend() != "cpu":
+        return None
+    return {name: value for name, value in CPU_COMPILER_OPTIONS.items() if _known(name, value)}
+
+
+@cache
+def _known(name: str, value: Any) -> bool:
+    shape = jax.ShapeDtypeStruct((), jnp.float32)
+    try:
+        jax.jit(lambda x: x).lower(shape).compile(compiler_options={name: value})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True

@@ -64,6 +64,8 @@ class CandidateTrainer:
             trial.end("non_finite", str(fault))
         except jax.errors.JaxRuntimeError as error:
             exhausted = "RESOURCE_EXHAUSTED" in str(error)
+            if trial.compiled and not exhausted:
+                raise  # the device failed, not the candidate: the executor replaces the worker
             trial.end("out_of_memory" if exhausted else "rejected:compilation", str(error).splitlines()[0][:300])
         wall_seconds = time.perf_counter() - start
         return replace(trial.evaluation(), wall_seconds=wall_seconds)
@@ -87,6 +89,7 @@ class _Trial:
         self.outcome = _End("ok")
         self.losses: list[float] = []
         self.loop: TrainingLoop | None = None
+        self.compiled = False
         self.sizes: dict[str, float] = {}
 
     def run(self) -> None:
@@ -119,7 +122,7 @@ class _Trial:
             outcome=self.outcome.outcome,
             message=self.outcome.message,
             loss_nats=loss,
-            bits_per_byte=self._bits_per_byte(self.losses[-1]) if self.losses else None,
+            bits_per_byte=None if loss is None else self._bits_per_byte(loss),
             hurdle_losses=tuple(self.losses[:-1] if reached_end else self.losses),
             curve=() if loop is None else tuple(loop.curve),
             steps=0 if loop is None else loop.steps,
@@ -154,6 +157,7 @@ class _Trial:
             state = TrainState(parameters, initial_state(self.trainer.optimizer, parameters))
             functions = StepFunctions(model, self.trainer.optimizer, self.config.batch)
             functions.compile_step(state)
+        self.compiled = True
         return model, functions, state
 
     def _probe(
