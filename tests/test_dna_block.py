@@ -28,7 +28,7 @@ def make(name: str, **fields: object) -> DNABlock:
     return DNABlock(library.get(name, WIDTH // 8), **(settings | fields))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", library.names())
+@pytest.mark.parametrize("name", ["TRANSFORMER", "TRANSFORMER_PP", "PRIMER_EZ", "PRIMER"])
 def test_a_module_computes_what_its_program_does(name: str, rng: np.random.Generator) -> None:
     module = make(name)
     x = rng.standard_normal((2, LENGTH, WIDTH)).astype(np.float32)
