@@ -1,6 +1,6 @@
-"""Does a program see the future? Tested on its meaning, in float64, before anything is trained.
+"""Does a program see the future? Proved first (`time_dependence`), then tested on its meaning, in float64.
 
-All parameters are drawn at random, none at 0 or 1, so that no path is switched off. Then the future is
+For the test all parameters are drawn at random, none at 0 or 1, so that no path is switched off. Then the future is
 *resampled* at every position (negating it would miss even functions), and the sequence is truncated: past outputs
 must not move. A program that leaks is refused, not repaired.
 """
@@ -16,8 +16,9 @@ from .graph import Graph
 from .interpreter import evaluate_reference
 from .parameters import draw_parameters
 from .program import MODEL_WIDTH
+from .time_dependence import prove_causal
 
-__all__ = ["check_block", "probe_unit"]
+__all__ = ["check_block", "probe_block", "probe_unit"]
 
 LENGTH = 8
 SEQUENCES = 6
@@ -29,7 +30,17 @@ TRUNCATION_TOLERANCE = 1e-6
 
 
 def check_block(graph: Graph, seed: int = 0) -> None:
-    """Refuse a block whose outputs are not finite, or depend on later positions or on the sequence's length.
+    """Refuse a block that cannot be proved causal, or fails the test.
+
+    Raises:
+        InvalidProgramError: with reason `causality` or `finiteness`.
+    """
+    prove_causal(graph)
+    probe_block(graph, seed)
+
+
+def probe_block(graph: Graph, seed: int = 0) -> None:
+    """Refuse a block that may depend on later positions or on the sequence's length, or whose output is not finite.
 
     Programs that are tied to one length are checked for the future only.
 

@@ -1,0 +1,112 @@
+"""What compiling a candidate costs, and what its steps cost in return, under XLA's CPU compiler options.
+
+    python benchmarks/compile_time.py [--rounds 10] [--json]
+
+Each variant compiles the training step of every program once a round and then takes a few steps; variants alternate
+within a round, so that a slow minute of the machine meets them all. Times are CPU seconds of this process, pinned to
+one core where the system can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from primer_search.configs import load
+from primer_search.models.language_model import language_model
+from primer_search.primitives import build_graph, library
+from primer_search.workers import steps
+from primer_search.workers.optimizer import initial_state, make_optimizer
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "XLA's defaults": {},
+    "older emitters": {"xla_cpu_use_fusion_emitters": False},
+    "low optimisation": {"xla_backend_optimization_level": 1},
+    "both": {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1},
+}
+PROGRAMS = ("TRANSFORMER", "PRIMER_EZ")
+
+
+@dataclass
+class Sample:
+    """One compilation and the steps after it, in CPU milliseconds."""
+
+    compile_ms: float
+    step_ms: float
+
+
+def main() -> None:
+    """Run the benchmark and print a table."""
+    arguments = _arguments()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    samples: dict[tuple[str, str], list[Sample]] = {}
+    for _ in range(arguments.rounds):
+        for program in PROGRAMS:
+            for variant, options in VARIANTS.items():
+                samples.setdefault((program, variant), []).append(_measure(program, options, arguments.steps))
+    rows = [_row(program, variant, found) for (program, variant), found in samples.items()]
+    about = {"machine": platform.processor() or platform.machine(), "jax": jax.__version__, "rounds": arguments.rounds}
+    if arguments.json:
+        print(json.dumps({"about": about, "rows": rows}))
+        return
+    print(about)
+    print(f"{'program':14} {'variant':18} {'compile ms':>22} {'step ms':>22}")
+    for row in rows:
+        print(f"{row['program']:14} {row['variant']:18} {row['compile']:>22} {row['step']:>22}")
+
+
+def _measure(program: str, options: dict[str, Any], count: int) -> Sample:
+    config = load("laptop")
+    steps.CPU_COMPILER_OPTIONS = options
+    model = language_model(build_graph(library.get(program, config.model.unit)), config.model)
+    optimizer = make_optimizer(config.optimizer)
+    parameters = model.init(np.random.default_rng(0))
+    state = steps.TrainState(parameters, initial_state(optimizer, parameters))
+    functions = steps.StepFunctions(model, optimizer, config.trial.batch)
+    start = time.process_time()
+    functions.compile_step(state)
+    compiled = time.process_time()
+    shape = (config.trial.batch, config.model.length + 1)
+    tokens = np.random.default_rng(0).integers(0, config.model.vocabulary, shape).astype(np.int32)
+    state, result = functions.step(jax.device_put(state), tokens)
+    jax.block_until_ready(result)
+    warm = time.process_time()
+    for _ in range(count):
+        state, result = functions.step(state, tokens)
+        jax.block_until_ready(result)
+    return Sample(1000 * (compiled - start), 1000 * (time.process_time() - warm) / count)
+
+
+def _row(program: str, variant: str, found: list[Sample]) -> dict[str, Any]:
+    return {
+        "program": program,
+        "variant": variant,
+        "compile": _summary([sample.compile_ms for sample in found]),
+        "step": _summary([sample.step_ms for sample in found]),
+    }
+
+
+def _summary(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} [{min(values):.1f}, {max(values):.1f}]"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10, help="compilations of each variant")
+    parser.add_argument("--steps", type=int, default=20, help="training steps after each compilation")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
