@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from primer_search.primitives import library
@@ -68,10 +70,11 @@ def test_accepts(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", CHEATERS)
-def test_refuses(what: str) -> None:
+@pytest.mark.parametrize("check", [check_block, probe_block])
+def test_refuses(what: str, check: Callable[..., None]) -> None:
     for seed in range(3):
         with pytest.raises(InvalidProgramError, match="it sees the future") as caught:
-            check_block(build_graph(attention(CHEATERS[what])), seed)
+            check(build_graph(attention(CHEATERS[what])), seed)
         assert caught.value.reason == "causality"
 
 
@@ -85,9 +88,10 @@ def test_refuses(what: str) -> None:
         "m = MASK h0\ns = T_MAT_MUL m h0\no = MAT_MUL s m",
     ],
 )
-def test_refuses_cheaters_without_a_head(text: str) -> None:
+@pytest.mark.parametrize("check", [check_block, probe_block])
+def test_refuses_cheaters_without_a_head(text: str, check: Callable[..., None]) -> None:
     with pytest.raises(InvalidProgramError, match="it sees the future"):
-        check_block(build_graph(program(text)))
+        check(build_graph(program(text)))
 
 
 @pytest.mark.parametrize(
@@ -125,8 +129,13 @@ def test_outputs_that_are_not_finite_are_refused() -> None:
     assert caught.value.reason == "finiteness"
 
 
-def test_the_verdict_says_where() -> None:
-    with pytest.raises(InvalidProgramError, match=r"it sees the future: (the output at position \d|\w+ at \w+)"):
+def test_the_verdict_names_the_position_that_moved() -> None:
+    with pytest.raises(InvalidProgramError, match=r"position \d changed by .* when the input from position \d on"):
+        probe_block(build_graph(attention(CHEATERS["no mask"])))
+
+
+def test_the_verdict_of_the_proof_names_the_op() -> None:
+    with pytest.raises(InvalidProgramError, match="it sees the future: RED_SUM at "):
         check_block(build_graph(attention(CHEATERS["no mask"])))
 
 
