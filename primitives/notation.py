@@ -60,6 +60,8 @@ def _instructions(
         name, _, op, *words = line.split()
         operands = [values.index(word) for word in words if "=" not in word]
         fields = dict(word.split("=") for word in words if "=" in word)
+        if unknown := fields.keys() - {"width", "constant", "branches"}:
+            raise ValueError(f"{line!r}: no field is called {', '.join(sorted(unknown))}")
         instructions.append(
             Instruction(
                 op=op if op in OPS else f"call:{subprograms.index(op)}",

@@ -14,13 +14,13 @@ from primer_search.primitives.parameters import parameter_count
 from primer_search.primitives.time_dependence import Hidden, Reach, prove_causal, time_dependence
 from primer_search.tests.strategies import mutants, random_dna
 
-SMALL = 1_000_000
+SMALL = 300_000
 """Parameters of the programs compared here: random programs can be wider than a test has memory for."""
 
 
 def program(text: str, length_dependent: bool = False) -> DNA:
     """A one-subprogram DNA."""
-    return assemble({"main": text}, {"zero": 0.0, "large": 1e6}, (8,), length_dependent)
+    return assemble({"main": text}, {"zero": 0.0, "large": 1e15}, (8,), length_dependent)
 
 
 @pytest.mark.parametrize("name", library.names())
@@ -44,7 +44,7 @@ def test_a_leak_is_refused_and_its_cause_named(text: str, culprit: str) -> None:
 
 
 def test_a_leak_that_sampling_does_not_find_is_refused_all_the_same() -> None:
-    text = "s = T_MAT_MUL h0 h0\nt = RED_MAX s\nu = MAX t c=large\no = ADD u h0"
+    text = "s = T_MAT_MUL h0 h0\nt = RED_MAX s\nu = MAX t constant=large\no = ADD u h0"
     graph = build_graph(program(text, length_dependent=True))
     probe_block(graph)
     with pytest.raises(InvalidProgramError, match="RED_MAX"):
@@ -70,14 +70,14 @@ def test_exp_makes_constants_of_hidden_zeros_and_mask_zeros_of_anything() -> Non
 def test_whatever_the_proof_accepts_the_dynamic_test_accepts() -> None:
     rng = np.random.default_rng(11)
     verdicts: Counter[tuple[bool, bool]] = Counter()
-    programs = [dna for name in library.names() for dna in mutants(rng, library.get(name), 40)]
-    for dna in [*programs, *(random_dna(rng) for _ in range(300))]:
+    programs = [dna for name in library.names() for dna in mutants(rng, library.get(name), 15)]
+    for dna in [*programs, *(random_dna(rng) for _ in range(150))]:
         proved, held = _verdicts(dna)
         if proved is not None:
             verdicts[proved, held] += 1
             assert held or not proved, dna.to_json()
-    assert verdicts[True, True] > 150
-    assert verdicts[False, False] > 3
+    assert verdicts[True, True] > 80
+    assert verdicts[False, False] > 2
 
 
 def _verdicts(dna: DNA) -> tuple[bool | None, bool]:
