@@ -67,12 +67,11 @@ def main() -> None:
 
 def _measure(program: str, options: dict[str, Any], count: int) -> Sample:
     config = load("laptop")
-    steps.CPU_COMPILER_OPTIONS = options
     model = language_model(build_graph(library.get(program, config.model.unit)), config.model)
     optimizer = make_optimizer(config.optimizer)
     parameters = model.init(np.random.default_rng(0))
     state = steps.TrainState(parameters, initial_state(optimizer, parameters))
-    functions = steps.StepFunctions(model, optimizer, config.trial.batch)
+    functions = steps.StepFunctions(model, optimizer, config.trial.batch, options)
     start = time.process_time()
     functions.compile_step(state)
     compiled = time.process_time()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import jax
@@ -41,16 +40,26 @@ for _type in (TrainState, StepResult):
     jax.tree_util.register_dataclass(_type)
 
 
-CPU_COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
-"""XLA's older CPU emitters at a low optimisation level compile a candidate in half the time, and its steps are hardly
-slower (benchmarks/compile_time.py): in a trial of half a minute that trade pays."""
-
-
 class StepFunctions:
-    """Compiles lazily, ahead of time, for one batch shape."""
+    """Compiles lazily, ahead of time, for one batch shape.
 
-    def __init__(self, model: LanguageModel, optimizer: optax.GradientTransformation, batch: int):
+    Args:
+        model: the language model.
+        optimizer: updates its parameters.
+        batch: sequences in a batch.
+        compiler_options: of XLA. Its older CPU emitters compile in little more than half the time, but the steps take a
+            third longer: no gain from a few seconds of training on (benchmarks/compile_time.py).
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        optimizer: optax.GradientTransformation,
+        batch: int,
+        compiler_options: dict[str, Any] | None = None,
+    ):
         self._tokens = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32)
+        self._options = compiler_options
         self._model = model
         self._optimizer = optimizer
         self._step: Callable[..., Any] | None = None
@@ -59,13 +68,13 @@ class StepFunctions:
     def compile_step(self, state: TrainState) -> None:
         """Compile the training step for states of this shape."""
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        self._step = _compile(jax.jit(self._train, donate_argnums=0).lower(shapes, self._tokens))
+        self._step = jax.jit(self._train, donate_argnums=0).lower(shapes, self._tokens).compile(self._options)
 
     def compile_evaluation(self, state: TrainState) -> None:
         """Compile the evaluation, unless that is done."""
         if self._evaluate is None:
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.parameters)
-            self._evaluate = _compile(jax.jit(self._loss).lower(shapes, self._tokens))
+            self._evaluate = jax.jit(self._loss).lower(shapes, self._tokens).compile(self._options)
 
     def step(self, state: TrainState, tokens: np.ndarray) -> tuple[TrainState, StepResult]:
         """One optimizer step; `state` is consumed (its buffers are reused)."""
@@ -91,24 +100,3 @@ class StepFunctions:
 
     def _loss(self, parameters: Any, tokens: jax.Array) -> jax.Array:
         return jnp.mean(self._model.token_losses(parameters, tokens))
-
-
-def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    return lowered.compile(compiler_options=_compiler_options())
-
-
-def _compiler_options() -> dict[str, Any] | None:
-    """Options for this device, those left out that this version of XLA does not know."""
-    if jax.default_backend() != "cpu":
-        return None
-    return {name: value for name, value in CPU_COMPILER_OPTIONS.items() if _known(name, value)}
-
-
-@cache
-def _known(name: str, value: Any) -> bool:
-    shape = jax.ShapeDtypeStruct((), jnp.float32)
-    try:
-        jax.jit(lambda x: x).lower(shape).compile(compiler_options={name: value})
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
