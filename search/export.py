@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..models.export_provenance import Provenance
 from ..primitives.library import LIBRARY, get, native_unit
 from .description import candidate_id_of, library_description
 from .leaderboard import leaderboard, lineage
 from .store import Store
+
+if TYPE_CHECKING:  # loads JAX
+    from ..models.export import Provenance
 
 __all__ = ["block_name", "export_candidate", "export_library_program", "provenance_of"]
 
@@ -54,7 +57,7 @@ def export_candidate(run: str, candidate: str, path: Path, name: str | None = No
 
 def export_library_program(program: str, path: Path, name: str | None = None, overwrite: bool = False) -> str:
     """Write a library program's block at the paper's size; returns the name of its class. See `export_candidate`."""
-    from ..models.export import write_export
+    from ..models.export import Provenance, write_export
 
     library_description(program)  # complains of a name the library does not hold
     dna, unit = get(program), native_unit(program)
@@ -75,6 +78,8 @@ def export_library_program(program: str, path: Path, name: str | None = None, ov
 
 def provenance_of(store: Store, candidate_id: int) -> Provenance:
     """The run, the ancestry and the result of a candidate."""
+    from ..models.export import Provenance
+
     candidate = store.candidate(candidate_id)
     board, manifest = leaderboard(store), store.manifest
     evaluated = candidate.id if candidate.same_as is None else candidate.same_as

@@ -17,8 +17,8 @@ from flax import nnx
 
 from primer_search.models.block import compile_block
 from primer_search.models.export import Provenance, export_source, parameter_placements, verify_export, write_export
-from primer_search.models.export_text import LINE_LENGTH
-from primer_search.models.export_verify import load_source
+from primer_search.models.export.text import LINE_LENGTH
+from primer_search.models.export.verify import load_source
 from primer_search.primitives import DNA, InvalidProgramError, UsageError, WorkFailedError, build_graph
 from primer_search.primitives.causality import check_block, probe_unit
 from primer_search.primitives.library import LIBRARY, PRIMER, TRANSFORMER

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ..primitives.graph import CONCAT, Graph, Node
-from ..primitives.values import Kind
-from .export_plan import Layer, LayerKind, Plan, Step
-from .export_text import identifier
+from ...primitives.graph import CONCAT, Graph, Node
+from ...primitives.values import Kind
+from .plan import Layer, LayerKind, Plan, Step
+from .text import identifier
 
 __all__ = ["Namer", "layer_names", "section", "value_names"]
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ..primitives.graph import Graph, Node
-from ..primitives.ops import OPS
-from ..primitives.parameters import ParameterSpec
-from ..primitives.values import Value
+from ...primitives.graph import Graph, Node
+from ...primitives.ops import OPS
+from ...primitives.parameters import ParameterSpec
+from ...primitives.values import Value
 
 __all__ = ["Layer", "LayerKind", "Placement", "Plan", "Step", "make_plan"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .export_text import docstring_text, paragraph
+from .text import docstring_text, paragraph
 
 __all__ = ["Provenance", "docstring_lines"]
 

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ..primitives.canonical import build_graph
-from ..primitives.errors import WorkFailedError
-from ..primitives.ops import Init
-from ..primitives.program import DNA
-from .block import BlockFunctions, compile_block, initial_value
-from .export_plan import Placement
-from .export_render import placements
+from ...primitives.canonical import build_graph
+from ...primitives.errors import WorkFailedError
+from ...primitives.ops import Init
+from ...primitives.program import DNA
+from ..block import BlockFunctions, compile_block, initial_value
+from .plan import Placement
+from .render import placements
 
 __all__ = ["build_module", "load_source", "parameter_placements", "verify_export"]
 

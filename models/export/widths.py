@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from ..primitives.graph import Graph
-from ..primitives.program import MODEL_WIDTH
-from ..primitives.values import Kind, Value
+from ...primitives.graph import Graph
+from ...primitives.program import MODEL_WIDTH
+from ...primitives.values import Kind, Value
 
 __all__ = ["width_divisor", "width_expression"]
 

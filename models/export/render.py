@@ -6,17 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from ..primitives.graph import Graph
-from ..primitives.parameters import parameter_count, parameter_specs
-from ..primitives.program import MODEL_WIDTH
-from ..primitives.values import Kind
-from .export_expressions import Statement, statements
-from .export_helpers import CLASSES, CONSTANTS, FUNCTIONS
-from .export_names import Namer, layer_names, section, value_names
-from .export_plan import Layer, LayerKind, Placement, Plan, make_plan
-from .export_provenance import Provenance, docstring_lines
-from .export_text import call_lines, docstring_text
-from .export_widths import width_divisor, width_expression
+from ...primitives.graph import Graph
+from ...primitives.parameters import parameter_count, parameter_specs
+from ...primitives.program import MODEL_WIDTH
+from ...primitives.values import Kind
+from .expressions import Statement, statements
+from .helpers import CLASSES, CONSTANTS, FUNCTIONS
+from .names import Namer, layer_names, section, value_names
+from .plan import Layer, LayerKind, Placement, Plan, make_plan
+from .provenance import Provenance, docstring_lines
+from .text import call_lines, docstring_text
+from .widths import width_divisor, width_expression
 
 __all__ = ["RESERVED", "placements", "render"]
 

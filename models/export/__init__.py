@@ -2,8 +2,8 @@
 
     write_export(path, dna, ...)    plan -> names -> expressions -> text -> run beside the program -> file
 
-The text is written from the canonical graph, so dead code is gone. `export_plan` decides what becomes a layer,
-`export_names` what things are called, `export_expressions` how they are computed, `export_render` how the file looks.
+The text is written from the canonical graph, so dead code is gone. `plan` decides what becomes a layer,
+`names` what things are called, `expressions` how they are computed, `render` how the file looks.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from ..primitives.canonical import build_graph
-from ..primitives.errors import UsageError
-from ..primitives.program import DNA
-from .export_provenance import Provenance
-from .export_render import RESERVED, render
-from .export_verify import parameter_placements, verify_export
+from ...primitives.canonical import build_graph
+from ...primitives.errors import UsageError
+from ...primitives.program import DNA
+from .provenance import Provenance
+from .render import RESERVED, render
+from .verify import parameter_placements, verify_export
 
 __all__ = ["Provenance", "export_source", "parameter_placements", "verify_export", "write_export"]
 

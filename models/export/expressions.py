@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..primitives.graph import CONCAT, Graph
-from ..primitives.ops import OPS
-from .export_names import Namer
-from .export_plan import Plan, Step
+from ...primitives.graph import CONCAT, Graph
+from ...primitives.ops import OPS
+from .names import Namer
+from .plan import Plan, Step
 
 __all__ = ["Statement", "statements"]
 
