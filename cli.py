@@ -218,9 +218,9 @@ def leaderboard(
     json_: Json = False,
 ) -> None:
     """Rank what a run has found so far; the run may be going on."""
+    from .search.display.tables import console_for, print_leaderboard
     from .search.leaderboard import leaderboard as ranked
     from .search.store import Store
-    from .search.tables import console_for, print_leaderboard
 
     with Store.open(run, read_only=True) as store:
         board = ranked(store, top if json_ else None)
@@ -312,7 +312,7 @@ def report(
     ] = None,
 ) -> None:
     """Write a run's report, one self-contained HTML page."""
-    from .search.report import write_report
+    from .search.display.report import write_report
     from .search.store import Store
 
     with Store.open(run, read_only=True) as store:

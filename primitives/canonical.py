@@ -99,7 +99,7 @@ class _Inliner:
         operands = (first, second)[: op.operands]
         if op.uses_dimension:  # branches of a dense primitive are one wider primitive
             width = Fraction(self.dna.dimensions[instruction.dimension] * branches, context.divisor)
-            return self.builder.add(op, operands, constant, width, context)
+            return self.builder.add(op, operands, constant, width, context, parts=branches)
         if branches == 1:
             return self.builder.add(op, operands, constant, None, context)
         inner = self._branch(context, branches, divide=1)
@@ -125,7 +125,13 @@ class _Builder:
         return self._append(Node(INPUT, (), BLOCK_INPUT))
 
     def add(
-        self, op: Op, operands: tuple[int, ...], constant: float | None, width: Fraction | None, context: _Context
+        self,
+        op: Op,
+        operands: tuple[int, ...],
+        constant: float | None,
+        width: Fraction | None,
+        context: _Context,
+        parts: int = 1,
     ) -> int:
         operands = self._match(op, operands, context)
         values = [self.nodes[i].value for i in operands]
@@ -137,14 +143,14 @@ class _Builder:
             )
         if op.parameters:
             return self._append(
-                Node(op.name, operands, value, constant, context.scope, None, context.labels, context.path)
+                Node(op.name, operands, value, constant, context.scope, None, parts, context.labels, context.path)
             )
         return self._pure(op.name, operands, constant, value, context)
 
     def repair(self, operand: int, value: Value, context: _Context) -> int:
         """A learned CONV_1X1 that gives `operand` the width of `value`."""
         labels = (*context.labels[:-1], f"{context.labels[-1]}_resize")
-        return self._append(Node(REPAIR, (operand,), value, None, context.scope, None, labels, context.path))
+        return self._append(Node(REPAIR, (operand,), value, None, context.scope, None, 1, labels, context.path))
 
     def concat(self, operand: int, scope: int, branches: int) -> int:
         """Join the branches of a scope on the width."""
@@ -156,7 +162,9 @@ class _Builder:
         key = (CONCAT, operand, scope if inside else branches)
         if key not in self.known:
             outer = node.scope[:-1] if inside else node.scope
-            self.known[key] = self._append(Node(CONCAT, (operand,), value, None, outer, scope, node.labels, node.path))
+            self.known[key] = self._append(
+                Node(CONCAT, (operand,), value, None, outer, scope, 1, node.labels, node.path)
+            )
         return self.known[key]
 
     def _match(self, op: Op, operands: tuple[int, ...], context: _Context) -> tuple[int, ...]:
@@ -187,7 +195,7 @@ class _Builder:
         index = None if simpler is None else self._term(simpler, context)
         if index is None or self.nodes[index].value != value:
             scope = max((self.nodes[i].scope for i in operands), key=len)
-            index = self._append(Node(op, operands, value, constant, scope, None, context.labels, context.path))
+            index = self._append(Node(op, operands, value, constant, scope, None, 1, context.labels, context.path))
         self.known[key] = index
         return index
 

@@ -37,6 +37,8 @@ class Node:
         constant: the number a C_MUL, MAX or MIN uses, else None.
         scope: branch scopes it is inside of, outermost first; indices into `Graph.scopes`.
         joins: the scope a CONCAT closes, else None.
+        parts: how many branches a dense primitive was written as; each is a whole number of channels. Outside its
+            identity: the branches of a dense primitive are one wider primitive.
         labels: names of the calls it came from, for parameter names and printing; outside its identity.
         path: instruction indices of the calls it came from and its own, for error messages and tests.
     """
@@ -47,6 +49,7 @@ class Node:
     constant: float | None = None
     scope: tuple[int, ...] = ()
     joins: int | None = None
+    parts: int = field(default=1, compare=False)
     labels: tuple[str, ...] = field(default=(), compare=False)
     path: tuple[int | str, ...] = field(default=(), compare=False)
 
@@ -98,15 +101,11 @@ def canonical_order(nodes: list[Node], hashes: list[bytes], scopes: list[int], o
         for scope in opened:
             scope_numbers.setdefault(scope, len(scope_numbers))
         result.append(
-            Node(
-                node.op,
-                tuple(renumbered[i] for i in node.inputs),
-                node.value,
-                node.constant,
-                tuple(scope_numbers[s] for s in node.scope),
-                None if node.joins is None else scope_numbers[node.joins],
-                node.labels,
-                node.path,
+            replace(
+                node,
+                inputs=tuple(renumbered[i] for i in node.inputs),
+                scope=tuple(scope_numbers[s] for s in node.scope),
+                joins=None if node.joins is None else scope_numbers[node.joins],
             )
         )
     return Graph(tuple(result), tuple(scopes[old] for old in scope_numbers), _ties_to_length(result))

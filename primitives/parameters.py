@@ -14,7 +14,7 @@ import numpy as np
 
 from .graph import Graph, Node
 from .ops import OPS, Init
-from .values import channels
+from .values import activation, channels
 
 __all__ = ["ParameterSpec", "draw_parameters", "draw_value", "parameter_count", "parameter_specs"]
 
@@ -57,6 +57,8 @@ def parameter_specs(graph: Graph, unit: int, length: int | None = None) -> tuple
     names: dict[str, int] = {}
     for index, node in enumerate(graph.nodes):
         size = channels(node.value, unit, length or 0)  # validates widths of nodes without parameters, too
+        if node.parts > 1 and node.value.width is not None:
+            channels(activation(node.value.width / node.parts), unit, length or 0)
         if node.has_parameters:
             specs.extend(_node_specs(graph, index, node, size, unit, length or 0, names))
     return tuple(specs)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from ..primitives.errors import PrimerSearchError, WorkFailedError
-from .console import make_display
+from .display.console import make_display
 from .run_directory import RunDirectory
 from .run_log import hushed, log_traceback
 
@@ -86,10 +86,10 @@ def request_stop(run: RunDirectory) -> str:
 
 
 def _print_end(run: RunDirectory, ending: str, printing: Printing) -> None:
+    from .display.report import write_report
+    from .display.tables import console_for, next_commands, print_leaderboard
     from .leaderboard import leaderboard
-    from .report import write_report
     from .store import Store
-    from .tables import console_for, next_commands, print_leaderboard
 
     with Store.open(run.path, read_only=True) as store:
         board = leaderboard(store)

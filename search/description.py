@@ -10,8 +10,8 @@ from ..primitives.library import LIBRARY, get
 from ..primitives.listing import difference, listing
 from ..primitives.program import DNA
 from .candidate import SEED_ID, Candidate
+from .display.wording import best_row, candidate_name, count, number
 from .leaderboard import Ancestry, Leaderboard, Row, leaderboard, lineage
-from .wording import best_row, candidate_name, count, number
 
 if TYPE_CHECKING:
     from .store import Store

@@ -15,13 +15,19 @@ import pytest
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.candidate import SEED_ID
 from primer_search.search.conduct import Printing, conduct
-from primer_search.search.console import LineDisplay, LiveDisplay, best_against_seed, make_display, outcome_words
 from primer_search.search.controller import RunState
+from primer_search.search.display.console import (
+    LineDisplay,
+    LiveDisplay,
+    best_against_seed,
+    make_display,
+    outcome_words,
+)
+from primer_search.search.display.tables import console_for, print_leaderboard
+from primer_search.search.display.wording import headline, lineage_words, proposal_words, short_mutation
 from primer_search.search.leaderboard import Ancestry, Leaderboard, leaderboard
 from primer_search.search.run_directory import RunDirectory
 from primer_search.search.run_log import hushed, log_traceback
-from primer_search.search.tables import console_for, print_leaderboard
-from primer_search.search.wording import headline, lineage_words, proposal_words, short_mutation
 from primer_search.workers.evaluation import Evaluation
 from primer_search.workers.executor import WorkerStatus
 

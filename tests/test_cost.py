@@ -17,6 +17,7 @@ from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.notation import assemble
+from primer_search.primitives.parameters import parameter_specs
 from primer_search.tests.strategies import mutants
 
 PROGRAMS = pytest.mark.parametrize("name", library.names())
@@ -107,3 +108,11 @@ def test_a_width_that_is_no_whole_number_of_channels_is_refused() -> None:
     with pytest.raises(InvalidProgramError, match="not a whole number") as caught:
         block_cost(graph, 8, 8)
     assert caught.value.reason == "widths"
+
+
+def test_each_branch_of_a_dense_primitive_is_a_whole_number_of_channels() -> None:
+    text = {"main": "y = f h0 branches=8", "f": "y = CONV_1X1 h0 width=2 branches=4"}
+    graph = build_graph(assemble(text, {"zero": 0.0}, (2,)))  # 4 branches of 2/8 of a unit each
+    assert parameter_specs(graph, unit=4)
+    with pytest.raises(InvalidProgramError, match="whole number"):
+        parameter_specs(graph, unit=2)

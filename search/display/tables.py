@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from .candidate import SEED_ID
+from ..candidate import SEED_ID
+from ..leaderboard import Leaderboard, Row
 from .console import outcome_words
-from .leaderboard import Leaderboard, Row
 from .wording import (
     UNCONFIRMED,
     best_row,

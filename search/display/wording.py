@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .candidate import SEED_ID
-from .leaderboard import Ancestry, Leaderboard, Row, SeedSummary
+from ..candidate import SEED_ID
+from ..leaderboard import Ancestry, Leaderboard, Row, SeedSummary
 
 __all__ = [
     "UNCONFIRMED",

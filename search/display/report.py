@@ -13,18 +13,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..primitives.errors import UsageError
-from ..primitives.listing import difference, listing
-from .candidate import SEED_ID
+from ...primitives.errors import UsageError
+from ...primitives.listing import difference, listing
+from ..candidate import SEED_ID
+from ..leaderboard import SHARES, Leaderboard, Row, leaderboard
+from ..wall_clock import active_seconds, sessions_of
 from .console import outcome_words
-from .leaderboard import SHARES, Leaderboard, Row, leaderboard
-from .report_figure import Point, progress_figure
-from .wall_clock import active_seconds, sessions_of
+from .figure import Point, progress_figure
 from .wording import UNCONFIRMED, beyond_spread, candidate_name, count, headline, lineage_words, number, proposal_words
 from .wording import seed_words as words_of_seed
 
 if TYPE_CHECKING:
-    from .store import Store
+    from ..store import Store
 
 __all__ = ["render_report", "write_report"]
 

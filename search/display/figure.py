@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from .candidate import SEED_ID
-from .leaderboard import SeedSummary
+from ..candidate import SEED_ID
+from ..leaderboard import SeedSummary
 
 __all__ = ["Point", "progress_figure"]
 
