@@ -1,7 +1,8 @@
 """The arithmetic of the primitives that is more than one call, over any array namespace `xp` (NumPy or JAX).
 
 Guards sit on the *input* of an operation (`where` on the output alone would still give NaN gradients). All of
-them are our choice; the paper does not say how it guards.
+them are our choice; the paper does not say how it guards. None turns what is not a number into one: a masked zero
+times an overflow is NaN, and that must not become a message from the future.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def divide(xp: Any, x: Array, y: Array) -> Array:
 def abs_root(xp: Any, x: Array) -> Array:
     """sqrt(|x|); value and gradient are 0 at 0."""
     magnitude = xp.abs(x)
-    positive = magnitude > 0
-    return xp.where(positive, xp.sqrt(xp.where(positive, magnitude, 1)), 0)
+    zero = magnitude == 0  # not `> 0`, which would make a 0 of what is not a number
+    return xp.where(zero, 0, xp.sqrt(xp.where(zero, 1, magnitude)))
 
 
 def log(xp: Any, x: Array) -> Array:

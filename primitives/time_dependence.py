@@ -7,7 +7,8 @@ that depends on positions up to max(i, j) only; or anything.
 
 EXP makes a constant of a hidden zero, which a product with values then sums over the future: MASK comes after EXP,
 or the program is refused. The proof is conservative: it may refuse a program whose leak cancels out, and never
-accepts one that leaks (up to overflow, which other checks refuse).
+accepts one that leaks. It takes zero times anything for zero; where that is an overflow the product is NaN, which no op
+makes a number of again, so that such a program fails as non-finite instead of seeing anything.
 """
 
 from __future__ import annotations

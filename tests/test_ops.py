@@ -83,6 +83,18 @@ NASTY: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 
 
 @CASES
+@pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
+def test_no_guard_hides_what_is_not_a_number(
+    op: Op, kinds: tuple[Value, ...], xp: Any, rng: np.random.Generator
+) -> None:
+    operands, parameters = operands_of(kinds, rng), parameters_of(op, kinds, rng)
+    for slot in range(len(operands)):
+        broken = [np.full_like(operand, np.nan) if i == slot else operand for i, operand in enumerate(operands)]
+        unknown = np.isnan(np.asarray(apply(op, [xp.asarray(operand) for operand in broken], parameters, xp)))
+        assert np.all(np.tril(unknown) == np.tril(np.ones_like(unknown)))
+
+
+@CASES
 def test_the_output_has_the_declared_kind_and_width(op: Op, kinds: tuple[Value, ...], rng: np.random.Generator) -> None:
     output = apply(op, operands_of(kinds, rng), parameters_of(op, kinds, rng))
     assert output.shape == (BATCH, LENGTH, channels(result_of(op, kinds), UNIT, LENGTH))

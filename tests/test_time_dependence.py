@@ -9,6 +9,7 @@ import pytest
 
 from primer_search.primitives import DNA, InvalidProgramError, build_graph, library
 from primer_search.primitives.causality import probe_block, probe_unit
+from primer_search.primitives.interpreter import evaluate
 from primer_search.primitives.notation import assemble
 from primer_search.primitives.parameters import parameter_count
 from primer_search.primitives.time_dependence import Hidden, Reach, prove_causal, time_dependence
@@ -58,6 +59,28 @@ def test_the_number_of_masked_keys_is_a_dependence_on_the_length() -> None:
     assert facts["MASK"].hidden is Hidden.ZERO
     assert facts["RED_MEAN"].reach is Reach.LENGTH_DEPENDENT
     prove_causal(graph)
+
+
+def test_an_overflow_at_a_masked_key_ends_as_nan_and_tells_nothing() -> None:
+    text = """
+        s = T_MAT_MUL h0 h0
+        e = EXP s
+        m = MASK e
+        p = MULTIPLY m e
+        t = RED_SUM p
+        g = SIGN t
+        r = ABS_ROOT g
+        o = ADD h0 r
+    """
+    graph = build_graph(program(text))
+    prove_causal(graph)  # zero times anything finite is zero
+    past = np.random.default_rng(0).standard_normal((1, 3, 128))
+    x = np.concatenate([past, past[:, :1]], axis=1).astype(
+        np.float32
+    )  # the last position resembles the first: exp overflows
+    with np.errstate(all="ignore"):
+        output = evaluate(graph, [{}] * len(graph.nodes), x, np)
+    assert np.all(np.isnan(output[0, 0]))
 
 
 def test_exp_makes_constants_of_hidden_zeros_and_mask_zeros_of_anything() -> None:

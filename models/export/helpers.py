@@ -116,8 +116,8 @@ def divide(x: jax.Array, y: jax.Array) -> jax.Array:
 def abs_root(x: jax.Array) -> jax.Array:
     """The square root of |x|; value and gradient are 0 at 0."""
     magnitude = jnp.abs(x)
-    positive = magnitude > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, magnitude, 1)), 0)
+    zero = magnitude == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, magnitude)))
 ''',
     "log_abs": '''
 def log_abs(x: jax.Array) -> jax.Array:
