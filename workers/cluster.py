@@ -41,6 +41,7 @@ _QUIET = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # the raylet's messages, on stdout whatever log_to_driver says
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # the answer of a worker we killed is nobody's
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # Ray's own default, 15, leaves workers what any other program does not want
 }
 
 
