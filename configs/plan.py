@@ -18,6 +18,7 @@ from ..search.hurdles import hurdle_positions, mean_cost
 from ..search.run_directory import RUNS
 from ..workers.accelerators import resolve_platform
 from ..workers.sources import documents
+from .checks import contradictions
 from .durations import format_duration, parse_duration
 from .explain import suggestion
 from .load import load
@@ -57,9 +58,9 @@ class Plan:
         """How many will train at once: as configured, or one a core (a device, where there is one to count)."""
         if self.config.workers.count or self.platform != "cpu" or self.config.workers.executor == "inline":
             return self.config.workers.count or 1
-        from ..workers.processor import usable_cores
+        from ..workers.processor import usable_core_count
 
-        return len(usable_cores())
+        return usable_core_count()
 
     @property
     def candidates_expected(self) -> int | None:
@@ -151,6 +152,9 @@ def make_plan(
             "write --set trial.budget_steps=N, or add --set trial.unit=wall_seconds."
         )
     platform = platform or resolve_platform(settings.workers.accel)
+    found = replace(settings, workers=replace(settings.workers, accel=platform))  # what `auto` turned out to be
+    for sentence in contradictions(found):
+        raise UsageError(f"{sentence} (in {preset})")
     library_program(settings.search.seed_program, settings.model.unit)
     documents(settings.data.source)
     plan = Plan(preset, platform, settings, budget_seconds)

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 import primer_search
+from primer_search.configs import format_duration, load
+from primer_search.configs.plan import OVERHEAD_SECONDS
 from primer_search.primitives import OPS, library
 from primer_search.primitives.listing import listing
+from primer_search.search.hurdles import hurdle_positions, mean_cost
 
 sys.path.insert(0, str(Path(__file__).parent))
 from command import HandmadeRun, command, refused
@@ -183,19 +186,20 @@ def plan(*arguments: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("on_cpu")
 def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
-    planned = plan()
-    assert (planned["preset"], planned["budget_seconds"], planned["trial_budget"]) == ("laptop", 600.0, 30.0)
-    assert planned["hurdles"] == [2.0, 6.0, 14.0]
-    assert planned["candidates_expected"] == pytest.approx(planned["workers"] * 600 / 13, abs=1)
+    planned, trial = plan(), load("laptop").trial
+    assert (planned["preset"], planned["budget_seconds"], planned["trial_budget"]) == ("laptop", 600.0, trial.budget)
+    assert planned["hurdles"] == list(hurdle_positions(trial.budget, trial.hurdles))
+    each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS
+    assert planned["candidates_expected"] == pytest.approx(planned["workers"] * 600 / each, abs=1)
     assert not list(Path.cwd().iterdir())
-    assert "trial budget  30s of the worker's CPU time" in command("--dry-run").out
+    assert f"trial budget  {format_duration(trial.budget)} of the worker's CPU time" in command("--dry-run").out
 
 
 @pytest.mark.usefixtures("on_cpu")
 def test_a_short_budget_shrinks_the_trial_budget_and_says_so() -> None:
     result = command("--dry-run", "--json", "--budget", "1m")
     assert result.json["trial_budget"] == 60 / 8
-    assert "the trial budget is 7.5s instead of 30s" in result.err
+    assert "the trial budget is 7.5s instead of " in result.err
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import primer_search
 from primer_search.configs import dump, format_duration, load, loads, parse_duration, preset_names
+from primer_search.configs.plan import make_plan
 from primer_search.primitives import library
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.cost import block_cost, model_parameters
@@ -49,8 +50,8 @@ class TestPresets:
 
     def test_laptop_trains_two_layers_of_width_64_on_cpu_time(self) -> None:
         config = load("laptop")
-        assert (config.model.layers, config.model.width, config.model.length) == (2, 64, 128)
-        assert (config.trial.unit, config.trial.hurdles, config.workers.accel) == ("cpu_seconds", 3, "cpu")
+        assert (config.model.layers, config.model.width) == (2, 64)
+        assert (config.trial.unit, config.workers.accel) == ("cpu_seconds", "cpu")
         assert (config.search.population, config.search.tournament) == (20, 5)
         assert config.data.source == "python-stdlib"
 
@@ -219,6 +220,15 @@ class TestRefusals:
         message = refusal(preset, override)
         assert message.startswith(sentence)
         assert message.endswith(f"(in {preset} and --set)")
+
+    def test_cpu_time_is_refused_where_auto_finds_an_accelerator(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("primer_search.configs.plan.resolve_platform", lambda accel: "gpu")
+        file = tmp_path / "mine.toml"
+        file.write_text('[trial]\nunit = "cpu_seconds"\n', encoding="utf-8")
+        with pytest.raises(UsageError, match=r"cpu_seconds does not measure the work of workers\.accel = gpu"):
+            make_plan(budget="10m", config=str(file))
 
     def test_a_long_value_is_cut_short(self) -> None:
         assert len(refusal("laptop", f"model.layers={'9' * 4_000}")) < 120
