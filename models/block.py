@@ -19,6 +19,7 @@ from ..primitives.graph import Graph
 from ..primitives.interpreter import evaluate
 from ..primitives.ops import Init
 from ..primitives.parameters import ParameterSpec, draw_value, parameter_specs
+from ..primitives.program import MODEL_WIDTH
 
 __all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
 
@@ -69,7 +70,7 @@ def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFu
     Raises:
         InvalidProgramError: a width is no whole number of channels at this unit.
     """
-    return BlockFunctions(graph, parameter_specs(graph, unit, length), 8 * unit)
+    return BlockFunctions(graph, parameter_specs(graph, unit, length), MODEL_WIDTH * unit)
 
 
 def initial_value(spec: ParameterSpec, normal: Callable[[tuple[int, ...]], Any], xp: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
+from ..primitives.program import MODEL_WIDTH
+
 __all__ = ["STRICT", "ModelConfig"]
 
 STRICT: dict[str, Any] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
@@ -42,4 +44,4 @@ class ModelConfig:
     @property
     def width(self) -> int:
         """Channels of the block's input and output, d_model."""
-        return 8 * self.unit
+        return MODEL_WIDTH * self.unit

@@ -5,7 +5,7 @@ of which is its output. An instruction's op is a primitive's name or `call:K`, a
 a higher index, so that a DNA has no cycles. Operand index 0 is `h0`, 1 is `h1`, and k + 2 is the output of
 instruction k. Instructions hold *indices* into the banks, so those that share an entry change together.
 
-These types hold any well-formed program; `program_json` checks well-formedness, `graph` decides validity.
+These types hold any program; `well_formed` checks that one is well-formed, `canonical` and `causality` decide validity.
 """
 
 from __future__ import annotations

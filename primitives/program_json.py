@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 from .errors import MalformedProgramError
 from .program import DNA, Instruction, Subprogram
-from .well_formed import check_well_formed, fail, inlined_sizes, label, nearest, show
+from .well_formed import check_well_formed, fail, label, nearest, show
 
-__all__ = ["FORMAT", "check_well_formed", "dumps", "inlined_sizes", "loads"]
+__all__ = ["FORMAT", "dumps", "loads"]
 
 FORMAT = 1
 """The version of the JSON that this code reads and writes."""

@@ -1,8 +1,9 @@
 """What makes a DNA well-formed: types, ranges, calls and size, of every field, even one that its op ignores.
 
 Indices are checked where nothing reads them because a later mutation may start to. Whether a well-formed DNA is
-*valid* (kinds, widths, causality) is for `graph` to say. Every refusal is a `MalformedProgramError` of one sentence:
-where (subprogram, instruction, op), what, the remedy; the helpers that word it are shared with `program_json`.
+*valid* (kinds, widths, causality) is for `canonical` and `causality` to say. Every refusal is a
+`MalformedProgramError` of one sentence: where (subprogram, instruction, op), what, the remedy; the helpers that word
+it are shared with `program_json`.
 """
 
 from __future__ import annotations

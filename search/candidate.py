@@ -29,7 +29,7 @@ class Candidate:
         parent: the candidate it was mutated from; None for the seed.
         mutations: readable sentences of what was done to the parent, in order.
         structure_hash: of the canonical dataflow graph.
-        same_as: the candidate of the same structure whose evaluation this one reuses at no cost, if any.
+        same_as: the candidate of the same structure or function whose evaluation this one reuses at no cost, if any.
     """
 
     id: int

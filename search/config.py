@@ -23,7 +23,7 @@ class SearchConfig:
         tournament: individuals drawn for a tournament, the best of which becomes the parent.
         seed_program: the library program the population starts from.
         seed_trials: how often the seed is trained; its spread is the noise of fitness.
-        proposals: how often a child may mutate again while its structure is known.
+        proposals: most mutations tried for a child before it takes over the evaluation of what it equals.
         hurdle_window: a hurdle's threshold is the median of the last so many that reached it.
         hurdle_minimum: below so many, all pass.
         retries: how often a trial is repeated after an infrastructure fault.

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..workers.evaluation import Evaluation
 from .candidate import SEED_ID, fitness_of
-from .wall_clock import SHARES, active_seconds, sessions_of, shares_of_wall_clock
+from .wall_clock import SHARES, sessions_of, shares_of_wall_clock
 
 if TYPE_CHECKING:  # keeps sqlite3 out of what only formats a leaderboard
     from .records import Ancestor, FinishedTrial
     from .store import Store
 
-__all__ = ["SHARES", "Ancestry", "Leaderboard", "Row", "SeedSummary", "Totals", "best_so_far", "leaderboard", "lineage"]
+__all__ = ["SHARES", "Ancestry", "Leaderboard", "Row", "SeedSummary", "Totals", "leaderboard", "lineage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,23 +202,6 @@ def lineage(store: Store, candidate_id: int) -> tuple[Ancestry, ...]:
         UsageError: the run has no such candidate.
     """
     return _lineage(store.pedigree(), store.candidate(candidate_id).id)
-
-
-def best_so_far(store: Store) -> list[tuple[float, int, float]]:
-    """The run's progress: `(seconds at work since the start, candidate, loss in nats per token)` at each new best.
-
-    Only full budgets count. A candidate with several trials, such as the seed, counts with their mean from its first
-    on, so that no single lucky trial stands as the best and the last point is the leaderboard's first row.
-    """
-    with store.snapshot():
-        finished, sessions = store.evaluations(), sessions_of(store.events())
-    means = {number: _mean(_representative(found), _loss) for number, found in _by_candidate(finished).items()}
-    series: list[tuple[float, int, float]] = []
-    for trial in finished:
-        loss = means[trial.candidate_id]
-        if trial.evaluation.kind == "ok" and loss is not None and (not series or loss < series[-1][2]):
-            series.append((active_seconds(sessions, trial.sequence, trial.wall_time), trial.candidate_id, loss))
-    return series
 
 
 def _by_candidate(finished: Sequence[FinishedTrial]) -> dict[int, list[Evaluation]]:

@@ -3,7 +3,7 @@
 `events` is append-only and complete: replaying it rebuilds the population, the hurdles and the clock, which is how a
 run resumes. The other tables say the same in a form that is easy to query. An evaluation, its event and its trial's
 status are one transaction, so a process killed at any moment leaves a run that can be read and resumed; write-ahead
-logging lets readers (leaderboard, report, dashboard) look on while the one controller writes.
+logging lets readers (leaderboard, show, report) look on while the one controller writes.
 
 This is the only module that imports sqlite3. A `Store` belongs to the thread that opened it.
 """

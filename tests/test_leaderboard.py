@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
 from primer_search.search.candidate import Candidate
-from primer_search.search.leaderboard import Leaderboard, Row, best_so_far, leaderboard, lineage
+from primer_search.search.leaderboard import Leaderboard, Row, leaderboard, lineage
 from primer_search.search.records import Event
 from primer_search.search.store import Store
 from primer_search.search.wall_clock import SHARES, active_seconds, sessions_of
@@ -137,7 +137,6 @@ def test_a_loss_the_seed_itself_reached_is_inside_its_spread(tmp_path: Path) -> 
 def test_one_trial_of_the_seed_leaves_the_spread_unknown(tmp_path: Path) -> None:
     run = Run(tmp_path, workers=1)
     assert leaderboard(run.store).rows == ()
-    assert best_so_far(run.store) == []
     run.propose(0, None)
     run.propose(1, 0)
     run.train(1, full(2.0))  # arrives before the seed's
@@ -206,13 +205,7 @@ def test_a_pause_between_two_sessions_is_nobodys_time(tmp_path: Path) -> None:
     assert totals.worker_seconds == 10 + 3 * 20
     assert totals.cancelled == 1
     assert totals.shares["other"] == pytest.approx((10 + 1) / 70)  # the first session's trial, and one second untold
-    assert best_so_far(run.store) == [(30.0, 0, 3.0)]
     run.store.close()
-
-
-def test_best_so_far_falls_to_the_leaderboards_first_row(run: Run) -> None:
-    """The seed stands at its mean, not at its best trial, so that the curve compares like with like."""
-    assert best_so_far(run.store) == [(10.0, 0, pytest.approx(3.0)), (40.0, 1, 2.7), (50.0, 2, 2.6)]
 
 
 def test_the_json_form_is_plain_json_in_the_documented_form(run: Run) -> None:

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 __all__ = [
-    "CANDIDATE_FAULTS",
     "INFRASTRUCTURE_FAULTS",
     "OUTCOME_ADVICE",
     "Evaluation",
@@ -25,11 +24,8 @@ OUTCOME_ADVICE = {
 }
 """Every outcome, and what it tells a user. `rejected` is written `rejected:<why>`."""
 
-CANDIDATE_FAULTS = frozenset({"rejected", "non_finite", "timeout", "out_of_memory"})
-"""Outcomes that count against the candidate: it enters the population and ranks after every number."""
-
 INFRASTRUCTURE_FAULTS = frozenset({"worker_lost"})
-"""Outcomes that say nothing of the candidate: the trial is repeated."""
+"""Outcomes that say nothing of the candidate: the trial is repeated. All others count as the candidate's own."""
 
 
 @dataclass(frozen=True, slots=True)
