@@ -16,7 +16,7 @@ __all__ = [
 OUTCOME_ADVICE = {
     "ok": "trained the full budget",
     "stopped_at_hurdle": "worse than the median at a hurdle; its fitness is the loss it had there",
-    "rejected": "refused before training by a check or a probe; the reason follows the colon",
+    "rejected": "refused by a check or a probe, or every worker that tried it died; the reason follows the colon",
     "non_finite": "its loss or gradients became infinite or not a number; it ranks after every number",
     "timeout": "used up its wall clock and was killed; raise trial.slack if good candidates meet this",
     "out_of_memory": "used more memory than a worker may and was killed; raise workers.memory_gib or lower trial.batch",

@@ -17,7 +17,7 @@ class Provenance:
     """The origin of a block.
 
     Attributes:
-        run: what the run is called, or `library` for a program with a name.
+        run: what the run is called, or `the library` for a program with a name.
         candidate: its id in the run, or the name.
         ancestry: one sentence for each mutation that led from the seed to it, oldest first.
         loss_nats: its validation loss, nats per token.
