@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-data_app = typer.Typer(help="Prepare text for training.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Prepare text for training.", no_args_is_help=False, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 Run = Annotated[str, typer.Argument(help="A run: its directory, or its name under runs/.", metavar="RUN")]
@@ -58,13 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(args=arguments, prog_name="primer-search", standalone_mode=False)
+        code = app(args=words, prog_name="primer-search", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except PrimerSearchError as error:
-        return _complain(str(error), error.exit_code)
+        code = _complain(str(error), error.exit_code)
+        if code == 130 and arguments is None and "jaxlib" in sys.modules:
+            os._exit(code)  # XLA crashes when Python takes it apart after an interrupted compilation
+        return code
     except TyperException as error:
         return _complain(usage_sentence(error), 2)
     except KeyboardInterrupt:
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader left; nothing may be written at exit either
         return 1
     except Exception as error:
-        if os.environ.get("PRIMER_SEARCH_DEBUG") or "--debug" in arguments:
+        if os.environ.get("PRIMER_SEARCH_DEBUG") or "--debug" in words:
             raise
         kind = type(error).__name__
         return _complain(f"{kind}: {one_line(str(error))} (a fault of ours; PRIMER_SEARCH_DEBUG=1 shows where)", 1)
@@ -139,15 +142,13 @@ def search(
         facts = plan.to_dict(seed, run_dir)
         _print_json(facts) if json_ else typer.echo("\n".join(plan.lines(seed, run_dir)))
         return
-    if address is not None and plan.config.workers.executor == "ray":
-        from .workers.cluster import check_address
-
-        check_address(address)
     from datetime import datetime
 
     from .search.conduct import Printing, conduct
     from .search.run_directory import create_run_directory, new_run_directory
+    from .workers.cluster import check_address
 
+    check_address(address, plan.config.workers.executor)
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
     _say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
 
@@ -184,6 +185,7 @@ def resume(
     from .search.conduct import Printing, conduct
     from .search.store import Store
     from .workers.accelerators import resolve_platform
+    from .workers.cluster import check_address
 
     seconds = None if budget is None else duration("--budget", budget)
     with Store.open(run, read_only=True) as store:
@@ -192,6 +194,7 @@ def resume(
         raise UsageError(
             f"run {directory.path} is going on already, written by {holder}: wait for it, or stop it first."
         )
+    check_address(address, workers["executor"])
 
     def go_on(**hooks: Any) -> Session:
         from .search.session import resume as take_up
@@ -329,10 +332,9 @@ def primitives(
     """List the primitive operations programs are made of."""
     from .primitives.op_table import op_lines, op_markdown, op_rows
 
-    if json_:
-        _print_json({"primitives": op_rows()})
-    else:
-        typer.echo(op_markdown() if markdown else "\n".join(op_lines()))
+    _print_json({"primitives": op_rows()}) if json_ else typer.echo(
+        op_markdown() if markdown else "\n".join(op_lines())
+    )
 
 
 @data_app.command()

@@ -22,6 +22,7 @@ from .checks import contradictions
 from .durations import format_duration, parse_duration
 from .explain import suggestion
 from .load import load
+from .overrides import parse_override
 
 __all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
 
@@ -151,6 +152,7 @@ def make_plan(
             f"--trial-budget {trial_budget} is a time, but trial.unit of {preset} counts steps: "
             "write --set trial.budget_steps=N, or add --set trial.unit=wall_seconds."
         )
+    _refuse_idle_budget(overrides, settings)
     platform = platform or resolve_platform(settings.workers.accel)
     found = replace(settings, workers=replace(settings.workers, accel=platform))  # what `auto` turned out to be
     for sentence in contradictions(found):
@@ -172,6 +174,17 @@ def duration(option: str, text: str) -> float:
 def _choice(option: str, word: str | None, known: tuple[str, ...]) -> None:
     if word is not None and word not in known:
         raise UsageError(f"{option} {word[:40]!r} is none of {', '.join(known)}{suggestion(word, known)}")
+
+
+def _refuse_idle_budget(overrides: Sequence[str], settings: RunConfig) -> None:
+    """Presets spell out both budgets; whoever sets the one that does not count means something by it."""
+    unit = settings.trial.unit
+    counts, idle = ("steps", "seconds") if unit == "steps" else ("seconds", "steps")
+    if any((given.section, given.key) == ("trial", f"budget_{idle}") for given in map(parse_override, overrides)):
+        raise UsageError(
+            f"trial.budget_{idle} (from --set) has no effect while trial.unit = {unit}: "
+            f"set trial.budget_{counts}, or another trial.unit"
+        )
 
 
 def _fitted(plan: Plan, asked: bool) -> Plan:

@@ -64,6 +64,10 @@ def dumps(dna: DNA) -> str:
 
 
 def _parse(text: str) -> Any:
+    if not text.strip():
+        fail("the text is not JSON: it is empty")
+    if text.startswith("\ufeff"):
+        fail("the text begins with a byte-order mark, which JSON does not have; save it as UTF-8 without one")
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except MalformedProgramError:

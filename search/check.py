@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..models.config import ModelConfig
 from ..primitives import DNA, Graph, InvalidProgramError, MalformedProgramError, UsageError, build_graph
@@ -24,6 +24,9 @@ __all__ = ["Check", "check", "check_lines", "read_program"]
 
 LARGEST_PROBE = 50_000_000
 """Most parameters a program may have at the size it is probed at: float64 draws of more would fill the memory."""
+
+LARGEST_FILE = 64 * 2**20
+"""Bytes of DNA that are read; the largest program the language allows is far smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +108,15 @@ def read_program(named: str, unit: int | None = None) -> DNA:
         UsageError: there is no such file or name.
     """
     if named == "-":
-        return _parsed("standard input", sys.stdin.buffer.read())
+        return _parsed("standard input", _limited("standard input", sys.stdin.buffer))
+    if not named:
+        raise UsageError("the name of the program is empty: give a file of DNA, - for standard input, or a name")
     path = Path(named)
     if named in LIBRARY and not path.exists():
         return get(named, unit)
     try:
-        return _parsed(named, path.read_bytes())
+        with path.open("rb") as file:
+            return _parsed(named, _limited(named, file))
     except FileNotFoundError:
         from difflib import get_close_matches
 
@@ -130,6 +136,14 @@ def _sizes(result: Check) -> str:
     if result.parameter_cap is not None and result.parameters > result.parameter_cap:
         return f"{sizes}; a search caps them at {result.parameter_cap:,}"
     return sizes
+
+
+def _limited(source: str, file: BinaryIO) -> bytes:
+    """All of a file, which may have no end."""
+    content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise MalformedProgramError(f"{source} holds no DNA: it is larger than {LARGEST_FILE // 2**20} MiB")
+    return content
 
 
 def _parsed(source: str, content: bytes) -> DNA:

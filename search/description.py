@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
@@ -12,6 +13,7 @@ from ..primitives.program import DNA
 from .candidate import SEED_ID, Candidate
 from .display.wording import best_row, candidate_name, count, number
 from .leaderboard import Ancestry, Leaderboard, Row, leaderboard, lineage
+from .run_directory import RUNS
 
 if TYPE_CHECKING:
     from .store import Store
@@ -152,6 +154,8 @@ def library_description(name: str, against: str | None = None) -> dict[str, Any]
 
         near = get_close_matches(name.upper(), LIBRARY, n=1, cutoff=0.7)
         hint = f"did you mean {near[0]}?" if near else f"the library holds {', '.join(LIBRARY)}"
+        if Path(name, "run.sqlite").is_file() or (RUNS / name / "run.sqlite").is_file():
+            raise UsageError(f"{name} is a run: name a candidate of it too, its number, `best` or `seed`.")
         raise UsageError(
             f"{name} is no library program ({hint}); of a run, name a candidate too: its number or `best`."
         )
@@ -182,7 +186,7 @@ def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
         return [f"{'result':<11} none yet"]
     losses = f"{number(row.loss_nats)} nats per token, {number(row.bits_per_byte)} bits/byte"
     if row.loss_nats is None:
-        losses = row.outcome if row.hurdle_loss_nats is None else f"{row.hurdle_loss_nats:.4f} nats per token, there"
+        losses = row.outcome if row.hurdle_loss_nats is None else f"{row.hurdle_loss_nats:.4f} nats per token there"
     facts = {
         "result": f"{losses} ({row.verdict})",
         "difference": f"{number(row.delta_nats, '+.4f')} nats, {number(row.delta_bits_per_byte, '+.4f')} bits/byte, "
@@ -209,7 +213,7 @@ def _other(store: Store, candidate: Candidate, against: str) -> tuple[str, DNA]:
         return f"its parent {candidate_name(candidate.parent)}", store.candidate(candidate.parent).dna
     if against in LIBRARY:
         return against, get(against, store.manifest["config"]["model"]["unit"])
-    if against.removeprefix("#").isdigit():
+    if against.removeprefix("#").isdecimal() and against.isascii():
         other = store.candidate(int(against.removeprefix("#")[:18]))
         return f"candidate {other.id}", other.dna
     known = ", ".join(LIBRARY)

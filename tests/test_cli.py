@@ -65,6 +65,22 @@ WRONG_USAGE = {
     "a DNA that is a folder": (["check", "{folder}"], "cannot read"),
     "a vocabulary that is none": (["data", "prepare", "python-stdlib", "--vocabulary", "3"], "between 257 and"),
     "data that is not there": (["data", "prepare", "text:no/such/text"], "no/such/text"),
+    "a DNA without a name": (["check", ""], "is empty"),
+    "a program without end": (["check", "/dev/zero"], "is larger than"),
+    "a report over the run itself": (["report", "{run}", "-o", "{run}/run.sqlite"], "no .html page"),
+    "a report in the place of a folder": (["report", "{run}", "-o", "."], "is a folder"),
+    "a difference to a superscript": (
+        ["show", "{run}", "1", "--diff", "\N{SUPERSCRIPT TWO}"],
+        "nothing to compare with",
+    ),
+    "a run without its candidate": (["show", "{run}"], "name a candidate of it"),
+    "a command without its own": (["data"], "missing command"),
+    "a budget that does not count": (["--config", "smoke", "--set", "trial.budget_seconds=3"], "has no effect"),
+    "a batch of millions": (["--set", "trial.batch=99999999"], "at most 65536"),
+    "an address without Ray": (
+        ["--config", "smoke", "--address", "auto", "--run-dir", "{folder}/r"],
+        "leave --address",
+    ),
     "an address where nobody listens": (
         ["--address", "127.0.0.1:1", "--config", "smoke", "--executor", "ray", "--run-dir", "{folder}/r"],
         "no Ray cluster answers",

@@ -85,7 +85,7 @@ def test_length_dependence_is_written_only_where_it_holds() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", ["not JSON", "line 1"]),
+        ("", ["not JSON", "empty"]),
         ("op: ADD", ["not JSON"]),
         ('{"format": 1,}', ["not JSON"]),
         ("[]", ["a list", "object", "subprograms"]),

@@ -72,13 +72,16 @@ def actor_options(platform: Platform) -> dict[str, Any]:
     return options
 
 
-def check_address(address: str) -> None:
-    """Refuse at once an address where nobody listens.
+def check_address(address: str | None, executor: str = "ray") -> None:
+    """Refuse at once an address where nobody listens, or that nobody would use.
 
     Raises:
-        UsageError: the address is no `host:port` (or `auto`), or nobody answers there within five seconds.
+        UsageError: the address is no `host:port` (or `auto`), nobody answers there within five seconds, or the
+            executor is not `ray`.
     """
-    if address == "auto":
+    if address is not None and executor != "ray":
+        raise UsageError(f"--address joins a Ray cluster, but workers.executor is {executor}: leave --address out")
+    if address is None or address == "auto":
         return
     host, separator, port = address.rpartition(":")
     if "://" in address or not separator or not port.isdigit():

@@ -71,8 +71,8 @@ class TrialConfig:
     budget_seconds: Annotated[float, Gt(0.0)] = 30.0
     budget_steps: Annotated[int, Ge(1)] = 500
     hurdles: Annotated[int, Ge(0), Le(10)] = 3
-    batch: Annotated[int, Ge(1)] = 16
-    evaluation_batches: Annotated[int, Ge(1)] = 16
+    batch: Annotated[int, Ge(1), Le(65_536)] = 16
+    evaluation_batches: Annotated[int, Ge(1), Le(1_000_000)] = 16
     overhead_seconds: Annotated[float, Gt(0.0)] = 120.0
     slack: Annotated[float, Ge(1.0)] = 4.0
 

@@ -175,7 +175,7 @@ def _counts(state: RunState) -> str:
     minutes = state.elapsed_seconds / 60.0
     rate = f" ({ended / minutes:.1f} trials a minute)" if ended and minutes > 0.5 else ""
     words = outcome_words(state.outcomes)
-    return f"{state.candidates} candidates{rate}" + (f"   {words}" if words else "")
+    return f"{state.candidates} candidate{'s' * (state.candidates != 1)}{rate}" + (f"   {words}" if words else "")
 
 
 def _workers(workers: tuple[WorkerStatus, ...]) -> RenderableType:

@@ -41,6 +41,10 @@ def write_report(store: Store, path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
+    if not path.name or path.is_dir():
+        raise UsageError(f"cannot write the report {path}: it is a folder; name a file in it with -o.")
+    if path.exists() and path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path} exists and is no .html page: choose another place with -o.")
     page = render_report(store)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

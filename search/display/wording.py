@@ -131,7 +131,7 @@ def proposal_words(proposals: Mapping[str, Any]) -> str:
     invalid = {name.removeprefix("invalid_"): value for name, value in fates.items() if name.startswith("invalid_")}
     known = {name: value for name, value in fates.items() if not name.startswith("invalid_")}
     new = tried - sum(fates.values())
-    parts = [f"{tried:,} mutations: {new:,} new programs"]
+    parts = [f"{tried:,} mutation{'s' * (tried != 1)}: {new:,} new program{'s' * (new != 1)}"]
     words = {
         "unchanged": "left the program as it was",
         "same_structure": "known structure",
