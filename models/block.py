@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import evaluate
 from ..primitives.ops import Init
@@ -69,7 +70,10 @@ def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFu
 
     Raises:
         InvalidProgramError: a width is no whole number of channels at this unit.
+        UsageError: the program is tied to one sequence length, and none was given.
     """
+    if graph.length_dependent and length is None:
+        raise UsageError("this program is tied to one sequence length; say which with `length`")
     return BlockFunctions(graph, parameter_specs(graph, unit, length), MODEL_WIDTH * unit)
 
 

@@ -2,7 +2,8 @@
 
 The hash of a program's float64 outputs for random inputs and parameters. Parameters are drawn in canonical order, so
 programs whose graphs differ by algebra alone meet the same draws. It catches twins that the rewrites of the canonical
-form miss (the mean of x(x - mean) is the variance). After AutoML-Zero (Real et al. 2020, section 4.3).
+form miss (the mean of x(x - mean) is the variance), and takes for twins what differs only where no drawn input goes
+(max(x, -50) is x here, and in training). After AutoML-Zero (Real et al. 2020, section 4.3).
 """
 
 from __future__ import annotations

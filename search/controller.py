@@ -143,8 +143,9 @@ class Controller:
     def _dispatch(self) -> None:
         while self.executor.free > 0 and self._elapsed() < self._budget_seconds:
             candidate_id = self._queue.popleft() if self._queue else self._new_candidate()
-            if candidate_id is not None:
-                self._start(candidate_id)
+            if candidate_id is None:
+                return  # look at the workers and the clock before the next attempt
+            self._start(candidate_id)
 
     def _new_candidate(self) -> int | None:
         """Propose a candidate and record it; None if its program is known and needs no training."""
@@ -241,7 +242,8 @@ class Controller:
         return time.monotonic() - self._started_at
 
     def _patience(self) -> float:
-        return max(0.01, min(TICK_SECONDS, self._budget_seconds - self._elapsed()))
+        tick = 0.01 if self.executor.free else TICK_SECONDS
+        return max(0.01, min(tick, self._budget_seconds - self._elapsed()))
 
     def _trial_seed(self, candidate_id: int) -> int:
         """The first of the candidate's own seeds that no finished or running trial of it has.

@@ -66,7 +66,7 @@ class CandidateTrainer:
             exhausted = "RESOURCE_EXHAUSTED" in str(error)
             if trial.compiled and not exhausted:
                 raise  # the device failed, not the candidate: the executor replaces the worker
-            trial.end("out_of_memory" if exhausted else "rejected:compilation", str(error).splitlines()[0][:300])
+            trial.end("out_of_memory" if exhausted else "rejected:compilation", f"XLA: {error}"[:300])
         wall_seconds = time.perf_counter() - start
         return replace(trial.evaluation(), wall_seconds=wall_seconds)
 
