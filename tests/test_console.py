@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from rich.console import Console
 
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.candidate import SEED_ID
@@ -86,11 +87,10 @@ def test_the_best_is_set_against_the_seed_in_both_units() -> None:
 
 def panel(state: RunState | None) -> str:
     """The panel's text, 120 columns wide."""
-    from rich.console import Console
-
     display = LiveDisplay(Terminal())
     display.tell("encoding the text")
     if state is not None:
+        display.observe(replace(state, last=None))
         display.observe(state)
     out = io.StringIO()
     Console(file=out, width=120).print(display.panel())
@@ -112,6 +112,27 @@ def test_the_panel_shows_time_counts_best_workers_and_what_happened() -> None:
     assert rows[0][-3:] == ["40%", "3.250", "nats"]
     assert rows[1][:4] == ["worker", "1", "compile", "seed"]
     assert "#2 trained in full: 2.8000 nats" in text
+
+
+def test_the_last_trial_of_the_session_before_is_no_news() -> None:
+    display = LiveDisplay(Terminal())
+    display.observe(STATE)
+    out = io.StringIO()
+    Console(file=out, width=120).print(display.panel())
+    assert "#2 trained in full" not in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_numbers_are_whole_on_narrow_terminals(width: int, tmp_path: Path) -> None:
+    out = io.StringIO()
+    print_leaderboard(board_of(tmp_path, [2.8, 3.2]), Console(file=out, width=width))
+    table = out.getvalue().split("\n\n")[0].splitlines()
+    assert max(map(len, table)) <= width
+    assert [line.split()[:4] for line in table[2:]] == [
+        ["1", "#1", "2.8000", "1.4000"],
+        ["2", "seed", "3.0000", "1.5000"],
+        ["3", "#2", "3.2000", "1.6000"],
+    ]
 
 
 def test_the_panel_says_what_is_being_prepared() -> None:

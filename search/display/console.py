@@ -106,7 +106,7 @@ class LiveDisplay:
         )
 
     def observe(self, state: RunState) -> None:
-        known = None if self._state is None else self._state.last
+        known = state.last if self._state is None else self._state.last  # a resumed run's last trial is no news
         if state.last is not None and state.last is not known:
             self._events.append(f"{_clock(state.elapsed_seconds):>8}  {_event(*state.last)}")
         self._state, self._seen_at = state, time.monotonic()

@@ -33,18 +33,22 @@ __all__ = ["console_for", "next_commands", "print_leaderboard", "shown_rows"]
 PLAIN_WIDTH = 140
 """Columns where the output is no terminal and COLUMNS does not say."""
 
+WIDE = 108
+"""Columns the whole leaderboard needs; narrower, it leaves out what `show` tells too, so that numbers stay whole."""
+
 
 def console_for(stream: TextIO) -> Console:
     """A console on a stream, wide enough for tables where that is no terminal."""
     from rich.console import Console
 
-    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or PLAIN_WIDTH)
+    columns = os.environ.get("COLUMNS", "")
+    width = None if stream.isatty() else int(columns) if columns.isdecimal() and int(columns) else PLAIN_WIDTH
     return Console(file=stream, width=width, highlight=False, emoji=False)
 
 
 def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
     """The best candidates against the seed, and what the run spent to find them."""
-    console.print(_table(shown_rows(board.rows, top)))
+    console.print(_table(shown_rows(board.rows, top), console.width < WIDE))
     totals = board.totals
     facts = [
         ("seed", seed_words(board.seed)),
@@ -80,24 +84,30 @@ def next_commands(run: Path, board: Leaderboard) -> list[str]:
     return commands
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[Row], narrow: bool) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for title in ("rank", "id", "loss nats", "bits/byte", "vs seed", "spreads", "step ms", "speed", "parameters"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("mutations, newest first", min_width=16)
+    left_out = ("step ms", "parameters") if narrow else ()
+    titles = ("rank", "id", "loss nats", "bits/byte", "vs seed", "spreads", "step ms", "speed", "parameters")
+    for title in titles:
+        if title not in left_out:
+            table.add_column(title, justify="right", no_wrap=True)
+    table.add_column(Text("mutations, newest first", no_wrap=True, overflow="ellipsis"), min_width=12 if narrow else 16)
     for row in rows:
         words = "the program the search started from" if row.id == SEED_ID else "; ".join(lineage_words(row.lineage))
-        table.add_row(
+        cells = (
             number(row.rank, "d"),
             candidate_name(row.id),
             *_losses(row),
             number(row.step_ms, ".1f"),
             "–" if row.speed is None else f"{row.speed:.2f}×",
             count(row.parameters),
+        )
+        table.add_row(
+            *(cell for title, cell in zip(titles, cells, strict=True) if title not in left_out),
             Text(words, no_wrap=True, overflow="ellipsis"),  # the one column that gives way
             style="dim" if row.rank is None else "bold" if row.id == SEED_ID else "",
         )
