@@ -120,12 +120,7 @@ def resume(
         config = RunConfig.from_dict(manifest["config"])
         resolve_platform(config.workers.accel)
         if budget_seconds is None:
-            spent = sum(session.seconds for session in sessions_of(store.events()))
-            budget_seconds = manifest["budget_seconds"] - spent
-            if budget_seconds < 1:
-                raise UsageError(
-                    f"run {store.run.path} has spent its budget: give it more with `--budget`, such as `--budget 10m`."
-                )
+            budget_seconds = _budget_left(store)
         dataset = prepare(config.data, config.model.vocabulary, progress=tell)
         found = Dataset.open(dataset, verify=False).dataset_hash
         if found != manifest["dataset_hash"]:
@@ -136,6 +131,16 @@ def resume(
         store.set_manifest({"dataset": str(dataset)})
         store.run.clear_stop()
         return _search(store, budget_seconds, address, started_at, observe, tell, resumed=True)
+
+
+def _budget_left(store: Store) -> float:
+    spent = sum(session.seconds for session in sessions_of(store.events()))
+    left = float(store.manifest["budget_seconds"]) - spent
+    if left < 1:
+        raise UsageError(
+            f"run {store.run.path} has spent its budget: give it more with `--budget`, such as `--budget 10m`."
+        )
+    return left
 
 
 def _search(

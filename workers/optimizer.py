@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 import optax
@@ -24,7 +26,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     return optax.chain(clip, optax.adafactor(schedule, multiply_by_parameter_scale=False))
 
 
-def learning_rate(config: OptimizerConfig) -> optax.Schedule:
+def learning_rate(config: OptimizerConfig) -> Callable[[jax.typing.ArrayLike], jax.Array]:
     """Linear warm-up to the peak, then constant or falling with the square root of the step (the paper's)."""
     warmup = config.warmup_steps
 
