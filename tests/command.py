@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import weakref
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class HandmadeRun:
         self.path, self.now, self.next = path, 1000.0, 1
         manifest = {"config": CONFIG, "workers": 1, "seed": 0, "budget_seconds": 600.0, "dataset_hash": "d" * 64}
         self.store = Store.create(path, manifest, clock=lambda: self.now)
+        weakref.finalize(self, self.store.close)
         self.store.add_candidate(Candidate(0, get("TRANSFORMER", 8), None, (), "seed's hash"))
         for loss in seed_losses:
             self.train(0, loss)

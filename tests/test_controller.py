@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,18 @@ def made_up(
     executor = InlineExecutor(lambda: trainer)
     with controller_of(run, Path(), config, executor=executor, observe=until(candidates, run)) as (controller, _):
         ending = controller.run(seconds)
-    return ending, Store.open(run.path, read_only=True)
+    OPENED.append(Store.open(run.path, read_only=True))
+    return ending, OPENED[-1]
+
+
+OPENED: list[Store] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_stores() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
 
 
 @pytest.fixture

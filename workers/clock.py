@@ -1,7 +1,7 @@
 """What a budget is charged in: the worker's own CPU time, wall clock, or steps.
 
 On a shared CPU a process's own CPU time is far steadier than the wall: a slow minute of the machine does not
-decide a tournament. See benchmarks/clock.py for the measurement.
+decide a tournament. See benchmarks/results/clock.txt for the measurement.
 """
 
 from __future__ import annotations
