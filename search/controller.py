@@ -19,7 +19,6 @@ from itertools import count
 import numpy as np
 
 from ..primitives import DNA
-from ..primitives.fingerprint import fingerprint
 from ..workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation, TrialRequest
 from ..workers.executor import Executor, WorkerStatus
 from .candidate import SEED_ID
@@ -211,8 +210,7 @@ class Controller:
         """Take in what the store holds, in order of arrival; then queue what has begun and not ended."""
         candidates = {candidate.id: candidate for candidate in self.store.candidates()}
         if not candidates:
-            function = fingerprint(self.evolution.rules.graph_of(self.evolution.seed.dna))
-            self.store.add_candidate(self.evolution.seed, {"fingerprint": function})
+            self.store.add_candidate(self.evolution.seed, {"fingerprint": self.evolution.seed_function})
         results = {finished.sequence: finished for finished in self.store.evaluations()}
         evaluated: set[int] = set()
         seeds: dict[int | None, int] = {}

@@ -29,7 +29,7 @@ class Evolution:
     """The state of a search; replaying a run's candidates and evaluations in order rebuilds it.
 
     Attributes:
-        seed: candidate 0.
+        seed: candidate 0; seed_function: its fingerprint.
         population: who can become a parent.
         hurdles: what a trial must beat to go on.
     """
@@ -49,7 +49,8 @@ class Evolution:
         self._seed_fitness: list[float | None] = []
         self._waiting: list[Individual] = []
         self._twins: dict[int, int] = {}
-        self.add(self.seed, fingerprint(graph))
+        self.seed_function = fingerprint(graph)
+        self.add(self.seed, self.seed_function)
 
     @property
     def next_id(self) -> int:

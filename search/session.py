@@ -17,7 +17,7 @@ from ..primitives import DNA, UsageError
 from ..primitives.library import get as library_program
 from ..workers.accelerators import resolve_platform
 from ..workers.dataset import Dataset, prepare
-from ..workers.executor import Trainer, make_executor
+from ..workers.executor import Platform, Trainer, make_executor
 from .config import RunConfig
 from .controller import Controller, RunState
 from .run_directory import RunDirectory
@@ -80,7 +80,7 @@ def start(
     """
     started_at = time.monotonic() if started_at is None else started_at
     seed_dna = library_program(config.search.seed_program, config.model.unit)
-    resolve_platform(config.workers.accel)
+    platform = resolve_platform(config.workers.accel)
     dataset = prepare(config.data, config.model.vocabulary, progress=tell)
     manifest = {
         "config": config.to_dict(),
@@ -93,7 +93,7 @@ def start(
         "machine": machine.platform(),
     }
     with Store.create(run.path, manifest) as store:
-        return _search(store, budget_seconds, address, started_at, observe, tell)
+        return _search(store, platform, budget_seconds, address, started_at, observe, tell)
 
 
 def resume(
@@ -118,7 +118,7 @@ def resume(
     with Store.open(path) as store:
         manifest = store.manifest
         config = RunConfig.from_dict(manifest["config"])
-        resolve_platform(config.workers.accel)
+        platform = resolve_platform(config.workers.accel)
         if budget_seconds is None:
             budget_seconds = _budget_left(store)
         dataset = prepare(config.data, config.model.vocabulary, progress=tell)
@@ -130,7 +130,7 @@ def resume(
             )
         store.set_manifest({"dataset": str(dataset)})
         store.run.clear_stop()
-        return _search(store, budget_seconds, address, started_at, observe, tell, resumed=True)
+        return _search(store, platform, budget_seconds, address, started_at, observe, tell, resumed=True)
 
 
 def _budget_left(store: Store) -> float:
@@ -145,6 +145,7 @@ def _budget_left(store: Store) -> float:
 
 def _search(
     store: Store,
+    platform: Platform,
     budget_seconds: float,
     address: str | None,
     started_at: float,
@@ -158,7 +159,7 @@ def _search(
         config.workers,
         MakeCandidateTrainer(config, manifest["dataset"]),
         wall_limit_seconds=config.trial.wall_limit_seconds,
-        platform=resolve_platform(config.workers.accel),
+        platform=platform,
         address=address,
     )
     tell("starting the workers")
