@@ -12,6 +12,7 @@ from primer_search.workers.batches import TrainBatches
 from primer_search.workers.clock import PhaseClock, clock_function
 from primer_search.workers.config import TrialConfig
 from primer_search.workers.executor import Progress
+from primer_search.workers.meter import ClockMeter, StepMeter
 from primer_search.workers.training import NonFiniteLoss, TrainingLoop
 
 
@@ -46,7 +47,8 @@ def loop_over(steps: Steps, **trial: Any) -> tuple[TrainingLoop, list[Progress]]
     config = TrialConfig(batch=2, **trial)
     batches = TrainBatches(np.arange(100, dtype=np.uint16), 2, 4, seed=0)
     clock = PhaseClock(steps.clock)
-    return TrainingLoop(steps, None, batches, config, clock, heard.append), heard  # type: ignore[arg-type]
+    meter = StepMeter() if config.unit == "steps" else ClockMeter()
+    return TrainingLoop(steps, None, batches, config, clock, meter, heard.append), heard  # type: ignore[arg-type]
 
 
 def test_a_budget_in_steps_is_met_exactly_and_a_hurdle_between_two_steps_rounds_up() -> None:

@@ -109,7 +109,7 @@ def test_the_curve_of_a_trial_rises_and_stops_at_its_hurdles(trained: tuple[Eval
 def test_progress_goes_through_the_phases_in_order(trained: tuple[Evaluation, list[Progress]]) -> None:
     _, heard = trained
     phases = [progress.phase for progress in heard]
-    assert list(dict.fromkeys(phases)) == ["compile", "probe", "train", "evaluate"]
+    assert list(dict.fromkeys(phases)) == ["compile", "probe", "train", "evaluate", "recheck"]
     assert phases.count("evaluate") == 3
     assert all(progress.budget == 12.0 for progress in heard)
 

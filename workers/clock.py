@@ -1,4 +1,4 @@
-"""What a budget is charged in: the worker's own CPU time, wall clock, or steps.
+"""The clocks of a trial's phases: the worker's own CPU time, or the wall.
 
 On a shared CPU a process's own CPU time is far steadier than the wall: a slow minute of the machine does not
 decide a tournament. See benchmarks/results/clock.txt for the measurement.
@@ -13,9 +13,15 @@ from contextlib import contextmanager
 __all__ = ["PhaseClock", "clock_function"]
 
 
-def clock_function(unit: str) -> Callable[[], float]:
-    """Seconds so far, by the clock a trial's unit asks for (wall clock, where the unit is steps)."""
-    return time.process_time if unit == "cpu_seconds" else time.perf_counter
+def clock_function(unit: str, backend: str = "cpu") -> Callable[[], float]:
+    """Seconds so far, by the clock a trial's unit asks for.
+
+    Args:
+        unit: of the budget; where it is `steps`, the clock only reports.
+        backend: what JAX computes on; the CPU time of a process says nothing of its accelerator.
+    """
+    own = unit == "cpu_seconds" or (unit == "reference_seconds" and backend == "cpu")
+    return time.process_time if own else time.perf_counter
 
 
 class PhaseClock:

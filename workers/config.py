@@ -55,7 +55,8 @@ class TrialConfig:
     """One training of one candidate under a fixed budget (Primer, section 2: "a fixed training budget").
 
     Attributes:
-        unit: what the budget counts: the worker's own CPU seconds, wall-clock seconds, or optimizer steps.
+        unit: what the budget counts: reference seconds (see `meter`), the worker's own CPU seconds, wall-clock seconds,
+            or optimizer steps.
         budget_seconds: training time of a full trial, when `unit` is a clock.
         budget_steps: optimizer steps of a full trial, when `unit` is `steps`.
         hurdles: how many halving hurdles stand before the end (appendix A.2); 0 turns them off.
@@ -67,7 +68,7 @@ class TrialConfig:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
-    unit: Literal["cpu_seconds", "wall_seconds", "steps"] = "cpu_seconds"
+    unit: Literal["reference_seconds", "cpu_seconds", "wall_seconds", "steps"] = "cpu_seconds"
     budget_seconds: Annotated[float, Gt(0.0)] = 30.0
     budget_steps: Annotated[int, Ge(1)] = 500
     hurdles: Annotated[int, Ge(0), Le(10)] = 3

@@ -51,6 +51,12 @@ class TrialRequest:
         dna: the DNA as JSON text.
         seed: of the parameters and of the order of batches.
         hurdles: in the order they are met.
+        allowance_seconds: of training time that one step of the seed is charged, where budgets are in reference
+            seconds; None before it is known, which charges plain seconds.
+        suspicious_nats: a final validation loss below it is quarantined and rechecked; None suspects nobody.
+        learning_rate_factor: times the configured learning rate.
+        unit: of relative width instead of the configured one; None keeps that.
+        test: whether to score the trained model on the test split, too, once, at the end.
     """
 
     trial_id: int
@@ -58,6 +64,11 @@ class TrialRequest:
     dna: str
     seed: int
     hurdles: tuple[HurdleThreshold, ...] = ()
+    allowance_seconds: float | None = None
+    suspicious_nats: float | None = None
+    learning_rate_factor: float = 1.0
+    unit: int | None = None
+    test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +80,21 @@ class Evaluation:
         message: one sentence on what happened, for outcomes other than `ok`.
         loss_nats: validation loss in nats per token at the end of training; the candidate's fitness.
         bits_per_byte: the same loss in bits per byte of text, comparable across tokenizers.
+        test_loss_nats, test_bits_per_byte: the same on the test split, for trials that asked for it.
         hurdle_losses: validation loss in nats per token at each hurdle that was reached.
+        hurdle_steps: optimizer steps at each of them.
         curve: points `(budget spent, steps, training loss in nats)` of the learning curve.
         steps, tokens, epochs: how much was trained, and how often the training text was seen.
         train_seconds, compile_seconds, evaluate_seconds, probe_seconds: where the time went, in the trial's clock
-            (CPU seconds of the worker under `cpu_seconds`, else wall clock).
+            (CPU seconds of the worker on a CPU, unless the budget is in wall-clock seconds or steps; else wall clock).
         wall_seconds: wall clock of the whole trial.
+        spent: budget used, in the trial's unit.
         step_ms: median milliseconds of a training step, in the trial's clock.
+        relative_step: the time of a step over that of the seed's step, timed in turns with it on the same device; None
+            where budgets are not in reference seconds.
+        moved_nats: how far past losses of the trained model moved when the future, or another example of the batch,
+            was exchanged (rounding aside, 0); None if it was not trained to the end.
+        quarantine: why the loss was suspected, for one that was cleared by further checks; empty for others.
         parameters: of the whole model; block_parameters: of one block.
         flops_per_token: forward floating-point operations of one block, per token.
         peak_memory_bytes: of the worker (resident on CPU, device memory elsewhere).
@@ -86,7 +105,10 @@ class Evaluation:
     message: str = ""
     loss_nats: float | None = None
     bits_per_byte: float | None = None
+    test_loss_nats: float | None = None
+    test_bits_per_byte: float | None = None
     hurdle_losses: tuple[float, ...] = ()
+    hurdle_steps: tuple[int, ...] = ()
     curve: tuple[tuple[float, int, float], ...] = ()
     steps: int = 0
     tokens: int = 0
@@ -96,7 +118,11 @@ class Evaluation:
     evaluate_seconds: float = 0.0
     probe_seconds: float = 0.0
     wall_seconds: float = 0.0
+    spent: float = 0.0
     step_ms: float | None = None
+    relative_step: float | None = None
+    moved_nats: float | None = None
+    quarantine: str = ""
     parameters: int | None = None
     block_parameters: int | None = None
     flops_per_token: float | None = None
@@ -117,6 +143,7 @@ class Evaluation:
         """The inverse of `to_dict` (and of its JSON text, where tuples became lists)."""
         known = {field.name for field in fields(Evaluation)}
         kept = {name: value for name, value in values.items() if name in known}
-        kept["hurdle_losses"] = tuple(kept.get("hurdle_losses", ()))
+        for name in ("hurdle_losses", "hurdle_steps"):
+            kept[name] = tuple(kept.get(name, ()))
         kept["curve"] = tuple((spent, steps, loss) for spent, steps, loss in kept.get("curve", ()))
         return Evaluation(**kept)

@@ -16,10 +16,20 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..models.config import ModelConfig
 from ..models.language_model import LanguageModel
 from .steps import StepFunctions, TrainState
 
-__all__ = ["CausalityFault", "FiniteFault", "ProbeFault", "probe_causality", "probe_finite"]
+__all__ = [
+    "CausalityFault",
+    "FiniteFault",
+    "ProbeFault",
+    "exchange_future",
+    "probe_causality",
+    "probe_finite",
+    "rounding",
+    "twin_parameters",
+]
 
 TOLERANCE = 1e-5
 """Largest change of a past loss, relative to the largest loss (at least 1 nat), that float32 rounding explains;
@@ -76,27 +86,46 @@ def probe_causality(
         CausalityFault: a past loss moved.
         FiniteFault: a loss is not finite.
     """
-    parameters = _with_twin_tokens(model.draw(rng))
+    parameters = twin_parameters(model.draw(rng))
+    exchanged, cuts = exchange_future(tokens, model.config.vocabulary, rng)
+    before = _losses(functions, TrainState(parameters, optimizer_state), tokens)
+    after = _losses(functions, TrainState(parameters, optimizer_state), exchanged)
+    # The loss at index i reads tokens up to i and predicts token i + 1, at the latest the twin at the cut.
+    past = np.arange(model.config.length)[None, :] < cuts
+    if not np.all(np.isfinite(before) & np.isfinite(after)):  # first: one infinity would make any limit infinite
+        raise FiniteFault("with random parameters the loss is not finite")
+    moved = np.where(past, np.abs(after - before), 0.0)
+    if moved.max() > rounding(model.config) * max(1.0, float(np.abs(before).max())):
+        raise CausalityFault(f"it sees the future: a past loss moved by {moved.max():.2g} nats with later tokens")
+
+
+def exchange_future(tokens: np.ndarray, vocabulary: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Resample the future of every sequence, each from a cut of its own on; the token at the cut becomes its twin.
+
+    Args:
+        tokens: `[batch, length + 1]`.
+        vocabulary: token ids.
+        rng: source of futures.
+
+    Returns:
+        The exchanged tokens, and the cuts `[batch, 1]`: positions of tokens, spread over the sequence.
+    """
     batch, length = tokens.shape[0], tokens.shape[1] - 1
     cuts = np.linspace(1, length - 1, batch + 2)[1:-1, None].astype(int)
     places = np.arange(length + 1)[None, :]
     later = rng.permutation(tokens.ravel()).reshape(tokens.shape)
-    exchanged = np.where(places > cuts, later, np.where(places == cuts, _twins(tokens, model), tokens))
-    before = _losses(functions, TrainState(parameters, optimizer_state), tokens)
-    after = _losses(functions, TrainState(parameters, optimizer_state), exchanged)
-    # The loss at index i reads tokens up to i and predicts token i + 1, at the latest the twin at the cut.
-    past = places[:, :-1] < cuts
-    if not np.all(np.isfinite(before) & np.isfinite(after)):  # first: one infinity would make any limit infinite
-        raise FiniteFault("with random parameters the loss is not finite")
-    moved = np.where(past, np.abs(after - before), 0.0)
-    limit = TOLERANCE if model.config.precision == "float32" else BFLOAT16_TOLERANCE
-    if moved.max() > limit * max(1.0, float(np.abs(before).max())):
-        raise CausalityFault(f"it sees the future: a past loss moved by {moved.max():.2g} nats with later tokens")
+    exchanged = np.where(places > cuts, later, np.where(places == cuts, _twins(tokens, vocabulary), tokens))
+    return exchanged, cuts
 
 
-def _with_twin_tokens(parameters: Any) -> Any:
-    """The parameters, so that ids 2k and 2k + 1 get the same logit everywhere, but are not read alike."""
-    embedding, norm = parameters["embedding"].copy(), parameters["final_norm"]
+def rounding(config: ModelConfig) -> float:
+    """Largest change of a loss, relative to the largest loss (at least 1 nat), that rounding explains."""
+    return TOLERANCE if config.precision == "float32" else BFLOAT16_TOLERANCE
+
+
+def twin_parameters(parameters: Any) -> Any:
+    """The parameters on the host, so that ids 2k and 2k + 1 get the same logit everywhere, but are not read alike."""
+    embedding = np.array(parameters["embedding"])
     half = embedding.shape[1] // 2
     pairs = len(embedding) // 2
     embedding[1 : 2 * pairs : 2, :half] = embedding[0 : 2 * pairs : 2, :half]
@@ -104,14 +133,16 @@ def _with_twin_tokens(parameters: Any) -> Any:
     return {
         **parameters,
         "embedding": embedding,
-        "final_norm": {key: np.where(shown, array, 0).astype(array.dtype) for key, array in norm.items()},
+        "final_norm": {
+            key: np.where(shown, array, 0).astype(array.dtype) for key, array in parameters["final_norm"].items()
+        },
     }
 
 
-def _twins(tokens: np.ndarray, model: LanguageModel) -> np.ndarray:
+def _twins(tokens: np.ndarray, vocabulary: int) -> np.ndarray:
     """The other id of each pair; an odd vocabulary's last id has none and stays."""
     twins = tokens ^ 1
-    return np.where(twins < model.config.vocabulary, twins, tokens)
+    return np.where(twins < vocabulary, twins, tokens)
 
 
 def _losses(functions: StepFunctions, state: TrainState, tokens: np.ndarray) -> np.ndarray:

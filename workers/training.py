@@ -13,6 +13,7 @@ from .batches import TrainBatches
 from .clock import PhaseClock
 from .config import TrialConfig
 from .executor import Progress
+from .meter import Meter
 from .steps import StepFunctions, TrainState
 
 __all__ = ["NonFiniteLoss", "TrainingLoop"]
@@ -46,6 +47,7 @@ class TrainingLoop:
         batches: TrainBatches,
         config: TrialConfig,
         clock: PhaseClock,
+        meter: Meter,
         report: Callable[[Progress], None],
     ):
         self.functions = functions
@@ -53,17 +55,19 @@ class TrainingLoop:
         self.batches = batches
         self.config = config
         self.clock = clock
+        self.meter = meter
         self.report = report
         self.steps = 0
         self.loss: float | None = None
         self.curve: list[tuple[float, int, float]] = []
         self._step_seconds: list[float] = []
         self._last_chunk = 0
+        self._step_charge = 0.0
 
     @property
     def spent(self) -> float:
         """Budget used so far, in the trial's unit."""
-        return float(self.steps) if self.config.unit == "steps" else self.clock.seconds.get("train", 0.0)
+        return self.meter.spent
 
     @property
     def step_ms(self) -> float | None:
@@ -87,7 +91,7 @@ class TrainingLoop:
         seconds = max(self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS, 1e-6)
         # A coarse clock can show a first step as taking no time at all: feel the way up.
         steps = min(max(1, round(CHUNK_SECONDS / seconds)), 1 + 4 * self._last_chunk)
-        return min(steps, math.ceil(left / seconds))
+        return min(steps, math.ceil(left / max(self._step_charge or seconds, 1e-6)))
 
     def _chunk(self, steps: int) -> None:
         before = self.clock.seconds.get("train", 0.0)
@@ -99,7 +103,10 @@ class TrainingLoop:
                 losses.append(result.token_losses)
             mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
         self._last_chunk = steps
-        self._step_seconds.append((self.clock.seconds["train"] - before) / steps)
+        seconds, spent = self.clock.seconds["train"] - before, self.spent
+        self._step_seconds.append(seconds / steps)
+        self.meter.charge(steps, seconds)
+        self._step_charge = (self.spent - spent) / steps
         if not math.isfinite(mean):
             raise NonFiniteLoss(f"its training loss became infinite or not a number within {self.steps} steps")
         self.loss = mean

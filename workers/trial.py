@@ -1,6 +1,6 @@
 """One trial: train a candidate for a fixed budget of training time, and say what it reached.
 
-    build -> compile -> probe -> (train to a hurdle -> evaluate)* -> train to the end -> evaluate -> Evaluation
+    build -> compile -> probe -> (train to a hurdle -> evaluate)* -> train to the end -> evaluate -> recheck
 
 Compilation, probes and evaluation have clocks of their own and are not charged to the budget (Primer, section 2:
 "a fixed training budget"). Whatever goes wrong for a reason of the candidate's comes back as an outcome.
@@ -27,8 +27,10 @@ from .dataset import Dataset
 from .device import device_name, forget_peak_memory, peak_memory_bytes
 from .evaluation import Evaluation, TrialRequest
 from .executor import Progress
+from .meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, StepMeter
 from .optimizer import initial_state, make_optimizer
 from .probe import ProbeFault, probe_causality, probe_finite
+from .recheck import recheck
 from .steps import StepFunctions, TrainState
 from .training import NonFiniteLoss, TrainingLoop
 
@@ -36,18 +38,62 @@ __all__ = ["CandidateTrainer"]
 
 Report = Callable[[Progress], None]
 
+SUSPICIOUS_BATCHES = 8
+"""Batches of unseen text on which a suspiciously good model is rechecked."""
+
 
 class CandidateTrainer:
-    """Trains candidates one after the other on one worker; keeps the data open between trials."""
+    """Trains candidates one after the other on one worker; keeps the data open, and the seed warm, between trials.
 
-    def __init__(self, model: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig, dataset_path: str):
+    Args:
+        model, trial, optimizer: the configuration.
+        dataset_path: of a prepared dataset.
+        reference: DNA of the seed, whose steps are timed where budgets are in reference seconds.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        trial: TrialConfig,
+        optimizer: OptimizerConfig,
+        dataset_path: str,
+        reference: str | None = None,
+    ):
         self.dataset = Dataset.open(dataset_path, verify=False)
         self.model = replace(model, vocabulary=self.dataset.vocabulary)
         self.trial = trial
-        self.optimizer = make_optimizer(optimizer)
-        self.validation = validation_batches(
-            self.dataset.validation, trial.batch, model.length, trial.evaluation_batches
-        )
+        self.optimizer = optimizer
+        self.clock = clock_function(trial.unit, jax.default_backend())
+        self._reference_dna = reference
+        self._reference: ReferenceStep | None = None
+        self.validation = self.batches_of("validation")
+
+    def batches_of(self, split: str) -> np.ndarray:
+        """The windows of a split that are scored."""
+        tokens = getattr(self.dataset, split)
+        return validation_batches(tokens, self.trial.batch, self.model.length, self.trial.evaluation_batches)
+
+    def meter(self, allowance_seconds: float | None) -> Meter:
+        """What a trial is charged by."""
+        if self.trial.unit == "steps":
+            return StepMeter()
+        if self.trial.unit != "reference_seconds" or allowance_seconds is None:
+            return ClockMeter()
+        if self._reference is None:
+            self._reference = self._compile_reference()
+        return ReferenceMeter(self._reference, allowance_seconds)
+
+    def _compile_reference(self) -> ReferenceStep:
+        if self._reference_dna is None:
+            raise ValueError("reference seconds need the seed's DNA to time")
+        model = language_model(build_graph(DNA.from_json(self._reference_dna)), self.model)
+        optimizer = make_optimizer(self.optimizer)
+        parameters = model.init(np.random.default_rng(0))
+        state = TrainState(parameters, initial_state(optimizer, parameters))
+        functions = StepFunctions(model, optimizer, self.trial.batch)
+        functions.compile_step(state)
+        tokens = TrainBatches(self.dataset.train, self.trial.batch, self.model.length, 0).batch_at(0)
+        return ReferenceStep(functions, state, tokens, self.clock)
 
     def run(self, request: TrialRequest, progress: Report) -> Evaluation:
         """Train one candidate; never raises for a fault of the candidate's."""
@@ -85,10 +131,19 @@ class _Trial:
         self.config = trainer.trial
         self.request = request
         self.report = report
-        self.clock = PhaseClock(clock_function(self.config.unit))
+        self.model = trainer.model if request.unit is None else replace(trainer.model, unit=request.unit)
+        optimizer = trainer.optimizer
+        rate = optimizer.learning_rate * request.learning_rate_factor
+        self.optimizer = make_optimizer(replace(optimizer, learning_rate=rate))
+        self.clock = PhaseClock(trainer.clock)
         self.outcome = _End("ok")
         self.losses: list[float] = []
+        self.evaluated_at: list[int] = []
+        self.test_loss: float | None = None
+        self.moved: float | None = None
+        self.quarantine = ""
         self.loop: TrainingLoop | None = None
+        self.meter: Meter | None = None
         self.compiled = False
         self.sizes: dict[str, float] = {}
 
@@ -96,7 +151,8 @@ class _Trial:
         model, functions, state = self._build()
         batches = TrainBatches(self.trainer.dataset.train, self.config.batch, model.config.length, self.request.seed)
         state = self._probe(model, functions, state, batches)
-        self.loop = TrainingLoop(functions, state, batches, self.config, self.clock, self.report)
+        self.meter = self.trainer.meter(self.request.allowance_seconds)
+        self.loop = TrainingLoop(functions, state, batches, self.config, self.clock, self.meter, self.report)
         for hurdle in self.request.hurdles:
             self.loop.train_until(hurdle.at)
             loss = self._evaluate(functions)
@@ -106,7 +162,13 @@ class _Trial:
                 self.end("stopped_at_hurdle", message)
                 return
         self.loop.train_until(self.config.budget)
-        self._evaluate(functions)
+        loss = self._evaluate(functions)
+        self._recheck(functions, self.loop, loss)
+        if self.request.test:
+            with self.clock.phase("evaluate"):
+                self.test_loss = functions.evaluate(self.loop.state, self.trainer.batches_of("test"))
+            if not math.isfinite(self.test_loss):
+                raise NonFiniteLoss("its loss on the test split is not finite")
 
     def end(self, outcome: str, message: str) -> None:
         """Record how the trial ended."""
@@ -122,17 +184,24 @@ class _Trial:
             outcome=self.outcome.outcome,
             message=self.outcome.message,
             loss_nats=loss,
-            bits_per_byte=None if loss is None else self._bits_per_byte(loss),
-            hurdle_losses=tuple(self.losses[:-1] if reached_end else self.losses),
+            bits_per_byte=self._bits_per_byte(loss, "validation"),
+            test_loss_nats=self.test_loss if reached_end else None,
+            test_bits_per_byte=self._bits_per_byte(self.test_loss, "test") if reached_end else None,
+            hurdle_losses=tuple(self.losses[: self._hurdles_met]),
+            hurdle_steps=tuple(self.evaluated_at[: self._hurdles_met]),
             curve=() if loop is None else tuple(loop.curve),
             steps=0 if loop is None else loop.steps,
-            tokens=0 if loop is None else loop.steps * self.config.batch * self.trainer.model.length,
+            tokens=0 if loop is None else loop.steps * self.config.batch * self.model.length,
             epochs=0.0 if batches is None or loop is None else batches.epochs_seen(loop.steps),
             train_seconds=seconds.get("train", 0.0),
             compile_seconds=seconds.get("compile", 0.0),
             evaluate_seconds=seconds.get("evaluate", 0.0),
             probe_seconds=seconds.get("probe", 0.0),
+            spent=0.0 if loop is None else loop.spent,
             step_ms=None if loop is None else loop.step_ms,
+            relative_step=self.meter.relative_step if isinstance(self.meter, ReferenceMeter) else None,
+            moved_nats=self.moved,
+            quarantine=self.quarantine if reached_end else "",
             parameters=_whole(self.sizes.get("parameters")),
             block_parameters=_whole(self.sizes.get("block_parameters")),
             flops_per_token=self.sizes.get("flops_per_token"),
@@ -141,7 +210,7 @@ class _Trial:
         )
 
     def _build(self) -> tuple[LanguageModel, StepFunctions, TrainState]:
-        config = self.trainer.model
+        config = self.model
         self.report(Progress("compile", 0.0, self.config.budget))
         with self.clock.phase("compile"):
             graph = build_graph(DNA.from_json(self.request.dna), length_dependent=config.length_dependent)
@@ -154,8 +223,8 @@ class _Trial:
                 "flops_per_token": cost.flops_per_token,
             }
             parameters = model.init(np.random.default_rng(self.request.seed))
-            state = TrainState(parameters, initial_state(self.trainer.optimizer, parameters))
-            functions = StepFunctions(model, self.trainer.optimizer, self.config.batch)
+            state = TrainState(parameters, initial_state(self.optimizer, parameters))
+            functions = StepFunctions(model, self.optimizer, self.config.batch)
             functions.compile_step(state)
         self.compiled = True
         return model, functions, state
@@ -182,10 +251,33 @@ class _Trial:
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"its validation loss after {self.loop.steps} steps is not finite")
         self.losses.append(loss)
+        self.evaluated_at.append(self.loop.steps)
         return loss
 
-    def _bits_per_byte(self, loss_nats: float) -> float:
-        return self.trainer.dataset.nats_per_token_to_bits_per_byte(loss_nats, "validation")
+    def _recheck(self, functions: StepFunctions, loop: TrainingLoop, loss: float) -> None:
+        """Probe the trained model; one that is too good to be true on much text that it has not seen."""
+        bound = self.request.suspicious_nats
+        suspected = bound is not None and loss < bound
+        rng = np.random.default_rng((self.request.seed, 2))
+        self.report(Progress("recheck", loop.spent, self.config.budget, loop.loss))
+        with self.clock.phase("probe"):
+            unseen = range(loop.steps, loop.steps + (SUSPICIOUS_BATCHES if suspected else 1))
+            self.moved = max(
+                recheck(functions, self.model, loop.state, loop.batches.batch_at(step), rng) for step in unseen
+            )
+        if suspected:
+            self.quarantine = (
+                f"its loss {loss:.4f} is below the plausible {bound:.4f}; cleared: on {SUSPICIOUS_BATCHES} batches of "
+                f"unseen text, no future token and no other example moved a loss by more than {self.moved:.1g} nats"
+            )
+
+    @property
+    def _hurdles_met(self) -> int:
+        """Evaluations at hurdles; one more is that at the end."""
+        return min(len(self.losses), len(self.request.hurdles))
+
+    def _bits_per_byte(self, loss_nats: float | None, split: str) -> float | None:
+        return None if loss_nats is None else self.trainer.dataset.nats_per_token_to_bits_per_byte(loss_nats, split)
 
 
 def _whole(value: float | None) -> int | None:

@@ -1,0 +1,140 @@
+"""What a trial's training is charged: seconds of a clock, steps, or reference seconds.
+
+Reference seconds make a budget independent of how fast the machine happens to be. The worker times its candidate in
+turns with the seed, on the same device; a step of the candidate costs
+
+    (its time / the time of a step of the seed) * allowance
+
+where the allowance, seconds a step of the seed is worth, is fixed once for the whole run. A slow minute slows both, and
+cancels; the seed itself always trains the same number of steps. benchmarks/results/clock.txt compares the clocks.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import numpy as np
+
+from .steps import StepFunctions, TrainState
+
+__all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "StepMeter"]
+
+REFERENCE_SHARE = 0.1
+"""Time for steps of the seed, relative to that for the candidate's."""
+
+
+class Meter(Protocol):
+    """Adds up what training costs."""
+
+    @property
+    def spent(self) -> float:
+        """Charged so far, in the trial's unit."""
+        ...
+
+    def charge(self, steps: int, seconds: float) -> None:
+        """Charge some steps that took so many seconds of the trial's clock together."""
+        ...
+
+
+class StepMeter:
+    """Counts optimizer steps."""
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+
+    def charge(self, steps: int, seconds: float) -> None:
+        """A step costs one."""
+        self.spent += steps
+
+
+class ClockMeter:
+    """Counts seconds."""
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+
+    def charge(self, steps: int, seconds: float) -> None:
+        """A second costs one."""
+        self.spent += seconds
+
+
+class ReferenceMeter:
+    """Counts reference seconds.
+
+    Args:
+        step: of the seed, to time.
+        allowance_seconds: what one of them is worth.
+    """
+
+    def __init__(self, step: ReferenceStep, allowance_seconds: float):
+        self.step = step
+        self.allowance_seconds = allowance_seconds
+        self.spent = 0.0
+        self._ratios: list[float] = []
+        self._candidate_seconds = 0.0
+        self._reference_seconds = 0.0
+
+    @property
+    def relative_step(self) -> float | None:
+        """A step's time over that of the seed's step: the median over pairs timed in turns."""
+        return statistics.median(self._ratios) if self._ratios else None
+
+    def charge(self, steps: int, seconds: float) -> None:
+        """Time the seed, if it is its turn; then charge the steps by the ratio known so far."""
+        self._candidate_seconds += seconds
+        due = REFERENCE_SHARE * self._candidate_seconds - self._reference_seconds
+        if due > 0 or not self._ratios:
+            taken, count = self.step.time(due)
+            self._reference_seconds += taken
+            self._ratios.append((seconds / steps) / max(taken / count, 1e-9))
+        ratio = self.relative_step
+        assert ratio is not None
+        self.spent += steps * ratio * self.allowance_seconds
+
+
+class ReferenceStep:
+    """The seed's training step, compiled once a worker and kept warm; its own training goes nowhere.
+
+    Args:
+        functions: with the step compiled.
+        state: to start from.
+        tokens: a batch, the same for every step.
+        clock: seconds so far.
+    """
+
+    def __init__(
+        self,
+        functions: StepFunctions,
+        state: TrainState,
+        tokens: np.ndarray,
+        clock: Callable[[], float] = time.process_time,
+    ):
+        self._functions = functions
+        self._tokens = tokens
+        self._clock = clock
+        self._start = jax.tree.map(np.array, state)
+        self._state = jax.device_put(self._start)
+        self._seconds = 0.0
+        self.time(0.0)  # the first step is slower
+
+    def time(self, seconds: float) -> tuple[float, int]:
+        """Take steps for about so long, at least one.
+
+        Returns:
+            The seconds they took, and how many they were.
+        """
+        count = max(1, int(seconds / self._seconds)) if self._seconds > 0 else 1
+        start = self._clock()
+        for _ in range(count - 1):
+            self._state, _ = self._functions.step(self._state, self._tokens)
+        self._state, last = self._functions.step(self._state, self._tokens)
+        loss = np.asarray(last.token_losses)
+        taken = self._clock() - start
+        self._seconds = taken / count
+        if not np.all(np.isfinite(loss)):  # never was seen; the time of a step on NaN may be another
+            self._state = jax.device_put(self._start)
+        return taken, count
