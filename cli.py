@@ -6,7 +6,6 @@ failed, 2 wrong usage, configuration or data (one sentence), 130 interrupted (st
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -17,6 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from .cli_data import data_app
+from .cli_options import Address, Candidate, Json, Run, print_json, say
+from .cli_studies import register
 from .configs.complaints import one_line, usage_sentence
 from .primitives.errors import MalformedProgramError, PrimerSearchError, UsageError
 
@@ -36,17 +38,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-data_app = typer.Typer(help="Prepare text for training.", no_args_is_help=False, rich_markup_mode=None)
-app.add_typer(data_app, name="data")
 
-Run = Annotated[str, typer.Argument(help="A run: its directory, or its name under runs/.", metavar="RUN")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
-Candidate = Annotated[
-    str | None, typer.Argument(help="A candidate's number, `best` or `seed`.", metavar="CANDIDATE", show_default=False)
-]
+app.add_typer(data_app, name="data")
+register(app)
+
 Top = Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1, metavar="N")]
 Budget = Annotated[str, typer.Option(help="Wall clock of the whole search.", metavar="DURATION")]
-Address = Annotated[str | None, typer.Option(help="A running Ray cluster: host:port, or auto.", metavar="RAY")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,6 +105,10 @@ def search(
     address: Address = None,
     executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
     accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="evolution; random: no selection; random-init: random programs.", metavar="NAME"),
+    ] = None,
     top: Top = 10,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and train nothing.")] = False,
     json_: Json = False,
@@ -135,12 +136,13 @@ def search(
         workers=workers,
         executor=executor,
         accel=accel,
+        strategy=strategy,
     )
     for note in plan.notes:
-        _say(note)
+        say(note)
     if dry_run:
         facts = plan.to_dict(seed, run_dir)
-        _print_json(facts) if json_ else typer.echo("\n".join(plan.lines(seed, run_dir)))
+        print_json(facts) if json_ else typer.echo("\n".join(plan.lines(seed, run_dir)))
         return
     from datetime import datetime
 
@@ -150,7 +152,7 @@ def search(
 
     check_address(address, plan.config.workers.executor)
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
-    _say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
+    say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
 
     def begin(**hooks: Any) -> Session:
         from .search.session import start
@@ -211,7 +213,7 @@ def stop(run: Run) -> None:
     from .search.conduct import request_stop
     from .search.run_directory import find_run
 
-    _say(request_stop(find_run(run)))
+    say(request_stop(find_run(run)))
 
 
 @app.command()
@@ -228,7 +230,7 @@ def leaderboard(
     with Store.open(run, read_only=True) as store:
         board = ranked(store, top if json_ else None)
     if json_:
-        _print_json(board.to_dict())
+        print_json(board.to_dict())
     else:
         print_leaderboard(board, console_for(sys.stdout), top or 20)
 
@@ -248,11 +250,11 @@ def show(
 
     if candidate is None:
         program = library_description(run, diff)
-        _print_json(program) if json_ else typer.echo("\n".join(library_lines(program)))
+        print_json(program) if json_ else typer.echo("\n".join(library_lines(program)))
         return
     with Store.open(run, read_only=True) as store:
         described = describe(store, candidate, diff)
-    _print_json(described.to_dict()) if json_ else typer.echo("\n".join(description_lines(described)))
+    print_json(described.to_dict()) if json_ else typer.echo("\n".join(description_lines(described)))
 
 
 @app.command()
@@ -277,7 +279,7 @@ def export(
         written = export_library_program(run, output, name, force)
     else:
         written = export_candidate(run, candidate, output, name, force)
-    _say(f"wrote {output}: class {written}, checked against the program")
+    say(f"wrote {output}: class {written}, checked against the program")
 
 
 @app.command()
@@ -301,9 +303,9 @@ def check(
         result = checked(read_program(dna, settings.model.unit), settings)
     except MalformedProgramError as error:
         if json_:
-            _print_json({"accepted": False, "reason": "malformed", "message": str(error)})
+            print_json({"accepted": False, "reason": "malformed", "message": str(error)})
         raise
-    _print_json(result.to_dict()) if json_ else typer.echo("\n".join(check_lines(result)))
+    print_json(result.to_dict()) if json_ else typer.echo("\n".join(check_lines(result)))
     raise typer.Exit(0 if result.accepted else 1)
 
 
@@ -321,7 +323,7 @@ def report(
     with Store.open(run, read_only=True) as store:
         path = output or store.run.report
         write_report(store, path)
-    _say(f"wrote {path}")
+    say(f"wrote {path}")
 
 
 @app.command()
@@ -332,34 +334,7 @@ def primitives(
     """List the primitive operations programs are made of."""
     from .primitives.op_table import op_lines, op_markdown, op_rows
 
-    _print_json({"primitives": op_rows()}) if json_ else typer.echo(
-        op_markdown() if markdown else "\n".join(op_lines())
-    )
-
-
-@data_app.command()
-def prepare(
-    source: Annotated[str, typer.Argument(help="python-stdlib, or text:PATH of UTF-8 text.", metavar="SOURCE")],
-    vocabulary: Annotated[int, typer.Option(help="Token ids, at most.", metavar="N")] = 1024,
-    json_: Json = False,
-) -> None:
-    """Tokenize a source once, so that searches on it start at once."""
-    from .workers.config import DataConfig
-    from .workers.dataset import Dataset
-    from .workers.dataset import prepare as prepare_dataset
-
-    if not 257 <= vocabulary <= 262_144:
-        raise UsageError(f"--vocabulary is {vocabulary}, but must be between 257 and 262144")
-    path = prepare_dataset(DataConfig(source), vocabulary, progress=_say)
-    dataset = Dataset.open(path, verify=False)
-    if json_:
-        _print_json({"path": str(path), **dataset.manifest})
-        return
-    typer.echo(f"{path}  hash {dataset.dataset_hash[:16]}")
-    for split, facts in dataset.manifest["splits"].items():
-        typer.echo(
-            f"{split:<10} {facts['documents']:>8,} documents {facts['bytes']:>14,} bytes {facts['tokens']:>13,} tokens"
-        )
+    print_json({"primitives": op_rows()}) if json_ else typer.echo(op_markdown() if markdown else "\n".join(op_lines()))
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------
@@ -386,14 +361,6 @@ def _refuse_stray_options(context: typer.Context) -> None:
 def _complain(sentence: str, code: int) -> int:
     print(f"primer-search: {one_line(sentence)}", file=sys.stderr, flush=True)
     return code
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, allow_nan=False))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,13 @@ LEAST_TRIALS = 8
 OVERHEAD_SECONDS = 5.0
 """Compilation, probes and evaluation of a candidate, roughly, for the estimate of how many there will be."""
 
+CLOCK_WORDS = {
+    "reference_seconds": "of training, at the seed's speed",
+    "cpu_seconds": "of the worker's CPU time",
+    "wall_seconds": "of wall clock",
+}
+"""What a trial's budget counts, in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -97,13 +104,14 @@ class Plan:
         if trial.unit == "steps":
             budget, places = f"{trial.budget_steps} steps", ", ".join(f"{at:.1f}" for at in hurdles)
         else:
-            clock = "of the worker's CPU time" if trial.unit == "cpu_seconds" else "of wall clock"
+            clock = CLOCK_WORDS[trial.unit]
             budget, places = f"{format_duration(trial.budget)} {clock}", ", ".join(map(format_duration, hurdles))
         expected = self.candidates_expected
         facts = {
             "preset": self.preset,
             "budget": f"{format_duration(self.budget_seconds)} of wall clock",
             "workers": f"{self.workers} on {self.platform} ({config.workers.executor})",
+            "strategy": config.search.strategy,
             "trial budget": budget,
             "hurdles": f"at {places}" if hurdles else "none",
             "candidates": "not estimated: the budget counts steps" if expected is None else f"about {expected}",
@@ -125,6 +133,7 @@ def make_plan(
     workers: int | None = None,
     executor: str | None = None,
     accel: str | None = None,
+    strategy: str | None = None,
 ) -> Plan:
     """Resolve the options of the command; each argument is the option of its name, `config` a preset or a file.
 
@@ -134,6 +143,7 @@ def make_plan(
     """
     _choice("--accel", accel, ("auto", *PRESETS))
     _choice("--executor", executor, ("ray", "inline"))
+    _choice("--strategy", strategy, ("evolution", "random", "random-init"))
     budget_seconds = duration("--budget", budget)
     trial_seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     platform = None if config is not None and accel is None else resolve_platform(accel or "auto")
@@ -144,6 +154,7 @@ def make_plan(
         "workers.count": workers,
         "workers.executor": executor,
         "workers.accel": platform if accel is not None else None,
+        "search.strategy": strategy,
     }
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     settings = load(preset, [*overrides, *given])

@@ -1,6 +1,7 @@
 """A canonical program as a pure pair of functions, `init` and `apply`.
 
-Interpretation happens while JAX traces, so a compiled program costs nothing at run time. Parameters are a flat
+Interpretation happens while JAX traces, so a compiled program costs nothing at run time. A softmax is computed from
+shifted scores, so that it cannot overflow (`primitives.softmaxes`). Parameters are a flat
 dict from readable names to arrays; they are drawn by canonical order, so names never change a result.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -21,6 +23,7 @@ from ..primitives.interpreter import evaluate
 from ..primitives.ops import Init
 from ..primitives.parameters import ParameterSpec, draw_value, parameter_specs
 from ..primitives.program import MODEL_WIDTH
+from ..primitives.softmaxes import softmax_exponentials
 
 __all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
 
@@ -57,7 +60,13 @@ class BlockFunctions:
         by_node: list[dict[str, Array]] = [{} for _ in self.graph.nodes]
         for spec in self.specs:
             by_node[spec.node][spec.key] = parameters[spec.name].astype(x.dtype)
-        return evaluate(self.graph, by_node, x, jnp)
+        return evaluate(self.graph, by_node, x, jnp, self.shifts)
+
+    @property
+    def shifts(self) -> dict[int, Callable[[Array], Array]]:
+        """What keeps each softmax from overflowing: its scores, less the largest that a row sees."""
+        masked = softmax_exponentials(self.graph)
+        return {node: below_visible_maximum if hidden else below_maximum for node, hidden in masked.items()}
 
 
 def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFunctions:
@@ -75,6 +84,19 @@ def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFu
     if graph.length_dependent and length is None:
         raise UsageError("this program is tied to one sequence length; say which with `length`")
     return BlockFunctions(graph, parameter_specs(graph, unit, length), MODEL_WIDTH * unit)
+
+
+def below_maximum(scores: Float[Array, "*axes keys"]) -> Float[Array, "*axes keys"]:
+    """Scores less the largest of their row, at most 0: a softmax of them is the same, and cannot overflow."""
+    return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+
+
+def below_visible_maximum(scores: Float[Array, "*axes length length"]) -> Float[Array, "*axes length length"]:
+    """The same where a row sees no later keys; those stay at most 0, too, for a MASK to remove."""
+    length = scores.shape[-1]
+    visible = jnp.tril(jnp.ones((length, length), bool))
+    seen = jnp.where(visible, scores, -jnp.inf)
+    return jnp.where(visible, scores - jax.lax.stop_gradient(jnp.max(seen, axis=-1, keepdims=True)), 0)
 
 
 def initial_value(spec: ParameterSpec, normal: Callable[[tuple[int, ...]], Any], xp: Any) -> Any:

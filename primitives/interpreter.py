@@ -6,7 +6,8 @@ is unrolled, and what does not depend on a branch is computed once and broadcast
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,14 @@ __all__ = ["evaluate", "evaluate_reference"]
 Array = Any
 
 
-def evaluate(graph: Graph, parameters: Sequence[dict[str, Array]], x: Array, xp: Any) -> Array:
+def evaluate(
+    graph: Graph,
+    parameters: Sequence[dict[str, Array]],
+    x: Array,
+    xp: Any,
+    before: Mapping[int, Callable[[Array], Array]] = MappingProxyType({}),
+    record: Callable[[Array], None] | None = None,
+) -> Array:
     """The block's output.
 
     Args:
@@ -27,18 +35,22 @@ def evaluate(graph: Graph, parameters: Sequence[dict[str, Array]], x: Array, xp:
         parameters: for each node its learned arrays, with the axes of its branches leading.
         x: `[batch, length, width]`.
         xp: the array namespace, `numpy` or `jax.numpy`.
+        before: for some nodes of one operand, what is done to the operand first (see `models.block`).
+        record: is shown the value of every node, in order.
 
     Returns:
         `[batch, length, width]`.
     """
     results: list[Array] = []
-    for node, learned in zip(graph.nodes, parameters, strict=True):
+    for index, (node, learned) in enumerate(zip(graph.nodes, parameters, strict=True)):
         if node.op == INPUT:
             results.append(x)
         elif node.op == CONCAT:
             results.append(_join(graph, node, results[node.inputs[0]], xp))
         else:
-            results.append(_apply(graph, node, learned, results, xp))
+            results.append(_apply(graph, node, learned, results, xp, before.get(index)))
+        if record is not None:
+            record(results[-1])
     return results[-1]
 
 
@@ -48,9 +60,18 @@ def evaluate_reference(graph: Graph, parameters: Sequence[dict[str, np.ndarray]]
         return evaluate(graph, parameters, np.asarray(x, np.float64), np)
 
 
-def _apply(graph: Graph, node: Node, learned: dict[str, Array], results: list[Array], xp: Any) -> Array:
+def _apply(
+    graph: Graph,
+    node: Node,
+    learned: dict[str, Array],
+    results: list[Array],
+    xp: Any,
+    before: Callable[[Array], Array] | None,
+) -> Array:
     depth = len(node.scope)
     operands = [_align(results[i], len(graph.nodes[i].scope), depth, xp) for i in node.inputs]
+    if before is not None:
+        operands = [before(operand) for operand in operands]
     # A parameter meets [branches..., batch, length, width]: give it an axis for the batch.
     learned = {key: xp.expand_dims(array, depth) if depth else array for key, array in learned.items()}
     op = OPS[node.op]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -19,10 +19,14 @@ class SearchConfig:
     """Regularized evolution (Real et al. 2019) as Primer uses it (section 2 and appendix A.2).
 
     Attributes:
+        strategy: `evolution`; `random`, the control without selection (anybody alive may become the parent); or
+            `random-init`, programs drawn at random (the paper's section 2).
         population: individuals alive at once; the oldest dies.
         tournament: individuals drawn for a tournament, the best of which becomes the parent.
         seed_program: the library program the population starts from.
-        seed_trials: how often the seed is trained; its spread is the noise of fitness.
+        seed_trials: how often the seed is trained before others are compared with it.
+        control_every: after so many further candidates the seed is trained once more, as a control; 0 for never. The
+            spread of all its trials is the noise of fitness.
         proposals: most mutations tried for a child before it takes over the evaluation of what it equals.
         hurdle_window: a hurdle's threshold is the median of the last so many that reached it.
         hurdle_minimum: below so many, all pass.
@@ -31,10 +35,12 @@ class SearchConfig:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
+    strategy: Literal["evolution", "random", "random-init"] = "evolution"
     population: Annotated[int, Ge(2)] = 20
     tournament: Annotated[int, Ge(1)] = 5
     seed_program: str = "TRANSFORMER"
     seed_trials: Annotated[int, Ge(1)] = 3
+    control_every: Annotated[int, Ge(0)] = 25
     proposals: Annotated[int, Ge(1)] = 100
     hurdle_window: Annotated[int, Ge(1)] = 100
     hurdle_minimum: Annotated[int, Ge(1)] = 10

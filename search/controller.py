@@ -1,7 +1,8 @@
 """The controller: keeps every worker busy with the next trial until the budget is spent, and records what happens.
 
+    calibrate: time the seed's steps, where budgets are in reference seconds
     while time is left:
-        give each free worker a trial: one to repeat, one of the seed's, or of a new candidate
+        give each free worker a trial: one to repeat, one of the seed's as a control, or of a new candidate
         record what came back, and tell evolution
 
 Everything that happens is an event in the store before it has consequences, so that a run can be taken up again after
@@ -19,14 +20,19 @@ from itertools import count
 import numpy as np
 
 from ..primitives import DNA
+from ..primitives.errors import WorkFailedError
 from ..workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation, TrialRequest
 from ..workers.executor import Executor, WorkerStatus
 from .candidate import SEED_ID
 from .config import RunConfig
 from .evolution import Evolution
+from .plausibility import plausible_nats
 from .store import Store
 
 __all__ = ["Controller", "RunState"]
+
+CALIBRATION = -1
+"""Stands for a trial's number in the request that only times the seed."""
 
 TICK_SECONDS = 0.25
 """How long the controller waits for a result before it looks at the clock again."""
@@ -67,6 +73,7 @@ class Controller:
         seed_dna: the program to start from.
         store: open for writing; what it already holds is replayed.
         executor: started.
+        ngram_nats: loss of an n-gram model on the validation text, the floor below which results are suspected.
         observe: called with the state after every change and every tick.
     """
 
@@ -77,12 +84,14 @@ class Controller:
         seed_dna: DNA,
         store: Store,
         executor: Executor,
+        ngram_nats: float | None = None,
         observe: Callable[[RunState], None] = lambda state: None,
     ):
         self.config = config
         self.run_seed = run_seed
         self.store = store
         self.executor = executor
+        self.ngram_nats = ngram_nats
         self.observe = observe
         self.evolution = Evolution(config, run_seed, seed_dna)
         self._started_at = time.monotonic()
@@ -91,7 +100,13 @@ class Controller:
         self._losses: Counter[int] = Counter()
         self._seeds: defaultdict[int, set[int]] = defaultdict(set)
         self._outcomes: Counter[str] = Counter()
-        self._seed_losses: list[float] = []
+        self._seed_trials: list[Evaluation] = []
+        self._originals = 0
+        self._controls = 0
+        self._allowance_seconds: float | None = None
+        self._suspicious_nats: float | None = None
+        self._calibrating = False
+        self._failed_calibrations = 0
         self._best: tuple[int, float] | None = None
         self._best_bits_per_byte: float | None = None
         self._last: tuple[int, Evaluation] | None = None
@@ -114,7 +129,7 @@ class Controller:
             while self._elapsed() < budget_seconds:
                 if self.store.run.stop_requested():
                     return self._finish("run_stopped", "asked to stop")
-                self._dispatch()
+                self._calibrate() if self._uncalibrated else self._dispatch()
                 for request, evaluation in self.executor.wait(self._patience()):
                     self._record(request, evaluation)
                 self.observe(self.state())
@@ -130,7 +145,7 @@ class Controller:
             self._budget_seconds,
             self.evolution.next_id,
             dict(self._outcomes),
-            tuple(self._seed_losses),
+            tuple(trial.loss_nats for trial in self._seed_trials if trial.loss_nats is not None),
             self._best,
             self._best_bits_per_byte,
             tuple(self.executor.status()),
@@ -139,12 +154,45 @@ class Controller:
 
     # --- one turn of the loop ---
 
+    @property
+    def _uncalibrated(self) -> bool:
+        return self.config.trial.unit == "reference_seconds" and self._allowance_seconds is None
+
+    def _calibrate(self) -> None:
+        """Have one worker time the seed; it is no trial of the run, and its failure is tried again."""
+        if self._calibrating or not self.executor.free:
+            return
+        self._calibrating = True
+        self.executor.submit(TrialRequest(CALIBRATION, SEED_ID, self.evolution.seed.dna.to_json(), 0, calibrate=True))
+
+    def _calibrated(self, evaluation: Evaluation) -> None:
+        self._calibrating = False
+        if evaluation.step_ms:
+            self._allowance_seconds = evaluation.step_ms / 1000
+            self.store.add_event("calibrated", {"allowance_seconds": self._allowance_seconds})
+            return
+        self._failed_calibrations += 1
+        if self._failed_calibrations > self.config.search.retries:
+            raise WorkFailedError(f"the seed's steps could not be timed: {evaluation.message or evaluation.outcome}")
+
     def _dispatch(self) -> None:
         while self.executor.free > 0 and self._elapsed() < self._budget_seconds:
-            candidate_id = self._queue.popleft() if self._queue else self._new_candidate()
+            if self._queue:
+                candidate_id = self._queue.popleft()
+            else:
+                candidate_id = self._due_control() if self._control_is_due else self._new_candidate()
             if candidate_id is None:
                 return  # look at the workers and the clock before the next attempt
             self._start(candidate_id)
+
+    @property
+    def _control_is_due(self) -> bool:
+        every = self.config.search.control_every
+        return bool(every) and self._originals // every > self._controls
+
+    def _due_control(self) -> int:
+        self._controls += 1
+        return SEED_ID
 
     def _new_candidate(self) -> int | None:
         """Propose a candidate and record it; None if its program is known and needs no training."""
@@ -153,6 +201,7 @@ class Controller:
         self.store.add_candidate(candidate, statistics)
         self.evolution.add(candidate, proposal.function)
         if candidate.same_as is None:
+            self._originals += 1
             return candidate.id
         self.store.add_event("reused", {"same_as": candidate.same_as}, candidate.id)
         return None
@@ -164,6 +213,8 @@ class Controller:
             self.evolution.candidate(candidate_id).dna.to_json(),
             self._trial_seed(candidate_id),
             self.evolution.hurdles.thresholds() if candidate_id != SEED_ID else self._open_hurdles(),
+            allowance_seconds=self._allowance_seconds,
+            suspicious_nats=self._suspicious_nats if candidate_id != SEED_ID else None,
         )
         self._next_trial += 1
         self._seeds[candidate_id].add(request.seed)
@@ -171,6 +222,9 @@ class Controller:
         self.executor.submit(request)
 
     def _record(self, request: TrialRequest, evaluation: Evaluation) -> None:
+        if request.calibrate:
+            self._calibrated(evaluation)
+            return
         candidate_id = request.candidate_id
         if evaluation.kind in INFRASTRUCTURE_FAULTS:
             self._losses[candidate_id] += 1
@@ -193,13 +247,16 @@ class Controller:
         if evaluation.kind != "ok" or loss is None:
             return
         if candidate_id == SEED_ID:
-            self._seed_losses.append(loss)
+            self._seed_trials.append(evaluation)
+            if not self.evolution.seed_trials_left and self._suspicious_nats is None:
+                self._suspicious_nats = plausible_nats(self._seed_trials, self.ngram_nats)
         elif self._best is None or loss < self._best[1]:
             self._best, self._best_bits_per_byte = (candidate_id, loss), evaluation.bits_per_byte
 
     def _finish(self, kind: str, why: str) -> str:
         for request in self.executor.cancel():
-            self.store.cancel_trial(request.trial_id, why)
+            if not request.calibrate:
+                self.store.cancel_trial(request.trial_id, why)
         self.store.add_event(kind, {"why": why})
         self.store.run.clear_stop()
         return "ended" if kind == "run_ended" else "stopped"
@@ -218,8 +275,11 @@ class Controller:
             number = event.candidate_id
             if event.kind == "started":
                 seeds[event.trial_id] = event.payload["seed"]
+            elif event.kind == "calibrated":
+                self._allowance_seconds = event.payload["allowance_seconds"]
             elif event.kind == "proposed" and number is not None and number != SEED_ID:
                 self.evolution.add(candidates[number], event.payload.get("fingerprint"))
+                self._originals += candidates[number].same_as is None
             elif event.kind == "evaluated" and number is not None:
                 evaluated.add(number)
                 self._seeds[number].add(seeds[event.trial_id])
@@ -229,6 +289,7 @@ class Controller:
         seed_trials = [SEED_ID] * self.evolution.seed_trials_left
         interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.id and c.same_as is None]
         self._queue.extend([*seed_trials, *interrupted])
+        self._controls = max(0, len(self._seeds[SEED_ID]) - self.config.search.seed_trials)
 
     def _open_hurdles(self) -> tuple:
         """The seed's own trials pass every hurdle: they are what others are measured by."""

@@ -21,8 +21,12 @@ from .config import RunConfig
 from .hurdles import Hurdles
 from .population import Population
 from .proposal import Known, Proposal, Rules, propose
+from .random_programs import propose_random
 
 __all__ = ["Evolution"]
+
+RANDOM_DRAWS = 50
+"""Random programs drawn for each mutation that a child of a parent may take: fewer of them are valid."""
 
 
 class Evolution:
@@ -70,13 +74,22 @@ class Evolution:
         """The next candidate: a mutated winner of a tournament. It counts as proposed once `add` has it."""
         number = self.next_id
         rng = np.random.default_rng((self.run_seed, 0, number))
-        parent = self._candidates[self._parent(rng)]
         search = self.config.search
+        if search.strategy == "random-init":
+            return self._drawn(number, rng)
+        parent = self._candidates[self._parent(rng)]
         proposal = propose(parent.dna, parent.structure_hash, rng, self.rules, self._known, search.proposals)
         candidate = Candidate(
             number, proposal.dna, parent.id, proposal.mutations, proposal.structure_hash, proposal.same_as
         )
         return candidate, proposal
+
+    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Candidate, Proposal]:
+        """A program without ancestors."""
+        limit = RANDOM_DRAWS * self.config.search.proposals
+        proposal = propose_random(self.seed.dna, rng, self.rules, self._known, limit)
+        identity = (proposal.mutations, proposal.structure_hash, proposal.same_as)
+        return Candidate(number, proposal.dna, None, *identity), proposal
 
     def add(self, candidate: Candidate, function: str | None) -> None:
         """Count a candidate as proposed; one that equals a known candidate joins as soon as that has a fitness."""
@@ -120,7 +133,9 @@ class Evolution:
         """Until the seed's trials are in, everybody alive is a copy of the seed."""
         if not len(self.population):
             return SEED_ID
-        return self.population.tournament(rng, self.config.search.tournament).candidate_id
+        search = self.config.search
+        rivals = 1 if search.strategy == "random" else search.tournament
+        return self.population.tournament(rng, rivals).candidate_id
 
     def _join_twins_of(self, candidate_id: int) -> None:
         for twin in [twin for twin, original in self._twins.items() if original == candidate_id]:

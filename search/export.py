@@ -88,9 +88,7 @@ def provenance_of(store: Store, candidate_id: int) -> Provenance:
     trial = config["trial"]
     budget = f"{trial['budget_steps']} steps"
     if trial["unit"] != "steps":
-        budget = (
-            f"{trial['budget_seconds']:g} seconds ({'CPU time' if trial['unit'] == 'cpu_seconds' else 'wall clock'})"
-        )
+        budget = f"{trial['budget_seconds']:g} {trial['unit'].replace('_', ' ')}"
     return Provenance(
         run=f"run {store.run.path.name}",
         candidate=f"candidate {candidate_id}",

@@ -24,6 +24,8 @@ EVENT_KINDS = {
     "worker_lost": "a trial's worker died; payload: message",
     "run_stopped": "the run was stopped before its budget was spent",
     "run_ended": "the run spent its budget",
+    "calibrated": "the seed's steps were timed: what a step is worth in reference seconds",
+    "confirmed": "a candidate was trained anew, and scored on the test text",
     "note": "anything worth keeping that changes nothing",
 }
 """Every kind of event, and what it says. Adding a kind is adding a row; its meaning never changes afterwards."""

@@ -18,6 +18,7 @@ from ..primitives.library import get as library_program
 from ..workers.accelerators import resolve_platform
 from ..workers.dataset import Dataset, prepare
 from ..workers.executor import Platform, Trainer, make_executor
+from ..workers.ngram import ngram_loss
 from .config import RunConfig
 from .controller import Controller, RunState
 from .run_directory import RunDirectory
@@ -32,15 +33,23 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class MakeCandidateTrainer:
-    """Makes a worker's trainer; picklable, and imports JAX only where it is called."""
+    """Makes a worker's trainer; picklable, and imports JAX only where it is called.
+
+    Attributes:
+        config: of the run.
+        dataset: path of the prepared text.
+        reference: DNA of the program whose step is worth the allowance, where budgets are in reference seconds.
+    """
 
     config: RunConfig
     dataset: str
+    reference: str | None = None
 
     def __call__(self) -> Trainer:
         from ..workers.trial import CandidateTrainer
 
-        return CandidateTrainer(self.config.model, self.config.trial, self.config.optimizer, self.dataset)
+        config = self.config
+        return CandidateTrainer(config.model, config.trial, config.optimizer, self.dataset, self.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +166,7 @@ def _search(
     config = RunConfig.from_dict(manifest["config"])
     executor = make_executor(
         config.workers,
-        MakeCandidateTrainer(config, manifest["dataset"]),
+        MakeCandidateTrainer(config, manifest["dataset"], manifest["seed_dna"]),
         wall_limit_seconds=config.trial.wall_limit_seconds,
         platform=platform,
         address=address,
@@ -168,7 +177,18 @@ def _search(
             store.add_event("run_resumed", {"workers": executor.slots})
         else:
             store.set_manifest({"workers": executor.slots})
-        controller = Controller(config, manifest["seed"], DNA.from_json(manifest["seed_dna"]), store, executor, observe)
+        if "ngram_nats" not in manifest:
+            manifest["ngram_nats"] = ngram_loss(Dataset.open(manifest["dataset"], verify=False))
+            store.set_manifest({"ngram_nats": manifest["ngram_nats"]})
+        controller = Controller(
+            config,
+            manifest["seed"],
+            DNA.from_json(manifest["seed_dna"]),
+            store,
+            executor,
+            manifest["ngram_nats"],
+            observe,
+        )
         ending = controller.run(budget_seconds, started_at)
     return Session(store.run, ending)
 

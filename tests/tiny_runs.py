@@ -90,11 +90,11 @@ def controller_of(
     if not run.store.exists():
         run.path.mkdir(exist_ok=True)
         Store.create(run.path, {"config": config.to_dict(), "seed": seed, "workers": 1}).close()
-    executor = executor or InlineExecutor(MakeCandidateTrainer(config, str(dataset)))
+    executor = executor or InlineExecutor(MakeCandidateTrainer(config, str(dataset), SEED.to_json()))
     with Store.open(run.path) as store, executor:
         if store.candidates():
             store.add_event("run_resumed", {"workers": 1})
-        yield Controller(config, seed, SEED, store, executor, observe), store
+        yield Controller(config, seed, SEED, store, executor, observe=observe), store
 
 
 def search(path: str, dataset: str, candidates: int) -> None:

@@ -57,6 +57,7 @@ class TrialRequest:
         learning_rate_factor: times the configured learning rate.
         unit: of relative width instead of the configured one; None keeps that.
         test: whether to score the trained model on the test split, too, once, at the end.
+        calibrate: train nothing; time the steps of the seed, and report them as `step_ms`.
     """
 
     trial_id: int
@@ -69,6 +70,7 @@ class TrialRequest:
     learning_rate_factor: float = 1.0
     unit: int | None = None
     test: bool = False
+    calibrate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

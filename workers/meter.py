@@ -74,6 +74,7 @@ class ReferenceMeter:
         self.step = step
         self.allowance_seconds = allowance_seconds
         self.spent = 0.0
+        self._steps = 0
         self._ratios: list[float] = []
         self._candidate_seconds = 0.0
         self._reference_seconds = 0.0
@@ -84,7 +85,8 @@ class ReferenceMeter:
         return statistics.median(self._ratios) if self._ratios else None
 
     def charge(self, steps: int, seconds: float) -> None:
-        """Time the seed, if it is its turn; then charge the steps by the ratio known so far."""
+        """Time the seed, if it is its turn; then charge all steps so far by the ratio known now."""
+        self._steps += steps
         self._candidate_seconds += seconds
         due = REFERENCE_SHARE * self._candidate_seconds - self._reference_seconds
         if due > 0 or not self._ratios:
@@ -93,7 +95,8 @@ class ReferenceMeter:
             self._ratios.append((seconds / steps) / max(taken / count, 1e-9))
         ratio = self.relative_step
         assert ratio is not None
-        self.spent += steps * ratio * self.allowance_seconds
+        # All of them: what an early, less certain ratio charged too much or too little is put right. Never backwards.
+        self.spent = max(self.spent, self._steps * ratio * self.allowance_seconds)
 
 
 class ReferenceStep:
@@ -120,6 +123,11 @@ class ReferenceStep:
         self._state = jax.device_put(self._start)
         self._seconds = 0.0
         self.time(0.0)  # the first step is slower
+
+    def seconds_of_a_step(self, seconds: float) -> float:
+        """The median over ten pieces of about `seconds` together."""
+        pieces = [self.time(seconds / 10) for _ in range(10)]
+        return statistics.median(taken / count for taken, count in pieces)
 
     def time(self, seconds: float) -> tuple[float, int]:
         """Take steps for about so long, at least one.

@@ -91,7 +91,7 @@ class TrainingLoop:
         seconds = max(self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS, 1e-6)
         # A coarse clock can show a first step as taking no time at all: feel the way up.
         steps = min(max(1, round(CHUNK_SECONDS / seconds)), 1 + 4 * self._last_chunk)
-        return min(steps, math.ceil(left / max(self._step_charge or seconds, 1e-6)))
+        return min(steps, math.ceil(left / (self._step_charge if self._step_charge > 0 else seconds)))
 
     def _chunk(self, steps: int) -> None:
         before = self.clock.seconds.get("train", 0.0)
@@ -103,10 +103,10 @@ class TrainingLoop:
                 losses.append(result.token_losses)
             mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
         self._last_chunk = steps
-        seconds, spent = self.clock.seconds["train"] - before, self.spent
+        seconds = self.clock.seconds["train"] - before
         self._step_seconds.append(seconds / steps)
         self.meter.charge(steps, seconds)
-        self._step_charge = (self.spent - spent) / steps
+        self._step_charge = self.spent / self.steps
         if not math.isfinite(mean):
             raise NonFiniteLoss(f"its training loss became infinite or not a number within {self.steps} steps")
         self.loss = mean

@@ -38,6 +38,9 @@ __all__ = ["CandidateTrainer"]
 
 Report = Callable[[Progress], None]
 
+CALIBRATION_SECONDS = 3.0
+"""For how long the seed's steps are timed, once a run, before anything trains."""
+
 SUSPICIOUS_BATCHES = 8
 """Batches of unseen text on which a suspiciously good model is rechecked."""
 
@@ -79,9 +82,14 @@ class CandidateTrainer:
             return StepMeter()
         if self.trial.unit != "reference_seconds" or allowance_seconds is None:
             return ClockMeter()
+        return ReferenceMeter(self.reference, allowance_seconds)
+
+    @property
+    def reference(self) -> ReferenceStep:
+        """The seed's step, compiled when it is first asked for."""
         if self._reference is None:
             self._reference = self._compile_reference()
-        return ReferenceMeter(self._reference, allowance_seconds)
+        return self._reference
 
     def _compile_reference(self) -> ReferenceStep:
         if self._reference_dna is None:
@@ -98,6 +106,10 @@ class CandidateTrainer:
     def run(self, request: TrialRequest, progress: Report) -> Evaluation:
         """Train one candidate; never raises for a fault of the candidate's."""
         start = time.perf_counter()
+        if request.calibrate:
+            progress(Progress("calibrate"))
+            step_ms = 1000 * self.reference.seconds_of_a_step(CALIBRATION_SECONDS)
+            return Evaluation("ok", step_ms=step_ms, wall_seconds=time.perf_counter() - start, device=device_name())
         forget_peak_memory()
         trial = _Trial(self, request, progress)
         try:

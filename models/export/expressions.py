@@ -110,6 +110,9 @@ def _expression(
         return _Expression(_join(plan.graph, step, operands[0].text), CALL, depth)
     if node.op == "MAX" and _is_relu(plan, step):
         return _Expression(f"jax.nn.relu({operands[0].text})", CALL, depth)
+    if step.node in plan.softmaxes:
+        shift = "below_visible_maximum" if plan.softmaxes[step.node] else "below_maximum"
+        return _Expression(f"jnp.exp({shift}({operands[0].text}))", CALL, depth)
     if OPS[node.op].commutative and written[step.inputs[0]] > written[step.inputs[1]]:
         operands = operands[::-1]  # what was computed first is read first; floating-point sums allow it
     return _Expression(_fill(node.op, operands, node.constant), INFIX.get(node.op, CALL), depth)

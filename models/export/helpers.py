@@ -130,6 +130,19 @@ def reciprocal(x: jax.Array) -> jax.Array:
     nonzero = x != 0
     return jnp.where(nonzero, 1 / jnp.where(nonzero, x, 1), 0)
 ''',
+    "below_maximum": '''
+def below_maximum(x: jax.Array) -> jax.Array:
+    """x less the largest of its row, so that its softmax cannot overflow."""
+    return x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+''',
+    "below_visible_maximum": '''
+def below_visible_maximum(scores: jax.Array) -> jax.Array:
+    """Scores less the largest that their position sees, so that their softmax cannot overflow; 0 for later keys."""
+    length = scores.shape[-1]
+    visible = jnp.tril(jnp.ones((length, length), bool))
+    seen = jnp.where(visible, scores, -jnp.inf)
+    return jnp.where(visible, scores - jax.lax.stop_gradient(jnp.max(seen, axis=-1, keepdims=True)), 0)
+''',
     "split_branches": '''
 def split_branches(x: jax.Array, *branches: int) -> jax.Array:
     """`[batch, length, branches * width]` as `[batch, *branches, length, width]`."""

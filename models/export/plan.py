@@ -10,7 +10,7 @@ scale; recognisers of larger idioms (layer norm, softmax) belong here too. Value
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from ...primitives.graph import Graph, Node
 from ...primitives.ops import OPS
 from ...primitives.parameters import ParameterSpec
+from ...primitives.softmaxes import softmax_exponentials
 from ...primitives.values import Value
 
 __all__ = ["Layer", "LayerKind", "Placement", "Plan", "Step", "make_plan"]
@@ -80,11 +81,13 @@ class Plan:
         graph: the canonical program.
         steps: each after those it reads.
         readers: for each node that a step computes, the nodes of the steps that read it, with repeats.
+        softmaxes: the EXP nodes whose scores are shifted first (see `primitives.softmaxes`).
     """
 
     graph: Graph
     steps: tuple[Step, ...]
     readers: dict[int, tuple[int, ...]]
+    softmaxes: Mapping[int, bool]
 
     def placements(self, specs: Sequence[ParameterSpec], names: dict[int, str]) -> tuple[Placement, ...]:
         """Where each parameter of the compiled program lies in a module whose layers have these `names` (by output)."""
@@ -141,7 +144,7 @@ def make_plan(graph: Graph) -> Plan:
         else:
             steps[index] = Step(index, node.inputs, _layer(graph, index))
     ordered = _in_program_order(graph, steps)
-    return Plan(graph, ordered, _step_readers(ordered))
+    return Plan(graph, ordered, _step_readers(ordered), softmax_exponentials(graph))
 
 
 def _layer(graph: Graph, index: int) -> Layer:
