@@ -71,7 +71,7 @@ def _measure(program: str, options: dict[str, Any], count: int) -> Sample:
     optimizer = make_optimizer(config.optimizer)
     parameters = model.init(np.random.default_rng(0))
     state = steps.TrainState(parameters, initial_state(optimizer, parameters))
-    functions = steps.StepFunctions(model, optimizer, config.trial.batch, options)
+    functions = steps.StepFunctions(model, optimizer, config.trial.batch, compiler_options=options)
     start = time.process_time()
     functions.compile_step(state)
     compiled = time.process_time()

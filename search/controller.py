@@ -103,7 +103,7 @@ class Controller:
         self._seed_trials: list[Evaluation] = []
         self._originals = 0
         self._controls = 0
-        self._allowance_seconds: float | None = None
+        self._allowance_seconds: float | None = config.trial.allowance_ms / 1000 or None
         self._suspicious_nats: float | None = None
         self._calibrating = False
         self._failed_calibrations = 0

@@ -38,6 +38,9 @@ class OptimizerConfig:
         schedule: after the warm-up, `constant` or `rsqrt` (falls with 1/sqrt(step), the paper's).
         weight_decay: decoupled decay (adamw only).
         gradient_clip: largest global norm of the gradient; 0 turns clipping off.
+        averaging: evaluate the average of the parameters over steps, in which step t weighs about t ** averaging
+            (Shamir & Zhang 2013, arXiv 1212.1824), as if the learning rate had been lowered at any point one looks;
+            0 evaluates the last step's parameters.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -48,6 +51,7 @@ class OptimizerConfig:
     schedule: Literal["constant", "rsqrt"] = "constant"
     weight_decay: Annotated[float, Ge(0.0), Le(10.0)] = 0.0
     gradient_clip: Annotated[float, Ge(0.0)] = 1.0
+    averaging: Annotated[float, Ge(0.0), Le(1000.0)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class TrialConfig:
         unit: what the budget counts: reference seconds (see `meter`), the worker's own CPU seconds, wall-clock seconds,
             or optimizer steps.
         budget_seconds: training time of a full trial, when `unit` is a clock.
+        allowance_ms: milliseconds that a step of the seed is worth in reference seconds, so that it trains for
+            `budget_seconds / allowance_ms` steps on any machine; 0 measures how long it takes when the run begins.
         budget_steps: optimizer steps of a full trial, when `unit` is `steps`.
         hurdles: how many halving hurdles stand before the end (appendix A.2); 0 turns them off.
         batch: sequences in a training batch.
@@ -70,6 +76,7 @@ class TrialConfig:
 
     unit: Literal["reference_seconds", "cpu_seconds", "wall_seconds", "steps"] = "cpu_seconds"
     budget_seconds: Annotated[float, Gt(0.0)] = 30.0
+    allowance_ms: Annotated[float, Ge(0.0)] = 0.0
     budget_steps: Annotated[int, Ge(1)] = 500
     hurdles: Annotated[int, Ge(0), Le(10)] = 3
     batch: Annotated[int, Ge(1), Le(65_536)] = 16

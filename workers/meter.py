@@ -14,6 +14,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import jax
@@ -75,28 +76,48 @@ class ReferenceMeter:
         self.allowance_seconds = allowance_seconds
         self.spent = 0.0
         self._steps = 0
-        self._ratios: list[float] = []
-        self._candidate_seconds = 0.0
-        self._reference_seconds = 0.0
+        self._timed = _Timed()
+        self._reference = _Timed()
 
     @property
     def relative_step(self) -> float | None:
-        """A step's time over that of the seed's step: the median over pairs timed in turns."""
-        return statistics.median(self._ratios) if self._ratios else None
+        """A step's time over that of the seed's step.
+
+        Of means: what disturbs the machine now and then meets both alike, and the middle of many short timings would
+        miss it where that of the longer ones does not.
+        """
+        if not self._timed.steps or not self._reference.seconds:
+            return None
+        return self._timed.mean / self._reference.mean
 
     def charge(self, steps: int, seconds: float) -> None:
         """Time the seed, if it is its turn; then charge all steps so far by the ratio known now."""
+        if self._steps:  # the first steps are slower
+            self._timed.add(steps, seconds)
         self._steps += steps
-        self._candidate_seconds += seconds
-        due = REFERENCE_SHARE * self._candidate_seconds - self._reference_seconds
-        if due > 0 or not self._ratios:
+        due = REFERENCE_SHARE * self._timed.seconds - self._reference.seconds
+        if due > 0:
             taken, count = self.step.time(due)
-            self._reference_seconds += taken
-            self._ratios.append((seconds / steps) / max(taken / count, 1e-9))
-        ratio = self.relative_step
-        assert ratio is not None
-        # All of them: what an early, less certain ratio charged too much or too little is put right. Never backwards.
-        self.spent = max(self.spent, self._steps * ratio * self.allowance_seconds)
+            self._reference.add(count, taken)
+        # All of the steps, so that what an early, less certain ratio charged wrongly is put right; never backwards.
+        # While no ratio is known, a step costs what one of the seed's does.
+        self.spent = max(self.spent, self._steps * (self.relative_step or 1.0) * self.allowance_seconds)
+
+
+@dataclass(slots=True)
+class _Timed:
+    """Steps and the seconds they took."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        return self.seconds / self.steps
+
+    def add(self, steps: int, seconds: float) -> None:
+        self.steps += steps
+        self.seconds += seconds
 
 
 class ReferenceStep:

@@ -3,7 +3,7 @@
 A probe before training misses what training opens: a gate that starts shut, a finite mask that weights learn to
 outgrow. So every candidate that trained its full budget is probed again before its loss counts:
 
-1. Causal, as it is: exchanging the tokens from a position on leaves earlier losses as they were.
+1. Causal, as it is evaluated: exchanging the tokens from a position on leaves earlier losses as they were.
 2. Causal, one token nearer: the same with twin tokens (see `probe`), which also shows a model that reads the very token
    it predicts. Twins change the embedding and the final norm; the blocks stay as trained.
 3. No example's losses depend on another example of the batch.
@@ -54,11 +54,11 @@ def recheck(
     losses = _Losses(functions, config, state)
     exchanged, cuts = exchange_future(tokens, config.vocabulary, rng)
     places = np.arange(config.length)[None, :]
-    before = losses(state.parameters, tokens)
+    before = losses(state.evaluated, tokens)
     # Index i reads tokens up to i and predicts token i + 1: below cut - 1 neither is exchanged.
-    moved = losses.moved(state.parameters, before, exchanged, places < cuts - 1)
+    moved = losses.moved(state.evaluated, before, exchanged, places < cuts - 1)
     _refuse(moved, losses, before, f"it sees the future once trained: a past loss moved by {moved:.2g} nats")
-    twins = twin_parameters(state.parameters)
+    twins = twin_parameters(state.evaluated)
     twin_losses = losses(twins, tokens)
     twin_moved = losses.moved(twins, twin_losses, exchanged, places < cuts)
     _refuse(
@@ -71,7 +71,7 @@ def recheck(
     if len(tokens) > 1:
         keep = np.arange(len(tokens)) % 2 == 0
         strangers = np.where(keep[:, None], tokens, rng.permutation(tokens.ravel()).reshape(tokens.shape))
-        batch_moved = losses.moved(state.parameters, before, strangers, keep[:, None])
+        batch_moved = losses.moved(state.evaluated, before, strangers, keep[:, None])
         if batch_moved > losses.limit(before):
             message = f"an example's loss moved by {batch_moved:.2g} nats with the other examples of its batch"
             raise BatchFault(message)

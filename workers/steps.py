@@ -7,7 +7,7 @@ parameters are drawn on the host, and the probes reuse the training step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -17,15 +17,34 @@ import optax
 
 from ..models.language_model import LanguageModel
 
-__all__ = ["StepFunctions", "StepResult", "TrainState"]
+__all__ = ["Average", "StepFunctions", "StepResult", "TrainState"]
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Parameters averaged over steps, and how many steps there were."""
+
+    parameters: Any
+    count: Any
+
+    @staticmethod
+    def of(parameters: Any) -> Average:
+        """The average before the first step, on the host."""
+        return Average(jax.tree.map(np.array, parameters), np.zeros((), np.float32))
 
 
 @dataclass(frozen=True, slots=True)
 class TrainState:
-    """Parameters and optimizer state."""
+    """Parameters and optimizer state, and the average that is evaluated in their place, if there is one."""
 
     parameters: Any
     optimizer: Any
+    average: Average | None = None
+
+    @property
+    def evaluated(self) -> Any:
+        """The parameters that validation sees."""
+        return self.parameters if self.average is None else self.average.parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +55,7 @@ class StepResult:
     gradient_norm: jax.Array
 
 
-for _type in (TrainState, StepResult):
+for _type in (Average, TrainState, StepResult):
     jax.tree_util.register_dataclass(_type)
 
 
@@ -47,6 +66,7 @@ class StepFunctions:
         model: the language model.
         optimizer: updates its parameters.
         batch: sequences in a batch.
+        averaging: exponent of the average of parameters (see `OptimizerConfig`), for states that have one.
         compiler_options: of XLA. Its older CPU emitters compile in little more than half the time, but the steps take a
             third longer: no gain from a few seconds of training on (benchmarks/compile_time.py).
     """
@@ -56,9 +76,12 @@ class StepFunctions:
         model: LanguageModel,
         optimizer: optax.GradientTransformation,
         batch: int,
+        averaging: float = 0.0,
         compiler_options: dict[str, Any] | None = None,
     ):
         self._tokens = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32)
+        self._averaging = averaging
+        self._averages = False
         self._options = compiler_options
         self._model = model
         self._optimizer = optimizer
@@ -68,23 +91,29 @@ class StepFunctions:
     def compile_step(self, state: TrainState) -> None:
         """Compile the training step for states of this shape."""
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        self._averages = state.average is not None
         self._step = jax.jit(self._train, donate_argnums=0).lower(shapes, self._tokens).compile(self._options)
 
     def compile_evaluation(self, state: TrainState) -> None:
         """Compile the evaluation, unless that is done."""
         if self._evaluate is None:
-            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.parameters)
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.evaluated)
             self._evaluate = jax.jit(self._loss).lower(shapes, self._tokens).compile(self._options)
 
     def step(self, state: TrainState, tokens: np.ndarray) -> tuple[TrainState, StepResult]:
-        """One optimizer step; `state` is consumed (its buffers are reused)."""
+        """One optimizer step; `state` is consumed (its buffers are reused).
+
+        A probe's state may lack the average that the compiled step updates: nobody asks for it afterwards.
+        """
         assert self._step is not None, "compile_step comes first"
+        if self._averages and state.average is None:
+            state = replace(state, average=Average.of(state.parameters))
         return self._step(state, tokens)
 
     def evaluate(self, state: TrainState, batches: np.ndarray) -> float:
         """Mean loss in nats per token over `batches` [count, batch, length + 1]."""
         assert self._evaluate is not None, "compile_evaluation comes first"
-        losses = [self._evaluate(state.parameters, tokens) for tokens in batches]
+        losses = [self._evaluate(state.evaluated, tokens) for tokens in batches]
         return float(np.mean([np.asarray(loss, np.float64) for loss in losses]))
 
     def _train(self, state: TrainState, tokens: jax.Array) -> tuple[TrainState, StepResult]:
@@ -96,7 +125,16 @@ class StepFunctions:
         updates, optimizer_state = self._optimizer.update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         result = StepResult(losses, optax.tree.norm(gradients))
-        return TrainState(parameters, optimizer_state), result
+        return TrainState(parameters, optimizer_state, self._averaged(state.average, parameters)), result
+
+    def _averaged(self, average: Average | None, parameters: Any) -> Average | None:
+        """The average with step t weighing about t ** averaging (Shamir & Zhang 2013, polynomial-decay averaging)."""
+        if average is None:
+            return None
+        count = average.count + 1
+        share = (self._averaging + 1) / (count + self._averaging)
+        mixed = jax.tree.map(lambda old, new: old + share * (new - old), average.parameters, parameters)
+        return Average(mixed, count)
 
     def _loss(self, parameters: Any, tokens: jax.Array) -> jax.Array:
         return jnp.mean(self._model.token_losses(parameters, tokens))

@@ -12,9 +12,11 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
+from optax import GradientTransformation
 
 from ..models.config import ModelConfig
 from ..models.language_model import LanguageModel, language_model
@@ -31,7 +33,7 @@ from .meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, StepMeter
 from .optimizer import initial_state, make_optimizer
 from .probe import ProbeFault, probe_causality, probe_finite
 from .recheck import recheck
-from .steps import StepFunctions, TrainState
+from .steps import Average, StepFunctions, TrainState
 from .training import NonFiniteLoss, TrainingLoop
 
 __all__ = ["CandidateTrainer"]
@@ -97,8 +99,8 @@ class CandidateTrainer:
         model = language_model(build_graph(DNA.from_json(self._reference_dna)), self.model)
         optimizer = make_optimizer(self.optimizer)
         parameters = model.init(np.random.default_rng(0))
-        state = TrainState(parameters, initial_state(optimizer, parameters))
-        functions = StepFunctions(model, optimizer, self.trial.batch)
+        state = first_state(parameters, optimizer, self.optimizer.averaging)
+        functions = StepFunctions(model, optimizer, self.trial.batch, self.optimizer.averaging)
         functions.compile_step(state)
         tokens = TrainBatches(self.dataset.train, self.trial.batch, self.model.length, 0).batch_at(0)
         return ReferenceStep(functions, state, tokens, self.clock)
@@ -127,6 +129,11 @@ class CandidateTrainer:
             trial.end("out_of_memory" if exhausted else "rejected:compilation", f"XLA: {error}"[:300])
         wall_seconds = time.perf_counter() - start
         return replace(trial.evaluation(), wall_seconds=wall_seconds)
+
+
+def first_state(parameters: Any, optimizer: GradientTransformation, averaging: float) -> TrainState:
+    """The state before the first step, on the host."""
+    return TrainState(parameters, initial_state(optimizer, parameters), Average.of(parameters) if averaging else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +242,9 @@ class _Trial:
                 "flops_per_token": cost.flops_per_token,
             }
             parameters = model.init(np.random.default_rng(self.request.seed))
-            state = TrainState(parameters, initial_state(self.optimizer, parameters))
-            functions = StepFunctions(model, self.optimizer, self.config.batch)
+            averaging = self.trainer.optimizer.averaging
+            state = first_state(parameters, self.optimizer, averaging)
+            functions = StepFunctions(model, self.optimizer, self.config.batch, averaging)
             functions.compile_step(state)
         self.compiled = True
         return model, functions, state
