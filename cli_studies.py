@@ -2,10 +2,290 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from .cli_options import Address, Candidate, Json, Run, print_json, say
+from .primitives.errors import UsageError, WorkFailedError
+
 __all__ = ["register"]
+
+UNBOUNDED = "3650d"
+"""The wall clock of a study, which takes as long as its trainings do."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
+    app.command()(confirm)
+    app.command()(compare)
+    app.command()(ablate)
+    app.command()(doctor)
+    app.command()(stress)
+
+
+def confirm(
+    run: Run,
+    top: Annotated[int, typer.Option(help="How many of the best to train anew.", min=1, metavar="N")] = 10,
+    seeds: Annotated[int, typer.Option(help="Fresh trainings of each.", min=1, metavar="N")] = 3,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="A library program to train along; repeatable.", metavar="NAME")
+    ] = None,
+    trial_budget: Annotated[
+        str | None, typer.Option(help="Training time of each [the run's].", metavar="DURATION")
+    ] = None,
+    address: Address = None,
+    json_: Json = False,
+) -> None:
+    """Train a run's best anew with fresh seeds, and score them once on the test text."""
+    from .configs.plan import duration
+    from .search.confirm import confirm as confirmed
+    from .search.display.report import write_report
+    from .search.display.study_progress import watched
+    from .search.display.tables import console_for, print_leaderboard
+    from .search.leaderboard import leaderboard
+    from .search.run_directory import find_run
+    from .search.store import Store
+
+    seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
+    directory = find_run(run)
+    with watched(directory.path) as display:
+        confirmed(
+            directory.path,
+            top=top,
+            seeds=seeds,
+            beside=beside or (),
+            trial_seconds=seconds,
+            address=address,
+            observe=display.observe,
+            tell=display.tell,
+        )
+    with Store.open(directory.path, read_only=True) as store:
+        board = leaderboard(store)
+        write_report(store, store.run.report)
+    print_json(board.to_dict()) if json_ else print_leaderboard(board, console_for(sys.stdout), 5)
+
+
+def compare(
+    what: Annotated[
+        list[str],
+        typer.Argument(help="Library names, RUN:ID (a number, `best` or `seed`), or files of DNA.", metavar="WHAT..."),
+    ],
+    trial_budget: Annotated[
+        str | None, typer.Option(help="Training time of each training [the preset's].", metavar="DURATION")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each, all with seeds 0, 1, ...", min=1, metavar="N")] = 3,
+    baseline: Annotated[str, typer.Option(help="What all are compared with.", metavar="WHAT")] = "TRANSFORMER",
+    lr_sweep: Annotated[
+        int, typer.Option(help="Learning rates tried for each, factors of two apart.", min=1, max=9, metavar="N")
+    ] = 1,
+    match: Annotated[
+        str | None, typer.Option(help="params or flops: widths such that these equal the baseline's.", metavar="COST")
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="A preset or a .toml file [by accelerator: laptop, gpu or tpu].", metavar="PRESET|FILE"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="python-stdlib, or text:PATH of UTF-8 text.", metavar="SOURCE")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
+    ] = None,
+    executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
+    accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
+    address: Address = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder of the results; it can be gone on with [comparisons/...].", metavar="DIR"
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Train blocks side by side with several seeds: loss, speedup factor and cost, each with its interval."""
+    from .configs.plan import make_plan
+    from .search.compare import compare as compared
+    from .search.compare import default_folder
+    from .search.display.comparison import print_comparison, write_comparison
+    from .search.display.study_progress import watched
+    from .search.display.tables import console_for
+    from .search.subjects import MATCHES, subjects_of
+    from .workers.cluster import check_address
+
+    if match not in (None, *MATCHES):
+        raise UsageError(f"--match {match} is none of {', '.join(MATCHES)}")
+    plan = make_plan(
+        budget=UNBOUNDED,
+        trial_budget=trial_budget,
+        config=config,
+        overrides=set_ or (),
+        data=data,
+        workers=workers,
+        executor=executor,
+        accel=accel,
+    )
+    check_address(address, plan.config.workers.executor)
+    subjects = subjects_of(what, baseline, plan.config.model.unit)
+    folder = output or default_folder(plan.config, subjects)
+    _use_cpu_inline(plan.platform, plan.config.workers.executor)
+    with watched(folder) as display:
+        comparison = compared(
+            plan.config,
+            subjects,
+            seeds=range(seeds),
+            record=folder / "record.jsonl",
+            sweep=lr_sweep,
+            match=match,
+            address=address,
+            observe=display.observe,
+            tell=display.tell,
+        )
+    page = write_comparison(comparison, folder)
+    if json_:
+        print_json(comparison.to_dict())
+        return
+    print_comparison(comparison, console_for(sys.stdout))
+    typer.echo(f"\npage  {page}")
+
+
+def ablate(
+    run: Annotated[
+        str, typer.Argument(help="A run, or a library program or file of DNA.", metavar="RUN|NAME", show_default=False)
+    ],
+    candidate: Candidate = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each program, with seeds 0, 1, ...", min=1, metavar="N")] = 3,
+    trial_budget: Annotated[
+        str | None, typer.Option(help="Training time of each training [the run's].", metavar="DURATION")
+    ] = None,
+    max_trials: Annotated[
+        int | None, typer.Option(help="Trainings at most; insertions give way first.", min=1, metavar="N")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="For a NAME: a preset or a .toml file [by accelerator].", metavar="PRESET|FILE")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
+    ] = None,
+    executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
+    address: Address = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the results [RUN/ablation-ID, ablations/...].", metavar="DIR"),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Weigh every change of a block against its seed, and minimise it: what matters, and what is noise.
+
+    A candidate is set against its run's seed under the run's settings, a library program against the Transformer.
+    """
+    from .configs.plan import duration, make_plan
+    from .search.ablation import ablate as ablated
+    from .search.ablation_subject import pair_of_names, pair_of_run
+    from .search.display.ablation import print_ablation, write_ablation
+    from .search.display.study_progress import watched
+    from .search.display.tables import console_for
+    from .workers.accelerators import resolve_platform
+    from .workers.cluster import check_address
+
+    if executor not in (None, "ray", "inline"):
+        raise UsageError(f"--executor {executor} is none of ray, inline")
+    if candidate is None:
+        plan = make_plan(budget=UNBOUNDED, trial_budget=trial_budget, config=config, workers=workers, executor=executor)
+        pair, settings = pair_of_names(run, plan.config), plan.config
+    elif config is not None:
+        raise UsageError("--config is for library programs; a candidate trains under the settings of its run")
+    else:
+        seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
+        pair, settings = pair_of_run(run, candidate, trial_seconds=seconds, workers=workers, executor=executor)
+    check_address(address, settings.workers.executor)
+    _use_cpu_inline(resolve_platform(settings.workers.accel), settings.workers.executor)
+    folder = output or pair.folder
+    with watched(folder) as display:
+        ablation = ablated(
+            settings,
+            pair.seed,
+            pair.candidate,
+            seeds=range(seeds),
+            record=folder / "record.jsonl",
+            most_trials=max_trials,
+            address=address,
+            observe=display.observe,
+            tell=display.tell,
+        )
+    write_ablation(ablation, folder)
+    if json_:
+        print_json(ablation.to_dict())
+        return
+    print_ablation(ablation, console_for(sys.stdout))
+    typer.echo(f"\nminimal program  {folder / 'minimal.json'}\npage             {folder / 'ablation.html'}")
+
+
+def doctor(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out what compiles: the checks in the language model.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")] = False,
+) -> None:
+    """See that programs that cheat are refused, honest ones are not, and that the machine is fit for a search.
+
+    Exits 0 (all as it should be) or 1 (a cheat got through, an honest program was refused, or something is missing).
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
+    from .search.display.findings import print_findings
+    from .search.display.tables import console_for
+    from .search.doctor import examine, report
+
+    findings = list(examine(quick, progress=say))
+    facts = report(findings)
+    print_json(facts) if json_ else print_findings(findings, console_for(sys.stdout))
+    if facts["failed"]:
+        raise WorkFailedError(f"{len(facts['failed'])} of {len(findings)} checks failed: {', '.join(facts['failed'])}")
+
+
+def stress(
+    run: Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")],
+    candidate: Candidate = None,
+    layers: Annotated[str, typer.Option(help="Depths to try.", metavar="N,...")] = "12,24",
+    length_factor: Annotated[str, typer.Option(help="Lengths to try, times the preset's.", metavar="N,...")] = "16",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or both.", metavar="NAME,...")] = "float32,bfloat16",
+    steps: Annotated[int, typer.Option(help="Training steps in each model.", min=0, metavar="N")] = 50,
+    seed: Annotated[int, typer.Option(help="Of parameters and text.", min=0, metavar="N")] = 0,
+    config: Annotated[
+        str | None,
+        typer.Option(help="A preset or a .toml file [the run's own; for a NAME laptop].", metavar="PRESET|FILE"),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Measure a block deep, long and in low precision: largest values and scores, gradients, where it breaks.
+
+    First the preset's own size, then every depth at every length, all in each precision, one after the other.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
+    from .configs import load
+    from .search.display.stress import print_stress
+    from .search.display.tables import console_for
+    from .search.stress import numbers, settings_of, subject_of
+    from .search.stress import stress as stressed
+
+    chosen = load(config or "laptop") if config is not None or candidate is None else None
+    name, dna, settled = subject_of(run, candidate, chosen)
+    depths, factors = numbers("--layers", layers), numbers("--length-factor", length_factor)
+    settings = settings_of(settled, depths, factors, precision.split(","))
+    lines = list(stressed(dna, settled, settings, steps, seed, say))
+    if json_:
+        print_json({"program": name, "steps": steps, "seed": seed, "lines": [line.to_dict() for line in lines]})
+    else:
+        print_stress(name, lines, console_for(sys.stdout))
+
+
+def _use_cpu_inline(platform: str, executor: str) -> None:
+    """JAX reads the variable when it is first imported, which for `inline` is in this process."""
+    if platform == "cpu" and executor == "inline":
+        os.environ["JAX_PLATFORMS"] = "cpu"

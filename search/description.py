@@ -190,7 +190,7 @@ def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
     facts = {
         "result": f"{losses} ({row.verdict})",
         "difference": f"{number(row.delta_nats, '+.4f')} nats, {number(row.delta_bits_per_byte, '+.4f')} bits/byte, "
-        f"{number(row.delta_spreads, '+.1f')} times the seed's spread",
+        f"{number(row.noise_multiple, '+.1f')} times the seed's noise",
         "rank": f"{number(row.rank, 'd')}, after {row.trials} trial{'s' if row.trials != 1 else ''}",
         "speed": f"{number(row.step_ms, '.1f')} ms a step, {number(row.speed, '.2f')} times the seed's speed",
         "size": f"{count(row.parameters)} parameters, {count(row.block_parameters)} a block, "
@@ -199,6 +199,8 @@ def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
     }
     if row.loss_nats is None or row.id == SEED_ID:
         del facts["difference"]
+    if row.quarantine:
+        facts["quarantine"] = row.quarantine
     if seconds:
         facts["seconds"] = " · ".join(f"{phase} {spent:.1f}" for phase, spent in seconds.items())
     return [f"{name:<11} {words}" for name, words in facts.items()]
@@ -209,7 +211,7 @@ def _other(store: Store, candidate: Candidate, against: str) -> tuple[str, DNA]:
         return "the seed", store.candidate(SEED_ID).dna
     if against == "parent":
         if candidate.parent is None:
-            raise UsageError(f"candidate {candidate.id} is the seed and has no parent: compare with a NAME instead.")
+            raise UsageError(f"candidate {candidate.id} has no parent: compare with `seed` or a NAME instead.")
         return f"its parent {candidate_name(candidate.parent)}", store.candidate(candidate.parent).dna
     if against in LIBRARY:
         return against, get(against, store.manifest["config"]["model"]["unit"])

@@ -1,9 +1,9 @@
 """The leaderboard: what a run found, ranked against its seed, with the noise of the seed's own trials beside it.
 
 Pure functions over a store. Only candidates that trained the full budget are ranked, by loss; those stopped at a hurdle
-follow with the loss they had there, which is never compared with a full one; faults come last. Everything here is
+follow with the loss they had there, which is never compared with a full one; faults come last. These rows are
 *unconfirmed*: one training a candidate, on the validation text that the search itself selected by, so that the best of
-many looks better than it is.
+many looks better than it is. What was confirmed stands apart (see `confirmation`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..workers.evaluation import Evaluation
 from .candidate import SEED_ID, fitness_of
+from .confirmation import Confirmation, confirmations, retrainings_of
+from .statistics import prediction_interval
 from .wall_clock import SHARES, sessions_of, shares_of_wall_clock
 
 if TYPE_CHECKING:  # keeps sqlite3 out of what only formats a leaderboard
     from .records import Ancestor, FinishedTrial
     from .store import Store
 
-__all__ = ["SHARES", "Ancestry", "Leaderboard", "Row", "SeedSummary", "Totals", "leaderboard", "lineage"]
+__all__ = ["SHARES", "Ancestry", "Checks", "Leaderboard", "Row", "SeedSummary", "Totals", "leaderboard", "lineage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class SeedSummary:
         trials: how many trained the full budget.
         loss_nats, bits_per_byte: means over them.
         spread_nats: sample standard deviation; None below two trials.
+        noise_nats: how far from their mean one more training of the seed may well end: half of the 95% prediction
+            interval (Student's t), which is wide for few trials; None below two.
         lowest_nats, highest_nats: the best and the worst of them.
         step_ms: mean over them.
     """
@@ -49,6 +53,7 @@ class SeedSummary:
     loss_nats: float | None
     bits_per_byte: float | None
     spread_nats: float | None
+    noise_nats: float | None
     lowest_nats: float | None
     highest_nats: float | None
     step_ms: float | None
@@ -67,14 +72,15 @@ class Row:
         stopped_at_hurdle, hurdle_loss_nats: which hurdle (from 1) stopped it, and its loss there.
         delta_nats: loss minus the seed's mean; negative is better.
         delta_bits_per_byte: the same in bits per byte.
-        delta_spreads: the same in multiples of the seed's spread; None if that is unknown or nothing.
-        inside_seed_spread: whether the difference is no larger than the seed's own trials show; None if unknown.
+        noise_multiple: the same in multiples of the seed's noise; None if that is unknown or nothing.
+        inside_noise: whether one more training of the seed could well differ as much; None if unknown.
         steps, tokens, epochs, step_ms: how it trained.
         speed: the seed's time for a step over this one's; above 1 is faster.
         parameters, block_parameters, flops_per_token: what it costs.
         lineage: the mutations from the seed to here.
         structure_hash: its identity.
-        unconfirmed: always, until it is trained anew and compared on the test text.
+        quarantine: why the loss was suspected, and what cleared it; empty for others.
+        unconfirmed: until it is trained anew and compared on the test text.
     """
 
     rank: int | None
@@ -89,8 +95,8 @@ class Row:
     hurdle_loss_nats: float | None
     delta_nats: float | None
     delta_bits_per_byte: float | None
-    delta_spreads: float | None
-    inside_seed_spread: bool | None
+    noise_multiple: float | None
+    inside_noise: bool | None
     steps: int
     tokens: int
     epochs: float
@@ -101,6 +107,7 @@ class Row:
     flops_per_token: float | None
     lineage: tuple[Ancestry, ...]
     structure_hash: str
+    quarantine: str = ""
     unconfirmed: bool = True
 
     @property
@@ -114,11 +121,32 @@ class Row:
             return "the seed has no result to compare with yet"
         if self.id == SEED_ID:
             return "the seed"
-        if self.inside_seed_spread is None:
-            return "the seed's spread is unknown"
-        if self.inside_seed_spread:
-            return "inside the seed's spread"
-        return f"{'better' if self.delta_nats < 0 else 'worse'} than the seed beyond its spread"
+        if self.inside_noise is None:
+            return "the seed's noise is unknown"
+        if self.inside_noise:
+            return "inside the seed's noise"
+        return f"{'better' if self.delta_nats < 0 else 'worse'} than the seed beyond its noise"
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """The checks for programs that see the future, and for results too good to be true.
+
+    Attributes:
+        proved: candidates whose causality was proved, and tested on a block in float64.
+        probed: trainings whose language model was probed before the first step.
+        rechecked: trained models probed again before their loss counted.
+        largest_moved_nats: how far any loss moved in those that passed, that must not move; None before the first.
+        quarantined: results below the plausible that further checks cleared.
+        refused: trainings that a probe refused, by reason.
+    """
+
+    proved: int
+    probed: int
+    rechecked: int
+    largest_moved_nats: float | None
+    quarantined: int
+    refused: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +161,7 @@ class Totals:
         elapsed_seconds: wall clock while a controller was at work.
         worker_seconds: the same times the workers.
         shares: of `worker_seconds`, by `SHARES`.
+        checks: what was checked, and what the checks found.
     """
 
     candidates: int
@@ -146,22 +175,25 @@ class Totals:
     elapsed_seconds: float
     worker_seconds: float
     shares: dict[str, float]
+    checks: Checks
 
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """A run's result: the seed's noise, the rows in order, the totals."""
+    """A run's result: the seed's noise, the rows in order, what was confirmed of them, the totals."""
 
     run: str
     seed: SeedSummary
     rows: tuple[Row, ...]
     totals: Totals
+    confirmed: tuple[Confirmation, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: what `leaderboard --json` prints."""
         return {
             "run": self.run,
-            "unconfirmed": True,
+            "unconfirmed": not self.confirmed,
+            "confirmed": [row.to_dict() for row in self.confirmed],
             "seed": asdict(self.seed),
             "candidates": [{**asdict(row), "verdict": row.verdict} for row in self.rows],
             "totals": asdict(self.totals),
@@ -175,6 +207,9 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
     results = _by_candidate(finished)
     seed = _summary(_representative(results.get(SEED_ID, [])))
     rows = sorted((_row(pedigree[number], found, seed) for number, found in results.items()), key=_order)
+    confirmed = confirmations(retrainings_of(events))
+    known = {row.candidate_id for row in confirmed}
+    rows = [replace(row, unconfirmed=row.id not in known) for row in rows]
     kept = [_placed(row, place, pedigree) for place, row in enumerate(rows[:top], start=1)]
     sessions = sessions_of(events, int(manifest.get("workers") or 1))
     shares, worker_seconds = shares_of_wall_clock(sessions, events, finished)
@@ -191,8 +226,9 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
         elapsed_seconds=sum(session.seconds for session in sessions),
         worker_seconds=worker_seconds,
         shares=shares,
+        checks=_checks([trial.evaluation for trial in finished], len(pedigree)),
     )
-    return Leaderboard(str(store.run.path), seed, tuple(kept), totals)
+    return Leaderboard(str(store.run.path), seed, tuple(kept), totals, confirmed)
 
 
 def lineage(store: Store, candidate_id: int) -> tuple[Ancestry, ...]:
@@ -202,6 +238,20 @@ def lineage(store: Store, candidate_id: int) -> tuple[Ancestry, ...]:
         UsageError: the run has no such candidate.
     """
     return _lineage(store.pedigree(), store.candidate(candidate_id).id)
+
+
+def _checks(evaluations: Sequence[Evaluation], candidates: int) -> Checks:
+    moved = _values(evaluations, lambda trial: trial.moved_nats)
+    reasons = Counter(trial.outcome.partition(":")[2] for trial in evaluations if trial.kind == "rejected")
+    refused = {reason: reasons[reason] for reason in ("causality", "batch", "finiteness") if reasons[reason]}
+    return Checks(
+        proved=candidates,
+        probed=sum(bool(trial.steps) for trial in evaluations) + sum(refused.values()),
+        rechecked=len(moved),
+        largest_moved_nats=max(moved, default=None),
+        quarantined=sum(bool(trial.quarantine) for trial in evaluations),
+        refused=refused,
+    )
 
 
 def _by_candidate(finished: Sequence[FinishedTrial]) -> dict[int, list[Evaluation]]:
@@ -233,11 +283,13 @@ def _mean(found: Sequence[Evaluation], read: Callable[[Evaluation], float | None
 
 def _summary(found: Sequence[Evaluation]) -> SeedSummary:
     losses = _values(found, _loss)
+    noise = prediction_interval(losses).half_width if losses else None
     return SeedSummary(
         trials=len(losses),
         loss_nats=fmean(losses) if losses else None,
         bits_per_byte=_mean(found, lambda trial: trial.bits_per_byte) if losses else None,
         spread_nats=stdev(losses) if len(losses) > 1 else None,
+        noise_nats=noise,
         lowest_nats=min(losses, default=None),
         highest_nats=max(losses, default=None),
         step_ms=_mean(found, lambda trial: trial.step_ms),
@@ -264,19 +316,28 @@ def _row(candidate: Ancestor, found: Sequence[Evaluation], seed: SeedSummary) ->
         hurdle_loss_nats=fitness_of(last) if stopped else None,
         delta_nats=delta,
         delta_bits_per_byte=_difference(bits, seed.bits_per_byte),
-        delta_spreads=delta / seed.spread_nats if delta is not None and seed.spread_nats else None,
-        inside_seed_spread=_inside(loss, seed),
+        noise_multiple=delta / seed.noise_nats if delta is not None and seed.noise_nats else None,
+        inside_noise=_inside(loss, seed),
         steps=last.steps,
         tokens=last.tokens,
         epochs=last.epochs,
         step_ms=step_ms,
-        speed=seed.step_ms / step_ms if seed.step_ms and step_ms else None,
+        speed=_speed(found, step_ms, seed),
         parameters=last.parameters,
         block_parameters=last.block_parameters,
         flops_per_token=last.flops_per_token,
         lineage=(),
         structure_hash=candidate.structure_hash,
+        quarantine=last.quarantine,
     )
+
+
+def _speed(found: Sequence[Evaluation], step_ms: float | None, seed: SeedSummary) -> float | None:
+    """The seed's time for a step over this one's: timed in turns, where it was; else at different times."""
+    relative = _mean(found, lambda trial: trial.relative_step)
+    if relative:
+        return 1.0 / relative
+    return seed.step_ms / step_ms if seed.step_ms and step_ms else None
 
 
 def _difference(value: float | None, reference: float | None) -> float | None:
@@ -284,12 +345,10 @@ def _difference(value: float | None, reference: float | None) -> float | None:
 
 
 def _inside(loss: float | None, seed: SeedSummary) -> bool | None:
-    """Whether the seed's own trials differ as much: within one standard deviation, or between its best and worst."""
-    if loss is None or seed.spread_nats is None or seed.loss_nats is None:
+    """Whether one more training of the seed could well have ended there."""
+    if loss is None or seed.noise_nats is None or seed.loss_nats is None:
         return None
-    assert seed.lowest_nats is not None
-    assert seed.highest_nats is not None
-    return abs(loss - seed.loss_nats) <= seed.spread_nats or seed.lowest_nats <= loss <= seed.highest_nats
+    return abs(loss - seed.loss_nats) <= seed.noise_nats
 
 
 def _order(row: Row) -> tuple[int, int, float, int]:
@@ -307,8 +366,10 @@ def _placed(row: Row, place: int, pedigree: Mapping[int, Ancestor]) -> Row:
 def _lineage(pedigree: Mapping[int, Ancestor], candidate_id: int) -> tuple[Ancestry, ...]:
     steps: list[Ancestry] = []
     candidate = pedigree[candidate_id]
-    while candidate.parent is not None:
+    while candidate.id != SEED_ID:
         steps.append(Ancestry(candidate.id, candidate.mutations))
+        if candidate.parent is None:  # a random program
+            break
         candidate = pedigree[candidate.parent]
     return tuple(reversed(steps))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform as machine
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,39 +18,24 @@ from ..primitives import DNA, UsageError
 from ..primitives.library import get as library_program
 from ..workers.accelerators import resolve_platform
 from ..workers.dataset import Dataset, prepare
-from ..workers.executor import Platform, Trainer, make_executor
+from ..workers.executor import Platform, make_executor
 from ..workers.ngram import ngram_loss
+from .candidate import SEED_ID
+from .conduct import Interrupted
 from .config import RunConfig
+from .confirm import confirm_store, reserve_of
 from .controller import Controller, RunState
+from .leaderboard import leaderboard
 from .run_directory import RunDirectory
 from .store import Store
+from .study import StudyState
+from .trainer import MakeCandidateTrainer
 from .wall_clock import sessions_of
 
-__all__ = ["MakeCandidateTrainer", "Session", "resume", "start"]
+__all__ = ["Session", "resume", "start"]
 
 Observe = Callable[[RunState], None]
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class MakeCandidateTrainer:
-    """Makes a worker's trainer; picklable, and imports JAX only where it is called.
-
-    Attributes:
-        config: of the run.
-        dataset: path of the prepared text.
-        reference: DNA of the program whose step is worth the allowance, where budgets are in reference seconds.
-    """
-
-    config: RunConfig
-    dataset: str
-    reference: str | None = None
-
-    def __call__(self) -> Trainer:
-        from ..workers.trial import CandidateTrainer
-
-        config = self.config
-        return CandidateTrainer(config.model, config.trial, config.optimizer, self.dataset, self.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +175,41 @@ def _search(
             manifest["ngram_nats"],
             observe,
         )
-        ending = controller.run(budget_seconds, started_at)
+        reserve = reserve_of(config, budget_seconds, executor.slots)
+        ending = controller.run(budget_seconds - reserve.seconds, started_at)
+    if ending == "ended" and reserve.top:
+        _confirm(store, config, reserve.top, address, started_at + budget_seconds, tell)
     return Session(store.run, ending)
+
+
+def _confirm(store: Store, config: RunConfig, top: int, address: str | None, deadline: float, tell: Tell) -> None:
+    """Train the best anew, in what is left of the budget."""
+    if not any(row.rank is not None and row.id != SEED_ID for row in leaderboard(store).rows):
+        return
+    told = 0
+
+    def announce(state: StudyState) -> None:
+        nonlocal told
+        if state.done != told:
+            told = state.done
+            tell(f"confirming the best: {state.done} of {state.total} fresh trainings")
+
+    try:
+        confirm_store(
+            store,
+            config,
+            top=top,
+            seeds=config.search.confirm_seeds,
+            address=address,
+            deadline=deadline,
+            observe=announce,
+            tell=tell,
+        )
+    except Interrupted:
+        raise Interrupted(
+            "interrupted while confirming; the search is saved, and "
+            f"`primer-search confirm {shlex.quote(str(store.run.path))}` goes on"
+        ) from None
 
 
 def _versions() -> dict[str, str]:

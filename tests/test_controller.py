@@ -28,8 +28,8 @@ from primer_search.search.config import RunConfig
 from primer_search.search.controller import RunState
 from primer_search.search.leaderboard import leaderboard
 from primer_search.search.run_directory import RunDirectory
-from primer_search.search.session import MakeCandidateTrainer
 from primer_search.search.store import Store
+from primer_search.search.trainer import MakeCandidateTrainer
 from primer_search.tests import tiny_runs
 from primer_search.tests.tiny_runs import CONFIG, controller_of, numbers, tiny_dataset
 from primer_search.workers.evaluation import Evaluation, TrialRequest

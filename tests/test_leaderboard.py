@@ -87,7 +87,7 @@ def test_full_budgets_come_first_by_loss_then_later_hurdles_and_faults_last(run:
 def test_a_stopped_candidate_is_never_compared_with_a_full_budget(run: Run) -> None:
     """Its loss of 1.0 at the first hurdle would otherwise lead."""
     row = rows_of(leaderboard(run.store))[6]
-    assert (row.loss_nats, row.bits_per_byte, row.delta_nats, row.delta_spreads) == (None, None, None, None)
+    assert (row.loss_nats, row.bits_per_byte, row.delta_nats, row.noise_multiple) == (None, None, None, None)
     assert (row.stopped_at_hurdle, row.hurdle_loss_nats) == (1, 1.0)
     assert row.verdict == "stopped at hurdle 1, not comparable with a full budget"
 
@@ -108,10 +108,10 @@ def test_a_gain_is_measured_in_the_seeds_spread(run: Run) -> None:
     rows = rows_of(leaderboard(run.store))
     assert rows[1].delta_nats == pytest.approx(-0.3)
     assert rows[1].delta_bits_per_byte == pytest.approx(-0.15)
-    assert rows[1].delta_spreads == pytest.approx(-3.0)
+    assert rows[1].noise_multiple == pytest.approx(-3.0)
     assert rows[1].speed == pytest.approx(20 / 25)
     assert rows[5].speed == pytest.approx(2.0)
-    verdicts = {number: (row.inside_seed_spread, row.verdict) for number, row in rows.items() if number}
+    verdicts = {number: (row.inside_noise, row.verdict) for number, row in rows.items() if number}
     assert verdicts[1] == (False, "better than the seed beyond its spread")
     assert verdicts[3] == (True, "inside the seed's spread")
     assert verdicts[8] == (False, "worse than the seed beyond its spread")
@@ -128,9 +128,9 @@ def test_a_loss_the_seed_itself_reached_is_inside_its_spread(tmp_path: Path) -> 
     run.propose(1, 0)
     run.train(1, full(2.0))
     row = rows_of(leaderboard(run.store))[1]
-    assert row.delta_spreads is not None
-    assert row.delta_spreads < -1.1
-    assert row.inside_seed_spread is True
+    assert row.noise_multiple is not None
+    assert row.noise_multiple < -1.1
+    assert row.inside_noise is True
     run.store.close()
 
 
@@ -145,7 +145,7 @@ def test_one_trial_of_the_seed_leaves_the_spread_unknown(tmp_path: Path) -> None
     board = leaderboard(run.store)
     assert board.seed.spread_nats is None
     assert rows_of(board)[1].delta_nats == -1.0
-    assert rows_of(board)[1].delta_spreads is None
+    assert rows_of(board)[1].noise_multiple is None
     assert rows_of(board)[1].verdict == "the seed's spread is unknown"
     run.store.close()
 

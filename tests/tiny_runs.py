@@ -15,8 +15,8 @@ from primer_search.primitives.notation import assemble
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.controller import Controller, RunState
 from primer_search.search.run_directory import RunDirectory
-from primer_search.search.session import MakeCandidateTrainer
 from primer_search.search.store import Store
+from primer_search.search.trainer import MakeCandidateTrainer
 from primer_search.workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig
 from primer_search.workers.dataset import prepare
 from primer_search.workers.evaluation import Evaluation

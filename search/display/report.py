@@ -16,11 +16,23 @@ from typing import TYPE_CHECKING, Any
 from ...primitives.errors import UsageError
 from ...primitives.listing import difference, listing
 from ..candidate import SEED_ID
+from ..confirmation import Confirmation
 from ..leaderboard import SHARES, Leaderboard, Row, leaderboard
 from ..wall_clock import active_seconds, sessions_of
 from .console import outcome_words
 from .figure import Point, progress_figure
-from .wording import UNCONFIRMED, beyond_spread, candidate_name, count, headline, lineage_words, number, proposal_words
+from .wording import (
+    UNCONFIRMED,
+    beyond_noise,
+    candidate_name,
+    check_words,
+    count,
+    difference_words,
+    headline,
+    lineage_words,
+    number,
+    proposal_words,
+)
 from .wording import seed_words as words_of_seed
 
 if TYPE_CHECKING:
@@ -65,8 +77,12 @@ def render_report(store: Store) -> str:
         run=store.run.path.name,
         started=datetime.fromtimestamp(manifest.get("started_at", 0)).strftime("%Y-%m-%d %H:%M"),
         headline=headline(board),
-        found=any(beyond_spread(row) for row in board.rows),
-        unconfirmed=UNCONFIRMED,
+        found=any(row.better for row in board.confirmed)
+        if board.confirmed
+        else any(beyond_noise(row) for row in board.rows),
+        unconfirmed="" if board.confirmed else UNCONFIRMED,
+        confirmed=[_confirmed_cells(row) for row in board.confirmed],
+        checks=check_words(totals.checks),
         figure=progress_figure(points, board.seed),
         tiles=_tiles(board, manifest),
         rows=[_cells(row) for row in board.rows[:ROWS]],
@@ -124,7 +140,7 @@ def _tiles(board: Leaderboard, manifest: dict[str, Any]) -> list[tuple[str, str]
 def _cells(row: Row) -> dict[str, Any]:
     """One row of the leaderboard as text; `standing` picks its colour."""
     seed = row.id == SEED_ID
-    standing = "seed" if seed else "better" if beyond_spread(row) else "inside" if row.inside_seed_spread else ""
+    standing = "seed" if seed else "better" if beyond_noise(row) else "inside" if row.inside_noise else ""
     loss = row.hurdle_loss_nats if row.loss_nats is None else row.loss_nats
     return {
         "id": candidate_name(row.id),
@@ -135,12 +151,26 @@ def _cells(row: Row) -> dict[str, Any]:
         "loss": number(loss),
         "bits": number(row.bits_per_byte),
         "delta": "–" if seed else number(row.delta_bits_per_byte, "+.4f"),
-        "spreads": "–" if seed else "inside" if row.inside_seed_spread else number(row.delta_spreads, "+.1f"),
+        "noise": "–" if seed else "inside" if row.inside_noise else number(row.noise_multiple, "+.1f"),
         "step": number(row.step_ms, ".1f"),
         "speed": "–" if row.speed is None else f"{row.speed:.2f}×",
         "parameters": count(row.parameters),
         "mutations": _mutation_cell(row),
         "outcome": row.outcome if row.rank is None else "",
+    }
+
+
+def _confirmed_cells(row: Confirmation) -> dict[str, Any]:
+    seed = row.candidate_id == SEED_ID
+    return {
+        "standing": "seed" if seed else "better" if row.better else "",
+        "rank": number(row.rank, "d"),
+        "name": row.name,
+        "trainings": f"{row.trainings - row.failed} of {row.trainings}",
+        "loss": number(row.test_loss_nats),
+        "bits": number(row.test_bits_per_byte),
+        "difference": "–" if seed else difference_words(row).replace(" bits/byte", ""),
+        "verdict": row.verdict,
     }
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ..candidate import SEED_ID
+from ..confirmation import Confirmation
 from ..leaderboard import Leaderboard, Row
 from .console import outcome_words
 from .wording import (
     UNCONFIRMED,
     best_row,
     candidate_name,
+    check_words,
     count,
+    difference_words,
     headline,
     lineage_words,
     number,
@@ -54,15 +57,23 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         ("seed", seed_words(board.seed)),
         ("outcomes", outcome_words(totals.outcomes) or "none yet"),
         ("proposals", proposal_words(totals.proposals)),
+        ("checks", check_words(totals.checks)),
         ("wall clock", share_words(totals.shares)),
     ]
     width = max(len(name) for name, _ in facts)
     console.print()
     for name, words in facts:
         console.print(f"[dim]{name:<{width}}[/]  {words}", soft_wrap=True)
+    for row in board.rows:
+        if row.quarantine:
+            console.print(f"[yellow]{candidate_name(row.id)}[/]: {row.quarantine}", soft_wrap=True)
     console.print()
+    if board.confirmed:
+        console.print("confirmed on the test text, with fresh seeds", style="bold")
+        console.print(_confirmed_table(board.confirmed))
+        console.print()
     console.print(headline(board), style="bold", soft_wrap=True)
-    if best_row(board.rows) is not None:
+    if best_row(board.rows) is not None and not board.confirmed:
         console.print(f"[bold yellow]UNCONFIRMED[/]: {UNCONFIRMED}.", soft_wrap=True)
 
 
@@ -76,7 +87,9 @@ def next_commands(run: Path, board: Leaderboard) -> list[str]:
     best, named = best_row(board.rows), shlex.quote(str(run))
     commands = [f"primer-search resume {named} --budget 10m"]
     if best is not None:
+        confirm = [] if board.confirmed else [f"primer-search confirm {named} --top 5 --seeds 3"]
         commands = [
+            *confirm,
             f"primer-search show {named} {best.id} --diff seed",
             f"primer-search export {named} {best.id} -o block.py",
             *commands,
@@ -91,7 +104,7 @@ def _table(rows: Sequence[Row], narrow: bool) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     left_out = ("step ms", "parameters") if narrow else ()
-    titles = ("rank", "id", "loss nats", "bits/byte", "vs seed", "spreads", "step ms", "speed", "parameters")
+    titles = ("rank", "id", "loss nats", "bits/byte", "vs seed", "noise", "step ms", "speed", "parameters")
     for title in titles:
         if title not in left_out:
             table.add_column(title, justify="right", no_wrap=True)
@@ -114,6 +127,28 @@ def _table(rows: Sequence[Row], narrow: bool) -> Table:
     return table
 
 
+def _confirmed_table(rows: Sequence[Confirmation]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for title in ("rank", "id", "trainings", "test nats", "bits/byte", "vs seed, bits/byte (95%, best of all)"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for row in rows:
+        table.add_row(
+            number(row.rank, "d"),
+            row.name,
+            f"{row.trainings - row.failed} of {row.trainings}",
+            number(row.test_loss_nats),
+            number(row.test_bits_per_byte),
+            "–" if row.candidate_id == SEED_ID else difference_words(row).replace(" bits/byte", ""),
+            row.verdict,
+            style="bold" if row.candidate_id == SEED_ID or row.better else "",
+        )
+    return table
+
+
 def _losses(row: Row) -> tuple[str, str, str, str]:
     """Loss, bits per byte, and both differences to the seed; what did not train in full says why."""
     if row.loss_nats is None:
@@ -122,5 +157,5 @@ def _losses(row: Row) -> tuple[str, str, str, str]:
         return "–", "–", row.outcome.partition(":")[2] or row.outcome.replace("_", " "), "–"
     if row.id == SEED_ID:
         return number(row.loss_nats), number(row.bits_per_byte), "–", "–"
-    spreads = "inside" if row.inside_seed_spread else number(row.delta_spreads, "+.1f")
-    return number(row.loss_nats), number(row.bits_per_byte), number(row.delta_bits_per_byte, "+.4f"), spreads
+    noise = "inside" if row.inside_noise else number(row.noise_multiple, "+.1f")
+    return number(row.loss_nats), number(row.bits_per_byte), number(row.delta_bits_per_byte, "+.4f"), noise

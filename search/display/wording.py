@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..candidate import SEED_ID
-from ..leaderboard import Ancestry, Leaderboard, Row, SeedSummary
+from ..confirmation import Confirmation
+from ..leaderboard import Ancestry, Checks, Leaderboard, Row, SeedSummary
 
 __all__ = [
     "UNCONFIRMED",
     "best_row",
-    "beyond_spread",
+    "beyond_noise",
     "candidate_name",
+    "check_words",
     "count",
+    "difference_words",
     "headline",
     "lineage_words",
     "number",
@@ -26,7 +29,7 @@ __all__ = [
 
 UNCONFIRMED = (
     "one training each, ranked on the validation text that the search itself selected by: the best of many looks "
-    "better than it is, so train it anew before you believe it"
+    "better than it is, so confirm it before you believe it"
 )
 """Why no result of a search alone is to be believed."""
 
@@ -41,7 +44,36 @@ _SHORTER = (
 
 
 def headline(board: Leaderboard) -> str:
-    """What the run found, in one honest sentence."""
+    """What the run found, in one honest sentence: of what was confirmed, if anything was."""
+    return _confirmed_headline(board) if board.confirmed else _unconfirmed_headline(board)
+
+
+def _confirmed_headline(board: Leaderboard) -> str:
+    rows = [row for row in board.confirmed if row.candidate_id not in (None, SEED_ID)]
+    if not rows:
+        return "Only the seed was trained anew, so there is nothing to compare with."
+    best = rows[0]
+    of = f"{len(rows)} candidates" if len(rows) > 1 else "one candidate"
+    trainings = f"{of} trained anew {best.trainings} time{'s' if best.trainings != 1 else ''}"
+    if best.better:
+        return f"Confirmed: {best.name} beats the seed on the test text by {difference_words(best)}; {trainings}."
+    if best.difference is None:
+        return f"Not confirmed: {best.name}, the best of {trainings}, is {best.verdict}."
+    off = f"{difference_words(best)} off the seed"
+    return f"Not confirmed: {best.name}, the best of {trainings}, is {off}: {best.verdict}."
+
+
+def difference_words(row: Confirmation) -> str:
+    """A confirmed difference to the seed with its interval."""
+    if row.difference is None:
+        return "–"
+    words = f"{row.difference.mean:+.4f} bits/byte"
+    if row.difference.low is not None and row.difference.high is not None:
+        words += f" (95%: {row.difference.low:+.4f} to {row.difference.high:+.4f})"
+    return words
+
+
+def _unconfirmed_headline(board: Leaderboard) -> str:
     seed, best = board.seed, best_row(board.rows)
     if seed.loss_nats is None:
         return "The seed has not finished a full trial, so there is nothing to compare with."
@@ -52,14 +84,13 @@ def headline(board: Leaderboard) -> str:
     direction = "below" if best.delta_nats < 0 else "above"
     bits = "" if best.delta_bits_per_byte is None else f" ({abs(best.delta_bits_per_byte):.4f} bits/byte)"
     distance = f"{abs(best.delta_nats):.4f} nats{bits} {direction} the seed's mean"
-    if seed.spread_nats is None:
+    if seed.noise_nats is None:
         return f"Candidate {best.id} is {distance}, but the seed's noise is unknown: it has one full trial only."
-    trials = f"the seed's own {seed.trials} trials (± {seed.spread_nats:.4f})"
-    if beyond_spread(best):
-        times = "" if best.delta_spreads is None else f", {abs(best.delta_spreads):.1f} times the spread of {trials}"
-        return f"Candidate {best.id} is {distance}{times}."
-    where = "inside the spread of" if best.inside_seed_spread else "beyond the spread of"
-    return f"Nothing beat the seed beyond its spread: the best, candidate {best.id}, is {distance}, {where} {trials}."
+    noise = f"the noise of {seed.noise_nats:.4f} that the seed's own {seed.trials} trials show"
+    if beyond_noise(best):
+        return f"Candidate {best.id} is {distance}, beyond {noise}."
+    where = "inside" if best.inside_noise else "beyond"
+    return f"Nothing beat the seed beyond its noise: the best, candidate {best.id}, is {distance}, {where} {noise}."
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
@@ -67,18 +98,33 @@ def best_row(rows: Sequence[Row]) -> Row | None:
     return next((row for row in rows if row.rank is not None and row.id != SEED_ID), None)
 
 
-def beyond_spread(row: Row) -> bool:
-    """Whether it is better than the seed by more than the seed's own trials differ."""
-    return row.delta_nats is not None and row.delta_nats < 0 and row.inside_seed_spread is False
+def beyond_noise(row: Row) -> bool:
+    """Whether it is better than the seed by more than one more training of the seed could well be."""
+    return row.delta_nats is not None and row.delta_nats < 0 and row.inside_noise is False
 
 
 def seed_words(seed: SeedSummary) -> str:
-    """The seed's mean, spread and number of trials."""
+    """The seed's mean, spread, number of trials, and the noise they show."""
     if seed.loss_nats is None:
         return "no full trial of the seed yet"
     spread = "" if seed.spread_nats is None else f" ± {seed.spread_nats:.4f}"
     bits = "" if seed.bits_per_byte is None else f", {seed.bits_per_byte:.4f} bits/byte"
-    return f"{seed.loss_nats:.4f}{spread} nats (n={seed.trials}){bits}"
+    noise = "" if seed.noise_nats is None else f"; noise ± {seed.noise_nats:.4f} nats (95%, one more training)"
+    return f"{seed.loss_nats:.4f}{spread} nats (n={seed.trials}){bits}{noise}"
+
+
+def check_words(checks: Checks) -> str:
+    """What was checked for leaks, and what came of it."""
+    parts = [f"{checks.proved:,} programs proved causal", f"{checks.probed:,} models probed before training"]
+    if checks.rechecked:
+        parts.append(
+            f"{checks.rechecked:,} rechecked once trained (no loss moved by more than {checks.largest_moved_nats:.1g})"
+        )
+    if checks.quarantined:
+        parts.append(f"{checks.quarantined:,} too good to be true and cleared")
+    if checks.refused:
+        parts.append("refused: " + ", ".join(f"{reason} {count:,}" for reason, count in checks.refused.items()))
+    return " · ".join(parts)
 
 
 def candidate_name(candidate_id: int) -> str:
@@ -125,22 +171,26 @@ def short_mutation(sentence: str) -> str:
 def proposal_words(proposals: Mapping[str, Any]) -> str:
     """What became of the mutations."""
     fates = {name: int(value) for name, value in proposals.items() if isinstance(value, int | float)}
-    tried = fates.pop("mutations", 0)
+    mutations, drawn = fates.pop("mutations", 0), fates.pop("drawn", 0)
+    tried, noun = mutations + drawn, "random program" if drawn else "mutation"
     if not tried:
         return "none yet"
     invalid = {name.removeprefix("invalid_"): value for name, value in fates.items() if name.startswith("invalid_")}
     known = {name: value for name, value in fates.items() if not name.startswith("invalid_")}
     new = tried - sum(fates.values())
-    parts = [f"{tried:,} mutation{'s' * (tried != 1)}: {new:,} new program{'s' * (new != 1)}"]
+    parts = [f"{tried:,} {noun}{'s' * (tried != 1)}: {new:,} new program{'s' * (new != 1)}"]
     words = {
         "unchanged": "left the program as it was",
         "same_structure": "known structure",
         "same_function": "known function",
     }
-    parts += [f"{value:,} {words.get(name, name.replace('_', ' '))}" for name, value in known.items()]
+    parts += [
+        f"{value:,} {words.get(name, name.replace('_', ' '))} ({value / tried:.0%})" for name, value in known.items()
+    ]
     if invalid:
         reasons = ", ".join(f"{reason.replace('_', ' ')} {value:,}" for reason, value in invalid.items())
-        parts.append(f"{sum(invalid.values()):,} invalid ({reasons})")
+        total = sum(invalid.values())
+        parts.append(f"{total:,} invalid ({total / tried:.0%}: {reasons})")
     return " · ".join(parts)
 
 

@@ -1,0 +1,153 @@
+"""Confirm a run's best: train them anew with fresh seeds, beside the seed program, and score the test text once.
+
+The trainings go through the engine of all studies, keep their record in the run, and become events of the run, from
+which `confirmation` draws its table. A confirmation that is broken off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..primitives import DNA, UsageError
+from ..primitives.library import get as library_program
+from .candidate import SEED_ID
+from .config import RunConfig
+from .confirmation import Retraining, retrainings_of
+from .leaderboard import leaderboard
+from .store import Store
+from .study import Arm, StudyState, run_study
+
+__all__ = ["Reserve", "confirm", "confirm_store", "reserve_of"]
+
+RECORD = "confirmation-{budget:g}.jsonl"
+"""In the run's folder, one for each budget."""
+
+LARGEST_SHARE = 0.25
+"""Of a search's budget, for the confirmation at its end."""
+
+START_SECONDS = 20.0
+"""Until the workers of a confirmation train."""
+
+OVERHEAD_SECONDS = 10.0
+"""Compilation and evaluation of one training, roughly."""
+
+SLOWNESS = 1.5
+"""Wall clock of a training over its budget, on a machine that does other things besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What a search keeps of its budget for the confirmation: so many seconds, for so many of its best."""
+
+    seconds: float
+    top: int
+
+
+def reserve_of(config: RunConfig, budget_seconds: float, slots: int) -> Reserve:
+    """What is kept of a budget; nothing where not even one candidate and the seed could be confirmed in its quarter.
+
+    A budget of trials in steps does not say how long they take, so that nothing can be kept for them.
+    """
+    search, trial = config.search, config.trial
+    if trial.unit == "steps" or not search.confirm_top:
+        return Reserve(0.0, 0)
+    one = SLOWNESS * trial.budget_seconds + OVERHEAD_SECONDS
+    rounds = int((LARGEST_SHARE * budget_seconds - START_SECONDS) / one)  # of one training on each worker
+    top = min(search.confirm_top, rounds * slots // search.confirm_seeds - 1)
+    if top < 1:
+        return Reserve(0.0, 0)
+    return Reserve(START_SECONDS + one * math.ceil((top + 1) * search.confirm_seeds / slots), top)
+
+
+def confirm(
+    path: Path | str,
+    *,
+    top: int = 10,
+    seeds: int = 3,
+    beside: Sequence[str] = (),
+    trial_seconds: float | None = None,
+    address: str | None = None,
+    observe: Callable[[StudyState], None] = lambda state: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Confirm the best candidates of a run that no controller is at.
+
+    Args:
+        path: what the user calls the run.
+        top: how many of the best to train anew.
+        seeds: trainings of each.
+        beside: library programs to train along with them.
+        trial_seconds: budget of each training; the run's full trial budget, if not given.
+        address: of a running Ray cluster.
+        observe, tell: as for studies.
+
+    Raises:
+        UsageError: no such run, another process is at it, or nothing in it trained in full.
+        Interrupted: Ctrl-C; what is finished is kept.
+    """
+    with Store.open(path) as store:
+        config = RunConfig.from_dict(store.manifest["config"])
+        if trial_seconds is not None:
+            if config.trial.unit == "steps":
+                raise UsageError(f"run {store.run.path} counts steps: --trial-budget does not apply to it.")
+            config = replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
+        confirm_store(store, config, top=top, seeds=seeds, beside=beside, address=address, observe=observe, tell=tell)
+
+
+def confirm_store(
+    store: Store,
+    config: RunConfig,
+    *,
+    top: int,
+    seeds: int,
+    beside: Sequence[str] = (),
+    address: str | None = None,
+    deadline: float | None = None,
+    observe: Callable[[StudyState], None] = lambda state: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
+    """The same for an open store; `deadline` (by `time.monotonic`) is when the last training has to be done."""
+    chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != SEED_ID][:top]
+    if not chosen:
+        raise UsageError(f"run {store.run.path} has no candidate that trained its full budget: nothing to confirm.")
+    seed = DNA.from_json(store.manifest["seed_dna"])
+    ids = {"seed": SEED_ID, **{f"#{number}": number for number in chosen}}
+    arms = [Arm("seed", seed), *(Arm(f"#{number}", store.candidate(number).dna) for number in chosen)]
+    arms += [Arm(name, library_program(name, config.model.unit)) for name in beside]
+    known = {(each.name, each.seed, each.budget) for each in retrainings_of(store.events())}
+    trainings = run_study(
+        config,
+        arms,
+        _fresh_seeds(store.manifest["seed"], seeds),
+        reference=seed,
+        record=store.run.path / RECORD.format(budget=config.trial.budget),
+        address=address,
+        allowance_seconds=_allowance(store),
+        deadline=deadline,
+        observe=observe,
+        tell=tell,
+    )
+    for training in trainings:
+        name, budget = training.arm.name, config.trial.budget
+        if (name, training.seed, budget) in known:
+            continue
+        evaluation = replace(training.evaluation, curve=())  # the record keeps it
+        retraining = Retraining(name, ids.get(name), training.seed, budget, evaluation)
+        store.add_event("confirmed", retraining.payload(), retraining.candidate_id)
+
+
+def _fresh_seeds(run_seed: int, count: int) -> list[int]:
+    """Seeds that no trial of the search had (those are drawn from (run seed, 1, ...)), the same ones every time."""
+    sources = (np.random.SeedSequence((run_seed, 2, place)) for place in range(count))
+    return [int(source.generate_state(1)[0]) for source in sources]
+
+
+def _allowance(store: Store) -> float | None:
+    """What a step of the seed was worth in the search."""
+    found = [event.payload["allowance_seconds"] for event in store.events() if event.kind == "calibrated"]
+    return found[-1] if found else None

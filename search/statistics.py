@@ -1,0 +1,187 @@
+"""What repeated trainings allow to be claimed: intervals for means, paired differences and further trainings.
+
+The numbers of a study form a table: programs (arms) by seeds. Arms with the same seed share the order of the text, so
+part of their noise is common and cancels in differences. The model is that of randomised blocks,
+
+    loss[arm, seed] = arm + seed + noise,        noise ~ Normal(0, sigma)
+
+fitted by least squares; sigma is pooled over all arms, with (arms - 1) (seeds - 1) degrees of freedom where no cell
+is missing. A difference of two arms has the standard error sigma sqrt(2 / seeds). With two arms this is exactly the
+paired t test; with more, the pooled sigma is far better known than each pair's own. It supposes that arms are about
+equally noisy: one that is wildly unstable widens the intervals of all.
+
+One seed says nothing about noise: then there is a mean and no interval. Intervals are never made up.
+
+References: Box, Hunter & Hunter, Statistics for Experimenters, chapter 4 (randomised blocks); Sidak (1967),
+"Rectangular confidence regions for the means of multivariate normal distributions".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+
+__all__ = [
+    "Estimate",
+    "Noise",
+    "mean_interval",
+    "noise_of",
+    "paired_differences",
+    "prediction_interval",
+    "simultaneous_level",
+    "t_quantile",
+]
+
+Losses = Mapping[str, Mapping[int, float]]
+"""For each arm by name, the result of each seed; cells may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its interval.
+
+    Attributes:
+        mean: the estimate.
+        low, high: ends of the interval; None where the number of trainings allows none.
+        n: trainings (or pairs) behind it.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the length of the interval."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval exists and lies on one side of zero."""
+        return self.low is not None and self.high is not None and (self.low > 0.0 or self.high < 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Standard deviation of one training, once arm and seed are accounted for, and its degrees of freedom."""
+
+    sigma: float
+    freedom: int
+
+
+def t_quantile(level: float, freedom: int) -> float:
+    """How many standard errors a two-sided interval of Student's t reaches.
+
+    Args:
+        level: of confidence, between 0 and 1.
+        freedom: degrees of freedom, at least 1.
+
+    >>> round(t_quantile(0.95, 2), 3)
+    4.303
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1.0 + level) / 2.0))
+
+
+def simultaneous_level(level: float, comparisons: int) -> float:
+    """The level each of several intervals needs, so that all of them hold together at `level` (Sidak).
+
+    Use it wherever the best of several is picked: the interval of whichever is picked then still holds. It is exact for
+    independent estimates and a little wide for those with a common baseline.
+
+    >>> round(simultaneous_level(0.95, 10), 5)
+    0.99488
+    """
+    return level ** (1.0 / max(comparisons, 1))
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
+    """The mean of some trainings with Student's interval from their own spread.
+
+    Raises:
+        ValueError: there are none.
+
+    >>> mean_interval([1.0])
+    Estimate(mean=1.0, low=None, high=None, n=1)
+    """
+    return _own_interval(values, level, 0.0)
+
+
+def prediction_interval(values: Sequence[float], level: float = 0.95, further: int = 1) -> Estimate:
+    """Where the mean of `further` new trainings will lie: wider than `mean_interval`, as those have noise of their own.
+
+    A single training of another program that falls inside the seed's prediction interval is no evidence of anything.
+    """
+    return _own_interval(values, level, 1.0 / further)
+
+
+def noise_of(losses: Losses) -> Noise | None:
+    """The noise of one training, from least squares on arm + seed; None without a second arm and a second seed."""
+    arms = [name for name in losses if losses[name]]
+    seeds = sorted({seed for name in arms for seed in losses[name]})
+    cells = [(row, seeds.index(seed), value) for row, name in enumerate(arms) for seed, value in losses[name].items()]
+    if not cells:
+        return None
+    design = np.zeros((len(cells), len(arms) + len(seeds)))
+    for number, (row, column, _) in enumerate(cells):
+        design[number, row] = design[number, len(arms) + column] = 1.0
+    values = np.array([value for _, _, value in cells])
+    solution, _, rank, _ = np.linalg.lstsq(design, values - values.mean(), rcond=None)
+    freedom = len(cells) - int(rank)
+    if freedom < 1:
+        return None
+    residual = values - values.mean() - design @ solution
+    return Noise(math.sqrt(float(residual @ residual) / freedom), freedom)
+
+
+def paired_differences(
+    losses: Losses, baseline: str, level: float = 0.95, simultaneous: bool = False
+) -> dict[str, Estimate]:
+    """Each arm's difference to a baseline over the seeds they share, with the noise pooled over all arms.
+
+    Args:
+        losses: of all arms, the baseline among them. Arms that share no seed with it are left out.
+        baseline: the name of the arm to subtract.
+        level: of confidence.
+        simultaneous: widen the intervals so that all hold together, as needed where the best of them is picked.
+
+    Returns:
+        For every other arm, arm minus baseline: negative is better where lower is. The mean is that of the pairs;
+        without a second pair anywhere there is no interval.
+    """
+    reference = losses.get(baseline, {})
+    pairs = {
+        name: [value - reference[seed] for seed, value in cells.items() if seed in reference]
+        for name, cells in losses.items()
+        if name != baseline
+    }
+    pairs = {name: differences for name, differences in pairs.items() if differences}
+    shared = {name: {seed: losses[name][seed] for seed in losses[name] if seed in reference} for name in pairs}
+    noise = noise_of({baseline: reference, **shared})
+    if simultaneous:
+        level = simultaneous_level(level, len(pairs))
+    found = {}
+    for name, differences in pairs.items():
+        mean, n = fmean(differences), len(differences)
+        if noise is None or n < 2:
+            found[name] = Estimate(mean, None, None, n)
+            continue
+        half = t_quantile(level, noise.freedom) * noise.sigma * math.sqrt(2.0 / n)
+        found[name] = Estimate(mean, mean - half, mean + half, n)
+    return found
+
+
+def _own_interval(values: Sequence[float], level: float, extra: float) -> Estimate:
+    if not values:
+        raise ValueError("no mean of nothing")
+    mean, n = fmean(values), len(values)
+    if n < 2:
+        return Estimate(mean, None, None, n)
+    half = t_quantile(level, n - 1) * stdev(values) * math.sqrt(1.0 / n + extra)
+    return Estimate(mean, mean - half, mean + half, n)

@@ -1,0 +1,145 @@
+"""The programs of a comparison: how a user names them, and the width each is trained at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..models.config import ModelConfig
+from ..primitives import DNA, InvalidProgramError, UsageError, build_graph
+from ..primitives.cost import block_cost, model_parameters
+from ..primitives.library import LIBRARY, get
+from ..primitives.program import MODEL_WIDTH
+from .check import read_program
+
+__all__ = ["MATCHES", "Subject", "matched_units", "model_cost", "subjects_of"]
+
+MATCHES = ("params", "flops")
+"""What `match` can make equal: parameters of the whole model, or forward operations per token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A program to compare.
+
+    Attributes:
+        name: what tables call it.
+        dna: the program.
+        unit: the width it was evolved or written at, for one whose constants are fixed; None for a library program,
+            whose query scale follows the width it is trained at.
+    """
+
+    name: str
+    dna: DNA
+    unit: int | None = None
+
+    def at(self, unit: int) -> DNA:
+        """The program for a unit of width."""
+        return get(self.name, unit) if self.unit is None and self.name in LIBRARY else self.dna
+
+
+def subjects_of(named: Sequence[str], baseline: str, unit: int) -> list[Subject]:
+    """The subjects a user names, the baseline first; one that is named twice counts once.
+
+    Args:
+        named: names of the library, `RUN:ID` (a number, `best` or `seed`), or files of DNA.
+        baseline: one more of these.
+        unit: of the configuration.
+
+    Raises:
+        UsageError: one of them is none of these.
+    """
+    subjects: dict[str, Subject] = {}
+    for text in dict.fromkeys((baseline, *named)):
+        subject = _subject(text, unit)
+        known = subjects.setdefault(subject.name, subject)
+        if known.dna != subject.dna:
+            raise UsageError(f"two different programs are named {subject.name}: rename one of the files.")
+    if len(subjects) < 2:
+        raise UsageError(f"there is only {next(iter(subjects))} to compare: name at least one other program.")
+    return list(subjects.values())
+
+
+def matched_units(subjects: Sequence[Subject], model: ModelConfig, match: str | None) -> tuple[list[int], list[str]]:
+    """The unit of width each subject is trained at, and sentences on what that makes of it.
+
+    Args:
+        subjects: the first is the baseline, which keeps the configured unit.
+        model: the configuration.
+        match: one of `MATCHES`, brought as near to the baseline's as a whole unit allows; None leaves all at its unit.
+
+    Raises:
+        UsageError: a subject does not exist at such a width.
+    """
+    notes: list[str] = []
+    if match is None:
+        units = [model.unit for _ in subjects]
+    else:
+        goal = _cost_or_refuse(subjects[0], model)[match]
+        units = [model.unit, *(_nearest_unit(subject, model, match, goal) for subject in subjects[1:])]
+        for subject, unit in zip(subjects[1:], units[1:], strict=True):
+            ratio = model_cost(subject.at(unit), model, unit)[match] / goal
+            words = "parameters" if match == "params" else "FLOPs per token"
+            notes.append(f"{subject.name} is trained at unit {unit}, with {ratio:.3f} times the baseline's {words}.")
+    for subject, unit in zip(subjects, units, strict=True):
+        _cost_or_refuse(subject, replace(model, unit=unit))
+        if subject.unit not in (None, unit):
+            notes.append(
+                f"{subject.name} was made for unit {subject.unit} and is trained at unit {unit}: its constants, the "
+                "scale of its queries among them, stay those it was made with."
+            )
+    return units, notes
+
+
+def model_cost(dna: DNA, model: ModelConfig, unit: int) -> dict[str, float]:
+    """Parameters (`params`) and forward operations per token (`flops`) of the whole model at a unit of width.
+
+    Raises:
+        InvalidProgramError: the program does not exist at that width.
+    """
+    block = block_cost(build_graph(dna, length_dependent=model.length_dependent), unit, model.length)
+    parameters = model_parameters(block.parameters, unit, model.layers, model.vocabulary)
+    logits = 2.0 * model.vocabulary * MODEL_WIDTH * unit
+    return {"params": float(parameters), "flops": model.layers * block.flops_per_token + logits}
+
+
+def _subject(text: str, unit: int) -> Subject:
+    run, colon, candidate = text.rpartition(":")
+    if text in LIBRARY and not Path(text).exists():
+        return Subject(text, get(text, unit))
+    if not colon or Path(text).exists():
+        return Subject(Path(text).stem, read_program(text, unit), unit)
+    from .description import candidate_id_of
+    from .display.wording import candidate_name
+    from .leaderboard import leaderboard
+    from .store import Store
+
+    with Store.open(run, read_only=True) as store, store.snapshot():
+        number = candidate_id_of(candidate, leaderboard(store))
+        dna = store.candidate(number).dna
+        return Subject(
+            f"{store.run.path.name}:{candidate_name(number).removeprefix('#')}",
+            dna,
+            int(store.manifest["config"]["model"]["unit"]),
+        )
+
+
+def _nearest_unit(subject: Subject, model: ModelConfig, match: str, goal: float) -> int:
+    distances: dict[int, float] = {}
+    for unit in range(1, 4 * model.unit + 1):
+        try:
+            distances[unit] = abs(math.log(model_cost(subject.at(unit), model, unit)[match] / goal))
+        except InvalidProgramError:
+            continue  # some widths do not divide by the program's branches
+    if not distances:
+        raise UsageError(f"{subject.name} exists at no unit of width up to {4 * model.unit}: leave out --match.")
+    return min(distances, key=lambda unit: (distances[unit], unit))
+
+
+def _cost_or_refuse(subject: Subject, model: ModelConfig) -> dict[str, float]:
+    try:
+        return model_cost(subject.at(model.unit), model, model.unit)
+    except InvalidProgramError as error:
+        raise UsageError(f"{subject.name} cannot be trained at model.unit = {model.unit}: {error}") from None

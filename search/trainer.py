@@ -1,0 +1,31 @@
+"""How a worker gets its trainer: what crosses to the worker's process, before JAX is imported there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..workers.executor import Trainer
+from .config import RunConfig
+
+__all__ = ["MakeCandidateTrainer"]
+
+
+@dataclass(frozen=True, slots=True)
+class MakeCandidateTrainer:
+    """Makes a worker's trainer; picklable, and imports JAX only where it is called.
+
+    Attributes:
+        config: of the run.
+        dataset: path of the prepared text.
+        reference: DNA of the program whose step is worth the allowance, where budgets are in reference seconds.
+    """
+
+    config: RunConfig
+    dataset: str
+    reference: str | None = None
+
+    def __call__(self) -> Trainer:
+        from ..workers.trial import CandidateTrainer
+
+        config = self.config
+        return CandidateTrainer(config.model, config.trial, config.optimizer, self.dataset, self.reference)
