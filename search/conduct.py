@@ -20,7 +20,7 @@ from .run_log import hushed, log_traceback
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Interrupted", "Printing", "conduct", "request_stop"]
+__all__ = ["Interrupted", "Printing", "conduct", "request_stop", "terminations_interrupt"]
 
 STOP_SECONDS = 20.0
 """How long `stop` waits for the controller to obey."""
@@ -53,7 +53,7 @@ def conduct(run: RunDirectory, session: Callable[..., Session], printing: Printi
         WorkFailedError: something unforeseen broke the search off; its traceback is in the run's log.
     """
     try:
-        with _terminations_interrupt(), hushed(run.log) as terminal, make_display(terminal) as display:
+        with terminations_interrupt(), hushed(run.log) as terminal, make_display(terminal) as display:
             ending = session(observe=display.observe, tell=display.tell).ending
     except KeyboardInterrupt:
         raise Interrupted(_after_interruption(run)) from None
@@ -124,7 +124,7 @@ def _remove_unborn(run: RunDirectory) -> None:
 
 
 @contextmanager
-def _terminations_interrupt() -> Iterator[None]:
+def terminations_interrupt() -> Iterator[None]:
     """Let SIGTERM, and SIGHUP unless it is ignored, do what Ctrl-C does.
 
     SIGINT is set too, as shells start background processes with it ignored.

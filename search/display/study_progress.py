@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ...primitives.errors import UsageError
+from ..conduct import terminations_interrupt
 from ..run_log import hushed
 from .wording import number
 
@@ -38,7 +39,7 @@ def watched(folder: Path) -> Iterator[StudyDisplay]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o.") from error
-    with hushed(folder / "log.txt") as terminal, make_study_display(terminal) as display:
+    with terminations_interrupt(), hushed(folder / "log.txt") as terminal, make_study_display(terminal) as display:
         yield display
 
 

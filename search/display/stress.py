@@ -1,0 +1,87 @@
+"""What `stress` found, as a table for the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..stress_line import LARGEST_SCALE, SCORE_LIMIT, Break, Line, Peak, Snapshot, quantity
+
+if TYPE_CHECKING:  # rich is loaded when something is printed
+    from rich.console import Console
+
+__all__ = ["print_stress"]
+
+
+def print_stress(name: str, lines: Sequence[Line], console: Console) -> None:
+    """A row for each model, its verdict below it; then how to read them."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for title in (
+        "layers",
+        "length",
+        "precision",
+        "loss",
+        "largest",
+        "score",
+        "gradient",
+        "ratio",
+        "inputs",
+        "weights",
+    ):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for line in lines:
+        setting, last = line.setting, line.trained or line.initial
+        style = "" if line.verdict == "safe" else "bold red" if line.verdict.startswith("breaks") else "yellow"
+        table.add_row(
+            str(setting.layers),
+            str(setting.length),
+            setting.precision,
+            " → ".join("–" if loss is None else f"{loss:.2f}" for loss in line.losses),
+            quantity(last.activations[0].value),
+            _score(last),
+            quantity(last.gradient_norm),
+            "–" if last.gradient_ratio is None else f"{last.gradient_ratio:.1f}",
+            _factor(line.inputs, line),
+            _factor(line.weights, line),
+            line.verdict,
+            style=style,
+        )
+    steps = lines[0].steps
+    console.print(f"[bold]{name}[/], trained {steps} steps", soft_wrap=True)
+    console.print(table)
+    console.print()
+    last = lines[-1].trained or lines[-1].initial
+    shifted = last.score is not None and last.open_score is None
+    facts = [
+        ("largest", f"value in any block: in the last model {_where(last.activations[0])}"),
+        ("score", f"largest input of an EXP, which overflows at {SCORE_LIMIT}{_protection(shifted)}"),
+        ("ratio", "largest over smallest gradient norm of a layer"),
+        (
+            "inputs",
+            f"factor on the first layer's input at which it breaks (up to {LARGEST_SCALE:g}); weights: on kernels",
+        ),
+    ]
+    for title, words in facts:
+        console.print(f"[dim]{title:<8}[/] {words}", soft_wrap=True)
+
+
+def _score(snapshot: Snapshot) -> str:
+    return "none" if snapshot.score is None else quantity(snapshot.score.value)
+
+
+def _protection(shifted: bool) -> str:
+    return " were they not shifted: every EXP here is a softmax's, computed from scores less their maximum" * shifted
+
+
+def _factor(found: Break | None, line: Line) -> str:
+    if line.training is not None:
+        return "–"
+    return "holds" if found is None else f"×{found.at:.3g}"
+
+
+def _where(peak: Peak) -> str:
+    return f"{peak.node}, layer {peak.layer}"
