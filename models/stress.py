@@ -117,20 +117,20 @@ def scaled_weights(model: LanguageModel, parameters: Any, factor: float) -> Any:
     return {**parameters, "blocks": blocks}
 
 
-def breaking_scale(holds: Callable[[float], bool], largest: float, halvings: int = 5) -> float | None:
+def breaking_scale(holds: Callable[[float], bool], largest: float, halvings: int = 6) -> float | None:
     """About the smallest factor between 1 and `largest` at which something no longer holds, or None.
 
-    Goes up by tens, then halves the interval on a logarithmic scale; what breaks and holds again further up is found
-    only where a power of ten meets it.
+    Goes up by hundreds, then halves the interval on a logarithmic scale; what breaks and holds again further up is
+    found only where a power of a hundred meets it.
 
     >>> round(breaking_scale(lambda factor: factor < 50, 1e4))
     52
     """
-    low, high = 1.0, min(10.0, largest)
+    low, high = 1.0, min(100.0, largest)
     while holds(high):
         if high >= largest:
             return None
-        low, high = high, min(10 * high, largest)
+        low, high = high, min(100 * high, largest)
     for _ in range(halvings):
         middle = float(np.sqrt(low * high))
         low, high = (middle, high) if holds(middle) else (low, middle)
@@ -145,7 +145,7 @@ def _recorded_losses(
     embedding, inputs = parameters["embedding"], tokens[:, :-1]
     x = embedding[inputs] * float(np.sqrt(model.config.width)) + sinusoids(inputs.shape[1], model.config.width)
     layer = jax.checkpoint(lambda x, layer: _recorded(model.block, layer, x))
-    x, records = jax.lax.scan(layer, (x * scale).astype(dtype), parameters["blocks"])
+    x, records = jax.lax.scan(layer, (x * scale).astype(dtype), parameters["blocks"], model.config.layers)
     x = layer_norm(x, parameters["final_norm"])
     logits = jnp.matmul(x, embedding.T.astype(dtype), preferred_element_type=jnp.float32)
     chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]

@@ -21,7 +21,7 @@ from .time_dependence import prove_causal
 __all__ = ["check_block", "probe_block", "probe_unit"]
 
 LENGTH = 8
-SEQUENCES = 6
+SEQUENCES = 4
 TOLERANCE = 1e-9
 """Largest change of a past output, relative to the output's root mean square, that rounding explains in float64."""
 
@@ -91,7 +91,7 @@ def _moved(past: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     return (np.where(np.isfinite(difference), difference, 0) / np.maximum(scale, 1e-30)).max(axis=(0, 2))
 
 
-def probe_unit(graph: Graph, smallest: int = 16) -> int:
+def probe_unit(graph: Graph, smallest: int = 4) -> int:
     """The smallest multiple of `smallest` channels a unit at which every width is whole."""
     denominators = [node.value.width.denominator for node in graph.nodes if node.value.width is not None]
     return math.lcm(smallest, *denominators)

@@ -4,7 +4,8 @@ A mutation that makes the program invalid is taken back; one that leaves it as i
 stays, and the child mutates again: silent mutations accumulate (our choice), or an inserted instruction could never
 come to be read. After `limit` mutations the child is a new individual of the program it equals.
 
-    mutate -> language (kinds, widths) -> parameter cap -> structure known? -> finite, causal -> function known?
+    mutate -> language (kinds, widths) -> parameter cap -> structure known? -> proved causal -> function known?
+           -> probed: finite, causal
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import numpy as np
 
 from ..models.config import ModelConfig
 from ..primitives import DNA, Graph, InvalidProgramError, build_graph
-from ..primitives.causality import check_block
+from ..primitives.causality import probe_block
 from ..primitives.cost import model_parameters
 from ..primitives.fingerprint import fingerprint
 from ..primitives.parameters import parameter_count
+from ..primitives.time_dependence import prove_causal
 from .mutations import mutate
 
 __all__ = ["Known", "Proposal", "Rules", "propose"]
@@ -120,20 +122,31 @@ def propose(
         try:
             graph = rules.graph_of(mutant)
             new_structure = graph.structure_hash not in known.structures
-            if new_structure:
-                check_block(graph)
+            function = _function(graph, known) if new_structure else None
         except InvalidProgramError as error:
             fates[f"invalid_{error.reason}"] += 1
             continue
         child, mutations, structure = mutant, (*mutations, sentence), graph.structure_hash
         if not new_structure:
-            same_as, function = known.structures[structure], None
+            same_as = known.structures[structure]
             fates["unchanged" if structure == parent_hash else "same_structure"] += 1
             continue
-        function = fingerprint(graph)
         if function is not None and function in known.functions:
             same_as = known.functions[function]
             fates["same_function"] += 1
             continue
         return Proposal(child, mutations, structure, function, None, fates)
     return Proposal(child, mutations, structure, function, same_as, fates)
+
+
+def _function(graph: Graph, known: Known) -> str | None:
+    """The fingerprint of a graph of new structure, which is checked unless its function was checked before.
+
+    Raises:
+        InvalidProgramError: it is not causal, or not finite.
+    """
+    prove_causal(graph)
+    function = fingerprint(graph)
+    if function is None or function not in known.functions:
+        probe_block(graph)
+    return function

@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from ..primitives import DNA, InvalidProgramError
+from ..primitives import DNA, InvalidProgramError, build_graph
 from ..primitives.causality import check_block
 from ..primitives.fingerprint import fingerprint
 from ..primitives.ops import OPS
@@ -79,5 +79,5 @@ def propose_random(seed: DNA, rng: np.random.Generator, rules: Rules, known: Kno
             fates["same_function"] += 1
             continue
         return Proposal(dna, (SENTENCE,), graph.structure_hash, function, None, fates)
-    structure = rules.graph_of(seed).structure_hash
+    structure = build_graph(seed, length_dependent=rules.model.length_dependent).structure_hash
     return Proposal(seed, (f"None of {limit} random programs was valid and new",), structure, None, 0, fates)

@@ -143,4 +143,4 @@ def test_the_probe_finds_a_unit_at_which_every_width_is_whole() -> None:
     text = {"main": "y = f h0 branches=16", "f": "y = g h0 branches=16", "g": "y = CONV_1X1 h0 width=1"}
     graph = build_graph(assemble(text, {"zero": 0.0}, (1,)))
     assert probe_unit(graph) == 256
-    assert probe_unit(build_graph(library.TRANSFORMER)) == 16
+    assert probe_unit(build_graph(library.TRANSFORMER)) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from primer_search.tests.tiny_runs import CONFIG, SEED
 from primer_search.workers.evaluation import Evaluation
 
 
-def evolution(run_seed: int = 0, **search: int) -> Evolution:
+def evolution(run_seed: int = 0, **search: Any) -> Evolution:
     return Evolution(replace(CONFIG, search=replace(CONFIG.search, **search)), run_seed, SEED)
 
 
@@ -26,7 +27,7 @@ def fault() -> Evaluation:
     return Evaluation("non_finite", "it blew up")
 
 
-def begun(**search: int) -> Evolution:
+def begun(**search: Any) -> Evolution:
     """An evolution whose seed has been trained."""
     state = evolution(**search)
     for _ in range(state.config.search.seed_trials):
@@ -212,3 +213,32 @@ def test_a_replay_of_the_same_events_gives_the_same_next_child() -> None:
     assert again.population.members == state.population.members
     assert again.hurdles.thresholds() == state.hurdles.thresholds()
     assert again.ask() == state.ask()
+
+
+def test_without_selection_the_worst_become_parents_as_often_as_the_best() -> None:
+    def parents(strategy: str) -> list[int | None]:
+        state = begun(strategy=strategy, population=4, tournament=4)
+        for loss in (1.0, 9.0, 9.0, 9.0):
+            state.tell(propose(state).id, result(loss))
+        return [propose(state).parent for _ in range(30)]
+
+    selected, unselected = parents("evolution"), parents("random")
+    best = selected[0]
+    assert selected.count(best) == 30
+    assert 2 < unselected.count(best) < 16
+    assert len(set(unselected)) == 4
+
+
+def test_random_programs_have_no_parent_and_join_the_population() -> None:
+    state = begun(strategy="random-init")
+    candidate = propose(state)
+    assert candidate.parent is None
+    state.tell(candidate.id, result(4.0))
+    assert candidate.id in ids(state)
+
+
+def test_controls_say_how_noisy_the_seed_is_and_do_not_change_its_fitness() -> None:
+    state = begun()
+    before = state.population.members
+    state.tell(SEED_ID, result(9.0))
+    assert state.population.members == before

@@ -62,7 +62,7 @@ def forest_figure(ablation: Ablation) -> str:
         font={"family": "system-ui, -apple-system, Segoe UI, sans-serif", "size": 13, "color": _INK},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
     )
-    return figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True})
+    return figure.to_html(full_html=False, include_plotlyjs=True, config={"displayModeBar": False, "responsive": True})
 
 
 def _marks(

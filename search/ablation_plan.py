@@ -1,0 +1,121 @@
+"""Which programs an ablation trains: every function once, under the first name that computes it."""
+
+from __future__ import annotations
+
+from ..primitives import DNA, MalformedProgramError, UsageError
+from ..primitives.changes import Changes, changes, essential
+from ..primitives.no_op import without_effect
+from .check import check
+from .config import RunConfig
+from .study import Arm
+
+__all__ = ["CANDIDATE", "NO_OP", "SEED", "Plan", "words_of"]
+
+SEED, CANDIDATE, NO_OP = "seed", "candidate", "no-op"
+"""Names of arms; the others are `without N`, `only N` and `minimal N`."""
+
+
+class Plan:
+    """The arms of the first round.
+
+    Args:
+        config: of every training.
+        seed, candidate: names and programs.
+
+    Raises:
+        UsageError: one of the two is refused, or they compute one function.
+
+    Attributes:
+        arms: what is to train.
+        between: the changes from the seed to the candidate; `kept` those that are not silent.
+        without, alone: for each of these, the arm of the candidate without it and of the seed with it, and a note, as
+            `add` gives them.
+        control: the arm the no-op is compared with, None where there is no no-op.
+        notes: sentences a reader must know.
+    """
+
+    def __init__(self, config: RunConfig, seed: tuple[str, DNA], candidate: tuple[str, DNA]):
+        self.config = config
+        self.arms: list[Arm] = []
+        self.notes: list[str] = []
+        self._known: dict[str, str] = {}
+        for role, (name, dna) in ((SEED, seed), (CANDIDATE, candidate)):
+            arm, why = self.add(role, dna)
+            if arm is None:
+                raise UsageError(f"{name} cannot be trained with these settings: {why}")
+            if arm != role:
+                raise UsageError(f"{name} and {seed[0]} compute the same function: there is nothing to ablate")
+        self.between: Changes = changes(seed[1], candidate[1])
+        self.kept = essential(self.between, length_dependent=config.model.length_dependent)
+        self.without: dict[int, tuple[str | None, str]] = {}
+        self.alone: dict[int, tuple[str | None, str]] = {}
+        for number in sorted(self.kept):
+            self.without[number] = self.add_subset(f"without {number}", self.kept - {number})
+        for number in sorted(self.kept):
+            self.alone[number] = self.add_subset(f"only {number}", {number})
+        self.control: str | None = None
+        self._add_control((CANDIDATE, candidate[1]), (SEED, seed[1]))
+
+    @property
+    def comparisons(self) -> int:
+        """How many intervals must hold together."""
+        estimated = [arm for arm, _ in (*self.without.values(), *self.alone.values()) if arm is not None]
+        return len(estimated) + 1 + (self.control is not None)
+
+    def add_subset(self, name: str, applied: frozenset[int] | set[int]) -> tuple[str | None, str]:
+        """The arm of the seed with some changes: `add`, for a program that may not even be well-formed."""
+        try:
+            return self.add(name, self.between.program(applied))
+        except MalformedProgramError as error:
+            return None, f"no such program: {error}"
+
+    def add(self, name: str, dna: DNA) -> tuple[str | None, str]:
+        """Plan a program: the name of the arm that stands for it, None if it is refused; and why, if not by its own."""
+        result = check(dna, self.config)
+        if not result.accepted or result.structure_hash is None:
+            return None, f"refused ({result.reason}): {result.message}"
+        function = result.fingerprint or result.structure_hash
+        known = self._known.setdefault(function, name)
+        if known != name:
+            return known, f"the same function as {words_of(known)}"
+        self.arms.append(Arm(name, dna))
+        return name, ""
+
+    def shrink(self, seeds: int, most_trials: int | None) -> None:
+        """Keep to the trainings there may be: insertions give way.
+
+        Raises:
+            UsageError: that is not enough.
+        """
+        if most_trials is None or len(self.arms) * seeds <= most_trials:
+            return
+        dropped = {arm.name for arm in self.arms if arm.name.startswith("only ")}
+        self.arms = [arm for arm in self.arms if arm.name not in dropped]
+        self._known = {function: name for function, name in self._known.items() if name not in dropped}
+        for number, (arm, _) in self.alone.items():
+            if arm in dropped:
+                self.alone[number] = None, "left out: --max-trials allows no insertions"
+        self.notes.append(f"insertions are left out, as --max-trials allows {most_trials} trainings.")
+        if len(self.arms) * seeds > most_trials:
+            raise UsageError(
+                f"{len(self.arms)} programs with {seeds} seeds need {len(self.arms) * seeds} trainings, more than "
+                f"--max-trials {most_trials}: allow more, or take fewer --seeds."
+            )
+
+    def _add_control(self, *programs: tuple[str, DNA]) -> None:
+        for name, dna in programs:
+            twin = without_effect(dna, length_dependent=self.config.model.length_dependent)
+            if twin is not None:
+                self.arms.append(Arm(NO_OP, twin))
+                self.control = name
+                return
+        self.notes.append("no no-op control: neither program computes the mean of (x - mean)² that it rewrites.")
+
+
+def words_of(arm: str) -> str:
+    """An arm by its name, as a sentence has it."""
+    role, _, number = arm.partition(" ")
+    if not number:
+        return f"the {arm}"
+    roles = {"without": "the candidate without change", "only": "the seed with change", "minimal": "minimal program"}
+    return f"{roles[role]} {number}"

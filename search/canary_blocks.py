@@ -1,0 +1,182 @@
+"""Blocks that cheat as no program of the language can: functions written by hand, which no proof ever sees.
+
+They stand in the real language model in a program's place, and the probes must catch them there: before training
+(`probe_causality`), or, where a leak stays shut until training opens it, on trained weights (`recheck`).
+
+Out of reach, and so not here: a leak that moves losses by less than their rounding in float32, and one that waits for a
+token pattern which no probe happens to show. In programs of the language the proof finds both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+__all__ = ["CANARY_BLOCKS", "CanaryBlock"]
+
+Sequences = Float[Array, "batch length width"]
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryBlock:
+    """A block that cheats, as `models.language_model.LanguageModel` takes it: `x + gate * leak(x)`, or as it says.
+
+    Attributes:
+        name: short and unique.
+        how: how it cheats, in a sentence.
+        function: `function(gate, x) -> y`.
+        refused_by: `probe`, before training, or `recheck`, on trained weights.
+        reason: in one word, as in the outcome `rejected:<reason>`.
+        shut: the gate where it starts and wherever the probe before training draws it; None if that draws at random.
+        trained: the gate after training, for what only the recheck can see.
+    """
+
+    name: str
+    how: str
+    function: Callable[[Any, Any], Any]
+    refused_by: str = "probe"
+    reason: str = "causality"
+    shut: float | None = None
+    trained: float = 1.0
+
+    def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The gate before training."""
+        return {"gate": np.full(1, 1.0 if self.shut is None else self.shut, np.float32)}
+
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The gate a probe before training sees."""
+        return {"gate": rng.uniform(0.5, 1.5, 1).astype(np.float32)} if self.shut is None else self.init(rng)
+
+    def apply(self, parameters: Any, x: Sequences) -> Sequences:
+        """The block's output."""
+        return self.function(parameters["gate"].astype(x.dtype), x)
+
+    def train(self, parameters: Any) -> Any:
+        """A model's parameters as training would leave them: the gate open."""
+        blocks = {**parameters["blocks"], "gate": np.full_like(parameters["blocks"]["gate"], self.trained)}
+        return {**parameters, "blocks": blocks}
+
+
+CANARY_BLOCKS: dict[str, CanaryBlock] = {}
+"""All by name, in the order they are defined below."""
+
+
+def _define(name: str, how: str, function: Callable[[Any, Any], Any], **facts: Any) -> None:
+    CANARY_BLOCKS[name] = CanaryBlock(name, how, function, **facts)
+
+
+def _leak(name: str, how: str, leak: Callable[[Any], Any], **facts: Any) -> None:
+    """File `x + gate * leak(x)`."""
+    _define(name, how, lambda gate, x: x + gate * leak(x), **facts)
+
+
+def _ahead(x: Sequences, by: int) -> Sequences:
+    """What stands `by` positions later; zeros after the end."""
+    return jnp.pad(x, ((0, 0), (0, by), (0, 0)))[:, by:]
+
+
+def _behind(x: Sequences, by: int) -> Sequences:
+    return jnp.pad(x, ((0, 0), (by, 0), (0, 0)))[:, :-by]
+
+
+def _attention(x: Sequences, scores: Sequences) -> Sequences:
+    return jnp.matmul(jax.nn.softmax(scores, axis=-1), x)
+
+
+def _visible(x: Sequences) -> Array:
+    return jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
+
+
+def _scores(x: Sequences) -> Array:
+    return jnp.matmul(x, jnp.swapaxes(x, 1, 2)) / x.shape[-1] ** 0.5
+
+
+# --- other positions --------------------------------------------------------------------------------------------
+
+_leak("reads the next token", "adds the very token to predict", lambda x: _ahead(x, 1))
+_leak("reads two ahead", "adds the token after the next", lambda x: _ahead(x, 2))
+_leak("reads far ahead", "adds the token nine positions later", lambda x: _ahead(x, 9))
+_leak("centred convolution", "averages the positions on both sides", lambda x: (_behind(x, 1) + _ahead(x, 1)) / 2)
+_leak("unmasked attention", "softmax over all positions", lambda x: _attention(x, _scores(x)))
+_leak(
+    "mask of -1",
+    "attention whose mask lowers later scores by 1 only",
+    lambda x: _attention(x, _scores(x) - jnp.where(_visible(x), 0, 1)),
+)
+_leak("mean of the sequence", "adds the mean over all positions", lambda x: jnp.mean(x, axis=1, keepdims=True))
+_leak("maximum of the sequence", "adds the largest over all positions", lambda x: jnp.max(x, axis=1, keepdims=True))
+_leak("knows the last token", "adds the last position to all", lambda x: x[:, -1:])
+_leak(
+    "sums from the end", "a running sum in the wrong direction", lambda x: jnp.cumsum(x[:, ::-1], axis=1)[:, ::-1] / 16
+)
+_leak("reads backwards", "adds the sequence in reverse", lambda x: x[:, ::-1])
+_leak(
+    "Fourier mixing", "the transform along the length mixes all positions", lambda x: jnp.fft.fft(x, axis=1).real / 16
+)
+_leak("sorts the sequence", "sorts each channel along the length", lambda x: jnp.sort(x, axis=1))
+_define(
+    "normalises over positions",
+    "divides by the root mean square of the whole sequence",
+    lambda gate, x: gate * x / jnp.sqrt(jnp.mean(jnp.square(x), axis=1, keepdims=True) + 1e-6),
+)
+_leak(
+    "even in the future",
+    "adds the next token's squares, which its sign does not change",
+    lambda x: jnp.square(_ahead(x, 1)),
+)
+_leak("leak of 1e-3", "adds a thousandth of the next token", lambda x: 1e-3 * _ahead(x, 1))
+_leak(
+    "only the first position looks",
+    "the first position alone reads ahead",
+    lambda x: _ahead(x, 9) * (jnp.arange(x.shape[1]) == 0)[:, None],
+)
+
+# --- other examples of the batch --------------------------------------------------------------------------------
+
+_leak("mean of the batch", "adds the mean over the examples", lambda x: jnp.mean(x, axis=0, keepdims=True))
+_leak("maximum of the batch", "adds the largest over the examples", lambda x: jnp.max(x, axis=0, keepdims=True))
+_define(
+    "normalises over the batch",
+    "divides by the root mean square over examples",
+    lambda gate, x: gate * x / jnp.sqrt(jnp.mean(jnp.square(x), axis=0, keepdims=True) + 1e-6),
+)
+_leak("reads its neighbour", "adds the next example of the batch", lambda x: jnp.roll(x, 1, axis=0))
+_leak(
+    "its neighbour's first token",
+    "adds the first token of the next example, which is nobody's future",
+    lambda x: jnp.roll(x[:, :1], 1, axis=0),
+    refused_by="recheck",
+    reason="batch",
+)
+
+# --- opened by training -----------------------------------------------------------------------------------------
+
+_leak(
+    "gate that starts shut",
+    "a gate on the next token is zero wherever a probe before training looks",
+    lambda x: _ahead(x, 1),
+    refused_by="recheck",
+    shut=0.0,
+)
+_define(
+    "mask that is outgrown",
+    "attention whose mask is -30: nothing until the scores have grown",
+    lambda gate, x: x + _attention(x, jnp.where(_visible(x), gate * _scores(x), -30)),
+    refused_by="recheck",
+    shut=1.0,
+    trained=-30.0,
+)
+_leak(
+    "batch behind a gate",
+    "a gate on the first token of the next example opens in training",
+    lambda x: jnp.roll(x[:, :1], 1, axis=0),
+    refused_by="recheck",
+    reason="batch",
+    shut=0.0,
+)

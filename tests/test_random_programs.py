@@ -1,0 +1,46 @@
+"""Random programs: valid ones, of the seed's size, from the candidate's generator alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from primer_search.models.config import ModelConfig
+from primer_search.primitives import build_graph, library
+from primer_search.primitives.causality import check_block
+from primer_search.primitives.well_formed import inlined_sizes
+from primer_search.search.proposal import Known, Rules
+from primer_search.search.random_programs import propose_random, random_program
+
+SEED = library.TRANSFORMER
+RULES = Rules.of_seed(SEED, ModelConfig(layers=1, unit=8, length=16, vocabulary=300))
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_a_random_program_has_the_seeds_shape(number: int) -> None:
+    dna = random_program(SEED, np.random.default_rng(number))
+    assert [len(each.instructions) for each in dna.subprograms] == [len(each.instructions) for each in SEED.subprograms]
+    assert len(dna.constants) == len(SEED.constants) and len(dna.dimensions) == len(SEED.dimensions)
+    assert max(inlined_sizes(dna)) > 0
+
+
+def test_what_is_proposed_passes_every_check_and_is_new() -> None:
+    known = Known()
+    for number in range(20):
+        proposal = propose_random(SEED, np.random.default_rng(number), RULES, known, 500)
+        assert proposal.same_as is None
+        assert proposal.structure_hash not in known.structures
+        check_block(build_graph(proposal.dna))
+        known.add(number, proposal.structure_hash, proposal.function)
+        fates = dict(proposal.statistics)
+        assert fates.pop("drawn") == sum(fates.values()) + 1
+
+
+def test_the_same_generator_gives_the_same_program() -> None:
+    first, second = (propose_random(SEED, np.random.default_rng(5), RULES, Known(), 500) for _ in range(2))
+    assert first.dna == second.dna
+
+
+def test_where_nothing_is_found_the_seed_stands_in_at_no_cost() -> None:
+    proposal = propose_random(SEED, np.random.default_rng(0), Rules(RULES.model, 1), Known(), 5)
+    assert (proposal.dna, proposal.same_as) == (SEED, 0)
