@@ -42,13 +42,13 @@ def confirm(
 ) -> None:
     """Train a run's best anew with fresh seeds, and score them once on the test text."""
     from .configs.plan import duration
-    from .search.confirm import confirm as confirmed
     from .search.display.report import write_report
     from .search.display.study_progress import watched
     from .search.display.tables import console_for, print_leaderboard
     from .search.leaderboard import leaderboard
     from .search.run_directory import find_run
     from .search.store import Store
+    from .search.studies.confirm import confirm as confirmed
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     directory = find_run(run)
@@ -111,12 +111,12 @@ def compare(
 ) -> None:
     """Train blocks side by side with several seeds: loss, speedup factor and cost, each with its interval."""
     from .configs.plan import make_plan
-    from .search.compare import compare as compared
-    from .search.compare import default_folder
     from .search.display.comparison import print_comparison, write_comparison
     from .search.display.study_progress import watched
     from .search.display.tables import console_for
-    from .search.subjects import MATCHES, subjects_of
+    from .search.studies.compare import compare as compared
+    from .search.studies.compare import default_folder
+    from .search.studies.subjects import MATCHES, subjects_of
     from .workers.cluster import check_address
 
     if match not in (None, *MATCHES):
@@ -186,11 +186,11 @@ def ablate(
     A candidate is set against its run's seed under the run's settings, a library program against the Transformer.
     """
     from .configs.plan import duration, make_plan
-    from .search.ablation import ablate as ablated
-    from .search.ablation_subject import pair_of_names, pair_of_run
     from .search.display.ablation import print_ablation, write_ablation
     from .search.display.study_progress import watched
     from .search.display.tables import console_for
+    from .search.studies.ablation import ablate as ablated
+    from .search.studies.ablation_subject import pair_of_names, pair_of_run
     from .workers.accelerators import resolve_platform
     from .workers.cluster import check_address
 
@@ -271,8 +271,8 @@ def stress(
     from .configs import load
     from .search.display.stress import print_stress
     from .search.display.tables import console_for
-    from .search.stress import numbers, settings_of, subject_of
-    from .search.stress import stress as stressed
+    from .search.studies.stress import numbers, settings_of, subject_of
+    from .search.studies.stress import stress as stressed
 
     chosen = load(config or "laptop") if config is not None or candidate is None else None
     name, dna, settled = subject_of(run, candidate, chosen)

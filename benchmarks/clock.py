@@ -3,9 +3,11 @@
     python benchmarks/clock.py [--quick] [--json]
 
 Trains the seed and other library programs several times, half of the repetitions while a busy process competes for
-the same core. Each repetition reads all three clocks at once: it is evaluated when its *wall* seconds, its own *cpu*
-seconds and its *steps* reach the budget, so the clocks are compared on the same training. The repetitions of a program
-share one seed (unless `--seeds-differ`): what spreads is the clock's doing, and steps, which know no time, do not.
+the same core. Each repetition reads all four clocks at once: it is evaluated when its *wall* seconds, its own *cpu*
+seconds, its *reference* seconds (steps charged by their time relative to the Transformer's, timed in turns: see
+workers/meter.py) and its *steps* reach the budget, so the clocks are compared on the same training. The repetitions of
+a program share one seed (unless `--seeds-differ`): what spreads is the clock's doing, and steps, which know no time and
+so no cost, do not. The mean of a program by one clock is the truth its single trials are compared with.
 
 Printed for each clock: steps reached (with and without load, coefficient of variation over all), the spread of
 losses within a program beside the spread between programs, and how well the ranking by one trial a program, drawn at
@@ -27,11 +29,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import combinations
 from statistics import fmean, pstdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-CLOCKS = ("wall_seconds", "cpu_seconds", "steps")
+if TYPE_CHECKING:
+    from primer_search.workers.meter import Meter, ReferenceStep
+
+CLOCKS = ("wall_seconds", "cpu_seconds", "reference_seconds", "steps")
 PROGRAMS = ("TRANSFORMER", "TRANSFORMER_GELU", "TRANSFORMER_PP", "TRANSFORMER_SQUARED_RELU", "PRIMER_EZ")
 DRAWS = 5000
 
@@ -79,15 +84,21 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, programs: tuple[str, ...], core: int | None) -> list[Reading]:
     """All repetitions, programs and load taking turns, so that a slow minute of the machine meets them all."""
     os.environ["JAX_PLATFORMS"] = "cpu"
+    from primer_search.workers.meter import ReferenceMeter
+
     trainings = {name: Training(name) for name in programs}
-    budget_steps = trainings["TRANSFORMER"].steps_within(arguments.budget)
+    seed = trainings["TRANSFORMER"]
+    budget_steps = seed.steps_within(arguments.budget)
+    reference = seed.reference()
+    allowance = reference.seconds_of_a_step(2.0)
     readings: list[Reading] = []
     for repetition in range(arguments.repetitions):
         for name, training in trainings.items():
             loaded = bool(repetition % 2)
-            seed = repetition if arguments.seeds_differ else 0
+            number = repetition if arguments.seeds_differ else 0
             with competitor(core) if loaded else unhindered():
-                readings += training.run(seed, arguments.budget, budget_steps, loaded)
+                meter = ReferenceMeter(reference, allowance)
+                readings += training.run(number, arguments.budget, budget_steps, loaded, meter)
             print(f"repetition {repetition + 1}, {name}{', loaded' if loaded else ''}", file=sys.stderr)
     return readings
 
@@ -124,18 +135,31 @@ class Training:
 
     def steps_within(self, seconds: float) -> int:
         """Steps that some seconds of cpu time are good for, by a short trial run."""
-        self.run(0, 0.3, 1, False)  # the first steps are slower
-        readings = self.run(0, seconds / 4, 1, False)
+        from primer_search.workers.meter import ClockMeter
+
+        self.run(0, 0.3, 1, False, ClockMeter())  # the first steps are slower
+        readings = self.run(0, seconds / 4, 1, False, ClockMeter())
         return max(4 * reading.steps for reading in readings if reading.clock == "cpu_seconds")
 
-    def run(self, seed: int, budget_seconds: float, budget_steps: int, loaded: bool) -> list[Reading]:
-        """Train until all three clocks have spent the budget; a reading at the end of each."""
+    def reference(self) -> ReferenceStep:
+        """This program's step, as a worker times it in turns with others."""
+        from primer_search.workers.batches import TrainBatches
+        from primer_search.workers.meter import ReferenceStep
+        from primer_search.workers.steps import StepFunctions
+
+        functions = StepFunctions(self.model, self.optimizer, self.config.trial.batch)
+        functions.compile_step(self.start(0))
+        tokens = TrainBatches(self.data.train, self.config.trial.batch, self.config.model.length, 0).batch_at(0)
+        return ReferenceStep(functions, self.start(0), tokens)
+
+    def run(self, seed: int, budget_seconds: float, budget_steps: int, loaded: bool, meter: Meter) -> list[Reading]:
+        """Train until all the clocks have spent the budget; a reading at the end of each."""
         from primer_search.workers.batches import TrainBatches
 
         batches = TrainBatches(self.data.train, self.config.trial.batch, self.config.model.length, seed)
         state, steps = self.start(seed), 0
         spent = dict.fromkeys(CLOCKS, 0.0)
-        budget = {"wall_seconds": budget_seconds, "cpu_seconds": budget_seconds, "steps": float(budget_steps)}
+        budget = {**dict.fromkeys(CLOCKS, budget_seconds), "steps": float(budget_steps)}
         readings: dict[str, Reading] = {}
         while len(readings) < len(CLOCKS):
             wall, cpu = time.perf_counter(), time.process_time()
@@ -143,7 +167,10 @@ class Training:
             result.token_losses.block_until_ready()
             steps += 1
             spent["wall_seconds"] += time.perf_counter() - wall
-            spent["cpu_seconds"] += time.process_time() - cpu
+            cpu = time.process_time() - cpu
+            spent["cpu_seconds"] += cpu
+            meter.charge(1, cpu)
+            spent["reference_seconds"] = meter.spent
             spent["steps"] = steps
             due = [clock for clock in CLOCKS if spent[clock] >= budget[clock] and clock not in readings]
             if due:
@@ -253,12 +280,12 @@ def print_report(report: dict[str, Any]) -> None:
         f"budget {report['budget_seconds']:g} s, {report['repetitions']} repetitions a program, half of them loaded\n"
     )
     print(
-        f"{'clock':14}{'steps':>8}{'loaded':>8}{'varies':>8}{'spread':>9}{'between':>9}{'Kendall':>9}{'Spearman':>10}{'best':>7}"
+        f"{'clock':20}{'steps':>8}{'loaded':>8}{'varies':>8}{'spread':>9}{'between':>9}{'Kendall':>9}{'Spearman':>10}{'best':>7}"
     )
     for clock, found in report["clocks"].items():
         spread = fmean(found["loss_spreads"].values())
         print(
-            f"{clock:14}{found['steps_unloaded']:8.0f}{found['steps_loaded']:8.0f}{found['steps_variation']:8.1%}"
+            f"{clock:20}{found['steps_unloaded']:8.0f}{found['steps_loaded']:8.0f}{found['steps_variation']:8.1%}"
             f"{spread:9.4f}{found['loss_spread_between_programs']:9.4f}"
             f"{found['kendall']:9.3f}{found['spearman']:10.3f}{found['same_best']:7.0%}"
         )

@@ -85,7 +85,8 @@ class LanguageModel:
 
     def _stack(self, blocks: Mapping[str, Array], x: Array) -> Array:
         if _scanned(self.config):
-            return jax.lax.scan(lambda x, layer: (self.block.apply(layer, x), None), x, blocks)[0]
+            layers = self.config.layers  # said, as a block without parameters would not tell
+            return jax.lax.scan(lambda x, layer: (self.block.apply(layer, x), None), x, blocks, layers)[0]
         for layer in range(self.config.layers):
             x = self.block.apply(jax.tree.map(lambda leaf, layer=layer: leaf[layer], blocks), x)
         return x

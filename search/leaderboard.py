@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..workers.evaluation import Evaluation
 from .candidate import SEED_ID, fitness_of
-from .confirmation import Confirmation, confirmations, retrainings_of
-from .statistics import prediction_interval
+from .studies.confirmation import Confirmation, confirmations, retrainings_of
+from .studies.statistics import prediction_interval
 from .wall_clock import SHARES, sessions_of, shares_of_wall_clock
 
 if TYPE_CHECKING:  # keeps sqlite3 out of what only formats a leaderboard

@@ -23,12 +23,12 @@ from ..workers.ngram import ngram_loss
 from .candidate import SEED_ID
 from .conduct import Interrupted
 from .config import RunConfig
-from .confirm import confirm_store, reserve_of
 from .controller import Controller, RunState
 from .leaderboard import leaderboard
 from .run_directory import RunDirectory
 from .store import Store
-from .study import StudyState
+from .studies.confirm import confirm_store, reserve_of
+from .studies.study import StudyState
 from .trainer import MakeCandidateTrainer
 from .wall_clock import sessions_of
 

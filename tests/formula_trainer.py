@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from primer_search.primitives import DNA, build_graph
-from primer_search.search import study
+from primer_search.search.studies import study
 from primer_search.workers.evaluation import Evaluation, TrialRequest
 from primer_search.workers.executor import Progress, Trainer
 

@@ -17,12 +17,12 @@ from primer_search.primitives.changes import Changes, changes, essential
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.library import get
 from primer_search.primitives.program import Instruction
-from primer_search.search import ablation
-from primer_search.search.ablation import Ablation, ablate
 from primer_search.search.candidate import Candidate
 from primer_search.search.config import RunConfig
 from primer_search.search.display.ablation import headline, render_ablation, write_ablation
 from primer_search.search.store import Store
+from primer_search.search.studies import ablation
+from primer_search.search.studies.ablation import Ablation, ablate
 from primer_search.tests.command import command, refused
 from primer_search.tests.formula_trainer import SCALE, FormulaTrainer, structure_of, train_by
 from primer_search.tests.tiny_runs import CONFIG, write_text

@@ -13,11 +13,11 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.search.candidate import SEED_ID
 from primer_search.search.config import RunConfig
-from primer_search.search.confirm import Reserve, confirm, reserve_of
-from primer_search.search.confirmation import Confirmation, Retraining, confirmations, retrainings_of
 from primer_search.search.leaderboard import leaderboard
 from primer_search.search.run_directory import RunDirectory
 from primer_search.search.store import Store
+from primer_search.search.studies.confirm import Reserve, confirm, reserve_of
+from primer_search.search.studies.confirmation import Confirmation, Retraining, confirmations, retrainings_of
 from primer_search.tests.tiny_runs import CONFIG, controller_of, write_text
 from primer_search.workers.config import DataConfig, TrialConfig
 from primer_search.workers.dataset import prepare

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.candidate import SEED_ID
 from primer_search.search.config import RunConfig
 from primer_search.search.controller import RunState
@@ -326,83 +325,3 @@ def test_state_says_what_happened(run: RunDirectory) -> None:
         last.seed_losses,
         last.candidates,
     )
-
-
-def test_the_seed_is_trained_again_after_so_many_candidates(tmp_path: Path, dataset: Path) -> None:
-    config = replace(QUICK, search=replace(QUICK.search, control_every=3))
-    run = RunDirectory(tmp_path / "run")
-    stop = until(11, run)
-    with controller_of(run, dataset, config, executor=InlineExecutor(MadeUpTrainer), observe=stop) as (
-        controller,
-        store,
-    ):
-        controller.run(600.0)
-        order = [event.candidate_id for event in store.events() if event.kind == "started"]
-        originals = [each.id for each in store.candidates() if each.same_as is None and each.id != SEED_ID]
-    controls = [place for place, number in enumerate(order) if number == SEED_ID][config.search.seed_trials :]
-    assert len(controls) in (len(originals) // 3, len(originals) // 3 - 1)
-    assert all(sum(number != SEED_ID for number in order[:place]) % 3 == 0 for place in controls)
-
-
-class CalibratedTrainer(MadeUpTrainer):
-    """Times the seed so, and remembers what trials were told."""
-
-    def __init__(self, step_ms: float | None):
-        super().__init__()
-        self.step_ms = step_ms
-        self.requests: list[TrialRequest] = []
-
-    def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
-        self.requests.append(request)
-        if request.calibrate:
-            return Evaluation("ok" if self.step_ms else "worker_lost", "gone", step_ms=self.step_ms)
-        return super().run(request, progress)
-
-
-REFERENCE = replace(QUICK, trial=replace(QUICK.trial, unit="reference_seconds", budget_seconds=12.0))
-
-
-def test_where_budgets_are_in_reference_seconds_the_seed_is_timed_once_for_the_whole_run(
-    tmp_path: Path, dataset: Path
-) -> None:
-    run, trainer = RunDirectory(tmp_path / "run"), CalibratedTrainer(25.0)
-    for candidates in (3, 6):
-        executor = InlineExecutor(lambda: trainer)
-        with controller_of(run, dataset, REFERENCE, executor=executor, observe=until(candidates, run)) as (it, _):
-            it.run(600.0)
-    assert [request.calibrate for request in trainer.requests].count(True) == 1
-    assert trainer.requests[0].calibrate
-    assert {request.allowance_seconds for request in trainer.requests[1:]} == {0.025}
-
-
-def test_an_allowance_that_is_given_needs_no_timing(tmp_path: Path, dataset: Path) -> None:
-    run, trainer = RunDirectory(tmp_path / "run"), CalibratedTrainer(None)
-    config = replace(REFERENCE, trial=replace(REFERENCE.trial, allowance_ms=15.0))
-    with controller_of(run, dataset, config, executor=InlineExecutor(lambda: trainer), observe=until(3, run)) as (
-        it,
-        _,
-    ):
-        it.run(600.0)
-    assert {request.allowance_seconds for request in trainer.requests} == {0.015}
-
-
-def test_a_seed_that_cannot_be_timed_ends_the_search_with_the_reason(tmp_path: Path, dataset: Path) -> None:
-    run, trainer = RunDirectory(tmp_path / "run"), CalibratedTrainer(None)
-    with (
-        controller_of(run, dataset, REFERENCE, executor=InlineExecutor(lambda: trainer)) as (controller, _),
-        pytest.raises(WorkFailedError, match="could not be timed: gone"),
-    ):
-        controller.run(600.0)
-
-
-def test_results_below_the_plausible_are_marked_for_a_recheck_once_the_seed_is_known(
-    tmp_path: Path, dataset: Path
-) -> None:
-    run, trainer = RunDirectory(tmp_path / "run"), CalibratedTrainer(None)
-    with controller_of(run, dataset, QUICK, executor=InlineExecutor(lambda: trainer), observe=until(5, run)) as (it, _):
-        it.ngram_nats = 2.5
-        it.run(600.0)
-    seeds = [request for request in trainer.requests if request.candidate_id == SEED_ID]
-    others = [request for request in trainer.requests if request.candidate_id != SEED_ID]
-    assert {request.suspicious_nats for request in seeds} == {None}
-    assert {request.suspicious_nats for request in others} == {2.5}

@@ -26,8 +26,8 @@ from primer_search.primitives import DNA, UsageError, build_graph, library
 from primer_search.primitives.notation import assemble
 from primer_search.search.candidate import Candidate
 from primer_search.search.config import RunConfig
-from primer_search.search.stress import settings_of, stress, subject_of
-from primer_search.search.stress_line import SCORE_LIMIT, Break, Line, Peak, Setting, Snapshot
+from primer_search.search.studies.stress import settings_of, stress, subject_of
+from primer_search.search.studies.stress_line import SCORE_LIMIT, Break, Line, Peak, Setting, Snapshot
 from primer_search.workers.config import DataConfig
 
 CONSTANTS = {"third": 0.3, "hundred": 100.0}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...primitives.errors import UsageError
 from ...primitives.listing import listing
-from ..ablation import Ablation, Effect
-from ..statistics import Estimate
+from ..studies.ablation import Ablation, Effect
+from ..studies.statistics import Estimate
 from .ablation_figure import forest_figure
 
 if TYPE_CHECKING:  # rich is loaded when something is printed

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...primitives.errors import UsageError
-from ..compare import Comparison, Row
-from ..speedup import Speedup
-from ..statistics import Estimate
+from ..studies.compare import Comparison, Row
+from ..studies.speedup import Speedup
+from ..studies.statistics import Estimate
 from .comparison_figure import curves_figure, differences_figure
 from .wording import count, number
 

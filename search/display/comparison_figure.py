@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from ...workers.evaluation import Evaluation
-from ..compare import Comparison, Row
-from ..speedup import curve_of
+from ..studies.compare import Comparison, Row
+from ..studies.speedup import curve_of
 
 __all__ = ["Band", "bands_of", "curves_figure", "differences_figure"]
 

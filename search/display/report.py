@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ...primitives.errors import UsageError
 from ...primitives.listing import difference, listing
 from ..candidate import SEED_ID
-from ..confirmation import Confirmation
 from ..leaderboard import SHARES, Leaderboard, Row, leaderboard
+from ..studies.confirmation import Confirmation
 from ..wall_clock import active_seconds, sessions_of
 from .console import outcome_words
 from .figure import Point, progress_figure

@@ -19,7 +19,7 @@ from .wording import number
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.console import RenderableType
 
-    from ..study import StudyState, Training
+    from ..studies.study import StudyState, Training
 
 __all__ = ["LineStudyDisplay", "LiveStudyDisplay", "StudyDisplay", "make_study_display", "watched"]
 

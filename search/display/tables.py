@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ..candidate import SEED_ID
-from ..confirmation import Confirmation
 from ..leaderboard import Leaderboard, Row
+from ..studies.confirmation import Confirmation
 from .console import outcome_words
 from .wording import (
     UNCONFIRMED,

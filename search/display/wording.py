@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..candidate import SEED_ID
-from ..confirmation import Confirmation
 from ..leaderboard import Ancestry, Checks, Leaderboard, Row, SeedSummary
+from ..studies.confirmation import Confirmation
 
 __all__ = [
     "UNCONFIRMED",

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..models.config import ModelConfig
-from ..primitives import DNA, InvalidProgramError, UsageError, build_graph
-from ..primitives.cost import block_cost, model_parameters
-from ..primitives.library import LIBRARY, get
-from ..primitives.program import MODEL_WIDTH
-from .check import read_program
+from ...models.config import ModelConfig
+from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
+from ...primitives.cost import block_cost, model_parameters
+from ...primitives.library import LIBRARY, get
+from ...primitives.program import MODEL_WIDTH
+from ..check import read_program
 
 __all__ = ["MATCHES", "Subject", "matched_units", "model_cost", "subjects_of"]
 
@@ -111,10 +111,10 @@ def _subject(text: str, unit: int) -> Subject:
         return Subject(text, get(text, unit))
     if not colon or Path(text).exists():
         return Subject(Path(text).stem, read_program(text, unit), unit)
-    from .description import candidate_id_of
-    from .display.wording import candidate_name
-    from .leaderboard import leaderboard
-    from .store import Store
+    from ..description import candidate_id_of
+    from ..display.wording import candidate_name
+    from ..leaderboard import leaderboard
+    from ..store import Store
 
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = candidate_id_of(candidate, leaderboard(store))

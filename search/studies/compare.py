@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from ..workers.evaluation import Evaluation
-from .config import RunConfig
+from ...workers.evaluation import Evaluation
+from ..config import RunConfig
+from .record import identity_of
 from .speedup import Speedup, curve_of, speedup
 from .statistics import Estimate, mean_interval, paired_differences
 from .study import Arm, Study, StudyState, Training
-from .study_record import identity_of
 from .subjects import Subject, matched_units, model_cost
 
 __all__ = ["Comparison", "Row", "compare", "default_folder", "points_of"]

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..primitives.errors import UsageError, WorkFailedError
-from ..workers.evaluation import Evaluation
+from ...primitives.errors import UsageError, WorkFailedError
+from ...workers.evaluation import Evaluation
 
 __all__ = ["Record", "identity_of"]
 

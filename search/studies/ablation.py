@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..primitives import DNA, InvalidProgramError, WorkFailedError, build_graph
-from ..primitives.changes import Change
+from ...primitives import DNA, InvalidProgramError, WorkFailedError, build_graph
+from ...primitives.changes import Change
+from ..config import RunConfig
 from .ablation_plan import CANDIDATE, NO_OP, SEED, Plan, words_of
-from .config import RunConfig
 from .statistics import Estimate, paired_differences, simultaneous_level
 from .study import Arm, Study, StudyState, Training
 

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..primitives import DNA, UsageError
-from .candidate import SEED_ID
-from .config import RunConfig
-from .description import candidate_id_of
-from .leaderboard import leaderboard
-from .store import Store
-from .study_record import identity_of
+from ...primitives import DNA, UsageError
+from ..candidate import SEED_ID
+from ..config import RunConfig
+from ..description import candidate_id_of
+from ..leaderboard import leaderboard
+from ..store import Store
+from .record import identity_of
 from .subjects import subjects_of
 
 __all__ = ["BASELINE", "Pair", "folder_of", "pair_of_names", "pair_of_run"]

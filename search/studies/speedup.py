@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..workers.evaluation import Evaluation
+from ...workers.evaluation import Evaluation
 from .statistics import t_quantile
 
 __all__ = ["MOST_EPOCHS", "Curve", "Speedup", "curve_of", "speedup"]

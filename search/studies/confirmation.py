@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..workers.evaluation import Evaluation
-from .candidate import SEED_ID
+from ...workers.evaluation import Evaluation
+from ..candidate import SEED_ID
 from .statistics import Estimate, paired_differences
 
 if TYPE_CHECKING:
-    from .records import Event
+    from ..records import Event
 
 __all__ = ["Confirmation", "Retraining", "confirmations", "retrainings_of"]
 

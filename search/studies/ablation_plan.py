@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..primitives import DNA, MalformedProgramError, UsageError
-from ..primitives.changes import Changes, changes, essential
-from ..primitives.no_op import without_effect
-from .check import check
-from .config import RunConfig
+from ...primitives import DNA, MalformedProgramError, UsageError
+from ...primitives.changes import Changes, changes, essential
+from ...primitives.no_op import without_effect
+from ..check import check
+from ..config import RunConfig
 from .study import Arm
 
 __all__ = ["CANDIDATE", "NO_OP", "SEED", "Plan", "words_of"]

@@ -18,15 +18,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..primitives import DNA, UsageError, WorkFailedError
-from ..workers.accelerators import resolve_platform
-from ..workers.dataset import Dataset, prepare
-from ..workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation, HurdleThreshold, TrialRequest
-from ..workers.executor import Executor, Platform, WorkerStatus, make_executor
-from .conduct import Interrupted
-from .config import RunConfig
-from .study_record import Record, identity_of
-from .trainer import MakeCandidateTrainer
+from ...primitives import DNA, UsageError, WorkFailedError
+from ...workers.accelerators import resolve_platform
+from ...workers.dataset import Dataset, prepare
+from ...workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation, HurdleThreshold, TrialRequest
+from ...workers.executor import Executor, Platform, WorkerStatus, make_executor
+from ..conduct import Interrupted
+from ..config import RunConfig
+from ..trainer import MakeCandidateTrainer
+from .record import Record, identity_of
 
 __all__ = ["Arm", "Study", "StudyState", "Training", "run_study"]
 
@@ -135,7 +135,7 @@ class Study:
             measured (`hurdle_losses`, `hurdle_steps`); nobody stops there.
         test: whether each trained model is scored on the test split, too.
         reference: the program whose step is the measure of reference seconds.
-        record: file that keeps finished trainings (see `study_record`); None keeps them nowhere.
+        record: file that keeps finished trainings (see `record`); None keeps them nowhere.
         address: of a running Ray cluster.
         allowance_seconds: what a step of the reference program is charged, where the budget counts reference seconds;
             measured before the first training, if not given.

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..primitives import DNA, UsageError
-from ..primitives.library import get as library_program
-from .candidate import SEED_ID
-from .config import RunConfig
+from ...primitives import DNA, UsageError
+from ...primitives.library import get as library_program
+from ..candidate import SEED_ID
+from ..config import RunConfig
+from ..leaderboard import leaderboard
+from ..store import Store
 from .confirmation import Retraining, retrainings_of
-from .leaderboard import leaderboard
-from .store import Store
 from .study import Arm, StudyState, run_study
 
 __all__ = ["Reserve", "confirm", "confirm_store", "reserve_of"]

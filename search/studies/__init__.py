@@ -1,0 +1,1 @@
+"""Trainings beyond the search, which question its results: compare, confirm, ablate, stress."""
