@@ -22,6 +22,9 @@ from .config import ModelConfig
 
 __all__ = ["BlockLike", "LanguageModel", "language_model", "layer_norm", "sinusoids"]
 
+WITNESSES = 4
+"""Tokens whose logits probes compare: several, as one may happen to be blind to a change."""
+
 ModelParameters = dict[str, Any]
 BlockLike = Any
 """Anything with `init(rng)` and `draw(rng) -> parameters`, and `apply(parameters, x) -> y`."""
@@ -79,9 +82,18 @@ class LanguageModel:
         self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
     ) -> Float[Array, "batch length"]:
         """Negative log-likelihood of each next token, in nats."""
+        return self.losses_and_witnesses(parameters, tokens)[0]
+
+    def losses_and_witnesses(
+        self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
+    ) -> tuple[Float[Array, "batch length"], Float[Array, "batch length few"]]:
+        """Token losses in nats, and the logits of the first `WITNESSES` tokens of the vocabulary.
+
+        The latter tell what a position has seen without regard to the token that comes next there.
+        """
         logits = self.logits(parameters, tokens[:, :-1])
         chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-        return jax.nn.logsumexp(logits, axis=-1) - chosen
+        return jax.nn.logsumexp(logits, axis=-1) - chosen, logits[..., :WITNESSES]
 
     def _stack(self, blocks: Mapping[str, Array], x: Array) -> Array:
         if _scanned(self.config):

@@ -29,6 +29,10 @@ TRUNCATION_TOLERANCE = 1e-6
 """The same for a shorter sequence: sums of other shapes round in another order, and a division may amplify that."""
 
 
+ROUNDING = 1e-14
+"""A change of inputs, relative to each, that is no more than a few roundings."""
+
+
 def check_block(graph: Graph, seed: int = 0) -> None:
     """Refuse a block that cannot be proved causal, or fails the test.
 
@@ -64,7 +68,11 @@ def probe_block(graph: Graph, seed: int = 0) -> None:
         return
     for length in (1, LENGTH // 2 + 1):
         moved = _moved(evaluate_reference(graph, parameters, x[:, :length]), outputs[0])
-        _refuse(moved, TRUNCATION_TOLERANCE, f"when the sequence was cut after {length} positions")
+        if np.any(moved > TRUNCATION_TOLERANCE):
+            # What is nothing but rounding (a mean of what was centred) rounds otherwise in another shape.
+            blurred = x * (1 + ROUNDING * rng.choice((-1.0, 1.0), x.shape))
+            blur = _moved(evaluate_reference(graph, parameters, blurred), outputs[0]).max()
+            _refuse(moved, max(TRUNCATION_TOLERANCE, blur), f"when the sequence was cut after {length} positions")
 
 
 def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:

@@ -130,7 +130,17 @@ _leak(
     "adds the next token's squares, which its sign does not change",
     lambda x: jnp.square(_ahead(x, 1)),
 )
-_leak("leak of 1e-3", "adds a thousandth of the next token", lambda x: 1e-3 * _ahead(x, 1))
+_leak("leak of 1e-4", "adds a ten-thousandth of the next token", lambda x: 1e-4 * _ahead(x, 1))
+_leak(
+    "half of the next token",
+    "adds half of the channels of the next token, where twin tokens might be alike",
+    lambda x: _ahead(x, 1) * (jnp.arange(x.shape[2]) < x.shape[2] // 2),
+)
+_leak(
+    "only one position looks",
+    "the last but one position alone reads the next token, where a probe of few positions might not look",
+    lambda x: _ahead(x, 1) * (jnp.arange(x.shape[1]) == x.shape[1] - 2)[:, None],
+)
 _leak(
     "only the first position looks",
     "the first position alone reads ahead",

@@ -136,7 +136,7 @@ class Checks:
         proved: candidates whose causality was proved, and tested on a block in float64.
         probed: trainings whose language model was probed before the first step.
         rechecked: trained models probed again before their loss counted.
-        largest_moved_nats: how far any loss moved in those that passed, that must not move; None before the first.
+        largest_move_nats: how far any loss moved in those that passed, that must not move; None before the first.
         quarantined: results below the plausible that further checks cleared.
         refused: trainings that a probe refused, by reason.
     """
@@ -144,7 +144,7 @@ class Checks:
     proved: int
     probed: int
     rechecked: int
-    largest_moved_nats: float | None
+    largest_move_nats: float | None
     quarantined: int
     refused: dict[str, int]
 
@@ -248,7 +248,7 @@ def _checks(evaluations: Sequence[Evaluation], candidates: int) -> Checks:
         proved=candidates,
         probed=sum(bool(trial.steps) for trial in evaluations) + sum(refused.values()),
         rechecked=len(moved),
-        largest_moved_nats=max(moved, default=None),
+        largest_move_nats=max(moved, default=None),
         quarantined=sum(bool(trial.quarantine) for trial in evaluations),
         refused=refused,
     )

@@ -51,10 +51,11 @@ class ForwardStep:
     """A training step that never trains."""
 
     def __init__(self, model: LanguageModel):
-        self._losses = jax.jit(model.token_losses)
+        self._forward = jax.jit(model.losses_and_witnesses)
 
     def step(self, state: TrainState, tokens: np.ndarray) -> tuple[TrainState, StepResult]:
-        return state, StepResult(self._losses(state.parameters, tokens), jnp.zeros(()))
+        losses, witnesses = self._forward(state.parameters, tokens)
+        return state, StepResult(losses, jnp.zeros(()), witnesses)
 
 
 def probe(model: LanguageModel, batch: int = 4, seeds: int = 1) -> None:

@@ -94,8 +94,8 @@ class Evaluation:
         step_ms: median milliseconds of a training step, in the trial's clock.
         relative_step: the time of a step over that of the seed's step, timed in turns with it on the same device; None
             where budgets are not in reference seconds.
-        moved_nats: how far past losses of the trained model moved when the future, or another example of the batch,
-            was exchanged (rounding aside, 0); None if it was not trained to the end.
+        moved_nats: how far past logits of the trained model moved when the future, or another example of the batch, was
+            exchanged (rounding aside, 0); None if it was not trained to the end.
         quarantine: why the loss was suspected, for one that was cleared by further checks; empty for others.
         parameters: of the whole model; block_parameters: of one block.
         flops_per_token: forward floating-point operations of one block, per token.

@@ -49,10 +49,17 @@ class TrainState:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a training step reports, all from before its update: `token_losses` [batch, length] in nats."""
+    """What a training step reports, all from before its update.
+
+    Attributes:
+        token_losses: [batch, length], in nats.
+        gradient_norm: of all gradients together.
+        witnesses: [batch, length, few], logits of a few fixed tokens at each position, for probes.
+    """
 
     token_losses: jax.Array
     gradient_norm: jax.Array
+    witnesses: jax.Array
 
 
 for _type in (Average, TrainState, StepResult):
@@ -117,14 +124,14 @@ class StepFunctions:
         return float(np.mean([np.asarray(loss, np.float64) for loss in losses]))
 
     def _train(self, state: TrainState, tokens: jax.Array) -> tuple[TrainState, StepResult]:
-        def loss(parameters: Any) -> tuple[jax.Array, jax.Array]:
-            losses = self._model.token_losses(parameters, tokens)
-            return jnp.mean(losses), losses
+        def loss(parameters: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            losses, witnesses = self._model.losses_and_witnesses(parameters, tokens)
+            return jnp.mean(losses), (losses, witnesses)
 
-        (_, losses), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
+        (_, (losses, witnesses)), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
         updates, optimizer_state = self._optimizer.update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        result = StepResult(losses, optax.tree.norm(gradients))
+        result = StepResult(losses, optax.tree.norm(gradients), witnesses)
         return TrainState(parameters, optimizer_state, self._averaged(state.average, parameters)), result
 
     def _averaged(self, average: Average | None, parameters: Any) -> Average | None:

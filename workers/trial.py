@@ -288,7 +288,7 @@ class _Trial:
         if suspected:
             self.quarantine = (
                 f"its loss {loss:.4f} is below the plausible {bound:.4f}; cleared: on {SUSPICIOUS_BATCHES} batches of "
-                f"unseen text, no future token and no other example moved a loss by more than {self.moved:.1g} nats"
+                f"unseen text, no future token and no other example moved a logit by more than {self.moved:.1g}"
             )
 
     @property

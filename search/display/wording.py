@@ -117,9 +117,8 @@ def check_words(checks: Checks) -> str:
     """What was checked for leaks, and what came of it."""
     parts = [f"{checks.proved:,} programs proved causal", f"{checks.probed:,} models probed before training"]
     if checks.rechecked:
-        parts.append(
-            f"{checks.rechecked:,} rechecked once trained (no loss moved by more than {checks.largest_moved_nats:.1g})"
-        )
+        moved = f"no past logit moved by more than {checks.largest_move_nats:.1g}"
+        parts.append(f"{checks.rechecked:,} rechecked once trained ({moved})")
     if checks.quarantined:
         parts.append(f"{checks.quarantined:,} too good to be true and cleared")
     if checks.refused:
