@@ -161,6 +161,7 @@ class Totals:
         elapsed_seconds: wall clock while a controller was at work.
         worker_seconds: the same times the workers.
         shares: of `worker_seconds`, by `SHARES`.
+        full_budgets: what all trainings together spent, in full trial budgets.
         checks: what was checked, and what the checks found.
     """
 
@@ -175,6 +176,7 @@ class Totals:
     elapsed_seconds: float
     worker_seconds: float
     shares: dict[str, float]
+    full_budgets: float
     checks: Checks
 
 
@@ -226,6 +228,7 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
         elapsed_seconds=sum(session.seconds for session in sessions),
         worker_seconds=worker_seconds,
         shares=shares,
+        full_budgets=sum(trial.evaluation.spent for trial in finished) / _budget(manifest),
         checks=_checks([trial.evaluation for trial in finished], len(pedigree)),
     )
     return Leaderboard(str(store.run.path), seed, tuple(kept), totals, confirmed)
@@ -238,6 +241,12 @@ def lineage(store: Store, candidate_id: int) -> tuple[Ancestry, ...]:
         UsageError: the run has no such candidate.
     """
     return _lineage(store.pedigree(), store.candidate(candidate_id).id)
+
+
+def _budget(manifest: Mapping[str, Any]) -> float:
+    """The full budget of a trial, in its unit."""
+    trial = manifest.get("config", {}).get("trial", {})
+    return float(trial.get("budget_steps" if trial.get("unit") == "steps" else "budget_seconds", 1.0))
 
 
 def _checks(evaluations: Sequence[Evaluation], candidates: int) -> Checks:

@@ -208,7 +208,7 @@ def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
     each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS
     assert planned["candidates_expected"] == pytest.approx(planned["workers"] * 600 / each, abs=1)
     assert not list(Path.cwd().iterdir())
-    assert f"trial budget  {format_duration(trial.budget)} of the worker's CPU time" in command("--dry-run").out
+    assert f"trial budget  {format_duration(trial.budget)} of training, at the seed's speed" in command("--dry-run").out
 
 
 @pytest.mark.usefixtures("on_cpu")

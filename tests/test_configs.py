@@ -48,10 +48,10 @@ class TestPresets:
         assert f"primer-search --config {name} " in text
         assert all(f"# {word} " in text for word in ("Hardware", "Duration", "Expect"))
 
-    def test_laptop_trains_two_layers_of_width_64_on_cpu_time(self) -> None:
+    def test_laptop_trains_two_layers_of_width_64_at_the_seeds_speed(self) -> None:
         config = load("laptop")
         assert (config.model.layers, config.model.width) == (2, 64)
-        assert (config.trial.unit, config.workers.accel) == ("cpu_seconds", "cpu")
+        assert (config.trial.unit, config.workers.accel) == ("reference_seconds", "cpu")
         assert (config.search.population, config.search.tournament) == (20, 5)
         assert config.data.source == "python-stdlib"
 
@@ -204,8 +204,8 @@ class TestRefusals:
                 "trial.budget_steps = 6 is too short for trial.hurdles = 2: use at least 7",
             ),
             (
-                "laptop",
-                "workers.accel=gpu",
+                "gpu",
+                "trial.unit=cpu_seconds",
                 "trial.unit = cpu_seconds does not measure the work of workers.accel = gpu",
             ),
             ("smoke", "workers.count=2", "workers.count = 2 needs workers.executor = ray"),

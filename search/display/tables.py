@@ -17,6 +17,7 @@ from .wording import (
     best_row,
     candidate_name,
     check_words,
+    cost_words,
     count,
     difference_words,
     headline,
@@ -58,6 +59,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         ("outcomes", outcome_words(totals.outcomes) or "none yet"),
         ("proposals", proposal_words(totals.proposals)),
         ("checks", check_words(totals.checks)),
+        ("cost", cost_words(totals)),
         ("wall clock", share_words(totals.shares)),
     ]
     width = max(len(name) for name, _ in facts)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..candidate import SEED_ID
-from ..leaderboard import Ancestry, Checks, Leaderboard, Row, SeedSummary
+from ..leaderboard import Ancestry, Checks, Leaderboard, Row, SeedSummary, Totals
 from ..studies.confirmation import Confirmation
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "beyond_noise",
     "candidate_name",
     "check_words",
+    "cost_words",
     "count",
     "difference_words",
     "headline",
@@ -191,6 +192,14 @@ def proposal_words(proposals: Mapping[str, Any]) -> str:
         total = sum(invalid.values())
         parts.append(f"{total:,} invalid ({total / tried:.0%}: {reasons})")
     return " · ".join(parts)
+
+
+def cost_words(totals: Totals) -> str:
+    """What the search cost."""
+    return (
+        f"{totals.worker_seconds / 60:.1f} worker-minutes for {totals.trials:,} trainings, "
+        f"together as long as {totals.full_budgets:.1f} full ones"
+    )
 
 
 def share_words(shares: Mapping[str, float]) -> str:
