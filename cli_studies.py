@@ -37,6 +37,10 @@ def confirm(
     trial_budget: Annotated[
         str | None, typer.Option(help="Training time of each [the run's].", metavar="DURATION")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="How many train at once [as in the run]; 0: one a core or device.", min=0, metavar="N"),
+    ] = None,
     address: Address = None,
     json_: Json = False,
 ) -> None:
@@ -59,6 +63,7 @@ def confirm(
             seeds=seeds,
             beside=beside or (),
             trial_seconds=seconds,
+            workers=workers,
             address=address,
             observe=display.observe,
             tell=display.tell,

@@ -71,6 +71,7 @@ def confirm(
     seeds: int = 3,
     beside: Sequence[str] = (),
     trial_seconds: float | None = None,
+    workers: int | None = None,
     address: str | None = None,
     observe: Callable[[StudyState], None] = lambda state: None,
     tell: Callable[[str], None] = lambda line: None,
@@ -83,6 +84,7 @@ def confirm(
         seeds: trainings of each.
         beside: library programs to train along with them.
         trial_seconds: budget of each training; the run's full trial budget, if not given.
+        workers: how many train at once; as many as in the run, if not given.
         address: of a running Ray cluster.
         observe, tell: as for studies.
 
