@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from primer_search.primitives.notation import assemble
@@ -19,6 +21,8 @@ from primer_search.tests.tiny_runs import CONFIG, CONSTANTS, MODEL, SEED, TRIAL,
 from primer_search.workers.config import OptimizerConfig, TrialConfig
 from primer_search.workers.evaluation import OUTCOME_ADVICE, Evaluation, HurdleThreshold, TrialRequest
 from primer_search.workers.executor import Progress
+from primer_search.workers.recheck import BatchFault
+from primer_search.workers.steps import Average, StepFunctions
 from primer_search.workers.trial import CandidateTrainer
 
 Train = Callable[..., Evaluation]
@@ -217,3 +221,72 @@ def test_a_budget_in_seconds_ends_when_it_is_spent(dataset: Path, unit: str) -> 
     assert evaluation.curve[-1][0] == pytest.approx(evaluation.train_seconds)
     assert evaluation.steps > 12
     assert len(evaluation.hurdle_losses) == 2
+
+
+def requested(trainer: CandidateTrainer, dna: DNA = SEED, **request: Any) -> Evaluation:
+    return trainer.run(TrialRequest(0, 0, dna.to_json(), 5, **request), lambda progress: None)
+
+
+def test_a_result_too_good_to_be_true_is_rechecked_on_unseen_text_and_says_so(dataset: Path) -> None:
+    plain, suspected = requested(trainer(dataset)), requested(trainer(dataset), suspicious_nats=100.0)
+    assert plain.quarantine == ""
+    assert "below the plausible 100.0000; cleared" in suspected.quarantine
+    assert suspected.outcome == "ok"
+    assert suspected.loss_nats == plain.loss_nats
+    assert plain.moved_nats == suspected.moved_nats == 0.0
+
+
+def test_a_model_that_leaks_once_trained_gets_no_loss(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def caught(*_: Any) -> float:
+        raise BatchFault("an example's logit moved by 1 with the other examples of its batch")
+
+    monkeypatch.setattr("primer_search.workers.trial.recheck", caught)
+    evaluation = requested(trainer(dataset))
+    assert (evaluation.outcome, evaluation.loss_nats, evaluation.quarantine) == ("rejected:batch", None, "")
+
+
+def test_the_test_split_is_scored_only_where_it_is_asked_for(dataset: Path) -> None:
+    plain, tested = requested(trainer(dataset)), requested(trainer(dataset), test=True)
+    assert plain.test_loss_nats is None
+    assert tested.loss_nats == plain.loss_nats
+    assert tested.test_loss_nats is not None
+    assert tested.test_loss_nats != tested.loss_nats
+    assert tested.test_bits_per_byte is not None
+
+
+def test_learning_rate_and_unit_can_be_had_otherwise_for_one_trial(dataset: Path) -> None:
+    plain = requested(trainer(dataset))
+    assert requested(trainer(dataset), learning_rate_factor=3.0).loss_nats != plain.loss_nats
+    wider = requested(trainer(dataset), unit=2)
+    assert plain.parameters is not None and wider.parameters is not None
+    assert wider.parameters > 1.5 * plain.parameters
+
+
+def test_the_average_of_the_parameters_is_what_is_evaluated(dataset: Path) -> None:
+    averaging = replace(CONFIG.optimizer, averaging=8.0)
+    averaged, last = requested(trainer(dataset, optimizer=averaging)), requested(trainer(dataset))
+    assert averaged.curve == last.curve  # training itself is the same
+    assert averaged.loss_nats != last.loss_nats
+
+
+def test_the_average_weighs_late_steps_as_it_should() -> None:
+    """The average of 1, 2, ..., n under the weights that the recursion gives is (exponent + 1) / (exponent + 2) n."""
+    functions = StepFunctions(None, None, 1, averaging=8.0)  # type: ignore[arg-type]
+    average = Average.of({"w": np.zeros(1)})
+    for step in range(1, 1001):
+        average = functions._averaged(average, {"w": np.full(1, float(step))})
+        assert average is not None
+    assert float(average.parameters["w"][0]) == pytest.approx(900, rel=0.01)
+
+
+def test_reference_seconds_charge_the_seed_its_allowance(dataset: Path) -> None:
+    trial = replace(TRIAL, unit="reference_seconds", budget_seconds=2.0)
+    timed = CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(dataset), SEED.to_json())
+    calibration = requested(timed, calibrate=True)
+    assert calibration.step_ms is not None and calibration.step_ms > 0
+    evaluation = requested(timed, allowance_seconds=0.02)
+    assert evaluation.relative_step == pytest.approx(
+        1.0, abs=0.5
+    )  # it is the seed, timed on a machine that may be busy
+    assert evaluation.steps * evaluation.relative_step * 0.02 == pytest.approx(evaluation.spent, rel=0.05)
+    assert 2.0 <= evaluation.spent < 3.0

@@ -27,6 +27,9 @@ __all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "StepMeter"
 REFERENCE_SHARE = 0.1
 """Time for steps of the seed, relative to that for the candidate's."""
 
+READING_SECONDS = 0.1
+"""The least time for which the seed is timed at once: a few steps in a row, or each would pay for cold caches."""
+
 
 class Meter(Protocol):
     """Adds up what training costs."""
@@ -96,7 +99,7 @@ class ReferenceMeter:
             self._timed.add(steps, seconds)
         self._steps += steps
         due = REFERENCE_SHARE * self._timed.seconds - self._reference.seconds
-        if due > 0:
+        if due > READING_SECONDS or (due > 0 and not self._reference.steps):
             taken, count = self.step.time(due)
             self._reference.add(count, taken)
         # All of the steps, so that what an early, less certain ratio charged wrongly is put right; never backwards.
@@ -157,13 +160,18 @@ class ReferenceStep:
             The seconds they took, and how many they were.
         """
         count = max(1, int(seconds / self._seconds)) if self._seconds > 0 else 1
+        self._step()  # not timed: the candidate's data fill the caches
         start = self._clock()
         for _ in range(count - 1):
-            self._state, _ = self._functions.step(self._state, self._tokens)
-        self._state, last = self._functions.step(self._state, self._tokens)
-        loss = np.asarray(last.token_losses)
+            self._step(wait=False)
+        finite = self._step()
         taken = self._clock() - start
         self._seconds = taken / count
-        if not np.all(np.isfinite(loss)):  # never was seen; the time of a step on NaN may be another
+        if not finite:  # never was seen; the time of a step on NaN may be another
             self._state = jax.device_put(self._start)
         return taken, count
+
+    def _step(self, wait: bool = True) -> bool:
+        """Take a step; having waited for it, whether its loss is finite."""
+        self._state, result = self._functions.step(self._state, self._tokens)
+        return not wait or bool(np.all(np.isfinite(np.asarray(result.token_losses))))
