@@ -205,6 +205,7 @@ def _confirm(store: Store, config: RunConfig, top: int, address: str | None, dea
             observe=announce,
             tell=tell,
         )
+        store.add_event("note", {"why": "the search ended with a confirmation"})
     except Interrupted:
         raise Interrupted(
             "interrupted while confirming; the search is saved, and "

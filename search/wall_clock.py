@@ -55,7 +55,8 @@ def sessions_of(events: Sequence[Event], workers: int = 1) -> list[Session]:
     for begin, end in zip(openings, [*openings[1:], len(events)], strict=True):
         opening = events[begin]
         # A clock set back in the middle must not make a session end before it starts, nor lose what went before.
-        last = max(event.wall_time for event in events[begin:end])
+        # A confirmation may come days later; one at the end of a search closes with a note.
+        last = max(event.wall_time for event in events[begin:end] if event.kind != "confirmed")
         sessions.append(
             Session(opening.sequence, opening.wall_time, last, int(opening.payload.get("workers") or workers))
         )

@@ -57,11 +57,11 @@ def _confirmed_headline(board: Leaderboard) -> str:
     of = f"{len(rows)} candidates" if len(rows) > 1 else "one candidate"
     trainings = f"{of} trained anew {best.trainings} time{'s' if best.trainings != 1 else ''}"
     if best.better:
-        return f"Confirmed: {best.name} beats the seed on the test text by {difference_words(best)}; {trainings}."
+        better = f"better than the seed on the test text, by {difference_words(best)}"
+        return f"Confirmed: {best.name} is {better}; {trainings}."
     if best.difference is None:
         return f"Not confirmed: {best.name}, the best of {trainings}, is {best.verdict}."
-    off = f"{difference_words(best)} off the seed"
-    return f"Not confirmed: {best.name}, the best of {trainings}, is {off}: {best.verdict}."
+    return f"Not confirmed: {best.name}, the best of {trainings}, differs by {difference_words(best)}: {best.verdict}."
 
 
 def difference_words(row: Confirmation) -> str:
