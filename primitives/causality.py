@@ -101,7 +101,7 @@ def _moved(past: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 def probe_unit(graph: Graph, smallest: int = 4) -> int:
     """The smallest multiple of `smallest` channels a unit at which every width is whole."""
-    denominators = [node.value.width.denominator for node in graph.nodes if node.value.width is not None]
+    denominators = [(node.value.width / node.parts).denominator for node in graph.nodes if node.value.width is not None]
     return math.lcm(smallest, *denominators)
 
 

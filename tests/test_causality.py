@@ -10,6 +10,7 @@ from primer_search.primitives import library
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.causality import check_block, probe_block, probe_unit
 from primer_search.primitives.errors import InvalidProgramError
+from primer_search.primitives.fingerprint import fingerprint
 from primer_search.primitives.notation import assemble
 from primer_search.primitives.program import DNA
 
@@ -144,3 +145,12 @@ def test_the_probe_finds_a_unit_at_which_every_width_is_whole() -> None:
     graph = build_graph(assemble(text, {"zero": 0.0}, (1,)))
     assert probe_unit(graph) == 256
     assert probe_unit(build_graph(library.TRANSFORMER)) == 4
+
+
+def test_branches_of_a_primitive_are_whole_channels_at_the_probes_unit() -> None:
+    head = "narrow = CONV_1X1 h0 width=1 branches=8"  # of an eighth of a unit each, in one of eight heads
+    main = "heads = head h0 h0 branches=8\nout = CONV_1X1 heads width=8"
+    graph = build_graph(assemble({"main": main, "head": head}, {"zero": 0.0}, (1, 8)))
+    assert probe_unit(graph) == 8
+    check_block(graph)
+    assert fingerprint(graph) is not None
