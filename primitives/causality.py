@@ -75,7 +75,11 @@ def probe_block(graph: Graph, seed: int = 0) -> None:
             # What is nothing but rounding (a mean of what was centred) rounds otherwise in another shape.
             blurred = x * (1 + ROUNDING * rng.choice((-1.0, 1.0), x.shape))
             blur = _moved(evaluate_reference(graph, parameters, blurred), outputs[0]).max()
-            _refuse(moved, max(TRUNCATION_TOLERANCE, AMPLIFIED * blur), f"when the sequence was cut after {length} positions")
+            _refuse(
+                moved,
+                max(TRUNCATION_TOLERANCE, AMPLIFIED * blur),
+                f"when the sequence was cut after {length} positions",
+            )
 
 
 def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:
@@ -104,8 +108,8 @@ def _moved(past: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 def probe_unit(graph: Graph, smallest: int = 4) -> int:
     """The smallest multiple of `smallest` channels a unit at which every width is whole."""
-    denominators = [(node.value.width / node.parts).denominator for node in graph.nodes if node.value.width is not None]
-    return math.lcm(smallest, *denominators)
+    widths = [node.value.width / node.parts for node in graph.nodes if node.value.width is not None]
+    return math.lcm(smallest, *(width.denominator for width in widths))
 
 
 def _refuse(moved: np.ndarray, limit: float, when: str) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from primer_search.models.language_model import language_model
+from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.notation import assemble
 from primer_search.primitives.program import DNA
 from primer_search.search.hurdles import hurdle_positions
@@ -21,6 +23,7 @@ from primer_search.tests.tiny_runs import CONFIG, CONSTANTS, MODEL, SEED, TRIAL,
 from primer_search.workers.config import OptimizerConfig, TrialConfig
 from primer_search.workers.evaluation import OUTCOME_ADVICE, Evaluation, HurdleThreshold, TrialRequest
 from primer_search.workers.executor import Progress
+from primer_search.workers.optimizer import make_optimizer
 from primer_search.workers.recheck import BatchFault
 from primer_search.workers.steps import Average, StepFunctions
 from primer_search.workers.trial import CandidateTrainer
@@ -271,7 +274,8 @@ def test_the_average_of_the_parameters_is_what_is_evaluated(dataset: Path) -> No
 
 def test_the_average_weighs_late_steps_as_it_should() -> None:
     """The average of 1, 2, ..., n under the weights that the recursion gives is (exponent + 1) / (exponent + 2) n."""
-    functions = StepFunctions(None, None, 1, averaging=8.0)  # type: ignore[arg-type]
+    model = language_model(build_graph(SEED), MODEL)
+    functions = StepFunctions(model, make_optimizer(CONFIG.optimizer), 1, averaging=8.0)
     average = Average.of({"w": np.zeros(1)})
     for step in range(1, 1001):
         average = functions._averaged(average, {"w": np.full(1, float(step))})
@@ -285,8 +289,7 @@ def test_reference_seconds_charge_the_seed_its_allowance(dataset: Path) -> None:
     calibration = requested(timed, calibrate=True)
     assert calibration.step_ms is not None and calibration.step_ms > 0
     evaluation = requested(timed, allowance_seconds=0.02)
-    assert evaluation.relative_step == pytest.approx(
-        1.0, abs=0.5
-    )  # it is the seed, timed on a machine that may be busy
+    assert evaluation.relative_step is not None
+    assert 0.5 < evaluation.relative_step < 2  # it is the seed, timed on a machine that may be busy
     assert evaluation.steps * evaluation.relative_step * 0.02 == pytest.approx(evaluation.spent, rel=0.05)
     assert 2.0 <= evaluation.spent < 3.0
