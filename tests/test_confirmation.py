@@ -87,10 +87,15 @@ def test_the_best_of_many_equals_is_hardly_ever_confirmed() -> None:
 
 
 def test_only_the_last_budget_counts_and_a_repeated_training_counts_once() -> None:
-    short, full = retrained({"seed": (3.0, 3.0), "#1": (2.5, 2.5)}, 5.0), retrained({"seed": (2.0, 2.0)}, 20.0)
+    short = retrained({"seed": (3.0, 3.0), "#1": (2.5, 2.5)}, 5.0)
+    full = retrained({"seed": (2.0, 2.0), "#2": (2.1, 2.1)}, 20.0)
     rows = confirmations([*short, *full, *full])
-    assert [(row.name, row.trainings, row.budget) for row in rows] == [("seed", 2, 20.0)]
+    assert [(row.name, row.trainings, row.budget) for row in rows] == [("seed", 2, 20.0), ("#2", 2, 20.0)]
+
+
+def test_the_seed_alone_confirms_nothing() -> None:
     assert confirmations([]) == ()
+    assert confirmations(retrained({"seed": (2.0, 2.0)})) == ()
 
 
 @pytest.mark.parametrize(("minutes", "slots", "top"), [(2, 2, 0), (10, 2, 1), (10, 8, 5), (60, 2, 5)])

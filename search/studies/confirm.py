@@ -30,13 +30,13 @@ RECORD = "confirmation-{budget:g}.jsonl"
 LARGEST_SHARE = 0.25
 """Of a search's budget, for the confirmation at its end."""
 
-START_SECONDS = 20.0
+START_SECONDS = 40.0
 """Until the workers of a confirmation train."""
 
 OVERHEAD_SECONDS = 10.0
 """Compilation and evaluation of one training, roughly."""
 
-SLOWNESS = 1.5
+SLOWNESS = 1.2
 """Wall clock of a training over its budget, on a machine that does other things besides."""
 
 

@@ -115,8 +115,11 @@ def retrainings_of(events: Iterable[Event]) -> list[Retraining]:
 
 
 def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]:
-    """What the fresh trainings say, best first; only those of the last budget, as others do not compare."""
-    if not retrainings:
+    """What the fresh trainings say, best first; only those of the last budget, as others do not compare.
+
+    Nothing, where no candidate was trained anew: the seed alone confirms nothing.
+    """
+    if all(each.candidate_id in (None, SEED_ID) for each in retrainings):
         return ()
     budget = retrainings[-1].budget
     latest = {(each.name, each.seed): each for each in retrainings if each.budget == budget}
