@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from .cli_data import data_app
-from .cli_options import Address, Candidate, Json, Run, print_json, say
+from .cli_options import Address, Candidate, Json, Run, print_json, say, use_cpu_inline
 from .cli_studies import register
 from .configs.complaints import one_line, usage_sentence
 from .primitives.errors import MalformedProgramError, PrimerSearchError, UsageError
@@ -167,7 +167,7 @@ def search(
             **hooks,
         )
 
-    _use_cpu_inline(plan.platform, plan.config.workers.executor)
+    use_cpu_inline(plan.platform, plan.config.workers.executor)
     conduct(run, begin, Printing(top, json_))
 
 
@@ -203,7 +203,7 @@ def resume(
 
         return take_up(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
 
-    _use_cpu_inline(resolve_platform(workers["accel"]), workers["executor"])
+    use_cpu_inline(resolve_platform(workers["accel"]), workers["executor"])
     conduct(directory, go_on, Printing(top, json_))
 
 
@@ -338,12 +338,6 @@ def primitives(
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------
-
-
-def _use_cpu_inline(platform: str, executor: str) -> None:
-    """JAX reads the variable when it is first imported, which for `inline` is in this process."""
-    if platform == "cpu" and executor == "inline":
-        os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def _refuse_stray_options(context: typer.Context) -> None:

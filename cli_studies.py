@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import Address, Candidate, Json, Run, print_json, say
+from .cli_options import Address, Candidate, Json, Run, print_json, say, use_cpu_inline
 from .primitives.errors import UsageError, WorkFailedError
 
 __all__ = ["register"]
@@ -139,7 +139,7 @@ def compare(
     check_address(address, plan.config.workers.executor)
     subjects = subjects_of(what, baseline, plan.config.model.unit)
     folder = output or default_folder(plan.config, subjects)
-    _use_cpu_inline(plan.platform, plan.config.workers.executor)
+    use_cpu_inline(plan.platform, plan.config.workers.executor)
     with watched(folder) as display:
         comparison = compared(
             plan.config,
@@ -210,7 +210,7 @@ def ablate(
         seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
         pair, settings = pair_of_run(run, candidate, trial_seconds=seconds, workers=workers, executor=executor)
     check_address(address, settings.workers.executor)
-    _use_cpu_inline(resolve_platform(settings.workers.accel), settings.workers.executor)
+    use_cpu_inline(resolve_platform(settings.workers.accel), settings.workers.executor)
     folder = output or pair.folder
     with watched(folder) as display:
         ablation = ablated(
@@ -288,9 +288,3 @@ def stress(
         print_json({"program": name, "steps": steps, "seed": seed, "lines": [line.to_dict() for line in lines]})
     else:
         print_stress(name, lines, console_for(sys.stdout))
-
-
-def _use_cpu_inline(platform: str, executor: str) -> None:
-    """JAX reads the variable when it is first imported, which for `inline` is in this process."""
-    if platform == "cpu" and executor == "inline":
-        os.environ["JAX_PLATFORMS"] = "cpu"

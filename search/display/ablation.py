@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...primitives.errors import UsageError
 from ...primitives.listing import listing
 from ..studies.ablation import Ablation, Effect
 from ..studies.statistics import Estimate
@@ -16,6 +13,7 @@ from .ablation_figure import forest_figure
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
+from .page import template, write_whole
 
 __all__ = ["headline", "print_ablation", "render_ablation", "write_ablation"]
 
@@ -55,14 +53,14 @@ def write_ablation(ablation: Ablation, folder: Path) -> None:
     Raises:
         UsageError: a file cannot be written.
     """
-    _write(folder / "ablation.json", json.dumps(ablation.to_dict(), allow_nan=False) + "\n")
-    _write(folder / "minimal.json", ablation.minimal.to_json() + "\n")
-    _write(folder / "ablation.html", render_ablation(ablation))
+    write_whole(folder / "ablation.json", json.dumps(ablation.to_dict(), allow_nan=False) + "\n")
+    write_whole(folder / "minimal.json", ablation.minimal.to_json() + "\n")
+    write_whole(folder / "ablation.html", render_ablation(ablation))
 
 
 def render_ablation(ablation: Ablation) -> str:
     """The ablation as HTML text."""
-    return _template().render(
+    return template("ablation.html.j2").render(
         title=ablation.name,
         headline=headline(ablation),
         how=_how(ablation),
@@ -184,30 +182,3 @@ def _facts(ablation: Ablation) -> list[tuple[str, str]]:
         ("text", f"{ablation.config.data.source} (hash {ablation.dataset_hash[:16]})"),
         ("device", ablation.device),
     ]
-
-
-# --- files ------------------------------------------------------------------------------------------------------
-
-
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("ablation.html.j2")
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another folder with -o.") from error

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...primitives.errors import UsageError
 from ..studies.compare import Comparison, Row
 from ..studies.speedup import Speedup
 from ..studies.statistics import Estimate
 from .comparison_figure import curves_figure, differences_figure
+from .page import template, write_whole
 from .wording import count, number
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
@@ -57,16 +55,16 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     Raises:
         UsageError: they cannot be written.
     """
-    _write(folder / "comparison.json", json.dumps(comparison.to_dict(), allow_nan=False) + "\n")
+    write_whole(folder / "comparison.json", json.dumps(comparison.to_dict(), allow_nan=False) + "\n")
     page = folder / "comparison.html"
-    _write(page, render_comparison(comparison))
+    write_whole(page, render_comparison(comparison))
     return page
 
 
 def render_comparison(comparison: Comparison) -> str:
     """The comparison as HTML text."""
     cells = [_cells(row, comparison) for row in comparison.rows]
-    return _template().render(
+    return template("comparison.html.j2").render(
         title=" · ".join(row.name for row in comparison.rows),
         headline=_headline(comparison),
         how=_how(comparison),
@@ -85,29 +83,6 @@ def render_comparison(comparison: Comparison) -> str:
         sections=comparison.config.to_dict(),
         facts=_facts(comparison),
     )
-
-
-def _write(path: Path, content: str) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(content, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another folder with -o.") from error
-
-
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("comparison.html.j2")
 
 
 def _cells(row: Row, comparison: Comparison) -> dict[str, str]:

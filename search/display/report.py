@@ -21,6 +21,7 @@ from ..studies.confirmation import Confirmation
 from ..wall_clock import active_seconds, sessions_of
 from .console import outcome_words
 from .figure import Point, progress_figure
+from .page import template
 from .wording import (
     UNCONFIRMED,
     beyond_noise,
@@ -74,7 +75,7 @@ def render_report(store: Store) -> str:
         board, manifest, points = leaderboard(store), store.manifest, _points(store)
         programs = _programs(store, board)
     totals = board.totals
-    return _template().render(
+    return template("report.html.j2").render(
         run=store.run.path.name,
         started=datetime.fromtimestamp(manifest.get("started_at", 0)).strftime("%Y-%m-%d %H:%M"),
         headline=headline(board),
@@ -98,19 +99,6 @@ def render_report(store: Store) -> str:
         facts=_facts(manifest, board),
         versions=manifest.get("versions", {}),
     )
-
-
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
 
 
 def _points(store: Store) -> list[Point]:
