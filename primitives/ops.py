@@ -19,7 +19,7 @@ from . import kernels as k
 from .errors import InvalidProgramError
 from .values import SCALAR, SCORES, Kind, Value, activation
 
-__all__ = ["OPS", "Init", "Law", "Match", "Op", "Parameter", "Sizes", "Time"]
+__all__ = ["OPS", "Init", "Keep", "Law", "Match", "Op", "Parameter", "Sizes", "Time"]
 
 Array = Any
 ResultRule = Callable[[Sequence[Value], Fraction | None], Value]
@@ -45,6 +45,15 @@ class Time(Enum):
     MIXES = "on every position the scores give weight to"
     REDUCES = "on the whole last axis: every key, where the input is scores"
     MASKS = "on itself; future keys become zero"
+
+
+class Keep(Enum):
+    """What decoding keeps of an op on activations, to compute new positions without the earlier ones."""
+
+    NOTHING = "nothing"
+    INPUTS = "its last kernel - 1 inputs"
+    OUTPUT = "its last output"
+    SECOND = "its second operand, of every position"
 
 
 class Match(Enum):
@@ -101,6 +110,7 @@ class Op:
         match: which operand widths must agree.
         laws: algebraic laws it obeys.
         time: how it moves information along the length.
+        keep: what decoding keeps of it; `before_start` is what stands for positions before the first.
         reference: where it is defined.
     """
 
@@ -118,6 +128,8 @@ class Op:
     match: Match = Match.FREE
     laws: frozenset[Law] = frozenset()
     time: Time = Time.POINTWISE
+    keep: Keep = Keep.NOTHING
+    before_start: float = 0.0
     reference: str = "Primer, Table 2"
 
     @property
@@ -197,8 +209,11 @@ def _reduction(name: str, summary: str, function: Callable[..., Array], source: 
     )  # fmt: skip
 
 
-def _cumulative(name: str, summary: str, function: Callable[..., Array], source: str) -> Op:
-    return Op(name, summary, 1, _same, k.unary(function), source, _per_element, time=Time.PAST)
+def _cumulative(name: str, summary: str, function: Callable[..., Array], source: str, neutral: float) -> Op:
+    return Op(
+        name, summary, 1, _same, k.unary(function), source, _per_element,
+        time=Time.PAST, keep=Keep.OUTPUT, before_start=neutral,
+    )  # fmt: skip
 
 
 def _vector(name: str, summary: str, apply: Callable[..., Array], init: Init, parameter: str, source: str) -> Op:
@@ -213,6 +228,7 @@ def _convolution(kernel: int) -> Op:
         f"CONV_{kernel}X1", summary, 1, _to_dimension, k.dense if kernel == 1 else k.convolution, "{p}({0})",
         lambda s: 2.0 * s.kernel * s.in_size * s.out_size, (Parameter("kernel", shape, Init.FAN_IN),),
         uses_dimension=True, kernel=kernel, time=Time.POINTWISE if kernel == 1 else Time.PAST,
+        keep=Keep.NOTHING if kernel == 1 else Keep.INPUTS,
     )  # fmt: skip
 
 
@@ -221,7 +237,7 @@ def _depthwise(kernel: int) -> Op:
     return Op(
         f"DCONV_{kernel}X1", summary, 1, _same, k.depthwise_convolution, "{p}({0})",
         lambda s: (2.0 * s.kernel - 1) * s.out_size, (Parameter("kernel", ("kernel", "in"), Init.DEPTHWISE),),
-        kernel=kernel, time=Time.PAST,
+        kernel=kernel, time=Time.PAST, keep=Keep.INPUTS,
     )  # fmt: skip
 
 
@@ -234,10 +250,11 @@ _ROWS = (
             "divide({0}, {1})"),
     _binary("MULTIPLY", "x * y", lambda xp, x, y: x * y, "{0} * {1}", Law.COMMUTATIVE),
     Op("MAT_MUL", "scores times values: mixes positions", 2, _mat_mul, k.binary(lambda xp, x, y: xp.matmul(x, y)),
-       "{0} @ {1}", lambda s: 2.0 * s.length * s.out_size, time=Time.MIXES),
+       "{0} @ {1}", lambda s: 2.0 * s.length * s.out_size, time=Time.MIXES, keep=Keep.SECOND),
     Op("T_MAT_MUL", "x times y transposed: scores of every position against every position", 2, _t_mat_mul,
        k.binary(lambda xp, x, y: xp.matmul(x, xp.swapaxes(y, -1, -2))), "{0} @ jnp.swapaxes({1}, -1, -2)",
-       lambda s: 2.0 * s.in_size * s.length, match=Match.ALWAYS, time=Time.PAIRS),
+       lambda s: 2.0 * s.in_size * s.length, match=Match.ALWAYS, time=Time.PAIRS,
+       keep=Keep.SECOND),
     _unary("ABS_ROOT", "sqrt(|x|), its gradient 0 at 0 (our choice)", k.abs_root, "abs_root({0})", _EVEN,
            _NON_NEGATIVE),
     _unary("SQUARE", "x * x", lambda xp, x: x * x, "jnp.square({0})", _EVEN, _NON_NEGATIVE),
@@ -251,9 +268,9 @@ _ROWS = (
     _unary("TANH", "tanh(x)", lambda xp, x: xp.tanh(x), "jnp.tanh({0})", _ODD),
     _unary("SIGMOID", "1 / (1 + exp(-x))", k.sigmoid, "jax.nn.sigmoid({0})", _NON_NEGATIVE),
     _cumulative("CUM_PROD", "running product along the length", lambda xp, x: xp.cumprod(x, axis=-2),
-                "jnp.cumprod({0}, axis=-2)"),
+                "jnp.cumprod({0}, axis=-2)", 1.0),
     _cumulative("CUM_SUM", "running sum along the length", lambda xp, x: xp.cumsum(x, axis=-2),
-                "jnp.cumsum({0}, axis=-2)"),
+                "jnp.cumsum({0}, axis=-2)", 0.0),
     _reduction("RED_MEAN", "mean over the last axis (our choice)",
                lambda xp, x: xp.mean(x, axis=-1, keepdims=True), "jnp.mean({0}, axis=-1, keepdims=True)"),
     _reduction("RED_SUM", "sum over the last axis (our choice)",
