@@ -289,7 +289,6 @@ def test_reference_seconds_charge_the_seed_its_allowance(dataset: Path) -> None:
     calibration = requested(timed, calibrate=True)
     assert calibration.step_ms is not None and calibration.step_ms > 0
     evaluation = requested(timed, allowance_seconds=0.02)
-    assert evaluation.relative_step is not None
-    assert 0.1 < evaluation.relative_step < 10  # it is the seed, timed a few times on a machine that may be busy
+    assert evaluation.relative_step is not None and evaluation.relative_step > 0  # its size is benchmarks/clock.py's
     assert evaluation.steps * evaluation.relative_step * 0.02 == pytest.approx(evaluation.spent, rel=0.05)
     assert 2.0 <= evaluation.spent < 3.0
