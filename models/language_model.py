@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from .block import BlockFunctions, compile_block
 from .config import ModelConfig
+from .decoding import Cache, past_the_end
 
 __all__ = ["BlockLike", "LanguageModel", "language_model", "layer_norm", "sinusoids"]
 
@@ -27,7 +29,10 @@ WITNESSES = 4
 
 ModelParameters = dict[str, Any]
 BlockLike = Any
-"""Anything with `init(rng)` and `draw(rng) -> parameters`, and `apply(parameters, x) -> y`."""
+"""Anything with `init(rng)` and `draw(rng) -> parameters`, and `apply(parameters, x) -> y`.
+
+To decode, it also needs `init_cache(batch, length, dtype)` and `decode(parameters, cache, x) -> (y, cache)`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +75,46 @@ class LanguageModel:
         self, parameters: ModelParameters, tokens: Int[Array, "batch length"]
     ) -> Float[Array, "batch length vocabulary"]:
         """Next-token logits, float32."""
+        x = self._embed(parameters, tokens, sinusoids(tokens.shape[1], self.config.width))
+        return self._head(parameters, self._stack(parameters["blocks"], x))
+
+    def init_cache(self, batch: int, length: int) -> Cache:
+        """A cache for `decode` with room for `length` tokens of `batch` sequences, a plain pytree.
+
+        Its `position` is how many tokens it has seen; `blocks` are the layers' caches, stacked where the layers are
+        scanned, else one after the other, so that no step copies them.
+
+        Raises:
+            InvalidProgramError: the block is not proved causal.
+            UsageError: the cache would hold nothing, or the block is tied to another length.
+        """
         dtype = jnp.dtype(self.config.precision)
-        embedding = parameters["embedding"]
-        width = embedding.shape[1]
-        x = embedding[tokens] * float(np.sqrt(width)) + sinusoids(tokens.shape[1], width)
-        x = self._stack(parameters["blocks"], x.astype(dtype))
-        x = layer_norm(x, parameters["final_norm"])
-        return jnp.matmul(x, embedding.T.astype(dtype), preferred_element_type=jnp.float32)
+        blocks = tuple(self.block.init_cache(batch, length, dtype) for _ in range(self.config.layers))
+        return {
+            "position": jnp.zeros((), jnp.int32),
+            "sinusoids": sinusoids(length, self.config.width),
+            "blocks": jax.tree.map(lambda *layers: jnp.stack(layers), *blocks) if _scanned(self.config) else blocks,
+        }
+
+    def decode(
+        self, parameters: ModelParameters, cache: Cache, tokens: Int[Array, "batch new"]
+    ) -> tuple[Float[Array, "batch new vocabulary"], Cache]:
+        """The logits after the next tokens, one or more (a prompt in one call), and the cache after them.
+
+        They are those of `logits` on the whole sequence. Past the end of the cache they are NaN.
+
+        Raises:
+            UsageError: there are more new tokens than the cache has room for, or other sequences.
+        """
+        if tokens.ndim != 2:
+            raise UsageError(f"a language model decodes tokens of [batch, new], not {list(tokens.shape)}")
+        table, position, new = cache["sinusoids"], cache["position"], tokens.shape[1]
+        if new > table.shape[0]:
+            raise UsageError(f"{new} new tokens do not fit into a cache of {table.shape[0]}; make a longer one")
+        x = self._embed(parameters, tokens, jax.lax.dynamic_slice_in_dim(table, position, new))
+        x, blocks = self._decode_stack(parameters["blocks"], cache["blocks"], x)
+        logits = self._head(parameters, past_the_end(x, position, table.shape[0]))
+        return logits, {"position": position + new, "sinusoids": table, "blocks": blocks}
 
     def token_losses(
         self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
@@ -95,13 +133,33 @@ class LanguageModel:
         chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
         return jax.nn.logsumexp(logits, axis=-1) - chosen, logits[..., :WITNESSES]
 
+    def _embed(self, parameters: ModelParameters, tokens: Array, positions: Array) -> Array:
+        x = parameters["embedding"][tokens] * float(np.sqrt(self.config.width)) + positions
+        return x.astype(jnp.dtype(self.config.precision))
+
+    def _head(self, parameters: ModelParameters, x: Array) -> Array:
+        embedding = parameters["embedding"].astype(x.dtype)
+        return jnp.matmul(layer_norm(x, parameters["final_norm"]), embedding.T, preferred_element_type=jnp.float32)
+
     def _stack(self, blocks: Mapping[str, Array], x: Array) -> Array:
         if _scanned(self.config):
             layers = self.config.layers  # said, as a block without parameters would not tell
             return jax.lax.scan(lambda x, layer: (self.block.apply(layer, x), None), x, blocks, layers)[0]
         for layer in range(self.config.layers):
-            x = self.block.apply(jax.tree.map(lambda leaf, layer=layer: leaf[layer], blocks), x)
+            x = self.block.apply(_layer(blocks, layer), x)
         return x
+
+    def _decode_stack(self, blocks: Mapping[str, Array], caches: Any, x: Array) -> tuple[Array, Any]:
+        def layer(x: Array, both: tuple[Mapping[str, Array], Cache]) -> tuple[Array, Cache]:
+            return self.block.decode(*both, x)
+
+        if _scanned(self.config):
+            return jax.lax.scan(layer, x, (blocks, caches), self.config.layers)
+        after = []
+        for number, cache in enumerate(caches):
+            x, cache = layer(x, (_layer(blocks, number), cache))
+            after.append(cache)
+        return x, tuple(after)
 
 
 def language_model(graph: Graph, config: ModelConfig) -> LanguageModel:
@@ -132,3 +190,7 @@ def sinusoids(length: int, width: int) -> Float[Array, "length width"]:
 
 def _scanned(config: ModelConfig) -> bool:
     return config.stack == "scan" or (config.stack == "auto" and config.layers > 4)
+
+
+def _layer(blocks: Mapping[str, Array], number: int) -> Mapping[str, Array]:
+    return jax.tree.map(lambda leaf: leaf[number], blocks)

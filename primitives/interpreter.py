@@ -1,12 +1,14 @@
 """Runs a canonical graph over any array namespace: NumPy in float64 is the reference, JAX the product.
 
 Branches are leading array axes: a value inside branch scopes of 2 and 8 is `[2, 8, batch, length, width]`. Nothing
-is unrolled, and what does not depend on a branch is computed once and broadcasts.
+is unrolled, and what does not depend on a branch is computed once and broadcasts. Decoding (`models.decoding`) runs the
+same walk over new positions alone; `around` is where it brings in what it kept of earlier ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -15,9 +17,15 @@ import numpy as np
 from .graph import CONCAT, INPUT, Graph, Node
 from .ops import OPS
 
-__all__ = ["evaluate", "evaluate_reference"]
+__all__ = ["Around", "Compute", "evaluate", "evaluate_reference"]
 
 Array = Any
+
+Compute = Callable[[Sequence[Array]], Array]
+"""Gives a node's value, from its operands."""
+
+Around = Callable[[int, Sequence[Array], Compute], Array]
+"""Gives a node's value, from its index, the values of its operands, and what computes it from such."""
 
 
 def evaluate(
@@ -27,6 +35,7 @@ def evaluate(
     xp: Any,
     before: Mapping[int, Callable[[Array], Array]] = MappingProxyType({}),
     record: Callable[[Array], None] | None = None,
+    around: Around | None = None,
 ) -> Array:
     """The block's output.
 
@@ -37,6 +46,7 @@ def evaluate(
         xp: the array namespace, `numpy` or `jax.numpy`.
         before: for some nodes of one operand, what is done to the operand first (see `models.block`).
         record: is shown the value of every node, in order.
+        around: computes each op in place of its `apply`, which it is given (see `models.decoding`).
 
     Returns:
         `[batch, length, width]`.
@@ -48,7 +58,9 @@ def evaluate(
         elif node.op == CONCAT:
             results.append(_join(graph, node, results[node.inputs[0]], xp))
         else:
-            results.append(_apply(graph, node, learned, results, xp, before.get(index)))
+            compute = partial(_apply, graph, node, learned, xp, before.get(index))
+            operands = [results[i] for i in node.inputs]
+            results.append(compute(operands) if around is None else around(index, operands, compute))
         if record is not None:
             record(results[-1])
     return results[-1]
@@ -64,18 +76,20 @@ def _apply(
     graph: Graph,
     node: Node,
     learned: dict[str, Array],
-    results: list[Array],
     xp: Any,
     before: Callable[[Array], Array] | None,
+    operands: Sequence[Array],
 ) -> Array:
     depth = len(node.scope)
-    operands = [_align(results[i], len(graph.nodes[i].scope), depth, xp) for i in node.inputs]
+    aligned = [
+        _align(operand, len(graph.nodes[i].scope), depth, xp) for i, operand in zip(node.inputs, operands, strict=True)
+    ]
     if before is not None:
-        operands = [before(operand) for operand in operands]
+        aligned = [before(operand) for operand in aligned]
     # A parameter meets [branches..., batch, length, width]: give it an axis for the batch.
     learned = {key: xp.expand_dims(array, depth) if depth else array for key, array in learned.items()}
     op = OPS[node.op]
-    return op.apply(xp, operands, learned, node.constant, op.kernel)
+    return op.apply(xp, aligned, learned, node.constant, op.kernel)
 
 
 def _align(value: Array, own: int, depth: int, xp: Any) -> Array:

@@ -18,7 +18,7 @@ from .graph import Graph
 from .ops import OPS, Keep, Time
 from .values import Kind, channels
 
-__all__ = ["CacheSize", "Streaming", "cache_size", "streaming"]
+__all__ = ["CacheSize", "Streaming", "cache_size", "state_source", "streaming"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,12 @@ def streaming(graph: Graph) -> Streaming:
     return Streaming(frozenset(complete) - whole, state, whole)
 
 
+def state_source(graph: Graph, index: int) -> int:
+    """The node whose rows the state of an op holds: its operand or itself."""
+    node = graph.nodes[index]
+    return node.inputs[0] if OPS[node.op].keep is Keep.INPUTS else index
+
+
 def cache_size(graph: Graph, unit: int, length: int = 0) -> CacheSize:
     """What decoding a block keeps.
 
@@ -88,11 +94,7 @@ def cache_size(graph: Graph, unit: int, length: int = 0) -> CacheSize:
         node = graph.nodes[index]
         return channels(node.value, unit, length) * math.prod(graph.scopes[scope] for scope in node.scope)
 
-    def state_size(index: int, rows: int) -> int:
-        source = graph.nodes[index].inputs[0] if OPS[graph.nodes[index].op].keep is Keep.INPUTS else index
-        return rows * size(source)
-
     return CacheSize(
         sum(size(index) for index in kept.history),
-        sum(state_size(index, rows) for index, rows in kept.state.items()),
+        sum(rows * size(state_source(graph, index)) for index, rows in kept.state.items()),
     )
