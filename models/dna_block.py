@@ -8,12 +8,21 @@
     >>> block(jnp.ones((2, 16, 64))).shape
     (2, 16, 64)
 
+It decodes as Flax's attention does: `init_cache` with the longest input, then the next positions, one or more a call.
+
+    >>> block.init_cache((2, 16, 64))
+    >>> block(jnp.ones((2, 10, 64)), decode=True).shape  # a prompt
+    (2, 10, 64)
+    >>> block(jnp.ones((2, 1, 64)), decode=True).shape
+    (2, 1, 64)
+
 The module interprets the canonical program while JAX traces; under `nnx.jit` nothing of that is left. To take a block
 along without this package, export its source instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,10 +34,13 @@ from ..primitives.canonical import build_graph
 from ..primitives.errors import UsageError
 from ..primitives.program import DNA, MODEL_WIDTH
 from .block import compile_block, initial_value
+from .decoding import Cache
 
 __all__ = ["DNABlock"]
 
 DType = Any
+
+_PARTS = ("history", "state")
 
 
 class DNABlock(nnx.Module):
@@ -38,6 +50,7 @@ class DNABlock(nnx.Module):
         width: channels of input and output.
         length: the only sequence length it takes, None where it takes any.
         parameters: the learned arrays by their readable names, those of the compiled program.
+        cache: what decoding keeps, as `nnx.Cache` variables; None before `init_cache`.
     """
 
     def __init__(
@@ -81,16 +94,59 @@ class DNABlock(nnx.Module):
 
         drawn = {spec.name: initial_value(spec, normal, jnp) for spec in self.functions.specs}
         self.parameters = nnx.Dict({name: nnx.Param(value.astype(param_dtype)) for name, value in drawn.items()})
+        self.cache: nnx.Dict | None = nnx.data(None)
 
-    def __call__(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:
+    def __call__(
+        self, x: Float[Array, "batch length width"], *, decode: bool = False
+    ) -> Float[Array, "batch length width"]:
         """The block's output.
 
+        Args:
+            x: whole sequences; with `decode`, their next positions, one or more.
+            decode: go on from the cache, and update it. Past its end the output is NaN.
+
         Raises:
-            UsageError: `x` has another rank, width, or (where the program is tied to one) length.
+            UsageError: `x` has another rank, width, or (where the program is tied to one) length; or there is no
+                cache, or it is of another batch, or too short for `x`.
         """
         if x.ndim != 3 or x.shape[2] != self.width:
             raise UsageError(f"the block takes [batch, length, {self.width}], not {list(x.shape)}")
+        x = x if self.dtype is None else x.astype(self.dtype)
+        parameters = {name: parameter[...] for name, parameter in self.parameters.items()}
+        if decode:
+            return self._decode(parameters, x)
         if self.length is not None and x.shape[1] != self.length:
             raise UsageError(f"the program is tied to sequences of {self.length} positions, not {x.shape[1]}")
-        parameters = {name: parameter[...] for name, parameter in self.parameters.items()}
-        return self.functions.apply(parameters, x if self.dtype is None else x.astype(self.dtype))
+        return self.functions.apply(parameters, x)
+
+    def init_cache(self, input_shape: Sequence[int], dtype: DType = jnp.float32) -> None:
+        """Make an empty cache, or empty the one there is.
+
+        Args:
+            input_shape: `(batch, longest, width)`; a program tied to one length has that one.
+            dtype: what the cache is kept in.
+
+        Raises:
+            InvalidProgramError: the program is not proved causal.
+            UsageError: the shape has another rank, width, or (where the program is tied to one) length.
+        """
+        if len(input_shape) != 3 or input_shape[2] != self.width:
+            raise UsageError(f"a cache is made for inputs of (batch, longest, {self.width}), not {tuple(input_shape)}")
+        batch, longest, _ = input_shape
+        empty = self.functions.init_cache(batch, longest, dtype)
+        parts = {part: nnx.Dict({key: nnx.Cache(empty[part][key]) for key in empty[part]}) for part in _PARTS}
+        self.cache = nnx.Dict({"position": nnx.Cache(empty["position"]), **parts})
+
+    def _decode(self, parameters: dict[str, Array], x: Array) -> Array:
+        if self.cache is None:
+            raise UsageError(
+                "this block has no cache yet; before decode=True, call block.init_cache((batch, longest, width))"
+            )
+        position, parts = self.cache["position"], {part: self.cache[part] for part in _PARTS}
+        before: Cache = {part: {key: variable[...] for key, variable in held.items()} for part, held in parts.items()}
+        y, after = self.functions.decode(parameters, {"position": position[...], **before}, x)
+        position[...] = after["position"]
+        for part, held in parts.items():
+            for key, variable in held.items():
+                variable[...] = after[part][key]
+        return y
