@@ -13,24 +13,62 @@ if TYPE_CHECKING:
     from .config import ModelConfig
     from .dna_block import DNABlock
     from .language_model import LanguageModel
+    from .modules import (
+        CausalDepthwiseConv,
+        FeedForward,
+        MultiDConvHeadAttention,
+        MultiHeadAttention,
+        PrimerAttention,
+        PrimerBlock,
+        PrimerEZBlock,
+        Sharding,
+        SquaredReLU,
+        SwiGLU,
+        TransformerBlock,
+        TransformerPPBlock,
+    )
     from .reference import ReferenceBlock, reference_block
 
 __all__ = [
     "BlockFunctions",
+    "CausalDepthwiseConv",
     "DNABlock",
+    "FeedForward",
     "LanguageModel",
     "ModelConfig",
+    "MultiDConvHeadAttention",
+    "MultiHeadAttention",
+    "PrimerAttention",
+    "PrimerBlock",
+    "PrimerEZBlock",
     "ReferenceBlock",
+    "Sharding",
+    "SquaredReLU",
+    "SwiGLU",
+    "TransformerBlock",
+    "TransformerPPBlock",
     "compile_block",
     "reference_block",
 ]
 
 _MODULES = {
     "BlockFunctions": "block",
+    "CausalDepthwiseConv": "modules",
     "DNABlock": "dna_block",
+    "FeedForward": "modules",
     "LanguageModel": "language_model",
     "ModelConfig": "config",
+    "MultiDConvHeadAttention": "modules",
+    "MultiHeadAttention": "modules",
+    "PrimerAttention": "modules",
+    "PrimerBlock": "modules",
+    "PrimerEZBlock": "modules",
     "ReferenceBlock": "reference",
+    "Sharding": "modules",
+    "SquaredReLU": "modules",
+    "SwiGLU": "modules",
+    "TransformerBlock": "modules",
+    "TransformerPPBlock": "modules",
     "compile_block": "block",
     "reference_block": "reference",
 }

@@ -1,0 +1,156 @@
+"""Causal attention between heads, in full or step by step, and Primer's own attention weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .checks import check_cached_batch
+from .rotary import rotate
+
+__all__ = [
+    "PRIMER_FACTOR",
+    "Attention",
+    "Cache",
+    "Mask",
+    "Positions",
+    "attend",
+    "causal_mask",
+    "extend_cache",
+    "squashed_attention",
+]
+
+Heads = Float[Array, "batch length heads channels"]
+Cached = Float[Array, "batch longest heads channels"]
+Mask = Bool[Array, "#batch #heads #queries #keys"]
+Positions = Int[Array, "*batch length"]
+Cache = Callable[[Heads, Heads], tuple[Heads, Heads, int | Int[Array, ""]]]
+"""Appends keys and values to earlier ones; returns all of them, and the position that the new ones start at."""
+
+PRIMER_FACTOR = -1.12
+"""What Primer multiplies keys and values by (appendix A.2)."""
+
+
+class Attention(Protocol):
+    """What mixes values by the products of queries and keys, where the mask is True."""
+
+    def __call__(self, query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads: ...
+
+
+def attend(
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    *,
+    mask: Mask | None = None,
+    positions: Positions | None = None,
+    cache: Cache | None = None,
+    attention: Attention = jax.nn.dot_product_attention,
+) -> Heads:
+    """Mix the values of each position and earlier ones.
+
+    Args:
+        query: of the new positions.
+        key: likewise.
+        value: likewise.
+        mask: where attention is allowed besides (`causal_mask`).
+        positions: rotate queries and keys by them (`rotate`); None: not at all.
+        cache: what holds the earlier positions; None: there are none.
+        attention: how queries and keys weigh the values.
+    """
+    if positions is not None:
+        query, key = rotate(query, positions), rotate(key, positions)
+    start = 0
+    if cache is not None:
+        key, value, start = cache(key, value)
+    return attention(query, key, value, mask=causal_mask(query, key, start, mask))
+
+
+def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask: Mask | None = None) -> Mask:
+    """Where a query may look: at its own position and earlier ones, and nowhere `mask` forbids.
+
+    A query that is left with nothing to see sees itself. (The softmax of nothing would be the mean of everything, the
+    future too; and the convolutions of the next layer carry it from padding into the text.)
+
+    Args:
+        query: queries, the first at position `start`.
+        key: keys, the first at position 0.
+        start: how many positions were decoded before.
+        mask: True where attention is allowed, broadcastable to [batch, heads, queries, keys].
+
+    Raises:
+        ValueError: the mask is not boolean, or its shape does not fit.
+    """
+    own = start + jnp.arange(query.shape[1])[:, None]
+    positions = jnp.arange(key.shape[1])
+    causal = (positions <= own)[None, None]
+    if mask is None:
+        return causal
+    full = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
+    _check_mask(mask, full)
+    visible = causal & mask
+    return visible | ((positions == own) & ~jnp.any(visible, axis=-1, keepdims=True))
+
+
+def extend_cache(
+    cached_key: Cached, cached_value: Cached, index: Int[Array, ""], key: Heads, value: Heads
+) -> tuple[Cached, Cached, Int[Array, ""]]:
+    """Write new keys and values behind those that are cached.
+
+    How far the cache is filled is known only when the step runs, so that a position beyond its end cannot raise: it
+    makes the values NaN, and all outputs with them, rather than silently wrong.
+
+    Args:
+        cached_key: keys so far, and room for later ones.
+        cached_value: values likewise.
+        index: how many positions are filled.
+        key: keys of the new positions.
+        value: values likewise.
+
+    Returns:
+        The caches and the index after the new positions.
+
+    Raises:
+        ValueError: another batch size than the cache's, or more new positions than the cache is long.
+    """
+    (batch, longest), (new_batch, new) = cached_key.shape[:2], key.shape[:2]
+    check_cached_batch(batch, new_batch)
+    if new > longest:
+        raise ValueError(f"x has {new} positions, but the cache has room for {longest}; make a longer cache")
+    value = jnp.where(index + new <= longest, value, jnp.nan)
+    return (
+        jax.lax.dynamic_update_slice_in_dim(cached_key, key.astype(cached_key.dtype), index, axis=1),
+        jax.lax.dynamic_update_slice_in_dim(cached_value, value.astype(cached_value.dtype), index, axis=1),
+        index + new,
+    )
+
+
+def squashed_attention(
+    query: Heads, key: Heads, value: Heads, *, scale: Float[Array, "heads longest"], mask: Mask
+) -> Heads:
+    """Primer's attention: a softmax of unscaled scores, then tanh, then a learned scale for each key position.
+
+    Args:
+        query: queries.
+        key: keys.
+        value: values.
+        scale: a factor for each key position of each head; may be longer than the keys.
+        mask: True where attention is allowed; every query sees something.
+    """
+    scores = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=jnp.float32)
+    weights = jnp.tanh(jax.nn.softmax(scores, where=mask)) * scale[:, None, : key.shape[1]]
+    return jnp.einsum("bhqk,bkhc->bqhc", weights.astype(value.dtype), value)
+
+
+def _check_mask(mask: Mask, full: tuple[int, int, int, int]) -> None:
+    if mask.dtype != bool:
+        raise ValueError(f"the mask is {mask.dtype}, but must be boolean, True where attention is allowed")
+    padded = (1,) * (4 - mask.ndim) + mask.shape
+    if len(padded) != 4 or any(size not in (1, whole) for size, whole in zip(padded, full, strict=True)):
+        raise ValueError(
+            f"the mask has shape {list(mask.shape)}, but must broadcast to [batch, heads, queries, keys] = {list(full)}"
+        )

@@ -1,0 +1,76 @@
+"""What the blocks refuse, in sentences that say what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Array
+
+__all__ = [
+    "check_cache_shape",
+    "check_cached_batch",
+    "check_heads",
+    "check_input",
+    "check_length",
+    "check_positive",
+    "check_rate",
+]
+
+
+def check_positive(**sizes: int) -> None:
+    """Refuse a size below 1; sizes go by the names of the arguments that gave them."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}, but must be at least 1")
+
+
+def check_rate(dropout_rate: float) -> None:
+    """Refuse a dropout rate that is no probability, or drops all."""
+    if not 0 <= dropout_rate < 1:
+        raise ValueError(f"dropout_rate is {dropout_rate}, but must be at least 0 and below 1")
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Refuse a width that does not divide into the heads."""
+    check_positive(width=width, heads=heads)
+    if width % heads:
+        near = [count for count in range(1, width + 1) if width % count == 0]
+        best = min(near, key=lambda count: abs(count - heads))
+        raise ValueError(
+            f"a width of {width} does not divide into {heads} heads; "
+            f"choose a multiple of {heads} as width, or for example {best} heads"
+        )
+
+
+def check_input(x: Array, width: int | None = None) -> None:
+    """Refuse an input that is not [batch, length, width]; a width of None may be any."""
+    if x.ndim != 3 or (width is not None and x.shape[2] != width):
+        expected = f"[batch, length, {'width' if width is None else width}]"
+        remedy = "reshape it" if x.ndim != 3 else f"build the block with width={x.shape[2]}, or project x"
+        raise ValueError(f"x has shape {list(x.shape)}, but the block takes {expected}; {remedy}")
+
+
+def check_length(length: int, longest: int) -> None:
+    """Refuse a sequence that is longer than the block was built for."""
+    if length > longest:
+        raise ValueError(
+            f"the sequence has {length} positions, but the block was built with length={longest}; "
+            f"build it with length={length}, or cut the sequence"
+        )
+
+
+def check_cache_shape(input_shape: Sequence[int], width: int) -> tuple[int, int]:
+    """The batch size and length of a cache from `(batch, longest, width)`; refuse anything else."""
+    if len(input_shape) != 3 or input_shape[2] != width:
+        raise ValueError(
+            f"init_cache takes the shape (batch, longest, {width}) of the longest input, not {tuple(input_shape)}"
+        )
+    batch, longest, _ = input_shape
+    check_positive(batch=batch, longest=longest)
+    return batch, longest
+
+
+def check_cached_batch(cached: int, batch: int) -> None:
+    """Refuse a batch of another size than the cache's."""
+    if batch != cached:
+        raise ValueError(f"the cache holds {cached} sequences, but x has {batch}; make a cache for {batch}")

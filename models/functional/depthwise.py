@@ -1,0 +1,56 @@
+"""A causal depthwise convolution as a sum of shifted products.
+
+XLA runs a grouped convolution with as many groups as channels slowly on most devices; a few shifted multiply-adds fuse
+with what stands around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+__all__ = ["causal_depthwise", "initial_taps"]
+
+Features = Float[Array, "batch length *features"]
+Kernel = Float[Array, "kernel *features"]
+Past = Float[Array, "batch past *features"]
+
+
+def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> tuple[Features, Past]:
+    """Weigh each channel's current and `kernel - 1` earlier positions: `y[t] = sum_j kernel[j] x[t - (kernel-1) + j]`.
+
+    Args:
+        x: the inputs.
+        kernel: a weight for each position and channel, the current position's last.
+        past: the `kernel - 1` inputs before `x`; None where `x` is the beginning, and they count as zeros.
+
+    Returns:
+        The outputs, and the last `kernel - 1` inputs: the `past` of the call that continues this one.
+    """
+    size, length = kernel.shape[0], x.shape[1]
+    if past is None:
+        past = jnp.zeros((x.shape[0], size - 1, *x.shape[2:]), x.dtype)
+    window = jnp.concatenate([past.astype(x.dtype), x], axis=1)
+    y = kernel[0] * window[:, :length]
+    for tap in range(1, size):
+        y += kernel[tap] * window[:, tap : tap + length]
+    return y, window[:, length:]
+
+
+def initial_taps(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
+    """0.5 at the current position and 0.5 / kernel at each earlier one, in all channels, as in the authors' T5 code.
+
+    Args:
+        key: unused: these values are not random.
+        shape: [kernel, ...].
+        dtype: of the result.
+
+    >>> initial_taps(None, (4, 1))[:, 0].tolist()
+    [0.125, 0.125, 0.125, 0.5]
+    """
+    del key
+    taps = jnp.full(tuple(shape), 0.5 / shape[0], dtype)
+    return taps.at[-1].set(0.5)

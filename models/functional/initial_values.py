@@ -1,0 +1,24 @@
+"""How parameters start, as in the programs of the search: kernels normal, with variance 1 / fan-in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype, Initializer
+from jaxtyping import Array
+
+__all__ = ["FAN_IN_NORMAL", "each_head"]
+
+FAN_IN_NORMAL: Initializer = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+"""Normal with variance 1 / fan-in, so that outputs are as large as inputs."""
+
+
+def each_head(kernel_init: Initializer) -> Initializer:
+    """The initializer of [heads, ...] that draws every head by itself, so that heads don't count as fan-in."""
+
+    def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
+        return jax.vmap(lambda head: kernel_init(head, tuple(shape[1:]), dtype))(jax.random.split(key, shape[0]))
+
+    return init

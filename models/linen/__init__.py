@@ -1,0 +1,41 @@
+"""The blocks of `primer_search.models.modules` in Flax Linen: same names, same parameters, same arithmetic.
+
+Linen infers the width from the input, so that constructors take none. To decode, make the variables with the longest
+input and `decode=True`, then let each call update the collection `cache`:
+
+    >>> import jax, jax.numpy as jnp
+    >>> block, x = PrimerEZBlock(heads=4), jnp.ones((2, 6, 32))
+    >>> variables = block.init(jax.random.key(0), x, decode=True)
+    >>> y, changed = block.apply(variables, x[:, :5], decode=True, mutable=["cache"])
+    >>> y, changed = block.apply(variables | changed, x[:, 5:], decode=True, mutable=["cache"])
+    >>> y.shape
+    (2, 1, 32)
+
+Arguments of a call may be given by position, so that `nn.remat` can take `decode` and `deterministic` as static.
+"""
+
+from ..functional.sharding import Sharding
+from .activations import SquaredReLU
+from .attention import MultiDConvHeadAttention, MultiHeadAttention
+from .causal_depthwise_conv import CausalDepthwiseConv
+from .feed_forward import FeedForward, SwiGLU
+from .primer import PrimerBlock
+from .primer_attention import PrimerAttention
+from .primer_ez import PrimerEZBlock
+from .transformer import TransformerBlock
+from .transformer_pp import TransformerPPBlock
+
+__all__ = [
+    "CausalDepthwiseConv",
+    "FeedForward",
+    "MultiDConvHeadAttention",
+    "MultiHeadAttention",
+    "PrimerAttention",
+    "PrimerBlock",
+    "PrimerEZBlock",
+    "Sharding",
+    "SquaredReLU",
+    "SwiGLU",
+    "TransformerBlock",
+    "TransformerPPBlock",
+]

@@ -1,0 +1,70 @@
+"""A causal depthwise convolution that can go on where the last call ended."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from flax.typing import Dtype, Initializer
+from jaxtyping import Array, Float
+
+from ..functional.checks import check_cached_batch, check_positive
+from ..functional.depthwise import causal_depthwise, initial_taps
+from .key_value_cache import has_cache
+
+__all__ = ["CausalDepthwiseConv"]
+
+
+class CausalDepthwiseConv(nn.Module):
+    """Each channel's weighted sum over its current and `kernel_size - 1` earlier positions; zeros before the first.
+
+    Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.
+
+    >>> import jax
+    >>> impulse = jnp.zeros((1, 4, 2)).at[0, 0].set(6.0)
+    >>> y, variables = CausalDepthwiseConv().init_with_output(jax.random.key(0), impulse)
+    >>> y[0, :, 0].tolist()
+    [3.0, 1.0, 1.0, 0.0]
+
+    Attributes:
+        kernel_size: positions that are summed, the current one among them.
+        dtype: of the computation; None: as Flax infers it from the input and the kernel.
+        param_dtype: what the kernel is kept in.
+        kernel_init: of [kernel_size, *features], the current position's weights last.
+    """
+
+    kernel_size: int = 3
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    kernel_init: Initializer = initial_taps
+
+    def __post_init__(self):
+        check_positive(kernel_size=self.kernel_size)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch length *features"], decode: bool = False
+    ) -> Float[Array, "batch length *features"]:
+        """The convolved sequence.
+
+        Args:
+            x: the inputs.
+            decode: they continue those of the last call with `decode`.
+
+        Raises:
+            ValueError: the cache to decode with is missing or for another batch size.
+        """
+        kernel = self.param("kernel", self.kernel_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        if not decode:
+            return causal_depthwise(x, kernel)[0]
+        ready = has_cache(self, "past")
+        shape = (x.shape[0], self.kernel_size - 1, *x.shape[2:])
+        cached = self.variable("cache", "past", jnp.zeros, shape, x.dtype)
+        if not ready:
+            return causal_depthwise(x, kernel)[0]
+        check_cached_batch(cached.value.shape[0], x.shape[0])
+        y, past = causal_depthwise(x, kernel, cached.value)
+        cached.value = past.astype(cached.value.dtype)
+        return y

@@ -1,0 +1,95 @@
+"""A causal depthwise convolution that can go on where the last call ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
+from flax.typing import Dtype, Initializer
+from jaxtyping import Array, Float
+
+from ..functional.checks import check_cached_batch, check_positive
+from ..functional.depthwise import causal_depthwise, initial_taps
+
+__all__ = ["CausalDepthwiseConv"]
+
+
+class CausalDepthwiseConv(nnx.Module):
+    """Each channel's weighted sum over its current and `kernel_size - 1` earlier positions; zeros before the first.
+
+    Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.
+
+    >>> conv = CausalDepthwiseConv(2, rngs=nnx.Rngs(0))
+    >>> impulse = jnp.zeros((1, 4, 2)).at[0, 0].set(6.0)
+    >>> conv(impulse)[0, :, 0].tolist()
+    [3.0, 1.0, 1.0, 0.0]
+
+    Attributes:
+        kernel: [kernel_size, *features], the current position's weights last.
+        past: the last `kernel_size - 1` inputs of a decode, None before `init_cache`.
+    """
+
+    def __init__(
+        self,
+        features: int | Sequence[int],
+        kernel_size: int = 3,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        kernel_init: Initializer = initial_taps,
+        kernel_metadata: Mapping[str, Any] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        """Draw the kernel.
+
+        Args:
+            features: channels, or the axes after the length: `(heads, channels)`.
+            kernel_size: positions that are summed, the current one among them.
+            dtype: of the computation; None: as Flax infers it from the input and the kernel.
+            param_dtype: what the kernel is kept in.
+            kernel_init: of [kernel_size, *features].
+            kernel_metadata: for the kernel's variable, such as `{"out_sharding": (None, "model")}`.
+            rngs: the stream `params` is drawn from.
+
+        Raises:
+            ValueError: a size is below 1.
+        """
+        self.features = (features,) if isinstance(features, int) else tuple(features)
+        check_positive(kernel_size=kernel_size, features=min(self.features, default=0))
+        self.kernel_size = kernel_size
+        self.dtype = dtype
+        shape = (kernel_size, *self.features)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype), **(kernel_metadata or {}))
+        self.past: nnx.Cache[Array] | None = nnx.data(None)
+
+    def __call__(
+        self, x: Float[Array, "batch length *features"], *, decode: bool = False
+    ) -> Float[Array, "batch length *features"]:
+        """The convolved sequence.
+
+        Args:
+            x: the inputs.
+            decode: they continue those of the last call with `decode`.
+
+        Raises:
+            ValueError: `x` has other axes, or the cache to decode with is missing or for another batch size.
+        """
+        if x.shape[2:] != self.features:
+            expected = ", ".join(map(str, ("batch", "length", *self.features)))
+            raise ValueError(f"x has shape {list(x.shape)}, but the convolution takes [{expected}]")
+        x, kernel = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
+        if not decode:
+            return causal_depthwise(x, kernel)[0]
+        if self.past is None:
+            raise ValueError("there is no cache to decode with; call init_cache first")
+        check_cached_batch(self.past.shape[0], x.shape[0])
+        y, past = causal_depthwise(x, kernel, self.past[...])
+        self.past[...] = past.astype(self.past.dtype)
+        return y
+
+    def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
+        """Forget all earlier inputs, for sequences like `input_shape`, of which only the batch size matters."""
+        self.past = nnx.Cache(jnp.zeros((input_shape[0], self.kernel_size - 1, *self.features), dtype))

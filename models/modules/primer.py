@@ -1,0 +1,124 @@
+"""Primer as the search found it, for those who want to see every part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import nnx
+from flax.typing import Dtype, Initializer
+from jaxtyping import Array, Float
+
+from ..functional.attention import Mask, Positions
+from ..functional.checks import check_input, check_rate
+from ..functional.initial_values import FAN_IN_NORMAL
+from ..functional.sharding import Sharding
+from .activations import SquaredReLU
+from .feed_forward import FeedForward
+from .norms import layer_norm
+from .primer_attention import PrimerAttention
+
+__all__ = ["PrimerBlock"]
+
+Hidden = Float[Array, "batch length width"]
+
+
+class PrimerBlock(nnx.Module):
+    """The block the search ended with: `x + 2 f(x)` around Primer's attention and a twelve times wider feed forward.
+
+    The attention is `PrimerAttention`. The feed forward squares its ReLU, has no bias on its output, and is normed
+    after it instead of before. `PrimerEZBlock` is simpler, takes any length, and is as good (section 4).
+
+    A learned scale for each key position ties the block to a longest sequence. Shorter ones read the first of the
+    scales, so that the outputs of a prefix are those it has within the longer sequence.
+
+    Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3 and
+    appendix A.2.
+
+    >>> block = PrimerBlock(width=32, heads=4, length=8, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 8, 32))).shape, block(jnp.ones((2, 5, 32))).shape
+    ((2, 8, 32), (2, 5, 32))
+
+    Attributes:
+        width: channels of input and output.
+    """
+
+    def __init__(
+        self,
+        width: int = 384,
+        heads: int = 8,
+        *,
+        length: int,
+        mlp_width: int | None = None,
+        kernel_size: int = 3,
+        dropout_rate: float = 0.0,
+        deterministic: bool = False,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        kernel_init: Initializer = FAN_IN_NORMAL,
+        bias_init: Initializer = nnx.initializers.zeros,
+        sharding: Sharding | None = None,
+        rngs: nnx.Rngs,
+    ):
+        """Draw the parameters.
+
+        Args other than these are those of `PrimerEZBlock`.
+
+        Args:
+            width: channels of input and output, a multiple of `heads`.
+            heads: of the attention.
+            length: of the longest sequence.
+            mlp_width: channels of the feed forward's hidden layer; None: 12 times the width.
+
+        Raises:
+            ValueError: the width does not divide into the heads, or a size or rate is out of range.
+        """
+        check_rate(dropout_rate)
+        self.width, self.dtype = width, dtype
+        mlp_width = 12 * width if mlp_width is None else mlp_width
+        shared = {"dtype": dtype, "param_dtype": param_dtype, "sharding": sharding, "rngs": rngs}
+        self.attention = PrimerAttention(
+            width, heads, length=length, kernel_size=kernel_size, kernel_init=kernel_init, **shared
+        )
+        self.feed_forward = FeedForward(
+            width,
+            mlp_width,
+            SquaredReLU(),
+            use_out_bias=False,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            **shared,
+        )
+        self.attention_norm = layer_norm(width, **shared)
+        self.feed_forward_norm = layer_norm(width, **shared)
+        self.dropout = nnx.Dropout(dropout_rate, deterministic=deterministic, rngs=rngs if dropout_rate else None)
+
+    def __call__(
+        self,
+        x: Hidden,
+        *,
+        mask: Mask | None = None,
+        positions: Positions | None = None,
+        decode: bool = False,
+        deterministic: bool | None = None,
+    ) -> Hidden:
+        """The block's output, at the positions of `x`; the arguments are those of `PrimerEZBlock`.
+
+        Raises:
+            ValueError: the sequence is longer than the block was built for, or as in `PrimerEZBlock`.
+        """
+        check_input(x, self.width)
+        x = jnp.asarray(x, self.dtype)
+        attended = self.attention(self.attention_norm(x), mask=mask, positions=positions, decode=decode)
+        x = x + 2 * self.dropout(attended, deterministic=deterministic)
+        transformed = self.feed_forward_norm(self.feed_forward(x))
+        return x + 2 * self.dropout(transformed, deterministic=deterministic)
+
+    def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
+        """Begin a decode.
+
+        Args:
+            input_shape: (batch, longest, width): the cache has room for `longest` positions, at most `length`.
+            dtype: what the cache keeps.
+        """
+        self.attention.init_cache(input_shape, dtype)
