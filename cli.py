@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from .cli_data import data_app
-from .cli_options import Address, Candidate, Json, Run, print_json, say, use_cpu_inline
+from .cli_options import Address, Candidate, Json, Run, SearchGroup, Seeds, print_json, say, use_cpu_inline
 from .cli_studies import register
 from .configs.complaints import one_line, usage_sentence
 from .primitives.errors import MalformedProgramError, PrimerSearchError, UsageError
@@ -29,6 +29,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="primer-search",
+    cls=SearchGroup,
     help="Search for better decoder blocks for language models, on real text, within a budget of wall clock.",
     epilog="Durations read 90s, 10m, 24h, 7d. Every command that prints a table takes --json.",
     invoke_without_command=True,
@@ -102,6 +103,7 @@ def search(
         int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
     ] = None,
     seed: Annotated[int, typer.Option(help="Source of the search's randomness.", min=0, metavar="N")] = 0,
+    seeds: Seeds = None,
     address: Address = None,
     executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
     accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
@@ -137,6 +139,7 @@ def search(
         executor=executor,
         accel=accel,
         strategy=strategy,
+        seeds=seeds or (),
     )
     for note in plan.notes:
         say(note)
@@ -162,6 +165,7 @@ def search(
             run,
             seed=seed,
             budget_seconds=plan.budget_seconds,
+            founders=plan.founders,
             address=address,
             started_at=started_at,
             **hooks,

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
 from ..primitives.library import get as library_program
@@ -23,6 +23,9 @@ from .durations import format_duration, parse_duration
 from .explain import suggestion
 from .load import load
 from .overrides import parse_override
+
+if TYPE_CHECKING:
+    from ..search.founders import Founder
 
 __all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
 
@@ -53,6 +56,7 @@ class Plan:
         config: every setting.
         budget_seconds: wall clock of the search.
         notes: sentences the user should read.
+        founders: imported programs that the population starts as copies of; none for the seed program alone.
     """
 
     preset: str
@@ -60,6 +64,7 @@ class Plan:
     config: RunConfig
     budget_seconds: float
     notes: tuple[str, ...] = ()
+    founders: tuple[Founder, ...] = ()
 
     @property
     def workers(self) -> int:
@@ -92,6 +97,7 @@ class Plan:
             "hurdles": hurdle_positions(trial.budget, trial.hurdles),
             "candidates_expected": self.candidates_expected,
             "seed": seed,
+            "seeds": [founder.origin for founder in self.founders],
             "run_dir": str(run_dir or RUNS / f"<time>-seed{seed}"),
             "notes": list(self.notes),
             "config": asdict(self.config),
@@ -116,11 +122,12 @@ class Plan:
             "hurdles": f"at {places}" if hurdles else "none",
             "candidates": "not estimated: the budget counts steps" if expected is None else f"about {expected}",
             "data": config.data.source,
-            "seed program": config.search.seed_program,
+            "seed program": config.search.seed_program + ", the baseline" * bool(self.founders),
+            "seeds": ", ".join(founder.origin for founder in self.founders),
             "seed": str(seed),
             "run": str(run_dir or RUNS / f"<time>-seed{seed}"),
         }
-        return [f"{name:<13} {value}" for name, value in facts.items()]
+        return [f"{name:<13} {value}" for name, value in facts.items() if value]
 
 
 def make_plan(
@@ -134,12 +141,13 @@ def make_plan(
     executor: str | None = None,
     accel: str | None = None,
     strategy: str | None = None,
+    seeds: Sequence[str] = (),
 ) -> Plan:
     """Resolve the options of the command; each argument is the option of its name, `config` a preset or a file.
 
     Raises:
-        UsageError: a duration, preset, setting, accelerator, source of text or seed program that is none, or settings
-            at odds with each other.
+        UsageError: a duration, preset, setting, accelerator, source of text, seed or seed program that is none, or
+            settings at odds with each other.
     """
     _choice("--accel", accel, ("auto", *PRESETS))
     _choice("--executor", executor, ("ray", "inline"))
@@ -170,7 +178,7 @@ def make_plan(
         raise UsageError(f"{sentence} (in {preset})")
     library_program(settings.search.seed_program, settings.model.unit)
     documents(settings.data.source)
-    plan = Plan(preset, platform, settings, budget_seconds)
+    plan = _founded(Plan(preset, platform, settings, budget_seconds), seeds)
     return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_seconds is not None)
 
 
@@ -196,6 +204,16 @@ def _refuse_idle_budget(overrides: Sequence[str], settings: RunConfig) -> None:
             f"trial.budget_{idle} (from --set) has no effect while trial.unit = {unit}: "
             f"set trial.budget_{counts}, or another trial.unit"
         )
+
+
+def _founded(plan: Plan, seeds: Sequence[str]) -> Plan:
+    """With the programs to start from, which are checked here: a search that refuses one leaves nothing behind."""
+    if not seeds:
+        return plan
+    from ..search.admission import founders_named
+
+    founders, notes = founders_named(seeds, plan.config)
+    return replace(plan, founders=founders, notes=(*plan.notes, *notes))
 
 
 def _fitted(plan: Plan, asked: bool) -> Plan:

@@ -16,7 +16,7 @@ from ..workers.evaluation import Evaluation
 __all__ = ["SEED_ID", "Candidate", "Individual", "fitness_of"]
 
 SEED_ID = 0
-"""Candidate 0 is the seed, the program every other candidate descends from."""
+"""Candidate 0 is the seed: the baseline, and the ancestor of all, unless the search has imported `founders`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Candidate:
     Attributes:
         id: its number in the run, in the order of proposal; 0 is the seed.
         dna: the program.
-        parent: the candidate it was mutated from; None for the seed.
-        mutations: readable sentences of what was done to the parent, in order.
+        parent: the candidate it was mutated from; None for the seed, for founders and for random programs.
+        mutations: readable sentences of what was done to the parent, in order; where it came from, if it has none.
         structure_hash: of the canonical dataflow graph.
         same_as: the candidate of the same structure or function whose evaluation this one reuses at no cost, if any.
     """

@@ -1,8 +1,9 @@
 """The controller: keeps every worker busy with the next trial until the budget is spent, and records what happens.
 
     calibrate: time the seed's steps, where budgets are in reference seconds
+    queue: the seed's trials, then those of imported founders
     while time is left:
-        give each free worker a trial: one to repeat, one of the seed's as a control, or of a new candidate
+        give each free worker a trial: one that is queued, one of the seed's as a control, or of a new candidate
         record what came back, and tell evolution
 
 Everything that happens is an event in the store before it has consequences, so that a run can be taken up again after
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -26,6 +27,7 @@ from ..workers.executor import Executor, WorkerStatus
 from .candidate import SEED_ID
 from .config import RunConfig
 from .evolution import Evolution
+from .founders import Founder
 from .plausibility import plausible_nats
 from .store import Store
 
@@ -70,11 +72,12 @@ class Controller:
     Args:
         config: of the run.
         run_seed: source of all randomness.
-        seed_dna: the program to start from.
+        seed_dna: the baseline; the program to start from, unless there are founders.
         store: open for writing; what it already holds is replayed.
         executor: started.
         ngram_nats: loss of an n-gram model on the validation text, the floor below which results are suspected.
         observe: called with the state after every change and every tick.
+        founders: what to start from instead.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Controller:
         executor: Executor,
         ngram_nats: float | None = None,
         observe: Callable[[RunState], None] = lambda state: None,
+        founders: Sequence[Founder] = (),
     ):
         self.config = config
         self.run_seed = run_seed
@@ -93,7 +97,8 @@ class Controller:
         self.executor = executor
         self.ngram_nats = ngram_nats
         self.observe = observe
-        self.evolution = Evolution(config, run_seed, seed_dna)
+        self.evolution = Evolution(config, run_seed, seed_dna, founders)
+        self._starters = {candidate.id for candidate, _ in self.evolution.starters}
         self._started_at = time.monotonic()
         self._budget_seconds = 0.0
         self._queue: deque[int] = deque()
@@ -195,7 +200,9 @@ class Controller:
         return SEED_ID
 
     def _new_candidate(self) -> int | None:
-        """Propose a candidate and record it; None if its program is known and needs no training."""
+        """Propose a candidate and record it; None if nobody can breed yet, or its program needs no training."""
+        if not self.evolution.ready:
+            return None
         candidate, proposal = self.evolution.ask()
         statistics = {**proposal.statistics, "fingerprint": proposal.function}
         self.store.add_candidate(candidate, statistics)
@@ -212,7 +219,7 @@ class Controller:
             candidate_id,
             self.evolution.candidate(candidate_id).dna.to_json(),
             self._trial_seed(candidate_id),
-            self.evolution.hurdles.thresholds() if candidate_id != SEED_ID else self._open_hurdles(),
+            self._open_hurdles() if candidate_id in self._starters else self.evolution.hurdles.thresholds(),
             allowance_seconds=self._allowance_seconds,
             suspicious_nats=self._suspicious_nats if candidate_id != SEED_ID else None,
         )
@@ -248,10 +255,14 @@ class Controller:
             return
         if candidate_id == SEED_ID:
             self._seed_trials.append(evaluation)
-            if not self.evolution.seed_trials_left and self._suspicious_nats is None:
+            if SEED_ID not in self.evolution.trials_left and self._suspicious_nats is None:
                 self._suspicious_nats = plausible_nats(self._seed_trials, self.ngram_nats)
-        elif self._best is None or loss < self._best[1]:
-            self._best, self._best_bits_per_byte = (candidate_id, loss), evaluation.bits_per_byte
+            return
+        mean = self.evolution.fitness(candidate_id)  # of a founder's trials, once all are in
+        if mean is not None and (self._best is None or mean < self._best[1]):
+            bits = evaluation.bits_per_byte
+            self._best = (candidate_id, mean)
+            self._best_bits_per_byte = bits * (mean / loss) if bits and loss else bits
 
     def _finish(self, kind: str, why: str) -> str:
         for request in self.executor.cancel():
@@ -266,8 +277,9 @@ class Controller:
     def _replay(self) -> None:
         """Take in what the store holds, in order of arrival; then queue what has begun and not ended."""
         candidates = {candidate.id: candidate for candidate in self.store.candidates()}
-        if not candidates:
-            self.store.add_candidate(self.evolution.seed, {"fingerprint": self.evolution.seed_function})
+        for starter, function in self.evolution.starters:
+            if starter.id not in candidates:
+                self.store.add_candidate(starter, {"fingerprint": function})
         results = {finished.sequence: finished for finished in self.store.evaluations()}
         evaluated: set[int] = set()
         seeds: dict[int | None, int] = {}
@@ -277,7 +289,7 @@ class Controller:
                 seeds[event.trial_id] = event.payload["seed"]
             elif event.kind == "calibrated":
                 self._allowance_seconds = event.payload["allowance_seconds"]
-            elif event.kind == "proposed" and number is not None and number != SEED_ID:
+            elif event.kind == "proposed" and number is not None and number not in self._starters:
                 self.evolution.add(candidates[number], event.payload.get("fingerprint"))
                 self._originals += candidates[number].same_as is None
             elif event.kind == "evaluated" and number is not None:
@@ -286,13 +298,13 @@ class Controller:
                 self._tell(number, results[event.sequence].evaluation)
         for request in self.store.unfinished_trials():
             self.store.cancel_trial(request.trial_id, "its controller died")
-        seed_trials = [SEED_ID] * self.evolution.seed_trials_left
-        interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.id and c.same_as is None]
-        self._queue.extend([*seed_trials, *interrupted])
+        evaluated |= self._starters
+        interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.same_as is None]
+        self._queue.extend([*self.evolution.trials_left, *interrupted])
         self._controls = max(0, len(self._seeds[SEED_ID]) - self.config.search.seed_trials)
 
     def _open_hurdles(self) -> tuple:
-        """The seed's own trials pass every hurdle: they are what others are measured by."""
+        """Trials of the seed and of founders pass every hurdle: they are what others are measured by."""
         return tuple(replace(hurdle, loss_nats=None) for hurdle in self.evolution.hurdles.thresholds())
 
     # --- small things ---

@@ -11,7 +11,7 @@ from ..primitives.library import LIBRARY, get
 from ..primitives.listing import difference, listing
 from ..primitives.program import DNA
 from .candidate import SEED_ID, Candidate
-from .display.wording import best_row, candidate_name, count, number
+from .display.wording import beginning, best_row, candidate_name, count, number
 from .leaderboard import Ancestry, Leaderboard, Row, leaderboard, lineage
 from .run_directory import RUNS
 
@@ -29,6 +29,8 @@ class Description:
         candidate: with its program.
         row: its place on the leaderboard; None if it has no result of its own.
         lineage: the steps from the seed to it.
+        origin: where a founder came from; None for others.
+        beginning: where the lineage starts, in words.
         against: what it is compared with, in words; None if nothing was asked for.
         difference: to that program, as lines; None likewise.
         seconds: of its last trial, by phase.
@@ -37,6 +39,8 @@ class Description:
     candidate: Candidate
     row: Row | None
     lineage: tuple[Ancestry, ...]
+    origin: str | None
+    beginning: str
     against: str | None
     difference: str | None
     seconds: dict[str, float]
@@ -52,6 +56,7 @@ class Description:
             "parent": self.candidate.parent,
             "structure_hash": self.candidate.structure_hash,
             "same_as": self.candidate.same_as,
+            "origin": self.origin,
             "mutations": list(self.candidate.mutations),
             **row,
             "lineage": [asdict(step) for step in self.lineage],
@@ -111,10 +116,13 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
             ("wall", "wall"),
         )
     }
+    steps = lineage(store, candidate.id)
     return Description(
         candidate,
         row,
-        lineage(store, candidate.id),
+        steps,
+        board.founders.get(candidate.id),
+        beginning(steps, board.founders),
         None if other is None else other[0],
         None if other is None else difference(other[1], candidate.dna),
         seconds,
@@ -124,16 +132,13 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
 def description_lines(described: Description) -> list[str]:
     """The description as text."""
     candidate, row = described.candidate, described.row
-    title = "the seed" if candidate.id == SEED_ID else f"candidate {candidate.id}, child of "
-    if candidate.parent is not None:
-        title += "the seed" if candidate.parent == SEED_ID else f"candidate {candidate.parent}"
-    lines = [title, ""]
+    lines = [_title(candidate, described.origin), ""]
     if candidate.same_as is not None:
         lines.append(f"computes the same as {candidate_name(candidate.same_as)}, whose result it shares")
     lines += _result_lines(row, described.seconds)
     lines += [f"{'structure':<11} {candidate.structure_hash}", "", listing(candidate.dna)]
     if described.lineage:
-        lines += ["", "ancestry, from the seed:"]
+        lines += ["", f"ancestry, from {described.beginning}:"]
         for step in described.lineage:
             lines += [f"  {candidate_name(step.candidate_id)}"] + [f"    {sentence}" for sentence in step.mutations]
     if described.difference is not None:
@@ -179,6 +184,18 @@ def library_lines(program: dict[str, Any]) -> list[str]:
     if program["difference"] is not None:
         lines += ["", f"difference to {program['against']}:", "", program["difference"]]
     return lines
+
+
+def _title(candidate: Candidate, origin: str | None) -> str:
+    if candidate.id == SEED_ID:
+        return "the seed"
+    if origin is not None:
+        return f"candidate {candidate.id}, imported from {origin}"
+    if candidate.parent is None:
+        return f"candidate {candidate.id}, a random program"
+    return (
+        f"candidate {candidate.id}, child of {'the seed' if not candidate.parent else f'candidate {candidate.parent}'}"
+    )
 
 
 def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:

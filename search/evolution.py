@@ -3,12 +3,15 @@
     ask:  a tournament picks a parent, the parent mutates into a candidate
     tell: the candidate joins the population with its fitness, and the oldest individual dies
 
-The population starts as copies of the seed, which share the mean of the seed's own trials. Candidate k draws from a
-generator of its own, derived from (run seed, k), so that a run resumes exactly where it stopped.
+The population starts as copies of the seed, which share the mean of the seed's own trials, or of imported founders in
+equal parts: these are trained as often as the seed, since a tournament among two of them picks the lower mean nearly
+always, and one lucky training would decide whose descendants live. Candidate k draws from a generator of its own,
+derived from (run seed, k), so that a run resumes exactly where it stopped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
 import numpy as np
@@ -18,6 +21,7 @@ from ..primitives.fingerprint import fingerprint
 from ..workers.evaluation import Evaluation
 from .candidate import SEED_ID, Candidate, Individual, fitness_of
 from .config import RunConfig
+from .founders import Founder
 from .hurdles import Hurdles
 from .population import Population
 from .proposal import Known, Proposal, Rules, propose
@@ -33,28 +37,33 @@ class Evolution:
     """The state of a search; replaying a run's candidates and evaluations in order rebuilds it.
 
     Attributes:
-        seed: candidate 0; seed_function: its fingerprint.
+        seed: candidate 0, the baseline.
+        starters: the seed and the imported founders, each with its fingerprint; they have trials of their own.
+        ancestors: numbers of those that the population starts as copies of.
         population: who can become a parent.
         hurdles: what a trial must beat to go on.
     """
 
-    def __init__(self, config: RunConfig, run_seed: int, seed_dna: DNA):
+    def __init__(self, config: RunConfig, run_seed: int, seed_dna: DNA, founders: Sequence[Founder] = ()):
         self.config = config
         self.run_seed = run_seed
         self.rules = Rules.of_seed(seed_dna, config.model)
-        graph = self.rules.graph_of(seed_dna)
-        self.seed = Candidate(SEED_ID, seed_dna, None, (), graph.structure_hash)
+        self.ancestors = tuple(founder.candidate_id for founder in founders) or (SEED_ID,)
         self.population = Population(config.search.population)
         trial, search = config.trial, config.search
         self.hurdles = Hurdles(trial.budget, trial.hurdles, search.hurdle_window, search.hurdle_minimum)
         self._candidates: dict[int, Candidate] = {}
         self._known = Known()
         self._fitness: dict[int, float | None] = {}
-        self._seed_fitness: list[float | None] = []
         self._waiting: list[Individual] = []
         self._twins: dict[int, int] = {}
-        self.seed_function = fingerprint(graph)
-        self.add(self.seed, self.seed_function)
+        self._trials: dict[int, list[float | None]] = {}
+        imported = [founder for founder in founders if founder.candidate_id != SEED_ID]
+        self.starters = (
+            self._starter(SEED_ID, seed_dna),
+            *(self._starter(founder.candidate_id, founder.dna, founder.sentence) for founder in imported),
+        )
+        self.seed = self.starters[0][0]
 
     @property
     def next_id(self) -> int:
@@ -62,16 +71,26 @@ class Evolution:
         return len(self._candidates)
 
     @property
-    def seed_trials_left(self) -> int:
-        """How many of the seed's own trials have not reported yet."""
-        return max(0, self.config.search.seed_trials - len(self._seed_fitness))
+    def trials_left(self) -> list[int]:
+        """Whose trials have not reported yet: the seed as often as it lacks some, then the founders in turn."""
+        each = self.config.search.seed_trials
+        missing = [(place, number) for number in self._trials for place in range(len(self._trials[number]), each)]
+        return [number for _, number in sorted(missing, key=lambda trial: (trial[1] != SEED_ID, *trial))]
+
+    @property
+    def ready(self) -> bool:
+        """Whether anybody may breed: founders not before one of them has trained in full, the seed at once."""
+        return bool(len(self.population) or self._trained())
 
     def candidate(self, candidate_id: int) -> Candidate:
         """A candidate by its number."""
         return self._candidates[candidate_id]
 
     def ask(self) -> tuple[Candidate, Proposal]:
-        """The next candidate: a mutated winner of a tournament. It counts as proposed once `add` has it."""
+        """The next candidate: a mutated winner of a tournament. It counts as proposed once `add` has it.
+
+        Only where somebody is `ready`.
+        """
         number = self.next_id
         rng = np.random.default_rng((self.run_seed, 0, number))
         search = self.config.search
@@ -108,31 +127,55 @@ class Evolution:
         """Take in the result of a trial."""
         self.hurdles.record(evaluation.hurdle_losses)
         fitness = fitness_of(evaluation)
-        if candidate_id == SEED_ID:
-            self._tell_seed(fitness)
+        if candidate_id in self._trials:
+            self._tell_starter(candidate_id, fitness)
             return
         self._fitness[candidate_id] = fitness
         self._join(Individual(candidate_id, fitness))
         self._join_twins_of(candidate_id)
 
-    def _tell_seed(self, fitness: float | None) -> None:
-        self._seed_fitness.append(fitness)
-        if self.seed_trials_left or SEED_ID in self._fitness:
-            return
-        numbers = [number for number in self._seed_fitness if number is not None]
-        mean = fmean(numbers) if len(numbers) == len(self._seed_fitness) else None
-        self._fitness[SEED_ID] = mean
-        for _ in range(self.config.search.population):
-            self.population.add(Individual(SEED_ID, mean))
+    def fitness(self, candidate_id: int) -> float | None:
+        """Of a candidate: None while its trials are not all in, and where one of them gave no loss."""
+        return self._fitness.get(candidate_id)
+
+    def _starter(self, number: int, dna: DNA, *origin: str) -> tuple[Candidate, str | None]:
+        graph = self.rules.graph_of(dna)
+        candidate, function = Candidate(number, dna, None, origin, graph.structure_hash), fingerprint(graph)
+        self._trials[number] = []
+        self.add(candidate, function)
+        return candidate, function
+
+    def _tell_starter(self, candidate_id: int, fitness: float | None) -> None:
+        trials = self._trials[candidate_id]
+        trials.append(fitness)
+        if len(trials) != self.config.search.seed_trials:
+            return  # more are controls, which do not change its fitness
+        numbers = [number for number in trials if number is not None]
+        self._fitness[candidate_id] = fmean(numbers) if len(numbers) == len(trials) else None
+        self._join_twins_of(candidate_id)
+        if not self.trials_left:
+            self._found()
+
+    def _found(self) -> None:
+        """Let the first population live, in equal parts, and then those who waited for it."""
+        for place in range(self.config.search.population):
+            ancestor = self.ancestors[place % len(self.ancestors)]
+            self.population.add(Individual(ancestor, self._fitness[ancestor]))
         for individual in self._waiting:
             self.population.add(individual)
         self._waiting.clear()
-        self._join_twins_of(SEED_ID)
+
+    def _trained(self) -> list[int]:
+        """Ancestors that may breed before the population lives: the seed needs no proof that it can be trained."""
+        if self.ancestors == (SEED_ID,):
+            return [SEED_ID]
+        return [each for each in self.ancestors if any(loss is not None for loss in self._trials[each])]
 
     def _parent(self, rng: np.random.Generator) -> int:
-        """Until the seed's trials are in, everybody alive is a copy of the seed."""
+        """Until the starters' trials are in, any of the ancestors that are trained."""
         if not len(self.population):
-            return SEED_ID
+            trained = self._trained()
+            return trained[0] if len(trained) == 1 else trained[int(rng.integers(len(trained)))]
         search = self.config.search
         rivals = 1 if search.strategy == "random" else search.tournament
         return self.population.tournament(rng, rivals).candidate_id

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from ..workers.evaluation import Evaluation
 from .candidate import SEED_ID, fitness_of
+from .founders import origins_of
 from .studies.confirmation import Confirmation, confirmations, retrainings_of
 from .studies.statistics import prediction_interval
 from .wall_clock import SHARES, sessions_of, shares_of_wall_clock
@@ -29,7 +30,7 @@ __all__ = ["SHARES", "Ancestry", "Checks", "Leaderboard", "Row", "SeedSummary", 
 
 @dataclass(frozen=True, slots=True)
 class Ancestry:
-    """One step from the seed to a candidate: the mutations that made it from its parent."""
+    """One step to a candidate: the mutations that made it from its parent; at a founder, where it came from."""
 
     candidate_id: int
     mutations: tuple[str, ...]
@@ -182,22 +183,24 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """A run's result: the seed's noise, the rows in order, what was confirmed of them, the totals."""
+    """A run's result: the seed's noise, the rows in order, what was confirmed, and where each founder came from."""
 
     run: str
     seed: SeedSummary
     rows: tuple[Row, ...]
     totals: Totals
     confirmed: tuple[Confirmation, ...] = ()
+    founders: Mapping[int, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: what `leaderboard --json` prints."""
+        rows = [{**asdict(row), "verdict": row.verdict, "origin": self.founders.get(row.id)} for row in self.rows]
         return {
             "run": self.run,
             "unconfirmed": not self.confirmed,
             "confirmed": [row.to_dict() for row in self.confirmed],
             "seed": asdict(self.seed),
-            "candidates": [{**asdict(row), "verdict": row.verdict} for row in self.rows],
+            "candidates": rows,
             "totals": asdict(self.totals),
         }
 
@@ -231,11 +234,11 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
         full_budgets=sum(trial.evaluation.spent for trial in finished) / _budget(manifest),
         checks=_checks([trial.evaluation for trial in finished], len(pedigree)),
     )
-    return Leaderboard(str(store.run.path), seed, tuple(kept), totals, confirmed)
+    return Leaderboard(str(store.run.path), seed, tuple(kept), totals, confirmed, origins_of(manifest))
 
 
 def lineage(store: Store, candidate_id: int) -> tuple[Ancestry, ...]:
-    """The steps from the seed (left out) to a candidate.
+    """The steps from the seed (left out), or from a founder, to a candidate.
 
     Raises:
         UsageError: the run has no such candidate.
@@ -377,7 +380,7 @@ def _lineage(pedigree: Mapping[int, Ancestor], candidate_id: int) -> tuple[Ances
     candidate = pedigree[candidate_id]
     while candidate.id != SEED_ID:
         steps.append(Ancestry(candidate.id, candidate.mutations))
-        if candidate.parent is None:  # a random program
+        if candidate.parent is None:  # a founder, or a random program
             break
         candidate = pedigree[candidate.parent]
     return tuple(reversed(steps))

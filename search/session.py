@@ -10,7 +10,7 @@ import importlib.metadata
 import platform as machine
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from .candidate import SEED_ID
 from .conduct import Interrupted
 from .config import RunConfig
 from .controller import Controller, RunState
+from .founders import Founder, founders_of
 from .leaderboard import leaderboard
 from .run_directory import RunDirectory
 from .store import Store
@@ -52,6 +53,7 @@ def start(
     *,
     seed: int,
     budget_seconds: float,
+    founders: Sequence[Founder] = (),
     address: str | None = None,
     started_at: float | None = None,
     observe: Observe = lambda state: None,
@@ -64,6 +66,7 @@ def start(
         run: its directory, created and empty.
         seed: source of all its randomness.
         budget_seconds: wall clock, from `started_at`.
+        founders: what the population starts as copies of (see `admission`); the seed program, if none.
         address: of a running Ray cluster.
         started_at: by `time.monotonic`; now, if not given.
         observe: called with the run's state, several times a second.
@@ -81,6 +84,7 @@ def start(
         "config": config.to_dict(),
         "seed": seed,
         "seed_dna": seed_dna.to_json(),
+        "founders": [founder.to_dict() for founder in founders],
         "budget_seconds": budget_seconds,
         "dataset": str(dataset),
         "dataset_hash": Dataset.open(dataset, verify=False).dataset_hash,
@@ -174,6 +178,7 @@ def _search(
             executor,
             manifest["ngram_nats"],
             observe,
+            founders_of(manifest),
         )
         reserve = reserve_of(config, budget_seconds, executor.slots)
         ending = controller.run(budget_seconds - reserve.seconds, started_at)

@@ -54,9 +54,9 @@ def ids(state: Evolution) -> list[int]:
 def test_the_population_starts_as_copies_of_the_seed_once_all_its_trials_are_in() -> None:
     state = evolution()
     state.tell(SEED_ID, result(4.0))
-    assert state.seed_trials_left == 1 and len(state.population) == 0
+    assert state.trials_left == [SEED_ID] and len(state.population) == 0
     state.tell(SEED_ID, result(6.0))
-    assert state.seed_trials_left == 0
+    assert state.trials_left == []
     assert state.population.members == (Individual(SEED_ID, 5.0),) * 4
 
 

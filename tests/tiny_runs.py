@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from primer_search.models.config import ModelConfig
 from primer_search.primitives.notation import assemble
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.controller import Controller, RunState
+from primer_search.search.founders import Founder
 from primer_search.search.run_directory import RunDirectory
 from primer_search.search.store import Store
 from primer_search.search.trainer import MakeCandidateTrainer
@@ -85,6 +86,7 @@ def controller_of(
     seed: int = 0,
     executor: Executor | None = None,
     observe: Callable[[RunState], None] = lambda state: None,
+    founders: Sequence[Founder] = (),
 ):
     """The controller of a new or an existing run of the tiny search, and its store."""
     if not run.store.exists():
@@ -94,7 +96,7 @@ def controller_of(
     with Store.open(run.path) as store, executor:
         if store.candidates():
             store.add_event("run_resumed", {"workers": 1})
-        yield Controller(config, seed, SEED, store, executor, observe=observe), store
+        yield Controller(config, seed, SEED, store, executor, observe=observe, founders=founders), store
 
 
 def search(path: str, dataset: str, candidates: int) -> None:

@@ -24,6 +24,7 @@ from .figure import Point, progress_figure
 from .page import template
 from .wording import (
     UNCONFIRMED,
+    beginning,
     beyond_noise,
     candidate_name,
     check_words,
@@ -34,6 +35,8 @@ from .wording import (
     lineage_words,
     number,
     proposal_words,
+    seed_row_words,
+    started_words,
 )
 from .wording import seed_words as words_of_seed
 
@@ -88,7 +91,7 @@ def render_report(store: Store) -> str:
         cost=cost_words(totals),
         figure=progress_figure(points, board.seed),
         tiles=_tiles(board, manifest),
-        rows=[_cells(row) for row in board.rows[:ROWS]],
+        rows=[_cells(row, board) for row in board.rows[:ROWS]],
         shown={program["anchor"] for program in programs},
         left_out=max(len(board.rows) - ROWS, 0),
         programs=programs,
@@ -127,7 +130,7 @@ def _tiles(board: Leaderboard, manifest: dict[str, Any]) -> list[tuple[str, str]
     ]
 
 
-def _cells(row: Row) -> dict[str, Any]:
+def _cells(row: Row, board: Leaderboard) -> dict[str, Any]:
     """One row of the leaderboard as text; `standing` picks its colour."""
     seed = row.id == SEED_ID
     standing = "seed" if seed else "better" if beyond_noise(row) else "inside" if row.inside_noise else ""
@@ -145,7 +148,7 @@ def _cells(row: Row) -> dict[str, Any]:
         "step": number(row.step_ms, ".1f"),
         "speed": "–" if row.speed is None else f"{row.speed:.2f}×",
         "parameters": count(row.parameters),
-        "mutations": _mutation_cell(row),
+        "mutations": seed_row_words(board.founders) if seed else _mutation_cell(row),
         "outcome": row.outcome if row.rank is None else "",
     }
 
@@ -165,8 +168,6 @@ def _confirmed_cells(row: Confirmation) -> dict[str, Any]:
 
 
 def _mutation_cell(row: Row) -> str:
-    if row.id == SEED_ID:
-        return "the program the search started from"
     words, shown = lineage_words(row.lineage), 2 if row.rank is not None else 1
     more = f"; … {len(words) - shown} more" if len(words) > shown else ""
     return "; ".join(words[:shown]) + more
@@ -177,7 +178,7 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
     seed = store.candidate(SEED_ID).dna
     shown: Sequence[Row] = [row for row in board.rows if row.rank is not None and row.id != SEED_ID][:TOP]
     programs: list[dict[str, Any]] = [
-        {"id": "seed", "anchor": "candidate-0", "title": "where the search began", "listing": listing(seed)}
+        {"id": "seed", "anchor": "candidate-0", "title": seed_row_words(board.founders), "listing": listing(seed)}
     ]
     for row in shown:
         dna = store.candidate(row.id).dna
@@ -188,6 +189,7 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
                 "title": f"{number(row.loss_nats)} nats, {row.verdict}",
                 "listing": listing(dna),
                 "difference": [(line[:1], line) for line in difference(seed, dna).splitlines()],
+                "beginning": beginning(row.lineage, board.founders),
                 "lineage": [(candidate_name(step.candidate_id), step.mutations) for step in row.lineage],
             }
         )
@@ -203,6 +205,7 @@ def _facts(manifest: dict[str, Any], board: Leaderboard) -> list[tuple[str, str]
         ("seed of randomness", str(manifest.get("seed", "?"))),
         ("budget", f"{manifest.get('budget_seconds', 0):,.0f} s of wall clock"),
         ("the seed program", words_of_seed(board.seed)),
+        *([("founders", started_words(board.founders))] if board.founders else []),
         ("data", f"{_source(manifest)} (hash {str(manifest.get('dataset_hash', '?'))[:16]})"),
         ("workers", str(manifest.get("workers", "?"))),
         ("machine", str(manifest.get("machine", "?"))),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,8 +24,10 @@ from .wording import (
     lineage_words,
     number,
     proposal_words,
+    seed_row_words,
     seed_words,
     share_words,
+    started_words,
 )
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
@@ -52,10 +54,11 @@ def console_for(stream: TextIO) -> Console:
 
 def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
     """The best candidates against the seed, and what the run spent to find them."""
-    console.print(_table(shown_rows(board.rows, top), console.width < WIDE))
+    console.print(_table(shown_rows(board, top), board.founders, console.width < WIDE))
     totals = board.totals
     facts = [
         ("seed", seed_words(board.seed)),
+        *([("founders", started_words(board.founders))] if board.founders else []),
         ("outcomes", outcome_words(totals.outcomes) or "none yet"),
         ("proposals", proposal_words(totals.proposals)),
         ("checks", check_words(totals.checks)),
@@ -79,9 +82,10 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         console.print(f"[bold yellow]UNCONFIRMED[/]: {UNCONFIRMED}.", soft_wrap=True)
 
 
-def shown_rows(rows: Sequence[Row], top: int) -> list[Row]:
-    """The first rows, and the seed's wherever it stands."""
-    return [*rows[:top], *(row for row in rows[top:] if row.id == SEED_ID)]
+def shown_rows(board: Leaderboard, top: int) -> list[Row]:
+    """The first rows, and those of the seed and of founders wherever they stand."""
+    rows = board.rows
+    return [*rows[:top], *(row for row in rows[top:] if row.id == SEED_ID or row.id in board.founders)]
 
 
 def next_commands(run: Path, board: Leaderboard) -> list[str]:
@@ -99,7 +103,7 @@ def next_commands(run: Path, board: Leaderboard) -> list[str]:
     return commands
 
 
-def _table(rows: Sequence[Row], narrow: bool) -> Table:
+def _table(rows: Sequence[Row], founders: Mapping[int, str], narrow: bool) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -112,7 +116,7 @@ def _table(rows: Sequence[Row], narrow: bool) -> Table:
             table.add_column(title, justify="right", no_wrap=True)
     table.add_column(Text("mutations, newest first", no_wrap=True, overflow="ellipsis"), min_width=12 if narrow else 16)
     for row in rows:
-        words = "the program the search started from" if row.id == SEED_ID else "; ".join(lineage_words(row.lineage))
+        words = seed_row_words(founders) if row.id == SEED_ID else "; ".join(lineage_words(row.lineage))
         cells = (
             number(row.rank, "d"),
             candidate_name(row.id),
@@ -124,7 +128,7 @@ def _table(rows: Sequence[Row], narrow: bool) -> Table:
         table.add_row(
             *(cell for title, cell in zip(titles, cells, strict=True) if title not in left_out),
             Text(words, no_wrap=True, overflow="ellipsis"),  # the one column that gives way
-            style="dim" if row.rank is None else "bold" if row.id == SEED_ID else "",
+            style="dim" if row.rank is None else "bold" if row.id == SEED_ID or row.id in founders else "",
         )
     return table
 

@@ -12,6 +12,7 @@ from ..studies.confirmation import Confirmation
 
 __all__ = [
     "UNCONFIRMED",
+    "beginning",
     "best_row",
     "beyond_noise",
     "candidate_name",
@@ -23,9 +24,11 @@ __all__ = [
     "lineage_words",
     "number",
     "proposal_words",
+    "seed_row_words",
     "seed_words",
     "share_words",
     "short_mutation",
+    "started_words",
 ]
 
 UNCONFIRMED = (
@@ -54,14 +57,15 @@ def _confirmed_headline(board: Leaderboard) -> str:
     if not rows:
         return "Only the seed was trained anew, so there is nothing to compare with."
     best = rows[0]
+    name = best.name + _import_words(board, best.candidate_id)
     of = f"{len(rows)} candidates" if len(rows) > 1 else "one candidate"
     trainings = f"{of} trained anew {best.trainings} time{'s' if best.trainings != 1 else ''}"
     if best.better:
         better = f"better than the seed on the test text, by {difference_words(best)}"
-        return f"Confirmed: {best.name} is {better}; {trainings}."
+        return f"Confirmed: {name} is {better}; {trainings}."
     if best.difference is None:
-        return f"Not confirmed: {best.name}, the best of {trainings}, is {best.verdict}."
-    return f"Not confirmed: {best.name}, the best of {trainings}, differs by {difference_words(best)}: {best.verdict}."
+        return f"Not confirmed: {name}, the best of {trainings}, is {best.verdict}."
+    return f"Not confirmed: {name}, the best of {trainings}, differs by {difference_words(best)}: {best.verdict}."
 
 
 def difference_words(row: Confirmation) -> str:
@@ -85,13 +89,29 @@ def _unconfirmed_headline(board: Leaderboard) -> str:
     direction = "below" if best.delta_nats < 0 else "above"
     bits = "" if best.delta_bits_per_byte is None else f" ({abs(best.delta_bits_per_byte):.4f} bits/byte)"
     distance = f"{abs(best.delta_nats):.4f} nats{bits} {direction} the seed's mean"
+    name = f"candidate {best.id}{_import_words(board, best.id)}"
     if seed.noise_nats is None:
-        return f"Candidate {best.id} is {distance}, but the seed's noise is unknown: it has one full trial only."
+        return f"C{name[1:]} is {distance}, but the seed's noise is unknown: it has one full trial only."
     noise = f"the noise of {seed.noise_nats:.4f} that the seed's own {seed.trials} trials show"
     if beyond_noise(best):
-        return f"Candidate {best.id} is {distance}, beyond {noise}."
+        return f"C{name[1:]} is {distance}, beyond {noise}.{_against_founders(board, best)}"
     where = "inside" if best.inside_noise else "beyond"
-    return f"Nothing beat the seed beyond its noise: the best, candidate {best.id}, is {distance}, {where} {noise}."
+    return f"Nothing beat the seed beyond its noise: the best, {name}, is {distance}, {where} {noise}."
+
+
+def _import_words(board: Leaderboard, candidate_id: int | None) -> str:
+    """What is added to a candidate's name if the search did not find it."""
+    origin = None if candidate_id is None else board.founders.get(candidate_id)
+    return "" if origin is None else f" (imported from {origin})"
+
+
+def _against_founders(board: Leaderboard, best: Row) -> str:
+    """How far the best of a search is from the best of what it started from, where that was imported."""
+    founder = next((row for row in board.rows if row.rank is not None and row.id in board.founders), None)
+    if founder is None or founder.id in (best.id, SEED_ID) or founder.loss_nats is None or best.loss_nats is None:
+        return ""
+    distance = f"{abs(best.loss_nats - founder.loss_nats):.4f} nats"
+    return f" It is {distance} below the best founder, {candidate_name(founder.id)} from {board.founders[founder.id]}."
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
@@ -130,6 +150,22 @@ def check_words(checks: Checks) -> str:
 def candidate_name(candidate_id: int) -> str:
     """`seed`, or the number as people write it."""
     return "seed" if candidate_id == SEED_ID else f"#{candidate_id}"
+
+
+def beginning(lineage: Sequence[Ancestry], founders: Mapping[int, str]) -> str:
+    """Where an ancestry begins: at a founder, or at the seed."""
+    first = founders.get(lineage[0].candidate_id) if lineage else None
+    return "the seed" if first is None else first
+
+
+def seed_row_words(founders: Mapping[int, str]) -> str:
+    """What stands in the seed's row in the place of mutations."""
+    return "the baseline" if founders else "the program the search started from"
+
+
+def started_words(founders: Mapping[int, str]) -> str:
+    """What the population started as copies of, where that was not the seed alone."""
+    return " · ".join(f"{candidate_name(number)} from {origin}" for number, origin in founders.items())
 
 
 def number(value: float | None, form: str = ".4f") -> str:

@@ -17,11 +17,12 @@ from typing import Any
 
 from ...workers.evaluation import Evaluation
 from ..config import RunConfig
+from ..subject import Subject
 from .record import identity_of
 from .speedup import Speedup, curve_of, speedup
 from .statistics import Estimate, mean_interval, paired_differences
 from .study import Arm, Study, StudyState, Training
-from .subjects import Subject, matched_units, model_cost
+from .subjects import matched_units, model_cost
 
 __all__ = ["Comparison", "Row", "compare", "default_folder", "points_of"]
 

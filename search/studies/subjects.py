@@ -1,43 +1,21 @@
-"""The programs of a comparison: how a user names them, and the width each is trained at."""
+"""The programs of a comparison: all that were named, and the width each is trained at."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from ...models.config import ModelConfig
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
 from ...primitives.cost import block_cost, model_parameters
-from ...primitives.library import LIBRARY, get
 from ...primitives.program import MODEL_WIDTH
-from ..check import read_program
+from ..subject import Subject, subject_of
 
-__all__ = ["MATCHES", "Subject", "matched_units", "model_cost", "subjects_of"]
+__all__ = ["MATCHES", "matched_units", "model_cost", "subjects_of"]
 
 MATCHES = ("params", "flops")
 """What `match` can make equal: parameters of the whole model, or forward operations per token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A program to compare.
-
-    Attributes:
-        name: what tables call it.
-        dna: the program.
-        unit: the width it was evolved or written at, for one whose constants are fixed; None for a library program,
-            whose query scale follows the width it is trained at.
-    """
-
-    name: str
-    dna: DNA
-    unit: int | None = None
-
-    def at(self, unit: int) -> DNA:
-        """The program for a unit of width."""
-        return get(self.name, unit) if self.unit is None and self.name in LIBRARY else self.dna
 
 
 def subjects_of(named: Sequence[str], baseline: str, unit: int) -> list[Subject]:
@@ -53,7 +31,7 @@ def subjects_of(named: Sequence[str], baseline: str, unit: int) -> list[Subject]
     """
     subjects: dict[str, Subject] = {}
     for text in dict.fromkeys((baseline, *named)):
-        subject = _subject(text, unit)
+        subject = subject_of(text, unit)
         known = subjects.setdefault(subject.name, subject)
         if known.dna != subject.dna:
             raise UsageError(f"two different programs are named {subject.name}: rename one of the files.")
@@ -103,27 +81,6 @@ def model_cost(dna: DNA, model: ModelConfig, unit: int) -> dict[str, float]:
     parameters = model_parameters(block.parameters, unit, model.layers, model.vocabulary)
     logits = 2.0 * model.vocabulary * MODEL_WIDTH * unit
     return {"params": float(parameters), "flops": model.layers * block.flops_per_token + logits}
-
-
-def _subject(text: str, unit: int) -> Subject:
-    run, colon, candidate = text.rpartition(":")
-    if text in LIBRARY and not Path(text).exists():
-        return Subject(text, get(text, unit))
-    if not colon or Path(text).exists():
-        return Subject(Path(text).stem, read_program(text, unit), unit)
-    from ..description import candidate_id_of
-    from ..display.wording import candidate_name
-    from ..leaderboard import leaderboard
-    from ..store import Store
-
-    with Store.open(run, read_only=True) as store, store.snapshot():
-        number = candidate_id_of(candidate, leaderboard(store))
-        dna = store.candidate(number).dna
-        return Subject(
-            f"{store.run.path.name}:{candidate_name(number).removeprefix('#')}",
-            dna,
-            int(store.manifest["config"]["model"]["unit"]),
-        )
 
 
 def _nearest_unit(subject: Subject, model: ModelConfig, match: str, goal: float) -> int:
