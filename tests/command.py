@@ -13,6 +13,7 @@ from typing import Any
 from primer_search.cli import main
 from primer_search.primitives.library import get
 from primer_search.search.candidate import Candidate
+from primer_search.search.founders import Founder
 from primer_search.search.store import Store
 from primer_search.workers.evaluation import Evaluation, TrialRequest
 
@@ -93,13 +94,27 @@ class HandmadeRun:
             ),
         )
 
+    def founder(self, founder: Founder, loss: float) -> None:
+        """Let an imported program be a candidate, the manifest aside, and train it."""
+        self.next = founder.candidate_id + 1
+        number, origin = founder.candidate_id, (founder.sentence,)
+        self.store.add_candidate(Candidate(number, founder.dna, None, origin, f"hash {number}"))
+        self.train(number, loss)
+
     def child(
-        self, program: str, loss: float, outcome: str = "ok", mutation: str = "Delete in relu: x2 = ABS(h0)"
+        self,
+        program: str,
+        loss: float,
+        outcome: str = "ok",
+        mutation: str = "Delete in relu: x2 = ABS(h0)",
+        parent: int = 0,
     ) -> int:
-        """Propose a child of the seed and train it; its number."""
+        """Propose a child, of the seed unless told otherwise, and train it; its number."""
         number, self.next = self.next, self.next + 1
         statistics = {"mutations": 3, "invalid_widths": 1, "unchanged": 1}
-        candidate = Candidate(number, get(program, 8), 0, ("Insert in relu: x2 = ABS(h0)", mutation), f"hash {number}")
+        candidate = Candidate(
+            number, get(program, 8), parent, ("Insert in relu: x2 = ABS(h0)", mutation), f"hash {number}"
+        )
         self.store.add_candidate(candidate, statistics)
         self.train(number, loss, outcome)
         return number

@@ -41,6 +41,34 @@ WRONG_USAGE = {
     "an unknown executor": (["--executor", "slurm"], "none of ray, inline"),
     "fewer workers than none": (["--workers", "-1"], "--workers"),
     "a seed program that is none": (["--set", "search.seed_program=PRIMAR"], "did you mean PRIMER?"),
+    "a seed that is none": (["--seeds", "PRIMER_ES"], "did you mean PRIMER_EZ?"),
+    "seeds after one another, one of which is none": (["--seeds", "PRIMER_EZ", "PRIMAR"], "--seeds PRIMAR"),
+    "a seed for randomness among programs": (["--config", "smoke", "--seeds", "3"], "randomness is --seed 3"),
+    "a seed of no name": (["--seeds", ""], "is empty"),
+    "a seed that is no DNA": (["--seeds", "{full}/thesis.txt"], "holds no DNA"),
+    "a seed that is a whole run": (["--seeds", "{run}"], "such as {run}:best"),
+    "a seed of a run that is not there": (["--seeds", "no/such/run:3"], "there is no run no/such/run"),
+    "a seed that the run has not": (["--seeds", "{run}:99"], "choose one from 0 to 1"),
+    "a seed tied to its length": (["--seeds", "PRIMER"], "--set model.length_dependent=true"),
+    "a seed over the cap": (
+        ["--seeds", "PRIMER", "--set", "model.length_dependent=true", "--run-dir", "{folder}/r"],
+        "--set model.parameter_cap",
+    ),
+    "more seeds than individuals": (
+        [
+            "--set",
+            "search.population=2",
+            "--set",
+            "search.tournament=2",
+            "--seeds",
+            "TRANSFORMER",
+            "PRIMER_EZ",
+            "TRANSFORMER_PP",
+        ],
+        "--set search.population=3",
+    ),
+    "seeds for programs without parents": (["--strategy", "random-init", "--seeds", "PRIMER_EZ"], "has no effect"),
+    "seeds before a command": (["--seeds", "PRIMER_EZ", "resume", "run"], "--seeds stands before `resume`"),
     "a misspelt option": (["--budgt", "10m"], "did you mean --budget?"),
     "a misspelt command": (["leaderbord", "run"], "did you mean leaderboard?"),
     "an option without its value": (["--budget"], "--budget"),
@@ -104,7 +132,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 def test_wrong_usage_is_one_sentence(mistake: str, places: dict[str, Path]) -> None:
     arguments, hint = WRONG_USAGE[mistake]
     sentence = refused(*(argument.format(**places) for argument in arguments))
-    assert hint in sentence
+    assert hint.format(**places) in sentence
     assert not (places["folder"] / "r").exists()
     assert not Path("runs").exists(), "a refused search leaves no run behind"
 
@@ -225,6 +253,30 @@ def test_a_trial_budget_that_was_asked_for_stays_while_it_fits() -> None:
     assert "expect little" in result.err
     assert plan("--budget", "1m", "--trial-budget", "5s")["notes"] == []
     assert plan("--budget", "1m", "--trial-budget", "7m")["trial_budget"] == 60 / 8
+
+
+@pytest.mark.usefixtures("on_cpu")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--seeds", "PRIMER_EZ", "TRANSFORMER_PP"],
+        ["--seeds", "PRIMER_EZ", "--seeds", "TRANSFORMER_PP"],
+        ["--seeds=PRIMER_EZ", "TRANSFORMER_PP", "--seed", "4"],
+        ["--seeds", "PRIMER_EZ", "--run-dir", "resume", "--seeds", "TRANSFORMER_PP", "PRIMER_EZ"],
+    ],
+    ids=" ".join,
+)
+def test_a_plan_names_the_seeds_however_they_are_written(words: list[str]) -> None:
+    assert plan(*words)["seeds"] == ["PRIMER_EZ", "TRANSFORMER_PP"]
+    lines = command("--dry-run", *words).out.splitlines()
+    assert "seeds         PRIMER_EZ, TRANSFORMER_PP" in lines
+    assert "seed program  TRANSFORMER, the baseline" in lines
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_a_plan_without_seeds_says_nothing_of_them() -> None:
+    assert plan()["seeds"] == []
+    assert not [line for line in command("--dry-run").out.splitlines() if line.startswith("seeds ")]
 
 
 @pytest.mark.usefixtures("on_cpu")

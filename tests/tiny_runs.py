@@ -34,6 +34,16 @@ SEED = assemble(
 )
 """A block that learns and compiles fast; its children are as small."""
 
+FOUNDERS = tuple(
+    Founder(
+        number,
+        f"{op.lower()}.json",
+        assemble({"main": f"mixed = CONV_1X1 h0 width=8\nbent = {op} mixed\noutput = ADD bent h0"}, CONSTANTS, (8, 16)),
+    )
+    for number, op in ((1, "SIN"), (2, "ABS"))
+)
+"""Others as small, to start from."""
+
 MODEL = ModelConfig(layers=1, unit=1, length=8, vocabulary=300, parameter_cap=3.0)
 TRIAL = TrialConfig(unit="steps", budget_steps=12, hurdles=2, batch=4, evaluation_batches=2)
 CONFIG = RunConfig(
@@ -99,7 +109,7 @@ def controller_of(
         yield Controller(config, seed, SEED, store, executor, observe=observe, founders=founders), store
 
 
-def search(path: str, dataset: str, candidates: int) -> None:
+def search(path: str, dataset: str, candidates: int, founders: Sequence[Founder] = ()) -> None:
     """Search until so many candidates are proposed, in this process, saying when it begins (for tests that kill it)."""
     run = RunDirectory(Path(path))
 
@@ -107,10 +117,10 @@ def search(path: str, dataset: str, candidates: int) -> None:
         if state.candidates >= candidates:
             run.request_stop()
 
-    with controller_of(run, Path(dataset), observe=observe) as (controller, _):
+    with controller_of(run, Path(dataset), observe=observe, founders=founders) as (controller, _):
         print("begun", flush=True)
         controller.run(600.0)
 
 
 if __name__ == "__main__":
-    search(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    search(sys.argv[1], sys.argv[2], int(sys.argv[3]), FOUNDERS if "founders" in sys.argv else ())
