@@ -19,6 +19,8 @@ from typer.exceptions import TyperException
 from .cli_data import data_app
 from .cli_options import Address, Candidate, Json, Run, SearchGroup, Seeds, print_json, say, use_cpu_inline
 from .cli_studies import register
+from .cli_weights import register as register_weights
+from .cli_weights import trained_or_saved
 from .configs.complaints import one_line, usage_sentence
 from .primitives.errors import MalformedProgramError, PrimerSearchError, UsageError
 
@@ -42,6 +44,7 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 register(app)
+register_weights(app)
 
 Top = Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1, metavar="N")]
 Budget = Annotated[str, typer.Option(help="Wall clock of the whole search.", metavar="DURATION")]
@@ -270,20 +273,32 @@ def export(
     ),
     name: Annotated[str | None, typer.Option(help="The class's name.", metavar="CLASS")] = None,
     api: Annotated[str, typer.Option(help="nnx; linen comes later.", metavar="API")] = "nnx",
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Also write its trained weights; for block.py to block_weights/.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a block as Flax source that needs nothing of this package, checked against the program it came from."""
     if api != "nnx":
         later = "linen comes in a later version" if api == "linen" else "there is no such API"
         raise UsageError(f"--api {api}: {later}; use --api nnx")
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    from .search.export import export_candidate, export_library_program
+    from .search.export import export_candidate, export_library_program, export_weights, refuse_replacing
 
+    trained = None
+    if weights:
+        if candidate is None:
+            raise UsageError(f"--weights: {run} alone has none; name a run and one of its candidates")
+        if not force:
+            refuse_replacing(output)
+        trained = trained_or_saved(run, candidate)
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if candidate is None:
         written = export_library_program(run, output, name, force)
     else:
         written = export_candidate(run, candidate, output, name, force)
     say(f"wrote {output}: class {written}, checked against the program")
+    if trained is not None:
+        say(f"wrote {export_weights(trained, output, written, api, force)}: README.md there says how to load them")
 
 
 @app.command()

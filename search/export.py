@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..primitives.errors import UsageError
 from ..primitives.library import LIBRARY, get, native_unit
 from .description import candidate_id_of, library_description
 from .leaderboard import leaderboard, lineage
@@ -12,8 +14,17 @@ from .store import Store
 
 if TYPE_CHECKING:  # loads JAX
     from ..models.export import Provenance
+    from ..models.weights import Weights
 
-__all__ = ["block_name", "export_candidate", "export_library_program", "provenance_of"]
+__all__ = [
+    "block_name",
+    "export_candidate",
+    "export_library_program",
+    "export_weights",
+    "provenance_of",
+    "refuse_replacing",
+    "weights_folder_of",
+]
 
 LIBRARY_LENGTH = 64
 """Sequence length of the paper's search, for programs that are tied to one."""
@@ -74,6 +85,94 @@ def export_library_program(program: str, path: Path, name: str | None = None, ov
         overwrite=overwrite,
     )
     return name
+
+
+def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", overwrite: bool = False) -> Path:
+    """Write trained weights beside an exported file, in the layout of its module; they need nothing of this package.
+
+    Args:
+        weights: of the exported candidate.
+        path: the exported file.
+        name: of its class.
+        api: `nnx` or `linen`, of the file; both have the same layout, and the card shows how to load it.
+        overwrite: replace an existing folder.
+
+    Returns:
+        The folder: of `block.py` it is `block_weights`.
+
+    Raises:
+        UsageError: the folder exists, or cannot be written.
+    """
+    from dataclasses import asdict
+
+    from ..models.module_weights import module_tree
+    from ..models.weights import write_weights_folder
+
+    folder = weights_folder_of(path)
+    facts = {
+        "layout": "module",
+        "module": path.name,
+        "class": name,
+        "api": api,
+        "dna": json.loads(weights.dna.to_json()),
+        "model": asdict(weights.model),
+        "training": dict(weights.training),
+    }
+    card = _card(weights, path, name, api)
+    tree = module_tree(weights)
+    write_weights_folder(folder, tree, weights.tokenizer, facts, texts={"README.md": card}, overwrite=overwrite)
+    return folder
+
+
+def weights_folder_of(path: Path) -> Path:
+    """Where the weights of an exported file go.
+
+    >>> weights_folder_of(Path("blocks/mine.py")).as_posix()
+    'blocks/mine_weights'
+    """
+    return path.with_name(f"{path.stem}_weights")
+
+
+def refuse_replacing(path: Path) -> None:
+    """Complain, before anything is trained, of an exported file or weights that are there already.
+
+    Raises:
+        UsageError: one of them is.
+    """
+    for place in (path, weights_folder_of(path)):
+        if place.exists():
+            raise UsageError(f"{place} exists; choose another file, or replace it with --force")
+
+
+def _card(weights: Weights, path: Path, name: str, api: str) -> str:
+    """README.md of a folder of weights: what they are, and the lines that load them."""
+    model, facts, folder = weights.model, weights.training, weights_folder_of(path).name
+    tied = f", length={model.length}" if weights.graph.length_dependent else ""
+    tree = f'tree = traverse_util.unflatten_dict(load_file("{folder}/model.safetensors"), sep=".")'
+    if api == "nnx":
+        imports, use = "from flax import nnx, traverse_util", 'nnx.update(block, tree["layers"]["0"])'
+        block = f"block = {name}({model.width}{tied}, rngs=nnx.Rngs(0))"
+    else:
+        imports, use = "from flax import traverse_util", 'y = block.apply({"params": tree["layers"]["0"]}, x)'
+        block = f"block = {name}({model.width}{tied})"
+    return f"""# Weights of {name}
+
+Candidate {facts.get("candidate")} of run {facts.get("run")}, trained on {facts.get("data")}: {model.layers} layers of
+width {model.width}, {facts.get("loss_nats"):.4f} nats a token, {facts.get("bits_per_byte"):.4f} bits a byte of
+validation text. `model.json` has the rest.
+
+    {imports}
+    from safetensors.flax import load_file
+    from {path.stem} import {name}
+
+    {block}
+    {tree}
+    {use}
+
+`layers.0` to `layers.{model.layers - 1}` are the blocks, `embedding` [vocabulary, width] is both table and head, and
+`final_norm` the layer norm before the head; `model.json` gives the shape, `tokenizer.json` the tokenizer. `checkpoint/`
+holds the same tree for Orbax: `orbax.checkpoint.v1.load("{folder}/checkpoint")`.
+"""
 
 
 def provenance_of(store: Store, candidate_id: int) -> Provenance:

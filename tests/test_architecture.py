@@ -33,7 +33,8 @@ ONE_MODULE_EACH = {
     "TensorFlow Datasets": {"tensorflow_datasets"},
     "a web server": {"starlette", "uvicorn", "fastapi", "flask", "aiohttp", "http.server"},
 }
-HEAVY = ("jax", "flax", "optax", "ray", "pydantic", "tokenizers", "plotly", "tensorflow_datasets", "tensorflow")
+TRAINING = ("jax", "flax", "optax", "orbax", "safetensors", "ray", "tokenizers", "tensorflow_datasets", "tensorflow")
+HEAVY = (*TRAINING, "pydantic", "plotly")
 LIGHT_MODULES = (
     "primer_search",
     "primer_search.search",

@@ -6,7 +6,8 @@ end-of-document token and learned merges. This is the one module that imports `t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import codecs
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,3 +104,29 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids; end-of-document tokens show by their name."""
         return self._inner.decode(list(ids), skip_special_tokens=False)
+
+    def pieces(self, ids: Iterable[int]) -> Iterator[str]:
+        """The text of token ids as they come, a piece each; a character waits until all its bytes are there.
+
+        The pieces of all ids, and one more for bytes that were left waiting, make up what `decode` gives.
+        """
+        incremental = codecs.getincrementaldecoder("utf-8")("replace")
+        for token in ids:
+            yield incremental.decode(self._bytes_of(token))
+        if rest := incremental.decode(b"", final=True):
+            yield rest
+
+    def _bytes_of(self, token: int) -> bytes:
+        written = self._inner.id_to_token(token) or ""
+        return written.encode() if token == self.end_of_document else bytes(BYTE_OF_SIGN[sign] for sign in written)
+
+
+def _byte_of_sign() -> dict[str, int]:
+    """GPT-2's visible signs for bytes: those of Latin-1 where they print, else the ones from U+0100 on, in order."""
+    printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = sorted(set(range(256)) - set(printing))
+    return {chr(byte): byte for byte in printing} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+
+
+BYTE_OF_SIGN = _byte_of_sign()
+"""How the tokenizer writes bytes, the other way round."""

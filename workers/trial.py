@@ -39,6 +39,7 @@ from .training import NonFiniteLoss, TrainingLoop
 __all__ = ["CandidateTrainer"]
 
 Report = Callable[[Progress], None]
+Keep = Callable[[Any], None]
 
 CALIBRATION_SECONDS = 3.0
 """For how long the seed's steps are timed, once a run, before anything trains."""
@@ -105,8 +106,14 @@ class CandidateTrainer:
         tokens = TrainBatches(self.dataset.train, self.trial.batch, self.model.length, 0).batch_at(0)
         return ReferenceStep(functions, state, tokens, self.clock)
 
-    def run(self, request: TrialRequest, progress: Report) -> Evaluation:
-        """Train one candidate; never raises for a fault of the candidate's."""
+    def run(self, request: TrialRequest, progress: Report, keep: Keep | None = None) -> Evaluation:
+        """Train one candidate; never raises for a fault of the candidate's.
+
+        Args:
+            request: what to train.
+            progress: told now and then how far it is.
+            keep: given the parameters that evaluation saw, on the host, if the trial ends `ok`.
+        """
         start = time.perf_counter()
         if request.calibrate:
             progress(Progress("calibrate"))
@@ -128,7 +135,10 @@ class CandidateTrainer:
                 raise  # the device failed, not the candidate: the executor replaces the worker
             trial.end("out_of_memory" if exhausted else "rejected:compilation", f"XLA: {error}"[:300])
         wall_seconds = time.perf_counter() - start
-        return replace(trial.evaluation(), wall_seconds=wall_seconds)
+        evaluation = replace(trial.evaluation(), wall_seconds=wall_seconds)
+        if keep is not None and trial.loop is not None and evaluation.outcome == "ok":
+            keep(jax.device_get(trial.loop.state.evaluated))
+        return evaluation
 
 
 def first_state(parameters: Any, optimizer: GradientTransformation, averaging: float) -> TrainState:

@@ -22,7 +22,7 @@ from ..store import Store
 from .confirmation import Retraining, retrainings_of
 from .study import Arm, StudyState, run_study
 
-__all__ = ["Reserve", "confirm", "confirm_store", "reserve_of"]
+__all__ = ["Reserve", "allowance_of", "confirm", "confirm_store", "reserve_of"]
 
 RECORD = "confirmation-{budget:g}.jsonl"
 """In the run's folder, one for each budget."""
@@ -129,7 +129,7 @@ def confirm_store(
         reference=seed,
         record=store.run.path / RECORD.format(budget=config.trial.budget),
         address=address,
-        allowance_seconds=_allowance(store),
+        allowance_seconds=allowance_of(store),
         deadline=deadline,
         observe=observe,
         tell=tell,
@@ -149,7 +149,7 @@ def _fresh_seeds(run_seed: int, count: int) -> list[int]:
     return [int(source.generate_state(1)[0]) for source in sources]
 
 
-def _allowance(store: Store) -> float | None:
+def allowance_of(store: Store) -> float | None:
     """What a step of the seed was worth in the search."""
     found = [event.payload["allowance_seconds"] for event in store.events() if event.kind == "calibrated"]
     return found[-1] if found else None

@@ -1,0 +1,143 @@
+"""The commands that train a candidate for its weights and let it write: parsing and printing only, like `cli`."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .cli_options import Candidate, Json, Run, print_json, say, use_cpu_inline
+from .primitives.errors import UsageError
+
+if TYPE_CHECKING:  # loads JAX
+    from .models.weights import Weights
+    from .search.train import Assignment
+
+__all__ = ["register", "trained_or_saved"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command()(train)
+    app.command()(generate)
+
+
+def train(
+    run: Run,
+    candidate: Annotated[str, typer.Argument(help="A candidate's number, `best` or `seed`.", metavar="CANDIDATE")],
+    trial_budget: Annotated[
+        str | None, typer.Option(help="Training time [the run's, for each candidate].", metavar="DURATION")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the parameters and the order of the text.", min=0, metavar="N")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace weights that are there.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train a candidate once more for its weights, under its run's settings, and save them in the run.
+
+    RUN/weights/ID/ then holds model.safetensors, the same as an Orbax checkpoint, tokenizer.json and model.json.
+    """
+    _share_the_device()
+    from .configs.plan import duration
+    from .search.train import assign
+
+    seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
+    assignment = assign(run, candidate, trial_seconds=seconds, seed=seed)
+    weights = _trained(assignment, force)
+    if json_:
+        print_json({"folder": str(assignment.folder), **weights.training})
+
+
+def generate(
+    run: Annotated[str, typer.Argument(help="A run, or a folder of weights.", metavar="RUN|FOLDER")],
+    candidate: Candidate = None,
+    prompt: Annotated[
+        str, typer.Option(help="What the text begins with; a new document if empty.", metavar="TEXT")
+    ] = "",
+    tokens: Annotated[int, typer.Option(help="How many follow at most.", min=1, metavar="N")] = 100,
+    temperature: Annotated[
+        float, typer.Option(help="How boldly it draws; 0: the likeliest token.", metavar="NUMBER")
+    ] = 0.8,
+    top_k: Annotated[
+        int, typer.Option(help="Draw among so many of the likeliest tokens; 0: all.", min=0, metavar="N")
+    ] = 40,
+    seed: Annotated[int, typer.Option(help="Of the draws.", min=0, metavar="N")] = 0,
+    json_: Json = False,
+) -> None:
+    """Let a trained candidate write; one that has no weights is trained first.
+
+    Stdout gets the prompt and what follows as it comes, and nothing else.
+    """
+    _share_the_device()
+    if not 0.0 <= temperature < float("inf"):
+        raise UsageError(f"--temperature {temperature:g} is no temperature: give 0, the likeliest token, or more")
+    from .search.conduct import Interrupted
+    from .search.train import weights_in
+
+    weights = weights_in(run) if candidate is None else trained_or_saved(run, candidate)
+    from .models.generation import Sampling  # after the training, which says on which device JAX is to run
+    from .search.continuation import continue_text
+
+    text = continue_text(weights, prompt, tokens, Sampling(temperature, top_k), seed)
+    for note in text.notes:
+        say(note)
+    try:
+        written = "".join(text) if json_ else _stream(prompt, text)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
+    speed = text.tokens_per_second
+    if json_:
+        print_json({"prompt": prompt, "text": written, "tokens": text.tokens, "tokens_per_second": speed})
+    elif speed is not None:
+        say(f"{text.tokens} tokens, {speed:.0f} a second")
+
+
+def trained_or_saved(run: str, candidate: str) -> Weights:
+    """A candidate's weights; they are trained, under the settings of its run, if nobody has done so."""
+    from .search.train import assign, saved_weights
+
+    assignment = assign(run, candidate)
+    if (weights := saved_weights(assignment)) is not None:
+        return weights
+    say(f"{assignment.name} has no weights yet; `primer-search train` can train it for longer than its run did")
+    return _trained(assignment)
+
+
+def _share_the_device() -> None:
+    """A search may be using it: JAX is to take memory as it needs it."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def _stream(prompt: str, pieces: Iterable[str]) -> str:
+    """Print text as it comes, the prompt first; all that came after it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no sign for a character ends no text
+    written = []
+    print(prompt, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+        written.append(piece)
+    print(flush=True)
+    return "".join(written)
+
+
+def _trained(assignment: Assignment, force: bool = False) -> Weights:
+    """Train with a display, and say what came of it; all of it goes to stderr."""
+    from .configs.durations import format_duration
+    from .search.display.training_progress import TrainingProgress
+    from .search.display.wording import number
+    from .search.train import train_weights
+    from .workers.accelerators import resolve_platform
+
+    use_cpu_inline(resolve_platform(assignment.config.workers.accel), "inline")
+    with TrainingProgress(sys.stderr) as progress:
+        weights = train_weights(assignment, overwrite=force, progress=progress, tell=say)
+    facts = weights.training
+    say(
+        f"trained it in {format_duration(facts['wall_seconds'])}: {facts['loss_nats']:.4f} nats, "
+        f"{number(facts['bits_per_byte'])} bits/byte; weights in {assignment.folder}"
+    )
+    return weights

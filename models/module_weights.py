@@ -1,0 +1,112 @@
+"""Trained parameters in modules: a `DNABlock`, or an exported NNX or Linen block.
+
+    load_weights_into(block, "runs/first/weights/12", layer=0)            # DNABlock, or exported with --api nnx
+    params = linen_params("runs/first/weights/12", layer=0)               # exported with --api linen
+    block.apply({"params": params}, x)
+
+What an exported module calls a parameter, and how it shapes it, is the exporter's to say (`parameter_placements`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ..primitives.errors import UsageError
+from .dna_block import DNABlock
+from .export import parameter_placements
+from .weights import Tree, Weights, flattened, load_weights
+
+__all__ = ["linen_params", "load_weights_into", "module_tree"]
+
+
+def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer: int = 0) -> None:
+    """Give a block the parameters of one trained layer, in the dtype its own have.
+
+    Args:
+        block: a `DNABlock` of the trained program, or an instance of the NNX module exported from it.
+        weights: a folder that `primer-search train` made, or what `load_weights` read from it.
+        layer: which of the model's layers, from 0.
+
+    Raises:
+        UsageError: the folder is damaged, there is no such layer, or the block is of another program or size.
+    """
+    weights = _loaded(weights)
+    if not isinstance(block, DNABlock):
+        arrays = flattened(_placed(weights, layer))
+    elif block.functions.graph == weights.graph:
+        arrays = flattened({"parameters": _layer(weights, layer)})
+    else:
+        raise UsageError("the weights are of another program than the block: build it from the `dna` beside them")
+    parameters = {
+        ".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(nnx.state(block, nnx.Param))
+    }
+    _check(arrays, {name: leaf.shape for name, (_, leaf) in parameters.items()})
+    given = [(path, leaf.replace(jnp.asarray(arrays[name], leaf.dtype))) for name, (path, leaf) in parameters.items()]
+    nnx.update(block, nnx.from_flat_state(given))
+
+
+def linen_params(weights: Weights | Path | str, *, layer: int = 0) -> Tree:
+    """The `params` of a block exported with `--api linen`: `block.apply({"params": params}, x)`.
+
+    Args:
+        weights: a folder that `primer-search train` made, or what `load_weights` read from it.
+        layer: which of the model's layers, from 0.
+
+    Raises:
+        UsageError: the folder is damaged, or there is no such layer.
+    """
+    return _placed(_loaded(weights), layer)
+
+
+def module_tree(weights: Weights) -> Tree:
+    """The whole model in the exported module's own layout.
+
+    Returns:
+        `embedding`, `final_norm`, and `layers` with a dict of the module's parameters for each layer "0", "1", ...
+    """
+    layers = {str(layer): _placed(weights, layer) for layer in range(weights.model.layers)}
+    outside = {name: value for name, value in weights.parameters.items() if name != "blocks"}
+    return {**outside, "layers": layers}
+
+
+def _loaded(weights: Weights | Path | str) -> Weights:
+    return weights if isinstance(weights, Weights) else load_weights(weights)
+
+
+def _layer(weights: Weights, layer: int) -> dict[str, np.ndarray]:
+    layers = weights.model.layers
+    if not 0 <= layer < layers:
+        raise UsageError(f"the trained model has layers 0 to {layers - 1}: there is no layer {layer}")
+    return {name: array[layer] for name, array in weights.parameters["blocks"].items()}
+
+
+def _placed(weights: Weights, layer: int) -> Tree:
+    """One layer's arrays in the exported module's own tree."""
+    arrays, model = _layer(weights, layer), weights.model
+    tree: Tree = {}
+    for placement in parameter_placements(
+        weights.dna, model.unit, model.length, length_dependent=model.length_dependent
+    ):
+        *parents, name = placement.path
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = placement.carry(arrays[placement.name])
+    return tree
+
+
+def _check(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if odd := sorted(set(arrays) ^ set(shapes)):
+        whose = "the block has no" if odd[0] in arrays else "the weights have no"
+        raise UsageError(f"the weights are of another program than the block: {whose} {odd[0]}")
+    for name, array in arrays.items():
+        if array.shape != shapes[name]:
+            raise UsageError(
+                f"the block is not built at the size of the weights: {name} is {list(shapes[name])} there and "
+                f"{list(array.shape)} here; model.json beside them says the width"
+            )
