@@ -1,9 +1,11 @@
-"""A discovered block as Flax NNX source that needs nothing of this package: one file, JAX and Flax.
+"""A discovered block as Flax source that needs nothing of this package: one file, JAX and Flax, NNX or Linen.
 
-    write_export(path, dna, ...)    plan -> names -> expressions -> text -> run beside the program -> file
+    write_export(path, dna, ...)    plan -> classes -> text -> run beside the program -> file
 
-The text is written from the canonical graph, so dead code is gone. `plan` decides what becomes a layer,
-`names` what things are called, `expressions` how they are computed, `render` how the file looks.
+The text is written from the canonical graph, so dead code is gone. `idioms` and `plan` decide what is computed in one
+call, `outline` and `classes` what stands in a class of its own, `names` what things are called, `expressions` how they
+are computed, `constructors` and `heads` how layers are made in one API or the other, `render` how the file looks.
+`verify` runs the text beside the program; where it does not reproduce that, nothing is written.
 """
 
 from __future__ import annotations
@@ -14,35 +16,51 @@ import tempfile
 from pathlib import Path
 
 from ...primitives.canonical import build_graph
-from ...primitives.errors import UsageError
+from ...primitives.errors import UsageError, WorkFailedError
 from ...primitives.program import DNA
+from .classes import Placement
+from .constructors import API
 from .provenance import Provenance
-from .render import RESERVED, render
-from .verify import parameter_placements, verify_export
+from .render import RESERVED, Rendered, render
+from .verify import verify_export
 
-__all__ = ["Provenance", "export_source", "parameter_placements", "verify_export", "write_export"]
+__all__ = [
+    "API",
+    "Placement",
+    "Provenance",
+    "Rendered",
+    "certified_export",
+    "export_source",
+    "parameter_placements",
+    "verify_export",
+    "write_export",
+]
 
 
 def export_source(
     dna: DNA,
     *,
     name: str,
-    provenance: Provenance | None = None,
     unit: int,
     length: int | None = None,
     length_dependent: bool = False,
+    api: API = "nnx",
+    provenance: Provenance | None = None,
     checked: bool = False,
-) -> str:
-    """The program as the text of one Python file whose last class is `name`, a Flax NNX module.
+    norms: bool = True,
+) -> Rendered:
+    """The program as the text of one Python file whose last class is `name`, a Flax module.
 
     Args:
         dna: the program.
         name: a Python class name.
-        provenance: where the program came from.
         unit: channels in a unit of relative width where it was found.
         length: sequence length where it was found; needed where the program is tied to one.
         length_dependent: allow ops that tie the block to one sequence length.
-        checked: whether the text may say that it was verified, as `write_export` does before it writes.
+        api: of Flax, `nnx` or `linen`.
+        provenance: where the program came from.
+        checked: whether the text may say that it was verified, as `certified_export` does.
+        norms: whether norms become Flax's layers; their guards differ from the program's where the variance is tiny.
 
     Raises:
         UsageError: the name cannot be a class, or the length is missing.
@@ -53,7 +71,43 @@ def export_source(
     graph = build_graph(dna, length_dependent=length_dependent)
     if graph.length_dependent and length is None:
         raise UsageError("this program is tied to one sequence length; say which with `length`")
-    return render(graph, name, provenance, unit, length, checked)
+    return render(graph, name, provenance, unit, length, api=api, checked=checked, norms=norms)
+
+
+def certified_export(
+    dna: DNA,
+    *,
+    name: str,
+    unit: int,
+    length: int,
+    length_dependent: bool = False,
+    api: API = "nnx",
+    provenance: Provenance | None = None,
+) -> Rendered:
+    """`export_source`, run beside the program; norms are spelled out where Flax's do not reproduce the program's.
+
+    Raises:
+        UsageError, InvalidProgramError: as `export_source` does.
+        WorkFailedError: the source does not reproduce the program.
+    """
+    try:
+        return _certified(dna, name, unit, length, length_dependent, api, provenance, norms=True)
+    except WorkFailedError:
+        return _certified(dna, name, unit, length, length_dependent, api, provenance, norms=False)
+
+
+def parameter_placements(
+    dna: DNA, unit: int, length: int | None = None, *, length_dependent: bool = False
+) -> tuple[Placement, ...]:
+    """For each parameter of the compiled program, its path in the exported module and how its shape changes.
+
+    Example:
+        >>> from primer_search.primitives.library import TRANSFORMER
+        >>> [".".join(p.path) for p in parameter_placements(TRANSFORMER, 8) if "head_projection_2" in p.name]
+        ['self_attention.query_projection.kernel']
+    """
+    graph = build_graph(dna, length_dependent=length_dependent)
+    return render(graph, "Block", None, unit, length).placements
 
 
 def write_export(
@@ -64,9 +118,10 @@ def write_export(
     unit: int,
     length: int,
     length_dependent: bool = False,
+    api: API = "nnx",
     provenance: Provenance | None = None,
     overwrite: bool = False,
-) -> None:
+) -> Rendered:
     """Write the program's source to a file, after it has been run beside the program.
 
     Args:
@@ -76,6 +131,7 @@ def write_export(
         unit: channels in a unit of relative width where it was found.
         length: sequence length where it was found.
         length_dependent: allow ops that tie the block to one sequence length.
+        api: of Flax, `nnx` or `linen`.
         provenance: where the program came from.
         overwrite: replace an existing file.
 
@@ -89,17 +145,42 @@ def write_export(
         raise UsageError(f"{path} exists; choose another file or remove it first")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent} is no folder; create it first, or choose another place for {path.name}")
-    source = export_source(
+    rendered = certified_export(
         dna,
         name=name,
-        provenance=provenance,
         unit=unit,
         length=length,
         length_dependent=length_dependent,
-        checked=True,
+        api=api,
+        provenance=provenance,
     )
-    verify_export(source, dna, unit, length, length_dependent=length_dependent)
-    _write(path, source)
+    _write(path, rendered.source)
+    return rendered
+
+
+def _certified(
+    dna: DNA,
+    name: str,
+    unit: int,
+    length: int,
+    length_dependent: bool,
+    api: API,
+    provenance: Provenance | None,
+    norms: bool,
+) -> Rendered:
+    rendered = export_source(
+        dna,
+        name=name,
+        unit=unit,
+        length=length,
+        length_dependent=length_dependent,
+        api=api,
+        provenance=provenance,
+        checked=True,
+        norms=norms,
+    )
+    verify_export(rendered, dna, unit, length, length_dependent=length_dependent, api=api)
+    return rendered
 
 
 def _write(path: Path, text: str) -> None:

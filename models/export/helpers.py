@@ -1,110 +1,21 @@
-"""Source text of what an exported module may need beside JAX and Flax; only what is used is written out.
+"""Source text of what an exported file may need beside JAX and Flax; only what is used is written out.
 
-The functions guard as `primitives.kernels` does: on the input of an operation, so that gradients stay finite.
+Functions are the same for both APIs; modules are written for each. They guard as `primitives.kernels` does: on the
+input of an operation, so that gradients stay finite. What decoding keeps is in variables of Flax's kind `cache`.
 """
 
 from __future__ import annotations
 
-__all__ = ["CLASSES", "CONSTANTS", "FUNCTIONS"]
+__all__ = ["CONSTANTS", "FUNCTIONS", "LINEN_CLASSES", "NNX_CLASSES"]
 
 CONSTANTS = {
     "EPSILON": '''EPSILON = 1e-6
 """Smallest magnitude that a logarithm or a division sees."""
 ''',
-    "KERNEL_INIT": '''KERNEL_INIT = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
+    "KERNEL_INIT": '''KERNEL_INIT = {flax}.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Dense kernels start normal with variance 1 / fan-in."""
 ''',
 }
-
-CLASSES = {
-    "Scale": '''
-class Scale(nnx.Module):
-    """Multiplies by a learned vector: `shape` is `[*branches, width]`."""
-
-    def __init__(self, *shape: int, dtype: DTypeLike | None, param_dtype: DTypeLike) -> None:
-        self.scale = nnx.Param(jnp.ones(shape, param_dtype))
-        self.dtype = dtype
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x, scale = promote_dtype((x, self.scale[...]), dtype=self.dtype)
-        return x * scale[..., None, :]
-''',
-    "Shift": '''
-class Shift(nnx.Module):
-    """Adds a learned vector: `shape` is `[*branches, width]`."""
-
-    def __init__(self, *shape: int, dtype: DTypeLike | None, param_dtype: DTypeLike) -> None:
-        self.bias = nnx.Param(jnp.zeros(shape, param_dtype))
-        self.dtype = dtype
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x, bias = promote_dtype((x, self.bias[...]), dtype=self.dtype)
-        return x + bias[..., None, :]
-''',
-    "Affine": '''
-class Affine(nnx.Module):
-    """Multiplies by a learned vector, then adds another: `shape` is `[*branches, width]`."""
-
-    def __init__(self, *shape: int, dtype: DTypeLike | None, param_dtype: DTypeLike) -> None:
-        self.scale = nnx.Param(jnp.ones(shape, param_dtype))
-        self.bias = nnx.Param(jnp.zeros(shape, param_dtype))
-        self.dtype = dtype
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x, scale, bias = promote_dtype((x, self.scale[...], self.bias[...]), dtype=self.dtype)
-        return x * scale[..., None, :] + bias[..., None, :]
-''',
-    "CausalDepthwiseConv": '''
-class CausalDepthwiseConv(nnx.Module):
-    """Each channel by itself, over the last `kernel_size` positions: `shape` is `[*branches, width]`."""
-
-    def __init__(self, *shape: int, kernel_size: int, dtype: DTypeLike | None, param_dtype: DTypeLike) -> None:
-        taps = jnp.full((kernel_size, 1), 0.5 / kernel_size).at[-1].set(0.5)  # oldest position first
-        self.kernel = nnx.Param(jnp.broadcast_to(taps, (*shape[:-1], kernel_size, shape[-1])).astype(param_dtype))
-        self.dtype = dtype
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x, taps = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
-        kernel_size, length = taps.shape[-2], x.shape[-2]
-        padded = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(kernel_size - 1, 0), (0, 0)])
-        y = taps[..., 0, None, :] * padded[..., :length, :]
-        for tap in range(1, kernel_size):
-            y = y + taps[..., tap, None, :] * padded[..., tap : tap + length, :]
-        return y
-''',
-    "BranchedLinear": '''
-class BranchedLinear(nnx.Module):
-    """A dense layer without bias for each branch: `shape` is `[*branches, inputs, outputs]`."""
-
-    def __init__(self, *shape: int, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:
-        batch_axis = tuple(range(len(shape) - 2))
-        init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=batch_axis)
-        self.kernel = nnx.Param(init(rngs.params(), shape, param_dtype))
-        self.dtype = dtype
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x, kernel = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
-        return x @ kernel
-''',
-    "BranchedCausalConv": '''
-class BranchedCausalConv(nnx.Module):
-    """A causal convolution without bias for each branch: `shape` is `[*branches, kernel_size, inputs, outputs]`."""
-
-    def __init__(self, *shape: int, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:
-        batch_axis = tuple(range(len(shape) - 3))
-        init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=batch_axis)
-        self.kernel = nnx.Param(init(rngs.params(), shape, param_dtype))
-        self.dtype = dtype
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x, kernel = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
-        kernel_size, length = kernel.shape[-3], x.shape[-2]
-        padded = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(kernel_size - 1, 0), (0, 0)])
-        windows = jnp.concatenate([padded[..., tap : tap + length, :] for tap in range(kernel_size)], axis=-1)
-        return windows @ kernel.reshape(*kernel.shape[:-3], -1, kernel.shape[-1])
-''',
-}
-"""Modules by name, in the order they are written."""
 
 FUNCTIONS = {
     "divide": '''
@@ -130,29 +41,267 @@ def reciprocal(x: jax.Array) -> jax.Array:
     nonzero = x != 0
     return jnp.where(nonzero, 1 / jnp.where(nonzero, x, 1), 0)
 ''',
-    "below_maximum": '''
-def below_maximum(x: jax.Array) -> jax.Array:
-    """x less the largest of its row, so that its softmax cannot overflow."""
-    return x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    "causal_mask": '''
+def causal_mask(scores: jax.Array, start: jax.Array | None = None) -> jax.Array:
+    """Which keys each query may see: `[queries, keys]`. Queries are at `start` (or 0) and on, keys at 0 and on."""
+    queries, keys = scores.shape[-2:]
+    return jnp.arange(keys) <= (0 if start is None else start) + jnp.arange(queries)[:, None]
 ''',
-    "below_visible_maximum": '''
-def below_visible_maximum(scores: jax.Array) -> jax.Array:
-    """Scores less the largest that their position sees, so that their softmax cannot overflow; 0 for later keys."""
-    length = scores.shape[-1]
-    visible = jnp.tril(jnp.ones((length, length), bool))
-    seen = jnp.where(visible, scores, -jnp.inf)
-    return jnp.where(visible, scores - jax.lax.stop_gradient(jnp.max(seen, axis=-1, keepdims=True)), 0)
-''',
-    "split_branches": '''
-def split_branches(x: jax.Array, *branches: int) -> jax.Array:
-    """`[batch, length, branches * width]` as `[batch, *branches, length, width]`."""
-    return jnp.moveaxis(x.reshape(*x.shape[:2], *branches, -1), 1, -2)
+    "rows": '''
+def rows(x: jax.Array, axis: int, count: int, start: jax.Array | None) -> jax.Array:
+    """The part of all positions' values that belongs to the `count` positions at `start` and on."""
+    return x if start is None else jax.lax.dynamic_slice_in_dim(x, start, count, axis)
 ''',
     "join_branches": '''
 def join_branches(x: jax.Array) -> jax.Array:
-    """`[..., branches, length, width]` as `[..., length, branches * width]`."""
-    x = jnp.moveaxis(x, -3, -2)
+    """`[..., branches, width]` as `[..., branches * width]`."""
     return x.reshape(*x.shape[:-2], -1)
+''',
+    "last_inputs": '''
+def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax.Array:
+    """x after the `kernel_size - 1` positions before it: zeros, or in decoding the last that were seen."""
+    if window is None:
+        return jnp.pad(x, [(0, 0), (kernel_size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
+    return jnp.concatenate([window.astype(x.dtype), x], axis=1)
+''',
+    "depthwise_init": '''
+def depthwise_init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
+    """0.5 for the current position, 0.5 / kernel_size for earlier ones; the first axis is time, oldest first."""
+    taps = jnp.full(shape[0], 0.5 / shape[0]).at[-1].set(0.5)
+    return jnp.broadcast_to(taps.reshape(-1, *[1] * (len(shape) - 1)), shape).astype(dtype)
 ''',
 }
 """Functions by name, in the order they are written."""
+
+NNX_CLASSES = {
+    "Position": '''
+class Position(nnx.Module):
+    """How many positions earlier calls decoded."""
+
+    def __init__(self) -> None:
+        self.index = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.index = nnx.Cache(jnp.zeros((), jnp.int32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.index is None:
+            raise ValueError("call init_cache((batch, longest, width)) before decode=True")
+        start = self.index[...]
+        self.index[...] = start + x.shape[1]
+        return start
+''',
+    "History": '''
+class History(nnx.Module):
+    """In decoding: takes `[batch, new, *features]`, gives all positions so far, later ones 0. Else the identity."""
+
+    def __init__(self, *features: int) -> None:
+        self.features = features
+        self.values = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.values = nnx.Cache(jnp.zeros((batch, longest, *self.features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        if start is None:
+            return x
+        fits = start + x.shape[1] <= self.values.shape[1]
+        x = jnp.where(fits, x, jnp.nan)  # better no number than a wrong one
+        self.values[...] = jax.lax.dynamic_update_slice_in_dim(self.values[...], x.astype(self.values.dtype), start, 1)
+        return self.values[...].astype(x.dtype)
+''',
+    "CausalDepthwiseConv": '''
+class CausalDepthwiseConv(nnx.Module):
+    """Each channel by itself, over the last `kernel_size` positions: `[batch, length, *features]` to the same."""
+
+    def __init__(
+        self, *features: int, kernel_size: int, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
+        self.kernel = nnx.Param(depthwise_init(rngs.params(), (kernel_size, *features), param_dtype))
+        self.dtype = dtype
+        self.window = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        kernel_size, *features = self.kernel.shape
+        self.window = nnx.Cache(jnp.zeros((batch, kernel_size - 1, *features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        x, taps = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
+        inputs = last_inputs(None if start is None else self.window[...], x, len(taps))
+        if start is not None:
+            self.window[...] = inputs[:, x.shape[1] :].astype(self.window.dtype)
+        return sum(tap * inputs[:, delay : delay + x.shape[1]] for delay, tap in enumerate(taps))
+''',
+    "CausalConv": '''
+class CausalConv(nnx.Module):
+    """A dense layer over the last positions; `equation` says how they, side by side, meet the kernel."""
+
+    def __init__(
+        self, equation: str, features: tuple[int, ...], shape: tuple[int, ...], *, dtype: DTypeLike | None,
+        param_dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
+        batch_axis = tuple(range(len(shape) - 3))
+        init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal", (-3, -2), -1, batch_axis)
+        self.kernel = nnx.Param(init(rngs.params(), shape, param_dtype))
+        self.equation, self.features, self.dtype = equation, features, dtype
+        self.window = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.window = nnx.Cache(jnp.zeros((batch, self.kernel.shape[-3] - 1, *self.features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        x, kernel = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
+        kernel_size, length = kernel.shape[-3], x.shape[1]
+        inputs = last_inputs(None if start is None else self.window[...], x, kernel_size)
+        if start is not None:
+            self.window[...] = inputs[:, length:].astype(self.window.dtype)
+        delayed = jnp.stack([inputs[:, delay : delay + length] for delay in range(kernel_size)], axis=-2)
+        return jnp.einsum(self.equation, delayed, kernel)
+''',
+    "RunningSum": '''
+class RunningSum(nnx.Module):
+    """The sum over all positions so far: `[batch, length, *features]` to the same."""
+
+    def __init__(self, *features: int) -> None:
+        self.features = features
+        self.last = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.last = nnx.Cache(jnp.zeros((batch, 1, *self.features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        total = jnp.cumsum(x, axis=1)
+        if start is not None:
+            total = total + self.last[...].astype(x.dtype)
+            self.last[...] = total[:, -1:].astype(self.last.dtype)
+        return total
+''',
+    "RunningProduct": '''
+class RunningProduct(nnx.Module):
+    """The product over all positions so far: `[batch, length, *features]` to the same."""
+
+    def __init__(self, *features: int) -> None:
+        self.features = features
+        self.last = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.last = nnx.Cache(jnp.ones((batch, 1, *self.features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        product = jnp.cumprod(x, axis=1)
+        if start is not None:
+            product = product * self.last[...].astype(x.dtype)
+            self.last[...] = product[:, -1:].astype(self.last.dtype)
+        return product
+''',
+}
+"""NNX modules by name, in the order they are written."""
+
+LINEN_CLASSES = {
+    "Position": '''
+class Position(nn.Module):
+    """How many positions earlier calls decoded."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if not (self.is_initializing() or self.has_variable("cache", "index")):
+            raise ValueError("decode=True needs the cache that init(key, [batch, longest, width], decode=True) makes")
+        index = self.variable("cache", "index", jnp.zeros, (), jnp.int32)
+        start = index.value
+        if not self.is_initializing():
+            index.value = start + x.shape[1]
+        return start
+''',
+    "History": '''
+class History(nn.Module):
+    """In decoding: takes `[batch, new, *features]`, gives all positions so far, later ones 0. Else the identity."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        if start is None:
+            return x
+        values = self.variable("cache", "values", jnp.zeros, x.shape, x.dtype)
+        if self.is_initializing():
+            return x
+        fits = start + x.shape[1] <= values.value.shape[1]
+        x = jnp.where(fits, x, jnp.nan)  # better no number than a wrong one
+        values.value = jax.lax.dynamic_update_slice_in_dim(values.value, x.astype(values.value.dtype), start, 1)
+        return values.value.astype(x.dtype)
+''',
+    "CausalDepthwiseConv": '''
+class CausalDepthwiseConv(nn.Module):
+    """Each channel by itself, over the last `kernel_size` positions: `[batch, length, *features]` to the same."""
+
+    kernel_size: int
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        taps = self.param("kernel", depthwise_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
+        x, taps = promote_dtype(x, taps, dtype=self.dtype)
+        window = None
+        if start is not None:
+            shape = (x.shape[0], self.kernel_size - 1, *x.shape[2:])
+            window = self.variable("cache", "window", jnp.zeros, shape, x.dtype)
+        inputs = last_inputs(None if window is None else window.value, x, self.kernel_size)
+        if window is not None and not self.is_initializing():
+            window.value = inputs[:, x.shape[1] :].astype(window.value.dtype)
+        return sum(tap * inputs[:, delay : delay + x.shape[1]] for delay, tap in enumerate(taps))
+''',
+    "CausalConv": '''
+class CausalConv(nn.Module):
+    """A dense layer over the last positions; `equation` says how they, side by side, meet the kernel."""
+
+    equation: str
+    shape: tuple[int, ...]
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        batch_axis = tuple(range(len(self.shape) - 3))
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", (-3, -2), -1, batch_axis)
+        kernel = self.param("kernel", init, self.shape, self.param_dtype)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        kernel_size, length = self.shape[-3], x.shape[1]
+        window = None
+        if start is not None:
+            shape = (x.shape[0], kernel_size - 1, *x.shape[2:])
+            window = self.variable("cache", "window", jnp.zeros, shape, x.dtype)
+        inputs = last_inputs(None if window is None else window.value, x, kernel_size)
+        if window is not None and not self.is_initializing():
+            window.value = inputs[:, length:].astype(window.value.dtype)
+        delayed = jnp.stack([inputs[:, delay : delay + length] for delay in range(kernel_size)], axis=-2)
+        return jnp.einsum(self.equation, delayed, kernel)
+''',
+    "RunningSum": '''
+class RunningSum(nn.Module):
+    """The sum over all positions so far: `[batch, length, *features]` to the same."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        total = jnp.cumsum(x, axis=1)
+        if start is not None:
+            last = self.variable("cache", "last", jnp.zeros, (x.shape[0], 1, *x.shape[2:]), x.dtype)
+            total = total + last.value.astype(x.dtype)
+            if not self.is_initializing():
+                last.value = total[:, -1:].astype(last.value.dtype)
+        return total
+''',
+    "RunningProduct": '''
+class RunningProduct(nn.Module):
+    """The product over all positions so far: `[batch, length, *features]` to the same."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        product = jnp.cumprod(x, axis=1)
+        if start is not None:
+            last = self.variable("cache", "last", jnp.ones, (x.shape[0], 1, *x.shape[2:]), x.dtype)
+            product = product * last.value.astype(x.dtype)
+            if not self.is_initializing():
+                last.value = product[:, -1:].astype(last.value.dtype)
+        return product
+''',
+}
+"""Linen modules by name, in the order they are written."""

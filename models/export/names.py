@@ -11,10 +11,11 @@ from collections.abc import Iterable
 
 from ...primitives.graph import CONCAT, Graph, Node
 from ...primitives.values import Kind
+from .idioms import IdiomKind
 from .plan import Layer, LayerKind, Plan, Step
 from .text import identifier
 
-__all__ = ["Namer", "layer_names", "section", "value_names"]
+__all__ = ["Namer", "layer_names", "value_names"]
 
 NOUNS = {
     "ADD": "combined", "DIFFERENCE": "difference", "DIVIDE": "ratio", "MULTIPLY": "product", "MAT_MUL": "mixed",
@@ -26,6 +27,17 @@ NOUNS = {
     "MIN": "clipped", "MASK": "masked", CONCAT: "joined",
 }  # fmt: skip
 """What the result of an op is called where nothing better is known."""
+
+LAYER_RESULTS = {
+    LayerKind.LINEAR: "projected", LayerKind.BRANCHED_LINEAR: "projected", LayerKind.CONV: "convolved",
+    LayerKind.DEPTHWISE: "convolved", LayerKind.LAYER_NORM: "normed", LayerKind.RMS_NORM: "normed",
+    LayerKind.RUNNING_SUM: "running_sum", LayerKind.RUNNING_PRODUCT: "running_product", LayerKind.VECTOR: "rescaled",
+}  # fmt: skip
+
+IDIOM_RESULTS = {
+    IdiomKind.SOFTMAX: "weights", IdiomKind.CAUSAL_SOFTMAX: "weights", IdiomKind.SILU: "active",
+    IdiomKind.GELU: "active",
+}  # fmt: skip
 
 ROLES = {"keys": "key", "queries": "query", "values": "value"}
 """Roles, strongest first, and how layers that lead to them are called."""
@@ -47,11 +59,6 @@ class Namer:
         return candidate
 
 
-def section(node: Node) -> str:
-    """The call in MAIN that a node came from; empty for an instruction of MAIN itself."""
-    return node.labels[0] if len(node.labels) > 1 else ""
-
-
 def value_names(plan: Plan) -> dict[int, str]:
     """What to call each step's value; not yet unique."""
     roles = _roles(plan)
@@ -61,18 +68,23 @@ def value_names(plan: Plan) -> dict[int, str]:
     }
 
 
-def layer_names(plan: Plan, namer: Namer) -> dict[int, str]:
-    """An attribute name for each layer, by its output node."""
-    roles = _roles(plan)
-    by_node = {step.node: step for step in plan.steps}
+def layer_names(plan: Plan, steps: Iterable[Step], namer: Namer, part: str = "") -> dict[int, str]:
+    """An attribute name for the layer of each of these steps, by its output node.
+
+    Args:
+        plan: the whole plan.
+        steps: those of one class.
+        namer: makes the names unique.
+        part: the call whose class it is, which goes without saying in the names.
+    """
     prefixes: dict[int, str] = {}
-    for node, role in roles.items():
+    for node, role in _roles(plan).items():
         if role in ROLES:
-            for layer_node in _chain(plan, by_node, node):
+            for layer_node in _chain(plan, node):
                 prefixes.setdefault(layer_node, ROLES[role])
     return {
-        step.node: namer.unique(_layer_name(plan, by_node, step.layer, prefixes.get(step.node)))
-        for step in plan.steps
+        step.node: namer.unique(_layer_name(plan, step.layer, prefixes.get(step.node), part))
+        for step in steps
         if step.layer
     }
 
@@ -82,7 +94,9 @@ def _roles(plan: Plan) -> dict[int, str]:
     roles: dict[int, str] = {}
 
     def assign(node: int, role: str, reader: int) -> None:
-        here = section(nodes[node]) == section(nodes[reader]) and bool(nodes[node].inputs)
+        if nodes[node].op == "C_MUL" and plan.readers[node] == (reader,) and _read_once(plan, nodes[node].inputs[0]):
+            node = nodes[node].inputs[0]  # queries are queries before they are scaled
+        here = plan.section(node) == plan.section(reader) and node in plan.by_node
         if here and nodes[node].op not in ("T_MAT_MUL", "MAT_MUL"):
             roles.setdefault(node, role)
 
@@ -98,11 +112,15 @@ def _roles(plan: Plan) -> dict[int, str]:
     return roles
 
 
-def _chain(plan: Plan, by_node: dict[int, Step], node: int) -> list[int]:
+def _read_once(plan: Plan, node: int) -> bool:
+    return len(plan.readers.get(node, ())) == 1
+
+
+def _chain(plan: Plan, node: int) -> list[int]:
     """The layers that lead to a node through values nothing else reads."""
     found = []
-    while node in by_node:
-        step = by_node[node]
+    while node in plan.by_node:
+        step = plan.by_node[node]
         if step.layer:
             found.append(node)
         if len(step.inputs) != 1 or len(plan.readers.get(step.inputs[0], ())) != 1:
@@ -126,11 +144,9 @@ def _by_structure(plan: Plan, step: Step) -> str:
     nodes = plan.graph.nodes
     node = nodes[step.node]
     if step.layer:
-        if step.layer.kind in (LayerKind.LINEAR, LayerKind.BRANCHED_LINEAR):
-            return "projected"
-        return {LayerKind.SCALE: "scaled", LayerKind.SHIFT: "shifted", LayerKind.AFFINE: "rescaled"}.get(
-            step.layer.kind, "convolved"
-        )
+        return LAYER_RESULTS[step.layer.kind]
+    if step.idiom is not None:
+        return IDIOM_RESULTS[step.idiom]
     if node.op == "DIFFERENCE" and nodes[node.inputs[1]].op == "RED_MEAN":
         return "centered" if nodes[node.inputs[1]].inputs[0] == node.inputs[0] else "difference"
     if node.op == "RED_MEAN" and _is_power(plan.graph, node.inputs[0]):
@@ -161,20 +177,25 @@ def _is_centered(graph: Graph, index: int) -> bool:
     return False
 
 
-def _layer_name(plan: Plan, by_node: dict[int, Step], layer: Layer, prefix: str | None) -> str:
-    nodes = plan.graph.nodes
-    first = nodes[layer.nodes[0]]
+def _layer_name(plan: Plan, layer: Layer, role: str | None, part: str) -> str:
+    first = plan.graph.nodes[layer.nodes[0]]
+    own = plan.section(layer.nodes[-1])
+    here = "" if own == part else own
     noun = layer.kind.value.removeprefix("branched_")
+    if layer.kind is LayerKind.VECTOR:
+        noun = "affine" if len(layer.ops) > 1 else "scale" if "SCALE" in layer.ops else "bias"
     if first.labels and first.labels[-1].endswith("_resize"):
         noun = "resize"
-    if prefix:
-        return f"{prefix}_{noun}"
+    if layer.kind in (LayerKind.LAYER_NORM, LayerKind.RMS_NORM):
+        return identifier(here) if "norm" in here else noun
+    if role:
+        return f"{role}_{noun}"
     if layer.kind in (LayerKind.LINEAR, LayerKind.BRANCHED_LINEAR) and noun != "resize":
         if _joins_attention(plan, first):
             return "output_projection"
-        if section(first):
+        if own:
             noun = _direction(layer)
-    return f"{identifier(section(first))}_{noun}" if section(first) else noun
+    return f"{identifier(here)}_{noun}" if here else noun
 
 
 def _direction(layer: Layer) -> str:
@@ -187,7 +208,7 @@ def _direction(layer: Layer) -> str:
 
 def _joins_attention(plan: Plan, node: Node) -> bool:
     nodes = plan.graph.nodes
-    joined = nodes[node.inputs[0]]
+    joined = node if node.op == CONCAT else nodes[node.inputs[0]]
     return joined.op == CONCAT and nodes[joined.inputs[0]].op == "MAT_MUL"
 
 

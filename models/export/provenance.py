@@ -12,6 +12,9 @@ LARGEST_ANCESTRY = 40
 """Mutations told one by one; of longer ancestries, the last so many."""
 
 
+FLAX = {"nnx": "Flax NNX", "linen": "Flax Linen"}
+
+
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """The origin of a block.
@@ -38,10 +41,10 @@ class Provenance:
 
 
 def docstring_lines(
-    name: str, provenance: Provenance | None, sizes: str, structure_hash: str, checked: bool
+    name: str, provenance: Provenance | None, sizes: str, structure_hash: str, api: str, checked: bool
 ) -> list[str]:
     """The exported file's docstring, quotes included."""
-    lines = [f'"""{name}: a decoder block for Flax NNX, written by primer-search.', ""]
+    lines = [f'"""{name}: a decoder block for {FLAX[api]}, written by primer-search.', ""]
     lines += paragraph(
         "The block is a program of primitive operations, a point of the search space of Primer (So et al. 2021, arXiv "
         "2109.08668). This file is that program in canonical form, dead code removed; its structure "

@@ -1,30 +1,29 @@
 """Does exported source compute what the program computes? Its text is run beside the compiled program.
 
 Both get the same random parameters, none at 0 or 1, and the same inputs, of which each repeats the first with its
-future drawn anew: one run compares outputs, gradients, and the past.
+future drawn anew: one run compares outputs, gradients, and the past. Another decodes in pieces.
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from ...primitives.canonical import build_graph
 from ...primitives.errors import WorkFailedError
 from ...primitives.ops import Init
 from ...primitives.program import DNA
 from ..block import BlockFunctions, compile_block, initial_value
-from .plan import Placement
-from .render import placements
+from .classes import Placement
+from .constructors import API
+from .render import Rendered
+from .trial_run import ExportedFunctions, load_source
 
-__all__ = ["build_module", "load_source", "parameter_placements", "verify_export"]
+__all__ = ["verify_export"]
 
 TOLERANCE = 1e-5
 """Largest difference in float32, relative to the array's largest entry."""
@@ -40,89 +39,53 @@ FAST_COMPILATION = {"xla_backend_optimization_level": 0}
 
 LONGEST_PROBE = 8
 
-Arrays = dict[str, np.ndarray]
-
 
 def verify_export(
-    source: str,
+    rendered: Rendered,
     dna: DNA,
     unit: int,
     length: int | None = None,
     *,
     length_dependent: bool = False,
+    api: API = "nnx",
     seed: int = 0,
 ) -> None:
     """Refuse source that does not reproduce its program.
 
     Args:
-        source: the exported text; its last class is the block.
+        rendered: the exported text, whose last class is the block, and where its parameters lie.
         dna: the program.
         unit: channels in a unit of relative width.
         length: sequence length; a program that is tied to none is tried on a short one.
         length_dependent: allow ops that tie the block to one sequence length.
+        api: of Flax that the text is written in.
         seed: of parameters and inputs.
 
     Raises:
-        WorkFailedError: outputs, gradients, parameters or initial values differ, or a later position changes an
-            earlier output.
+        WorkFailedError: outputs, gradients, parameters or initial values differ, a later position changes an
+            earlier output, or decoding in pieces gives other outputs than the whole sequence.
     """
     graph = build_graph(dna, length_dependent=length_dependent)
     if length is None or not graph.length_dependent:
         length = min(length or LONGEST_PROBE, LONGEST_PROBE)
     program = compile_block(graph, unit, length)
-    block = load_source(source)
-    where = placements(graph, unit, length)
+    tied = length if graph.length_dependent else None
+    exported = ExportedFunctions(load_source(rendered.source), api, program.width, tied)
     # On the CPU: other devices have no float64, or multiply float32 matrices with fewer bits.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        _check_initial_values(block, program, where, length)
-        fault = _fault(block, program, where, length, seed, TOLERANCE)
+        _check_initial_values(exported, program, rendered.placements, length)
+        fault = _fault(exported, program, rendered.placements, length, seed, TOLERANCE)
         if fault is not None:
             with jax.enable_x64(True):
-                fault = _fault(block, program, where, length, seed, EXACT_TOLERANCE)
+                fault = _fault(exported, program, rendered.placements, length, seed, EXACT_TOLERANCE)
     if fault is not None:
         raise WorkFailedError(f"the exported source does not reproduce the program: {fault}; nothing was written")
 
 
-def parameter_placements(
-    dna: DNA, unit: int, length: int | None = None, *, length_dependent: bool = False
-) -> tuple[Placement, ...]:
-    """For each parameter of the compiled program, its path in the exported module and how its shape changes.
-
-    Example:
-        >>> from primer_search.primitives.library import TRANSFORMER
-        >>> [".".join(p.path) for p in parameter_placements(TRANSFORMER, 8) if "head_projection_2" in p.name]
-        ['query_projection.kernel']
-    """
-    return placements(build_graph(dna, length_dependent=length_dependent), unit, length)
-
-
-def load_source(source: str) -> Callable[..., Any]:
-    """Run exported text in a module of its own and give its block, the last class in it."""
-    classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    if not classes:
-        raise WorkFailedError("the exported source defines no class")
-    module = ModuleType("exported_block")
-    exec(compile(source, "exported_block.py", "exec"), module.__dict__)
-    return module.__dict__[classes[-1]]
-
-
-def build_module(block: Callable[..., nnx.Module], program: BlockFunctions, length: int, **options: Any) -> nnx.Module:
-    """An instance of an exported class at the size of a compiled program."""
-    tied = {"length": length} if program.graph.length_dependent else {}
-    return block(program.width, **tied, **options, rngs=nnx.Rngs(0))
-
-
-def _abstract(
-    block: Callable[..., nnx.Module], program: BlockFunctions, length: int, **options: Any
-) -> tuple[Any, Any]:
-    """Structure and parameters of a module without their values: drawing them would cost seconds of compilation."""
-    return nnx.split(nnx.eval_shape(lambda: build_module(block, program, length, **options)), nnx.Param)
-
-
 def _check_initial_values(
-    block: Callable[..., nnx.Module], program: BlockFunctions, where: Sequence[Placement], length: int
+    exported: ExportedFunctions, program: BlockFunctions, where: Sequence[Placement], length: int
 ) -> None:
-    shapes = {path: leaf.shape for path, leaf in nnx.to_flat_state(_abstract(block, program, length)[1])}
+    shapes = exported.shapes(length)
     expected = {placement.path for placement in where}
     if set(shapes) != expected:
         raise WorkFailedError(f"the exported module's parameters differ: {sorted(set(shapes) ^ expected)}")
@@ -133,8 +96,7 @@ def _check_initial_values(
     drawn = {placement.path for spec, placement in zip(program.specs, where, strict=True) if spec.init is Init.FAN_IN}
 
     def starts() -> dict[Any, jax.Array]:
-        state = nnx.state(build_module(block, program, length), nnx.Param)
-        return {path: leaf[...] for path, leaf in nnx.to_flat_state(state) if path not in drawn}
+        return {path: leaf for path, leaf in exported.initial(length).items() if path not in drawn}
 
     found = jax.jit(starts)() if len(drawn) < len(fixed) else {}
     for path, wanted in fixed.items():
@@ -143,7 +105,7 @@ def _check_initial_values(
 
 
 def _fault(
-    block: Callable[..., nnx.Module],
+    exported: ExportedFunctions,
     program: BlockFunctions,
     where: Sequence[Placement],
     length: int,
@@ -156,34 +118,34 @@ def _fault(
     drawn = {name: jnp.asarray(array, dtype) for name, array in program.draw(rng).items()}
     inputs = jnp.asarray(_inputs(rng, length, program.width), dtype)
     weights = jnp.asarray(rng.standard_normal(inputs.shape), dtype)
+    carried = {placement.path: jnp.asarray(placement.carry(np.asarray(drawn[placement.name]))) for placement in where}
+    pieces = _pieces(length)
 
-    graphdef, state = _abstract(block, program, length, param_dtype=dtype)
-    values: dict[Any, jax.Array] = {
-        placement.path: jnp.asarray(placement.carry(drawn[placement.name])) for placement in where
-    }
-    state = nnx.from_flat_state([(path, leaf.replace(values[path])) for path, leaf in nnx.to_flat_state(state)])
-
-    def exported(parameters: Any, x: jax.Array) -> jax.Array:
-        return nnx.merge(graphdef, parameters)(x)  # type: ignore[operator]
-
-    def both(drawn: Any, state: Any, x: jax.Array) -> tuple[Any, ...]:
+    def everything(drawn: Any, carried: Any, x: jax.Array) -> tuple[Any, ...]:
         output, pull = jax.vjp(program.apply, drawn, x)
-        own_output, own_pull = jax.vjp(exported, state, x)
-        return output, pull(weights), own_output, own_pull(weights)
+        own_output, own_pull = jax.vjp(exported.apply, carried, x)
+        return output, pull(weights), own_output, own_pull(weights), exported.decode(carried, x[:1], pieces)
 
-    output, (gradients, slope), own_output, (own, own_slope) = jax.jit(both, compiler_options=FAST_COMPILATION)(
-        drawn, state, inputs
-    )
-    own_gradients = {path: leaf[...] for path, leaf in nnx.to_flat_state(own)}
+    run = jax.jit(everything, compiler_options=FAST_COMPILATION)
+    output, (gradients, slope), own_output, (own, own_slope), decoded = run(drawn, carried, inputs)
     pairs = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
-    pairs += [(f"the gradient of {p.name}", p.carry(gradients[p.name]), own_gradients[p.path]) for p in where]
+    pairs += [(f"the gradient of {p.name}", p.carry(gradients[p.name]), own[p.path]) for p in where]
     # What is 0 in exact arithmetic is rounding noise in both: its own size is no measure of it.
     floor = NEGLIGIBLE * max(1.0, *(_size(np.asarray(wanted)) for _, wanted, _ in pairs[1:]))
+    pairs.append((f"the output, decoded in pieces of {pieces},", own_output[:1], decoded))
     for name, wanted, found in pairs:
         difference = _difference(np.asarray(wanted), np.asarray(found), floor)
         if not difference <= tolerance:
             return f"{name} differs by {difference:.2g} of its size"
     return _leak(np.asarray(own_output), tolerance)
+
+
+def _pieces(length: int) -> list[int]:
+    """A prompt, two single positions, and the rest at once, as far as they go."""
+    pieces: list[int] = []
+    for piece in (max(1, length // 3), 1, 1, length):
+        pieces.append(min(piece, length - sum(pieces)))
+    return [piece for piece in pieces if piece]
 
 
 def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:

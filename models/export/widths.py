@@ -1,41 +1,91 @@
-"""Widths of an exported module as expressions of its `width` argument, so that it can be built at other sizes."""
+"""Sizes of an exported module as expressions of its arguments, so that it can be built at other sizes.
+
+The arguments are `width`, `heads` or `branches` where the program allows other numbers, `length` if it is tied to one.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 
 from ...primitives.graph import Graph
 from ...primitives.program import MODEL_WIDTH
 from ...primitives.values import Kind, Value
+from .plan import Plan
 
-__all__ = ["width_divisor", "width_expression"]
+__all__ = ["Sizes"]
 
 
-def width_expression(value: Value, branches: int = 1) -> str:
-    """The size of a value's last axis in Python, `branches` of them side by side.
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The arguments that sizes follow.
 
-    Example:
-        >>> from primer_search.primitives.values import activation
-        >>> width_expression(activation(32)), width_expression(activation(1)), width_expression(activation(12))
-        ('4 * width', 'width // 8', '3 * width // 2')
+    Attributes:
+        graph: the canonical program.
+        counts: for each adjustable scope the argument that says how many branches it has.
+        prefix: of every argument in an expression: `self.` where they are fields.
     """
-    if value.width is None:
-        size = "length" if value.kind is Kind.SCORES else "1"
-        return size if branches == 1 else f"{branches} * {size}" if size == "length" else str(branches)
-    ratio = value.width * branches / MODEL_WIDTH
-    times = "width" if ratio.numerator == 1 else f"{ratio.numerator} * width"
-    return times if ratio.denominator == 1 else f"{times} // {ratio.denominator}"
 
+    graph: Graph
+    counts: dict[int, str]
+    prefix: str = ""
 
-def width_divisor(graph: Graph) -> int:
-    """The number that the model's width must be a multiple of for every width to be whole.
+    @staticmethod
+    def of(plan: Plan, prefix: str = "") -> Sizes:
+        """The sizes of a program's module; branches that compare queries with keys are heads."""
+        attending = {scope for node in plan.graph.nodes if node.op == "T_MAT_MUL" for scope in node.scope}
+        counts: dict[int, str] = {}
+        for scope in sorted(plan.adjustable):
+            noun = "heads" if scope in attending else "branches"
+            number = sum(name.startswith(noun) for name in counts.values()) + 1
+            counts[scope] = noun if number == 1 else f"{noun}_{number}"
+        return Sizes(plan.graph, counts, prefix)
 
-    Example:
-        >>> from primer_search.primitives import build_graph
-        >>> from primer_search.primitives.library import TRANSFORMER
-        >>> width_divisor(build_graph(TRANSFORMER))
-        8
-    """
-    widths = [node.value.width for node in graph.nodes if node.value.width is not None]
-    return math.lcm(*(Fraction(width, MODEL_WIDTH).denominator for width in widths))
+    def used_in(self, scopes: Iterable[int]) -> tuple[int, ...]:
+        """Those of the scopes that have an argument, in order."""
+        return tuple(sorted({scope for scope in scopes if scope in self.counts}))
+
+    def default(self, scope: int) -> int:
+        """The program's number of branches."""
+        return self.graph.scopes[scope]
+
+    def count(self, scope: int) -> str:
+        """How many branches a scope has."""
+        return f"{self.prefix}{self.counts[scope]}" if scope in self.counts else str(self.graph.scopes[scope])
+
+    def last(self, value: Value, scope: tuple[int, ...]) -> str:
+        """The size of a value's last axis, inside these scopes."""
+        if value.width is None:
+            return f"{self.prefix}length" if value.kind is Kind.SCORES else "1"
+        ratio, counts = self._share(value.width, scope)
+        times = f"{self.prefix}width" if ratio.numerator == 1 else f"{ratio.numerator} * {self.prefix}width"
+        divisor = [*([str(ratio.denominator)] if ratio.denominator > 1 else []), *counts]
+        if not divisor:
+            return times
+        return f"{times} // {divisor[0] if len(divisor) == 1 else '(' + ' * '.join(divisor) + ')'}"
+
+    def features(self, value: Value, scope: tuple[int, ...]) -> list[str]:
+        """Sizes of the axes of a value after batch and length: branches, outermost first, and the last."""
+        return [*(self.count(index) for index in scope), self.last(value, scope)]
+
+    def divisors(self) -> list[str]:
+        """What the width must be a multiple of, as expressions."""
+        needed: dict[tuple[str, ...], int] = {}
+        for node in self.graph.nodes:
+            if node.value.width is not None:
+                ratio, counts = self._share(node.value.width, node.scope)
+                needed[counts] = math.lcm(needed.get(counts, 1), ratio.denominator)
+        texts = []
+        for counts, divisor in sorted(needed.items()):
+            factors = [*([str(divisor)] if divisor > 1 else []), *counts]
+            if factors and not any(set(counts) < set(other) and needed[other] % divisor == 0 for other in needed):
+                texts.append(" * ".join(factors))
+        return texts
+
+    def _share(self, width: Fraction, scope: tuple[int, ...]) -> tuple[Fraction, tuple[str, ...]]:
+        """A width as a fraction of the model's, to be divided by these arguments."""
+        adjustable = [index for index in scope if index in self.counts]
+        branches = math.prod(self.graph.scopes[index] for index in adjustable)
+        return width * branches / MODEL_WIDTH, tuple(self.count(index) for index in adjustable)

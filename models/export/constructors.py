@@ -1,0 +1,155 @@
+"""The statements that make layers, in both APIs: `self.key_projection = general(width, (heads, width // heads))`.
+
+NNX layers are told the sizes of their inputs, Linen layers see them; else the two read alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from .classes import ExportedClass
+from .expressions import vector_attribute
+from .outline import Part
+from .plan import Layer, LayerKind, Plan
+from .text import call_lines
+from .widths import Sizes
+
+__all__ = ["API", "layer_statements", "size_arguments"]
+
+API = Literal["nnx", "linen"]
+
+EPSILON = "epsilon=1e-12"
+"""Of norms: under the root where the program takes the maximum of the root and 1e-6."""
+
+PARTIALS = {
+    "nnx": {"linear": "nnx.Linear", "general": "nnx.LinearGeneral"},
+    "linen": {"linear": "nn.Dense", "general": "nn.DenseGeneral"},
+}
+"""Dense layers, by the names that they get in a class: with branches or without."""
+
+OPTIONS = {
+    "nnx": '{"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}',
+    "linen": '{"dtype": self.dtype, "param_dtype": self.param_dtype}',
+}
+
+
+def layer_statements(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> list[str]:
+    """All layers of a class, in order; empty if it has none."""
+    made = ["        self.position = Position()"] if one.part is None and one.decodes else []
+    for item in one.items:
+        if isinstance(item, Part):
+            inner = one.classes[item.output]
+            arguments = [f"{sizes.prefix}{argument}" for argument in size_arguments(inner, sizes)]
+            head = f"self.{one.attributes[item.output]} = {inner.name}"
+            made += call_lines(head, [*arguments, "**options"], "", 8)
+        elif item.layer is not None:
+            made += _layer(one, one.attributes[item.node], item.layer, sizes, api)
+    for attribute, node in one.body.caches.items():
+        value, scope = plan.graph.nodes[node].value, plan.graph.nodes[node].scope
+        made += call_lines(f"self.{attribute} = History", sizes.features(value, scope) if api == "nnx" else [], "", 8)
+    return [*_shared(one, "\n".join(made), api), *made]
+
+
+def size_arguments(one: ExportedClass, sizes: Sizes) -> list[str]:
+    """The names of the arguments that sizes in a class follow."""
+    tied = ["length"] if one.tied or (one.part is None and sizes.graph.length_dependent) else []
+    return ["width", *tied, *(sizes.counts[scope] for scope in one.scopes)]
+
+
+def _shared(one: ExportedClass, made: str, api: API) -> list[str]:
+    """What several layers of the class are made with."""
+    partials = [name for name in PARTIALS[api] if f" {name}(" in made]
+    lines = [f"        options: dict[str, Any] = {OPTIONS[api]}"] if partials or "**options" in made else []
+    for name in partials:
+        bias = [] if _all_biased(one, name) else ["use_bias=False"]
+        arguments = [PARTIALS[api][name], *bias, "kernel_init=KERNEL_INIT", "**options"]
+        lines += call_lines(f"{name} = functools.partial", arguments, "", 8)
+    return lines
+
+
+def _partial(layer: Layer) -> str:
+    return "general" if layer.scope or layer.source_scope else "linear"
+
+
+def _all_biased(one: ExportedClass, partial: str) -> bool:
+    layers = [layer for _, layer in one.layers if layer.kind is LayerKind.LINEAR and _partial(layer) == partial]
+    return all("SHIFT" in layer.ops for layer in layers)
+
+
+def _layer(one: ExportedClass, name: str, layer: Layer, sizes: Sizes, api: API) -> list[str]:
+    source = sizes.features(layer.source, layer.source_scope)
+    target = sizes.features(layer.target, layer.scope)
+    if layer.kind is LayerKind.VECTOR:
+        return _vectors(name, layer, target, api)
+    callee, arguments = (_dense if layer.kind is LayerKind.LINEAR else _other)(one, layer, source, target, api)
+    return call_lines(f"self.{name} = {callee}", arguments, "", 8)
+
+
+def _dense(
+    one: ExportedClass, layer: Layer, source: Sequence[str], target: Sequence[str], api: API
+) -> tuple[str, list[str]]:
+    partial = _partial(layer)
+    axes = [f"axis=({', '.join(str(axis - len(source)) for axis in range(len(source)))})"] if source[1:] else []
+    bias = ["use_bias=True"] if "SHIFT" in layer.ops and not _all_biased(one, partial) else []
+    given = [_tuple(source)] if api == "nnx" else []
+    return partial, [*given, _tuple(target), *axes, *bias]
+
+
+def _other(
+    one: ExportedClass, layer: Layer, source: Sequence[str], target: Sequence[str], api: API
+) -> tuple[str, list[str]]:
+    flax, given = ("nnx", list) if api == "nnx" else ("nn", lambda sizes: [])
+    kind = layer.kind
+    if kind is LayerKind.LAYER_NORM:
+        names = {"SCALE": "use_scale", "SHIFT": "use_bias"}
+        absent = [f"{name}=False" for op, name in names.items() if op not in layer.ops]
+        exact = "use_fast_variance=False"
+        return f"{flax}.LayerNorm", [*given(source[-1:]), EPSILON, exact, *absent, "**options"]
+    if kind is LayerKind.RMS_NORM:
+        absent = [] if layer.ops else ["use_scale=False"]
+        return f"{flax}.RMSNorm", [*given(source[-1:]), EPSILON, *absent, "**options"]
+    if kind is LayerKind.BRANCHED_LINEAR:
+        return f"{flax}.Einsum", _einsum(layer, source, target, api)
+    if kind is LayerKind.CONV:
+        shape = _tuple([*target[:-1], str(layer.kernel), source[-1], target[-1]])
+        features = [f"({', '.join(source)},)" if len(source) == 1 else _tuple(source)] if api == "nnx" else []
+        return "CausalConv", [_equation(layer, "k"), *features, shape, "**options"]
+    if kind is LayerKind.DEPTHWISE:
+        return "CausalDepthwiseConv", [*given(target), f"kernel_size={layer.kernel}", "**options"]
+    return ("RunningSum" if kind is LayerKind.RUNNING_SUM else "RunningProduct"), given(target)
+
+
+def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> list[str]:
+    """A dense layer for each branch."""
+    flax = "nnx" if api == "nnx" else "nn"
+    axes = ", ".join(map(str, range(len(layer.scope)))) + ("," if len(layer.scope) == 1 else "")
+    init = f'kernel_init={flax}.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=({axes}))'
+    shape = _tuple([*target[:-1], source[-1], target[-1]])
+    if api == "nnx":
+        return [_equation(layer), shape, init, "**options"]
+    return [shape, _equation(layer), "use_bias=False", init, "**options"]
+
+
+def _equation(layer: Layer, taps: str = "") -> str:
+    """How inputs meet the kernel: b is the batch, t time, h and on are branches, k taps, i and o channels."""
+    outer, inner = "hgfe"[: len(layer.scope)], "hgfe"[: len(layer.source_scope)]
+    return f'"bt{inner}{taps}i,{outer}{taps}io->bt{outer}o"'
+
+
+def _vectors(name: str, layer: Layer, target: Sequence[str], api: API) -> list[str]:
+    lines = []
+    shape = f"({target[0]},)" if len(target) == 1 else _tuple(target)
+    for op in layer.ops:
+        start = "ones" if op == "SCALE" else "zeros"
+        attribute = vector_attribute(layer, name, op)
+        if api == "nnx":
+            lines += call_lines(f"self.{attribute} = nnx.Param", [f"jnp.{start}({shape}, param_dtype)"], "", 8)
+        else:
+            arguments = [f'"{attribute}"', f"nn.initializers.{start}", shape, "self.param_dtype"]
+            lines += call_lines(f"self.{attribute} = self.param", arguments, "", 8)
+    return lines
+
+
+def _tuple(sizes: Sequence[str]) -> str:
+    return sizes[0] if len(sizes) == 1 else f"({', '.join(sizes)})"

@@ -1,0 +1,179 @@
+"""The beginnings of exported classes, up to `__call__`: docstring, arguments, checks, layers, room for decoding."""
+
+from __future__ import annotations
+
+import re
+
+from ...primitives.values import Kind
+from .classes import ExportedClass
+from .constructors import API, layer_statements, size_arguments
+from .plan import Plan
+from .text import call_lines, docstring_text
+from .widths import Sizes
+
+__all__ = ["class_head"]
+
+
+def class_head(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> list[str]:
+    """The lines of a class before its `__call__`."""
+    layers = layer_statements(plan, one, sizes, api)
+    if one.part is None:
+        return _nnx_block(plan, one, sizes, layers) if api == "nnx" else _linen_block(plan, one, sizes, layers)
+    return _nnx_part(plan, one, sizes, layers) if api == "nnx" else _linen_part(plan, one, sizes, layers)
+
+
+# --- parts ------------------------------------------------------------------------------------------------------
+
+
+def _nnx_part(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -> list[str]:
+    arguments = ["self", *(f"{name}: int" for name in size_arguments(one, sizes)), "*", "dtype: DTypeLike | None"]
+    return [
+        f"class {one.name}(nnx.Module):",
+        f'    """{_part_title(plan, one, sizes)}"""',
+        "",
+        *call_lines("def __init__", [*arguments, "param_dtype: DTypeLike", "rngs: nnx.Rngs"], " -> None:", 4),
+        *layers,
+        "",
+    ]
+
+
+def _linen_part(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -> list[str]:
+    return [
+        f"class {one.name}(nn.Module):",
+        f'    """{_part_title(plan, one, sizes)}"""',
+        "",
+        *(f"    {name}: int" for name in size_arguments(one, sizes)),
+        "    dtype: DTypeLike | None = None",
+        "    param_dtype: DTypeLike = jnp.float32",
+        "",
+        "    def setup(self) -> None:",
+        *layers,
+        "",
+    ]
+
+
+def _part_title(plan: Plan, one: ExportedClass, sizes: Sizes) -> str:
+    assert one.part is not None
+    label = re.sub(r"_\d+$", "", one.part.label)
+    title = docstring_text(label.replace("_", " "))[:60].strip().capitalize() or "A part of the block"
+    output = plan.graph.nodes[one.part.output].value
+    source = plan.graph.nodes[one.part.inputs[0]].value if one.part.inputs else output
+    plain = Sizes(sizes.graph, sizes.counts)
+    shapes = [f"[batch, length, {plain.last(value, ())}]" for value in (source, output)]
+    if Kind.SCORES in (source.kind, output.kind):
+        return f"{title}."
+    return f"{title}: `{shapes[0]}` to {'the same' if shapes[0] == shapes[1] else f'`{shapes[1]}`'}."
+
+
+# --- the block --------------------------------------------------------------------------------------------------
+
+
+def _nnx_block(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -> list[str]:
+    arguments = ["self", *_fields(plan, one, sizes), "*", "dtype: DTypeLike | None = None"]
+    arguments += ["param_dtype: DTypeLike = jnp.float32", "rngs: nnx.Rngs"]
+    kept = ["width", *(["length"] if plan.graph.length_dependent else []), "dtype"]
+    return [
+        f"class {one.name}(nnx.Module):",
+        *_block_docstring(plan, one, sizes, "nnx"),
+        *call_lines("def __init__", arguments, " -> None:", 4),
+        *_checks(plan, one, sizes),
+        f"        {', '.join(f'self.{name}' for name in kept)} = {', '.join(kept)}",
+        *layers,
+        "",
+        *_init_cache(plan, one),
+        "",
+    ]
+
+
+def _linen_block(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -> list[str]:
+    return [
+        f"class {one.name}(nn.Module):",
+        *_block_docstring(plan, one, sizes, "linen"),
+        *(f"    {field}" for field in _fields(plan, one, sizes)),
+        "    dtype: DTypeLike | None = None",
+        "    param_dtype: DTypeLike = jnp.float32",
+        "",
+        "    def __post_init__(self) -> None:",
+        *_checks(plan, one, sizes),
+        "        super().__post_init__()",
+        "",
+        *(["    def setup(self) -> None:", *layers, ""] if layers else []),
+    ]
+
+
+def _fields(plan: Plan, one: ExportedClass, sizes: Sizes) -> list[str]:
+    """Sizes that a block is built for."""
+    defaults = {sizes.counts[scope]: sizes.default(scope) for scope in one.scopes}
+    names = size_arguments(one, sizes)
+    return [f"{name}: int = {defaults[name]}" if name in defaults else f"{name}: int" for name in names]
+
+
+def _block_docstring(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> list[str]:
+    plain = Sizes(sizes.graph, sizes.counts)
+    multiple = " and of ".join(plain.divisors())
+    lines = [
+        '    """A decoder block: `[batch, length, width]` to the same; stack it between embedding and head.',
+        "",
+        "    Args:" if api == "nnx" else "    Attributes:",
+        f"        width: channels of its input and output{f', a multiple of {multiple}' if multiple else ''}.",
+    ]
+    if plan.graph.length_dependent:
+        lines.append("        length: positions in a sequence; this block works at one length only.")
+    for scope in one.scopes:
+        noun = sizes.counts[scope]
+        lines.append(f"        {noun}: how often its {_called(plan, scope)} runs side by side; the program's number.")
+    lines += [
+        "        dtype: of the computation; None promotes inputs and parameters to a common one, as Flax does.",
+        "        param_dtype: of the parameters.",
+        *(["        rngs: source of the initial parameters."] if api == "nnx" else []),
+        '    """',
+        "",
+    ]
+    return lines
+
+
+def _called(plan: Plan, scope: int) -> str:
+    for node in plan.graph.nodes:
+        if scope in node.scope and len(node.labels) > 1:
+            return docstring_text(re.sub(r"_\d+$", "", node.labels[0]).replace("_", " "))[:40].strip() or "part"
+    return "part"
+
+
+def _checks(plan: Plan, one: ExportedClass, sizes: Sizes) -> list[str]:
+    """Sizes that cannot be are refused where the block is made."""
+    names = size_arguments(one, sizes)
+    smallest = f"min({', '.join(f'{sizes.prefix}{name}' for name in names)})" if names[1:] else f"{sizes.prefix}width"
+    listed = ", ".join(f"{name} = {{{sizes.prefix}{name}}}" for name in names)
+    lines = [
+        f"        if {smallest} < 1:",
+        f'            raise ValueError(f"sizes must be at least 1: {listed}")',
+    ]
+    for divisor in sizes.divisors():
+        grouped = f"({divisor})" if " " in divisor else divisor
+        shown = "{" + divisor + "}" if not divisor.isdigit() else divisor
+        why = f" ({divisor.removeprefix('self.')})" if not divisor.isdigit() else ""
+        message = f"width must be a multiple of {shown}{why}, not {{{sizes.prefix}width}}"
+        lines += [f"        if {sizes.prefix}width % {grouped}:", f'            raise ValueError(f"{message}")']
+    return lines
+
+
+def _init_cache(plan: Plan, one: ExportedClass) -> list[str]:
+    head = "    def init_cache(self, input_shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> None:"
+    if not one.decodes:
+        return [head, '        """Nothing is kept: each position is computed by itself."""']
+    lines = [
+        head,
+        '        """Make room to decode with `decode=True`; `input_shape` is `[batch, longest, width]`."""',
+        "        batch, longest, _ = input_shape",
+    ]
+    if plan.graph.length_dependent:
+        lines += [
+            "        if longest != self.length:",
+            '            raise ValueError(f"this block was built for length {self.length}, not {longest}")',
+        ]
+    return [
+        *lines,
+        "        for _, module in nnx.iter_modules(self):",
+        '            if module is not self and hasattr(module, "init_cache"):',
+        "                module.init_cache(batch, longest, dtype)",
+    ]

@@ -1,0 +1,176 @@
+"""Idioms: groups of primitives that Flax or `jax.nn` have one name for.
+
+    find_idioms(graph) -> the groups, by the node that is their result
+
+A reader knows a layer norm; six primitives that make one have to be worked out. A group is recognised by its structure,
+whatever a search did to its names, and only where nothing else reads what is inside of it. Equal are the results but
+for rounding and for what guards do: a norm's guard is a maximum with 1e-6 here and a sum with 1e-12 there, a softmax is
+of shifted scores (see `primitives.softmaxes`). The verification of an export decides whether that holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from ...primitives.graph import Graph
+from ...primitives.softmaxes import softmax_exponentials
+from ...primitives.values import Kind
+
+__all__ = ["Idiom", "IdiomKind", "find_idioms", "graph_readers"]
+
+
+class IdiomKind(Enum):
+    """What a group of primitives is; the value is the comment that it gets, if any."""
+
+    LAYER_NORM = "layer norm (Ba et al. 2016, arXiv 1607.06450)"
+    RMS_NORM = "RMS norm (Zhang and Sennrich 2019, arXiv 1910.07467)"
+    SOFTMAX = "softmax"
+    CAUSAL_SOFTMAX = "softmax over the keys that a query may see"
+    SILU = "SiLU"
+    GELU = "GELU, tanh approximation (Hendrycks and Gimpel 2016, arXiv 1606.08415)"
+
+
+@dataclass(frozen=True, slots=True)
+class Idiom:
+    """A group of nodes that is computed by one call.
+
+    Attributes:
+        kind: what it is.
+        nodes: those inside, the last one its result.
+        source: the node it is computed from.
+    """
+
+    kind: IdiomKind
+    nodes: tuple[int, ...]
+    source: int
+
+
+def find_idioms(graph: Graph) -> dict[int, Idiom]:
+    """All idioms of a program, by the node that is their result."""
+    readers = graph_readers(graph)
+    closed = (idiom for idiom in _candidates(graph) if _is_closed(idiom, readers))
+    return {idiom.nodes[-1]: idiom for idiom in closed}
+
+
+def graph_readers(graph: Graph) -> dict[int, list[int]]:
+    """For each node the nodes that read it, with repeats."""
+    readers: dict[int, list[int]] = {index: [] for index in range(len(graph.nodes))}
+    for index, node in enumerate(graph.nodes):
+        for operand in node.inputs:
+            readers[operand].append(index)
+    return readers
+
+
+def _candidates(graph: Graph) -> Iterator[Idiom]:
+    softmaxes = softmax_exponentials(graph)
+    for index, node in enumerate(graph.nodes):
+        found: Idiom | None = None
+        if node.op == "DIVIDE":
+            found = _softmax(graph, index, softmaxes) or _norm(graph, index)
+        elif node.op == "MULTIPLY":
+            found = _silu(graph, index)
+        elif node.op == "ADD":
+            found = _gelu(graph, index)
+        if found is not None:
+            yield found
+
+
+def _is_closed(idiom: Idiom, readers: dict[int, list[int]]) -> bool:
+    """Whether what is inside is read inside alone, but for the result."""
+    inside = set(idiom.nodes)
+    return all(set(readers[index]) <= inside for index in idiom.nodes[:-1])
+
+
+def _softmax(graph: Graph, divide: int, exponentials: Mapping[int, bool]) -> Idiom | None:
+    weights, total = graph.nodes[divide].inputs
+    masked = graph.nodes[weights].op == "MASK"
+    exponential = graph.nodes[weights].inputs[0] if masked else weights
+    if exponential not in exponentials:
+        return None
+    kind = IdiomKind.CAUSAL_SOFTMAX if masked else IdiomKind.SOFTMAX
+    inside = (exponential, weights, total, divide) if masked else (exponential, total, divide)
+    return Idiom(kind, inside, graph.nodes[exponential].inputs[0])
+
+
+def _norm(graph: Graph, divide: int) -> Idiom | None:
+    """x / sqrt(mean(x^2)), or the same of x - mean(x); the mean of x (x - mean(x)) is the variance, too."""
+    nodes = graph.nodes
+    top, root = nodes[divide].inputs
+    if nodes[top].value.kind is not Kind.ACTIVATION or nodes[root].op != "ABS_ROOT":
+        return None
+    power = nodes[root].inputs[0]
+    if nodes[power].op != "RED_MEAN":
+        return None
+    square = nodes[power].inputs[0]
+    source = _centred(graph, top)
+    if source is not None and _is_square(graph, square, {top, source}, top):
+        mean = nodes[top].inputs[1]
+        return Idiom(IdiomKind.LAYER_NORM, (mean, top, square, power, root, divide), source)
+    if _is_square(graph, square, {top}, top):
+        return Idiom(IdiomKind.RMS_NORM, (square, power, root, divide), top)
+    return None
+
+
+def _centred(graph: Graph, index: int) -> int | None:
+    """The x of x - mean(x)."""
+    node = graph.nodes[index]
+    if node.op != "DIFFERENCE":
+        return None
+    x, mean = node.inputs
+    return x if graph.nodes[mean].op == "RED_MEAN" and graph.nodes[mean].inputs[0] == x else None
+
+
+def _is_square(graph: Graph, index: int, factors: set[int], needed: int) -> bool:
+    """Whether a node is the square of `needed`, or its product with another of the `factors`."""
+    node = graph.nodes[index]
+    if node.op == "SQUARE":
+        return node.inputs[0] == needed
+    return node.op == "MULTIPLY" and set(node.inputs) <= factors and needed in node.inputs
+
+
+def _silu(graph: Graph, product: int) -> Idiom | None:
+    """x * sigmoid(x)."""
+    for x, gate in (graph.nodes[product].inputs, graph.nodes[product].inputs[::-1]):
+        if graph.nodes[gate].op == "SIGMOID" and graph.nodes[gate].inputs[0] == x:
+            return Idiom(IdiomKind.SILU, (gate, product), x)
+    return None
+
+
+def _gelu(graph: Graph, total: int) -> Idiom | None:
+    """x / 2 + x / 2 * tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)), operands of sums and products in any order."""
+    for half, gated in (graph.nodes[total].inputs, graph.nodes[total].inputs[::-1]):
+        x = _scaled(graph, half, 0.5)
+        bend = _factor_beside(graph, gated, half)
+        if x is None or bend is None or graph.nodes[bend].op != "TANH":
+            continue
+        slope = graph.nodes[bend].inputs[0]
+        bent = _scaled(graph, slope, math.sqrt(2 / math.pi))
+        if bent is None or graph.nodes[bent].op != "ADD":
+            continue
+        bow = _factor_beside(graph, bent, x)
+        cube = None if bow is None else _scaled(graph, bow, 0.044715)
+        square = None if cube is None else _factor_beside(graph, cube, x)
+        if bow is None or cube is None or square is None:
+            continue
+        if graph.nodes[cube].op == "MULTIPLY" and _is_square(graph, square, {x}, x):
+            inside = sorted({half, square, cube, bow, bent, slope, bend, gated})
+            return Idiom(IdiomKind.GELU, (*inside, total), x)
+    return None
+
+
+def _scaled(graph: Graph, index: int, factor: float) -> int | None:
+    """The x of factor * x."""
+    node = graph.nodes[index]
+    matches = node.op == "C_MUL" and node.constant is not None and math.isclose(node.constant, factor, rel_tol=1e-6)
+    return node.inputs[0] if matches else None
+
+
+def _factor_beside(graph: Graph, index: int, one: int) -> int | None:
+    """The other operand of a sum or product of which `one` is an operand."""
+    node = graph.nodes[index]
+    if node.op not in ("ADD", "MULTIPLY") or one not in node.inputs:
+        return None
+    return node.inputs[1] if node.inputs[0] == one else node.inputs[0]

@@ -1,0 +1,95 @@
+"""Which steps of a plan stand in a class of their own: a call of a subprogram in MAIN that survived as one piece.
+
+    Plan --make_outline--> Outline: the block's steps, some of them calls of a submodule with steps of its own
+
+A call survives if it still has one result and a few inputs, and is worth a class: it has a few steps, and learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .plan import LayerKind, Plan, Step
+
+__all__ = ["Outline", "Part", "make_outline"]
+
+SMALLEST_PART = 3
+"""Steps that a call must have left for a class of its own."""
+
+MOST_INPUTS = 2
+
+INTERNAL_LAYERS = frozenset({LayerKind.RUNNING_SUM, LayerKind.RUNNING_PRODUCT})
+"""Layers that learn nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Steps in a class of their own.
+
+    Attributes:
+        label: of the call it was, as in the paths of parameters: `self_attention`, `layer_norm_2`.
+        steps: in order.
+        inputs: nodes from outside that it reads, in the order in which it reads them.
+        output: the one node that is read outside.
+    """
+
+    label: str
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The block's own steps and its parts, in order; a part stands where its output is computed.
+
+    Attributes:
+        plan: the whole plan.
+        items: steps of the block itself, and parts.
+    """
+
+    plan: Plan
+    items: tuple[Step | Part, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The submodules, in order."""
+        return tuple(item for item in self.items if isinstance(item, Part))
+
+
+def make_outline(plan: Plan) -> Outline:
+    """Group the steps of calls that survived."""
+    calls: dict[str, list[Step]] = {}
+    for step in plan.steps:
+        label = plan.section(step.node)
+        if label:
+            calls.setdefault(label, []).append(step)
+    parts = {label: part for label, steps in calls.items() if (part := _part(plan, label, steps)) is not None}
+    return Outline(plan, tuple(_items(plan, parts)))
+
+
+def _items(plan: Plan, parts: Mapping[str, Part]) -> list[Step | Part]:
+    items: list[Step | Part] = []
+    for step in plan.steps:
+        part = parts.get(plan.section(step.node))
+        if part is None:
+            items.append(step)
+        elif step.node == part.output:
+            items.append(part)
+    return items
+
+
+def _part(plan: Plan, label: str, steps: list[Step]) -> Part | None:
+    """The call as a part, if it is one piece."""
+    own = {step.node for step in steps}
+    last = len(plan.graph.nodes) - 1
+    outputs = [node for node in own if node == last or not set(plan.readers.get(node, ())) <= own]
+    inputs = tuple(dict.fromkeys(i for step in steps for i in step.inputs if i not in own))
+    learns = any(step.layer is not None and step.layer.kind not in INTERNAL_LAYERS for step in steps)
+    if len(steps) < SMALLEST_PART or len(outputs) != 1 or not learns or len(inputs) > MOST_INPUTS:
+        return None
+    crossing = (*inputs, outputs[0])
+    if any(plan.graph.nodes[node].scope or node in plan.decoding.whole for node in crossing):
+        return None
+    return Part(label, tuple(steps), inputs, outputs[0])
