@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -9,10 +10,20 @@ import jax.numpy as jnp
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
-__all__ = ["FAN_IN_NORMAL", "each_head"]
+__all__ = ["FAN_IN_NORMAL", "as_matrix", "each_head"]
 
 FAN_IN_NORMAL: Initializer = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Normal with variance 1 / fan-in, so that outputs are as large as inputs."""
+
+
+def as_matrix(kernel_init: Initializer, inputs: int) -> Initializer:
+    """The initializer that draws a kernel as the matrix of its first `inputs` axes by the others."""
+
+    def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
+        flat = (math.prod(shape[:inputs]), math.prod(shape[inputs:]))
+        return kernel_init(key, flat, dtype).reshape(shape)
+
+    return init
 
 
 def each_head(kernel_init: Initializer) -> Initializer:

@@ -87,7 +87,7 @@ class MultiHeadAttention(nn.Module):
             positions=positions,
             cache=KeyValueCache(self.sharding, name="cache") if decode else None,
         )
-        return output_projection(width, **dense, name="out")(heads)
+        return output_projection(width, self.heads, **dense, name="out")(heads)
 
 
 class MultiDConvHeadAttention(nn.Module):
@@ -154,4 +154,4 @@ class MultiDConvHeadAttention(nn.Module):
             positions=positions,
             cache=KeyValueCache(self.sharding, name="cache") if decode else None,
         )
-        return output_projection(width, **dense, name="out")(heads)
+        return output_projection(width, self.heads, **dense, name="out")(heads)

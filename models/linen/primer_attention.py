@@ -110,4 +110,4 @@ class PrimerAttention(nn.Module):
             cache=KeyValueCache(self.sharding, name="cache") if decode else None,
             attention=partial(squashed_attention, scale=scale),
         )
-        return output_projection(width, **dense, name="out")(heads)
+        return output_projection(width, self.heads, **dense, name="out")(heads)
