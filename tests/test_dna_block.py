@@ -90,6 +90,80 @@ def test_any_length_is_taken_unless_the_program_is_tied_to_one() -> None:
         make("PRIMER", length=None)
 
 
+# --- decoding ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["PRIMER_EZ", "PRIMER"])
+def test_a_module_decodes_to_its_output_compiled_or_not(name: str, rng: np.random.Generator) -> None:
+    module = make(name)
+    x = jnp.asarray(rng.standard_normal((2, LENGTH, WIDTH)), jnp.float32)
+    expected = module(x)
+    module.init_cache(x.shape)
+    prompt = module(x[:, :4], decode=True)
+    step = nnx.jit(lambda module, x: module(x, decode=True))
+    output = jnp.concatenate([prompt, step(module, x[:, 4:5]), step(module, x[:, 5:])], axis=1)
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert np.isnan(step(module, x[:, :1])).all()
+
+
+def test_a_cache_changes_nothing_else() -> None:
+    module = make("PRIMER_EZ")
+    x = jax.random.normal(jax.random.key(0), (2, LENGTH, WIDTH))
+    before, output = jax.tree.map(np.asarray, nnx.state(module, nnx.Param)), module(x)
+    assert not jax.tree.leaves(nnx.state(module, nnx.Cache))
+    module.init_cache(x.shape)
+    module(x[:, :2], decode=True)
+    after = nnx.state(module, nnx.Param)
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(before), strict=True))
+    np.testing.assert_array_equal(module(x), output)
+
+
+def test_a_new_cache_starts_at_the_first_position() -> None:
+    module = make("TRANSFORMER", dtype=jnp.bfloat16)
+    x = jax.random.normal(jax.random.key(0), (1, 3, WIDTH))
+    outputs = []
+    for _ in range(2):
+        module.init_cache((1, LENGTH, WIDTH), dtype=jnp.bfloat16)
+        assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(module, nnx.Cache))} == {
+            jnp.dtype(jnp.bfloat16),
+            jnp.dtype(jnp.int32),
+        }
+        outputs.append(module(x, decode=True))
+    np.testing.assert_array_equal(*outputs)
+    assert outputs[0].dtype == jnp.bfloat16
+
+
+def test_a_clone_goes_on_decoding_by_itself() -> None:
+    module = make("TRANSFORMER_PP")
+    module.init_cache((1, LENGTH, WIDTH))
+    x = jax.random.normal(jax.random.key(0), (1, 2, WIDTH))
+    module(x, decode=True)
+    clone = nnx.clone(module)
+    np.testing.assert_array_equal(clone(x, decode=True), module(x, decode=True))
+
+
+def test_decoding_says_what_is_wrong_and_what_to_do() -> None:
+    module = make("PRIMER")
+    with pytest.raises(UsageError, match=r"no cache yet; before decode=True, call block.init_cache\(\(batch, longest"):
+        module(jnp.ones((1, 1, WIDTH)), decode=True)
+    for shape in ((1, LENGTH), (1, LENGTH, 16)):
+        with pytest.raises(UsageError, match=r"a cache is made for inputs of \(batch, longest, 32\), not \(1, 6"):
+            module.init_cache(shape)
+    with pytest.raises(UsageError, match="tied to 6 positions; make its cache that long, not 3"):
+        module.init_cache((1, 3, WIDTH))
+    module.init_cache((1, LENGTH, WIDTH))
+    with pytest.raises(UsageError, match="7 new positions do not fit into a cache of 6"):
+        module(jnp.ones((1, 7, WIDTH)), decode=True)
+    with pytest.raises(UsageError, match="the cache is of 1 sequences, not 2"):
+        module(jnp.ones((2, 1, WIDTH)), decode=True)
+    with pytest.raises(UsageError, match=r"the block takes \[batch, length, 32\], not \[1, 32\]"):
+        module(jnp.ones((1, WIDTH)), decode=True)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("width", [0, 4, 36, -8])
 def test_a_width_that_is_no_multiple_of_8_is_refused(width: int) -> None:
     with pytest.raises(UsageError, match=f"width of a DNABlock is {width}"):

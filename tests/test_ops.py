@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from primer_search.primitives.ops import OPS, Law, Match, Op, Sizes, Time
+from primer_search.primitives.ops import OPS, Keep, Law, Match, Op, Sizes, Time
 from primer_search.primitives.values import SCALAR, SCORES, Value, activation, channels
 
 BATCH, LENGTH, UNIT = 2, 6, 1
@@ -37,14 +37,15 @@ def kinds_of(op: Op) -> list[tuple[Value, ...]]:
     return [(wide,), (SCALAR,), (SCORES,)]
 
 
-CASES = pytest.mark.parametrize(
-    ("op", "kinds"),
-    [
-        pytest.param(op, kinds, id=f"{op.name}({', '.join(map(str, kinds))})")
-        for op in OPS.values()
-        for kinds in kinds_of(op)
-    ],
-)
+def cases(ops: Iterable[Op]) -> pytest.MarkDecorator:
+    """Each op with each combination of operands it takes."""
+    combinations = [
+        pytest.param(op, kinds, id=f"{op.name}({', '.join(map(str, kinds))})") for op in ops for kinds in kinds_of(op)
+    ]
+    return pytest.mark.parametrize(("op", "kinds"), combinations)
+
+
+CASES = cases(OPS.values())
 
 
 def result_of(op: Op, kinds: tuple[Value, ...]) -> Value:
@@ -249,6 +250,51 @@ def test_the_last_tap_of_a_convolution_is_the_current_position(kernel: int) -> N
         dense = {"kernel": only[:, :, None]}
         np.testing.assert_array_equal(apply(OPS[f"DCONV_{kernel}X1"], [x], {"kernel": only}), delayed)
         np.testing.assert_array_equal(apply(OPS[f"CONV_{kernel}X1"], [x], dense), delayed)
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------
+
+
+def streamed(op: Op, operands: Operands, parameters: dict[str, np.ndarray], size: int) -> np.ndarray:
+    """The output, a few positions at a time, from those and what the row says is kept of the earlier ones."""
+    width = apply(op, operands, parameters).shape[-1] if op.keep is Keep.OUTPUT else operands[0].shape[-1]
+    rows = {Keep.INPUTS: op.kernel - 1, Keep.OUTPUT: 1}.get(op.keep, 0)
+    kept = np.full((BATCH, rows, width), op.before_start)
+    outputs = []
+    for start in range(0, LENGTH, size):
+        new = [operand[:, start : start + size] for operand in operands]
+        if op.keep is Keep.SECOND:
+            new[1] = operands[1]
+        elif rows:
+            new[0] = np.concatenate([kept, new[0]], axis=1)
+        output = apply(op, new, parameters)
+        if rows:
+            kept = (new[0] if op.keep is Keep.INPUTS else output)[:, -rows:]
+        outputs.append(output[:, rows:])
+    return np.concatenate(outputs, axis=1)
+
+
+# A MASK must be told where its rows start (see test_decoding.py).
+@cases(op for op in OPS.values() if op.time is not Time.MASKS)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_what_a_row_keeps_is_enough_to_go_on(
+    op: Op, kinds: tuple[Value, ...], size: int, rng: np.random.Generator
+) -> None:
+    operands, parameters = operands_of(kinds, rng), parameters_of(op, kinds, rng)
+    whole = apply(op, operands, parameters)
+    np.testing.assert_allclose(streamed(op, operands, parameters, size), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.keep is not Keep.NOTHING], ids=lambda op: op.name)
+def test_a_row_keeps_nothing_without_need(op: Op, rng: np.random.Generator) -> None:
+    kinds = kinds_of(op)[0]
+    operands, parameters = operands_of(kinds, rng), parameters_of(op, kinds, rng)
+    forgetful = apply(op, [operands[0][:, 3:], *operands[1:]], parameters)
+    if op.keep is Keep.SECOND:
+        forgetful = apply(op, [operands[0], np.where(np.arange(LENGTH)[:, None] < 3, 0, operands[1])], parameters)[
+            :, 3:
+        ]
+    assert np.abs(forgetful - apply(op, operands, parameters)[:, 3:]).max() > 1e-3
 
 
 # --- single values ----------------------------------------------------------------------------------------------
