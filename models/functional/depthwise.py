@@ -32,8 +32,9 @@ def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> t
     """
     size, length = kernel.shape[0], x.shape[1]
     if past is None:
-        past = jnp.zeros((x.shape[0], size - 1, *x.shape[2:]), x.dtype)
-    window = jnp.concatenate([past.astype(x.dtype), x], axis=1)
+        window = jnp.pad(x, [(0, 0), (size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
+    else:
+        window = jnp.concatenate([past.astype(x.dtype), x], axis=1)
     y = kernel[0] * window[:, :length]
     for tap in range(1, size):
         y += kernel[tap] * window[:, tap : tap + length]

@@ -16,7 +16,8 @@ class Sharding:
 
     `Sharding(heads="model", mlp="model")` is tensor parallelism (Shoeybi et al. 2019, arXiv 1909.08053): one reduction
     after attention and one after the feed forward. `embed="data"` beside it shards the parameters over the data axis
-    as well.
+    as well. The mesh's axes are automatic: `jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(shape))`;
+    with explicit ones JAX wants to be told how every sum over a split dimension is laid out.
 
     Attributes:
         batch: sequences, in the cached keys and values.
