@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .config import ModelConfig
     from .dna_block import DNABlock
     from .language_model import LanguageModel
+    from .module_weights import linen_params, load_weights_into
     from .modules import (
         CausalDepthwiseConv,
         FeedForward,
@@ -48,6 +49,8 @@ __all__ = [
     "TransformerBlock",
     "TransformerPPBlock",
     "compile_block",
+    "linen_params",
+    "load_weights_into",
     "reference_block",
 ]
 
@@ -70,6 +73,8 @@ _MODULES = {
     "TransformerBlock": "modules",
     "TransformerPPBlock": "modules",
     "compile_block": "block",
+    "linen_params": "module_weights",
+    "load_weights_into": "module_weights",
     "reference_block": "reference",
 }
 

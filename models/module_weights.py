@@ -1,5 +1,7 @@
 """Trained parameters in modules: a `DNABlock`, or an exported NNX or Linen block.
 
+    from primer_search.models import linen_params, load_weights_into
+
     load_weights_into(block, "runs/first/weights/12", layer=0)            # DNABlock, or exported with --api nnx
     params = linen_params("runs/first/weights/12", layer=0)               # exported with --api linen
     block.apply({"params": params}, x)

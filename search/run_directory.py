@@ -6,6 +6,7 @@ runs/20260314-150926-seed0/
     stop              present while somebody asks the controller to stop
     report.html       the last report
     run.log           the log
+    weights/12/       what candidate 12 has learned, if somebody trained it for that
 """
 
 from __future__ import annotations

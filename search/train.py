@@ -6,6 +6,7 @@ process, goes through every check of a trial, and what it leaves is what evaluat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -165,6 +166,8 @@ def train_weights(
 
     if assignment.folder.exists() and not overwrite:
         raise UsageError(f"{assignment.folder} holds weights already: replace them with --force.")
+    if not os.access(assignment.run.path, os.W_OK):
+        raise UsageError(f"you may not write in run {assignment.run.path}: copy it to a place of yours first.")
     config = assignment.config
     takes = "" if assignment.expected_seconds is None else f", about {assignment.expected_seconds:.0f} s"
     tell(f"training {assignment.name} for its weights{takes}")

@@ -164,10 +164,11 @@ class Refuse:
             raise ImportError(name)
 
 sys.meta_path.insert(0, Refuse())
-{lines}
 import jax.numpy as jnp
 import numpy as np
-np.save("output.npy", block(jnp.asarray(np.load("input.npy"))))
+x = jnp.asarray(np.load("input.npy"))
+{lines}
+np.save("output.npy", y)
 from orbax.checkpoint import v1
 from pathlib import Path
 one = traverse_util.flatten_dict(tree, sep=".")
@@ -177,26 +178,24 @@ assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name])
 """
 
 
+@pytest.mark.parametrize("api", ["nnx", "linen"])
 def test_exported_weights_load_in_two_lines_without_this_package(
-    run: Path, tmp_path: Path, rng: np.random.Generator
+    api: str, run: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     place = tmp_path / "elsewhere"
     place.mkdir()
-    result = command("export", run, "1", "-o", place / "mine.py", "--weights", "--name", "Mine")
+    result = command("export", run, "1", "-o", place / "mine.py", "--api", api, "--weights", "--name", "Mine")
     assert result.code == 0, result.err
     folder = place / "mine_weights"
     names = {path.name for path in folder.iterdir()}
     assert names == {"README.md", "checkpoint", "model.json", "model.safetensors", "tokenizer.json"}
-    card = (folder / "README.md").read_text()
-    lines = "\n".join(line[4:] for line in card.splitlines() if line.startswith("    "))
+    facts = json.loads((folder / "model.json").read_text())
+    assert (facts["class"], facts["api"], facts["layout"]) == ("Mine", api, "module")
     x = rng.standard_normal((2, 5, 8)).astype(np.float32)
     np.save(place / "input.npy", x)
-    facts = json.loads((folder / "model.json").read_text())
-    assert (facts["class"], facts["layout"]) == ("Mine", "module")
-    weights = load_weights(run / "weights" / "1")
-    script = WITHOUT_THIS_PACKAGE.format(lines=lines)
+    lines = [line[4:] for line in (folder / "README.md").read_text().splitlines() if line.startswith("    ")]
     answer = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
+        [sys.executable, "-W", "error", "-c", WITHOUT_THIS_PACKAGE.format(lines="\n".join(lines))],
         cwd=place,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
@@ -204,6 +203,7 @@ def test_exported_weights_load_in_two_lines_without_this_package(
         timeout=120,
     )
     assert answer.returncode == 0, answer.stderr
+    weights = load_weights(run / "weights" / "1")
     block = language_model(weights.graph, weights.model).block
     layer = {name: array[0] for name, array in weights.parameters["blocks"].items()}
     np.testing.assert_allclose(np.load(place / "output.npy"), block.apply(layer, jnp.asarray(x)), atol=1e-5)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +19,10 @@ import pytest
 from flax import nnx
 
 import primer_search
-from primer_search.models import DNABlock
+from primer_search.models import DNABlock, linen_params, load_weights_into
 from primer_search.models.block import compile_block
-from primer_search.models.export import parameter_placements, write_export
-from primer_search.models.module_weights import linen_params, load_weights_into, module_tree
+from primer_search.models.export import API, write_export
+from primer_search.models.module_weights import module_tree
 from primer_search.models.weights import Form, Weights, flattened, load_weights, save_weights
 from primer_search.primitives import UsageError
 from primer_search.primitives.library import get
@@ -192,7 +194,8 @@ def test_weights_of_another_program_are_refused(saved: Path) -> None:
 
 def test_nothing_here_can_unpickle() -> None:
     loaders = re.compile(r"pickle|marshal|joblib|shelve|torch|np\.load|numpy\.load|allow_pickle|eval\(|exec\(")
-    for name in ("models/weights.py", "models/module_weights.py", "search/train.py", "search/export.py"):
+    files = ("weights", "module_weights", "generation")
+    for name in (*(f"models/{file}.py" for file in files), "search/train.py", "search/export.py"):
         code = (PACKAGE / name).read_text().replace("ever unpickled", "")
         assert not loaders.search(code), name
 
@@ -206,14 +209,20 @@ def trained_layer(weights: Weights, layer: int, x: jax.Array) -> jax.Array:
     return jax.jit(block.apply)({name: array[layer] for name, array in weights.parameters["blocks"].items()}, x)
 
 
-@pytest.fixture(scope="module")
-def exported_block(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], nnx.Module]:
+def exported(path: Path, api: API) -> Callable[..., Any]:
     """The class of an exported block."""
-    path = tmp_path_factory.mktemp("exported") / "block.py"
-    write_export(path, PRIMER_EZ, name="Block", unit=2, length=8)
-    module = ModuleType("block")
-    exec(compile(path.read_text(), path, "exec"), module.__dict__)
-    return lambda width: module.__dict__["Block"](width, rngs=nnx.Rngs(0))
+    write_export(path, PRIMER_EZ, name="Block", unit=2, length=8, api=api)
+    spec = spec_from_file_location(f"exported_with_{api}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Block
+
+
+@pytest.fixture(scope="module")
+def exported_nnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., nnx.Module]:
+    return exported(tmp_path_factory.mktemp("exported") / "block.py", "nnx")
 
 
 def run(block: nnx.Module, x: jax.Array) -> jax.Array:
@@ -231,10 +240,10 @@ def test_a_dna_block_computes_what_the_trained_layer_computes(layer: int, rng: n
 
 @pytest.mark.parametrize("layer", [0, 1])
 def test_an_exported_module_computes_what_the_trained_layer_computes(
-    layer: int, exported_block: Callable[[int], nnx.Module], rng: np.random.Generator
+    layer: int, exported_nnx: Callable[..., nnx.Module], rng: np.random.Generator
 ) -> None:
     weights = drawn_weights(PRIMER_EZ, replace(SHAPE, unit=2))
-    block = exported_block(16)
+    block = exported_nnx(16, rngs=nnx.Rngs(0))
     load_weights_into(block, weights, layer=layer)
     x = jnp.asarray(rng.standard_normal((2, 5, 16)), jnp.float32)
     np.testing.assert_allclose(nnx.jit(run)(block, x), trained_layer(weights, layer, x), atol=1e-5)
@@ -246,14 +255,14 @@ def test_weights_take_the_dtype_of_the_block(saved: Path) -> None:
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(block, nnx.Param))} == {jnp.dtype(jnp.bfloat16)}
 
 
-def test_linen_parameters_lie_where_the_exporter_says() -> None:
+def test_linen_parameters_make_an_exported_linen_module_compute_the_trained_layer(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     weights = drawn_weights(PRIMER_EZ, replace(SHAPE, unit=2))
-    params = flattened(linen_params(weights, layer=1))
-    placements = parameter_placements(PRIMER_EZ, 2, 8)
-    assert set(params) == {".".join(placement.path) for placement in placements}
-    for placement in placements:
-        wanted = placement.carry(weights.parameters["blocks"][placement.name][1])
-        np.testing.assert_array_equal(params[".".join(placement.path)], wanted)
+    block = exported(tmp_path / "block.py", "linen")(16)
+    x = jnp.asarray(rng.standard_normal((2, 5, 16)), jnp.float32)
+    found = jax.jit(block.apply)({"params": linen_params(weights, layer=1)}, x)
+    np.testing.assert_allclose(found, trained_layer(weights, 1, x), atol=1e-5)
 
 
 def test_the_exported_layout_holds_the_whole_model() -> None:
