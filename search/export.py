@@ -148,30 +148,31 @@ def _card(weights: Weights, path: Path, name: str, api: str) -> str:
     """README.md of a folder of weights: what they are, and the lines that load them."""
     model, facts, folder = weights.model, weights.training, weights_folder_of(path).name
     tied = f", length={model.length}" if weights.graph.length_dependent else ""
-    tree = f'tree = traverse_util.unflatten_dict(load_file("{folder}/model.safetensors"), sep=".")'
     if api == "nnx":
-        imports, use = "from flax import nnx, traverse_util", 'nnx.update(block, tree["layers"]["0"])'
-        block = f"block = {name}({model.width}{tied}, rngs=nnx.Rngs(0))"
+        flax, made = "nnx, traverse_util", f"{name}({model.width}{tied}, rngs=nnx.Rngs(0))"
+        use = 'nnx.update(block, tree["layers"]["0"])\n    y = block(x)'
     else:
-        imports, use = "from flax import traverse_util", 'y = block.apply({"params": tree["layers"]["0"]}, x)'
-        block = f"block = {name}({model.width}{tied})"
+        flax, made = "traverse_util", f"{name}({model.width}{tied})"
+        use = 'y = block.apply({"params": tree["layers"]["0"]}, x)'
     return f"""# Weights of {name}
 
-Candidate {facts.get("candidate")} of run {facts.get("run")}, trained on {facts.get("data")}: {model.layers} layers of
-width {model.width}, {facts.get("loss_nats"):.4f} nats a token, {facts.get("bits_per_byte"):.4f} bits a byte of
-validation text. `model.json` has the rest.
+Candidate {facts["candidate"]} of run {facts["run"]}, trained on {facts["data"]}: {model.layers} layers of width
+{model.width}, {facts["loss_nats"]:.4f} nats a token and {facts["bits_per_byte"]:.4f} bits a byte of validation text.
 
-    {imports}
+    from flax import {flax}
     from safetensors.flax import load_file
     from {path.stem} import {name}
 
-    {block}
-    {tree}
+    block = {made}
+    tree = traverse_util.unflatten_dict(load_file("{folder}/model.safetensors"), sep=".")
     {use}
 
-`layers.0` to `layers.{model.layers - 1}` are the blocks, `embedding` [vocabulary, width] is both table and head, and
-`final_norm` the layer norm before the head; `model.json` gives the shape, `tokenizer.json` the tokenizer. `checkpoint/`
-holds the same tree for Orbax: `orbax.checkpoint.v1.load("{folder}/checkpoint")`.
+`layers.0` to `layers.{model.layers - 1}` are the blocks. Before them a token is its row of `embedding`, times the
+square root of the width, plus sinusoids of its position; after them come `final_norm`, a layer norm, and `embedding` as
+the head.
+
+`checkpoint/` holds the same tree for Orbax (`orbax.checkpoint.v1.load`, by its absolute path), `tokenizer.json` the
+tokenizer for the `tokenizers` library, and `model.json` the program, the shape of the model and how it was trained.
 """
 
 
