@@ -272,16 +272,15 @@ def export(
         "block.py"
     ),
     name: Annotated[str | None, typer.Option(help="The class's name.", metavar="CLASS")] = None,
-    api: Annotated[str, typer.Option(help="nnx; linen comes later.", metavar="API")] = "nnx",
+    api: Annotated[str, typer.Option(help="Of Flax: nnx or linen.", metavar="API")] = "nnx",
     weights: Annotated[
         bool, typer.Option("--weights", help="Also write its trained weights; for block.py to block_weights/.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a block as Flax source that needs nothing of this package, checked against the program it came from."""
-    if api != "nnx":
-        later = "linen comes in a later version" if api == "linen" else "there is no such API"
-        raise UsageError(f"--api {api}: {later}; use --api nnx")
+    if api != "nnx" and api != "linen":
+        raise UsageError(f"--api {api}: Flax has no such API; use --api nnx or --api linen")
     from .search.export import export_candidate, export_library_program, export_weights, refuse_replacing
 
     trained = None
@@ -293,9 +292,9 @@ def export(
         trained = trained_or_saved(run, candidate)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if candidate is None:
-        written = export_library_program(run, output, name, force)
+        written = export_library_program(run, output, name, api, force)
     else:
-        written = export_candidate(run, candidate, output, name, force)
+        written = export_candidate(run, candidate, output, name, api, force)
     say(f"wrote {output}: class {written}, checked against the program")
     if trained is not None:
         say(f"wrote {export_weights(trained, output, written, api, force)}: README.md there says how to load them")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from ..primitives.errors import UsageError
 from ..primitives.library import LIBRARY, get, native_unit
 from .description import candidate_id_of, library_description
+from .display.wording import beginning
 from .leaderboard import leaderboard, lineage
 from .store import Store
 
 if TYPE_CHECKING:  # loads JAX
-    from ..models.export import Provenance
+    from ..models.export import API, Provenance
     from ..models.weights import Weights
 
 __all__ = [
@@ -32,7 +33,9 @@ LIBRARY_LENGTH = 64
 _SPELLED = {"EZ": "EZ", "PP": "PP", "GELU": "GELU", "RELU": "ReLU", "MDHA": "MDHA"}
 
 
-def export_candidate(run: str, candidate: str, path: Path, name: str | None = None, overwrite: bool = False) -> str:
+def export_candidate(
+    run: str, candidate: str, path: Path, name: str | None = None, api: API = "nnx", overwrite: bool = False
+) -> str:
     """Write a candidate's block; returns the name of its class.
 
     Args:
@@ -40,6 +43,7 @@ def export_candidate(run: str, candidate: str, path: Path, name: str | None = No
         candidate: its number, `best` or `seed`.
         path: the file to write.
         name: of the class; `Block` and the candidate's number, if not given.
+        api: of Flax.
         overwrite: replace an existing file.
 
     Raises:
@@ -60,13 +64,16 @@ def export_candidate(run: str, candidate: str, path: Path, name: str | None = No
         unit=model["unit"],
         length=model["length"],
         length_dependent=model["length_dependent"] or dna.length_dependent,
+        api=api,
         provenance=provenance,
         overwrite=overwrite,
     )
     return name
 
 
-def export_library_program(program: str, path: Path, name: str | None = None, overwrite: bool = False) -> str:
+def export_library_program(
+    program: str, path: Path, name: str | None = None, api: API = "nnx", overwrite: bool = False
+) -> str:
     """Write a library program's block at the paper's size; returns the name of its class. See `export_candidate`."""
     from ..models.export import Provenance, write_export
 
@@ -81,6 +88,7 @@ def export_library_program(program: str, path: Path, name: str | None = None, ov
         unit=unit,
         length=LIBRARY_LENGTH,
         length_dependent=dna.length_dependent,
+        api=api,
         provenance=provenance,
         overwrite=overwrite,
     )
@@ -189,10 +197,12 @@ def provenance_of(store: Store, candidate_id: int) -> Provenance:
     budget = f"{trial['budget_steps']} steps"
     if trial["unit"] != "steps":
         budget = f"{trial['budget_seconds']:g} {trial['unit'].replace('_', ' ')}"
+    ancestry = lineage(store, candidate_id)
     return Provenance(
         run=f"run {store.run.path.name}",
         candidate=f"candidate {candidate_id}",
-        ancestry=tuple(sentence for step in lineage(store, candidate_id) for sentence in step.mutations),
+        ancestry=tuple(sentence for step in ancestry for sentence in step.mutations),
+        beginning=beginning(ancestry, board.founders),
         loss_nats=None if row is None else row.loss_nats,
         seed_loss_nats=board.seed.loss_nats,
         seed_spread_nats=board.seed.spread_nats,

@@ -88,7 +88,7 @@ WRONG_USAGE = {
     "a difference to nothing": (["show", "{run}", "1", "--diff", "mother"], "--diff mother"),
     "a library program that is none": (["show", "PRIMERS"], "did you mean PRIMER?"),
     "an export of a program that is none": (["export", "PRIMERS"], "did you mean PRIMER?"),
-    "an interface that comes later": (["export", "PRIMER", "--api", "linen"], "use --api nnx"),
+    "an interface Flax does not have": (["export", "PRIMER", "--api", "haiku"], "use --api nnx or --api linen"),
     "a DNA file that is not there": (["check", "none.json"], "there is no file none.json"),
     "a DNA that is a folder": (["check", "{folder}"], "cannot read"),
     "a vocabulary that is none": (["data", "prepare", "python-stdlib", "--vocabulary", "3"], "between 257 and"),

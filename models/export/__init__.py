@@ -47,7 +47,7 @@ def export_source(
     api: API = "nnx",
     provenance: Provenance | None = None,
     checked: bool = False,
-    norms: bool = True,
+    flax_norms: bool = True,
 ) -> Rendered:
     """The program as the text of one Python file whose last class is `name`, a Flax module.
 
@@ -60,7 +60,7 @@ def export_source(
         api: of Flax, `nnx` or `linen`.
         provenance: where the program came from.
         checked: whether the text may say that it was verified, as `certified_export` does.
-        norms: whether norms become Flax's layers; their guards differ from the program's where the variance is tiny.
+        flax_norms: whether norms are Flax's, whose guards differ from the program's where a variance is tiny.
 
     Raises:
         UsageError: the name cannot be a class, or the length is missing.
@@ -71,7 +71,7 @@ def export_source(
     graph = build_graph(dna, length_dependent=length_dependent)
     if graph.length_dependent and length is None:
         raise UsageError("this program is tied to one sequence length; say which with `length`")
-    return render(graph, name, provenance, unit, length, api=api, checked=checked, norms=norms)
+    return render(graph, name, provenance, unit, length, api=api, checked=checked, flax_norms=flax_norms)
 
 
 def certified_export(
@@ -84,16 +84,16 @@ def certified_export(
     api: API = "nnx",
     provenance: Provenance | None = None,
 ) -> Rendered:
-    """`export_source`, run beside the program; norms are spelled out where Flax's do not reproduce the program's.
+    """`export_source`, run beside the program; norms are guarded as the program's where Flax's do not reproduce it.
 
     Raises:
         UsageError, InvalidProgramError: as `export_source` does.
         WorkFailedError: the source does not reproduce the program.
     """
     try:
-        return _certified(dna, name, unit, length, length_dependent, api, provenance, norms=True)
+        return _certified(dna, name, unit, length, length_dependent, api, provenance, flax_norms=True)
     except WorkFailedError:
-        return _certified(dna, name, unit, length, length_dependent, api, provenance, norms=False)
+        return _certified(dna, name, unit, length, length_dependent, api, provenance, flax_norms=False)
 
 
 def parameter_placements(
@@ -166,7 +166,7 @@ def _certified(
     length_dependent: bool,
     api: API,
     provenance: Provenance | None,
-    norms: bool,
+    flax_norms: bool,
 ) -> Rendered:
     rendered = export_source(
         dna,
@@ -177,7 +177,7 @@ def _certified(
         api=api,
         provenance=provenance,
         checked=True,
-        norms=norms,
+        flax_norms=flax_norms,
     )
     verify_export(rendered, dna, unit, length, length_dependent=length_dependent, api=api)
     return rendered

@@ -14,10 +14,11 @@ from ...primitives.graph import Graph
 from ...primitives.ops import OPS
 from ...primitives.parameters import ParameterSpec
 from ...primitives.values import Kind
-from .expressions import Body, needs_start, vector_attribute, write_body
+from .body import Body, write_body
 from .names import Namer, layer_names, value_names
 from .outline import Part, make_outline
 from .plan import Layer, LayerKind, Plan, Step
+from .stateful import needs_start
 from .text import identifier
 from .widths import Sizes
 
@@ -216,9 +217,7 @@ def _own_names(made: ExportedClass, part: Part) -> dict[int, str]:
 
 
 def _path(layer: Layer, name: str, op: str) -> tuple[str, ...]:
-    if layer.kind is LayerKind.VECTOR:
-        return (vector_attribute(layer, name, op),)
-    return name, OPS[op].parameters[0].name
+    return (name,) if layer.kind is LayerKind.VECTOR else (name, OPS[op].parameters[0].name)
 
 
 def _placement(plan: Plan, spec: ParameterSpec, path: tuple[str, ...], layer: Layer) -> Placement:

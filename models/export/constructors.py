@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .classes import ExportedClass
-from .expressions import vector_attribute
 from .outline import Part
 from .plan import Layer, LayerKind, Plan
 from .text import call_lines
@@ -34,8 +33,16 @@ OPTIONS = {
 }
 
 
-def layer_statements(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> list[str]:
-    """All layers of a class, in order; empty if it has none."""
+def layer_statements(plan: Plan, one: ExportedClass, sizes: Sizes, api: API, flax_norms: bool) -> list[str]:
+    """All layers of a class, in order; empty if it has none.
+
+    Args:
+        plan: the whole plan.
+        one: the class.
+        sizes: the arguments that sizes follow.
+        api: of Flax.
+        flax_norms: whether norms are Flax's, or guarded as the program's are.
+    """
     made = ["        self.position = Position()"] if one.part is None and one.decodes else []
     for item in one.items:
         if isinstance(item, Part):
@@ -44,7 +51,7 @@ def layer_statements(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> 
             head = f"self.{one.attributes[item.output]} = {inner.name}"
             made += call_lines(head, [*arguments, "**options"], "", 8)
         elif item.layer is not None:
-            made += _layer(one, one.attributes[item.node], item.layer, sizes, api)
+            made += _layer(one, one.attributes[item.node], item.layer, sizes, api, flax_norms)
     for attribute, node in one.body.caches.items():
         value, scope = plan.graph.nodes[node].value, plan.graph.nodes[node].scope
         made += call_lines(f"self.{attribute} = History", sizes.features(value, scope) if api == "nnx" else [], "", 8)
@@ -77,13 +84,31 @@ def _all_biased(one: ExportedClass, partial: str) -> bool:
     return all("SHIFT" in layer.ops for layer in layers)
 
 
-def _layer(one: ExportedClass, name: str, layer: Layer, sizes: Sizes, api: API) -> list[str]:
+def _layer(one: ExportedClass, name: str, layer: Layer, sizes: Sizes, api: API, flax_norms: bool) -> list[str]:
     source = sizes.features(layer.source, layer.source_scope)
     target = sizes.features(layer.target, layer.scope)
     if layer.kind is LayerKind.VECTOR:
-        return _vectors(name, layer, target, api)
-    callee, arguments = (_dense if layer.kind is LayerKind.LINEAR else _other)(one, layer, source, target, api)
+        return _vector(name, layer, target, api)
+    if layer.kind in (LayerKind.LAYER_NORM, LayerKind.RMS_NORM):
+        callee, arguments = _norm(layer, source, api, flax_norms)
+    elif layer.kind is LayerKind.LINEAR:
+        callee, arguments = _dense(one, layer, source, target, api)
+    else:
+        callee, arguments = _other(layer, source, target, api)
     return call_lines(f"self.{name} = {callee}", arguments, "", 8)
+
+
+def _norm(layer: Layer, source: Sequence[str], api: API, flax_norms: bool) -> tuple[str, list[str]]:
+    given = list(source[-1:]) if api == "nnx" else []
+    centred = layer.kind is LayerKind.LAYER_NORM
+    names = {"SCALE": "use_scale", "SHIFT": "use_bias"}
+    absent = [f"{name}=False" for op, name in names.items() if op not in layer.ops]
+    if not flax_norms:
+        return "GuardedNorm", [*given, f"centred={centred}", *absent, "**options"]
+    flax = "nnx" if api == "nnx" else "nn"
+    if centred:
+        return f"{flax}.LayerNorm", [*given, EPSILON, "use_fast_variance=False", *absent, "**options"]
+    return f"{flax}.RMSNorm", [*given, EPSILON, *absent[:-1], "**options"]
 
 
 def _dense(
@@ -96,28 +121,18 @@ def _dense(
     return partial, [*given, _tuple(target), *axes, *bias]
 
 
-def _other(
-    one: ExportedClass, layer: Layer, source: Sequence[str], target: Sequence[str], api: API
-) -> tuple[str, list[str]]:
-    flax, given = ("nnx", list) if api == "nnx" else ("nn", lambda sizes: [])
+def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> tuple[str, list[str]]:
     kind = layer.kind
-    if kind is LayerKind.LAYER_NORM:
-        names = {"SCALE": "use_scale", "SHIFT": "use_bias"}
-        absent = [f"{name}=False" for op, name in names.items() if op not in layer.ops]
-        exact = "use_fast_variance=False"
-        return f"{flax}.LayerNorm", [*given(source[-1:]), EPSILON, exact, *absent, "**options"]
-    if kind is LayerKind.RMS_NORM:
-        absent = [] if layer.ops else ["use_scale=False"]
-        return f"{flax}.RMSNorm", [*given(source[-1:]), EPSILON, *absent, "**options"]
     if kind is LayerKind.BRANCHED_LINEAR:
-        return f"{flax}.Einsum", _einsum(layer, source, target, api)
+        return ("nnx.Einsum" if api == "nnx" else "nn.Einsum"), _einsum(layer, source, target, api)
     if kind is LayerKind.CONV:
         shape = _tuple([*target[:-1], str(layer.kernel), source[-1], target[-1]])
-        features = [f"({', '.join(source)},)" if len(source) == 1 else _tuple(source)] if api == "nnx" else []
-        return "CausalConv", [_equation(layer, "k"), *features, shape, "**options"]
+        given = [f"({source[0]},)" if len(source) == 1 else _tuple(source)] if api == "nnx" else []
+        return "CausalConv", [_equation(layer, "k"), *given, shape, "**options"]
+    features = list(target) if api == "nnx" else []
     if kind is LayerKind.DEPTHWISE:
-        return "CausalDepthwiseConv", [*given(target), f"kernel_size={layer.kernel}", "**options"]
-    return ("RunningSum" if kind is LayerKind.RUNNING_SUM else "RunningProduct"), given(target)
+        return "CausalDepthwiseConv", [*features, f"kernel_size={layer.kernel}", "**options"]
+    return ("RunningSum" if kind is LayerKind.RUNNING_SUM else "RunningProduct"), features
 
 
 def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> list[str]:
@@ -137,18 +152,13 @@ def _equation(layer: Layer, taps: str = "") -> str:
     return f'"bt{inner}{taps}i,{outer}{taps}io->bt{outer}o"'
 
 
-def _vectors(name: str, layer: Layer, target: Sequence[str], api: API) -> list[str]:
-    lines = []
+def _vector(name: str, layer: Layer, target: Sequence[str], api: API) -> list[str]:
     shape = f"({target[0]},)" if len(target) == 1 else _tuple(target)
-    for op in layer.ops:
-        start = "ones" if op == "SCALE" else "zeros"
-        attribute = vector_attribute(layer, name, op)
-        if api == "nnx":
-            lines += call_lines(f"self.{attribute} = nnx.Param", [f"jnp.{start}({shape}, param_dtype)"], "", 8)
-        else:
-            arguments = [f'"{attribute}"', f"nn.initializers.{start}", shape, "self.param_dtype"]
-            lines += call_lines(f"self.{attribute} = self.param", arguments, "", 8)
-    return lines
+    start = "ones" if layer.ops == ("SCALE",) else "zeros"
+    if api == "nnx":
+        return call_lines(f"self.{name} = nnx.Param", [f"jnp.{start}({shape}, param_dtype)"], "", 8)
+    arguments = [f'"{name}"', f"nn.initializers.{start}", shape, "self.param_dtype"]
+    return call_lines(f"self.{name} = self.param", arguments, "", 8)
 
 
 def _tuple(sizes: Sequence[str]) -> str:

@@ -14,9 +14,9 @@ from .widths import Sizes
 __all__ = ["class_head"]
 
 
-def class_head(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> list[str]:
+def class_head(plan: Plan, one: ExportedClass, sizes: Sizes, api: API, flax_norms: bool) -> list[str]:
     """The lines of a class before its `__call__`."""
-    layers = layer_statements(plan, one, sizes, api)
+    layers = layer_statements(plan, one, sizes, api, flax_norms)
     if one.part is None:
         return _nnx_block(plan, one, sizes, layers) if api == "nnx" else _linen_block(plan, one, sizes, layers)
     return _nnx_part(plan, one, sizes, layers) if api == "nnx" else _linen_part(plan, one, sizes, layers)
@@ -144,17 +144,18 @@ def _checks(plan: Plan, one: ExportedClass, sizes: Sizes) -> list[str]:
     names = size_arguments(one, sizes)
     smallest = f"min({', '.join(f'{sizes.prefix}{name}' for name in names)})" if names[1:] else f"{sizes.prefix}width"
     listed = ", ".join(f"{name} = {{{sizes.prefix}{name}}}" for name in names)
-    lines = [
-        f"        if {smallest} < 1:",
-        f'            raise ValueError(f"sizes must be at least 1: {listed}")',
-    ]
+    lines = [f"        if {smallest} < 1:", *_raised(f"sizes must be at least 1: {listed}")]
     for divisor in sizes.divisors():
         grouped = f"({divisor})" if " " in divisor else divisor
         shown = "{" + divisor + "}" if not divisor.isdigit() else divisor
         why = f" ({divisor.removeprefix('self.')})" if not divisor.isdigit() else ""
         message = f"width must be a multiple of {shown}{why}, not {{{sizes.prefix}width}}"
-        lines += [f"        if {sizes.prefix}width % {grouped}:", f'            raise ValueError(f"{message}")']
+        lines += [f"        if {sizes.prefix}width % {grouped}:", *_raised(message)]
     return lines
+
+
+def _raised(message: str) -> list[str]:
+    return call_lines("raise ValueError", [f'f"{message}"'], "", 12)
 
 
 def _init_cache(plan: Plan, one: ExportedClass) -> list[str]:

@@ -110,6 +110,31 @@ class History(nnx.Module):
         self.values[...] = jax.lax.dynamic_update_slice_in_dim(self.values[...], x.astype(self.values.dtype), start, 1)
         return self.values[...].astype(x.dtype)
 ''',
+    "GuardedNorm": '''
+class GuardedNorm(nnx.Module):
+    """x over its deviation, at least EPSILON, or (not centred) over its root mean square; then a scale and a bias."""
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        centred: bool,
+        use_scale: bool = True,
+        use_bias: bool = True,
+        dtype: DTypeLike | None,
+        param_dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.scale = nnx.data(nnx.Param(jnp.ones(width, param_dtype)) if use_scale else None)
+        self.bias = nnx.data(nnx.Param(jnp.zeros(width, param_dtype)) if use_bias else None)
+        self.centred = centred
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x - jnp.mean(x, axis=-1, keepdims=True) if self.centred else x
+        y = divide(x, abs_root(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
+        y = y if self.scale is None else y * self.scale[...].astype(x.dtype)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+''',
     "CausalDepthwiseConv": '''
 class CausalDepthwiseConv(nnx.Module):
     """Each channel by itself, over the last `kernel_size` positions: `[batch, length, *features]` to the same."""
@@ -137,8 +162,14 @@ class CausalConv(nnx.Module):
     """A dense layer over the last positions; `equation` says how they, side by side, meet the kernel."""
 
     def __init__(
-        self, equation: str, features: tuple[int, ...], shape: tuple[int, ...], *, dtype: DTypeLike | None,
-        param_dtype: DTypeLike, rngs: nnx.Rngs
+        self,
+        equation: str,
+        features: tuple[int, ...],
+        shape: tuple[int, ...],
+        *,
+        dtype: DTypeLike | None,
+        param_dtype: DTypeLike,
+        rngs: nnx.Rngs,
     ) -> None:
         batch_axis = tuple(range(len(shape) - 3))
         init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal", (-3, -2), -1, batch_axis)
@@ -227,6 +258,29 @@ class History(nn.Module):
         x = jnp.where(fits, x, jnp.nan)  # better no number than a wrong one
         values.value = jax.lax.dynamic_update_slice_in_dim(values.value, x.astype(values.value.dtype), start, 1)
         return values.value.astype(x.dtype)
+''',
+    "GuardedNorm": '''
+class GuardedNorm(nn.Module):
+    """x over its deviation, at least EPSILON, or (not centred) over its root mean square; then a scale and a bias."""
+
+    centred: bool
+    use_scale: bool = True
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x - jnp.mean(x, axis=-1, keepdims=True) if self.centred else x
+        y = divide(x, abs_root(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
+        for used, name, init in (
+            (self.use_scale, "scale", nn.initializers.ones),
+            (self.use_bias, "bias", nn.initializers.zeros),
+        ):
+            if used:
+                learned = self.param(name, init, x.shape[-1:], self.param_dtype).astype(x.dtype)
+                y = y * learned if name == "scale" else y + learned
+        return y
 ''',
     "CausalDepthwiseConv": '''
 class CausalDepthwiseConv(nn.Module):

@@ -183,7 +183,7 @@ def _layer_name(plan: Plan, layer: Layer, role: str | None, part: str) -> str:
     here = "" if own == part else own
     noun = layer.kind.value.removeprefix("branched_")
     if layer.kind is LayerKind.VECTOR:
-        noun = "affine" if len(layer.ops) > 1 else "scale" if "SCALE" in layer.ops else "bias"
+        noun = "scale" if "SCALE" in layer.ops else "bias"
     if first.labels and first.labels[-1].endswith("_resize"):
         noun = "resize"
     if layer.kind in (LayerKind.LAYER_NORM, LayerKind.RMS_NORM):

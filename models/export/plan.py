@@ -51,7 +51,7 @@ class Layout(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A submodule, or (`VECTOR`) one or two learned vectors.
+    """A submodule, or (`VECTOR`) a learned vector.
 
     Attributes:
         kind: which module.
@@ -145,16 +145,15 @@ class Plan:
         return whole or (slot == 1 and self.graph.nodes[step.node].op in ("MAT_MUL", "T_MAT_MUL"))
 
 
-def make_plan(graph: Graph, unit: int, norms: bool = True) -> Plan:
+def make_plan(graph: Graph, unit: int) -> Plan:
     """Group the nodes of a canonical graph into steps, and order them for reading.
 
     Args:
         graph: a canonical program.
         unit: channels in a unit of relative width where the program was found.
-        norms: whether norms become layers of Flax's.
     """
     readers = graph_readers(graph)
-    idioms = {node: idiom for node, idiom in find_idioms(graph).items() if norms or idiom.kind not in NORMS}
+    idioms = find_idioms(graph)
     inside = {node for idiom in idioms.values() for node in idiom.nodes[:-1]}
     steps: dict[int, Step] = {}
     for index, node in enumerate(graph.nodes):
@@ -218,7 +217,6 @@ def _joined(graph: Graph, index: int, before: Step, readers: dict[int, list[int]
     has = layer.ops
     takes = {
         LayerKind.LINEAR: node.op == "SHIFT" and "SHIFT" not in has,
-        LayerKind.VECTOR: node.op == "SHIFT" and has == ("SCALE",),
         LayerKind.LAYER_NORM: not node.scope and "SHIFT" not in has and node.op not in has,
         LayerKind.RMS_NORM: not node.scope and node.op == "SCALE" and not has,
     }

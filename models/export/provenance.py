@@ -22,12 +22,13 @@ class Provenance:
     Attributes:
         run: what the run is called, or `the library` for a program with a name.
         candidate: its id in the run, or the name.
-        ancestry: one sentence for each mutation that led from the seed to it, oldest first.
+        ancestry: one sentence for each mutation that led to it, oldest first.
         loss_nats: its validation loss, nats per token.
         seed_loss_nats: the seed's mean loss in the same run.
         seed_spread_nats: the spread of the seed's trainings.
         trainings: how many trainings the loss stands on; one is unconfirmed.
         setting: data, budget and hardware, in words.
+        beginning: where the ancestry begins: at the seed, or at what a founder was imported from.
     """
 
     run: str
@@ -38,6 +39,7 @@ class Provenance:
     seed_spread_nats: float | None = None
     trainings: int = 1
     setting: str = ""
+    beginning: str = "the seed"
 
 
 def docstring_lines(
@@ -72,9 +74,9 @@ def _origin(provenance: Provenance) -> list[str]:
         lines += paragraph(_result(provenance))
     if provenance.ancestry:
         told = provenance.ancestry[-LARGEST_ANCESTRY:]
-        lines += ["", f"Ancestry, from the seed ({len(provenance.ancestry)} mutations, the last {len(told)} told):"]
-        if len(told) == len(provenance.ancestry):
-            lines[-1] = "Ancestry, from the seed:"
+        which = f"the last {len(told)} of {len(provenance.ancestry)} steps, "
+        which = "" if len(told) == len(provenance.ancestry) else which
+        lines += ["", *paragraph(f"Ancestry, {which}from {docstring_text(provenance.beginning)}:")]
         for sentence in told:
             lines += paragraph(f"- {docstring_text(sentence)}", hanging=2)
     return lines

@@ -27,7 +27,7 @@ RESERVED = frozenset(
 """Names an exported file uses already."""
 
 COMMENTS = (
-    ("jax.nn.softmax(", "softmax attention over the positions so far"),
+    ("jax.nn.softmax(", "softmax attention, causal"),
     ("jnp.square(jax.nn.relu(", "squared ReLU (Primer, section 4)"),
     ("jax.nn.gelu(", "GELU in its tanh form"),
 )
@@ -59,7 +59,7 @@ def render(
     *,
     api: API = "nnx",
     checked: bool = False,
-    norms: bool = True,
+    flax_norms: bool = True,
 ) -> Rendered:
     """The source text of a class `name` that computes `graph`.
 
@@ -71,12 +71,12 @@ def render(
         length: sequence length it was searched at.
         api: of Flax.
         checked: whether the docstring says that the file was verified.
-        norms: whether norms become Flax's layers.
+        flax_norms: whether norms are Flax's, or guarded as the program's are.
     """
-    plan = make_plan(graph, unit, norms)
+    plan = make_plan(graph, unit)
     sizes = Sizes.of(plan, "" if api == "nnx" else "self.")
     classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()), sizes)
-    code = "".join(f"\n\n{_class_text(plan, one, sizes, api)}\n" for one in classes)
+    code = "".join(f"\n\n{_class_text(plan, one, sizes, api, flax_norms)}\n" for one in classes)
     helpers = _helpers(code, api)
     everything = code + "".join(helpers)
     sized = _sizes(graph, plan, unit, length)
@@ -88,8 +88,8 @@ def render(
     return Rendered(source, where)
 
 
-def _class_text(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> str:
-    return "\n".join([*class_head(plan, one, sizes, api), *_call(plan, one)])
+def _class_text(plan: Plan, one: ExportedClass, sizes: Sizes, api: API, flax_norms: bool) -> str:
+    return "\n".join([*class_head(plan, one, sizes, api, flax_norms), *_call(plan, one)])
 
 
 def _call(plan: Plan, one: ExportedClass) -> list[str]:

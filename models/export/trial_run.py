@@ -66,7 +66,7 @@ class ExportedFunctions:
             state = nnx.state(self.make(), nnx.Param)
             return {_names(path): leaf[...] for path, leaf in nnx.to_flat_state(state)}
         variables = self.make().init(jax.random.key(0), jnp.zeros((1, length, self.width)))
-        flat: Mapping[Any, Any] = flatten_dict(variables.get("params", {}))
+        flat: dict[Any, Any] = dict(flatten_dict(variables.get("params", {})))
         return {_names(path): leaf for path, leaf in flat.items()}
 
     def shapes(self, length: int) -> dict[Path, tuple[int, ...]]:

@@ -141,9 +141,9 @@ def _fault(
 
 
 def _pieces(length: int) -> list[int]:
-    """A prompt, two single positions, and the rest at once, as far as they go."""
+    """A prompt, a single position, and the rest at once, as far as they go."""
     pieces: list[int] = []
-    for piece in (max(1, length // 3), 1, 1, length):
+    for piece in (max(1, length // 2), 1, length):
         pieces.append(min(piece, length - sum(pieces)))
     return [piece for piece in pieces if piece]
 
