@@ -22,8 +22,11 @@ class PrimerSearchError(Exception):
     exit_code = 1
 
 
-class UsageError(PrimerSearchError):
-    """Wrong usage, configuration or data; the message is one sentence: what, where, how to fix."""
+class UsageError(PrimerSearchError, ValueError):
+    """Wrong usage, configuration or data; the message is one sentence: what, where, how to fix.
+
+    A ValueError, too, as wrong arguments of modules are everywhere else in Flax.
+    """
 
     exit_code = 2
 

@@ -10,7 +10,7 @@ from ..primitives.errors import UsageError
 from ..primitives.library import LIBRARY, get, native_unit
 from .description import candidate_id_of, library_description
 from .display.wording import beginning
-from .leaderboard import leaderboard, lineage
+from .leaderboard import Leaderboard, leaderboard, lineage
 from .store import Store
 
 if TYPE_CHECKING:  # loads JAX
@@ -207,8 +207,22 @@ def provenance_of(store: Store, candidate_id: int) -> Provenance:
         seed_loss_nats=board.seed.loss_nats,
         seed_spread_nats=board.seed.spread_nats,
         trainings=1 if row is None else row.trials,
+        confirmation=_confirmation(board, evaluated),
         setting=f"{config['data']['source']}, {budget} of training, {manifest.get('machine', 'unknown machine')}",
     )
+
+
+def _confirmation(board: Leaderboard, candidate_id: int) -> str:
+    """What fresh trainings of a candidate said, one sentence."""
+    found = next((one for one in board.confirmed if one.candidate_id == candidate_id), None)
+    if found is None:
+        return ""
+    sentence = f"{found.trainings} fresh trainings, scored on the test text: {found.verdict}"
+    difference = found.difference
+    if difference is None or difference.low is None or difference.high is None:
+        return f"{sentence}."
+    interval = f"95% {difference.low:+.4f} to {difference.high:+.4f}"
+    return f"{sentence}, {difference.mean:+.4f} bits per byte ({interval})."
 
 
 def block_name(program: str) -> str:

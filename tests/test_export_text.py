@@ -158,11 +158,13 @@ def test_the_docstring_tells_where_the_block_came_from() -> None:
     docstring = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
     for part in (
         "c17 of monday", "- changed a constant", "4.2500 nats per token, against 4.5000 of the seed (spread 0.0200)",
-        "unconfirmed: one training", "Checked: nothing yet",
+        "one training, unconfirmed", "Checked: nothing yet",
     ):  # fmt: skip
         assert part in docstring
-    twice = export_source(TRANSFORMER, name="Best", provenance=replace(provenance, trainings=3), unit=UNIT).source
-    assert "mean of 3 trainings" in twice and "unconfirmed" not in twice
+    confirmed = replace(provenance, trainings=3, confirmation="3 fresh trainings: confirmed better than the seed.")
+    text = export_source(TRANSFORMER, name="Best", provenance=confirmed, unit=UNIT).source
+    text = " ".join(text.split())
+    assert "the mean of 3 trainings. 3 fresh trainings: confirmed" in text and "unconfirmed" not in text
 
 
 def test_the_exported_primer_ez_is_at_most_a_tenth_longer_than_the_block_written_by_hand() -> None:

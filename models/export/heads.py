@@ -55,14 +55,14 @@ def _linen_part(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str])
 def _part_title(plan: Plan, one: ExportedClass, sizes: Sizes) -> str:
     assert one.part is not None
     label = re.sub(r"_\d+$", "", one.part.label)
-    title = docstring_text(label.replace("_", " "))[:60].strip().capitalize() or "A part of the block"
+    title = docstring_text(label)[:60].strip() or "call"
     output = plan.graph.nodes[one.part.output].value
     source = plan.graph.nodes[one.part.inputs[0]].value if one.part.inputs else output
     plain = Sizes(sizes.graph, sizes.counts)
     shapes = [f"[batch, length, {plain.last(value, ())}]" for value in (source, output)]
     if Kind.SCORES in (source.kind, output.kind):
-        return f"{title}."
-    return f"{title}: `{shapes[0]}` to {'the same' if shapes[0] == shapes[1] else f'`{shapes[1]}`'}."
+        return f"The program's {title}."
+    return f"The program's {title}: `{shapes[0]}` to {'the same' if shapes[0] == shapes[1] else f'`{shapes[1]}`'}."
 
 
 # --- the block --------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def _block_docstring(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> 
         lines.append("        length: positions in a sequence; this block works at one length only.")
     for scope in one.scopes:
         noun = sizes.counts[scope]
-        lines.append(f"        {noun}: how often its {_called(plan, scope)} runs side by side; the program's number.")
+        lines.append(f"        {noun}: in how many its {_called(plan, scope)} runs side by side.")
     lines += [
         "        dtype: of the computation; None promotes inputs and parameters to a common one, as Flax does.",
         "        param_dtype: of the parameters.",
@@ -135,7 +135,7 @@ def _block_docstring(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> 
 def _called(plan: Plan, scope: int) -> str:
     for node in plan.graph.nodes:
         if scope in node.scope and len(node.labels) > 1:
-            return docstring_text(re.sub(r"_\d+$", "", node.labels[0]).replace("_", " "))[:40].strip() or "part"
+            return docstring_text(re.sub(r"_\d+$", "", node.labels[0]))[:40].strip() or "part"
     return "part"
 
 
