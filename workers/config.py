@@ -67,6 +67,7 @@ class TrialConfig:
         budget_steps: optimizer steps of a full trial, when `unit` is `steps`.
         hurdles: how many halving hurdles stand before the end (appendix A.2); 0 turns them off.
         batch: sequences in a training batch.
+        devices: of its worker that one trial is spread over, each computing on an equal share of the batch.
         evaluation_batches: validation batches (of `batch` sequences) scored at hurdles and at the end.
         overhead_seconds: wall clock allowed for compilation, probes and evaluation, beyond training.
         slack: a trial is killed after `slack * budget + overhead_seconds` of wall clock.
@@ -80,6 +81,7 @@ class TrialConfig:
     budget_steps: Annotated[int, Ge(1)] = 500
     hurdles: Annotated[int, Ge(0), Le(10)] = 3
     batch: Annotated[int, Ge(1), Le(65_536)] = 16
+    devices: Annotated[int, Ge(1), Le(65_536)] = 1
     evaluation_batches: Annotated[int, Ge(1), Le(1_000_000)] = 16
     overhead_seconds: Annotated[float, Gt(0.0)] = 120.0
     slack: Annotated[float, Ge(1.0)] = 4.0

@@ -11,10 +11,11 @@ import jax
 __all__ = ["device_name", "forget_peak_memory", "peak_memory_bytes"]
 
 
-def device_name() -> str:
-    """The kind of device JAX runs on, such as `cpu x86_64` or `NVIDIA H100`."""
+def device_name(count: int = 1) -> str:
+    """The kind of device JAX runs on, such as `cpu x86_64` or `NVIDIA H100`; of several, `8 x NVIDIA H100`."""
     device = jax.devices()[0]
-    return f"cpu {platform.machine()}" if device.platform == "cpu" else device.device_kind
+    kind = f"cpu {platform.machine()}" if device.platform == "cpu" else device.device_kind
+    return kind if count == 1 else f"{count} x {kind}"
 
 
 def forget_peak_memory() -> None:

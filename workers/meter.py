@@ -144,7 +144,7 @@ class ReferenceStep:
         self._tokens = tokens
         self._clock = clock
         self._start = jax.tree.map(np.array, state)
-        self._state = jax.device_put(self._start)
+        self._state = functions.place(self._start)
         self._seconds = 0.0
         self.time(0.0)  # the first step is slower
 
@@ -168,7 +168,7 @@ class ReferenceStep:
         taken = self._clock() - start
         self._seconds = taken / count
         if not finite:  # never was seen; the time of a step on NaN may be another
-            self._state = jax.device_put(self._start)
+            self._state = self._functions.place(self._start)
         return taken, count
 
     def _step(self, wait: bool = True) -> bool:

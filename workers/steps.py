@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from ..models.language_model import LanguageModel
+from .mesh import replicated, split
 
 __all__ = ["Average", "StepFunctions", "StepResult", "TrainState"]
 
@@ -76,6 +78,7 @@ class StepFunctions:
         averaging: exponent of the average of parameters (see `OptimizerConfig`), for states that have one.
         compiler_options: of XLA. Its older CPU emitters compile in little more than half the time, but the steps take a
             third longer: no gain from a few seconds of training on (benchmarks/compile_time.py).
+        mesh: of the devices the batch is split over; None for one device.
     """
 
     def __init__(
@@ -85,11 +88,14 @@ class StepFunctions:
         batch: int,
         averaging: float = 0.0,
         compiler_options: dict[str, Any] | None = None,
+        mesh: Mesh | None = None,
     ):
         self._tokens = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32)
         self._averaging = averaging
         self._averages = False
         self._options = compiler_options
+        self._mesh = mesh
+        self._ahead = mesh is not None or jax.default_backend() != "cpu"
         self._model = model
         self._optimizer = optimizer
         self._step: Callable[..., Any] | None = None
@@ -99,15 +105,30 @@ class StepFunctions:
         """Compile the training step for states of this shape."""
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
         self._averages = state.average is not None
-        self._step = jax.jit(self._train, donate_argnums=0).lower(shapes, self._tokens).compile(self._options)
+        step = jax.jit(self._train, donate_argnums=0, **self._shardings(step=True))
+        self._step = step.lower(shapes, self._tokens).compile(self._options)
 
     def compile_evaluation(self, state: TrainState) -> None:
         """Compile the evaluation, unless that is done."""
         if self._evaluate is None:
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.evaluated)
-            self._evaluate = jax.jit(self._loss).lower(shapes, self._tokens).compile(self._options)
+            loss = jax.jit(self._loss, **self._shardings())
+            self._evaluate = loss.lower(shapes, self._tokens).compile(self._options)
 
-    def step(self, state: TrainState, tokens: np.ndarray) -> tuple[TrainState, StepResult]:
+    def place(self, state: TrainState) -> TrainState:
+        """A state on the device, or a copy of it on every device of the mesh."""
+        return jax.device_put(state, None if self._mesh is None else replicated(self._mesh))
+
+    def put(self, tokens: np.ndarray) -> np.ndarray | jax.Array:
+        """A batch on its way to the device, each device's share to it; returns at once.
+
+        A single CPU reads it where it is.
+        """
+        if not self._ahead:
+            return tokens
+        return jax.device_put(tokens, None if self._mesh is None else split(self._mesh))
+
+    def step(self, state: TrainState, tokens: np.ndarray | jax.Array) -> tuple[TrainState, StepResult]:
         """One optimizer step; `state` is consumed (its buffers are reused).
 
         A probe's state may lack the average that the compiled step updates: nobody asks for it afterwards.
@@ -122,6 +143,14 @@ class StepFunctions:
         assert self._evaluate is not None, "compile_evaluation comes first"
         losses = [self._evaluate(state.evaluated, tokens) for tokens in batches]
         return float(np.mean([np.asarray(loss, np.float64) for loss in losses]))
+
+    def _shardings(self, step: bool = False) -> dict[str, Any]:
+        """Where `jit` shall find and leave what depends on the batch, and what does not; nothing for one device."""
+        if self._mesh is None:
+            return {}
+        whole, parts = replicated(self._mesh), split(self._mesh)
+        result: Any = StepResult(token_losses=parts, gradient_norm=whole, witnesses=parts)  # type: ignore[arg-type]
+        return {"in_shardings": (whole, parts), **({"out_shardings": (whole, result)} if step else {})}
 
     def _train(self, state: TrainState, tokens: jax.Array) -> tuple[TrainState, StepResult]:
         def loss(parameters: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

@@ -29,6 +29,7 @@ from .dataset import Dataset
 from .device import device_name, forget_peak_memory, peak_memory_bytes
 from .evaluation import Evaluation, TrialRequest
 from .executor import Progress
+from .mesh import data_mesh
 from .meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, StepMeter
 from .optimizer import initial_state, make_optimizer
 from .probe import ProbeFault, probe_causality, probe_finite
@@ -55,6 +56,9 @@ class CandidateTrainer:
         model, trial, optimizer: the configuration.
         dataset_path: of a prepared dataset.
         reference: DNA of the seed, whose steps are timed where budgets are in reference seconds.
+
+    Raises:
+        UsageError: `trial.devices` are not there, or the batch does not divide among them.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class CandidateTrainer:
         dataset_path: str,
         reference: str | None = None,
     ):
+        self.mesh = data_mesh(trial.devices, trial.batch)
         self.dataset = Dataset.open(dataset_path, verify=False)
         self.model = replace(model, vocabulary=self.dataset.vocabulary)
         self.trial = trial
@@ -73,6 +78,11 @@ class CandidateTrainer:
         self._reference_dna = reference
         self._reference: ReferenceStep | None = None
         self.validation = self.batches_of("validation")
+
+    @property
+    def device(self) -> str:
+        """What its trials run on."""
+        return device_name(self.trial.devices)
 
     def batches_of(self, split: str) -> np.ndarray:
         """The windows of a split that are scored."""
@@ -101,7 +111,7 @@ class CandidateTrainer:
         optimizer = make_optimizer(self.optimizer)
         parameters = model.init(np.random.default_rng(0))
         state = first_state(parameters, optimizer, self.optimizer.averaging)
-        functions = StepFunctions(model, optimizer, self.trial.batch, self.optimizer.averaging)
+        functions = StepFunctions(model, optimizer, self.trial.batch, self.optimizer.averaging, mesh=self.mesh)
         functions.compile_step(state)
         tokens = TrainBatches(self.dataset.train, self.trial.batch, self.model.length, 0).batch_at(0)
         return ReferenceStep(functions, state, tokens, self.clock)
@@ -118,7 +128,7 @@ class CandidateTrainer:
         if request.calibrate:
             progress(Progress("calibrate"))
             step_ms = 1000 * self.reference.seconds_of_a_step(CALIBRATION_SECONDS)
-            return Evaluation("ok", step_ms=step_ms, wall_seconds=time.perf_counter() - start, device=device_name())
+            return Evaluation("ok", step_ms=step_ms, wall_seconds=time.perf_counter() - start, device=self.device)
         forget_peak_memory()
         trial = _Trial(self, request, progress)
         try:
@@ -235,7 +245,7 @@ class _Trial:
             block_parameters=_whole(self.sizes.get("block_parameters")),
             flops_per_token=self.sizes.get("flops_per_token"),
             peak_memory_bytes=peak_memory_bytes(),
-            device=device_name(),
+            device=self.trainer.device,
         )
 
     def _build(self) -> tuple[LanguageModel, StepFunctions, TrainState]:
@@ -254,7 +264,7 @@ class _Trial:
             parameters = model.init(np.random.default_rng(self.request.seed))
             averaging = self.trainer.optimizer.averaging
             state = first_state(parameters, self.optimizer, averaging)
-            functions = StepFunctions(model, self.optimizer, self.config.batch, averaging)
+            functions = StepFunctions(model, self.optimizer, self.config.batch, averaging, mesh=self.trainer.mesh)
             functions.compile_step(state)
         self.compiled = True
         return model, functions, state
@@ -269,7 +279,7 @@ class _Trial:
             tokens = batches.batch_at(0)
             probe_finite(functions, jax.tree.map(np.array, state), tokens)
             probe_causality(functions, model, state.optimizer, tokens, rng)
-            return jax.device_put(state)
+            return functions.place(state)
 
     def _evaluate(self, functions: StepFunctions) -> float:
         assert self.loop is not None
