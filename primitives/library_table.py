@@ -1,24 +1,128 @@
-"""The library for people: what each named program is, and what it costs at the paper's size."""
+"""The library for people: what each named program is, what it costs at the paper's size, and in decoding.
+
+Parameters, operations and caches follow from the programs. Times of decode steps are what benchmarks/decode_cost.py
+measured last.
+"""
 
 from __future__ import annotations
 
+import json
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
 from .canonical import build_graph
 from .cost import block_cost, model_parameters
-from .library import LIBRARY
+from .library import LIBRARY, NamedProgram, get
+from .program import MODEL_WIDTH
+from .streaming import CacheSize, cache_size
 
-__all__ = ["library_markdown"]
+__all__ = ["RESULTS", "decode_results", "library_markdown"]
 
 PAPER_LAYERS, PAPER_LENGTH, PAPER_VOCABULARY = 6, 64, 32_768
 """The paper's language model (section 3): 6 layers, sequences of 64, an embedding of 32K tokens."""
 
+WIDTH, CONTEXT, BATCH, CACHE_BYTES = 512, 512, 1, 2
+"""What decoding is shown at: channels, positions with the new one, sequences, bytes of a number in bfloat16."""
 
-def library_markdown() -> str:
-    """The library table of the README."""
-    rows = ["| program | what it is | parameters | FLOPs a token and block |", "|---|---|--:|--:|"]
-    for name, program in LIBRARY.items():
-        unit = program.native_unit
-        cost = block_cost(build_graph(program.dna), unit, PAPER_LENGTH)
-        parameters = model_parameters(cost.parameters, unit, PAPER_LAYERS, PAPER_VOCABULARY)
-        flops = f"{cost.flops_per_token / 1e6:.2f} M"
-        rows.append(f"| `{name}` | {program.description} ({program.reference}) | {parameters:,} | {flops} |")
-    return "\n".join(rows)
+BASELINE = "TRANSFORMER"
+MEASURED_AS = "DNABlock"
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "decode_cost.json"
+"""What benchmarks/decode_cost.py writes."""
+
+COLUMNS = {
+    "program": "---",
+    "what it is": "---",
+    "parameters": "--:",
+    "FLOPs a token and block": "--:",
+    f"parameters of a block of width {WIDTH}": "--:",
+    "cache a token": "--:",
+    "decode step": "--:",
+}
+
+DecodeResults = Mapping[str, Any]
+"""`about`, `settings` and `steps`, as in the file."""
+
+
+def library_markdown(measured: DecodeResults | None = None) -> str:
+    """The library table of the README, and what is to be known about it.
+
+    Args:
+        measured: times of decode steps (`decode_results`); None: the table says that there are none.
+    """
+    steps = _steps(measured)
+    rows = [_row(COLUMNS), f"|{'|'.join(COLUMNS.values())}|"]
+    rows += [_row(_cells(name, program, steps)) for name, program in LIBRARY.items()]
+    return "\n".join([*rows, "", _caption(measured, steps)])
+
+
+def decode_results(file: Path = RESULTS) -> DecodeResults | None:
+    """What benchmarks/decode_cost.py measured last; None where there is no such file."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _cells(name: str, program: NamedProgram, steps: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    native = block_cost(build_graph(program.dna), program.native_unit, PAPER_LENGTH)
+    parameters = model_parameters(native.parameters, program.native_unit, PAPER_LAYERS, PAPER_VOCABULARY)
+    block = block_cost(build_graph(get(name, WIDTH // MODEL_WIDTH)), WIDTH // MODEL_WIDTH, PAPER_LENGTH)
+    return [
+        f"`{name}`",
+        f"{program.description} ({program.reference})",
+        f"{parameters:,}",
+        f"{native.flops_per_token / 1e6:.2f} M",
+        f"{block.parameters:,}",
+        _cache(name),
+        _step(name, steps),
+    ]
+
+
+def _cache(name: str) -> str:
+    size, baseline = _cache_size(name), _cache_size(BASELINE)
+    besides = f" + {CACHE_BYTES * size.fixed:,} B" if size.fixed else ""
+    return f"{size.per_position / baseline.per_position:.2f} ({CACHE_BYTES * size.per_position:,} B){besides}"
+
+
+def _cache_size(name: str) -> CacheSize:
+    return cache_size(build_graph(get(name, WIDTH // MODEL_WIDTH)), WIDTH // MODEL_WIDTH, PAPER_LENGTH)
+
+
+def _step(name: str, steps: Mapping[str, Mapping[str, Any]]) -> str:
+    if name not in steps:
+        return "not measured"
+    ratio = steps[name]["ratio"]
+    if name == BASELINE:
+        return f"1 ({steps[name]['milliseconds']:.2f} ms)"
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
+
+
+def _steps(measured: DecodeResults | None) -> dict[str, Mapping[str, Any]]:
+    """The steps that the table shows, by program."""
+    if measured is None or measured["settings"]["width"] != WIDTH:
+        return {}
+    shown = (MEASURED_AS, CONTEXT, BATCH)
+    return {row["program"]: row for row in measured["steps"] if (row["kind"], row["context"], row["batch"]) == shown}
+
+
+def _caption(measured: DecodeResults | None, steps: Mapping[str, Mapping[str, Any]]) -> str:
+    cache = (
+        f"Cache: what decoding keeps of each token in bfloat16 at width {WIDTH}, relative to the Transformer's; after "
+        "the +, what it keeps besides of each sequence, however long."
+    )
+    step = f"Decode step: one new token of one sequence, after {CONTEXT - 1} others, relative to the Transformer's"
+    if measured is None or not steps:
+        return _filled(f"{cache} {step}: not measured yet; `python benchmarks/decode_cost.py --write` does that.")
+    about, settings = measured["about"], measured["settings"]
+    return _filled(
+        f"{cache} {step} (95% interval of the paired ratio); a `{MEASURED_AS}` in {settings['dtype']}, by "
+        f"`{about['command']}` on {about['device']}, cores: {about['cores']}, {about['clock']}, JAX {about['jax']}; "
+        "[other contexts and batches, and blocks written by hand](benchmarks/results/decode_cost.txt)."
+    )
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import primer_search
-from primer_search.primitives.library_table import library_markdown
+from primer_search.primitives.library_table import decode_results, library_markdown
 from primer_search.primitives.op_table import op_markdown
 
 README = (Path(primer_search.__file__).parent / "README.md").read_text(encoding="utf-8")
@@ -16,4 +16,4 @@ def test_the_table_of_primitives_is_the_op_table() -> None:
 
 
 def test_the_table_of_programs_is_the_library() -> None:
-    assert library_markdown() in README
+    assert library_markdown(decode_results()) in README

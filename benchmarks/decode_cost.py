@@ -1,0 +1,280 @@
+"""What decoding with a block costs: bytes of its cache, and the time of a step, beside the Transformer's.
+
+    python benchmarks/decode_cost.py [PROGRAM|FILE.json ...] [--width 512] [--contexts 64 512 2048] [--batches 1 8]
+                                     [--layers 4] [--pairs 20] [--write]
+
+For each program of the library, or those named: bytes that one block's cache keeps of each position, and besides
+(`cache_size`, exact); and how long a block takes over one new token, the last that its cache has room for, as
+`DNABlock` and, where there is one, as the block written by hand. Each is timed in turns with the Transformer of its
+kind in one process; printed are medians, and the median of the paired ratios with its 95% interval. The Transformer's
+own row compares it with itself: what that is off 1 is noise.
+
+A step runs several blocks, so that their parameters do not all wait in the processor's cache, in one jitted function to
+which the caches are donated; a block's time is its share. A program tied to one length, such as PRIMER, is built anew
+for each context, at that length, and so is its cache.
+
+`--write` keeps the figures in benchmarks/results/decode_cost.txt and .json, and puts them into README's table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from primer_search.benchmarks.paired_times import (
+    Ratio,
+    Run,
+    hardware,
+    paired_ratio,
+    pin_to_one_core,
+    take_turns,
+    timed,
+)
+from primer_search.models import DNABlock, modules
+from primer_search.primitives import DNA, PrimerSearchError, UsageError, build_graph, library
+from primer_search.primitives.cost import block_cost
+from primer_search.primitives.library_table import RESULTS, decode_results, library_markdown
+from primer_search.primitives.program import MODEL_WIDTH
+from primer_search.primitives.streaming import cache_size
+from primer_search.tests.blocks_by_hand import CLASSES
+
+BASELINE = "TRANSFORMER"
+README = Path(__file__).parents[1] / "README.md"
+BYTES = {"float32": 4, "bfloat16": 2}
+
+LEAST_SECONDS = 0.05
+"""Of a run; steps of less than that are timed several at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRow:
+    """What one block keeps of one sequence, in numbers; times 4 for float32, times 2 for bfloat16, in bytes.
+
+    Attributes:
+        program: its name.
+        parameters: of the block at this width; of one tied to a length, at the first context.
+        per_position: of each position.
+        fixed: besides.
+    """
+
+    program: str
+    parameters: int
+    per_position: int
+    fixed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """How long one block takes over one new token.
+
+    Attributes:
+        program: its name.
+        kind: `DNABlock`, or the class that is written by hand.
+        context: positions, the new one among them.
+        batch: sequences.
+        milliseconds: the median.
+        ratio: to the Transformer of this kind.
+    """
+
+    program: str
+    kind: str
+    context: int
+    batch: int
+    milliseconds: float
+    ratio: Ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is timed."""
+
+    width: int
+    layers: int
+    contexts: tuple[int, ...]
+    batches: tuple[int, ...]
+    pairs: int
+    dtype: str
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark and print tables."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.width < MODEL_WIDTH or options.width % MODEL_WIDTH:
+        parser.error(f"--width {options.width} must be a positive multiple of {MODEL_WIDTH}")
+    if not options.all_cores:
+        pin_to_one_core()
+    settings = Settings(
+        options.width, options.layers, tuple(options.contexts), tuple(options.batches), options.pairs, options.dtype
+    )
+    steps = []
+    try:
+        programs = dict(_program(given, settings) for given in options.programs or library.names())
+        caches = [cache_row(name, dna, settings) for name, dna in programs.items()]
+        for row in step_rows(programs, settings):
+            steps.append(row)
+            print(_step_line(row), flush=True)
+    except (PrimerSearchError, OSError) as error:
+        parser.error(str(error))
+    about = hardware("decode_cost.py", arguments)
+    document = {"about": about, "settings": asdict(settings)}
+    document |= {"cache": [asdict(row) for row in caches], "steps": [asdict(row) for row in steps]}
+    text = report(about, settings, caches, steps)
+    print(f"\n{text}")
+    if options.write:
+        write(document, text)
+
+
+def cache_row(name: str, dna: DNA, settings: Settings) -> CacheRow:
+    """What a program keeps, by its graph."""
+    graph, unit, length = build_graph(dna, length_dependent=True), settings.width // MODEL_WIDTH, settings.contexts[0]
+    size = cache_size(graph, unit, length)
+    return CacheRow(name, block_cost(graph, unit, length).parameters, size.per_position, size.fixed)
+
+
+def step_rows(programs: Mapping[str, DNA], settings: Settings) -> Iterator[StepRow]:
+    """Time every program beside the Transformer, at each context and batch."""
+    baseline = library.get(BASELINE, settings.width // MODEL_WIDTH)
+    for context in settings.contexts:
+        for batch in settings.batches:
+            start = partial(start_decoding, settings=settings, context=context, batch=batch)
+            ours = {kind: start(BASELINE, make) for kind, make in makers(BASELINE, baseline, settings, context).items()}
+            by_hand = next(kind for kind in ours if kind != DNABlock.__name__)
+            for name, dna in programs.items():
+                for kind, make in makers(name, dna, settings, context).items():
+                    beside = ours[DNABlock.__name__ if kind == DNABlock.__name__ else by_hand]
+                    own = beside if name == BASELINE else start(name, make)
+                    times = take_turns({"own": own, "other": beside}, settings.pairs)
+                    milliseconds = 1000 * float(np.median(times["own"]))
+                    ratio = paired_ratio(times["own"], times["other"])
+                    yield StepRow(name, kind, context, batch, milliseconds, ratio)
+
+
+def makers(name: str, dna: DNA, settings: Settings, context: int) -> dict[str, Callable[[], Any]]:
+    """How a program's blocks are made: as `DNABlock`, and as the class written by hand where there is one."""
+    tied = {"length": context} if build_graph(dna, length_dependent=True).length_dependent else {}
+    dtype = jnp.dtype(settings.dtype)
+    options = tied | {"width": settings.width, "dtype": dtype, "param_dtype": dtype}
+    kinds: dict[str, Callable[[], Any]] = {DNABlock.__name__: lambda: DNABlock(dna, **options, rngs=nnx.Rngs(0))}
+    if name in CLASSES:
+        kinds[CLASSES[name]] = lambda: getattr(modules, CLASSES[name])(**options, rngs=nnx.Rngs(0))
+    return kinds
+
+
+def start_decoding(name: str, make: Callable[[], Any], settings: Settings, context: int, batch: int) -> Run:
+    """A run of steps over the last position of a cache of `context`; it says the seconds of one block."""
+
+    def empty() -> Any:
+        block = make()
+        block.init_cache((batch, context, settings.width), settings.dtype)
+        return block
+
+    graphdef, parameters, cache = nnx.split(nnx.eval_shape(empty), nnx.Param, nnx.Cache)
+    rng = np.random.default_rng(0)
+    layers, scale = range(settings.layers), 1 / math.sqrt(settings.width)
+    stacked = [jax.tree.map(lambda leaf: _drawn(leaf, rng, scale), parameters) for _ in layers]
+    caches = [jax.tree.map(lambda leaf: _filled(leaf, context, rng), cache) for _ in layers]
+    x = jnp.asarray(rng.standard_normal((batch, 1, settings.width)), settings.dtype)
+
+    def decode(stacked: list[Any], caches: list[Any], x: jax.Array) -> tuple[jax.Array, list[Any]]:
+        after = []
+        for own, before in zip(stacked, caches, strict=True):
+            module = nnx.merge(graphdef, own, before)
+            x = module(x, decode=True)
+            # The position stays where it was: each step is over the last one.
+            now = nnx.state(module, nnx.Cache)
+            after.append(jax.tree.map(lambda new, old: new if old.ndim else old, now, before))
+        return x, after
+
+    compiled = jax.jit(decode, donate_argnums=1).lower(stacked, caches, x).compile()
+    y, caches = compiled(stacked, caches, x)
+    if not bool(jnp.isfinite(y).all()):
+        raise UsageError(f"{name} decodes to numbers that are not finite, so that its time says nothing; leave it out")
+
+    def step() -> jax.Array:
+        nonlocal caches
+        y, caches = compiled(stacked, caches, x)
+        return y
+
+    run = timed(step, LEAST_SECONDS)
+    return lambda: run() / settings.layers
+
+
+def report(about: Mapping[str, Any], settings: Settings, caches: Sequence[CacheRow], steps: Sequence[StepRow]) -> str:
+    """The figures as text."""
+    bytes_of = [f"{dtype + ' bytes':>17} {'fixed':>7}" for dtype in BYTES]
+    lines = [
+        f"$ {about['command']}",
+        ", ".join(f"{key} {value}" for key, value in about.items() if key != "command"),
+        f"One block of width {settings.width}; {settings.dtype}, {settings.layers} blocks a step.",
+        "",
+        f"{'cache of a block':24} {'parameters':>10} {' '.join(bytes_of)}   (a token; besides, a sequence)",
+    ]
+    for row in caches:
+        sizes = [f"{size * row.per_position:17,} {size * row.fixed:7,}" for size in BYTES.values()]
+        lines.append(f"{row.program:24} {row.parameters:10,} {' '.join(sizes)}")
+    head = f"{'context':>7} {'batch':>5} {'block ms':>9} {'/ Transformer':>13}  95% interval"
+    return "\n".join([*lines, "", f"{'decode step':24} {'as':20} {head}", *map(_step_line, steps)])
+
+
+def write(document: Mapping[str, Any], text: str, results: Path = RESULTS, readme: Path = README) -> None:
+    """Keep the figures, and renew README's table if it was that of the former figures."""
+    former = library_markdown(decode_results(results))
+    results.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    results.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
+    page = readme.read_text(encoding="utf-8")
+    if former not in page:
+        raise SystemExit(f"{readme.name} has no table of the former figures: put library_markdown() there by hand")
+    readme.write_text(page.replace(former, library_markdown(decode_results(results))), encoding="utf-8")
+
+
+def _step_line(row: StepRow) -> str:
+    interval = f"{row.ratio.low:.3f} to {row.ratio.high:.3f}"
+    sizes = f"{row.context:7} {row.batch:5} {row.milliseconds:9.3f} {row.ratio.median:13.3f}"
+    return f"{row.program:24} {row.kind:20} {sizes}  {interval}"
+
+
+def _drawn(leaf: jax.ShapeDtypeStruct, rng: np.random.Generator, scale: float = 1.0) -> jax.Array:
+    """Any numbers: the time is the same, and drawing them on the host compiles nothing."""
+    return jnp.asarray(scale * rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
+
+
+def _filled(leaf: jax.ShapeDtypeStruct, context: int, rng: np.random.Generator) -> jax.Array:
+    """An array of the cache before the last position; the only scalar is where it ends."""
+    return _drawn(leaf, rng) if leaf.ndim else jnp.asarray(context - 1, leaf.dtype)
+
+
+def _program(given: str, settings: Settings) -> tuple[str, DNA]:
+    """The name and the DNA of a library program, or of a file."""
+    if given.endswith(".json"):
+        return Path(given).stem, DNA.from_json(Path(given).read_text(encoding="utf-8"))
+    return given, library.get(given, settings.width // MODEL_WIDTH)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM|FILE.json", help="default: the whole library")
+    parser.add_argument("--width", type=int, default=512, help="channels, a multiple of 8")
+    parser.add_argument("--layers", type=int, default=4, help="blocks in a step")
+    parser.add_argument("--contexts", type=int, nargs="+", default=[64, 512, 2048], help="positions, the new one last")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="sequences")
+    parser.add_argument("--pairs", type=int, default=20, help="rounds of measurements")
+    parser.add_argument("--dtype", choices=tuple(BYTES), default="float32", help="of parameters, cache and arithmetic")
+    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/results, and in README")
+    parser.add_argument("--all-cores", action="store_true", help="do not pin this process to one core (on a CPU)")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

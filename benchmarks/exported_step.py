@@ -1,0 +1,304 @@
+"""Does an exported block train as fast as the same block written by hand?
+
+    python benchmarks/exported_step.py [--size laptop|512] [--layers N] [--pairs 30] [--json FILE]
+
+Times full training steps (language model, loss, gradients, AdamW, one jitted function) of one language model with
+five blocks, which are PRIMER_EZ with the same parameters: compiled (as `DNABlock` is), exported to a file and imported
+from it, and written by hand (`PrimerEZBlock`), the latter two in Flax NNX and in Linen. They take turns in one process;
+printed are medians, and the median of the paired ratios to the block written by hand with its 95% interval. "Same" is
+an interval that contains 1.00 or lies below 1.02. Blocks that give other losses than the compiled one are refused.
+
+Modules are merged with their parameters while JAX traces, so that steps of NNX and Linen are called alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from primer_search.benchmarks.paired_times import (
+    Ratio,
+    Run,
+    hardware,
+    paired_ratio,
+    pin_to_one_core,
+    take_turns,
+    timed,
+)
+from primer_search.models import LanguageModel, ModelConfig, compile_block, linen, modules
+from primer_search.models.export import API, Placement, write_export
+from primer_search.primitives import build_graph, library
+from primer_search.tests.blocks_by_hand import from_program
+from primer_search.workers.config import OptimizerConfig
+from primer_search.workers.optimizer import initial_state, make_optimizer
+from primer_search.workers.steps import StepFunctions, TrainState
+
+PROGRAM = "PRIMER_EZ"
+COMPILED = "compiled"
+MODELS = Path(__file__).parents[1] / "models"
+BY_HAND = {"nnx": "modules/primer_ez.py", "linen": "linen/primer_ez.py"}
+
+SAME_BELOW = 1.02
+"""A ratio whose interval lies below is as good as 1."""
+
+LOSS_TOLERANCE = 1e-4
+"""Largest relative difference of a token's loss in the first step."""
+
+LEAST_SECONDS = 0.05
+"""Of a run; steps of less than that are timed several at once."""
+
+Arrays = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A model and its batch."""
+
+    model: ModelConfig
+    batch: int
+
+
+SIZES = {
+    "tiny": Size(ModelConfig(layers=1, unit=1, length=8, vocabulary=257), batch=2),
+    "laptop": Size(ModelConfig(layers=2, unit=8, length=128, vocabulary=1024), batch=16),
+    "512": Size(ModelConfig(layers=6, unit=64, length=64, vocabulary=1024), batch=4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleBlock:
+    """A Flax module as one block of a `LanguageModel`.
+
+    Attributes:
+        apply: parameters by dotted path, and the input, to the output.
+        convert: parameters of the compiled program to those.
+    """
+
+    apply: Callable[[Arrays, jax.Array], jax.Array]
+    convert: Callable[[Arrays], Arrays]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One block: the median of its steps, and their ratio to those of the block written by hand."""
+
+    block: str
+    milliseconds: float
+    ratio: Ratio | None
+    same: bool | None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark and print a table."""
+    options = _options(arguments)
+    if not options.all_cores:
+        pin_to_one_core()
+    size = SIZES[options.size]
+    if options.layers is not None:
+        size = replace(size, model=replace(size.model, layers=options.layers))
+    with tempfile.TemporaryDirectory() as folder:
+        files = {api: Path(folder) / f"{api}_block.py" for api in options.api}
+        rows = measure(size, files, options.pairs)
+        lines = {f"exported, {api}": logical_lines(file) for api, file in files.items()}
+    for api, file in BY_HAND.items():
+        lines[f"by hand, {api}"] = lines_used(MODELS / file, "PrimerEZBlock")
+    about = hardware("exported_step.py", arguments)
+    if options.json:
+        document = {"about": about, "size": asdict(size), "rows": [asdict(row) for row in rows], "lines": lines}
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(_table(about, size, rows, lines)))
+
+
+def measure(size: Size, files: Mapping[API, Path], pairs: int) -> list[Row]:
+    """Export the program to files, and time it beside the block written by hand."""
+    blocks = _blocks(size, files)
+    compiled = compile_block(build_graph(library.get(PROGRAM, size.model.unit)), size.model.unit)
+    parameters = LanguageModel(size.model, compiled).init(np.random.default_rng(0))
+    runs, losses = {}, {}
+    runs[COMPILED], losses[COMPILED] = _start(LanguageModel(size.model, compiled), parameters, size.batch)
+    for name, block in blocks.items():
+        own = parameters | {"blocks": _converted(parameters["blocks"], block, size.model.layers)}
+        runs[name], losses[name] = _start(LanguageModel(size.model, block), own, size.batch)
+        np.testing.assert_allclose(losses[name], losses[COMPILED], rtol=LOSS_TOLERANCE, err_msg=name)
+    times = take_turns(runs, pairs)
+    return [_row(name, times) for name in runs]
+
+
+def logical_lines(file: Path) -> int:
+    """Statements of a file, docstrings not counted."""
+    return _statements(_parsed(file))
+
+
+def lines_used(file: Path, name: str) -> int:
+    """Statements that a class is written in, in its own file and those of the package that it imports from.
+
+    Of a file with several classes, those count that this one uses. Imports do not count, as it has several files.
+    """
+    found: set[tuple[Path, str]] = set()
+    waiting, lines = {(file, name)}, 0
+    while waiting:
+        one, wanted = waiting.pop()
+        found.add((one, wanted))
+        for node in _parsed(one).body:
+            if isinstance(node, ast.ImportFrom) and node.level and wanted in _bound(node):
+                assert node.module is not None
+                imported = one.parents[node.level - 1].joinpath(*node.module.split(".")).with_suffix(".py")
+                waiting.add((imported, wanted))
+            elif wanted in _bound(node) and not isinstance(node, ast.Import | ast.ImportFrom):
+                lines += _statements(node)
+                waiting |= {(one, inner.id) for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+        waiting -= found
+    return lines
+
+
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _statements(tree: ast.AST) -> int:
+    statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+    return sum(not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)) for one in statements)
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """The names that a statement of a module gives a meaning to."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {alias.asname or alias.name for alias in node.names}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _blocks(size: Size, files: Mapping[API, Path]) -> dict[str, ModuleBlock]:
+    """The Flax modules, by hand and exported, as neighbours: they are compared."""
+    unit, width = size.model.unit, size.model.width
+    blocks = {}
+    for api, file in files.items():
+        exported = write_export(
+            file, library.get(PROGRAM, unit), name="ExportedBlock", unit=unit, length=size.model.length, api=api
+        )
+        imported = _imported(file).ExportedBlock
+        if api == "nnx":
+            blocks["by hand, nnx"] = _nnx_block(lambda: modules.PrimerEZBlock(width, rngs=nnx.Rngs(0)), _to_hand)
+            blocks["exported, nnx"] = _nnx_block(
+                lambda make=imported: make(width, rngs=nnx.Rngs(0)), _to_exported(exported.placements)
+            )
+        else:
+            blocks["by hand, linen"] = _linen_block(linen.PrimerEZBlock(), _to_hand)
+            blocks["exported, linen"] = _linen_block(imported(width), _to_exported(exported.placements))
+    return blocks
+
+
+def _imported(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _nnx_block(make: Callable[[], nnx.Module], convert: Callable[[Arrays], Arrays]) -> ModuleBlock:
+    graphdef, state = nnx.split(nnx.eval_shape(make))
+    leaves = {".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(state)}
+
+    def apply(parameters: Arrays, x: jax.Array) -> jax.Array:
+        flat = [(path, leaf.replace(parameters[name])) for name, (path, leaf) in leaves.items()]
+        return nnx.merge(graphdef, nnx.from_flat_state(flat))(x)
+
+    return ModuleBlock(apply, convert)
+
+
+def _linen_block(module: Any, convert: Callable[[Arrays], Arrays]) -> ModuleBlock:
+    def apply(parameters: Arrays, x: jax.Array) -> jax.Array:
+        return module.apply({"params": unflatten_dict(dict(parameters), sep=".")}, x)
+
+    return ModuleBlock(apply, convert)
+
+
+def _to_hand(parameters: Arrays) -> Arrays:
+    return flatten_dict(from_program(PROGRAM, parameters), sep=".")
+
+
+def _to_exported(placements: Sequence[Placement]) -> Callable[[Arrays], Arrays]:
+    return lambda parameters: {".".join(one.path): one.carry(parameters[one.name]) for one in placements}
+
+
+def _converted(blocks: Arrays, block: ModuleBlock, layers: int) -> Arrays:
+    """The parameters of all layers, as the block names and shapes them."""
+    each = [block.convert({name: array[layer] for name, array in blocks.items()}) for layer in range(layers)]
+    return {name: np.stack([layer[name] for layer in each]) for name in each[0]}
+
+
+def _start(model: LanguageModel, parameters: Any, batch: int) -> tuple[Run, np.ndarray]:
+    """A run of training steps, and the token losses of the first."""
+    optimizer = make_optimizer(OptimizerConfig())
+    state = TrainState(parameters, initial_state(optimizer, parameters))
+    functions = StepFunctions(model, optimizer, batch)
+    functions.compile_step(state)
+    shape = (batch, model.config.length + 1)
+    tokens = np.random.default_rng(1).integers(model.config.vocabulary, size=shape).astype(np.int32)
+    state, result = functions.step(jax.tree.map(jnp.array, state), tokens)
+
+    def step() -> TrainState:
+        nonlocal state
+        state, _ = functions.step(state, tokens)
+        return state
+
+    return timed(step, LEAST_SECONDS), np.asarray(result.token_losses)
+
+
+def _row(name: str, times: Mapping[str, np.ndarray]) -> Row:
+    milliseconds = 1000 * float(np.median(times[name]))
+    if name.startswith("by hand"):
+        return Row(name, milliseconds, None, None)
+    by_hand = f"by hand, {name.rpartition(' ')[2]}"  # of its own API; the compiled program has none
+    others = times.get(by_hand, next(seconds for other, seconds in times.items() if other.startswith("by hand")))
+    ratio = paired_ratio(times[name], others)
+    return Row(name, milliseconds, ratio, ratio.low <= 1 <= ratio.high or ratio.high < SAME_BELOW)
+
+
+def _table(about: Mapping[str, Any], size: Size, rows: Sequence[Row], lines: Mapping[str, int]) -> list[str]:
+    model = size.model
+    table = [
+        f"$ {about['command']}",
+        ", ".join(f"{key} {value}" for key, value in about.items() if key != "command"),
+        f"{PROGRAM}, {model.layers} layers, width {model.width}; {size.batch} sequences of {model.length} tokens",
+        f"{'block':16} {'step ms':>9} {'/ by hand':>10}  {'95% interval':16} same",
+    ]
+    for row in rows:
+        line = f"{row.block:16} {row.milliseconds:9.2f}"
+        if row.ratio is not None:
+            interval = f"{row.ratio.low:.3f} to {row.ratio.high:.3f}"
+            line += f" {row.ratio.median:10.3f}  {interval:16} {'yes' if row.same else 'no'}"
+        table.append(line)
+    counted = ", ".join(f"{count} {name}" for name, count in lines.items())
+    return [*table, f"logical lines: {counted} (by hand: what the class uses, no imports)"]
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=tuple(SIZES), default="laptop", help="which model to time")
+    parser.add_argument("--layers", type=int, help="blocks in the model (default: the size's)")
+    parser.add_argument("--api", choices=("nnx", "linen"), nargs="*", default=("nnx", "linen"), help="of Flax")
+    parser.add_argument("--pairs", type=int, default=30, help="rounds of measurements")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to a file")
+    parser.add_argument("--all-cores", action="store_true", help="do not pin this process to one core (on a CPU)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The benchmarks of blocks run, in their tiniest settings, and what they found comes out in README's table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from primer_search.benchmarks import decode_cost, exported_step
+from primer_search.benchmarks.paired_times import paired_ratio, take_turns, timed
+from primer_search.primitives import library
+from primer_search.primitives.library_table import decode_results, library_markdown
+
+TINY = ["--width", "16", "--layers", "1", "--contexts", "6", "--batches", "2", "--pairs", "3", "--all-cores"]
+
+
+def test_alternatives_take_turns_and_every_other_round_goes_backwards() -> None:
+    order: list[str] = []
+
+    def run(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    times = take_turns({name: lambda name=name: run(name) for name in "abc"}, 3)
+    assert "".join(order) == "abccbaabc"
+    assert times["a"].tolist() == [1.0, 6.0, 7.0]
+
+
+def test_a_ratio_is_of_pairs_so_that_a_slow_round_does_not_count() -> None:
+    others = np.array([1.0, 1.0, 9.0, 1.0])
+    ratio = paired_ratio(1.1 * others, others)
+    assert ratio.low == pytest.approx(1.1) == ratio.median
+    assert ratio.high == pytest.approx(1.1)
+
+
+def test_an_interval_is_wider_where_pairs_differ() -> None:
+    ratio = paired_ratio(np.array([0.8, 0.9, 1.0, 1.1, 1.2]), np.ones(5))
+    assert 0.8 <= ratio.low < ratio.median == 1.0 < ratio.high <= 1.2
+
+
+def test_short_steps_are_timed_several_at_once() -> None:
+    steps = 0
+
+    def step() -> np.ndarray:
+        nonlocal steps
+        steps += 1
+        return np.sort(np.random.default_rng(0).random(20_000))
+
+    run = timed(step, least_seconds=0.02, most_steps=7)
+    before = steps
+    assert 0 < run() < 1
+    assert 1 < steps - before <= 7
+
+
+def test_the_exported_block_is_timed_beside_the_one_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "step.json"
+    exported_step.main(["--size", "tiny", "--api", "nnx", "--pairs", "3", "--all-cores", "--json", str(file)])
+    printed = capsys.readouterr().out
+    found = json.loads(file.read_text(encoding="utf-8"))
+    rows = {row["block"]: row for row in found["rows"]}
+    assert set(rows) == {"compiled", "by hand, nnx", "exported, nnx"}
+    assert all(row["milliseconds"] > 0 for row in rows.values())
+    ratio = rows["exported, nnx"]["ratio"]
+    assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
+    assert rows["exported, nnx"]["same"] == (ratio["low"] <= 1 <= ratio["high"] or ratio["high"] < 1.02)
+    assert 50 < found["lines"]["exported, nnx"] <= 1.1 * found["lines"]["by hand, nnx"]
+    assert {"command", "device", "cores", "clock", "python", "jax", "flax"} <= set(found["about"])
+    assert printed.startswith("$ python benchmarks/exported_step.py --size tiny")
+    assert "exported, nnx" in printed and "logical lines: " in printed
+
+
+def test_lines_that_a_class_is_written_in_are_those_it_uses(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    texts = {
+        "block.py": "from .parts.layer import Layer, SIZE\nclass Block:\n    '''Doc.'''\n    layer = Layer(SIZE)\n",
+        "parts/layer.py": "import math\nSIZE = 2\nclass Layer:\n    root = math.sqrt(SIZE)\nclass Other:\n    x = 1\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert exported_step.logical_lines(tmp_path / "parts/layer.py") == 6
+    assert exported_step.lines_used(tmp_path / "block.py", "Block") == 2 + 1 + 2  # Block, SIZE, Layer
+
+
+def test_decoding_is_timed_beside_the_transformers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "found.json"
+    program.write_text(library.get("TRANSFORMER_MDHA", 2).to_json(), encoding="utf-8")
+    decode_cost.main(["TRANSFORMER", "PRIMER", str(program), *TINY])
+    printed = capsys.readouterr().out
+    assert "$ python benchmarks/decode_cost.py TRANSFORMER PRIMER" in printed
+    timed_blocks = {tuple(line.split()[:2]) for line in printed.splitlines() if " 6     2 " in line}
+    names = {("TRANSFORMER", "TransformerBlock"), ("PRIMER", "PrimerBlock")}
+    assert timed_blocks == {(name, "DNABlock") for name in ("TRANSFORMER", "PRIMER", "found")} | names
+    (cache,) = [line.split() for line in printed.splitlines() if line.startswith("found ") and "DNABlock" not in line]
+    assert cache[2:] == ["128", "384", "64", "192"]  # keys and values of 16 channels; two inputs of three convolutions
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["PRIMER_E"], "did you mean PRIMER_EZ"),
+        (["--width", "12"], "multiple of 8"),
+        (["nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        decode_cost.main([*arguments, "--all-cores"])
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def document(**ratio: float) -> dict[str, object]:
+    """What the benchmark writes, with one figure for PRIMER_EZ."""
+    steps = [
+        {"program": name, "kind": "DNABlock", "context": 512, "batch": 1, "milliseconds": 2.0, "ratio": own}
+        for name, own in {"TRANSFORMER": dict.fromkeys(("median", "low", "high"), 1.0), "PRIMER_EZ": ratio}.items()
+    ]
+    about = {"command": "python benchmarks/decode_cost.py --write", "device": "a CPU", "cores": 1}
+    about |= {"clock": "cpu time", "jax": "0.10"}
+    return {"about": about, "settings": {"width": 512, "dtype": "float32"}, "steps": steps}
+
+
+def test_results_are_kept_and_come_out_in_the_readme(tmp_path: Path) -> None:
+    results, readme = tmp_path / "decode_cost.json", tmp_path / "README.md"
+    readme.write_text(f"before\n\n{library_markdown(decode_results(results))}\n\nafter\n", encoding="utf-8")
+    assert "not measured" in readme.read_text(encoding="utf-8")
+    for median in (1.06, 1.07):
+        decode_cost.write(document(median=median, low=1.01, high=1.12), "a table", results, readme)
+        page = readme.read_text(encoding="utf-8")
+        assert library_markdown(decode_results(results)) in page
+        assert f"| {median} (1.01-1.12) |" in page and "| 1 (2.00 ms) |" in page
+        assert "`python benchmarks/decode_cost.py --write` on a CPU" in page.replace("\n", " ")
+        assert page.count("`PRIMER_EZ`") == 1 and page.startswith("before\n") and page.endswith("\nafter\n")
+    assert results.with_suffix(".txt").read_text(encoding="utf-8") == "a table\n"
+
+
+def test_a_table_that_is_not_of_the_former_results_is_left_alone(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("mine\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="by hand"):
+        decode_cost.write(document(median=1.0, low=1.0, high=1.0), "", tmp_path / "decode_cost.json", readme)
+    assert readme.read_text(encoding="utf-8") == "mine\n"
+
+
+def test_figures_of_another_width_are_not_shown() -> None:
+    other = document(median=1.06, low=1.01, high=1.12) | {"settings": {"width": 64, "dtype": "float32"}}
+    assert library_markdown(other) == library_markdown(None)
