@@ -11,7 +11,7 @@ from ..primitives.library import LIBRARY, get
 from ..primitives.listing import difference, listing
 from ..primitives.program import DNA
 from .candidate import SEED_ID, Candidate
-from .display.wording import beginning, best_row, candidate_name, count, number
+from .display.wording import beginning, best_row, candidate_name, count, number, waiting_words
 from .leaderboard import Ancestry, Leaderboard, Row, leaderboard, lineage
 from .run_directory import RUNS
 
@@ -201,6 +201,7 @@ def _title(candidate: Candidate, origin: str | None) -> str:
 def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
     if row is None:
         return [f"{'result':<11} none yet"]
+    waiting = waiting_words(row.input_wait_share)
     losses = f"{number(row.loss_nats)} nats per token, {number(row.bits_per_byte)} bits/byte"
     if row.loss_nats is None:
         losses = row.outcome if row.hurdle_loss_nats is None else f"{row.hurdle_loss_nats:.4f} nats per token there"
@@ -209,7 +210,8 @@ def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
         "difference": f"{number(row.delta_nats, '+.4f')} nats, {number(row.delta_bits_per_byte, '+.4f')} bits/byte, "
         f"{number(row.noise_multiple, '+.1f')} times the seed's noise",
         "rank": f"{number(row.rank, 'd')}, after {row.trials} trial{'s' if row.trials != 1 else ''}",
-        "speed": f"{number(row.step_ms, '.1f')} ms a step, {number(row.speed, '.2f')} times the seed's speed",
+        "speed": f"{number(row.step_ms, '.1f')} ms a step{f' ({waiting})' if waiting else ''}, "
+        f"{number(row.speed, '.2f')} times the seed's speed",
         "size": f"{count(row.parameters)} parameters, {count(row.block_parameters)} a block, "
         f"{number(row.flops_per_token, ',.0f')} FLOPs a token and block",
         "training": f"{row.steps:,} steps, {row.tokens:,} tokens, {row.epochs:.2f} epochs",

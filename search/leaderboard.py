@@ -77,6 +77,7 @@ class Row:
         inside_noise: whether one more training of the seed could well differ as much; None if unknown.
         steps, tokens, epochs, step_ms: how it trained.
         speed: the seed's time for a step over this one's; above 1 is faster.
+        input_wait_share: of its time of training, what went into waiting for batches.
         parameters, block_parameters, flops_per_token: what it costs.
         lineage: the mutations from the seed to here.
         structure_hash: its identity.
@@ -103,6 +104,7 @@ class Row:
     epochs: float
     step_ms: float | None
     speed: float | None
+    input_wait_share: float | None
     parameters: int | None
     block_parameters: int | None
     flops_per_token: float | None
@@ -335,6 +337,7 @@ def _row(candidate: Ancestor, found: Sequence[Evaluation], seed: SeedSummary) ->
         epochs=last.epochs,
         step_ms=step_ms,
         speed=_speed(found, step_ms, seed),
+        input_wait_share=_mean(found, lambda trial: trial.input_wait_share),
         parameters=last.parameters,
         block_parameters=last.block_parameters,
         flops_per_token=last.flops_per_token,

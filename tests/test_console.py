@@ -150,6 +150,14 @@ def test_outcomes_are_summed_over_reasons_in_a_fixed_order() -> None:
     assert outcome_words(outcomes) == "2 trained in full · 5 stopped at a hurdle · 4 rejected · 1 timeout"
 
 
+def test_waiting_for_batches_is_said_where_it_is_worth_a_word(tmp_path: Path) -> None:
+    board = board_of(tmp_path, [2.8, 2.9])
+    assert "waiting for batches" not in printed(board)
+    shares = {0: 0.001, 1: 0.0512, 2: 0.03}
+    waited = replace(board, rows=tuple(replace(row, input_wait_share=shares[row.id]) for row in board.rows))
+    assert "2 of 3 candidates spent more than 2% of training waiting for batches, #1 the most: 5.1%" in printed(waited)
+
+
 # --- what is claimed --------------------------------------------------------------------------------------------
 
 

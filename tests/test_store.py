@@ -42,6 +42,7 @@ EVALUATIONS = st.builds(
     epochs=FLOATS,
     train_seconds=FLOATS,
     step_ms=MAYBE,
+    input_wait_share=MAYBE,
     parameters=st.none() | COUNTS,
     device=st.text(),
 )

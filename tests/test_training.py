@@ -16,15 +16,37 @@ from primer_search.workers.meter import ClockMeter, StepMeter
 from primer_search.workers.training import NonFiniteLoss, TrainingLoop
 
 
+class Losses:
+    """Token losses that a device has finished, or not."""
+
+    def __init__(self, values: np.ndarray, ready: bool):
+        self.values = values
+        self.ready = ready
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.values, dtype)
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+
 @dataclass
 class Result:
-    token_losses: np.ndarray
+    token_losses: Losses
 
 
 class Steps:
-    """A training step that takes a known time and gives the losses it is told to."""
+    """A training step that takes a known time and gives the losses it is told to, on a device beside the host.
+
+    `put_seconds` is how long it takes until a batch is there; `ready` whether the device has run dry by then.
+    """
+
+    overlaps = True
 
     def __init__(self, seconds: list[float] | float, losses: dict[int, float] | None = None):
+        self.put_seconds = 0.0
+        self.ready = False
+        self.seen: list[np.ndarray] = []
         self.now = 0.0
         self.taken = 0
         self.seconds = seconds
@@ -33,13 +55,18 @@ class Steps:
     def clock(self) -> float:
         return self.now
 
+    def put(self, tokens: np.ndarray) -> np.ndarray:
+        self.now += self.put_seconds
+        return tokens
+
     def step(self, state: Any, tokens: np.ndarray) -> tuple[Any, Result]:
+        self.seen.append(tokens)
         self.now += (
             self.seconds[min(self.taken, len(self.seconds) - 1)] if isinstance(self.seconds, list) else self.seconds
         )
         loss = self.losses.get(self.taken, 1.0)
         self.taken += 1
-        return state, Result(np.full((2, 4), loss))
+        return state, Result(Losses(np.full((2, 4), loss), self.ready))
 
 
 def loop_over(steps: Steps, **trial: Any) -> tuple[TrainingLoop, list[Progress]]:
@@ -145,3 +172,42 @@ def test_a_budget_in_steps_gives_the_same_curve_whatever_the_clock_says() -> Non
         curves.append(loop.curve)
     assert curves[0] == curves[1]
     assert 100 <= len(curves[0]) <= 110
+
+
+def test_every_step_sees_the_batch_of_its_number_and_a_loop_that_goes_on_those_it_would_have_seen() -> None:
+    whole, parts = Steps(0.001), Steps(0.001)
+    batches = TrainBatches(np.arange(100, dtype=np.uint16), 2, 4, seed=0)
+    loop, _ = loop_over(whole, unit="steps", budget_steps=40)
+    loop.train_until(40)
+    first, _ = loop_over(parts, unit="steps", budget_steps=40)
+    first.train_until(13)
+    second, _ = loop_over(parts, unit="steps", budget_steps=40)
+    second.steps = 13
+    second.train_until(27)
+    assert len(whole.seen) == len(parts.seen) == 40
+    for step in range(40):
+        np.testing.assert_array_equal(whole.seen[step], batches.batch_at(step))
+        np.testing.assert_array_equal(parts.seen[step], batches.batch_at(step))
+
+
+def test_a_device_that_runs_dry_waits_for_its_batch_and_one_that_is_busy_does_not() -> None:
+    busy, dry = Steps(0.03), Steps(0.03)
+    dry.ready = True
+    shares = []
+    for steps in (busy, dry):
+        steps.put_seconds = 0.01
+        loop, _ = loop_over(steps, unit="steps", budget_steps=400)
+        assert loop.input_wait_share is None
+        loop.train_until(400)
+        shares.append(loop.input_wait_share)
+    assert shares[0] == pytest.approx(0.01 / (400 * 0.04), rel=0.01)  # only the first batch is waited for
+    assert shares[1] == pytest.approx(0.25, rel=0.01)
+
+
+def test_a_processor_waits_as_long_as_it_works_on_batches() -> None:
+    """While a step runs in other threads, the time of this one alone went into the batch."""
+    steps = Steps(1e-9)
+    steps.overlaps = False
+    loop, _ = loop_over(steps, unit="steps", budget_steps=50)
+    loop.train_until(50)
+    assert 0 < loop.waited_seconds < 1

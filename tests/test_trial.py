@@ -97,6 +97,13 @@ def test_a_full_trial_says_all_there_is_to_say(trained: tuple[Evaluation, list[P
     assert evaluation.flops_per_token and evaluation.flops_per_token >= 2 * 64
     assert evaluation.peak_memory_bytes and evaluation.peak_memory_bytes > 2**20
     assert evaluation.step_ms and evaluation.step_ms > 0
+    assert evaluation.input_wait_share is not None and 0 < evaluation.input_wait_share < 1
+
+
+def test_an_evaluation_of_before_waiting_was_measured_opens(trained: tuple[Evaluation, list[Progress]]) -> None:
+    older = trained[0].to_dict()
+    del older["input_wait_share"]
+    assert Evaluation.from_dict(older) == replace(trained[0], input_wait_share=None)
 
 
 def test_training_lowers_the_loss(trained: tuple[Evaluation, list[Progress]]) -> None:

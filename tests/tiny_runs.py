@@ -83,6 +83,7 @@ def numbers(evaluation: Evaluation) -> dict[str, object]:
         probe_seconds=0.0,
         wall_seconds=0.0,
         step_ms=None,
+        input_wait_share=None,
         peak_memory_bytes=None,
     )
     return json.loads(json.dumps(timeless.to_dict()))

@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = [
     "INFRASTRUCTURE_FAULTS",
+    "LARGEST_WAIT",
     "OUTCOME_ADVICE",
     "Evaluation",
     "HurdleThreshold",
@@ -26,6 +27,9 @@ OUTCOME_ADVICE = {
 
 INFRASTRUCTURE_FAULTS = frozenset({"worker_lost"})
 """Outcomes that say nothing of the candidate: the trial is repeated. All others count as the candidate's own."""
+
+LARGEST_WAIT = 0.02
+"""Share of the time of training above which tables say that it waited for batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class Evaluation:
         step_ms: median milliseconds of a training step, in the trial's clock.
         relative_step: the time of a step over that of the seed's step, timed in turns with it on the same device; None
             where budgets are not in reference seconds.
+        input_wait_share: share of the time of training that went into waiting for batches; on an accelerator at most so
+            much. None if nothing was trained.
         moved_nats: how far past logits of the trained model moved when the future, or another example of the batch, was
             exchanged (rounding aside, 0); None if it was not trained to the end.
         quarantine: why the loss was suspected, for one that was cleared by further checks; empty for others.
@@ -123,6 +129,7 @@ class Evaluation:
     spent: float = 0.0
     step_ms: float | None = None
     relative_step: float | None = None
+    input_wait_share: float | None = None
     moved_nats: float | None = None
     quarantine: str = ""
     parameters: int | None = None

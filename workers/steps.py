@@ -79,6 +79,9 @@ class StepFunctions:
         compiler_options: of XLA. Its older CPU emitters compile in little more than half the time, but the steps take a
             third longer: no gain from a few seconds of training on (benchmarks/compile_time.py).
         mesh: of the devices the batch is split over; None for one device.
+
+    Attributes:
+        overlaps: whether the host is free for other work while a step runs; a CPU is not.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class StepFunctions:
         self._averages = False
         self._options = compiler_options
         self._mesh = mesh
-        self._ahead = mesh is not None or jax.default_backend() != "cpu"
+        self.overlaps = jax.default_backend() != "cpu"
         self._model = model
         self._optimizer = optimizer
         self._step: Callable[..., Any] | None = None
@@ -124,7 +127,7 @@ class StepFunctions:
 
         A single CPU reads it where it is.
         """
-        if not self._ahead:
+        if self._mesh is None and not self.overlaps:
             return tokens
         return jax.device_put(tokens, None if self._mesh is None else split(self._mesh))
 

@@ -1,10 +1,16 @@
-"""The training loop: steps until a point of the budget, in chunks between two looks at the clock."""
+"""The training loop: steps until a point of the budget, in chunks between two looks at the clock.
+
+A step is handed to the device and left to run; meanwhile the host makes the next batch and sends it. One batch ahead is
+enough: making one takes a small part of a step (benchmarks/input_wait.py); whether it does is measured in every trial.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,6 +44,7 @@ class TrainingLoop:
         spent: budget used, in the trial's unit.
         loss: training loss of the last chunk, in nats per token; None before the first.
         curve: points (spent, steps, loss).
+        waited_seconds: of training, in the trial's clock, in which the next batch was not there when it was wanted.
     """
 
     def __init__(
@@ -60,6 +67,8 @@ class TrainingLoop:
         self.steps = 0
         self.loss: float | None = None
         self.curve: list[tuple[float, int, float]] = []
+        self.waited_seconds = 0.0
+        self._ahead: tuple[int, np.ndarray | jax.Array] | None = None
         self._step_seconds: list[float] = []
         self._last_chunk = 0
         self._step_charge = 0.0
@@ -73,6 +82,12 @@ class TrainingLoop:
     def step_ms(self) -> float | None:
         """Median milliseconds of a step, over chunks."""
         return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
+
+    @property
+    def input_wait_share(self) -> float | None:
+        """Share of the time of training that went into waiting for batches; None before the first step."""
+        seconds = self.clock.seconds.get("train", 0.0)
+        return min(self.waited_seconds / seconds, 1.0) if seconds > 0 else None
 
     def train_until(self, point: float) -> None:
         """Train until `point` of the budget, in the trial's unit, is spent.
@@ -98,9 +113,10 @@ class TrainingLoop:
         with self.clock.phase("train"):
             losses: list[jax.Array] = []
             for _ in range(steps):
-                self.state, result = self.functions.step(self.state, self.batches.batch_at(self.steps))
+                self.state, result = self.functions.step(self.state, self._batch())
                 self.steps += 1
                 losses.append(result.token_losses)
+                self._fetch(result.token_losses)
             mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
         self._last_chunk = steps
         seconds = self.clock.seconds["train"] - before
@@ -111,3 +127,23 @@ class TrainingLoop:
             raise NonFiniteLoss(f"its training loss became infinite or not a number within {self.steps} steps")
         self.loss = mean
         self.curve.append((self.spent, self.steps, mean))
+
+    def _batch(self) -> np.ndarray | jax.Array:
+        """The batch of the next step: the one that is there, or the first."""
+        if self._ahead is None or self._ahead[0] != self.steps:
+            self._fetch()
+        assert self._ahead is not None
+        return self._ahead[1]
+
+    def _fetch(self, running: Any = None) -> None:
+        """Get the batch of the next step while a step runs, and note how long training may have waited for it.
+
+        Where the step is done before the batch is there, that is the time since it was asked for, at most. Else an
+        accelerator did not wait; a CPU worked on the batch instead of the step for as long as this thread did.
+        """
+        start, thread_start = self.clock.clock(), time.thread_time()
+        self._ahead = self.steps, self.functions.put(self.batches.batch_at(self.steps))
+        if running is None or running.is_ready():
+            self.waited_seconds += self.clock.clock() - start
+        elif not self.functions.overlaps:
+            self.waited_seconds += time.thread_time() - thread_start

@@ -238,6 +238,7 @@ class _Trial:
             probe_seconds=seconds.get("probe", 0.0),
             spent=0.0 if loop is None else loop.spent,
             step_ms=None if loop is None else loop.step_ms,
+            input_wait_share=None if loop is None else loop.input_wait_share,
             relative_step=self.meter.relative_step if isinstance(self.meter, ReferenceMeter) else None,
             moved_nats=self.moved,
             quarantine=self.quarantine if reached_end else "",

@@ -37,6 +37,7 @@ from .wording import (
     proposal_words,
     seed_row_words,
     started_words,
+    waiting_words,
 )
 from .wording import seed_words as words_of_seed
 
@@ -146,6 +147,7 @@ def _cells(row: Row, board: Leaderboard) -> dict[str, Any]:
         "delta": "–" if seed else number(row.delta_bits_per_byte, "+.4f"),
         "noise": "–" if seed else "inside" if row.inside_noise else number(row.noise_multiple, "+.1f"),
         "step": number(row.step_ms, ".1f"),
+        "waiting": waiting_words(row.input_wait_share),
         "speed": "–" if row.speed is None else f"{row.speed:.2f}×",
         "parameters": count(row.parameters),
         "mutations": seed_row_words(board.founders) if seed else _mutation_cell(row),

@@ -21,6 +21,7 @@ from .wording import (
     count,
     difference_words,
     headline,
+    input_words,
     lineage_words,
     number,
     proposal_words,
@@ -64,6 +65,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         ("checks", check_words(totals.checks)),
         ("cost", cost_words(totals)),
         ("wall clock", share_words(totals.shares)),
+        *([("input", waited)] if (waited := input_words(board.rows)) else []),
     ]
     width = max(len(name) for name, _ in facts)
     console.print()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...workers.evaluation import LARGEST_WAIT
 from ..candidate import SEED_ID
 from ..leaderboard import Ancestry, Checks, Leaderboard, Row, SeedSummary, Totals
 from ..studies.confirmation import Confirmation
@@ -21,6 +22,7 @@ __all__ = [
     "count",
     "difference_words",
     "headline",
+    "input_words",
     "lineage_words",
     "number",
     "proposal_words",
@@ -29,6 +31,7 @@ __all__ = [
     "share_words",
     "short_mutation",
     "started_words",
+    "waiting_words",
 ]
 
 UNCONFIRMED = (
@@ -235,6 +238,29 @@ def cost_words(totals: Totals) -> str:
     return (
         f"{totals.worker_seconds / 60:.1f} worker-minutes for {totals.trials:,} trainings, "
         f"together as long as {totals.full_budgets:.1f} full ones"
+    )
+
+
+def waiting_words(input_wait_share: float | None) -> str:
+    """That training waited for batches; nothing where it was too little to say.
+
+    >>> waiting_words(0.051), waiting_words(0.004)
+    ('5.1% of it waiting for batches', '')
+    """
+    if input_wait_share is None or input_wait_share <= LARGEST_WAIT:
+        return ""
+    return f"{input_wait_share:.1%} of it waiting for batches"
+
+
+def input_words(rows: Sequence[Row]) -> str:
+    """How many candidates' trainings waited for batches, and the worst; nothing where none did."""
+    shares = {row.id: row.input_wait_share for row in rows if waiting_words(row.input_wait_share)}
+    if not shares:
+        return ""
+    worst = max(shares, key=lambda number: shares[number] or 0.0)
+    return (
+        f"{len(shares)} of {len(rows)} candidates spent more than {LARGEST_WAIT:.0%} of training waiting for batches, "
+        f"{candidate_name(worst)} the most: {shares[worst]:.1%}"
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from ...workers.evaluation import Evaluation
+from ...workers.evaluation import LARGEST_WAIT, Evaluation
 from ..config import RunConfig
 from ..subject import Subject
 from .record import identity_of
@@ -341,6 +341,9 @@ def _notes(
             )
     if len(seeds) < 2:
         notes.append("one seed says nothing of noise: there are no intervals.")
+    waits = [training.evaluation.input_wait_share or 0.0 for training in trainings]
+    if max(waits, default=0.0) > LARGEST_WAIT:
+        notes.append(f"step times hold waiting for batches, up to {max(waits):.1%} of a training.")
     for row in rows:
         if row.speedup is not None and row.speedup.why_none:
             notes.append(f"{row.name}: no speedup factor, as {row.speedup.why_none}.")
