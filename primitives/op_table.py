@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .ops import OPS, Op
+from .ops import OPS, Keep, Op
 
 __all__ = ["op_lines", "op_markdown", "op_rows"]
 
@@ -20,6 +20,7 @@ def op_rows() -> list[dict[str, Any]]:
             "parameters": [parameter.name for parameter in op.parameters],
             "kernel": op.kernel,
             "time": op.time.value,
+            "keeps": op.keep.value,
             "laws": sorted(law.value for law in op.laws),
             "summary": op.summary,
             "reference": op.reference,
@@ -36,11 +37,12 @@ def op_lines() -> list[str]:
 
 def op_markdown() -> str:
     """The op table of the README."""
-    rows = ["| primitive | learns | across time | what it does |", "|---|---|---|---|"]
+    rows = ["| primitive | learns | depends | decoding keeps | what it does |", "|---|---|---|---|---|"]
     for op in OPS.values():
         learned = ", ".join(parameter.name for parameter in op.parameters) or "–"
         summary = op.summary.replace("|", "\\|")
-        rows.append(f"| `{_call(op)}` | {learned} | {op.time.value} | {summary} |")
+        kept = "–" if op.keep is Keep.NOTHING else op.keep.value
+        rows.append(f"| `{_call(op)}` | {learned} | {op.time.value} | {kept} | {summary} |")
     return "\n".join(rows)
 
 
