@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from .cli_data import data_app
-from .cli_options import Address, Candidate, Json, Run, SearchGroup, Seeds, print_json, say, use_cpu_inline
+from .cli_options import Address, Candidate, Json, Run, SearchGroup, Seeds, pin_to_cpu, print_json, say
 from .cli_studies import register
 from .cli_weights import register as register_weights
 from .cli_weights import trained_or_saved
@@ -105,6 +105,9 @@ def search(
     workers: Annotated[
         int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
     ] = None,
+    workers_per_device: Annotated[
+        int | None, typer.Option(help="How many share a GPU and its memory [1].", min=1, metavar="N")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Source of the search's randomness.", min=0, metavar="N")] = 0,
     seeds: Seeds = None,
     address: Address = None,
@@ -131,6 +134,7 @@ def search(
         typer.echo(f"primer-search {version_of('primer-search')}")
         return
     from .configs.plan import make_plan
+    from .workers.accelerators import fake_devices
 
     plan = make_plan(
         budget=budget,
@@ -139,8 +143,11 @@ def search(
         overrides=set_ or (),
         data=data,
         workers=workers,
+        workers_per_device=workers_per_device,
         executor=executor,
         accel=accel,
+        address=address,
+        fake=fake_devices(dry_run),
         strategy=strategy,
         seeds=seeds or (),
     )
@@ -154,9 +161,7 @@ def search(
 
     from .search.conduct import Printing, conduct
     from .search.run_directory import create_run_directory, new_run_directory
-    from .workers.cluster import check_address
 
-    check_address(address, plan.config.workers.executor)
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
     say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
 
@@ -174,7 +179,7 @@ def search(
             **hooks,
         )
 
-    use_cpu_inline(plan.platform, plan.config.workers.executor)
+    pin_to_cpu(plan.platform, plan.config.workers.executor)
     conduct(run, begin, Printing(top, json_))
 
 
@@ -210,7 +215,7 @@ def resume(
 
         return take_up(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
 
-    use_cpu_inline(resolve_platform(workers["accel"]), workers["executor"])
+    pin_to_cpu(resolve_platform(workers["accel"], address=address), workers["executor"])
     conduct(directory, go_on, Printing(top, json_))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-__all__ = ["Address", "Candidate", "Json", "Run", "SearchGroup", "Seeds", "print_json", "say", "use_cpu_inline"]
+__all__ = ["Address", "Candidate", "Json", "Run", "SearchGroup", "Seeds", "pin_to_cpu", "print_json", "say"]
 
 Run = Annotated[str, typer.Argument(help="A run: its directory, or its name under runs/.", metavar="RUN")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
@@ -41,10 +40,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, allow_nan=False))
 
 
-def use_cpu_inline(platform: str, executor: str) -> None:
-    """JAX reads the variable when it is first imported, which for `inline` is in this process."""
-    if platform == "cpu" and executor == "inline":
-        os.environ["JAX_PLATFORMS"] = "cpu"
+def pin_to_cpu(platform: str, executor: str) -> None:
+    """Let this process's JAX see the CPU alone, unless it is to train on an accelerator itself (`inline`)."""
+    if platform == "cpu" or executor != "inline":
+        from .workers.accelerators import keep_off_accelerators
+
+        keep_off_accelerators()
 
 
 class SearchGroup(TyperGroup):

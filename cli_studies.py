@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import Address, Candidate, Json, Run, print_json, say, use_cpu_inline
+from .cli_options import Address, Candidate, Json, Run, pin_to_cpu, print_json, say
 from .primitives.errors import UsageError, WorkFailedError
 
 __all__ = ["register"]
@@ -122,7 +122,6 @@ def compare(
     from .search.studies.compare import compare as compared
     from .search.studies.compare import default_folder
     from .search.studies.subjects import MATCHES, subjects_of
-    from .workers.cluster import check_address
 
     if match not in (None, *MATCHES):
         raise UsageError(f"--match {match} is none of {', '.join(MATCHES)}")
@@ -135,11 +134,11 @@ def compare(
         workers=workers,
         executor=executor,
         accel=accel,
+        address=address,
     )
-    check_address(address, plan.config.workers.executor)
     subjects = subjects_of(what, baseline, plan.config.model.unit)
     folder = output or default_folder(plan.config, subjects)
-    use_cpu_inline(plan.platform, plan.config.workers.executor)
+    pin_to_cpu(plan.platform, plan.config.workers.executor)
     with watched(folder) as display:
         comparison = compared(
             plan.config,
@@ -202,7 +201,14 @@ def ablate(
     if executor not in (None, "ray", "inline"):
         raise UsageError(f"--executor {executor} is none of ray, inline")
     if candidate is None:
-        plan = make_plan(budget=UNBOUNDED, trial_budget=trial_budget, config=config, workers=workers, executor=executor)
+        plan = make_plan(
+            budget=UNBOUNDED,
+            trial_budget=trial_budget,
+            config=config,
+            workers=workers,
+            executor=executor,
+            address=address,
+        )
         pair, settings = pair_of_names(run, plan.config), plan.config
     elif config is not None:
         raise UsageError("--config is for library programs; a candidate trains under the settings of its run")
@@ -210,7 +216,7 @@ def ablate(
         seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
         pair, settings = pair_of_run(run, candidate, trial_seconds=seconds, workers=workers, executor=executor)
     check_address(address, settings.workers.executor)
-    use_cpu_inline(resolve_platform(settings.workers.accel), settings.workers.executor)
+    pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
     folder = output or pair.folder
     with watched(folder) as display:
         ablation = ablated(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_options import Candidate, Json, Run, print_json, say, use_cpu_inline
+from .cli_options import Candidate, Json, Run, pin_to_cpu, print_json, say
 from .primitives.errors import UsageError
 
 if TYPE_CHECKING:  # loads JAX
@@ -132,7 +132,7 @@ def _trained(assignment: Assignment, force: bool = False) -> Weights:
     from .search.train import train_weights
     from .workers.accelerators import resolve_platform
 
-    use_cpu_inline(resolve_platform(assignment.config.workers.accel), "inline")
+    pin_to_cpu(resolve_platform(assignment.config.workers.accel), "inline")
     with TrainingProgress(sys.stderr) as progress:
         weights = train_weights(assignment, overwrite=force, progress=progress, tell=say)
     facts = weights.training

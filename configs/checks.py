@@ -41,6 +41,26 @@ def contradictions(config: RunConfig) -> Iterator[str]:
             f"trial.unit = cpu_seconds does not measure the work of workers.accel = {workers.accel}: "
             f"set trial.unit=wall_seconds, or use the preset {workers.accel}"
         )
+    if workers.per_device > 1 and workers.executor == "inline":
+        yield (
+            f"workers.per_device = {workers.per_device} needs workers.executor = ray: inline trains one candidate at a "
+            "time in the process of the search"
+        )
+    if workers.per_device > 1 and workers.accel == "cpu":
+        yield (
+            f"workers.per_device = {workers.per_device} has no effect on workers.accel = cpu, whose cores workers do "
+            "not share: set workers.count"
+        )
+    if workers.per_device > 1 and workers.accel == "tpu":
+        yield (
+            f"workers.per_device = {workers.per_device} cannot be had of workers.accel = tpu: "
+            "a TPU chip belongs to the one process that opens it; leave it at 1"
+        )
+    if workers.per_device > 1 and trial.devices > 1:
+        yield (
+            f"workers.per_device = {workers.per_device} shares a device that trial.devices = {trial.devices} joins "
+            "with others: set one of the two to 1"
+        )
     if workers.executor == "inline" and workers.count > 1:
         yield (
             f"workers.count = {workers.count} needs workers.executor = ray: inline trains one candidate at a time "

@@ -16,16 +16,18 @@ from ..primitives.library import get as library_program
 from ..search.config import RunConfig
 from ..search.hurdles import hurdle_positions, mean_cost
 from ..search.run_directory import RUNS
-from ..workers.accelerators import resolve_platform
+from ..workers.cluster import check_address
 from ..workers.sources import documents
 from .checks import contradictions
 from .durations import format_duration, parse_duration
 from .explain import suggestion
+from .hardware import Hardware, choose_devices, hardware_for
 from .load import load
 from .overrides import parse_override
 
 if TYPE_CHECKING:
     from ..search.founders import Founder
+    from ..workers.accelerators import VisibleDevices
 
 __all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
 
@@ -35,8 +37,11 @@ PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
 LEAST_TRIALS = 8
 """Full trials that must fit into a worker's share of the budget; else there is nothing to select from."""
 
-OVERHEAD_SECONDS = 5.0
-"""Compilation, probes and evaluation of a candidate, roughly, for the estimate of how many there will be."""
+OVERHEAD_SECONDS = {"cpu": 5.0, "gpu": 25.0, "tpu": 60.0}
+"""Compilation, probes and evaluation of a candidate, roughly, for the estimate of how many there will be.
+
+Measured on a CPU with the preset `laptop`; the others are what their presets reckon with.
+"""
 
 CLOCK_WORDS = {
     "reference_seconds": "of training, at the seed's speed",
@@ -52,7 +57,7 @@ class Plan:
 
     Attributes:
         preset: name or path of the configuration.
-        platform: `cpu`, `gpu` or `tpu`.
+        hardware: devices, and how the workers lie on them.
         config: every setting.
         budget_seconds: wall clock of the search.
         notes: sentences the user should read.
@@ -60,20 +65,21 @@ class Plan:
     """
 
     preset: str
-    platform: str
+    hardware: Hardware
     config: RunConfig
     budget_seconds: float
     notes: tuple[str, ...] = ()
     founders: tuple[Founder, ...] = ()
 
     @property
-    def workers(self) -> int:
-        """How many will train at once: as configured, or one a core (a device, where there is one to count)."""
-        if self.config.workers.count or self.platform != "cpu" or self.config.workers.executor == "inline":
-            return self.config.workers.count or 1
-        from ..workers.processor import usable_core_count
+    def platform(self) -> str:
+        """`cpu`, `gpu` or `tpu`."""
+        return self.hardware.devices.platform
 
-        return usable_core_count()
+    @property
+    def workers(self) -> int:
+        """How many will train at once: as configured, or all that find place."""
+        return self.hardware.placement.workers
 
     @property
     def candidates_expected(self) -> int | None:
@@ -81,7 +87,7 @@ class Plan:
         trial = self.config.trial
         if trial.unit == "steps":
             return None
-        each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS
+        each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS[self.platform]
         return max(1, int(self.workers * self.budget_seconds / each))
 
     def to_dict(self, seed: int, run_dir: Path | None) -> dict[str, Any]:
@@ -92,6 +98,7 @@ class Plan:
             "platform": self.platform,
             "budget_seconds": self.budget_seconds,
             "workers": self.workers,
+            **self.hardware.to_dict(),
             "trial_budget": trial.budget,
             "trial_unit": trial.unit,
             "hurdles": hurdle_positions(trial.budget, trial.hurdles),
@@ -116,7 +123,8 @@ class Plan:
         facts = {
             "preset": self.preset,
             "budget": f"{format_duration(self.budget_seconds)} of wall clock",
-            "workers": f"{self.workers} on {self.platform} ({config.workers.executor})",
+            "workers": self._workers_in_words(),
+            **self.hardware.facts(),
             "strategy": config.search.strategy,
             "trial budget": budget,
             "hurdles": f"at {places}" if hurdles else "none",
@@ -129,6 +137,12 @@ class Plan:
         }
         return [f"{name:<13} {value}" for name, value in facts.items() if value]
 
+    def _workers_in_words(self) -> str:
+        share = self.hardware.placement.share
+        each = f", each on {share.devices} devices" if share.devices > 1 else ""
+        each = f", {share.per_device} a device" if share.per_device > 1 else each
+        return f"{self.workers} on {self.platform}{each} ({self.config.workers.executor})"
+
 
 def make_plan(
     *,
@@ -138,30 +152,37 @@ def make_plan(
     overrides: Sequence[str] = (),
     data: str | None = None,
     workers: int | None = None,
+    workers_per_device: int | None = None,
     executor: str | None = None,
     accel: str | None = None,
+    address: str | None = None,
+    fake: VisibleDevices | None = None,
     strategy: str | None = None,
     seeds: Sequence[str] = (),
 ) -> Plan:
     """Resolve the options of the command; each argument is the option of its name, `config` a preset or a file.
 
+    A cluster at `address` is asked for its devices; `fake` devices are planned for as if they were there.
+
     Raises:
-        UsageError: a duration, preset, setting, accelerator, source of text, seed or seed program that is none, or
-            settings at odds with each other.
+        UsageError: a duration, preset, setting, accelerator, source of text, seed or seed program that is none,
+            settings at odds with each other, or devices that cannot hold what is asked for.
     """
     _choice("--accel", accel, ("auto", *PRESETS))
     _choice("--executor", executor, ("ray", "inline"))
     _choice("--strategy", strategy, ("evolution", "random", "random-init"))
     budget_seconds = duration("--budget", budget)
     trial_seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
-    platform = None if config is not None and accel is None else resolve_platform(accel or "auto")
-    preset = config if config is not None else PRESETS[platform or "cpu"]
+    check_address(address, executor or "ray")
+    devices = None if config is not None and accel is None else choose_devices(accel or "auto", address, fake)
+    preset = config if config is not None else PRESETS[devices.platform if devices else "cpu"]
     options = {
         "trial.budget_seconds": trial_seconds,
         "data.source": data,
         "workers.count": workers,
+        "workers.per_device": workers_per_device,
         "workers.executor": executor,
-        "workers.accel": platform if accel is not None else None,
+        "workers.accel": devices.platform if devices and accel is not None else None,
         "search.strategy": strategy,
     }
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
@@ -172,13 +193,16 @@ def make_plan(
             "write --set trial.budget_steps=N, or add --set trial.unit=wall_seconds."
         )
     _refuse_idle_budget(overrides, settings)
-    platform = platform or resolve_platform(settings.workers.accel)
-    found = replace(settings, workers=replace(settings.workers, accel=platform))  # what `auto` turned out to be
+    check_address(address, settings.workers.executor)
+    devices = devices or choose_devices(settings.workers.accel, address, fake)
+    # What `auto` turned out to be.
+    found = replace(settings, workers=replace(settings.workers, accel=devices.platform))
     for sentence in contradictions(found):
         raise UsageError(f"{sentence} (in {preset})")
     library_program(settings.search.seed_program, settings.model.unit)
     documents(settings.data.source)
-    plan = _founded(Plan(preset, platform, settings, budget_seconds), seeds)
+    hardware = hardware_for(found, devices, on_cluster=address is not None, made_up=fake is not None)
+    plan = _founded(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), seeds)
     return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_seconds is not None)
 
 

@@ -78,7 +78,7 @@ def start(
     """
     started_at = time.monotonic() if started_at is None else started_at
     seed_dna = library_program(config.search.seed_program, config.model.unit)
-    platform = resolve_platform(config.workers.accel)
+    platform = resolve_platform(config.workers.accel, address=address)
     dataset = prepare(config.data, config.model.vocabulary, progress=tell)
     manifest = {
         "config": config.to_dict(),
@@ -117,7 +117,7 @@ def resume(
     with Store.open(path) as store:
         manifest = store.manifest
         config = RunConfig.from_dict(manifest["config"])
-        platform = resolve_platform(config.workers.accel)
+        platform = resolve_platform(config.workers.accel, address=address)
         if budget_seconds is None:
             budget_seconds = _budget_left(store)
         dataset = prepare(config.data, config.model.vocabulary, progress=tell)
@@ -160,6 +160,8 @@ def _search(
         wall_limit_seconds=config.trial.wall_limit_seconds,
         platform=platform,
         address=address,
+        devices=config.trial.devices,
+        dataset=manifest["dataset"],
     )
     tell("starting the workers")
     with executor:

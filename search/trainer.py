@@ -16,7 +16,7 @@ class MakeCandidateTrainer:
 
     Attributes:
         config: of the run.
-        dataset: path of the prepared text.
+        dataset: path of the prepared text; on a machine that does not have it there, its own cache is looked at.
         reference: DNA of the program whose step is worth the allowance, where budgets are in reference seconds.
     """
 
@@ -25,7 +25,9 @@ class MakeCandidateTrainer:
     reference: str | None = None
 
     def __call__(self) -> Trainer:
+        from ..workers.parcel import at_hand
         from ..workers.trial import CandidateTrainer
 
         config = self.config
-        return CandidateTrainer(config.model, config.trial, config.optimizer, self.dataset, self.reference)
+        dataset = str(at_hand(self.dataset) or self.dataset)
+        return CandidateTrainer(config.model, config.trial, config.optimizer, dataset, self.reference)

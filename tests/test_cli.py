@@ -233,7 +233,7 @@ def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
     planned, trial = plan(), load("laptop").trial
     assert (planned["preset"], planned["budget_seconds"], planned["trial_budget"]) == ("laptop", 600.0, trial.budget)
     assert planned["hurdles"] == list(hurdle_positions(trial.budget, trial.hurdles))
-    each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS
+    each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS["cpu"]
     assert planned["candidates_expected"] == pytest.approx(planned["workers"] * 600 / each, abs=1)
     assert not list(Path.cwd().iterdir())
     assert f"trial budget  {format_duration(trial.budget)} of training, at the seed's speed" in command("--dry-run").out

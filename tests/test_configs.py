@@ -18,6 +18,7 @@ from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
+from primer_search.workers.accelerators import VisibleDevices
 
 PRESETS = Path(primer_search.__file__).parent / "configs"
 
@@ -224,7 +225,8 @@ class TestRefusals:
     def test_cpu_time_is_refused_where_auto_finds_an_accelerator(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("primer_search.configs.plan.resolve_platform", lambda accel: "gpu")
+        seen = VisibleDevices("gpu", ("NVIDIA H100",))
+        monkeypatch.setattr("primer_search.workers.accelerators.visible_devices", lambda: seen)
         file = tmp_path / "mine.toml"
         file.write_text('[trial]\nunit = "cpu_seconds"\n', encoding="utf-8")
         with pytest.raises(UsageError, match=r"cpu_seconds does not measure the work of workers\.accel = gpu"):

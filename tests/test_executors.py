@@ -358,7 +358,7 @@ def start_driver(*deeds: str, address: str = "") -> subprocess.Popen[str]:
 
 
 def workers_under(pid: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(pid).children(recursive=True) if child.name() == "ray::Resident"]
+    return [child for child in psutil.Process(pid).children(recursive=True) if child.name() == "ray::Worker"]
 
 
 def test_a_closed_executor_leaves_no_process_and_a_silent_console():

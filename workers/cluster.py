@@ -12,7 +12,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import psutil
 
@@ -21,8 +20,6 @@ from .executor import Platform
 from .processor import CAN_PIN
 
 __all__ = [
-    "RESOURCES",
-    "actor_options",
     "check_address",
     "descendants",
     "hush",
@@ -30,11 +27,7 @@ __all__ = [
     "worker_environment",
 ]
 
-RESOURCES: dict[Platform, str] = {"cpu": "CPU", "gpu": "GPU", "tpu": "TPU"}
-"""The Ray resource of which every worker on a platform takes one."""
-
 _JAX_PLATFORMS: dict[Platform, str] = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
-
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning about actors without GPUs
@@ -51,25 +44,16 @@ def hush() -> None:
         os.environ.setdefault(name, value)
 
 
-def worker_environment(platform: Platform, threads: int) -> dict[str, str]:
-    """Environment variables of a worker that owns `threads` cores."""
+def worker_environment(platform: Platform, threads: int, flags: str = "") -> dict[str, str]:
+    """Environment variables of a worker that owns `threads` cores; `flags` are XLA's, added to the user's."""
     variables = {"JAX_PLATFORMS": _JAX_PLATFORMS[platform], "JAX_ENABLE_COMPILATION_CACHE": "false"}
     for library in ("OMP", "OPENBLAS", "MKL"):
         variables[f"{library}_NUM_THREADS"] = str(threads)
     if threads == 1 and not CAN_PIN:  # elsewhere XLA reads the affinity
-        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
-        variables["XLA_FLAGS"] = flags.strip()
+        flags += " --xla_cpu_multi_thread_eigen=false"
+    if flags:
+        variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
     return variables
-
-
-def actor_options(platform: Platform) -> dict[str, Any]:
-    """What Ray reserves for a worker, and that it never restarts one: it would repeat a trial without its limits."""
-    options: dict[str, Any] = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
-    if platform == "gpu":
-        options["num_gpus"] = 1
-    elif platform == "tpu":
-        options["resources"] = {"TPU": 1}
-    return options
 
 
 def check_address(address: str | None, executor: str = "ray") -> None:

@@ -105,6 +105,7 @@ class WorkersConfig:
         executor: `ray` actors, or `inline` in this process.
         count: number of workers; 0 means one for each core (CPU) or device (GPU, TPU).
         accel: which devices the workers use.
+        per_device: workers that share one GPU, each with an equal part of its memory.
         memory_gib: memory a worker may use before its trial is killed; 0 means an equal share of the machine.
     """
 
@@ -113,4 +114,5 @@ class WorkersConfig:
     executor: Literal["ray", "inline"] = "ray"
     count: Annotated[int, Ge(0), Le(100_000)] = 0
     accel: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    per_device: Annotated[int, Ge(1), Le(8)] = 1
     memory_gib: Annotated[float, Ge(0.0)] = 0.0

@@ -141,6 +141,8 @@ def make_executor(
     wall_limit_seconds: float,
     platform: Platform = "cpu",
     address: str | None = None,
+    devices: int = 1,
+    dataset: str | None = None,
 ) -> Executor:
     """The executor a configuration asks for, not started yet.
 
@@ -150,17 +152,21 @@ def make_executor(
         wall_limit_seconds: wall clock after which a trial is killed (Ray only; a process cannot kill itself and go on).
         platform: where to train.
         address: of a running Ray cluster; None starts one on this machine.
+        devices: how many of them one trial takes.
+        dataset: folder of the prepared text, which goes along to a cluster's machines that lack it.
     """
     if workers.executor == "inline":
         from .inline_executor import InlineExecutor
 
         return InlineExecutor(make_trainer)
+    from .placement import Share
     from .ray_executor import RayExecutor
 
     return RayExecutor(
         make_trainer,
         slots=workers.count,
-        platform=platform,
+        share=Share(platform, devices, workers.per_device),
+        dataset=dataset,
         address=address,
         wall_limit_seconds=wall_limit_seconds,
         memory_limit_bytes=round(workers.memory_gib * 2**30),

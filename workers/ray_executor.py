@@ -1,4 +1,4 @@
-"""Trials on Ray actors: one worker a core or device, warm from trial to trial, killed and replaced when it must be.
+"""Trials on Ray actors, warm from trial to trial, killed and replaced when it must be; `placement` says how many.
 
 The only module that imports Ray; `make_executor` imports it when Ray is asked for. Every slot awaits one answer at
 a time, and its stage says which:
@@ -7,12 +7,14 @@ a time, and its stage says which:
 
 Workers on this machine are guarded by the watchdog, which needs no answer from them; workers elsewhere report
 their memory a few times a second and are killed through Ray. A worker whose trainer raised is replaced too: an
-accelerator's error can outlive the call that met it.
+accelerator's error can outlive the call that met it. On a cluster, workers bring the driver's package along as a wheel
+(`landing`), and the dataset where a machine does not have it (`parcel`).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from contextlib import suppress
 from types import TracebackType
@@ -21,13 +23,19 @@ from typing import Any, cast
 import psutil
 
 from ..primitives.errors import PrimerSearchError, UsageError, WorkFailedError
-from .cluster import RESOURCES, actor_options, check_address, descendants, hush, signals_kept, worker_environment
+from . import landing
+from .accelerators import devices_of_nodes, keep_off_accelerators, resolve_platform
+from .burials import Burials
+from .cluster import check_address, hush, signals_kept, worker_environment
 from .evaluation import Evaluation, TrialRequest
-from .executor import MakeTrainer, Platform, Progress, WorkerStatus, describe_fault
-from .processor import CAN_PIN, kill_tree, machine_identity, pick_cores, usable_core_count
-from .resident import Home, Resident
+from .executor import MakeTrainer, Progress, WorkerStatus, describe_fault
+from .parcel import parcel_files
+from .placement import Share, place
+from .processor import CAN_PIN, machine_identity, pick_cores, usable_core_count
+from .resident import Home
 from .slot import Slot
 from .watchdog import Limits, Watchdog
+from .wheel import build_wheel
 
 hush()
 
@@ -39,12 +47,16 @@ __all__ = ["RayExecutor"]
 
 _log = logging.getLogger(__name__)
 
+# Where a worker lands, the package may not be installed.
+cloudpickle.register_pickle_by_value(landing)  # pyright: ignore[reportPrivateImportUsage]
+
 _STARTS = 3
 """How often in a row a worker may fail to start before the search gives up."""
 
 _PERIOD_SECONDS = 0.1
 _REPORT_SECONDS = 0.25
-_GONE_SECONDS = 5.0
+_SLOWEST_BYTES_A_SECOND = 10e6
+"""Of a network that a dataset travels; a worker's start may take so much longer."""
 
 _MEMORY_SHARE = 0.8
 """Of the machine's memory, what its workers may fill together by default; the rest is the controller's and Ray's."""
@@ -59,11 +71,12 @@ class RayExecutor:
     Args:
         make_trainer: picklable; called once in every worker.
         wall_limit_seconds: wall clock after which a trial is killed.
-        slots: number of workers; 0 means one for each core (CPU) or device (GPU, TPU).
-        platform: where workers train.
+        slots: number of workers; 0 means all that find place: one for each core (CPU) or share of devices.
+        share: where workers train, and what each takes.
         address: of a running Ray cluster (`host:port`, or `auto` for the one on this machine); None starts one.
         memory_limit_bytes: memory a worker may hold before its trial is killed; 0 means an equal share of its machine.
         start_seconds: how long a worker may take to make its trainer, or the first one to appear.
+        dataset: folder of the prepared text, for machines of a cluster that lack it; None ships nothing.
     """
 
     def __init__(
@@ -72,25 +85,30 @@ class RayExecutor:
         *,
         wall_limit_seconds: float,
         slots: int = 0,
-        platform: Platform = "cpu",
+        share: Share | None = None,
         address: str | None = None,
         memory_limit_bytes: int = 0,
         start_seconds: float = 180.0,
+        dataset: str | None = None,
     ):
         self._make_trainer = make_trainer
         self._wall_seconds = wall_limit_seconds
         self._wanted = slots
-        self._platform: Platform = platform
+        self._share = share or Share()
         self._address = address
         self._memory_bytes = memory_limit_bytes
         self._start_seconds = start_seconds
+        self._dataset = dataset if address is not None else None
         self._machine = machine_identity()
         self._slots: list[Slot] = []
         self._ended: list[tuple[TrialRequest, Evaluation]] = []
-        self._killed: list[tuple[float, psutil.Process]] = []
+        self._burials = Burials()
         self._watchdog: Watchdog | None = None
         self._actors: Any = None
+        self._landing: tuple[Any, ...] = ()
         self._payload = b""
+        self._parcel: tuple[Any, ...] | None = None
+        self._neighbours = 1
         self._connected = False
         self._daemons: list[psutil.Process] = []
 
@@ -108,16 +126,13 @@ class RayExecutor:
         """Join or start a cluster (some seconds), and begin to start the workers; call it on the main thread."""
         if self._watchdog is not None:
             return
+        keep_off_accelerators()
         self._payload = cloudpickle.dumps(self._make_trainer)  # pyright: ignore[reportPrivateImportUsage]
         self._connect()
-        slots = self._count_slots()
-        threads = max(1, usable_core_count() // self._shares(usable_core_count(), slots))
-        environment = {"env_vars": worker_environment(self._platform, threads)}
-        options = {"concurrency_groups": {"report": 1}, "runtime_env": environment, **actor_options(self._platform)}
-        self._actors = cast(Any, ray).remote(**options)(Resident)
+        slots = self._place()
         self._watchdog = Watchdog()
         self._slots = [Slot(number) for number in range(slots)]
-        if not CAN_PIN and self._platform == "cpu":
+        if not CAN_PIN and self._share.platform == "cpu":
             _log.warning("this system cannot tie workers to cores, so step times vary more than they need to")
         self._staff()
 
@@ -161,14 +176,12 @@ class RayExecutor:
             self._dismiss(slot)
         if self._watchdog is not None:
             self._watchdog.close()
-        mortal = [process for _, process in self._killed] + descendants(self._daemons)
+        family = self._burials.family(self._daemons)
         if self._connected:
             ray.shutdown()
-        _, alive = psutil.wait_procs(mortal, timeout=_GONE_SECONDS)
-        for process in alive:
-            kill_tree(process)
-        self._watchdog, self._connected = None, False
-        self._slots, self._killed, self._daemons = [], [], []
+        self._burials.finish(family)
+        self._watchdog, self._connected, self._parcel = None, False, None
+        self._slots, self._daemons = [], []
 
     def __enter__(self) -> RayExecutor:
         try:
@@ -189,11 +202,9 @@ class RayExecutor:
         """Join the cluster at the address, or start one here that dies with this process."""
         if ray.is_initialized():
             return
+        check_address(self._address)
         own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-        own["num_cpus"] = max(self._wanted, usable_core_count())
-        if self._address is not None:
-            check_address(self._address)
-            own = {}
+        own = {} if self._address else own | {"num_cpus": max(self._wanted, usable_core_count())}
         before = set(psutil.Process().children())
         self._connected = True
         try:
@@ -202,39 +213,47 @@ class RayExecutor:
         except (ConnectionError, RuntimeError) as error:
             if self._address is None:
                 raise WorkFailedError(f"Ray could not be started on this machine: {_first_line(error)}") from error
-            raise UsageError(
-                f"cannot join the Ray cluster at --address {self._address}: {_first_line(error)}"
-            ) from error
+            joining = f"cannot join the Ray cluster at --address {self._address}"
+            raise UsageError(f"{joining}: {_first_line(error)}") from error
         finally:
             self._daemons = [child for child in psutil.Process().children() if child not in before]
 
-    def _count_slots(self) -> int:
-        if self._platform == "cpu" and self._address is None:
-            return self._wanted or usable_core_count()
-        resource = RESOURCES[self._platform]
-        seen = int(ray.cluster_resources().get(resource, 0))
-        # A cluster may grow cores for workers that wait; devices that are not there will not appear.
-        if seen < max(1, self._wanted) and self._platform != "cpu":
-            wanted, remedy = max(1, self._wanted), "lower workers.count or choose another --accel"
-            raise UsageError(f"workers.count asks for {wanted} {resource}, but Ray sees {seen}; {remedy}")
-        return self._wanted or max(1, seen)
-
-    def _shares(self, cores: int, slots: int) -> int:
-        """Into how many parts a machine is divided: on a cluster's CPUs, one core is one worker."""
-        if self._address is None:
-            return slots
-        return cores if self._platform == "cpu" else 1
+    def _place(self) -> int:
+        """Make the class of actors as the cluster's devices ask for it; the number of workers."""
+        share, cores = self._share, usable_core_count()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        seen = devices_of_nodes(nodes, share.platform)
+        resolve_platform(share.platform, seen, self._address)
+        if share.platform == "cpu" and self._address is None:
+            slots = self._neighbours = self._wanted or cores
+        else:
+            placement = place(seen, devices=share.devices, per_device=share.per_device, count=self._wanted)
+            slots, self._neighbours = placement.workers, placement.neighbours
+        threads = max(1, cores // self._neighbours)
+        variables = worker_environment(share.platform, threads, share.xla_flags) | share.environment(seen.kind)
+        self._actors = cast(Any, ray).remote(
+            concurrency_groups={"report": 1},
+            runtime_env={"env_vars": variables},
+            max_restarts=0,  # Ray would repeat a trial without its limits
+            max_task_retries=0,
+            **share.ray_options(seen.kind, alone=self._address is None),
+        )(landing.Worker)
+        if self._address is not None:
+            wheel = build_wheel()
+            self._landing = wheel.digest, ray.put(wheel.content)
+        return slots
 
     def _staff(self) -> None:
         """Give every empty slot a new actor; they start side by side, while others train."""
         for slot in self._slots:
             if slot.stage == "absent":
-                slot.actor = self._actors.remote()
-                slot.enter("starting", slot.actor.home.remote())
+                slot.actor = self._actors.remote(*self._landing)
+                slot.enter("starting", slot.actor.home.remote(self._dataset))
 
     def _settle_in(self, slot: Slot, home: Home) -> None:
         """Give a worker that has come up its share of the machine it landed on, and let it make its trainer."""
-        parts = self._shares(len(home.cores), self.slots)
+        on_cluster = self._share.platform == "cpu" and self._address is not None
+        parts = len(home.cores) if on_cluster else self._neighbours  # there one core is one worker
         neighbours = [other for other in self._slots if other.home and other.home.machine == home.machine]
         taken = [core for other in neighbours for core in other.cores]
         slot.home = home
@@ -243,7 +262,18 @@ class RayExecutor:
         if home.machine == self._machine:
             with suppress(psutil.NoSuchProcess):  # it died since: its next answer says so
                 slot.process = psutil.Process(home.pid)
-        slot.enter("preparing", slot.actor.prepare.remote(self._payload, slot.cores))
+        parcel = () if home.has_data else self._packed()
+        slot.enter("preparing", slot.actor.prepare.remote(self._payload, slot.cores, *parcel))
+
+    def _packed(self) -> tuple[Any, ...]:
+        """The dataset in Ray's object store, which brings it once to every machine that asks."""
+        if self._parcel is None:
+            assert self._dataset is not None
+            files = parcel_files(self._dataset)
+            self._start_seconds += sum(content.size for content in files.values()) / _SLOWEST_BYTES_A_SECOND
+            name = os.path.basename(self._dataset)
+            self._parcel = name, tuple(files), *(ray.put(content) for content in files.values())
+        return self._parcel
 
     def _start_failed(self, slot: Slot, error: Exception) -> None:
         cause = _cause(error)
@@ -326,7 +356,7 @@ class RayExecutor:
             # A worker for which a busy cluster has no place yet just waits, unless there is no other.
             if slot.seconds > self._start_seconds and (slot.stage == "preparing" or alone):
                 self._start_failed(slot, TimeoutError(f"not ready after {self._start_seconds:g} s"))
-        self._bury()
+        self._burials.check()
 
     def _hear(self, slots: list[Slot]) -> None:
         """Take the reports that have come in, and ask for new ones; waits for nothing."""
@@ -351,25 +381,11 @@ class RayExecutor:
         if slot.watch is not None and self._watchdog is not None:
             self._watchdog.release(slot.watch)
         if slot.process is not None:
-            self._killed += [(time.monotonic(), process) for process in kill_tree(slot.process)]
+            self._burials.kill(slot.process)
         if slot.actor is not None:
             with suppress(RayError, ValueError):  # Ray has seen it die already
                 ray.kill(slot.actor, no_restart=True)
         slot.forget_actor()
-
-    def _bury(self) -> None:
-        """Forget killed processes that are gone; say so once where one will not go."""
-        now, there = time.monotonic(), [(when, process) for when, process in self._killed if _is_alive(process)]
-        for when, process in there:
-            if now - when > _GONE_SECONDS:
-                _log.warning("worker process %d was killed and is still there", process.pid)
-        self._killed = [(when, process) for when, process in there if now - when <= _GONE_SECONDS]
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def _cause(error: Exception) -> Exception:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .evaluation import Evaluation, TrialRequest
 from .executor import MakeTrainer, Progress, Trainer
@@ -19,12 +21,21 @@ __all__ = ["Home", "Resident"]
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a worker landed: its machine, process number, the cores it may use and the machine's memory."""
+    """Where a worker landed.
+
+    Attributes:
+        machine: equal for processes that signals of each other reach.
+        pid: its process number there.
+        cores: those it may use.
+        memory_bytes: of the machine.
+        has_data: whether the dataset that was asked about is at hand there.
+    """
 
     machine: str
     pid: int
     cores: tuple[int, ...]
     memory_bytes: int
+    has_data: bool = True
 
 
 class Resident:
@@ -34,19 +45,27 @@ class Resident:
         self._trainer: Trainer | None = None
         self._progress = Progress("idle")
 
-    def home(self) -> Home:
-        """Where this process landed."""
-        return Home(machine_identity(), os.getpid(), usable_cores(), machine_memory_bytes())
+    def home(self, dataset: str | None = None) -> Home:
+        """Where this process landed, and whether this dataset is at hand there."""
+        has_data = dataset is None or _has(dataset)
+        return Home(machine_identity(), os.getpid(), usable_cores(), machine_memory_bytes(), has_data)
 
-    def prepare(self, make_trainer: bytes, cores: tuple[int, ...]) -> int:
+    def prepare(
+        self, make_trainer: bytes, cores: tuple[int, ...], folder: str = "", names: Sequence[str] = (), *contents: Any
+    ) -> int:
         """Pin the process (no cores: leave it unpinned), make the trainer, and return the bytes held then.
 
         Args:
             make_trainer: pickled, so that unpickling it, which may import JAX, happens after the pinning.
             cores: the worker's share of the machine.
+            folder, names, contents: a dataset that is not at hand, see `parcel.unpack`.
         """
         if cores:
             pin_process(cores)
+        if names:
+            from .parcel import unpack
+
+            unpack(folder, names, contents)
         maker: MakeTrainer = pickle.loads(make_trainer)
         self._trainer = maker()
         return resident_bytes()
@@ -66,3 +85,9 @@ class Resident:
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress
+
+
+def _has(dataset: str) -> bool:
+    from .parcel import at_hand
+
+    return at_hand(dataset) is not None

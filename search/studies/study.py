@@ -174,7 +174,7 @@ class Study:
         self._deadline = deadline
         self._observe = observe
         self._tell = tell
-        self._platform: Platform = resolve_platform(config.workers.accel)
+        self._platform: Platform = resolve_platform(config.workers.accel, address=address)
         self._dataset = prepare(config.data, config.model.vocabulary, progress=tell)
         self.dataset_hash = Dataset.open(self._dataset, verify=False).dataset_hash
         self._record = Record(record, self._description())
@@ -294,6 +294,8 @@ class Study:
                 wall_limit_seconds=trial.wall_limit_seconds + (trial.overhead_seconds if self.points else 0.0),
                 platform=self._platform,
                 address=self._address,
+                devices=trial.devices,
+                dataset=str(self._dataset),
             )
             self._executor = self._stack.enter_context(executor)
         return self._executor

@@ -1,0 +1,144 @@
+"""What a search will run on: devices, the workers they hold, and whether a candidate fits into a device's memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..primitives.canonical import build_graph
+from ..primitives.errors import UsageError
+from ..primitives.library import get as library_program
+from ..search.config import RunConfig
+from ..workers.accelerators import VisibleDevices, devices_for, devices_of_chip, resolve_platform
+from ..workers.memory import LEAST_SHARE, MemoryNeed, estimate_memory
+from ..workers.placement import Placement, place
+
+__all__ = ["Hardware", "choose_devices", "hardware_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Devices, and what they hold.
+
+    Attributes:
+        devices: all there are.
+        placement: of the workers.
+        need: device memory of one training; None on CPUs, where it is one of many things in a process.
+        made_up: the devices are nowhere.
+    """
+
+    devices: VisibleDevices
+    placement: Placement
+    need: MemoryNeed | None = None
+    made_up: bool = False
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Of a device, what a worker may fill; None where nobody says."""
+        total = self.devices.memory_bytes
+        return None if total is None else self.placement.share.memory_bytes(total)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "devices": {
+                "platform": self.devices.platform,
+                "kind": self.devices.kind,
+                "hosts": list(self.devices.per_host),
+                "memory_bytes": self.devices.memory_bytes,
+                "made_up": self.made_up,
+            },
+            "devices_per_worker": self.placement.share.devices,
+            "workers_per_device": self.placement.share.per_device,
+            "memory_needed_bytes": self.need and self.need.total,
+            "memory_of_worker_bytes": self.memory_bytes,
+        }
+
+    def facts(self) -> dict[str, str]:
+        """Lines of a plan, by their names; none for a plain CPU."""
+        if self.need is None:
+            return {}
+        devices, hosts = self.devices, self.devices.per_host
+        memory = "" if devices.memory_bytes is None else f", {_gib(devices.memory_bytes)} each"
+        spread = f" on {len(hosts)} hosts" if len(hosts) > 1 else ""
+        made_up = " (made up)" if self.made_up else ""
+        parts = {"parameters": self.need.parameters, "optimizer": self.need.optimizer}
+        parts["activations"] = self.need.activations
+        split = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
+        free = self.memory_bytes
+        given = "how much a device has is not known" if free is None else f"a worker has {_gib(free)} of each device"
+        return {
+            "devices": f"{len(devices.kinds)} x {devices.kind}{memory}{spread}{made_up}",
+            "memory": f"about {_gib(self.need.total)} for the seed's size ({split}); {given}",
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences the user should read."""
+        notes = []
+        chip = devices_of_chip(self.devices.kind) if self.devices.platform == "tpu" else 1
+        share = self.placement.share
+        if share.devices % chip:
+            more = share.devices + chip - share.devices % chip
+            notes.append(
+                f"a worker owns whole chips, of which a {self.devices.kind} shows {chip} devices each: "
+                f"trial.devices={more} would use them all."
+            )
+        if self.need is not None and self.memory_bytes is not None and self.need.total > self.memory_bytes:
+            notes.append(
+                f"a candidate may need {_gib(self.need.total)} of device memory where a worker has "
+                f"{_gib(self.memory_bytes)}: some will run out of it; lower trial.batch if many do."
+            )
+        return tuple(notes)
+
+
+def choose_devices(accel: str, address: str | None = None, fake: VisibleDevices | None = None) -> VisibleDevices:
+    """The devices for an `--accel`: those made up, those of the cluster at `address`, or those of this machine.
+
+    Raises:
+        UsageError: they are not there.
+    """
+    if fake is None:
+        return devices_for(accel, address)
+    return fake if resolve_platform(accel, fake) == fake.platform else VisibleDevices("cpu", ("cpu",))
+
+
+def hardware_for(
+    config: RunConfig, devices: VisibleDevices, *, on_cluster: bool = False, made_up: bool = False
+) -> Hardware:
+    """Place a search's workers.
+
+    Args:
+        config: every setting, `workers.accel` resolved.
+        devices: to train on.
+        on_cluster: a cluster's CPUs are counted by Ray, this machine's by what its processes may use.
+        made_up: whether the devices are nowhere.
+
+    Raises:
+        UsageError: the devices cannot hold the workers, or the memory of one not the seed program.
+    """
+    wanted = config.workers.count
+    if config.workers.executor == "inline":
+        wanted = 1
+    elif devices.platform == "cpu" and not on_cluster and not made_up:
+        from ..workers.processor import usable_core_count
+
+        devices = VisibleDevices("cpu", ("cpu",) * usable_core_count())
+    placement = place(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)
+    if devices.platform == "cpu":
+        return Hardware(devices, placement, made_up=made_up)
+    graph = build_graph(library_program(config.search.seed_program, config.model.unit))
+    need = estimate_memory(graph, config.model, config.trial, config.optimizer)
+    hardware = Hardware(devices, placement, need, made_up)
+    if hardware.memory_bytes is not None and LEAST_SHARE * need.total > hardware.memory_bytes:
+        share = placement.share
+        given = f"a worker has {_gib(hardware.memory_bytes)} of each {devices.kind}"
+        remedy = "workers.per_device" if share.per_device > 1 else "trial.batch, model.length or model.layers"
+        raise UsageError(
+            f"a candidate needs about {_gib(need.total)} of device memory, and {given}: lower {remedy}"
+            f"{', or raise trial.devices' * (share.per_device == 1)}."
+        )
+    return hardware
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g} GiB" if size >= 2**30 else f"{size / 2**30:.2f} GiB"

@@ -1,0 +1,133 @@
+"""Where workers go, decided from lists of devices that are nowhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from primer_search.primitives.errors import UsageError
+from primer_search.workers.accelerators import VisibleDevices, devices_of_nodes
+from primer_search.workers.placement import CHIP_BOUNDS, Share, memory_fraction, place
+
+
+def tpus(*hosts: int, kind: str = "TPU v4") -> VisibleDevices:
+    return VisibleDevices("tpu", (kind,) * sum(hosts), 32 * 2**30, hosts)
+
+
+def gpus(*hosts: int) -> VisibleDevices:
+    return VisibleDevices("gpu", ("NVIDIA H100",) * sum(hosts), 80 * 2**30, hosts)
+
+
+@pytest.mark.parametrize(
+    ("seen", "devices", "per_device", "workers", "idle"),
+    [
+        (gpus(8), 1, 1, 8, 0),
+        (gpus(8), 1, 4, 32, 0),
+        (gpus(8), 2, 1, 4, 0),
+        (gpus(3), 2, 1, 1, 1),
+        (gpus(8, 4), 4, 1, 3, 0),
+        (gpus(1, 1), 1, 3, 6, 0),
+        (tpus(4), 1, 1, 4, 0),
+        (tpus(4), 4, 1, 1, 0),
+        (tpus(4, 4, 4, 4), 4, 1, 4, 0),
+        (tpus(4, 4), 2, 1, 4, 0),
+        (tpus(8, kind="TPU v5 lite"), 8, 1, 1, 0),
+        (tpus(8, kind="TPU v3"), 1, 1, 4, 0),
+        (tpus(8, kind="TPU v3"), 2, 1, 4, 0),
+        (tpus(8, kind="TPU v3"), 8, 1, 1, 0),
+    ],
+)
+def test_as_many_workers_as_the_devices_of_each_host_hold(
+    seen: VisibleDevices, devices: int, per_device: int, workers: int, idle: int
+) -> None:
+    placement = place(seen, devices=devices, per_device=per_device)
+    assert (placement.workers, placement.idle) == (workers, idle)
+
+
+def test_fewer_workers_than_places_leave_devices_idle() -> None:
+    placement = place(gpus(8), per_device=2, count=3)
+    assert (placement.workers, placement.idle, placement.neighbours) == (3, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("seen", "options", "sentence"),
+    [
+        (gpus(4), {"count": 5}, "workers.count asks for 5 workers, but 4 GPUs hold 4: lower workers.count, or share"),
+        (tpus(4), {"count": 5}, "workers.count asks for 5 workers, but 4 TPU chips hold 4: lower workers.count."),
+        (gpus(2, 2), {"devices": 4}, "must be on one host, but the largest here has 2 GPUs: lower trial.devices"),
+        (tpus(4, 4), {"devices": 8}, "must be on one host, but the largest here has 4 TPU chips"),
+        (tpus(4), {"devices": 3}, "takes 3 TPU chips of a host, which can be split into parts of 1, 2, 4, 8"),
+    ],
+)
+def test_what_no_host_can_hold_is_refused_in_one_sentence(
+    seen: VisibleDevices, options: dict[str, int], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence) as refused:
+        place(seen, **options)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("workers", range(1, 9))
+def test_processes_that_share_a_gpu_leave_room_for_what_is_outside_their_pools(workers: int) -> None:
+    left = 1 - workers * memory_fraction(workers)
+    assert left * 16 * 2**30 >= workers * 0.8 * 2**30 * (1 - 1e-9)
+    assert memory_fraction(workers) > 0.05
+
+
+def test_workers_that_share_a_gpu_reserve_a_part_of_it_and_of_its_memory() -> None:
+    share = Share("gpu", per_device=4)
+    assert share.ray_options() == {"num_cpus": 0, "num_gpus": 0.25}
+    assert share.ray_options(alone=False)["num_cpus"] == 1
+    variables = share.environment()
+    assert float(variables["XLA_CLIENT_MEM_FRACTION"]) == pytest.approx(memory_fraction(4))
+    assert variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "", "JAX refuses both names together"
+
+
+def test_a_worker_of_several_gpus_reserves_them_whole() -> None:
+    assert Share("gpu", devices=4).ray_options()["num_gpus"] == 4
+
+
+@pytest.mark.parametrize(
+    ("devices", "kind", "chips"),
+    [(1, "TPU v4", 1), (4, "TPU v4", 4), (1, "TPU v3", 1), (2, "TPU v3", 1), (8, "TPU v2", 4), (2, "TPU7x", 1)],
+)
+def test_a_tpu_worker_owns_chips_and_is_told_that_there_are_no_others(devices: int, kind: str, chips: int) -> None:
+    share = Share("tpu", devices)
+    assert share.ray_options(kind)["resources"] == {"TPU": chips}
+    variables = share.environment(kind)
+    assert variables["TPU_PROCESS_BOUNDS"] == "1,1,1"
+    x, y, z = map(int, variables["TPU_CHIPS_PER_PROCESS_BOUNDS"].split(","))
+    assert x * y * z == chips
+    assert variables["TPU_CHIPS_PER_PROCESS_BOUNDS"] == CHIP_BOUNDS[chips]
+    assert "TPU_VISIBLE_CHIPS" not in variables, "Ray says which"
+
+
+def test_ray_accepts_every_number_of_chips_a_worker_may_ask_for() -> None:
+    from ray._private.accelerators.tpu import TPUAcceleratorManager
+
+    assert all(TPUAcceleratorManager.validate_resource_request_quantity(chips)[0] for chips in CHIP_BOUNDS)
+    assert not TPUAcceleratorManager.validate_resource_request_quantity(3)[0]
+
+
+def test_a_cpu_worker_that_spreads_a_trial_gets_as_many_devices() -> None:
+    share = Share("cpu", devices=8)
+    assert share.xla_flags == "--xla_force_host_platform_device_count=8"
+    assert (share.environment(), share.ray_options()) == ({}, {"num_cpus": 1})
+    assert Share("cpu").xla_flags == ""
+
+
+NODES = [
+    {"CPU": 8.0, "memory": 1e9},
+    {"CPU": 96.0, "GPU": 8.0, "accelerator_type:H100": 1.0},
+    {"CPU": 12.0, "GPU": 1.0, "accelerator_type:A100": 1.0},
+    {"CPU": 4.0, "TPU": 4.0, "accelerator_type:TPU-V3": 1.0},
+]
+
+
+def test_the_devices_of_a_cluster_are_read_from_its_nodes() -> None:
+    seen = devices_of_nodes(NODES)
+    assert (seen.platform, seen.kind, seen.per_host) == ("gpu", "H100", (8, 1))
+    slice_ = devices_of_nodes(NODES, "tpu")
+    assert (slice_.platform, slice_.kind, slice_.per_host) == ("tpu", "TPU-V3", (8,))
+    assert place(slice_).workers == 4
+    assert devices_of_nodes(NODES, "cpu").per_host == (8, 96, 12, 4)
+    assert devices_of_nodes(NODES[:1]).platform == "cpu"
