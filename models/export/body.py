@@ -19,7 +19,7 @@ from .plan import Layer, LayerKind, Layout, Plan, Step
 from .stateful import CALLED_WITH_START, hides_future, keeps
 from .widths import Sizes
 
-__all__ = ["Body", "Statement", "write_body"]
+__all__ = ["Body", "BodyWriter", "Statement"]
 
 LONGEST_INLINE = 72
 LONGEST_STATEMENT = 100
@@ -52,33 +52,8 @@ class Body:
     caches: Mapping[str, int]
 
 
-def write_body(
-    plan: Plan,
-    items: Sequence[Step | Part],
-    inputs: Mapping[int, str],
-    names: Mapping[int, str],
-    attributes: Mapping[int, str],
-    sizes: Sizes,
-    namer: Namer,
-    attribute_namer: Namer,
-) -> Body:
-    """The body of one class.
-
-    Args:
-        plan: the whole plan.
-        items: what the class computes, in order.
-        inputs: the names of the values it is given, by node.
-        names: what to call each value; not yet unique.
-        attributes: of layers and of parts, by the node of their output.
-        sizes: the arguments sizes follow.
-        namer: makes the names of variables unique.
-        attribute_namer: makes those of attributes unique.
-    """
-    return _Writer(plan, items, inputs, names, attributes, sizes, namer, attribute_namer).write()
-
-
-class _Writer:
-    """Walks the items; expressions that may go inside their only reader wait in `pending` until it comes."""
+class BodyWriter:
+    """Writes the body of one class: walks its items; what may go inside its only reader waits in `pending` for it."""
 
     def __init__(
         self,
@@ -91,6 +66,18 @@ class _Writer:
         namer: Namer,
         attribute_namer: Namer,
     ):
+        """Prepare to write.
+
+        Args:
+            plan: the whole plan.
+            items: what the class computes, in order.
+            inputs: the names of the values it is given, by node.
+            names: what to call each value; not yet unique.
+            attributes: of layers and of parts, by the node of their output.
+            sizes: the arguments sizes follow.
+            namer: makes the names of variables unique.
+            attribute_namer: makes those of attributes unique.
+        """
         self.plan, self.items, self.names, self.attributes = plan, items, names, attributes
         self.sizes, self.namer, self.attribute_namer = sizes, namer, attribute_namer
         self.pending: dict[int, Expression] = {}
@@ -102,6 +89,7 @@ class _Writer:
         self.readers = self._readers()
 
     def write(self) -> Body:
+        """The statements, and what is cached."""
         for number, item in enumerate(self.items):
             node = item.output if isinstance(item, Part) else item.node
             self.order[node] = number + 1

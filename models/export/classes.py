@@ -14,7 +14,7 @@ from ...primitives.graph import Graph
 from ...primitives.ops import OPS
 from ...primitives.parameters import ParameterSpec
 from ...primitives.values import Kind
-from .body import Body, write_body
+from .body import Body, BodyWriter
 from .names import Namer, layer_names, value_names
 from .outline import Part, make_outline
 from .plan import Layer, LayerKind, Plan, Step
@@ -125,7 +125,7 @@ def _class(
         attributes=attributes,
         classes=of_part,
         inputs=tuple(inputs.values()),
-        body=write_body(plan, items, inputs, context.values, attributes, sizes, namer, attribute_namer),
+        body=BodyWriter(plan, items, inputs, context.values, attributes, sizes, namer, attribute_namer).write(),
         scopes=sizes.used_in(_scopes(plan, inside)),
         tied=_is_tied(plan.graph, inside),
         decodes=any(needs_start(plan, step) for step in inside),
