@@ -174,7 +174,8 @@ def _init_cache(plan: Plan, one: ExportedClass) -> list[str]:
         ]
     return [
         *lines,
-        "        for _, module in nnx.iter_modules(self):",
-        '            if module is not self and hasattr(module, "init_cache"):',
-        "                module.init_cache(batch, longest, dtype)",
+        "        parts: list[Any] = [part for _, part in nnx.iter_modules(self) if part is not self]",
+        "        for part in parts:",
+        '            if hasattr(part, "init_cache"):',
+        "                part.init_cache(batch, longest, dtype)",
     ]

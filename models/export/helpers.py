@@ -79,7 +79,7 @@ class Position(nnx.Module):
     """How many positions earlier calls decoded."""
 
     def __init__(self) -> None:
-        self.index = nnx.data(None)
+        self.index: Any = nnx.data(None)
 
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         self.index = nnx.Cache(jnp.zeros((), jnp.int32))
@@ -97,7 +97,7 @@ class History(nnx.Module):
 
     def __init__(self, *features: int) -> None:
         self.features = features
-        self.values = nnx.data(None)
+        self.values: Any = nnx.data(None)
 
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         self.values = nnx.Cache(jnp.zeros((batch, longest, *self.features), dtype))
@@ -144,7 +144,7 @@ class CausalDepthwiseConv(nnx.Module):
     ) -> None:
         self.kernel = nnx.Param(depthwise_init(rngs.params(), (kernel_size, *features), param_dtype))
         self.dtype = dtype
-        self.window = nnx.data(None)
+        self.window: Any = nnx.data(None)
 
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         kernel_size, *features = self.kernel.shape
@@ -155,7 +155,7 @@ class CausalDepthwiseConv(nnx.Module):
         inputs = last_inputs(None if start is None else self.window[...], x, len(taps))
         if start is not None:
             self.window[...] = inputs[:, x.shape[1] :].astype(self.window.dtype)
-        return sum(tap * inputs[:, delay : delay + x.shape[1]] for delay, tap in enumerate(taps))
+        return functools.reduce(jnp.add, (tap * inputs[:, i : i + x.shape[1]] for i, tap in enumerate(taps)))
 ''',
     "CausalConv": '''
 class CausalConv(nnx.Module):
@@ -175,7 +175,7 @@ class CausalConv(nnx.Module):
         init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal", (-3, -2), -1, batch_axis)
         self.kernel = nnx.Param(init(rngs.params(), shape, param_dtype))
         self.equation, self.features, self.dtype = equation, features, dtype
-        self.window = nnx.data(None)
+        self.window: Any = nnx.data(None)
 
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         self.window = nnx.Cache(jnp.zeros((batch, self.kernel.shape[-3] - 1, *self.features), dtype))
@@ -195,7 +195,7 @@ class RunningSum(nnx.Module):
 
     def __init__(self, *features: int) -> None:
         self.features = features
-        self.last = nnx.data(None)
+        self.last: Any = nnx.data(None)
 
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         self.last = nnx.Cache(jnp.zeros((batch, 1, *self.features), dtype))
@@ -213,7 +213,7 @@ class RunningProduct(nnx.Module):
 
     def __init__(self, *features: int) -> None:
         self.features = features
-        self.last = nnx.data(None)
+        self.last: Any = nnx.data(None)
 
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         self.last = nnx.Cache(jnp.ones((batch, 1, *self.features), dtype))
@@ -301,7 +301,7 @@ class CausalDepthwiseConv(nn.Module):
         inputs = last_inputs(None if window is None else window.value, x, self.kernel_size)
         if window is not None and not self.is_initializing():
             window.value = inputs[:, x.shape[1] :].astype(window.value.dtype)
-        return sum(tap * inputs[:, delay : delay + x.shape[1]] for delay, tap in enumerate(taps))
+        return functools.reduce(jnp.add, (tap * inputs[:, i : i + x.shape[1]] for i, tap in enumerate(taps)))
 ''',
     "CausalConv": '''
 class CausalConv(nn.Module):

@@ -89,16 +89,17 @@ def render(
 
 
 def _class_text(plan: Plan, one: ExportedClass, sizes: Sizes, api: API, flax_norms: bool) -> str:
-    return "\n".join([*class_head(plan, one, sizes, api, flax_norms), *_call(plan, one)])
+    return "\n".join([*class_head(plan, one, sizes, api, flax_norms), *_call(plan, one, api)])
 
 
-def _call(plan: Plan, one: ExportedClass) -> list[str]:
+def _call(plan: Plan, one: ExportedClass, api: API) -> list[str]:
     arguments = ["self", *(f"{name}: jax.Array" for name in one.inputs)]
     if one.part is not None:
         arguments += ["start: jax.Array | None"] * one.decodes
         lines = call_lines("def __call__", arguments, " -> jax.Array:", 4)
     else:
-        lines = call_lines("def __call__", [*arguments, "*", "decode: bool = False"], " -> jax.Array:", 4)
+        named = ["*"] if api == "nnx" else []  # `nn.remat` takes static arguments by position alone
+        lines = call_lines("def __call__", [*arguments, *named, "decode: bool = False"], " -> jax.Array:", 4)
         lines += _checks(plan, one)
     statements = one.body.statements
     for number, statement in enumerate(statements):
