@@ -37,6 +37,14 @@ def confirm(
     trial_budget: Annotated[
         str | None, typer.Option(help="Training time of each [the run's].", metavar="DURATION")
     ] = None,
+    rung: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Train the same at another size, too, such as layers=4,unit=16,budget=60s (also: length, batch, "
+            "devices, learning_rate); what is left out stays as it is; repeatable.",
+            metavar="KEY=VALUE,...",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="How many train at once [as in the run]; 0: one a core or device.", min=0, metavar="N"),
@@ -44,8 +52,12 @@ def confirm(
     address: Address = None,
     json_: Json = False,
 ) -> None:
-    """Train a run's best anew with fresh seeds, and score them once on the test text."""
+    """Train a run's best anew with fresh seeds, and score them once on the test text.
+
+    With --rung, also at larger sizes, so that what wins small is tested before it is believed.
+    """
     from .configs.plan import duration
+    from .configs.rungs import rungs_of
     from .search.display.report import write_report
     from .search.display.study_progress import watched
     from .search.display.tables import console_for, print_leaderboard
@@ -53,9 +65,12 @@ def confirm(
     from .search.run_directory import find_run
     from .search.store import Store
     from .search.studies.confirm import confirm as confirmed
+    from .search.studies.confirm import settings_of
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     directory = find_run(run)
+    with Store.open(directory.path, read_only=True) as store:
+        rungs = rungs_of(rung or (), settings_of(store, seconds, workers))
     with watched(directory.path) as display:
         confirmed(
             directory.path,
@@ -64,6 +79,7 @@ def confirm(
             beside=beside or (),
             trial_seconds=seconds,
             workers=workers,
+            rungs=rungs,
             address=address,
             observe=display.observe,
             tell=display.tell,

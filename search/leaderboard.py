@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ..workers.evaluation import Evaluation
 from .candidate import SEED_ID, fitness_of
 from .founders import origins_of
+from .leak_checks import Checks, checks_of
 from .studies.confirmation import Confirmation, confirmations, retrainings_of
+from .studies.ladder import Ladder, ladder_of
 from .studies.statistics import prediction_interval
 from .wall_clock import SHARES, sessions_of, shares_of_wall_clock
 
@@ -132,27 +134,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
-    """The checks for programs that see the future, and for results too good to be true.
-
-    Attributes:
-        proved: candidates whose causality was proved, and tested on a block in float64.
-        probed: trainings whose language model was probed before the first step.
-        rechecked: trained models probed again before their loss counted.
-        largest_move_nats: how far any loss moved in those that passed, that must not move; None before the first.
-        quarantined: results below the plausible that further checks cleared.
-        refused: trainings that a probe refused, by reason.
-    """
-
-    proved: int
-    probed: int
-    rechecked: int
-    largest_move_nats: float | None
-    quarantined: int
-    refused: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Totals:
     """The run in numbers.
 
@@ -192,6 +173,7 @@ class Leaderboard:
     rows: tuple[Row, ...]
     totals: Totals
     confirmed: tuple[Confirmation, ...] = ()
+    ladder: Ladder | None = None
     founders: Mapping[int, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -201,6 +183,7 @@ class Leaderboard:
             "run": self.run,
             "unconfirmed": not self.confirmed,
             "confirmed": [row.to_dict() for row in self.confirmed],
+            "ladder": None if self.ladder is None else self.ladder.to_dict(),
             "seed": asdict(self.seed),
             "candidates": rows,
             "totals": asdict(self.totals),
@@ -234,9 +217,11 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
         worker_seconds=worker_seconds,
         shares=shares,
         full_budgets=sum(trial.evaluation.spent for trial in finished) / _budget(manifest),
-        checks=_checks([trial.evaluation for trial in finished], len(pedigree)),
+        checks=checks_of([trial.evaluation for trial in finished], len(pedigree)),
     )
-    return Leaderboard(str(store.run.path), seed, tuple(kept), totals, confirmed, origins_of(manifest))
+    return Leaderboard(
+        str(store.run.path), seed, tuple(kept), totals, confirmed, ladder_of(manifest, events), origins_of(manifest)
+    )
 
 
 def lineage(store: Store, candidate_id: int) -> tuple[Ancestry, ...]:
@@ -252,20 +237,6 @@ def _budget(manifest: Mapping[str, Any]) -> float:
     """The full budget of a trial, in its unit."""
     trial = manifest.get("config", {}).get("trial", {})
     return float(trial.get("budget_steps" if trial.get("unit") == "steps" else "budget_seconds", 1.0))
-
-
-def _checks(evaluations: Sequence[Evaluation], candidates: int) -> Checks:
-    moved = _values(evaluations, lambda trial: trial.moved_nats)
-    reasons = Counter(trial.outcome.partition(":")[2] for trial in evaluations if trial.kind == "rejected")
-    refused = {reason: reasons[reason] for reason in ("causality", "batch", "finiteness") if reasons[reason]}
-    return Checks(
-        proved=candidates,
-        probed=sum(bool(trial.steps) for trial in evaluations) + sum(refused.values()),
-        rechecked=len(moved),
-        largest_move_nats=max(moved, default=None),
-        quarantined=sum(bool(trial.quarantine) for trial in evaluations),
-        refused=refused,
-    )
 
 
 def _by_candidate(finished: Sequence[FinishedTrial]) -> dict[int, list[Evaluation]]:

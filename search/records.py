@@ -26,6 +26,7 @@ EVENT_KINDS = {
     "run_ended": "the run spent its budget",
     "calibrated": "the seed's steps were timed: what a step is worth in reference seconds",
     "confirmed": "a candidate was trained anew, and scored on the test text",
+    "climbed": "a candidate was trained anew at another size, and scored on the test text; payload: the rung",
     "note": "anything worth keeping that changes nothing",
 }
 """Every kind of event, and what it says. Adding a kind is adding a row; its meaning never changes afterwards."""

@@ -18,9 +18,11 @@ from ...primitives.listing import difference, listing
 from ..candidate import SEED_ID
 from ..leaderboard import SHARES, Leaderboard, Row, leaderboard
 from ..studies.confirmation import Confirmation
+from ..studies.ladder import Ladder
 from ..wall_clock import active_seconds, sessions_of
 from .console import outcome_words
 from .figure import Point, progress_figure
+from .ladder import climb_words, ladder_notes
 from .page import template
 from .wording import (
     UNCONFIRMED,
@@ -88,6 +90,7 @@ def render_report(store: Store) -> str:
         else any(beyond_noise(row) for row in board.rows),
         unconfirmed="" if board.confirmed else UNCONFIRMED,
         confirmed=[_confirmed_cells(row) for row in board.confirmed],
+        ladder=board.ladder and _ladder_cells(board.ladder),
         checks=check_words(totals.checks),
         cost=cost_words(totals),
         figure=progress_figure(points, board.seed),
@@ -167,6 +170,18 @@ def _confirmed_cells(row: Confirmation) -> dict[str, Any]:
         "difference": "–" if seed else difference_words(row).replace(" bits/byte", ""),
         "verdict": row.verdict,
     }
+
+
+def _ladder_cells(ladder: Ladder) -> dict[str, Any]:
+    rows = [
+        {
+            "name": name,
+            "standing": "seed" if name == "seed" else "better" if name in ladder.better_everywhere else "",
+            "cells": [climb_words(ladder.at(place, name)) for place in range(len(ladder.rungs))],
+        }
+        for name in ladder.names
+    ]
+    return {"rungs": [rung.label for rung in ladder.rungs], "rows": rows, "notes": ladder_notes(ladder)}
 
 
 def _mutation_cell(row: Row) -> str:

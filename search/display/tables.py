@@ -12,6 +12,7 @@ from ..candidate import SEED_ID
 from ..leaderboard import Leaderboard, Row
 from ..studies.confirmation import Confirmation
 from .console import outcome_words
+from .ladder import ladder_notes, ladder_table
 from .wording import (
     UNCONFIRMED,
     best_row,
@@ -78,6 +79,13 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     if board.confirmed:
         console.print("confirmed on the test text, with fresh seeds", style="bold")
         console.print(_confirmed_table(board.confirmed))
+        console.print()
+    if board.ladder is not None:
+        console.print("at other sizes: rank, and difference to the seed in bits/byte (95%, best of all)", style="bold")
+        console.print(ladder_table(board.ladder))
+        console.print()
+        for note in ladder_notes(board.ladder):
+            console.print(note, soft_wrap=True)
         console.print()
     console.print(headline(board), style="bold", soft_wrap=True)
     if best_row(board.rows) is not None and not board.confirmed:

@@ -19,10 +19,11 @@ from ..candidate import SEED_ID
 from ..config import RunConfig
 from ..leaderboard import leaderboard
 from ..store import Store
+from .climb import Climber, check_seed, climb, seed_climber
 from .confirmation import Retraining, retrainings_of
 from .study import Arm, StudyState, run_study
 
-__all__ = ["Reserve", "allowance_of", "confirm", "confirm_store", "reserve_of"]
+__all__ = ["Reserve", "allowance_of", "confirm", "confirm_store", "reserve_of", "settings_of"]
 
 RECORD = "confirmation-{budget:g}.jsonl"
 """In the run's folder, one for each budget."""
@@ -72,11 +73,12 @@ def confirm(
     beside: Sequence[str] = (),
     trial_seconds: float | None = None,
     workers: int | None = None,
+    rungs: Sequence[RunConfig] = (),
     address: str | None = None,
     observe: Callable[[StudyState], None] = lambda state: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Confirm the best candidates of a run that no controller is at.
+    """Confirm the best candidates of a run that no controller is at; then, if asked, at other sizes.
 
     Args:
         path: what the user calls the run.
@@ -85,6 +87,7 @@ def confirm(
         beside: library programs to train along with them.
         trial_seconds: budget of each training; the run's full trial budget, if not given.
         workers: how many train at once; as many as in the run, if not given.
+        rungs: the settings of further trainings of the same programs, at other sizes (see `climb`).
         address: of a running Ray cluster.
         observe, tell: as for studies.
 
@@ -93,12 +96,38 @@ def confirm(
         Interrupted: Ctrl-C; what is finished is kept.
     """
     with Store.open(path) as store:
-        config = RunConfig.from_dict(store.manifest["config"])
-        if trial_seconds is not None:
-            if config.trial.unit == "steps":
-                raise UsageError(f"run {store.run.path} counts steps: --trial-budget does not apply to it.")
-            config = replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
+        config = settings_of(store, trial_seconds, workers)
+        climbers = _climbers(store, config, top, beside)
+        check_seed(climbers[0], config, rungs)
         confirm_store(store, config, top=top, seeds=seeds, beside=beside, address=address, observe=observe, tell=tell)
+        for rung in rungs:
+            climb(
+                store,
+                config,
+                rung,
+                climbers,
+                _fresh_seeds(store.manifest["seed"], seeds),
+                address=address,
+                allowance_seconds=allowance_of(store),
+                observe=observe,
+                tell=tell,
+            )
+
+
+def settings_of(store: Store, trial_seconds: float | None = None, workers: int | None = None) -> RunConfig:
+    """A run's settings, with another budget of a training or another number of workers.
+
+    Raises:
+        UsageError: a budget in seconds, where the run counts steps.
+    """
+    config = RunConfig.from_dict(store.manifest["config"])
+    if workers is not None:
+        config = replace(config, workers=replace(config.workers, count=workers))
+    if trial_seconds is None:
+        return config
+    if config.trial.unit == "steps":
+        raise UsageError(f"run {store.run.path} counts steps: --trial-budget does not apply to it.")
+    return replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
 
 
 def confirm_store(
@@ -114,19 +143,14 @@ def confirm_store(
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
     """The same for an open store; `deadline` (by `time.monotonic`) is when the last training has to be done."""
-    chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != SEED_ID][:top]
-    if not chosen:
-        raise UsageError(f"run {store.run.path} has no candidate that trained its full budget: nothing to confirm.")
-    seed = DNA.from_json(store.manifest["seed_dna"])
-    ids = {"seed": SEED_ID, **{f"#{number}": number for number in chosen}}
-    arms = [Arm("seed", seed), *(Arm(f"#{number}", store.candidate(number).dna) for number in chosen)]
-    arms += [Arm(name, library_program(name, config.model.unit)) for name in beside]
+    climbers = _climbers(store, config, top, beside)
+    ids = {each.name: each.candidate_id for each in climbers}
     known = {(each.name, each.seed, each.budget) for each in retrainings_of(store.events())}
     trainings = run_study(
         config,
-        arms,
+        [Arm(each.name, each.dna) for each in climbers],
         _fresh_seeds(store.manifest["seed"], seeds),
-        reference=seed,
+        reference=climbers[0].dna,
         record=store.run.path / RECORD.format(budget=config.trial.budget),
         address=address,
         allowance_seconds=allowance_of(store),
@@ -139,8 +163,20 @@ def confirm_store(
         if (name, training.seed, budget) in known:
             continue
         evaluation = replace(training.evaluation, curve=())  # the record keeps it
-        retraining = Retraining(name, ids.get(name), training.seed, budget, evaluation)
+        retraining = Retraining(name, ids[name], training.seed, budget, evaluation)
         store.add_event("confirmed", retraining.payload(), retraining.candidate_id)
+
+
+def _climbers(store: Store, config: RunConfig, top: int, beside: Sequence[str]) -> list[Climber]:
+    """The seed, the best candidates, and the library programs to train along."""
+    chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != SEED_ID][:top]
+    if not chosen:
+        raise UsageError(f"run {store.run.path} has no candidate that trained its full budget: nothing to confirm.")
+    return [
+        seed_climber(config, DNA.from_json(store.manifest["seed_dna"])),
+        *(Climber(f"#{number}", number, store.candidate(number).dna) for number in chosen),
+        *(Climber(name, None, library_program(name, config.model.unit), name) for name in beside),
+    ]
 
 
 def _fresh_seeds(run_seed: int, count: int) -> list[int]:

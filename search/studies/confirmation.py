@@ -22,7 +22,7 @@ from .statistics import Estimate, paired_differences
 if TYPE_CHECKING:
     from ..records import Event
 
-__all__ = ["Confirmation", "Retraining", "confirmations", "retrainings_of"]
+__all__ = ["Confirmation", "Retraining", "confirmations", "retraining_of", "retrainings_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +101,14 @@ class Confirmation:
 
 def retrainings_of(events: Iterable[Event]) -> list[Retraining]:
     """The fresh trainings among a run's events, in order of arrival."""
-    return [
-        Retraining(
-            event.payload["name"],
-            event.candidate_id,
-            event.payload["seed"],
-            event.payload["budget"],
-            Evaluation.from_dict(event.payload["evaluation"]),
-        )
-        for event in events
-        if event.kind == "confirmed"
-    ]
+    return [retraining_of(event) for event in events if event.kind == "confirmed"]
+
+
+def retraining_of(event: Event) -> Retraining:
+    """The fresh training that an event tells of."""
+    payload = event.payload
+    evaluation = Evaluation.from_dict(payload["evaluation"])
+    return Retraining(payload["name"], event.candidate_id, payload["seed"], payload["budget"], evaluation)
 
 
 def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]:

@@ -28,11 +28,13 @@ import numpy as np
 __all__ = [
     "Estimate",
     "Noise",
+    "kendall_tau",
     "mean_interval",
     "noise_of",
     "paired_differences",
     "prediction_interval",
     "simultaneous_level",
+    "spearman_rho",
     "t_quantile",
 ]
 
@@ -175,6 +177,40 @@ def paired_differences(
         half = t_quantile(level, noise.freedom) * noise.sigma * math.sqrt(2.0 / n)
         found[name] = Estimate(mean, mean - half, mean + half, n)
     return found
+
+
+def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Kendall's tau-b of two rankings: pairs in the same order less pairs in opposite order, over all pairs.
+
+    Pairs that are tied in a ranking count in neither (Kendall 1945, "The treatment of ties in ranking problems"). None
+    without two items, or where all of a ranking is tied.
+
+    >>> kendall_tau([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0])
+    0.6666666666666666
+    """
+    x, y = _signs(first), _signs(second)
+    pairs = math.sqrt(float(np.abs(x).sum()) * float(np.abs(y).sum()))
+    return float((x * y).sum()) / pairs if pairs else None
+
+
+def spearman_rho(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation: Pearson's of the ranks, tied items sharing their mean rank.
+
+    None without two items, or where all of a ranking is tied.
+
+    >>> spearman_rho([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0])
+    0.8
+    """
+    # An item's rank is half its signs against all items, up to a constant; so are ties shared.
+    x, y = _signs(first).sum(axis=1), _signs(second).sum(axis=1)
+    scale = math.sqrt(float((x * x).sum()) * float((y * y).sum()))
+    return float((x * y).sum()) / scale if scale else None
+
+
+def _signs(values: Sequence[float]) -> np.ndarray:
+    """For every item against every item, whether its value is larger (1), smaller (-1) or the same (0)."""
+    array = np.asarray(values, np.float64)
+    return np.sign(array[:, None] - array[None, :])
 
 
 def _own_interval(values: Sequence[float], level: float, extra: float) -> Estimate:

@@ -1,0 +1,79 @@
+"""A ladder of scales as a table: a column for each rung, a line for each pair of rungs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..candidate import SEED_ID
+from ..studies.ladder import Agreement, Climb, Ladder
+from ..studies.statistics import Estimate
+
+if TYPE_CHECKING:  # rich is loaded when a table is drawn
+    from rich.table import Table
+
+__all__ = ["agreement_words", "climb_words", "ladder_notes", "ladder_table"]
+
+
+def ladder_table(ladder: Ladder) -> Table:
+    """Programs against rungs: rank, and difference to the seed in bits per byte of the test text, with its interval."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    table.add_column("id", justify="right", no_wrap=True)
+    for rung in ladder.rungs:
+        table.add_column(rung.label, justify="right")
+    for name in ladder.names:
+        climbs = [ladder.at(place, name) for place in range(len(ladder.rungs))]
+        bold = name == "seed" or name in ladder.better_everywhere
+        table.add_row(name, *map(climb_words, climbs), style="bold" if bold else "")
+    return table
+
+
+def climb_words(climb: Climb | None) -> str:
+    """A cell: rank and difference to the seed, or why there is none."""
+    if climb is None:
+        return "–"
+    row = climb.result
+    if climb.unfit:
+        return "does not fit"
+    if row.failed:
+        return f"failed {row.failed} of {row.trainings}"
+    rank = f"{row.rank}."
+    if row.candidate_id == SEED_ID:
+        return f"{rank} {row.test_bits_per_byte:.4f} bits/byte"
+    return rank if row.difference is None else f"{rank} {_difference(row.difference)}"
+
+
+def agreement_words(ladder: Ladder, agreement: Agreement) -> str:
+    """How far two rungs agree on the order, in a sentence."""
+    between = f"{ladder.rungs[agreement.lower].label} → {ladder.rungs[agreement.upper].label}"
+    if agreement.kendall_tau is None or agreement.spearman_rho is None:
+        return f"{between}: no rank correlation of {agreement.programs} programs"
+    return (
+        f"{between}: rank correlation Kendall's tau {agreement.kendall_tau:+.2f}, "
+        f"Spearman {agreement.spearman_rho:+.2f} (n = {agreement.programs} programs)"
+    )
+
+
+def ladder_notes(ladder: Ladder) -> list[str]:
+    """What stands below the table: correlations, what does not fit and why, and who is better at every rung."""
+    notes = [agreement_words(ladder, agreement) for agreement in ladder.agreements]
+    for rung, climbs in zip(ladder.rungs, ladder.climbs, strict=True):
+        notes += [f"{climb.result.name} does not fit {rung.label}: {climb.unfit}" for climb in climbs if climb.unfit]
+    refits = [climb.result.name for climbs in ladder.climbs for climb in climbs if climb.refitted]
+    if refits:
+        notes.append(f"the scale of queries was brought to each width for {_listed(list(dict.fromkeys(refits)))}")
+    better = ladder.better_everywhere
+    verdict = f"{_listed(better)} on every rung" if better else "nobody on every rung"
+    return [*notes, f"confirmed better than the seed: {verdict}"]
+
+
+def _difference(difference: Estimate) -> str:
+    half = "" if difference.half_width is None else f" ± {difference.half_width:.4f}"
+    return f"{difference.mean:+.4f}{half}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
