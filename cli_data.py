@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,9 @@ __all__ = ["data_app"]
 
 data_app = typer.Typer(help="Prepare text for training.", no_args_is_help=False, rich_markup_mode=None)
 
+SOURCE_HELP = "python-stdlib, text:PATH of UTF-8 text, lm1b, or tfds:NAME[/CONFIG][:feature]."
+VOCABULARY = 1024
+
 
 @data_app.callback()
 def data() -> None:
@@ -21,18 +25,54 @@ def data() -> None:
 
 @data_app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="python-stdlib, or text:PATH of UTF-8 text.", metavar="SOURCE")],
-    vocabulary: Annotated[int, typer.Option(help="Token ids, at most.", metavar="N")] = 1024,
+    source: Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="SOURCE")],
+    vocabulary: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Token ids, at most; --config's if that is given, else {VOCABULARY}.",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="A preset or TOML file whose vocabulary and [data] settings to use.", metavar="PRESET|FILE"),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where TensorFlow Datasets keeps its sets (lm1b, tfds:); its own default.", metavar="DIR"),
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="A local file in place of LM1B's download (lm1b).", metavar="FILE")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="How many tokenize; one for each core, where that pays.", metavar="N", min=1)
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Tokenize a source once, so that searches on it start at once."""
-    from .workers.config import DataConfig
-    from .workers.dataset import Dataset
-    from .workers.dataset import prepare as prepare_dataset
+    """Tokenize a source once, so that searches on it start at once. Interrupted, the same command goes on."""
+    from dataclasses import replace
 
-    if not 257 <= vocabulary <= 262_144:
-        raise UsageError(f"--vocabulary is {vocabulary}, but must be between 257 and 262144")
-    path = prepare_dataset(DataConfig(source), vocabulary, progress=say)
+    from .workers.config import DataConfig
+    from .workers.dataset import Dataset, default_cache_dir
+    from .workers.dataset import prepare as prepare_dataset
+    from .workers.published import is_published, locate
+
+    settings, wanted = DataConfig(), VOCABULARY
+    if config is not None:
+        from .configs import load
+
+        loaded = load(config)
+        settings, wanted = loaded.data, loaded.model.vocabulary
+    wanted = wanted if vocabulary is None else vocabulary
+    if not 257 <= wanted <= 262_144:
+        raise UsageError(f"--vocabulary is {wanted}, but must be between 257 and 262144")
+    if is_published(source):
+        locate(source, default_cache_dir(), data_dir, archive, say)
+    elif data_dir is not None or archive is not None:
+        option = "--data-dir" if data_dir is not None else "--archive"
+        raise UsageError(f"{option} is for lm1b and tfds:NAME, not for {source}: leave it out.")
+    path = prepare_dataset(replace(settings, source=source), wanted, progress=say, processes=processes)
     dataset = Dataset.open(path, verify=False)
     if json_:
         print_json({"path": str(path), **dataset.manifest})
@@ -40,5 +80,6 @@ def prepare(
     typer.echo(f"{path}  hash {dataset.dataset_hash[:16]}")
     for split, facts in dataset.manifest["splits"].items():
         typer.echo(
-            f"{split:<10} {facts['documents']:>8,} documents {facts['bytes']:>14,} bytes {facts['tokens']:>13,} tokens"
+            f"{split:<10} {facts['documents']:>10,} documents {facts['bytes']:>14,} bytes"
+            f" {facts['words']:>13,} words {facts['tokens']:>13,} tokens"
         )

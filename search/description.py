@@ -202,7 +202,8 @@ def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
     if row is None:
         return [f"{'result':<11} none yet"]
     waiting = waiting_words(row.input_wait_share)
-    losses = f"{number(row.loss_nats)} nats per token, {number(row.bits_per_byte)} bits/byte"
+    words = "" if row.word_perplexity is None else f", word perplexity {row.word_perplexity:,.1f}"
+    losses = f"{number(row.loss_nats)} nats per token, {number(row.bits_per_byte)} bits/byte{words}"
     if row.loss_nats is None:
         losses = row.outcome if row.hurdle_loss_nats is None else f"{row.hurdle_loss_nats:.4f} nats per token there"
     facts = {

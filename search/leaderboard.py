@@ -44,7 +44,7 @@ class SeedSummary:
 
     Attributes:
         trials: how many trained the full budget.
-        loss_nats, bits_per_byte: means over them.
+        loss_nats, bits_per_byte, word_perplexity: means over them; the last for text that counts words.
         spread_nats: sample standard deviation; None below two trials.
         noise_nats: how far from their mean one more training of the seed may well end: half of the 95% prediction
             interval (Student's t), which is wide for few trials; None below two.
@@ -55,6 +55,7 @@ class SeedSummary:
     trials: int
     loss_nats: float | None
     bits_per_byte: float | None
+    word_perplexity: float | None
     spread_nats: float | None
     noise_nats: float | None
     lowest_nats: float | None
@@ -71,7 +72,7 @@ class Row:
         id, parent: numbers of the candidate and of its parent.
         outcome: as in `OUTCOME_ADVICE`; message: what happened, for outcomes other than `ok`.
         trials: how many gave this outcome.
-        loss_nats, bits_per_byte: after the full budget; None for others.
+        loss_nats, bits_per_byte, word_perplexity: after the full budget; None for others.
         stopped_at_hurdle, hurdle_loss_nats: which hurdle (from 1) stopped it, and its loss there.
         delta_nats: loss minus the seed's mean; negative is better.
         delta_bits_per_byte: the same in bits per byte.
@@ -95,6 +96,7 @@ class Row:
     trials: int
     loss_nats: float | None
     bits_per_byte: float | None
+    word_perplexity: float | None
     stopped_at_hurdle: int | None
     hurdle_loss_nats: float | None
     delta_nats: float | None
@@ -273,6 +275,7 @@ def _summary(found: Sequence[Evaluation]) -> SeedSummary:
         trials=len(losses),
         loss_nats=fmean(losses) if losses else None,
         bits_per_byte=_mean(found, lambda trial: trial.bits_per_byte) if losses else None,
+        word_perplexity=_mean(found, lambda trial: trial.word_perplexity) if losses else None,
         spread_nats=stdev(losses) if len(losses) > 1 else None,
         noise_nats=noise,
         lowest_nats=min(losses, default=None),
@@ -297,6 +300,7 @@ def _row(candidate: Ancestor, found: Sequence[Evaluation], seed: SeedSummary) ->
         trials=len(found),
         loss_nats=loss,
         bits_per_byte=bits,
+        word_perplexity=_mean(found, lambda trial: trial.word_perplexity) if loss is not None else None,
         stopped_at_hurdle=len(last.hurdle_losses) if stopped else None,
         hurdle_loss_nats=fitness_of(last) if stopped else None,
         delta_nats=delta,

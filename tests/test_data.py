@@ -7,7 +7,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from primer_search.primitives.errors import UsageError
 from primer_search.workers.config import DataConfig
 from primer_search.workers.dataset import Dataset, prepare
 from primer_search.workers.sources import SOURCES, Document, documents
-from primer_search.workers.splits import DIGEST_BYTES, SPLITS, _bucket, distinct_texts, index_source
+from primer_search.workers.splits import SPLITS, is_held_out
 from primer_search.workers.tokenizer import END_OF_DOCUMENT, Tokenizer
 
 WORDS = [
@@ -142,54 +141,6 @@ class TestSources:
         assert all(row.usage in str(caught.value) for row in SOURCES.values())
 
 
-class TestSplits:
-    def test_repeated_documents_are_in_one_split_once(self, tmp_path: Path):
-        write_folder(tmp_path)
-        alone = index_source(f"text:{tmp_path}")
-        (tmp_path / "zz").mkdir()
-        for path in sorted(tmp_path.glob("part*/*.txt")):
-            (tmp_path / "zz" / path.name).write_bytes(path.read_bytes())
-        assert index_source(f"text:{tmp_path}") == alone
-
-    def test_a_document_keeps_its_split_when_others_come(self, tmp_path: Path):
-        before = index_source(f"text:{write_folder(tmp_path, 400)}").split_of
-        (tmp_path / "another.txt").write_text(prose(999), encoding="utf-8")
-        after = index_source(f"text:{tmp_path}").split_of
-        assert len(after) == 401
-        assert all(after[digest] == split for digest, split in before.items())
-
-    @pytest.mark.parametrize("count", [3, 4, 10, 60, 600])
-    def test_every_split_has_text_however_few_the_documents(self, count: int, tmp_path: Path):
-        for number in range(count):
-            (tmp_path / f"{number}.txt").write_text(prose(number, 1500), encoding="utf-8")
-        index = index_source(f"text:{tmp_path}")
-        total = sum(index.sizes.values())
-        share = {
-            split: sum(index.sizes[digest] for digest, its in index.split_of.items() if its == split) / total
-            for split in SPLITS
-        }
-        assert min(share.values()) >= 0.01
-        assert count < 60 or share["train"] > 0.85
-        assert sum(share.values()) == pytest.approx(1.0)
-
-    def test_a_document_larger_than_the_rest_is_trained_on(self, tmp_path: Path):
-        for name in range(8):
-            (tmp_path / "large.txt").write_text(prose(name, 60_000), encoding="utf-8")
-            for number in range(2):
-                (tmp_path / f"{number}.txt").write_text(prose(100 + number), encoding="utf-8")
-            index = index_source(f"text:{tmp_path}")
-            largest = max(index.sizes, key=lambda digest: index.sizes[digest])
-            assert index.split_of[largest] == "train"
-            assert set(index.split_of.values()) == set(SPLITS)
-
-    @pytest.mark.parametrize("texts", [["one " * 5000], ["same " * 5000] * 5, ["a", "b", "c", "d"]])
-    def test_too_little_text_is_refused_with_what_is_needed(self, texts: list[str], tmp_path: Path):
-        for number, text in enumerate(texts):
-            (tmp_path / f"{number}.txt").write_text(text)
-        with pytest.raises(UsageError, match=r"too little text .* at least 3 documents and 10000 bytes"):
-            index_source(f"text:{tmp_path}")
-
-
 class TestTokenizer:
     @pytest.fixture(scope="class")
     @classmethod
@@ -204,9 +155,34 @@ class TestTokenizer:
 
     def test_text_that_spells_the_end_of_document_does_not_end_one(self, tokenizer: Tokenizer):
         text = f"a {END_OF_DOCUMENT} b"
-        (ids,) = Tokenizer.from_json(tokenizer.to_json()).encode_documents([text])
+        packed = Tokenizer.from_json(tokenizer.to_json()).packer("<u2").pack([text.encode()])
+        ids = np.frombuffer(packed, "<u2").tolist()
         assert ids.count(tokenizer.end_of_document) == 1
         assert tokenizer.decode(ids) == text + END_OF_DOCUMENT
+
+    @given(
+        text=st.text(
+            st.one_of(st.sampled_from(" \t\n\x0b\x1c'sreé日²\u00a0"), st.characters(exclude_categories=["Cs"]))
+        )
+    )
+    def test_text_packed_fast_has_the_ids_of_the_library(self, tokenizer: Tokenizer, text: str):
+        packed = tokenizer.packer("<u2").pack([text.encode(), b"the end"])
+        end = tokenizer.end_of_document
+        assert np.frombuffer(packed, "<u2").tolist() == [
+            *tokenizer.encode(text),
+            end,
+            *tokenizer.encode("the end"),
+            end,
+        ]
+
+    def test_library_files_packed_fast_have_the_ids_of_the_library(self, tokenizer: Tokenizer):
+        texts = [document.text for document in documents("python-stdlib")]
+        beyond = [text for text in texts if not text.isascii()]
+        texts = texts[::40] + beyond[::4]
+        assert len(beyond) > 4
+        packed = tokenizer.packer("<u4").pack([text.encode() for text in texts])
+        expected = [token for text in texts for token in [*tokenizer.encode(text), tokenizer.end_of_document]]
+        assert np.frombuffer(packed, "<u4").tolist() == expected
 
     def test_training_twice_gives_the_same_tokenizer(self, tokenizer: Tokenizer):
         again = Tokenizer.train((prose(n) for n in range(20)), 300)
@@ -223,18 +199,16 @@ class TestTokenizer:
 
 
 class TestDataset:
-    def test_the_splits_hold_every_document_exactly(self, folder: Path, dataset: Dataset):
-        index = index_source(f"text:{folder}")
-        for split in SPLITS:
-            expected = [
-                text.content.decode()
-                for text in distinct_texts(f"text:{folder}")
-                if index.split_of[text.digest] == split
-            ]
-            assert split_texts(dataset, split) == expected
+    def test_the_splits_hold_every_document_exactly_and_in_order(self, folder: Path, dataset: Dataset):
+        texts = [document.text for document in documents(f"text:{folder}")]
+        found = {split: split_texts(dataset, split) for split in SPLITS}
+        assert sorted(text for split in SPLITS for text in found[split]) == sorted(texts)
+        for split, held in found.items():
+            assert held == [text for text in texts if text in held]
             described = dataset.manifest["splits"][split]
-            assert described["documents"] == len(expected)
-            assert described["bytes"] == sum(len(text.encode()) for text in expected)
+            assert described["documents"] == len(held)
+            assert described["bytes"] == sum(len(text.encode()) for text in held)
+            assert described["words"] == sum(len(text.split()) + 1 for text in held)
             assert described["tokens"] == len(getattr(dataset, split))
 
     def test_streams_are_read_only_memory_maps_within_the_vocabulary(self, dataset: Dataset):
@@ -251,6 +225,16 @@ class TestDataset:
         assert bits == pytest.approx(nats / math.log(2) / described["bytes"])
         assert dataset.bytes_per_token("test") == dataset.manifest["splits"]["test"]["bytes_per_token"] > 1
 
+    def test_perplexity_per_word_is_all_its_nats_over_all_the_words(
+        self, folder: Path, tmp_path: Path, dataset: Dataset
+    ):
+        assert dataset.nats_per_token_to_word_perplexity(2.5, "test") is None
+        words = Dataset.open(prepare(DataConfig(f"text:{folder}", word_perplexity=True), 400, tmp_path))
+        described = words.manifest["splits"]["test"]
+        expected = math.exp(2.5 * described["tokens"] / described["words"])
+        assert words.nats_per_token_to_word_perplexity(2.5, "test") == pytest.approx(expected)
+        assert words.nats_per_token_to_word_perplexity(1e6, "test") is None
+
     def test_the_tokenizer_never_sees_validation_text(self, tmp_path: Path):
         made = []
         for name, words in (("plain", "some words "), ("odd", "qqxz qqxz ")):
@@ -262,9 +246,13 @@ class TestDataset:
         assert odd.dataset_hash != plain.dataset_hash
         assert odd.manifest["tokenizer_sha256"] == plain.manifest["tokenizer_sha256"]
 
-    def test_the_tokenizer_reads_no_more_than_it_may(self, folder: Path, tmp_path: Path):
-        little = Dataset.open(prepare(DataConfig(f"text:{folder}", tokenizer_bytes=10_000), 2000, tmp_path))
-        much = Dataset.open(prepare(DataConfig(f"text:{folder}"), 2000, tmp_path))
+    def test_the_tokenizer_reads_no_more_than_it_may(self, tmp_path: Path):
+        rng = random.Random(0)
+        for number in range(60):
+            words = [f"{rng.randrange(10**4):x}" for _ in range(400)]
+            (tmp_path / f"{number}.txt").write_text(" ".join(words * 2))
+        little = Dataset.open(prepare(DataConfig(f"text:{tmp_path}", tokenizer_bytes=10_000), 4000, tmp_path / "cache"))
+        much = Dataset.open(prepare(DataConfig(f"text:{tmp_path}"), 4000, tmp_path / "cache"))
         assert little.manifest["tokenizer_size"] < much.manifest["tokenizer_size"]
         assert little.dataset_hash != much.dataset_hash
 
@@ -307,15 +295,6 @@ class TestDataset:
         assert {path.name for path in tmp_path.iterdir()} == names
         assert len(names) == 1
 
-    def test_an_interrupted_prepare_leaves_nothing_behind(self, folder: Path, tmp_path: Path):
-        def interrupt(line: str) -> None:
-            if line.startswith("prepared"):
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            prepare(DataConfig(f"text:{folder}"), 300, tmp_path, interrupt)
-        assert not list(tmp_path.iterdir())
-
     def test_the_cache_goes_where_the_environment_says(
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
@@ -356,7 +335,7 @@ class TestDamage:
         assert {file.name: file.read_bytes() for file in path.iterdir()} == whole
         assert list(path.parent.iterdir()) == [path]
 
-    @pytest.mark.parametrize("manifest", ["[]", "{}", '{"format": 2}', '{"format": 1}', "[" * 100_000])
+    @pytest.mark.parametrize("manifest", ["[]", "{}", '{"format": 1}', '{"format": 2}', "[" * 100_000])
     def test_a_foreign_folder_is_refused(self, manifest: str, tmp_path: Path):
         (tmp_path / "manifest.json").write_text(manifest)
         with pytest.raises(UsageError):
@@ -397,4 +376,4 @@ def test_the_manifest_is_json_that_names_source_and_hashes(dataset: Dataset, fol
 def _validation_text(filling: str) -> str:
     """The filling after a number that makes its hash fall into validation (bucket 0)."""
     texts = (f"{number:06} {filling}" for number in range(100_000))
-    return next(text for text in texts if _bucket(blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()) == 0)
+    return next(text for text in texts if is_held_out(text.encode()))

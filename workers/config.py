@@ -17,14 +17,18 @@ class DataConfig:
     """Where the text comes from.
 
     Attributes:
-        source: `python-stdlib`, or `text:PATH` for a file or folder of UTF-8 text.
+        source: `python-stdlib`; `text:PATH` for a file or folder of UTF-8 text; for a published set `lm1b` or
+            `tfds:NAME[/CONFIG][:feature]`, which `primer-search data prepare` makes ready first.
         tokenizer_bytes: how much text the tokenizer is trained on, at most.
+        word_perplexity: whether losses are also given as perplexity per word: for text whose words stand between
+            spaces; always for `lm1b`, whose unit it is.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     source: str = "python-stdlib"
     tokenizer_bytes: Annotated[int, Ge(10_000)] = 20_000_000
+    word_perplexity: bool = False
 
 
 @dataclass(frozen=True, slots=True)

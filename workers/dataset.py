@@ -15,8 +15,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,17 @@ from typing import Any
 import numpy as np
 
 from ..primitives.errors import UsageError
+from .building import build
 from .config import DataConfig
-from .splits import SPLITS, CorpusIndex, HashedText, distinct_texts, index_source
+from .corpus import Corpus, RecordCorpus, open_corpus
+from .exclusive import exclusive
+from .splits import SPLITS
 from .tokenizer import SMALLEST_VOCABULARY, Tokenizer
 
 __all__ = ["FORMAT", "Dataset", "default_cache_dir", "prepare"]
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the same text and settings would give other files."""
-
-ENCODE_BYTES = 4 * 1024 * 1024
-"""Text handed to the tokenizer at once: enough for all cores, little enough for memory."""
 
 HASH_BYTES = 1024 * 1024
 
@@ -45,7 +44,7 @@ class Dataset:
 
     Attributes:
         path: its folder.
-        manifest: what manifest.json says; for each split documents, bytes, tokens, sha256 and bytes_per_token.
+        manifest: what manifest.json says; for each split documents, bytes, words, tokens, sha256 and bytes_per_token.
         train, validation, test: token ids, one stream a split, memory-mapped and read-only.
     """
 
@@ -96,6 +95,19 @@ class Dataset:
         """
         return loss_nats / math.log(2.0) / self.bytes_per_token(split)
 
+    def nats_per_token_to_word_perplexity(self, loss_nats: float, split: str) -> float | None:
+        """A loss as perplexity per word, the unit of the One Billion Word benchmark; None where words mean little.
+
+        That is exp(nats per token * tokens / words) over the whole split. Words are what stands between spaces, and one
+        for the end of each document, as the benchmark counts a sentence's end; tokens include end-of-document tokens,
+        so the model is charged for every end, too. None, too, for a loss whose exponential is no number.
+        """
+        counts = self.manifest["splits"][split]
+        if not self.manifest["word_perplexity"]:
+            return None
+        nats_per_word = loss_nats * counts["tokens"] / counts["words"]
+        return math.exp(nats_per_word) if nats_per_word < 700.0 else None
+
     def tokenizer(self) -> Tokenizer:
         """The tokenizer the token ids come from."""
         return Tokenizer.load(self.path / "tokenizer.json")
@@ -112,45 +124,52 @@ def prepare(
     vocabulary: int,
     cache_dir: Path | None = None,
     progress: Callable[[str], None] | None = None,
+    processes: int | None = None,
 ) -> Path:
     """Make a dataset, or find the one made before from the same text and settings.
 
-    Safe to call from several processes at once: each builds in a folder of its own, and the first to finish is kept.
+    Safe to call from several processes at once: one builds and the others wait for it. A build that was interrupted or
+    killed is taken up where it stopped, by the next call with the same text and settings.
 
     Args:
         data: the source, and how much of it the tokenizer learns from.
         vocabulary: number of token ids, at most.
         cache_dir: where datasets are kept; `default_cache_dir()` if not given.
-        progress: told what happens, a line at a time; silent if the dataset is there.
+        progress: told what happens, a line at a time; silent if the dataset is there, unless its name misleads.
+        processes: how many tokenize; as the cores and the size of the text suggest, if not given.
 
     Returns:
         The dataset's folder, for `Dataset.open`.
 
     Raises:
         UsageError: the source cannot be read or is too little, the vocabulary too small, the cache not writable.
+        WorkFailedError: a process that tokenizes died.
     """
     tell = progress or (lambda line: None)
     if vocabulary < SMALLEST_VOCABULARY:
         raise UsageError(f"model.vocabulary is {vocabulary}: give at least {SMALLEST_VOCABULARY}, a token a byte.")
-    index = index_source(data.source)
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
-    target = cache / _key(data, vocabulary, index)
-    if _is_ready(target):
-        return target
-    draft = cache / f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}"
+    corpus = open_corpus(data.source, cache)
+    if warning := _warning(corpus):
+        tell(warning)
+    target = cache / _key(data, vocabulary, corpus)
     try:
-        draft.mkdir(parents=True)
-        _build(draft, data, vocabulary, index, tell)
-        _publish(draft, target)
+        while not _is_ready(target):
+            with exclusive(cache / f".{target.name}.partial") as draft:
+                if draft is not None and not _is_ready(target):
+                    _build(draft, data, vocabulary, corpus, tell, processes)
+                    _publish(draft, target)
     except OSError as error:
         raise UsageError(f"The data cache {cache} cannot be written ({error}): set PRIMER_SEARCH_CACHE.") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return target
 
 
-def _key(data: DataConfig, vocabulary: int, index: CorpusIndex) -> str:
-    made_from = [FORMAT, data.source, index.content_hash, vocabulary, data.tokenizer_bytes]
+def _warning(corpus: Corpus) -> str:
+    return corpus.published.warning if isinstance(corpus, RecordCorpus) else ""
+
+
+def _key(data: DataConfig, vocabulary: int, corpus: Corpus) -> str:
+    made_from = [FORMAT, data.source, corpus.identity, vocabulary, data.tokenizer_bytes, data.word_perplexity]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:24]
 
 
@@ -165,103 +184,64 @@ def _is_ready(target: Path) -> bool:
 
 
 def _publish(draft: Path, target: Path) -> None:
-    if target.exists() and not _is_ready(target):
-        damaged = draft.with_name(f"{draft.name}.damaged")
+    if target.exists():  # and is damaged
+        damaged = draft.with_name(f"{draft.name}.{secrets.token_hex(4)}.damaged")
         target.rename(damaged)
         shutil.rmtree(damaged)
-    try:
-        draft.rename(target)
-    except OSError:
-        if not _is_ready(target):  # else another process was first, with the same files
-            raise
+    draft.rename(target)
 
 
-def _build(draft: Path, data: DataConfig, vocabulary: int, index: CorpusIndex, tell: Callable[[str], None]) -> None:
-    megabytes = sum(index.sizes.values()) / 1e6
-    tell(f"preparing {data.source}: {len(index.sizes)} documents, {megabytes:.1f} MB; training the tokenizer")
-    tokenizer = Tokenizer.train(_tokenizer_texts(data, index), vocabulary)
-    if tokenizer.size < vocabulary:
-        tell(f"the text gave {tokenizer.size} tokens of the {vocabulary} asked for; the other ids stay unused")
-    (draft / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
-    tell("encoding the text")
+def _build(
+    draft: Path,
+    data: DataConfig,
+    vocabulary: int,
+    corpus: Corpus,
+    tell: Callable[[str], None],
+    processes: int | None,
+) -> None:
     dtype = "<u2" if vocabulary <= 2**16 else "<u4"
-    tokens = _write_tokens(draft, data.source, index, tokenizer, dtype)
+    try:
+        built = build(draft, corpus, data, vocabulary, dtype, tell, processes)
+    except UsageError:  # of this text nothing comes: a later build could not go on with it
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     manifest = {
         "format": FORMAT,
         "source": data.source,
-        "content_hash": index.content_hash,
+        **_origin(corpus),
+        "content_hash": corpus.identity,
         "vocabulary": vocabulary,
-        "tokenizer_size": tokenizer.size,
+        "tokenizer_size": built.tokenizer.size,
         "tokenizer_sha256": _sha256(draft / "tokenizer.json"),
-        "end_of_document": tokenizer.end_of_document,
+        "end_of_document": built.tokenizer.end_of_document,
         "dtype": dtype,
-        "splits": {split: _describe(draft, split, index, tokens[split]) for split in SPLITS},
+        "word_perplexity": data.word_perplexity or corpus.sentences,
+        "splits": {
+            split: {
+                **built.splits[split],
+                "sha256": _sha256(_bin(draft, split)),
+                "bytes_per_token": built.splits[split]["bytes"] / built.splits[split]["tokens"],
+            }
+            for split in SPLITS
+        },
     }
     manifest["dataset_hash"] = _dataset_hash(manifest)
     (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    tell(f"prepared {sum(tokens.values()):,} tokens, {manifest['splits']['train']['bytes_per_token']:.2f} bytes each")
+    tokens = sum(counts["tokens"] for counts in built.splits.values())
+    tell(f"prepared {tokens:,} tokens, {manifest['splits']['train']['bytes_per_token']:.2f} bytes each")
 
 
-def _tokenizer_texts(data: DataConfig, index: CorpusIndex) -> Iterator[str]:
-    """Train documents of `tokenizer_bytes` in all, those with the smallest hashes: a sample of the whole source."""
-    train = sorted(digest for digest, split in index.split_of.items() if split == "train")
-    take: dict[bytes, int] = {}
-    left = data.tokenizer_bytes
-    for digest in train:
-        take[digest] = min(left, index.sizes[digest])
-        left -= take[digest]
-        if left == 0:
-            break
-    for text in distinct_texts(data.source):
-        if text.digest in take:
-            # A cut can fall inside a character, whose bytes are then left out.
-            yield text.content[: take[text.digest]].decode("utf-8", errors="ignore")
-
-
-def _write_tokens(draft: Path, source: str, index: CorpusIndex, tokenizer: Tokenizer, dtype: str) -> dict[str, int]:
-    """Encode every document into its split's file; the number of tokens in each."""
-    tokens = dict.fromkeys(SPLITS, 0)
-    content_hash = hashlib.blake2b(digest_size=len(index.content_hash) // 2)
-    with ExitStack() as stack:
-        files = {split: stack.enter_context(_bin(draft, split).open("wb")) for split in SPLITS}
-        for group in _groups(distinct_texts(source), ENCODE_BYTES):
-            encoded = tokenizer.encode_documents([text.content.decode("utf-8") for text in group])
-            for text, ids in zip(group, encoded, strict=True):
-                content_hash.update(text.digest)
-                split = index.split_of.get(text.digest, "train")
-                files[split].write(np.asarray(ids, dtype=dtype).tobytes())
-                tokens[split] += len(ids)
-    if content_hash.hexdigest() != index.content_hash:
-        raise UsageError(f"data.source {source} changed while it was being read: run again once it is complete.")
-    return tokens
-
-
-def _groups(texts: Iterator[HashedText], least_bytes: int) -> Iterator[list[HashedText]]:
-    group: list[HashedText] = []
-    size = 0
-    for text in texts:
-        group.append(text)
-        size += len(text.content)
-        if size >= least_bytes:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
-def _describe(draft: Path, split: str, index: CorpusIndex, tokens: int) -> dict[str, Any]:
-    sizes = [index.sizes[digest] for digest, its_split in index.split_of.items() if its_split == split]
-    return {
-        "documents": len(sizes),
-        "bytes": sum(sizes),
-        "tokens": tokens,
-        "sha256": _sha256(_bin(draft, split)),
-        "bytes_per_token": sum(sizes) / tokens,
-    }
+def _origin(corpus: Corpus) -> dict[str, Any]:
+    """What a published set was made from, for the manifest."""
+    if not isinstance(corpus, RecordCorpus):
+        return {}
+    found = corpus.published
+    facts = {"set": found.set_name, "tfds_version": found.tfds_version, "feature": found.feature}
+    return {**facts, "archive": found.archive, "published": not found.is_lookalike}
 
 
 def _dataset_hash(manifest: dict[str, Any]) -> str:
-    names = ("format", "vocabulary", "tokenizer_sha256", "end_of_document", "dtype", "splits")
+    names = ("format", "vocabulary", "tokenizer_sha256", "end_of_document", "dtype", "splits", "word_perplexity")
     what_it_is = {name: manifest[name] for name in names}
     return hashlib.sha256(json.dumps(what_it_is, sort_keys=True).encode()).hexdigest()
 

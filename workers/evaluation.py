@@ -86,7 +86,9 @@ class Evaluation:
         message: one sentence on what happened, for outcomes other than `ok`.
         loss_nats: validation loss in nats per token at the end of training; the candidate's fitness.
         bits_per_byte: the same loss in bits per byte of text, comparable across tokenizers.
-        test_loss_nats, test_bits_per_byte: the same on the test split, for trials that asked for it.
+        word_perplexity: the same loss as perplexity per word, for text that counts words (LM1B's unit).
+        test_loss_nats, test_bits_per_byte, test_word_perplexity: the same on the test split, for trials that asked
+            for it.
         hurdle_losses: validation loss in nats per token at each hurdle that was reached.
         hurdle_steps: optimizer steps at each of them.
         curve: points `(budget spent, steps, training loss in nats)` of the learning curve.
@@ -113,8 +115,10 @@ class Evaluation:
     message: str = ""
     loss_nats: float | None = None
     bits_per_byte: float | None = None
+    word_perplexity: float | None = None
     test_loss_nats: float | None = None
     test_bits_per_byte: float | None = None
+    test_word_perplexity: float | None = None
     hurdle_losses: tuple[float, ...] = ()
     hurdle_steps: tuple[int, ...] = ()
     curve: tuple[tuple[float, int, float], ...] = ()

@@ -71,7 +71,7 @@ def documents(source: str) -> Iterator[Document]:
     name, colon, argument = source.partition(":")
     row = SOURCES.get(name)
     if row is None or bool(colon) != row.takes_argument or (row.takes_argument and not argument):
-        usages = " or ".join(row.usage for row in SOURCES.values())
+        usages = ", ".join([*(row.usage for row in SOURCES.values()), "lm1b"]) + " or tfds:NAME"
         raise UsageError(f"data.source is {source!r}, which is no source of text: use {usages}.")
     return row.read(argument)
 

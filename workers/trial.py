@@ -224,8 +224,10 @@ class _Trial:
             message=self.outcome.message,
             loss_nats=loss,
             bits_per_byte=self._bits_per_byte(loss, "validation"),
+            word_perplexity=self._word_perplexity(loss, "validation"),
             test_loss_nats=self.test_loss if reached_end else None,
             test_bits_per_byte=self._bits_per_byte(self.test_loss, "test") if reached_end else None,
+            test_word_perplexity=self._word_perplexity(self.test_loss, "test") if reached_end else None,
             hurdle_losses=tuple(self.losses[: self._hurdles_met]),
             hurdle_steps=tuple(self.evaluated_at[: self._hurdles_met]),
             curve=() if loop is None else tuple(loop.curve),
@@ -319,6 +321,9 @@ class _Trial:
 
     def _bits_per_byte(self, loss_nats: float | None, split: str) -> float | None:
         return None if loss_nats is None else self.trainer.dataset.nats_per_token_to_bits_per_byte(loss_nats, split)
+
+    def _word_perplexity(self, loss_nats: float | None, split: str) -> float | None:
+        return None if loss_nats is None else self.trainer.dataset.nats_per_token_to_word_perplexity(loss_nats, split)
 
 
 def _whole(value: float | None) -> int | None:

@@ -25,6 +25,7 @@ from .wording import (
     input_words,
     lineage_words,
     number,
+    perplexity_words,
     proposal_words,
     seed_row_words,
     seed_words,
@@ -60,6 +61,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     totals = board.totals
     facts = [
         ("seed", seed_words(board.seed)),
+        *([("words", perplexity)] if (perplexity := perplexity_words(board)) else []),
         *([("founders", started_words(board.founders))] if board.founders else []),
         ("outcomes", outcome_words(totals.outcomes) or "none yet"),
         ("proposals", proposal_words(totals.proposals)),

@@ -25,6 +25,7 @@ __all__ = [
     "input_words",
     "lineage_words",
     "number",
+    "perplexity_words",
     "proposal_words",
     "seed_row_words",
     "seed_words",
@@ -135,6 +136,21 @@ def seed_words(seed: SeedSummary) -> str:
     bits = "" if seed.bits_per_byte is None else f", {seed.bits_per_byte:.4f} bits/byte"
     noise = "" if seed.noise_nats is None else f"; noise ± {seed.noise_nats:.4f} nats (95%, one more training)"
     return f"{seed.loss_nats:.4f}{spread} nats (n={seed.trials}){bits}{noise}"
+
+
+def perplexity_words(board: Leaderboard) -> str:
+    """Perplexity per word of the seed, the best and the best confirmed; empty for text that does not count words."""
+    best = best_row(board.rows)
+    confirmed = next((row for row in board.confirmed if row.rank is not None), None)
+    found = {
+        "seed": board.seed.word_perplexity,
+        "best": None if best is None else best.word_perplexity,
+        f"{'' if confirmed is None else confirmed.name} on the test text": (
+            None if confirmed is None else confirmed.test_word_perplexity
+        ),
+    }
+    known = [f"{name} {value:,.1f}" for name, value in found.items() if value is not None]
+    return f"perplexity per word: {', '.join(known)}" if known else ""
 
 
 def check_words(checks: Checks) -> str:

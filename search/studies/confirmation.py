@@ -56,7 +56,8 @@ class Confirmation:
         rank: by mean loss on the test text, from 1; None where a training failed.
         name, candidate_id: as in `Retraining`.
         trainings, failed: how many there were, and how many of them gave no loss.
-        test_loss_nats, test_bits_per_byte: means over trainings, on the test text.
+        test_loss_nats, test_bits_per_byte, test_word_perplexity: means over trainings, on the test text; the last where
+            it counts words.
         validation_bits_per_byte: their mean on the validation text, to set beside what the search saw.
         difference: to the seed program, in bits per byte of the test text, paired by seed; negative is better. Its
             95% interval is corrected for all programs that were confirmed together.
@@ -70,6 +71,7 @@ class Confirmation:
     failed: int
     test_loss_nats: float | None
     test_bits_per_byte: float | None
+    test_word_perplexity: float | None
     validation_bits_per_byte: float | None
     difference: Estimate | None
     budget: float
@@ -154,6 +156,7 @@ def _confirmation(name: str, found: Sequence[Retraining], difference: Estimate |
         failed=len(found) - len(full),
         test_loss_nats=mean("test_loss_nats"),
         test_bits_per_byte=mean("test_bits_per_byte"),
+        test_word_perplexity=mean("test_word_perplexity"),
         validation_bits_per_byte=mean("bits_per_byte"),
         difference=difference,
         budget=found[0].budget,

@@ -1,0 +1,244 @@
+"""TensorFlow Datasets, found or built, and its records read: the one module that imports `tensorflow_datasets`.
+
+It runs in processes of its own (see `published`), so neither it nor TensorFlow is ever loaded where models train.
+Building needs TensorFlow (the extra `lm1b`); reading goes through array_record alone. TFDS's `as_data_source` spends
+40 us on a record, mostly on generic decoding, which for LM1B's sentences would be more than tokenizing them;
+`read_texts` reads the same files in ranges, in 3-6 us, and a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..primitives.errors import UsageError
+
+__all__ = ["LM1B_ARCHIVE", "LM1B_PLACE", "build", "main", "read_texts"]
+
+LM1B_ARCHIVE = "1-billion-word-language-modeling-benchmark-r13output.tar.gz"
+LM1B_PLACE = "http://www.statmt.org/lm-benchmark/"
+LM1B_EXAMPLES = {"train": 30_301_028, "test": 306_688}
+"""How many sentences the published archive holds."""
+
+NOTE = "primer_search.json"
+"""Beside the records that we had built: which archive they are from."""
+
+READ_AHEAD = "readahead_buffer_size:4194304"
+REACH_SECONDS = 20.0
+NO_TENSORFLOW = "building a TFDS set needs TensorFlow, which is not installed: pip install 'primer-search[lm1b]'."
+
+
+def build(name: str, data_dir: str | None, archive: str | None) -> dict[str, Any]:
+    """Find a text set that TFDS has prepared as array_record, or let TFDS's own builder prepare it.
+
+    Args:
+        name: as `tfds.builder` takes it, a configuration after a slash.
+        data_dir: where prepared sets are; TFDS's own default if None.
+        archive: for lm1b, a local file to use in place of the download. One that is not the published one is built
+            apart, below `data_dir/not-published-<checksum>`, where nobody takes it for the benchmark.
+
+    Returns:
+        The full name, versions, text features, archive and splits, with the files of each, as JSON values.
+
+    Raises:
+        UsageError: no such set, the download failed, TensorFlow or text is missing, or the archive has another layout.
+    """
+    import tensorflow_datasets as tfds
+
+    told: dict[str, Any] | None = None
+    if archive is not None:
+        told = _archive_facts(Path(archive))
+        if not told["published"]:
+            root = Path(data_dir or _default_data_dir()).expanduser()
+            data_dir = str(root / f"not-published-{told['sha256'][:12]}")
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    except (ValueError, LookupError, OSError, ImportError, RuntimeError) as error:
+        raise UsageError(f"tensorflow-datasets has no set {name} ({_first_line(error)}): correct the name.") from error
+    if not builder.data_path.exists():
+        _prepare(builder, archive, told)
+        if told is not None:
+            Path(builder.data_path, NOTE).write_text(json.dumps(told) + "\n", encoding="utf-8")
+    return _describe(builder)
+
+
+def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop: int) -> list[bytes]:
+    """Texts of records `start` to `stop` of a split, as UTF-8 bytes; records without the text are left out.
+
+    Args:
+        files: the split's array_record files, each with its number of records.
+        feature: the name of a scalar text feature.
+    """
+    # Compiled modules, whose names pyright cannot see.
+    from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example = tf_example_pb2.Example  # pyright: ignore[reportAttributeAccessIssue]
+
+    texts: list[bytes] = []
+    offset = 0
+    for path, count in files:
+        first, last = max(start - offset, 0), min(stop - offset, count)
+        offset += count
+        if first >= last:
+            continue
+        reader = array_record_module.ArrayRecordReader(path, options=READ_AHEAD)
+        for record in reader.read(first, last):
+            texts += example.FromString(record).features.feature[feature].bytes_list.value
+        reader.close()
+    return texts
+
+
+def main() -> None:
+    """`build` for a process of its own: JSON arguments on stdin, a JSON object on stdout; ends when stdin closes."""
+    request = json.loads(sys.stdin.readline())
+    answer_to, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        answer = {"built": build(**request)}
+    except UsageError as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer), file=answer_to, flush=True)
+    os._exit(0)  # TensorFlow's threads may hang at exit
+
+
+def _default_data_dir() -> str:
+    from tensorflow_datasets.core.constants import DATA_DIR  # which TFDS_DATA_DIR sets
+
+    return DATA_DIR
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _prepare(builder: Any, archive: str | None, told: dict[str, Any] | None) -> None:
+    try:
+        import tensorflow  # noqa: F401
+    except ImportError as error:
+        raise UsageError(NO_TENSORFLOW) from error
+    if builder.name == "lm1b" and archive is None:
+        _check_reachable(builder)
+    root = Path(builder._data_dir_root)
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".primer-search-", dir=root) as scratch:
+        try:
+            _download_and_prepare(builder, Path(scratch), archive, told)
+        except MemoryError:
+            raise
+        except Exception as error:  # a builder is foreign code and raises what it likes; the cause is named
+            raise _not_built(builder, archive, error) from error
+
+
+def _download_and_prepare(builder: Any, scratch: Path, archive: str | None, told: dict[str, Any] | None) -> None:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.utils import Size
+
+    settings: dict[str, Any] = {"try_download_gcs": False}
+    if archive is not None and told is not None:
+        # TFDS takes a file of its download's name in `manual_dir` for the download, and checks it against `url_infos`.
+        ((url, info),) = builder.url_infos.items()
+        (scratch / "manual").mkdir()
+        (scratch / "manual" / info.filename).symlink_to(Path(archive).resolve())
+        if not told["published"]:
+            facts = {"size": Size(told["bytes"]), "checksum": told["sha256"]}
+            builder.url_infos[url] = type(info)(**facts, filename=info.filename)
+        settings |= {"manual_dir": scratch / "manual", "extract_dir": scratch / "extracted"}
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+    if not sum(split.num_examples for split in builder.info.splits.values()):
+        builder.data_path.rmtree()
+        raise ValueError("it holds no example")
+
+
+def _check_reachable(builder: Any) -> None:
+    """TFDS retries for minutes what does not answer at all."""
+    ((url, _),) = builder.url_infos.items()
+    try:
+        request = urllib.request.Request(url, method="HEAD")
+        urllib.request.urlopen(request, timeout=REACH_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise _not_built(builder, None, error) from error
+
+
+def _not_built(builder: Any, archive: str | None, error: BaseException) -> UsageError:
+    why = _first_line(error)
+    if isinstance(error, OSError) and "space" in why.lower():
+        return UsageError(f"{builder.name} needs more disk space ({why}): free some, or give another --data-dir.")
+    if builder.name != "lm1b":
+        return UsageError(f"tensorflow-datasets cannot prepare {builder.name} ({why}): see its page on tensorflow.org.")
+    if archive is not None:
+        return UsageError(
+            f"--archive {archive} cannot be built as LM1B ({why}): give {LM1B_ARCHIVE} as published, or a tar.gz of"
+            " the same layout."
+        )
+    return UsageError(
+        f"LM1B cannot be downloaded ({why}): get {LM1B_ARCHIVE}, which {LM1B_PLACE} publishes, by other means and run"
+        " `primer-search data prepare lm1b --archive FILE`."
+    )
+
+
+def _archive_facts(path: Path) -> dict[str, Any]:
+    import tensorflow_datasets as tfds
+
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    known = tfds.builder_cls("lm1b").url_infos or {}
+    published = digest.hexdigest() in {info.checksum for info in known.values()}
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest(), "published": published}
+
+
+def _describe(builder: Any) -> dict[str, Any]:
+    import tensorflow_datasets as tfds
+
+    info = builder.info
+    if info.file_format is None or info.file_format.value != "array_record":
+        raise UsageError(
+            f"{builder.data_path} holds {info.full_name} in another format than array_record: give another --data-dir,"
+            " where it can be prepared again."
+        )
+    texts = [name for name, kind in info.features.items() if isinstance(kind, tfds.features.Text) and kind.shape == ()]
+    return {
+        "set": info.full_name,
+        "tfds_version": tfds.__version__,
+        "features": texts,
+        "archive": _archive_of(builder),
+        "splits": {
+            name: {
+                "files": [
+                    (str(path), records) for path, records in zip(split.filepaths, split.shard_lengths, strict=True)
+                ],
+                "bytes": sum(Path(path).stat().st_size for path in split.filepaths),
+                "documents": split.num_examples,
+            }
+            for name, split in info.splits.items()
+        },
+    }
+
+
+def _archive_of(builder: Any) -> dict[str, Any] | None:
+    """What LM1B's records were built from; TFDS itself has checked a download, which its counts confirm."""
+    if builder.name != "lm1b":
+        return None
+    note = Path(builder.data_path, NOTE)
+    if note.exists():
+        return json.loads(note.read_text(encoding="utf-8"))
+    counts = {name: split.num_examples for name, split in builder.info.splits.items()}
+    ((_, info),) = builder.url_infos.items()
+    published = counts == LM1B_EXAMPLES and int(builder.info.download_size) == int(info.size)
+    return {"name": LM1B_ARCHIVE, "sha256": info.checksum if published else None, "published": published}
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('.:')}" if lines else type(error).__name__

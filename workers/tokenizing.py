@@ -1,0 +1,139 @@
+"""The jobs that processes do on portions of a corpus: sketch documents, sample text, turn text into token ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from .corpus import Portion
+from .near_duplicates import sketches, text_key
+from .splits import LEFT_OUT, SPLITS, is_held_out
+from .tokenizer import Packer, Tokenizer
+
+__all__ = ["Encode", "Encoded", "Read", "Sketch", "Sketched", "words_in"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketched:
+    """Of each document in a portion: its hash, its bytes (0 if blank), its key, and its bands; as little-endian u64."""
+
+    documents: int
+    digests: bytes
+    sizes: bytes
+    keys: bytes
+    bands: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """Find out what splits must know of the documents in a portion."""
+
+    portion: Portion
+
+    def __call__(self) -> Sketched:
+        contents = self.portion.read()
+        keys, bands = sketches(contents)
+        digests = b"".join(blake2b(content, digest_size=8).digest() for content in contents)
+        sizes = np.array([len(content) if content.strip() else 0 for content in contents], "<u8")
+        return Sketched(
+            len(contents),
+            digests,
+            sizes.tobytes(),
+            keys.astype("<u8").tobytes(),
+            tuple(band.astype("<u8").tobytes() for band in bands.T),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read the train documents of a portion, or of each document one part in so many, from a place its hash chooses.
+
+    `places` and `hold_out` are those of `Encode`.
+    """
+
+    portion: Portion
+    places: bytes | None
+    hold_out: bool
+    parts: int
+
+    def __call__(self) -> list[bytes]:
+        contents = self.portion.read()
+        places = _places(self.portion, contents, self.places, self.hold_out)
+        train = [content for content, place in zip(contents, places, strict=True) if place == 0]
+        return train if self.parts == 1 else [_part(content, self.parts) for content in train]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Of one split: token ids as they are written, and how many documents, bytes, words and tokens they are."""
+
+    ids: bytes
+    documents: int
+    text_bytes: int
+    words: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """Tokenize a portion.
+
+    Attributes:
+        portion: of the corpus.
+        places: the split of each document, as a place in `SPLITS` or LEFT_OUT; None if they follow from the portion.
+        hold_out: whether a train portion gives validation the sentences whose hash is 0 (used without `places`).
+        tokenizer: its file.
+        dtype: of the ids.
+    """
+
+    portion: Portion
+    places: bytes | None
+    hold_out: bool
+    tokenizer: Path
+    dtype: str
+
+    def __call__(self) -> dict[str, Encoded]:
+        packer = _packer(self.tokenizer, self.dtype)
+        contents = self.portion.read()
+        places = _places(self.portion, contents, self.places, self.hold_out)
+        encoded = {}
+        for place, split in enumerate(SPLITS):
+            texts = [content for content, its in zip(contents, places, strict=True) if its == place]
+            if texts:
+                ids = packer.pack(texts)
+                words = sum(map(words_in, texts))
+                tokens = len(ids) // np.dtype(self.dtype).itemsize
+                encoded[split] = Encoded(ids, len(texts), sum(map(len, texts)), words, tokens)
+        return encoded
+
+
+def words_in(content: bytes) -> int:
+    """Words of a document as the One Billion Word benchmark counts them: runs between spaces, and one for its end."""
+    return len(content.split()) + 1
+
+
+def _places(portion: Portion, contents: list[bytes], places: bytes | None, hold_out: bool) -> bytes | list[int]:
+    if places is not None:
+        return places
+    assert portion.split is not None
+    own = SPLITS.index(portion.split)
+    held = SPLITS.index("validation")
+    divided = hold_out and own == 0
+    return [
+        LEFT_OUT if not content.strip() else held if divided and is_held_out(content) else own for content in contents
+    ]
+
+
+def _part(content: bytes, parts: int) -> bytes:
+    length = -(-len(content) // parts)
+    start = text_key(content) % (len(content) - length + 1)
+    return content[start : start + length]
+
+
+@lru_cache(maxsize=1)
+def _packer(tokenizer: Path, dtype: str) -> Packer:
+    return Tokenizer.load(tokenizer).packer(dtype)
