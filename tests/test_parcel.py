@@ -31,9 +31,8 @@ def test_a_dataset_arrives_whole_and_is_found_by_its_name(dataset: Path, elsewhe
     assert at_hand(foreign) is None
     files = parcel_files(str(dataset))
     assert unpack(dataset.name, tuple(files), tuple(files.values())) == elsewhere / dataset.name
-    there = at_hand(foreign)
-    assert there == elsewhere / dataset.name
-    assert Dataset.open(there).dataset_hash == Dataset.open(dataset).dataset_hash
+    assert at_hand(foreign) == elsewhere / dataset.name
+    assert Dataset.open(elsewhere / dataset.name).dataset_hash == Dataset.open(dataset).dataset_hash
     unpack(dataset.name, tuple(files), tuple(files.values()))  # another worker of that machine, later
     assert [path.name for path in elsewhere.iterdir()] == [dataset.name]
 

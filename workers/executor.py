@@ -26,6 +26,7 @@ __all__ = [
     "Trainer",
     "WorkerStatus",
     "describe_fault",
+    "first_line",
     "make_executor",
 ]
 
@@ -176,6 +177,10 @@ def make_executor(
 def describe_fault(error: BaseException, wall_seconds: float) -> Evaluation:
     """The evaluation of a trial whose trainer raised: out of memory is the candidate's fault, the rest is not."""
     outcome = "out_of_memory" if isinstance(error, MemoryError) else "worker_lost"
-    lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return Evaluation(outcome, f"the trainer raised {text}", wall_seconds=wall_seconds)
+    return Evaluation(outcome, f"the trainer raised {first_line(error)}", wall_seconds=wall_seconds)
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first line it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

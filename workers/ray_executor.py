@@ -28,7 +28,7 @@ from .accelerators import devices_of_nodes, keep_off_accelerators, resolve_platf
 from .burials import Burials
 from .cluster import check_address, hush, signals_kept, worker_environment
 from .evaluation import Evaluation, TrialRequest
-from .executor import MakeTrainer, Progress, WorkerStatus, describe_fault
+from .executor import MakeTrainer, Progress, WorkerStatus, describe_fault, first_line
 from .parcel import parcel_files
 from .placement import Share, place
 from .processor import CAN_PIN, machine_identity, pick_cores, usable_core_count
@@ -41,7 +41,7 @@ hush()
 
 import ray  # noqa: E402
 from ray import cloudpickle  # noqa: E402
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError  # noqa: E402
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError  # noqa: E402
 
 __all__ = ["RayExecutor"]
 
@@ -212,9 +212,9 @@ class RayExecutor:
                 ray.init(self._address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, RuntimeError) as error:
             if self._address is None:
-                raise WorkFailedError(f"Ray could not be started on this machine: {_first_line(error)}") from error
+                raise WorkFailedError(f"Ray could not be started on this machine: {first_line(error)}") from error
             joining = f"cannot join the Ray cluster at --address {self._address}"
-            raise UsageError(f"{joining}: {_first_line(error)}") from error
+            raise UsageError(f"{joining}: {first_line(error)}") from error
         finally:
             self._daemons = [child for child in psutil.Process().children() if child not in before]
 
@@ -279,13 +279,15 @@ class RayExecutor:
         cause = _cause(error)
         if isinstance(cause, PrimerSearchError):
             raise cause
-        slot.failures += 1
+        # Where others are up, an actor that dies before its first word was put on a machine that is dying itself.
+        placed_badly = slot.stage == "starting" and isinstance(error, RayActorError) and not error.actor_init_failed
+        slot.failures += not (placed_badly and any(other.home for other in self._slots))
         self._dismiss(slot)
-        _log.warning("worker %d did not start: %s", slot.number, _first_line(cause))
+        _log.warning("worker %d did not start: %s", slot.number, first_line(cause))
         if slot.failures >= _STARTS:
             times = f"{slot.failures} times in a row"
             raise WorkFailedError(
-                f"worker {slot.number} could not be started {times}; the last time: {_first_line(cause)}"
+                f"worker {slot.number} could not be started {times}; the last time: {first_line(cause)}"
             )
 
     # Running
@@ -342,7 +344,7 @@ class RayExecutor:
         if isinstance(error, RayTaskError):
             _log.error("trial %d of candidate %d failed\n%s", slot.request.trial_id, slot.request.candidate_id, error)
             return describe_fault(_cause(error), seconds)
-        return Evaluation("worker_lost", f"its worker died ({_first_line(error)})", wall_seconds=seconds)
+        return Evaluation("worker_lost", f"its worker died ({first_line(error)})", wall_seconds=seconds)
 
     def _enforce(self) -> None:
         """Judge what the watchdog cannot reach, end what was condemned, and give up on workers that never come up."""
@@ -392,8 +394,3 @@ def _cause(error: Exception) -> Exception:
     """What a worker raised, out of Ray's wrapping."""
     cause = error.cause if isinstance(error, RayTaskError) else error
     return cause if isinstance(cause, Exception) else error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
