@@ -73,6 +73,8 @@ exec(pathlib.Path(sys.argv[1]).read_text(), namespace)
 wheel = pathlib.Path(sys.argv[2]).read_bytes()
 workers = [namespace["Worker"](sys.argv[3], wheel) for _ in range(2)]
 import primer_search
+from primer_search.workers.wheel import build_wheel
+assert build_wheel().digest == sys.argv[3], "a driver may run from an installed wheel, too"
 print(pathlib.Path(primer_search.__file__).parents[1].name, workers[1].home().has_data, workers[0].report()[0].phase)
 """
 

@@ -59,7 +59,9 @@ class Share:
     def ray_options(self, kind: str = "", alone: bool = True) -> dict[str, Any]:
         """What Ray reserves for a worker; on a cluster that is not its `alone`, also a core beside its device."""
         if self.platform == "gpu":
-            device = {"num_gpus": 1 / self.per_device if self.per_device > 1 else self.devices}
+            # Ray counts in ten-thousandths, and rounds: six times 0.1667 would be more than one.
+            part = int(10_000 / self.per_device) / 10_000
+            device = {"num_gpus": part if self.per_device > 1 else self.devices}
         else:
             device = {"resources": {"TPU": self.units(kind)}} if self.platform == "tpu" else {}
         return {"num_cpus": int(self.platform == "cpu" or not alone), **device}
