@@ -8,11 +8,15 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 import primer_search
 from primer_search.models.export import API, Provenance, export_source
+from primer_search.models.export.trial_run import load_source
 from primer_search.primitives.library import LIBRARY, get, native_unit
 
 EXAMPLES = Path(primer_search.__file__).parent / "examples"
@@ -79,3 +83,15 @@ def test_exported_blocks_in_the_examples_are_as_the_exporter_writes_them(file: s
     )
     command = f"primer-search export PRIMER_EZ --api {EXPORTED[file]} --force -o examples/{file}"
     assert (EXAMPLES / file).read_text(encoding="utf-8") == rendered.source, f"the exporter has changed: {command}"
+
+
+def test_the_model_in_the_readme_runs() -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(class Decoder.*?)```", readme, re.DOTALL)
+    assert code is not None
+    block = load_source((EXAMPLES / "exported_primer_ez.py").read_text(encoding="utf-8"))
+    names: dict[str, Any] = {"nnx": nnx, "MyBlock": block}
+    exec(code[1], names)
+    decoder = names["Decoder"](16, 2, 3, nnx.Rngs(0))
+    tokens = jnp.arange(12).reshape(2, 6)
+    assert nnx.jit(lambda decoder, tokens: decoder(tokens))(decoder, tokens).shape == (2, 6, 256)
