@@ -207,6 +207,13 @@ def test_a_ladder_starts_at_the_runs_own_size_and_rises(store: Store) -> None:
     assert failed is not None and failed.verdict.startswith("unstable: 1 of 3")
 
 
+def test_rungs_are_named_by_all_in_which_they_differ(store: Store) -> None:
+    told(store, {"seed": near(2.0), "#1": near(1.9)})
+    told(store, {"seed": near(2.0), "#1": near(1.9)}, replace(Rung.of(CONFIG), learning_rate=2e-3))
+    words = "1 layer of width 8, 12 steps, learning rate"
+    assert read(store).labels == (f"{words} 0.002", f"{words} 0.01")
+
+
 def test_the_order_of_two_programs_is_no_correlation(store: Store) -> None:
     told(store, {"seed": near(2.0), "#1": near(1.9)})
     told(store, {"seed": near(2.0), "#1": near(1.9)}, replace(Rung.of(CONFIG), layers=2))

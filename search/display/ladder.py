@@ -22,8 +22,8 @@ def ladder_table(ladder: Ladder) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     table.add_column("id", justify="right", no_wrap=True)
-    for rung in ladder.rungs:
-        table.add_column(rung.label, justify="right")
+    for label in ladder.labels:
+        table.add_column(label, justify="right")
     for name in ladder.names:
         climbs = [ladder.at(place, name) for place in range(len(ladder.rungs))]
         bold = name == "seed" or name in ladder.better_everywhere
@@ -48,7 +48,7 @@ def climb_words(climb: Climb | None) -> str:
 
 def agreement_words(ladder: Ladder, agreement: Agreement) -> str:
     """How far two rungs agree on the order, in a sentence."""
-    between = f"{ladder.rungs[agreement.lower].label} → {ladder.rungs[agreement.upper].label}"
+    between = f"{ladder.labels[agreement.lower]} → {ladder.labels[agreement.upper]}"
     if agreement.kendall_tau is None or agreement.spearman_rho is None:
         return f"{between}: no rank correlation of {agreement.programs} programs"
     return (
@@ -60,8 +60,8 @@ def agreement_words(ladder: Ladder, agreement: Agreement) -> str:
 def ladder_notes(ladder: Ladder) -> list[str]:
     """What stands below the table: correlations, what does not fit and why, and who is better at every rung."""
     notes = [agreement_words(ladder, agreement) for agreement in ladder.agreements]
-    for rung, climbs in zip(ladder.rungs, ladder.climbs, strict=True):
-        notes += [f"{climb.result.name} does not fit {rung.label}: {climb.unfit}" for climb in climbs if climb.unfit]
+    for label, climbs in zip(ladder.labels, ladder.climbs, strict=True):
+        notes += [f"{climb.result.name} does not fit {label}: {climb.unfit}" for climb in climbs if climb.unfit]
     refits = [climb.result.name for climbs in ladder.climbs for climb in climbs if climb.refitted]
     if refits:
         notes.append(f"the scale of queries was brought to each width for {_listed(list(dict.fromkeys(refits)))}")

@@ -181,7 +181,7 @@ def _ladder_cells(ladder: Ladder) -> dict[str, Any]:
         }
         for name in ladder.names
     ]
-    return {"rungs": [rung.label for rung in ladder.rungs], "rows": rows, "notes": ladder_notes(ladder)}
+    return {"rungs": ladder.labels, "rows": rows, "notes": ladder_notes(ladder)}
 
 
 def _mutation_cell(row: Row) -> str:

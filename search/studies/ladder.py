@@ -127,6 +127,16 @@ class Ladder:
     agreements: tuple[Agreement, ...]
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The rungs in words: with all in which they differ."""
+        words = {"length": "length", "batch": "batch", "learning_rate": "learning rate"}
+        differ = [name for name in words if len({getattr(rung, name) for rung in self.rungs}) > 1]
+        return tuple(
+            ", ".join([rung.label, *(f"{words[name]} {getattr(rung, name):g}" for name in differ)])
+            for rung in self.rungs
+        )
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All programs: in the order of the highest rung that ranks them."""
         ordered = [climb.result.name for climbs in reversed(self.climbs) for climb in climbs if climb.result.rank]
