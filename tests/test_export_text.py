@@ -30,7 +30,18 @@ BY_HAND = [
 """What `PrimerEZBlock` is written in."""
 
 APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
+BRANCHES_INSIDE = small_program(
+    "a = norm h0\nb = heads a branches=4\nc = CONV_1X1 b width=8\nd = norm c\ny = MULTIPLY d c",
+    norm="a = CONV_1X1 h0 width=8\nb = DCONV_7X1 a branches=2\nc = CONV_1X1 b width=8",
+    heads="q = DCONV_3X1 h0 branches=2\nk = DCONV_3X1 h0 branches=4\nk2 = C_MUL k constant=half\n"
+    "v = DCONV_15X1 h0 branches=2\nv2 = CONV_1X1 v width=8\nk3 = CONV_1X1 k2 width=8\nq3 = CONV_1X1 q width=8\n"
+    "qk = T_MAT_MUL q3 k3\ne = EXP qk\nm = MASK e\ns = RED_SUM m\nw = DIVIDE m s\nr = MAT_MUL w v2\n"
+    "t = DCONV_3X1 r branches=4\nu = CONV_1X1 t width=8",
+)
+"""Branches in branches, each of which sees the same input."""
+
 PROGRAMS = [
+    BRANCHES_INSIDE,
     *(program.dna for program in LIBRARY.values()),
     *valid_programs(2, 12, mutate=True),
     *valid_programs(3, 40, mutate=False),
@@ -134,6 +145,22 @@ def test_a_number_of_branches_that_the_program_fixes_is_no_argument() -> None:
     rendered = source_of(dna)
     assert "branches" not in rendered.source.split("class Block")[1]
     verify_export(rendered, dna, UNIT, LENGTH)
+
+
+def test_two_classes_of_one_name_are_numbered_and_read_at_a_glance() -> None:
+    dna = small_program(
+        "a = norm h0\nb = norm_2 a\ny = ADD a b",
+        norm="a = CONV_1X1 h0 width=16\nb = TANH a\nc = CONV_1X1 b width=8\nd = ABS c",
+        norm_2="a = CONV_1X1 h0 width=16\nb = COS a\nc = CONV_1X1 b width=8\nd = SIN c",
+    )
+    source = source_of(dna).source
+    assert "class Norm(" in source and "class Norm2(" in source
+
+
+def test_an_attention_is_called_by_its_name_only_once_it_is_whole() -> None:
+    source = source_of(library.get("PRIMER", UNIT)).source
+    assert "return self.output_projection(mixed)" in source
+    assert "self.values_cache(values * -1.12, start)" in source
 
 
 def test_dead_code_and_unused_helpers_are_left_out() -> None:

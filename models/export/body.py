@@ -17,6 +17,7 @@ from .names import Namer
 from .outline import Part
 from .plan import Layer, LayerKind, Layout, Plan, Step
 from .stateful import CALLED_WITH_START, hides_future, keeps
+from .text import LINE_LENGTH
 from .widths import Sizes
 
 __all__ = ["Body", "BodyWriter", "Statement"]
@@ -179,16 +180,24 @@ class BodyWriter:
 
     def _history(self, node: int, row: Expression) -> str:
         """A value at all positions so far, from that at the new ones."""
-        attribute = self.attribute_namer.unique(f"{row.text if self.order[node] == 0 else self.names[node]}_cache")
+        name = row.text if self.order[node] == 0 else self._kept_as(node)
+        attribute = self.attribute_namer.unique(f"{name}_cache")
         self.caches[attribute] = node
         return f"self.{attribute}({in_layout(row, Layout.ROWS).text}, start)"
+
+    def _kept_as(self, node: int) -> str:
+        """What to call a value that is read at all positions: what products make of it, else its own name."""
+        readers = [self.plan.by_node[reader] for reader, complete in self.readers[node] if complete]
+        products = {self.plan.graph.nodes[step.node].op for step in readers if step.inputs[1:] == (node,)}
+        roles = (role for op, role in (("T_MAT_MUL", "keys"), ("MAT_MUL", "values")) if op in products)
+        return next(roles, self.names[node])
 
     # --- expressions ----------------------------------------------------------------------------------------
 
     def _fitting(self, item: Step | Part) -> Expression:
         """The item's expression, operands that make it too long stated first."""
-        expression = self._expression(item)
-        while len(expression.text) > LONGEST_STATEMENT:
+        expression, room = self._expression(item), self._room(item.output if isinstance(item, Part) else item.node)
+        while len(expression.text) > room:
             waiting = [node for node in item.inputs if node in self.pending]
             if not waiting:
                 break
@@ -198,6 +207,13 @@ class BodyWriter:
             if node in self.pending:
                 self.known[node] = self.pending.pop(node)
         return expression
+
+    def _room(self, node: int) -> int:
+        """How long a value's expression may be, so that its line is not too long."""
+        around = f"        {self.names[node]}_2 = "
+        if self._is_read_complete_only(node):
+            around += f"self.{self._kept_as(node)}_cache_2(, start)"
+        return min(LONGEST_STATEMENT, LINE_LENGTH - len(around))
 
     def _expression(self, item: Step | Part) -> Expression:
         if isinstance(item, Part):
@@ -224,10 +240,9 @@ class BodyWriter:
             return self._vector(step, layer, operand)
         operand = in_layout(operand, Layout.ROWS)
         if layer.kind in (LayerKind.DEPTHWISE, LayerKind.RUNNING_SUM, LayerKind.RUNNING_PRODUCT):
-            for scope in layer.scope[len(operand.scope) :]:  # each branch sees the same
-                axis = 2 + len(operand.scope)
-                text = f"jnp.repeat(jnp.expand_dims({operand.text}, {axis}), {self.sizes.count(scope)}, axis={axis})"
-                operand = replace(operand, text=text, scope=(*operand.scope, scope), binding=CALL)
+            counts = [self.sizes.count(scope) for scope in layer.scope[len(operand.scope) :]]
+            if counts:
+                operand = replace(operand, text=f"into_branches({', '.join([operand.text, *counts])})", binding=CALL)
         keeps = layer.kind in CALLED_WITH_START and step.node not in self.plan.decoding.whole
         text = f"self.{self.attributes[step.node]}({operand.text}{', start' if keeps else ''})"
         return self._made(step, text, CALL, [operand])

@@ -15,7 +15,7 @@ from ...primitives.ops import OPS
 from ...primitives.parameters import ParameterSpec
 from ...primitives.values import Kind
 from .body import Body, BodyWriter
-from .names import Namer, layer_names, value_names
+from .names import Namer, layer_names, unnumbered, value_names
 from .outline import Part, make_outline
 from .plan import Layer, LayerKind, Plan, Step
 from .stateful import needs_start
@@ -29,7 +29,7 @@ RESERVED_ATTRIBUTES = frozenset(
     | {"train", "eval", "sow", "perturb", "iter_modules", "iter_children", "set_attributes", "set_view"}
     | {"name", "parent", "scope", "variables", "variable", "param", "apply", "init", "bind", "unbind", "clone", "copy"}
     | {"tabulate", "lazy_init", "init_with_output", "is_initializing", "has_variable", "get_variable", "put_variable"}
-    | {"is_mutable_collection", "has_rng", "make_rng", "module_paths", "path", "add_to_cache", "nowrap"}
+    | {"is_mutable_collection", "has_rng", "make_rng", "module_paths", "path", "add_to_cache", "nowrap", "params"}
 )
 """Attributes that Flax's modules have, or that exported ones do."""
 
@@ -82,7 +82,7 @@ def make_classes(plan: Plan, name: str, taken: frozenset[str], sizes: Sizes) -> 
     """
     outline = make_outline(plan)
     context = _Context(plan, sizes, value_names(plan), taken)
-    class_namer = Namer(taken | {name})
+    class_namer = Namer(taken | {name}, joined_by="")
     made: dict[tuple[object, ...], ExportedClass] = {}
     of_part: dict[int, ExportedClass] = {}
     for part in outline.parts:
@@ -148,8 +148,7 @@ def _is_tied(graph: Graph, steps: Sequence[Step]) -> bool:
 
 
 def _class_name(label: str) -> str:
-    words = identifier(label).rstrip("0123456789").strip("_").split("_")
-    return "".join(word.capitalize() for word in words) or "Part"
+    return "".join(word.capitalize() for word in identifier(unnumbered(label)).split("_"))
 
 
 def _signature(plan: Plan, one: ExportedClass) -> tuple[object, ...]:

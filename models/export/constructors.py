@@ -14,7 +14,7 @@ from .plan import Layer, LayerKind, Plan
 from .text import call_lines
 from .widths import Sizes
 
-__all__ = ["API", "layer_statements", "size_arguments"]
+__all__ = ["API", "KEEPERS", "layer_statements", "size_arguments"]
 
 API = Literal["nnx", "linen"]
 
@@ -26,6 +26,14 @@ PARTIALS = {
     "linen": {"linear": "nn.Dense", "general": "nn.DenseGeneral"},
 }
 """Dense layers, by the names that they get in a class: with branches or without."""
+
+KEEPERS = {
+    LayerKind.DEPTHWISE: "CausalDepthwiseConv",
+    LayerKind.CONV: "CausalConv",
+    LayerKind.RUNNING_SUM: "RunningSum",
+    LayerKind.RUNNING_PRODUCT: "RunningProduct",
+}
+"""The classes of layers that keep something between calls that decode."""
 
 OPTIONS = {
     "nnx": '{"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}',
@@ -128,11 +136,11 @@ def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API)
     if kind is LayerKind.CONV:
         shape = _tuple([*target[:-1], str(layer.kernel), source[-1], target[-1]])
         given = [f"({source[0]},)" if len(source) == 1 else _tuple(source)] if api == "nnx" else []
-        return "CausalConv", [_equation(layer, "k"), *given, shape, "**options"]
+        return KEEPERS[kind], [_equation(layer, "k"), *given, shape, "**options"]
     features = list(target) if api == "nnx" else []
     if kind is LayerKind.DEPTHWISE:
-        return "CausalDepthwiseConv", [*features, f"kernel_size={layer.kernel}", "**options"]
-    return ("RunningSum" if kind is LayerKind.RUNNING_SUM else "RunningProduct"), features
+        return KEEPERS[kind], [*features, f"kernel_size={layer.kernel}", "**options"]
+    return KEEPERS[kind], features
 
 
 def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> list[str]:

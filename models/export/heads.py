@@ -6,7 +6,7 @@ import re
 
 from ...primitives.values import Kind
 from .classes import ExportedClass
-from .constructors import API, layer_statements, size_arguments
+from .constructors import API, KEEPERS, layer_statements, size_arguments
 from .plan import Plan
 from .text import call_lines, docstring_text
 from .widths import Sizes
@@ -71,7 +71,7 @@ def _part_title(plan: Plan, one: ExportedClass, sizes: Sizes) -> str:
 def _nnx_block(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -> list[str]:
     arguments = ["self", *_fields(plan, one, sizes), "*", "dtype: DTypeLike | None = None"]
     arguments += ["param_dtype: DTypeLike = jnp.float32", "rngs: nnx.Rngs"]
-    kept = ["width", *(["length"] if plan.graph.length_dependent else []), "dtype"]
+    kept = ["width", *(["length"] if plan.graph.length_dependent else []), "dtype", "param_dtype"]
     return [
         f"class {one.name}(nnx.Module):",
         *_block_docstring(plan, one, sizes, "nnx"),
@@ -121,7 +121,8 @@ def _block_docstring(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> 
         lines.append("        length: positions in a sequence; this block works at one length only.")
     for scope in one.scopes:
         noun = sizes.counts[scope]
-        lines.append(f"        {noun}: in how many its {_called(plan, scope)} runs side by side.")
+        default = sizes.default(scope)
+        lines.append(f"        {noun}: how many {_called(plan, scope)} has side by side; {default} where it was found.")
     lines += [
         "        dtype: of the computation; None promotes inputs and parameters to a common one, as Flax does.",
         "        param_dtype: of the parameters.",
@@ -164,7 +165,9 @@ def _init_cache(plan: Plan, one: ExportedClass) -> list[str]:
         return [head, '        """Nothing is kept: each position is computed by itself."""']
     lines = [
         head,
-        '        """Make room to decode with `decode=True`; `input_shape` is `[batch, longest, width]`."""',
+        '        """Make room to decode with `decode=True`; `input_shape` is `(batch, longest, width)`."""',
+        "        if len(input_shape) != 3 or input_shape[2] != self.width or min(input_shape) < 1:",
+        '            raise ValueError(f"input_shape must be (batch, longest, {self.width}), not {tuple(input_shape)}")',
         "        batch, longest, _ = input_shape",
     ]
     if plan.graph.length_dependent:
@@ -174,8 +177,15 @@ def _init_cache(plan: Plan, one: ExportedClass) -> list[str]:
         ]
     return [
         *lines,
-        "        parts: list[Any] = [part for _, part in nnx.iter_modules(self) if part is not self]",
-        "        for part in parts:",
-        '            if hasattr(part, "init_cache"):',
+        "        for _, part in nnx.iter_modules(self):",
+        f"            if isinstance(part, {' | '.join(_keepers(one))}):",
         "                part.init_cache(batch, longest, dtype)",
     ]
+
+
+def _keepers(block: ExportedClass) -> list[str]:
+    """The classes of what decoding keeps something in."""
+    classes = [block, *block.classes.values()]
+    kinds = {layer.kind for one in classes for _, layer in one.layers}
+    histories = ["History"] * any(one.body.caches for one in classes)
+    return ["Position", *histories, *(name for kind, name in KEEPERS.items() if kind in kinds)]

@@ -52,6 +52,12 @@ def rows(x: jax.Array, axis: int, count: int, start: jax.Array | None) -> jax.Ar
     """The part of all positions' values that belongs to the `count` positions at `start` and on."""
     return x if start is None else jax.lax.dynamic_slice_in_dim(x, start, count, axis)
 ''',
+    "into_branches": '''
+def into_branches(x: jax.Array, *branches: int) -> jax.Array:
+    """`[..., width]` as `[..., *branches, width]`: each branch sees the same."""
+    *outer, width = x.shape
+    return jnp.broadcast_to(x.reshape(*outer, *[1] * len(branches), width), (*outer, *branches, width))
+''',
     "join_branches": '''
 def join_branches(x: jax.Array) -> jax.Array:
     """`[..., branches, width]` as `[..., branches * width]`."""
@@ -76,17 +82,20 @@ def depthwise_init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jn
 NNX_CLASSES = {
     "Position": '''
 class Position(nnx.Module):
-    """How many positions earlier calls decoded."""
+    """How many positions earlier calls decoded; refuses inputs that the cache is not for, before anything changes."""
 
     def __init__(self) -> None:
         self.index: Any = nnx.data(None)
+        self.room = (0, 0)
 
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
-        self.index = nnx.Cache(jnp.zeros((), jnp.int32))
+        self.index, self.room = nnx.Cache(jnp.zeros((), jnp.int32)), (batch, longest)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.index is None:
             raise ValueError("call init_cache((batch, longest, width)) before decode=True")
+        if x.shape[0] != self.room[0] or not 0 < x.shape[1] <= self.room[1]:
+            raise ValueError(f"the cache is for (batch, longest) = {self.room}, x is {x.shape}; call init_cache again")
         start = self.index[...]
         self.index[...] = start + x.shape[1]
         return start
@@ -203,9 +212,9 @@ class RunningSum(nnx.Module):
     def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
         total = jnp.cumsum(x, axis=1)
         if start is not None:
-            total = total + self.last[...].astype(x.dtype)
+            total = self.last[...] + total  # in the cache's type, if that is the finer
             self.last[...] = total[:, -1:].astype(self.last.dtype)
-        return total
+        return total.astype(x.dtype)
 ''',
     "RunningProduct": '''
 class RunningProduct(nnx.Module):
@@ -221,9 +230,9 @@ class RunningProduct(nnx.Module):
     def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
         product = jnp.cumprod(x, axis=1)
         if start is not None:
-            product = product * self.last[...].astype(x.dtype)
+            product = self.last[...] * product  # in the cache's type, if that is the finer
             self.last[...] = product[:, -1:].astype(self.last.dtype)
-        return product
+        return product.astype(x.dtype)
 ''',
 }
 """NNX modules by name, in the order they are written."""
@@ -237,10 +246,12 @@ class Position(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         if not (self.is_initializing() or self.has_variable("cache", "index")):
             raise ValueError("decode=True needs the cache that init(key, [batch, longest, width], decode=True) makes")
-        index = self.variable("cache", "index", jnp.zeros, (), jnp.int32)
-        start = index.value
+        index = self.variable("cache", "index", jnp.zeros, x.shape[:1], jnp.int32)
+        if len(x) != len(index.value):
+            raise ValueError(f"the cache is for {len(index.value)} sequences, x has {len(x)}; make one of that batch")
+        start = index.value[0]  # sequences go in step
         if not self.is_initializing():
-            index.value = start + x.shape[1]
+            index.value += x.shape[1]
         return start
 ''',
     "History": '''
@@ -254,7 +265,10 @@ class History(nn.Module):
         values = self.variable("cache", "values", jnp.zeros, x.shape, x.dtype)
         if self.is_initializing():
             return x
-        fits = start + x.shape[1] <= values.value.shape[1]
+        new, longest = x.shape[1], values.value.shape[1]
+        if new > longest:
+            raise ValueError(f"the cache has room for {longest} positions, x has {new}; make a longer one")
+        fits = start + new <= longest
         x = jnp.where(fits, x, jnp.nan)  # better no number than a wrong one
         values.value = jax.lax.dynamic_update_slice_in_dim(values.value, x.astype(values.value.dtype), start, 1)
         return values.value.astype(x.dtype)
@@ -273,13 +287,10 @@ class GuardedNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x - jnp.mean(x, axis=-1, keepdims=True) if self.centred else x
         y = divide(x, abs_root(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
-        for used, name, init in (
-            (self.use_scale, "scale", nn.initializers.ones),
-            (self.use_bias, "bias", nn.initializers.zeros),
-        ):
-            if used:
-                learned = self.param(name, init, x.shape[-1:], self.param_dtype).astype(x.dtype)
-                y = y * learned if name == "scale" else y + learned
+        if self.use_scale:
+            y = y * self.param("scale", nn.initializers.ones, x.shape[-1:], self.param_dtype).astype(x.dtype)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, x.shape[-1:], self.param_dtype).astype(x.dtype)
         return y
 ''',
     "CausalDepthwiseConv": '''
@@ -337,11 +348,12 @@ class RunningSum(nn.Module):
     def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
         total = jnp.cumsum(x, axis=1)
         if start is not None:
-            last = self.variable("cache", "last", jnp.zeros, (x.shape[0], 1, *x.shape[2:]), x.dtype)
-            total = total + last.value.astype(x.dtype)
+            kept = jnp.promote_types(x.dtype, jnp.float32)  # a sum of many, rounded at each, would drift
+            last = self.variable("cache", "last", jnp.zeros, (x.shape[0], 1, *x.shape[2:]), kept)
+            total = last.value + total
             if not self.is_initializing():
                 last.value = total[:, -1:].astype(last.value.dtype)
-        return total
+        return total.astype(x.dtype)
 ''',
     "RunningProduct": '''
 class RunningProduct(nn.Module):
@@ -351,11 +363,12 @@ class RunningProduct(nn.Module):
     def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
         product = jnp.cumprod(x, axis=1)
         if start is not None:
-            last = self.variable("cache", "last", jnp.ones, (x.shape[0], 1, *x.shape[2:]), x.dtype)
-            product = product * last.value.astype(x.dtype)
+            kept = jnp.promote_types(x.dtype, jnp.float32)  # a product of many, rounded at each, would drift
+            last = self.variable("cache", "last", jnp.ones, (x.shape[0], 1, *x.shape[2:]), kept)
+            product = last.value * product
             if not self.is_initializing():
                 last.value = product[:, -1:].astype(last.value.dtype)
-        return product
+        return product.astype(x.dtype)
 ''',
 }
 """Linen modules by name, in the order they are written."""

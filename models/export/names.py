@@ -15,7 +15,7 @@ from .idioms import IdiomKind
 from .plan import Layer, LayerKind, Plan, Step
 from .text import identifier
 
-__all__ = ["Namer", "layer_names", "value_names"]
+__all__ = ["Namer", "layer_names", "unnumbered", "value_names"]
 
 NOUNS = {
     "ADD": "combined", "DIFFERENCE": "difference", "DIVIDE": "ratio", "MULTIPLY": "product", "MAT_MUL": "mixed",
@@ -44,17 +44,18 @@ ROLES = {"keys": "key", "queries": "query", "values": "value"}
 
 
 class Namer:
-    """Gives each name once: the second `mean` is `mean_2`."""
+    """Gives each name once: the second `mean` is `mean_2`, the second `LayerNorm` (joined by nothing) `LayerNorm2`."""
 
-    def __init__(self, taken: Iterable[str]):
+    def __init__(self, taken: Iterable[str], joined_by: str = "_"):
         self._taken = set(taken)
+        self._joined_by = joined_by
 
     def unique(self, name: str) -> str:
         """`name`, numbered if it is taken."""
         candidate, number = name, 1
         while candidate in self._taken:
             number += 1
-            candidate = f"{name}_{number}"
+            candidate = f"{name}{self._joined_by}{number}"
         self._taken.add(candidate)
         return candidate
 
@@ -87,6 +88,11 @@ def layer_names(plan: Plan, steps: Iterable[Step], namer: Namer, part: str = "")
         for step in steps
         if step.layer
     }
+
+
+def unnumbered(label: str) -> str:
+    """The name of a call's subprogram: `layer_norm` for the call `layer_norm_2`."""
+    return re.sub(r"_\d+$", "", label)
 
 
 def _roles(plan: Plan) -> dict[int, str]:
@@ -131,12 +137,14 @@ def _chain(plan: Plan, node: int) -> list[int]:
 
 def _result_of_call(plan: Plan, step: Step) -> str | None:
     """The name of the outermost call whose result this value is: a call that nothing inside of reads it again."""
-    nodes = plan.graph.nodes
+    nodes, section = plan.graph.nodes, plan.section(step.node)
     labels = nodes[step.node].labels
     readers = plan.readers.get(step.node, ())
-    for depth in range(1, len(labels)):
+    # What an attention's last layer reads is not yet what the attention gives.
+    unfinished = section and any(plan.section(reader) == section for reader in readers)
+    for depth in range(2 if unfinished else 1, len(labels)):
         if all(nodes[reader].labels[:depth] != labels[:depth] for reader in readers):
-            return identifier(_unnumbered(labels[depth - 1]))
+            return identifier(unnumbered(labels[depth - 1]))
     return None
 
 
@@ -210,7 +218,3 @@ def _joins_attention(plan: Plan, node: Node) -> bool:
     nodes = plan.graph.nodes
     joined = node if node.op == CONCAT else nodes[node.inputs[0]]
     return joined.op == CONCAT and nodes[joined.inputs[0]].op == "MAT_MUL"
-
-
-def _unnumbered(label: str) -> str:
-    return re.sub(r"_\d+$", "", label)

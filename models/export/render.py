@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from dataclasses import dataclass
 
@@ -22,12 +23,12 @@ __all__ = ["API", "RESERVED", "Rendered", "render"]
 RESERVED = frozenset(
     {"self", "x", "y", "z", "jax", "jnp", "nnx", "nn", "functools", "Any", "math", "width", "length", "dtype"}
     | {"param_dtype", "rngs", "linear", "general", "options", "start", "decode", "promote_dtype", "DTypeLike"}
-    | {*CONSTANTS, *FUNCTIONS, *NNX_CLASSES}
+    | {*CONSTANTS, *FUNCTIONS, *NNX_CLASSES, *dir(builtins)}
 )
-"""Names an exported file uses already."""
+"""Names an exported file uses already, or may."""
 
 COMMENTS = (
-    ("jax.nn.softmax(", "softmax attention, causal"),
+    ("where=causal_mask(", "softmax attention, causal"),
     ("jnp.square(jax.nn.relu(", "squared ReLU (Primer, section 4)"),
     ("jax.nn.gelu(", "GELU in its tanh form"),
 )
@@ -100,6 +101,9 @@ def _call(plan: Plan, one: ExportedClass, api: API) -> list[str]:
     else:
         named = ["*"] if api == "nnx" else []  # `nn.remat` takes static arguments by position alone
         lines = call_lines("def __call__", [*arguments, *named, "decode: bool = False"], " -> jax.Array:", 4)
+        lines.append(
+            '        """The output at each position of x; with `decode`, x goes on where the last such call ended."""'
+        )
         lines += _checks(plan, one)
     statements = one.body.statements
     for number, statement in enumerate(statements):
@@ -117,9 +121,13 @@ def _checks(plan: Plan, one: ExportedClass) -> list[str]:
     if plan.graph.length_dependent:
         lines += [
             "        if x.shape[1] > self.length or (x.shape[1] < self.length and not decode):",
-            '            raise ValueError(f"this block was built for length {self.length}, not {x.shape[1]}")',
+            '            raise ValueError(f"this block was built for length {self.length}, not {x.shape[1]}; '
+            'build one for that")',
         ]
-    lines += ["        if self.dtype is not None:", "            x = x.astype(self.dtype)"]
+    lines += [
+        "        dtype = jnp.promote_types(x.dtype, self.param_dtype) if self.dtype is None else self.dtype",
+        "        x = x.astype(dtype)",
+    ]
     if one.decodes:
         lines.append("        start = self.position(x) if decode else None")
     return lines
