@@ -10,6 +10,7 @@ cache holds the block's, so that `generate` decodes step by step as ever.
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,7 @@ def main(steps: int = 100, batch: int = 8, length: int = 65) -> None:
 
     gpt2.FlaxGPT2Block = BlockInGPT2  # GPT-2 takes its blocks from here, and no argument says which
     config = GPT2Config(vocab_size=256, n_positions=length, n_embd=64, n_layer=2, n_head=4, initializer_range=0.125)
-    model = gpt2.FlaxGPT2LMHeadModel(config, seed=0, input_shape=(1, length))
+    model: Any = gpt2.FlaxGPT2LMHeadModel(config, seed=0, input_shape=(1, length))
     print("a layer of the model holds", sorted(model.params["transformer"]["h"]["0"]["block"]))
 
     def loss_of(params: dict, tokens: jax.Array) -> jax.Array:
