@@ -68,7 +68,7 @@ def prepare(
     if not 257 <= wanted <= 262_144:
         raise UsageError(f"--vocabulary is {wanted}, but must be between 257 and 262144")
     if is_published(source):
-        locate(source, default_cache_dir(), data_dir, archive, say)
+        locate(source, default_cache_dir(), data_dir, archive, say)  # `prepare` warns of a look-alike
     elif data_dir is not None or archive is not None:
         option = "--data-dir" if data_dir is not None else "--archive"
         raise UsageError(f"{option} is for lm1b and tfds:NAME, not for {source}: leave it out.")

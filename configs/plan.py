@@ -17,7 +17,7 @@ from ..search.config import RunConfig
 from ..search.hurdles import hurdle_positions, mean_cost
 from ..search.run_directory import RUNS
 from ..workers.cluster import check_address
-from ..workers.sources import documents
+from ..workers.dataset import check_source
 from .checks import contradictions
 from .durations import format_duration, parse_duration
 from .explain import suggestion
@@ -200,7 +200,7 @@ def make_plan(
     for sentence in contradictions(found):
         raise UsageError(f"{sentence} (in {preset})")
     library_program(settings.search.seed_program, settings.model.unit)
-    documents(settings.data.source)
+    check_source(settings.data.source)
     hardware = hardware_for(found, devices, on_cluster=address is not None, made_up=fake is not None)
     plan = _founded(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), seeds)
     return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_seconds is not None)

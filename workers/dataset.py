@@ -27,10 +27,12 @@ from .building import build
 from .config import DataConfig
 from .corpus import Corpus, RecordCorpus, open_corpus
 from .exclusive import exclusive
+from .published import is_published, load
+from .sources import documents
 from .splits import SPLITS
 from .tokenizer import SMALLEST_VOCABULARY, Tokenizer
 
-__all__ = ["FORMAT", "Dataset", "default_cache_dir", "prepare"]
+__all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "prepare"]
 
 FORMAT = 2
 """Raise it when the same text and settings would give other files."""
@@ -117,6 +119,14 @@ def default_cache_dir() -> Path:
     """`$PRIMER_SEARCH_CACHE/data`, or `~/.cache/primer-search/data`."""
     root = os.environ.get("PRIMER_SEARCH_CACHE")
     return (Path(root).expanduser() if root else Path.home() / ".cache" / "primer-search") / "data"
+
+
+def check_source(source: str) -> None:
+    """Raise UsageError if a source cannot be prepared, as far as that shows at once; a published set was located."""
+    if is_published(source):
+        load(source, default_cache_dir())
+    else:
+        documents(source)
 
 
 def prepare(

@@ -2,9 +2,9 @@
 
 Every document has a key: the hash of its text without case, punctuation and spacing (of ASCII; other letters stay as
 they are). Documents with one key are copies. Longer ones also have a sketch: MinHash (Broder 1997) over runs of 16
-bytes of that text, in 8 bands of 6; documents that share a band are taken for copies, and copies of copies, too. Copies share
-a label, the least of their keys; a split that follows the label never divides them. Two documents whose runs overlap by
-95%, 90%, 80%, 50% (Jaccard) share a label with probability 0.9999, 0.998, 0.91, 0.12.
+bytes of that text, in 8 bands of 6; documents that share a band are taken for copies, and copies of copies, too.
+Copies share a label, the least of their keys; a split that follows the label never divides them. Two documents whose
+runs overlap by 95%, 90%, 80%, 50% (Jaccard) share a label with probability 0.99998, 0.998, 0.91, 0.12.
 
 What this does not catch: two short documents (under 256 bytes, a sentence or two) that differ in a word; a passage
 quoted inside a much longer document; paraphrases and translations; the rest of those at 80% and below.

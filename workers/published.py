@@ -71,7 +71,10 @@ class PublishedSet:
             return ""
         assert self.archive is not None
         checksum = (self.archive["sha256"] or "unknown")[:12]
-        return f"warning: {self.source} here is NOT the published LM1B ({self.archive['name']}, sha256 {checksum})"
+        return (
+            f"warning: {self.source} here is NOT the published LM1B but {self.archive['name']} (sha256 {checksum});"
+            " its results do not compare with the benchmark's"
+        )
 
 
 def is_published(source: str) -> bool:
@@ -119,8 +122,6 @@ def locate(
         built["archive"],
         _our_splits(source, built["splits"]),
     )
-    if found.warning:
-        tell(found.warning)
     _remember(found, cache)
     return found
 

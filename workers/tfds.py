@@ -33,7 +33,9 @@ NOTE = "primer_search.json"
 
 READ_AHEAD = "readahead_buffer_size:4194304"
 REACH_SECONDS = 20.0
-NO_TENSORFLOW = "building a TFDS set needs TensorFlow, which is not installed: pip install 'primer-search[lm1b]'."
+NO_TENSORFLOW = (
+    "a TFDS set is built with TensorFlow, which is not (wholly) installed: pip install 'primer-search[lm1b]'"
+)
 
 
 def build(name: str, data_dir: str | None, archive: str | None) -> dict[str, Any]:
@@ -61,8 +63,11 @@ def build(name: str, data_dir: str | None, archive: str | None) -> dict[str, Any
             data_dir = str(root / f"not-published-{told['sha256'][:12]}")
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
-    except (ValueError, LookupError, OSError, ImportError, RuntimeError) as error:
-        raise UsageError(f"tensorflow-datasets has no set {name} ({_first_line(error)}): correct the name.") from error
+    except (ValueError, LookupError, OSError, RuntimeError) as error:
+        raise UsageError(
+            f"tensorflow-datasets has no set {name} as array_record ({_first_line(error)}): correct the name, or give"
+            " another --data-dir."
+        ) from error
     if not builder.data_path.exists():
         _prepare(builder, archive, told)
         if told is not None:
@@ -106,6 +111,8 @@ def main() -> None:
         answer = {"built": build(**request)}
     except UsageError as error:
         answer = {"error": str(error)}
+    except ImportError as error:  # TFDS loads what it needs late, and wherever it needs it
+        answer = {"error": f"{NO_TENSORFLOW} ({error})"}
     print(json.dumps(answer), file=answer_to, flush=True)
     os._exit(0)  # TensorFlow's threads may hang at exit
 
@@ -125,7 +132,7 @@ def _prepare(builder: Any, archive: str | None, told: dict[str, Any] | None) -> 
     try:
         import tensorflow  # noqa: F401
     except ImportError as error:
-        raise UsageError(NO_TENSORFLOW) from error
+        raise UsageError(f"{NO_TENSORFLOW}.") from error
     if builder.name == "lm1b" and archive is None:
         _check_reachable(builder)
     root = Path(builder._data_dir_root)
