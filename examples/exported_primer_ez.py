@@ -49,17 +49,20 @@ def depthwise_init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jn
 
 
 class Position(nnx.Module):
-    """How many positions earlier calls decoded."""
+    """How many positions earlier calls decoded; refuses inputs that the cache is not for, before anything changes."""
 
     def __init__(self) -> None:
         self.index: Any = nnx.data(None)
+        self.room = (0, 0)
 
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
-        self.index = nnx.Cache(jnp.zeros((), jnp.int32))
+        self.index, self.room = nnx.Cache(jnp.zeros((), jnp.int32)), (batch, longest)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.index is None:
             raise ValueError("call init_cache((batch, longest, width)) before decode=True")
+        if x.shape[0] != self.room[0] or not 0 < x.shape[1] <= self.room[1]:
+            raise ValueError(f"the cache is for (batch, longest) = {self.room}, x is {x.shape}; call init_cache again")
         start = self.index[...]
         self.index[...] = start + x.shape[1]
         return start
@@ -152,7 +155,7 @@ class PrimerEZBlock(nnx.Module):
 
     Args:
         width: channels of its input and output, a multiple of heads.
-        heads: in how many its self_attention runs side by side.
+        heads: how many self_attention has side by side; 8 where it was found.
         dtype: of the computation; None promotes inputs and parameters to a common one, as Flax does.
         param_dtype: of the parameters.
         rngs: source of the initial parameters.
@@ -171,7 +174,7 @@ class PrimerEZBlock(nnx.Module):
             raise ValueError(f"sizes must be at least 1: width = {width}, heads = {heads}")
         if width % heads:
             raise ValueError(f"width must be a multiple of {heads} (heads), not {width}")
-        self.width, self.dtype = width, dtype
+        self.width, self.dtype, self.param_dtype = width, dtype, param_dtype
         options: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.position = Position()
         self.layer_norm = nnx.LayerNorm(width, epsilon=1e-12, use_fast_variance=False, **options)
@@ -180,18 +183,20 @@ class PrimerEZBlock(nnx.Module):
         self.feed_forward = FeedForward(width, **options)
 
     def init_cache(self, input_shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> None:
-        """Make room to decode with `decode=True`; `input_shape` is `[batch, longest, width]`."""
+        """Make room to decode with `decode=True`; `input_shape` is `(batch, longest, width)`."""
+        if len(input_shape) != 3 or input_shape[2] != self.width or min(input_shape) < 1:
+            raise ValueError(f"input_shape must be (batch, longest, {self.width}), not {tuple(input_shape)}")
         batch, longest, _ = input_shape
-        parts: list[Any] = [part for _, part in nnx.iter_modules(self) if part is not self]
-        for part in parts:
-            if hasattr(part, "init_cache"):
+        for _, part in nnx.iter_modules(self):
+            if isinstance(part, Position | History | CausalDepthwiseConv):
                 part.init_cache(batch, longest, dtype)
 
     def __call__(self, x: jax.Array, *, decode: bool = False) -> jax.Array:
+        """The output at each position of x; with `decode`, x goes on where the last such call ended."""
         if x.ndim != 3 or x.shape[-1] != self.width:
             raise ValueError(f"x must be [batch, length, {self.width}], not {list(x.shape)}")
-        if self.dtype is not None:
-            x = x.astype(self.dtype)
+        dtype = jnp.promote_types(x.dtype, self.param_dtype) if self.dtype is None else self.dtype
+        x = x.astype(dtype)
         start = self.position(x) if decode else None
         residual = x + self.self_attention(self.layer_norm(x), start)
         return residual + self.feed_forward(self.layer_norm_2(residual))

@@ -55,10 +55,12 @@ class Position(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         if not (self.is_initializing() or self.has_variable("cache", "index")):
             raise ValueError("decode=True needs the cache that init(key, [batch, longest, width], decode=True) makes")
-        index = self.variable("cache", "index", jnp.zeros, (), jnp.int32)
-        start = index.value
+        index = self.variable("cache", "index", jnp.zeros, x.shape[:1], jnp.int32)
+        if len(x) != len(index.value):
+            raise ValueError(f"the cache is for {len(index.value)} sequences, x has {len(x)}; make one of that batch")
+        start = index.value[0]  # sequences go in step
         if not self.is_initializing():
-            index.value = start + x.shape[1]
+            index.value += x.shape[1]
         return start
 
 
@@ -72,7 +74,10 @@ class History(nn.Module):
         values = self.variable("cache", "values", jnp.zeros, x.shape, x.dtype)
         if self.is_initializing():
             return x
-        fits = start + x.shape[1] <= values.value.shape[1]
+        new, longest = x.shape[1], values.value.shape[1]
+        if new > longest:
+            raise ValueError(f"the cache has room for {longest} positions, x has {new}; make a longer one")
+        fits = start + new <= longest
         x = jnp.where(fits, x, jnp.nan)  # better no number than a wrong one
         values.value = jax.lax.dynamic_update_slice_in_dim(values.value, x.astype(values.value.dtype), start, 1)
         return values.value.astype(x.dtype)
@@ -152,7 +157,7 @@ class PrimerEZBlock(nn.Module):
 
     Attributes:
         width: channels of its input and output, a multiple of heads.
-        heads: in how many its self_attention runs side by side.
+        heads: how many self_attention has side by side; 8 where it was found.
         dtype: of the computation; None promotes inputs and parameters to a common one, as Flax does.
         param_dtype: of the parameters.
     """
@@ -178,10 +183,11 @@ class PrimerEZBlock(nn.Module):
         self.feed_forward = FeedForward(self.width, **options)
 
     def __call__(self, x: jax.Array, decode: bool = False) -> jax.Array:
+        """The output at each position of x; with `decode`, x goes on where the last such call ended."""
         if x.ndim != 3 or x.shape[-1] != self.width:
             raise ValueError(f"x must be [batch, length, {self.width}], not {list(x.shape)}")
-        if self.dtype is not None:
-            x = x.astype(self.dtype)
+        dtype = jnp.promote_types(x.dtype, self.param_dtype) if self.dtype is None else self.dtype
+        x = x.astype(dtype)
         start = self.position(x) if decode else None
         residual = x + self.self_attention(self.layer_norm(x), start)
         return residual + self.feed_forward(self.layer_norm_2(residual))

@@ -23,7 +23,7 @@ from transformers.models.gpt2 import modeling_flax_gpt2 as gpt2
 
 
 class BlockInGPT2(nn.Module):
-    """The exported block behind the interface of `FlaxGPT2Block`."""
+    """The exported block behind the interface of `FlaxGPT2Block`; it takes no mask, so texts must not be padded."""
 
     config: GPT2Config
     dtype: jnp.dtype = jnp.float32
