@@ -64,7 +64,7 @@ def generate(
     top_k: Annotated[
         int, typer.Option(help="Draw among so many of the likeliest tokens; 0: all.", min=0, metavar="N")
     ] = 40,
-    seed: Annotated[int, typer.Option(help="Of the draws.", min=0, metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the draws.", min=0, max=2**32 - 1, metavar="N")] = 0,
     json_: Json = False,
 ) -> None:
     """Let a trained candidate write; one that has no weights is trained first.

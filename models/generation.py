@@ -24,6 +24,10 @@ from .language_model import LanguageModel, ModelParameters
 __all__ = ["Sampling", "generate"]
 
 
+LONGEST_PIECE = 512
+"""Positions of a prompt that are taken in at once: the scores of each with all before it are in memory together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a token is drawn from logits.
@@ -76,7 +80,8 @@ def generate(
         Token ids, each as soon as it is drawn.
 
     Raises:
-        UsageError: the prompt is empty, or a program tied to one sequence length is to run past it.
+        UsageError: the prompt is empty, a program tied to one sequence length is to run past it, or memory for so many
+            tokens is lacking.
     """
     longest = _longest(model)
     if not prompt:
@@ -101,11 +106,21 @@ def _generate(
 ) -> Iterator[int]:
     step = jax.jit(partial(_step, model, sampling, vocabulary), donate_argnums=1)
     parameters = jax.device_put(parameters)
-    cache = model.init_cache(1, longest or len(prompt) + tokens)
-    key, new = jax.random.key(seed), jnp.asarray(np.array([prompt], np.int32))
+    cache = _cache(model, longest or len(prompt) + tokens)
+    key, ids = jax.random.key(seed), jnp.asarray(np.array([prompt], np.int32))
+    *earlier, new = (ids[:, start : start + LONGEST_PIECE] for start in range(0, len(prompt), LONGEST_PIECE))
+    for piece in earlier:
+        _, cache = step(parameters, cache, piece, key, 0)
     for number in range(tokens):
         new, cache = step(parameters, cache, new, key, number)
         yield int(new[0, 0])
+
+
+def _cache(model: LanguageModel, positions: int) -> Any:
+    try:
+        return model.init_cache(1, positions)
+    except jax.errors.JaxRuntimeError as error:
+        raise UsageError(f"a cache of {positions} positions does not fit into memory: ask for fewer tokens") from error
 
 
 def _step(

@@ -35,8 +35,11 @@ def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer
         layer: which of the model's layers, from 0.
 
     Raises:
-        UsageError: the folder is damaged, there is no such layer, or the block is of another program or size.
+        UsageError: the folder is damaged, there is no such layer, or the block is of another program or size,
+            or in Linen.
     """
+    if not isinstance(block, nnx.Module):
+        raise UsageError("the block is no instance of an NNX module: for one in Linen, use linen_params")
     weights = _loaded(weights)
     if not isinstance(block, DNABlock):
         arrays = flattened(_placed(weights, layer))

@@ -230,6 +230,7 @@ WRONG_USAGE = {
     "text of a candidate that is not there": (["generate", "{run}", "99"], "choose one from 0 to 2"),
     "a negative temperature": (["generate", "{run}", "1", "--temperature", "-1"], "--temperature -1"),
     "a temperature that is no number": (["generate", "{run}", "1", "--temperature", "nan"], "--temperature nan"),
+    "a seed that would count as another": (["generate", "{run}", "1", "--seed", str(2**32)], "--seed"),
     "no tokens": (["generate", "{run}", "1", "--tokens", "0"], "--tokens"),
     "a negative choice": (["generate", "{run}", "1", "--top-k", "-2"], "--top-k"),
     "a prompt that is no text": (["generate", "{run}", "1", "--prompt", "\udcff"], "no UTF-8 text"),

@@ -49,6 +49,18 @@ def test_greedy_text_is_what_the_whole_sequence_would_choose(weights: Weights, t
     assert len(found) == tokens
 
 
+def test_a_prompt_taken_in_by_pieces_gives_the_same_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, prompt = drawn_weights(get("PRIMER_EZ", 1)), tuple(range(3, 15))
+    whole = written(weights, 6, prompt, sampling=GREEDY)
+    monkeypatch.setattr("primer_search.models.generation.LONGEST_PIECE", 5)
+    assert written(weights, 6, prompt, sampling=GREEDY) == whole
+
+
+def test_more_tokens_than_memory_has_room_for_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"positions does not fit into memory: ask for fewer tokens"):
+        written(drawn_weights(get("PRIMER_EZ", 1)), 10**13)
+
+
 def test_the_same_seed_writes_the_same_and_another_seed_something_else() -> None:
     weights = drawn_weights(SEED)
     first, again, other = (written(weights, 12, seed=seed) for seed in (0, 0, 1))

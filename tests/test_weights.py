@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from flax import nnx
 
 import primer_search
@@ -247,6 +248,12 @@ def test_an_exported_module_computes_what_the_trained_layer_computes(
     load_weights_into(block, weights, layer=layer)
     x = jnp.asarray(rng.standard_normal((2, 5, 16)), jnp.float32)
     np.testing.assert_allclose(nnx.jit(run)(block, x), trained_layer(weights, layer, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [nn.Dense(8), DNABlock], ids=["a Linen module", "a class"])
+def test_what_is_no_instance_of_an_nnx_module_is_refused(block: Any, saved: Path) -> None:
+    with pytest.raises(UsageError, match="use linen_params"):
+        load_weights_into(block, saved)
 
 
 def test_weights_take_the_dtype_of_the_block(saved: Path) -> None:
