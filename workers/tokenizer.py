@@ -10,7 +10,7 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -111,6 +111,10 @@ class Tokenizer:
         """Token ids of a text, without an end-of-document token."""
         return self._inner.encode(text).ids
 
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` for many texts."""
+        return [encoding.ids for encoding in self._inner.encode_batch_fast(list(texts))]
+
     def packer(self, dtype: str) -> Packer:
         """What encodes much text fast, into ids of this NumPy type."""
         return Packer(self, dtype)
@@ -147,36 +151,43 @@ class Packer:
         self._tokenizer = tokenizer
         self._dtype = dtype
         self._end = np.array([tokenizer.end_of_document], dtype).tobytes()
-        self._known = _Known(self)
+        self._known: dict[str, bytes] = {}
 
     def pack(self, contents: Iterable[bytes]) -> bytes:
         """The ids of texts in UTF-8, one after the other."""
         return b"".join(map(self._pack_one, contents))
 
-    def encode(self, text: str) -> bytes:
-        """The ids of a text by the library."""
-        return np.array(self._tokenizer.encode(text), self._dtype).tobytes()
-
     def _pack_one(self, content: bytes) -> bytes:
-        text = content.decode("utf-8", "replace")
-        if text.isascii():
-            return self._pack_ascii(text) + self._end
-        words = (self._pack_ascii(word) if word.isascii() else self._known[word] for word in SINGLE_SPACE.split(text))
-        return b"".join(words) + self._end
+        pieces = _pieces(content.decode("utf-8", "replace"))
+        ids = list(map(self._known.get, pieces))
+        if None in ids:
+            unknown = self._encode({piece for piece, its_ids in zip(pieces, ids, strict=True) if its_ids is None})
+            ids = [unknown[piece] if its_ids is None else its_ids for piece, its_ids in zip(pieces, ids, strict=True)]
+        return b"".join(cast("list[bytes]", ids)) + self._end
 
-    def _pack_ascii(self, text: str) -> bytes:
-        return b"".join(map(self._known.__getitem__, ASCII_PIECE.findall(text)))
+    def _encode(self, pieces: set[str]) -> dict[str, bytes]:
+        """The ids of pieces by the library, all at once: a call for each would cost more than the merging."""
+        together = list(pieces)
+        encoded = {
+            piece: np.array(ids, self._dtype).tobytes()
+            for piece, ids in zip(together, self._tokenizer.encode_all(together), strict=True)
+        }
+        if len(self._known) > REMEMBERED:  # other text may follow, with other pieces
+            self._known.clear()
+        self._known.update((piece, ids) for piece, ids in encoded.items() if len(piece) <= REMEMBERED_LENGTH)
+        return encoded
 
 
-class _Known(dict[str, bytes]):
-    def __init__(self, packer: Packer):
-        self._packer = packer
-
-    def __missing__(self, piece: str) -> bytes:
-        ids = self._packer.encode(piece)
-        if len(self) < REMEMBERED and len(piece) <= REMEMBERED_LENGTH:
-            self[piece] = ids
-        return ids
+def _pieces(text: str) -> list[str]:
+    if text.isascii():
+        return ASCII_PIECE.findall(text)
+    pieces: list[str] = []
+    for word in SINGLE_SPACE.split(text):
+        if word.isascii():
+            pieces += ASCII_PIECE.findall(word)
+        else:
+            pieces.append(word)
+    return pieces
 
 
 def _byte_of_sign() -> dict[str, int]:
