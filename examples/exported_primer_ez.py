@@ -110,7 +110,7 @@ class CausalDepthwiseConv(nnx.Module):
 
 
 class SelfAttention(nnx.Module):
-    """The program's self_attention: `[batch, length, width]` to the same."""
+    """What the program calls self_attention: `[batch, length, width]` to the same."""
 
     def __init__(
         self, width: int, heads: int, *, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs
@@ -137,7 +137,7 @@ class SelfAttention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """The program's feed_forward: `[batch, length, width]` to the same."""
+    """What the program calls feed_forward: `[batch, length, width]` to the same."""
 
     def __init__(self, width: int, *, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         options: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}

@@ -105,7 +105,7 @@ class CausalDepthwiseConv(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """The program's self_attention: `[batch, length, width]` to the same."""
+    """What the program calls self_attention: `[batch, length, width]` to the same."""
 
     width: int
     heads: int
@@ -135,7 +135,7 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The program's feed_forward: `[batch, length, width]` to the same."""
+    """What the program calls feed_forward: `[batch, length, width]` to the same."""
 
     width: int
     dtype: DTypeLike | None = None

@@ -173,14 +173,18 @@ class _Step:
         return self.history[name].astype(value.dtype)
 
     def _continued(self, index: int, keep: Keep, value: Array, compute: Compute) -> Array:
-        """An op that runs along the length, continued from its last inputs, or its last output as one more input."""
+        """An op that runs along the length, continued from its last inputs, or its last output as one more input.
+
+        What runs on and on does so in the cache's precision, if that is higher: rounded at every step it would drift.
+        """
         name, few = self.names["state"][index], self.kept.state[index]
         earlier = self.cache["state"][name]
-        inputs = jnp.concatenate([earlier.astype(value.dtype), value], axis=POSITIONS)
+        dtype = value.dtype if keep is Keep.INPUTS else jnp.promote_types(earlier.dtype, value.dtype)
+        inputs = jnp.concatenate([earlier.astype(dtype), value.astype(dtype)], axis=POSITIONS)
         outputs = compute([inputs])
         last = (inputs if keep is Keep.INPUTS else outputs)[..., -few:, :]
         self.state[name] = last.astype(earlier.dtype)
-        return outputs[..., few:, :]
+        return outputs[..., few:, :].astype(value.dtype)
 
 
 def _check(cache: Cache, x: Array) -> None:

@@ -285,3 +285,14 @@ def test_tokens_that_do_not_fit_the_cache_are_refused(rng: np.random.Generator) 
         model.decode(parameters, cache, jnp.zeros(9, jnp.int32))
     with pytest.raises(UsageError, match="tied to 8 positions"):
         model.init_cache(1, 16)
+
+
+def test_a_running_sum_does_not_drift_where_the_cache_is_more_precise_than_the_computation() -> None:
+    graph = build_graph(assemble({"main": "s = CUM_SUM h0"}, {"zero": 0.0}, (8,)))
+    block = compile_block(graph, 2)
+    cache = block.init_cache(1, 400, jnp.float32)
+    x = jnp.ones((1, 1, 16), jnp.bfloat16)
+    decode = jax.jit(block.decode)
+    for _ in range(400):
+        y, cache = decode({}, cache, x)
+    assert y.dtype == jnp.bfloat16 and float(y[0, 0, 0]) == 400

@@ -147,3 +147,14 @@ def test_a_convolution_says_what_it_takes() -> None:
         conv(jnp.ones((1, 3, 8)))
     with pytest.raises(ValueError, match="call init_cache first"):
         conv(jnp.ones((1, 3, 4, 2)), decode=True)
+
+
+@BLOCKS
+def test_a_refused_call_changes_nothing(name: str, rng: np.random.Generator) -> None:
+    block, x = make(name), random_input(rng)
+    block.init_cache((2, LENGTH, WIDTH))
+    block(x[:, :2], decode=True)
+    for refused in (jnp.concatenate([x, x], axis=1), x[:1]):
+        with pytest.raises(ValueError, match=r"cache|length"):
+            block(refused, decode=True)
+    assert_close(block(x[:, 2:], decode=True), block(x)[:, 2:], "the output after a refused call")

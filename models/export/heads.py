@@ -61,8 +61,9 @@ def _part_title(plan: Plan, one: ExportedClass, sizes: Sizes) -> str:
     plain = Sizes(sizes.graph, sizes.counts)
     shapes = [f"[batch, length, {plain.last(value, ())}]" for value in (source, output)]
     if Kind.SCORES in (source.kind, output.kind):
-        return f"The program's {title}."
-    return f"The program's {title}: `{shapes[0]}` to {'the same' if shapes[0] == shapes[1] else f'`{shapes[1]}`'}."
+        return f"What the program calls {title}."
+    result = "the same" if shapes[0] == shapes[1] else f"`{shapes[1]}`"
+    return f"What the program calls {title}: `{shapes[0]}` to {result}."
 
 
 # --- the block --------------------------------------------------------------------------------------------------

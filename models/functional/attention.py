@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .checks import check_cached_batch
+from .checks import check_cached_batch, check_room
 from .rotary import rotate
 
 __all__ = [
@@ -120,8 +120,7 @@ def extend_cache(
     """
     (batch, longest), (new_batch, new) = cached_key.shape[:2], key.shape[:2]
     check_cached_batch(batch, new_batch)
-    if new > longest:
-        raise ValueError(f"x has {new} positions, but the cache has room for {longest}; make a longer cache")
+    check_room(new, longest)
     value = jnp.where(index + new <= longest, value, jnp.nan)
     return (
         jax.lax.dynamic_update_slice_in_dim(cached_key, key.astype(cached_key.dtype), index, axis=1),

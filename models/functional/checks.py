@@ -14,6 +14,7 @@ __all__ = [
     "check_length",
     "check_positive",
     "check_rate",
+    "check_room",
 ]
 
 
@@ -74,3 +75,9 @@ def check_cached_batch(cached: int, batch: int) -> None:
     """Refuse a batch of another size than the cache's."""
     if batch != cached:
         raise ValueError(f"the cache holds {cached} sequences, but x has {batch}; make a cache for {batch}")
+
+
+def check_room(new: int, longest: int) -> None:
+    """Refuse more new positions than the whole cache is long."""
+    if new > longest:
+        raise ValueError(f"x has {new} positions, but the cache has room for {longest}; make a longer cache")

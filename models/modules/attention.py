@@ -176,6 +176,8 @@ class MultiDConvHeadAttention(nnx.Module):
     ) -> Hidden:
         """Attend from each position to itself and earlier ones; the arguments are those of `MultiHeadAttention`."""
         check_input(x, self.width)
+        if decode:
+            self.cache.check_room(x)  # before the convolutions go on
         heads = attend(
             self.query_conv(self.query(x), decode=decode),
             self.key_conv(self.key(x), decode=decode),

@@ -8,6 +8,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float, Int
 
 from ..functional.attention import extend_cache
+from ..functional.checks import check_cached_batch, check_room
 from ..functional.sharding import Sharding
 from .sharding import placed
 
@@ -37,12 +38,23 @@ class KeyValueCache(nnx.Module):
         Raises:
             ValueError: there is no cache, or the new positions do not fit it.
         """
-        if self.key is None or self.value is None or self.index is None:
-            raise ValueError("there is no cache to decode with; call init_cache first")
+        self.check_room(key)
+        assert self.key is not None and self.value is not None and self.index is not None
         start = self.index[...]
         keys, values, end = extend_cache(self.key[...], self.value[...], start, key, value)
         self.key[...], self.value[...], self.index[...] = keys, values, end
         return keys.astype(key.dtype), values.astype(value.dtype), start
+
+    def check_room(self, x: Array) -> None:
+        """Refuse new positions, [batch, length, ...], that do not fit: before anything else remembers them.
+
+        Raises:
+            ValueError: there is no cache, it is of another batch, or it is shorter than `x`.
+        """
+        if self.key is None:
+            raise ValueError("there is no cache to decode with; call init_cache first")
+        check_cached_batch(self.key.shape[0], x.shape[0])
+        check_room(x.shape[1], self.key.shape[1])
 
     def init_cache(self, shape: tuple[int, int, int, int], dtype: Dtype) -> None:
         """Make room for [batch, longest, heads, channels], and forget what was there."""
