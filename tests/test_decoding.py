@@ -291,7 +291,7 @@ def test_a_running_sum_does_not_drift_where_the_cache_is_more_precise_than_the_c
     graph = build_graph(assemble({"main": "s = CUM_SUM h0"}, {"zero": 0.0}, (8,)))
     block = compile_block(graph, 2)
     cache = block.init_cache(1, 400, jnp.float32)
-    x = jnp.ones((1, 1, 16), jnp.bfloat16)
+    y = x = jnp.ones((1, 1, 16), jnp.bfloat16)
     decode = jax.jit(block.decode)
     for _ in range(400):
         y, cache = decode({}, cache, x)
