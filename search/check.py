@@ -123,7 +123,9 @@ def read_program(named: str, unit: int | None = None) -> DNA:
         near = get_close_matches(named.upper(), LIBRARY, n=1, cutoff=0.7)
         hint = f"did you mean {near[0]}?" if near else f"the library holds {', '.join(LIBRARY)}"
         raise UsageError(f"there is no file {named} and no library program of that name; {hint}") from None
-    except (OSError, ValueError) as error:
+    except MalformedProgramError:
+        raise
+    except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
             f"cannot read {named}: {reason}; give a file of DNA, - for standard input, or a name"
