@@ -18,9 +18,10 @@ from .run_directory import RunDirectory
 from .run_log import hushed, log_traceback
 
 if TYPE_CHECKING:
+    from .controller import RunState
     from .session import Session
 
-__all__ = ["Interrupted", "Printing", "conduct", "request_stop", "terminations_interrupt"]
+__all__ = ["Interrupted", "Interruption", "Printing", "conduct", "request_stop", "terminations_interrupt"]
 
 STOP_SECONDS = 20.0
 """How long `stop` waits for the controller to obey."""
@@ -53,8 +54,17 @@ def conduct(run: RunDirectory, session: Callable[..., Session], printing: Printi
         WorkFailedError: something unforeseen broke the search off; its traceback is in the run's log.
     """
     try:
-        with terminations_interrupt(), hushed(run.log) as terminal, make_display(terminal) as display:
-            ending = session(observe=display.observe, tell=display.tell).ending
+        with (
+            terminations_interrupt() as interruption,
+            hushed(run.log) as terminal,
+            make_display(terminal) as display,
+        ):
+
+            def observe(state: RunState) -> None:
+                interruption.insist()
+                display.observe(state)
+
+            ending = session(observe=observe, tell=display.tell).ending
     except KeyboardInterrupt:
         raise Interrupted(_after_interruption(run)) from None
     except PrimerSearchError:
@@ -123,14 +133,32 @@ def _remove_unborn(run: RunDirectory) -> None:
         run.path.rmdir()
 
 
+@dataclass(slots=True)
+class Interruption:
+    """Whether the user interrupted.
+
+    An exception that a signal's handler raises is lost where Python happens to be in a destructor or in a callback of
+    XLA's: it is printed or dropped, and the work goes on. So the work asks again now and then.
+    """
+
+    asked: bool = False
+
+    def insist(self) -> None:
+        """Interrupt, if an earlier interruption was lost."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+
 @contextmanager
-def terminations_interrupt() -> Iterator[None]:
+def terminations_interrupt() -> Iterator[Interruption]:
     """Let SIGTERM, and SIGHUP unless it is ignored, do what Ctrl-C does.
 
     SIGINT is set too, as shells start background processes with it ignored.
     """
+    interruption = Interruption()
 
     def interrupt(*_: object) -> NoReturn:
+        interruption.asked = True
         raise KeyboardInterrupt
 
     before = {}
@@ -142,7 +170,7 @@ def terminations_interrupt() -> Iterator[None]:
     except ValueError:  # not the main thread, which alone may set handlers
         before.clear()
     try:
-        yield
+        yield interruption
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
