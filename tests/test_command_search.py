@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import primer_search
+from primer_search.search.conduct import terminations_interrupt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from command import command, refused
@@ -169,6 +171,16 @@ def running(source: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str]
     finally:
         process.kill()
         process.communicate()
+
+
+def test_an_interruption_that_is_lost_in_a_callback_is_heard_at_the_next_look() -> None:
+    with terminations_interrupt() as interruption:
+        interruption.insist()
+        with contextlib.suppress(KeyboardInterrupt):  # as a destructor would
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        with pytest.raises(KeyboardInterrupt):
+            interruption.insist()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
