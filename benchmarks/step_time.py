@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from primer_search.benchmarks.paired_times import clock, paired_ratio
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.models.reference import REFERENCES, reference_block
@@ -98,9 +98,11 @@ def measure(program: str, name: str, batch: int | None, repetitions: int) -> Row
         else:
             pairs.append((compiled(), by_hand()))
     times = 1000 * np.array(pairs)
-    ratio, low, high = _interval(times[:, 0] / times[:, 1])
+    ratio = paired_ratio(times[:, 0], times[:, 1])
     medians = np.median(times, axis=0)
-    return Row(program, name, batch, float(medians[0]), float(medians[1]), ratio, low, high, repetitions)
+    return Row(
+        program, name, batch, float(medians[0]), float(medians[1]), ratio.median, ratio.low, ratio.high, repetitions
+    )
 
 
 def hardware() -> dict[str, Any]:
@@ -125,27 +127,20 @@ def _stepper(model: LanguageModel, batch: int, count: int) -> Callable[[], float
     functions.compile_step(state)
     shape = (batch, model.config.length + 1)
     tokens = rng.integers(model.config.vocabulary, size=shape).astype(np.int32)
-    clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
+    now = clock()
     state = jax.device_put(state)
 
     def run() -> float:
         nonlocal state
-        start = clock()
+        start = now()
         for _ in range(count):
             state, _ = functions.step(state, tokens)
         jax.block_until_ready(state)
-        return (clock() - start) / count
+        return (now() - start) / count
 
     run()
     run()
     return run
-
-
-def _interval(ratios: np.ndarray) -> tuple[float, float, float]:
-    """The median, and the 95% interval of the median by bootstrap."""
-    draws = np.random.default_rng(0).choice(ratios, size=(10_000, len(ratios)))
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    return float(np.median(ratios)), float(low), float(high)
 
 
 def _arguments() -> argparse.Namespace:

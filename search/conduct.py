@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ..primitives.errors import PrimerSearchError, WorkFailedError
 from .display.console import make_display
@@ -18,10 +18,11 @@ from .run_directory import RunDirectory
 from .run_log import hushed, log_traceback
 
 if TYPE_CHECKING:
-    from .controller import RunState
     from .session import Session
 
 __all__ = ["Interrupted", "Interruption", "Printing", "conduct", "request_stop", "terminations_interrupt"]
+
+Heard = TypeVar("Heard")
 
 STOP_SECONDS = 20.0
 """How long `stop` waits for the controller to obey."""
@@ -59,12 +60,8 @@ def conduct(run: RunDirectory, session: Callable[..., Session], printing: Printi
             hushed(run.log) as terminal,
             make_display(terminal) as display,
         ):
-
-            def observe(state: RunState) -> None:
-                interruption.insist()
-                display.observe(state)
-
-            ending = session(observe=observe, tell=display.tell).ending
+            observe, tell = interruption.insisting(display.observe), interruption.insisting(display.tell)
+            ending = session(observe=observe, tell=tell).ending
     except KeyboardInterrupt:
         raise Interrupted(_after_interruption(run)) from None
     except PrimerSearchError:
@@ -147,6 +144,15 @@ class Interruption:
         """Interrupt, if an earlier interruption was lost."""
         if self.asked:
             raise KeyboardInterrupt
+
+    def insisting(self, listener: Callable[[Heard], None]) -> Callable[[Heard], None]:
+        """What is called now and then with news of the work, so that it insists first."""
+
+        def listen(news: Heard) -> None:
+            self.insist()
+            listener(news)
+
+        return listen
 
 
 @contextmanager

@@ -173,7 +173,8 @@ def train_weights(
     tell(f"training {assignment.name} for its weights{takes}")
     kept: list[Any] = []
     try:
-        with terminations_interrupt():
+        with terminations_interrupt() as interruption:
+            progress = interruption.insisting(progress)
             dataset = _text(assignment, tell)
             trainer = CandidateTrainer(
                 config.model, config.trial, config.optimizer, str(dataset.path), assignment.reference.to_json()

@@ -90,10 +90,26 @@ def certified_export(
         UsageError, InvalidProgramError: as `export_source` does.
         WorkFailedError: the source does not reproduce the program.
     """
+
+    def attempt(flax_norms: bool) -> Rendered:
+        rendered = export_source(
+            dna,
+            name=name,
+            unit=unit,
+            length=length,
+            length_dependent=length_dependent,
+            api=api,
+            provenance=provenance,
+            checked=True,
+            flax_norms=flax_norms,
+        )
+        verify_export(rendered, dna, unit, length, length_dependent=length_dependent, api=api)
+        return rendered
+
     try:
-        return _certified(dna, name, unit, length, length_dependent, api, provenance, flax_norms=True)
+        return attempt(flax_norms=True)
     except WorkFailedError:
-        return _certified(dna, name, unit, length, length_dependent, api, provenance, flax_norms=False)
+        return attempt(flax_norms=False)
 
 
 def parameter_placements(
@@ -155,31 +171,6 @@ def write_export(
         provenance=provenance,
     )
     _write(path, rendered.source)
-    return rendered
-
-
-def _certified(
-    dna: DNA,
-    name: str,
-    unit: int,
-    length: int,
-    length_dependent: bool,
-    api: API,
-    provenance: Provenance | None,
-    flax_norms: bool,
-) -> Rendered:
-    rendered = export_source(
-        dna,
-        name=name,
-        unit=unit,
-        length=length,
-        length_dependent=length_dependent,
-        api=api,
-        provenance=provenance,
-        checked=True,
-        flax_norms=flax_norms,
-    )
-    verify_export(rendered, dna, unit, length, length_dependent=length_dependent, api=api)
     return rendered
 
 

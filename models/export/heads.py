@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from ...primitives.values import Kind
 from .classes import ExportedClass
 from .constructors import API, KEEPERS, layer_statements, size_arguments
+from .names import unnumbered
 from .plan import Plan
 from .text import call_lines, docstring_text
 from .widths import Sizes
@@ -54,8 +53,7 @@ def _linen_part(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str])
 
 def _part_title(plan: Plan, one: ExportedClass, sizes: Sizes) -> str:
     assert one.part is not None
-    label = re.sub(r"_\d+$", "", one.part.label)
-    title = docstring_text(label)[:60].strip() or "call"
+    title = docstring_text(unnumbered(one.part.label))[:60].strip() or "call"
     output = plan.graph.nodes[one.part.output].value
     source = plan.graph.nodes[one.part.inputs[0]].value if one.part.inputs else output
     plain = Sizes(sizes.graph, sizes.counts)
@@ -137,7 +135,7 @@ def _block_docstring(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> 
 def _called(plan: Plan, scope: int) -> str:
     for node in plan.graph.nodes:
         if scope in node.scope and len(node.labels) > 1:
-            return docstring_text(re.sub(r"_\d+$", "", node.labels[0]))[:40].strip() or "part"
+            return docstring_text(unnumbered(node.labels[0]))[:40].strip() or "part"
     return "part"
 
 

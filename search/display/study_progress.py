@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -28,8 +29,16 @@ _EVENTS = 5
 _WORKERS = 16
 
 
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """What a study tells its news to: `observe` where it stands, `tell` a line."""
+
+    observe: Callable[[StudyState], None]
+    tell: Callable[[str], None]
+
+
 @contextmanager
-def watched(folder: Path) -> Iterator[StudyDisplay]:
+def watched(folder: Path) -> Iterator[Listeners]:
     """Show a study whose results go to `folder` on stderr; what libraries print goes to `log.txt` there.
 
     Raises:
@@ -39,8 +48,12 @@ def watched(folder: Path) -> Iterator[StudyDisplay]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o.") from error
-    with terminations_interrupt(), hushed(folder / "log.txt") as terminal, make_study_display(terminal) as display:
-        yield display
+    with (
+        terminations_interrupt() as interruption,
+        hushed(folder / "log.txt") as terminal,
+        make_study_display(terminal) as display,
+    ):
+        yield Listeners(interruption.insisting(display.observe), interruption.insisting(display.tell))
 
 
 def make_study_display(stream: TextIO) -> StudyDisplay:
