@@ -69,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code == 130 and arguments is None and "jaxlib" in sys.modules:
             os._exit(code)  # XLA crashes when Python takes it apart after an interrupted compilation
         return code
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("primer_search"):
+            raise
+        return _complain(f"this needs {error.name}, which is not installed: pip install {error.name}", 2)
     except TyperException as error:
         return _complain(usage_sentence(error), 2)
     except KeyboardInterrupt:
@@ -99,7 +103,7 @@ def search(
         list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="python-stdlib, or text:PATH of UTF-8 text.", metavar="SOURCE")
+        str | None, typer.Option(help="python-stdlib, text:PATH, lm1b or tfds:NAME (docs/data.md).", metavar="SOURCE")
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the run goes [runs/...].", metavar="DIR")] = None,
     workers: Annotated[

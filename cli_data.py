@@ -15,7 +15,6 @@ __all__ = ["data_app"]
 data_app = typer.Typer(help="Prepare text for training.", no_args_is_help=False, rich_markup_mode=None)
 
 SOURCE_HELP = "python-stdlib, text:PATH of UTF-8 text, lm1b, or tfds:NAME[/CONFIG][:feature]."
-VOCABULARY = 1024
 
 
 @data_app.callback()
@@ -29,14 +28,17 @@ def prepare(
     vocabulary: Annotated[
         int | None,
         typer.Option(
-            help=f"Token ids, at most; --config's if that is given, else {VOCABULARY}.",
+            help="Token ids, at most [--config's].",
             metavar="N",
             show_default=False,
         ),
     ] = None,
     config: Annotated[
-        str | None,
+        str,
         typer.Option(help="A preset or TOML file whose vocabulary and [data] settings to use.", metavar="PRESET|FILE"),
+    ] = "laptop",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
     ] = None,
     data_dir: Annotated[
         Path | None,
@@ -53,18 +55,13 @@ def prepare(
     """Tokenize a source once, so that searches on it start at once. Interrupted, the same command goes on."""
     from dataclasses import replace
 
-    from .workers.config import DataConfig
+    from .configs import load
     from .workers.dataset import Dataset, default_cache_dir
     from .workers.dataset import prepare as prepare_dataset
     from .workers.published import is_published, locate
 
-    settings, wanted = DataConfig(), VOCABULARY
-    if config is not None:
-        from .configs import load
-
-        loaded = load(config)
-        settings, wanted = loaded.data, loaded.model.vocabulary
-    wanted = wanted if vocabulary is None else vocabulary
+    settings = load(config, set_ or ())
+    wanted = settings.model.vocabulary if vocabulary is None else vocabulary
     if not 257 <= wanted <= 262_144:
         raise UsageError(f"--vocabulary is {wanted}, but must be between 257 and 262144")
     if is_published(source):
@@ -72,7 +69,7 @@ def prepare(
     elif data_dir is not None or archive is not None:
         option = "--data-dir" if data_dir is not None else "--archive"
         raise UsageError(f"{option} is for lm1b and tfds:NAME, not for {source}: leave it out.")
-    path = prepare_dataset(replace(settings, source=source), wanted, progress=say, processes=processes)
+    path = prepare_dataset(replace(settings.data, source=source), wanted, progress=say, processes=processes)
     dataset = Dataset.open(path, verify=False)
     if json_:
         print_json({"path": str(path), **dataset.manifest})

@@ -58,7 +58,7 @@ def confirm(
     """
     from .configs.plan import duration
     from .configs.rungs import rungs_of
-    from .search.display.report import write_report
+    from .search.display.report import try_report
     from .search.display.study_progress import watched
     from .search.display.tables import console_for, print_leaderboard
     from .search.leaderboard import leaderboard
@@ -86,8 +86,12 @@ def confirm(
         )
     with Store.open(directory.path, read_only=True) as store:
         board = leaderboard(store)
-        write_report(store, store.run.report)
-    print_json(board.to_dict()) if json_ else print_leaderboard(board, console_for(sys.stdout), 5)
+        page = try_report(store)
+    if json_:
+        print_json(board.to_dict())
+        return
+    print_leaderboard(board, console_for(sys.stdout), 5)
+    typer.echo(f"\nreport  {page}")
 
 
 def compare(
@@ -114,7 +118,7 @@ def compare(
         list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="python-stdlib, or text:PATH of UTF-8 text.", metavar="SOURCE")
+        str | None, typer.Option(help="python-stdlib, text:PATH, lm1b or tfds:NAME (docs/data.md).", metavar="SOURCE")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")

@@ -18,6 +18,7 @@ from ..search.hurdles import hurdle_positions, mean_cost
 from ..search.run_directory import RUNS
 from ..workers.cluster import check_address
 from ..workers.dataset import check_source
+from ..workers.executor import check_installed
 from .checks import contradictions
 from .durations import format_duration, parse_duration
 from .explain import suggestion
@@ -194,6 +195,7 @@ def make_plan(
         )
     _refuse_idle_budget(overrides, settings)
     check_address(address, settings.workers.executor)
+    check_installed(settings.workers.executor)
     devices = devices or choose_devices(settings.workers.accel, address, fake)
     # What `auto` turned out to be.
     found = replace(settings, workers=replace(settings.workers, accel=devices.platform))

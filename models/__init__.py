@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         TransformerBlock,
         TransformerPPBlock,
     )
-    from .reference import ReferenceBlock, reference_block
 
 __all__ = [
     "BlockFunctions",
@@ -42,7 +41,6 @@ __all__ = [
     "PrimerAttention",
     "PrimerBlock",
     "PrimerEZBlock",
-    "ReferenceBlock",
     "Sharding",
     "SquaredReLU",
     "SwiGLU",
@@ -51,7 +49,6 @@ __all__ = [
     "compile_block",
     "linen_params",
     "load_weights_into",
-    "reference_block",
 ]
 
 _MODULES = {
@@ -66,7 +63,6 @@ _MODULES = {
     "PrimerAttention": "modules",
     "PrimerBlock": "modules",
     "PrimerEZBlock": "modules",
-    "ReferenceBlock": "reference",
     "Sharding": "modules",
     "SquaredReLU": "modules",
     "SwiGLU": "modules",
@@ -75,7 +71,6 @@ _MODULES = {
     "compile_block": "block",
     "linen_params": "module_weights",
     "load_weights_into": "module_weights",
-    "reference_block": "reference",
 }
 
 

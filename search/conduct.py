@@ -93,14 +93,14 @@ def request_stop(run: RunDirectory) -> str:
 
 
 def _print_end(run: RunDirectory, ending: str, printing: Printing) -> None:
-    from .display.report import write_report
+    from .display.report import try_report
     from .display.tables import console_for, next_commands, print_leaderboard
     from .leaderboard import leaderboard
     from .store import Store
 
     with Store.open(run.path, read_only=True) as store:
         board = leaderboard(store)
-        write_report(store, run.report)
+        report = try_report(store)
     if printing.as_json:
         print(json.dumps(board.to_dict(), allow_nan=False))
         return
@@ -108,7 +108,7 @@ def _print_end(run: RunDirectory, ending: str, printing: Printing) -> None:
     why = "stopped as asked" if ending == "stopped" else "the budget is spent"
     console.print(f"run {run.path}: {why}\n", soft_wrap=True, markup=False)
     print_leaderboard(board, console, printing.top)
-    console.print(f"\nreport  {run.report}\nnext", soft_wrap=True, markup=False)
+    console.print(f"\nreport  {report}\nnext", soft_wrap=True, markup=False)
     for command in next_commands(run.path, board):
         console.print(f"  {command}", soft_wrap=True, markup=False)
 

@@ -6,7 +6,6 @@ unless the executor is `inline`.
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform as machine
 import shlex
 import time
@@ -31,6 +30,7 @@ from .store import Store
 from .studies.confirm import confirm_store, reserve_of
 from .studies.study import StudyState
 from .trainer import MakeCandidateTrainer
+from .versions import versions
 from .wall_clock import sessions_of
 
 __all__ = ["Session", "resume", "start"]
@@ -88,7 +88,7 @@ def start(
         "budget_seconds": budget_seconds,
         "dataset": str(dataset),
         "dataset_hash": Dataset.open(dataset, verify=False).dataset_hash,
-        "versions": _versions(),
+        "versions": versions(),
         "machine": machine.platform(),
     }
     with Store.create(run.path, manifest) as store:
@@ -218,14 +218,3 @@ def _confirm(store: Store, config: RunConfig, top: int, address: str | None, dea
             "interrupted while confirming; the search is saved, and "
             f"`primer-search confirm {shlex.quote(str(store.run.path))}` goes on"
         ) from None
-
-
-def _versions() -> dict[str, str]:
-    packages = ("primer-search", "jax", "jaxlib", "flax", "optax", "numpy", "ray", "tokenizers")
-    found = {"python": machine.python_version()}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

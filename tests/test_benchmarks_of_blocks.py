@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from primer_search.benchmarks import decode_cost, exported_step
+from primer_search.benchmarks import decode_cost, exported_step, utilisation
 from primer_search.benchmarks.paired_times import paired_ratio, take_turns, timed
+from primer_search.configs import load
 from primer_search.primitives import library
 from primer_search.primitives.library_table import decode_results, library_markdown
 
@@ -147,3 +149,18 @@ def test_a_table_that_is_not_of_the_former_results_is_left_alone(tmp_path: Path)
 def test_figures_of_another_width_are_not_shown() -> None:
     other = document(median=1.06, low=1.01, high=1.12) | {"settings": {"width": 64, "dtype": "float32"}}
     assert library_markdown(other) == library_markdown(None)
+
+
+def test_utilisation_counts_the_tokens_of_all_workers_and_names_what_failed(tmp_path: Path) -> None:
+    file = tmp_path / "utilisation.json"
+    small = ["--set", "model.layers=1", "--set", "model.unit=2", "--seconds", "0.3", "--peak-tflops", "1"]
+    utilisation.main(["--config", "laptop", *small, "--workers", "2", "--batches", "4", "--json", str(file)])
+    (reading,) = json.loads(file.read_text())["readings"]
+    assert reading["outcome"] == "ok"
+    tokens_per_step = 2 * 4 * 64  # of both workers
+    assert reading["tokens_per_second"] == pytest.approx(1000 * tokens_per_step / reading["step_ms"])
+    assert 0 < reading["share_of_peak"] == pytest.approx(reading["tflops"])
+    config = load("laptop", ['optimizer.name="adafactor"', "trial.batch=1", "model.vocabulary=300"])
+    failed = utilisation.measure(replace(config, model=replace(config.model, unit=10**9)), "TRANSFORMER", 1, 0.1)
+    assert failed.outcome != "ok"
+    assert failed.tokens_per_second is None

@@ -10,11 +10,13 @@ worker, where the trainer then keeps its data and compiled functions between tri
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol
 
+from ..primitives.errors import UsageError
 from .config import WorkersConfig
 from .evaluation import Evaluation, TrialRequest
 
@@ -25,6 +27,7 @@ __all__ = [
     "Progress",
     "Trainer",
     "WorkerStatus",
+    "check_installed",
     "describe_fault",
     "first_line",
     "make_executor",
@@ -160,6 +163,7 @@ def make_executor(
         from .inline_executor import InlineExecutor
 
         return InlineExecutor(make_trainer)
+    check_installed(workers.executor)
     from .placement import Share
     from .ray_executor import RayExecutor
 
@@ -172,6 +176,15 @@ def make_executor(
         wall_limit_seconds=wall_limit_seconds,
         memory_limit_bytes=round(workers.memory_gib * 2**30),
     )
+
+
+def check_installed(executor: str) -> None:
+    """Raise UsageError if the executor needs Ray and Ray is not installed; imports nothing."""
+    if executor == "ray" and importlib.util.find_spec("ray") is None:
+        raise UsageError(
+            "workers.executor is ray, which is not installed: pip install ray, or train in this process alone with "
+            "--executor inline."
+        )
 
 
 def describe_fault(error: BaseException, wall_seconds: float) -> Evaluation:

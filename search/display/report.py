@@ -46,7 +46,7 @@ from .wording import seed_words as words_of_seed
 if TYPE_CHECKING:
     from ..store import Store
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["render_report", "try_report", "write_report"]
 
 TOP = 15
 """Candidates whose programs are shown."""
@@ -73,6 +73,15 @@ def write_report(store: Store, path: Path) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise UsageError(f"cannot write the report {path}: {error.strerror}; choose another place with -o.") from error
+
+
+def try_report(store: Store) -> str:
+    """Write a run's report in its place; the place, or why there is none: no reason to withhold results."""
+    try:
+        write_report(store, store.run.report)
+    except (UsageError, ModuleNotFoundError) as error:
+        return f"not written: {error}"
+    return str(store.run.report)
 
 
 def render_report(store: Store) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from ...workers.evaluation import LARGEST_WAIT, Evaluation
 from ..config import RunConfig
 from ..subject import Subject
+from ..versions import versions
 from .record import identity_of
 from .speedup import Speedup, curve_of, speedup
 from .statistics import Estimate, mean_interval, paired_differences
@@ -93,6 +94,7 @@ class Comparison:
         config: of the trainings.
         dataset_hash: of their text.
         device: they ran on.
+        versions: of Python and packages, when the comparison was made.
         allowance_seconds: what a step of the reference program was charged, in reference seconds.
         sweep: for each subject by name, learning rate factor and validation loss in nats (None where it failed).
         notes: sentences a reader must know.
@@ -105,6 +107,7 @@ class Comparison:
     config: RunConfig
     dataset_hash: str
     device: str
+    versions: dict[str, str]
     allowance_seconds: float | None
     sweep: dict[str, tuple[tuple[float, float | None], ...]]
     notes: tuple[str, ...]
@@ -127,6 +130,7 @@ class Comparison:
             "allowance_seconds": self.allowance_seconds,
             "dataset_hash": self.dataset_hash,
             "device": self.device,
+            "versions": self.versions,
             "config": self.config.to_dict(),
             "trainings": [
                 {
@@ -219,6 +223,7 @@ def compare(
         config,
         dataset_hash,
         ", ".join(sorted(devices)),
+        versions(),
         allowance,
         tried,
         (*twins, *notes, *_notes(rows, trainings, tried, seeds)),

@@ -1,0 +1,231 @@
+"""How much of a device a preset uses: tokens a second and share of its peak, by batch and by workers that share it.
+
+    python benchmarks/utilisation.py --config gpu --batches 16 32 64 128 256 --workers 1 2 4 --json gpu.json
+    python benchmarks/utilisation.py --config laptop --batches 8 32           # on a CPU: one core a worker
+
+Every line starts its workers as a search does: processes of their own, with `workers.per_device` shares of the device's
+memory, which train the same program on random tokens side by side, from one signal on. FLOPs are the op table's,
+three times the forward ones, the tied output layer's included, recomputation and the optimizer's not. Peaks are those
+of dense bfloat16 products by the vendors' data sheets, whatever `model.precision` is; `--peak-tflops` gives another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import queue
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+from primer_search.benchmarks.paired_times import hardware
+from primer_search.configs.load import load
+from primer_search.models.language_model import language_model
+from primer_search.primitives import build_graph, library
+from primer_search.primitives.cost import block_cost
+from primer_search.search.config import RunConfig
+
+PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "TPU v4": 275.0, "TPU v5p": 459.0}
+"""By what stands in JAX's name of the device; SXM versions where a card has several."""
+
+CHUNK_SECONDS = 0.2
+"""Between two waits for the device, as in a trial."""
+
+START_SECONDS = 600.0
+"""For a worker to come up and compile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One program, batch and number of workers.
+
+    Attributes:
+        program: its name.
+        batch: sequences of a worker's step.
+        workers: that shared the device.
+        outcome: `ok`, or the first line of what went wrong.
+        step_ms: of a worker, their mean.
+        tokens_per_second: of all workers together.
+        tflops: model FLOPs a second, of all workers together, in 10^12.
+        share_of_peak: of the device's; None where that is not known.
+        compile_seconds: of the slowest worker.
+        memory_gib: a worker's peak on the device; None on a CPU.
+    """
+
+    program: str
+    batch: int
+    workers: int
+    outcome: str
+    step_ms: float | None = None
+    tokens_per_second: float | None = None
+    tflops: float | None = None
+    share_of_peak: float | None = None
+    compile_seconds: float | None = None
+    memory_gib: float | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark and print a line a reading, as it comes."""
+    options = _options(arguments)
+    config = load(options.config, options.set)
+    readings = []
+    print(f"{'program':<16} {'batch':>5} {'workers':>7} {'step ms':>8} {'tokens/s':>10} {'TFLOP/s':>8} {'of peak':>8}")
+    for program in options.programs:
+        for batch in options.batches or [config.trial.batch]:
+            for workers in options.workers:
+                sized = replace(config, trial=replace(config.trial, batch=batch))
+                reading = measure(sized, program, workers, options.seconds, options.peak_tflops)
+                readings.append(reading)
+                print(_line(reading), flush=True)
+    if options.json is not None:
+        # Asking opens the device, so not before the workers have closed it.
+        about = {**hardware("utilisation.py", arguments), "clock": "wall clock"}
+        facts = {"about": about, "config": config.to_dict(), "readings": [asdict(reading) for reading in readings]}
+        options.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def measure(config: RunConfig, program: str, workers: int, seconds: float, peak_tflops: float | None = None) -> Reading:
+    """Train one program in several processes at once, for so many seconds."""
+    context = multiprocessing.get_context("spawn")
+    together, answers = context.Barrier(workers), context.Queue()
+    processes = [
+        context.Process(target=_work, args=(config, program, workers, number, seconds, together, answers), daemon=True)
+        for number in range(workers)
+    ]
+    batch = config.trial.batch
+    for process in processes:
+        process.start()
+    try:
+        found = [answers.get(timeout=START_SECONDS + seconds) for _ in processes]
+    except queue.Empty:
+        return Reading(program, batch, workers, f"no answer within {START_SECONDS:g} s")
+    finally:
+        for process in processes:
+            process.join(10.0)
+            process.kill()
+    if failed := [answer["error"] for answer in found if "error" in answer]:
+        return Reading(program, batch, workers, failed[0])
+    steps_per_second = sum(answer["steps"] / answer["seconds"] for answer in found)
+    tokens_per_second = steps_per_second * batch * config.model.length
+    tflops = tokens_per_second * training_flops_per_token(config, program) / 1e12
+    kind = found[0]["device"]
+    peak = peak_tflops or next((value for name, value in PEAK_TFLOPS.items() if name in kind), None)
+    return Reading(
+        program,
+        batch,
+        workers,
+        "ok",
+        step_ms=1000.0 * workers / steps_per_second,
+        tokens_per_second=tokens_per_second,
+        tflops=tflops,
+        share_of_peak=None if peak is None else tflops / peak,
+        compile_seconds=max(answer["compile_seconds"] for answer in found),
+        memory_gib=found[0]["memory_gib"],
+    )
+
+
+def training_flops_per_token(config: RunConfig, program: str) -> float:
+    """Of the whole language model: a forward pass and a backward pass of twice its cost."""
+    model = config.model
+    graph = build_graph(library.get(program, model.unit), length_dependent=model.length_dependent)
+    block = block_cost(graph, model.unit, model.length).flops_per_token
+    return 3.0 * (model.layers * block + 2.0 * model.width * model.vocabulary)
+
+
+def _work(
+    config: RunConfig, program: str, workers: int, number: int, seconds: float, together: Barrier, answers: Any
+) -> None:
+    """A worker: its share of the device first, then JAX."""
+    from primer_search.workers.placement import Share
+    from primer_search.workers.processor import CAN_PIN, pin_process, usable_cores
+
+    if config.workers.accel == "gpu":
+        os.environ.update(Share("gpu", 1, workers).environment())
+    elif config.workers.accel == "cpu" and CAN_PIN:
+        cores = usable_cores()
+        pin_process((cores[number % len(cores)],))
+    try:
+        answers.put(_train(config, program, seconds, together))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this reading's outcome
+        together.abort()
+        lines = str(error).strip().splitlines() or [""]
+        answers.put({"error": f"{type(error).__name__}: {lines[0][:80]}"})
+
+
+def _train(config: RunConfig, program: str, seconds: float, together: Barrier) -> dict[str, Any]:
+    import jax
+    import numpy as np
+
+    from primer_search.workers.device import device_name, peak_memory_bytes
+    from primer_search.workers.optimizer import make_optimizer
+    from primer_search.workers.steps import StepFunctions
+    from primer_search.workers.trial import first_state
+
+    started = time.perf_counter()
+    model_config = config.model
+    graph = build_graph(library.get(program, model_config.unit), length_dependent=model_config.length_dependent)
+    model, optimizer = language_model(graph, model_config), make_optimizer(config.optimizer)
+    rng = np.random.default_rng(0)
+    state = first_state(model.init(rng), optimizer, config.optimizer.averaging)
+    functions = StepFunctions(model, optimizer, config.trial.batch, config.optimizer.averaging)
+    functions.compile_step(state)
+    compiled = time.perf_counter() - started
+    tokens = functions.put(
+        rng.integers(model_config.vocabulary, size=(config.trial.batch, model_config.length + 1)).astype(np.int32)
+    )
+    state = functions.place(state)
+
+    def steps(count: int) -> float:
+        nonlocal state
+        start = time.perf_counter()
+        for _ in range(count):
+            state, _ = functions.step(state, tokens)
+        jax.block_until_ready(state)
+        return time.perf_counter() - start
+
+    steps(2)
+    chunk = max(1, round(CHUNK_SECONDS / steps(1)))
+    together.wait(START_SECONDS)
+    taken, begun = 0, time.perf_counter()
+    while (spent := time.perf_counter() - begun) < seconds:
+        steps(chunk)
+        taken += chunk
+    spent = time.perf_counter() - begun
+    memory = None if jax.default_backend() == "cpu" else peak_memory_bytes()
+    return {
+        "steps": taken,
+        "seconds": spent,
+        "compile_seconds": compiled,
+        "device": device_name(),
+        "memory_gib": None if memory is None else memory / 2**30,
+    }
+
+
+def _line(reading: Reading) -> str:
+    start = f"{reading.program:<16} {reading.batch:>5} {reading.workers:>7}"
+    if reading.outcome != "ok":
+        return f"{start}  {reading.outcome}"
+    share = "" if reading.share_of_peak is None else f"{reading.share_of_peak:.1%}"
+    return f"{start} {reading.step_ms:>8.2f} {reading.tokens_per_second:>10,.0f} {reading.tflops:>8.3f} {share:>8}"
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="laptop", metavar="PRESET|FILE", help="default: laptop")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a setting")
+    parser.add_argument("--programs", nargs="+", default=["TRANSFORMER"], choices=library.names())
+    parser.add_argument("--batches", nargs="+", type=int, help="sequences in a batch (default: the preset's)")
+    parser.add_argument("--workers", nargs="+", type=int, default=[1], help="processes that share the device")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of steps for each line (default 10)")
+    parser.add_argument("--peak-tflops", type=float, help="the device's peak, for its share")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""A search in one process needs neither Ray nor TFDS nor what pages are made with: for machines that have only JAX."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ABSENT = ("ray", "tensorflow_datasets", "tensorflow", "array_record", "plotly", "jinja2", "safetensors", "transformers")
+"""Dependencies, and extras, that are made impossible to import."""
+
+WITHOUT = f"""
+import sys
+sys.modules.update(dict.fromkeys({ABSENT!r}))  # None there: the import raises ModuleNotFoundError
+from primer_search.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def without(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT, *arguments]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search that ended."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    ended = without("--config", "smoke", "--executor", "inline", "--budget", "8s", "--run-dir", str(folder))
+    assert ended.returncode == 0, ended.stderr
+    assert "not written: " in ended.stdout
+    assert "jinja2" in ended.stdout
+    return folder
+
+
+def test_a_search_ends_with_its_leaderboard_where_only_jax_and_flax_are(run: Path) -> None:
+    board = without("leaderboard", str(run), "--json")
+    assert board.returncode == 0, board.stderr
+    assert json.loads(board.stdout)["candidates"]
+
+
+def test_a_page_that_cannot_be_made_is_one_sentence(run: Path) -> None:
+    ended = without("report", str(run))
+    assert ended.returncode == 2
+    assert ended.stderr == "primer-search: this needs jinja2, which is not installed: pip install jinja2\n"
+
+
+def test_without_ray_the_way_on_is_named_before_anything_is_begun(tmp_path: Path) -> None:
+    ended = without("--config", "laptop", "--budget", "12s", "--run-dir", str(tmp_path / "run"))
+    assert ended.returncode == 2
+    assert "--executor inline" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
