@@ -14,20 +14,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from ..primitives.errors import UsageError
+from .block import compile_block
 from .dna_block import DNABlock
 from .export import parameter_placements
 from .weights import Tree, Weights, flattened, load_weights
 
 __all__ = ["linen_params", "load_weights_into", "module_tree"]
 
+TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.1
+"""Largest difference of outputs, relative to the largest entry, with parameters in float32 and in less."""
+
+LONGEST_PROBE = 8
+"""Positions on which an exported block is run beside the program."""
+
 
 def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer: int = 0) -> None:
     """Give a block the parameters of one trained layer, in the dtype its own have.
+
+    An exported block is then run beside the trained program: another may have parameters of the same names and shapes.
 
     Args:
         block: a `DNABlock` of the trained program, or an instance of the NNX module exported from it.
@@ -36,7 +46,7 @@ def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer
 
     Raises:
         UsageError: the folder is damaged, there is no such layer, or the block is of another program or size,
-            or in Linen.
+            or in Linen; the block then keeps the parameters it had.
     """
     if not isinstance(block, nnx.Module):
         raise UsageError("the block is no instance of an NNX module: for one in Linen, use linen_params")
@@ -51,8 +61,12 @@ def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer
         ".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(nnx.state(block, nnx.Param))
     }
     _check(arrays, {name: leaf.shape for name, (_, leaf) in parameters.items()})
+    before = [(path, leaf.replace(jnp.asarray(leaf[...]))) for path, leaf in parameters.values()]
     given = [(path, leaf.replace(jnp.asarray(arrays[name], leaf.dtype))) for name, (path, leaf) in parameters.items()]
     nnx.update(block, nnx.from_flat_state(given))
+    if not isinstance(block, DNABlock) and not _computes(block, weights, layer):
+        nnx.update(block, nnx.from_flat_state(before))
+        raise UsageError("the weights are of another program than the block, which computes something else with them")
 
 
 def linen_params(weights: Weights | Path | str, *, layer: int = 0) -> Tree:
@@ -103,6 +117,18 @@ def _placed(weights: Weights, layer: int) -> Tree:
             place = place.setdefault(parent, {})
         place[name] = placement.carry(arrays[placement.name])
     return tree
+
+
+def _computes(block: nnx.Module, weights: Weights, layer: int) -> bool:
+    """Whether a block makes of a random input what the trained program makes of it."""
+    program = compile_block(weights.graph, weights.model.unit, weights.model.length)
+    length = program.length or min(weights.model.length, LONGEST_PROBE)
+    x = np.random.default_rng(0).standard_normal((1, length, program.width)).astype(np.float32)
+    expected = np.asarray(jax.jit(program.apply)(_layer(weights, layer), x))
+    found = np.asarray(block(x), np.float32)  # type: ignore[operator]
+    exact = all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(block, nnx.Param)))
+    tolerance = TOLERANCE if exact else COARSE_TOLERANCE
+    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= tolerance * np.abs(expected).max())
 
 
 def _check(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -25,7 +25,7 @@ from primer_search.models.block import compile_block
 from primer_search.models.export import API, write_export
 from primer_search.models.module_weights import module_tree
 from primer_search.models.weights import Form, Weights, flattened, load_weights, save_weights
-from primer_search.primitives import UsageError
+from primer_search.primitives import DNA, UsageError
 from primer_search.primitives.library import get
 from primer_search.primitives.notation import assemble
 from primer_search.tests.tiny_runs import CONSTANTS, SEED
@@ -226,6 +226,11 @@ def exported_nnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., nnx.
     return exported(tmp_path_factory.mktemp("exported") / "block.py", "nnx")
 
 
+def assembled_with(dna: DNA, op: str, other: str) -> DNA:
+    """The program with one op in place of another."""
+    return DNA.from_json(dna.to_json().replace(f'"{op}"', f'"{other}"'))
+
+
 def run(block: nnx.Module, x: jax.Array) -> jax.Array:
     return block(x)  # type: ignore[operator]
 
@@ -301,6 +306,19 @@ def test_a_block_of_another_program_or_size_gets_nothing(case: str, saved: Path)
     before = [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(block, nnx.Param))]
     with pytest.raises(UsageError, match=re.escape(hint)):
         load_weights_into(block, saved, layer=layer)
+    after = jax.tree.leaves(nnx.state(block, nnx.Param))
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_an_exported_block_of_another_program_with_the_same_parameters_gets_nothing(
+    exported_nnx: Callable[..., nnx.Module],
+) -> None:
+    """The program takes the square of ReLU where the block does not: names and shapes are the same."""
+    other = assembled_with(PRIMER_EZ, "SQUARE", "ABS")
+    block = exported_nnx(16, rngs=nnx.Rngs(0))
+    before = [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(block, nnx.Param))]
+    with pytest.raises(UsageError, match="computes something else"):
+        load_weights_into(block, drawn_weights(other, replace(SHAPE, unit=2)))
     after = jax.tree.leaves(nnx.state(block, nnx.Param))
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
