@@ -17,7 +17,18 @@ import typer
 from typer.exceptions import TyperException
 
 from .cli_data import data_app
-from .cli_options import Address, Candidate, Json, Run, SearchGroup, Seeds, pin_to_cpu, print_json, say
+from .cli_options import (
+    Address,
+    Candidate,
+    Json,
+    Run,
+    SearchGroup,
+    Seeds,
+    WorkersPerDevice,
+    pin_to_cpu,
+    print_json,
+    say,
+)
 from .cli_studies import register
 from .cli_weights import register as register_weights
 from .cli_weights import trained_or_saved
@@ -109,9 +120,7 @@ def search(
     workers: Annotated[
         int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
     ] = None,
-    workers_per_device: Annotated[
-        int | None, typer.Option(help="How many share a GPU and its memory [1].", min=1, metavar="N")
-    ] = None,
+    workers_per_device: WorkersPerDevice = None,
     seed: Annotated[int, typer.Option(help="Source of the search's randomness.", min=0, metavar="N")] = 0,
     seeds: Seeds = None,
     address: Address = None,

@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-__all__ = ["Address", "Candidate", "Json", "Run", "SearchGroup", "Seeds", "pin_to_cpu", "print_json", "say"]
+__all__ = [
+    "Address",
+    "Candidate",
+    "Json",
+    "Run",
+    "SearchGroup",
+    "Seeds",
+    "WorkersPerDevice",
+    "pin_to_cpu",
+    "print_json",
+    "say",
+]
 
 Run = Annotated[str, typer.Argument(help="A run: its directory, or its name under runs/.", metavar="RUN")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
@@ -26,6 +37,9 @@ Seeds = Annotated[
         "(as they are). Repeatable, or several at once.",
         metavar="WHAT...",
     ),
+]
+WorkersPerDevice = Annotated[
+    int | None, typer.Option(help="How many share a GPU and its memory [1; for a run, as in it].", min=1, metavar="N")
 ]
 Address = Annotated[str | None, typer.Option(help="A running Ray cluster: host:port, or auto.", metavar="RAY")]
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import Address, Candidate, Json, Run, pin_to_cpu, print_json, say
+from .cli_options import Address, Candidate, Json, Run, WorkersPerDevice, pin_to_cpu, print_json, say
 from .primitives.errors import UsageError, WorkFailedError
 
 __all__ = ["register"]
@@ -49,6 +49,7 @@ def confirm(
         int | None,
         typer.Option(help="How many train at once [as in the run]; 0: one a core or device.", min=0, metavar="N"),
     ] = None,
+    workers_per_device: WorkersPerDevice = None,
     address: Address = None,
     json_: Json = False,
 ) -> None:
@@ -56,6 +57,7 @@ def confirm(
 
     With --rung, also at larger sizes, so that what wins small is tested before it is believed.
     """
+    from .configs.checks import refuse_contradictions
     from .configs.plan import duration
     from .configs.rungs import rungs_of
     from .search.display.report import try_report
@@ -70,7 +72,9 @@ def confirm(
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     directory = find_run(run)
     with Store.open(directory.path, read_only=True) as store:
-        rungs = rungs_of(rung or (), settings_of(store, seconds, workers))
+        settings = settings_of(store, seconds, workers, workers_per_device)
+    refuse_contradictions(settings, f"run {directory.path}")
+    rungs = rungs_of(rung or (), settings)
     with watched(directory.path) as display:
         confirmed(
             directory.path,
@@ -79,6 +83,7 @@ def confirm(
             beside=beside or (),
             trial_seconds=seconds,
             workers=workers,
+            workers_per_device=workers_per_device,
             rungs=rungs,
             address=address,
             observe=display.observe,
@@ -123,6 +128,7 @@ def compare(
     workers: Annotated[
         int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
     ] = None,
+    workers_per_device: WorkersPerDevice = None,
     executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
     accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
     address: Address = None,
@@ -152,6 +158,7 @@ def compare(
         overrides=set_ or (),
         data=data,
         workers=workers,
+        workers_per_device=workers_per_device,
         executor=executor,
         accel=accel,
         address=address,
@@ -197,6 +204,7 @@ def ablate(
     workers: Annotated[
         int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
     ] = None,
+    workers_per_device: WorkersPerDevice = None,
     executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
     address: Address = None,
     output: Annotated[
@@ -209,6 +217,7 @@ def ablate(
 
     A candidate is set against its run's seed under the run's settings, a library program against the Transformer.
     """
+    from .configs.checks import refuse_contradictions
     from .configs.plan import duration, make_plan
     from .search.display.ablation import print_ablation, write_ablation
     from .search.display.study_progress import watched
@@ -226,6 +235,7 @@ def ablate(
             trial_budget=trial_budget,
             config=config,
             workers=workers,
+            workers_per_device=workers_per_device,
             executor=executor,
             address=address,
         )
@@ -234,7 +244,15 @@ def ablate(
         raise UsageError("--config is for library programs; a candidate trains under the settings of its run")
     else:
         seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
-        pair, settings = pair_of_run(run, candidate, trial_seconds=seconds, workers=workers, executor=executor)
+        pair, settings = pair_of_run(
+            run,
+            candidate,
+            trial_seconds=seconds,
+            workers=workers,
+            workers_per_device=workers_per_device,
+            executor=executor,
+        )
+        refuse_contradictions(settings, f"run {run}")
     check_address(address, settings.workers.executor)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
     folder = output or pair.folder

@@ -74,7 +74,7 @@ def generate(
     _share_the_device()
     if not 0.0 <= temperature < float("inf"):
         raise UsageError(f"--temperature {temperature:g} is no temperature: give 0, the likeliest token, or more")
-    from .search.conduct import Interrupted
+    from .search.interruption import Interrupted
     from .search.train import weights_in
 
     weights = weights_in(run) if candidate is None else trained_or_saved(run, candidate)

@@ -36,9 +36,9 @@ from primer_search.primitives import DNA, OPS, Graph, InvalidProgramError, build
 from primer_search.primitives.causality import LENGTH, probe_block, probe_unit
 from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameters, parameter_count
-from primer_search.primitives.program import BRANCHES, MODEL_WIDTH, RELATIVE_DIMENSIONS, Instruction, Subprogram
+from primer_search.primitives.program import BRANCHES, RELATIVE_DIMENSIONS, Instruction, Subprogram
 from primer_search.primitives.time_dependence import prove_causal
-from primer_search.primitives.values import Kind
+from primer_search.primitives.values import MODEL_WIDTH, Kind
 from primer_search.search.canaries import CANARY_PROGRAMS
 from primer_search.search.mutations import MUTATIONS, mutate
 from primer_search.workers.config import OptimizerConfig

@@ -45,8 +45,8 @@ from primer_search.models import DNABlock, modules
 from primer_search.primitives import DNA, PrimerSearchError, UsageError, build_graph, library
 from primer_search.primitives.cost import block_cost
 from primer_search.primitives.library_table import RESULTS, decode_results, library_markdown
-from primer_search.primitives.program import MODEL_WIDTH
 from primer_search.primitives.streaming import cache_size
+from primer_search.primitives.values import MODEL_WIDTH
 from primer_search.tests.blocks_by_hand import CLASSES
 
 BASELINE = "TRANSFORMER"

@@ -245,7 +245,7 @@ def fresh_outputs(graph: Any, unit: int, seed: int = 1_000_003) -> tuple[np.ndar
     """Outputs for inputs and parameters that no fingerprint has met; and for inputs ten times as large."""
     from primer_search.primitives.interpreter import evaluate_reference
     from primer_search.primitives.parameters import draw_parameters
-    from primer_search.primitives.program import MODEL_WIDTH
+    from primer_search.primitives.values import MODEL_WIDTH
 
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((SEQUENCES, LENGTH, MODEL_WIDTH * unit))

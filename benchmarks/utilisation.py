@@ -27,8 +27,8 @@ from primer_search.benchmarks.paired_times import hardware
 from primer_search.configs.load import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
-from primer_search.primitives.cost import block_cost
 from primer_search.search.config import RunConfig
+from primer_search.search.studies.subjects import model_cost
 
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "TPU v4": 275.0, "TPU v5p": 459.0}
 """By what stands in JAX's name of the device; SXM versions where a card has several."""
@@ -132,9 +132,7 @@ def measure(config: RunConfig, program: str, workers: int, seconds: float, peak_
 def training_flops_per_token(config: RunConfig, program: str) -> float:
     """Of the whole language model: a forward pass and a backward pass of twice its cost."""
     model = config.model
-    graph = build_graph(library.get(program, model.unit), length_dependent=model.length_dependent)
-    block = block_cost(graph, model.unit, model.length).flops_per_token
-    return 3.0 * (model.layers * block + 2.0 * model.width * model.vocabulary)
+    return 3.0 * model_cost(library.get(program, model.unit), model, model.unit)["flops"]
 
 
 def _work(

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..primitives.errors import UsageError
 from ..search.config import RunConfig
 
-__all__ = ["contradictions"]
+__all__ = ["contradictions", "refuse_contradictions"]
+
+
+def refuse_contradictions(config: RunConfig, where: str) -> None:
+    """Raise UsageError for settings at odds with each other; `where` they stand goes into its sentence."""
+    for sentence in contradictions(config):
+        raise UsageError(f"{sentence} (in {where})")
 
 
 def contradictions(config: RunConfig) -> Iterator[str]:

@@ -9,9 +9,16 @@ from ..primitives.canonical import build_graph
 from ..primitives.errors import UsageError
 from ..primitives.library import get as library_program
 from ..search.config import RunConfig
-from ..workers.accelerators import VisibleDevices, devices_for, devices_of_chip, resolve_platform
+from ..workers.accelerators import (
+    VisibleDevices,
+    devices_for,
+    devices_of_chip,
+    host_devices,
+    resolve_platform,
+    too_few_devices,
+)
 from ..workers.memory import LEAST_SHARE, MemoryNeed, estimate_memory
-from ..workers.placement import Placement, place
+from ..workers.placement import JAX_FRACTION, Placement, place
 
 __all__ = ["Hardware", "choose_devices", "hardware_for"]
 
@@ -25,17 +32,21 @@ class Hardware:
         placement: of the workers.
         need: device memory of one training; None on CPUs, where it is one of many things in a process.
         made_up: the devices are nowhere.
+        inline: the search's own process trains.
     """
 
     devices: VisibleDevices
     placement: Placement
     need: MemoryNeed | None = None
     made_up: bool = False
+    inline: bool = False
 
     @property
     def memory_bytes(self) -> int | None:
         """Of a device, what a worker may fill; None where nobody says."""
         total = self.devices.memory_bytes
+        if self.inline and self.devices.platform == "gpu" and total is not None:
+            return int(JAX_FRACTION * total)
         return None if total is None else self.placement.share.memory_bytes(total)
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,19 +127,21 @@ def hardware_for(
     Raises:
         UsageError: the devices cannot hold the workers, or the memory of one not the seed program.
     """
-    wanted = config.workers.count
-    if config.workers.executor == "inline":
-        wanted = 1
+    wanted, inline = config.workers.count, config.workers.executor == "inline"
+    if inline:
+        wanted, seen = 1, host_devices()
+        if devices.platform == "cpu" and config.trial.devices > seen:  # other devices are counted in `place`
+            raise too_few_devices(config.trial.devices, seen, "cpu")
     elif devices.platform == "cpu" and not on_cluster and not made_up:
         from ..workers.processor import usable_core_count
 
         devices = VisibleDevices("cpu", ("cpu",) * usable_core_count())
     placement = place(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)
     if devices.platform == "cpu":
-        return Hardware(devices, placement, made_up=made_up)
+        return Hardware(devices, placement, made_up=made_up, inline=inline)
     graph = build_graph(library_program(config.search.seed_program, config.model.unit))
     need = estimate_memory(graph, config.model, config.trial, config.optimizer)
-    hardware = Hardware(devices, placement, need, made_up)
+    hardware = Hardware(devices, placement, need, made_up, inline)
     if hardware.memory_bytes is not None and LEAST_SHARE * need.total > hardware.memory_bytes:
         share = placement.share
         given = f"a worker has {_gib(hardware.memory_bytes)} of each {devices.kind}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..primitives.errors import UsageError
 from ..search.config import RunConfig
-from .checks import contradictions
+from .checks import refuse_contradictions
 from .durations import parse_duration
 from .explain import explain, suggestion
 from .overrides import parse_override
@@ -116,8 +116,7 @@ def _validated(settings: dict[str, Any], name: str, overridden: frozenset[tuple[
         config = _adapter().validate_json(json.dumps(settings, default=str))
     except ValidationError as error:
         raise UsageError(explain(error.errors(include_url=False)[0], name, overridden)) from None
-    for sentence in contradictions(config):
-        raise UsageError(f"{sentence} (in {name}{' and --set' if overridden else ''})")
+    refuse_contradictions(config, f"{name}{' and --set' if overridden else ''}")
     return config
 
 

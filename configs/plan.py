@@ -19,7 +19,7 @@ from ..search.run_directory import RUNS
 from ..workers.cluster import check_address
 from ..workers.dataset import check_source
 from ..workers.executor import check_installed
-from .checks import contradictions
+from .checks import refuse_contradictions
 from .durations import format_duration, parse_duration
 from .explain import suggestion
 from .hardware import Hardware, choose_devices, hardware_for
@@ -199,11 +199,10 @@ def make_plan(
     devices = devices or choose_devices(settings.workers.accel, address, fake)
     # What `auto` turned out to be.
     found = replace(settings, workers=replace(settings.workers, accel=devices.platform))
-    for sentence in contradictions(found):
-        raise UsageError(f"{sentence} (in {preset})")
+    refuse_contradictions(found, preset)
     library_program(settings.search.seed_program, settings.model.unit)
     check_source(settings.data.source)
-    hardware = hardware_for(found, devices, on_cluster=address is not None, made_up=fake is not None)
+    hardware = hardware_for(found, devices, on_cluster=address is not None, made_up=devices is fake)
     plan = _founded(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), seeds)
     return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_seconds is not None)
 

@@ -15,8 +15,8 @@ from .errors import InvalidProgramError
 from .graph import Graph
 from .interpreter import evaluate_reference
 from .parameters import draw_parameters
-from .program import MODEL_WIDTH
 from .time_dependence import prove_causal
+from .values import MODEL_WIDTH
 
 __all__ = ["check_block", "probe_block", "probe_unit"]
 

@@ -22,7 +22,7 @@ from .graph import Graph
 from .interpreter import evaluate_reference
 from .kernels import wide_guards
 from .parameters import draw_parameters
-from .program import MODEL_WIDTH
+from .values import MODEL_WIDTH
 
 __all__ = ["fingerprint"]
 

@@ -15,8 +15,8 @@ from typing import Any
 from .canonical import build_graph
 from .cost import block_cost, model_parameters
 from .library import LIBRARY, NamedProgram, get
-from .program import MODEL_WIDTH
 from .streaming import CacheSize, cache_size
+from .values import MODEL_WIDTH
 
 __all__ = ["RESULTS", "decode_results", "library_markdown"]
 

@@ -18,7 +18,6 @@ __all__ = [
     "MAX_BANK_ENTRIES",
     "MAX_INLINED_INSTRUCTIONS",
     "MAX_SUBPROGRAMS",
-    "MODEL_WIDTH",
     "RELATIVE_DIMENSIONS",
     "Instruction",
     "Subprogram",
@@ -29,9 +28,6 @@ RELATIVE_DIMENSIONS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 
 BRANCHES = (1, 2, 4, 8, 16)
 """How often an instruction can run in parallel, its outputs concatenated on the width (appendix A.1)."""
-
-MODEL_WIDTH = 8
-"""The width of the block's input and output, d_model, in units."""
 
 MAX_BANK_ENTRIES = 16
 MAX_SUBPROGRAMS = 256

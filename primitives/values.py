@@ -12,9 +12,11 @@ from enum import Enum
 from fractions import Fraction
 
 from .errors import InvalidProgramError
-from .program import MODEL_WIDTH
 
-__all__ = ["BLOCK_INPUT", "SCALAR", "SCORES", "Kind", "Value", "activation", "channels"]
+__all__ = ["BLOCK_INPUT", "MODEL_WIDTH", "SCALAR", "SCORES", "Kind", "Value", "activation", "channels"]
+
+MODEL_WIDTH = 8
+"""The width of the block's input and output, d_model, in units."""
 
 
 class Kind(Enum):

@@ -5,33 +5,25 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING
 
 from ..primitives.errors import PrimerSearchError, WorkFailedError
 from .display.console import make_display
+from .interruption import Interrupted, terminations_interrupt
 from .run_directory import RunDirectory
 from .run_log import hushed, log_traceback
 
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Interrupted", "Interruption", "Printing", "conduct", "request_stop", "terminations_interrupt"]
-
-Heard = TypeVar("Heard")
+__all__ = ["Printing", "conduct", "request_stop"]
 
 STOP_SECONDS = 20.0
 """How long `stop` waits for the controller to obey."""
-
-
-class Interrupted(PrimerSearchError):
-    """The user ended the command; the message says how to go on."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,55 +120,3 @@ def _remove_unborn(run: RunDirectory) -> None:
         run.lock.unlink(missing_ok=True)
         run.log.unlink(missing_ok=True)
         run.path.rmdir()
-
-
-@dataclass(slots=True)
-class Interruption:
-    """Whether the user interrupted.
-
-    An exception that a signal's handler raises is lost where Python happens to be in a destructor or in a callback of
-    XLA's: it is printed or dropped, and the work goes on. So the work asks again now and then.
-    """
-
-    asked: bool = False
-
-    def insist(self) -> None:
-        """Interrupt, if an earlier interruption was lost."""
-        if self.asked:
-            raise KeyboardInterrupt
-
-    def insisting(self, listener: Callable[[Heard], None]) -> Callable[[Heard], None]:
-        """What is called now and then with news of the work, so that it insists first."""
-
-        def listen(news: Heard) -> None:
-            self.insist()
-            listener(news)
-
-        return listen
-
-
-@contextmanager
-def terminations_interrupt() -> Iterator[Interruption]:
-    """Let SIGTERM, and SIGHUP unless it is ignored, do what Ctrl-C does.
-
-    SIGINT is set too, as shells start background processes with it ignored.
-    """
-    interruption = Interruption()
-
-    def interrupt(*_: object) -> NoReturn:
-        interruption.asked = True
-        raise KeyboardInterrupt
-
-    before = {}
-    try:
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
-                before[number] = signal.signal(number, interrupt)
-    except ValueError:  # not the main thread, which alone may set handlers
-        before.clear()
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

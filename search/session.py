@@ -20,10 +20,10 @@ from ..workers.dataset import Dataset, prepare
 from ..workers.executor import Platform, make_executor
 from ..workers.ngram import ngram_loss
 from .candidate import SEED_ID
-from .conduct import Interrupted
 from .config import RunConfig
 from .controller import Controller, RunState
 from .founders import Founder, founders_of
+from .interruption import Interrupted
 from .leaderboard import leaderboard
 from .run_directory import RunDirectory
 from .store import Store

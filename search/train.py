@@ -17,10 +17,10 @@ from ..workers.dataset import Dataset, prepare
 from ..workers.evaluation import Evaluation, TrialRequest
 from ..workers.executor import Progress
 from .candidate import SEED_ID
-from .conduct import Interrupted, terminations_interrupt
 from .config import RunConfig
 from .description import candidate_id_of
 from .display.wording import candidate_name
+from .interruption import Interrupted, terminations_interrupt
 from .leaderboard import leaderboard
 from .plausibility import plausible_nats
 from .run_directory import RunDirectory, find_run

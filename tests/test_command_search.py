@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import primer_search
-from primer_search.search.conduct import terminations_interrupt
+from primer_search.search.interruption import terminations_interrupt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from command import command, refused

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.notation import assemble
-from primer_search.search.conduct import Interrupted
 from primer_search.search.config import RunConfig
 from primer_search.search.display.study_progress import LineStudyDisplay, LiveStudyDisplay
+from primer_search.search.interruption import Interrupted
 from primer_search.search.studies.record import Record
 from primer_search.search.studies.study import Arm, Study, StudyState, Training, run_study
 from primer_search.tests.formula_trainer import FormulaTrainer, structure_of, train_by

@@ -28,8 +28,10 @@ __all__ = [
     "devices_of_chip",
     "devices_of_nodes",
     "fake_devices",
+    "host_devices",
     "keep_off_accelerators",
     "resolve_platform",
+    "too_few_devices",
     "visible_devices",
 ]
 
@@ -48,7 +50,8 @@ ray.init(sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)
 print(json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
 """
 _ANSWER_SECONDS = 120
-_TWO_DEVICES = ("tpuv2", "tpuv3", "tpuv7x", "tpu7x")
+_TWO_DEVICES = ("tpuv2", "tpuv3", "tpu7", "tpu7x", "tpu8i", "tpuv7x", "tpuv8i")
+"""Two cores a chip that are no `megacore`: jax/_src/pallas/mosaic/tpu_info.py; the last are Ray's names."""
 _ADVICE = {
     "gpu": "install JAX for it with `pip install 'primer-search[cuda]'`",
     "tpu": "on a TPU machine install JAX for it with `pip install 'primer-search[tpu]'`",
@@ -144,6 +147,20 @@ def devices_of_chip(kind: str) -> int:
     [2, 2, 1, 1, 2]
     """
     return 2 if kind.lower().replace(" ", "").replace("-", "") in _TWO_DEVICES else 1
+
+
+def host_devices(environment: Mapping[str, str] = os.environ) -> int:
+    """How many CPU devices JAX shows in a process of this environment, read without loading it."""
+    flags = re.findall(r"--xla_force_host_platform_device_count=(\d+)", environment.get("XLA_FLAGS", ""))
+    own = environment.get("JAX_NUM_CPU_DEVICES", "")  # which wins
+    return int(own) if own.isdecimal() else int(flags[-1]) if flags else 1
+
+
+def too_few_devices(wanted: int, seen: int, platform: str) -> UsageError:
+    """What to say of `trial.devices` that a worker does not see."""
+    more = "train with --executor ray, which gives a CPU worker as many, or " * (platform == "cpu")
+    there = f"{seen} {platform.upper()} device{'s' * (seen != 1)}"
+    return UsageError(f"trial.devices = {wanted}, but a worker sees {there}: {more}set trial.devices={seen}.")
 
 
 def devices_for(accel: str, address: str | None = None) -> VisibleDevices:

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ..primitives.errors import UsageError
+from .accelerators import too_few_devices
 
 __all__ = ["AXIS", "data_mesh", "replicated", "split"]
 
@@ -35,12 +36,7 @@ def data_mesh(devices: int, batch: int) -> Mesh | None:
         )
     seen = jax.local_devices()
     if len(seen) < devices:
-        platform = seen[0].platform
-        more = "start it with XLA_FLAGS=--xla_force_host_platform_device_count=N for more, or " * (platform == "cpu")
-        raise UsageError(
-            f"trial.devices = {devices}, but a worker sees {len(seen)} {platform.upper()} "
-            f"device{'s' * (len(seen) != 1)}: {more}set trial.devices={len(seen)}."
-        )
+        raise too_few_devices(devices, len(seen), seen[0].platform)
     return None if devices == 1 else Mesh(np.array(seen[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
 
 

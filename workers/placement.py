@@ -18,7 +18,7 @@ from ..primitives.errors import UsageError
 from .accelerators import VisibleDevices, devices_of_chip
 from .executor import Platform
 
-__all__ = ["CHIP_BOUNDS", "Placement", "Share", "memory_fraction", "place", "place_units"]
+__all__ = ["CHIP_BOUNDS", "JAX_FRACTION", "Placement", "Share", "memory_fraction", "place", "place_units"]
 
 CHIP_BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
 """How the chips of one process lie, by their number."""
@@ -109,10 +109,14 @@ class Placement:
     idle: int = 0
 
 
+JAX_FRACTION = 0.75
+"""The part of a GPU's memory that JAX takes unasked, as it does in the process of an `inline` search."""
+
+
 def memory_fraction(per_device: int) -> float:
     """The part of a GPU's memory that JAX takes, at once, in each of `per_device` processes that share it.
 
-    JAX alone would take three quarters in the first process and leave the second to fail. What is outside JAX's pool
+    JAX alone would take `JAX_FRACTION` in the first process and leave the second to fail. What is outside JAX's pool
     must fit beside it, 0.5-1 GiB a process: the CUDA context, loaded kernels, what cuBLAS and autotuning take. Left for
     it are 5% of the device for each process and 5% for all, on 16 GiB 0.8 GiB each. So 1 worker takes 90%, 2 take 42.5%
     each, 4 take 18.75%, 8 take 6.9%. The pool is still taken at once: a candidate that needs more than its share runs
@@ -154,11 +158,11 @@ def place_units(share: Share, hosts: Sequence[int], kind: str = "", count: int =
             f"{', '.join(map(str, CHIP_BOUNDS))}: choose trial.devices so."
         )
     what = {"cpu": "core", "gpu": "GPU", "tpu": "TPU chip"}[share.platform]
-    most = max(hosts, default=0)
+    most, chip = max(hosts, default=0), devices_of_chip(kind) if share.platform == "tpu" else 1
     if most < share.units(kind):
         raise UsageError(
             f"trial.devices = {share.devices} of kind {kind or share.resource} must be on one host, "
-            f"but the largest here has {_plural(most, what)}: lower trial.devices."
+            f"but the largest here has {_plural(most, what)}{' of two devices' * (chip > 1)}: lower trial.devices."
         )
     places = sum(share.workers_on(units, kind) for units in hosts)
     # A cluster may grow cores for workers that wait; devices that are not there will not appear.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...primitives.graph import Graph
 from ...primitives.parameters import parameter_count, parameter_specs
-from ...primitives.program import MODEL_WIDTH
+from ...primitives.values import MODEL_WIDTH
 from .classes import ExportedClass, Placement, make_classes, placements
 from .constructors import API
 from .heads import class_head

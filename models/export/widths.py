@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ...primitives.graph import Graph
-from ...primitives.program import MODEL_WIDTH
-from ...primitives.values import Kind, Value
+from ...primitives.values import MODEL_WIDTH, Kind, Value
 from .plan import Plan
 
 __all__ = ["Sizes"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ...primitives.errors import UsageError
-from ..conduct import terminations_interrupt
+from ..interruption import terminations_interrupt
 from ..run_log import hushed
 from .wording import number
 

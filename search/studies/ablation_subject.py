@@ -42,6 +42,7 @@ def pair_of_run(
     *,
     trial_seconds: float | None = None,
     workers: int | None = None,
+    workers_per_device: int | None = None,
     executor: Literal["ray", "inline"] | None = None,
 ) -> tuple[Pair, RunConfig]:
     """A candidate of a run, its seed, and the settings both were trained with.
@@ -49,7 +50,7 @@ def pair_of_run(
     Args:
         run, named: what the user calls them; the candidate by its number or `best`.
         trial_seconds: another training budget.
-        workers, executor: others to train with.
+        workers, workers_per_device, executor: others to train with.
 
     Raises:
         UsageError: there is no such run or candidate, it is the seed, or its budget counts steps.
@@ -64,10 +65,14 @@ def pair_of_run(
         raise UsageError(f"run {path} counts its trial budgets in steps: leave out --trial-budget.")
     if trial_seconds is not None:
         config = replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
+    if executor == "inline":  # which has no workers to count
+        config = replace(config, workers=replace(config.workers, executor="inline", count=1, per_device=1))
+    elif executor is not None:
+        config = replace(config, workers=replace(config.workers, executor=executor))
     if workers is not None:
         config = replace(config, workers=replace(config.workers, count=workers))
-    if executor is not None:
-        config = replace(config, workers=replace(config.workers, executor=executor))
+    if workers_per_device is not None:
+        config = replace(config, workers=replace(config.workers, per_device=workers_per_device))
     pair = Pair(("the seed", seed), (f"candidate {number} of {path.name}", candidate), path / f"ablation-{number}")
     return pair, config
 

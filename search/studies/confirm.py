@@ -73,6 +73,7 @@ def confirm(
     beside: Sequence[str] = (),
     trial_seconds: float | None = None,
     workers: int | None = None,
+    workers_per_device: int | None = None,
     rungs: Sequence[RunConfig] = (),
     address: str | None = None,
     observe: Callable[[StudyState], None] = lambda state: None,
@@ -87,6 +88,7 @@ def confirm(
         beside: library programs to train along with them.
         trial_seconds: budget of each training; the run's full trial budget, if not given.
         workers: how many train at once; as many as in the run, if not given.
+        workers_per_device: how many share a GPU; as many as in the run, if not given.
         rungs: the settings of further trainings of the same programs, at other sizes (see `climb`).
         address: of a running Ray cluster.
         observe, tell: as for studies.
@@ -96,7 +98,7 @@ def confirm(
         Interrupted: Ctrl-C; what is finished is kept.
     """
     with Store.open(path) as store:
-        config = settings_of(store, trial_seconds, workers)
+        config = settings_of(store, trial_seconds, workers, workers_per_device)
         climbers = _climbers(store, config, top, beside)
         check_seed(climbers[0], config, rungs)
         confirm_store(store, config, top=top, seeds=seeds, beside=beside, address=address, observe=observe, tell=tell)
@@ -114,8 +116,13 @@ def confirm(
             )
 
 
-def settings_of(store: Store, trial_seconds: float | None = None, workers: int | None = None) -> RunConfig:
-    """A run's settings, with another budget of a training or another number of workers.
+def settings_of(
+    store: Store,
+    trial_seconds: float | None = None,
+    workers: int | None = None,
+    workers_per_device: int | None = None,
+) -> RunConfig:
+    """A run's settings, with another budget of a training, or other numbers of workers, of all or a device.
 
     Raises:
         UsageError: a budget in seconds, where the run counts steps.
@@ -123,6 +130,8 @@ def settings_of(store: Store, trial_seconds: float | None = None, workers: int |
     config = RunConfig.from_dict(store.manifest["config"])
     if workers is not None:
         config = replace(config, workers=replace(config.workers, count=workers))
+    if workers_per_device is not None:
+        config = replace(config, workers=replace(config.workers, per_device=workers_per_device))
     if trial_seconds is None:
         return config
     if config.trial.unit == "steps":

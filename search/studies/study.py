@@ -23,8 +23,8 @@ from ...workers.accelerators import resolve_platform
 from ...workers.dataset import Dataset, prepare
 from ...workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation, HurdleThreshold, TrialRequest
 from ...workers.executor import Executor, Platform, WorkerStatus, make_executor
-from ..conduct import Interrupted
 from ..config import RunConfig
+from ..interruption import Interrupted
 from ..trainer import MakeCandidateTrainer
 from .record import Record, identity_of
 
