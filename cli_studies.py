@@ -178,12 +178,11 @@ def compare(
             observe=display.observe,
             tell=display.tell,
         )
+    # Printed first: what cannot be written is no reason to withhold it.
+    print_json(comparison.to_dict()) if json_ else print_comparison(comparison, console_for(sys.stdout))
     page = write_comparison(comparison, folder)
-    if json_:
-        print_json(comparison.to_dict())
-        return
-    print_comparison(comparison, console_for(sys.stdout))
-    typer.echo(f"\npage  {page}")
+    if not json_:
+        typer.echo(f"\npage  {page}")
 
 
 def ablate(
@@ -268,12 +267,11 @@ def ablate(
             observe=display.observe,
             tell=display.tell,
         )
-    write_ablation(ablation, folder)
-    if json_:
-        print_json(ablation.to_dict())
-        return
-    print_ablation(ablation, console_for(sys.stdout))
-    typer.echo(f"\nminimal program  {folder / 'minimal.json'}\npage             {folder / 'ablation.html'}")
+    # Printed first: what cannot be written is no reason to withhold it.
+    print_json(ablation.to_dict()) if json_ else print_ablation(ablation, console_for(sys.stdout))
+    page = write_ablation(ablation, folder)
+    if not json_:
+        typer.echo(f"\nminimal program  {folder / 'minimal.json'}\npage             {page}")
 
 
 def doctor(

@@ -7,6 +7,7 @@ Every line starts its workers as a search does: processes of their own, with `wo
 memory, which train the same program on random tokens side by side, from one signal on. FLOPs are the op table's,
 three times the forward ones, the tied output layer's included, recomputation and the optimizer's not. Peaks are those
 of dense bfloat16 products by the vendors' data sheets, whatever `model.precision` is; `--peak-tflops` gives another.
+The file of `--json` is written anew with every line, so that what is cut off keeps what it has measured.
 """
 
 from __future__ import annotations
@@ -23,15 +24,38 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from primer_search.benchmarks.paired_times import hardware
 from primer_search.configs.load import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
+from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.search.studies.subjects import model_cost
+from primer_search.search.versions import versions
+from primer_search.workers.accelerators import resolve_platform
+from primer_search.workers.device import device_name, peak_memory_bytes
+from primer_search.workers.optimizer import make_optimizer
+from primer_search.workers.placement import Share
+from primer_search.workers.processor import CAN_PIN, pin_process, usable_cores
+from primer_search.workers.steps import StepFunctions
+from primer_search.workers.trial import first_state
 
-PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "TPU v4": 275.0, "TPU v5p": 459.0}
-"""By what stands in JAX's name of the device; SXM versions where a card has several."""
+PEAK_TFLOPS = {
+    "A100": 312.0,
+    "L4": 121.0,
+    "L40S": 362.0,
+    "H100": 989.0,
+    "H100 PCIe": 756.0,
+    "H200": 989.0,
+    "TPU v4": 275.0,
+    "TPU v5": 459.0,  # v5p, as JAX calls it
+    "TPU v5 lite": 197.0,
+    "TPU v6 lite": 918.0,
+}
+"""By what stands in JAX's name of the device, of which the longest counts; SXM versions where nothing else is said."""
 
 CHUNK_SECONDS = 0.2
 """Between two waits for the device, as in a trial."""
@@ -54,7 +78,8 @@ class Reading:
         tflops: model FLOPs a second, of all workers together, in 10^12.
         share_of_peak: of the device's; None where that is not known.
         compile_seconds: of the slowest worker.
-        memory_gib: a worker's peak on the device; None on a CPU.
+        memory_gib: the largest peak of a worker on the device; None on a CPU.
+        device: as JAX calls it.
     """
 
     program: str
@@ -67,54 +92,48 @@ class Reading:
     share_of_peak: float | None = None
     compile_seconds: float | None = None
     memory_gib: float | None = None
+    device: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark and print a line a reading, as it comes."""
-    options = _options(arguments)
-    config = load(options.config, options.set)
-    readings = []
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        config = load(options.config, options.set)
+        platform = resolve_platform(config.workers.accel)
+        if options.json is not None:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+    except (UsageError, OSError) as error:
+        parser.error(str(error))
+    jax.config.update("jax_platforms", "cpu")  # of this process, which leaves the device to its workers
+    config = replace(config, workers=replace(config.workers, accel=platform))
+    readings: list[Reading] = []
     print(f"{'program':<16} {'batch':>5} {'workers':>7} {'step ms':>8} {'tokens/s':>10} {'TFLOP/s':>8} {'of peak':>8}")
     for program in options.programs:
         for batch in options.batches or [config.trial.batch]:
             for workers in options.workers:
                 sized = replace(config, trial=replace(config.trial, batch=batch))
-                reading = measure(sized, program, workers, options.seconds, options.peak_tflops)
-                readings.append(reading)
-                print(_line(reading), flush=True)
-    if options.json is not None:
-        # Asking opens the device, so not before the workers have closed it.
-        about = {**hardware("utilisation.py", arguments), "clock": "wall clock"}
-        facts = {"about": about, "config": config.to_dict(), "readings": [asdict(reading) for reading in readings]}
-        options.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+                readings.append(measure(sized, program, workers, options.seconds, options.peak_tflops))
+                print(_line(readings[-1]), flush=True)
+                if options.json is not None:
+                    _keep(options.json, _facts(config, readings, arguments))
+    print(f"\n{_device(readings)}")
 
 
 def measure(config: RunConfig, program: str, workers: int, seconds: float, peak_tflops: float | None = None) -> Reading:
-    """Train one program in several processes at once, for so many seconds."""
-    context = multiprocessing.get_context("spawn")
-    together, answers = context.Barrier(workers), context.Queue()
-    processes = [
-        context.Process(target=_work, args=(config, program, workers, number, seconds, together, answers), daemon=True)
-        for number in range(workers)
-    ]
+    """Train one program in several processes at once, for so many seconds, on `workers.accel`."""
     batch = config.trial.batch
-    for process in processes:
-        process.start()
     try:
-        found = [answers.get(timeout=START_SECONDS + seconds) for _ in processes]
-    except queue.Empty:
-        return Reading(program, batch, workers, f"no answer within {START_SECONDS:g} s")
-    finally:
-        for process in processes:
-            process.join(10.0)
-            process.kill()
-    if failed := [answer["error"] for answer in found if "error" in answer]:
-        return Reading(program, batch, workers, failed[0])
+        found = _answers(config, program, workers, seconds)
+    except _FailedError as failure:
+        return Reading(program, batch, workers, str(failure))
     steps_per_second = sum(answer["steps"] / answer["seconds"] for answer in found)
     tokens_per_second = steps_per_second * batch * config.model.length
     tflops = tokens_per_second * training_flops_per_token(config, program) / 1e12
-    kind = found[0]["device"]
-    peak = peak_tflops or next((value for name, value in PEAK_TFLOPS.items() if name in kind), None)
+    device = found[0]["device"]
+    peak = peak_tflops or peak_of(device)
+    memory = [answer["memory_gib"] for answer in found if answer["memory_gib"] is not None]
     return Reading(
         program,
         batch,
@@ -125,8 +144,19 @@ def measure(config: RunConfig, program: str, workers: int, seconds: float, peak_
         tflops=tflops,
         share_of_peak=None if peak is None else tflops / peak,
         compile_seconds=max(answer["compile_seconds"] for answer in found),
-        memory_gib=found[0]["memory_gib"],
+        memory_gib=max(memory, default=None),
+        device=device,
     )
+
+
+def peak_of(device: str) -> float | None:
+    """A device's peak in 10^12 FLOPs a second, by JAX's name of it; None where that is not known.
+
+    >>> peak_of("NVIDIA H100 80GB HBM3"), peak_of("NVIDIA L40S"), peak_of("cpu x86_64")
+    (989.0, 362.0, None)
+    """
+    known = [name for name in PEAK_TFLOPS if name in device]
+    return PEAK_TFLOPS[max(known, key=len)] if known else None
 
 
 def training_flops_per_token(config: RunConfig, program: str) -> float:
@@ -135,18 +165,51 @@ def training_flops_per_token(config: RunConfig, program: str) -> float:
     return 3.0 * model_cost(library.get(program, model.unit), model, model.unit)["flops"]
 
 
+class _FailedError(Exception):
+    """A worker gave no figures; the message is why, in a line."""
+
+
+def _answers(config: RunConfig, program: str, workers: int, seconds: float) -> list[dict[str, Any]]:
+    """What each worker found."""
+    context = multiprocessing.get_context("spawn")
+    together, answers = context.Barrier(workers), context.Queue()
+    processes = [
+        context.Process(target=_work, args=(config, program, workers, number, seconds, together, answers), daemon=True)
+        for number in range(workers)
+    ]
+    found: list[dict[str, Any]] = []
+    latest = time.monotonic() + START_SECONDS + seconds
+    for process in processes:
+        process.start()
+    try:
+        while len(found) < workers:
+            try:
+                found.append(answers.get(timeout=1.0))
+            except queue.Empty:
+                if time.monotonic() > latest:
+                    raise _FailedError(f"no answer within {START_SECONDS:g} s") from None
+                if dead := [process.exitcode for process in processes if process.exitcode]:
+                    raise _FailedError(f"a worker died with exit code {dead[0]}") from None
+    finally:
+        for process in processes:
+            process.join(10.0 if len(found) == workers else 0.0)
+            process.kill()
+    if failed := [answer["error"] for answer in found if "error" in answer]:
+        raise _FailedError(next((why for why in failed if "BrokenBarrier" not in why), failed[0]))
+    return found
+
+
 def _work(
     config: RunConfig, program: str, workers: int, number: int, seconds: float, together: Barrier, answers: Any
 ) -> None:
-    """A worker: its share of the device first, then JAX."""
-    from primer_search.workers.placement import Share
-    from primer_search.workers.processor import CAN_PIN, pin_process, usable_cores
-
+    """A worker: its share of the device first, then JAX's backend."""
     if config.workers.accel == "gpu":
         os.environ.update(Share("gpu", 1, workers).environment())
-    elif config.workers.accel == "cpu" and CAN_PIN:
-        cores = usable_cores()
-        pin_process((cores[number % len(cores)],))
+    elif config.workers.accel == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+        if CAN_PIN:
+            cores = usable_cores()
+            pin_process((cores[number % len(cores)],))
     try:
         answers.put(_train(config, program, seconds, together))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this reading's outcome
@@ -156,14 +219,7 @@ def _work(
 
 
 def _train(config: RunConfig, program: str, seconds: float, together: Barrier) -> dict[str, Any]:
-    import jax
-    import numpy as np
-
-    from primer_search.workers.device import device_name, peak_memory_bytes
-    from primer_search.workers.optimizer import make_optimizer
-    from primer_search.workers.steps import StepFunctions
-    from primer_search.workers.trial import first_state
-
+    """Take steps side by side with the other workers, and count them."""
     started = time.perf_counter()
     model_config = config.model
     graph = build_graph(library.get(program, model_config.unit), length_dependent=model_config.length_dependent)
@@ -212,7 +268,28 @@ def _line(reading: Reading) -> str:
     return f"{start} {reading.step_ms:>8.2f} {reading.tokens_per_second:>10,.0f} {reading.tflops:>8.3f} {share:>8}"
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _facts(config: RunConfig, readings: Sequence[Reading], arguments: Sequence[str] | None) -> dict[str, Any]:
+    """What is kept: the command, what it ran on and with, every setting and every reading."""
+    about = {**hardware("utilisation.py", arguments), "clock": "wall clock", "device": _device(readings)}
+    about["versions"] = versions()
+    return {"about": about, "config": config.to_dict(), "readings": [asdict(reading) for reading in readings]}
+
+
+def _device(readings: Sequence[Reading]) -> str:
+    """What the workers ran on; of a CPU the system tells more than JAX."""
+    devices = dict.fromkeys(reading.device for reading in readings if reading.device)
+    words = [hardware("utilisation.py")["device"] if device.startswith("cpu") else device for device in devices]
+    return ", ".join(words) or "nothing ran"
+
+
+def _keep(file: Path, facts: dict[str, Any]) -> None:
+    """Write the file whole or not at all."""
+    draft = file.with_name(f".{file.name}.part")
+    draft.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    os.replace(draft, file)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="laptop", metavar="PRESET|FILE", help="default: laptop")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a setting")
@@ -222,7 +299,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="of steps for each line (default 10)")
     parser.add_argument("--peak-tflops", type=float, help="the device's peak, for its share")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
-    return parser.parse_args(arguments)
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,21 +1,40 @@
-"""The versions a result was made with."""
+"""What a result was made with: the command that was given, and the versions of what it ran on."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
+import shlex
+import sys
+from contextlib import suppress
+from pathlib import Path
 
-__all__ = ["versions"]
+__all__ = ["command_line", "versions"]
 
-PACKAGES = ("primer-search", "jax", "jaxlib", "flax", "optax", "numpy", "ray", "tokenizers")
+PACKAGES = (
+    *("primer-search", "jax", "jaxlib", "flax", "optax", "numpy", "ray", "tokenizers"),
+    *("jax-cuda13-plugin", "jax-cuda12-plugin", "libtpu"),
+)
+
+_DRIVER = Path("/proc/driver/nvidia/version")
+"""What NVIDIA's kernel module says of itself; asking it opens no device."""
+
+
+def command_line() -> str:
+    """The command that this process was given."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:
-    """Of Python, and of the packages a result may depend on, where they are installed."""
+    """Of Python, of the packages a result may depend on, and of a GPU's driver, where they are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    with suppress(OSError):
+        if driver := re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", _DRIVER.read_text(encoding="utf-8")):
+            found["nvidia-driver"] = driver[1]
     return found

@@ -13,7 +13,7 @@ from .ablation_figure import forest_figure
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
-from .page import template, write_whole
+from .page import template, try_page, write_whole
 
 __all__ = ["headline", "print_ablation", "render_ablation", "write_ablation"]
 
@@ -47,15 +47,18 @@ def print_ablation(ablation: Ablation, console: Console) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def write_ablation(ablation: Ablation, folder: Path) -> None:
-    """Write `ablation.json`, `minimal.json` (a DNA, as `check` and `compare` read it) and `ablation.html`.
+def write_ablation(ablation: Ablation, folder: Path) -> str:
+    """Write `ablation.json`, `minimal.json` (a DNA, as `check` and `compare` read it) and the page `ablation.html`.
+
+    Returns:
+        The page's place, or why there is none.
 
     Raises:
-        UsageError: a file cannot be written.
+        UsageError: the JSON cannot be written.
     """
     write_whole(folder / "ablation.json", json.dumps(ablation.to_dict(), allow_nan=False) + "\n")
     write_whole(folder / "minimal.json", ablation.minimal.to_json() + "\n")
-    write_whole(folder / "ablation.html", render_ablation(ablation))
+    return try_page(folder / "ablation.html", lambda page: write_whole(page, render_ablation(ablation)))
 
 
 def render_ablation(ablation: Ablation) -> str:

@@ -11,7 +11,7 @@ from ..studies.compare import Comparison, Row
 from ..studies.speedup import Speedup
 from ..studies.statistics import Estimate
 from .comparison_figure import curves_figure, differences_figure
-from .page import template, write_whole
+from .page import template, try_page, write_whole
 from .wording import count, number
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
@@ -49,16 +49,14 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> Path:
-    """Write `comparison.json` and the page `comparison.html` to a folder, each whole or not at all; the page's path.
+def write_comparison(comparison: Comparison, folder: Path) -> str:
+    """Write `comparison.json` and the page `comparison.html` to a folder; the page's place, or why there is none.
 
     Raises:
-        UsageError: they cannot be written.
+        UsageError: the JSON cannot be written.
     """
     write_whole(folder / "comparison.json", json.dumps(comparison.to_dict(), allow_nan=False) + "\n")
-    page = folder / "comparison.html"
-    write_whole(page, render_comparison(comparison))
-    return page
+    return try_page(folder / "comparison.html", lambda page: write_whole(page, render_comparison(comparison)))
 
 
 def render_comparison(comparison: Comparison) -> str:

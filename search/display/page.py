@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...primitives.errors import UsageError
 
-__all__ = ["template", "write_whole"]
+__all__ = ["template", "try_page", "write_whole"]
 
 
 def template(name: str) -> Any:
@@ -24,6 +25,15 @@ def template(name: str) -> Any:
         lstrip_blocks=True,
     )
     return environment.get_template(name)
+
+
+def try_page(page: Path, write: Callable[[Path], None]) -> str:
+    """Write a page; its place, or why there is none: no reason to withhold results."""
+    try:
+        write(page)
+    except (UsageError, ModuleNotFoundError) as error:
+        return f"not written: {error}"
+    return str(page)
 
 
 def write_whole(path: Path, text: str) -> None:

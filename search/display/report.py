@@ -23,7 +23,7 @@ from ..wall_clock import active_seconds, sessions_of
 from .console import outcome_words
 from .figure import Point, progress_figure
 from .ladder import climb_words, ladder_notes
-from .page import template
+from .page import template, try_page
 from .wording import (
     UNCONFIRMED,
     beginning,
@@ -77,11 +77,7 @@ def write_report(store: Store, path: Path) -> None:
 
 def try_report(store: Store) -> str:
     """Write a run's report in its place; the place, or why there is none: no reason to withhold results."""
-    try:
-        write_report(store, store.run.report)
-    except (UsageError, ModuleNotFoundError) as error:
-        return f"not written: {error}"
-    return str(store.run.report)
+    return try_page(store.run.report, lambda page: write_report(store, page))
 
 
 def render_report(store: Store) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from ...workers.evaluation import LARGEST_WAIT, Evaluation
 from ..config import RunConfig
 from ..subject import Subject
-from ..versions import versions
+from ..versions import command_line, versions
 from .record import identity_of
 from .speedup import Speedup, curve_of, speedup
 from .statistics import Estimate, mean_interval, paired_differences
@@ -50,6 +50,8 @@ class Row:
         step_ms: mean over seeds; relative_step: its time over the reference program's, where that was measured.
         peak_memory_bytes: the largest.
         steps, tokens, epochs: means over seeds.
+        tokens_per_second: of training by the trial's clock, mean over seeds; model_tflops: 10^12 FLOPs of the model in
+            such a second, three times the forward ones, recomputation and the optimizer's left out.
         failures: seed, outcome and message of each training that was not finished.
     """
 
@@ -69,6 +71,8 @@ class Row:
     steps: float | None
     tokens: float | None
     epochs: float | None
+    tokens_per_second: float | None
+    model_tflops: float | None
     failures: tuple[tuple[int, str, str], ...]
 
     @property
@@ -99,6 +103,7 @@ class Comparison:
         sweep: for each subject by name, learning rate factor and validation loss in nats (None where it failed).
         notes: sentences a reader must know.
         trainings: behind the rows, the seeds of each subject at its own learning rate.
+        command: that made it.
     """
 
     rows: tuple[Row, ...]
@@ -112,6 +117,7 @@ class Comparison:
     sweep: dict[str, tuple[tuple[float, float | None], ...]]
     notes: tuple[str, ...]
     trainings: tuple[Training, ...]
+    command: str = ""
 
     def of(self, name: str) -> list[Training]:
         """The trainings of one subject, by seed."""
@@ -120,6 +126,7 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: what `compare --json` prints."""
         return {
+            "command": self.command,
             "baseline": self.baseline,
             "rows": [{**asdict(row), "verdict": row.verdict} for row in self.rows],
             "seeds": list(self.seeds),
@@ -228,6 +235,7 @@ def compare(
         tried,
         (*twins, *notes, *_notes(rows, trainings, tried, seeds)),
         tuple(trainings),
+        command_line(),
     )
 
 
@@ -268,6 +276,8 @@ def _row(arm: Arm, trainings: Sequence[Training], baseline: Arm, config: RunConf
     unit = arm.unit or config.model.unit
     cost = model_cost(arm.dna, config.model, unit)
     memory = [result.peak_memory_bytes for result in found.values() if result.peak_memory_bytes is not None]
+    rates = [result.tokens / result.train_seconds for result in results if result.train_seconds]
+    tokens_per_second = fmean(rates) if rates else None
     return Row(
         name=arm.name,
         unit=unit,
@@ -285,6 +295,8 @@ def _row(arm: Arm, trainings: Sequence[Training], baseline: Arm, config: RunConf
         steps=_average(results, "steps"),
         tokens=_average(results, "tokens"),
         epochs=_average(results, "epochs"),
+        tokens_per_second=tokens_per_second,
+        model_tflops=None if tokens_per_second is None else 3.0 * cost["flops"] * tokens_per_second / 1e12,
         failures=tuple(
             (seed, result.outcome, result.message) for seed, result in found.items() if seed not in finished
         ),
