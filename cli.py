@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=words, prog_name="primer-search", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:
+            raise KeyboardInterrupt  # as Typer had heard one, and said nothing
         return code if isinstance(code, int) else 0
     except PrimerSearchError as error:
         code = _complain(str(error), error.exit_code)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from primer_search.primitives.errors import UsageError
-from primer_search.workers.accelerators import VisibleDevices, resolve_platform, visible_devices
+from primer_search.workers.accelerators import VisibleDevices, cluster_devices, resolve_platform, visible_devices
 
 CPU = VisibleDevices("cpu", ("cpu",))
 GPUS = VisibleDevices("gpu", ("NVIDIA H100", "NVIDIA H100"))
@@ -74,3 +76,17 @@ def test_jax_is_asked_in_another_process_where_something_hints_at_an_accelerator
 def test_a_jax_that_fails_to_answer_leaves_the_cpu() -> None:
     environment = {**os.environ, "JAX_PLATFORMS": "no_such_platform", "TPU_NAME": "local"}
     assert visible_devices(environment) == CPU
+
+
+def test_a_cluster_of_other_versions_is_refused_with_all_that_ray_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "Version mismatch: The cluster was started with:\\n    Ray: 2.60.0\\n    Python: 3.11.9"
+    (tmp_path / "ray.py").write_text(f"def init(*_, **__):\n    raise RuntimeError('{said}')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        address = f"127.0.0.1:{somebody.getsockname()[1]}"
+        with pytest.raises(UsageError) as refusal:
+            cluster_devices(address)
+    words = " ".join(said.replace("\\n", " ").split())
+    assert str(refusal.value) == f"cannot join the Ray cluster at --address {address}: {words}"

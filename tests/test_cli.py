@@ -152,6 +152,15 @@ def test_a_mistake_in_a_process_of_its_own_exits_with_2() -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_an_interruption_before_anything_began_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("primer_search.configs.plan.make_plan", interrupted)
+    result = command("--budget", "10m")
+    assert (result.code, result.err.strip(), result.out) == (130, "primer-search: interrupted", "")
+
+
 def test_an_unforeseen_error_is_a_sentence_unless_asked_for_more(
     places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

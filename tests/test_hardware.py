@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +16,15 @@ import pytest
 from primer_search.configs import load
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.library import get
-from primer_search.tests.command import Result, command, refused
+from primer_search.search.config import RunConfig
+from primer_search.search.store import Store
+from primer_search.search.studies.confirm import settings_of
+from primer_search.tests.command import HandmadeRun, Result, command, refused
+from primer_search.tests.tiny_runs import CONFIG
 from primer_search.workers.accelerators import FAKE_DEVICES, VisibleDevices, fake_devices
+from primer_search.workers.config import WorkersConfig
 from primer_search.workers.memory import LEAST_SHARE, estimate_memory
+from primer_search.workers.processor import usable_core_count
 
 TPUS = "tpu:8:TPU v4:32GiB"
 
@@ -99,6 +109,48 @@ def test_a_plan_that_cannot_be_is_refused_in_one_sentence(
     assert said in refused("--budget", "24h", "--dry-run", *arguments)
 
 
+@pytest.mark.parametrize("shown", ["XLA_FLAGS", "JAX_NUM_CPU_DEVICES"])
+def test_an_inline_trial_takes_no_more_devices_than_this_process_shows(
+    shown: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    spread = ("--config", "laptop", "--executor", "inline", "--set", "trial.devices=8", "--run-dir", tmp_path / "run")
+    said = refused(*spread)
+    assert "trial.devices = 8, but a worker sees 1 CPU device: train with --executor ray" in said
+    assert not (tmp_path / "run").exists(), "nothing is made for what cannot train"
+    flag = "--xla_force_host_platform_device_count="
+    monkeypatch.setenv(shown, f"--other=1 {flag}2 {flag}8" if shown == "XLA_FLAGS" else "8")
+    assert planned(*map(str, spread))["devices_per_worker"] == 8
+
+
+def test_cpus_beside_made_up_accelerators_are_those_of_this_machine(fake: pytest.MonkeyPatch) -> None:
+    plan = planned("--accel", "cpu")
+    assert plan["workers"] == usable_core_count()
+    assert not plan["devices"]["made_up"]
+
+
+def test_the_process_of_an_inline_search_has_what_jax_takes_unasked(fake: pytest.MonkeyPatch) -> None:
+    fake.setenv(FAKE_DEVICES, "gpu:2:NVIDIA H100:80GiB")
+    assert planned("--executor", "inline")["memory_of_worker_bytes"] == 60 * 2**30
+    assert planned()["memory_of_worker_bytes"] == 72 * 2**30
+
+
+def test_studies_take_workers_per_device_and_keep_those_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shared = replace(CONFIG, workers=WorkersConfig(count=2, accel="gpu", per_device=4))
+    with Store.create(tmp_path / "run", {"config": shared.to_dict()}) as store:
+        assert settings_of(store).workers.per_device == 4
+        assert settings_of(store, workers_per_device=1).workers == WorkersConfig(count=2, accel="gpu")
+    said = "workers.per_device = 2 has no effect on workers.accel = cpu"
+    for study in (("compare", "PRIMER_EZ"), ("ablate", "PRIMER_EZ")):
+        assert said in refused(*study, "--config", "laptop", "--workers-per-device", "2")
+    for study in (("confirm", "cpus"), ("ablate", "cpus", "1")):
+        run = HandmadeRun(tmp_path / "cpus" / study[0])
+        run.child("PRIMER_EZ", 2.0)
+        sentence = refused(study[0], run.path, *study[2:], "--workers-per-device", "2")
+        assert "workers.per_device = 2 needs workers.executor = ray" in sentence
+
+
 def test_made_up_devices_train_nothing(fake: pytest.MonkeyPatch) -> None:
     assert f"{FAKE_DEVICES} is for --dry-run alone" in refused("--budget", "24h", "--accel", "tpu")
     assert fake_devices(dry_run=False, environment={}) is None
@@ -115,25 +167,48 @@ def test_sharing_what_cannot_be_shared_is_refused(arguments: tuple[str, ...], sa
     assert said in refused("--dry-run", *arguments)
 
 
-def test_the_memory_of_a_training_is_more_than_xla_counts_and_not_much_more() -> None:
+def compiled(config: RunConfig) -> tuple[Any, Any, int]:
+    """The training step of the seed program, as JAX asks for it and as XLA compiled it, and the bytes of parameters."""
     import jax
     import numpy as np
 
     from primer_search.models.language_model import language_model
-    from primer_search.workers.optimizer import initial_state, make_optimizer
-    from primer_search.workers.steps import StepFunctions, TrainState
+    from primer_search.workers.optimizer import make_optimizer
+    from primer_search.workers.steps import StepFunctions
+    from primer_search.workers.trial import first_state
 
-    config = load("smoke", ["model.unit=8", "model.length=64", "trial.batch=8", "model.parameter_cap=1.0"])
-    graph = build_graph(get("TRANSFORMER", config.model.unit))
+    graph = build_graph(get(config.search.seed_program, config.model.unit))
     model, optimizer = language_model(graph, config.model), make_optimizer(config.optimizer)
-    parameters = model.init(np.random.default_rng(0))
-    state = TrainState(parameters, initial_state(optimizer, parameters))
+    state = first_state(model.init(np.random.default_rng(0)), optimizer, config.optimizer.averaging)
     functions = StepFunctions(model, optimizer, config.trial.batch)
-    functions.compile_step(state)
-    counted: Any = functions._step.memory_analysis()  # type: ignore[union-attr] - the compiled step
-    need = estimate_memory(graph, config.model, config.trial, config.optimizer)
-    assert LEAST_SHARE * need.total <= counted.argument_size_in_bytes + counted.temp_size_in_bytes <= need.total
-    assert need.parameters == sum(leaf.nbytes for leaf in jax.tree.leaves(parameters))
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+    asked = jax.jit(functions._train, donate_argnums=0).lower(shapes, functions._tokens)
+    return asked, asked.compile(), sum(leaf.nbytes for leaf in jax.tree.leaves(state.parameters))
+
+
+def stacked_bytes(program: str, layers: int) -> int:
+    """What the scan over layers keeps of each layer, by the types of a program's loops."""
+    sizes, kept = {"f32": 4, "bf16": 2, "pred": 1}, [0]
+    for line in program.splitlines():
+        carried = re.findall(rf"(\w+)\[{layers},([\d,]+)\]", line.partition(" while(")[0]) if " while(" in line else []
+        kept.append(
+            sum(sizes.get(type_, 4) * layers * math.prod(map(int, shape.split(","))) for type_, shape in carried)
+        )
+    return max(kept)
+
+
+@pytest.mark.parametrize(("layers", "precision"), [(2, "float32"), (6, "bfloat16")])
+def test_the_memory_of_a_training_is_more_than_xla_counts_and_not_much_more(layers: int, precision: str) -> None:
+    size = ["model.unit=8", f"model.layers={layers}", "model.length=64", "trial.batch=8", "model.parameter_cap=1.0"]
+    config = load("smoke", [*size, f"model.precision={precision}"])
+    asked, step, parameters = compiled(config)
+    counted = step.memory_analysis().argument_size_in_bytes + step.memory_analysis().temp_size_in_bytes
+    # XLA's CPU keeps bfloat16 in float32: what the layers keep is counted as it was asked for.
+    emulated = stacked_bytes(step.as_text(), layers) - stacked_bytes(asked.as_text("hlo"), layers)
+    assert (emulated > 0) == (precision == "bfloat16")
+    need = estimate_memory(build_graph(get("TRANSFORMER", 8)), config.model, config.trial, config.optimizer)
+    assert need.parameters == parameters
+    assert LEAST_SHARE * need.total <= counted - emulated <= need.total
 
 
 def test_memory_falls_with_devices_and_rises_with_the_average() -> None:

@@ -55,6 +55,11 @@ def test_fewer_workers_than_places_leave_devices_idle() -> None:
         (tpus(4), {"count": 5}, "workers.count asks for 5 workers, but 4 TPU chips hold 4: lower workers.count."),
         (gpus(2, 2), {"devices": 4}, "must be on one host, but the largest here has 2 GPUs: lower trial.devices"),
         (tpus(4, 4), {"devices": 8}, "must be on one host, but the largest here has 4 TPU chips"),
+        (
+            tpus(8, kind="TPU v3"),
+            {"devices": 16},
+            "the largest here has 4 TPU chips of two devices: lower trial.devices",
+        ),
         (tpus(4), {"devices": 3}, "takes 3 TPU chips of a host, which can be split into parts of 1, 2, 4, 8"),
     ],
 )

@@ -46,7 +46,10 @@ print(json.dumps([devices[0].platform, [device.device_kind for device in devices
 """
 _CLUSTER_QUESTION = """
 import json, logging, sys, ray
-ray.init(sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)
+try:
+    ray.init(sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)
+except Exception as error:
+    sys.exit(" ".join(str(error).split()))
 print(json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
 """
 _ANSWER_SECONDS = 120

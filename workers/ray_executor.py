@@ -213,8 +213,8 @@ class RayExecutor:
         except (ConnectionError, RuntimeError) as error:
             if self._address is None:
                 raise WorkFailedError(f"Ray could not be started on this machine: {first_line(error)}") from error
-            joining = f"cannot join the Ray cluster at --address {self._address}"
-            raise UsageError(f"{joining}: {first_line(error)}") from error
+            said = " ".join(str(error).split())  # other versions stand in lines of their own
+            raise UsageError(f"cannot join the Ray cluster at --address {self._address}: {said}") from error
         finally:
             self._daemons = [child for child in psutil.Process().children() if child not in before]
 
