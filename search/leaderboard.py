@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # keeps sqlite3 out of what only formats a leaderboard
 
 __all__ = ["SHARES", "Ancestry", "Checks", "Leaderboard", "Row", "SeedSummary", "Totals", "leaderboard", "lineage"]
 
+ABOUT = ("command", "seed", "budget_seconds", "dataset_hash", "versions", "machine", "config")
+"""Of a run's manifest, what its results depend on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ancestry:
@@ -168,7 +171,12 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """A run's result: the seed's noise, the rows in order, what was confirmed, and where each founder came from."""
+    """A run's result: the seed's noise, the rows in order, and what was confirmed.
+
+    Attributes:
+        founders: where each candidate that was imported came from.
+        about: what the run was made with: command, device, versions, seed, text and every setting.
+    """
 
     run: str
     seed: SeedSummary
@@ -177,6 +185,7 @@ class Leaderboard:
     confirmed: tuple[Confirmation, ...] = ()
     ladder: Ladder | None = None
     founders: Mapping[int, str] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: what `leaderboard --json` prints."""
@@ -189,6 +198,7 @@ class Leaderboard:
             "seed": asdict(self.seed),
             "candidates": rows,
             "totals": asdict(self.totals),
+            "about": dict(self.about),
         }
 
 
@@ -221,8 +231,17 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
         full_budgets=sum(trial.evaluation.spent for trial in finished) / _budget(manifest),
         checks=checks_of([trial.evaluation for trial in finished], len(pedigree)),
     )
+    devices = sorted({trial.evaluation.device for trial in finished if trial.evaluation.device})
+    about = {name: manifest.get(name) for name in ABOUT}
     return Leaderboard(
-        str(store.run.path), seed, tuple(kept), totals, confirmed, ladder_of(manifest, events), origins_of(manifest)
+        run=str(store.run.path),
+        seed=seed,
+        rows=tuple(kept),
+        totals=totals,
+        confirmed=confirmed,
+        ladder=ladder_of(manifest, events),
+        founders=origins_of(manifest),
+        about={**about, "device": ", ".join(devices)},
     )
 
 

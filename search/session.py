@@ -25,12 +25,13 @@ from .controller import Controller, RunState
 from .founders import Founder, founders_of
 from .interruption import Interrupted
 from .leaderboard import leaderboard
+from .reading import reading_note
 from .run_directory import RunDirectory
 from .store import Store
 from .studies.confirm import confirm_store, reserve_of
 from .studies.study import StudyState
 from .trainer import MakeCandidateTrainer
-from .versions import versions
+from .versions import command_line, versions
 from .wall_clock import sessions_of
 
 __all__ = ["Session", "resume", "start"]
@@ -80,14 +81,18 @@ def start(
     seed_dna = library_program(config.search.seed_program, config.model.unit)
     platform = resolve_platform(config.workers.accel, address=address)
     dataset = prepare(config.data, config.model.vocabulary, progress=tell)
+    text = Dataset.open(dataset, verify=False)
+    if note := reading_note(config, seed_dna, len(text.train), platform):
+        tell(f"note: {note}")
     manifest = {
+        "command": command_line(),
         "config": config.to_dict(),
         "seed": seed,
         "seed_dna": seed_dna.to_json(),
         "founders": [founder.to_dict() for founder in founders],
         "budget_seconds": budget_seconds,
         "dataset": str(dataset),
-        "dataset_hash": Dataset.open(dataset, verify=False).dataset_hash,
+        "dataset_hash": text.dataset_hash,
         "versions": versions(),
         "machine": machine.platform(),
     }

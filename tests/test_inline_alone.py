@@ -56,3 +56,20 @@ def test_without_ray_the_way_on_is_named_before_anything_is_begun(tmp_path: Path
     assert "--executor inline" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_comparison_is_printed_and_kept_where_no_page_can_be_made(tmp_path: Path) -> None:
+    tiny = ["--set", "trial.budget_steps=7", "--set", "model.layers=1", "--set", "trial.evaluation_batches=1"]
+    words = ["compare", "PRIMER_EZ", "--config", "smoke", *tiny, "--seeds", "1", "--executor", "inline"]
+    ended = without(*words, "-o", str(tmp_path / "out"), "--json")
+    assert ended.returncode == 0, ended.stderr
+    printed = json.loads(ended.stdout)
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == printed
+    assert {row["name"] for row in printed["rows"]} == {"TRANSFORMER", "PRIMER_EZ"}
+    assert printed["command"].endswith("--json")
+    assert {"python", "jax", "flax"} <= set(printed["versions"])
+    assert all(row["tokens_per_second"] > 0 and row["model_tflops"] > 0 for row in printed["rows"])
+    again = without(*words, "-o", str(tmp_path / "out"))
+    assert again.returncode == 0, again.stderr
+    assert "PRIMER_EZ" in again.stdout
+    assert "page  not written: " in again.stdout

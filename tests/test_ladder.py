@@ -214,6 +214,30 @@ def test_rungs_are_named_by_all_in_which_they_differ(store: Store) -> None:
     assert read(store).labels == (f"{words} 0.002", f"{words} 0.01")
 
 
+def test_a_rate_that_all_widths_share_is_pointed_out(store: Store) -> None:
+    told(store, {"seed": near(2.0), "#1": near(1.9)})
+    told(store, {"seed": near(2.0), "#1": near(1.9)}, replace(Rung.of(CONFIG), layers=2))
+    assert not [note for note in ladder_notes(read(store)) if "learning rate" in note]
+    told(store, {"seed": near(2.0), "#1": near(1.9)}, replace(Rung.of(CONFIG), unit=4))
+    (note,) = [note for note in ladder_notes(read(store)) if "learning rate" in note]
+    assert "at the learning rate 0.01; wider models may want a lower one" in note
+
+
+def test_a_seed_that_finds_no_memory_at_a_rung_leaves_the_others_without_a_difference(store: Store) -> None:
+    high = replace(Rung.of(CONFIG), layers=64)
+    told(store, {"seed": near(2.0), "#1": near(1.9), "#2": near(1.8)})
+    told(store, {"seed": (None, None), "#1": (1.8, 1.8), "#2": (None, None)}, high)
+    ladder = read(store)
+    only = ladder.at(1, "#1")
+    assert only is not None and only.result.difference is None
+    assert only.verdict == "too few trainings for an interval"
+    assert ladder.better_everywhere == ()
+    out = io.StringIO()
+    Console(file=out, width=120).print(ladder_table(ladder))
+    assert out.getvalue().count("failed 2 of 2") == 2
+    assert "no rank correlation of 1 programs" in ladder_notes(ladder)[0]
+
+
 def test_the_order_of_two_programs_is_no_correlation(store: Store) -> None:
     told(store, {"seed": near(2.0), "#1": near(1.9)})
     told(store, {"seed": near(2.0), "#1": near(1.9)}, replace(Rung.of(CONFIG), layers=2))
@@ -316,6 +340,30 @@ def test_a_rung_where_the_seed_does_not_exist_is_refused_before_anything_trains(
         store.set_manifest({"seed_dna": BRANCHED.to_json()})
     with pytest.raises(UsageError, match="the seed program cannot be trained at a rung of 2 layers of width 24"):
         confirm(run, top=2, seeds=2, rungs=rungs_of(RUNGS, config_of(run)))
+    assert not trainer.seen
+
+
+def test_a_training_that_was_lost_is_tried_again_and_blamed_on_nobody(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, rungs = by_formula(monkeypatch, {SINE: 0.2}), rungs_of(RUNGS[:1], config_of(run))
+    trainer.outcomes = {structure_of(SINE): "worker_lost"}
+    confirm(run, top=2, seeds=2, rungs=rungs)
+    assert {climb.result.name for climbs in ladder_at(run).climbs for climb in climbs} == {"seed", "#2"}
+    trainer.outcomes = {}
+    confirm(run, top=2, seeds=2, rungs=rungs)
+    ladder = ladder_at(run)
+    for place in range(2):
+        found = ladder.at(place, "#1")
+        assert found is not None and (found.result.trainings, found.result.failed) == (2, 0)
+
+
+def test_another_text_than_the_searchs_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = by_formula(monkeypatch, {})
+    with Store.open(run) as store:
+        store.set_manifest({"dataset_hash": "0123456789abcdef"})
+    with pytest.raises(UsageError, match=r"is another one than that of the search .*was 0123456789ab.*: restore it"):
+        confirm(run, top=1, seeds=1)
     assert not trainer.seen
 
 

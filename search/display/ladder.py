@@ -65,6 +65,12 @@ def ladder_notes(ladder: Ladder) -> list[str]:
     refits = [climb.result.name for climbs in ladder.climbs for climb in climbs if climb.refitted]
     if refits:
         notes.append(f"the scale of queries was brought to each width for {_listed(list(dict.fromkeys(refits)))}")
+    widths, rates = {rung.width for rung in ladder.rungs}, {rung.learning_rate for rung in ladder.rungs}
+    if len(widths) > 1 and len(rates) == 1:
+        notes.append(
+            f"all widths were trained at the learning rate {rates.pop():g}; wider models may want a lower one, and "
+            "programs differ in how they bear this: learning_rate= gives a rung its own"
+        )
     better = ladder.better_everywhere
     verdict = f"{_listed(better)} on every rung" if better else "nobody on every rung"
     return [*notes, f"confirmed better than the seed: {verdict}"]

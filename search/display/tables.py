@@ -21,6 +21,7 @@ from .wording import (
     cost_words,
     count,
     difference_words,
+    epoch_words,
     headline,
     input_words,
     lineage_words,
@@ -67,6 +68,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         ("proposals", proposal_words(totals.proposals)),
         ("checks", check_words(totals.checks)),
         ("cost", cost_words(totals)),
+        *([("text", read)] if (read := epoch_words(board.rows)) else []),
         ("wall clock", share_words(totals.shares)),
         *([("input", waited)] if (waited := input_words(board.rows)) else []),
     ]

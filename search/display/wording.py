@@ -10,6 +10,7 @@ from ...workers.evaluation import LARGEST_WAIT
 from ..candidate import SEED_ID
 from ..leaderboard import Ancestry, Checks, Leaderboard, Row, SeedSummary, Totals
 from ..studies.confirmation import Confirmation
+from ..studies.speedup import MOST_EPOCHS
 
 __all__ = [
     "UNCONFIRMED",
@@ -21,6 +22,7 @@ __all__ = [
     "cost_words",
     "count",
     "difference_words",
+    "epoch_words",
     "headline",
     "input_words",
     "lineage_words",
@@ -278,6 +280,20 @@ def input_words(rows: Sequence[Row]) -> str:
         f"{len(shares)} of {len(rows)} candidates spent more than {LARGEST_WAIT:.0%} of training waiting for batches, "
         f"{candidate_name(worst)} the most: {shares[worst]:.1%}"
     )
+
+
+def epoch_words(rows: Sequence[Row]) -> str:
+    """How often a full training read the text, and what that means past a few times; empty before there is one.
+
+    Losses on a text that was read often tell how well a program memorises (Muennighoff et al. 2023).
+    """
+    most = max((row.epochs for row in rows if row.rank is not None), default=0.0)
+    if not most:
+        return ""
+    words = f"read {most:,.2g} times in a full training"
+    if most <= MOST_EPOCHS:
+        return words
+    return f"{words}: past {MOST_EPOCHS:g}, losses tell how programs memorise it; give a larger text, or shorter trials"
 
 
 def share_words(shares: Mapping[str, float]) -> str:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
 from ...primitives.cost import block_cost
 from ...primitives.library import get as library_program
-from ...workers.evaluation import Evaluation
+from ...workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation
 from ..candidate import SEED_ID
 from ..config import RunConfig
 from .confirmation import Retraining, retraining_of
-from .ladder import Rung
+from .ladder import UNFIT, Rung
 from .query_scales import refitted
 from .study import Arm, StudyState, run_study
 
@@ -93,12 +93,13 @@ def climb(
         reference=programs[climbers[0].name],
         record=store.run.path / RECORD.format(**size.to_dict()),
         address=address,
+        dataset_hash=store.manifest.get("dataset_hash"),
         allowance_seconds=None if resized else allowance_seconds,
         observe=observe,
         tell=tell,
     )
     found = [(training.arm.name, training.seed, training.evaluation) for training in trainings]
-    found += [(name, seeds[0], Evaluation("rejected:size", why)) for name, why in unfit.items()]
+    found += [(name, seeds[0], Evaluation(UNFIT, why)) for name, why in unfit.items()]
     _keep(store, size, {each.name: each for each in climbers}, programs, found)
 
 
@@ -130,14 +131,14 @@ def _keep(
     programs: dict[str, DNA],
     found: Sequence[tuple[str, int, Evaluation]],
 ) -> None:
-    """Add to the run's events what they do not hold."""
+    """Add to the run's events what they do not hold, but for trainings that were lost with their worker."""
     known = {
         (known.name, known.seed)
         for event in store.events()
         if event.kind == "climbed" and Rung(**event.payload["rung"]) == size and (known := retraining_of(event))
     }
     for name, seed, evaluation in found:
-        if (name, seed) in known:
+        if (name, seed) in known or evaluation.kind in INFRASTRUCTURE_FAULTS:
             continue
         climber = climbers[name]
         retraining = Retraining(name, climber.candidate_id, seed, size.budget, replace(evaluation, curve=()))

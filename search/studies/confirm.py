@@ -15,6 +15,7 @@ import numpy as np
 
 from ...primitives import DNA, UsageError
 from ...primitives.library import get as library_program
+from ...workers.evaluation import INFRASTRUCTURE_FAULTS
 from ..candidate import SEED_ID
 from ..config import RunConfig
 from ..leaderboard import leaderboard
@@ -151,7 +152,10 @@ def confirm_store(
     observe: Callable[[StudyState], None] = lambda state: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """The same for an open store; `deadline` (by `time.monotonic`) is when the last training has to be done."""
+    """The same for an open store; `deadline` (by `time.monotonic`) is when the last training has to be done.
+
+    A training that was lost with its worker says nothing of the program, and is tried again by the next call.
+    """
     climbers = _climbers(store, config, top, beside)
     ids = {each.name: each.candidate_id for each in climbers}
     known = {(each.name, each.seed, each.budget) for each in retrainings_of(store.events())}
@@ -162,6 +166,7 @@ def confirm_store(
         reference=climbers[0].dna,
         record=store.run.path / RECORD.format(budget=config.trial.budget),
         address=address,
+        dataset_hash=store.manifest.get("dataset_hash"),
         allowance_seconds=allowance_of(store),
         deadline=deadline,
         observe=observe,
@@ -169,7 +174,7 @@ def confirm_store(
     )
     for training in trainings:
         name, budget = training.arm.name, config.trial.budget
-        if (name, training.seed, budget) in known:
+        if (name, training.seed, budget) in known or training.evaluation.kind in INFRASTRUCTURE_FAULTS:
             continue
         evaluation = replace(training.evaluation, curve=())  # the record keeps it
         retraining = Retraining(name, ids[name], training.seed, budget, evaluation)

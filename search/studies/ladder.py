@@ -23,7 +23,10 @@ from .statistics import kendall_tau, spearman_rho
 if TYPE_CHECKING:
     from ..records import Event
 
-__all__ = ["Agreement", "Climb", "Ladder", "Rung", "ladder_of"]
+__all__ = ["UNFIT", "Agreement", "Climb", "Ladder", "Rung", "ladder_of"]
+
+UNFIT = "rejected:size"
+"""The outcome of a program that does not exist at a rung's size."""
 
 LEAST_PROGRAMS = 3
 """For a rank correlation: the order of two is right or wrong, and says nothing of order."""
@@ -191,11 +194,7 @@ def ladder_of(manifest: Mapping[str, Any], events: Iterable[Event]) -> Ladder | 
 
 
 def _climbs(retrainings: Sequence[Retraining], refits: set[str]) -> tuple[Climb, ...]:
-    unfit = {
-        each.name: each.evaluation.message
-        for each in retrainings
-        if each.evaluation.kind == "rejected" and not each.evaluation.steps
-    }
+    unfit = {each.name: each.evaluation.message for each in retrainings if each.evaluation.outcome == UNFIT}
     rows = confirmations(retrainings)
     return tuple(Climb(row, unfit.get(row.name, ""), row.name in refits) for row in rows)
 

@@ -105,6 +105,7 @@ def run_study(
     reference: DNA,
     record: Path | None,
     address: str | None = None,
+    dataset_hash: str | None = None,
     allowance_seconds: float | None = None,
     deadline: float | None = None,
     observe: Callable[[StudyState], None] = lambda state: None,
@@ -118,6 +119,7 @@ def run_study(
         reference=reference,
         record=record,
         address=address,
+        dataset_hash=dataset_hash,
         allowance_seconds=allowance_seconds,
         deadline=deadline,
         observe=observe,
@@ -137,6 +139,7 @@ class Study:
         reference: the program whose step is the measure of reference seconds.
         record: file that keeps finished trainings (see `record`); None keeps them nowhere.
         address: of a running Ray cluster.
+        dataset_hash: of the text that the programs come from, where results must be of the same.
         allowance_seconds: what a step of the reference program is charged, where the budget counts reference seconds;
             measured before the first training, if not given.
         deadline: by `time.monotonic`, when all has to be done: what is not, is left out.
@@ -144,7 +147,7 @@ class Study:
         tell: called with lines about slow preparations.
 
     Raises:
-        UsageError: data or accelerator are not there, or the record is of another study.
+        UsageError: data or accelerator are not there, the text is another one, or the record is of another study.
 
     Attributes:
         dataset_hash: of the text that is trained on.
@@ -159,6 +162,7 @@ class Study:
         reference: DNA,
         record: Path | None,
         address: str | None = None,
+        dataset_hash: str | None = None,
         allowance_seconds: float | None = None,
         deadline: float | None = None,
         observe: Callable[[StudyState], None] = lambda state: None,
@@ -177,6 +181,11 @@ class Study:
         self._platform: Platform = resolve_platform(config.workers.accel, address=address)
         self._dataset = prepare(config.data, config.model.vocabulary, progress=tell)
         self.dataset_hash = Dataset.open(self._dataset, verify=False).dataset_hash
+        if dataset_hash not in (None, self.dataset_hash):
+            raise UsageError(
+                f"the text of {config.data.source} is another one than that of the search "
+                f"(hash {self.dataset_hash[:12]}, was {dataset_hash[:12]}), and results would not compare: restore it."
+            )
         self._record = Record(record, self._description())
         self._stack = ExitStack()
         self._stack.callback(self._record.close)

@@ -1,0 +1,52 @@
+"""How often a text is read: what a run says before it trains, and its leaderboard after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from primer_search.configs import load
+from primer_search.primitives import library
+from primer_search.search.display.wording import epoch_words
+from primer_search.search.reading import reading_note
+from primer_search.workers.executor import Platform
+
+
+@pytest.mark.parametrize(
+    ("preset", "platform", "tokens", "words"),
+    [
+        ("gpu", "gpu", 3_400_000, "a full trial that trains on more than 45,333 a second reads it more than 4 times"),
+        ("gpu", "gpu", 300_000_000, ""),
+        ("laptop", "cpu", 4_400_000, ""),
+        ("laptop", "cpu", 20_000, "more than 4,000 a second"),
+        ("smoke", "cpu", 100, "a full trial reads it"),
+        ("smoke", "cpu", 10_000_000, ""),
+    ],
+)
+def test_a_text_too_small_for_its_trials_is_pointed_out_before_they_train(
+    preset: str, platform: Platform, tokens: int, words: str
+) -> None:
+    config = load(preset)
+    note = reading_note(config, library.get("TRANSFORMER", config.model.unit), tokens, platform)
+    assert words in note
+    assert bool(words) == bool(note)
+
+
+def test_steps_say_exactly_how_often() -> None:
+    config = load("smoke")
+    config = replace(config, trial=replace(config.trial, budget_steps=100, batch=10))
+    note = reading_note(config, library.get("TRANSFORMER", 2), 20 * 10 * config.model.length, "cpu")
+    assert "a full trial reads it 5.0 times" in note
+
+
+def test_a_leaderboard_says_how_often_the_text_was_read() -> None:
+    def rows(*epochs: float) -> Any:
+        return [SimpleNamespace(rank=1, epochs=found) for found in epochs] + [SimpleNamespace(rank=None, epochs=99.0)]
+
+    assert epoch_words(rows(0.321, 0.2)) == "read 0.32 times in a full training"
+    assert epoch_words(rows(4.0)) == "read 4 times in a full training"
+    assert epoch_words(rows(17.2)).startswith("read 17 times in a full training: past 4, losses tell how programs")
+    assert epoch_words(rows()) == ""
