@@ -16,6 +16,7 @@ from ..primitives.library import get as library_program
 from ..search.config import RunConfig
 from ..search.hurdles import hurdle_positions, mean_cost
 from ..search.run_directory import RUNS
+from ..search.studies.confirm import reserve_of
 from ..workers.cluster import check_address
 from ..workers.dataset import check_source
 from ..workers.executor import check_installed
@@ -37,6 +38,9 @@ PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
 
 LEAST_TRIALS = 8
 """Full trials that must fit into a worker's share of the budget; else there is nothing to select from."""
+
+LEAST_OF_ALL = 24
+"""The same for all workers together, where they are few: three trials of the seed, and some to breed from."""
 
 OVERHEAD_SECONDS = {"cpu": 5.0, "gpu": 25.0, "tpu": 60.0}
 """Compilation, probes and evaluation of a candidate, roughly, for the estimate of how many there will be.
@@ -85,11 +89,17 @@ class Plan:
     @property
     def candidates_expected(self) -> int | None:
         """About how many candidates will be trained; None if the trial budget counts steps."""
-        trial = self.config.trial
+        trial, search = self.config.trial, self.config.search
         if trial.unit == "steps":
             return None
-        each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS[self.platform]
-        return max(1, int(self.workers * self.budget_seconds / each))
+        overhead = OVERHEAD_SECONDS[self.platform]
+        full, mean = trial.budget + overhead, mean_cost(trial.budget, trial.hurdles) + overhead
+        kept = reserve_of(self.config, self.budget_seconds, self.workers).seconds
+        seconds = self.workers * (self.budget_seconds - kept) - search.seed_trials * full
+        # No hurdle stops a candidate before enough trials, the seed's among them, were seen at it.
+        unstopped = min(max(search.hurdle_minimum - search.seed_trials, 0), max(seconds, 0.0) / full)
+        controls = full / search.control_every if search.control_every else 0.0
+        return max(1, int(unstopped + (seconds - unstopped * full) / (mean + controls)))
 
     def to_dict(self, seed: int, run_dir: Path | None) -> dict[str, Any]:
         """Plain JSON values: what `--dry-run --json` prints."""
@@ -242,8 +252,9 @@ def _founded(plan: Plan, seeds: Sequence[str]) -> Plan:
 
 
 def _fitted(plan: Plan, asked: bool) -> Plan:
-    """Shrink the trial budget until `LEAST_TRIALS` fit; one that was asked for stays if it fits once."""
-    trial, longest = plan.config.trial, plan.budget_seconds / LEAST_TRIALS
+    """Shrink the trial budget until enough trials fit; one that was asked for stays if it fits once."""
+    least = max(LEAST_TRIALS, -(-LEAST_OF_ALL // plan.workers))
+    trial, longest = plan.config.trial, plan.budget_seconds / least
     if trial.budget_seconds <= longest:
         return plan
     wanted, whole = format_duration(trial.budget_seconds), format_duration(plan.budget_seconds)
@@ -253,7 +264,7 @@ def _fitted(plan: Plan, asked: bool) -> Plan:
         return replace(plan, notes=(*plan.notes, note))
     note = (
         f"the trial budget is {format_duration(longest)} instead of {wanted}, "
-        f"so that {LEAST_TRIALS} trials a worker fit into --budget {whole}."
+        f"so that {least} trials a worker fit into --budget {whole}."
     )
     config = replace(plan.config, trial=replace(trial, budget_seconds=longest))
     return replace(plan, config=config, notes=(*plan.notes, note))
