@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..primitives.canonical import build_graph
@@ -86,6 +86,8 @@ class Hardware:
     def notes(self) -> tuple[str, ...]:
         """Sentences the user should read."""
         notes = []
+        if self.devices.trouble:
+            notes.append(f"training on the CPU, though an accelerator seems to be here: {self.devices.trouble}")
         chip = devices_of_chip(self.devices.kind) if self.devices.platform == "tpu" else 1
         share = self.placement.share
         if share.devices % chip:
@@ -135,7 +137,7 @@ def hardware_for(
     elif devices.platform == "cpu" and not on_cluster and not made_up:
         from ..workers.processor import usable_core_count
 
-        devices = VisibleDevices("cpu", ("cpu",) * usable_core_count())
+        devices = replace(devices, kinds=("cpu",) * usable_core_count())
     placement = place(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)
     if devices.platform == "cpu":
         return Hardware(devices, placement, made_up=made_up, inline=inline)

@@ -14,6 +14,15 @@ from primer_search.workers.evaluation import Evaluation, TrialRequest
 from primer_search.workers.executor import Progress
 
 
+def make_one_on_a_machine_that_breaks(first: str) -> FaultyTrainer:
+    """Make the first that asks a trainer; those after it find a broken machine. `first` is a file that is not there."""
+    try:
+        Path(first).touch(exist_ok=False)
+    except FileExistsError:
+        raise OSError("the disk is on fire") from None
+    return FaultyTrainer()
+
+
 class FaultyTrainer:
     """Does what `request.dna` says; counts the trials it has seen, and keeps what `leak` left behind."""
 

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,11 @@ def test_jax_is_asked_in_another_process_where_something_hints_at_an_accelerator
 
 def test_a_jax_that_fails_to_answer_leaves_the_cpu() -> None:
     environment = {**os.environ, "JAX_PLATFORMS": "no_such_platform", "TPU_NAME": "local"}
-    assert visible_devices(environment) == CPU
+    seen = visible_devices(environment)
+    assert replace(seen, trouble="") == CPU
+    assert "no_such_platform" in seen.trouble
+    with pytest.raises(UsageError, match=r"only 1 CPU device \(JAX said: .*no_such_platform"):
+        resolve_platform("tpu", seen)
 
 
 def test_a_cluster_of_other_versions_is_refused_with_all_that_ray_says(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,17 @@ def test_a_worker_that_cannot_start_ends_the_work_with_one_sentence(cluster, mak
             until(lambda: executor.free, executor)
         assert text in str(raised.value)
         assert "\n" not in str(raised.value)
+
+
+def test_the_work_goes_on_while_one_worker_starts_and_the_other_is_tried_again_later(cluster, monkeypatch, tmp_path):
+    monkeypatch.setattr("primer_search.workers.ray_executor._REST_SECONDS", 1.0)
+    taken = tmp_path / "taken"
+    maker = partial(faulty_trainers.make_one_on_a_machine_that_breaks, str(taken))
+    with make_ray_executor(maker) as executor:
+        until(lambda: executor.free and any(slot.rests_until for slot in executor._slots), executor)
+        assert run_all(executor, [request("succeed")])[0].outcome == "ok"
+        taken.unlink()
+        until(lambda: executor.free == 2, executor)
 
 
 # Drivers in processes of their own

@@ -41,8 +41,8 @@ FAKE_DEVICES = "PRIMER_SEARCH_FAKE_DEVICES"
 _QUESTION = """
 import jax, json
 devices = jax.devices()
-memory = (devices[0].memory_stats() or {}).get("bytes_limit")
-print(json.dumps([devices[0].platform, [device.device_kind for device in devices], memory]))
+memory = min((device.memory_stats() or {}).get("bytes_limit", 0) for device in devices)
+print(json.dumps([devices[0].platform, [device.device_kind for device in devices], memory or None]))
 """
 _CLUSTER_QUESTION = """
 import json, logging, sys, ray
@@ -53,6 +53,7 @@ except Exception as error:
 print(json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
 """
 _ANSWER_SECONDS = 120
+_CLUSTER_SECONDS = 60
 _TWO_DEVICES = ("tpuv2", "tpuv3", "tpu7", "tpu7x", "tpu8i", "tpuv7x", "tpuv8i")
 """Two cores a chip that are no `megacore`: jax/_src/pallas/mosaic/tpu_info.py; the last are Ray's names."""
 _ADVICE = {
@@ -73,14 +74,16 @@ class VisibleDevices:
     Attributes:
         platform: `cpu`, `gpu` or `tpu`.
         kinds: the kind of each device.
-        memory_bytes: of one device; None where nobody says.
+        memory_bytes: of one device, the smallest; None where nobody says.
         hosts: devices on each machine; empty means all on one.
+        trouble: why there may be others that JAX could not open, in words.
     """
 
     platform: Platform
     kinds: tuple[str, ...]
     memory_bytes: int | None = None
     hosts: tuple[int, ...] = ()
+    trouble: str = ""
 
     def __str__(self) -> str:
         return f"{len(self.kinds)} {self.platform.upper()} device{'s' if len(self.kinds) != 1 else ''}"
@@ -115,12 +118,15 @@ def cluster_devices(address: str, accel: str = "auto") -> VisibleDevices:
     check_address(address)
     command = [sys.executable, "-c", _CLUSTER_QUESTION, address]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_CLUSTER_SECONDS, check=True)
         nodes = json.loads(answer.stdout.strip().splitlines()[-1])
     except subprocess.CalledProcessError as error:
         said = [line for line in error.stderr.splitlines() if line.strip()]
         raise UsageError(f"cannot join the Ray cluster at --address {address}: {said[-1] if said else error}") from None
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+    except subprocess.TimeoutExpired:
+        why = f"no answer within {_CLUSTER_SECONDS} s; is it the port of Ray's head (6379), and no firewall between?"
+        raise UsageError(f"cannot join the Ray cluster at --address {address}: {why}") from None
+    except (OSError, ValueError, IndexError) as error:
         raise UsageError(f"cannot join the Ray cluster at --address {address}: {error}") from None
     return devices_of_nodes(nodes, accel)
 
@@ -203,7 +209,7 @@ def resolve_platform(accel: str, seen: VisibleDevices | None = None, address: st
             f"use --accel {seen.platform}, or add nodes that have."
         )
     raise UsageError(
-        f"--accel {accel}: JAX sees no {accel.upper()} here, only {seen}; "
+        f"--accel {accel}: JAX sees no {accel.upper()} here, only {seen}{f' ({seen.trouble})' * bool(seen.trouble)}; "
         f"use --accel {seen.platform}, or {_ADVICE[accel]}."
     )
 
@@ -258,9 +264,20 @@ def _ask_jax(environment: Mapping[str, str]) -> VisibleDevices:
             check=True,
         )
         platform, kinds, memory = json.loads(answer.stdout.strip().splitlines()[-1])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+    except subprocess.TimeoutExpired:
+        why = f"JAX gave no answer within {_ANSWER_SECONDS} s; on a TPU slice of several hosts, join Ray with --address"
+        return VisibleDevices("cpu", ("cpu",), trouble=why)
+    except subprocess.CalledProcessError as error:
+        return VisibleDevices("cpu", ("cpu",), trouble=_last_words(error.stderr))
+    except (OSError, ValueError, IndexError):
         return VisibleDevices("cpu", ("cpu",))
-    return VisibleDevices(_PLATFORMS.get(platform, "cpu"), tuple(kinds), memory)
+    found = _PLATFORMS.get(platform, "cpu")
+    return VisibleDevices(found, tuple(kinds), memory, trouble=_last_words(answer.stderr) if found == "cpu" else "")
+
+
+def _last_words(stderr: str) -> str:
+    lines = [" ".join(line.split()) for line in stderr.splitlines() if line.strip()]
+    return f"JAX said: {lines[-1][:300]}" if lines else ""
 
 
 def _hints_at_accelerator(environment: Mapping[str, str]) -> bool:

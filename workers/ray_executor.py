@@ -51,7 +51,10 @@ _log = logging.getLogger(__name__)
 cloudpickle.register_pickle_by_value(landing)  # pyright: ignore[reportPrivateImportUsage]
 
 _STARTS = 3
-"""How often in a row a worker may fail to start before the search gives up."""
+"""How often in a row a worker may fail to start before the search gives up, or goes on with others for a while."""
+
+_REST_SECONDS = 60.0
+"""How long a worker that does not start is left alone where others do."""
 
 _PERIOD_SECONDS = 0.1
 _REPORT_SECONDS = 0.25
@@ -164,11 +167,10 @@ class RayExecutor:
 
     def cancel(self) -> list[TrialRequest]:
         """Kill every trial in flight at once, and return their requests; the next `wait` replaces the workers."""
-        training = [slot for slot in self._slots if slot.request is not None]
-        cancelled = [slot.request for slot in training if slot.request is not None]
-        for slot in training:
-            self._dismiss(slot)
-        return cancelled
+        training = {slot.number: slot.request for slot in self._slots if slot.request is not None}
+        for number in training:
+            self._dismiss(self._slots[number])
+        return list(training.values())
 
     def close(self) -> None:
         """Cancel, and end every process that was started here; takes a second or two."""
@@ -246,7 +248,7 @@ class RayExecutor:
     def _staff(self) -> None:
         """Give every empty slot a new actor; they start side by side, while others train."""
         for slot in self._slots:
-            if slot.stage == "absent":
+            if slot.stage == "absent" and time.monotonic() >= slot.rests_until:
                 slot.actor = self._actors.remote(*self._landing)
                 slot.enter("starting", slot.actor.home.remote(self._dataset))
 
@@ -284,11 +286,12 @@ class RayExecutor:
         slot.failures += not (placed_badly and any(other.home for other in self._slots))
         self._dismiss(slot)
         _log.warning("worker %d did not start: %s", slot.number, first_line(cause))
-        if slot.failures >= _STARTS:
-            times = f"{slot.failures} times in a row"
-            raise WorkFailedError(
-                f"worker {slot.number} could not be started {times}; the last time: {first_line(cause)}"
-            )
+        if slot.failures < _STARTS:
+            return
+        if all(other.stage in ("absent", "starting") for other in self._slots):
+            often = f"could not be started {slot.failures} times in a row"
+            raise WorkFailedError(f"worker {slot.number} {often}; the last time: {first_line(cause)}")
+        slot.rests_until = time.monotonic() + _REST_SECONDS  # its machine may be broken: the others go on
 
     # Running
 
@@ -353,10 +356,11 @@ class RayExecutor:
             watch = slot.watch
             if watch is not None and (watch.verdict or (watch.process is None and watch.judge(0))) and watch.verdict:
                 self._end(slot, watch.verdict, keep=False)
-        alone = all(slot.stage == "starting" for slot in self._slots)
+        alone = all(slot.stage in ("absent", "starting") for slot in self._slots)
         for slot in self._slots:
             # A worker for which a busy cluster has no place yet just waits, unless there is no other.
-            if slot.seconds > self._start_seconds and (slot.stage == "preparing" or alone):
+            late = slot.stage == "preparing" or (alone and slot.stage == "starting")
+            if late and slot.seconds > self._start_seconds:
                 self._start_failed(slot, TimeoutError(f"not ready after {self._start_seconds:g} s"))
         self._burials.check()
 

@@ -25,6 +25,7 @@ class Slot:
     Attributes:
         number: from 0.
         failures: how often in a row its actor failed to start.
+        rests_until: when the next actor may be made (`time.monotonic`).
         stage: what it does; `pending` is the one answer awaited in that stage.
         since: when it entered the stage (`time.monotonic`).
         actor: its actor's handle.
@@ -39,6 +40,7 @@ class Slot:
 
     number: int
     failures: int = 0
+    rests_until: float = 0.0
     stage: Stage = "absent"
     pending: Any = None
     since: float = 0.0
