@@ -68,6 +68,7 @@ def confirm(
     from .search.store import Store
     from .search.studies.confirm import confirm as confirmed
     from .search.studies.confirm import settings_of
+    from .workers.accelerators import resolve_platform
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     directory = find_run(run)
@@ -75,6 +76,7 @@ def confirm(
         settings = settings_of(store, seconds, workers, workers_per_device)
     refuse_contradictions(settings, f"run {directory.path}")
     rungs = rungs_of(rung or (), settings)
+    pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
     with watched(directory.path) as display:
         confirmed(
             directory.path,

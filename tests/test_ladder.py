@@ -238,6 +238,14 @@ def test_a_seed_that_finds_no_memory_at_a_rung_leaves_the_others_without_a_diffe
     assert "no rank correlation of 1 programs" in ladder_notes(ladder)[0]
 
 
+def test_how_far_a_budget_went_is_said_of_every_rung(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_formula(monkeypatch, {})
+    confirm(run, top=1, seeds=1, rungs=rungs_of(["budget=24"], config_of(run)))
+    ladder = ladder_at(run)
+    said = [note for note in ladder_notes(ladder) if "steps of the seed, the text read 1 times" in note]
+    assert [note.partition(":")[0] for note in said] == list(ladder.labels)
+
+
 def test_the_order_of_two_programs_is_no_correlation(store: Store) -> None:
     told(store, {"seed": near(2.0), "#1": near(1.9)})
     told(store, {"seed": near(2.0), "#1": near(1.9)}, replace(Rung.of(CONFIG), layers=2))
@@ -390,6 +398,8 @@ def test_a_real_ladder_on_the_command_line(run: Path, capsys: pytest.CaptureFixt
     programs = {row["name"]: row for row in rung["programs"]}
     assert programs["#1"]["trainings"] == 1 and programs["#1"]["difference"]["low"] is None
     assert programs["#2"]["unfit"] and programs["#2"]["rank"] is None
+    assert (programs["seed"]["steps"], own["programs"][0]["steps"]) == (14, 12)
+    assert programs["seed"]["epochs"] > 0
     sizes = [row["test_bits_per_byte"] for rows in ladder["rungs"] for row in rows["programs"] if row["name"] == "seed"]
     assert sizes[0] != sizes[1]
 

@@ -60,6 +60,7 @@ def agreement_words(ladder: Ladder, agreement: Agreement) -> str:
 def ladder_notes(ladder: Ladder) -> list[str]:
     """What stands below the table: correlations, what does not fit and why, and who is better at every rung."""
     notes = [agreement_words(ladder, agreement) for agreement in ladder.agreements]
+    notes += [words for place in range(len(ladder.rungs)) if (words := _trained(ladder, place))]
     for label, climbs in zip(ladder.labels, ladder.climbs, strict=True):
         notes += [f"{climb.result.name} does not fit {label}: {climb.unfit}" for climb in climbs if climb.unfit]
     refits = [climb.result.name for climbs in ladder.climbs for climb in climbs if climb.refitted]
@@ -74,6 +75,15 @@ def ladder_notes(ladder: Ladder) -> list[str]:
     better = ladder.better_everywhere
     verdict = f"{_listed(better)} on every rung" if better else "nobody on every rung"
     return [*notes, f"confirmed better than the seed: {verdict}"]
+
+
+def _trained(ladder: Ladder, place: int) -> str:
+    """How far a rung's budget took the seed: the same seconds are fewer steps of a larger model."""
+    seed = ladder.at(place, "seed")
+    if seed is None or not seed.result.steps or seed.result.epochs is None:
+        return ""
+    times = f"{seed.result.epochs:,.2g} times"
+    return f"{ladder.labels[place]}: {seed.result.steps:,.0f} steps of the seed, the text read {times}"
 
 
 def _difference(difference: Estimate) -> str:

@@ -61,6 +61,7 @@ class Confirmation:
         validation_bits_per_byte: their mean on the validation text, to set beside what the search saw.
         difference: to the seed program, in bits per byte of the test text, paired by seed; negative is better. Its
             95% interval is corrected for all programs that were confirmed together.
+        steps, epochs: of a training, means.
         budget: of each training, in the trial's unit.
     """
 
@@ -74,6 +75,8 @@ class Confirmation:
     test_word_perplexity: float | None
     validation_bits_per_byte: float | None
     difference: Estimate | None
+    steps: float | None
+    epochs: float | None
     budget: float
 
     @property
@@ -159,5 +162,7 @@ def _confirmation(name: str, found: Sequence[Retraining], difference: Estimate |
         test_word_perplexity=mean("test_word_perplexity"),
         validation_bits_per_byte=mean("bits_per_byte"),
         difference=difference,
+        steps=mean("steps"),
+        epochs=mean("epochs"),
         budget=found[0].budget,
     )
