@@ -253,6 +253,54 @@ def test_the_controller_of_an_accelerators_search_initialises_the_cpu_alone(orde
     assert answer.stdout == "cpu {'cpu'} ['cpu']\n", answer.stderr
 
 
+SPY = """
+import os
+from jax._src import xla_bridge
+
+def opened():
+    with open(os.environ["SPY_LOG"], "a") as file:
+        file.write("opened ")
+    raise RuntimeError("nobody may open it")
+
+def initialize():
+    xla_bridge.register_backend_factory("spy", opened, priority=900)
+"""
+
+READING = """
+import os, sys
+from primer_search.cli import main
+run, folder = sys.argv[1:]
+page, block = f"{folder}/page.html", f"{folder}/block.py"
+reading = ["leaderboard", run], ["show", run, "best"], ["report", run, "-o", page], ["check", "PRIMER_EZ"]
+for words in (*reading, ["export", run, "best", "-o", block], ["--dry-run"]):
+    assert main(words) == 0, words
+    os.environ.pop("JAX_PLATFORMS", None)
+import jax
+try:
+    print(jax.config.jax_platforms, {device.platform for device in jax.devices()})
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_commands_that_read_check_and_export_open_no_accelerator(tmp_path: Path) -> None:
+    (tmp_path / "jax_plugins" / "spy").mkdir(parents=True)
+    (tmp_path / "jax_plugins" / "spy" / "__init__.py").write_text(SPY)
+    run = HandmadeRun(tmp_path / "run")
+    run.child("PRIMER_EZ", 2.0)
+    run.store.close()
+    log = tmp_path / "opened"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SPY_LOG": str(log)}
+    environment.pop("JAX_PLATFORMS", None)
+    script = [sys.executable, "-c", READING, str(run.path), str(tmp_path)]
+    answer = subprocess.run(script, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert not log.exists(), answer.stdout
+    subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], capture_output=True, env=environment)
+    assert log.read_text(), "whoever names no platform opens it"
+
+
 def test_devices_say_what_they_are() -> None:
     made_up = fake_devices(dry_run=True, environment={FAKE_DEVICES: "gpu:2x4:NVIDIA A100:40.5GiB"})
     assert made_up == VisibleDevices("gpu", ("NVIDIA A100",) * 8, round(40.5 * 2**30), (4, 4))
