@@ -167,6 +167,7 @@ def _search(
         address=address,
         devices=config.trial.devices,
         dataset=manifest["dataset"],
+        stop_requested=store.run.stop_requested,
     )
     tell("starting the workers")
     with executor:

@@ -200,7 +200,8 @@ def test_stop_ends_a_running_search_which_prints_its_leaderboard(running: tuple[
     process, path = running
     assert "is going on already" in refused("resume", path)
     result = command("stop", path)
-    assert (result.code, "has stopped" in result.err) == (0, True)
-    out, _ = process.communicate(timeout=60)
+    # A compilation in this process hears nothing, and takes its time where others want the machine.
+    assert (result.code, "has stopped" in result.err or "once its controller looks up" in result.err) == (0, True)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "stopped as asked" in out

@@ -45,8 +45,9 @@ for devices in (1, 8):
     state, result = functions.step(functions.place(state), batch)
     shares = {shard.data.shape for shard in result.token_losses.addressable_shards}
     whole = all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.parameters))
-    found[devices] = {"gradients": jax.tree.leaves(jax.device_get(state.optimizer)), "norm": float(result.gradient_norm), "losses": np.asarray(result.token_losses),
-        "witnesses": np.asarray(result.witnesses), "shares": sorted(shares), "whole": whole}
+    found[devices] = {"gradients": jax.tree.leaves(jax.device_get(state.optimizer)), "whole": whole,
+        "norm": float(result.gradient_norm), "losses": np.asarray(result.token_losses),
+        "witnesses": np.asarray(result.witnesses), "shares": sorted(shares)}
 one, eight = found[1], found[8]
 for single, spread in zip(one["gradients"], eight["gradients"], strict=True):
     assert np.abs(single).max() > 0

@@ -142,6 +142,18 @@ def test_inline_turns_an_unexpected_exception_into_a_lost_worker_and_logs_it(cap
         assert run_one(inline, "succeed").outcome == "ok"
 
 
+def test_inline_gives_a_trial_up_where_somebody_asked_to_stop():
+    asked: list[bool] = []
+    with InlineExecutor(FaultyTrainer, lambda: bool(asked)) as inline:
+        inline.submit(request("succeed", trial=1))
+        assert len(inline.wait(0.0)) == 1
+        asked.append(True)
+        inline.submit(request("sleep", trial=2))
+        assert inline.wait(0.0) == []
+        assert [trial.trial_id for trial in inline.cancel()] == [2]
+        assert inline.free == 1
+
+
 def test_inline_lets_an_interrupt_pass_and_returns_the_trial_it_broke_off():
     with InlineExecutor(InterruptedTrainer) as inline:
         inline.submit(request("succeed", trial=5))

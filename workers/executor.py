@@ -147,6 +147,7 @@ def make_executor(
     address: str | None = None,
     devices: int = 1,
     dataset: str | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Executor:
     """The executor a configuration asks for, not started yet.
 
@@ -158,11 +159,12 @@ def make_executor(
         address: of a running Ray cluster; None starts one on this machine.
         devices: how many of them one trial takes.
         dataset: folder of the prepared text, which goes along to a cluster's machines that lack it.
+        stop_requested: whether somebody asked to stop, for `inline`, whose `wait` lasts as long as a trial.
     """
     if workers.executor == "inline":
         from .inline_executor import InlineExecutor
 
-        return InlineExecutor(make_trainer)
+        return InlineExecutor(make_trainer, stop_requested)
     check_installed(workers.executor)
     from .placement import Share
     from .ray_executor import RayExecutor

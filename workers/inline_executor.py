@@ -1,12 +1,14 @@
 """Trials in this process, one after the other: exact repetition, debuggers, machines without Ray.
 
-Nothing here can kill a trial: wall clock and memory are not limited, and Ctrl-C reaches the training itself.
+Nothing here can kill a trial: wall clock and memory are not limited, and Ctrl-C reaches the training itself. Whoever is
+asked to stop can have a trial given up where it next says how far it is; a compilation says nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from .evaluation import Evaluation, TrialRequest
@@ -17,11 +19,21 @@ __all__ = ["InlineExecutor"]
 _log = logging.getLogger(__name__)
 
 
-class InlineExecutor:
-    """One slot; `wait` trains what was submitted. See `Executor` for the methods."""
+class _GivenUp(BaseException):
+    """Out of a trial that nobody waits for any more; no fault, which a trainer might take for its own."""
 
-    def __init__(self, make_trainer: MakeTrainer):
+
+class InlineExecutor:
+    """One slot; `wait` trains what was submitted. See `Executor` for the methods.
+
+    Args:
+        make_trainer: called once.
+        stop_requested: asked whenever a trial reports; once it says yes, `wait` leaves the trial to `cancel`.
+    """
+
+    def __init__(self, make_trainer: MakeTrainer, stop_requested: Callable[[], bool] = lambda: False):
         self._make_trainer = make_trainer
+        self._stop_requested = stop_requested
         self._trainer: Trainer | None = None
         self._request: TrialRequest | None = None
         self._progress = Progress("idle")
@@ -57,7 +69,9 @@ class InlineExecutor:
             return []
         request = self._request
         try:
-            evaluation = self._trainer.run(request, self._enter)
+            evaluation = self._trainer.run(request, self._hear)
+        except _GivenUp:
+            return []
         except Exception as error:  # noqa: BLE001 - the traceback is logged, and the search goes on
             _log.exception("trial %d of candidate %d failed", request.trial_id, request.candidate_id)
             evaluation = describe_fault(error, time.monotonic() - self._since)
@@ -72,7 +86,7 @@ class InlineExecutor:
         return [WorkerStatus(0, trial, candidate, seen.phase, seen.spent, seen.budget, seconds, seen.loss_nats)]
 
     def cancel(self) -> list[TrialRequest]:
-        """Drop what was submitted; after a KeyboardInterrupt out of `wait`, the trial it broke off."""
+        """Drop what was submitted; after a KeyboardInterrupt out of `wait`, or a stop, the trial it broke off."""
         dropped = [] if self._request is None else [self._request]
         self._settle()
         return dropped
@@ -90,6 +104,11 @@ class InlineExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _hear(self, progress: Progress) -> None:
+        self._enter(progress)
+        if self._stop_requested():
+            raise _GivenUp
 
     def _enter(self, progress: Progress) -> None:
         self._progress = progress
