@@ -23,7 +23,8 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 
 def command_line() -> str:
     """The command that this process was given."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name
+    return shlex.join(["primer-search" if program == "__main__.py" else program, *sys.argv[1:]])  # python -m
 
 
 def versions() -> dict[str, str]:

@@ -152,10 +152,13 @@ def test_figures_of_another_width_are_not_shown() -> None:
 
 
 def test_utilisation_counts_the_tokens_of_all_workers_and_names_what_failed(tmp_path: Path) -> None:
-    file = tmp_path / "utilisation.json"
+    file = tmp_path / "results" / "utilisation.json"
     small = ["--set", "model.layers=1", "--set", "model.unit=2", "--seconds", "0.3", "--peak-tflops", "1"]
     utilisation.main(["--config", "laptop", *small, "--workers", "2", "--batches", "4", "--json", str(file)])
-    (reading,) = json.loads(file.read_text())["readings"]
+    kept = json.loads(file.read_text())
+    (reading,) = kept["readings"]
+    assert kept["about"]["command"].startswith("python benchmarks/utilisation.py --config laptop")
+    assert {"python", "jax", "optax"} <= set(kept["about"]["versions"])
     assert reading["outcome"] == "ok"
     tokens_per_step = 2 * 4 * 64  # of both workers
     assert reading["tokens_per_second"] == pytest.approx(1000 * tokens_per_step / reading["step_ms"])
@@ -164,3 +167,29 @@ def test_utilisation_counts_the_tokens_of_all_workers_and_names_what_failed(tmp_
     failed = utilisation.measure(replace(config, model=replace(config.model, unit=10**9)), "TRANSFORMER", 1, 0.1)
     assert failed.outcome != "ok"
     assert failed.tokens_per_second is None
+
+
+def test_utilisation_is_not_measured_where_the_device_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    with pytest.raises(SystemExit) as caught:
+        utilisation.main(["--config", "gpu"])
+    assert caught.value.code == 2
+    assert "--accel gpu: JAX sees no GPU here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.0),
+        ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA A100-SXM4-40GB", 312.0),
+        ("NVIDIA L40S", 362.0),
+        ("TPU v5 lite", 197.0),
+        ("TPU v5", 459.0),
+        ("NVIDIA T4", None),
+    ],
+)
+def test_the_peak_is_that_of_the_longest_name(device: str, peak: float | None) -> None:
+    assert utilisation.peak_of(device) == peak
