@@ -19,14 +19,14 @@ from primer_search.primitives.errors import UsageError, WorkFailedError
 from primer_search.workers import processor
 from primer_search.workers.config import WorkersConfig
 from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.executor import Executor, MakeTrainer, WorkerStatus, make_executor
+from primer_search.workers.executor import Executor, MakeTrainer, make_executor
 from primer_search.workers.inline_executor import InlineExecutor
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 
 import faulty_trainers  # noqa: E402
-from faulty_trainers import FaultyTrainer, InterruptedTrainer  # noqa: E402
+from faulty_trainers import FaultyTrainer  # noqa: E402
 
 WALL_LIMIT_SECONDS = 3.0
 MEMORY_LIMIT_BYTES = 2**29
@@ -114,60 +114,6 @@ def executor(shared: Executor) -> Executor:
 def test_the_protocol_imports_neither_ray_nor_jax():
     check = "import sys, primer_search.workers.executor; print({'ray', 'jax'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout.strip() == "set()"
-
-
-def test_inline_runs_a_trial_and_reports_its_progress():
-    seen: list[WorkerStatus] = []
-
-    class Spy(FaultyTrainer):
-        def _succeed(self, _: str) -> None:
-            seen.extend(inline.status())
-
-    with InlineExecutor(Spy) as inline:
-        assert (inline.slots, inline.free) == (1, 1)
-        inline.submit(request("succeed", trial=3))
-        assert inline.free == 0
-        [(trial, evaluation)] = inline.wait(0.0)
-        assert (trial.trial_id, evaluation.outcome, evaluation.loss_nats) == (3, "ok", 7.0)
-        assert inline.free == 1
-    assert (seen[0].trial_id, seen[0].candidate_id, seen[0].phase, seen[0].loss_nats) == (3, 103, "train", 4.25)
-
-
-def test_inline_turns_an_unexpected_exception_into_a_lost_worker_and_logs_it(caplog):
-    with InlineExecutor(FaultyTrainer) as inline:
-        evaluation = run_one(inline, "fail no such file")
-        assert (evaluation.outcome, "no such file" in evaluation.message) == ("worker_lost", True)
-        assert "Traceback" in caplog.text
-        assert run_one(inline, "exhaust").outcome == "out_of_memory"
-        assert run_one(inline, "succeed").outcome == "ok"
-
-
-def test_inline_gives_a_trial_up_where_somebody_asked_to_stop():
-    asked: list[bool] = []
-    with InlineExecutor(FaultyTrainer, lambda: bool(asked)) as inline:
-        inline.submit(request("succeed", trial=1))
-        assert len(inline.wait(0.0)) == 1
-        asked.append(True)
-        inline.submit(request("sleep", trial=2))
-        assert inline.wait(0.0) == []
-        assert [trial.trial_id for trial in inline.cancel()] == [2]
-        assert inline.free == 1
-
-
-def test_inline_lets_an_interrupt_pass_and_returns_the_trial_it_broke_off():
-    with InlineExecutor(InterruptedTrainer) as inline:
-        inline.submit(request("succeed", trial=5))
-        with pytest.raises(KeyboardInterrupt):
-            inline.wait(1.0)
-        assert [dropped.trial_id for dropped in inline.cancel()] == [5]
-        assert inline.free == 1
-
-
-def test_submitting_to_a_busy_executor_is_refused():
-    with InlineExecutor(FaultyTrainer) as inline:
-        inline.submit(request("succeed"))
-        with pytest.raises(RuntimeError, match="no worker is free"):
-            inline.submit(request("succeed", trial=1))
 
 
 def test_the_configuration_picks_the_executor():
