@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
 from ..models.config import STRICT, ModelConfig
+from ..primitives.errors import UsageError
 from ..workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig
 
 __all__ = ["RunConfig", "SearchConfig"]
@@ -71,7 +72,11 @@ class RunConfig:
 
     @staticmethod
     def from_dict(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
-        """The inverse of `to_dict`, for values that were validated when they were written."""
+        """The inverse of `to_dict`, for values that were validated when they were written.
+
+        Raises:
+            UsageError: a setting that this version does not have; one that is missing keeps its default.
+        """
         types = {
             "model": ModelConfig,
             "trial": TrialConfig,
@@ -80,4 +85,11 @@ class RunConfig:
             "search": SearchConfig,
             "workers": WorkersConfig,
         }
+        for name, values in sections.items():
+            known = {setting.name for setting in fields(types[name])} if name in types else set()
+            if former := [f"{name}.{key}" for key in values if key not in known]:
+                raise UsageError(
+                    f"these settings were kept by another version of primer-search, and this one does not have "
+                    f"{former[0]}: use the version they were made with, or begin anew."
+                )
         return RunConfig(**{name: types[name](**values) for name, values in sections.items()})

@@ -86,44 +86,6 @@ def test_where_the_bank_is_full_and_shared_nothing_moves() -> None:
     assert refitted(full, 8, 32) == full
 
 
-# --- what is asked for ------------------------------------------------------------------------------------------
-
-
-def test_a_rung_is_the_runs_settings_with_a_few_changed() -> None:
-    first, second = rungs_of(["layers=4, unit=16, budget=1m 30s", "length=256,batch=8,learning_rate=1e-3"], RunConfig())
-    assert (first.model.layers, first.model.unit, first.trial.budget) == (4, 16, 90.0)
-    assert (second.model.length, second.trial.batch, second.optimizer.learning_rate) == (256, 8, 1e-3)
-    assert second.model.layers == RunConfig().model.layers
-    assert rungs_of(["budget=40"], CONFIG)[0].trial.budget == 40
-
-
-@pytest.mark.parametrize(
-    ("texts", "sentence"),
-    [
-        (["layers"], "must read key=value,..., for example layers=4,unit=16,budget=60s"),
-        (["layer=4"], "--rung layer=4: 'layer' is none of layers, unit, .*; did you mean layers"),
-        (["layers=4,layers=5"], "layers stands there twice"),
-        (["layers=0"], r"--rung layers=0: model.layers = 0 must be at least 1$"),
-        (["unit=big"], "--rung unit=big: model.unit = .*big.* must be a whole number"),
-        (
-            ["batch=6,devices=4"],
-            "--rung batch=6,devices=4: trial.batch = 6 sequences do not divide .*, or fewer devices$",
-        ),
-        (["budget=soon"], "--rung budget=soon: budget: 'soon' is no duration"),
-        (["layers=2"], "that is the run's own size"),
-        (["layers=4", "layers=4,unit=8"], "another --rung says the same"),
-    ],
-)
-def test_a_rung_that_is_none_is_refused_in_a_sentence(texts: list[str], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
-        rungs_of(texts, RunConfig())
-
-
-def test_a_run_that_counts_steps_takes_a_budget_in_steps() -> None:
-    with pytest.raises(UsageError, match="counts steps: write budget=N"):
-        rungs_of(["budget=60s"], CONFIG)
-
-
 # --- what rungs say ---------------------------------------------------------------------------------------------
 
 
@@ -406,3 +368,11 @@ def test_a_real_ladder_on_the_command_line(run: Path, capsys: pytest.CaptureFixt
 
 def test_a_wrong_rung_is_one_sentence_and_exit_two(run: Path) -> None:
     assert "did you mean layers" in refused("confirm", run, "--rung", "layer=4")
+
+
+def test_a_run_with_settings_of_another_version_is_one_sentence(run: Path) -> None:
+    with Store.open(run) as store:
+        config = store.manifest["config"]
+        config["search"]["former"] = 3
+        store.set_manifest({"config": config})
+    assert "this one does not have search.former" in refused("confirm", run, "--rung", "layers=2")
