@@ -37,6 +37,9 @@ INLINE_BYTES = 24_000_000
 PROCESS_BYTES = 8_000_000
 """Text a process should have to be worth starting."""
 
+MOST_PROCESSES = 6
+"""Of 100 to 150 MB each: so many and this one stay under 1 GiB. Who has more memory may ask for more."""
+
 TELL_SECONDS = 10.0
 MARKS = ("digests", "sizes", "keys", *(f"band{band}" for band in range(BANDS)))
 
@@ -56,7 +59,7 @@ class Built:
 def build(
     draft: Path, corpus: Corpus, data: DataConfig, vocabulary: int, dtype: str, tell: Tell, processes: int | None = None
 ) -> Built:
-    """Build a corpus in a folder, or go on building it.
+    """Build a corpus in a folder, or go on building it; what it goes on with stays there, for the caller to delete.
 
     Args:
         draft: the folder, empty or as a killed build left it.
@@ -78,8 +81,6 @@ def build(
             builder.split()
         tokenizer = builder.train_tokenizer(data.tokenizer_bytes, vocabulary)
         splits = builder.encode(dtype)
-    for name in ("places.bin", "marks.json", "tokens.json", *(f"{name}.mark" for name in MARKS)):
-        (draft / name).unlink(missing_ok=True)
     return Built(splits, tokenizer)
 
 
@@ -89,7 +90,7 @@ def _processes(corpus: Corpus, asked: int | None) -> int:
         return max(least, asked)
     if corpus.text_bytes < INLINE_BYTES or cores() == 1:
         return least
-    return max(least, min(cores(), corpus.text_bytes // PROCESS_BYTES))
+    return max(least, min(cores(), MOST_PROCESSES, corpus.text_bytes // PROCESS_BYTES))
 
 
 class _Builder:
@@ -155,9 +156,10 @@ class _Builder:
         path = self.draft / "tokenizer.json"
         if path.exists():
             return Tokenizer.load(path)
+        what = "MB of records" if isinstance(self.corpus, RecordCorpus) else "MB"
         self.tell(
             f"preparing {self.corpus.source}: {self.corpus.documents:,} documents,"
-            f" {self.corpus.text_bytes / 1e6:,.1f} MB; training the tokenizer"
+            f" {self.corpus.text_bytes / 1e6:,.1f} {what}; training the tokenizer"
         )
         tokenizer = Tokenizer.train(_up_to(self._sample(most_bytes), most_bytes), vocabulary)
         if tokenizer.size < vocabulary:

@@ -88,7 +88,8 @@ class Crew:
             raise WorkFailedError(
                 f"a process that tokenizes text died (exit code {code}): check memory, and run again to go on."
             ) from error
-        self._idle.put(process)
+        finally:
+            self._idle.put(process)  # a dead one, too: a job that waited for it forever would keep this process alive
         if not done:
             raise result
         return result

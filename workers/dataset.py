@@ -26,7 +26,8 @@ from ..primitives.errors import UsageError
 from .building import build
 from .config import DataConfig
 from .corpus import Corpus, RecordCorpus, open_corpus
-from .exclusive import exclusive
+from .exclusive import delete_unheld, exclusive
+from .journal import write_whole
 from .published import is_published, load
 from .sources import documents
 from .splits import SPLITS
@@ -36,6 +37,8 @@ __all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "prepare"]
 
 FORMAT = 2
 """Raise it when the same text and settings would give other files."""
+
+FILES = ("manifest.json", "tokenizer.json", *(f"{split}.bin" for split in SPLITS))
 
 HASH_BYTES = 1024 * 1024
 
@@ -162,12 +165,20 @@ def prepare(
     corpus = open_corpus(data.source, cache)
     if warning := _warning(corpus):
         tell(warning)
-    target = cache / _key(data, vocabulary, corpus)
+    settings = [data.source, vocabulary, data.tokenizer_bytes, data.word_perplexity]
+    target = cache / _hash([FORMAT, corpus.identity, *settings])
+    hidden = f".{_hash(settings)[:12]}-"
+
+    def waiting() -> None:
+        tell(f"another process prepares {data.source}: waiting for it")
+
     try:
         while not _is_ready(target):
-            with exclusive(cache / f".{target.name}.partial") as draft:
+            with exclusive(cache / f"{hidden}{target.name}.partial", waiting) as draft:
                 if draft is not None and not _is_ready(target):
-                    _build(draft, data, vocabulary, corpus, tell, processes)
+                    _delete_outdated(cache, hidden, draft)
+                    if not _is_ready(draft):
+                        _build(draft, data, vocabulary, corpus, tell, processes)
                     _publish(draft, target)
     except OSError as error:
         raise UsageError(f"The data cache {cache} cannot be written ({error}): set PRIMER_SEARCH_CACHE.") from error
@@ -178,9 +189,15 @@ def _warning(corpus: Corpus) -> str:
     return corpus.published.warning if isinstance(corpus, RecordCorpus) else ""
 
 
-def _key(data: DataConfig, vocabulary: int, corpus: Corpus) -> str:
-    made_from = [FORMAT, data.source, corpus.identity, vocabulary, data.tokenizer_bytes, data.word_perplexity]
+def _hash(made_from: list[Any]) -> str:
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:24]
+
+
+def _delete_outdated(cache: Path, hidden: str, draft: Path) -> None:
+    """Delete what killed builds with these settings left of text that has changed since, or of older formats."""
+    for folder in cache.glob(f"{hidden}*"):
+        if folder != draft:
+            delete_unheld(folder)
 
 
 def _is_ready(target: Path) -> bool:
@@ -194,10 +211,13 @@ def _is_ready(target: Path) -> bool:
 
 
 def _publish(draft: Path, target: Path) -> None:
+    for file in draft.iterdir():
+        if file.name not in FILES:
+            file.unlink()
     if target.exists():  # and is damaged
         damaged = draft.with_name(f"{draft.name}.{secrets.token_hex(4)}.damaged")
         target.rename(damaged)
-        shutil.rmtree(damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
     draft.rename(target)
 
 
@@ -236,7 +256,7 @@ def _build(
         },
     }
     manifest["dataset_hash"] = _dataset_hash(manifest)
-    (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_whole(draft / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     tokens = sum(counts["tokens"] for counts in built.splits.values())
     tell(f"prepared {tokens:,} tokens, {manifest['splits']['train']['bytes_per_token']:.2f} bytes each")
 

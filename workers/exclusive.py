@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["exclusive"]
+__all__ = ["delete_unheld", "exclusive"]
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[Path | None]:
+def exclusive(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Path | None]:
     """Make the folder if it is not there, wait until no other process works in it, and hold it.
+
+    Args:
+        folder: to hold.
+        waiting: called if another process works in it.
 
     Yields:
         The folder, or None if another process has moved it away meanwhile.
@@ -24,18 +29,38 @@ def exclusive(folder: Path) -> Iterator[Path | None]:
         yield None
         return
     try:
-        _lock(descriptor)
+        if not _lock(descriptor, wait=False):
+            waiting()
+            _lock(descriptor)
         yield folder if _is_still(folder, descriptor) else None
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
+def delete_unheld(folder: Path) -> None:
+    """Delete a folder that `exclusive` made, unless a process works in it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        if _lock(descriptor, wait=False):
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, wait: bool = True) -> bool:
+    """Whether this process holds the folder now."""
     try:
         import fcntl
     except ImportError:  # Windows has no flock; there, two builders are not told apart
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_still(folder: Path, descriptor: int) -> bool:

@@ -24,6 +24,8 @@ class Journal:
         """
         self._path = folder / name
         committed = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else None
+        if committed and any(_size(folder / file) < length for file, length in committed["lengths"].items()):
+            committed = None  # who deletes one of the files gets all of them anew
         self.state: dict[str, Any] = committed["state"] if committed else {}
         """What was last committed; empty at first."""
         self._files = {}
@@ -52,6 +54,10 @@ class Journal:
         lengths = {file: handle.tell() for file, handle in self._files.items()}
         write_whole(self._path, json.dumps({"state": state, "lengths": lengths}))
         self.state = state
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
 
 
 def write_whole(path: Path, text: str) -> None:

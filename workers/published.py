@@ -18,13 +18,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..primitives.errors import UsageError, WorkFailedError
 
 __all__ = ["PublishedSet", "is_published", "load", "locate"]
 
 TELL_SECONDS = 10.0
+END_SECONDS = 20.0
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 """Our splits, and what publishers call them."""
 
@@ -89,7 +90,7 @@ def locate(
     archive: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> PublishedSet:
-    """Have TFDS find or build a set, and remember where it is.
+    """Have TFDS find or build a set, and remember where it is; without `data_dir` and `archive`, where it was.
 
     Args:
         source: `lm1b` or `tfds:NAME[/CONFIG][:feature]`.
@@ -107,6 +108,9 @@ def locate(
         raise UsageError(f"--archive is for lm1b, not for {source}: leave it out.")
     if archive is not None and not archive.is_file():
         raise UsageError(f"--archive {archive} is no file: give the path of the LM1B archive.")
+    if data_dir is None and archive is None and (known := _located(source, cache)):
+        tell(f"{source} lies in {Path(known.splits['train']['files'][0][0]).parent}")
+        return known
     tell(f"asking tensorflow-datasets for {name}; a set that is not there yet is built now, which can take long")
     request = {
         "name": name,
@@ -144,6 +148,16 @@ def load(source: str, cache: Path) -> PublishedSet:
         raise UsageError(f"{_note(source, cache)} is damaged: run `primer-search data prepare {source}`.") from error
 
 
+def _located(source: str, cache: Path) -> PublishedSet | None:
+    """What `locate` remembered, if all of it is still there; a look-alike only ever comes from `archive`."""
+    try:
+        known = load(source, cache)
+    except UsageError:
+        return None
+    whole = all(Path(path).is_file() for facts in known.splits.values() for path, _ in facts["files"])
+    return known if whole and not known.is_lookalike else None
+
+
 def _parse(source: str) -> tuple[str, str]:
     """TFDS's name of the set, and the feature asked for (or nothing)."""
     if source == "lm1b":
@@ -177,26 +191,19 @@ def _in_a_process(request: dict[str, Any], tell: Callable[[str], None]) -> dict[
     """Run `tfds.build` apart: TensorFlow's memory, threads and messages stay out of this process."""
     code = "from primer_search.workers.tfds import main; main()"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as answers:  # a pipe would fill up: the list is long
         child = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=answers, stderr=log, env=environment
         )
-        assert child.stdin is not None and child.stdout is not None
+        assert child.stdin is not None
         try:
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.flush()
-            while child.poll() is None:
-                try:
-                    child.wait(TELL_SECONDS)
-                except subprocess.TimeoutExpired:
-                    _tell_last_line(log, tell)
-            answer = child.stdout.read()
+            _wait(child, log, tell)
         finally:
-            child.kill()
-            child.wait()
-            child.stdin.close()
-            child.stdout.close()
-        if not answer:
+            _end(child)
+        answers.seek(0)
+        if not (answer := answers.read()):
             raise WorkFailedError(
                 f"the process that builds {request['name']} ended with exit code {child.returncode}"
                 f" ({_last_line(log) or 'no message'}): check memory and disk, and run again."
@@ -207,16 +214,35 @@ def _in_a_process(request: dict[str, Any], tell: Callable[[str], None]) -> dict[
     return parsed["built"]
 
 
-def _tell_last_line(log: Any, tell: Callable[[str], None]) -> None:
-    if line := _last_line(log):
-        tell(f"tensorflow-datasets: {line}")
+def _wait(child: subprocess.Popen[bytes], log: IO[bytes], tell: Callable[[str], None]) -> None:
+    told = ""
+    while child.poll() is None:
+        try:
+            child.wait(TELL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if (line := _last_line(log)) != told and line:
+                tell(f"tensorflow-datasets: {line}")
+                told = line
 
 
-def _last_line(log: Any) -> str:
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a process that ends when its input closes, once it has cleaned up."""
+    assert child.stdin is not None
+    child.stdin.close()
+    try:
+        child.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _last_line(log: IO[bytes]) -> str:
+    """What was last printed for people to read: no line of TensorFlow's log, and of a file its name alone."""
     size = os.fstat(log.fileno()).st_size
     tail = os.pread(log.fileno(), 4096, max(0, size - 4096)).decode("utf-8", "replace")
     lines = [line.strip() for line in re.split(r"[\r\n]|\x1b\[A", tail)]
-    return next((line[:160] for line in reversed(lines) if line), "")
+    told = [line for line in lines if line and not re.match(r"(?:[IWEF]\d{4} |WARNING: All log messages)", line)]
+    return re.sub(r"(?<![\w/:])(?:/[^/\s'\"]+)+/", "", told[-1])[:160] if told else ""
 
 
 def _note(source: str, cache: Path) -> Path:

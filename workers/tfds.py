@@ -8,18 +8,24 @@ Building needs TensorFlow (the extra `lm1b`); reading goes through array_record 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import sys
 import tempfile
 import threading
+import traceback
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..primitives.errors import UsageError
+from .exclusive import exclusive
 
 __all__ = ["LM1B_ARCHIVE", "LM1B_PLACE", "build", "main", "read_texts"]
 
@@ -30,6 +36,11 @@ LM1B_EXAMPLES = {"train": 30_301_028, "test": 306_688}
 
 NOTE = "primer_search.json"
 """Beside the records that we had built: which archive they are from."""
+
+SCRATCH = ".primer-search"
+"""Below `data_dir`: where a set is built, by one process at a time; what a killed one left there is deleted."""
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 READ_AHEAD = "readahead_buffer_size:4194304"
 REACH_SECONDS = 20.0
@@ -53,25 +64,16 @@ def build(name: str, data_dir: str | None, archive: str | None) -> dict[str, Any
     Raises:
         UsageError: no such set, the download failed, TensorFlow or text is missing, or the archive has another layout.
     """
-    import tensorflow_datasets as tfds
-
-    told: dict[str, Any] | None = None
+    root = Path(data_dir or _default_data_dir()).expanduser()
+    facts: dict[str, Any] | None = None
     if archive is not None:
-        told = _archive_facts(Path(archive))
-        if not told["published"]:
-            root = Path(data_dir or _default_data_dir()).expanduser()
-            data_dir = str(root / f"not-published-{told['sha256'][:12]}")
-    try:
-        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
-    except (ValueError, LookupError, OSError, RuntimeError) as error:
-        raise UsageError(
-            f"tensorflow-datasets has no set {name} as array_record ({_first_line(error)}): correct the name, or give"
-            " another --data-dir."
-        ) from error
+        facts = _archive_facts(Path(archive))
+        if not facts["published"]:
+            root /= f"not-published-{facts['sha256'][:12]}"
+    builder = _builder(name, root)
     if not builder.data_path.exists():
-        _prepare(builder, archive, told)
-        if told is not None:
-            Path(builder.data_path, NOTE).write_text(json.dumps(told) + "\n", encoding="utf-8")
+        _prepare(name, root, archive, facts)
+        builder = _builder(name, root)
     return _describe(builder)
 
 
@@ -106,15 +108,41 @@ def main() -> None:
     """`build` for a process of its own: JSON arguments on stdin, a JSON object on stdout; ends when stdin closes."""
     request = json.loads(sys.stdin.readline())
     answer_to, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    tempfile.tempdir = tempfile.mkdtemp(prefix="primer-search-")  # TFDS leaves folders behind in it
+    to_delete.append(Path(tempfile.tempdir))
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    code = 1
     try:
-        answer = {"built": build(**request)}
+        print(json.dumps(_answer(request)), file=answer_to, flush=True)
+        code = 0
+    finally:
+        if code:
+            traceback.print_exc()
+        _end(code)
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"built": build(**request)}
     except UsageError as error:
-        answer = {"error": str(error)}
+        return {"error": str(error)}
     except ImportError as error:  # TFDS loads what it needs late, and wherever it needs it
-        answer = {"error": f"{NO_TENSORFLOW} ({error})"}
-    print(json.dumps(answer), file=answer_to, flush=True)
-    os._exit(0)  # TensorFlow's threads may hang at exit
+        return {"error": f"{NO_TENSORFLOW} ({error})."}
+
+
+to_delete: list[Path] = []
+"""Folders of this process that nobody needs when it ends, if only because the one that started it was killed."""
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    _end(1)
+
+
+def _end(code: int) -> None:
+    for folder in to_delete:
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(code)  # TensorFlow's threads may hang at exit
 
 
 def _default_data_dir() -> str:
@@ -123,65 +151,112 @@ def _default_data_dir() -> str:
     return DATA_DIR
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
+def _builder(name: str, root: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, data_dir=str(root), file_format="array_record")
+    except (ValueError, LookupError, OSError, RuntimeError) as error:
+        raise UsageError(
+            f"tensorflow-datasets has no set {name} as array_record ({_first_line(error)}): correct the name, or give"
+            " another --data-dir."
+        ) from error
 
 
-def _prepare(builder: Any, archive: str | None, told: dict[str, Any] | None) -> None:
+def _prepare(name: str, root: Path, archive: str | None, facts: dict[str, Any] | None) -> None:
+    """Have a set built in a scratch folder, then put it in its place as a whole, with the note on its archive."""
     try:
         import tensorflow  # noqa: F401
     except ImportError as error:
         raise UsageError(f"{NO_TENSORFLOW}.") from error
-    if builder.name == "lm1b" and archive is None:
-        _check_reachable(builder)
-    root = Path(builder._data_dir_root)
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".primer-search-", dir=root) as scratch:
-        try:
-            _download_and_prepare(builder, Path(scratch), archive, told)
-        except MemoryError:
-            raise
-        except Exception as error:  # a builder is foreign code and raises what it likes; the cause is named
-            raise _not_built(builder, archive, error) from error
+    try:
+        with _scratch(root) as scratch:
+            if _builder(name, root).data_path.exists():  # another process was faster
+                return
+            builder = _builder(name, scratch / "sets")
+            if builder.name == "lm1b" and archive is None:
+                _check_reachable(builder)
+            _download_and_prepare(builder, root, scratch, archive, facts)
+            if facts is not None:
+                Path(builder.data_path, NOTE).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+            _move(scratch / "sets" / builder.name, root / builder.name)
+    except (MemoryError, UsageError):
+        raise
+    except Exception as error:  # a builder is foreign code and raises what it likes; the cause is named
+        raise _not_built(name, root, archive, error) from error
+    finally:
+        if facts is not None and not facts["published"] and root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
 
 
-def _download_and_prepare(builder: Any, scratch: Path, archive: str | None, told: dict[str, Any] | None) -> None:
+@contextmanager
+def _scratch(root: Path) -> Iterator[Path]:
+    """An empty folder that this process has for itself, once others are done with it; deleted afterwards."""
+    while True:
+        with exclusive(root / SCRATCH) as folder:
+            if folder is None:
+                continue
+            for left in folder.iterdir():
+                shutil.rmtree(left)
+            to_delete.append(folder)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder)
+                to_delete.remove(folder)
+            return
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a folder, or where the target is there already, what it lacks."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    elif source.is_dir():
+        for inner in source.iterdir():
+            _move(inner, target / inner.name)
+
+
+def _download_and_prepare(
+    builder: Any, root: Path, scratch: Path, archive: str | None, facts: dict[str, Any] | None
+) -> None:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.utils import Size
 
+    downloads = root / "downloads"
     settings: dict[str, Any] = {"try_download_gcs": False}
-    if archive is not None and told is not None:
+    if archive is not None and facts is not None:
         # TFDS takes a file of its download's name in `manual_dir` for the download, and checks it against `url_infos`.
         ((url, info),) = builder.url_infos.items()
+        downloads = scratch / "downloads"
         (scratch / "manual").mkdir()
         (scratch / "manual" / info.filename).symlink_to(Path(archive).resolve())
-        if not told["published"]:
-            facts = {"size": Size(told["bytes"]), "checksum": told["sha256"]}
-            builder.url_infos[url] = type(info)(**facts, filename=info.filename)
+        if not facts["published"]:
+            size, checksum = Size(facts["bytes"]), facts["sha256"]
+            builder.url_infos[url] = type(info)(size=size, checksum=checksum, filename=info.filename)
         settings |= {"manual_dir": scratch / "manual", "extract_dir": scratch / "extracted"}
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+    builder.download_and_prepare(download_dir=downloads, download_config=tfds.download.DownloadConfig(**settings))
     if not sum(split.num_examples for split in builder.info.splits.values()):
-        builder.data_path.rmtree()
         raise ValueError("it holds no example")
 
 
 def _check_reachable(builder: Any) -> None:
-    """TFDS retries for minutes what does not answer at all."""
+    """Raise OSError or ValueError if the download is not there: TFDS retries for minutes what does not answer."""
     ((url, _),) = builder.url_infos.items()
-    try:
-        request = urllib.request.Request(url, method="HEAD")
-        urllib.request.urlopen(request, timeout=REACH_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise _not_built(builder, None, error) from error
+    request = urllib.request.Request(url, method="HEAD")
+    urllib.request.urlopen(request, timeout=REACH_SECONDS).close()
 
 
-def _not_built(builder: Any, archive: str | None, error: BaseException) -> UsageError:
+def _not_built(name: str, root: Path, archive: str | None, error: BaseException) -> UsageError:
     why = _first_line(error)
-    if isinstance(error, OSError) and "space" in why.lower():
-        return UsageError(f"{builder.name} needs more disk space ({why}): free some, or give another --data-dir.")
-    if builder.name != "lm1b":
-        return UsageError(f"tensorflow-datasets cannot prepare {builder.name} ({why}): see its page on tensorflow.org.")
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return UsageError(f"{root} cannot be written ({why}): give another --data-dir.")
+    if re.search("no space left|not enough disk space|quota exceeded", why, re.IGNORECASE):
+        return UsageError(
+            f"{root} has too little space to build {name} ({why}): free some, or give another --data-dir."
+        )
+    if name.split("/")[0] != "lm1b":
+        return UsageError(f"tensorflow-datasets cannot prepare {name} ({why}): see its page on tensorflow.org.")
     if archive is not None:
         return UsageError(
             f"--archive {archive} cannot be built as LM1B ({why}): give {LM1B_ARCHIVE} as published, or a tar.gz of"
@@ -197,9 +272,12 @@ def _archive_facts(path: Path) -> dict[str, Any]:
     import tensorflow_datasets as tfds
 
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UsageError(f"--archive {path} cannot be read ({error.strerror}): give a readable file.") from error
     known = tfds.builder_cls("lm1b").url_infos or {}
     published = digest.hexdigest() in {info.checksum for info in known.values()}
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest(), "published": published}
@@ -247,5 +325,6 @@ def _archive_of(builder: Any) -> dict[str, Any] | None:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    """The error in a line, without the folders of the files it names: those are scratch folders of this module."""
+    lines = re.sub(r"(?<![\w/:])(?:/[^/\s'\"]+)+/", "", str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].rstrip('.:')}" if lines else type(error).__name__

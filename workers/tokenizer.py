@@ -36,9 +36,9 @@ ASCII_PIECE = re.compile(
 SINGLE_SPACE = re.compile(r"(?<=\S)(?= \S)")
 """A place where a piece begins in any text: before a space between two characters that are none."""
 
-REMEMBERED = 200_000
+REMEMBERED = 150_000
 REMEMBERED_LENGTH = 64
-"""Pieces whose token ids a `Packer` keeps, some 40 MB: how many, and of how many characters at most."""
+"""Pieces whose token ids a `Packer` keeps, twice as many in all, some 60 MB; and of how many characters at most."""
 
 
 class Tokenizer:
@@ -152,6 +152,7 @@ class Packer:
         self._dtype = dtype
         self._end = np.array([tokenizer.end_of_document], dtype).tobytes()
         self._known: dict[str, bytes] = {}
+        self._older: dict[str, bytes] = {}
 
     def pack(self, contents: Iterable[bytes]) -> bytes:
         """The ids of texts in UTF-8, one after the other."""
@@ -161,21 +162,20 @@ class Packer:
         pieces = _pieces(content.decode("utf-8", "replace"))
         ids = list(map(self._known.get, pieces))
         if None in ids:
-            unknown = self._encode({piece for piece, its_ids in zip(pieces, ids, strict=True) if its_ids is None})
-            ids = [unknown[piece] if its_ids is None else its_ids for piece, its_ids in zip(pieces, ids, strict=True)]
+            found = self._find({piece for piece, its_ids in zip(pieces, ids, strict=True) if its_ids is None})
+            ids = [found[piece] if its_ids is None else its_ids for piece, its_ids in zip(pieces, ids, strict=True)]
         return b"".join(cast("list[bytes]", ids)) + self._end
 
-    def _encode(self, pieces: set[str]) -> dict[str, bytes]:
-        """The ids of pieces by the library, all at once: a call for each would cost more than the merging."""
-        together = list(pieces)
-        encoded = {
-            piece: np.array(ids, self._dtype).tobytes()
-            for piece, ids in zip(together, self._tokenizer.encode_all(together), strict=True)
-        }
-        if len(self._known) > REMEMBERED:  # other text may follow, with other pieces
-            self._known.clear()
-        self._known.update((piece, ids) for piece, ids in encoded.items() if len(piece) <= REMEMBERED_LENGTH)
-        return encoded
+    def _find(self, pieces: set[str]) -> dict[str, bytes]:
+        """The ids of pieces that were not seen lately, from before or from the library, which is asked once for all."""
+        found = {piece: self._older[piece] for piece in pieces if piece in self._older}
+        unknown = [piece for piece in pieces if piece not in found]
+        for piece, ids in zip(unknown, self._tokenizer.encode_all(unknown), strict=True):
+            found[piece] = np.array(ids, self._dtype).tobytes()
+        if len(self._known) > REMEMBERED:  # what is still in use moves over, one by one
+            self._older, self._known = self._known, {}
+        self._known.update((piece, ids) for piece, ids in found.items() if len(piece) <= REMEMBERED_LENGTH)
+        return found
 
 
 def _pieces(text: str) -> list[str]:
