@@ -19,6 +19,9 @@ from primer_search.workers.tokenizer import END_OF_DOCUMENT
 WORDS = ("".join(random.Random(n).choices("etaoinshrdlu", k=2 + n % 7)) for n in range(4000))
 LEXICON = list(WORDS)
 
+KEYS = ["0x21edfc3815dca77", "0x97dcd2f43e714b8c"]
+FIRST_BANDS = ["0x5a939cecc0ca6530", "0xa3c3133b31a6c81d"]
+
 
 def prose(seed: int, words: int = 300) -> str:
     return " ".join(random.Random(seed).choices(LEXICON, k=words))
@@ -116,7 +119,15 @@ class TestSplits:
 
 class TestNearDuplicates:
     @pytest.mark.parametrize(
-        "text", ["THE CAT SAT", "the  cat\nsat", "The cat, (sat)!", "`the` cat — sat".replace("—", "-")]
+        "text",
+        [
+            "THE CAT SAT",
+            "the  cat\nsat",
+            "The cat, (sat)!",
+            "“The” cat — sat…",
+            "the\u00a0cat\u2009sat",
+            "the　cat。sat",
+        ],
     )
     def test_case_punctuation_and_spacing_make_no_other_text(self, text: str):
         assert text_key(text.encode()) == text_key(b"the cat sat")
@@ -124,6 +135,19 @@ class TestNearDuplicates:
     @pytest.mark.parametrize("text", ["the cat sits", "the cats at", "the cat sat 2", "thé cat sat", "tom"])
     def test_other_words_do(self, text: str):
         assert text_key(text.encode()) != text_key(b"the cat sat")
+
+    def test_keys_and_bands_are_those_of_every_machine(self):
+        """A split must not move with Python, NumPy or the byte order."""
+        text = " ".join(str(number**3) for number in range(60)).encode()
+        keys, bands = sketches([text, "Çà et là, déjà vu".encode()])
+        assert [hex(key) for key in keys] == KEYS
+        assert [hex(band) for band in bands[0, :2]] == FIRST_BANDS
+
+    @pytest.mark.parametrize(("share", "most"), [(0.2, 0.005), (0.33, 0.02)])
+    def test_a_header_that_different_documents_share_does_not_make_them_copies(self, share: float, most: float):
+        header = prose(-1, int(250 * share / (1 - share)))
+        labels = labels_of([f"{header} {prose(seed, 250)}" for seed in range(400)])
+        assert 1 - len(set(labels.tolist())) / 400 <= most
 
     def test_text_of_signs_alone_is_not_all_one_text(self):
         assert normalized(b" -- ") == b"--"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["delete_unheld", "exclusive"]
+__all__ = ["delete_unheld", "exclusive", "scratch"]
 
 
 @contextmanager
@@ -35,6 +35,22 @@ def exclusive(folder: Path, waiting: Callable[[], None] = lambda: None) -> Itera
         yield folder if _is_still(folder, descriptor) else None
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """The folder for this process alone, once others are done with it; empty at first, and deleted in the end."""
+    while True:
+        with exclusive(folder) as held:
+            if held is None:
+                continue
+            for left in held.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            try:
+                yield held
+            finally:
+                shutil.rmtree(held, ignore_errors=True)
+            return
 
 
 def delete_unheld(folder: Path) -> None:

@@ -16,11 +16,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from ..primitives.errors import UsageError, WorkFailedError
+from .exclusive import delete_unheld, scratch
 
 __all__ = ["PublishedSet", "is_published", "load", "locate"]
 
@@ -117,7 +119,12 @@ def locate(
         "data_dir": None if data_dir is None else str(data_dir.expanduser().resolve()),
         "archive": None if archive is None else str(archive),
     }
-    built = _in_a_process(request, tell)
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(_temporary(cache))
+        except OSError as error:
+            raise _unwritable(cache, error) from error
+        built = _in_a_process({**request, "temporary": str(temporary)}, tell)
     found = PublishedSet(
         source,
         built["set"],
@@ -185,6 +192,14 @@ def _our_splits(source: str, splits: dict[str, dict[str, Any]]) -> dict[str, dic
     if ours["train"] is None:
         raise UsageError(f"data.source {source} has no split named train, only {', '.join(splits) or 'none'}.")
     return {split: facts for split, facts in ours.items() if facts is not None and facts["documents"]}
+
+
+def _temporary(cache: Path) -> AbstractContextManager[Path]:
+    """A folder for the files that TFDS drops; those of processes that were killed are deleted first."""
+    folder = cache / "sources"
+    for left in folder.glob(".temporary-*"):
+        delete_unheld(left)
+    return scratch(folder / f".temporary-{secrets.token_hex(4)}")
 
 
 def _in_a_process(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -259,4 +274,8 @@ def _remember(found: PublishedSet, cache: Path) -> None:
         draft.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        raise UsageError(f"The data cache {cache} cannot be written ({error}): set PRIMER_SEARCH_CACHE.") from error
+        raise _unwritable(cache, error) from error
+
+
+def _unwritable(cache: Path, error: OSError) -> UsageError:
+    return UsageError(f"The data cache {cache} cannot be written ({error}): set PRIMER_SEARCH_CACHE.")

@@ -19,13 +19,12 @@ import tempfile
 import threading
 import traceback
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..primitives.errors import UsageError
-from .exclusive import exclusive
+from .exclusive import scratch
 
 __all__ = ["LM1B_ARCHIVE", "LM1B_PLACE", "build", "main", "read_texts"]
 
@@ -105,11 +104,13 @@ def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop:
 
 
 def main() -> None:
-    """`build` for a process of its own: JSON arguments on stdin, a JSON object on stdout; ends when stdin closes."""
+    """`build` for a process of its own: JSON arguments on stdin, a JSON object on stdout; ends when stdin closes.
+
+    The arguments are those of `build` and `temporary`, a folder that whoever started the process deletes.
+    """
     request = json.loads(sys.stdin.readline())
     answer_to, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
-    tempfile.tempdir = tempfile.mkdtemp(prefix="primer-search-")  # TFDS leaves folders behind in it
-    to_delete.append(Path(tempfile.tempdir))
+    tempfile.tempdir = request.pop("temporary")  # TFDS leaves folders behind in it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     code = 1
     try:
@@ -131,7 +132,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 to_delete: list[Path] = []
-"""Folders of this process that nobody needs when it ends, if only because the one that started it was killed."""
+"""Folders that nobody needs when this process ends, if only because the one that started it was killed."""
 
 
 def _end_with_parent() -> None:
@@ -170,16 +171,17 @@ def _prepare(name: str, root: Path, archive: str | None, facts: dict[str, Any] |
     except ImportError as error:
         raise UsageError(f"{NO_TENSORFLOW}.") from error
     try:
-        with _scratch(root) as scratch:
+        with scratch(root / SCRATCH) as folder:
             if _builder(name, root).data_path.exists():  # another process was faster
                 return
-            builder = _builder(name, scratch / "sets")
+            to_delete.append(folder)
+            builder = _builder(name, folder / "sets")
             if builder.name == "lm1b" and archive is None:
                 _check_reachable(builder)
-            _download_and_prepare(builder, root, scratch, archive, facts)
+            _download_and_prepare(builder, root, folder, archive, facts)
             if facts is not None:
                 Path(builder.data_path, NOTE).write_text(json.dumps(facts) + "\n", encoding="utf-8")
-            _move(scratch / "sets" / builder.name, root / builder.name)
+            _move(folder / "sets" / builder.name, root / builder.name)
     except (MemoryError, UsageError):
         raise
     except Exception as error:  # a builder is foreign code and raises what it likes; the cause is named
@@ -187,24 +189,6 @@ def _prepare(name: str, root: Path, archive: str | None, facts: dict[str, Any] |
     finally:
         if facts is not None and not facts["published"] and root.is_dir() and not any(root.iterdir()):
             root.rmdir()
-
-
-@contextmanager
-def _scratch(root: Path) -> Iterator[Path]:
-    """An empty folder that this process has for itself, once others are done with it; deleted afterwards."""
-    while True:
-        with exclusive(root / SCRATCH) as folder:
-            if folder is None:
-                continue
-            for left in folder.iterdir():
-                shutil.rmtree(left)
-            to_delete.append(folder)
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder)
-                to_delete.remove(folder)
-            return
 
 
 def _move(source: Path, target: Path) -> None:
@@ -218,7 +202,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _download_and_prepare(
-    builder: Any, root: Path, scratch: Path, archive: str | None, facts: dict[str, Any] | None
+    builder: Any, root: Path, folder: Path, archive: str | None, facts: dict[str, Any] | None
 ) -> None:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.utils import Size
@@ -228,13 +212,13 @@ def _download_and_prepare(
     if archive is not None and facts is not None:
         # TFDS takes a file of its download's name in `manual_dir` for the download, and checks it against `url_infos`.
         ((url, info),) = builder.url_infos.items()
-        downloads = scratch / "downloads"
-        (scratch / "manual").mkdir()
-        (scratch / "manual" / info.filename).symlink_to(Path(archive).resolve())
+        downloads = folder / "downloads"
+        (folder / "manual").mkdir()
+        (folder / "manual" / info.filename).symlink_to(Path(archive).resolve())
         if not facts["published"]:
             size, checksum = Size(facts["bytes"]), facts["sha256"]
             builder.url_infos[url] = type(info)(size=size, checksum=checksum, filename=info.filename)
-        settings |= {"manual_dir": scratch / "manual", "extract_dir": scratch / "extracted"}
+        settings |= {"manual_dir": folder / "manual", "extract_dir": folder / "extracted"}
     builder.download_and_prepare(download_dir=downloads, download_config=tfds.download.DownloadConfig(**settings))
     if not sum(split.num_examples for split in builder.info.splits.values()):
         raise ValueError("it holds no example")
