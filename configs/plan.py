@@ -19,7 +19,7 @@ from ..search.run_directory import RUNS
 from ..search.studies.confirm import reserve_of
 from ..workers.cluster import check_address
 from ..workers.dataset import check_source
-from ..workers.executor import check_installed
+from ..workers.make_executor import check_installed
 from .checks import refuse_contradictions
 from .durations import format_duration, parse_duration
 from .explain import suggestion

@@ -17,7 +17,8 @@ from ..primitives import DNA, UsageError
 from ..primitives.library import get as library_program
 from ..workers.accelerators import resolve_platform
 from ..workers.dataset import Dataset, prepare
-from ..workers.executor import Platform, make_executor
+from ..workers.executor import Platform
+from ..workers.make_executor import make_executor
 from ..workers.ngram import ngram_loss
 from .candidate import SEED_ID
 from .config import RunConfig

@@ -19,8 +19,9 @@ from primer_search.primitives.errors import UsageError, WorkFailedError
 from primer_search.workers import processor
 from primer_search.workers.config import WorkersConfig
 from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.executor import Executor, MakeTrainer, make_executor
+from primer_search.workers.executor import Executor, MakeTrainer
 from primer_search.workers.inline_executor import InlineExecutor
+from primer_search.workers.make_executor import make_executor
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
@@ -285,7 +286,8 @@ def test_the_work_goes_on_while_one_worker_starts_and_the_other_is_tried_again_l
     taken = tmp_path / "taken"
     maker = partial(faulty_trainers.make_one_on_a_machine_that_breaks, str(taken))
     with make_ray_executor(maker) as executor:
-        until(lambda: executor.free and any(slot.rests_until for slot in executor._slots), executor)
+        slots: Any = getattr(executor, "_slots")  # noqa: B009 - no part of the protocol
+        until(lambda: executor.free and any(slot.rests_until for slot in slots), executor)
         assert run_all(executor, [request("succeed")])[0].outcome == "ok"
         taken.unlink()
         until(lambda: executor.free == 2, executor)
@@ -299,7 +301,7 @@ import faulty_trainers
 from faulty_trainers import FaultyTrainer
 from primer_search.workers.config import WorkersConfig
 from primer_search.workers.evaluation import TrialRequest
-from primer_search.workers.executor import make_executor
+from primer_search.workers.make_executor import make_executor
 from primer_search.workers.ray_executor import cloudpickle
 cloudpickle.register_pickle_by_value(faulty_trainers)
 address, *deeds = sys.argv[1:]

@@ -17,8 +17,9 @@ from primer_search.primitives.notation import assemble
 from primer_search.search.config import RunConfig
 from primer_search.search.display.study_progress import LineStudyDisplay, LiveStudyDisplay
 from primer_search.search.interruption import Interrupted
+from primer_search.search.studies.arm import Arm, Training
 from primer_search.search.studies.record import Record
-from primer_search.search.studies.study import Arm, Study, StudyState, Training, run_study
+from primer_search.search.studies.study import Study, StudyState, run_study
 from primer_search.tests.formula_trainer import FormulaTrainer, structure_of, train_by
 from primer_search.tests.tiny_runs import CONFIG, CONSTANTS, SEED, write_text
 from primer_search.workers.config import DataConfig

@@ -1,6 +1,6 @@
-"""What runs trials: the executor protocol, what travels over it, and the factory that picks one.
+"""What runs trials: the executor protocol, and what travels over it.
 
-The search knows this module alone. `inline` trains in the calling process; `ray` trains on actors that stay
+`make_executor` picks one: `inline` trains in the calling process; `ray` trains on actors that stay
 warm from trial to trial, are killed when a trial passes its limits, and are replaced at once. Neither Ray nor
 JAX is imported here, so that the command line answers before either would have loaded.
 
@@ -10,14 +10,11 @@ worker, where the trainer then keeps its data and compiled functions between tri
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol
 
-from ..primitives.errors import UsageError
-from .config import WorkersConfig
 from .evaluation import Evaluation, TrialRequest
 
 __all__ = [
@@ -27,10 +24,8 @@ __all__ = [
     "Progress",
     "Trainer",
     "WorkerStatus",
-    "check_installed",
     "describe_fault",
     "first_line",
-    "make_executor",
 ]
 
 Platform = Literal["cpu", "gpu", "tpu"]
@@ -136,57 +131,6 @@ class Executor(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def make_executor(
-    workers: WorkersConfig,
-    make_trainer: MakeTrainer,
-    *,
-    wall_limit_seconds: float,
-    platform: Platform = "cpu",
-    address: str | None = None,
-    devices: int = 1,
-    dataset: str | None = None,
-    stop_requested: Callable[[], bool] = lambda: False,
-) -> Executor:
-    """The executor a configuration asks for, not started yet.
-
-    Args:
-        workers: which executor, how many workers, and how much memory each may use.
-        make_trainer: picklable; called once in every worker.
-        wall_limit_seconds: wall clock after which a trial is killed (Ray only; a process cannot kill itself and go on).
-        platform: where to train.
-        address: of a running Ray cluster; None starts one on this machine.
-        devices: how many of them one trial takes.
-        dataset: folder of the prepared text, which goes along to a cluster's machines that lack it.
-        stop_requested: whether somebody asked to stop, for `inline`, whose `wait` lasts as long as a trial.
-    """
-    if workers.executor == "inline":
-        from .inline_executor import InlineExecutor
-
-        return InlineExecutor(make_trainer, stop_requested)
-    check_installed(workers.executor)
-    from .placement import Share
-    from .ray_executor import RayExecutor
-
-    return RayExecutor(
-        make_trainer,
-        slots=workers.count,
-        share=Share(platform, devices, workers.per_device),
-        dataset=dataset,
-        address=address,
-        wall_limit_seconds=wall_limit_seconds,
-        memory_limit_bytes=round(workers.memory_gib * 2**30),
-    )
-
-
-def check_installed(executor: str) -> None:
-    """Raise UsageError if the executor needs Ray and Ray is not installed; imports nothing."""
-    if executor == "ray" and importlib.util.find_spec("ray") is None:
-        raise UsageError(
-            "workers.executor is ray, which is not installed: pip install ray, or train in this process alone with "
-            "--executor inline."
-        )
 
 
 def describe_fault(error: BaseException, wall_seconds: float) -> Evaluation:

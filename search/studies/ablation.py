@@ -25,8 +25,9 @@ from ...primitives import DNA, InvalidProgramError, WorkFailedError, build_graph
 from ...primitives.changes import Change
 from ..config import RunConfig
 from .ablation_plan import CANDIDATE, NO_OP, SEED, Plan, words_of
+from .arm import Arm, Training
 from .statistics import Estimate, paired_differences, simultaneous_level
-from .study import Arm, Study, StudyState, Training
+from .study import Study, StudyState
 
 __all__ = ["Ablation", "Effect", "Round", "ablate"]
 

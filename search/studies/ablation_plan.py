@@ -7,7 +7,7 @@ from ...primitives.changes import Changes, changes, essential
 from ...primitives.no_op import without_effect
 from ..check import check
 from ..config import RunConfig
-from .study import Arm
+from .arm import Arm
 
 __all__ = ["CANDIDATE", "NO_OP", "SEED", "Plan", "words_of"]
 

@@ -20,10 +20,11 @@ from ...primitives.library import get as library_program
 from ...workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation
 from ..candidate import SEED_ID
 from ..config import RunConfig
+from .arm import Arm
 from .confirmation import Retraining, retraining_of
 from .ladder import UNFIT, Rung
 from .query_scales import refitted
-from .study import Arm, StudyState, run_study
+from .study import StudyState, run_study
 
 if TYPE_CHECKING:
     from ..store import Store

@@ -19,10 +19,11 @@ from ...workers.evaluation import LARGEST_WAIT, Evaluation
 from ..config import RunConfig
 from ..subject import Subject
 from ..versions import command_line, versions
+from .arm import Arm, Training
 from .record import identity_of
 from .speedup import Speedup, curve_of, speedup
 from .statistics import Estimate, mean_interval, paired_differences
-from .study import Arm, Study, StudyState, Training
+from .study import Study, StudyState
 from .subjects import matched_units, model_cost
 
 __all__ = ["Comparison", "Row", "compare", "default_folder", "points_of"]

@@ -20,9 +20,10 @@ from ..candidate import SEED_ID
 from ..config import RunConfig
 from ..leaderboard import leaderboard
 from ..store import Store
+from .arm import Arm
 from .climb import Climber, check_seed, climb, seed_climber
 from .confirmation import Retraining, retrainings_of
-from .study import Arm, StudyState, run_study
+from .study import StudyState, run_study
 
 __all__ = ["Reserve", "allowance_of", "confirm", "confirm_store", "reserve_of", "settings_of"]
 
