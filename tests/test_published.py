@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.tests.command import command, refused
 from primer_search.tests.lm1b_archive import sentences, write_archive
+from primer_search.workers import published
 from primer_search.workers.config import DataConfig
 from primer_search.workers.dataset import Dataset, check_source, prepare
 from primer_search.workers.published import PublishedSet, load, locate
@@ -147,12 +150,41 @@ class TestLM1B:
         assert "perplexity per word: seed" in command("leaderboard", run).out
         assert "word perplexity" in command("show", run, "seed").out
 
-    def test_an_archive_of_another_layout_is_one_sentence(self, home: Path, tmp_path: Path):
+    def test_an_archive_of_another_layout_is_one_sentence_and_leaves_nothing(self, tmp_path: Path):
         other = tmp_path / "other.tar.gz"
         write_archive(other, (), ())
-        with pytest.raises(UsageError, match=r"--archive .* cannot be built as LM1B .*" + LM1B_ARCHIVE):
+        with pytest.raises(UsageError, match=r"--archive .* cannot be built as LM1B .*" + LM1B_ARCHIVE) as caught:
             locate("lm1b", tmp_path / "cache", tmp_path / "tfds", other)
-        assert not list((tmp_path / "tfds").rglob("*.array_record*"))
+        assert str(tmp_path / "tfds") not in str(caught.value), "of the scratch folder nobody needs to know"
+        assert [*(tmp_path / "tfds").iterdir(), *(tmp_path / "cache" / "sources").iterdir()] == []
+
+    def test_records_and_their_note_are_all_that_building_leaves(self, prepared: tuple[Path, list[str]], home: Path):
+        found = load("lm1b", prepared[0])
+        folder = Path(found.splits["train"]["files"][0][0]).parent
+        assert [path.name for path in folder.parent.parent.iterdir()] == ["lm1b"]
+        assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+        assert {path.suffix for path in folder.iterdir() if "array_record" not in path.name} == {".json"}
+        assert [path.suffix for path in (prepared[0] / "sources").iterdir()] == [".json"]
+
+    @pytest.mark.slow
+    def test_a_build_killed_with_all_its_processes_is_begun_anew_and_leaves_nothing(
+        self, prepared: tuple[Path, list[str]], archive: Path, tmp_path: Path
+    ):
+        program = (
+            "import sys\nfrom pathlib import Path\nfrom primer_search.workers.published import locate\n"
+            "cache, data_dir, archive = map(Path, sys.argv[1:])\nlocate('lm1b', cache, data_dir, archive)"
+        )
+        where = tmp_path / "cache", tmp_path / "tfds", archive
+        child = subprocess.Popen([sys.executable, "-c", program, *where], start_new_session=True)
+        while not list((tmp_path / "tfds").glob("*/.primer-search/extracted/*")):
+            assert child.poll() is None
+            time.sleep(0.05)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        found = locate("lm1b", *where)
+        assert found.identity == load("lm1b", prepared[0]).identity
+        assert [path.name for path in Path(found.splits["train"]["files"][0][0]).parents[2].iterdir()] == ["lm1b"]
+        assert [path.suffix for path in (tmp_path / "cache" / "sources").iterdir()] == [".json"]
 
     def test_a_download_that_fails_names_the_archive_and_the_option(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -226,6 +258,47 @@ class TestSetsByName:
         assert len(texts) == len(set(texts)) == 150
         assert all(texts_of(dataset, split) for split in SPLITS)
         assert len(texts_of(dataset, "train")) > 140
+
+    def test_a_set_of_very_many_files_is_found(self, tmp_path: Path):
+        """Its description is longer than a pipe holds."""
+        folder = build_tales(tmp_path / "tfds", {"train": 20}) / "tiny_tales" / "1.0.0"
+        (only,) = folder.glob("*-train.array_record-*")
+        described = json.loads((folder / "dataset_info.json").read_text())
+        described["splits"][0]["shardLengths"] = ["20"] * 2000
+        (folder / "dataset_info.json").write_text(json.dumps(described))
+        for number in range(2000):
+            os.link(only, folder / f"tiny_tales-train.array_record-{number:05}-of-02000")
+        found = locate("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
+        assert len(found.splits["train"]["files"]) == 2000
+        assert found.splits["train"]["documents"] == 40_000
+
+    def test_a_set_that_was_found_once_is_found_without_saying_where(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        build_tales(tmp_path / "tfds", {"train": 20})
+        source, cache = "tfds:tiny_tales:body", tmp_path / "cache"
+        found = locate(source, cache, tmp_path / "tfds")
+        with monkeypatch.context() as patch:
+            patch.setattr(published, "_in_a_process", lambda *_: pytest.fail("TFDS is not needed"))
+            lines: list[str] = []
+            assert locate(source, cache, tell=lines.append) == found
+        assert str(tmp_path / "tfds") in lines[0]
+        Path(found.splits["train"]["files"][0][0]).unlink()
+        monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "empty"))
+        with pytest.raises(UsageError, match="no set tiny_tales"):
+            locate(source, cache)
+
+    def test_damaged_records_are_one_sentence(self, tmp_path: Path):
+        build_tales(tmp_path / "tfds", {"train": 200})
+        found = locate("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
+        path = Path(found.splits["train"]["files"][0][0])
+        path.write_bytes(path.read_bytes()[:3000])
+        with pytest.raises(UsageError, match=rf"{path.name} is damaged .*data prepare"):
+            dataset_of(tmp_path / "cache", "tfds:tiny_tales:body", 300)
+
+    def test_a_set_without_text_is_refused_before_it_is_downloaded(self, tmp_path: Path):
+        with pytest.raises(UsageError, match="mnist has no text, only image, label"):
+            locate("tfds:mnist", tmp_path / "cache", tmp_path / "tfds")
 
     def test_which_text_to_read_must_be_clear(self, tmp_path: Path):
         build_tales(tmp_path / "tfds", {"train": 20})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from primer_search.primitives.errors import UsageError, WorkFailedError
-from primer_search.workers import building, corpus
+from primer_search.workers import building, corpus, dataset
 from primer_search.workers.config import DataConfig
 from primer_search.workers.crew import Crew
 from primer_search.workers.dataset import Dataset, prepare
-from primer_search.workers.exclusive import exclusive
+from primer_search.workers.exclusive import exclusive, scratch
 from primer_search.workers.journal import Journal
 
 FILES = ("manifest.json", "tokenizer.json", "train.bin", "validation.bin", "test.bin")
@@ -104,6 +106,52 @@ def test_after_a_kill_only_what_is_left_is_tokenized(folder: Path, tmp_path: Pat
     assert any("where an earlier build stopped" in line for line in lines)
 
 
+@pytest.mark.parametrize("stage", ["_sha256", "_publish"])
+def test_a_build_killed_after_its_last_token_tokenizes_nothing_again(
+    stage: str, folder: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def kill(*_: object):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dataset, stage, kill)
+        prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)
+    monkeypatch.setattr(building.Encode, "__call__", kill)
+    assert content(prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)) == whole
+
+
+def test_what_killed_builds_of_text_that_has_changed_left_is_deleted_once_nobody_works_on_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    text, cache = tmp_path / "text", tmp_path / "cache"
+    shutil.copytree(folder, text, ignore=lambda _, names: sorted(names)[20:])
+
+    def prepare_changed(extra: str) -> None:
+        (text / "extra.txt").write_text(extra * 3000)
+        prepare(DataConfig(f"text:{text}"), 300, cache, processes=0)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dataset, "_publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        prepare_changed("one ")
+    (left,) = cache.iterdir()
+    with exclusive(left):
+        prepare_changed("two ")
+        assert left.exists()
+    prepare_changed("three ")
+    assert not [path for path in cache.iterdir() if path.name.startswith(".")]
+
+
+def test_who_waits_for_another_process_is_told(folder: Path, tmp_path: Path):
+    first = preparing(folder, tmp_path, 0)
+    while not list(tmp_path.glob(".*.partial/marks.json")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    lines: list[str] = []
+    path = prepare(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
+    assert any("another process prepares" in line for line in lines)
+    assert Path(first.communicate(timeout=60)[0].strip()) == path
+
+
 def test_however_many_processes_the_bytes_are_the_same(folder: Path, whole: dict[str, bytes], tmp_path: Path):
     assert content(prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=3)) == whole
 
@@ -187,6 +235,14 @@ class TestCrew:
         with Crew(1) as crew, pytest.raises(WorkFailedError, match="a process that tokenizes text died"):
             list(crew.map([exit_of(3)]))
 
+    def test_a_process_that_dies_leaves_no_job_waiting(self):
+        with Crew(2) as crew, pytest.raises(WorkFailedError):
+            list(crew.map([exit_of(3), exit_of(3), *(len_of("x") for _ in range(20))]))
+        deadline = time.monotonic() + 30
+        while any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate()):
+            assert time.monotonic() < deadline, "Python would wait for them for ever when it ends"
+            time.sleep(0.01)
+
     def test_processes_end_with_the_one_that_started_them(self, tmp_path: Path):
         program = (
             "import os, sys, time\n"
@@ -243,6 +299,16 @@ class TestJournal:
         assert (tmp_path / "a").read_bytes() == b"kept and more"
         assert (tmp_path / "b").read_bytes() == b""
 
+    def test_files_that_someone_deleted_are_begun_anew(self, tmp_path: Path):
+        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
+            journal.append("a", b"kept")
+            journal.append("b", b"kept")
+            journal.commit({"done": 1})
+        (tmp_path / "b").unlink()
+        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
+            assert journal.state == {}
+        assert (tmp_path / "a").read_bytes() == b""
+
     def test_without_a_journal_the_files_are_begun_anew(self, tmp_path: Path):
         (tmp_path / "a").write_bytes(b"left over")
         with Journal(tmp_path, "journal.json", ["a"]) as journal:
@@ -251,6 +317,14 @@ class TestJournal:
 
 
 class TestExclusive:
+    def test_a_scratch_folder_is_empty_at_first_and_gone_in_the_end(self, tmp_path: Path):
+        (tmp_path / "scratch" / "of a killed one").mkdir(parents=True)
+        (tmp_path / "scratch" / "file").touch()
+        with scratch(tmp_path / "scratch") as folder:
+            assert not list(folder.iterdir())
+            (folder / "file").touch()
+        assert not list(tmp_path.iterdir())
+
     def test_a_folder_that_was_moved_away_is_not_given_out(self, tmp_path: Path):
         with exclusive(tmp_path / "draft") as draft:
             assert draft is not None and draft == tmp_path / "draft" and draft.is_dir()

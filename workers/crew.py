@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ class Crew:
         self._count = count
         self._processes: list[subprocess.Popen[bytes]] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(max(1, count))
 
     def __enter__(self) -> Crew:
         code = "from primer_search.workers.crew import serve; serve()"
@@ -51,9 +53,12 @@ class Crew:
         for process in self._processes:
             process.kill()
             process.wait()
+        self._threads.shutdown(cancel_futures=True)  # they have read their pipes' end
+        for process in self._processes:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with suppress(OSError):  # what a process never read is flushed
+                        pipe.close()
 
     def map(self, jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
         """Results in the order of jobs, which are taken as they are needed: memory holds a few for each process.
@@ -65,16 +70,16 @@ class Crew:
             yield from (job() for job in jobs)
             return
         waiting: deque[Future[Result]] = deque()
-        threads = ThreadPoolExecutor(self._count)
         try:
             for job in jobs:
-                waiting.append(threads.submit(self._send, job))
+                waiting.append(self._threads.submit(self._send, job))
                 if len(waiting) >= AHEAD * self._count:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+            for future in waiting:
+                future.cancel()
 
     def _send(self, job: Callable[[], Result]) -> Result:
         process = self._idle.get()

@@ -181,7 +181,10 @@ def prepare(
                         _build(draft, data, vocabulary, corpus, tell, processes)
                     _publish(draft, target)
     except OSError as error:
-        raise UsageError(f"The data cache {cache} cannot be written ({error}): set PRIMER_SEARCH_CACHE.") from error
+        raise UsageError(
+            f"The data cache {cache} cannot be written ({error}): make it writable and roomy, or"
+            " set PRIMER_SEARCH_CACHE to another folder."
+        ) from error
     return target
 
 

@@ -116,6 +116,7 @@ def locate(
     tell(f"asking tensorflow-datasets for {name}; a set that is not there yet is built now, which can take long")
     request = {
         "name": name,
+        "feature": feature,
         "data_dir": None if data_dir is None else str(data_dir.expanduser().resolve()),
         "archive": None if archive is None else str(archive),
     }
@@ -129,7 +130,7 @@ def locate(
         source,
         built["set"],
         built["tfds_version"],
-        _choose_feature(source, feature, built["features"]),
+        built["feature"],
         built["archive"],
         _our_splits(source, built["splits"]),
     )
@@ -173,16 +174,6 @@ def _parse(source: str) -> tuple[str, str]:
     if not re.fullmatch(r"[\w.-]+(/[\w.+-]+)*", name) or source.endswith(":"):
         raise UsageError(f"data.source is {source!r}: write tfds:NAME[/CONFIG][:feature], as in tfds:wiki40b/en.")
     return ("lm1b", feature) if name.split("/")[0] == "lm1b" else (name, feature)
-
-
-def _choose_feature(source: str, asked: str, features: list[str]) -> str:
-    if asked in features:
-        return asked
-    if not asked and ("text" in features or len(features) == 1):
-        return "text" if "text" in features else features[0]
-    known = ", ".join(features) or "none"
-    what = f"has no text feature {asked}" if asked else "does not say which text to read"
-    raise UsageError(f"data.source {source} {what}: write tfds:NAME:FEATURE with one of its text features ({known}).")
 
 
 def _our_splits(source: str, splits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -278,4 +269,7 @@ def _remember(found: PublishedSet, cache: Path) -> None:
 
 
 def _unwritable(cache: Path, error: OSError) -> UsageError:
-    return UsageError(f"The data cache {cache} cannot be written ({error}): set PRIMER_SEARCH_CACHE.")
+    return UsageError(
+        f"The data cache {cache} cannot be written ({error}): make it writable and roomy, or"
+        " set PRIMER_SEARCH_CACHE to another folder."
+    )

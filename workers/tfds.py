@@ -48,7 +48,7 @@ NO_TENSORFLOW = (
 )
 
 
-def build(name: str, data_dir: str | None, archive: str | None) -> dict[str, Any]:
+def build(name: str, data_dir: str | None, archive: str | None, feature: str = "") -> dict[str, Any]:
     """Find a text set that TFDS has prepared as array_record, or let TFDS's own builder prepare it.
 
     Args:
@@ -56,9 +56,10 @@ def build(name: str, data_dir: str | None, archive: str | None) -> dict[str, Any
         data_dir: where prepared sets are; TFDS's own default if None.
         archive: for lm1b, a local file to use in place of the download. One that is not the published one is built
             apart, below `data_dir/not-published-<checksum>`, where nobody takes it for the benchmark.
+        feature: the text to read; if empty, the one named `text`, or the only one.
 
     Returns:
-        The full name, versions, text features, archive and splits, with the files of each, as JSON values.
+        The full name, versions, text feature, archive and splits, with the files of each, as JSON values.
 
     Raises:
         UsageError: no such set, the download failed, TensorFlow or text is missing, or the archive has another layout.
@@ -70,10 +71,11 @@ def build(name: str, data_dir: str | None, archive: str | None) -> dict[str, Any
         if not facts["published"]:
             root /= f"not-published-{facts['sha256'][:12]}"
     builder = _builder(name, root)
+    feature = _choose_feature(name, feature, builder.info.features)  # before it is built, which can take hours
     if not builder.data_path.exists():
         _prepare(name, root, archive, facts)
         builder = _builder(name, root)
-    return _describe(builder)
+    return _describe(builder, feature)
 
 
 def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop: int) -> list[bytes]:
@@ -82,9 +84,13 @@ def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop:
     Args:
         files: the split's array_record files, each with its number of records.
         feature: the name of a scalar text feature.
+
+    Raises:
+        UsageError: a file is damaged.
     """
     # Compiled modules, whose names pyright cannot see.
     from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+    from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2
 
     example = tf_example_pb2.Example  # pyright: ignore[reportAttributeAccessIssue]
@@ -96,10 +102,15 @@ def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop:
         offset += count
         if first >= last:
             continue
-        reader = array_record_module.ArrayRecordReader(path, options=READ_AHEAD)
-        for record in reader.read(first, last):
-            texts += example.FromString(record).features.feature[feature].bytes_list.value
-        reader.close()
+        try:
+            reader = array_record_module.ArrayRecordReader(path, options=READ_AHEAD)
+            for record in reader.read(first, last):
+                texts += example.FromString(record).features.feature[feature].bytes_list.value
+            reader.close()
+        except (OSError, ValueError, RuntimeError, LookupError, DecodeError) as error:
+            raise UsageError(
+                f"{path} is damaged ({_first_line(error)}): delete its folder and run `data prepare` again."
+            ) from error
     return texts
 
 
@@ -162,6 +173,24 @@ def _builder(name: str, root: Path) -> Any:
             f"tensorflow-datasets has no set {name} as array_record ({_first_line(error)}): correct the name, or give"
             " another --data-dir."
         ) from error
+
+
+def _choose_feature(name: str, asked: str, features: Any) -> str:
+    import tensorflow_datasets as tfds
+
+    texts = [key for key, kind in features.items() if isinstance(kind, tfds.features.Text) and kind.shape == ()]
+    if asked in texts:
+        return asked
+    if not asked and ("text" in texts or len(texts) == 1):
+        return "text" if "text" in texts else texts[0]
+    what = f"has no text feature {asked}" if asked else "does not say which text to read"
+    if not texts:
+        raise UsageError(
+            f"data.source tfds:{name} has no text, only {', '.join(features) or 'nothing'}: name another set."
+        )
+    raise UsageError(
+        f"data.source tfds:{name} {what}: write tfds:NAME:FEATURE with one of its text features ({', '.join(texts)})."
+    )
 
 
 def _prepare(name: str, root: Path, archive: str | None, facts: dict[str, Any] | None) -> None:
@@ -267,7 +296,7 @@ def _archive_facts(path: Path) -> dict[str, Any]:
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest(), "published": published}
 
 
-def _describe(builder: Any) -> dict[str, Any]:
+def _describe(builder: Any, feature: str) -> dict[str, Any]:
     import tensorflow_datasets as tfds
 
     info = builder.info
@@ -276,11 +305,10 @@ def _describe(builder: Any) -> dict[str, Any]:
             f"{builder.data_path} holds {info.full_name} in another format than array_record: give another --data-dir,"
             " where it can be prepared again."
         )
-    texts = [name for name, kind in info.features.items() if isinstance(kind, tfds.features.Text) and kind.shape == ()]
     return {
         "set": info.full_name,
         "tfds_version": tfds.__version__,
-        "features": texts,
+        "feature": feature,
         "archive": _archive_of(builder),
         "splits": {
             name: {
