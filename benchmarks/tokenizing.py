@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import time
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--source", default="python-stdlib")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # as in the processes of `data prepare`, each of them a core's worth
     files = take(arguments.source, int(arguments.megabytes * 1e6))
     tokenizer = Tokenizer.train((content.decode() for content in files), arguments.vocabulary)
     result = {
