@@ -17,6 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from .cli_data import data_app
+from .cli_errors import one_line, usage_sentence
 from .cli_options import (
     Address,
     Candidate,
@@ -32,7 +33,6 @@ from .cli_options import (
 from .cli_studies import register
 from .cli_weights import register as register_weights
 from .cli_weights import trained_or_saved
-from .configs.complaints import one_line, usage_sentence
 from .primitives.errors import MalformedProgramError, PrimerSearchError, UsageError
 
 if TYPE_CHECKING:

@@ -57,9 +57,9 @@ def confirm(
 
     With --rung, also at larger sizes, so that what wins small is tested before it is believed.
     """
-    from .configs.checks import refuse_contradictions
+    from .configs.consistency import refuse_contradictions
     from .configs.plan import duration
-    from .configs.rungs import rungs_of
+    from .configs.scales import rungs_of
     from .search.display.report import try_report
     from .search.display.study_progress import watched
     from .search.display.tables import console_for, print_leaderboard
@@ -218,7 +218,7 @@ def ablate(
 
     A candidate is set against its run's seed under the run's settings, a library program against the Transformer.
     """
-    from .configs.checks import refuse_contradictions
+    from .configs.consistency import refuse_contradictions
     from .configs.plan import duration, make_plan
     from .search.display.ablation import print_ablation, write_ablation
     from .search.display.study_progress import watched

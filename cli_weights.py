@@ -14,7 +14,7 @@ from .cli_options import Candidate, Json, Run, pin_to_cpu, print_json, say
 from .primitives.errors import UsageError
 
 if TYPE_CHECKING:  # loads JAX
-    from .models.weights import Weights
+    from .models.checkpoint import Weights
     from .search.train import Assignment
 
 __all__ = ["register", "trained_or_saved"]

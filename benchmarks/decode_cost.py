@@ -32,19 +32,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from primer_search.benchmarks.paired_times import (
-    Ratio,
-    Run,
-    hardware,
-    paired_ratio,
-    pin_to_one_core,
-    take_turns,
-    timed,
-)
+from primer_search.benchmarks.library_table import RESULTS, decode_results, library_markdown
+from primer_search.benchmarks.paired_times import Ratio, Run, hardware, paired_ratio, pin_to_one_core, take_turns, timed
 from primer_search.models import DNABlock, modules
 from primer_search.primitives import DNA, PrimerSearchError, UsageError, build_graph, library
 from primer_search.primitives.cost import block_cost
-from primer_search.primitives.library_table import RESULTS, decode_results, library_markdown
 from primer_search.primitives.streaming import cache_size
 from primer_search.primitives.values import MODEL_WIDTH
 from primer_search.tests.blocks_by_hand import CLASSES

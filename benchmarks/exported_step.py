@@ -29,15 +29,7 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from primer_search.benchmarks.paired_times import (
-    Ratio,
-    Run,
-    hardware,
-    paired_ratio,
-    pin_to_one_core,
-    take_turns,
-    timed,
-)
+from primer_search.benchmarks.paired_times import Ratio, Run, hardware, paired_ratio, pin_to_one_core, take_turns, timed
 from primer_search.models import LanguageModel, ModelConfig, compile_block, linen, modules
 from primer_search.models.export import API, Placement, write_export
 from primer_search.primitives import build_graph, library

@@ -17,9 +17,9 @@ from typing import Any
 
 from ..primitives.errors import UsageError
 from ..search.config import RunConfig
-from .checks import refuse_contradictions
+from .consistency import refuse_contradictions
 from .durations import parse_duration
-from .explain import explain, suggestion
+from .error_messages import explain, suggestion
 from .overrides import parse_override
 
 __all__ = ["dump", "load", "loads", "preset_names"]

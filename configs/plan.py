@@ -20,9 +20,9 @@ from ..search.studies.confirm import reserve_of
 from ..workers.cluster import check_address
 from ..workers.dataset import check_source
 from ..workers.make_executor import check_installed
-from .checks import refuse_contradictions
+from .consistency import refuse_contradictions
 from .durations import format_duration, parse_duration
-from .explain import suggestion
+from .error_messages import suggestion
 from .hardware import Hardware, choose_devices, hardware_for
 from .load import load
 from .overrides import parse_override

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .block import BlockFunctions, compile_block
+    from .checkpoint_loading import linen_params, load_weights_into
     from .config import ModelConfig
     from .dna_block import DNABlock
     from .language_model import LanguageModel
-    from .module_weights import linen_params, load_weights_into
     from .modules import (
         CausalDepthwiseConv,
         FeedForward,

@@ -1,13 +1,7 @@
 """The language: primitive ops, programs made of them, their canonical form, meaning and cost."""
 
 from .canonical import build_graph
-from .errors import (
-    InvalidProgramError,
-    MalformedProgramError,
-    PrimerSearchError,
-    UsageError,
-    WorkFailedError,
-)
+from .errors import InvalidProgramError, MalformedProgramError, PrimerSearchError, UsageError, WorkFailedError
 from .graph import Graph
 from .ops import OPS, Op
 from .program import DNA, Instruction, Subprogram

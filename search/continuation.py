@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from itertools import takewhile
 
+from ..models.checkpoint import Weights
 from ..models.generation import Sampling, generate
 from ..models.language_model import language_model
-from ..models.weights import Weights
 from ..primitives.errors import UsageError
 from ..workers.tokenizer import Tokenizer
 

@@ -14,8 +14,8 @@ from .leaderboard import Leaderboard, leaderboard, lineage
 from .store import Store
 
 if TYPE_CHECKING:  # loads JAX
+    from ..models.checkpoint import Weights
     from ..models.export import API, Provenance
-    from ..models.weights import Weights
 
 __all__ = [
     "block_name",
@@ -113,8 +113,8 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
     """
     from dataclasses import asdict
 
-    from ..models.module_weights import module_tree
-    from ..models.weights import write_weights_folder
+    from ..models.checkpoint import write_weights_folder
+    from ..models.checkpoint_loading import module_tree
 
     folder = weights_folder_of(path)
     facts = {

@@ -28,7 +28,7 @@ from .store import Store
 from .studies.confirm import allowance_of
 
 if TYPE_CHECKING:  # loads JAX
-    from ..models.weights import Weights
+    from ..models.checkpoint import Weights
     from ..workers.trial import CandidateTrainer
 
 __all__ = ["Assignment", "assign", "saved_weights", "train_weights", "weights_in"]
@@ -122,7 +122,7 @@ def saved_weights(assignment: Assignment) -> Weights | None:
     Raises:
         UsageError: what lies there is damaged, or of another program.
     """
-    from ..models.weights import load_weights
+    from ..models.checkpoint import load_weights
 
     return load_weights(assignment.folder, dna=assignment.dna) if assignment.folder.exists() else None
 
@@ -133,7 +133,7 @@ def weights_in(place: str) -> Weights:
     Raises:
         UsageError: there are none, they are damaged, or it is a run, of which a candidate must be named.
     """
-    from ..models.weights import load_weights
+    from ..models.checkpoint import load_weights
 
     if not (Path(place) / "model.json").is_file():
         run = find_run(place)
@@ -161,7 +161,7 @@ def train_weights(
         WorkFailedError: the training did not end well, and left no weights.
         Interrupted: Ctrl-C or SIGTERM; nothing is kept.
     """
-    from ..models.weights import Weights, save_weights
+    from ..models.checkpoint import Weights, save_weights
     from ..workers.trial import CandidateTrainer
 
     if assignment.folder.exists() and not overwrite:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from primer_search.benchmarks import decode_cost, exported_step, utilisation
+from primer_search.benchmarks.library_table import decode_results, library_markdown
 from primer_search.benchmarks.paired_times import paired_ratio, take_turns, timed
 from primer_search.configs import load
 from primer_search.primitives import library
-from primer_search.primitives.library_table import decode_results, library_markdown
 
 TINY = ["--width", "16", "--layers", "1", "--contexts", "6", "--batches", "2", "--pairs", "3", "--all-cores"]
 

@@ -17,7 +17,7 @@ from primer_search.primitives.listing import listing
 from primer_search.search.hurdles import hurdle_positions, mean_cost
 
 sys.path.insert(0, str(Path(__file__).parent))
-from command import HandmadeRun, command, refused
+from primer_search.tests.command import HandmadeRun, command, refused
 
 PACKAGE = Path(primer_search.__file__).parent
 

@@ -14,7 +14,7 @@ import pytest
 from primer_search.primitives import library
 
 sys.path.insert(0, str(Path(__file__).parent))
-from command import command, refused
+from primer_search.tests.command import command, refused
 
 TRANSFORMER = json.loads(library.get("TRANSFORMER").to_json())
 

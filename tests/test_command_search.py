@@ -19,7 +19,7 @@ import primer_search
 from primer_search.search.interruption import terminations_interrupt
 
 sys.path.insert(0, str(Path(__file__).parent))
-from command import command, refused
+from primer_search.tests.command import command, refused
 
 PACKAGE = Path(primer_search.__file__).parent
 

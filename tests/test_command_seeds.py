@@ -13,7 +13,7 @@ from primer_search.search.store import Store
 from primer_search.tests.tiny_runs import FOUNDERS, write_text
 
 sys.path.insert(0, str(Path(__file__).parent))
-from command import Result, command
+from primer_search.tests.command import Result, command
 
 SMOKE = ("--config", "smoke", "--executor", "inline", "--set", "trial.hurdles=0", "--set", "search.seed_trials=1")
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from primer_search.models.checkpoint import flattened, load_weights, save_weights
 from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
-from primer_search.models.weights import flattened, load_weights, save_weights
 from primer_search.primitives import UsageError
 from primer_search.search.continuation import continue_text
 from primer_search.search.train import assign, train_weights

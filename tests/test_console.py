@@ -33,7 +33,7 @@ from primer_search.workers.evaluation import Evaluation
 from primer_search.workers.executor import WorkerStatus
 
 sys.path.insert(0, str(Path(__file__).parent))
-from command import HandmadeRun
+from primer_search.tests.command import HandmadeRun
 
 WORKER = WorkerStatus(0, 5, 4, "train", 12.0, 30.0, 15.0, 3.25)
 STATE = RunState(

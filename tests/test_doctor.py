@@ -18,7 +18,7 @@ from primer_search.search.environment import clock_finding, environment_findings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from command import command
+from primer_search.tests.command import command
 
 
 @pytest.fixture

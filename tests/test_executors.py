@@ -27,7 +27,8 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 
 import faulty_trainers  # noqa: E402
-from faulty_trainers import FaultyTrainer  # noqa: E402
+
+from primer_search.tests.faulty_trainers import FaultyTrainer  # noqa: E402
 
 WALL_LIMIT_SECONDS = 3.0
 MEMORY_LIMIT_BYTES = 2**29

@@ -26,7 +26,7 @@ from primer_search.models.export import (
     verify_export,
     write_export,
 )
-from primer_search.models.export.trial_run import load_source
+from primer_search.models.export.exported_module import load_source
 from primer_search.primitives import DNA, UsageError, WorkFailedError, build_graph, library
 from primer_search.primitives.library import LIBRARY, PRIMER, PRIMER_EZ, TRANSFORMER
 from primer_search.primitives.notation import assemble

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from primer_search.models.export import API, certified_export
-from primer_search.models.export.trial_run import load_source
+from primer_search.models.export.exported_module import load_source
 from primer_search.primitives import DNA, UsageError
 from primer_search.tests.exported_programs import LENGTH, UNIT, small_program, source_of
 

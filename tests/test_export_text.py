@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from primer_search.models.export import API, Provenance, export_source, verify_export
-from primer_search.models.export.text import LINE_LENGTH
+from primer_search.models.export.formatting import LINE_LENGTH
 from primer_search.primitives import DNA, library
 from primer_search.primitives.library import LIBRARY, TRANSFORMER
 from primer_search.primitives.notation import assemble

@@ -14,7 +14,7 @@ from flax import linen as nn
 from flax import nnx
 
 from primer_search.models.export import API, export_source
-from primer_search.models.export.trial_run import load_source
+from primer_search.models.export.exported_module import load_source
 from primer_search.primitives.library import get
 
 WIDTH, HEADS, LENGTH, LAYERS = 16, 2, 6, 2

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from primer_search.models.checkpoint import Weights
 from primer_search.models.config import ModelConfig
 from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
-from primer_search.models.weights import Weights
 from primer_search.primitives import UsageError
 from primer_search.primitives.library import get
 from primer_search.search.continuation import continue_text

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from primer_search.cli import main
-from primer_search.configs.rungs import rungs_of
+from primer_search.configs.scales import rungs_of
 from primer_search.primitives import DNA, build_graph, library
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.notation import assemble

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import primer_search
-from primer_search.primitives.library_table import decode_results, library_markdown
+from primer_search.benchmarks.library_table import decode_results, library_markdown
 from primer_search.primitives.op_table import op_markdown
 
 README = (Path(primer_search.__file__).parent / "README.md").read_text(encoding="utf-8")

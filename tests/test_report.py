@@ -16,7 +16,7 @@ from primer_search.search.display.wording import headline
 from primer_search.search.leaderboard import leaderboard
 
 sys.path.insert(0, str(Path(__file__).parent))
-from command import HandmadeRun
+from primer_search.tests.command import HandmadeRun
 
 
 class Page(HTMLParser):

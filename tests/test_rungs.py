@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from primer_search.configs.rungs import rungs_of
+from primer_search.configs.scales import rungs_of
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.tests.tiny_runs import CONFIG

@@ -16,18 +16,17 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from command import HandmadeRun, command
-from tiny_runs import CONFIG, write_text
-
+from primer_search.models.activation_recorder import breaking_scale, node_name, observer, scaled_weights
 from primer_search.models.block import compile_block
 from primer_search.models.language_model import LanguageModel
-from primer_search.models.stress import breaking_scale, node_name, observer, scaled_weights
 from primer_search.primitives import DNA, UsageError, build_graph, library
 from primer_search.primitives.notation import assemble
 from primer_search.search.candidate import Candidate
 from primer_search.search.config import RunConfig
 from primer_search.search.studies.stress import settings_of, stress, subject_of
 from primer_search.search.studies.stress_line import SCORE_LIMIT, Break, Line, Peak, Setting, Snapshot
+from primer_search.tests.command import HandmadeRun, command
+from primer_search.tests.tiny_runs import CONFIG, write_text
 from primer_search.workers.config import DataConfig
 
 CONSTANTS = {"third": 0.3, "hundred": 100.0}

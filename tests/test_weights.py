@@ -22,9 +22,9 @@ from flax import nnx
 import primer_search
 from primer_search.models import DNABlock, linen_params, load_weights_into
 from primer_search.models.block import compile_block
+from primer_search.models.checkpoint import Form, Weights, flattened, load_weights, save_weights
+from primer_search.models.checkpoint_loading import module_tree
 from primer_search.models.export import API, write_export
-from primer_search.models.module_weights import module_tree
-from primer_search.models.weights import Form, Weights, flattened, load_weights, save_weights
 from primer_search.primitives import DNA, UsageError
 from primer_search.primitives.library import get
 from primer_search.primitives.notation import assemble

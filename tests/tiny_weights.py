@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from primer_search.models.checkpoint import Weights
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
-from primer_search.models.weights import Weights
 from primer_search.primitives import DNA, build_graph
 from primer_search.primitives.notation import assemble
 from primer_search.search.candidate import Candidate

@@ -14,13 +14,12 @@ from ...primitives.graph import Graph
 from ...primitives.ops import OPS
 from ...primitives.parameters import ParameterSpec
 from ...primitives.values import Kind
-from .body import Body, BodyWriter
+from .formatting import identifier
+from .method_body import Body, BodyWriter
 from .names import Namer, layer_names, unnumbered, value_names
-from .outline import Part, make_outline
+from .outline import Part, make_outline, needs_start
 from .plan import Layer, LayerKind, Plan, Step
-from .stateful import needs_start
-from .text import identifier
-from .widths import Sizes
+from .sizes import Sizes
 
 __all__ = ["ExportedClass", "Placement", "make_classes", "placements"]
 

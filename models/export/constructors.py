@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .classes import ExportedClass
+from .formatting import call_lines
 from .outline import Part
 from .plan import Layer, LayerKind, Plan
-from .text import call_lines
-from .widths import Sizes
+from .sizes import Sizes
 
 __all__ = ["API", "KEEPERS", "layer_statements", "size_arguments"]
 

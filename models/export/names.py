@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 from ...primitives.graph import CONCAT, Graph, Node
 from ...primitives.values import Kind
+from .formatting import identifier
 from .idioms import IdiomKind
 from .plan import Layer, LayerKind, Plan, Step
-from .text import identifier
 
 __all__ = ["Namer", "layer_names", "unnumbered", "value_names"]
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .idioms import IdiomKind
 from .plan import LayerKind, Plan, Step
 
-__all__ = ["Outline", "Part", "make_outline"]
+__all__ = ["CALLED_WITH_START", "Outline", "Part", "hides_future", "keeps", "make_outline", "needs_start"]
 
 SMALLEST_PART = 3
 """Steps that a call must have left for a class of its own."""
@@ -93,3 +94,27 @@ def _part(plan: Plan, label: str, steps: list[Step]) -> Part | None:
     if any(plan.graph.nodes[node].scope or node in plan.decoding.whole for node in crossing):
         return None
     return Part(label, tuple(steps), inputs, outputs[0])
+
+
+CALLED_WITH_START = frozenset({LayerKind.CONV, LayerKind.DEPTHWISE, LayerKind.RUNNING_SUM, LayerKind.RUNNING_PRODUCT})
+
+
+"""Layers that keep something between calls that decode."""
+
+
+def keeps(plan: Plan, part: Part) -> bool:
+    """Whether a part keeps anything between calls that decode."""
+    return any(needs_start(plan, step) for step in part.steps)
+
+
+def needs_start(plan: Plan, step: Step) -> bool:
+    """Whether what a step computes in decoding depends on earlier positions."""
+    node = plan.graph.nodes[step.node]
+    kept = any(plan.reads_all(step, slot) for slot in range(len(step.inputs)))
+    runs = step.layer is not None and step.layer.kind in CALLED_WITH_START
+    return kept or runs or hides_future(step, node.op) or any(i in plan.decoding.whole for i in step.inputs)
+
+
+def hides_future(step: Step, op: str) -> bool:
+    """Whether a step is a mask, or a softmax with one."""
+    return step.idiom is IdiomKind.CAUSAL_SOFTMAX or (op == "MASK" and step.idiom is None and step.layer is None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .text import docstring_text, paragraph
+from .formatting import docstring_text, paragraph
 
 __all__ = ["Provenance", "docstring_lines"]
 

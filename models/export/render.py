@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from ...primitives.graph import Graph
 from ...primitives.parameters import parameter_count, parameter_specs
 from ...primitives.values import MODEL_WIDTH
+from .class_header import class_head
 from .classes import ExportedClass, Placement, make_classes, placements
 from .constructors import API
-from .heads import class_head
-from .helpers import CONSTANTS, FUNCTIONS, LINEN_CLASSES, NNX_CLASSES
+from .formatting import LINE_LENGTH, call_lines
 from .plan import Plan, make_plan
 from .provenance import Provenance, docstring_lines
-from .text import LINE_LENGTH, call_lines
-from .widths import Sizes
+from .runtime_helpers import CONSTANTS, FUNCTIONS, LINEN_CLASSES, NNX_CLASSES
+from .sizes import Sizes
 
 __all__ = ["API", "RESERVED", "Rendered", "render"]
 

@@ -20,8 +20,8 @@ from ...primitives.program import DNA
 from ..block import BlockFunctions, compile_block, initial_value
 from .classes import Placement
 from .constructors import API
+from .exported_module import ExportedFunctions, load_source
 from .render import Rendered
-from .trial_run import ExportedFunctions, load_source
 
 __all__ = ["verify_export"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from ..functional.activations import squared_relu
+from ..functional.elementwise import squared_relu
 
 __all__ = ["SquaredReLU"]
 

@@ -11,7 +11,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from ..functional.checks import check_positive
-from ..functional.initial_values import FAN_IN_NORMAL
+from ..functional.initializers import FAN_IN_NORMAL
 from ..functional.sharding import Sharding
 from .sharding import placed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flax import linen as nn
 from flax.typing import Dtype
 
-from ..functional.norms import NORM_EPSILON
+from ..functional.elementwise import NORM_EPSILON
 from ..functional.sharding import Sharding
 from .sharding import placed
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from ..functional.attention import PRIMER_FACTOR, Mask, Positions, attend, squashed_attention
 from ..functional.checks import check_heads, check_length, check_positive
 from ..functional.depthwise import initial_taps
-from ..functional.initial_values import FAN_IN_NORMAL, each_head
+from ..functional.initializers import FAN_IN_NORMAL, each_head
 from ..functional.sharding import Sharding
 from .causal_depthwise_conv import CausalDepthwiseConv
 from .key_value_cache import KeyValueCache

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 
-from ..functional.initial_values import as_matrix
+from ..functional.initializers import as_matrix
 from ..functional.sharding import Sharding
 from .sharding import placed
 

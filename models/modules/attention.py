@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from ..functional.attention import Mask, Positions, attend
 from ..functional.checks import check_cache_shape, check_heads, check_input
-from ..functional.initial_values import FAN_IN_NORMAL
+from ..functional.initializers import FAN_IN_NORMAL
 from ..functional.sharding import Sharding
 from .causal_depthwise_conv import CausalDepthwiseConv
 from .key_value_cache import KeyValueCache

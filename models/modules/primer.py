@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from ..functional.attention import Mask, Positions
 from ..functional.checks import check_input, check_rate
-from ..functional.initial_values import FAN_IN_NORMAL
+from ..functional.initializers import FAN_IN_NORMAL
 from ..functional.sharding import Sharding
 from .activations import SquaredReLU
 from .feed_forward import FeedForward

@@ -26,7 +26,7 @@ from ..store import Store
 from .stress_line import LARGEST_SCALE, Break, Line, Peak, Setting, Snapshot
 
 if TYPE_CHECKING:  # load JAX
-    from ...models.stress import Observation, Observe
+    from ...models.activation_recorder import Observation, Observe
 
 __all__ = ["numbers", "settings_of", "stress", "subject_of"]
 
@@ -128,8 +128,8 @@ class _Stressed:
     """A program in one model, compiled."""
 
     def __init__(self, graph: Graph, config: RunConfig, setting: Setting, tokens: Any, seed: int):
+        from ...models.activation_recorder import observer, rematerialised
         from ...models.language_model import language_model
-        from ...models.stress import observer, rematerialised
         from ...workers.batches import TrainBatches
         from ...workers.optimizer import initial_state, make_optimizer
         from ...workers.steps import StepFunctions, TrainState
@@ -179,18 +179,18 @@ class _Stressed:
         return losses, None, self.state.parameters
 
     def _with_weights(self, parameters: Any, batch: np.ndarray, factor: float) -> Observation:
-        from ...models.stress import scaled_weights
+        from ...models.activation_recorder import scaled_weights
 
         return self.observe(scaled_weights(self.model, parameters, factor), batch, 1.0)
 
     def _probe(self, observe: Callable[[float], Observation]) -> Break | None:
-        from ...models.stress import breaking_scale
+        from ...models.activation_recorder import breaking_scale
 
         found = breaking_scale(lambda factor: observe(factor).finite, LARGEST_SCALE)
         return None if found is None else Break(found, self._where(observe(found)))
 
     def _where(self, observation: Observation) -> str:
-        from ...models.stress import node_name
+        from ...models.activation_recorder import node_name
 
         broken = observation.first_not_finite
         if broken is not None:
@@ -218,7 +218,7 @@ class _Stressed:
         )
 
     def _peak(self, values: np.ndarray, node: int) -> Peak:
-        from ...models.stress import node_name
+        from ...models.activation_recorder import node_name
 
         layer = int(np.argmax(values[:, node]))
         return Peak(node_name(self.graph, node), layer + 1, _json(float(values[layer, node])))

@@ -14,7 +14,7 @@ from ..primitives.errors import UsageError
 from ..search.config import RunConfig
 from ..search.studies.ladder import Rung
 from .durations import parse_duration
-from .explain import suggestion
+from .error_messages import suggestion
 from .load import dump, loads
 from .overrides import parse_value
 

@@ -21,9 +21,9 @@ from flax import nnx
 
 from ..primitives.errors import UsageError
 from .block import compile_block
+from .checkpoint import Tree, Weights, flattened, load_weights
 from .dna_block import DNABlock
 from .export import parameter_placements
-from .weights import Tree, Weights, flattened, load_weights
 
 __all__ = ["linen_params", "load_weights_into", "module_tree"]
 

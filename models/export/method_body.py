@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from ...primitives.graph import CONCAT
 from ...primitives.ops import OPS
 from .expressions import CALL, INFIX, Expression, aligned, deeper, einsum_axes, filled, in_layout, is_relu
+from .formatting import LINE_LENGTH
 from .idioms import IdiomKind
 from .names import Namer
-from .outline import Part
+from .outline import CALLED_WITH_START, Part, hides_future, keeps
 from .plan import Layer, LayerKind, Layout, Plan, Step
-from .stateful import CALLED_WITH_START, hides_future, keeps
-from .text import LINE_LENGTH
-from .widths import Sizes
+from .sizes import Sizes
 
 __all__ = ["Body", "BodyWriter", "Statement"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ...primitives.values import Kind
 from .classes import ExportedClass
 from .constructors import API, KEEPERS, layer_statements, size_arguments
+from .formatting import call_lines, docstring_text
 from .names import unnumbered
 from .plan import Plan
-from .text import call_lines, docstring_text
-from .widths import Sizes
+from .sizes import Sizes
 
 __all__ = ["class_head"]
 

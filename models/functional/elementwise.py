@@ -1,12 +1,13 @@
-"""Activations that `jax.nn` does not have."""
-
-from __future__ import annotations
+"""What the norms of the hand-written blocks have in common."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["squared_relu"]
+__all__ = ["NORM_EPSILON", "squared_relu"]
+
+NORM_EPSILON = 1e-12
+"""Added to the variance: the programs divide by a deviation of at least 1e-6, and both agree above it."""
 
 
 def squared_relu(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .canonical import build_graph
-from .cost import block_cost, model_parameters
-from .library import LIBRARY, NamedProgram, get
-from .streaming import CacheSize, cache_size
-from .values import MODEL_WIDTH
+from primer_search.primitives.canonical import build_graph
+from primer_search.primitives.cost import block_cost, model_parameters
+from primer_search.primitives.library import LIBRARY, NamedProgram, get
+from primer_search.primitives.streaming import CacheSize, cache_size
+from primer_search.primitives.values import MODEL_WIDTH
 
 __all__ = ["RESULTS", "decode_results", "library_markdown"]
 
