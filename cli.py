@@ -174,8 +174,8 @@ def search(
         return
     from datetime import datetime
 
-    from .search.conduct import Printing, conduct
     from .search.run_directory import create_run_directory, new_run_directory
+    from .search.run_search import Printing, conduct
 
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
     say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
@@ -211,7 +211,7 @@ def resume(
     """Take a run up where it stopped."""
     started_at = time.monotonic()
     from .configs.plan import duration
-    from .search.conduct import Printing, conduct
+    from .search.run_search import Printing, conduct
     from .search.store import Store
     from .workers.accelerators import resolve_platform
     from .workers.cluster import check_address
@@ -237,8 +237,8 @@ def resume(
 @app.command()
 def stop(run: Run) -> None:
     """Ask a running search to save its state and end."""
-    from .search.conduct import request_stop
     from .search.run_directory import find_run
+    from .search.run_search import request_stop
 
     say(request_stop(find_run(run)))
 
@@ -250,8 +250,8 @@ def leaderboard(
     json_: Json = False,
 ) -> None:
     """Rank what a run has found so far; the run may be going on."""
-    from .search.display.tables import console_for, print_leaderboard
     from .search.leaderboard import leaderboard as ranked
+    from .search.reports.leaderboard_table import console_for, print_leaderboard
     from .search.store import Store
 
     with Store.open(run, read_only=True) as store:
@@ -301,7 +301,7 @@ def export(
     """Write a block as Flax source that needs nothing of this package, checked against the program it came from."""
     if api != "nnx" and api != "linen":
         raise UsageError(f"--api {api}: Flax has no such API; use --api nnx or --api linen")
-    from .search.export import export_candidate, export_library_program, export_weights, refuse_replacing
+    from .search.export_block import export_candidate, export_library_program, export_weights, refuse_replacing
 
     trained = None
     if weights:
@@ -333,8 +333,8 @@ def check(
     Exits 0 (accepted), 1 (a DNA, but refused) or 2 (no DNA).
     """
     from .configs import load
-    from .search.check import check as checked
-    from .search.check import check_lines, read_program
+    from .search.check_program import check as checked
+    from .search.check_program import check_lines, read_program
 
     settings = load(config)
     try:
@@ -355,7 +355,7 @@ def report(
     ] = None,
 ) -> None:
     """Write a run's report, one self-contained HTML page."""
-    from .search.display.report import write_report
+    from .search.reports.run_page import write_report
     from .search.store import Store
 
     with Store.open(run, read_only=True) as store:

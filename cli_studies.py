@@ -60,10 +60,10 @@ def confirm(
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration
     from .configs.scales import rungs_of
-    from .search.display.report import try_report
-    from .search.display.study_progress import watched
-    from .search.display.tables import console_for, print_leaderboard
     from .search.leaderboard import leaderboard
+    from .search.reports.leaderboard_table import console_for, print_leaderboard
+    from .search.reports.progress.study_progress import watched
+    from .search.reports.run_page import try_report
     from .search.run_directory import find_run
     from .search.store import Store
     from .search.studies.confirm import confirm as confirmed
@@ -144,9 +144,9 @@ def compare(
 ) -> None:
     """Train blocks side by side with several seeds: loss, speedup factor and cost, each with its interval."""
     from .configs.plan import make_plan
-    from .search.display.comparison import print_comparison, write_comparison
-    from .search.display.study_progress import watched
-    from .search.display.tables import console_for
+    from .search.reports.comparison import print_comparison, write_comparison
+    from .search.reports.leaderboard_table import console_for
+    from .search.reports.progress.study_progress import watched
     from .search.studies.compare import compare as compared
     from .search.studies.compare import default_folder
     from .search.studies.subjects import MATCHES, subjects_of
@@ -220,9 +220,9 @@ def ablate(
     """
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration, make_plan
-    from .search.display.ablation import print_ablation, write_ablation
-    from .search.display.study_progress import watched
-    from .search.display.tables import console_for
+    from .search.reports.ablation import print_ablation, write_ablation
+    from .search.reports.leaderboard_table import console_for
+    from .search.reports.progress.study_progress import watched
     from .search.studies.ablation import ablate as ablated
     from .search.studies.ablation_subject import pair_of_names, pair_of_run
     from .workers.accelerators import resolve_platform
@@ -287,9 +287,9 @@ def doctor(
     Exits 0 (all as it should be) or 1 (a cheat got through, an honest program was refused, or something is missing).
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
-    from .search.display.findings import print_findings
-    from .search.display.tables import console_for
-    from .search.doctor import examine, report
+    from .search.doctor.checks import examine, report
+    from .search.reports.doctor_table import print_findings
+    from .search.reports.leaderboard_table import console_for
 
     findings = list(examine(quick, progress=say))
     facts = report(findings)
@@ -318,8 +318,8 @@ def stress(
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .configs import load
-    from .search.display.stress import print_stress
-    from .search.display.tables import console_for
+    from .search.reports.leaderboard_table import console_for
+    from .search.reports.stress_table import print_stress
     from .search.studies.stress import numbers, settings_of, subject_of
     from .search.studies.stress import stress as stressed
 

@@ -15,7 +15,7 @@ from .primitives.errors import UsageError
 
 if TYPE_CHECKING:  # loads JAX
     from .models.checkpoint import Weights
-    from .search.train import Assignment
+    from .search.train_weights import Assignment
 
 __all__ = ["register", "trained_or_saved"]
 
@@ -42,7 +42,7 @@ def train(
     """
     _share_the_device()
     from .configs.plan import duration
-    from .search.train import assign
+    from .search.train_weights import assign
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     assignment = assign(run, candidate, trial_seconds=seconds, seed=seed)
@@ -75,11 +75,11 @@ def generate(
     if not 0.0 <= temperature < float("inf"):
         raise UsageError(f"--temperature {temperature:g} is no temperature: give 0, the likeliest token, or more")
     from .search.interruption import Interrupted
-    from .search.train import weights_in
+    from .search.train_weights import weights_in
 
     weights = weights_in(run) if candidate is None else trained_or_saved(run, candidate)
     from .models.generation import Sampling  # after the training, which says on which device JAX is to run
-    from .search.continuation import continue_text
+    from .search.generate_text import continue_text
 
     text = continue_text(weights, prompt, tokens, Sampling(temperature, top_k), seed)
     for note in text.notes:
@@ -97,7 +97,7 @@ def generate(
 
 def trained_or_saved(run: str, candidate: str) -> Weights:
     """A candidate's weights; they are trained, under the settings of its run, if nobody has done so."""
-    from .search.train import assign, saved_weights
+    from .search.train_weights import assign, saved_weights
 
     assignment = assign(run, candidate)
     if (weights := saved_weights(assignment)) is not None:
@@ -127,9 +127,9 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
 def _trained(assignment: Assignment, force: bool = False) -> Weights:
     """Train with a display, and say what came of it; all of it goes to stderr."""
     from .configs.durations import format_duration
-    from .search.display.training_progress import TrainingProgress
-    from .search.display.wording import number
-    from .search.train import train_weights
+    from .search.reports.phrases import number
+    from .search.reports.progress.training_progress import TrainingProgress
+    from .search.train_weights import train_weights
     from .workers.accelerators import resolve_platform
 
     pin_to_cpu(resolve_platform(assignment.config.workers.accel), "inline")

@@ -33,14 +33,14 @@ import numpy as np
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import DNA, OPS, Graph, InvalidProgramError, build_graph, library
-from primer_search.primitives.causality import LENGTH, probe_block, probe_unit
+from primer_search.primitives.causality_proof import prove_causal
+from primer_search.primitives.causality_test import LENGTH, probe_block, probe_unit
 from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameters, parameter_count
 from primer_search.primitives.program import BRANCHES, RELATIVE_DIMENSIONS, Instruction, Subprogram
-from primer_search.primitives.time_dependence import prove_causal
-from primer_search.primitives.values import MODEL_WIDTH, Kind
-from primer_search.search.canaries import CANARY_PROGRAMS
-from primer_search.search.mutations import MUTATIONS, mutate
+from primer_search.primitives.value_types import MODEL_WIDTH, Kind
+from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS
+from primer_search.search.evolution.mutations import MUTATIONS, mutate
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.optimizer import initial_state, make_optimizer
 from primer_search.workers.probe import ProbeFault, probe_causality, probe_finite

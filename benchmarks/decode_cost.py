@@ -34,11 +34,12 @@ from flax import nnx
 
 from primer_search.benchmarks.library_table import RESULTS, decode_results, library_markdown
 from primer_search.benchmarks.paired_times import Ratio, Run, hardware, paired_ratio, pin_to_one_core, take_turns, timed
-from primer_search.models import DNABlock, modules
+from primer_search.models import DNABlock
+from primer_search.models import nnx as nnx_blocks
 from primer_search.primitives import DNA, PrimerSearchError, UsageError, build_graph, library
 from primer_search.primitives.cost import block_cost
-from primer_search.primitives.streaming import cache_size
-from primer_search.primitives.values import MODEL_WIDTH
+from primer_search.primitives.decode_state import cache_size
+from primer_search.primitives.value_types import MODEL_WIDTH
 from primer_search.tests.blocks_by_hand import CLASSES
 
 BASELINE = "TRANSFORMER"
@@ -160,7 +161,7 @@ def makers(name: str, dna: DNA, settings: Settings, context: int) -> dict[str, C
     options = tied | {"width": settings.width, "dtype": dtype, "param_dtype": dtype}
     kinds: dict[str, Callable[[], Any]] = {DNABlock.__name__: lambda: DNABlock(dna, **options, rngs=nnx.Rngs(0))}
     if name in CLASSES:
-        kinds[CLASSES[name]] = lambda: getattr(modules, CLASSES[name])(**options, rngs=nnx.Rngs(0))
+        kinds[CLASSES[name]] = lambda: getattr(nnx_blocks, CLASSES[name])(**options, rngs=nnx.Rngs(0))
     return kinds
 
 

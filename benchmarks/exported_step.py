@@ -30,7 +30,8 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from primer_search.benchmarks.paired_times import Ratio, Run, hardware, paired_ratio, pin_to_one_core, take_turns, timed
-from primer_search.models import LanguageModel, ModelConfig, compile_block, linen, modules
+from primer_search.models import LanguageModel, ModelConfig, compile_block, linen
+from primer_search.models import nnx as nnx_blocks
 from primer_search.models.export import API, Placement, write_export
 from primer_search.primitives import build_graph, library
 from primer_search.tests.blocks_by_hand import from_program
@@ -41,7 +42,7 @@ from primer_search.workers.steps import StepFunctions, TrainState
 PROGRAM = "PRIMER_EZ"
 COMPILED = "compiled"
 MODELS = Path(__file__).parents[1] / "models"
-BY_HAND = {"nnx": "modules/primer_ez.py", "linen": "linen/primer_ez.py"}
+BY_HAND = {"nnx": "nnx/blocks.py", "linen": "linen/blocks.py"}
 
 SAME_BELOW = 1.02
 """A ratio whose interval lies below is as good as 1."""
@@ -185,7 +186,7 @@ def _blocks(size: Size, files: Mapping[API, Path]) -> dict[str, ModuleBlock]:
         )
         imported = _imported(file).ExportedBlock
         if api == "nnx":
-            blocks["by hand, nnx"] = _nnx_block(lambda: modules.PrimerEZBlock(width, rngs=nnx.Rngs(0)), _to_hand)
+            blocks["by hand, nnx"] = _nnx_block(lambda: nnx_blocks.PrimerEZBlock(width, rngs=nnx.Rngs(0)), _to_hand)
             blocks["exported, nnx"] = _nnx_block(
                 lambda make=imported: make(width, rngs=nnx.Rngs(0)), _to_exported(exported.placements)
             )

@@ -98,10 +98,10 @@ def main() -> None:
 def time_children(children: int) -> dict[str, dict[str, float]]:
     """Milliseconds of each stage for mutants of the Transformer that pass all of them: median and 95th percentile."""
     from primer_search.primitives import InvalidProgramError, library
-    from primer_search.primitives.causality import probe_block
+    from primer_search.primitives.causality_proof import prove_causal
+    from primer_search.primitives.causality_test import probe_block
     from primer_search.primitives.fingerprint import fingerprint
-    from primer_search.primitives.time_dependence import prove_causal
-    from primer_search.search.mutations import mutate
+    from primer_search.search.evolution.mutations import mutate
 
     rules, rng = laptop_rules(), np.random.default_rng(0)
     parent = library.get("TRANSFORMER", rules.model.unit)
@@ -133,7 +133,7 @@ def laptop_rules() -> Any:
     """What a child of a search with the laptop preset must obey."""
     from primer_search.configs.load import load
     from primer_search.primitives import library
-    from primer_search.search.proposal import Rules
+    from primer_search.search.evolution.proposals import Rules
 
     model = load("laptop").model
     return Rules.of_seed(library.get("TRANSFORMER", model.unit), model)
@@ -173,9 +173,9 @@ def grow_shard(shard: int, size: int, checkpoints: Path | None = None) -> tuple[
     if file is not None and file.is_file():
         return pickle.loads(file.read_bytes())
     from primer_search.primitives import InvalidProgramError, library
+    from primer_search.primitives.causality_proof import prove_causal
     from primer_search.primitives.fingerprint import fingerprint
-    from primer_search.primitives.time_dependence import prove_causal
-    from primer_search.search.mutations import mutate
+    from primer_search.search.evolution.mutations import mutate
 
     rules, rng = laptop_rules(), np.random.default_rng([3, shard])
     family = [library.get(name, rules.model.unit) for name in STARTS]
@@ -229,7 +229,7 @@ def compare_groups(pool: Any, mutants: Iterable[Mutant]) -> list[Merge]:
 def compare_group(members: list[str]) -> list[Merge]:
     """Compare the programs of a group (as JSON) with its first."""
     from primer_search.primitives import DNA, build_graph
-    from primer_search.primitives.causality import probe_unit
+    from primer_search.primitives.causality_test import probe_unit
 
     graphs = [build_graph(DNA.from_json(member)) for member in members]
     unit = math.lcm(*(probe_unit(graph, UNIT) for graph in graphs))
@@ -245,7 +245,7 @@ def fresh_outputs(graph: Any, unit: int, seed: int = 1_000_003) -> tuple[np.ndar
     """Outputs for inputs and parameters that no fingerprint has met; and for inputs ten times as large."""
     from primer_search.primitives.interpreter import evaluate_reference
     from primer_search.primitives.parameters import draw_parameters
-    from primer_search.primitives.values import MODEL_WIDTH
+    from primer_search.primitives.value_types import MODEL_WIDTH
 
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((SEQUENCES, LENGTH, MODEL_WIDTH * unit))
@@ -292,7 +292,7 @@ def summary(mutants: list[Mutant], merges: list[Merge]) -> dict[str, Any]:
 def distinction(merge: Merge) -> str:
     """What tells two programs apart, as the lines of a difference."""
     from primer_search.primitives import DNA
-    from primer_search.primitives.listing import difference
+    from primer_search.primitives.pretty_printer import difference
 
     return difference(DNA.from_json(merge.one), DNA.from_json(merge.other))
 

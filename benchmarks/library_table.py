@@ -14,9 +14,9 @@ from typing import Any
 
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.cost import block_cost, model_parameters
+from primer_search.primitives.decode_state import CacheSize, cache_size
 from primer_search.primitives.library import LIBRARY, NamedProgram, get
-from primer_search.primitives.streaming import CacheSize, cache_size
-from primer_search.primitives.values import MODEL_WIDTH
+from primer_search.primitives.value_types import MODEL_WIDTH
 
 __all__ = ["RESULTS", "decode_results", "library_markdown"]
 

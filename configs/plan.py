@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..primitives.errors import UsageError
 from ..primitives.library import get as library_program
 from ..search.config import RunConfig
-from ..search.hurdles import hurdle_positions, mean_cost
+from ..search.evolution.hurdles import hurdle_positions, mean_cost
 from ..search.run_directory import RUNS
 from ..search.studies.confirm import reserve_of
 from ..workers.cluster import check_address
@@ -28,7 +28,7 @@ from .load import load
 from .overrides import parse_override
 
 if TYPE_CHECKING:
-    from ..search.founders import Founder
+    from ..search.evolution.initial_programs import Founder
     from ..workers.accelerators import VisibleDevices
 
 __all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
@@ -245,7 +245,7 @@ def _founded(plan: Plan, seeds: Sequence[str]) -> Plan:
     """With the programs to start from, which are checked here: a search that refuses one leaves nothing behind."""
     if not seeds:
         return plan
-    from ..search.admission import founders_named
+    from ..search.load_initial_programs import founders_named
 
     founders, notes = founders_named(seeds, plan.config)
     return replace(plan, founders=founders, notes=(*plan.notes, *notes))

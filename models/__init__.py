@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .config import ModelConfig
     from .dna_block import DNABlock
     from .language_model import LanguageModel
-    from .modules import (
+    from .nnx import (
         CausalDepthwiseConv,
         FeedForward,
         MultiDConvHeadAttention,

@@ -22,8 +22,8 @@ from ..primitives.graph import Graph
 from ..primitives.interpreter import evaluate
 from ..primitives.ops import Init
 from ..primitives.parameters import ParameterSpec, draw_value, parameter_specs
-from ..primitives.softmaxes import softmax_exponentials
-from ..primitives.values import MODEL_WIDTH
+from ..primitives.softmax_patterns import softmax_exponentials
+from ..primitives.value_types import MODEL_WIDTH
 from . import decoding
 
 __all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
-from ..primitives.values import MODEL_WIDTH
+from ..primitives.value_types import MODEL_WIDTH
 
 __all__ = ["STRICT", "ModelConfig"]
 

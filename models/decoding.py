@@ -24,13 +24,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ..primitives.causality_proof import prove_causal
+from ..primitives.decode_state import state_source, streaming
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import Compute, evaluate
 from ..primitives.ops import OPS, Keep, Time
-from ..primitives.streaming import state_source, streaming
-from ..primitives.time_dependence import prove_causal
-from ..primitives.values import channels
+from ..primitives.value_types import channels
 
 __all__ = ["Cache", "Shift", "decode", "init_cache", "past_the_end", "visible_keys"]
 

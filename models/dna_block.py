@@ -33,7 +33,7 @@ from jaxtyping import Array, Float
 from ..primitives.canonical import build_graph
 from ..primitives.errors import UsageError
 from ..primitives.program import DNA
-from ..primitives.values import MODEL_WIDTH
+from ..primitives.value_types import MODEL_WIDTH
 from .block import compile_block, initial_value
 from .decoding import Cache
 

@@ -17,7 +17,7 @@ from .graph import CONCAT, INPUT, Graph, Node, canonical_order
 from .ops import OPS, Match, Op
 from .program import DNA, Instruction
 from .rewrites import Term, simplify
-from .values import BLOCK_INPUT, Kind, Value, activation
+from .value_types import BLOCK_INPUT, Kind, Value, activation
 
 __all__ = ["build_graph"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .graph import Graph, Node
 from .ops import OPS, Sizes
 from .parameters import parameter_count
-from .values import MODEL_WIDTH, channels
+from .value_types import MODEL_WIDTH, channels
 
 __all__ = ["Cost", "block_cost", "model_parameters"]
 

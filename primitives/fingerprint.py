@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .causality import probe_unit
+from .causality_test import probe_unit
 from .graph import Graph
 from .interpreter import evaluate_reference
-from .kernels import wide_guards
+from .op_arithmetic import wide_guards
 from .parameters import draw_parameters
-from .values import MODEL_WIDTH
+from .value_types import MODEL_WIDTH
 
 __all__ = ["fingerprint"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .ops import OPS
-from .values import Kind, Value
+from .value_types import Kind, Value
 
 __all__ = ["CONCAT", "INPUT", "Graph", "Node", "canonical_order"]
 

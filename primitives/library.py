@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+from .assembler import assemble, exchange
 from .errors import UsageError
-from .notation import assemble, exchange
 from .program import DNA
 
 __all__ = [

@@ -15,9 +15,9 @@ from enum import Enum
 from fractions import Fraction
 from typing import Any
 
-from . import kernels as k
+from . import op_arithmetic as k
 from .errors import InvalidProgramError
-from .values import SCALAR, SCORES, Kind, Value, activation
+from .value_types import SCALAR, SCORES, Kind, Value, activation
 
 __all__ = ["OPS", "Init", "Keep", "Law", "Match", "Op", "Parameter", "Sizes", "Time"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .graph import Graph, Node
 from .ops import OPS, Init
-from .values import activation, channels
+from .value_types import activation, channels
 
 __all__ = ["ParameterSpec", "draw_parameters", "draw_value", "parameter_count", "parameter_specs"]
 

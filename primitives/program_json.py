@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from .errors import MalformedProgramError
 from .program import DNA, Instruction, Subprogram
-from .well_formed import check_well_formed, fail, label, nearest, show
+from .validation import check_well_formed, fail, label, nearest, show
 
 __all__ = ["FORMAT", "dumps", "loads"]
 

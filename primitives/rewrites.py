@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Protocol
 
 from .ops import OPS, Law, Time
-from .values import Kind, Value
+from .value_types import Kind, Value
 
 __all__ = ["REWRITES", "NodeLike", "Rewrite", "Term", "simplify"]
 

@@ -24,10 +24,10 @@ from ..primitives import DNA
 from ..primitives.errors import WorkFailedError
 from ..workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation, TrialRequest
 from ..workers.executor import Executor, WorkerStatus
-from .candidate import SEED_ID
 from .config import RunConfig
-from .evolution import Evolution
-from .founders import Founder
+from .evolution.candidate import SEED_ID
+from .evolution.evolution import Evolution
+from .evolution.initial_programs import Founder
 from .plausibility import plausible_nats
 from .store import Store
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
 from ..primitives.library import LIBRARY, get
-from ..primitives.listing import difference, listing
+from ..primitives.pretty_printer import difference, listing
 from ..primitives.program import DNA
-from .candidate import SEED_ID, Candidate
-from .display.wording import beginning, best_row, candidate_name, count, number, waiting_words
+from .evolution.candidate import SEED_ID, Candidate
 from .leaderboard import Ancestry, Leaderboard, Row, leaderboard, lineage
+from .reports.phrases import beginning, best_row, candidate_name, count, number, waiting_words
 from .run_directory import RUNS
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from ..workers.evaluation import Evaluation
-from .candidate import SEED_ID, fitness_of
-from .founders import origins_of
+from .evolution.candidate import SEED_ID, fitness_of
+from .evolution.initial_programs import origins_of
 from .leak_checks import Checks, checks_of
 from .studies.confirmation import Confirmation, confirmations, retrainings_of
 from .studies.ladder import Ladder, ladder_of

@@ -20,13 +20,13 @@ from ..workers.dataset import Dataset, prepare
 from ..workers.executor import Platform
 from ..workers.make_executor import make_executor
 from ..workers.ngram import ngram_loss
-from .candidate import SEED_ID
 from .config import RunConfig
 from .controller import Controller, RunState
-from .founders import Founder, founders_of
+from .epoch_warning import reading_note
+from .evolution.candidate import SEED_ID
+from .evolution.initial_programs import Founder, founders_of
 from .interruption import Interrupted
 from .leaderboard import leaderboard
-from .reading import reading_note
 from .run_directory import RunDirectory
 from .store import Store
 from .studies.confirm import confirm_store, reserve_of

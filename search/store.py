@@ -21,7 +21,7 @@ from typing import Any
 from ..primitives.errors import UsageError, WorkFailedError
 from ..primitives.program import DNA
 from ..workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation, HurdleThreshold, TrialRequest
-from .candidate import Candidate
+from .evolution.candidate import Candidate
 from .migrations import MIGRATIONS, Migration
 from .records import EVENT_KINDS, Ancestor, Event, FinishedTrial, storable, to_json
 from .run_directory import ControllerLock, RunDirectory, find_run

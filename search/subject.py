@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..primitives import DNA, UsageError
 from ..primitives.library import LIBRARY, get
-from .check import read_program
+from .check_program import read_program
 from .run_directory import RUNS
 
 __all__ = ["Subject", "subject_of"]
@@ -53,8 +53,8 @@ def subject_of(text: str, unit: int) -> Subject:
     if not colon or exists:
         return Subject(Path(text).stem, read_program(text, unit), unit)
     from .description import candidate_id_of
-    from .display.wording import candidate_name
     from .leaderboard import leaderboard
+    from .reports.phrases import candidate_name
     from .store import Store
 
     with Store.open(run, read_only=True) as store, store.snapshot():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from primer_search.primitives.notation import assemble
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.program import DNA
 
 __all__ = ["AWKWARD", "awkward"]

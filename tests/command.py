@@ -12,8 +12,8 @@ from typing import Any
 
 from primer_search.cli import main
 from primer_search.primitives.library import get
-from primer_search.search.candidate import Candidate
-from primer_search.search.founders import Founder
+from primer_search.search.evolution.candidate import Candidate
+from primer_search.search.evolution.initial_programs import Founder
 from primer_search.search.store import Store
 from primer_search.workers.evaluation import Evaluation, TrialRequest
 

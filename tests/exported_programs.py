@@ -8,9 +8,9 @@ import numpy as np
 
 from primer_search.models.export import API, Rendered, export_source
 from primer_search.primitives import DNA, InvalidProgramError, build_graph
-from primer_search.primitives.causality import check_block, probe_unit
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.causality_test import check_block, probe_unit
 from primer_search.primitives.library import LIBRARY
-from primer_search.primitives.notation import assemble
 from primer_search.tests.strategies import mutants, random_dna
 
 LENGTH = 4

@@ -13,13 +13,13 @@ import pytest
 
 from primer_search.configs import dump
 from primer_search.primitives import DNA, UsageError, WorkFailedError
-from primer_search.primitives.changes import Changes, changes, essential
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.library import get
 from primer_search.primitives.program import Instruction
-from primer_search.search.candidate import Candidate
+from primer_search.primitives.program_diff import Changes, changes, essential
 from primer_search.search.config import RunConfig
-from primer_search.search.display.ablation import headline, render_ablation, write_ablation
+from primer_search.search.evolution.candidate import Candidate
+from primer_search.search.reports.ablation import headline, render_ablation, write_ablation
 from primer_search.search.store import Store
 from primer_search.search.studies import ablation
 from primer_search.search.studies.ablation import Ablation, ablate

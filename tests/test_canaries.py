@@ -15,14 +15,14 @@ import pytest
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel
 from primer_search.primitives import DNA, InvalidProgramError, build_graph, library
-from primer_search.primitives.causality import LENGTH, check_block, probe_block, probe_unit
-from primer_search.primitives.notation import assemble
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.causality_proof import prove_causal
+from primer_search.primitives.causality_test import LENGTH, check_block, probe_block, probe_unit
 from primer_search.primitives.parameters import parameter_count
-from primer_search.primitives.time_dependence import prove_causal
-from primer_search.search.canaries import CANARY_PROGRAMS, STAGES, refusals
-from primer_search.search.canary_blocks import CANARY_BLOCKS, CanaryBlock
-from primer_search.search.mutations import mutate
-from primer_search.search.ordeal import SMALL, CanaryOrdeal, Verdict, undergo
+from primer_search.search.doctor.leaky_blocks import CANARY_BLOCKS, CanaryBlock
+from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS, STAGES, refusals
+from primer_search.search.doctor.probe_harness import SMALL, CanaryOrdeal, Verdict, undergo
+from primer_search.search.evolution.mutations import mutate
 from primer_search.tests.strategies import random_dna
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.optimizer import initial_state, make_optimizer

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from primer_search.primitives import library
+from primer_search.primitives.assembler import assemble, exchange
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.graph import Graph
-from primer_search.primitives.notation import assemble, exchange
 from primer_search.primitives.ops import OPS
 from primer_search.primitives.program import DNA, Instruction, Subprogram
 from primer_search.primitives.rewrites import REWRITES, Rewrite

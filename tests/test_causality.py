@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from primer_search.primitives import library
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.causality import check_block, probe_block, probe_unit
+from primer_search.primitives.causality_test import check_block, probe_block, probe_unit
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
-from primer_search.primitives.notation import assemble
 from primer_search.primitives.program import DNA
 
 ATTENTION = """

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primer_search.primitives import library
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.changes import Changes, changes, essential, function_of
 from primer_search.primitives.errors import InvalidProgramError, MalformedProgramError, UsageError
-from primer_search.primitives.no_op import without_effect
-from primer_search.primitives.notation import assemble
+from primer_search.primitives.null_rewrite import without_effect
 from primer_search.primitives.program import DNA
-from primer_search.search.mutations import mutate
+from primer_search.primitives.program_diff import Changes, changes, essential, function_of
+from primer_search.search.evolution.mutations import mutate
 from primer_search.tests.strategies import dnas
 
 CONSTANTS = {"zero": 0.0, "half": 0.5}

@@ -13,8 +13,8 @@ import primer_search
 from primer_search.configs import format_duration, load
 from primer_search.configs.plan import OVERHEAD_SECONDS
 from primer_search.primitives import OPS, library
-from primer_search.primitives.listing import listing
-from primer_search.search.hurdles import hurdle_positions, mean_cost
+from primer_search.primitives.pretty_printer import listing
+from primer_search.search.evolution.hurdles import hurdle_positions, mean_cost
 
 sys.path.insert(0, str(Path(__file__).parent))
 from primer_search.tests.command import HandmadeRun, command, refused

@@ -18,8 +18,8 @@ from primer_search.models.checkpoint import flattened, load_weights, save_weight
 from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
-from primer_search.search.continuation import continue_text
-from primer_search.search.train import assign, train_weights
+from primer_search.search.generate_text import continue_text
+from primer_search.search.train_weights import assign, train_weights
 from primer_search.tests.command import command, refused
 from primer_search.tests.tiny_runs import SEED
 from primer_search.tests.tiny_weights import TIED, drawn_weights, tiny_run

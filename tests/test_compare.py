@@ -15,8 +15,8 @@ from primer_search.configs.load import load
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import LIBRARY, get
 from primer_search.search.config import RunConfig
-from primer_search.search.display.comparison import render_comparison
-from primer_search.search.display.comparison_figure import bands_of
+from primer_search.search.reports.comparison import render_comparison
+from primer_search.search.reports.figures.comparison_figure import bands_of
 from primer_search.search.studies.compare import Comparison, compare, points_of
 from primer_search.search.studies.subjects import matched_units, model_cost, subjects_of
 from primer_search.tests.command import HandmadeRun, command, refused

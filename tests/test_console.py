@@ -14,21 +14,21 @@ import pytest
 from rich.console import Console
 
 from primer_search.primitives.errors import WorkFailedError
-from primer_search.search.candidate import SEED_ID
-from primer_search.search.conduct import Printing, conduct
 from primer_search.search.controller import RunState
-from primer_search.search.display.console import (
+from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.leaderboard import Ancestry, Leaderboard, leaderboard
+from primer_search.search.reports.leaderboard_table import console_for, print_leaderboard
+from primer_search.search.reports.phrases import headline, lineage_words, proposal_words, short_mutation
+from primer_search.search.reports.progress.search_progress import (
     LineDisplay,
     LiveDisplay,
     best_against_seed,
     make_display,
     outcome_words,
 )
-from primer_search.search.display.tables import console_for, print_leaderboard
-from primer_search.search.display.wording import headline, lineage_words, proposal_words, short_mutation
-from primer_search.search.leaderboard import Ancestry, Leaderboard, leaderboard
 from primer_search.search.run_directory import RunDirectory
 from primer_search.search.run_log import hushed, log_traceback
+from primer_search.search.run_search import Printing, conduct
 from primer_search.workers.evaluation import Evaluation
 from primer_search.workers.executor import WorkerStatus
 

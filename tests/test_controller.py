@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from primer_search.search.candidate import SEED_ID
 from primer_search.search.config import RunConfig
 from primer_search.search.controller import RunState
+from primer_search.search.evolution.candidate import SEED_ID
 from primer_search.search.leaderboard import leaderboard
 from primer_search.search.run_directory import RunDirectory
 from primer_search.search.store import Store

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from primer_search.primitives.errors import WorkFailedError
-from primer_search.search.candidate import SEED_ID
 from primer_search.search.controller import RunState
+from primer_search.search.evolution.candidate import SEED_ID
 from primer_search.search.run_directory import RunDirectory
 from primer_search.tests.tiny_runs import CONFIG, controller_of
 from primer_search.workers.evaluation import Evaluation, TrialRequest

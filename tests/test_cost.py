@@ -13,10 +13,10 @@ from primer_search.models.block import BlockFunctions, compile_block
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import library
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.notation import assemble
 from primer_search.primitives.parameters import parameter_specs
 from primer_search.tests.strategies import mutants
 

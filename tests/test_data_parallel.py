@@ -60,7 +60,7 @@ print(json.dumps([one["shares"], eight["shares"], eight["whole"]]))
 TRIALS = """
 import json, sys
 from dataclasses import replace
-from primer_search.primitives.notation import assemble
+from primer_search.primitives.assembler import assemble
 from primer_search.tests.tiny_runs import CONFIG, CONSTANTS, MODEL, SEED, TRIAL
 from primer_search.workers.evaluation import TrialRequest
 from primer_search.workers.trial import CandidateTrainer

@@ -15,15 +15,15 @@ from primer_search.models.block import BlockFunctions, compile_block
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.primitives import library
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.causality import probe_unit
+from primer_search.primitives.causality_proof import prove_causal
+from primer_search.primitives.causality_test import probe_unit
 from primer_search.primitives.errors import InvalidProgramError, UsageError
 from primer_search.primitives.graph import Graph
 from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.notation import assemble
 from primer_search.primitives.parameters import draw_parameters
 from primer_search.primitives.program import DNA
-from primer_search.primitives.time_dependence import prove_causal
 from primer_search.tests.awkward_programs import AWKWARD, awkward
 from primer_search.tests.strategies import mutants, random_dna
 

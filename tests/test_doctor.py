@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from primer_search.primitives import library
-from primer_search.search import canaries, doctor
-from primer_search.search.canaries import CANARY_PROGRAMS, CanaryProgram
-from primer_search.search.canary_blocks import CANARY_BLOCKS, CanaryBlock
-from primer_search.search.environment import clock_finding, environment_findings
+from primer_search.search.doctor import checks, leaky_programs
+from primer_search.search.doctor.environment import clock_finding, environment_findings
+from primer_search.search.doctor.leaky_blocks import CANARY_BLOCKS, CanaryBlock
+from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS, CanaryProgram
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -51,7 +51,7 @@ def test_a_program_that_gets_through_is_named_and_the_exit_code_is_1(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harmless = replace(CANARY_PROGRAMS["unmasked softmax"], name="wolf", dna=library.TRANSFORMER)
-    monkeypatch.setitem(canaries.CANARY_PROGRAMS, "wolf", harmless)
+    monkeypatch.setitem(leaky_programs.CANARY_PROGRAMS, "wolf", harmless)
     result = command("doctor", "--quick")
     assert result.code == 1
     assert result.err.splitlines()[-1].endswith(" checks failed: wolf")
@@ -69,7 +69,7 @@ def test_a_program_that_gets_through_is_named_and_the_exit_code_is_1(
     ],
 )
 def test_a_program_refused_by_too_few_or_for_another_reason_fails(canary: CanaryProgram, words: str) -> None:
-    (finding,) = doctor.canary_program_findings([canary])
+    (finding,) = checks.canary_program_findings([canary])
     assert finding.failed
     assert words in finding.reason
 
@@ -78,7 +78,7 @@ def test_a_block_that_gets_through_or_is_caught_elsewhere_fails() -> None:
     honest = CanaryBlock("honest", "does not cheat at all", lambda gate, x: x * gate)
     early = replace(CANARY_BLOCKS["reads the next token"], refused_by="recheck")
     right = CANARY_BLOCKS["its neighbour's first token"]
-    findings = list(doctor.canary_block_findings([honest, early, right]))
+    findings = list(checks.canary_block_findings([honest, early, right]))
     assert [finding.verdict for finding in findings] == ["failed", "failed", "refused"]
     assert "got through" in findings[0].reason
     assert "by the probe, but should be for causality by the recheck" in findings[1].reason
@@ -88,12 +88,12 @@ def test_a_block_that_gets_through_or_is_caught_elsewhere_fails() -> None:
 def test_a_library_program_is_accepted_in_the_language_model_and_a_cheat_there_would_not_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (finding,) = doctor.library_findings(["TRANSFORMER"])
+    (finding,) = checks.library_findings(["TRANSFORMER"])
     assert finding.verdict == "accepted"
     cheat = CANARY_PROGRAMS["unmasked softmax"].dna
-    assert "causality" in doctor.library_refusal(cheat, in_model=False)
-    monkeypatch.setattr(doctor, "check_block", lambda graph: None)  # as if proof and test were broken
-    assert "by the probe" in doctor.library_refusal(cheat, in_model=True)
+    assert "causality" in checks.library_refusal(cheat, in_model=False)
+    monkeypatch.setattr(checks, "check_block", lambda graph: None)  # as if proof and test were broken
+    assert "by the probe" in checks.library_refusal(cheat, in_model=True)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from primer_search.primitives.program import DNA
-from primer_search.search.candidate import SEED_ID, Candidate, Individual
-from primer_search.search.evolution import Evolution
+from primer_search.search.evolution.candidate import SEED_ID, Candidate, Individual
+from primer_search.search.evolution.evolution import Evolution
 from primer_search.tests.tiny_runs import CONFIG, SEED
 from primer_search.workers.evaluation import Evaluation
 

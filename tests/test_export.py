@@ -28,8 +28,8 @@ from primer_search.models.export import (
 )
 from primer_search.models.export.exported_module import load_source
 from primer_search.primitives import DNA, UsageError, WorkFailedError, build_graph, library
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import LIBRARY, PRIMER, PRIMER_EZ, TRANSFORMER
-from primer_search.primitives.notation import assemble
 from primer_search.tests.exported_programs import LENGTH, UNIT, small_program, source_of, valid_programs
 
 APIS = pytest.mark.parametrize("api", ["nnx", "linen"])

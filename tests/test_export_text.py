@@ -13,17 +13,17 @@ import pytest
 from primer_search.models.export import API, Provenance, export_source, verify_export
 from primer_search.models.export.formatting import LINE_LENGTH
 from primer_search.primitives import DNA, library
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import LIBRARY, TRANSFORMER
-from primer_search.primitives.notation import assemble
 from primer_search.tests.exported_programs import LENGTH, UNIT, small_program, source_of, valid_programs
 
 ROOT = Path(__file__).parents[1]
 BY_HAND = [
-    "models/modules/primer_ez.py",
-    "models/modules/attention.py",
-    "models/modules/causal_depthwise_conv.py",
-    "models/modules/feed_forward.py",
-    "models/modules/key_value_cache.py",
+    "models/nnx/blocks.py",
+    "models/nnx/attention.py",
+    "models/nnx/causal_depthwise_conv.py",
+    "models/nnx/feed_forward.py",
+    "models/nnx/key_value_cache.py",
     "models/functional/attention.py",
     "models/functional/depthwise.py",
 ]

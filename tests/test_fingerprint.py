@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from primer_search.primitives import build_graph, library
-from primer_search.primitives.causality import check_block
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.causality_test import check_block
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
-from primer_search.primitives.notation import assemble
-from primer_search.search.mutations import mutate
+from primer_search.search.evolution.mutations import mutate
 
 CONSTANTS = {
     "zero": 0.0,

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from primer_search.search.candidate import SEED_ID, Individual
-from primer_search.search.evolution import Evolution
-from primer_search.search.founders import Founder
+from primer_search.search.evolution.candidate import SEED_ID, Individual
+from primer_search.search.evolution.evolution import Evolution
+from primer_search.search.evolution.initial_programs import Founder
 from primer_search.search.run_directory import RunDirectory
 from primer_search.search.store import Store
 from primer_search.search.trainer import MakeCandidateTrainer

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from primer_search.configs.load import load
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import get
-from primer_search.primitives.notation import assemble
 from primer_search.primitives.program import DNA
-from primer_search.search.admission import founders_named
-from primer_search.search.canaries import CANARY_PROGRAMS
-from primer_search.search.candidate import SEED_ID
 from primer_search.search.config import RunConfig
-from primer_search.search.founders import Founder, founders_of, origins_of
+from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS
+from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.evolution.initial_programs import Founder, founders_of, origins_of
+from primer_search.search.load_initial_programs import founders_named
 from primer_search.tests.command import HandmadeRun, command
 
 CONFIG = load("laptop")

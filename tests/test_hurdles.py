@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.search.hurdles import Hurdles, hurdle_positions, mean_cost
+from primer_search.search.evolution.hurdles import Hurdles, hurdle_positions, mean_cost
 
 LOSSES = st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3)
 TRIALS = st.lists(st.tuples(LOSSES, st.integers(0, 3)), max_size=30)

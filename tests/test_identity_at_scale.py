@@ -15,9 +15,9 @@ import pytest
 
 import primer_search
 from primer_search.primitives import DNA, build_graph, library
-from primer_search.primitives.causality import check_block
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.causality_test import check_block
 from primer_search.primitives.fingerprint import fingerprint
-from primer_search.primitives.notation import assemble
 
 CONSTANTS = {
     "zero": 0.0,

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from primer_search.primitives import library
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.causality import probe_unit
+from primer_search.primitives.causality_test import probe_unit
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.notation import assemble
 from primer_search.primitives.parameters import draw_parameters
 from primer_search.primitives.program import DNA
 from primer_search.tests.literal_interpreter import LiteralInterpreter, Undecided

@@ -16,19 +16,19 @@ from rich.console import Console
 from primer_search.cli import main
 from primer_search.configs.scales import rungs_of
 from primer_search.primitives import DNA, build_graph, library
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.notation import assemble
-from primer_search.search.candidate import SEED_ID, Candidate
+from primer_search.primitives.query_scales import refitted
 from primer_search.search.config import RunConfig
-from primer_search.search.display.ladder import ladder_notes, ladder_table
-from primer_search.search.display.report import render_report
+from primer_search.search.evolution.candidate import SEED_ID, Candidate
 from primer_search.search.leaderboard import leaderboard
+from primer_search.search.reports.run_page import render_report
+from primer_search.search.reports.scale_table import ladder_notes, ladder_table
 from primer_search.search.store import Store
 from primer_search.search.studies.climb import RECORD
 from primer_search.search.studies.confirm import confirm
 from primer_search.search.studies.confirmation import Retraining
 from primer_search.search.studies.ladder import Ladder, Rung, ladder_of
-from primer_search.search.studies.query_scales import refitted
 from primer_search.search.studies.statistics import kendall_tau, spearman_rho
 from primer_search.tests.command import refused
 from primer_search.tests.formula_trainer import FormulaTrainer, structure_of, train_by

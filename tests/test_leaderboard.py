@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
-from primer_search.search.candidate import Candidate
+from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.leaderboard import Leaderboard, Row, leaderboard, lineage
 from primer_search.search.records import Event
 from primer_search.search.store import Store

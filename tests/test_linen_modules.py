@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax import nnx
 
 import primer_search.models.linen as blocks
-import primer_search.models.modules as nnx_blocks
+import primer_search.models.nnx as nnx_blocks
 from primer_search.tests.blocks_by_hand import (
     CLASSES,
     HEADS,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from primer_search.primitives import library
-from primer_search.primitives.listing import difference, listing
-from primer_search.primitives.notation import assemble
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.pretty_printer import difference, listing
 from primer_search.primitives.program import DNA, Instruction
 from primer_search.tests.strategies import dnas, mutants
 

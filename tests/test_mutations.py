@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primer_search.primitives import library
-from primer_search.primitives.listing import instruction_line
-from primer_search.primitives.notation import assemble
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.ops import OPS
+from primer_search.primitives.pretty_printer import instruction_line
 from primer_search.primitives.program import (
     BRANCHES,
     DNA,
@@ -24,8 +24,8 @@ from primer_search.primitives.program import (
     Subprogram,
 )
 from primer_search.primitives.program_json import dumps
-from primer_search.primitives.well_formed import check_well_formed, inlined_sizes
-from primer_search.search.mutations import MUTATIONS, mutate
+from primer_search.primitives.validation import check_well_formed, inlined_sizes
+from primer_search.search.evolution.mutations import MUTATIONS, mutate
 from primer_search.tests.strategies import dnas, mutants_of_the_library, random_dna
 
 CHAIN = assemble(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from primer_search.primitives.ops import OPS, Keep, Law, Match, Op, Sizes, Time
-from primer_search.primitives.values import SCALAR, SCORES, Value, activation, channels
+from primer_search.primitives.value_types import SCALAR, SCORES, Value, activation, channels
 
 BATCH, LENGTH, UNIT = 2, 6, 1
 ROWS = pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.search.candidate import Individual, fitness_of
-from primer_search.search.population import Population
+from primer_search.search.evolution.candidate import Individual, fitness_of
+from primer_search.search.evolution.population import Population
 from primer_search.workers.evaluation import OUTCOME_ADVICE, Evaluation
 
 FITNESSES = st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), max_size=40)

@@ -18,9 +18,9 @@ from primer_search.models.block import compile_block
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.primitives import build_graph, library
-from primer_search.primitives.causality import check_block
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.causality_test import check_block
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.notation import assemble
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.optimizer import initial_state, make_optimizer
 from primer_search.workers.probe import CausalityFault, FiniteFault, probe_causality, probe_finite

@@ -16,7 +16,7 @@ from primer_search.primitives import library
 from primer_search.primitives.errors import MalformedProgramError
 from primer_search.primitives.program import DNA, MAX_INLINED_INSTRUCTIONS, Instruction, Subprogram
 from primer_search.primitives.program_json import dumps, loads
-from primer_search.primitives.well_formed import check_well_formed, inlined_sizes
+from primer_search.primitives.validation import check_well_formed, inlined_sizes
 from primer_search.tests.strategies import dnas, random_dna
 
 

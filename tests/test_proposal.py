@@ -9,12 +9,12 @@ import pytest
 
 from primer_search.models.config import ModelConfig
 from primer_search.primitives import build_graph, library
-from primer_search.primitives.causality import check_block
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.causality_test import check_block
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
-from primer_search.primitives.notation import assemble
 from primer_search.primitives.program import DNA
-from primer_search.search.proposal import Known, Proposal, Rules, propose
+from primer_search.search.evolution.proposals import Known, Proposal, Rules, propose
 
 MODEL = ModelConfig(layers=1, unit=8, length=16, vocabulary=300, parameter_cap=1.2)
 SEED = library.get("TRANSFORMER", MODEL.unit)

@@ -7,10 +7,10 @@ import pytest
 
 from primer_search.models.config import ModelConfig
 from primer_search.primitives import build_graph, library
-from primer_search.primitives.causality import check_block
-from primer_search.primitives.well_formed import inlined_sizes
-from primer_search.search.proposal import Known, Rules
-from primer_search.search.random_programs import propose_random, random_program
+from primer_search.primitives.causality_test import check_block
+from primer_search.primitives.validation import inlined_sizes
+from primer_search.search.evolution.proposals import Known, Rules
+from primer_search.search.evolution.random_programs import propose_random, random_program
 
 SEED = library.TRANSFORMER
 RULES = Rules.of_seed(SEED, ModelConfig(layers=1, unit=8, length=16, vocabulary=300))

@@ -12,8 +12,8 @@ import pytest
 
 from primer_search.configs.load import load
 from primer_search.search import session
-from primer_search.search.candidate import SEED_ID
 from primer_search.search.controller import RunState
+from primer_search.search.evolution.candidate import SEED_ID
 from primer_search.search.leaderboard import leaderboard
 from primer_search.search.run_directory import create_run_directory
 from primer_search.search.store import Store

@@ -15,7 +15,7 @@ warnings.simplefilter("error")
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 import primer_search.models.linen as linen_blocks
-import primer_search.models.modules as nnx_blocks
+import primer_search.models.nnx as nnx_blocks
 from flax import linen as nn, nnx
 
 assert jax.device_count() == 8

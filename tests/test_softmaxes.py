@@ -9,10 +9,10 @@ import pytest
 
 from primer_search.models.block import compile_block
 from primer_search.primitives import DNA, build_graph, library
+from primer_search.primitives.assembler import assemble as assembled
 from primer_search.primitives.interpreter import evaluate, evaluate_reference
-from primer_search.primitives.notation import assemble as assembled
 from primer_search.primitives.parameters import draw_parameters
-from primer_search.primitives.softmaxes import softmax_exponentials
+from primer_search.primitives.softmax_patterns import softmax_exponentials
 
 UNIT, LENGTH = 2, 6
 

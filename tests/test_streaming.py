@@ -10,13 +10,13 @@ import pytest
 
 from primer_search.models.block import compile_block
 from primer_search.primitives import library
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
+from primer_search.primitives.decode_state import CacheSize, Streaming, cache_size, state_source, streaming
 from primer_search.primitives.graph import Graph
-from primer_search.primitives.notation import assemble
 from primer_search.primitives.ops import OPS, Keep
 from primer_search.primitives.program import DNA
-from primer_search.primitives.streaming import CacheSize, Streaming, cache_size, state_source, streaming
-from primer_search.primitives.values import Kind
+from primer_search.primitives.value_types import Kind
 from primer_search.tests.awkward_programs import AWKWARD, awkward
 
 UNIT, BATCH = 2, 3

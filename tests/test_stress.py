@@ -20,9 +20,9 @@ from primer_search.models.activation_recorder import breaking_scale, node_name, 
 from primer_search.models.block import compile_block
 from primer_search.models.language_model import LanguageModel
 from primer_search.primitives import DNA, UsageError, build_graph, library
-from primer_search.primitives.notation import assemble
-from primer_search.search.candidate import Candidate
+from primer_search.primitives.assembler import assemble
 from primer_search.search.config import RunConfig
+from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.studies.stress import settings_of, stress, subject_of
 from primer_search.search.studies.stress_line import SCORE_LIMIT, Break, Line, Peak, Setting, Snapshot
 from primer_search.tests.command import HandmadeRun, command

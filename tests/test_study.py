@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.notation import assemble
 from primer_search.search.config import RunConfig
-from primer_search.search.display.study_progress import LineStudyDisplay, LiveStudyDisplay
 from primer_search.search.interruption import Interrupted
+from primer_search.search.reports.progress.study_progress import LineStudyDisplay, LiveStudyDisplay
 from primer_search.search.studies.arm import Arm, Training
 from primer_search.search.studies.record import Record
 from primer_search.search.studies.study import Study, StudyState, run_study

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from primer_search.primitives import DNA, InvalidProgramError, build_graph, library
-from primer_search.primitives.causality import probe_block, probe_unit
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.causality_proof import Hidden, Reach, prove_causal, time_dependence
+from primer_search.primitives.causality_test import probe_block, probe_unit
 from primer_search.primitives.interpreter import evaluate
-from primer_search.primitives.notation import assemble
 from primer_search.primitives.parameters import parameter_count
-from primer_search.primitives.time_dependence import Hidden, Reach, prove_causal, time_dependence
 from primer_search.tests.strategies import mutants, random_dna
 
 SMALL = 300_000

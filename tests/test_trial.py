@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from primer_search.models.language_model import language_model
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.notation import assemble
 from primer_search.primitives.program import DNA
-from primer_search.search.hurdles import hurdle_positions
+from primer_search.search.evolution.hurdles import hurdle_positions
 from primer_search.tests.tiny_runs import CONFIG, CONSTANTS, MODEL, SEED, TRIAL, numbers, tiny_dataset
 from primer_search.workers.config import OptimizerConfig, TrialConfig
 from primer_search.workers.evaluation import OUTCOME_ADVICE, Evaluation, HurdleThreshold, TrialRequest

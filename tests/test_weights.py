@@ -26,8 +26,8 @@ from primer_search.models.checkpoint import Form, Weights, flattened, load_weigh
 from primer_search.models.checkpoint_loading import module_tree
 from primer_search.models.export import API, write_export
 from primer_search.primitives import DNA, UsageError
+from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import get
-from primer_search.primitives.notation import assemble
 from primer_search.tests.tiny_runs import CONSTANTS, SEED
 from primer_search.tests.tiny_weights import SHAPE, TIED, drawn_weights
 
@@ -196,7 +196,7 @@ def test_weights_of_another_program_are_refused(saved: Path) -> None:
 def test_nothing_here_can_unpickle() -> None:
     loaders = re.compile(r"pickle|marshal|joblib|shelve|torch|np\.load|numpy\.load|allow_pickle|eval\(|exec\(")
     files = ("weights", "module_weights", "generation")
-    for name in (*(f"models/{file}.py" for file in files), "search/train.py", "search/export.py"):
+    for name in (*(f"models/{file}.py" for file in files), "search/train_weights.py", "search/export_block.py"):
         code = (PACKAGE / name).read_text().replace("ever unpickled", "")
         assert not loaders.search(code), name
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from primer_search.models.config import ModelConfig
-from primer_search.primitives.notation import assemble
+from primer_search.primitives.assembler import assemble
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.controller import Controller, RunState
-from primer_search.search.founders import Founder
+from primer_search.search.evolution.initial_programs import Founder
 from primer_search.search.run_directory import RunDirectory
 from primer_search.search.store import Store
 from primer_search.search.trainer import MakeCandidateTrainer

@@ -12,9 +12,9 @@ from primer_search.models.checkpoint import Weights
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import DNA, build_graph
-from primer_search.primitives.notation import assemble
-from primer_search.search.candidate import Candidate
+from primer_search.primitives.assembler import assemble
 from primer_search.search.config import RunConfig
+from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.store import Store
 from primer_search.tests.tiny_runs import CONFIG, SEED, write_text
 from primer_search.workers.config import DataConfig

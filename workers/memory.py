@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..models.config import ModelConfig
 from ..primitives.cost import block_cost, model_parameters
 from ..primitives.graph import Graph
-from ..primitives.values import channels
+from ..primitives.value_types import channels
 from .config import OptimizerConfig, TrialConfig
 
 __all__ = ["LEAST_SHARE", "MemoryNeed", "estimate_memory"]

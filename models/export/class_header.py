@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...primitives.values import Kind
+from ...primitives.value_types import Kind
 from .classes import ExportedClass
 from .constructors import API, KEEPERS, layer_statements, size_arguments
 from .formatting import call_lines, docstring_text

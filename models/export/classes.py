@@ -13,7 +13,7 @@ import numpy as np
 from ...primitives.graph import Graph
 from ...primitives.ops import OPS
 from ...primitives.parameters import ParameterSpec
-from ...primitives.values import Kind
+from ...primitives.value_types import Kind
 from .formatting import identifier
 from .method_body import Body, BodyWriter
 from .names import Namer, layer_names, unnumbered, value_names

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ...primitives.graph import Graph
-from ...primitives.softmaxes import softmax_exponentials
-from ...primitives.values import Kind
+from ...primitives.softmax_patterns import softmax_exponentials
+from ...primitives.value_types import Kind
 
 __all__ = ["Idiom", "IdiomKind", "find_idioms", "graph_readers"]
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from ...primitives.graph import CONCAT, Graph, Node
-from ...primitives.values import Kind
+from ...primitives.value_types import Kind
 from .formatting import identifier
 from .idioms import IdiomKind
 from .plan import Layer, LayerKind, Plan, Step

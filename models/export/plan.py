@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
+from ...primitives.decode_state import Streaming, streaming
 from ...primitives.graph import CONCAT, Graph, Node
 from ...primitives.ops import OPS, Time
-from ...primitives.streaming import Streaming, streaming
-from ...primitives.values import Kind, Value
+from ...primitives.value_types import Kind, Value
 from .idioms import Idiom, IdiomKind, find_idioms, graph_readers
 
 __all__ = ["Layer", "LayerKind", "Layout", "Plan", "Step", "make_plan"]

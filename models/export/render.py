@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...primitives.graph import Graph
 from ...primitives.parameters import parameter_count, parameter_specs
-from ...primitives.values import MODEL_WIDTH
+from ...primitives.value_types import MODEL_WIDTH
 from .class_header import class_head
 from .classes import ExportedClass, Placement, make_classes, placements
 from .constructors import API

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ...primitives.graph import Graph
-from ...primitives.values import MODEL_WIDTH, Kind, Value
+from ...primitives.value_types import MODEL_WIDTH, Kind, Value
 from .plan import Plan
 
 __all__ = ["Sizes"]

@@ -1,4 +1,4 @@
-"""The blocks of `primer_search.models.modules` in Flax Linen: same names, same parameters, same arithmetic.
+"""The blocks of `primer_search.models.nnx` in Flax Linen: same names, same parameters, same arithmetic.
 
 Linen infers the width from the input, so that constructors take none. To decode, make the variables with the longest
 input and `decode=True`, then let each call update the collection `cache`:
@@ -15,15 +15,10 @@ Arguments of a call may be given by position, so that `nn.remat` can take `decod
 """
 
 from ..functional.sharding import Sharding
-from .activations import SquaredReLU
-from .attention import MultiDConvHeadAttention, MultiHeadAttention
+from .attention import MultiDConvHeadAttention, MultiHeadAttention, PrimerAttention
+from .blocks import PrimerBlock, PrimerEZBlock, TransformerBlock, TransformerPPBlock
 from .causal_depthwise_conv import CausalDepthwiseConv
-from .feed_forward import FeedForward, SwiGLU
-from .primer import PrimerBlock
-from .primer_attention import PrimerAttention
-from .primer_ez import PrimerEZBlock
-from .transformer import TransformerBlock
-from .transformer_pp import TransformerPPBlock
+from .feed_forward import FeedForward, SquaredReLU, SwiGLU
 
 __all__ = [
     "CausalDepthwiseConv",

@@ -11,11 +11,12 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from ..functional.checks import check_positive
+from ..functional.elementwise import squared_relu
 from ..functional.initializers import FAN_IN_NORMAL
 from ..functional.sharding import Sharding
-from .sharding import placed
+from .layers import placed
 
-__all__ = ["FeedForward", "SwiGLU"]
+__all__ = ["FeedForward", "SquaredReLU", "SwiGLU"]
 
 Hidden = Float[Array, "batch length width"]
 
@@ -109,3 +110,17 @@ class SwiGLU(nn.Module):
         outwards = placed(self.kernel_init, self.sharding, "mlp", "embed")
         out = dense(x.shape[-1], kernel_init=outwards, name="out")
         return out(nn.silu(gate(x)) * hidden(x))
+
+
+class SquaredReLU(nn.Module):
+    """`max(x, 0)^2`, in place of ReLU or GELU in a feed forward; no parameters.
+
+    Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 4.
+
+    >>> import jax.numpy as jnp
+    >>> SquaredReLU().apply({}, jnp.array([-1.0, 2.0])).tolist()
+    [0.0, 4.0]
+    """
+
+    def __call__(self, x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
+        return squared_relu(x)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from ..functional.attention import extend_cache
 from ..functional.sharding import Sharding
-from .sharding import placed
+from .layers import placed
 
 __all__ = ["KeyValueCache", "has_cache"]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives import DNA, InvalidProgramError, WorkFailedError, build_graph
-from ...primitives.changes import Change
+from ...primitives.program_diff import Change
 from ..config import RunConfig
 from .ablation_plan import CANDIDATE, NO_OP, SEED, Plan, words_of
 from .arm import Arm, Training

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...primitives import DNA, MalformedProgramError, UsageError
-from ...primitives.changes import Changes, changes, essential
-from ...primitives.no_op import without_effect
-from ..check import check
+from ...primitives.null_rewrite import without_effect
+from ...primitives.program_diff import Changes, changes, essential
+from ..check_program import check
 from ..config import RunConfig
 from .arm import Arm
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from ...primitives import DNA, UsageError
-from ..candidate import SEED_ID
 from ..config import RunConfig
 from ..description import candidate_id_of
+from ..evolution.candidate import SEED_ID
 from ..leaderboard import leaderboard
 from ..store import Store
 from .record import identity_of

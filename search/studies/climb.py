@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
 from ...primitives.cost import block_cost
 from ...primitives.library import get as library_program
+from ...primitives.query_scales import refitted
 from ...workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation
-from ..candidate import SEED_ID
 from ..config import RunConfig
+from ..evolution.candidate import SEED_ID
 from .arm import Arm
 from .confirmation import Retraining, retraining_of
 from .ladder import UNFIT, Rung
-from .query_scales import refitted
 from .study import StudyState, run_study
 
 if TYPE_CHECKING:

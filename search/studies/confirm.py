@@ -16,8 +16,8 @@ import numpy as np
 from ...primitives import DNA, UsageError
 from ...primitives.library import get as library_program
 from ...workers.evaluation import INFRASTRUCTURE_FAULTS
-from ..candidate import SEED_ID
 from ..config import RunConfig
+from ..evolution.candidate import SEED_ID
 from ..leaderboard import leaderboard
 from ..store import Store
 from .arm import Arm

@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...workers.evaluation import Evaluation
-from ..candidate import SEED_ID
+from ..evolution.candidate import SEED_ID
 from .statistics import Estimate, paired_differences
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ import numpy as np
 
 from ...primitives import DNA, Graph, UsageError, build_graph
 from ...primitives.library import get
-from ...primitives.softmaxes import softmax_exponentials
+from ...primitives.softmax_patterns import softmax_exponentials
 from ..config import RunConfig
 from ..description import candidate_id_of, library_description
-from ..display.wording import candidate_name
 from ..leaderboard import leaderboard
+from ..reports.phrases import candidate_name
 from ..store import Store
 from .stress_line import LARGEST_SCALE, Break, Line, Peak, Setting, Snapshot
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ...models.config import ModelConfig
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
 from ...primitives.cost import block_cost, model_parameters
-from ...primitives.values import MODEL_WIDTH
+from ...primitives.value_types import MODEL_WIDTH
 from ..subject import Subject, subject_of
 
 __all__ = ["MATCHES", "matched_units", "model_cost", "subjects_of"]

@@ -1,0 +1,64 @@
+"""What attention remembers of the positions it has decoded."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+from flax.typing import Dtype
+from jaxtyping import Array, Float, Int
+
+from ..functional.attention import extend_cache
+from ..functional.checks import check_cached_batch, check_room
+from ..functional.sharding import Sharding
+from .layers import placed
+
+__all__ = ["KeyValueCache"]
+
+Heads = Float[Array, "batch length heads channels"]
+
+
+class KeyValueCache(nnx.Module):
+    """Keys and values of a sequence so far, and how many positions are filled.
+
+    Attributes:
+        key: [batch, longest, heads, channels], after convolution and rotation; None before `init_cache`.
+        value: likewise.
+        index: filled positions.
+    """
+
+    def __init__(self, sharding: Sharding | None = None):
+        self.sharding = sharding
+        self.key: nnx.Cache[Array] | None = nnx.data(None)
+        self.value: nnx.Cache[Array] | None = nnx.data(None)
+        self.index: nnx.Cache[Array] | None = nnx.data(None)
+
+    def __call__(self, key: Heads, value: Heads) -> tuple[Heads, Heads, Int[Array, ""]]:
+        """Append new positions; return all keys and values, and the position the new ones start at.
+
+        Raises:
+            ValueError: there is no cache, or the new positions do not fit it.
+        """
+        self.check_room(key)
+        assert self.key is not None and self.value is not None and self.index is not None
+        start = self.index[...]
+        keys, values, end = extend_cache(self.key[...], self.value[...], start, key, value)
+        self.key[...], self.value[...], self.index[...] = keys, values, end
+        return keys.astype(key.dtype), values.astype(value.dtype), start
+
+    def check_room(self, x: Array) -> None:
+        """Refuse new positions, [batch, length, ...], that do not fit: before anything else remembers them.
+
+        Raises:
+            ValueError: there is no cache, it is of another batch, or it is shorter than `x`.
+        """
+        if self.key is None:
+            raise ValueError("there is no cache to decode with; call init_cache first")
+        check_cached_batch(self.key.shape[0], x.shape[0])
+        check_room(x.shape[1], self.key.shape[1])
+
+    def init_cache(self, shape: tuple[int, int, int, int], dtype: Dtype) -> None:
+        """Make room for [batch, longest, heads, channels], and forget what was there."""
+        axes = placed(self.sharding, "batch", None, "heads", None)
+        self.key = nnx.Cache(jnp.zeros(shape, dtype), **axes)
+        self.value = nnx.Cache(jnp.zeros(shape, dtype), **axes)
+        self.index = nnx.Cache(jnp.array(0, jnp.int32))

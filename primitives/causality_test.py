@@ -1,0 +1,122 @@
+"""Does a program see the future? Proved first (`time_dependence`), then tested on its meaning, in float64.
+
+For the test all parameters are drawn at random, none at 0 or 1, so that no path is switched off. Then the future is
+*resampled* at every position (negating it would miss even functions), and the sequence is truncated: past outputs
+must not move. A program that leaks is refused, not repaired.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .causality_proof import prove_causal
+from .errors import InvalidProgramError
+from .graph import Graph
+from .interpreter import evaluate_reference
+from .parameters import draw_parameters
+from .value_types import MODEL_WIDTH
+
+__all__ = ["check_block", "probe_block", "probe_unit"]
+
+LENGTH = 8
+SEQUENCES = 4
+TOLERANCE = 1e-9
+"""Largest change of a past output, relative to the output's root mean square, that rounding explains in float64."""
+
+TRUNCATION_TOLERANCE = 1e-6
+"""The same for a shorter sequence: sums of other shapes round in another order, and a division may amplify that."""
+
+
+ROUNDING = 1e-14
+"""A change of inputs, relative to each, that is no more than a few roundings."""
+
+AMPLIFIED = 100
+"""How much further sums in another order may move an output than such a change does: both are a matter of luck."""
+
+
+def check_block(graph: Graph, seed: int = 0) -> None:
+    """Refuse a block that cannot be proved causal, or fails the test.
+
+    Raises:
+        InvalidProgramError: with reason `causality` or `finiteness`.
+    """
+    prove_causal(graph)
+    probe_block(graph, seed)
+
+
+def probe_block(graph: Graph, seed: int = 0) -> None:
+    """Refuse a block that may depend on later positions or on the sequence's length, or whose output is not finite.
+
+    Programs that are tied to one length are checked for the future only.
+
+    Raises:
+        InvalidProgramError: with reason `finiteness` or `causality`.
+    """
+    rng = np.random.default_rng(seed)
+    unit = probe_unit(graph)
+    parameters = draw_parameters(graph, unit, rng, LENGTH)
+    x = _inputs(rng, LENGTH, MODEL_WIDTH * unit)
+    futures = np.repeat(x[None], LENGTH, axis=0)  # [position of the cut, sequence, length, width]
+    for position in range(1, LENGTH):
+        futures[position, :, position:] = _inputs(rng, LENGTH - position, MODEL_WIDTH * unit)
+    outputs = evaluate_reference(graph, parameters, futures.reshape(-1, *x.shape[1:])).reshape(futures.shape)
+    if not np.all(np.isfinite(outputs[:, 0])):
+        raise InvalidProgramError("finiteness", "with random parameters and inputs its output is not finite")
+    for position in range(1, LENGTH):
+        moved = _moved(outputs[position, :, :position], outputs[0])
+        _refuse(moved, TOLERANCE, f"when the input from position {position} on was resampled")
+    if graph.length_dependent:
+        return
+    for length in (1, LENGTH // 2 + 1):
+        moved = _moved(evaluate_reference(graph, parameters, x[:, :length]), outputs[0])
+        if np.any(moved > TRUNCATION_TOLERANCE):
+            # What is nothing but rounding (a mean of what was centred) rounds otherwise in another shape.
+            blurred = x * (1 + ROUNDING * rng.choice((-1.0, 1.0), x.shape))
+            blur = _moved(evaluate_reference(graph, parameters, blurred), outputs[0]).max()
+            _refuse(
+                moved,
+                max(TRUNCATION_TOLERANCE, AMPLIFIED * blur),
+                f"when the sequence was cut after {length} positions",
+            )
+
+
+def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:
+    """Normal inputs [sequence, length, width]; but for the first sequence, their size differs between positions.
+
+    Were all of one size, the product of a position with itself would outweigh those with any other, and a leak
+    through the sign of a sum over keys, or through their maximum, would never show.
+    """
+    sizes = 10 ** rng.uniform(-1.5, 0, (SEQUENCES, length, 1))
+    sizes[0] = 1
+    return sizes * rng.standard_normal((SEQUENCES, length, width))
+
+
+def _moved(past: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """For each position, how far the past moved from the `outputs`, relative to the root mean square of a sequence.
+
+    Only the first sequence must be finite; elsewhere, what is not finite says nothing.
+    """
+    finite = np.where(np.isfinite(outputs), outputs, 0)
+    largest = np.maximum(np.abs(finite).max(axis=(1, 2), keepdims=True), 1e-30)
+    scale = largest * np.sqrt(np.mean(np.square(finite / largest), axis=(1, 2), keepdims=True))
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(past - outputs[:, : past.shape[1]])
+    return (np.where(np.isfinite(difference), difference, 0) / np.maximum(scale, 1e-30)).max(axis=(0, 2))
+
+
+def probe_unit(graph: Graph, smallest: int = 4) -> int:
+    """The smallest multiple of `smallest` channels a unit at which every width is whole."""
+    widths = [node.value.width / node.parts for node in graph.nodes if node.value.width is not None]
+    return math.lcm(smallest, *(width.denominator for width in widths))
+
+
+def _refuse(moved: np.ndarray, limit: float, when: str) -> None:
+    if np.any(moved > limit):
+        position = int(np.argmax(moved > limit))
+        raise InvalidProgramError(
+            "causality",
+            f"it sees the future: the output at position {position} changed by {moved[position]:.2g} of its size "
+            f"{when}",
+        )

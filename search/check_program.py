@@ -1,0 +1,181 @@
+"""What the language says of a DNA, before anything is trained: accepted or refused and why, its identity, its cost.
+
+The checks are those a candidate of a search meets, without the parameter cap, which is the search's own: the report
+says whether the program stays below it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..models.config import ModelConfig
+from ..primitives import DNA, Graph, InvalidProgramError, MalformedProgramError, UsageError, build_graph
+from ..primitives.causality_test import LENGTH, check_block, probe_unit
+from ..primitives.cost import block_cost, model_parameters
+from ..primitives.fingerprint import fingerprint
+from ..primitives.library import LIBRARY, get
+from ..primitives.parameters import parameter_count
+from .config import RunConfig
+
+__all__ = ["Check", "check", "check_lines", "read_program"]
+
+LARGEST_PROBE = 50_000_000
+"""Most parameters a program may have at the size it is probed at: float64 draws of more would fill the memory."""
+
+LARGEST_FILE = 64 * 2**20
+"""Bytes of DNA that are read; the largest program the language allows is far smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The result of a check; sizes are those of the configuration.
+
+    Attributes:
+        accepted: whether the language takes the program.
+        reason: why not, in one word (see `InvalidProgramError`); None if accepted.
+        message: why not, in a sentence.
+        structure_hash: identity of the canonical form; None if there is none.
+        fingerprint: identity of the function; None if the program was refused before it could be taken.
+        parameters: of the whole model; block_parameters: of one block.
+        flops_per_token: forward floating-point operations of one block, per token.
+        parameter_cap: the most parameters a candidate of a search in this configuration may have.
+        length_dependent: whether the program is tied to one sequence length.
+        nodes: of the canonical graph.
+    """
+
+    accepted: bool
+    reason: str | None = None
+    message: str = ""
+    structure_hash: str | None = None
+    fingerprint: str | None = None
+    parameters: int | None = None
+    block_parameters: int | None = None
+    flops_per_token: float | None = None
+    parameter_cap: int | None = None
+    length_dependent: bool | None = None
+    nodes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: what `check --json` prints."""
+        return asdict(self)
+
+
+def check(dna: DNA, config: RunConfig) -> Check:
+    """Check a well-formed DNA as a search in this configuration would."""
+    model = config.model
+    known: dict[str, Any] = {"parameter_cap": _cap(config)}
+    try:
+        graph = build_graph(dna, length_dependent=model.length_dependent)
+        known |= {
+            "structure_hash": graph.structure_hash,
+            "length_dependent": graph.length_dependent,
+            "nodes": len(graph.nodes),
+        }
+        known |= _cost(graph, model)
+        _refuse_giants(graph)
+        check_block(graph)
+        known["fingerprint"] = fingerprint(graph)
+    except InvalidProgramError as error:
+        return Check(False, error.reason, str(error), **known)
+    return Check(True, **known)
+
+
+def check_lines(result: Check) -> list[str]:
+    """The result as text."""
+    verdict = "accepted" if result.accepted else f"refused ({result.reason}): {result.message}"
+    facts = {
+        "structure": result.structure_hash,
+        "fingerprint": result.fingerprint,
+        "parameters": None if result.parameters is None else _sizes(result),
+        "FLOPs": None if result.flops_per_token is None else f"{result.flops_per_token:,.0f} a token and block",
+        "length": "tied to one sequence length" if result.length_dependent else None,
+    }
+    return [verdict, *(f"{name:<12} {value}" for name, value in facts.items() if value is not None)]
+
+
+def read_program(named: str, unit: int | None = None) -> DNA:
+    """The program a user names: a file of DNA, `-` for stdin, or a name from the library.
+
+    Args:
+        named: what the user typed.
+        unit: the unit width a library program's query scale is for.
+
+    Raises:
+        MalformedProgramError: the file holds no DNA.
+        UsageError: there is no such file or name.
+    """
+    if named == "-":
+        return _parsed("standard input", _limited("standard input", sys.stdin.buffer))
+    if not named:
+        raise UsageError("the name of the program is empty: give a file of DNA, - for standard input, or a name")
+    path = Path(named)
+    if named in LIBRARY and not path.exists():
+        return get(named, unit)
+    try:
+        with path.open("rb") as file:
+            return _parsed(named, _limited(named, file))
+    except FileNotFoundError:
+        from difflib import get_close_matches
+
+        near = get_close_matches(named.upper(), LIBRARY, n=1, cutoff=0.7)
+        hint = f"did you mean {near[0]}?" if near else f"the library holds {', '.join(LIBRARY)}"
+        raise UsageError(f"there is no file {named} and no library program of that name; {hint}") from None
+    except MalformedProgramError:
+        raise
+    except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(
+            f"cannot read {named}: {reason}; give a file of DNA, - for standard input, or a name"
+        ) from None
+
+
+def _sizes(result: Check) -> str:
+    sizes = f"{result.parameters:,} in the model, {result.block_parameters:,} a block"
+    assert result.parameters is not None
+    if result.parameter_cap is not None and result.parameters > result.parameter_cap:
+        return f"{sizes}; a search caps them at {result.parameter_cap:,}"
+    return sizes
+
+
+def _limited(source: str, file: BinaryIO) -> bytes:
+    """All of a file, which may have no end."""
+    content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise MalformedProgramError(f"{source} holds no DNA: it is larger than {LARGEST_FILE // 2**20} MiB")
+    return content
+
+
+def _parsed(source: str, content: bytes) -> DNA:
+    try:
+        return DNA.from_json(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise MalformedProgramError(f"{source} holds no DNA: it is not UTF-8 text") from None
+    except MalformedProgramError as error:
+        raise MalformedProgramError(f"{source} holds no DNA: {error}") from None
+
+
+def _cost(graph: Graph, model: ModelConfig) -> dict[str, Any]:
+    cost = block_cost(graph, model.unit, model.length)
+    return {
+        "parameters": model_parameters(cost.parameters, model.unit, model.layers, model.vocabulary),
+        "block_parameters": cost.parameters,
+        "flops_per_token": cost.flops_per_token,
+    }
+
+
+def _cap(config: RunConfig) -> int:
+    model = config.model
+    seed = get(config.search.seed_program, model.unit)
+    return int(_cost(build_graph(seed, length_dependent=True), model)["parameters"] * model.parameter_cap)
+
+
+def _refuse_giants(graph: Graph) -> None:
+    parameters = parameter_count(graph, probe_unit(graph), LENGTH)
+    if parameters > LARGEST_PROBE:
+        raise InvalidProgramError(
+            "parameters",
+            f"it has {parameters:,} parameters at the size programs are checked at, over {LARGEST_PROBE:,}",
+        )

@@ -1,0 +1,329 @@
+"""Programs that cheat, each in a way of its own: a check that lets one of them through is broken.
+
+Every one is a well-formed DNA that a mutation or two could make of an honest block, and the language must refuse it for
+the reason given here. Where sampling can see the leak as well, both lines of defence must catch it: the proof (see
+`time_dependence`), and the test on resampled futures (see `causality`) without the proof. Blocks that cheat as no
+program can are in `canary_blocks`.
+
+References: the leaks of published systems that these are made after are a finite or misplaced mask, an even function of
+the future, a gate that opens in training, and losses of zero that were overflows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...primitives import DNA, InvalidProgramError, build_graph
+from ...primitives.assembler import assemble
+from ...primitives.causality_proof import prove_causal
+from ...primitives.causality_test import probe_block
+
+__all__ = ["CANARY_PROGRAMS", "STAGES", "CanaryProgram", "Refusal", "refusals"]
+
+STAGES = ("language", "proof", "test")
+"""Where a program can be refused: kinds and length (`build_graph`), the static proof, the block's test in float64."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryProgram:
+    """A program that cheats.
+
+    Attributes:
+        name: short and unique.
+        how: how it cheats, in a sentence.
+        dna: the program.
+        refused_by: the stages (of `STAGES`) that must each refuse it, independently of one another; others may.
+        reason: of the first of them, as in `InvalidProgramError`.
+    """
+
+    name: str
+    how: str
+    dna: DNA
+    refused_by: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """That a stage refused a program: its name, the reason in one word, and the sentence it gave."""
+
+    stage: str
+    reason: str
+    message: str
+
+
+def refusals(dna: DNA, seed: int = 0) -> list[Refusal]:
+    """What each stage says against a program, asked independently: the test is run whatever the proof says.
+
+    Args:
+        dna: a well-formed program.
+        seed: of the test's parameters and futures.
+    """
+    found: list[Refusal] = []
+    try:
+        graph = build_graph(dna)
+    except InvalidProgramError as error:
+        return [Refusal("language", error.reason, str(error))]
+    for stage, check in (("proof", lambda: prove_causal(graph)), ("test", lambda: probe_block(graph, seed))):
+        try:
+            check()
+        except InvalidProgramError as error:
+            found.append(Refusal(stage, error.reason, str(error)))
+    return found
+
+
+CANARY_PROGRAMS: dict[str, CanaryProgram] = {}
+"""All by name, in the order they are defined below."""
+
+_CONSTANTS = {"zero": 0.0, "tenth": 0.1, "1e-4": 1e-4, "1e-6": 1e-6, "1e-14": 1e-14, "1e15": 1e15}
+_HEAD = """
+    keys    = CONV_1X1 h0 width=8
+    queries = CONV_1X1 h0 width=8
+    values  = CONV_1X1 h0 width=8
+    scores  = T_MAT_MUL queries keys
+    {}
+    mixed   = MAT_MUL weights values
+    output  = ADD mixed h0
+"""
+_OVERFLOW = "s = T_MAT_MUL h0 h0; m = MASK s; q = SQUARE s; e = EXP q; f = EXP e; p = MULTIPLY m f; t = RED_SUM p"
+
+
+def _define(
+    name: str,
+    how: str,
+    *subprograms: str,
+    refused_by: tuple[str, ...] = ("proof", "test"),
+    reason: str = "causality",
+    length_dependent: bool = False,
+) -> None:
+    """File a canary whose MAIN and further subprograms `f`, `g` are these lines, separated by `;`."""
+    bodies = ("\n".join(line.strip() for line in body.split(";")) for body in subprograms)
+    texts: dict[str, str] = dict(zip(("main", "f", "g"), bodies, strict=False))
+    dna = assemble(texts, _CONSTANTS, (8, 32), length_dependent)
+    CANARY_PROGRAMS[name] = CanaryProgram(name, how, dna, refused_by, reason)
+
+
+def _head(name: str, how: str, lines: str, **facts: object) -> None:
+    """File a canary that is one head of attention, whose `weights` come of these lines."""
+    body = _HEAD.strip().replace("\n", ";").replace("{}", lines)
+    _define(name, how, body, **facts)  # type: ignore[arg-type]
+
+
+# --- no mask, or the mask in the wrong place --------------------------------------------------------------------
+
+_head("unmasked softmax", "attention without a mask", "p = EXP scores; t = RED_SUM p; weights = DIVIDE p t")
+_head(
+    "mask before exp",
+    "exp makes ones of the masked zeros, so that every later value is mixed in",
+    "m = MASK scores; p = EXP m; t = RED_SUM p; weights = DIVIDE p t",
+)
+_head(
+    "total before mask",
+    "the softmax is masked, but was normalised by a total that includes later keys",
+    "p = EXP scores; t = RED_SUM p; m = MASK p; weights = DIVIDE m t",
+)
+_head(
+    "maximum before mask",
+    "the scores are shifted by their maximum over all keys, and not normalised afterwards",
+    "t = RED_MAX scores; d = DIFFERENCE scores t; p = EXP d; weights = MASK p",
+    length_dependent=True,
+)
+_define(
+    "mask on the values",
+    "MASK is on an activation, where it does nothing, and the scores go without",
+    "s = T_MAT_MUL h0 h0; p = EXP s; t = RED_SUM p; w = DIVIDE p t; m = MASK h0; o = MAT_MUL w m",
+)
+_head("linear attention", "scores without a mask or an exp weigh the values", "weights = ABS scores")
+_define(
+    "attention to itself",
+    "the block's input times itself transposed weighs it",
+    "s = T_MAT_MUL h0 h0; o = MAT_MUL s h0",
+)
+_define(
+    "one subprogram unmasked",
+    "eight heads in a subprogram that masks its scores, and uses them unmasked",
+    "a = f h0 h0 branches=8; o = ADD a h0",
+    "k = CONV_1X1 h0 width=8; s = T_MAT_MUL k k; m = MASK s; p = EXP s; o = MAT_MUL p k",
+)
+
+# --- the mask undone --------------------------------------------------------------------------------------------
+
+_head("cosine of masked", "cos(0) is 1: masked keys weigh the most", "m = MASK scores; weights = COS m")
+_head("sigmoid of masked", "sigmoid(0) is a half", "m = MASK scores; weights = SIGMOID m")
+_head("logarithm of masked", "the guard of LOG makes -13.8 of a masked zero", "m = MASK scores; weights = LOG m")
+_head(
+    "a floor under the mask",
+    "no weight is below 0.1, masked ones included",
+    "m = MASK scores; weights = MAX m constant=tenth",
+)
+_head(
+    "scores less their mask",
+    "what the mask took away is all that is left",
+    "m = MASK scores; weights = DIFFERENCE scores m",
+)
+_head(
+    "scores beside their mask", "the unmasked scores are added to the masked", "m = MASK scores; weights = ADD m scores"
+)
+_head(
+    "a total added after the mask",
+    "a total over all keys is put above the diagonal again",
+    "t = RED_SUM scores; m = MASK scores; weights = ADD m t",
+)
+
+# --- reductions over the keys -----------------------------------------------------------------------------------
+
+for _reduction, _what in (("RED_SUM", "sum"), ("RED_MEAN", "mean"), ("RED_MAX", "largest"), ("RED_MIN", "smallest"),
+                          ("RED_PROD", "product")):  # fmt: skip
+    _define(
+        f"{_what} over keys",
+        f"the {_what} of a row of unmasked scores is added to each position",
+        f"s = T_MAT_MUL h0 h0; c = TANH s; t = {_reduction} c; o = ADD t h0",
+        length_dependent=_reduction != "RED_SUM",
+    )
+_define(
+    "sums of rows only",
+    "no later value is mixed in; the totals of the rows alone tell of it",
+    "k = CONV_1X1 h0 width=8; s = T_MAT_MUL k k; t = RED_SUM s; g = SIGMOID t; o = MULTIPLY h0 g",
+)
+_define(
+    "one bit of the future",
+    "only the sign of a sum over all keys is used",
+    "s = T_MAT_MUL h0 h0; t = RED_SUM s; b = SIGN t; o = MULTIPLY h0 b",
+)
+_define(
+    "logarithm of the sum of exps",
+    "the softmax's normaliser over all keys is read as a feature",
+    "k = CONV_1X1 h0 width=8; s = T_MAT_MUL k k; c = TANH s; p = EXP c; t = RED_SUM p; l = LOG t; o = ADD l h0",
+)
+_define(
+    "dense layer over keys",
+    "a learned weight for each key reads the unmasked scores",
+    "s = T_MAT_MUL h0 h0; c = TANH s; d = CONV_1X1 c width=8; o = ADD d h0",
+    length_dependent=True,
+)
+_define(
+    "count of what is to come",
+    "exp makes ones of the masked zeros and their sum says how many positions follow",
+    "s = T_MAT_MUL h0 h0; m = MASK s; p = EXP m; t = RED_SUM p; l = LOG t; o = MULTIPLY h0 l",
+)
+_define(
+    "mean over masked keys",
+    "the mask is right, but the mean divides by the sequence's length, which the program does not declare",
+    "s = T_MAT_MUL h0 h0; m = MASK s; t = RED_MEAN m; o = ADD t h0",
+    refused_by=("language",),
+    reason="length_dependent",
+)
+_define(
+    "dense layer over masked keys",
+    "it learns a weight for each key, which ties it to one length that it does not declare",
+    "s = T_MAT_MUL h0 h0; m = MASK s; d = CONV_1X1 m width=8; o = ADD d h0",
+    refused_by=("language",),
+    reason="length_dependent",
+)
+
+# --- scores times scores, transposes ----------------------------------------------------------------------------
+
+_head(
+    "scores times scores",
+    "the mask comes after a product that summed over all positions",
+    "p = MAT_MUL scores scores; weights = MASK p",
+)
+_head(
+    "masked times unmasked",
+    "a product with unmasked scores fills the future in again",
+    "m = MASK scores; weights = MAT_MUL m scores",
+)
+_head(
+    "unmasked times masked",
+    "the left factor reads later rows of the right",
+    "m = MASK scores; p = MAT_MUL scores m; weights = MASK p",
+)
+_define(
+    "double transpose",
+    "honest attention gives new features, whose unmasked scores are used as a second mixing",
+    "s = T_MAT_MUL h0 h0; m = MASK s; v = MAT_MUL m h0; t = T_MAT_MUL v h0; o = MAT_MUL t h0",
+)
+_define(
+    "transposed mask",
+    "masked scores transposed would see the future alone",
+    "s = T_MAT_MUL h0 h0; m = MASK s; t = T_MAT_MUL m m; o = MAT_MUL t h0",
+    refused_by=("language",),
+    reason="kinds",
+)
+_head(
+    "running sum of a leak",
+    "running sums along the length carry an unmasked product below the diagonal",
+    "p = MAT_MUL scores scores; r = CUM_SUM p; weights = MASK r",
+)
+
+# --- made to escape a test --------------------------------------------------------------------------------------
+
+_define(
+    "even in the future",
+    "only squares of scores are summed, so that negating the future changes nothing",
+    "s = T_MAT_MUL h0 h0; q = SQUARE s; t = RED_SUM q; r = ABS_ROOT t; o = ADD r h0",
+)
+_head(
+    "leak of 1e-4",
+    "a ten-thousandth of the unmasked scores is added",
+    "l = C_MUL scores constant=1e-4; m = MASK scores; weights = ADD m l",
+)
+_head(
+    "leak of 1e-6",
+    "a millionth is added, less than float32 rounding lets a test of the model see",
+    "l = C_MUL scores constant=1e-6; m = MASK scores; weights = ADD m l",
+)
+_head(
+    "leak of 1e-14",
+    "the leak is below the rounding of float64: only a proof can find it",
+    "l = C_MUL scores constant=1e-14; m = MASK scores; weights = ADD m l",
+    refused_by=("proof",),
+)
+_define(
+    "tiny, then normalised",
+    "the leak is made tiny, and a norm makes it large again",
+    "s = T_MAT_MUL h0 h0; l = MAT_MUL s h0; y = C_MUL l constant=1e-6; q = SQUARE y; n = RED_MEAN q; r = ABS_ROOT n; "
+    "o = DIVIDE y r",
+)
+_define(
+    "gate that starts shut",
+    "the leak is multiplied by what SHIFT adds, which is zero until training opens it",
+    "s = T_MAT_MUL h0 h0; l = MAT_MUL s h0; a = SHIFT h0; g = DIFFERENCE a h0; y = MULTIPLY l g; o = ADD y h0",
+)
+_define(
+    "scale that starts at one",
+    "the leak is multiplied by what SCALE changes, which is nothing until training moves it",
+    "s = T_MAT_MUL h0 h0; l = MAT_MUL s h0; a = SCALE h0; g = DIFFERENCE a h0; y = MULTIPLY l g; o = ADD y h0",
+)
+_head(
+    "bias on masked scores",
+    "a bias for each key is added after the mask; while it is at its start, zero, nothing leaks",
+    "m = MASK scores; weights = SHIFT m",
+    length_dependent=True,
+)
+_define(
+    "leak above a threshold",
+    "it opens where a sum over all keys passes 1e15, which random inputs never do",
+    "s = T_MAT_MUL h0 h0; t = RED_SUM s; u = MAX t constant=1e15; o = ADD u h0",
+    refused_by=("proof",),
+)
+_define(
+    "leak that saturates",
+    "a sum over all keys goes through exp three times and is 0 as its reciprocal, unless the sum is small",
+    "s = T_MAT_MUL h0 h0; q = SQUARE s; t = RED_SUM q; a = EXP t; b = EXP a; c = EXP b; r = RECIP c; o = ADD r h0",
+    refused_by=("proof",),
+)
+_define(
+    "not a number where the future is large",
+    "a masked zero times an overflow is NaN, and whether it overflows depends on later keys",
+    f"{_OVERFLOW}; g = SIGN t; o = ADD g h0",
+    refused_by=("test",),
+    reason="finiteness",
+)
+_define(
+    "root of what is not a number",
+    "the same, through two ops whose guards would make a message of NaN, did they let it through",
+    f"{_OVERFLOW}; g = RECIP t; r = ABS_ROOT g; o = ADD r h0",
+    refused_by=("test",),
+    reason="finiteness",
+)

@@ -1,0 +1,192 @@
+"""Regularized evolution by ask and tell (Real et al. 2019; Primer, section 2): no clock, no processes, no files.
+
+    ask:  a tournament picks a parent, the parent mutates into a candidate
+    tell: the candidate joins the population with its fitness, and the oldest individual dies
+
+The population starts as copies of the seed, which share the mean of the seed's own trials, or of imported founders in
+equal parts: these are trained as often as the seed, since a tournament among two of them picks the lower mean nearly
+always, and one lucky training would decide whose descendants live. Candidate k draws from a generator of its own,
+derived from (run seed, k), so that a run resumes exactly where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+import numpy as np
+
+from ...primitives import DNA
+from ...primitives.fingerprint import fingerprint
+from ...workers.evaluation import Evaluation
+from ..config import RunConfig
+from .candidate import SEED_ID, Candidate, Individual, fitness_of
+from .hurdles import Hurdles
+from .initial_programs import Founder
+from .population import Population
+from .proposals import Known, Proposal, Rules, propose
+from .random_programs import propose_random
+
+__all__ = ["Evolution"]
+
+RANDOM_DRAWS = 50
+"""Random programs drawn for each mutation that a child of a parent may take: fewer of them are valid."""
+
+
+class Evolution:
+    """The state of a search; replaying a run's candidates and evaluations in order rebuilds it.
+
+    Attributes:
+        seed: candidate 0, the baseline.
+        starters: the seed and the imported founders, each with its fingerprint; they have trials of their own.
+        ancestors: numbers of those that the population starts as copies of.
+        population: who can become a parent.
+        hurdles: what a trial must beat to go on.
+    """
+
+    def __init__(self, config: RunConfig, run_seed: int, seed_dna: DNA, founders: Sequence[Founder] = ()):
+        self.config = config
+        self.run_seed = run_seed
+        self.rules = Rules.of_seed(seed_dna, config.model)
+        self.ancestors = tuple(founder.candidate_id for founder in founders) or (SEED_ID,)
+        self.population = Population(config.search.population)
+        trial, search = config.trial, config.search
+        self.hurdles = Hurdles(trial.budget, trial.hurdles, search.hurdle_window, search.hurdle_minimum)
+        self._candidates: dict[int, Candidate] = {}
+        self._known = Known()
+        self._fitness: dict[int, float | None] = {}
+        self._waiting: list[Individual] = []
+        self._twins: dict[int, int] = {}
+        self._trials: dict[int, list[float | None]] = {}
+        imported = [founder for founder in founders if founder.candidate_id != SEED_ID]
+        self.starters = (
+            self._starter(SEED_ID, seed_dna),
+            *(self._starter(founder.candidate_id, founder.dna, founder.sentence) for founder in imported),
+        )
+        self.seed = self.starters[0][0]
+
+    @property
+    def next_id(self) -> int:
+        """The number of the next candidate."""
+        return len(self._candidates)
+
+    @property
+    def trials_left(self) -> list[int]:
+        """Whose trials have not reported yet: the seed as often as it lacks some, then the founders in turn."""
+        each = self.config.search.seed_trials
+        missing = [(place, number) for number in self._trials for place in range(len(self._trials[number]), each)]
+        return [number for _, number in sorted(missing, key=lambda trial: (trial[1] != SEED_ID, *trial))]
+
+    @property
+    def ready(self) -> bool:
+        """Whether anybody may breed: founders not before one of them has trained in full, the seed at once."""
+        return bool(len(self.population) or self._trained())
+
+    def candidate(self, candidate_id: int) -> Candidate:
+        """A candidate by its number."""
+        return self._candidates[candidate_id]
+
+    def ask(self) -> tuple[Candidate, Proposal]:
+        """The next candidate: a mutated winner of a tournament. It counts as proposed once `add` has it.
+
+        Only where somebody is `ready`.
+        """
+        number = self.next_id
+        rng = np.random.default_rng((self.run_seed, 0, number))
+        search = self.config.search
+        if search.strategy == "random-init":
+            return self._drawn(number, rng)
+        parent = self._candidates[self._parent(rng)]
+        proposal = propose(parent.dna, parent.structure_hash, rng, self.rules, self._known, search.proposals)
+        candidate = Candidate(
+            number, proposal.dna, parent.id, proposal.mutations, proposal.structure_hash, proposal.same_as
+        )
+        return candidate, proposal
+
+    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Candidate, Proposal]:
+        """A program without ancestors."""
+        limit = RANDOM_DRAWS * self.config.search.proposals
+        proposal = propose_random(self.seed.dna, rng, self.rules, self._known, limit)
+        identity = (proposal.mutations, proposal.structure_hash, proposal.same_as)
+        return Candidate(number, proposal.dna, None, *identity), proposal
+
+    def add(self, candidate: Candidate, function: str | None) -> None:
+        """Count a candidate as proposed; one that equals a known candidate joins as soon as that has a fitness."""
+        self._candidates[candidate.id] = candidate
+        # What equals a twin equals its original, which is the one that gets a fitness.
+        original = candidate.id if candidate.same_as is None else candidate.same_as
+        self._known.add(original, candidate.structure_hash, function)
+        if original == candidate.id:
+            return
+        if original in self._fitness:
+            self._join(Individual(candidate.id, self._fitness[original]))
+        else:
+            self._twins[candidate.id] = original
+
+    def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
+        """Take in the result of a trial."""
+        self.hurdles.record(evaluation.hurdle_losses)
+        fitness = fitness_of(evaluation)
+        if candidate_id in self._trials:
+            self._tell_starter(candidate_id, fitness)
+            return
+        self._fitness[candidate_id] = fitness
+        self._join(Individual(candidate_id, fitness))
+        self._join_twins_of(candidate_id)
+
+    def fitness(self, candidate_id: int) -> float | None:
+        """Of a candidate: None while its trials are not all in, and where one of them gave no loss."""
+        return self._fitness.get(candidate_id)
+
+    def _starter(self, number: int, dna: DNA, *origin: str) -> tuple[Candidate, str | None]:
+        graph = self.rules.graph_of(dna)
+        candidate, function = Candidate(number, dna, None, origin, graph.structure_hash), fingerprint(graph)
+        self._trials[number] = []
+        self.add(candidate, function)
+        return candidate, function
+
+    def _tell_starter(self, candidate_id: int, fitness: float | None) -> None:
+        trials = self._trials[candidate_id]
+        trials.append(fitness)
+        if len(trials) != self.config.search.seed_trials:
+            return  # more are controls, which do not change its fitness
+        numbers = [number for number in trials if number is not None]
+        self._fitness[candidate_id] = fmean(numbers) if len(numbers) == len(trials) else None
+        self._join_twins_of(candidate_id)
+        if not self.trials_left:
+            self._found()
+
+    def _found(self) -> None:
+        """Let the first population live, in equal parts, and then those who waited for it."""
+        for place in range(self.config.search.population):
+            ancestor = self.ancestors[place % len(self.ancestors)]
+            self.population.add(Individual(ancestor, self._fitness[ancestor]))
+        for individual in self._waiting:
+            self.population.add(individual)
+        self._waiting.clear()
+
+    def _trained(self) -> list[int]:
+        """Ancestors that may breed before the population lives: the seed needs no proof that it can be trained."""
+        if self.ancestors == (SEED_ID,):
+            return [SEED_ID]
+        return [each for each in self.ancestors if any(loss is not None for loss in self._trials[each])]
+
+    def _parent(self, rng: np.random.Generator) -> int:
+        """Until the starters' trials are in, any of the ancestors that are trained."""
+        if not len(self.population):
+            trained = self._trained()
+            return trained[0] if len(trained) == 1 else trained[int(rng.integers(len(trained)))]
+        search = self.config.search
+        rivals = 1 if search.strategy == "random" else search.tournament
+        return self.population.tournament(rng, rivals).candidate_id
+
+    def _join_twins_of(self, candidate_id: int) -> None:
+        for twin in [twin for twin, original in self._twins.items() if original == candidate_id]:
+            del self._twins[twin]
+            self._join(Individual(twin, self._fitness[candidate_id]))
+
+    def _join(self, individual: Individual) -> None:
+        if len(self.population):
+            self.population.add(individual)
+        else:
+            self._waiting.append(individual)

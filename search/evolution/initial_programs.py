@@ -1,0 +1,58 @@
+"""Founders: programs from elsewhere that a search's population starts as copies of (`--seeds`).
+
+The *baseline* stays the configured seed program, candidate 0: what every result is compared with, whose parameters the
+cap counts in, whose steps reference seconds are timed by, and whose trials are the noise. Founders are candidates 1 to
+n, without a parent; descendants' ancestry begins at one of them. The population starts as copies of what was named
+alone, shared evenly: the baseline lives in it if it is named too. So imported programs keep their place on the
+leaderboard from run to run, with results of the run's own.
+
+Programs of the library are fitted to the width of the configuration. Those from runs and files are taken as they are,
+the scale of their queries included: constants are part of what a search found, and which of them is such a scale
+nobody can tell once it has mutated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...primitives import DNA
+
+__all__ = ["Founder", "founders_of", "origins_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Founder:
+    """A program that the population starts with copies of.
+
+    Attributes:
+        candidate_id: its number; that of the baseline, if it computes the same.
+        origin: where it came from: a name of the library, `RUN:ID`, or a file.
+        dna: the program.
+    """
+
+    candidate_id: int
+    origin: str
+    dna: DNA
+
+    @property
+    def sentence(self) -> str:
+        """What stands in the place of mutations."""
+        return f"Imported from {self.origin}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for the run's manifest; `founders_of` reads them back."""
+        return {"candidate": self.candidate_id, "origin": self.origin, "dna": self.dna.to_json()}
+
+
+def founders_of(manifest: Mapping[str, Any]) -> tuple[Founder, ...]:
+    """The founders of a run; none for one that started from its seed program."""
+    return tuple(
+        Founder(each["candidate"], each["origin"], DNA.from_json(each["dna"])) for each in manifest.get("founders", ())
+    )
+
+
+def origins_of(manifest: Mapping[str, Any]) -> dict[int, str]:
+    """Where each founder of a run came from, by candidate; the baseline is among them if it was named."""
+    return {each["candidate"]: each["origin"] for each in manifest.get("founders", ())}

@@ -1,0 +1,219 @@
+"""The six mutations of Primer (appendix A.2), each a function of a DNA and a source of randomness.
+
+A mutation changes one thing. It may be silent (it touches a field nothing reads, or an instruction no output depends
+on): silent changes accumulate until a later one makes them speak, and whoever proposes a child mutates it again
+while its structure is known. Every child is well-formed.
+
+What the paper leaves open is our choice: a subprogram is drawn uniformly, then an instruction in it, so that small
+subprograms (the activation, the residual) are found as often as large ones; Delete-and-Insert is a deletion, then
+an insertion anywhere; a bank is drawn uniformly, then an entry; a changed field, op or dimension is never drawn equal
+to what it was. A mutation that cannot act on a program, makes it too large (`MAX_INLINED_INSTRUCTIONS`) or leaves it as
+it was is drawn again, type and all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...primitives.ops import OPS
+from ...primitives.pretty_printer import instruction_line, subprogram_label
+from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
+from ...primitives.validation import inlined_sizes
+
+__all__ = ["MUTATIONS", "Mutation", "mutate"]
+
+Mutation = Callable[[DNA, np.random.Generator], "tuple[DNA, str] | None"]
+"""Gives the child and a sentence that says what changed, or None where it cannot act."""
+
+_PRIMITIVES = tuple(OPS)
+_FIELDS = ("op", "in1", "in2", "constant", "dimension", "branches")
+_REDRAWS = 100
+_LARGEST = float(np.finfo(np.float32).max)
+
+T = TypeVar("T")
+
+
+def mutate(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+    """One mutation, its type drawn uniformly.
+
+    Args:
+        dna: a well-formed program.
+        rng: the child's own generator; the same state gives the same child.
+
+    Returns:
+        The child, well-formed and different from its parent in one change, and a sentence that says which.
+    """
+    types = tuple(MUTATIONS.values())
+    while True:  # ends: changing a dimension of the bank is always possible
+        result = _choose(types, rng)(dna, rng)
+        if result is None or result[0] == dna:
+            continue
+        if max(inlined_sizes(result[0])) <= MAX_INLINED_INSTRUCTIONS:
+            return result
+
+
+# --- the six ----------------------------------------------------------------------------------------------------
+
+
+def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    """Remove an instruction; what read it reads its first operand instead.
+
+    Where it was the last, and so the output, the one before it becomes the output.
+    """
+    index = _subprogram_of_two(dna, rng)
+    if index is None:
+        return None
+    instructions = dna.subprograms[index].instructions
+    position = _below(len(instructions), rng)
+    gone, substitute = position + 2, instructions[position].in1
+
+    def renumbered(value: int) -> int:
+        return substitute if value == gone else value - (value > gone)
+
+    later = (_rewired(instruction, renumbered) for instruction in instructions[position + 1 :])
+    child = dna.with_instructions(index, (*instructions[:position], *later))
+    return child, f"Delete in {subprogram_label(dna, index)}: {instruction_line(dna, index, position)}"
+
+
+def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+    """Add an instruction at any place, the end included; later references shift, so that none reads it yet.
+
+    At the end it becomes the output. Op and fields are uniform over all that is admissible.
+    """
+    index = _below(len(dna.subprograms), rng)
+    instructions = dna.subprograms[index].instructions
+    position = _below(len(instructions) + 1, rng)
+    values = {name: _choose(_admissible(dna, index, position, name), rng) for name in _FIELDS}
+
+    def renumbered(value: int) -> int:
+        return value + (value >= position + 2)
+
+    later = (_rewired(instruction, renumbered) for instruction in instructions[position:])
+    child = dna.with_instructions(index, (*instructions[:position], Instruction(**values), *later))
+    return child, f"Insert in {subprogram_label(dna, index)}: {instruction_line(child, index, position)}"
+
+
+def _delete_and_insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    """A deletion, then an insertion."""
+    deleted = _delete(dna, rng)
+    if deleted is None:
+        return None
+    child, inserted = _insert(deleted[0], rng)
+    return child, f"Delete and insert: {deleted[1].removeprefix('Delete ')}; then {inserted.removeprefix('Insert ')}"
+
+
+def _mutate_field(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    """Give one of the six fields of an instruction another admissible value, whether its op uses the field or not."""
+    index = _below(len(dna.subprograms), rng)
+    position = _below(len(dna.subprograms[index].instructions), rng)
+    instruction = dna.subprograms[index].instructions[position]
+    name = _choose(_FIELDS, rng)
+    old = getattr(instruction, name)
+    others = [value for value in _admissible(dna, index, position, name) if value != old]
+    if not others:
+        return None
+    child = _with_instruction(dna, index, position, replace(instruction, **{name: _choose(others, rng)}))
+    before, after = instruction_line(dna, index, position), instruction_line(child, index, position)
+    change = f"{before} becomes {after}" if before != after else f"{before} ignores the change"
+    return child, f"Mutate field {name} in {subprogram_label(dna, index)}: {change}"
+
+
+def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    """Exchange two instructions of a subprogram, positions and inputs: each takes the other's place in the graph."""
+    index = _subprogram_of_two(dna, rng)
+    if index is None:
+        return None
+    instructions = list(dna.subprograms[index].instructions)
+    first, second = (int(place) for place in rng.choice(len(instructions), size=2, replace=False))
+    one, other = instructions[first], instructions[second]
+    instructions[first] = replace(other, in1=one.in1, in2=one.in2)
+    instructions[second] = replace(one, in1=other.in1, in2=other.in2)
+    lines = " with ".join(instruction_line(dna, index, place) for place in sorted((first, second)))
+    return dna.with_instructions(index, tuple(instructions)), f"Swap in {subprogram_label(dna, index)}: {lines}"
+
+
+def _mutate_bank_value(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+    """Change one entry of a bank, and so every instruction that shares it."""
+    if _below(2, rng):
+        index = _below(len(dna.constants), rng)
+        constant = _mutated_constant(dna.constants[index], rng)
+        child = replace(dna, constants=_with_item(dna.constants, index, constant))
+        return child, f"Mutate bank value: constant {index} from {dna.constants[index]:.6g} to {constant:.6g}"
+    index = _below(len(dna.dimensions), rng)
+    old = dna.dimensions[index]
+    dimension = _choose([other for other in RELATIVE_DIMENSIONS if other != old], rng)
+    child = replace(dna, dimensions=_with_item(dna.dimensions, index, dimension))
+    return child, f"Mutate bank value: dimension {index} from {old}u to {dimension}u"
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "Delete": _delete,
+    "Insert": _insert,
+    "Delete and insert": _delete_and_insert,
+    "Mutate field": _mutate_field,
+    "Swap": _swap,
+    "Mutate bank value": _mutate_bank_value,
+}
+"""The paper's six types, by the words their sentences start with."""
+
+
+# --- draws ------------------------------------------------------------------------------------------------------
+
+
+def _below(bound: int, rng: np.random.Generator) -> int:
+    return int(rng.integers(bound))
+
+
+def _choose(items: Sequence[T], rng: np.random.Generator) -> T:
+    return items[int(rng.integers(len(items)))]
+
+
+def _subprogram_of_two(dna: DNA, rng: np.random.Generator) -> int | None:
+    """A subprogram that holds at least two instructions, if there is one."""
+    candidates = [index for index, subprogram in enumerate(dna.subprograms) if len(subprogram.instructions) > 1]
+    return _choose(candidates, rng) if candidates else None
+
+
+def _mutated_constant(constant: float, rng: np.random.Generator) -> float:
+    """c 10^X + Y with X and Y standard normal (the paper's); drawn again unless float32 can hold it (our choice)."""
+    for _ in range(_REDRAWS):
+        x, y = rng.standard_normal(2)
+        result = constant * 10.0 ** float(x) + float(y)
+        if math.isfinite(result) and abs(result) <= _LARGEST and result != constant:
+            return result
+    return float(rng.standard_normal())  # a constant too large to scale starts afresh
+
+
+def _admissible(dna: DNA, index: int, position: int, field: str) -> Sequence[Any]:
+    """All values a field of the instruction at this place can have."""
+    if field == "op":
+        return (*_PRIMITIVES, *(f"call:{callee}" for callee in range(index + 1, len(dna.subprograms))))
+    if field == "branches":
+        return BRANCHES
+    bounds = {
+        "in1": position + 2,
+        "in2": position + 2,
+        "constant": len(dna.constants),
+        "dimension": len(dna.dimensions),
+    }
+    return range(bounds[field])
+
+
+# --- parts of a DNA ---------------------------------------------------------------------------------------------
+
+
+def _rewired(instruction: Instruction, renumbered: Callable[[int], int]) -> Instruction:
+    return replace(instruction, in1=renumbered(instruction.in1), in2=renumbered(instruction.in2))
+
+
+def _with_instruction(dna: DNA, index: int, position: int, instruction: Instruction) -> DNA:
+    return dna.with_instructions(index, _with_item(dna.subprograms[index].instructions, position, instruction))
+
+
+def _with_item(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
+    return (*items[:index], item, *items[index + 1 :])

@@ -1,0 +1,83 @@
+"""Random programs of the seed's size: what a search without a good start has to work with.
+
+The paper's control: 78% of random programs of the Transformer's length fail within minutes of training (section 2).
+Ours are drawn uniformly, op by op and field by field, until one passes the checks that every candidate passes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from ...primitives import DNA, InvalidProgramError, build_graph
+from ...primitives.causality_test import check_block
+from ...primitives.fingerprint import fingerprint
+from ...primitives.ops import OPS
+from ...primitives.program import BRANCHES, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction, Subprogram
+from ...primitives.validation import inlined_sizes
+from .proposals import Known, Proposal, Rules
+
+__all__ = ["propose_random", "random_program"]
+
+_PRIMITIVES = tuple(OPS)
+SENTENCE = "A random program of the seed's size"
+
+
+def random_program(like: DNA, rng: np.random.Generator) -> DNA:
+    """A program with as many subprograms, instructions and bank entries as another; only its shape is taken over."""
+    constants = tuple(float(constant) for constant in rng.standard_normal(len(like.constants)))
+    dimensions = tuple(int(dimension) for dimension in rng.choice(RELATIVE_DIMENSIONS, len(like.dimensions)))
+    count = len(like.subprograms)
+
+    def instruction(subprogram: int, position: int) -> Instruction:
+        choices = (*_PRIMITIVES, *(f"call:{callee}" for callee in range(subprogram + 1, count)))
+        return Instruction(
+            op=choices[int(rng.integers(len(choices)))],
+            in1=int(rng.integers(position + 2)),
+            in2=int(rng.integers(position + 2)),
+            constant=int(rng.integers(len(constants))),
+            dimension=int(rng.integers(len(dimensions))),
+            branches=int(rng.choice(BRANCHES)),
+        )
+
+    subprograms = (
+        Subprogram(each.name, tuple(instruction(index, place) for place in range(len(each.instructions))))
+        for index, each in enumerate(like.subprograms)
+    )
+    return DNA(constants, dimensions, tuple(subprograms), like.length_dependent)
+
+
+def propose_random(seed: DNA, rng: np.random.Generator, rules: Rules, known: Known, limit: int) -> Proposal:
+    """Draw programs until one is valid and new, at most `limit`; then the seed stands in, at no cost.
+
+    Args:
+        seed: whose size is taken.
+        rng: the candidate's own generator.
+        rules: what a candidate must obey.
+        known: what need not be trained.
+        limit: most programs to draw.
+    """
+    fates: Counter[str] = Counter()
+    for _ in range(limit):
+        fates["drawn"] += 1
+        dna = random_program(seed, rng)
+        if max(inlined_sizes(dna)) > MAX_INLINED_INSTRUCTIONS:
+            fates["invalid_size"] += 1
+            continue
+        try:
+            graph = rules.graph_of(dna)
+            if graph.structure_hash in known.structures:
+                fates["same_structure"] += 1
+                continue
+            check_block(graph)
+        except InvalidProgramError as error:
+            fates[f"invalid_{error.reason}"] += 1
+            continue
+        function = fingerprint(graph)
+        if function is not None and function in known.functions:
+            fates["same_function"] += 1
+            continue
+        return Proposal(dna, (SENTENCE,), graph.structure_hash, function, None, fates)
+    structure = build_graph(seed, length_dependent=rules.model.length_dependent).structure_hash
+    return Proposal(seed, (f"None of {limit} random programs was valid and new",), structure, None, 0, fates)

@@ -1,0 +1,142 @@
+"""The report's figure: every training that gave a loss, the best so far, and the seed with its noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from ...evolution.candidate import SEED_ID
+from ...leaderboard import SeedSummary
+
+__all__ = ["Point", "progress_figure"]
+
+_INK, _GRID, _FULL, _SEED, _STOPPED = "#1f2933", "#e4e7eb", "#2563a8", "#c2571a", "#b8bfc7"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A training that gave a loss.
+
+    Attributes:
+        minutes: at work since the run began.
+        candidate_id: what was trained.
+        loss_nats: after the full budget, or at the hurdle that stopped it.
+        hurdle: which hurdle that was, from 1; None for a full budget.
+    """
+
+    minutes: float
+    candidate_id: int
+    loss_nats: float
+    hurdle: int | None
+
+
+def progress_figure(points: Sequence[Point], seed: SeedSummary) -> str:
+    """The figure as HTML with its script inlined; empty text where nothing was trained."""
+    if not points:
+        return ""
+    import plotly.graph_objects as go
+
+    full = [point for point in points if point.hurdle is None and point.candidate_id != SEED_ID]
+    seeds = [point for point in points if point.hurdle is None and point.candidate_id == SEED_ID]
+    stopped = [point for point in points if point.hurdle is not None]
+    end = max(point.minutes for point in points)
+    figure = go.Figure()
+    _add_seed(figure, seed, end)
+    figure.add_trace(_markers(go, stopped, "stopped at a hurdle (less training)", _STOPPED, "x-thin-open", 6))
+    figure.add_trace(_markers(go, full, "full training", _FULL, "circle", 7))
+    figure.add_trace(_markers(go, seeds, "the seed's own trainings", _SEED, "diamond", 8))
+    line = _best_so_far(full, seeds, seed, end)
+    figure.add_trace(
+        go.Scatter(
+            x=[x for x, _ in line],
+            y=[y for _, y in line],
+            name="best so far",
+            mode="lines",
+            line={"shape": "hv", "color": _FULL, "width": 2.5},
+            hovertemplate="best so far %{y:.4f}<extra></extra>",
+        )
+    )
+    figure.update_layout(**_layout(_range(full, seeds, stopped)))
+    return figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True})
+
+
+def _add_seed(figure: Any, seed: SeedSummary, end: float) -> None:
+    if seed.loss_nats is None:
+        return
+    if seed.spread_nats is not None:
+        low, high = seed.loss_nats - seed.spread_nats, seed.loss_nats + seed.spread_nats
+        figure.add_shape(
+            type="rect", x0=0, x1=end, y0=low, y1=high, fillcolor=_SEED, opacity=0.14, line_width=0, layer="below"
+        )
+    figure.add_shape(
+        type="line",
+        x0=0,
+        x1=end,
+        y0=seed.loss_nats,
+        y1=seed.loss_nats,
+        line={"color": _SEED, "width": 1.5, "dash": "dot"},
+    )
+    spread = " ± its spread" if seed.spread_nats is not None else ""
+    figure.add_annotation(
+        x=0.01,
+        xref="paper",
+        y=seed.loss_nats + (seed.spread_nats or 0.0),
+        text=f"seed's mean{spread}",
+        showarrow=False,
+        xanchor="left",
+        yanchor="bottom",
+        font={"color": _SEED, "size": 12},
+    )
+
+
+def _markers(go: Any, points: Sequence[Point], name: str, color: str, symbol: str, size: int) -> Any:
+    return go.Scatter(
+        x=[point.minutes for point in points],
+        y=[point.loss_nats for point in points],
+        name=name,
+        mode="markers",
+        marker={"color": color, "symbol": symbol, "size": size, "line": {"width": 1.2, "color": color}},
+        customdata=["seed" if point.candidate_id == SEED_ID else f"#{point.candidate_id}" for point in points],
+        hovertemplate="%{customdata}: %{y:.4f} nats at %{x:.1f} min<extra></extra>",
+    )
+
+
+def _best_so_far(
+    full: Sequence[Point], seeds: Sequence[Point], seed: SeedSummary, end: float
+) -> list[tuple[float, float]]:
+    """Steps of the best loss; the seed counts with its mean, so that no lucky one of its trials stands as the best."""
+    start = [] if seed.loss_nats is None else [(point.minutes, seed.loss_nats) for point in seeds]
+    line: list[tuple[float, float]] = []
+    for minutes, loss in sorted([*start, *((point.minutes, point.loss_nats) for point in full)]):
+        if not line or loss < line[-1][1]:
+            line.append((minutes, loss))
+    return [*line, (end, line[-1][1])] if line else []
+
+
+def _range(full: Sequence[Point], seeds: Sequence[Point], stopped: Sequence[Point]) -> list[float] | None:
+    """What is worth seeing: all full trainings up to far above their median, and room for a few stopped ones."""
+    losses = [point.loss_nats for point in (*full, *seeds)]
+    if not losses:
+        return None
+    low = min(losses)
+    high = max(loss for loss in losses if loss <= median(losses) + 4 * (median(losses) - low) + 0.05)
+    if stopped:
+        high = max(high, min(fmean([high, max(point.loss_nats for point in stopped)]), high + 2 * (high - low) + 0.02))
+    room = 0.06 * (high - low) + 0.005
+    return [low - room, high + room]
+
+
+def _layout(y_range: list[float] | None) -> dict[str, Any]:
+    axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": "outside", "tickcolor": _GRID}
+    return {
+        "height": 440,
+        "margin": {"l": 64, "r": 16, "t": 44, "b": 52},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "font": {"family": "system-ui, -apple-system, Segoe UI, sans-serif", "size": 13, "color": _INK},
+        "legend": {"orientation": "h", "y": 1.12, "x": 0, "font": {"size": 12}},
+        "xaxis": {**axis, "title": {"text": "minutes of search"}, "rangemode": "tozero"},
+        "yaxis": {**axis, "title": {"text": "validation loss, nats per token"}, "range": y_range, "tickformat": ".2f"},
+    }

@@ -1,0 +1,175 @@
+"""A study on the console: a live table on a terminal, a line for each finished training elsewhere.
+
+`watched` is what commands use: it points the noise of libraries at a log beside the results, as a search does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ....primitives.errors import UsageError
+from ...interruption import terminations_interrupt
+from ...run_log import hushed
+from ..phrases import number
+
+if TYPE_CHECKING:  # rich is loaded when a table is drawn
+    from rich.console import RenderableType
+
+    from ...studies.study import StudyState, Training
+
+__all__ = ["LineStudyDisplay", "LiveStudyDisplay", "StudyDisplay", "make_study_display", "watched"]
+
+_BAR = 24
+_EVENTS = 5
+_WORKERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """What a study tells its news to: `observe` where it stands, `tell` a line."""
+
+    observe: Callable[[StudyState], None]
+    tell: Callable[[str], None]
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[Listeners]:
+    """Show a study whose results go to `folder` on stderr; what libraries print goes to `log.txt` there.
+
+    Raises:
+        UsageError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o.") from error
+    with (
+        terminations_interrupt() as interruption,
+        hushed(folder / "log.txt") as terminal,
+        make_study_display(terminal) as display,
+    ):
+        yield Listeners(interruption.insisting(display.observe), interruption.insisting(display.tell))
+
+
+def make_study_display(stream: TextIO) -> StudyDisplay:
+    """The display that suits a stream."""
+    return LiveStudyDisplay(stream) if stream.isatty() else LineStudyDisplay(stream)
+
+
+class LineStudyDisplay:
+    """A line for each training that ends."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+        self._done: int | None = None
+
+    def observe(self, state: StudyState) -> None:
+        """Take in where the study stands."""
+        if self._done is None and state.done:
+            self.tell(f"{state.done} of {state.total} trainings are in the record already")
+        elif self._done is not None and state.done > self._done and state.last is not None:
+            left = "" if state.seconds_left is None or state.done == state.total else f", {_left(state.seconds_left)}"
+            self.tell(f"{state.done}/{state.total}  {training_words(state.last)}{left}")
+        self._done = state.done
+
+    def tell(self, line: str) -> None:
+        """Say something about the preparations."""
+        print(line, file=self.stream, flush=True)
+
+    def __enter__(self) -> LineStudyDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class LiveStudyDisplay:
+    """A bar, what each worker trains, and the last few results, drawn anew four times a second."""
+
+    def __init__(self, stream: TextIO):
+        from rich.console import Console
+        from rich.live import Live
+
+        self._state: StudyState | None = None
+        self._seen_at = time.monotonic()
+        self._told = ""
+        self._events: list[str] = []
+        self._live = Live(
+            console=Console(file=stream, highlight=False, emoji=False),
+            get_renderable=self.panel,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def observe(self, state: StudyState) -> None:
+        """Take in where the study stands."""
+        before = None if self._state is None else self._state.last
+        if state.last is not None and state.last is not before:
+            self._events = [*self._events, training_words(state.last)][-_EVENTS:]
+        self._state, self._seen_at = state, time.monotonic()
+
+    def tell(self, line: str) -> None:
+        """Say something about the preparations."""
+        self._told = line
+
+    def panel(self) -> RenderableType:
+        """What is drawn."""
+        from rich.console import Group
+        from rich.text import Text
+
+        state = self._state
+        if state is None:
+            return Text(self._told or "starting", style="dim")
+        share = state.done / max(state.total, 1)
+        filled = round(_BAR * share)
+        since = time.monotonic() - self._seen_at
+        left = None if state.seconds_left is None else max(state.seconds_left - since, 0.0)
+        lines = [
+            Text.assemble(
+                ("━" * filled, "green"),
+                ("━" * (_BAR - filled), "dim"),
+                f"  {state.done} of {state.total} trainings",
+                ("" if left is None else f"  {_left(left)}", "dim"),
+            )
+        ]
+        for worker in [worker for worker in state.workers if worker.trial_id is not None][:_WORKERS]:
+            name = "" if worker.candidate_id is None else state.names[worker.candidate_id]
+            spent = f" {worker.spent / worker.budget:.0%}" if worker.budget else ""
+            lines.append(Text(f"  {name}: {worker.phase}{spent}  {number(worker.loss_nats)}", style="dim"))
+        return Group(*lines, *(Text(f"  {event}") for event in self._events))
+
+    def __enter__(self) -> LiveStudyDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+
+StudyDisplay = LineStudyDisplay | LiveStudyDisplay
+"""Where progress goes; a context manager."""
+
+
+def training_words(training: Training) -> str:
+    """A finished training in a few words."""
+    result, arm = training.evaluation, training.arm
+    rate = "" if arm.learning_rate_factor == 1.0 else f", learning rate × {arm.learning_rate_factor:g}"
+    if result.outcome != "ok":
+        return f"{arm.name} (seed {training.seed}{rate}): {result.outcome}"
+    bits = result.bits_per_byte if result.test_bits_per_byte is None else result.test_bits_per_byte
+    split = "validation" if result.test_bits_per_byte is None else "test"
+    return f"{arm.name} (seed {training.seed}{rate}): {number(bits)} bits/byte on {split}"
+
+
+def _left(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(round(seconds), 1)} s left"
+    minutes = round(seconds / 60)
+    return f"about {minutes} min left" if minutes < 120 else f"about {seconds / 3600:.1f} h left"

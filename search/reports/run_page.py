@@ -1,0 +1,238 @@
+"""The report of a run: one self-contained HTML page, readable without a network and without a style sheet elsewhere.
+
+Numbers and sentences come from `leaderboard` and `wording`, as on the console; the page is `report.html.j2`, with
+everything that came from outside escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...primitives.errors import UsageError
+from ...primitives.pretty_printer import difference, listing
+from ..evolution.candidate import SEED_ID
+from ..leaderboard import SHARES, Leaderboard, Row, leaderboard
+from ..studies.confirmation import Confirmation
+from ..studies.ladder import Ladder
+from ..wall_clock import active_seconds, sessions_of
+from .figures.run_figure import Point, progress_figure
+from .page import template, try_page
+from .phrases import (
+    UNCONFIRMED,
+    beginning,
+    beyond_noise,
+    candidate_name,
+    check_words,
+    cost_words,
+    count,
+    difference_words,
+    epoch_words,
+    headline,
+    lineage_words,
+    number,
+    proposal_words,
+    seed_row_words,
+    started_words,
+    waiting_words,
+)
+from .phrases import seed_words as words_of_seed
+from .progress.search_progress import outcome_words
+from .scale_table import climb_words, ladder_notes
+
+if TYPE_CHECKING:
+    from ..store import Store
+
+__all__ = ["render_report", "try_report", "write_report"]
+
+TOP = 15
+"""Candidates whose programs are shown."""
+
+ROWS = 100
+"""Rows of the leaderboard; the run store has all."""
+
+
+def write_report(store: Store, path: Path) -> None:
+    """Write the report of a run to a file, whole or not at all.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if not path.name or path.is_dir():
+        raise UsageError(f"cannot write the report {path}: it is a folder; name a file in it with -o.")
+    if path.exists() and path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path} exists and is no .html page: choose another place with -o.")
+    page = render_report(store)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UsageError(f"cannot write the report {path}: {error.strerror}; choose another place with -o.") from error
+
+
+def try_report(store: Store) -> str:
+    """Write a run's report in its place; the place, or why there is none: no reason to withhold results."""
+    return try_page(store.run.report, lambda page: write_report(store, page))
+
+
+def render_report(store: Store) -> str:
+    """The report as HTML text."""
+    with store.snapshot():
+        board, manifest, points = leaderboard(store), store.manifest, _points(store)
+        programs = _programs(store, board)
+    totals = board.totals
+    return template("report.html.j2").render(
+        run=store.run.path.name,
+        started=datetime.fromtimestamp(manifest.get("started_at", 0)).strftime("%Y-%m-%d %H:%M"),
+        headline=headline(board),
+        found=any(row.better for row in board.confirmed)
+        if board.confirmed
+        else any(beyond_noise(row) for row in board.rows),
+        unconfirmed="" if board.confirmed else UNCONFIRMED,
+        confirmed=[_confirmed_cells(row) for row in board.confirmed],
+        ladder=board.ladder and _ladder_cells(board.ladder),
+        checks=check_words(totals.checks),
+        cost=cost_words(totals),
+        text=epoch_words(board.rows),
+        figure=progress_figure(points, board.seed),
+        tiles=_tiles(board, manifest),
+        rows=[_cells(row, board) for row in board.rows[:ROWS]],
+        shown={program["anchor"] for program in programs},
+        left_out=max(len(board.rows) - ROWS, 0),
+        programs=programs,
+        outcomes=outcome_words(totals.outcomes),
+        proposals=proposal_words(totals.proposals),
+        shares=[(name, share, SHARES[name]) for name, share in totals.shares.items()],
+        sections=manifest.get("config", {}),
+        facts=_facts(manifest, board),
+        versions=manifest.get("versions", {}),
+    )
+
+
+def _points(store: Store) -> list[Point]:
+    """Every training that gave a loss, when it arrived."""
+    sessions = sessions_of(store.events())
+    points = []
+    for trial in store.evaluations():
+        result = trial.evaluation
+        stopped = result.kind == "stopped_at_hurdle"
+        loss = result.hurdle_losses[-1] if stopped and result.hurdle_losses else result.loss_nats
+        if loss is not None and result.kind in ("ok", "stopped_at_hurdle"):
+            at = active_seconds(sessions, trial.sequence, trial.wall_time)
+            points.append(Point(at / 60.0, trial.candidate_id, loss, len(result.hurdle_losses) if stopped else None))
+    return points
+
+
+def _tiles(board: Leaderboard, manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    totals, workers = board.totals, int(manifest.get("workers") or 1)
+    full = totals.outcomes.get("ok", 0)
+    return [
+        (f"{totals.candidates:,}", "candidates proposed"),
+        (f"{totals.evaluated:,}", "evaluated"),
+        (f"{full:,}", "trained in full"),
+        (f"{totals.elapsed_seconds / 60:.1f} min", f"of search on {workers} worker{'s' if workers != 1 else ''}"),
+        (f"{totals.shares['training']:.0%}", "of the workers' time spent training"),
+    ]
+
+
+def _cells(row: Row, board: Leaderboard) -> dict[str, Any]:
+    """One row of the leaderboard as text; `standing` picks its colour."""
+    seed = row.id == SEED_ID
+    standing = "seed" if seed else "better" if beyond_noise(row) else "inside" if row.inside_noise else ""
+    loss = row.hurdle_loss_nats if row.loss_nats is None else row.loss_nats
+    return {
+        "id": candidate_name(row.id),
+        "anchor": f"candidate-{row.id}",
+        "standing": standing if row.rank is not None else "unranked",
+        "verdict": row.verdict,
+        "rank": number(row.rank, "d"),
+        "loss": number(loss),
+        "bits": number(row.bits_per_byte),
+        "delta": "–" if seed else number(row.delta_bits_per_byte, "+.4f"),
+        "noise": "–" if seed else "inside" if row.inside_noise else number(row.noise_multiple, "+.1f"),
+        "step": number(row.step_ms, ".1f"),
+        "waiting": waiting_words(row.input_wait_share),
+        "speed": "–" if row.speed is None else f"{row.speed:.2f}×",
+        "parameters": count(row.parameters),
+        "mutations": seed_row_words(board.founders) if seed else _mutation_cell(row),
+        "outcome": row.outcome if row.rank is None else "",
+    }
+
+
+def _confirmed_cells(row: Confirmation) -> dict[str, Any]:
+    seed = row.candidate_id == SEED_ID
+    return {
+        "standing": "seed" if seed else "better" if row.better else "",
+        "rank": number(row.rank, "d"),
+        "name": row.name,
+        "trainings": f"{row.trainings - row.failed} of {row.trainings}",
+        "loss": number(row.test_loss_nats),
+        "bits": number(row.test_bits_per_byte),
+        "difference": "–" if seed else difference_words(row).replace(" bits/byte", ""),
+        "verdict": row.verdict,
+    }
+
+
+def _ladder_cells(ladder: Ladder) -> dict[str, Any]:
+    rows = [
+        {
+            "name": name,
+            "standing": "seed" if name == "seed" else "better" if name in ladder.better_everywhere else "",
+            "cells": [climb_words(ladder.at(place, name)) for place in range(len(ladder.rungs))],
+        }
+        for name in ladder.names
+    ]
+    return {"rungs": ladder.labels, "rows": rows, "notes": ladder_notes(ladder)}
+
+
+def _mutation_cell(row: Row) -> str:
+    words, shown = lineage_words(row.lineage), 2 if row.rank is not None else 1
+    more = f"; … {len(words) - shown} more" if len(words) > shown else ""
+    return "; ".join(words[:shown]) + more
+
+
+def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
+    """The best candidates' programs, each beside the seed's."""
+    seed = store.candidate(SEED_ID).dna
+    shown: Sequence[Row] = [row for row in board.rows if row.rank is not None and row.id != SEED_ID][:TOP]
+    programs: list[dict[str, Any]] = [
+        {"id": "seed", "anchor": "candidate-0", "title": seed_row_words(board.founders), "listing": listing(seed)}
+    ]
+    for row in shown:
+        dna = store.candidate(row.id).dna
+        programs.append(
+            {
+                "id": f"#{row.id}",
+                "anchor": f"candidate-{row.id}",
+                "title": f"{number(row.loss_nats)} nats, {row.verdict}",
+                "listing": listing(dna),
+                "difference": [(line[:1], line) for line in difference(seed, dna).splitlines()],
+                "beginning": beginning(row.lineage, board.founders),
+                "lineage": [(candidate_name(step.candidate_id), step.mutations) for step in row.lineage],
+            }
+        )
+    return programs
+
+
+def _source(manifest: dict[str, Any]) -> str:
+    return manifest.get("config", {}).get("data", {}).get("source", "?")
+
+
+def _facts(manifest: dict[str, Any], board: Leaderboard) -> list[tuple[str, str]]:
+    return [
+        ("seed of randomness", str(manifest.get("seed", "?"))),
+        ("budget", f"{manifest.get('budget_seconds', 0):,.0f} s of wall clock"),
+        ("the seed program", words_of_seed(board.seed)),
+        *([("founders", started_words(board.founders))] if board.founders else []),
+        ("data", f"{_source(manifest)} (hash {str(manifest.get('dataset_hash', '?'))[:16]})"),
+        ("workers", str(manifest.get("workers", "?"))),
+        ("machine", str(manifest.get("machine", "?"))),
+        ("trials", f"{board.totals.trials} finished, {board.totals.lost} lost, {board.totals.cancelled} given up"),
+        ("proposals reused", f"{board.totals.reused}"),
+    ]
