@@ -149,7 +149,7 @@ def search(
         typer.echo(f"primer-search {version_of('primer-search')}")
         return
     from .configs.plan import make_plan
-    from .workers.accelerators import fake_devices
+    from .workers.devices.discovery import fake_devices
 
     plan = make_plan(
         budget=budget,
@@ -174,8 +174,8 @@ def search(
         return
     from datetime import datetime
 
-    from .search.run_directory import create_run_directory, new_run_directory
     from .search.run_search import Printing, conduct
+    from .search.runs.run_directory import create_run_directory, new_run_directory
 
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
     say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
@@ -212,9 +212,9 @@ def resume(
     started_at = time.monotonic()
     from .configs.plan import duration
     from .search.run_search import Printing, conduct
-    from .search.store import Store
-    from .workers.accelerators import resolve_platform
-    from .workers.cluster import check_address
+    from .search.runs.store import Store
+    from .workers.devices.discovery import resolve_platform
+    from .workers.devices.ray_environment import check_address
 
     seconds = None if budget is None else duration("--budget", budget)
     with Store.open(run, read_only=True) as store:
@@ -237,8 +237,8 @@ def resume(
 @app.command()
 def stop(run: Run) -> None:
     """Ask a running search to save its state and end."""
-    from .search.run_directory import find_run
     from .search.run_search import request_stop
+    from .search.runs.run_directory import find_run
 
     say(request_stop(find_run(run)))
 
@@ -250,9 +250,9 @@ def leaderboard(
     json_: Json = False,
 ) -> None:
     """Rank what a run has found so far; the run may be going on."""
-    from .search.leaderboard import leaderboard as ranked
     from .search.reports.leaderboard_table import console_for, print_leaderboard
-    from .search.store import Store
+    from .search.results.leaderboard import leaderboard as ranked
+    from .search.runs.store import Store
 
     with Store.open(run, read_only=True) as store:
         board = ranked(store, top if json_ else None)
@@ -272,8 +272,10 @@ def show(
     json_: Json = False,
 ) -> None:
     """Show a candidate: its program, result, ancestry and difference; or a library program."""
-    from .search.description import describe, description_lines, library_description, library_lines
-    from .search.store import Store
+    from .search.reports.candidate_table import description_lines, library_lines
+    from .search.results.candidate_summary import describe
+    from .search.results.program_reference import library_description
+    from .search.runs.store import Store
 
     if candidate is None:
         program = library_description(run, diff)
@@ -334,7 +336,8 @@ def check(
     """
     from .configs import load
     from .search.check_program import check as checked
-    from .search.check_program import check_lines, read_program
+    from .search.check_program import check_lines
+    from .search.results.program_reference import read_program
 
     settings = load(config)
     try:
@@ -356,7 +359,7 @@ def report(
 ) -> None:
     """Write a run's report, one self-contained HTML page."""
     from .search.reports.run_page import write_report
-    from .search.store import Store
+    from .search.runs.store import Store
 
     with Store.open(run, read_only=True) as store:
         path = output or store.run.report

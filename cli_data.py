@@ -56,9 +56,9 @@ def prepare(
     from dataclasses import replace
 
     from .configs import load
-    from .workers.dataset import Dataset, default_cache_dir
-    from .workers.dataset import prepare as prepare_dataset
-    from .workers.published import is_published, locate
+    from .workers.data.dataset import Dataset, default_cache_dir
+    from .workers.data.dataset import prepare as prepare_dataset
+    from .workers.data.tfds_sets import is_published, locate
 
     settings = load(config, set_ or ())
     wanted = settings.model.vocabulary if vocabulary is None else vocabulary

@@ -60,15 +60,15 @@ def confirm(
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration
     from .configs.scales import rungs_of
-    from .search.leaderboard import leaderboard
     from .search.reports.leaderboard_table import console_for, print_leaderboard
     from .search.reports.progress.study_progress import watched
     from .search.reports.run_page import try_report
-    from .search.run_directory import find_run
-    from .search.store import Store
-    from .search.studies.confirm import confirm as confirmed
-    from .search.studies.confirm import settings_of
-    from .workers.accelerators import resolve_platform
+    from .search.results.leaderboard import leaderboard
+    from .search.runs.run_directory import find_run
+    from .search.runs.run_settings import settings_of
+    from .search.runs.store import Store
+    from .search.studies.retrain import confirm as confirmed
+    from .workers.devices.discovery import resolve_platform
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     directory = find_run(run)
@@ -149,7 +149,7 @@ def compare(
     from .search.reports.progress.study_progress import watched
     from .search.studies.compare import compare as compared
     from .search.studies.compare import default_folder
-    from .search.studies.subjects import MATCHES, subjects_of
+    from .search.studies.compared_programs import MATCHES, subjects_of
 
     if match not in (None, *MATCHES):
         raise UsageError(f"--match {match} is none of {', '.join(MATCHES)}")
@@ -224,9 +224,9 @@ def ablate(
     from .search.reports.leaderboard_table import console_for
     from .search.reports.progress.study_progress import watched
     from .search.studies.ablation import ablate as ablated
-    from .search.studies.ablation_subject import pair_of_names, pair_of_run
-    from .workers.accelerators import resolve_platform
-    from .workers.cluster import check_address
+    from .search.studies.ablation_programs import pair_of_names, pair_of_run
+    from .workers.devices.discovery import resolve_platform
+    from .workers.devices.ray_environment import check_address
 
     if executor not in (None, "ray", "inline"):
         raise UsageError(f"--executor {executor} is none of ray, inline")

@@ -74,8 +74,8 @@ def generate(
     _share_the_device()
     if not 0.0 <= temperature < float("inf"):
         raise UsageError(f"--temperature {temperature:g} is no temperature: give 0, the likeliest token, or more")
-    from .search.interruption import Interrupted
     from .search.train_weights import weights_in
+    from .system.signals import Interrupted
 
     weights = weights_in(run) if candidate is None else trained_or_saved(run, candidate)
     from .models.generation import Sampling  # after the training, which says on which device JAX is to run
@@ -130,7 +130,7 @@ def _trained(assignment: Assignment, force: bool = False) -> Weights:
     from .search.reports.phrases import number
     from .search.reports.progress.training_progress import TrainingProgress
     from .search.train_weights import train_weights
-    from .workers.accelerators import resolve_platform
+    from .workers.devices.discovery import resolve_platform
 
     pin_to_cpu(resolve_platform(assignment.config.workers.accel), "inline")
     with TrainingProgress(sys.stderr) as progress:

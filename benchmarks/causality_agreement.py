@@ -42,10 +42,9 @@ from primer_search.primitives.value_types import MODEL_WIDTH, Kind
 from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS
 from primer_search.search.evolution.mutations import MUTATIONS, mutate
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.optimizer import initial_state, make_optimizer
-from primer_search.workers.probe import ProbeFault, probe_causality, probe_finite
-from primer_search.workers.recheck import recheck
-from primer_search.workers.steps import StepFunctions, TrainState
+from primer_search.workers.training.leak_probes import ProbeFault, probe_causality, probe_finite, recheck
+from primer_search.workers.training.optimizer import initial_state, make_optimizer
+from primer_search.workers.training.train_step import StepFunctions, TrainState
 
 MIXING = (
     "T_MAT_MUL", "T_MAT_MUL", "MAT_MUL", "MAT_MUL", *["MASK"] * 8, "EXP", "RED_SUM", "RED_MEAN", "RED_MAX", "RED_MIN",

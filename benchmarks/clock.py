@@ -5,8 +5,8 @@
 Trains the seed and other library programs several times, half of the repetitions while a busy process competes for
 the same core. Each repetition reads all four clocks at once: it is evaluated when its *wall* seconds, its own *cpu*
 seconds, its *reference* seconds (steps charged by their time relative to the Transformer's, timed in turns: see
-workers/meter.py) and its *steps* reach the budget, so the clocks are compared on the same training. The repetitions of
-a program share one seed (unless `--seeds-differ`): what spreads is the clock's doing, and steps, which know no time and
+workers/training/budget_meter.py) and its *steps* reach the budget, so the clocks are compared on the same training.
+The repetitions of a program share one seed (unless `--seeds-differ`): what spreads is the clock's doing, and steps, which know no time and
 so no cost, do not. The mean of a program by one clock is the truth its single trials are compared with.
 
 Printed for each clock: steps reached (with and without load, coefficient of variation over all), the spread of
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from primer_search.workers.meter import Meter, ReferenceStep
+    from primer_search.workers.training.budget_meter import Meter, ReferenceStep
 
 CLOCKS = ("wall_seconds", "cpu_seconds", "reference_seconds", "steps")
 PROGRAMS = ("TRANSFORMER", "TRANSFORMER_GELU", "TRANSFORMER_PP", "TRANSFORMER_SQUARED_RELU", "PRIMER_EZ")
@@ -84,7 +84,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, programs: tuple[str, ...], core: int | None) -> list[Reading]:
     """All repetitions, programs and load taking turns, so that a slow minute of the machine meets them all."""
     os.environ["JAX_PLATFORMS"] = "cpu"
-    from primer_search.workers.meter import ReferenceMeter
+    from primer_search.workers.training.budget_meter import ReferenceMeter
 
     trainings = {name: Training(name) for name in programs}
     seed = trainings["TRANSFORMER"]
@@ -110,10 +110,10 @@ class Training:
         from primer_search.configs.load import load
         from primer_search.models.language_model import language_model
         from primer_search.primitives import build_graph, library
-        from primer_search.workers.batches import validation_batches
-        from primer_search.workers.dataset import Dataset, prepare
-        from primer_search.workers.optimizer import make_optimizer
-        from primer_search.workers.steps import StepFunctions
+        from primer_search.workers.data.batches import validation_batches
+        from primer_search.workers.data.dataset import Dataset, prepare
+        from primer_search.workers.training.optimizer import make_optimizer
+        from primer_search.workers.training.train_step import StepFunctions
 
         self.name, self.config = name, load("laptop")
         model, trial = self.config.model, self.config.trial
@@ -127,15 +127,15 @@ class Training:
 
     def start(self, seed: int) -> Any:
         """The state before the first step."""
-        from primer_search.workers.optimizer import initial_state
-        from primer_search.workers.steps import TrainState
+        from primer_search.workers.training.optimizer import initial_state
+        from primer_search.workers.training.train_step import TrainState
 
         parameters = self.model.init(np.random.default_rng(seed))
         return TrainState(parameters, initial_state(self.optimizer, parameters))
 
     def steps_within(self, seconds: float) -> int:
         """Steps that some seconds of cpu time are good for, by a short trial run."""
-        from primer_search.workers.meter import ClockMeter
+        from primer_search.workers.training.budget_meter import ClockMeter
 
         self.run(0, 0.3, 1, False, ClockMeter())  # the first steps are slower
         readings = self.run(0, seconds / 4, 1, False, ClockMeter())
@@ -143,9 +143,9 @@ class Training:
 
     def reference(self) -> ReferenceStep:
         """This program's step, as a worker times it in turns with others."""
-        from primer_search.workers.batches import TrainBatches
-        from primer_search.workers.meter import ReferenceStep
-        from primer_search.workers.steps import StepFunctions
+        from primer_search.workers.data.batches import TrainBatches
+        from primer_search.workers.training.budget_meter import ReferenceStep
+        from primer_search.workers.training.train_step import StepFunctions
 
         functions = StepFunctions(self.model, self.optimizer, self.config.trial.batch)
         functions.compile_step(self.start(0))
@@ -154,7 +154,7 @@ class Training:
 
     def run(self, seed: int, budget_seconds: float, budget_steps: int, loaded: bool, meter: Meter) -> list[Reading]:
         """Train until all the clocks have spent the budget; a reading at the end of each."""
-        from primer_search.workers.batches import TrainBatches
+        from primer_search.workers.data.batches import TrainBatches
 
         batches = TrainBatches(self.data.train, self.config.trial.batch, self.config.model.length, seed)
         state, steps = self.start(seed), 0

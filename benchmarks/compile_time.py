@@ -24,8 +24,8 @@ import numpy as np
 from primer_search.configs import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
-from primer_search.workers import steps
-from primer_search.workers.optimizer import initial_state, make_optimizer
+from primer_search.workers.training import train_step
+from primer_search.workers.training.optimizer import initial_state, make_optimizer
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "XLA's defaults": {},
@@ -70,8 +70,8 @@ def _measure(program: str, options: dict[str, Any], count: int) -> Sample:
     model = language_model(build_graph(library.get(program, config.model.unit)), config.model)
     optimizer = make_optimizer(config.optimizer)
     parameters = model.init(np.random.default_rng(0))
-    state = steps.TrainState(parameters, initial_state(optimizer, parameters))
-    functions = steps.StepFunctions(model, optimizer, config.trial.batch, compiler_options=options)
+    state = train_step.TrainState(parameters, initial_state(optimizer, parameters))
+    functions = train_step.StepFunctions(model, optimizer, config.trial.batch, compiler_options=options)
     start = time.process_time()
     functions.compile_step(state)
     compiled = time.process_time()

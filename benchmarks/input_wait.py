@@ -65,9 +65,9 @@ def main() -> None:
 
 def measure(config: RunConfig, programs: list[str]) -> list[Reading]:
     """Train each program once by the worker's own trainer."""
-    from primer_search.workers.dataset import prepare
-    from primer_search.workers.evaluation import TrialRequest
-    from primer_search.workers.trial import CandidateTrainer
+    from primer_search.workers.data.dataset import prepare
+    from primer_search.workers.protocol import TrialRequest
+    from primer_search.workers.training.trial import CandidateTrainer
 
     dataset = prepare(config.data, config.model.vocabulary)
     trainer = CandidateTrainer(config.model, config.trial, config.optimizer, str(dataset))

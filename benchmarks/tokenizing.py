@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from primer_search.workers.near_duplicates import sketches, text_key
-from primer_search.workers.sources import documents
-from primer_search.workers.tokenizer import Tokenizer
-from primer_search.workers.tokenizing import words_in
+from primer_search.workers.data.near_duplicates import sketches, text_key
+from primer_search.workers.data.preprocessing_jobs import words_in
+from primer_search.workers.data.text_sources import documents
+from primer_search.workers.data.tokenizer import Tokenizer
 
 SENTENCE_BYTES = 139
 

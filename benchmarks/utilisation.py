@@ -29,19 +29,19 @@ import numpy as np
 
 from primer_search.benchmarks.paired_times import hardware
 from primer_search.configs.load import load
+from primer_search.models.cost import model_cost
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
-from primer_search.search.studies.subjects import model_cost
-from primer_search.search.versions import versions
-from primer_search.workers.accelerators import resolve_platform
-from primer_search.workers.device import device_name, peak_memory_bytes
-from primer_search.workers.optimizer import make_optimizer
-from primer_search.workers.placement import Share
-from primer_search.workers.processor import CAN_PIN, pin_process, usable_cores
-from primer_search.workers.steps import StepFunctions
-from primer_search.workers.trial import first_state
+from primer_search.search.runs.provenance import versions
+from primer_search.system.host import CAN_PIN, pin_process, usable_cores
+from primer_search.workers.devices.discovery import resolve_platform
+from primer_search.workers.devices.placement import Share
+from primer_search.workers.training.device_stats import device_name, peak_memory_bytes
+from primer_search.workers.training.optimizer import make_optimizer
+from primer_search.workers.training.train_step import StepFunctions
+from primer_search.workers.training.trial import first_state
 
 PEAK_TFLOPS = {
     "A100": 312.0,

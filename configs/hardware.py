@@ -9,7 +9,7 @@ from ..primitives.canonical import build_graph
 from ..primitives.errors import UsageError
 from ..primitives.library import get as library_program
 from ..search.config import RunConfig
-from ..workers.accelerators import (
+from ..workers.devices.discovery import (
     VisibleDevices,
     devices_for,
     devices_of_chip,
@@ -17,8 +17,8 @@ from ..workers.accelerators import (
     resolve_platform,
     too_few_devices,
 )
-from ..workers.memory import LEAST_SHARE, MemoryNeed, estimate_memory
-from ..workers.placement import JAX_FRACTION, Placement, place
+from ..workers.devices.memory_estimate import LEAST_SHARE, MemoryNeed, estimate_memory
+from ..workers.devices.placement import JAX_FRACTION, Placement, place
 
 __all__ = ["Hardware", "choose_devices", "hardware_for"]
 
@@ -135,7 +135,7 @@ def hardware_for(
         if devices.platform == "cpu" and config.trial.devices > seen:  # other devices are counted in `place`
             raise too_few_devices(config.trial.devices, seen, "cpu")
     elif devices.platform == "cpu" and not on_cluster and not made_up:
-        from ..workers.processor import usable_core_count
+        from ..system.host import usable_core_count
 
         devices = replace(devices, kinds=("cpu",) * usable_core_count())
     placement = place(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)

@@ -15,11 +15,11 @@ from ..primitives.errors import UsageError
 from ..primitives.library import get as library_program
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
-from ..search.run_directory import RUNS
-from ..search.studies.confirm import reserve_of
-from ..workers.cluster import check_address
-from ..workers.dataset import check_source
-from ..workers.make_executor import check_installed
+from ..search.runs.run_directory import RUNS
+from ..search.studies.retrain import reserve_of
+from ..workers.data.dataset import check_source
+from ..workers.devices.ray_environment import check_address
+from ..workers.executors.factory import check_installed
 from .consistency import refuse_contradictions
 from .durations import format_duration, parse_duration
 from .error_messages import suggestion
@@ -29,7 +29,7 @@ from .overrides import parse_override
 
 if TYPE_CHECKING:
     from ..search.evolution.initial_programs import Founder
-    from ..workers.accelerators import VisibleDevices
+    from ..workers.devices.discovery import VisibleDevices
 
 __all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..primitives.errors import UsageError
 from ..search.config import RunConfig
-from ..search.studies.ladder import Rung
+from ..search.results.scale_ladder import Rung
 from .durations import parse_duration
 from .error_messages import suggestion
 from .load import dump, loads

@@ -1,1 +1,23 @@
-"""."""
+"""The search and everything a user does with its results: one module per command, one package per subject.
+
+`evolution` proposes candidates, `runs` trains and stores them, `results` ranks them, `studies` retrain and compare
+them, `doctor` tests the leak checks, and `reports` prints. Importing this package imports nothing heavy.
+"""
+
+__all__ = [
+    "check_program",
+    "config",
+    "doctor",
+    "epoch_warning",
+    "evolution",
+    "export_block",
+    "generate_text",
+    "load_initial_programs",
+    "reports",
+    "results",
+    "run_search",
+    "runs",
+    "session",
+    "studies",
+    "train_weights",
+]

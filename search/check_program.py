@@ -6,27 +6,22 @@ says whether the program stays below it.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..models.config import ModelConfig
-from ..primitives import DNA, Graph, InvalidProgramError, MalformedProgramError, UsageError, build_graph
+from ..primitives import DNA, Graph, InvalidProgramError, build_graph
 from ..primitives.causality_test import LENGTH, check_block, probe_unit
 from ..primitives.cost import block_cost, model_parameters
 from ..primitives.fingerprint import fingerprint
-from ..primitives.library import LIBRARY, get
+from ..primitives.library import get
 from ..primitives.parameters import parameter_count
 from .config import RunConfig
 
-__all__ = ["Check", "check", "check_lines", "read_program"]
+__all__ = ["Check", "check", "check_lines"]
 
 LARGEST_PROBE = 50_000_000
 """Most parameters a program may have at the size it is probed at: float64 draws of more would fill the memory."""
-
-LARGEST_FILE = 64 * 2**20
-"""Bytes of DNA that are read; the largest program the language allows is far smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,65 +91,12 @@ def check_lines(result: Check) -> list[str]:
     return [verdict, *(f"{name:<12} {value}" for name, value in facts.items() if value is not None)]
 
 
-def read_program(named: str, unit: int | None = None) -> DNA:
-    """The program a user names: a file of DNA, `-` for stdin, or a name from the library.
-
-    Args:
-        named: what the user typed.
-        unit: the unit width a library program's query scale is for.
-
-    Raises:
-        MalformedProgramError: the file holds no DNA.
-        UsageError: there is no such file or name.
-    """
-    if named == "-":
-        return _parsed("standard input", _limited("standard input", sys.stdin.buffer))
-    if not named:
-        raise UsageError("the name of the program is empty: give a file of DNA, - for standard input, or a name")
-    path = Path(named)
-    if named in LIBRARY and not path.exists():
-        return get(named, unit)
-    try:
-        with path.open("rb") as file:
-            return _parsed(named, _limited(named, file))
-    except FileNotFoundError:
-        from difflib import get_close_matches
-
-        near = get_close_matches(named.upper(), LIBRARY, n=1, cutoff=0.7)
-        hint = f"did you mean {near[0]}?" if near else f"the library holds {', '.join(LIBRARY)}"
-        raise UsageError(f"there is no file {named} and no library program of that name; {hint}") from None
-    except MalformedProgramError:
-        raise
-    except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(
-            f"cannot read {named}: {reason}; give a file of DNA, - for standard input, or a name"
-        ) from None
-
-
 def _sizes(result: Check) -> str:
     sizes = f"{result.parameters:,} in the model, {result.block_parameters:,} a block"
     assert result.parameters is not None
     if result.parameter_cap is not None and result.parameters > result.parameter_cap:
         return f"{sizes}; a search caps them at {result.parameter_cap:,}"
     return sizes
-
-
-def _limited(source: str, file: BinaryIO) -> bytes:
-    """All of a file, which may have no end."""
-    content = file.read(LARGEST_FILE + 1)
-    if len(content) > LARGEST_FILE:
-        raise MalformedProgramError(f"{source} holds no DNA: it is larger than {LARGEST_FILE // 2**20} MiB")
-    return content
-
-
-def _parsed(source: str, content: bytes) -> DNA:
-    try:
-        return DNA.from_json(content.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise MalformedProgramError(f"{source} holds no DNA: it is not UTF-8 text") from None
-    except MalformedProgramError as error:
-        raise MalformedProgramError(f"{source} holds no DNA: {error}") from None
 
 
 def _cost(graph: Graph, model: ModelConfig) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..models.cost import model_cost
 from ..primitives import DNA
-from ..workers.executor import Platform
+from ..workers.protocol import Platform
 from .config import RunConfig
-from .studies.speedup import MOST_EPOCHS
-from .studies.subjects import model_cost
+from .results.speedup import MOST_EPOCHS
 
 __all__ = ["reading_note"]
 

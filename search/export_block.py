@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..primitives.errors import UsageError
 from ..primitives.library import LIBRARY, get, native_unit
-from .description import candidate_id_of, library_description
-from .leaderboard import Leaderboard, leaderboard, lineage
-from .reports.phrases import beginning
-from .store import Store
+from .results.leaderboard import leaderboard
+from .results.leaderboard_rows import Leaderboard
+from .results.lineage import beginning, lineage
+from .results.program_reference import candidate_id_of, library_description
+from .runs.store import Store
 
 if TYPE_CHECKING:  # loads JAX
     from ..models.checkpoint import Weights

@@ -10,7 +10,7 @@ from ..models.checkpoint import Weights
 from ..models.generation import Sampling, generate
 from ..models.language_model import language_model
 from ..primitives.errors import UsageError
-from ..workers.tokenizer import Tokenizer
+from ..workers.data.tokenizer import Tokenizer
 
 __all__ = ["Continuation", "continue_text"]
 

@@ -18,7 +18,7 @@ from .config import RunConfig
 from .evolution.candidate import SEED_ID
 from .evolution.initial_programs import Founder
 from .evolution.proposals import Known, Rules
-from .subject import Subject, subject_of
+from .results.program_reference import Subject, subject_of
 
 __all__ = ["founders_named"]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..primitives.errors import PrimerSearchError, WorkFailedError
-from .interruption import Interrupted, terminations_interrupt
+from ..system.output_capture import hushed, log_traceback
+from ..system.signals import Interrupted, terminations_interrupt
 from .reports.progress.search_progress import make_display
-from .run_directory import RunDirectory
-from .run_log import hushed, log_traceback
+from .runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from .session import Session
@@ -85,10 +85,10 @@ def request_stop(run: RunDirectory) -> str:
 
 
 def _print_end(run: RunDirectory, ending: str, printing: Printing) -> None:
-    from .leaderboard import leaderboard
     from .reports.leaderboard_table import console_for, next_commands, print_leaderboard
     from .reports.run_page import try_report
-    from .store import Store
+    from .results.leaderboard import leaderboard
+    from .runs.store import Store
 
     with Store.open(run.path, read_only=True) as store:
         board = leaderboard(store)

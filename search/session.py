@@ -15,25 +15,25 @@ from pathlib import Path
 
 from ..primitives import DNA, UsageError
 from ..primitives.library import get as library_program
-from ..workers.accelerators import resolve_platform
-from ..workers.dataset import Dataset, prepare
-from ..workers.executor import Platform
-from ..workers.make_executor import make_executor
-from ..workers.ngram import ngram_loss
+from ..system.signals import Interrupted
+from ..workers.data.dataset import Dataset, prepare
+from ..workers.devices.discovery import resolve_platform
+from ..workers.executors.factory import make_executor
+from ..workers.protocol import Platform
+from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
-from .controller import Controller, RunState
 from .epoch_warning import reading_note
 from .evolution.candidate import SEED_ID
 from .evolution.initial_programs import Founder, founders_of
-from .interruption import Interrupted
-from .leaderboard import leaderboard
-from .run_directory import RunDirectory
-from .store import Store
-from .studies.confirm import confirm_store, reserve_of
+from .results.leaderboard import leaderboard
+from .runs.controller import Controller, RunState
+from .runs.provenance import command_line, versions
+from .runs.run_directory import RunDirectory
+from .runs.store import Store
+from .runs.time_accounting import sessions_of
+from .runs.trainer_factory import MakeCandidateTrainer
+from .studies.retrain import confirm_store, reserve_of
 from .studies.study import StudyState
-from .trainer import MakeCandidateTrainer
-from .versions import command_line, versions
-from .wall_clock import sessions_of
 
 __all__ = ["Session", "resume", "start"]
 

@@ -13,23 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..primitives import DNA, UsageError, WorkFailedError
-from ..workers.dataset import Dataset, prepare
-from ..workers.evaluation import Evaluation, TrialRequest
-from ..workers.executor import Progress
+from ..system.signals import Interrupted, terminations_interrupt
+from ..workers.data.dataset import Dataset, prepare
+from ..workers.protocol import Evaluation, Progress, TrialRequest
 from .config import RunConfig
-from .description import candidate_id_of
-from .evolution.candidate import SEED_ID
-from .interruption import Interrupted, terminations_interrupt
-from .leaderboard import leaderboard
-from .plausibility import plausible_nats
-from .reports.phrases import candidate_name
-from .run_directory import RunDirectory, find_run
-from .store import Store
-from .studies.confirm import allowance_of
+from .evolution.candidate import SEED_ID, candidate_name
+from .results.leaderboard import leaderboard
+from .results.program_reference import candidate_id_of
+from .runs.loss_floor import plausible_nats
+from .runs.run_directory import RunDirectory, find_run
+from .runs.run_settings import allowance_of
+from .runs.store import Store
 
 if TYPE_CHECKING:  # loads JAX
     from ..models.checkpoint import Weights
-    from ..workers.trial import CandidateTrainer
+    from ..workers.training.trial import CandidateTrainer
 
 __all__ = ["Assignment", "assign", "saved_weights", "train_weights", "weights_in"]
 
@@ -162,7 +160,7 @@ def train_weights(
         Interrupted: Ctrl-C or SIGTERM; nothing is kept.
     """
     from ..models.checkpoint import Weights, save_weights
-    from ..workers.trial import CandidateTrainer
+    from ..workers.training.trial import CandidateTrainer
 
     if assignment.folder.exists() and not overwrite:
         raise UsageError(f"{assignment.folder} holds weights already: replace them with --force.")

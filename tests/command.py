@@ -14,8 +14,8 @@ from primer_search.cli import main
 from primer_search.primitives.library import get
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.evolution.initial_programs import Founder
-from primer_search.search.store import Store
-from primer_search.workers.evaluation import Evaluation, TrialRequest
+from primer_search.search.runs.store import Store
+from primer_search.workers.protocol import Evaluation, TrialRequest
 
 CONFIG: dict[str, Any] = {
     "model": {"unit": 8, "length": 128, "length_dependent": False},

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from primer_search.primitives.errors import UsageError
-from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.executor import Progress
+from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
 
 
 def make_one_on_a_machine_that_breaks(first: str) -> FaultyTrainer:

@@ -16,8 +16,7 @@ import pytest
 
 from primer_search.primitives import DNA, build_graph
 from primer_search.search.studies import study
-from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.executor import Progress, Trainer
+from primer_search.workers.protocol import Evaluation, Progress, Trainer, TrialRequest
 
 SCALE = 0.5
 """Bits per byte of a nat, on both splits."""

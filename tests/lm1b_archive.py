@@ -8,7 +8,7 @@ import tarfile
 from functools import cache
 from pathlib import Path
 
-from primer_search.workers.sources import documents
+from primer_search.workers.data.text_sources import documents
 
 TOP = "1-billion-word-language-modeling-benchmark-r13output"
 TRAIN = f"{TOP}/training-monolingual.tokenized.shuffled/news.en-{{:05}}-of-00100"

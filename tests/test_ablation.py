@@ -20,7 +20,7 @@ from primer_search.primitives.program_diff import Changes, changes, essential
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.reports.ablation import headline, render_ablation, write_ablation
-from primer_search.search.store import Store
+from primer_search.search.runs.store import Store
 from primer_search.search.studies import ablation
 from primer_search.search.studies.ablation import Ablation, ablate
 from primer_search.tests.command import command, refused

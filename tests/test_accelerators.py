@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from primer_search.primitives.errors import UsageError
-from primer_search.workers.accelerators import VisibleDevices, cluster_devices, resolve_platform, visible_devices
+from primer_search.workers.devices.discovery import VisibleDevices, cluster_devices, resolve_platform, visible_devices
 
 CPU = VisibleDevices("cpu", ("cpu",))
 GPUS = VisibleDevices("gpu", ("NVIDIA H100", "NVIDIA H100"))
@@ -58,7 +58,7 @@ def test_one_that_is_not_is_refused_with_what_is_there_and_a_remedy(
 
 def test_a_process_pinned_to_the_cpu_sees_the_cpu_without_asking_jax() -> None:
     question = (
-        "import sys; from primer_search.workers.accelerators import visible_devices;"
+        "import sys; from primer_search.workers.devices.discovery import visible_devices;"
         "print(visible_devices(), 'jax' in sys.modules)"
     )
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from primer_search.primitives.errors import UsageError
-from primer_search.workers.batches import TrainBatches, validation_batches
+from primer_search.workers.data.batches import TrainBatches, validation_batches
 
 TOKENS = np.arange(10_007, dtype=np.uint16)
 

@@ -25,8 +25,8 @@ from primer_search.search.doctor.probe_harness import SMALL, CanaryOrdeal, Verdi
 from primer_search.search.evolution.mutations import mutate
 from primer_search.tests.strategies import random_dna
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.optimizer import initial_state, make_optimizer
-from primer_search.workers.steps import StepFunctions, TrainState
+from primer_search.workers.training.optimizer import initial_state, make_optimizer
+from primer_search.workers.training.train_step import StepFunctions, TrainState
 
 SEEDS = range(5)
 HONEST = {

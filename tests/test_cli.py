@@ -167,7 +167,7 @@ def test_an_unforeseen_error_is_a_sentence_unless_asked_for_more(
     def break_down(*_: object) -> None:
         raise ZeroDivisionError("of all\nthings")
 
-    monkeypatch.setattr("primer_search.search.leaderboard.leaderboard", break_down)
+    monkeypatch.setattr("primer_search.search.results.leaderboard.leaderboard", break_down)
     result = command("leaderboard", places["run"])
     assert result.code == 1
     assert result.err.startswith("primer-search: ZeroDivisionError: of all things")

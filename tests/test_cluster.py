@@ -18,16 +18,15 @@ from typing import Any
 import psutil
 import pytest
 
-from primer_search.search.leaderboard import leaderboard
-from primer_search.search.records import FinishedTrial
-from primer_search.search.store import Store
+from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.runs.records import FinishedTrial
+from primer_search.search.runs.store import Store
 from primer_search.tests import faulty_trainers
 from primer_search.tests.faulty_trainers import FaultyTrainer
 from primer_search.tests.tiny_runs import tiny_dataset, write_text
-from primer_search.workers.accelerators import cluster_devices
-from primer_search.workers.cluster import hush
-from primer_search.workers.evaluation import TrialRequest
-from primer_search.workers.executor import Executor
+from primer_search.workers.devices.discovery import cluster_devices
+from primer_search.workers.devices.ray_environment import hush
+from primer_search.workers.protocol import Executor, TrialRequest
 
 BUDGET_SECONDS = 100
 
@@ -112,7 +111,7 @@ def outcomes_of(executor: Executor, count: int) -> dict[int, str]:
 
 
 def test_trials_on_other_nodes_go_on_when_one_is_killed(cluster: Any, nodes_folder: Path, tmp_path: Path) -> None:
-    from primer_search.workers.ray_executor import RayExecutor, cloudpickle
+    from primer_search.workers.executors.ray_pool import RayExecutor, cloudpickle
 
     cloudpickle.register_pickle_by_value(faulty_trainers)
     dataset = tiny_dataset(tmp_path)

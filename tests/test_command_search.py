@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import primer_search
-from primer_search.search.interruption import terminations_interrupt
+from primer_search.system.signals import terminations_interrupt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from primer_search.tests.command import command, refused

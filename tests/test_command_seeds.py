@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from primer_search.search.store import Store
+from primer_search.search.runs.store import Store
 from primer_search.tests.tiny_runs import FOUNDERS, write_text
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -23,9 +23,9 @@ from primer_search.search.train_weights import assign, train_weights
 from primer_search.tests.command import command, refused
 from primer_search.tests.tiny_runs import SEED
 from primer_search.tests.tiny_weights import TIED, drawn_weights, tiny_run
-from primer_search.workers.batches import validation_batches
-from primer_search.workers.dataset import Dataset
-from primer_search.workers.tokenizer import Tokenizer
+from primer_search.workers.data.batches import validation_batches
+from primer_search.workers.data.dataset import Dataset
+from primer_search.workers.data.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,7 +103,7 @@ def test_an_interrupted_training_keeps_nothing_and_says_so(run: Path, monkeypatc
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("primer_search.workers.training.TrainingLoop.train_until", interrupt)
+    monkeypatch.setattr("primer_search.workers.training.training_loop.TrainingLoop.train_until", interrupt)
     result = command("train", run, "seed")
     assert result.code == 130
     assert "nothing of the training was kept" in result.err

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from primer_search.configs.load import load
+from primer_search.models.cost import model_cost
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import LIBRARY, get
 from primer_search.search.config import RunConfig
 from primer_search.search.reports.comparison import render_comparison
 from primer_search.search.reports.figures.comparison_figure import bands_of
 from primer_search.search.studies.compare import Comparison, compare, points_of
-from primer_search.search.studies.subjects import matched_units, model_cost, subjects_of
+from primer_search.search.studies.compared_programs import matched_units, subjects_of
 from primer_search.tests.command import HandmadeRun, command, refused
 from primer_search.tests.formula_trainer import SCALE, FormulaTrainer, structure_of, train_by
 from primer_search.tests.tiny_runs import write_text

@@ -18,7 +18,7 @@ from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
-from primer_search.workers.accelerators import VisibleDevices
+from primer_search.workers.devices.discovery import VisibleDevices
 
 PRESETS = Path(primer_search.__file__).parent / "configs"
 
@@ -226,7 +226,7 @@ class TestRefusals:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen = VisibleDevices("gpu", ("NVIDIA H100",))
-        monkeypatch.setattr("primer_search.workers.accelerators.visible_devices", lambda: seen)
+        monkeypatch.setattr("primer_search.workers.devices.discovery.visible_devices", lambda: seen)
         file = tmp_path / "mine.toml"
         file.write_text('[trial]\nunit = "cpu_seconds"\n', encoding="utf-8")
         with pytest.raises(UsageError, match=r"cpu_seconds does not measure the work of workers\.accel = gpu"):

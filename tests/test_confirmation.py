@@ -13,15 +13,15 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import SEED_ID
-from primer_search.search.leaderboard import leaderboard
-from primer_search.search.run_directory import RunDirectory
-from primer_search.search.store import Store
-from primer_search.search.studies.confirm import Reserve, confirm, reserve_of
-from primer_search.search.studies.confirmation import Confirmation, Retraining, confirmations, retrainings_of
+from primer_search.search.results.confirmation import Confirmation, Retraining, confirmations, retrainings_of
+from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.store import Store
+from primer_search.search.studies.retrain import Reserve, confirm, reserve_of
 from primer_search.tests.tiny_runs import CONFIG, controller_of, write_text
 from primer_search.workers.config import DataConfig, TrialConfig
-from primer_search.workers.dataset import prepare
-from primer_search.workers.evaluation import Evaluation
+from primer_search.workers.data.dataset import prepare
+from primer_search.workers.protocol import Evaluation
 
 
 def retrained(losses: Mapping[str, Sequence[float | None]], budget: float = 20.0) -> list[Retraining]:

@@ -14,9 +14,7 @@ import pytest
 from rich.console import Console
 
 from primer_search.primitives.errors import WorkFailedError
-from primer_search.search.controller import RunState
 from primer_search.search.evolution.candidate import SEED_ID
-from primer_search.search.leaderboard import Ancestry, Leaderboard, leaderboard
 from primer_search.search.reports.leaderboard_table import console_for, print_leaderboard
 from primer_search.search.reports.phrases import headline, lineage_words, proposal_words, short_mutation
 from primer_search.search.reports.progress.search_progress import (
@@ -26,11 +24,14 @@ from primer_search.search.reports.progress.search_progress import (
     make_display,
     outcome_words,
 )
-from primer_search.search.run_directory import RunDirectory
-from primer_search.search.run_log import hushed, log_traceback
+from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.results.leaderboard_rows import Leaderboard
+from primer_search.search.results.lineage import Ancestry
 from primer_search.search.run_search import Printing, conduct
-from primer_search.workers.evaluation import Evaluation
-from primer_search.workers.executor import WorkerStatus
+from primer_search.search.runs.controller import RunState
+from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.system.output_capture import hushed, log_traceback
+from primer_search.workers.protocol import Evaluation, WorkerStatus
 
 sys.path.insert(0, str(Path(__file__).parent))
 from primer_search.tests.command import HandmadeRun
@@ -286,7 +287,7 @@ def test_what_native_code_writes_goes_to_the_log_too(tmp_path: Path) -> None:
     import subprocess
 
     code = (
-        "import os, sys; from pathlib import Path; from primer_search.search.run_log import hushed\n"
+        "import os, sys; from pathlib import Path; from primer_search.system.output_capture import hushed\n"
         "with hushed(Path(sys.argv[1])) as terminal:\n"
         "    os.write(1, b'from C, out'); os.write(2, b'from C, err'); print('to people', file=terminal)\n"
         "print('the result')"

@@ -24,17 +24,16 @@ import numpy as np
 import pytest
 
 from primer_search.search.config import RunConfig
-from primer_search.search.controller import RunState
 from primer_search.search.evolution.candidate import SEED_ID
-from primer_search.search.leaderboard import leaderboard
-from primer_search.search.run_directory import RunDirectory
-from primer_search.search.store import Store
-from primer_search.search.trainer import MakeCandidateTrainer
+from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.runs.controller import RunState
+from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.store import Store
+from primer_search.search.runs.trainer_factory import MakeCandidateTrainer
 from primer_search.tests import tiny_runs
 from primer_search.tests.tiny_runs import CONFIG, controller_of, numbers, tiny_dataset
-from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.executor import Progress, Trainer
-from primer_search.workers.inline_executor import InlineExecutor
+from primer_search.workers.executors.inline import InlineExecutor
+from primer_search.workers.protocol import Evaluation, Progress, Trainer, TrialRequest
 
 CANDIDATES = 6
 QUICK = replace(CONFIG, search=replace(CONFIG.search, proposals=3))

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from primer_search.primitives.errors import WorkFailedError
-from primer_search.search.controller import RunState
 from primer_search.search.evolution.candidate import SEED_ID
-from primer_search.search.run_directory import RunDirectory
+from primer_search.search.runs.controller import RunState
+from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.tests.tiny_runs import CONFIG, controller_of
-from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.executor import Progress
-from primer_search.workers.inline_executor import InlineExecutor
+from primer_search.workers.executors.inline import InlineExecutor
+from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
 
 QUICK = replace(CONFIG, search=replace(CONFIG.search, proposals=3))
 REFERENCE = replace(QUICK, trial=replace(QUICK.trial, unit="reference_seconds", budget_seconds=12.0))

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from primer_search.primitives.errors import UsageError
 from primer_search.workers.config import DataConfig
-from primer_search.workers.dataset import Dataset, prepare
-from primer_search.workers.sources import SOURCES, Document, documents
-from primer_search.workers.splits import SPLITS, is_held_out
-from primer_search.workers.tokenizer import END_OF_DOCUMENT, Tokenizer
+from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.data.splits import SPLITS, is_held_out
+from primer_search.workers.data.text_sources import SOURCES, Document, documents
+from primer_search.workers.data.tokenizer import END_OF_DOCUMENT, Tokenizer
 
 WORDS = [
     "the",
@@ -285,7 +285,7 @@ class TestDataset:
     def test_processes_that_prepare_at_once_agree_and_leave_nothing_behind(self, folder: Path, tmp_path: Path):
         program = (
             "import sys; from pathlib import Path; from primer_search.workers.config import DataConfig\n"
-            "from primer_search.workers.dataset import Dataset, prepare\n"
+            "from primer_search.workers.data.dataset import Dataset, prepare\n"
             "print(prepare(DataConfig(sys.argv[1]), 400, Path(sys.argv[2])).name)"
         )
         command = [sys.executable, "-c", program, f"text:{folder}", str(tmp_path)]

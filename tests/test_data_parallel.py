@@ -16,7 +16,7 @@ from primer_search.configs import load
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import LIBRARY
 from primer_search.tests.tiny_runs import CONFIG, MODEL, SEED, TRIAL, tiny_dataset
-from primer_search.workers.trial import CandidateTrainer
+from primer_search.workers.training.trial import CandidateTrainer
 
 GRADIENTS = """
 import json, sys

@@ -12,7 +12,7 @@ from primer_search.primitives.program import DNA
 from primer_search.search.evolution.candidate import SEED_ID, Candidate, Individual
 from primer_search.search.evolution.evolution import Evolution
 from primer_search.tests.tiny_runs import CONFIG, SEED
-from primer_search.workers.evaluation import Evaluation
+from primer_search.workers.protocol import Evaluation
 
 
 def evolution(run_seed: int = 0, **search: Any) -> Evolution:

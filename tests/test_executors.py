@@ -16,12 +16,11 @@ import psutil
 import pytest
 
 from primer_search.primitives.errors import UsageError, WorkFailedError
-from primer_search.workers import processor
+from primer_search.system import host
 from primer_search.workers.config import WorkersConfig
-from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.executor import Executor, MakeTrainer
-from primer_search.workers.inline_executor import InlineExecutor
-from primer_search.workers.make_executor import make_executor
+from primer_search.workers.executors.factory import make_executor
+from primer_search.workers.executors.inline import InlineExecutor
+from primer_search.workers.protocol import Evaluation, Executor, MakeTrainer, TrialRequest
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
@@ -72,7 +71,7 @@ def worker_pids(executor: Executor) -> set[int]:
 
 
 def make_ray_executor(make_trainer: MakeTrainer = FaultyTrainer, **options: Any) -> Executor:
-    from primer_search.workers.ray_executor import RayExecutor, cloudpickle
+    from primer_search.workers.executors.ray_pool import RayExecutor, cloudpickle
 
     # Workers cannot import what lies beside the tests.
     cloudpickle.register_pickle_by_value(faulty_trainers)
@@ -87,8 +86,8 @@ def make_ray_executor(make_trainer: MakeTrainer = FaultyTrainer, **options: Any)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """One cluster for all executors of this module that do not start their own."""
-    from primer_search.workers.cluster import signals_kept
-    from primer_search.workers.ray_executor import ray
+    from primer_search.workers.devices.ray_environment import signals_kept
+    from primer_search.workers.executors.ray_pool import ray
 
     with signals_kept():
         ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -114,7 +113,7 @@ def executor(shared: Executor) -> Executor:
 
 
 def test_the_protocol_imports_neither_ray_nor_jax():
-    check = "import sys, primer_search.workers.executor; print({'ray', 'jax'} & set(sys.modules))"
+    check = "import sys, primer_search.workers.protocol; print({'ray', 'jax'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout.strip() == "set()"
 
 
@@ -133,7 +132,7 @@ def test_the_configuration_picks_the_executor():
     ],
 )
 def test_workers_share_cores_only_when_there_are_too_few(available, taken, count, picked):
-    assert processor.pick_cores(available, taken, count) == picked
+    assert host.pick_cores(available, taken, count) == picked
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:10001", "127.0.0.1:99999"])
@@ -155,7 +154,7 @@ def test_a_worker_stays_warm_from_trial_to_trial(executor):
 
 
 def test_workers_own_their_cores_and_see_only_the_cpu(cluster, tmp_path):
-    if not processor.CAN_PIN:
+    if not host.CAN_PIN:
         pytest.skip("this system cannot tie a process to cores")
     with make_ray_executor(wall_limit_seconds=60.0, memory_limit_bytes=0) as executor:  # importing JAX takes its time
         until(lambda: executor.free == 2, executor)
@@ -164,11 +163,11 @@ def test_workers_own_their_cores_and_see_only_the_cpu(cluster, tmp_path):
     cores, threads, platforms, cache = zip(
         *((tmp_path / name).read_text().split("|") for name in ("0", "1")), strict=True
     )
-    share = max(1, len(processor.usable_cores()) // 2)
-    if len(processor.usable_cores()) >= 2:
+    share = max(1, len(host.usable_cores()) // 2)
+    if len(host.usable_cores()) >= 2:
         assert cores[0] != cores[1]
     assert [len(text.split(",")) for text in cores] == [share, share]
-    assert threads == (str(max(1, processor.usable_core_count() // 2)),) * 2
+    assert threads == (str(max(1, host.usable_core_count() // 2)),) * 2
     assert (platforms, cache) == (("['cpu']",) * 2, ("False",) * 2)
 
 
@@ -252,7 +251,7 @@ def test_cancelling_kills_at_once_and_returns_the_trials(executor):
 
 def test_a_worker_out_of_reach_of_signals_is_killed_through_ray(cluster, monkeypatch):
     """A worker on another machine: as seen from a controller that believes to be elsewhere."""
-    monkeypatch.setattr("primer_search.workers.ray_executor.machine_identity", lambda: "elsewhere")
+    monkeypatch.setattr("primer_search.workers.executors.ray_pool.machine_identity", lambda: "elsewhere")
     with make_ray_executor(slots=1) as executor:
         ended = run_all(executor, [request(deed, trial) for trial, deed in enumerate(["eat", "spin", "succeed"])])
         assert [ended[trial].outcome for trial in range(3)] == ["out_of_memory", "timeout", "ok"]
@@ -283,7 +282,7 @@ def test_a_worker_that_cannot_start_ends_the_work_with_one_sentence(cluster, mak
 
 
 def test_the_work_goes_on_while_one_worker_starts_and_the_other_is_tried_again_later(cluster, monkeypatch, tmp_path):
-    monkeypatch.setattr("primer_search.workers.ray_executor._REST_SECONDS", 1.0)
+    monkeypatch.setattr("primer_search.workers.executors.ray_pool._REST_SECONDS", 1.0)
     taken = tmp_path / "taken"
     maker = partial(faulty_trainers.make_one_on_a_machine_that_breaks, str(taken))
     with make_ray_executor(maker) as executor:
@@ -352,7 +351,7 @@ def test_workers_do_not_outlive_a_driver_that_was_killed():
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_search_on_a_running_cluster_ends_only_its_own_workers(executor, killed):
-    from primer_search.workers.ray_executor import ray
+    from primer_search.workers.executors.ray_pool import ray
 
     others = worker_pids(executor)
     with start_driver("sleep 1", "sleep 1", address=ray.get_runtime_context().gcs_address) as driver:

@@ -19,9 +19,9 @@ import pytest
 from primer_search.search.evolution.candidate import SEED_ID, Individual
 from primer_search.search.evolution.evolution import Evolution
 from primer_search.search.evolution.initial_programs import Founder
-from primer_search.search.run_directory import RunDirectory
-from primer_search.search.store import Store
-from primer_search.search.trainer import MakeCandidateTrainer
+from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.store import Store
+from primer_search.search.runs.trainer_factory import MakeCandidateTrainer
 from primer_search.tests import tiny_runs
 from primer_search.tests.test_controller import (
     CANDIDATES,
@@ -34,8 +34,8 @@ from primer_search.tests.test_controller import (
 )
 from primer_search.tests.test_evolution import fault, ids, propose, result, twin_of
 from primer_search.tests.tiny_runs import CONFIG, FOUNDERS, SEED, controller_of, tiny_dataset
-from primer_search.workers.evaluation import TrialRequest
-from primer_search.workers.inline_executor import InlineExecutor
+from primer_search.workers.executors.inline import InlineExecutor
+from primer_search.workers.protocol import TrialRequest
 
 BASELINE = Founder(SEED_ID, "TRANSFORMER", SEED)
 

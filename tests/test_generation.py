@@ -20,7 +20,7 @@ from primer_search.primitives.library import get
 from primer_search.search.generate_text import continue_text
 from primer_search.tests.tiny_runs import SEED
 from primer_search.tests.tiny_weights import SHAPE, TIED, drawn_weights
-from primer_search.workers.tokenizer import Tokenizer
+from primer_search.workers.data.tokenizer import Tokenizer
 
 GREEDY = Sampling(temperature=0.0)
 PROMPT = (3, 1, 4)

@@ -17,14 +17,14 @@ from primer_search.configs import load
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.library import get
 from primer_search.search.config import RunConfig
-from primer_search.search.store import Store
-from primer_search.search.studies.confirm import settings_of
+from primer_search.search.runs.run_settings import settings_of
+from primer_search.search.runs.store import Store
+from primer_search.system.host import usable_core_count
 from primer_search.tests.command import HandmadeRun, Result, command, refused
 from primer_search.tests.tiny_runs import CONFIG
-from primer_search.workers.accelerators import FAKE_DEVICES, VisibleDevices, fake_devices
 from primer_search.workers.config import WorkersConfig
-from primer_search.workers.memory import LEAST_SHARE, estimate_memory
-from primer_search.workers.processor import usable_core_count
+from primer_search.workers.devices.discovery import FAKE_DEVICES, VisibleDevices, fake_devices
+from primer_search.workers.devices.memory_estimate import LEAST_SHARE, estimate_memory
 
 TPUS = "tpu:8:TPU v4:32GiB"
 
@@ -176,9 +176,9 @@ def compiled(config: RunConfig) -> tuple[Any, Any, int]:
     import numpy as np
 
     from primer_search.models.language_model import language_model
-    from primer_search.workers.optimizer import make_optimizer
-    from primer_search.workers.steps import StepFunctions
-    from primer_search.workers.trial import first_state
+    from primer_search.workers.training.optimizer import make_optimizer
+    from primer_search.workers.training.train_step import StepFunctions
+    from primer_search.workers.training.trial import first_state
 
     graph = build_graph(get(config.search.seed_program, config.model.unit))
     model, optimizer = language_model(graph, config.model), make_optimizer(config.optimizer)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from primer_search.tests.faulty_trainers import FaultyTrainer, InterruptedTrainer
-from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.executor import WorkerStatus
-from primer_search.workers.inline_executor import InlineExecutor
+from primer_search.workers.executors.inline import InlineExecutor
+from primer_search.workers.protocol import Evaluation, TrialRequest, WorkerStatus
 
 
 def request(dna: str, trial: int = 0) -> TrialRequest:

@@ -21,20 +21,20 @@ from primer_search.primitives.errors import UsageError
 from primer_search.primitives.query_scales import refitted
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import SEED_ID, Candidate
-from primer_search.search.leaderboard import leaderboard
 from primer_search.search.reports.run_page import render_report
 from primer_search.search.reports.scale_table import ladder_notes, ladder_table
-from primer_search.search.store import Store
-from primer_search.search.studies.climb import RECORD
-from primer_search.search.studies.confirm import confirm
-from primer_search.search.studies.confirmation import Retraining
-from primer_search.search.studies.ladder import Ladder, Rung, ladder_of
-from primer_search.search.studies.statistics import kendall_tau, spearman_rho
+from primer_search.search.results.confirmation import Retraining
+from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.results.scale_ladder import Ladder, Rung, ladder_of
+from primer_search.search.results.statistics import kendall_tau, spearman_rho
+from primer_search.search.runs.store import Store
+from primer_search.search.studies.retrain import confirm
+from primer_search.search.studies.retrain_at_scale import RECORD
 from primer_search.tests.command import refused
 from primer_search.tests.formula_trainer import FormulaTrainer, structure_of, train_by
 from primer_search.tests.tiny_runs import CONFIG, CONSTANTS, write_text
 from primer_search.workers.config import DataConfig
-from primer_search.workers.evaluation import Evaluation, TrialRequest
+from primer_search.workers.protocol import Evaluation, TrialRequest
 
 SEED, SINE, BRANCHED = (
     assemble(texts, CONSTANTS, (8, 16))

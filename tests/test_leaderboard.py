@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
-from primer_search.search.leaderboard import Leaderboard, Row, leaderboard, lineage
-from primer_search.search.records import Event
-from primer_search.search.store import Store
-from primer_search.search.wall_clock import SHARES, active_seconds, sessions_of
-from primer_search.workers.evaluation import Evaluation, TrialRequest
+from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.results.leaderboard_rows import Leaderboard, Row
+from primer_search.search.results.lineage import lineage
+from primer_search.search.runs.records import Event
+from primer_search.search.runs.store import Store
+from primer_search.search.runs.time_accounting import SHARES, active_seconds, sessions_of
+from primer_search.workers.protocol import Evaluation, TrialRequest
 
 
 class Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from primer_search.workers.meter import ClockMeter, ReferenceMeter, StepMeter
+from primer_search.workers.training.budget_meter import ClockMeter, ReferenceMeter, StepMeter
 
 SEED_SECONDS = 0.01
 ALLOWANCE = 0.02

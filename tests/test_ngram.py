@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from primer_search.workers.ngram import DISCOUNT, ngram_loss
+from primer_search.workers.training.ngram_baseline import DISCOUNT, ngram_loss
 
 
 @dataclass

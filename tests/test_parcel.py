@@ -9,9 +9,9 @@ import pytest
 
 from primer_search.primitives.errors import UsageError
 from primer_search.tests.tiny_runs import tiny_dataset
-from primer_search.workers import parcel
-from primer_search.workers.dataset import Dataset
-from primer_search.workers.parcel import at_hand, parcel_files, unpack
+from primer_search.workers.data import dataset_transfer
+from primer_search.workers.data.dataset import Dataset
+from primer_search.workers.data.dataset_transfer import at_hand, parcel_files, unpack
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,6 @@ def test_a_dataset_damaged_on_the_way_is_refused_and_leaves_nothing(dataset: Pat
 
 
 def test_one_too_large_is_refused_with_a_remedy(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parcel, "MOST_BYTES", 1000)
+    monkeypatch.setattr(dataset_transfer, "MOST_BYTES", 1000)
     with pytest.raises(UsageError, match=r"is not shipped to machines .* set PRIMER_SEARCH_CACHE to a folder that all"):
         parcel_files(str(dataset))

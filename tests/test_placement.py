@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from primer_search.primitives.errors import UsageError
-from primer_search.workers.accelerators import VisibleDevices, devices_of_nodes
-from primer_search.workers.placement import CHIP_BOUNDS, Share, memory_fraction, place
+from primer_search.workers.devices.discovery import VisibleDevices, devices_of_nodes
+from primer_search.workers.devices.placement import CHIP_BOUNDS, Share, memory_fraction, place
 
 
 def tpus(*hosts: int, kind: str = "TPU v4") -> VisibleDevices:

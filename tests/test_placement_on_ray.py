@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.executor import Progress
-from primer_search.workers.placement import Share, memory_fraction
+from primer_search.workers.devices.placement import Share, memory_fraction
+from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
 
 TOLD = (
     "CUDA_VISIBLE_DEVICES",
@@ -35,8 +34,8 @@ class EnvironmentTrainer:
 @pytest.fixture(scope="module", autouse=True)
 def devices() -> Iterator[None]:
     """A Ray that was told of a GPU and of a TPU host with four chips, which are not there."""
-    from primer_search.workers.cluster import signals_kept
-    from primer_search.workers.ray_executor import cloudpickle, ray
+    from primer_search.workers.devices.ray_environment import signals_kept
+    from primer_search.workers.executors.ray_pool import cloudpickle, ray
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
@@ -48,7 +47,7 @@ def devices() -> Iterator[None]:
 
 def told(share: Share) -> list[dict[str, str | None]]:
     """What each worker of an executor was told, once all are up."""
-    from primer_search.workers.ray_executor import RayExecutor
+    from primer_search.workers.executors.ray_pool import RayExecutor
 
     answers: dict[int, dict[str, str | None]] = {}
     with RayExecutor(EnvironmentTrainer, wall_limit_seconds=60.0, share=share) as executor:

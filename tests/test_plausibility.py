@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from primer_search.search.plausibility import ENVELOPE_SPEEDUP, envelope_nats, plausible_nats
-from primer_search.workers.evaluation import Evaluation
+from primer_search.search.runs.loss_floor import ENVELOPE_SPEEDUP, envelope_nats, plausible_nats
+from primer_search.workers.protocol import Evaluation
 
 
 def seed_trial(exponent: float = 0.1, final: float = 4.0, noise: float = 0.0) -> Evaluation:

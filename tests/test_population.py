@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from primer_search.search.evolution.candidate import Individual, fitness_of
 from primer_search.search.evolution.population import Population
-from primer_search.workers.evaluation import OUTCOME_ADVICE, Evaluation
+from primer_search.workers.protocol import OUTCOME_ADVICE, Evaluation
 
 FITNESSES = st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), max_size=40)
 

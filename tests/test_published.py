@@ -17,13 +17,13 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.tests.command import command, refused
 from primer_search.tests.lm1b_archive import sentences, write_archive
-from primer_search.workers import published
 from primer_search.workers.config import DataConfig
-from primer_search.workers.dataset import Dataset, check_source, prepare
-from primer_search.workers.published import PublishedSet, load, locate
-from primer_search.workers.splits import SPLITS, is_held_out
-from primer_search.workers.tfds import LM1B_ARCHIVE, LM1B_PLACE
-from primer_search.workers.tokenizer import END_OF_DOCUMENT
+from primer_search.workers.data import tfds_sets
+from primer_search.workers.data.dataset import Dataset, check_source, prepare
+from primer_search.workers.data.splits import SPLITS, is_held_out
+from primer_search.workers.data.tfds_builder import LM1B_ARCHIVE, LM1B_PLACE
+from primer_search.workers.data.tfds_sets import PublishedSet, load, locate
+from primer_search.workers.data.tokenizer import END_OF_DOCUMENT
 
 TRAIN, TEST = sentences(4000)[:3600], sentences(4000)[3600:]
 
@@ -111,7 +111,7 @@ class TestLM1B:
         program = (
             "import json, sys, tensorflow_datasets as tfds\n"
             "from pathlib import Path\n"
-            "from primer_search.workers.tfds import read_texts\n"
+            "from primer_search.workers.data.tfds_builder import read_texts\n"
             "files = json.loads(sys.argv[1])\n"
             "source = tfds.builder_from_directory(Path(files[0][0]).parent).as_data_source('test')\n"
             "theirs = [record['text'] for record in source]\n"
@@ -171,7 +171,7 @@ class TestLM1B:
         self, prepared: tuple[Path, list[str]], archive: Path, tmp_path: Path
     ):
         program = (
-            "import sys\nfrom pathlib import Path\nfrom primer_search.workers.published import locate\n"
+            "import sys\nfrom pathlib import Path\nfrom primer_search.workers.data.tfds_sets import locate\n"
             "cache, data_dir, archive = map(Path, sys.argv[1:])\nlocate('lm1b', cache, data_dir, archive)"
         )
         where = tmp_path / "cache", tmp_path / "tfds", archive
@@ -279,7 +279,7 @@ class TestSetsByName:
         source, cache = "tfds:tiny_tales:body", tmp_path / "cache"
         found = locate(source, cache, tmp_path / "tfds")
         with monkeypatch.context() as patch:
-            patch.setattr(published, "_in_a_process", lambda *_: pytest.fail("TFDS is not needed"))
+            patch.setattr(tfds_sets, "_in_a_process", lambda *_: pytest.fail("TFDS is not needed"))
             lines: list[str] = []
             assert locate(source, cache, tell=lines.append) == found
         assert str(tmp_path / "tfds") in lines[0]
@@ -361,7 +361,7 @@ class TestBeforePreparing:
             "from importlib.machinery import PathFinder\n"
             "find = PathFinder.find_spec\n"
             "PathFinder.find_spec = lambda name, *rest: None if name == 'tensorflow' else find(name, *rest)\n"
-            "from primer_search.workers.tfds import build\n"
+            "from primer_search.workers.data.tfds_builder import build\n"
             "from primer_search.primitives.errors import UsageError\n"
             "try:\n    build('lm1b', sys.argv[1], None)\n"
             "except UsageError as error:\n    print(error)"

@@ -12,7 +12,7 @@ from primer_search.configs import load
 from primer_search.primitives import library
 from primer_search.search.epoch_warning import reading_note
 from primer_search.search.reports.phrases import epoch_words
-from primer_search.workers.executor import Platform
+from primer_search.workers.protocol import Platform
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from primer_search.primitives.errors import UsageError
-from primer_search.search.run_directory import RunDirectory, create_run_directory, find_run, new_run_directory
-from primer_search.search.store import Store
+from primer_search.search.runs.run_directory import RunDirectory, create_run_directory, find_run, new_run_directory
+from primer_search.search.runs.store import Store
 
 
 def test_a_run_is_found_by_its_folder_its_store_or_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

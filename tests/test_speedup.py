@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.search.studies.speedup import Curve, curve_of, speedup
-from primer_search.workers.evaluation import Evaluation
+from primer_search.search.results.speedup import Curve, curve_of, speedup
+from primer_search.workers.protocol import Evaluation
 
 POINTS = tuple(float(point) for point in np.geomspace(4.0, 100.0, 12))
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from primer_search.primitives.errors import UsageError
-from primer_search.workers import near_duplicates
 from primer_search.workers.config import DataConfig
-from primer_search.workers.dataset import Dataset, prepare
-from primer_search.workers.near_duplicates import BANDS, cluster_labels, normalized, sketches, text_key
-from primer_search.workers.sources import documents
-from primer_search.workers.splits import LEFT_OUT, SPLITS, assign, leave_out_repetitions, residues
-from primer_search.workers.tokenizer import END_OF_DOCUMENT
+from primer_search.workers.data import near_duplicates
+from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.data.near_duplicates import BANDS, cluster_labels, normalized, sketches, text_key
+from primer_search.workers.data.splits import LEFT_OUT, SPLITS, assign, leave_out_repetitions, residues
+from primer_search.workers.data.text_sources import documents
+from primer_search.workers.data.tokenizer import END_OF_DOCUMENT
 
 WORDS = ("".join(random.Random(n).choices("etaoinshrdlu", k=2 + n % 7)) for n in range(4000))
 LEXICON = list(WORDS)
@@ -102,7 +102,7 @@ class TestSplits:
         sizes = np.full(50_000, 100, np.uint64)
         wanted = residues(frozenset())
         exact = assign(labels, sizes, wanted)
-        monkeypatch.setattr("primer_search.workers.splits.FILLED", 1000)
+        monkeypatch.setattr("primer_search.workers.data.splits.FILLED", 1000)
         assert np.array_equal(assign(labels, sizes, wanted), exact)
         assert np.bincount(exact) / 50_000 == pytest.approx([0.95, 0.025, 0.025], abs=0.005)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.search.studies.statistics import (
+from primer_search.search.results.statistics import (
     Estimate,
     mean_interval,
     noise_of,

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from primer_search.primitives.errors import UsageError, WorkFailedError
 from primer_search.primitives.library import PRIMER_EZ, TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
-from primer_search.search.migrations import MIGRATIONS, Migration
-from primer_search.search.store import Store
-from primer_search.workers.evaluation import Evaluation, HurdleThreshold, TrialRequest
+from primer_search.search.runs.schema import MIGRATIONS, Migration
+from primer_search.search.runs.store import Store
+from primer_search.workers.protocol import Evaluation, HurdleThreshold, TrialRequest
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 MAYBE = st.none() | FLOATS

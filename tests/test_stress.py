@@ -24,7 +24,7 @@ from primer_search.primitives.assembler import assemble
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.studies.stress import settings_of, stress, subject_of
-from primer_search.search.studies.stress_line import SCORE_LIMIT, Break, Line, Peak, Setting, Snapshot
+from primer_search.search.studies.stress_result import SCORE_LIMIT, Break, Line, Peak, Setting, Snapshot
 from primer_search.tests.command import HandmadeRun, command
 from primer_search.tests.tiny_runs import CONFIG, write_text
 from primer_search.workers.config import DataConfig

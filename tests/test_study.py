@@ -15,15 +15,14 @@ from rich.console import Console
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
-from primer_search.search.interruption import Interrupted
 from primer_search.search.reports.progress.study_progress import LineStudyDisplay, LiveStudyDisplay
-from primer_search.search.studies.arm import Arm, Training
-from primer_search.search.studies.record import Record
-from primer_search.search.studies.study import Study, StudyState, run_study
+from primer_search.search.studies.study import Arm, Study, StudyState, Training, run_study
+from primer_search.search.studies.study_log import Record
+from primer_search.system.signals import Interrupted
 from primer_search.tests.formula_trainer import FormulaTrainer, structure_of, train_by
 from primer_search.tests.tiny_runs import CONFIG, CONSTANTS, SEED, write_text
 from primer_search.workers.config import DataConfig
-from primer_search.workers.evaluation import Evaluation, HurdleThreshold
+from primer_search.workers.protocol import Evaluation, HurdleThreshold
 
 SQUARED = assemble(
     {"main": "mixed = CONV_1X1 h0 width=8\nbent = SQUARE mixed\noutput = ADD bent h0"}, CONSTANTS, (8, 16)

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from primer_search.primitives.errors import UsageError, WorkFailedError
-from primer_search.workers import building, corpus, dataset
+from primer_search.system.files import Journal
+from primer_search.system.locks import exclusive, scratch
+from primer_search.system.process_pool import Crew
 from primer_search.workers.config import DataConfig
-from primer_search.workers.crew import Crew
-from primer_search.workers.dataset import Dataset, prepare
-from primer_search.workers.exclusive import exclusive, scratch
-from primer_search.workers.journal import Journal
+from primer_search.workers.data import corpus, dataset, dataset_builder
+from primer_search.workers.data.dataset import Dataset, prepare
 
 FILES = ("manifest.json", "tokenizer.json", "train.bin", "validation.bin", "test.bin")
 
@@ -89,14 +89,14 @@ def test_after_a_kill_only_what_is_left_is_tokenized(folder: Path, tmp_path: Pat
     monkeypatch.setattr(corpus, "PORTION_BYTES", 100_000)
     encoded: list[int] = []
 
-    class Interrupting(building.Encode):
+    class Interrupting(dataset_builder.Encode):
         def __call__(self):
             encoded.append(len(encoded))
             if len(encoded) == 31:
                 raise KeyboardInterrupt
             return super().__call__()
 
-    monkeypatch.setattr(building, "Encode", Interrupting)
+    monkeypatch.setattr(dataset_builder, "Encode", Interrupting)
     with pytest.raises(KeyboardInterrupt):
         prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)
     portions = sum(1 for _ in corpus.TextCorpus.of(f"text:{folder}").portions())
@@ -116,7 +116,7 @@ def test_a_build_killed_after_its_last_token_tokenizes_nothing_again(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(dataset, stage, kill)
         prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)
-    monkeypatch.setattr(building.Encode, "__call__", kill)
+    monkeypatch.setattr(dataset_builder.Encode, "__call__", kill)
     assert content(prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)) == whole
 
 
@@ -159,7 +159,7 @@ def test_however_many_processes_the_bytes_are_the_same(folder: Path, whole: dict
 def test_progress_tells_documents_speed_and_the_time_left(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(building, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(dataset_builder, "TELL_SECONDS", 0.0)
     monkeypatch.setattr(corpus, "PORTION_BYTES", 1_000_000)
     lines: list[str] = []
     prepare(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
@@ -175,13 +175,13 @@ def test_text_that_changes_while_it_is_read_is_refused_and_nothing_of_it_stays(
     text.mkdir()
     for path in sorted(folder.iterdir())[:40]:
         (text / path.name).write_bytes(path.read_bytes())
-    train = building.Tokenizer.train
+    train = dataset_builder.Tokenizer.train
 
     def train_and_change(*arguments):
         (text / "000.txt").write_text("other words " * 3000)
         return train(*arguments)
 
-    monkeypatch.setattr(building.Tokenizer, "train", staticmethod(train_and_change))
+    monkeypatch.setattr(dataset_builder.Tokenizer, "train", staticmethod(train_and_change))
     with pytest.raises(UsageError, match="changed while it was being read"):
         prepare(DataConfig(f"text:{text}"), 300, tmp_path / "cache", processes=0)
     assert not list((tmp_path / "cache").iterdir())
@@ -246,7 +246,7 @@ class TestCrew:
     def test_processes_end_with_the_one_that_started_them(self, tmp_path: Path):
         program = (
             "import os, sys, time\n"
-            "from primer_search.workers.crew import Crew\n"
+            "from primer_search.system.process_pool import Crew\n"
             "with Crew(2) as crew:\n"
             "    print(*(process.pid for process in crew._processes), flush=True)\n"
             "    time.sleep(60)"

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from primer_search.workers.batches import TrainBatches
-from primer_search.workers.clock import PhaseClock, clock_function
 from primer_search.workers.config import TrialConfig
-from primer_search.workers.executor import Progress
-from primer_search.workers.meter import ClockMeter, StepMeter
-from primer_search.workers.training import NonFiniteLoss, TrainingLoop
+from primer_search.workers.data.batches import TrainBatches
+from primer_search.workers.protocol import Progress
+from primer_search.workers.training.budget_meter import ClockMeter, StepMeter
+from primer_search.workers.training.phase_clock import PhaseClock, clock_function
+from primer_search.workers.training.training_loop import NonFiniteLoss, TrainingLoop
 
 
 class Losses:

@@ -21,12 +21,11 @@ from primer_search.primitives.program import DNA
 from primer_search.search.evolution.hurdles import hurdle_positions
 from primer_search.tests.tiny_runs import CONFIG, CONSTANTS, MODEL, SEED, TRIAL, numbers, tiny_dataset
 from primer_search.workers.config import OptimizerConfig, TrialConfig
-from primer_search.workers.evaluation import OUTCOME_ADVICE, Evaluation, HurdleThreshold, TrialRequest
-from primer_search.workers.executor import Progress
-from primer_search.workers.optimizer import make_optimizer
-from primer_search.workers.recheck import BatchFault
-from primer_search.workers.steps import Average, StepFunctions
-from primer_search.workers.trial import CandidateTrainer
+from primer_search.workers.protocol import OUTCOME_ADVICE, Evaluation, HurdleThreshold, Progress, TrialRequest
+from primer_search.workers.training.leak_probes import BatchFault
+from primer_search.workers.training.optimizer import make_optimizer
+from primer_search.workers.training.train_step import Average, StepFunctions
+from primer_search.workers.training.trial import CandidateTrainer
 
 Train = Callable[..., Evaluation]
 
@@ -250,7 +249,7 @@ def test_a_model_that_leaks_once_trained_gets_no_loss(dataset: Path, monkeypatch
     def caught(*_: Any) -> float:
         raise BatchFault("an example's logit moved by 1 with the other examples of its batch")
 
-    monkeypatch.setattr("primer_search.workers.trial.recheck", caught)
+    monkeypatch.setattr("primer_search.workers.training.training_loop.trial.recheck", caught)
     evaluation = requested(trainer(dataset))
     assert (evaluation.outcome, evaluation.loss_nats, evaluation.quarantine) == ("rejected:batch", None, "")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import primer_search
-from primer_search.workers.wheel import Wheel, build_wheel
+from primer_search.workers.executors.package_wheel import Wheel, build_wheel
 
 ROOT = Path(primer_search.__file__).parent
 
@@ -50,7 +50,7 @@ def test_changed_files_make_another_name(wheel: Wheel, monkeypatch: pytest.Monke
         if name.startswith("primer_search/"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes((ROOT / name.partition("/")[2]).read_bytes())
-    monkeypatch.setattr("primer_search.workers.wheel._ROOT", copy)
+    monkeypatch.setattr("primer_search.workers.executors.package_wheel._ROOT", copy)
     assert build_wheel().digest == wheel.digest, "where the files lie does not matter"
     (copy / "configs" / "laptop.toml").write_text("")
     assert build_wheel().digest != wheel.digest

@@ -13,16 +13,15 @@ from pathlib import Path
 from primer_search.models.config import ModelConfig
 from primer_search.primitives.assembler import assemble
 from primer_search.search.config import RunConfig, SearchConfig
-from primer_search.search.controller import Controller, RunState
 from primer_search.search.evolution.initial_programs import Founder
-from primer_search.search.run_directory import RunDirectory
-from primer_search.search.store import Store
-from primer_search.search.trainer import MakeCandidateTrainer
+from primer_search.search.runs.controller import Controller, RunState
+from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.store import Store
+from primer_search.search.runs.trainer_factory import MakeCandidateTrainer
 from primer_search.workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig
-from primer_search.workers.dataset import prepare
-from primer_search.workers.evaluation import Evaluation
-from primer_search.workers.executor import Executor
-from primer_search.workers.inline_executor import InlineExecutor
+from primer_search.workers.data.dataset import prepare
+from primer_search.workers.executors.inline import InlineExecutor
+from primer_search.workers.protocol import Evaluation, Executor
 
 WORDS = ("the", "cat", "dog", "sat", "on", "a", "mat", "and", "ran", "to", "see", "what", "was", "in", "by", "river")
 

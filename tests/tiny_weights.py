@@ -15,12 +15,12 @@ from primer_search.primitives import DNA, build_graph
 from primer_search.primitives.assembler import assemble
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
-from primer_search.search.store import Store
+from primer_search.search.runs.store import Store
 from primer_search.tests.tiny_runs import CONFIG, SEED, write_text
 from primer_search.workers.config import DataConfig
-from primer_search.workers.dataset import Dataset, prepare
-from primer_search.workers.evaluation import Evaluation, TrialRequest
-from primer_search.workers.tokenizer import Tokenizer
+from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.data.tokenizer import Tokenizer
+from primer_search.workers.protocol import Evaluation, TrialRequest
 
 SHAPE = ModelConfig(layers=2, unit=1, length=8, vocabulary=300)
 

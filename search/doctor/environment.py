@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from ...workers.dataset import default_cache_dir
-from ...workers.processor import machine_memory_bytes, usable_core_count
+from ...system.host import machine_memory_bytes, usable_core_count
+from ...workers.data.dataset import default_cache_dir
 
 __all__ = ["Finding", "clock_finding", "environment_findings"]
 

@@ -17,9 +17,8 @@ from jaxtyping import Array, Float
 
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel
-from ...workers.probe import ProbeFault, probe_causality
-from ...workers.recheck import recheck
-from ...workers.steps import StepFunctions, TrainState
+from ...workers.training.leak_probes import ProbeFault, probe_causality, recheck
+from ...workers.training.train_step import StepFunctions, TrainState
 from .leaky_blocks import CanaryBlock
 
 __all__ = ["SMALL", "CanaryOrdeal", "Verdict", "compiled_step", "undergo"]

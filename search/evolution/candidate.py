@@ -11,9 +11,9 @@ import math
 from dataclasses import dataclass
 
 from ...primitives.program import DNA
-from ...workers.evaluation import Evaluation
+from ...workers.protocol import Evaluation
 
-__all__ = ["SEED_ID", "Candidate", "Individual", "fitness_of"]
+__all__ = ["SEED_ID", "Candidate", "Individual", "candidate_name", "fitness_of"]
 
 SEED_ID = 0
 """Candidate 0 is the seed: the baseline, and the ancestor of all, unless the search has imported `founders`."""
@@ -75,3 +75,8 @@ def fitness_of(evaluation: Evaluation) -> float | None:
     else:
         loss = None
     return loss if loss is not None and math.isfinite(loss) else None
+
+
+def candidate_name(candidate_id: int) -> str:
+    """`seed`, or the number as people write it."""
+    return "seed" if candidate_id == SEED_ID else f"#{candidate_id}"

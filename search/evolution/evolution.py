@@ -18,7 +18,7 @@ import numpy as np
 
 from ...primitives import DNA
 from ...primitives.fingerprint import fingerprint
-from ...workers.evaluation import Evaluation
+from ...workers.protocol import Evaluation
 from ..config import RunConfig
 from .candidate import SEED_ID, Candidate, Individual, fitness_of
 from .hurdles import Hurdles

@@ -14,7 +14,7 @@ from collections import deque
 from itertools import takewhile
 from statistics import median
 
-from ...workers.evaluation import HurdleThreshold
+from ...workers.protocol import HurdleThreshold
 
 __all__ = ["Hurdles", "hurdle_positions", "mean_cost"]
 

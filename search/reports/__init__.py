@@ -1,1 +1,15 @@
-"""What people see of a run: live progress, tables, sentences, the report page."""
+"""Tables, HTML pages and figures of runs and studies. Only commands import it."""
+
+__all__ = [
+    "ablation",
+    "comparison",
+    "doctor_table",
+    "figures",
+    "leaderboard_table",
+    "page",
+    "phrases",
+    "progress",
+    "run_page",
+    "scale_table",
+    "stress_table",
+]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...primitives.pretty_printer import listing
+from ..results.statistics import Estimate
 from ..studies.ablation import Ablation, Effect
-from ..studies.statistics import Estimate
 from .figures.ablation_figure import forest_figure
 
 if TYPE_CHECKING:  # rich is loaded when something is printed

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..results.speedup import Speedup
+from ..results.statistics import Estimate
 from ..studies.compare import Comparison, Row
-from ..studies.speedup import Speedup
-from ..studies.statistics import Estimate
 from .figures.comparison_figure import curves_figure, differences_figure
 from .page import template, try_page, write_whole
 from .phrases import count, number

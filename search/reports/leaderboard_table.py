@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ..evolution.candidate import SEED_ID
-from ..leaderboard import Leaderboard, Row
-from ..studies.confirmation import Confirmation
+from ..evolution.candidate import SEED_ID, candidate_name
+from ..results.confirmation import Confirmation
+from ..results.leaderboard import best_row
+from ..results.leaderboard_rows import Leaderboard, Row
 from .phrases import (
     UNCONFIRMED,
-    best_row,
-    candidate_name,
     check_words,
     cost_words,
     count,

@@ -6,18 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...workers.evaluation import LARGEST_WAIT
-from ..evolution.candidate import SEED_ID
-from ..leaderboard import Ancestry, Checks, Leaderboard, Row, SeedSummary, Totals
-from ..studies.confirmation import Confirmation
-from ..studies.speedup import MOST_EPOCHS
+from ...workers.protocol import LARGEST_WAIT
+from ..evolution.candidate import SEED_ID, candidate_name
+from ..results.confirmation import Confirmation
+from ..results.leaderboard import Checks, best_row
+from ..results.leaderboard_rows import Leaderboard, Row, SeedSummary, Totals
+from ..results.lineage import Ancestry
+from ..results.speedup import MOST_EPOCHS
 
 __all__ = [
     "UNCONFIRMED",
-    "beginning",
-    "best_row",
     "beyond_noise",
-    "candidate_name",
     "check_words",
     "cost_words",
     "count",
@@ -120,11 +119,6 @@ def _against_founders(board: Leaderboard, best: Row) -> str:
     return f" It is {distance} below the best founder, {candidate_name(founder.id)} from {board.founders[founder.id]}."
 
 
-def best_row(rows: Sequence[Row]) -> Row | None:
-    """The first candidate other than the seed that trained its full budget."""
-    return next((row for row in rows if row.rank is not None and row.id != SEED_ID), None)
-
-
 def beyond_noise(row: Row) -> bool:
     """Whether it is better than the seed by more than one more training of the seed could well be."""
     return row.delta_nats is not None and row.delta_nats < 0 and row.inside_noise is False
@@ -166,17 +160,6 @@ def check_words(checks: Checks) -> str:
     if checks.refused:
         parts.append("refused: " + ", ".join(f"{reason} {count:,}" for reason, count in checks.refused.items()))
     return " · ".join(parts)
-
-
-def candidate_name(candidate_id: int) -> str:
-    """`seed`, or the number as people write it."""
-    return "seed" if candidate_id == SEED_ID else f"#{candidate_id}"
-
-
-def beginning(lineage: Sequence[Ancestry], founders: Mapping[int, str]) -> str:
-    """Where an ancestry begins: at a founder, or at the seed."""
-    first = founders.get(lineage[0].candidate_id) if lineage else None
-    return "the seed" if first is None else first
 
 
 def seed_row_words(founders: Mapping[int, str]) -> str:

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from ...primitives.errors import UsageError
 from ...primitives.pretty_printer import difference, listing
-from ..evolution.candidate import SEED_ID
-from ..leaderboard import SHARES, Leaderboard, Row, leaderboard
-from ..studies.confirmation import Confirmation
-from ..studies.ladder import Ladder
-from ..wall_clock import active_seconds, sessions_of
+from ..evolution.candidate import SEED_ID, candidate_name
+from ..results.confirmation import Confirmation
+from ..results.leaderboard import SHARES, leaderboard
+from ..results.leaderboard_rows import Leaderboard, Row
+from ..results.lineage import beginning
+from ..results.scale_ladder import Ladder
+from ..runs.time_accounting import active_seconds, sessions_of
 from .figures.run_figure import Point, progress_figure
 from .page import template, try_page
 from .phrases import (
     UNCONFIRMED,
-    beginning,
     beyond_noise,
-    candidate_name,
     check_words,
     cost_words,
     count,
@@ -45,7 +45,7 @@ from .progress.search_progress import outcome_words
 from .scale_table import climb_words, ladder_notes
 
 if TYPE_CHECKING:
-    from ..store import Store
+    from ..runs.store import Store
 
 __all__ = ["render_report", "try_report", "write_report"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..evolution.candidate import SEED_ID
-from ..studies.ladder import Agreement, Climb, Ladder
-from ..studies.statistics import Estimate
+from ..results.scale_ladder import Agreement, Climb, Ladder
+from ..results.statistics import Estimate
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.table import Table

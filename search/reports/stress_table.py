@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..studies.stress_line import LARGEST_SCALE, SCORE_LIMIT, Break, Line, Peak, Snapshot, quantity
+from ..studies.stress_result import LARGEST_SCALE, SCORE_LIMIT, Break, Line, Peak, Snapshot, quantity
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console

@@ -1,1 +1,14 @@
-"""Trainings beyond the search, which question its results: compare, confirm, ablate, stress."""
+"""Studies retrain programs with several random seeds: compare, confirm (`retrain`), ablate, and the stress test."""
+
+__all__ = [
+    "ablation",
+    "ablation_programs",
+    "compare",
+    "compared_programs",
+    "retrain",
+    "retrain_at_scale",
+    "stress",
+    "stress_result",
+    "study",
+    "study_log",
+]

@@ -24,10 +24,9 @@ from typing import Any
 from ...primitives import DNA, InvalidProgramError, WorkFailedError, build_graph
 from ...primitives.program_diff import Change
 from ..config import RunConfig
-from .ablation_plan import CANDIDATE, NO_OP, SEED, Plan, words_of
-from .arm import Arm, Training
-from .statistics import Estimate, paired_differences, simultaneous_level
-from .study import Study, StudyState
+from ..results.statistics import Estimate, paired_differences, simultaneous_level
+from .ablation_programs import CANDIDATE, NO_OP, SEED, Plan, words_of
+from .study import Arm, Study, StudyState, Training
 
 __all__ = ["Ablation", "Effect", "Round", "ablate"]
 

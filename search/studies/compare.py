@@ -15,16 +15,16 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from ...workers.evaluation import LARGEST_WAIT, Evaluation
+from ...models.cost import model_cost
+from ...workers.protocol import LARGEST_WAIT, Evaluation
 from ..config import RunConfig
-from ..subject import Subject
-from ..versions import command_line, versions
-from .arm import Arm, Training
-from .record import identity_of
-from .speedup import Speedup, curve_of, speedup
-from .statistics import Estimate, mean_interval, paired_differences
-from .study import Study, StudyState
-from .subjects import matched_units, model_cost
+from ..results.program_reference import Subject
+from ..results.speedup import Speedup, curve_of, speedup
+from ..results.statistics import Estimate, mean_interval, paired_differences
+from ..runs.provenance import command_line, versions
+from .compared_programs import matched_units
+from .study import Arm, Study, StudyState, Training
+from .study_log import identity_of
 
 __all__ = ["Comparison", "Row", "compare", "default_folder", "points_of"]
 

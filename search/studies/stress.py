@@ -19,11 +19,11 @@ from ...primitives import DNA, Graph, UsageError, build_graph
 from ...primitives.library import get
 from ...primitives.softmax_patterns import softmax_exponentials
 from ..config import RunConfig
-from ..description import candidate_id_of, library_description
-from ..leaderboard import leaderboard
-from ..reports.phrases import candidate_name
-from ..store import Store
-from .stress_line import LARGEST_SCALE, Break, Line, Peak, Setting, Snapshot
+from ..evolution.candidate import candidate_name
+from ..results.leaderboard import leaderboard
+from ..results.program_reference import candidate_id_of, library_description
+from ..runs.store import Store
+from .stress_result import LARGEST_SCALE, Break, Line, Peak, Setting, Snapshot
 
 if TYPE_CHECKING:  # load JAX
     from ...models.activation_recorder import Observation, Observe
@@ -110,7 +110,7 @@ def stress(
         InvalidProgramError: the program does not fit the configuration.
         UsageError: the text cannot be read.
     """
-    from ...workers.dataset import Dataset, prepare
+    from ...workers.data.dataset import Dataset, prepare
 
     graph = build_graph(dna, length_dependent=config.model.length_dependent)
     dataset = Dataset.open(prepare(config.data, config.model.vocabulary, progress=tell), verify=False)
@@ -130,9 +130,9 @@ class _Stressed:
     def __init__(self, graph: Graph, config: RunConfig, setting: Setting, tokens: Any, seed: int):
         from ...models.activation_recorder import observer, rematerialised
         from ...models.language_model import language_model
-        from ...workers.batches import TrainBatches
-        from ...workers.optimizer import initial_state, make_optimizer
-        from ...workers.steps import StepFunctions, TrainState
+        from ...workers.data.batches import TrainBatches
+        from ...workers.training.optimizer import initial_state, make_optimizer
+        from ...workers.training.train_step import StepFunctions, TrainState
 
         precision: Any = setting.precision
         shape = replace(config.model, layers=setting.layers, length=setting.length, precision=precision, stack="scan")

@@ -19,18 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives import DNA, UsageError, WorkFailedError
-from ...workers.accelerators import resolve_platform
-from ...workers.dataset import Dataset, prepare
-from ...workers.evaluation import INFRASTRUCTURE_FAULTS, Evaluation, HurdleThreshold, TrialRequest
-from ...workers.executor import Executor, Platform, WorkerStatus
-from ...workers.make_executor import make_executor
+from ...system.signals import Interrupted
+from ...workers.data.dataset import Dataset, prepare
+from ...workers.devices.discovery import resolve_platform
+from ...workers.executors.factory import make_executor
+from ...workers.protocol import (
+    INFRASTRUCTURE_FAULTS,
+    Evaluation,
+    Executor,
+    HurdleThreshold,
+    Platform,
+    TrialRequest,
+    WorkerStatus,
+)
 from ..config import RunConfig
-from ..interruption import Interrupted
-from ..trainer import MakeCandidateTrainer
-from .arm import Arm, Training
-from .record import Record
+from ..runs.trainer_factory import MakeCandidateTrainer
+from .study_log import Record, identity_of
 
-__all__ = ["Study", "StudyState", "run_study"]
+__all__ = ["Arm", "Study", "StudyState", "Training", "run_study"]
 
 TICK_SECONDS = 0.25
 """How long a study waits for a result before it tells its observer again."""
@@ -361,3 +367,42 @@ def _check_points(points: Sequence[float], budget: float) -> None:
     rising = all(before < after for before, after in zip((0.0, *points), (*points, budget), strict=True))
     if points and not rising:
         raise UsageError(f"the points of the curve must rise and lie between 0 and the budget {budget:g}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A program under the settings it is trained with.
+
+    Attributes:
+        name: what tables call it; outside its identity, so that renaming it trains nothing anew.
+        dna: the program.
+        learning_rate_factor: times the configured learning rate.
+        unit: of relative width instead of the configured one; None keeps that.
+    """
+
+    name: str
+    dna: DNA
+    learning_rate_factor: float = 1.0
+    unit: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Identity: a hash of everything but the name."""
+        return identity_of(
+            {"dna": self.dna.to_json(), "learning_rate_factor": self.learning_rate_factor, "unit": self.unit}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One finished training of an arm.
+
+    Attributes:
+        arm: what was trained.
+        seed: of its parameters and of the order of its text.
+        evaluation: what came of it; `hurdle_losses` are the validation losses at the study's points.
+    """
+
+    arm: Arm
+    seed: int
+    evaluation: Evaluation

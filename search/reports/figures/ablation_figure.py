@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...results.statistics import Estimate
 from ...studies.ablation import Ablation
-from ...studies.statistics import Estimate
 
 __all__ = ["forest_figure"]
 

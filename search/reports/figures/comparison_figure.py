@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from ....workers.evaluation import Evaluation
+from ....workers.protocol import Evaluation
+from ...results.speedup import curve_of
 from ...studies.compare import Comparison, Row
-from ...studies.speedup import curve_of
 
 __all__ = ["Band", "bands_of", "curves_figure", "differences_figure"]
 

@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from ...evolution.candidate import SEED_ID
-from ...leaderboard import SeedSummary
+from ...results.leaderboard_rows import SeedSummary
 
 __all__ = ["Point", "progress_figure"]
 

@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from ....workers.evaluation import Evaluation
-from ....workers.executor import WorkerStatus
+from ....workers.protocol import Evaluation, WorkerStatus
 from ...evolution.candidate import SEED_ID
 
 if TYPE_CHECKING:  # rich is loaded when a panel is drawn
     from rich.console import RenderableType
 
-    from ...controller import RunState
+    from ...runs.controller import RunState
 
 __all__ = ["Display", "LineDisplay", "LiveDisplay", "best_against_seed", "make_display", "outcome_words"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ....primitives.errors import UsageError
-from ...interruption import terminations_interrupt
-from ...run_log import hushed
+from ....system.output_capture import hushed
+from ....system.signals import terminations_interrupt
 from ..phrases import number
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn

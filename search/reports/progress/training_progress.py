@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from ....workers.executor import Progress
+from ....workers.protocol import Progress
 
 __all__ = ["TrainingProgress"]
 

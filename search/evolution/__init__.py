@@ -1,0 +1,12 @@
+"""Regularized evolution (Real et al. 2019) over programs: mutations, population, hurdles. Pure: no I/O, no training."""
+
+__all__ = [
+    "candidate",
+    "evolution",
+    "hurdles",
+    "initial_programs",
+    "mutations",
+    "population",
+    "proposals",
+    "random_programs",
+]

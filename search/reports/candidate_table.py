@@ -1,0 +1,81 @@
+"""One candidate, or one library program, as lines of text: what `show` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...primitives.pretty_printer import listing
+from ..evolution.candidate import SEED_ID, Candidate, candidate_name
+from ..results.leaderboard_rows import Row
+from .phrases import count, number, waiting_words
+
+if TYPE_CHECKING:
+    pass
+from ..results.candidate_summary import Description
+
+__all__ = ["description_lines", "library_lines"]
+
+
+def description_lines(described: Description) -> list[str]:
+    """The description as text."""
+    candidate, row = described.candidate, described.row
+    lines = [_title(candidate, described.origin), ""]
+    if candidate.same_as is not None:
+        lines.append(f"computes the same as {candidate_name(candidate.same_as)}, whose result it shares")
+    lines += _result_lines(row, described.seconds)
+    lines += [f"{'structure':<11} {candidate.structure_hash}", "", listing(candidate.dna)]
+    if described.lineage:
+        lines += ["", f"ancestry, from {described.beginning}:"]
+        for step in described.lineage:
+            lines += [f"  {candidate_name(step.candidate_id)}"] + [f"    {sentence}" for sentence in step.mutations]
+    if described.difference is not None:
+        lines += ["", f"difference to {described.against}:", "", described.difference]
+    return lines
+
+
+def library_lines(program: dict[str, Any]) -> list[str]:
+    """`library_description` as text."""
+    lines = [f"{program['name']}: {program['description']}", program["reference"], "", program["listing"]]
+    if program["difference"] is not None:
+        lines += ["", f"difference to {program['against']}:", "", program["difference"]]
+    return lines
+
+
+def _title(candidate: Candidate, origin: str | None) -> str:
+    if candidate.id == SEED_ID:
+        return "the seed"
+    if origin is not None:
+        return f"candidate {candidate.id}, imported from {origin}"
+    if candidate.parent is None:
+        return f"candidate {candidate.id}, a random program"
+    return (
+        f"candidate {candidate.id}, child of {'the seed' if not candidate.parent else f'candidate {candidate.parent}'}"
+    )
+
+
+def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
+    if row is None:
+        return [f"{'result':<11} none yet"]
+    waiting = waiting_words(row.input_wait_share)
+    words = "" if row.word_perplexity is None else f", word perplexity {row.word_perplexity:,.1f}"
+    losses = f"{number(row.loss_nats)} nats per token, {number(row.bits_per_byte)} bits/byte{words}"
+    if row.loss_nats is None:
+        losses = row.outcome if row.hurdle_loss_nats is None else f"{row.hurdle_loss_nats:.4f} nats per token there"
+    facts = {
+        "result": f"{losses} ({row.verdict})",
+        "difference": f"{number(row.delta_nats, '+.4f')} nats, {number(row.delta_bits_per_byte, '+.4f')} bits/byte, "
+        f"{number(row.noise_multiple, '+.1f')} times the seed's noise",
+        "rank": f"{number(row.rank, 'd')}, after {row.trials} trial{'s' if row.trials != 1 else ''}",
+        "speed": f"{number(row.step_ms, '.1f')} ms a step{f' ({waiting})' if waiting else ''}, "
+        f"{number(row.speed, '.2f')} times the seed's speed",
+        "size": f"{count(row.parameters)} parameters, {count(row.block_parameters)} a block, "
+        f"{number(row.flops_per_token, ',.0f')} FLOPs a token and block",
+        "training": f"{row.steps:,} steps, {row.tokens:,} tokens, {row.epochs:.2f} epochs",
+    }
+    if row.loss_nats is None or row.id == SEED_ID:
+        del facts["difference"]
+    if row.quarantine:
+        facts["quarantine"] = row.quarantine
+    if seconds:
+        facts["seconds"] = " · ".join(f"{phase} {spent:.1f}" for phase, spent in seconds.items())
+    return [f"{name:<11} {words}" for name, words in facts.items()]

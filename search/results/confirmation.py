@@ -1,0 +1,168 @@
+"""What was confirmed: candidates trained anew with fresh seeds, and scored once on the test text.
+
+A search's own ranking is the best of many by one noisy training each, on the text it selected by: part of any lead is
+luck. Confirmation has neither: the seeds are fresh and paired with the seed program's, and the text is the test split,
+which nothing else reads. What it does not undo by itself is that the best of the confirmed is picked again; the
+intervals are wide enough for that (Sidak), so whichever is picked, its interval holds.
+
+The trainings are events of the run; this module reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ...workers.protocol import Evaluation
+from ..evolution.candidate import SEED_ID
+from .statistics import Estimate, paired_differences
+
+if TYPE_CHECKING:
+    from ..runs.records import Event
+
+__all__ = ["Confirmation", "Retraining", "confirmations", "retraining_of", "retrainings_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retraining:
+    """One fresh training.
+
+    Attributes:
+        name: `seed`, `#12`, or a library program's.
+        candidate_id: None for library programs.
+        seed: of its randomness, shared by all that are compared.
+        budget: of the training, in the trial's unit.
+        evaluation: with the loss on the test text.
+    """
+
+    name: str
+    candidate_id: int | None
+    seed: int
+    budget: float
+    evaluation: Evaluation
+
+    def payload(self) -> dict[str, Any]:
+        """As the payload of an event `confirmed`."""
+        return {"name": self.name, "seed": self.seed, "budget": self.budget, "evaluation": self.evaluation.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """One program's fresh trainings against the seed program's.
+
+    Attributes:
+        rank: by mean loss on the test text, from 1; None where a training failed.
+        name, candidate_id: as in `Retraining`.
+        trainings, failed: how many there were, and how many of them gave no loss.
+        test_loss_nats, test_bits_per_byte, test_word_perplexity: means over trainings, on the test text; the last where
+            it counts words.
+        validation_bits_per_byte: their mean on the validation text, to set beside what the search saw.
+        difference: to the seed program, in bits per byte of the test text, paired by seed; negative is better. Its
+            95% interval is corrected for all programs that were confirmed together.
+        steps, epochs: of a training, means.
+        budget: of each training, in the trial's unit.
+    """
+
+    rank: int | None
+    name: str
+    candidate_id: int | None
+    trainings: int
+    failed: int
+    test_loss_nats: float | None
+    test_bits_per_byte: float | None
+    test_word_perplexity: float | None
+    validation_bits_per_byte: float | None
+    difference: Estimate | None
+    steps: float | None
+    epochs: float | None
+    budget: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is better than the seed, in words."""
+        if self.candidate_id == SEED_ID:
+            return "the seed"
+        if self.failed:
+            return f"unstable: {self.failed} of {self.trainings} fresh trainings gave no loss"
+        if self.difference is None or self.difference.low is None or self.difference.high is None:
+            return "too few trainings for an interval"
+        if self.difference.high < 0:
+            return "confirmed better than the seed"
+        if self.difference.low > 0:
+            return "confirmed worse than the seed"
+        return "not told apart from the seed"
+
+    @property
+    def better(self) -> bool:
+        """Whether it is confirmed to be better than the seed."""
+        return self.verdict == "confirmed better than the seed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def retrainings_of(events: Iterable[Event]) -> list[Retraining]:
+    """The fresh trainings among a run's events, in order of arrival."""
+    return [retraining_of(event) for event in events if event.kind == "confirmed"]
+
+
+def retraining_of(event: Event) -> Retraining:
+    """The fresh training that an event tells of."""
+    payload = event.payload
+    evaluation = Evaluation.from_dict(payload["evaluation"])
+    return Retraining(payload["name"], event.candidate_id, payload["seed"], payload["budget"], evaluation)
+
+
+def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]:
+    """What the fresh trainings say, best first; only those of the last budget, as others do not compare.
+
+    Nothing, where no candidate was trained anew: the seed alone confirms nothing.
+    """
+    if all(each.candidate_id in (None, SEED_ID) for each in retrainings):
+        return ()
+    budget = retrainings[-1].budget
+    latest = {(each.name, each.seed): each for each in retrainings if each.budget == budget}
+    arms: dict[str, list[Retraining]] = {}
+    for each in latest.values():
+        arms.setdefault(each.name, []).append(each)
+    bits = {name: _test_bits(found) for name, found in arms.items()}
+    differences = paired_differences(bits, "seed", simultaneous=True) if bits.get("seed") else {}
+    rows = [_confirmation(name, found, differences.get(name)) for name, found in arms.items()]
+    rows.sort(key=lambda row: (bool(row.failed), row.test_bits_per_byte is None, row.test_bits_per_byte or 0.0))
+    ranked = [row for row in rows if not row.failed]
+    return tuple(replace(row, rank=ranked.index(row) + 1 if row in ranked else None) for row in rows)
+
+
+def _test_bits(found: Sequence[Retraining]) -> dict[int, float]:
+    return {
+        each.seed: each.evaluation.test_bits_per_byte
+        for each in found
+        if each.evaluation.test_bits_per_byte is not None
+    }
+
+
+def _confirmation(name: str, found: Sequence[Retraining], difference: Estimate | None) -> Confirmation:
+    full = [each.evaluation for each in found if each.evaluation.test_loss_nats is not None]
+
+    def mean(attribute: str) -> float | None:
+        values = [value for one in full if (value := getattr(one, attribute)) is not None]
+        return fmean(values) if values else None
+
+    return Confirmation(
+        rank=None,
+        name=name,
+        candidate_id=found[0].candidate_id,
+        trainings=len(found),
+        failed=len(found) - len(full),
+        test_loss_nats=mean("test_loss_nats"),
+        test_bits_per_byte=mean("test_bits_per_byte"),
+        test_word_perplexity=mean("test_word_perplexity"),
+        validation_bits_per_byte=mean("bits_per_byte"),
+        difference=difference,
+        steps=mean("steps"),
+        epochs=mean("epochs"),
+        budget=found[0].budget,
+    )

@@ -1,0 +1,178 @@
+"""A program as the user names it: from the library, a candidate of a run, or a file of DNA."""
+
+from __future__ import annotations
+
+import os.path
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ...primitives import DNA, MalformedProgramError, UsageError
+from ...primitives.library import LIBRARY, get
+from ...primitives.pretty_printer import difference, listing
+from ..evolution.candidate import SEED_ID, candidate_name
+from ..runs.run_directory import RUNS
+from .leaderboard import best_row, leaderboard
+from .leaderboard_rows import Leaderboard
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Subject", "candidate_id_of", "library_description", "read_program", "subject_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A program that was named.
+
+    Attributes:
+        name: what tables call it.
+        dna: the program.
+        unit: the width it was evolved or written at, for one whose constants are fixed; None for a library program,
+            whose query scale follows the width it is trained at.
+    """
+
+    name: str
+    dna: DNA
+    unit: int | None = None
+
+    def at(self, unit: int) -> DNA:
+        """The program for a unit of width."""
+        return get(self.name, unit) if self.unit is None and self.name in LIBRARY else self.dna
+
+
+def subject_of(text: str, unit: int) -> Subject:
+    """The program a user names.
+
+    Args:
+        text: a name of the library, `RUN:ID` (a number, `best` or `seed`), or a file of DNA.
+        unit: of the configuration, which library programs are fitted to; files do not say what they were made for.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    run, colon, candidate = text.rpartition(":")
+    exists = os.path.exists(text)
+    if text in LIBRARY and not exists:
+        return Subject(text, get(text, unit))
+    if text and any(os.path.isfile(os.path.join(place, "run.sqlite")) for place in (text, RUNS / text)):
+        raise UsageError(f"{text} is a run: name a candidate of it, such as {text}:best.")
+    if not colon or exists:
+        return Subject(Path(text).stem, read_program(text, unit), unit)
+    from ..runs.store import Store
+
+    pass
+
+    with Store.open(run, read_only=True) as store, store.snapshot():
+        number = candidate_id_of(candidate, leaderboard(store))
+        name = f"{store.run.path.name}:{candidate_name(number).removeprefix('#')}"
+        return Subject(name, store.candidate(number).dna, int(store.manifest["config"]["model"]["unit"]))
+
+
+LARGEST_FILE = 64 * 2**20
+"""Bytes of DNA that are read; the largest program the language allows is far smaller."""
+
+
+def read_program(named: str, unit: int | None = None) -> DNA:
+    """The program a user names: a file of DNA, `-` for stdin, or a name from the library.
+
+    Args:
+        named: what the user typed.
+        unit: the unit width a library program's query scale is for.
+
+    Raises:
+        MalformedProgramError: the file holds no DNA.
+        UsageError: there is no such file or name.
+    """
+    if named == "-":
+        return _parsed("standard input", _limited("standard input", sys.stdin.buffer))
+    if not named:
+        raise UsageError("the name of the program is empty: give a file of DNA, - for standard input, or a name")
+    path = Path(named)
+    if named in LIBRARY and not path.exists():
+        return get(named, unit)
+    try:
+        with path.open("rb") as file:
+            return _parsed(named, _limited(named, file))
+    except FileNotFoundError:
+        from difflib import get_close_matches
+
+        near = get_close_matches(named.upper(), LIBRARY, n=1, cutoff=0.7)
+        hint = f"did you mean {near[0]}?" if near else f"the library holds {', '.join(LIBRARY)}"
+        raise UsageError(f"there is no file {named} and no library program of that name; {hint}") from None
+    except MalformedProgramError:
+        raise
+    except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(
+            f"cannot read {named}: {reason}; give a file of DNA, - for standard input, or a name"
+        ) from None
+
+
+def _limited(source: str, file: BinaryIO) -> bytes:
+    """All of a file, which may have no end."""
+    content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise MalformedProgramError(f"{source} holds no DNA: it is larger than {LARGEST_FILE // 2**20} MiB")
+    return content
+
+
+def _parsed(source: str, content: bytes) -> DNA:
+    try:
+        return DNA.from_json(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise MalformedProgramError(f"{source} holds no DNA: it is not UTF-8 text") from None
+    except MalformedProgramError as error:
+        raise MalformedProgramError(f"{source} holds no DNA: {error}") from None
+
+
+def candidate_id_of(text: str, board: Leaderboard) -> int:
+    """The candidate a user names: its number, `seed`, or `best`.
+
+    Raises:
+        UsageError: it is none of these, or nothing has trained in full yet.
+    """
+    word = text.removeprefix("#").lower()
+    if word == "seed":
+        return SEED_ID
+    if word == "best":
+        best = best_row(board.rows)
+        if best is None:
+            raise UsageError(f"run {board.run} has no best candidate yet: none has finished a full trial.")
+        return best.id
+    if not (word.isascii() and word.isdigit() and len(word) < 19):
+        raise UsageError(f"{text[:40]!r} is no candidate: give its number, `best` or `seed`.")
+    return int(word)
+
+
+def library_description(name: str, against: str | None = None) -> dict[str, Any]:
+    """A library program as plain JSON values, with its difference to another one.
+
+    Raises:
+        UsageError: there is no such program.
+    """
+    import json
+
+    if name not in LIBRARY:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name.upper(), LIBRARY, n=1, cutoff=0.7)
+        hint = f"did you mean {near[0]}?" if near else f"the library holds {', '.join(LIBRARY)}"
+        if Path(name, "run.sqlite").is_file() or (RUNS / name / "run.sqlite").is_file():
+            raise UsageError(f"{name} is a run: name a candidate of it too, its number, `best` or `seed`.")
+        raise UsageError(
+            f"{name} is no library program ({hint}); of a run, name a candidate too: its number or `best`."
+        )
+    other = "TRANSFORMER" if against == "seed" else against
+    program = LIBRARY[name]
+    return {
+        "name": name,
+        "description": program.description,
+        "reference": program.reference,
+        "native_unit": program.native_unit,
+        "dna": json.loads(program.dna.to_json()),
+        "listing": listing(program.dna),
+        "against": other,
+        "difference": None if other is None else difference(get(other), program.dna),
+    }

@@ -1,0 +1,215 @@
+"""What a ladder of scales says: winners and seed at rising sizes, and whether the order at one holds at the next.
+
+What wins in a small model for a minute need not win in a large one for an hour. Each rung is a confirmation of its own
+(`confirmation`): fresh seeds, paired with the seed program's, scored on the test text. Between two rungs there are the
+rank correlations of the programs that both ranked. They are damped by noise: programs that no rung tells apart are in
+random order at each, so a low correlation among near-equals says little, and one among clear differences much.
+
+The trainings are events of the run; this module reads them. The lowest rung is the run's own size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from ...models.config import ModelConfig
+from ..config import RunConfig
+from .confirmation import Confirmation, Retraining, confirmations, retraining_of, retrainings_of
+from .statistics import kendall_tau, spearman_rho
+
+if TYPE_CHECKING:
+    from ..runs.records import Event
+
+__all__ = ["UNFIT", "Agreement", "Climb", "Ladder", "Rung", "ladder_of"]
+
+UNFIT = "rejected:size"
+"""The outcome of a program that does not exist at a rung's size."""
+
+LEAST_PROGRAMS = 3
+"""For a rank correlation: the order of two is right or wrong, and says nothing of order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A size of model and training.
+
+    Attributes:
+        layers, unit, length: of the model.
+        batch: sequences in a batch.
+        learning_rate: its peak.
+        budget: of one training, counted in `clock`, a unit of `TrialConfig`.
+    """
+
+    layers: int
+    unit: int
+    length: int
+    batch: int
+    learning_rate: float
+    budget: float
+    clock: str
+
+    @staticmethod
+    def of(config: RunConfig) -> Rung:
+        """The size that a configuration trains at."""
+        model, trial = config.model, config.trial
+        rate = config.optimizer.learning_rate
+        return Rung(model.layers, model.unit, model.length, trial.batch, rate, trial.budget, trial.unit)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `Rung(**values)` reads them back."""
+        return asdict(self)
+
+    @property
+    def width(self) -> int:
+        """Channels of the block's input and output."""
+        return ModelConfig(unit=self.unit).width
+
+    @property
+    def label(self) -> str:
+        """The size in words."""
+        budget = f"{self.budget:g} {'steps' if self.clock == 'steps' else 's'}"
+        return f"{self.layers} layer{'s' * (self.layers != 1)} of width {self.width}, {budget}"
+
+    @property
+    def size(self) -> tuple[float, ...]:
+        """By what rungs are ordered: weights of the blocks, then what a training costs."""
+        return self.layers * self.unit**2, self.budget, self.length, self.batch, self.learning_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """One program at one rung.
+
+    Attributes:
+        result: its fresh trainings there against the seed program's.
+        unfit: why it cannot be trained at this size; empty for those that can.
+        refitted: whether its query scale was brought to the width.
+    """
+
+    result: Confirmation
+    unfit: str = ""
+    refitted: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is better than the seed there, in words."""
+        return f"does not fit: {self.unfit}" if self.unfit else self.result.verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        fit = {"verdict": self.verdict, "unfit": self.unfit or None, "refitted": self.refitted}
+        return {**self.result.to_dict(), **fit}
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far the order of programs at one rung is that at another.
+
+    Attributes:
+        lower, upper: places of the rungs in the ladder.
+        programs: how many both rungs ranked, the seed among them.
+        kendall_tau, spearman_rho: 1 for the same order, -1 for the opposite; None for too few programs.
+    """
+
+    lower: int
+    upper: int
+    programs: int
+    kendall_tau: float | None
+    spearman_rho: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Rungs from the smallest on, what each says of the programs (best first), and how far they agree."""
+
+    rungs: tuple[Rung, ...]
+    climbs: tuple[tuple[Climb, ...], ...]
+    agreements: tuple[Agreement, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The rungs in words: with all in which they differ."""
+        words = {"length": "length", "batch": "batch", "learning_rate": "learning rate"}
+        differ = [name for name in words if len({getattr(rung, name) for rung in self.rungs}) > 1]
+        return tuple(
+            ", ".join([rung.label, *(f"{words[name]} {getattr(rung, name):g}" for name in differ)])
+            for rung in self.rungs
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All programs: in the order of the highest rung that ranks them."""
+        ordered = [climb.result.name for climbs in reversed(self.climbs) for climb in climbs if climb.result.rank]
+        return tuple(dict.fromkeys([*ordered, *(climb.result.name for climbs in self.climbs for climb in climbs)]))
+
+    @property
+    def better_everywhere(self) -> tuple[str, ...]:
+        """Programs confirmed to be better than the seed at every rung."""
+        return tuple(
+            name
+            for name in self.names
+            if all((climb := self.at(place, name)) and climb.result.better for place in range(len(self.rungs)))
+        )
+
+    def at(self, place: int, name: str) -> Climb | None:
+        """What a rung says of a program; None if it was not trained there."""
+        return next((climb for climb in self.climbs[place] if climb.result.name == name), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "rungs": [
+                {**rung.to_dict(), "width": rung.width, "programs": [climb.to_dict() for climb in climbs]}
+                for rung, climbs in zip(self.rungs, self.climbs, strict=True)
+            ],
+            "agreements": [asdict(agreement) for agreement in self.agreements],
+            "better_everywhere": list(self.better_everywhere),
+        }
+
+
+def ladder_of(manifest: Mapping[str, Any], events: Iterable[Event]) -> Ladder | None:
+    """The ladder that a run's events hold; None where nothing was trained at another size."""
+    events = list(events)
+    trained: dict[Rung, list[Retraining]] = {}
+    refits: set[tuple[Rung, str]] = set()
+    for event in events:
+        if event.kind == "climbed":
+            rung, retraining = Rung(**event.payload["rung"]), retraining_of(event)
+            trained.setdefault(rung, []).append(retraining)
+            if event.payload["refitted"]:
+                refits.add((rung, retraining.name))
+    if not trained:
+        return None
+    if ground := retrainings_of(events):
+        own = Rung.of(RunConfig.from_dict(manifest["config"]))
+        budget = ground[-1].budget
+        trained[replace(own, budget=budget)] = [each for each in ground if each.budget == budget]
+    rungs = tuple(sorted(trained, key=lambda rung: rung.size))
+    climbs = tuple(_climbs(trained[rung], {name for at, name in refits if at == rung}) for rung in rungs)
+    pairs = combinations(range(len(rungs)), 2)
+    return Ladder(rungs, climbs, tuple(_agreement(climbs, lower, upper) for lower, upper in pairs))
+
+
+def _climbs(retrainings: Sequence[Retraining], refits: set[str]) -> tuple[Climb, ...]:
+    unfit = {each.name: each.evaluation.message for each in retrainings if each.evaluation.outcome == UNFIT}
+    rows = confirmations(retrainings)
+    return tuple(Climb(row, unfit.get(row.name, ""), row.name in refits) for row in rows)
+
+
+def _agreement(climbs: Sequence[Sequence[Climb]], lower: int, upper: int) -> Agreement:
+    values = [
+        {
+            climb.result.name: climb.result.test_bits_per_byte
+            for climb in climbs[place]
+            if climb.result.rank is not None and climb.result.test_bits_per_byte is not None
+        }
+        for place in (lower, upper)
+    ]
+    shared = [name for name in values[0] if name in values[1]]
+    if len(shared) < LEAST_PROGRAMS:
+        return Agreement(lower, upper, len(shared), None, None)
+    first, second = ([found[name] for name in shared] for found in values)
+    return Agreement(lower, upper, len(shared), kendall_tau(first, second), spearman_rho(first, second))

@@ -1,0 +1,399 @@
+"""The run store: one SQLite file that holds everything a run proposed, trained and found, in order of arrival.
+
+`events` is append-only and complete: replaying it rebuilds the population, the hurdles and the clock, which is how a
+run resumes. The other tables say the same in a form that is easy to query. An evaluation, its event and its trial's
+status are one transaction, so a process killed at any moment leaves a run that can be read and resumed; write-ahead
+logging lets readers (leaderboard, show, report) look on while the one controller writes.
+
+This is the only module that imports sqlite3. A `Store` belongs to the thread that opened it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...primitives.errors import UsageError, WorkFailedError
+from ...primitives.program import DNA
+from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, HurdleThreshold, TrialRequest
+from ..evolution.candidate import Candidate
+from .schema import MIGRATIONS, Migration
+from .records import EVENT_KINDS, Ancestor, Event, FinishedTrial, storable, to_json
+from .run_directory import ControllerLock, RunDirectory, find_run
+
+__all__ = ["Store"]
+
+_APPLICATION_ID = 0x50524D53  # "PRMS", which tells a run store from other SQLite files
+_BUSY_SECONDS = 30.0
+
+
+class Store:
+    """A run's store, opened with `Store.create` or `Store.open`; a context manager that closes itself.
+
+    Writing methods raise `WorkFailedError`, and change nothing, when the disk is full or another program holds the
+    file locked; they raise ValueError when asked for what cannot be (a candidate twice, a result for no running trial).
+    """
+
+    def __init__(
+        self, run: RunDirectory, connection: sqlite3.Connection, lock: ControllerLock | None, clock: Callable[[], float]
+    ):
+        self.run = run
+        self._connection = connection
+        self._lock = lock
+        self._clock = clock
+
+    @classmethod
+    def create(cls, path: Path | str, manifest: Mapping[str, Any], clock: Callable[[], float] = time.time) -> Store:
+        """Make the store of a new run in an existing directory, with the event `run_started`, and open it to write.
+
+        Args:
+            path: the run directory.
+            manifest: JSON values by name (config, seed, budget, dataset hash, versions, ...); `started_at` is added.
+            clock: what stamps events, in seconds since the epoch.
+
+        Raises:
+            UsageError: there is a store already, or another controller is at work there.
+        """
+        run = RunDirectory(Path(path))
+        lock = ControllerLock(run)
+        try:
+            if run.store.exists():
+                raise UsageError(f"{run.path} holds a run already: go on with `primer-search resume {run.path}`.")
+            # Built under another name, so that no half-made store is ever taken for a run.
+            partial = run.path / "run.sqlite.partial"
+            for remnant in run.path.glob(f"{partial.name}*"):
+                remnant.unlink()
+            with _explained(run):
+                connection = _connect(partial, "mode=rwc", _BUSY_SECONDS)
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            with cls(run, connection, None, clock) as store:
+                store._migrate(MIGRATIONS)
+                store.set_manifest({"started_at": clock(), **manifest})
+                store.add_event("run_started")
+            partial.rename(run.store)
+        finally:
+            lock.release()
+        return cls.open(run.path, clock=clock)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+        busy_seconds: float = _BUSY_SECONDS,
+        migrations: tuple[Migration, ...] = MIGRATIONS,
+    ) -> Store:
+        """Open the store of a run, upgrading its schema if it is to be written.
+
+        Args:
+            path: what the user calls the run (`find_run`).
+            read_only: look on; allowed while a controller writes.
+            clock: what stamps events, in seconds since the epoch.
+            busy_seconds: how long to wait for another program that holds the file locked.
+            migrations: the schema to bring it to.
+
+        Raises:
+            UsageError: no run there, one of a newer schema, or one that another controller is writing.
+        """
+        run = find_run(path)
+        lock = None if read_only else ControllerLock(run)
+        with ExitStack() as undo:
+            if lock is not None:
+                undo.callback(lock.release)
+            with _explained(run):
+                connection = _open_run_file(run, read_only, busy_seconds)
+            undo.callback(connection.close)
+            store = cls(run, connection, lock, clock)
+            store._check_schema(migrations, read_only)
+            if not read_only:
+                store._migrate(migrations)
+            undo.pop_all()
+        return store
+
+    def close(self) -> None:
+        """Close the file and let go of the run."""
+        self._connection.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def schema_version(self) -> int:
+        """How many migrations the file has seen."""
+        return self._execute("PRAGMA user_version")[0][0]
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def set_manifest(self, values: Mapping[str, Any]) -> None:
+        """Set entries of the manifest; those not named stay."""
+        with self._transaction():
+            for key, value in values.items():
+                self._execute(
+                    "INSERT INTO run VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                    (key, to_json(value)),
+                )
+
+    def add_candidate(self, candidate: Candidate, statistics: Mapping[str, Any] | None = None) -> None:
+        """Record a new candidate and the event `proposed`, with the statistics of its proposal."""
+        with self._transaction():
+            dna, mutations = candidate.dna.to_json(), to_json(candidate.mutations)
+            parent, same_as = _integer(candidate.parent), _integer(candidate.same_as)
+            self._execute(
+                "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?)",
+                (int(candidate.id), dna, parent, mutations, candidate.structure_hash, same_as),
+            )
+            self._append("proposed", candidate.id, None, statistics)
+
+    def start_trial(self, request: TrialRequest) -> None:
+        """Record that a trial was handed to a worker (event `started`)."""
+        hurdles = [(hurdle.at, hurdle.loss_nats) for hurdle in request.hurdles]
+        with self._transaction():
+            self._execute(
+                "INSERT INTO trials VALUES (?, ?, ?, ?, 'running')",
+                (int(request.trial_id), int(request.candidate_id), int(request.seed), to_json(hurdles)),
+            )
+            self._append("started", request.candidate_id, request.trial_id, {"seed": int(request.seed)})
+
+    def finish_trial(self, trial_id: int, evaluation: Evaluation) -> None:
+        """Record a trial's result: evaluation, event and status together.
+
+        An infrastructure fault says nothing of the candidate: it leaves the event `worker_lost` and no evaluation.
+        """
+        lost = evaluation.kind in INFRASTRUCTURE_FAULTS
+        with self._transaction():
+            candidate_id = self._end(trial_id, "lost" if lost else "finished")
+            if lost:
+                self._append("worker_lost", candidate_id, trial_id, {"message": evaluation.message})
+                return
+            evaluation = storable(evaluation)
+            outcome, loss = evaluation.outcome, evaluation.loss_nats
+            sequence = self._append("evaluated", candidate_id, trial_id, {"outcome": outcome, "loss_nats": loss})
+            self._execute(
+                "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?)",
+                (int(trial_id), candidate_id, sequence, outcome, loss, to_json(evaluation.to_dict())),
+            )
+
+    def cancel_trial(self, trial_id: int, why: str) -> None:
+        """Record that a running trial was given up without a result (event `cancelled`)."""
+        with self._transaction():
+            self._append("cancelled", self._end(trial_id, "cancelled"), trial_id, {"why": why})
+
+    def add_event(
+        self,
+        kind: str,
+        payload: Mapping[str, Any] | None = None,
+        candidate_id: int | None = None,
+        trial_id: int | None = None,
+    ) -> int:
+        """Append an event; returns its sequence number."""
+        with self._transaction():
+            return self._append(kind, candidate_id, trial_id, payload)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let everything read inside see one state of the run, whatever the controller writes meanwhile."""
+        if self._connection.in_transaction:  # inside another snapshot
+            yield
+            return
+        self._execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._execute("ROLLBACK")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the run is: JSON values by name."""
+        return {key: json.loads(value) for key, value in self._execute("SELECT key, value FROM run ORDER BY rowid")}
+
+    def candidates(self) -> list[Candidate]:
+        """Every candidate, in order of proposal."""
+        return [_candidate(*row) for row in self._execute("SELECT * FROM candidates ORDER BY id")]
+
+    def candidate(self, candidate_id: int) -> Candidate:
+        """One candidate.
+
+        Raises:
+            UsageError: the run has none of that number.
+        """
+        last = self._execute("SELECT coalesce(max(id), -1) FROM candidates")[0][0]
+        known = 0 <= candidate_id <= last  # SQLite cannot even look for a number of twenty digits
+        rows = self._execute("SELECT * FROM candidates WHERE id = ?", (int(candidate_id),)) if known else []
+        if not rows:
+            remedy = f"choose one from 0 to {last}" if last >= 0 else "it has none yet"
+            raise UsageError(f"run {self.run.path} has no candidate {candidate_id}: {remedy}.")
+        return _candidate(*rows[0])
+
+    def pedigree(self) -> dict[int, Ancestor]:
+        """Every candidate by number, without its DNA."""
+        rows = self._execute("SELECT id, parent, mutations, structure_hash, same_as FROM candidates ORDER BY id")
+        return {
+            number: Ancestor(number, parent, tuple(json.loads(mutations)), structure_hash, same_as)
+            for number, parent, mutations, structure_hash, same_as in rows
+        }
+
+    def evaluations(self) -> list[FinishedTrial]:
+        """Every finished trial, in order of arrival."""
+        rows = self._execute(
+            "SELECT sequence, wall_time, e.trial_id, e.candidate_id, evaluation"
+            " FROM evaluations AS e JOIN events USING (sequence) ORDER BY sequence"
+        )
+        return [
+            FinishedTrial(sequence, at, trial, candidate, Evaluation.from_dict(json.loads(text)))
+            for sequence, at, trial, candidate, text in rows
+        ]
+
+    def events(self, after: int = 0) -> list[Event]:
+        """Every event that followed the one numbered `after`, in order of arrival."""
+        rows = self._execute("SELECT * FROM events WHERE sequence > ? ORDER BY sequence", (int(after),))
+        return [
+            Event(sequence, at, kind, candidate, trial, json.loads(payload))
+            for sequence, at, kind, candidate, trial, payload in rows
+        ]
+
+    def unfinished_trials(self) -> list[TrialRequest]:
+        """Trials handed out and neither finished, cancelled nor lost, as they were requested."""
+        rows = self._execute(
+            "SELECT trial_id, candidate_id, dna, seed, hurdles FROM trials JOIN candidates ON id = candidate_id"
+            " WHERE status = 'running' ORDER BY trial_id"
+        )
+        return [
+            TrialRequest(trial, candidate, dna, seed, tuple(HurdleThreshold(*hurdle) for hurdle in json.loads(hurdles)))
+            for trial, candidate, dna, seed, hurdles in rows
+        ]
+
+    def next_trial_id(self) -> int:
+        """The first trial number not yet used, from 0."""
+        return self._execute("SELECT coalesce(max(trial_id) + 1, 0) FROM trials")[0][0]
+
+    # -- the file ------------------------------------------------------------------------------------------------------
+
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with _explained(self.run):
+            return self._connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._execute("BEGIN IMMEDIATE")
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite rolls back by itself on some errors, a full disk among them
+                self._execute("ROLLBACK")
+            raise
+
+    def _append(
+        self, kind: str, candidate_id: int | None, trial_id: int | None, payload: Mapping[str, Any] | None
+    ) -> int:
+        if kind not in EVENT_KINDS:
+            raise ValueError(f"no event of kind {kind!r}: the kinds are {', '.join(EVENT_KINDS)}")
+        self._execute(
+            "INSERT INTO events (wall_time, kind, candidate_id, trial_id, payload) VALUES (?, ?, ?, ?, ?)",
+            (self._clock(), kind, _integer(candidate_id), _integer(trial_id), to_json(dict(payload or {}))),
+        )
+        return self._execute("SELECT last_insert_rowid()")[0][0]
+
+    def _end(self, trial_id: int, status: str) -> int:
+        rows = self._execute(
+            "SELECT candidate_id FROM trials WHERE trial_id = ? AND status = 'running'", (int(trial_id),)
+        )
+        if not rows:
+            raise ValueError(f"trial {trial_id} of run {self.run.path} is not running")
+        self._execute("UPDATE trials SET status = ? WHERE trial_id = ?", (status, int(trial_id)))
+        return rows[0][0]
+
+    def _check_schema(self, migrations: tuple[Migration, ...], read_only: bool) -> None:
+        version = self.schema_version
+        said = f"run {self.run.path} has schema {version}, this primer-search reads {len(migrations)}"
+        if version > len(migrations):
+            raise UsageError(f"{said}: upgrade primer-search.")
+        if read_only and version < len(migrations):
+            raise UsageError(f"{said}: `primer-search resume {self.run.path}` upgrades it.")
+
+    def _migrate(self, migrations: tuple[Migration, ...]) -> None:
+        for version, migration in enumerate(migrations[self.schema_version :], start=self.schema_version + 1):
+            with self._transaction():
+                for statement in migration.statements:
+                    self._execute(statement)
+                self._execute(f"PRAGMA user_version = {version}")
+
+
+def _connect(path: Path, query: str, busy_seconds: float) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?{query}"
+    connection = sqlite3.connect(uri, uri=True, timeout=busy_seconds, isolation_level=None)
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")  # a result costs minutes of training, a sync milliseconds
+        connection.execute("PRAGMA schema_version").fetchall()  # reads the file: what is no database fails here
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_run_file(run: RunDirectory, read_only: bool, busy_seconds: float) -> sqlite3.Connection:
+    try:
+        connection = _connect(run.store, "mode=ro" if read_only else "mode=rw", busy_seconds)
+    except sqlite3.OperationalError:
+        # Reading a write-ahead log needs a file beside it; where none can be made (a read-only disk) and no log is left
+        # behind, the file alone is the whole run.
+        if not read_only or Path(f"{run.store}-wal").exists():
+            raise
+        connection = _connect(run.store, "mode=ro&immutable=1", busy_seconds)
+    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        connection.close()
+        raise UsageError(f"{run.path} is no run: its run.sqlite was not written by primer-search.")
+    return connection
+
+
+@contextmanager
+def _explained(run: RunDirectory) -> Iterator[None]:
+    """Turn SQLite's errors into the package's own, with a remedy."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise ValueError(f"run {run.path} refuses this record: {error}") from error
+    except sqlite3.ProgrammingError:
+        raise
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
+            raise UsageError(f"{run.path} is no run: its run.sqlite is not an SQLite file.") from error
+        raise WorkFailedError(
+            _REMEDIES.get(code, "the store of run {run} failed: {error}.").format(run=run.path, error=error)
+        ) from error
+
+
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "the disk that holds run {run} is full: make room, then `primer-search resume {run}`.",
+    sqlite3.SQLITE_BUSY: "another program keeps run {run} locked: close it, then `primer-search resume {run}`.",
+    sqlite3.SQLITE_READONLY: "the store of run {run} cannot be written: check its permissions.",
+    sqlite3.SQLITE_CANTOPEN: "the store of run {run} cannot be opened: check the permissions of its folder.",
+    sqlite3.SQLITE_CORRUPT: "the store of run {run} is damaged ({error}): restore it from a copy.",
+}
+
+
+def _candidate(
+    number: int, dna: str, parent: int | None, mutations: str, structure_hash: str, same_as: int | None
+) -> Candidate:
+    return Candidate(number, DNA.from_json(dna), parent, tuple(json.loads(mutations)), structure_hash, same_as)
+
+
+def _integer(value: int | None) -> int | None:
+    """NumPy's integers would be stored as bytes."""
+    return None if value is None else int(value)

@@ -1,0 +1,224 @@
+"""Which programs an ablation trains: every function once, under the first name that computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ...primitives import DNA, MalformedProgramError, UsageError
+from ...primitives.null_rewrite import without_effect
+from ...primitives.program_diff import Changes, changes, essential
+from ..check_program import check
+from ..config import RunConfig
+from ..evolution.candidate import SEED_ID
+from ..results.leaderboard import leaderboard
+from ..results.program_reference import candidate_id_of
+from ..runs.store import Store
+from .compared_programs import subjects_of
+from .study import Arm
+from .study_log import identity_of
+
+__all__ = [
+    "BASELINE",
+    "CANDIDATE",
+    "NO_OP",
+    "SEED",
+    "Pair",
+    "Plan",
+    "folder_of",
+    "pair_of_names",
+    "pair_of_run",
+    "words_of",
+]
+
+SEED, CANDIDATE, NO_OP = "seed", "candidate", "no-op"
+"""Names of arms; the others are `without N`, `only N` and `minimal N`."""
+
+
+class Plan:
+    """The arms of the first round.
+
+    Args:
+        config: of every training.
+        seed, candidate: names and programs.
+
+    Raises:
+        UsageError: one of the two is refused, or they compute one function.
+
+    Attributes:
+        arms: what is to train.
+        between: the changes from the seed to the candidate; `kept` those that are not silent.
+        without, alone: for each of these, the arm of the candidate without it and of the seed with it, and a note, as
+            `add` gives them.
+        control: the arm the no-op is compared with, None where there is no no-op.
+        notes: sentences a reader must know.
+    """
+
+    def __init__(self, config: RunConfig, seed: tuple[str, DNA], candidate: tuple[str, DNA]):
+        self.config = config
+        self.arms: list[Arm] = []
+        self.notes: list[str] = []
+        self._known: dict[str, str] = {}
+        for role, (name, dna) in ((SEED, seed), (CANDIDATE, candidate)):
+            arm, why = self.add(role, dna)
+            if arm is None:
+                raise UsageError(f"{name} cannot be trained with these settings: {why}")
+            if arm != role:
+                raise UsageError(f"{name} and {seed[0]} compute the same function: there is nothing to ablate")
+        self.between: Changes = changes(seed[1], candidate[1])
+        self.kept = essential(self.between, length_dependent=config.model.length_dependent)
+        self.without: dict[int, tuple[str | None, str]] = {}
+        self.alone: dict[int, tuple[str | None, str]] = {}
+        for number in sorted(self.kept):
+            self.without[number] = self.add_subset(f"without {number}", self.kept - {number})
+        for number in sorted(self.kept):
+            self.alone[number] = self.add_subset(f"only {number}", {number})
+        self.control: str | None = None
+        self._add_control((CANDIDATE, candidate[1]), (SEED, seed[1]))
+
+    @property
+    def comparisons(self) -> int:
+        """How many intervals must hold together."""
+        estimated = [arm for arm, _ in (*self.without.values(), *self.alone.values()) if arm is not None]
+        return len(estimated) + 1 + (self.control is not None)
+
+    def add_subset(self, name: str, applied: frozenset[int] | set[int]) -> tuple[str | None, str]:
+        """The arm of the seed with some changes: `add`, for a program that may not even be well-formed."""
+        try:
+            return self.add(name, self.between.program(applied))
+        except MalformedProgramError as error:
+            return None, f"no such program: {error}"
+
+    def add(self, name: str, dna: DNA) -> tuple[str | None, str]:
+        """Plan a program: the name of the arm that stands for it, None if it is refused; and why, if not by its own."""
+        result = check(dna, self.config)
+        if not result.accepted or result.structure_hash is None:
+            return None, f"refused ({result.reason}): {result.message}"
+        function = result.fingerprint or result.structure_hash
+        known = self._known.setdefault(function, name)
+        if known != name:
+            return known, f"the same function as {words_of(known)}"
+        self.arms.append(Arm(name, dna))
+        return name, ""
+
+    def shrink(self, seeds: int, most_trials: int | None) -> None:
+        """Keep to the trainings there may be: insertions give way.
+
+        Raises:
+            UsageError: that is not enough.
+        """
+        if most_trials is None or len(self.arms) * seeds <= most_trials:
+            return
+        dropped = {arm.name for arm in self.arms if arm.name.startswith("only ")}
+        self.arms = [arm for arm in self.arms if arm.name not in dropped]
+        self._known = {function: name for function, name in self._known.items() if name not in dropped}
+        for number, (arm, _) in self.alone.items():
+            if arm in dropped:
+                self.alone[number] = None, "left out: --max-trials allows no insertions"
+        self.notes.append(f"insertions are left out, as --max-trials allows {most_trials} trainings.")
+        if len(self.arms) * seeds > most_trials:
+            raise UsageError(
+                f"{len(self.arms)} programs with {seeds} seeds need {len(self.arms) * seeds} trainings, more than "
+                f"--max-trials {most_trials}: allow more, or take fewer --seeds."
+            )
+
+    def _add_control(self, *programs: tuple[str, DNA]) -> None:
+        for name, dna in programs:
+            twin = without_effect(dna, length_dependent=self.config.model.length_dependent)
+            if twin is not None:
+                self.arms.append(Arm(NO_OP, twin))
+                self.control = name
+                return
+        self.notes.append("no no-op control: neither program computes the mean of (x - mean)² that it rewrites.")
+
+
+def words_of(arm: str) -> str:
+    """An arm by its name, as a sentence has it."""
+    role, _, number = arm.partition(" ")
+    if not number:
+        return f"the {arm}"
+    roles = {"without": "the candidate without change", "only": "the seed with change", "minimal": "minimal program"}
+    return f"{roles[role]} {number}"
+
+
+BASELINE = "TRANSFORMER"
+
+
+"""What a named program is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two programs with what people call them.
+
+    Attributes:
+        seed, candidate: names and programs.
+        folder: where results go unless the user says otherwise.
+    """
+
+    seed: tuple[str, DNA]
+    candidate: tuple[str, DNA]
+    folder: Path
+
+
+def pair_of_run(
+    run: str,
+    named: str,
+    *,
+    trial_seconds: float | None = None,
+    workers: int | None = None,
+    workers_per_device: int | None = None,
+    executor: Literal["ray", "inline"] | None = None,
+) -> tuple[Pair, RunConfig]:
+    """A candidate of a run, its seed, and the settings both were trained with.
+
+    Args:
+        run, named: what the user calls them; the candidate by its number or `best`.
+        trial_seconds: another training budget.
+        workers, workers_per_device, executor: others to train with.
+
+    Raises:
+        UsageError: there is no such run or candidate, it is the seed, or its budget counts steps.
+    """
+    with Store.open(run, read_only=True) as store, store.snapshot():
+        number = candidate_id_of(named, leaderboard(store))
+        if number == SEED_ID:
+            raise UsageError(f"candidate {named} is the seed itself: name another, or `best`.")
+        seed, candidate = store.candidate(SEED_ID).dna, store.candidate(number).dna
+        config, path = RunConfig.from_dict(store.manifest["config"]), store.run.path
+    if trial_seconds is not None and config.trial.unit == "steps":
+        raise UsageError(f"run {path} counts its trial budgets in steps: leave out --trial-budget.")
+    if trial_seconds is not None:
+        config = replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
+    if executor == "inline":  # which has no workers to count
+        config = replace(config, workers=replace(config.workers, executor="inline", count=1, per_device=1))
+    elif executor is not None:
+        config = replace(config, workers=replace(config.workers, executor=executor))
+    if workers is not None:
+        config = replace(config, workers=replace(config.workers, count=workers))
+    if workers_per_device is not None:
+        config = replace(config, workers=replace(config.workers, per_device=workers_per_device))
+    pair = Pair(("the seed", seed), (f"candidate {number} of {path.name}", candidate), path / f"ablation-{number}")
+    return pair, config
+
+
+def pair_of_names(named: str, config: RunConfig) -> Pair:
+    """A library program, or a file of DNA, against the Transformer of the same unit.
+
+    Raises:
+        UsageError: there is no such program.
+    """
+    baseline, other = subjects_of([named], BASELINE, config.model.unit)
+    unit = config.model.unit
+    folder = Path("ablations") / folder_of(other.name, config, (baseline.at(unit), other.at(unit)))
+    return Pair((baseline.name, baseline.at(unit)), (other.name, other.at(unit)), folder)
+
+
+def folder_of(name: str, config: RunConfig, programs: Sequence[DNA]) -> str:
+    """A folder's name for programs under settings, so that the same command goes on where it stopped."""
+    settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
+    known = identity_of({"settings": settings, "dna": [dna.to_json() for dna in programs]})
+    safe = "".join(sign if sign.isalnum() else "_" for sign in name)
+    return f"{safe[:80]}-{known[:6]}"

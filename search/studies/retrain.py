@@ -1,0 +1,177 @@
+"""Confirm a run's best: train them anew with fresh seeds, beside the seed program, and score the test text once.
+
+The trainings go through the engine of all studies, keep their record in the run, and become events of the run, from
+which `confirmation` draws its table. A confirmation that is broken off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ...primitives import DNA, UsageError
+from ...primitives.library import get as library_program
+from ...workers.protocol import INFRASTRUCTURE_FAULTS
+from ..config import RunConfig
+from ..evolution.candidate import SEED_ID
+from ..results.confirmation import Retraining, retrainings_of
+from ..results.leaderboard import leaderboard
+from ..runs.run_settings import allowance_of, settings_of
+from ..runs.store import Store
+from .retrain_at_scale import Climber, check_seed, climb, seed_climber
+from .study import Arm, StudyState, run_study
+
+__all__ = ["Reserve", "confirm", "confirm_store", "reserve_of"]
+
+RECORD = "confirmation-{budget:g}.jsonl"
+"""In the run's folder, one for each budget."""
+
+LARGEST_SHARE = 0.25
+"""Of a search's budget, for the confirmation at its end."""
+
+START_SECONDS = 40.0
+"""Until the workers of a confirmation train."""
+
+OVERHEAD_SECONDS = 10.0
+"""Compilation and evaluation of one training, roughly."""
+
+SLOWNESS = 1.2
+"""Wall clock of a training over its budget, on a machine that does other things besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What a search keeps of its budget for the confirmation: so many seconds, for so many of its best."""
+
+    seconds: float
+    top: int
+
+
+def reserve_of(config: RunConfig, budget_seconds: float, slots: int) -> Reserve:
+    """What is kept of a budget; nothing where not even one candidate and the seed could be confirmed in its quarter.
+
+    A budget of trials in steps does not say how long they take, so that nothing can be kept for them.
+    """
+    search, trial = config.search, config.trial
+    if trial.unit == "steps" or not search.confirm_top:
+        return Reserve(0.0, 0)
+    one = SLOWNESS * trial.budget_seconds + OVERHEAD_SECONDS
+    rounds = int((LARGEST_SHARE * budget_seconds - START_SECONDS) / one)  # of one training on each worker
+    top = min(search.confirm_top, rounds * slots // search.confirm_seeds - 1)
+    if top < 1:
+        return Reserve(0.0, 0)
+    return Reserve(START_SECONDS + one * math.ceil((top + 1) * search.confirm_seeds / slots), top)
+
+
+def confirm(
+    path: Path | str,
+    *,
+    top: int = 10,
+    seeds: int = 3,
+    beside: Sequence[str] = (),
+    trial_seconds: float | None = None,
+    workers: int | None = None,
+    workers_per_device: int | None = None,
+    rungs: Sequence[RunConfig] = (),
+    address: str | None = None,
+    observe: Callable[[StudyState], None] = lambda state: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Confirm the best candidates of a run that no controller is at; then, if asked, at other sizes.
+
+    Args:
+        path: what the user calls the run.
+        top: how many of the best to train anew.
+        seeds: trainings of each.
+        beside: library programs to train along with them.
+        trial_seconds: budget of each training; the run's full trial budget, if not given.
+        workers: how many train at once; as many as in the run, if not given.
+        workers_per_device: how many share a GPU; as many as in the run, if not given.
+        rungs: the settings of further trainings of the same programs, at other sizes (see `climb`).
+        address: of a running Ray cluster.
+        observe, tell: as for studies.
+
+    Raises:
+        UsageError: no such run, another process is at it, or nothing in it trained in full.
+        Interrupted: Ctrl-C; what is finished is kept.
+    """
+    with Store.open(path) as store:
+        config = settings_of(store, trial_seconds, workers, workers_per_device)
+        climbers = _climbers(store, config, top, beside)
+        check_seed(climbers[0], config, rungs)
+        confirm_store(store, config, top=top, seeds=seeds, beside=beside, address=address, observe=observe, tell=tell)
+        for rung in rungs:
+            climb(
+                store,
+                config,
+                rung,
+                climbers,
+                _fresh_seeds(store.manifest["seed"], seeds),
+                address=address,
+                allowance_seconds=allowance_of(store),
+                observe=observe,
+                tell=tell,
+            )
+
+
+def confirm_store(
+    store: Store,
+    config: RunConfig,
+    *,
+    top: int,
+    seeds: int,
+    beside: Sequence[str] = (),
+    address: str | None = None,
+    deadline: float | None = None,
+    observe: Callable[[StudyState], None] = lambda state: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
+    """The same for an open store; `deadline` (by `time.monotonic`) is when the last training has to be done.
+
+    A training that was lost with its worker says nothing of the program, and is tried again by the next call.
+    """
+    climbers = _climbers(store, config, top, beside)
+    ids = {each.name: each.candidate_id for each in climbers}
+    known = {(each.name, each.seed, each.budget) for each in retrainings_of(store.events())}
+    trainings = run_study(
+        config,
+        [Arm(each.name, each.dna) for each in climbers],
+        _fresh_seeds(store.manifest["seed"], seeds),
+        reference=climbers[0].dna,
+        record=store.run.path / RECORD.format(budget=config.trial.budget),
+        address=address,
+        dataset_hash=store.manifest.get("dataset_hash"),
+        allowance_seconds=allowance_of(store),
+        deadline=deadline,
+        observe=observe,
+        tell=tell,
+    )
+    for training in trainings:
+        name, budget = training.arm.name, config.trial.budget
+        if (name, training.seed, budget) in known or training.evaluation.kind in INFRASTRUCTURE_FAULTS:
+            continue
+        evaluation = replace(training.evaluation, curve=())  # the record keeps it
+        retraining = Retraining(name, ids[name], training.seed, budget, evaluation)
+        store.add_event("confirmed", retraining.payload(), retraining.candidate_id)
+
+
+def _climbers(store: Store, config: RunConfig, top: int, beside: Sequence[str]) -> list[Climber]:
+    """The seed, the best candidates, and the library programs to train along."""
+    chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != SEED_ID][:top]
+    if not chosen:
+        raise UsageError(f"run {store.run.path} has no candidate that trained its full budget: nothing to confirm.")
+    return [
+        seed_climber(config, DNA.from_json(store.manifest["seed_dna"])),
+        *(Climber(f"#{number}", number, store.candidate(number).dna) for number in chosen),
+        *(Climber(name, None, library_program(name, config.model.unit), name) for name in beside),
+    ]
+
+
+def _fresh_seeds(run_seed: int, count: int) -> list[int]:
+    """Seeds that no trial of the search had (those are drawn from (run seed, 1, ...)), the same ones every time."""
+    sources = (np.random.SeedSequence((run_seed, 2, place)) for place in range(count))
+    return [int(source.generate_state(1)[0]) for source in sources]

@@ -1,0 +1,16 @@
+"""Text to batches: sources, splits, tokenizer, the prepared dataset on disk, and batches drawn from it."""
+
+__all__ = [
+    "batches",
+    "corpus",
+    "dataset",
+    "dataset_builder",
+    "dataset_transfer",
+    "near_duplicates",
+    "preprocessing_jobs",
+    "splits",
+    "text_sources",
+    "tfds_builder",
+    "tfds_sets",
+    "tokenizer",
+]

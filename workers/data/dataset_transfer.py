@@ -1,0 +1,75 @@
+"""A prepared dataset on machines that do not share the driver's disk: shipped once to each, and kept there.
+
+A dataset's folder is named by a hash of what it is made from, so a machine that has a folder of that name under
+its own data cache has the dataset, whoever put it there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ...primitives.errors import UsageError
+from .dataset import Dataset, default_cache_dir
+
+__all__ = ["MOST_BYTES", "at_hand", "parcel_files", "unpack"]
+
+MOST_BYTES = 8 * 2**30
+"""The largest dataset that is shipped. LM1B, a billion tokens of two bytes, is 2 GiB."""
+
+
+def at_hand(path: str) -> Path | None:
+    """Where this machine has the dataset: at the path itself, or in its own cache; None if it has it nowhere."""
+    for folder in (Path(path), default_cache_dir() / Path(path).name):
+        with suppress(UsageError):
+            return Dataset.open(folder, verify=False).path
+    return None
+
+
+def parcel_files(path: str) -> dict[str, np.ndarray]:
+    """The files of a dataset by name, memory-mapped, as bytes.
+
+    Raises:
+        UsageError: it is too large to be shipped.
+    """
+    files = {file.name: file for file in sorted(Path(path).iterdir()) if file.is_file()}
+    size = sum(file.stat().st_size for file in files.values())
+    if size > MOST_BYTES:
+        raise UsageError(
+            f"the prepared text is {size / 2**30:.1f} GiB, and more than {MOST_BYTES / 2**30:g} GiB is not shipped to "
+            "machines of a cluster: set PRIMER_SEARCH_CACHE to a folder that all of them share."
+        )
+    empty = np.empty(0, np.uint8)
+    return {
+        name: np.asarray(np.memmap(file, np.uint8, "r"))
+        if file.stat().st_size
+        else empty  # an empty file cannot be mapped
+        for name, file in files.items()
+    }
+
+
+def unpack(name: str, names: Sequence[str], contents: Sequence[np.ndarray]) -> Path:
+    """Write a dataset into this machine's cache, unless it is there by now; returns its folder.
+
+    Args:
+        name: of its folder.
+        names, contents: of its files.
+    """
+    target = default_cache_dir() / name
+    draft = target.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft.mkdir(parents=True)
+    try:
+        for file, content in zip(names, contents, strict=True):
+            content.tofile(draft / file)
+        Dataset.open(draft)
+        with suppress(OSError):  # another worker was first
+            draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target

@@ -1,0 +1,100 @@
+"""What surrounds a Ray cluster and needs no Ray: its address, its noise, its processes, the environment of workers.
+
+Ray's driver-side manners are adjusted here: it talks on stdout and stderr, takes over SIGTERM, tries a dead
+address for two minutes before it ends the process, and hands the driver's JAX_PLATFORMS on to its actors.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+
+from ...primitives.errors import UsageError
+from ...system.host import CAN_PIN
+from ..protocol import Platform
+
+__all__ = [
+    "check_address",
+    "descendants",
+    "hush",
+    "signals_kept",
+    "worker_environment",
+]
+
+_JAX_PLATFORMS: dict[Platform, str] = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
+
+_QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning about actors without GPUs
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # the raylet's messages, on stdout whatever log_to_driver says
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # the answer of a worker we killed is nobody's
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # Ray's own default, 15, leaves workers what any other program does not want
+}
+
+
+def hush() -> None:
+    """Keep Ray off the console, stdout included, unless the user's environment says otherwise; before Ray's import."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def worker_environment(platform: Platform, threads: int, flags: str = "") -> dict[str, str]:
+    """Environment variables of a worker that owns `threads` cores; `flags` are XLA's, added to the user's."""
+    variables = {"JAX_PLATFORMS": _JAX_PLATFORMS[platform], "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        variables[f"{library}_NUM_THREADS"] = str(threads)
+    if threads == 1 and not CAN_PIN:  # elsewhere XLA reads the affinity
+        flags += " --xla_cpu_multi_thread_eigen=false"
+    if flags:
+        variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    return variables
+
+
+def check_address(address: str | None, executor: str = "ray") -> None:
+    """Refuse at once an address where nobody listens, or that nobody would use.
+
+    Raises:
+        UsageError: the address is no `host:port` (or `auto`), nobody answers there within five seconds, or the
+            executor is not `ray`.
+    """
+    if address is not None and executor != "ray":
+        raise UsageError(f"--address joins a Ray cluster, but workers.executor is {executor}: leave --address out")
+    if address is None or address == "auto":
+        return
+    host, separator, port = address.rpartition(":")
+    if "://" in address or not separator or not port.isdigit():
+        raise UsageError(f"--address {address} is no Ray address; write host:port (Ray's port is 6379), or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+    except (OSError, OverflowError) as error:
+        remedy = "start one there with `ray start --head`, or leave --address out"
+        raise UsageError(f"no Ray cluster answers at --address {address} ({error}); {remedy}") from error
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Keep the caller's SIGTERM handler, which Ray would replace."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGTERM, handler)
+
+
+def descendants(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """These processes and everything that runs under them."""
+    family = list(processes)
+    for process in processes:
+        with suppress(psutil.Error):
+            family += process.children(recursive=True)
+    return family

@@ -1,0 +1,14 @@
+"""One trial: optimizer step, training loop, budget meter, leak probes and sanity baselines."""
+
+__all__ = [
+    "budget_meter",
+    "data_parallel",
+    "device_stats",
+    "leak_probes",
+    "ngram_baseline",
+    "optimizer",
+    "phase_clock",
+    "train_step",
+    "training_loop",
+    "trial",
+]

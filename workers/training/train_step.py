@@ -1,0 +1,179 @@
+"""The two compiled functions of a trial: a training step and an evaluation.
+
+Compilation is the largest overhead of a short trial, so there are two jitted functions and no eager operation:
+parameters are drawn on the host, and the probes reuse the training step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from ...models.language_model import LanguageModel
+from .data_parallel import replicated, split
+
+__all__ = ["Average", "StepFunctions", "StepResult", "TrainState"]
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Parameters averaged over steps, and how many steps there were."""
+
+    parameters: Any
+    count: Any
+
+    @staticmethod
+    def of(parameters: Any) -> Average:
+        """The average before the first step, on the host."""
+        return Average(jax.tree.map(np.array, parameters), np.zeros((), np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainState:
+    """Parameters and optimizer state, and the average that is evaluated in their place, if there is one."""
+
+    parameters: Any
+    optimizer: Any
+    average: Average | None = None
+
+    @property
+    def evaluated(self) -> Any:
+        """The parameters that validation sees."""
+        return self.parameters if self.average is None else self.average.parameters
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a training step reports, all from before its update.
+
+    Attributes:
+        token_losses: [batch, length], in nats.
+        gradient_norm: of all gradients together.
+        witnesses: [batch, length, few], logits of a few fixed tokens at each position, for probes.
+    """
+
+    token_losses: jax.Array
+    gradient_norm: jax.Array
+    witnesses: jax.Array
+
+
+for _type in (Average, TrainState, StepResult):
+    jax.tree_util.register_dataclass(_type)
+
+
+class StepFunctions:
+    """Compiles lazily, ahead of time, for one batch shape.
+
+    Args:
+        model: the language model.
+        optimizer: updates its parameters.
+        batch: sequences in a batch.
+        averaging: exponent of the average of parameters (see `OptimizerConfig`), for states that have one.
+        compiler_options: of XLA. Its older CPU emitters compile in little more than half the time, but the steps take a
+            third longer: no gain from a few seconds of training on (benchmarks/compile_time.py).
+        mesh: of the devices the batch is split over; None for one device.
+
+    Attributes:
+        overlaps: whether the host is free for other work while a step runs; a CPU is not.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        optimizer: optax.GradientTransformation,
+        batch: int,
+        averaging: float = 0.0,
+        compiler_options: dict[str, Any] | None = None,
+        mesh: Mesh | None = None,
+    ):
+        self._tokens = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32)
+        self._averaging = averaging
+        self._averages = False
+        self._options = compiler_options
+        self._mesh = mesh
+        self.overlaps = jax.default_backend() != "cpu"
+        self._model = model
+        self._optimizer = optimizer
+        self._step: Callable[..., Any] | None = None
+        self._evaluate: Callable[..., Any] | None = None
+
+    def compile_step(self, state: TrainState) -> None:
+        """Compile the training step for states of this shape."""
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        self._averages = state.average is not None
+        step = jax.jit(self._train, donate_argnums=0, **self._shardings(step=True))
+        self._step = step.lower(shapes, self._tokens).compile(self._options)
+
+    def compile_evaluation(self, state: TrainState) -> None:
+        """Compile the evaluation, unless that is done."""
+        if self._evaluate is None:
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.evaluated)
+            loss = jax.jit(self._loss, **self._shardings())
+            self._evaluate = loss.lower(shapes, self._tokens).compile(self._options)
+
+    def place(self, state: TrainState) -> TrainState:
+        """A state on the device, or a copy of it on every device of the mesh."""
+        return jax.device_put(state, None if self._mesh is None else replicated(self._mesh))
+
+    def put(self, tokens: np.ndarray) -> np.ndarray | jax.Array:
+        """A batch on its way to the device, each device's share to it; returns at once.
+
+        A single CPU reads it where it is.
+        """
+        if self._mesh is None and not self.overlaps:
+            return tokens
+        return jax.device_put(tokens, None if self._mesh is None else split(self._mesh))
+
+    def step(self, state: TrainState, tokens: np.ndarray | jax.Array) -> tuple[TrainState, StepResult]:
+        """One optimizer step; `state` is consumed (its buffers are reused).
+
+        A probe's state may lack the average that the compiled step updates: nobody asks for it afterwards.
+        """
+        assert self._step is not None, "compile_step comes first"
+        if self._averages and state.average is None:
+            state = replace(state, average=Average.of(state.parameters))
+        return self._step(state, tokens)
+
+    def evaluate(self, state: TrainState, batches: np.ndarray) -> float:
+        """Mean loss in nats per token over `batches` [count, batch, length + 1]."""
+        assert self._evaluate is not None, "compile_evaluation comes first"
+        losses = [self._evaluate(state.evaluated, tokens) for tokens in batches]
+        return float(np.mean([np.asarray(loss, np.float64) for loss in losses]))
+
+    def _shardings(self, step: bool = False) -> dict[str, Any]:
+        """Where `jit` shall find and leave what depends on the batch, and what does not; nothing for one device."""
+        if self._mesh is None:
+            return {}
+        whole, parts = replicated(self._mesh), split(self._mesh)
+        result: Any = StepResult(token_losses=parts, gradient_norm=whole, witnesses=parts)  # type: ignore[arg-type]
+        return {"in_shardings": (whole, parts), **({"out_shardings": (whole, result)} if step else {})}
+
+    def _train(self, state: TrainState, tokens: jax.Array) -> tuple[TrainState, StepResult]:
+        def loss(parameters: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            losses, witnesses = self._model.losses_and_witnesses(parameters, tokens)
+            return jnp.mean(losses), (losses, witnesses)
+
+        (_, (losses, witnesses)), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
+        updates, optimizer_state = self._optimizer.update(gradients, state.optimizer, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        result = StepResult(losses, optax.tree.norm(gradients), witnesses)
+        return TrainState(parameters, optimizer_state, self._averaged(state.average, parameters)), result
+
+    def _averaged(self, average: Average | None, parameters: Any) -> Average | None:
+        """The average with step t weighing about t ** averaging (Shamir & Zhang 2013, polynomial-decay averaging)."""
+        if average is None:
+            return None
+        count = average.count + 1
+        share = (self._averaging + 1) / (count + self._averaging)
+        mixed = jax.tree.map(lambda old, new: old + share * (new - old), average.parameters, parameters)
+        return Average(mixed, count)
+
+    def _loss(self, parameters: Any, tokens: jax.Array) -> jax.Array:
+        return jnp.mean(self._model.token_losses(parameters, tokens))

@@ -1,0 +1,149 @@
+"""The training loop: steps until a point of the budget, in chunks between two looks at the clock.
+
+A step is handed to the device and left to run; meanwhile the host makes the next batch and sends it. One batch ahead is
+enough: making one takes a small part of a step (benchmarks/input_wait.py); whether it does is measured in every trial.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..config import TrialConfig
+from ..data.batches import TrainBatches
+from ..protocol import Progress
+from .budget_meter import Meter
+from .phase_clock import PhaseClock
+from .train_step import StepFunctions, TrainState
+
+__all__ = ["NonFiniteLoss", "TrainingLoop"]
+
+CHUNK_SECONDS = 0.2
+"""Time between two looks at the clock: short against any budget, long against a dispatch."""
+
+CHUNKS_IN_STEPS = 100
+"""Chunks of a budget in steps, which needs no clock."""
+
+
+class NonFiniteLoss(Exception):
+    """A training or validation loss became infinite or not a number."""
+
+
+class TrainingLoop:
+    """Trains a state step by step, and knows how much of the budget is spent.
+
+    Attributes:
+        state: parameters and optimizer state after the last step.
+        steps: steps so far.
+        spent: budget used, in the trial's unit.
+        loss: training loss of the last chunk, in nats per token; None before the first.
+        curve: points (spent, steps, loss).
+        waited_seconds: of training, in the trial's clock, in which the next batch was not there when it was wanted.
+    """
+
+    def __init__(
+        self,
+        functions: StepFunctions,
+        state: TrainState,
+        batches: TrainBatches,
+        config: TrialConfig,
+        clock: PhaseClock,
+        meter: Meter,
+        report: Callable[[Progress], None],
+    ):
+        self.functions = functions
+        self.state = state
+        self.batches = batches
+        self.config = config
+        self.clock = clock
+        self.meter = meter
+        self.report = report
+        self.steps = 0
+        self.loss: float | None = None
+        self.curve: list[tuple[float, int, float]] = []
+        self.waited_seconds = 0.0
+        self._ahead: tuple[int, np.ndarray | jax.Array] | None = None
+        self._step_seconds: list[float] = []
+        self._last_chunk = 0
+        self._step_charge = 0.0
+
+    @property
+    def spent(self) -> float:
+        """Budget used so far, in the trial's unit."""
+        return self.meter.spent
+
+    @property
+    def step_ms(self) -> float | None:
+        """Median milliseconds of a step, over chunks."""
+        return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
+
+    @property
+    def input_wait_share(self) -> float | None:
+        """Share of the time of training that went into waiting for batches; None before the first step."""
+        seconds = self.clock.seconds.get("train", 0.0)
+        return min(self.waited_seconds / seconds, 1.0) if seconds > 0 else None
+
+    def train_until(self, point: float) -> None:
+        """Train until `point` of the budget, in the trial's unit, is spent.
+
+        Raises:
+            NonFiniteLoss: the loss is infinite or not a number.
+        """
+        while self.spent < point:
+            self._chunk(self._chunk_steps(point))
+            self.report(Progress("train", self.spent, self.config.budget, self.loss))
+
+    def _chunk_steps(self, point: float) -> int:
+        left = point - self.spent
+        if self.config.unit == "steps":  # by no clock, so that the curve repeats, too
+            return min(math.ceil(left), max(1, self.config.budget_steps // CHUNKS_IN_STEPS))
+        seconds = max(self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS, 1e-6)
+        # A coarse clock can show a first step as taking no time at all: feel the way up.
+        steps = min(max(1, round(CHUNK_SECONDS / seconds)), 1 + 4 * self._last_chunk)
+        return min(steps, math.ceil(left / (self._step_charge if self._step_charge > 0 else seconds)))
+
+    def _chunk(self, steps: int) -> None:
+        before = self.clock.seconds.get("train", 0.0)
+        with self.clock.phase("train"):
+            losses: list[jax.Array] = []
+            for _ in range(steps):
+                self.state, result = self.functions.step(self.state, self._batch())
+                self.steps += 1
+                losses.append(result.token_losses)
+                self._fetch(result.token_losses)
+            mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
+        self._last_chunk = steps
+        seconds = self.clock.seconds["train"] - before
+        self._step_seconds.append(seconds / steps)
+        self.meter.charge(steps, seconds)
+        self._step_charge = self.spent / self.steps
+        if not math.isfinite(mean):
+            raise NonFiniteLoss(f"its training loss became infinite or not a number within {self.steps} steps")
+        self.loss = mean
+        self.curve.append((self.spent, self.steps, mean))
+
+    def _batch(self) -> np.ndarray | jax.Array:
+        """The batch of the next step: the one that is there, or the first."""
+        if self._ahead is None or self._ahead[0] != self.steps:
+            self._fetch()
+        assert self._ahead is not None
+        return self._ahead[1]
+
+    def _fetch(self, running: Any = None) -> None:
+        """Get the batch of the next step while a step runs, and note how long training may have waited for it.
+
+        Where the step is done before the batch is there, that is the time since it was asked for, at most. Else an
+        accelerator did not wait; a CPU worked on the batch instead of the step for as long as this thread did.
+        """
+        start, thread_start = self.clock.clock(), time.thread_time()
+        self._ahead = self.steps, self.functions.put(self.batches.batch_at(self.steps))
+        if running is None or running.is_ready():
+            self.waited_seconds += self.clock.clock() - start
+        elif not self.functions.overlaps:
+            self.waited_seconds += time.thread_time() - thread_start
