@@ -18,7 +18,7 @@ help: ## show this list
 search: $(VENV)/.installed ## search for better blocks: make search BUDGET=10m ARGS="--seed 1"
 	$(BIN)/primer-search --budget $(BUDGET) $(ARGS)
 
-test: $(VENV)/.installed-test ## run the tests but the slow ones: make test ARGS=tests/test_configs.py
+test: $(VENV)/.installed-test ## run the tests but the slow ones: make test ARGS=tests/configs/test_configs.py
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: $(VENV)/.installed-test ## run the slow tests

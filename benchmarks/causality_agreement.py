@@ -38,6 +38,7 @@ from primer_search.primitives.causality_test import LENGTH, probe_block, probe_u
 from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameters, parameter_count
 from primer_search.primitives.program import BRANCHES, RELATIVE_DIMENSIONS, Instruction, Subprogram
+from primer_search.primitives.program_json import dna_to_json
 from primer_search.primitives.value_types import MODEL_WIDTH, Kind
 from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS
 from primer_search.search.evolution.mutations import MUTATIONS, mutate
@@ -130,7 +131,7 @@ def judge(family: str, dna: DNA, graph: Graph, tally: Tally) -> str:
                 op = re.search(r"future: (\w+) at", culprit)
                 tally.cautious[op.group(1) if op else "?", family] += 1
     except Exception:  # noqa: BLE001 - crashes are what is counted
-        tally.crashes.append(f"crash: {dna.to_json()}\n{traceback.format_exc()}")
+        tally.crashes.append(f"crash: {dna_to_json(dna)}\n{traceback.format_exc()}")
         return "crash"
     tally.verdicts[family, proof, test] += 1
     if proof == "accept" and test == "causality":
@@ -139,7 +140,7 @@ def judge(family: str, dna: DNA, graph: Graph, tally: Tally) -> str:
         noise = is_rounding(build_graph(smallest))
         tally.rounded += noise
         kind = "rounding alone" if noise else "accepted by the proof, refused by the test"
-        tally.disagreements.append(f"{kind} ({family}): {why}: {smallest.to_json()}")
+        tally.disagreements.append(f"{kind} ({family}): {why}: {dna_to_json(smallest)}")
     return proof if proof == test else "disagree"
 
 
@@ -186,10 +187,10 @@ def judge_model(dna: DNA, seed: int, tally: Tally) -> str:
         tally.largest_move = max(tally.largest_move, recheck(functions, MODEL, state, tokens[-1], rng))
     except ProbeFault as fault:
         if fault.why != "finiteness":
-            tally.disagreements.append(f"proved and tested, but refused by the {stage} ({fault}): {dna.to_json()}")
+            tally.disagreements.append(f"proved and tested, but refused by the {stage} ({fault}): {dna_to_json(dna)}")
         return f"{fault.why}, {'once trained' if stage == 'recheck' else 'before training'}"
     except Exception:  # noqa: BLE001 - crashes are what is counted
-        tally.crashes.append(f"crash at {stage}: {dna.to_json()}\n{traceback.format_exc()}")
+        tally.crashes.append(f"crash at {stage}: {dna_to_json(dna)}\n{traceback.format_exc()}")
         return "crash"
     return "accepted"
 
@@ -227,7 +228,7 @@ def built_programs(count: int, seed: int, tally: Tally) -> Iterator[tuple[str, D
             tally.invalid[error.reason] += 1
             continue
         except Exception:  # noqa: BLE001 - crashes are what is counted
-            tally.crashes.append(f"crash in build_graph: {dna.to_json()}\n{traceback.format_exc()}")
+            tally.crashes.append(f"crash in build_graph: {dna_to_json(dna)}\n{traceback.format_exc()}")
             continue
         made += 1
         tally.structures.add(graph.structure_hash)

@@ -6,8 +6,8 @@ Trains the seed and other library programs several times, half of the repetition
 the same core. Each repetition reads all four clocks at once: it is evaluated when its *wall* seconds, its own *cpu*
 seconds, its *reference* seconds (steps charged by their time relative to the Transformer's, timed in turns: see
 workers/training/budget_meter.py) and its *steps* reach the budget, so the clocks are compared on the same training.
-The repetitions of a program share one seed (unless `--seeds-differ`): what spreads is the clock's doing, and steps, which know no time and
-so no cost, do not. The mean of a program by one clock is the truth its single trials are compared with.
+The repetitions of a program share one seed (unless `--seeds-differ`), so the spread is due to the clock; by steps
+there is none. The mean of a program by one clock is the truth its single trials are compared with.
 
 Printed for each clock: steps reached (with and without load, coefficient of variation over all), the spread of
 losses within a program beside the spread between programs, and how well the ranking by one trial a program, drawn at

@@ -39,8 +39,9 @@ from primer_search.models import nnx as nnx_blocks
 from primer_search.primitives import DNA, PrimerSearchError, UsageError, build_graph, library
 from primer_search.primitives.cost import block_cost
 from primer_search.primitives.decode_state import cache_size
+from primer_search.primitives.program_json import dna_from_json
 from primer_search.primitives.value_types import MODEL_WIDTH
-from primer_search.tests.blocks_by_hand import CLASSES
+from primer_search.tests.support.blocks_by_hand import CLASSES
 
 BASELINE = "TRANSFORMER"
 README = Path(__file__).parents[1] / "README.md"
@@ -251,7 +252,7 @@ def _filled(leaf: jax.ShapeDtypeStruct, context: int, rng: np.random.Generator) 
 def _program(given: str, settings: Settings) -> tuple[str, DNA]:
     """The name and the DNA of a library program, or of a file."""
     if given.endswith(".json"):
-        return Path(given).stem, DNA.from_json(Path(given).read_text(encoding="utf-8"))
+        return Path(given).stem, dna_from_json(Path(given).read_text(encoding="utf-8"))
     return given, library.get(given, settings.width // MODEL_WIDTH)
 
 

@@ -34,7 +34,7 @@ from primer_search.models import LanguageModel, ModelConfig, compile_block, line
 from primer_search.models import nnx as nnx_blocks
 from primer_search.models.export import API, Placement, write_export
 from primer_search.primitives import build_graph, library
-from primer_search.tests.blocks_by_hand import from_program
+from primer_search.tests.support.blocks_by_hand import from_program
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.optimizer import initial_state, make_optimizer
 from primer_search.workers.training.train_step import StepFunctions, TrainState

@@ -12,7 +12,7 @@ Two measurements:
    for information: a clip at 30 is no clip at the size inputs have.
 
 Differences are relative to the root mean square of the outputs at a position. The probe of causality is left out of
-the second (proved programs pass it: tests/test_causality.py), since it is most of a child's cost.
+the second (proved programs pass it: tests/primitives/test_causality_test.py), since it is most of a child's cost.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from primer_search.primitives.program_json import dna_from_json, dna_to_json
 
 STARTS = ("TRANSFORMER", "TRANSFORMER_SQUARED_RELU", "TRANSFORMER_GELU", "TRANSFORMER_PP", "TRANSFORMER_MDHA",
           "PRIMER_EZ")  # fmt: skip
@@ -196,7 +198,7 @@ def grow_shard(shard: int, size: int, checkpoints: Path | None = None) -> tuple[
             fates["known structure"] += 1
             continue
         known.add(graph.structure_hash)
-        mutants.append(Mutant(child.to_json(), graph.structure_hash, fingerprint(graph)))
+        mutants.append(Mutant(dna_to_json(child), graph.structure_hash, fingerprint(graph)))
         fates["new structure"] += 1
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -228,10 +230,10 @@ def compare_groups(pool: Any, mutants: Iterable[Mutant]) -> list[Merge]:
 
 def compare_group(members: list[str]) -> list[Merge]:
     """Compare the programs of a group (as JSON) with its first."""
-    from primer_search.primitives import DNA, build_graph
+    from primer_search.primitives import build_graph
     from primer_search.primitives.causality_test import probe_unit
 
-    graphs = [build_graph(DNA.from_json(member)) for member in members]
+    graphs = [build_graph(dna_from_json(member)) for member in members]
     unit = math.lcm(*(probe_unit(graph, UNIT) for graph in graphs))
     first = fresh_outputs(graphs[0], unit)
     merges = []
@@ -291,10 +293,9 @@ def summary(mutants: list[Mutant], merges: list[Merge]) -> dict[str, Any]:
 
 def distinction(merge: Merge) -> str:
     """What tells two programs apart, as the lines of a difference."""
-    from primer_search.primitives import DNA
     from primer_search.primitives.pretty_printer import difference
 
-    return difference(DNA.from_json(merge.one), DNA.from_json(merge.other))
+    return difference(dna_from_json(merge.one), dna_from_json(merge.other))
 
 
 def hardware() -> dict[str, Any]:

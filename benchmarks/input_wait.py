@@ -17,6 +17,7 @@ from typing import Any
 
 from primer_search.configs.load import load
 from primer_search.primitives import library
+from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 
 
@@ -73,7 +74,7 @@ def measure(config: RunConfig, programs: list[str]) -> list[Reading]:
     trainer = CandidateTrainer(config.model, config.trial, config.optimizer, str(dataset))
     readings = []
     for number, name in enumerate(programs):
-        dna = library.get(name, config.model.unit).to_json()
+        dna = dna_to_json(library.get(name, config.model.unit))
         found: Any = trainer.run(TrialRequest(number, number, dna, 0), lambda progress: None)
         if found.outcome != "ok":
             raise SystemExit(f"{name}: {found.outcome}: {found.message}")

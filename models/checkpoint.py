@@ -27,6 +27,7 @@ from ..primitives.errors import MalformedProgramError, UsageError
 from ..primitives.graph import Graph
 from ..primitives.parameters import parameter_specs
 from ..primitives.program import DNA
+from ..primitives.program_json import dna_from_json, dna_to_json
 from .config import ModelConfig
 
 __all__ = ["Tree", "Weights", "flattened", "load_weights", "save_weights", "write_weights_folder"]
@@ -73,7 +74,7 @@ def save_weights(folder: Path, weights: Weights, overwrite: bool = False) -> Non
     """
     facts = {
         "layout": "program",
-        "dna": json.loads(weights.dna.to_json()),
+        "dna": json.loads(dna_to_json(weights.dna)),
         "model": asdict(weights.model),
         "training": dict(weights.training),
     }
@@ -94,7 +95,7 @@ def load_weights(folder: Path | str, form: Form | None = None, dna: DNA | None =
     folder = Path(folder)
     facts = _read_description(folder)
     weights = _without_parameters(folder, facts)
-    if dna is not None and dna.to_json() != weights.dna.to_json():
+    if dna is not None and dna_to_json(dna) != dna_to_json(weights.dna):
         raise UsageError(f"the weights in {folder} are of another program: remove the folder, and train again.")
     form = form or ("safetensors" if (folder / SAFETENSORS).exists() else "orbax")
     source = folder / (SAFETENSORS if form == "safetensors" else CHECKPOINT)
@@ -247,7 +248,7 @@ def _without_parameters(folder: Path, facts: Mapping[str, Any]) -> Weights:
 
     _check_files(folder, facts["files"], TOKENIZER)
     try:
-        dna = DNA.from_json(json.dumps(facts["dna"]))
+        dna = dna_from_json(json.dumps(facts["dna"]))
         model = TypeAdapter(ModelConfig).validate_json(json.dumps(facts["model"]))
         training = dict(facts["training"])
         tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ from .errors import InvalidProgramError, MalformedProgramError, PrimerSearchErro
 from .graph import Graph
 from .ops import OPS, Op
 from .program import DNA, Instruction, Subprogram
+from .program_json import dna_from_json, dna_to_json
 
 __all__ = [
     "DNA",
@@ -19,4 +20,6 @@ __all__ = [
     "UsageError",
     "WorkFailedError",
     "build_graph",
+    "dna_from_json",
+    "dna_to_json",
 ]

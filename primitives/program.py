@@ -89,20 +89,3 @@ class DNA:
         bank = list(self.subprograms)
         bank[subprogram] = replace(bank[subprogram], instructions=instructions)
         return replace(self, subprograms=tuple(bank))
-
-    def to_json(self) -> str:
-        """The DNA as canonical JSON text; `DNA.from_json` reads it back exactly."""
-        from .program_json import dumps
-
-        return dumps(self)
-
-    @staticmethod
-    def from_json(text: str) -> DNA:
-        """Read a DNA from JSON text.
-
-        Raises:
-            MalformedProgramError: the text is not a DNA.
-        """
-        from .program_json import loads
-
-        return loads(text)

@@ -14,7 +14,7 @@ from .errors import MalformedProgramError
 from .program import DNA, Instruction, Subprogram
 from .validation import check_well_formed, fail, label, nearest, show
 
-__all__ = ["FORMAT", "dumps", "loads"]
+__all__ = ["FORMAT", "dna_from_json", "dna_to_json"]
 
 FORMAT = 1
 """The version of the JSON that this code reads and writes."""
@@ -25,7 +25,7 @@ _SUBPROGRAM_KEYS = ("name", "instructions")
 _INSTRUCTION_KEYS = ("op", "in1", "in2", "constant", "dimension", "branches")
 
 
-def loads(text: str) -> DNA:
+def dna_from_json(text: str) -> DNA:
     """Read a DNA from JSON text.
 
     Raises:
@@ -43,8 +43,8 @@ def loads(text: str) -> DNA:
     return dna
 
 
-def dumps(dna: DNA) -> str:
-    """Write a DNA as canonical JSON text, one instruction a line; `loads` reads it back exactly.
+def dna_to_json(dna: DNA) -> str:
+    """Write a DNA as canonical JSON text, one instruction a line; `dna_from_json` reads it back exactly.
 
     Raises:
         MalformedProgramError: the DNA is not well-formed, so that nothing unreadable is ever written.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..primitives.errors import UsageError
 from ..primitives.library import LIBRARY, get, native_unit
+from ..primitives.program_json import dna_to_json
 from .results.leaderboard import leaderboard
 from .results.leaderboard_rows import Leaderboard
 from .results.lineage import beginning, lineage
@@ -123,7 +124,7 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
         "module": path.name,
         "class": name,
         "api": api,
-        "dna": json.loads(weights.dna.to_json()),
+        "dna": json.loads(dna_to_json(weights.dna)),
         "model": asdict(weights.model),
         "training": dict(weights.training),
     }

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..primitives import DNA, UsageError
+from ..primitives import UsageError
 from ..primitives.library import get as library_program
+from ..primitives.program_json import dna_from_json, dna_to_json
 from ..system.signals import Interrupted
 from ..workers.data.dataset import Dataset, prepare
 from ..workers.devices.discovery import resolve_platform
@@ -89,7 +90,7 @@ def start(
         "command": command_line(),
         "config": config.to_dict(),
         "seed": seed,
-        "seed_dna": seed_dna.to_json(),
+        "seed_dna": dna_to_json(seed_dna),
         "founders": [founder.to_dict() for founder in founders],
         "budget_seconds": budget_seconds,
         "dataset": str(dataset),
@@ -182,7 +183,7 @@ def _search(
         controller = Controller(
             config,
             manifest["seed"],
-            DNA.from_json(manifest["seed_dna"]),
+            dna_from_json(manifest["seed_dna"]),
             store,
             executor,
             manifest["ngram_nats"],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..primitives import DNA, UsageError, WorkFailedError
+from ..primitives.program_json import dna_from_json, dna_to_json
 from ..system.signals import Interrupted, terminations_interrupt
 from ..workers.data.dataset import Dataset, prepare
 from ..workers.protocol import Evaluation, Progress, TrialRequest
@@ -104,7 +105,7 @@ def assign(run: str, named: str, *, trial_seconds: float | None = None, seed: in
             number,
             candidate.dna,
             config,
-            store.candidate(SEED_ID).dna if seed_dna is None else DNA.from_json(seed_dna),
+            store.candidate(SEED_ID).dna if seed_dna is None else dna_from_json(seed_dna),
             seed,
             manifest.get("dataset"),
             manifest.get("dataset_hash"),
@@ -175,7 +176,7 @@ def train_weights(
             progress = interruption.insisting(progress)
             dataset = _text(assignment, tell)
             trainer = CandidateTrainer(
-                config.model, config.trial, config.optimizer, str(dataset.path), assignment.reference.to_json()
+                config.model, config.trial, config.optimizer, str(dataset.path), dna_to_json(assignment.reference)
             )
             evaluation = trainer.run(_request(assignment, trainer, progress), progress, kept.append)
     except KeyboardInterrupt:
@@ -194,12 +195,12 @@ def _request(assignment: Assignment, trainer: CandidateTrainer, progress: Callab
     """The trial; where budgets count reference seconds and no search has timed the seed, it is timed now."""
     number, allowance = assignment.candidate, assignment.allowance_seconds
     if assignment.config.trial.unit == "reference_seconds" and allowance is None:
-        timed = trainer.run(TrialRequest(0, SEED_ID, assignment.reference.to_json(), 0, calibrate=True), progress)
+        timed = trainer.run(TrialRequest(0, SEED_ID, dna_to_json(assignment.reference), 0, calibrate=True), progress)
         allowance = (timed.step_ms or 0.0) / 1000 or None
     return TrialRequest(
         1,
         number,
-        assignment.dna.to_json(),
+        dna_to_json(assignment.dna),
         assignment.seed,
         allowance_seconds=allowance,
         suspicious_nats=assignment.suspicious_nats,

@@ -14,6 +14,7 @@ from primer_search.benchmarks.library_table import decode_results, library_markd
 from primer_search.benchmarks.paired_times import paired_ratio, take_turns, timed
 from primer_search.configs import load
 from primer_search.primitives import library
+from primer_search.primitives.program_json import dna_to_json
 
 TINY = ["--width", "16", "--layers", "1", "--contexts", "6", "--batches", "2", "--pairs", "3", "--all-cores"]
 
@@ -87,7 +88,7 @@ def test_lines_that_a_class_is_written_in_are_those_it_uses(tmp_path: Path) -> N
 
 def test_decoding_is_timed_beside_the_transformers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program = tmp_path / "found.json"
-    program.write_text(library.get("TRANSFORMER_MDHA", 2).to_json(), encoding="utf-8")
+    program.write_text(dna_to_json(library.get("TRANSFORMER_MDHA", 2)), encoding="utf-8")
     decode_cost.main(["TRANSFORMER", "PRIMER", str(program), *TINY])
     printed = capsys.readouterr().out
     assert "$ python benchmarks/decode_cost.py TRANSFORMER PRIMER" in printed

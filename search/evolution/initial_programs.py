@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...primitives import DNA
+from ...primitives.program_json import dna_from_json, dna_to_json
 
 __all__ = ["Founder", "founders_of", "origins_of"]
 
@@ -43,13 +44,13 @@ class Founder:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the run's manifest; `founders_of` reads them back."""
-        return {"candidate": self.candidate_id, "origin": self.origin, "dna": self.dna.to_json()}
+        return {"candidate": self.candidate_id, "origin": self.origin, "dna": dna_to_json(self.dna)}
 
 
 def founders_of(manifest: Mapping[str, Any]) -> tuple[Founder, ...]:
     """The founders of a run; none for one that started from its seed program."""
     return tuple(
-        Founder(each["candidate"], each["origin"], DNA.from_json(each["dna"])) for each in manifest.get("founders", ())
+        Founder(each["candidate"], each["origin"], dna_from_json(each["dna"])) for each in manifest.get("founders", ())
     )
 
 

@@ -9,6 +9,7 @@ from ...primitives.errors import UsageError
 from ...primitives.library import LIBRARY, get
 from ...primitives.pretty_printer import difference, listing
 from ...primitives.program import DNA
+from ...primitives.program_json import dna_to_json
 from ..evolution.candidate import SEED_ID, Candidate, candidate_name
 from .leaderboard import leaderboard
 from .leaderboard_rows import Row
@@ -61,7 +62,7 @@ class Description:
             **row,
             "lineage": [asdict(step) for step in self.lineage],
             "seconds": self.seconds,
-            "dna": json.loads(self.candidate.dna.to_json()),
+            "dna": json.loads(dna_to_json(self.candidate.dna)),
             "listing": listing(self.candidate.dna),
             "against": self.against,
             "difference": self.difference,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.library import LIBRARY, get
 from ...primitives.pretty_printer import difference, listing
+from ...primitives.program_json import dna_from_json, dna_to_json
 from ..evolution.candidate import SEED_ID, candidate_name
 from ..runs.run_directory import RUNS
 from .leaderboard import best_row, leaderboard
@@ -120,7 +121,7 @@ def _limited(source: str, file: BinaryIO) -> bytes:
 
 def _parsed(source: str, content: bytes) -> DNA:
     try:
-        return DNA.from_json(content.decode("utf-8"))
+        return dna_from_json(content.decode("utf-8"))
     except UnicodeDecodeError:
         raise MalformedProgramError(f"{source} holds no DNA: it is not UTF-8 text") from None
     except MalformedProgramError as error:
@@ -171,7 +172,7 @@ def library_description(name: str, against: str | None = None) -> dict[str, Any]
         "description": program.description,
         "reference": program.reference,
         "native_unit": program.native_unit,
-        "dna": json.loads(program.dna.to_json()),
+        "dna": json.loads(dna_to_json(program.dna)),
         "listing": listing(program.dna),
         "against": other,
         "difference": None if other is None else difference(get(other), program.dna),

@@ -30,6 +30,7 @@ from ..evolution.evolution import Evolution
 from ..evolution.initial_programs import Founder
 from .loss_floor import plausible_nats
 from .store import Store
+from ...primitives.program_json import dna_to_json
 
 __all__ = ["Controller", "RunState"]
 
@@ -168,7 +169,7 @@ class Controller:
         if self._calibrating or not self.executor.free:
             return
         self._calibrating = True
-        self.executor.submit(TrialRequest(CALIBRATION, SEED_ID, self.evolution.seed.dna.to_json(), 0, calibrate=True))
+        self.executor.submit(TrialRequest(CALIBRATION, SEED_ID, dna_to_json(self.evolution.seed.dna), 0, calibrate=True))
 
     def _calibrated(self, evaluation: Evaluation) -> None:
         self._calibrating = False
@@ -217,7 +218,7 @@ class Controller:
         request = TrialRequest(
             self._next_trial,
             candidate_id,
-            self.evolution.candidate(candidate_id).dna.to_json(),
+            dna_to_json(self.evolution.candidate(candidate_id).dna),
             self._trial_seed(candidate_id),
             self._open_hurdles() if candidate_id in self._starters else self.evolution.hurdles.thresholds(),
             allowance_seconds=self._allowance_seconds,

@@ -25,6 +25,7 @@ from ..evolution.candidate import Candidate
 from .schema import MIGRATIONS, Migration
 from .records import EVENT_KINDS, Ancestor, Event, FinishedTrial, storable, to_json
 from .run_directory import ControllerLock, RunDirectory, find_run
+from ...primitives.program_json import dna_from_json, dna_to_json
 
 __all__ = ["Store"]
 
@@ -148,7 +149,7 @@ class Store:
     def add_candidate(self, candidate: Candidate, statistics: Mapping[str, Any] | None = None) -> None:
         """Record a new candidate and the event `proposed`, with the statistics of its proposal."""
         with self._transaction():
-            dna, mutations = candidate.dna.to_json(), to_json(candidate.mutations)
+            dna, mutations = dna_to_json(candidate.dna), to_json(candidate.mutations)
             parent, same_as = _integer(candidate.parent), _integer(candidate.same_as)
             self._execute(
                 "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?)",
@@ -391,7 +392,7 @@ _REMEDIES = {
 def _candidate(
     number: int, dna: str, parent: int | None, mutations: str, structure_hash: str, same_as: int | None
 ) -> Candidate:
-    return Candidate(number, DNA.from_json(dna), parent, tuple(json.loads(mutations)), structure_hash, same_as)
+    return Candidate(number, dna_from_json(dna), parent, tuple(json.loads(mutations)), structure_hash, same_as)
 
 
 def _integer(value: int | None) -> int | None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from ...primitives import DNA, InvalidProgramError, WorkFailedError, build_graph
 from ...primitives.program_diff import Change
+from ...primitives.program_json import dna_to_json
 from ..config import RunConfig
 from ..results.statistics import Estimate, paired_differences, simultaneous_level
 from .ablation_programs import CANDIDATE, NO_OP, SEED, Plan, words_of
@@ -131,7 +132,7 @@ class Ablation:
             "silent": list(self.silent),
             "no_op": None if self.control is None else asdict(self.control),
             "rounds": [asdict(each) for each in self.rounds],
-            "minimal": {"changes": list(self.minimal_changes), "dna": json.loads(self.minimal.to_json())},
+            "minimal": {"changes": list(self.minimal_changes), "dna": json.loads(dna_to_json(self.minimal))},
             "seeds": list(self.seeds),
             "notes": list(self.notes),
             "dataset_hash": self.dataset_hash,
@@ -141,7 +142,7 @@ class Ablation:
                 {
                     "name": training.arm.name,
                     "seed": training.seed,
-                    "dna": training.arm.dna.to_json(),
+                    "dna": dna_to_json(training.arm.dna),
                     "evaluation": training.evaluation.to_dict(),
                 }
                 for training in self.trainings

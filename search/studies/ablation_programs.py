@@ -10,6 +10,7 @@ from typing import Literal
 from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.null_rewrite import without_effect
 from ...primitives.program_diff import Changes, changes, essential
+from ...primitives.program_json import dna_to_json
 from ..check_program import check
 from ..config import RunConfig
 from ..evolution.candidate import SEED_ID
@@ -219,6 +220,6 @@ def pair_of_names(named: str, config: RunConfig) -> Pair:
 def folder_of(name: str, config: RunConfig, programs: Sequence[DNA]) -> str:
     """A folder's name for programs under settings, so that the same command goes on where it stopped."""
     settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
-    known = identity_of({"settings": settings, "dna": [dna.to_json() for dna in programs]})
+    known = identity_of({"settings": settings, "dna": [dna_to_json(dna) for dna in programs]})
     safe = "".join(sign if sign.isalnum() else "_" for sign in name)
     return f"{safe[:80]}-{known[:6]}"

@@ -16,6 +16,7 @@ from statistics import fmean, median
 from typing import Any
 
 from ...models.cost import model_cost
+from ...primitives.program_json import dna_to_json
 from ...workers.protocol import LARGEST_WAIT, Evaluation
 from ..config import RunConfig
 from ..results.program_reference import Subject
@@ -146,7 +147,7 @@ class Comparison:
                     "seed": training.seed,
                     "learning_rate_factor": training.arm.learning_rate_factor,
                     "unit": training.arm.unit,
-                    "dna": training.arm.dna.to_json(),
+                    "dna": dna_to_json(training.arm.dna),
                     "evaluation": training.evaluation.to_dict(),
                 }
                 for training in self.trainings
@@ -168,7 +169,7 @@ def default_folder(config: RunConfig, subjects: Sequence[Subject]) -> Path:
     names = [subject.name for subject in subjects[1:4]] + (["etc"] if len(subjects) > 4 else [])
     safe = "-".join("".join(sign if sign.isalnum() else "_" for sign in name) for name in names)
     settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
-    known = identity_of({"settings": settings, "dna": [subject.dna.to_json() for subject in subjects]})
+    known = identity_of({"settings": settings, "dna": [dna_to_json(subject.dna) for subject in subjects]})
     return Path("comparisons") / f"{safe[:80]}-{known[:6]}"
 
 
@@ -245,7 +246,7 @@ def _distinct(subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:
     kept: dict[str, Subject] = {}
     notes = []
     for subject in subjects:
-        first = kept.setdefault(subject.dna.to_json(), subject)
+        first = kept.setdefault(dna_to_json(subject.dna), subject)
         if first is not subject:
             notes.append(f"{subject.name} is the same program as {first.name}, and is trained under that name.")
     return list(kept.values()), notes

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...primitives import DNA, UsageError
+from ...primitives import UsageError
 from ...primitives.library import get as library_program
+from ...primitives.program_json import dna_from_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS
 from ..config import RunConfig
 from ..evolution.candidate import SEED_ID
@@ -165,7 +166,7 @@ def _climbers(store: Store, config: RunConfig, top: int, beside: Sequence[str]) 
     if not chosen:
         raise UsageError(f"run {store.run.path} has no candidate that trained its full budget: nothing to confirm.")
     return [
-        seed_climber(config, DNA.from_json(store.manifest["seed_dna"])),
+        seed_climber(config, dna_from_json(store.manifest["seed_dna"])),
         *(Climber(f"#{number}", number, store.candidate(number).dna) for number in chosen),
         *(Climber(name, None, library_program(name, config.model.unit), name) for name in beside),
     ]

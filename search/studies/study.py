@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives import DNA, UsageError, WorkFailedError
+from ...primitives.program_json import dna_to_json
 from ...system.signals import Interrupted
 from ...workers.data.dataset import Dataset, prepare
 from ...workers.devices.discovery import resolve_platform
@@ -226,7 +227,7 @@ class Study:
         request = TrialRequest(
             self._next_trial,
             work.place[arm.key],
-            arm.dna.to_json(),
+            dna_to_json(arm.dna),
             seed,
             tuple(HurdleThreshold(point, None) for point in self.points),
             allowance_seconds=self.allowance_seconds,
@@ -244,7 +245,7 @@ class Study:
         self._tell("timing the reference program")
         message = ""
         for _ in range(1 + self.config.search.retries):
-            request = TrialRequest(self._next_trial, 0, self.reference.to_json(), 0, calibrate=True)
+            request = TrialRequest(self._next_trial, 0, dna_to_json(self.reference), 0, calibrate=True)
             self._next_trial += 1
             while executor.free == 0:
                 executor.wait(TICK_SECONDS)
@@ -267,7 +268,7 @@ class Study:
             self._tell("starting the workers")
             executor = make_executor(
                 self.config.workers,
-                MakeCandidateTrainer(self.config, str(self._dataset), reference=self.reference.to_json()),
+                MakeCandidateTrainer(self.config, str(self._dataset), reference=dna_to_json(self.reference)),
                 # Many evaluations come on top of what a trial of a search has.
                 wall_limit_seconds=trial.wall_limit_seconds + (trial.overhead_seconds if self.points else 0.0),
                 platform=self._platform,
@@ -292,7 +293,7 @@ class Study:
             **{section: asdict(getattr(self.config, section)) for section in ("model", "trial", "optimizer", "data")},
             "dataset": self.dataset_hash,
             "platform": self._platform,
-            "reference": self.reference.to_json(),
+            "reference": dna_to_json(self.reference),
             "points": list(self.points),
             "test": self.test,
             "allowance_seconds": self._allowance_seconds,
@@ -389,7 +390,7 @@ class Arm:
     def key(self) -> str:
         """Identity: a hash of everything but the name."""
         return identity_of(
-            {"dna": self.dna.to_json(), "learning_rate_factor": self.learning_rate_factor, "unit": self.unit}
+            {"dna": dna_to_json(self.dna), "learning_rate_factor": self.learning_rate_factor, "unit": self.unit}
         )
 
 

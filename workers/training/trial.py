@@ -20,8 +20,9 @@ from optax import GradientTransformation
 
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel, language_model
-from ...primitives import DNA, InvalidProgramError, build_graph
+from ...primitives import InvalidProgramError, build_graph
 from ...primitives.cost import block_cost, model_parameters
+from ...primitives.program_json import dna_from_json
 from ..config import OptimizerConfig, TrialConfig
 from ..data.batches import TrainBatches, validation_batches
 from ..data.dataset import Dataset
@@ -105,7 +106,7 @@ class CandidateTrainer:
     def _compile_reference(self) -> ReferenceStep:
         if self._reference_dna is None:
             raise ValueError("reference seconds need the seed's DNA to time")
-        model = language_model(build_graph(DNA.from_json(self._reference_dna)), self.model)
+        model = language_model(build_graph(dna_from_json(self._reference_dna)), self.model)
         optimizer = make_optimizer(self.optimizer)
         parameters = model.init(np.random.default_rng(0))
         state = first_state(parameters, optimizer, self.optimizer.averaging)
@@ -253,7 +254,7 @@ class _Trial:
         config = self.model
         self.report(Progress("compile", 0.0, self.config.budget))
         with self.clock.phase("compile"):
-            graph = build_graph(DNA.from_json(self.request.dna), length_dependent=config.length_dependent)
+            graph = build_graph(dna_from_json(self.request.dna), length_dependent=config.length_dependent)
             model = language_model(graph, config)
             cost = block_cost(graph, config.unit, config.length)
             total = model_parameters(cost.parameters, config.unit, config.layers, config.vocabulary)

@@ -1,0 +1,262 @@
+"""The commands that train a candidate for its weights, let it write and take it along."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from primer_search.models.checkpoint import flattened, load_weights, save_weights
+from primer_search.models.generation import Sampling, generate
+from primer_search.models.language_model import language_model
+from primer_search.primitives import UsageError
+from primer_search.search.generate_text import continue_text
+from primer_search.search.train_weights import assign, train_weights
+from primer_search.tests.support.command import command, refused
+from primer_search.tests.support.tiny_runs import SEED
+from primer_search.tests.support.tiny_weights import TIED, drawn_weights, tiny_run
+from primer_search.workers.data.batches import validation_batches
+from primer_search.workers.data.dataset import Dataset
+from primer_search.workers.data.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose candidate 1 was trained for its weights."""
+    run = tiny_run(tmp_path_factory.mktemp("trained"))
+    result = command("train", run, "1", "--json")
+    assert result.code == 0, result.err
+    assert result.json["folder"] == str(run / "weights" / "1")
+    assert result.json["steps"] == 12
+    assert "training #1 of run" in result.err
+    assert ", about 3 s" in result.err
+    return run
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of that run to do things to."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def test_the_weights_are_those_that_evaluation_saw(trained: Path) -> None:
+    weights = load_weights(trained / "weights" / "1", dna=SEED)
+    dataset = Dataset.open(assign(str(trained), "1").dataset or "")
+    batches = validation_batches(dataset.validation, 4, 8, 2)
+    model = language_model(weights.graph, weights.model)
+    losses = [np.mean(model.token_losses(weights.parameters, jnp.asarray(batch))) for batch in batches]
+    assert np.mean(losses) == pytest.approx(weights.training["loss_nats"], abs=1e-5)
+    assert weights.training["dataset_hash"] == dataset.dataset_hash
+    assert weights.tokenizer == dataset.tokenizer().to_json()
+
+
+def test_where_an_average_is_evaluated_the_average_is_kept(run: Path) -> None:
+    plain = assign(str(run), "1")
+    optimizer = replace(plain.config.optimizer, averaging=4.0)
+    averaged = replace(plain, config=replace(plain.config, optimizer=optimizer))
+    last = load_weights(run / "weights" / "1")
+    weights = train_weights(averaged, overwrite=True)
+    assert weights.training["averaging"] == 4.0
+    assert not np.allclose(weights.parameters["embedding"], last.parameters["embedding"], atol=1e-6)
+    dataset = Dataset.open(plain.dataset or "")
+    model = language_model(weights.graph, weights.model)
+    batches = validation_batches(dataset.validation, 4, 8, 2)
+    losses = [np.mean(model.token_losses(weights.parameters, jnp.asarray(batch))) for batch in batches]
+    assert np.mean(losses) == pytest.approx(weights.training["loss_nats"], abs=1e-5)
+
+
+def test_training_again_replaces_only_on_request_and_repeats_exactly(run: Path) -> None:
+    assert "--force" in refused("train", run, "1")
+    before = flattened(load_weights(run / "weights" / "1").parameters)
+    for seed, equal in ((0, True), (7, False)):
+        result = command("train", run, "1", "--force", "--seed", str(seed))
+        assert result.code == 0, result.err
+        assert result.out == ""
+        after = flattened(load_weights(run / "weights" / "1").parameters)
+        assert all(np.array_equal(after[name], array) for name, array in before.items()) is equal
+
+
+def test_a_training_that_fails_leaves_no_weights(run: Path) -> None:
+    result = command("train", run, "2")
+    assert result.code == 1
+    assert "#2 of run" in result.err
+    assert "left no weights, as its training ended with rejected:" in result.err
+    assert not (run / "weights" / "2").exists()
+
+
+def test_an_interrupted_training_keeps_nothing_and_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("primer_search.workers.training.training_loop.TrainingLoop.train_until", interrupt)
+    result = command("train", run, "seed")
+    assert result.code == 130
+    assert "nothing of the training was kept" in result.err
+    assert not (run / "weights" / "0").exists()
+
+
+def test_a_text_that_changed_is_refused(run: Path) -> None:
+    with pytest.raises(UsageError, match="changed since run"):
+        train_weights(replace(assign(str(run), "0"), dataset_hash="0" * 64))
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
+
+
+def test_text_goes_to_stdout_alone_and_is_what_the_model_chooses(trained: Path) -> None:
+    result = command("generate", trained, "1", "--prompt", "the cat", "--tokens", "20", "--temperature", "0")
+    assert result.code == 0, result.err
+    weights = load_weights(trained / "weights" / "1")
+    tokenizer = Tokenizer.from_json(weights.tokenizer)
+    model = language_model(weights.graph, weights.model)
+    ids = tokenizer.encode("the cat")
+    greedy = generate(model, weights.parameters, ids, 20, sampling=Sampling(0.0), vocabulary=tokenizer.size)
+    assert result.out == tokenizer.decode([*ids, *greedy]) + "\n"
+    assert "extrapolates" in result.err
+    assert "a second" in result.err
+
+
+def test_text_as_json_is_one_object(trained: Path) -> None:
+    result = command("generate", trained / "weights" / "1", "--prompt", "a dog", "--tokens", "5", "--json")
+    assert result.code == 0, result.err
+    found = result.json
+    assert set(found) == {"prompt", "text", "tokens", "tokens_per_second"}
+    assert (found["prompt"], found["tokens"]) == ("a dog", 5)
+    assert found["tokens_per_second"] > 0
+    text = continue_text(load_weights(trained / "weights" / "1"), "a dog", 5, Sampling(), 0)
+    assert found["text"] == "".join(text)
+
+
+def test_a_candidate_without_weights_is_trained_first(run: Path) -> None:
+    result = command("generate", run, "seed", "--tokens", "3")
+    assert result.code == 0, result.err
+    assert "has no weights yet" in result.err
+    assert "training seed of run" in result.err
+    assert load_weights(run / "weights" / "0").training["candidate"] == 0
+    again = command("generate", run, "seed", "--tokens", "3")
+    assert again.out == result.out
+    assert "training" not in again.err
+
+
+# --- export -------------------------------------------------------------------------------------------------------
+
+WITHOUT_THIS_PACKAGE = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "primer_search":
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse())
+import jax.numpy as jnp
+import numpy as np
+x = jnp.asarray(np.load("input.npy"))
+{lines}
+np.save("output.npy", y)
+from orbax.checkpoint import v1
+from pathlib import Path
+one = traverse_util.flatten_dict(tree, sep=".")
+other = traverse_util.flatten_dict(v1.load(str(Path("mine_weights/checkpoint").absolute())), sep=".")
+assert one["embedding"].shape == (300, 8)
+assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+"""
+
+
+@pytest.mark.parametrize("api", ["nnx", "linen"])
+def test_exported_weights_load_in_two_lines_without_this_package(
+    api: str, run: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    result = command("export", run, "1", "-o", place / "mine.py", "--api", api, "--weights", "--name", "Mine")
+    assert result.code == 0, result.err
+    folder = place / "mine_weights"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"README.md", "checkpoint", "model.json", "model.safetensors", "tokenizer.json"}
+    facts = json.loads((folder / "model.json").read_text())
+    assert (facts["class"], facts["api"], facts["layout"]) == ("Mine", api, "module")
+    x = rng.standard_normal((2, 5, 8)).astype(np.float32)
+    np.save(place / "input.npy", x)
+    lines = [line[4:] for line in (folder / "README.md").read_text().splitlines() if line.startswith("    ")]
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT_THIS_PACKAGE.format(lines="\n".join(lines))],
+        cwd=place,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stderr
+    weights = load_weights(run / "weights" / "1")
+    block = language_model(weights.graph, weights.model).block
+    layer = {name: array[0] for name, array in weights.parameters["blocks"].items()}
+    np.testing.assert_allclose(np.load(place / "output.npy"), block.apply(layer, jnp.asarray(x)), atol=1e-5)
+
+
+def test_what_stands_in_the_way_of_an_export_is_said_before_anything_trains(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "block_weights").mkdir()
+    assert "block_weights exists" in refused("export", run, "seed", "-o", tmp_path / "block.py", "--weights")
+    assert not (run / "weights" / "0").exists()
+    assert not (tmp_path / "block.py").exists()
+
+
+# --- wrong usage --------------------------------------------------------------------------------------------------
+
+WRONG_USAGE = {
+    "training in no run": (["train", "no/such/run", "1"], "there is no run no/such/run"),
+    "training a candidate that is not there": (["train", "{run}", "99"], "choose one from 0 to 2"),
+    "training a candidate that is no number": (["train", "{run}", "first"], "`best` or `seed`"),
+    "a budget that is none": (["train", "{run}", "0", "--trial-budget", "soon"], "--trial-budget: 'soon'"),
+    "a budget in seconds where steps count": (["train", "{run}", "0", "--trial-budget", "5m"], "in steps"),
+    "a negative seed": (["train", "{run}", "0", "--seed", "-1"], "--seed"),
+    "text of no run": (["generate", "no/such/run", "1"], "there is no run no/such/run"),
+    "text of a run without a candidate": (["generate", "{run}"], "name a candidate"),
+    "text of a candidate that is not there": (["generate", "{run}", "99"], "choose one from 0 to 2"),
+    "a negative temperature": (["generate", "{run}", "1", "--temperature", "-1"], "--temperature -1"),
+    "a temperature that is no number": (["generate", "{run}", "1", "--temperature", "nan"], "--temperature nan"),
+    "a seed that would count as another": (["generate", "{run}", "1", "--seed", str(2**32)], "--seed"),
+    "no tokens": (["generate", "{run}", "1", "--tokens", "0"], "--tokens"),
+    "a negative choice": (["generate", "{run}", "1", "--top-k", "-2"], "--top-k"),
+    "a prompt that is no text": (["generate", "{run}", "1", "--prompt", "\udcff"], "no UTF-8 text"),
+    "text of a damaged checkpoint": (["generate", "{damaged}"], "is not what was written"),
+    "text of another program's weights": (["generate", "{run}", "0"], "of another program"),
+    "weights of a library program": (["export", "PRIMER_EZ", "--weights"], "name a run"),
+    "an export of no candidate": (["export", "{run}", "77", "--weights"], "choose one from 0 to 2"),
+}
+
+
+@pytest.fixture(scope="module")
+def places(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run, weights that are damaged, and another program's weights in the place of the seed's."""
+    folder = tmp_path_factory.mktemp("places")
+    run = shutil.copytree(trained, folder / "run")
+    damaged = shutil.copytree(run / "weights" / "1", folder / "damaged")
+    (damaged / "model.safetensors").write_bytes(b"\0" * 100)
+    save_weights(run / "weights" / "0", drawn_weights(TIED))
+    return {"run": run, "damaged": damaged}
+
+
+@pytest.mark.parametrize("mistake", WRONG_USAGE)
+def test_wrong_usage_is_one_sentence(
+    mistake: str, places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, hint = WRONG_USAGE[mistake]
+    assert hint in refused(*(argument.format(**places) for argument in arguments))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,206 @@
+"""Exported files as text: what they import, how they are formatted, what they say."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from primer_search.models.export import API, Provenance, export_source, verify_export
+from primer_search.models.export.formatting import LINE_LENGTH
+from primer_search.primitives import DNA, library
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.library import LIBRARY, TRANSFORMER
+from primer_search.tests.support.exported_programs import LENGTH, UNIT, small_program, source_of, valid_programs
+
+ROOT = Path(__file__).parents[1]
+BY_HAND = [
+    "models/nnx/blocks.py",
+    "models/nnx/attention.py",
+    "models/nnx/causal_depthwise_conv.py",
+    "models/nnx/feed_forward.py",
+    "models/nnx/key_value_cache.py",
+    "models/functional/attention.py",
+    "models/functional/depthwise.py",
+]
+"""What `PrimerEZBlock` is written in."""
+
+APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
+BRANCHES_INSIDE = small_program(
+    "a = norm h0\nb = heads a branches=4\nc = CONV_1X1 b width=8\nd = norm c\ny = MULTIPLY d c",
+    norm="a = CONV_1X1 h0 width=8\nb = DCONV_7X1 a branches=2\nc = CONV_1X1 b width=8",
+    heads="q = DCONV_3X1 h0 branches=2\nk = DCONV_3X1 h0 branches=4\nk2 = C_MUL k constant=half\n"
+    "v = DCONV_15X1 h0 branches=2\nv2 = CONV_1X1 v width=8\nk3 = CONV_1X1 k2 width=8\nq3 = CONV_1X1 q width=8\n"
+    "qk = T_MAT_MUL q3 k3\ne = EXP qk\nm = MASK e\ns = RED_SUM m\nw = DIVIDE m s\nr = MAT_MUL w v2\n"
+    "t = DCONV_3X1 r branches=4\nu = CONV_1X1 t width=8",
+)
+"""Branches in branches, each of which sees the same input."""
+
+PROGRAMS = [
+    BRANCHES_INSIDE,
+    *(program.dna for program in LIBRARY.values()),
+    *valid_programs(2, 12, mutate=True),
+    *valid_programs(3, 40, mutate=False),
+]
+
+
+@APIS
+@pytest.mark.parametrize("dna", PROGRAMS)
+def test_the_file_imports_only_jax_flax_and_the_standard_library(dna: DNA, api: API) -> None:
+    source = source_of(dna, api=api).source
+    tree = ast.parse(source)
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert {name.partition(".")[0] for name in names} <= {"jax", "flax", "functools", "typing"}
+    assert max(map(len, source.splitlines())) <= LINE_LENGTH
+
+
+@APIS
+def test_the_files_are_formatted_and_pass_the_linter(tmp_path: Path, api: API) -> None:
+    pytest.importorskip("ruff")
+    provenance = Provenance("laptop run", "c12", ("a " * 90, 'says "no" \\ '), 4.2, 4.3, 0.01, setting="x" * 130)
+    for number, dna in enumerate(PROGRAMS):
+        for flax_norms in (True, False):
+            rendered = export_source(
+                dna,
+                name=f"Block{number}",
+                provenance=provenance,
+                unit=UNIT,
+                length=LENGTH,
+                length_dependent=True,
+                api=api,
+                flax_norms=flax_norms,
+            )
+            (tmp_path / f"block_{number}_{flax_norms}.py").write_text(rendered.source, encoding="utf-8")
+    settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", str(tmp_path)]
+    for command in (["format", "--diff"], ["check", "--ignore", "D"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *settings], capture_output=True, text=True, timeout=120
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_transformer_reads_like_one() -> None:
+    source = source_of(library.get("TRANSFORMER", UNIT)).source
+    for line in (
+        "self.query_projection = general(width, (heads, width // heads))",
+        "self.output_projection = general((heads, width // heads), width, axis=(-2, -1))",
+        "self.up = linear(width, 4 * width)",
+        'scores = jnp.einsum("bqhd,bkhd->bhqk", queries * queries.shape[-1] ** -0.5, keys)',
+        "weights = jax.nn.softmax(scores, where=causal_mask(scores, start))  # softmax attention",
+        'return self.output_projection(jnp.einsum("bhqk,bkhd->bqhd", weights, values))',
+        "return self.down(jax.nn.relu(self.up(x)))",
+        "residual = x + self.self_attention(self.layer_norm(x), start)",
+        "return residual + self.feed_forward(self.layer_norm_2(residual))",
+    ):
+        assert line in source
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        (
+            "PRIMER_EZ",
+            ["jnp.square(jax.nn.relu(self.up(x)))  # squared ReLU", "CausalDepthwiseConv(heads", "nnx.LayerNorm"],
+        ),
+        ("TRANSFORMER_PP", ["jax.nn.silu(", "nnx.RMSNorm(", "jax.nn.softmax("]),
+        ("TRANSFORMER_GELU", ["jax.nn.gelu("]),
+        ("PRIMER", ["jnp.tanh(", "nnx.LayerNorm(", "12 * width", "length: int"]),
+    ],
+)
+def test_idioms_come_out_as_the_calls_a_reader_knows(name: str, calls: list[str]) -> None:
+    source = source_of(LIBRARY[name].dna).source
+    assert [call for call in calls if call not in source] == []
+
+
+def test_an_idiom_that_something_else_reads_inside_of_is_spelled_out() -> None:
+    dna = small_program(
+        "m = RED_MEAN h0\nc = DIFFERENCE h0 m\ns = SQUARE c\nv = RED_MEAN s\nr = ABS_ROOT v\nd = DIVIDE c r\n"
+        "y = ADD d v"
+    )
+    rendered = source_of(dna)
+    assert "LayerNorm" not in rendered.source and "variance = " in rendered.source
+    verify_export(rendered, dna, UNIT, LENGTH)
+
+
+def test_calls_that_are_the_same_code_share_a_class() -> None:
+    dna = small_program(
+        "a = mix h0\nb = mix a\nc = ADD a b",
+        mix="a = CONV_1X1 h0 width=16\nb = TANH a\nc = CONV_1X1 b width=8\nd = ABS c",
+    )
+    rendered = source_of(dna)
+    assert rendered.source.count("class Mix") == 1 and "self.mix_2 = Mix(" in rendered.source
+    verify_export(rendered, dna, UNIT, LENGTH)
+
+
+def test_a_number_of_branches_that_the_program_fixes_is_no_argument() -> None:
+    """An operand from outside the branches has the width it has, whatever their number."""
+    dna = small_program(
+        "a = inner h0 branches=2\nb = CONV_1X1 a width=8", inner="a = CONV_1X1 h0 width=8\nb = ADD a h0"
+    )
+    rendered = source_of(dna)
+    assert "branches" not in rendered.source.split("class Block")[1]
+    verify_export(rendered, dna, UNIT, LENGTH)
+
+
+def test_two_classes_of_one_name_are_numbered_and_read_at_a_glance() -> None:
+    dna = small_program(
+        "a = norm h0\nb = norm_2 a\ny = ADD a b",
+        norm="a = CONV_1X1 h0 width=16\nb = TANH a\nc = CONV_1X1 b width=8\nd = ABS c",
+        norm_2="a = CONV_1X1 h0 width=16\nb = COS a\nc = CONV_1X1 b width=8\nd = SIN c",
+    )
+    source = source_of(dna).source
+    assert "class Norm(" in source and "class Norm2(" in source
+
+
+def test_an_attention_is_called_by_its_name_only_once_it_is_whole() -> None:
+    source = source_of(library.get("PRIMER", UNIT)).source
+    assert "return self.output_projection(mixed)" in source
+    assert "self.values_cache(values * -1.12, start)" in source
+
+
+def test_dead_code_and_unused_helpers_are_left_out() -> None:
+    dna = small_program("dead = LOG h0\nwide = CONV_31X1 h0 width=16\na = TANH h0")
+    source = source_of(dna).source
+    assert "return jnp.tanh(x)" in source
+    assert not any(word in source for word in ("log", "Conv", "EPSILON", "promote_dtype", "functools", "History"))
+
+
+def test_names_that_python_or_the_file_uses_are_avoided() -> None:
+    names = {"jax": "a = CONV_1X1 h0 width=8\nb = TANH a\nc = MULTIPLY a b", "lambda": "a = ABS h0\nb = ADD a h0"}
+    lines = [f"v{i} = {name} {'h0' if not i else f'v{i - 1}'}" for i, name in enumerate(names)]
+    dna = assemble({"main": "\n".join([*lines, "z = ADD v0 v1"]), **names}, {"zero": 0.0}, (8,))
+    renamed = replace(dna, subprograms=(*dna.subprograms[:-1], replace(dna.subprograms[-1], name='Ünï "x" \n\\')))
+    for program in (dna, renamed):
+        verify_export(source_of(program), program, UNIT, LENGTH)
+
+
+def test_the_docstring_tells_where_the_block_came_from() -> None:
+    provenance = Provenance("monday", "c17", ("changed a constant",), 4.25, 4.5, 0.02, setting="python-stdlib, 60 s")
+    text = export_source(TRANSFORMER, name="Best", provenance=provenance, unit=UNIT, length=LENGTH).source
+    docstring = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
+    for part in (
+        "c17 of monday", "- changed a constant", "4.2500 nats per token, against 4.5000 of the seed (spread 0.0200)",
+        "one training, unconfirmed", "Checked: nothing yet",
+    ):  # fmt: skip
+        assert part in docstring
+    confirmed = replace(provenance, trainings=3, confirmation="3 fresh trainings: confirmed better than the seed.")
+    text = export_source(TRANSFORMER, name="Best", provenance=confirmed, unit=UNIT).source
+    text = " ".join(text.split())
+    assert "the mean of 3 trainings. 3 fresh trainings: confirmed" in text and "unconfirmed" not in text
+
+
+def test_the_exported_primer_ez_is_at_most_a_tenth_longer_than_the_block_written_by_hand() -> None:
+    exported = logical_lines(source_of(library.get("PRIMER_EZ", UNIT)).source)
+    by_hand = sum(logical_lines((ROOT / file).read_text(encoding="utf-8")) for file in BY_HAND)
+    assert exported <= 1.1 * by_hand
+
+
+def logical_lines(source: str) -> int:
+    """Statements, docstrings not counted."""
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    return sum(not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)) for one in statements)

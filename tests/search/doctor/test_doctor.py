@@ -1,0 +1,114 @@
+"""The doctor finds this machine fit, and says which check failed where one does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from primer_search.primitives import library
+from primer_search.search.doctor import checks, leaky_programs
+from primer_search.search.doctor.environment import clock_finding, environment_findings
+from primer_search.search.doctor.leaky_blocks import CANARY_BLOCKS, CanaryBlock
+from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS, CanaryProgram
+from primer_search.tests.support.command import command
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_the_quick_command_finds_all_as_it_should_be(cache: Path) -> None:
+    result = command("doctor", "--quick")
+    assert result.code == 0, result
+    for name in (*CANARY_PROGRAMS, *library.names(), "Python", "JAX", "Ray", "data cache", "free disk", "CPU clock"):
+        assert name in result.out
+    assert "failed" not in result.out
+    assert f"{len(CANARY_PROGRAMS)} programs that cheat" in result.err
+
+
+def test_json_is_one_object_with_every_finding(cache: Path) -> None:
+    result = command("doctor", "--quick", "--json")
+    assert result.code == 0
+    assert result.json["healthy"] is True
+    assert result.json["failed"] == []
+    verdicts = {finding["check"]: finding["verdict"] for finding in result.json["findings"]}
+    assert [verdicts[name] for name in CANARY_PROGRAMS] == ["refused"] * len(CANARY_PROGRAMS)
+    assert [verdicts[name] for name in library.names()] == ["accepted"] * len(library.names())
+    assert all(finding["reason"] for finding in result.json["findings"])
+
+
+def test_a_program_that_gets_through_is_named_and_the_exit_code_is_1(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harmless = replace(CANARY_PROGRAMS["unmasked softmax"], name="wolf", dna=library.TRANSFORMER)
+    monkeypatch.setitem(leaky_programs.CANARY_PROGRAMS, "wolf", harmless)
+    result = command("doctor", "--quick")
+    assert result.code == 1
+    assert result.err.splitlines()[-1].endswith(" checks failed: wolf")
+    assert "it got through: attention without a mask" in " ".join(result.out.split())
+
+
+@pytest.mark.parametrize(
+    ("canary", "words"),
+    [
+        (replace(CANARY_PROGRAMS["leak of 1e-14"], refused_by=("proof", "test")), "got through the test, though not"),
+        (
+            replace(CANARY_PROGRAMS["transposed mask"], reason="causality"),
+            "refused for kinds, but its fault is causality",
+        ),
+    ],
+)
+def test_a_program_refused_by_too_few_or_for_another_reason_fails(canary: CanaryProgram, words: str) -> None:
+    (finding,) = checks.canary_program_findings([canary])
+    assert finding.failed
+    assert words in finding.reason
+
+
+def test_a_block_that_gets_through_or_is_caught_elsewhere_fails() -> None:
+    honest = CanaryBlock("honest", "does not cheat at all", lambda gate, x: x * gate)
+    early = replace(CANARY_BLOCKS["reads the next token"], refused_by="recheck")
+    right = CANARY_BLOCKS["its neighbour's first token"]
+    findings = list(checks.canary_block_findings([honest, early, right]))
+    assert [finding.verdict for finding in findings] == ["failed", "failed", "refused"]
+    assert "got through" in findings[0].reason
+    assert "by the probe, but should be for causality by the recheck" in findings[1].reason
+    assert findings[2].reason.startswith("batch, by the recheck: ")
+
+
+def test_a_library_program_is_accepted_in_the_language_model_and_a_cheat_there_would_not_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (finding,) = checks.library_findings(["TRANSFORMER"])
+    assert finding.verdict == "accepted"
+    cheat = CANARY_PROGRAMS["unmasked softmax"].dna
+    assert "causality" in checks.library_refusal(cheat, in_model=False)
+    monkeypatch.setattr(checks, "check_block", lambda graph: None)  # as if proof and test were broken
+    assert "by the probe" in checks.library_refusal(cheat, in_model=True)
+
+
+@pytest.mark.parametrize(
+    ("readings", "verdict"),
+    [
+        (count(0, 0.001), "ok"),
+        (count(0, 0.1), "warning"),
+        (count(0, -0.001), "failed"),
+        (count(5, 0), "failed"),
+    ],
+    ids=["goes on", "coarse", "goes back", "stands still"],
+)
+def test_a_clock_is_judged_by_its_steps(readings: Sequence[float], verdict: str) -> None:
+    assert clock_finding("clock", lambda: next(readings)).verdict == verdict  # type: ignore[call-overload]
+
+
+def test_a_cache_that_cannot_be_written_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path / "file" / "cache"))
+    failed = [finding for finding in environment_findings() if finding.failed]
+    assert [finding.check for finding in failed] == ["data cache"]
+    assert "set PRIMER_SEARCH_CACHE" in failed[0].reason

@@ -1,0 +1,303 @@
+"""What people read while a search runs and when it ends: progress, the leaderboard, and no claim beyond the noise."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from rich.console import Console
+
+from primer_search.primitives.errors import WorkFailedError
+from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.reports.leaderboard_table import console_for, print_leaderboard
+from primer_search.search.reports.phrases import headline, lineage_words, proposal_words, short_mutation
+from primer_search.search.reports.progress.search_progress import (
+    LineDisplay,
+    LiveDisplay,
+    best_against_seed,
+    make_display,
+    outcome_words,
+)
+from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.results.leaderboard_rows import Leaderboard
+from primer_search.search.results.lineage import Ancestry
+from primer_search.search.run_search import Printing, conduct
+from primer_search.search.runs.controller import RunState
+from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.system.output_capture import hushed, log_traceback
+from primer_search.tests.support.command import HandmadeRun
+from primer_search.workers.protocol import Evaluation, WorkerStatus
+
+WORKER = WorkerStatus(0, 5, 4, "train", 12.0, 30.0, 15.0, 3.25)
+STATE = RunState(
+    elapsed_seconds=60.0,
+    budget_seconds=600.0,
+    candidates=6,
+    outcomes={"ok": 4, "stopped_at_hurdle": 1, "rejected:causality": 1},
+    seed_losses=(3.0, 2.98, 3.02),
+    best=(2, 2.8),
+    best_bits_per_byte=1.4,
+    workers=(WORKER, replace(WORKER, worker=1, candidate_id=SEED_ID, phase="compile", spent=0.0, loss_nats=None)),
+    last=(2, Evaluation("ok", loss_nats=2.8)),
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+# --- progress ---------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_gets_a_panel_and_a_pipe_gets_lines() -> None:
+    assert isinstance(make_display(Terminal()), LiveDisplay)
+    assert isinstance(make_display(io.StringIO()), LineDisplay)
+
+
+def test_lines_tell_each_new_best_and_each_minute_once() -> None:
+    stream = io.StringIO()
+    with LineDisplay(stream) as display:
+        display.tell("preparing")
+        for seconds in (1.0, 59.0, 60.0, 61.0, 119.0, 121.0):
+            display.observe(replace(STATE, elapsed_seconds=seconds))
+        display.observe(replace(STATE, elapsed_seconds=125.0, best=(3, 2.7), best_bits_per_byte=1.35))
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "preparing"
+    assert [line.split()[0] for line in lines if "candidates" in line] == ["1:00", "2:01"]
+    assert [line.split()[:4] for line in lines if "best" in line] == [
+        ["0:01", "best", "so", "far:"],
+        ["2:05", "new", "best:", "#3"],
+    ]
+
+
+def test_the_best_is_set_against_the_seed_in_both_units() -> None:
+    assert best_against_seed(STATE) == (
+        "#2 2.8000 nats, 1.4000 bits/byte; -0.2000 nats, -0.1000 bits/byte against the seed 3.0000 ± 0.0200 nats (n=3)"
+    )
+    assert "still training" in best_against_seed(replace(STATE, best=None, seed_losses=()))
+
+
+def panel(state: RunState | None) -> str:
+    """The panel's text, 120 columns wide."""
+    display = LiveDisplay(Terminal())
+    display.tell("encoding the text")
+    if state is not None:
+        display.observe(replace(state, last=None))
+        display.observe(state)
+    out = io.StringIO()
+    Console(file=out, width=120).print(display.panel())
+    return out.getvalue()
+
+
+def test_the_panel_shows_time_counts_best_workers_and_what_happened() -> None:
+    text = panel(STATE)
+    for words in (
+        "9:00 left",
+        "6 candidates (6.0 trials a minute)",
+        "4 trained in full",
+        "1 rejected",
+        "#2 2.8000 nats",
+    ):
+        assert words in text
+    rows = [line.split() for line in text.splitlines() if line.startswith("worker")]
+    assert rows[0][:4] == ["worker", "0", "train", "#4"]
+    assert rows[0][-3:] == ["40%", "3.250", "nats"]
+    assert rows[1][:4] == ["worker", "1", "compile", "seed"]
+    assert "#2 trained in full: 2.8000 nats" in text
+
+
+def test_the_last_trial_of_the_session_before_is_no_news() -> None:
+    display = LiveDisplay(Terminal())
+    display.observe(STATE)
+    out = io.StringIO()
+    Console(file=out, width=120).print(display.panel())
+    assert "#2 trained in full" not in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_numbers_are_whole_on_narrow_terminals(width: int, tmp_path: Path) -> None:
+    out = io.StringIO()
+    print_leaderboard(board_of(tmp_path, [2.8, 3.2]), Console(file=out, width=width))
+    table = out.getvalue().split("\n\n")[0].splitlines()
+    assert max(map(len, table)) <= width
+    assert [line.split()[:4] for line in table[2:]] == [
+        ["1", "#1", "2.8000", "1.4000"],
+        ["2", "seed", "3.0000", "1.5000"],
+        ["3", "#2", "3.2000", "1.6000"],
+    ]
+
+
+def test_the_panel_says_what_is_being_prepared() -> None:
+    assert panel(None).startswith("encoding the text")
+
+
+def test_the_panel_of_a_hundred_workers_stays_small() -> None:
+    text = panel(replace(STATE, workers=(WORKER,) * 100))
+    assert len(text.splitlines()) < 25
+    assert "and 84 more" in text
+
+
+def test_outcomes_are_summed_over_reasons_in_a_fixed_order() -> None:
+    outcomes = {"rejected:kinds": 1, "timeout": 1, "ok": 2, "rejected:causality": 3, "stopped_at_hurdle": 5}
+    assert outcome_words(outcomes) == "2 trained in full · 5 stopped at a hurdle · 4 rejected · 1 timeout"
+
+
+def test_waiting_for_batches_is_said_where_it_is_worth_a_word(tmp_path: Path) -> None:
+    board = board_of(tmp_path, [2.8, 2.9])
+    assert "waiting for batches" not in printed(board)
+    shares = {0: 0.001, 1: 0.0512, 2: 0.03}
+    waited = replace(board, rows=tuple(replace(row, input_wait_share=shares[row.id]) for row in board.rows))
+    assert "2 of 3 candidates spent more than 2% of training waiting for batches, #1 the most: 5.1%" in printed(waited)
+
+
+# --- what is claimed --------------------------------------------------------------------------------------------
+
+
+def board_of(path: Path, losses: list[float], seed_losses: tuple[float, ...] = (3.0, 2.98, 3.02)) -> Leaderboard:
+    run = HandmadeRun(path, seed_losses)
+    for loss in losses:
+        run.child("PRIMER_EZ", loss)
+    return leaderboard(run.store)
+
+
+@pytest.mark.parametrize(
+    ("losses", "seed_losses", "sentence"),
+    [
+        ([2.7], (3.0, 2.98, 3.02), "Candidate 1 is 0.3000 nats (0.1500 bits/byte) below the seed's mean, beyond the"),
+        ([2.95], (3.0, 2.98, 3.02), "Nothing beat the seed beyond its noise: the best, candidate 1, is 0.0500 nats"),
+        ([3.5], (3.0, 2.98, 3.02), "Nothing beat the seed beyond its noise"),
+        ([2.7], (3.0,), "Candidate 1 is 0.3000 nats (0.1500 bits/byte) below the seed's mean, but the seed's noise is"),
+        ([], (3.0, 2.9), "No candidate has finished a full trial yet."),
+        ([2.7], (), "The seed has not finished a full trial"),
+    ],
+    ids=["beyond the noise", "inside it", "worse", "one trial of the seed", "nothing yet", "no seed"],
+)
+def test_the_headline_claims_no_more_than_the_noise_allows(
+    losses: list[float], seed_losses: tuple[float, ...], sentence: str, tmp_path: Path
+) -> None:
+    assert headline(board_of(tmp_path, losses, seed_losses)).startswith(sentence)
+
+
+def printed(board: Leaderboard, top: int = 10) -> str:
+    out = io.StringIO()
+    print_leaderboard(board, console_for(out), top)
+    return out.getvalue()
+
+
+def test_the_leaderboard_says_where_a_difference_is_noise(tmp_path: Path) -> None:
+    text = printed(board_of(tmp_path, [2.7, 2.95]))
+    rows = {line.split()[1]: line.split() for line in text.splitlines() if line.strip()[:1].isdigit()}
+    assert rows["#1"][:6] == ["1", "#1", "2.7000", "1.3500", "-0.1500", "-3.0"]
+    assert rows["#2"][:6] == ["2", "#2", "2.9500", "1.4750", "-0.0250", "inside"]
+    assert rows["seed"][:4] == ["3", "seed", "3.0000", "1.5000"]
+    assert "3.0000 ± 0.0200 nats (n=3)" in text
+    assert "UNCONFIRMED" in text
+
+
+def test_the_seed_stands_below_the_rows_that_were_asked_for(tmp_path: Path) -> None:
+    lines = printed(board_of(tmp_path, [2.7, 2.8, 2.9]), top=1).splitlines()
+    ranked = [line.split()[1] for line in lines if line.strip()[:1].isdigit()]
+    assert ranked == ["#1", "seed"]
+
+
+def test_what_was_stopped_is_not_compared_with_full_trials(tmp_path: Path) -> None:
+    run = HandmadeRun(tmp_path)
+    run.child("PRIMER", 2.0, "stopped_at_hurdle")
+    run.child("PRIMER_EZ", 2.8, "rejected:causality")
+    lines = printed(leaderboard(run.store)).splitlines()
+    assert next(line.split() for line in lines if "#1" in line)[:6] == ["–", "#1", "2.0000", "–", "hurdle", "1"]
+    assert next(line.split() for line in lines if "#2" in line)[:5] == ["–", "#2", "–", "–", "causality"]
+    assert "UNCONFIRMED" not in "\n".join(lines), "nothing was found that could be confirmed"
+
+
+def test_mutations_are_told_newest_first_and_silent_ones_are_counted() -> None:
+    lineage = (
+        Ancestry(1, ("Insert in relu: x3 = SQUARE(x2)",)),
+        Ancestry(2, ("Mutate field in1 in main: x2 = ABS(h0) becomes x2 = ABS(h1)", "Delete in softmax: x2 = EXP(h0)")),
+    )
+    assert lineage_words(lineage) == ["softmax: − x2 = EXP(h0) (+1)", "relu: + x3 = SQUARE(x2)"]
+
+
+def test_each_type_of_mutation_has_a_short_form() -> None:
+    assert short_mutation("Mutate bank value: constant 1 from 0.5 to -2") == "constant 1: 0.5 → -2"
+    assert short_mutation("Delete and insert: in main: a = ABS(h0); then in relu: b = EXP(h0)") == (
+        "main: − a = ABS(h0), relu: + b = EXP(h0)"
+    )
+    assert short_mutation("Mutate field op in main: x2 = ABS(h0) becomes x2 = EXP(h0)") == (
+        "main: x2 = ABS(h0) → x2 = EXP(h0)"
+    )
+    assert short_mutation("Swap in main: a with b") == "main: swap a with b"
+
+
+def test_fates_of_mutations_add_up() -> None:
+    fates = {"mutations": 100, "invalid_widths": 20, "invalid_kinds": 10, "unchanged": 30, "same_function": 5}
+    assert proposal_words(fates) == (
+        "100 mutations: 35 new programs · 30 left the program as it was (30%) · 5 known function (5%) · "
+        "30 invalid (30%: widths 20, kinds 10)"
+    )
+
+
+# --- when it breaks ---------------------------------------------------------------------------------------------
+
+
+def break_down(**_: object) -> NoReturn:
+    raise ZeroDivisionError("of\nthings")
+
+
+def test_a_search_that_breaks_off_leaves_its_traceback_in_the_runs_log(tmp_path: Path) -> None:
+    HandmadeRun(tmp_path)
+    run = RunDirectory(tmp_path)
+    with pytest.raises(WorkFailedError, match=r"broke off with ZeroDivisionError: of things .*run\.log"):
+        conduct(run, break_down, Printing())
+    assert "in break_down" in run.log.read_text()
+
+
+def test_a_search_that_breaks_before_it_has_a_store_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ZeroDivisionError):
+        conduct(RunDirectory(tmp_path / "run"), break_down, Printing())
+    assert not list(tmp_path.iterdir())
+
+
+# --- the log ----------------------------------------------------------------------------------------------------
+
+
+def test_logging_and_warnings_go_to_the_runs_log_and_back(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    before = logging.getLogger().handlers[:]
+    with hushed(log), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.getLogger("somebody").info("said something")
+        warnings.warn("beware", UserWarning, stacklevel=1)
+    assert "said something" in log.read_text()
+    assert "beware" in log.read_text()
+    assert logging.getLogger().handlers == before
+
+
+def test_what_native_code_writes_goes_to_the_log_too(tmp_path: Path) -> None:
+    import subprocess
+
+    code = (
+        "import os, sys; from pathlib import Path; from primer_search.system.output_capture import hushed\n"
+        "with hushed(Path(sys.argv[1])) as terminal:\n"
+        "    os.write(1, b'from C, out'); os.write(2, b'from C, err'); print('to people', file=terminal)\n"
+        "print('the result')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "log")], capture_output=True, text=True, timeout=60
+    )
+    assert (result.stdout, result.stderr) == ("the result\n", "to people\n")
+    assert (tmp_path / "log").read_text() == "from C, outfrom C, err"
+
+
+def test_a_traceback_is_logged_or_said_not_to_be(tmp_path: Path) -> None:
+    assert log_traceback(tmp_path / "run.log", ValueError("odd"))
+    assert "ValueError: odd" in (tmp_path / "run.log").read_text()
+    assert not log_traceback(tmp_path / "no" / "run.log", ValueError("odd"))

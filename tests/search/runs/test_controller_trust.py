@@ -1,0 +1,106 @@
+"""What the controller does so that results can be believed: controls, calibration, and suspicion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from primer_search.primitives.errors import WorkFailedError
+from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.runs.controller import RunState
+from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.tests.support.tiny_runs import CONFIG, controller_of
+from primer_search.workers.executors.inline import InlineExecutor
+from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
+
+QUICK = replace(CONFIG, search=replace(CONFIG.search, proposals=3))
+REFERENCE = replace(QUICK, trial=replace(QUICK.trial, unit="reference_seconds", budget_seconds=12.0))
+
+
+class CalibratedTrainer:
+    """Losses that are a function of the request; times the seed as it is told, and remembers what trials were told."""
+
+    def __init__(self, step_ms: float | None = None):
+        self.step_ms = step_ms
+        self.requests: list[TrialRequest] = []
+
+    def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
+        self.requests.append(request)
+        if request.calibrate:
+            return Evaluation("ok" if self.step_ms else "worker_lost", "gone", step_ms=self.step_ms)
+        loss = float(np.random.default_rng(request.seed).uniform(3, 6))
+        return Evaluation("ok", loss_nats=loss, bits_per_byte=loss / 2, hurdle_losses=(loss + 1, loss + 0.5), steps=12)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "run")
+
+
+def until(candidates: int, run: RunDirectory) -> Callable[[RunState], None]:
+    def observe(state: RunState) -> None:
+        if state.candidates >= candidates:
+            run.request_stop()
+
+    return observe
+
+
+def test_the_seed_is_trained_again_after_so_many_candidates(run: RunDirectory) -> None:
+    config = replace(QUICK, search=replace(QUICK.search, control_every=3))
+    stop = until(11, run)
+    with controller_of(run, Path(), config, executor=InlineExecutor(CalibratedTrainer), observe=stop) as (
+        controller,
+        store,
+    ):
+        controller.run(600.0)
+        order = [event.candidate_id for event in store.events() if event.kind == "started"]
+        originals = [each.id for each in store.candidates() if each.same_as is None and each.id != SEED_ID]
+    controls = [place for place, number in enumerate(order) if number == SEED_ID][config.search.seed_trials :]
+    assert len(controls) in (len(originals) // 3, len(originals) // 3 - 1)
+    assert all(sum(number != SEED_ID for number in order[:place]) % 3 == 0 for place in controls)
+
+
+def test_where_budgets_are_in_reference_seconds_the_seed_is_timed_once_for_the_whole_run(run: RunDirectory) -> None:
+    trainer = CalibratedTrainer(25.0)
+    for candidates in (3, 6):
+        executor = InlineExecutor(lambda: trainer)
+        with controller_of(run, Path(), REFERENCE, executor=executor, observe=until(candidates, run)) as (it, _):
+            it.run(600.0)
+    assert [request.calibrate for request in trainer.requests].count(True) == 1
+    assert trainer.requests[0].calibrate
+    assert {request.allowance_seconds for request in trainer.requests[1:]} == {0.025}
+
+
+def test_an_allowance_that_is_given_needs_no_timing(run: RunDirectory) -> None:
+    trainer = CalibratedTrainer(None)
+    config = replace(REFERENCE, trial=replace(REFERENCE.trial, allowance_ms=15.0))
+    with controller_of(run, Path(), config, executor=InlineExecutor(lambda: trainer), observe=until(3, run)) as (
+        it,
+        _,
+    ):
+        it.run(600.0)
+    assert {request.allowance_seconds for request in trainer.requests} == {0.015}
+
+
+def test_a_seed_that_cannot_be_timed_ends_the_search_with_the_reason(run: RunDirectory) -> None:
+    trainer = CalibratedTrainer(None)
+    with (
+        controller_of(run, Path(), REFERENCE, executor=InlineExecutor(lambda: trainer)) as (controller, _),
+        pytest.raises(WorkFailedError, match="could not be timed: gone"),
+    ):
+        controller.run(600.0)
+
+
+def test_results_below_the_plausible_are_marked_for_a_recheck_once_the_seed_is_known(run: RunDirectory) -> None:
+    trainer = CalibratedTrainer(None)
+    with controller_of(run, Path(), QUICK, executor=InlineExecutor(lambda: trainer), observe=until(5, run)) as (it, _):
+        it.ngram_nats = 2.5
+        it.run(600.0)
+    seeds = [request for request in trainer.requests if request.candidate_id == SEED_ID]
+    others = [request for request in trainer.requests if request.candidate_id != SEED_ID]
+    assert {request.suspicious_nats for request in seeds} == {None}
+    assert {request.suspicious_nats for request in others} == {2.5}

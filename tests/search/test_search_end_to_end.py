@@ -1,0 +1,65 @@
+"""A whole search on real Ray workers: both train, the result is consistent, and no process is left."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from primer_search.configs.load import load
+from primer_search.search import session
+from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.runs.controller import RunState
+from primer_search.search.runs.run_directory import create_run_directory
+from primer_search.search.runs.store import Store
+from primer_search.tests.support.tiny_runs import write_text
+
+
+@pytest.mark.slow
+def test_a_search_on_two_workers_uses_both_and_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path / "cache"))
+    smoke = load("smoke")
+    config = replace(
+        smoke,
+        data=replace(smoke.data, source=f"text:{write_text(tmp_path / 'text')}"),
+        workers=replace(smoke.workers, executor="ray", count=2),
+    )
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    at_work: set[tuple[int, int]] = set()
+
+    def observe(state: RunState) -> None:
+        at_work.update(
+            (worker.worker, worker.candidate_id) for worker in state.workers if worker.candidate_id is not None
+        )
+
+    begun = time.monotonic()
+    run = create_run_directory(tmp_path / "run")
+    ended = session.start(config, run, seed=0, budget_seconds=40.0, observe=observe)
+    assert ended.ending == "ended"
+    assert 40.0 <= time.monotonic() - begun < 55.0
+
+    left = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.pid not in before and process.status() != psutil.STATUS_ZOMBIE
+    ]
+    assert left == []
+    assert os.environ.get("JAX_PLATFORMS") == "cpu"
+    with Store.open(run.path, read_only=True) as store:
+        finished = store.evaluations()
+        board = leaderboard(store)
+        assert store.unfinished_trials() == []
+        assert [candidate.id for candidate in store.candidates()] == list(range(len(store.candidates())))
+    assert {worker for worker, _ in at_work} == {0, 1}
+    assert {trial.candidate_id for trial in finished} > {SEED_ID}
+    assert all(trial.evaluation.kind not in ("timeout", "worker_lost", "out_of_memory") for trial in finished)
+    assert board.seed.trials == 2
+    assert board.totals.trials == len(finished)
+    assert board.totals.lost == 0

@@ -1,0 +1,47 @@
+"""Programs that are exported in tests, and their exports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from primer_search.models.export import API, Rendered, export_source
+from primer_search.primitives import DNA, InvalidProgramError, build_graph
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.causality_test import check_block, probe_unit
+from primer_search.primitives.library import LIBRARY
+from primer_search.tests.support.strategies import mutants, random_dna
+
+LENGTH = 4
+UNIT = 2
+
+
+def source_of(dna: DNA, unit: int = UNIT, name: str = "Block", api: API = "nnx") -> Rendered:
+    """The export of a program, unverified."""
+    return export_source(dna, name=name, unit=unit, length=LENGTH, length_dependent=True, api=api)
+
+
+def small_program(main: str, width: int = 8, constants: Mapping[str, float] | None = None, **subprograms: str) -> DNA:
+    """A program in the lines of `notation`."""
+    banks = constants or {"half": -0.5, "zero": 0.0}
+    return assemble({"main": main, **subprograms}, banks, (width, 4, 16, 8), length_dependent=True)
+
+
+def valid_programs(seed: int, count: int, mutate: bool) -> list[DNA]:
+    """Programs that the language accepts, no two alike, with more than a node or two."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, DNA] = {}
+    while len(found) < count:
+        names = sorted(LIBRARY)
+        start = LIBRARY[names[int(rng.integers(len(names)))]].dna
+        dna = mutants(rng, start, int(rng.integers(4, 25)))[-1] if mutate else random_dna(rng, branches=(1, 1, 2, 4))
+        try:
+            graph = build_graph(dna, length_dependent=True)
+            if len(graph.nodes) < 6 or probe_unit(graph, UNIT) > UNIT:
+                continue
+            check_block(graph)
+        except InvalidProgramError:
+            continue
+        found[graph.structure_hash] = dna
+    return list(found.values())

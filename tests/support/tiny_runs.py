@@ -1,0 +1,127 @@
+"""Searches that fit in seconds: a text of a few words, one-layer models of eight channels, programs of three ops."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from primer_search.models.config import ModelConfig
+from primer_search.primitives.assembler import assemble
+from primer_search.primitives.program_json import dna_to_json
+from primer_search.search.config import RunConfig, SearchConfig
+from primer_search.search.evolution.initial_programs import Founder
+from primer_search.search.runs.controller import Controller, RunState
+from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.store import Store
+from primer_search.search.runs.trainer_factory import MakeCandidateTrainer
+from primer_search.workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig
+from primer_search.workers.data.dataset import prepare
+from primer_search.workers.executors.inline import InlineExecutor
+from primer_search.workers.protocol import Evaluation, Executor
+
+WORDS = ("the", "cat", "dog", "sat", "on", "a", "mat", "and", "ran", "to", "see", "what", "was", "in", "by", "river")
+
+CONSTANTS = {"zero": 0.0, "third": 0.3, "hundred": 100.0}
+SEED = assemble(
+    {"main": "mixed = CONV_1X1 h0 width=8\nbent = TANH mixed\noutput = ADD bent h0"},
+    CONSTANTS,
+    (8, 16),
+)
+"""A block that learns and compiles fast; its children are as small."""
+
+FOUNDERS = tuple(
+    Founder(
+        number,
+        f"{op.lower()}.json",
+        assemble({"main": f"mixed = CONV_1X1 h0 width=8\nbent = {op} mixed\noutput = ADD bent h0"}, CONSTANTS, (8, 16)),
+    )
+    for number, op in ((1, "SIN"), (2, "ABS"))
+)
+"""Others as small, to start from."""
+
+MODEL = ModelConfig(layers=1, unit=1, length=8, vocabulary=300, parameter_cap=3.0)
+TRIAL = TrialConfig(unit="steps", budget_steps=12, hurdles=2, batch=4, evaluation_batches=2)
+CONFIG = RunConfig(
+    model=MODEL,
+    trial=TRIAL,
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=5),
+    search=SearchConfig(
+        population=4, tournament=2, seed_trials=2, proposals=20, hurdle_window=10, hurdle_minimum=3, retries=1
+    ),
+    workers=WorkersConfig(executor="inline", count=1, accel="cpu"),
+)
+
+
+def write_text(folder: Path, documents: int = 60) -> Path:
+    """Documents of random words."""
+    folder.mkdir()
+    draw = random.Random(0)
+    for number in range(documents):
+        words = " ".join(draw.choice(WORDS) for _ in range(400))
+        (folder / f"{number}.txt").write_text(f"{words}. {number}\n")
+    return folder
+
+
+def tiny_dataset(folder: Path) -> Path:
+    """A prepared dataset of 300 token ids."""
+    data = DataConfig(f"text:{write_text(folder / 'text')}", 50_000)
+    return prepare(data, MODEL.vocabulary, folder / "cache")
+
+
+def numbers(evaluation: Evaluation) -> dict[str, object]:
+    """What an evaluation says apart from time and memory."""
+    timeless = replace(
+        evaluation,
+        train_seconds=0.0,
+        compile_seconds=0.0,
+        evaluate_seconds=0.0,
+        probe_seconds=0.0,
+        wall_seconds=0.0,
+        step_ms=None,
+        input_wait_share=None,
+        peak_memory_bytes=None,
+    )
+    return json.loads(json.dumps(timeless.to_dict()))
+
+
+@contextmanager
+def controller_of(
+    run: RunDirectory,
+    dataset: Path,
+    config: RunConfig = CONFIG,
+    seed: int = 0,
+    executor: Executor | None = None,
+    observe: Callable[[RunState], None] = lambda state: None,
+    founders: Sequence[Founder] = (),
+):
+    """The controller of a new or an existing run of the tiny search, and its store."""
+    if not run.store.exists():
+        run.path.mkdir(exist_ok=True)
+        Store.create(run.path, {"config": config.to_dict(), "seed": seed, "workers": 1}).close()
+    executor = executor or InlineExecutor(MakeCandidateTrainer(config, str(dataset), dna_to_json(SEED)))
+    with Store.open(run.path) as store, executor:
+        if store.candidates():
+            store.add_event("run_resumed", {"workers": 1})
+        yield Controller(config, seed, SEED, store, executor, observe=observe, founders=founders), store
+
+
+def search(path: str, dataset: str, candidates: int, founders: Sequence[Founder] = ()) -> None:
+    """Search until so many candidates are proposed, in this process, saying when it begins (for tests that kill it)."""
+    run = RunDirectory(Path(path))
+
+    def observe(state: RunState) -> None:
+        if state.candidates >= candidates:
+            run.request_stop()
+
+    with controller_of(run, Path(dataset), observe=observe, founders=founders) as (controller, _):
+        print("begun", flush=True)
+        controller.run(600.0)
+
+
+if __name__ == "__main__":
+    search(sys.argv[1], sys.argv[2], int(sys.argv[3]), FOUNDERS if "founders" in sys.argv else ())

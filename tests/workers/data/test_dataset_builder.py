@@ -1,0 +1,338 @@
+"""The tokenizing stage: processes, kills, progress, memory; the bytes are always the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from primer_search.primitives.errors import UsageError, WorkFailedError
+from primer_search.system.files import Journal
+from primer_search.system.locks import exclusive, scratch
+from primer_search.system.process_pool import Crew
+from primer_search.workers.config import DataConfig
+from primer_search.workers.data import corpus, dataset, dataset_builder
+from primer_search.workers.data.dataset import Dataset, prepare
+
+FILES = ("manifest.json", "tokenizer.json", "train.bin", "validation.bin", "test.bin")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 6 MB in 300 documents, some beyond ASCII."""
+    root = tmp_path_factory.mktemp("text")
+    rng = random.Random(0)
+    words = ["".join(rng.choices("etaoinshrdluéß", k=rng.randint(2, 9))) for _ in range(5000)]
+    for number in range(300):
+        (root / f"{number:03}.txt").write_text(" ".join(rng.choices(words, k=3000)), encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a dataset made at one go."""
+    return content(prepare(DataConfig(f"text:{folder}"), 600, tmp_path_factory.mktemp("cache"), processes=0))
+
+
+def content(path: Path) -> dict[str, bytes]:
+    assert sorted(file.name for file in path.iterdir()) == sorted(FILES)
+    return {name: (path / name).read_bytes() for name in FILES}
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from primer_search.workers.config import DataConfig
+from primer_search.workers import corpus
+from primer_search.workers.data.dataset import prepare
+corpus.PORTION_BYTES = 100_000
+print(prepare(DataConfig(sys.argv[1]), 600, Path(sys.argv[2]), processes=int(sys.argv[3])), flush=True)
+"""
+
+
+def preparing(folder: Path, cache: Path, processes: int) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", PREPARE, f"text:{folder}", str(cache), str(processes)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_build_that_is_killed_goes_on_and_ends_with_the_same_bytes(
+    folder: Path, whole: dict[str, bytes], processes: int, tmp_path: Path
+):
+    """Killed at each stage: while copies are sought, after the tokenizer, amid the token ids."""
+    for stage, least in (("marks.json", 1), ("tokenizer.json", 1), ("train.bin", 300_000), ("train.bin", 1_500_000)):
+        child = preparing(folder, tmp_path, processes)
+        deadline = time.monotonic() + 120
+        while not any(file.stat().st_size >= least for file in tmp_path.glob(f".*.partial/{stage}")):
+            assert child.poll() is None and time.monotonic() < deadline, child.communicate()
+            time.sleep(0.005)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")], "a reader could see it"
+    last = preparing(folder, tmp_path, processes)
+    out, err = last.communicate(timeout=120)
+    assert last.returncode == 0, err
+    assert content(Path(out.strip())) == whole
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_after_a_kill_only_what_is_left_is_tokenized(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(corpus, "PORTION_BYTES", 100_000)
+    encoded: list[int] = []
+
+    class Interrupting(dataset_builder.Encode):
+        def __call__(self):
+            encoded.append(len(encoded))
+            if len(encoded) == 31:
+                raise KeyboardInterrupt
+            return super().__call__()
+
+    monkeypatch.setattr(dataset_builder, "Encode", Interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)
+    portions = sum(1 for _ in corpus.TextCorpus.of(f"text:{folder}").portions())
+    lines: list[str] = []
+    prepare(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
+    assert len(encoded) == portions + 1
+    assert any("where an earlier build stopped" in line for line in lines)
+
+
+@pytest.mark.parametrize("stage", ["_sha256", "_publish"])
+def test_a_build_killed_after_its_last_token_tokenizes_nothing_again(
+    stage: str, folder: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def kill(*_: object):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dataset, stage, kill)
+        prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)
+    monkeypatch.setattr(dataset_builder.Encode, "__call__", kill)
+    assert content(prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)) == whole
+
+
+def test_what_killed_builds_of_text_that_has_changed_left_is_deleted_once_nobody_works_on_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    text, cache = tmp_path / "text", tmp_path / "cache"
+    shutil.copytree(folder, text, ignore=lambda _, names: sorted(names)[20:])
+
+    def prepare_changed(extra: str) -> None:
+        (text / "extra.txt").write_text(extra * 3000)
+        prepare(DataConfig(f"text:{text}"), 300, cache, processes=0)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dataset, "_publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        prepare_changed("one ")
+    (left,) = cache.iterdir()
+    with exclusive(left):
+        prepare_changed("two ")
+        assert left.exists()
+    prepare_changed("three ")
+    assert not [path for path in cache.iterdir() if path.name.startswith(".")]
+
+
+def test_who_waits_for_another_process_is_told(folder: Path, tmp_path: Path):
+    first = preparing(folder, tmp_path, 0)
+    while not list(tmp_path.glob(".*.partial/marks.json")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    lines: list[str] = []
+    path = prepare(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
+    assert any("another process prepares" in line for line in lines)
+    assert Path(first.communicate(timeout=60)[0].strip()) == path
+
+
+def test_however_many_processes_the_bytes_are_the_same(folder: Path, whole: dict[str, bytes], tmp_path: Path):
+    assert content(prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=3)) == whole
+
+
+def test_progress_tells_documents_speed_and_the_time_left(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dataset_builder, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(corpus, "PORTION_BYTES", 1_000_000)
+    lines: list[str] = []
+    prepare(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
+    told = [line for line in lines if line.startswith("tokenizing: ")]
+    assert all(" of 300 documents, " in line and " MB/s, " in line and line.endswith(" left") for line in told)
+    assert told[-1].startswith("tokenizing: 300 of 300 documents") and told[-1].endswith(" 0 s left")
+
+
+def test_text_that_changes_while_it_is_read_is_refused_and_nothing_of_it_stays(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    text = tmp_path / "text"
+    text.mkdir()
+    for path in sorted(folder.iterdir())[:40]:
+        (text / path.name).write_bytes(path.read_bytes())
+    train = dataset_builder.Tokenizer.train
+
+    def train_and_change(*arguments):
+        (text / "000.txt").write_text("other words " * 3000)
+        return train(*arguments)
+
+    monkeypatch.setattr(dataset_builder.Tokenizer, "train", staticmethod(train_and_change))
+    with pytest.raises(UsageError, match="changed while it was being read"):
+        prepare(DataConfig(f"text:{text}"), 300, tmp_path / "cache", processes=0)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path):
+    program = PREPARE.replace("corpus.PORTION_BYTES = 100_000\n", "") + (
+        "from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage\n"
+        "print(getrusage(RUSAGE_SELF).ru_maxrss, getrusage(RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    rng = random.Random(0)
+    words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 9))) for _ in range(50_000)]
+    peaks = []
+    for megabytes in (50, 400):
+        path = tmp_path / f"{megabytes}.txt"
+        with path.open("w") as file:
+            for _ in range(megabytes):
+                file.write(" ".join(rng.choices(words, k=154_000)) + "\n\n")
+        arguments = [sys.executable, "-c", program, f"text:{path}", str(tmp_path / "cache"), "1"]
+        result = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        peaks.append(sum(map(int, result.stdout.splitlines()[-1].split())) / 1024)
+    assert peaks[1] < 1024, f"{peaks} MiB"
+    assert peaks[1] < peaks[0] + 150, f"{peaks} MiB"
+
+
+@dataclass(frozen=True)
+class Square:
+    number: int
+
+    def __call__(self) -> int:
+        return self.number**2
+
+
+class TestCrew:
+    def test_results_come_in_order_and_jobs_are_taken_as_needed(self):
+        # Jobs must be importable by their name in another process; these are.
+        jobs = [len_of("x" * n) for n in range(40)]
+        taken: list[int] = []
+        with Crew(2) as crew:
+            results = crew.map(job for n, job in enumerate(jobs) if taken.append(n) is None)
+            assert next(results) == 0
+            assert len(taken) <= 4
+            assert [0, *results] == list(range(40))
+
+    def test_without_processes_jobs_run_here(self):
+        with Crew(0) as crew:
+            assert list(crew.map(map(Square, range(4)))) == [0, 1, 4, 9]
+
+    def test_a_process_that_dies_is_work_that_failed(self):
+        with Crew(1) as crew, pytest.raises(WorkFailedError, match="a process that tokenizes text died"):
+            list(crew.map([exit_of(3)]))
+
+    def test_a_process_that_dies_leaves_no_job_waiting(self):
+        with Crew(2) as crew, pytest.raises(WorkFailedError):
+            list(crew.map([exit_of(3), exit_of(3), *(len_of("x") for _ in range(20))]))
+        deadline = time.monotonic() + 30
+        while any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate()):
+            assert time.monotonic() < deadline, "Python would wait for them for ever when it ends"
+            time.sleep(0.01)
+
+    def test_processes_end_with_the_one_that_started_them(self, tmp_path: Path):
+        program = (
+            "import os, sys, time\n"
+            "from primer_search.system.process_pool import Crew\n"
+            "with Crew(2) as crew:\n"
+            "    print(*(process.pid for process in crew._processes), flush=True)\n"
+            "    time.sleep(60)"
+        )
+        parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        assert parent.stdout is not None
+        children = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+        parent.communicate()
+        deadline = time.monotonic() + 60
+        while any(runs(pid) for pid in children):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def len_of(text: str):
+    """A job that any interpreter can load."""
+    from functools import partial
+
+    return partial(len, text)
+
+
+def exit_of(code: int):
+    from functools import partial
+
+    return partial(os._exit, code)
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+class TestJournal:
+    def test_what_was_not_committed_is_cut_off(self, tmp_path: Path):
+        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
+            assert journal.state == {}
+            journal.append("a", b"kept")
+            journal.commit({"done": 1})
+            journal.append("a", b" lost")
+            journal.append("b", b"lost")
+        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
+            assert journal.state == {"done": 1}
+            journal.append("a", b" and more")
+            journal.commit({"done": 2})
+        assert (tmp_path / "a").read_bytes() == b"kept and more"
+        assert (tmp_path / "b").read_bytes() == b""
+
+    def test_files_that_someone_deleted_are_begun_anew(self, tmp_path: Path):
+        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
+            journal.append("a", b"kept")
+            journal.append("b", b"kept")
+            journal.commit({"done": 1})
+        (tmp_path / "b").unlink()
+        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
+            assert journal.state == {}
+        assert (tmp_path / "a").read_bytes() == b""
+
+    def test_without_a_journal_the_files_are_begun_anew(self, tmp_path: Path):
+        (tmp_path / "a").write_bytes(b"left over")
+        with Journal(tmp_path, "journal.json", ["a"]) as journal:
+            journal.commit({"done": 0})
+        assert (tmp_path / "a").read_bytes() == b""
+
+
+class TestExclusive:
+    def test_a_scratch_folder_is_empty_at_first_and_gone_in_the_end(self, tmp_path: Path):
+        (tmp_path / "scratch" / "of a killed one").mkdir(parents=True)
+        (tmp_path / "scratch" / "file").touch()
+        with scratch(tmp_path / "scratch") as folder:
+            assert not list(folder.iterdir())
+            (folder / "file").touch()
+        assert not list(tmp_path.iterdir())
+
+    def test_a_folder_that_was_moved_away_is_not_given_out(self, tmp_path: Path):
+        with exclusive(tmp_path / "draft") as draft:
+            assert draft is not None and draft == tmp_path / "draft" and draft.is_dir()
+            draft.rename(tmp_path / "done")
+        with exclusive(tmp_path / "draft") as draft:
+            assert draft is not None and not list(draft.iterdir())
+
+
+def test_a_dataset_is_whole_for_whoever_opens_it(folder: Path, tmp_path: Path):
+    path = prepare(DataConfig(f"text:{folder}"), 600, tmp_path)
+    assert Dataset.open(path, verify=True).manifest["splits"]["train"]["documents"] > 250
