@@ -1,0 +1,40 @@
+"""The settings a run was made with, and those that a study of it overrides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...primitives import UsageError
+from ..config import RunConfig
+from .store import Store
+
+__all__ = ["allowance_of", "settings_of"]
+
+
+def settings_of(
+    store: Store,
+    trial_seconds: float | None = None,
+    workers: int | None = None,
+    workers_per_device: int | None = None,
+) -> RunConfig:
+    """A run's settings, with another budget of a training, or other numbers of workers, of all or a device.
+
+    Raises:
+        UsageError: a budget in seconds, where the run counts steps.
+    """
+    config = RunConfig.from_dict(store.manifest["config"])
+    if workers is not None:
+        config = replace(config, workers=replace(config.workers, count=workers))
+    if workers_per_device is not None:
+        config = replace(config, workers=replace(config.workers, per_device=workers_per_device))
+    if trial_seconds is None:
+        return config
+    if config.trial.unit == "steps":
+        raise UsageError(f"run {store.run.path} counts steps: --trial-budget does not apply to it.")
+    return replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
+
+
+def allowance_of(store: Store) -> float | None:
+    """What a step of the seed was worth in the search."""
+    found = [event.payload["allowance_seconds"] for event in store.events() if event.kind == "calibrated"]
+    return found[-1] if found else None
