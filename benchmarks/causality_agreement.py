@@ -43,7 +43,7 @@ from primer_search.primitives.value_types import MODEL_WIDTH, Kind
 from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS
 from primer_search.search.evolution.mutations import MUTATIONS, mutate
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.leak_probes import ProbeFault, probe_causality, probe_finite, recheck
+from primer_search.workers.training.leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
 from primer_search.workers.training.optimizer import initial_state, make_optimizer
 from primer_search.workers.training.train_step import StepFunctions, TrainState
 
@@ -184,7 +184,7 @@ def judge_model(dna: DNA, seed: int, tally: Tally) -> str:
         for batch in tokens[:-1]:
             state, _ = functions.step(jax.tree.map(np.array, state), batch)
         stage = "recheck"
-        tally.largest_move = max(tally.largest_move, recheck(functions, MODEL, state, tokens[-1], rng))
+        tally.largest_move = max(tally.largest_move, probe_trained_model(functions, MODEL, state, tokens[-1], rng))
     except ProbeFault as fault:
         if fault.why != "finiteness":
             tally.disagreements.append(f"proved and tested, but refused by the {stage} ({fault}): {dna_to_json(dna)}")

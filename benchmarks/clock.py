@@ -90,7 +90,7 @@ def measure(arguments: argparse.Namespace, programs: tuple[str, ...], core: int 
     seed = trainings["TRANSFORMER"]
     budget_steps = seed.steps_within(arguments.budget)
     reference = seed.reference()
-    allowance = reference.seconds_of_a_step(2.0)
+    allowance = reference.median_step_seconds(2.0)
     readings: list[Reading] = []
     for repetition in range(arguments.repetitions):
         for name, training in trainings.items():

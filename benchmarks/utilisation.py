@@ -37,7 +37,7 @@ from primer_search.search.config import RunConfig
 from primer_search.search.runs.provenance import versions
 from primer_search.system.host import CAN_PIN, pin_process, usable_cores
 from primer_search.workers.devices.discovery import resolve_platform
-from primer_search.workers.devices.placement import Share
+from primer_search.workers.devices.placement import WorkerResources
 from primer_search.workers.training.device_stats import device_name, peak_memory_bytes
 from primer_search.workers.training.optimizer import make_optimizer
 from primer_search.workers.training.train_step import StepFunctions
@@ -204,7 +204,7 @@ def _work(
 ) -> None:
     """A worker: its share of the device first, then JAX's backend."""
     if config.workers.accel == "gpu":
-        os.environ.update(Share("gpu", 1, workers).environment())
+        os.environ.update(WorkerResources("gpu", 1, workers).environment())
     elif config.workers.accel == "cpu":
         jax.config.update("jax_platforms", "cpu")
         if CAN_PIN:

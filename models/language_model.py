@@ -24,7 +24,7 @@ from .decoding import Cache, past_the_end
 
 __all__ = ["BlockLike", "LanguageModel", "language_model", "layer_norm", "sinusoids"]
 
-WITNESSES = 4
+PROBE_LOGITS = 4
 """Tokens whose logits probes compare: several, as one may happen to be blind to a change."""
 
 ModelParameters = dict[str, Any]
@@ -120,18 +120,18 @@ class LanguageModel:
         self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
     ) -> Float[Array, "batch length"]:
         """Negative log-likelihood of each next token, in nats."""
-        return self.losses_and_witnesses(parameters, tokens)[0]
+        return self.losses_and_probe_logits(parameters, tokens)[0]
 
-    def losses_and_witnesses(
+    def losses_and_probe_logits(
         self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
     ) -> tuple[Float[Array, "batch length"], Float[Array, "batch length few"]]:
-        """Token losses in nats, and the logits of the first `WITNESSES` tokens of the vocabulary.
+        """Token losses in nats, and the logits of the first `PROBE_LOGITS` tokens of the vocabulary.
 
         The latter tell what a position has seen without regard to the token that comes next there.
         """
         logits = self.logits(parameters, tokens[:, :-1])
         chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-        return jax.nn.logsumexp(logits, axis=-1) - chosen, logits[..., :WITNESSES]
+        return jax.nn.logsumexp(logits, axis=-1) - chosen, logits[..., :PROBE_LOGITS]
 
     def _embed(self, parameters: ModelParameters, tokens: Array, positions: Array) -> Array:
         x = parameters["embedding"][tokens] * float(np.sqrt(self.config.width)) + positions

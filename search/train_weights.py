@@ -243,7 +243,7 @@ def _facts(assignment: Assignment, evaluation: Evaluation, dataset: Dataset) -> 
         "epochs": evaluation.epochs,
         "loss_nats": evaluation.loss_nats,
         "bits_per_byte": evaluation.bits_per_byte,
-        "moved_nats": evaluation.moved_nats,
+        "moved_logits": evaluation.moved_logits,
         "quarantine": evaluation.quarantine,
         "parameters": evaluation.parameters,
         "wall_seconds": evaluation.wall_seconds,

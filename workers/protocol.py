@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 __all__ = [
     "INFRASTRUCTURE_FAULTS",
-    "LARGEST_WAIT",
+    "LARGEST_INPUT_WAIT",
     "OUTCOME_ADVICE",
     "Evaluation",
     "Executor",
@@ -28,8 +28,8 @@ __all__ = [
     "Trainer",
     "TrialRequest",
     "WorkerStatus",
-    "describe_fault",
-    "first_line",
+    "error_summary",
+    "fault_evaluation",
 ]
 
 Platform = Literal["cpu", "gpu", "tpu"]
@@ -137,13 +137,13 @@ class Executor(Protocol):
     ) -> None: ...
 
 
-def describe_fault(error: BaseException, wall_seconds: float) -> Evaluation:
+def fault_evaluation(error: BaseException, wall_seconds: float) -> Evaluation:
     """The evaluation of a trial whose trainer raised: out of memory is the candidate's fault, the rest is not."""
     outcome = "out_of_memory" if isinstance(error, MemoryError) else "worker_lost"
-    return Evaluation(outcome, f"the trainer raised {first_line(error)}", wall_seconds=wall_seconds)
+    return Evaluation(outcome, f"the trainer raised {error_summary(error)}", wall_seconds=wall_seconds)
 
 
-def first_line(error: BaseException) -> str:
+def error_summary(error: BaseException) -> str:
     """The kind of an error and the first line it says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -169,7 +169,7 @@ INFRASTRUCTURE_FAULTS = frozenset({"worker_lost"})
 """Outcomes that say nothing of the candidate: the trial is repeated. All others count as the candidate's own."""
 
 
-LARGEST_WAIT = 0.02
+LARGEST_INPUT_WAIT = 0.02
 
 
 """Share of the time of training above which tables say that it waited for batches."""
@@ -245,8 +245,8 @@ class Evaluation:
             where budgets are not in reference seconds.
         input_wait_share: share of the time of training that went into waiting for batches; on an accelerator at most so
             much. None if nothing was trained.
-        moved_nats: how far past logits of the trained model moved when the future, or another example of the batch, was
-            exchanged (rounding aside, 0); None if it was not trained to the end.
+        moved_logits: largest change of a logit of the trained model when later tokens, or other examples of the batch,
+            were replaced (0 but for rounding); None if it was not trained to the end.
         quarantine: why the loss was suspected, for one that was cleared by further checks; empty for others.
         parameters: of the whole model; block_parameters: of one block.
         flops_per_token: forward floating-point operations of one block, per token.
@@ -277,7 +277,7 @@ class Evaluation:
     step_ms: float | None = None
     relative_step: float | None = None
     input_wait_share: float | None = None
-    moved_nats: float | None = None
+    moved_logits: float | None = None
     quarantine: str = ""
     parameters: int | None = None
     block_parameters: int | None = None

@@ -1,7 +1,7 @@
 """Blocks that cheat as no program of the language can: functions written by hand, which no proof ever sees.
 
 They stand in the real language model in a program's place, and the probes must catch them there: before training
-(`probe_causality`), or, where a leak stays shut until training opens it, on trained weights (`recheck`).
+(`probe_causality`), or, where a leak stays shut until training opens it, on trained weights (`probe_trained_model`).
 
 Out of reach, and so not here: a leak that moves losses by less than their rounding in float32, and one that waits for a
 token pattern which no probe happens to show. In programs of the language the proof finds both.
@@ -31,7 +31,7 @@ class CanaryBlock:
         name: short and unique.
         how: how it cheats, in a sentence.
         function: `function(gate, x) -> y`.
-        refused_by: `probe`, before training, or `recheck`, on trained weights.
+        refused_by: `probe`, before training, or `probe_trained_model`, on trained weights.
         reason: in one word, as in the outcome `rejected:<reason>`.
         shut: the gate where it starts and wherever the probe before training draws it; None if that draws at random.
         trained: the gate after training, for what only the recheck can see.

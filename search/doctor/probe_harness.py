@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel
-from ...workers.training.leak_probes import ProbeFault, probe_causality, recheck
+from ...workers.training.leak_probes import ProbeFault, probe_causality, probe_trained_model
 from ...workers.training.train_step import StepFunctions, TrainState
 from .leaky_blocks import CanaryBlock
 
@@ -32,7 +32,7 @@ _NO_STATE = optax.EmptyState()
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Who refused (`probe` or `recheck`), why in one word, and the sentence; all empty where nobody did."""
+    """Who refused (`probe` or `probe_trained_model`), why in one word, and the sentence; all empty where nobody did."""
 
     refused_by: str = ""
     reason: str = ""
@@ -70,7 +70,7 @@ def undergo(
     try:
         probe_causality(functions, model, state.optimizer, tokens, rng)
         stage = "recheck"
-        recheck(functions, model.config, state, tokens, rng)
+        probe_trained_model(functions, model.config, state, tokens, rng)
     except ProbeFault as fault:
         return Verdict(stage, fault.why, str(fault))
     return Verdict()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...workers.protocol import LARGEST_WAIT
+from ...workers.protocol import LARGEST_INPUT_WAIT
 from ..evolution.candidate import SEED_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import Checks, best_row
@@ -153,7 +153,7 @@ def check_words(checks: Checks) -> str:
     """What was checked for leaks, and what came of it."""
     parts = [f"{checks.proved:,} programs proved causal", f"{checks.probed:,} models probed before training"]
     if checks.rechecked:
-        moved = f"no past logit moved by more than {checks.largest_move_nats:.1g}"
+        moved = f"no past logit moved by more than {checks.moved_logits:.1g}"
         parts.append(f"{checks.rechecked:,} rechecked once trained ({moved})")
     if checks.quarantined:
         parts.append(f"{checks.quarantined:,} too good to be true and cleared")
@@ -248,7 +248,7 @@ def waiting_words(input_wait_share: float | None) -> str:
     >>> waiting_words(0.051), waiting_words(0.004)
     ('5.1% of it waiting for batches', '')
     """
-    if input_wait_share is None or input_wait_share <= LARGEST_WAIT:
+    if input_wait_share is None or input_wait_share <= LARGEST_INPUT_WAIT:
         return ""
     return f"{input_wait_share:.1%} of it waiting for batches"
 
@@ -260,8 +260,8 @@ def input_words(rows: Sequence[Row]) -> str:
         return ""
     worst = max(shares, key=lambda number: shares[number] or 0.0)
     return (
-        f"{len(shares)} of {len(rows)} candidates spent more than {LARGEST_WAIT:.0%} of training waiting for batches, "
-        f"{candidate_name(worst)} the most: {shares[worst]:.1%}"
+        f"{len(shares)} of {len(rows)} candidates spent more than {LARGEST_INPUT_WAIT:.0%} of training waiting "
+        f"for batches, {candidate_name(worst)} the most: {shares[worst]:.1%}"
     )
 
 

@@ -19,7 +19,7 @@ class Checks:
         proved: candidates whose causality was proved, and tested on a block in float64.
         probed: trainings whose language model was probed before the first step.
         rechecked: trained models probed again before their loss counted.
-        largest_move_nats: how far any loss moved in those that passed, that must not move; None before the first.
+        moved_logits: largest change of a logit that must not change, over models that passed; None before the first.
         quarantined: results below the plausible that further checks cleared.
         refused: trainings that a probe refused, by reason.
     """
@@ -27,21 +27,21 @@ class Checks:
     proved: int
     probed: int
     rechecked: int
-    largest_move_nats: float | None
+    moved_logits: float | None
     quarantined: int
     refused: dict[str, int]
 
 
 def checks_of(evaluations: Sequence[Evaluation], candidates: int) -> Checks:
     """What the evaluations of a run's trainings, and the number of its candidates, say of its checks."""
-    moved = [one.moved_nats for one in evaluations if one.moved_nats is not None]
+    moved = [one.moved_logits for one in evaluations if one.moved_logits is not None]
     reasons = Counter(trial.outcome.partition(":")[2] for trial in evaluations if trial.kind == "rejected")
     refused = {reason: reasons[reason] for reason in ("causality", "batch", "finiteness") if reasons[reason]}
     return Checks(
         proved=candidates,
         probed=sum(bool(trial.steps) for trial in evaluations) + sum(refused.values()),
         rechecked=len(moved),
-        largest_move_nats=max(moved, default=None),
+        moved_logits=max(moved, default=None),
         quarantined=sum(bool(trial.quarantine) for trial in evaluations),
         refused=refused,
     )

@@ -22,15 +22,14 @@ import numpy as np
 
 from ...primitives import DNA
 from ...primitives.errors import WorkFailedError
-from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, TrialRequest
-from ...workers.protocol import Executor, WorkerStatus
+from ...primitives.program_json import dna_to_json
+from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, Executor, TrialRequest, WorkerStatus
 from ..config import RunConfig
 from ..evolution.candidate import SEED_ID
 from ..evolution.evolution import Evolution
 from ..evolution.initial_programs import Founder
 from .loss_floor import plausible_nats
 from .store import Store
-from ...primitives.program_json import dna_to_json
 
 __all__ = ["Controller", "RunState"]
 
@@ -169,7 +168,9 @@ class Controller:
         if self._calibrating or not self.executor.free:
             return
         self._calibrating = True
-        self.executor.submit(TrialRequest(CALIBRATION, SEED_ID, dna_to_json(self.evolution.seed.dna), 0, calibrate=True))
+        self.executor.submit(
+            TrialRequest(CALIBRATION, SEED_ID, dna_to_json(self.evolution.seed.dna), 0, calibrate=True)
+        )
 
     def _calibrated(self, evaluation: Evaluation) -> None:
         self._calibrating = False

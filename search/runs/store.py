@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives.errors import UsageError, WorkFailedError
-from ...primitives.program import DNA
+from ...primitives.program_json import dna_from_json, dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, HurdleThreshold, TrialRequest
 from ..evolution.candidate import Candidate
-from .schema import MIGRATIONS, Migration
 from .records import EVENT_KINDS, Ancestor, Event, FinishedTrial, storable, to_json
 from .run_directory import ControllerLock, RunDirectory, find_run
-from ...primitives.program_json import dna_from_json, dna_to_json
+from .schema import MIGRATIONS, Migration
 
 __all__ = ["Store"]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...models.cost import model_cost
 from ...primitives.program_json import dna_to_json
-from ...workers.protocol import LARGEST_WAIT, Evaluation
+from ...workers.protocol import LARGEST_INPUT_WAIT, Evaluation
 from ..config import RunConfig
 from ..results.program_reference import Subject
 from ..results.speedup import Speedup, curve_of, speedup
@@ -361,7 +361,7 @@ def _notes(
     if len(seeds) < 2:
         notes.append("one seed says nothing of noise: there are no intervals.")
     waits = [training.evaluation.input_wait_share or 0.0 for training in trainings]
-    if max(waits, default=0.0) > LARGEST_WAIT:
+    if max(waits, default=0.0) > LARGEST_INPUT_WAIT:
         notes.append(f"step times hold waiting for batches, up to {max(waits):.1%} of a training.")
     for row in rows:
         if row.speedup is not None and row.speedup.why_none:

@@ -18,7 +18,7 @@ from ...primitives.errors import UsageError
 from ..protocol import Platform
 from .discovery import VisibleDevices, devices_of_chip
 
-__all__ = ["CHIP_BOUNDS", "JAX_FRACTION", "Placement", "Share", "memory_fraction", "place", "place_units"]
+__all__ = ["CHIP_BOUNDS", "JAX_FRACTION", "Placement", "WorkerResources", "memory_fraction", "place", "place_units"]
 
 CHIP_BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
 """How the chips of one process lie, by their number."""
@@ -28,7 +28,7 @@ _RESOURCES: dict[Platform, str] = {"cpu": "CPU", "gpu": "GPU", "tpu": "TPU"}
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class WorkerResources:
     """What one worker takes.
 
     Attributes:
@@ -103,7 +103,7 @@ class Placement:
         idle: devices that no worker uses.
     """
 
-    share: Share
+    share: WorkerResources
     workers: int
     neighbours: int = 1
     idle: int = 0
@@ -142,11 +142,11 @@ def place(seen: VisibleDevices, *, devices: int = 1, per_device: int = 1, count:
             workers than places.
     """
     chip = devices_of_chip(seen.kind) if seen.platform == "tpu" else 1
-    share = Share(seen.platform, devices, per_device)
+    share = WorkerResources(seen.platform, devices, per_device)
     return place_units(share, [host // chip for host in seen.per_host], seen.kind, count)
 
 
-def place_units(share: Share, hosts: Sequence[int], kind: str = "", count: int = 0) -> Placement:
+def place_units(share: WorkerResources, hosts: Sequence[int], kind: str = "", count: int = 0) -> Placement:
     """`place` for hosts whose devices are counted as Ray does, a TPU's by the chip.
 
     Raises:

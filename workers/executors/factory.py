@@ -40,13 +40,13 @@ def make_executor(
 
         return InlineExecutor(make_trainer, stop_requested)
     check_installed(workers.executor)
-    from ..devices.placement import Share
+    from ..devices.placement import WorkerResources
     from .ray_pool import RayExecutor
 
     return RayExecutor(
         make_trainer,
         slots=workers.count,
-        share=Share(platform, devices, workers.per_device),
+        share=WorkerResources(platform, devices, workers.per_device),
         dataset=dataset,
         address=address,
         wall_limit_seconds=wall_limit_seconds,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from ..protocol import Evaluation, MakeTrainer, Progress, Trainer, TrialRequest, WorkerStatus, describe_fault
+from ..protocol import Evaluation, MakeTrainer, Progress, Trainer, TrialRequest, WorkerStatus, fault_evaluation
 
 __all__ = ["InlineExecutor"]
 
@@ -73,7 +73,7 @@ class InlineExecutor:
             return []
         except Exception as error:  # noqa: BLE001 - the traceback is logged, and the search goes on
             _log.exception("trial %d of candidate %d failed", request.trial_id, request.candidate_id)
-            evaluation = describe_fault(error, time.monotonic() - self._since)
+            evaluation = fault_evaluation(error, time.monotonic() - self._since)
         self._settle()
         return [(request, evaluation)]
 

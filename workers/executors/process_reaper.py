@@ -11,14 +11,14 @@ import psutil
 from ...system.host import kill_tree
 from ..devices.ray_environment import descendants
 
-__all__ = ["Burials"]
+__all__ = ["ProcessReaper"]
 
 _log = logging.getLogger(__name__)
 
 _GONE_SECONDS = 5.0
 
 
-class Burials:
+class ProcessReaper:
     """Kills processes for good, and says so where one will not go."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 Its class travels by value, so this module imports nothing but the standard library: where it lands, the package may
 be missing, or be another version. It unpacks the driver's wheel into a folder named by the wheel's hash, once on
-every machine, and puts it before whatever is installed there. The types of its methods are those of `Resident`.
+every machine, and puts it before whatever is installed there. The types of its methods are those of `WorkerProcess`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["Worker"]
 
 
 class Worker:
-    """A resident, reached through Ray; see `Resident` for the methods.
+    """A resident, reached through Ray; see `WorkerProcess` for the methods.
 
     Args:
         digest: hash of the wheel; empty where the package is at hand.
@@ -23,7 +23,7 @@ class Worker:
             self._unpack(digest, wheel)
         from importlib import import_module
 
-        self._resident = import_module("primer_search.workers.executors.worker_process").Resident()
+        self._resident = import_module("primer_search.workers.executors.worker_process").WorkerProcess()
 
     @staticmethod
     def _unpack(digest: str, wheel: bytes) -> None:

@@ -26,14 +26,14 @@ from ...primitives.errors import PrimerSearchError, UsageError, WorkFailedError
 from ...system.host import CAN_PIN, machine_identity, pick_cores, usable_core_count
 from ..data.dataset_transfer import parcel_files
 from ..devices.discovery import devices_of_nodes, keep_off_accelerators, resolve_platform
-from ..devices.placement import Share, place
+from ..devices.placement import WorkerResources, place
 from ..devices.ray_environment import check_address, hush, signals_kept, worker_environment
-from ..protocol import Evaluation, MakeTrainer, Progress, TrialRequest, WorkerStatus, describe_fault, first_line
+from ..protocol import Evaluation, MakeTrainer, Progress, TrialRequest, WorkerStatus, error_summary, fault_evaluation
 from . import ray_actor
 from .package_wheel import build_wheel
-from .process_reaper import Burials
+from .process_reaper import ProcessReaper
 from .watchdog import Limits, Watchdog
-from .worker_process import Home
+from .worker_process import HostInfo
 from .worker_slot import Slot
 
 hush()
@@ -87,7 +87,7 @@ class RayExecutor:
         *,
         wall_limit_seconds: float,
         slots: int = 0,
-        share: Share | None = None,
+        share: WorkerResources | None = None,
         address: str | None = None,
         memory_limit_bytes: int = 0,
         start_seconds: float = 180.0,
@@ -96,7 +96,7 @@ class RayExecutor:
         self._make_trainer = make_trainer
         self._wall_seconds = wall_limit_seconds
         self._wanted = slots
-        self._share = share or Share()
+        self._share = share or WorkerResources()
         self._address = address
         self._memory_bytes = memory_limit_bytes
         self._start_seconds = start_seconds
@@ -104,7 +104,7 @@ class RayExecutor:
         self._machine = machine_identity()
         self._slots: list[Slot] = []
         self._ended: list[tuple[TrialRequest, Evaluation]] = []
-        self._burials = Burials()
+        self._burials = ProcessReaper()
         self._watchdog: Watchdog | None = None
         self._actors: Any = None
         self._landing: tuple[Any, ...] = ()
@@ -136,7 +136,7 @@ class RayExecutor:
         self._slots = [Slot(number) for number in range(slots)]
         if not CAN_PIN and self._share.platform == "cpu":
             _log.warning("this system cannot tie workers to cores, so step times vary more than they need to")
-        self._staff()
+        self._launch_missing()
 
     def submit(self, request: TrialRequest) -> None:
         """Start a trial on a free worker; a RuntimeError if none is free."""
@@ -151,30 +151,30 @@ class RayExecutor:
         """Trials that ended, as soon as there is one; nothing after the timeout, or once a worker became free."""
         deadline, free = time.monotonic() + timeout_seconds, self.free
         while True:
-            self._staff()
+            self._launch_missing()
             self._advance(min(_PERIOD_SECONDS, max(0.0, deadline - time.monotonic())))
             self._enforce()
             if self._ended or self.free > free or time.monotonic() >= deadline:
-                self._staff()
+                self._launch_missing()
                 ended, self._ended = self._ended, []
                 return ended
 
     def status(self) -> list[WorkerStatus]:
         """What each worker does, as last heard; asks for news and waits for none."""
-        self._hear([slot for slot in self._slots if slot.stage == "training"])
+        self._poll([slot for slot in self._slots if slot.stage == "training"])
         return [slot.status() for slot in self._slots]
 
     def cancel(self) -> list[TrialRequest]:
         """Kill every trial in flight at once, and return their requests; the next `wait` replaces the workers."""
         training = {slot.number: slot.request for slot in self._slots if slot.request is not None}
         for number in training:
-            self._dismiss(self._slots[number])
+            self._terminate(self._slots[number])
         return list(training.values())
 
     def close(self) -> None:
         """Cancel, and end every process that was started here; takes a second or two."""
         for slot in self._slots:
-            self._dismiss(slot)
+            self._terminate(slot)
         if self._watchdog is not None:
             self._watchdog.close()
         family = self._burials.family(self._daemons)
@@ -213,7 +213,7 @@ class RayExecutor:
                 ray.init(self._address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, RuntimeError) as error:
             if self._address is None:
-                raise WorkFailedError(f"Ray could not be started on this machine: {first_line(error)}") from error
+                raise WorkFailedError(f"Ray could not be started on this machine: {error_summary(error)}") from error
             said = " ".join(str(error).split())  # other versions stand in lines of their own
             raise UsageError(f"cannot join the Ray cluster at --address {self._address}: {said}") from error
         finally:
@@ -244,14 +244,14 @@ class RayExecutor:
             self._landing = wheel.digest, ray.put(wheel.content)
         return slots
 
-    def _staff(self) -> None:
+    def _launch_missing(self) -> None:
         """Give every empty slot a new actor; they start side by side, while others train."""
         for slot in self._slots:
-            if slot.stage == "absent" and time.monotonic() >= slot.rests_until:
+            if slot.stage == "absent" and time.monotonic() >= slot.restart_after:
                 slot.actor = self._actors.remote(*self._landing)
                 slot.enter("starting", slot.actor.home.remote(self._dataset))
 
-    def _settle_in(self, slot: Slot, home: Home) -> None:
+    def _assign_resources(self, slot: Slot, home: HostInfo) -> None:
         """Give a worker that has come up its share of the machine it landed on, and let it make its trainer."""
         on_cluster = self._share.platform == "cpu" and self._address is not None
         parts = len(home.cores) if on_cluster else self._neighbours  # there one core is one worker
@@ -283,14 +283,14 @@ class RayExecutor:
         # Where others are up, an actor that dies before its first word was put on a machine that is dying itself.
         placed_badly = slot.stage == "starting" and isinstance(error, RayActorError) and not error.actor_init_failed
         slot.failures += not (placed_badly and any(other.home for other in self._slots))
-        self._dismiss(slot)
-        _log.warning("worker %d did not start: %s", slot.number, first_line(cause))
+        self._terminate(slot)
+        _log.warning("worker %d did not start: %s", slot.number, error_summary(cause))
         if slot.failures < _STARTS:
             return
         if all(other.stage in ("absent", "starting") for other in self._slots):
             often = f"could not be started {slot.failures} times in a row"
-            raise WorkFailedError(f"worker {slot.number} {often}; the last time: {first_line(cause)}")
-        slot.rests_until = time.monotonic() + _REST_SECONDS  # its machine may be broken: the others go on
+            raise WorkFailedError(f"worker {slot.number} {often}; the last time: {error_summary(cause)}")
+        slot.restart_after = time.monotonic() + _REST_SECONDS  # its machine may be broken: the others go on
 
     # Running
 
@@ -315,24 +315,24 @@ class RayExecutor:
                 self._start_failed(slot, error)
             return
         if slot.stage == "starting":
-            self._settle_in(slot, value)
+            self._assign_resources(slot, value)
         elif slot.stage == "preparing":
             slot.base_bytes, slot.failures = value, 0
             slot.enter("idle")
         else:
             evaluation, held_bytes = value
-            self._end(slot, evaluation, keep=not slot.bloated(held_bytes))
+            self._end(slot, evaluation, keep=not slot.leaks_memory(held_bytes))
 
     def _end(self, slot: Slot, evaluation: Evaluation, *, keep: bool) -> None:
         """Hand in a trial's evaluation, and keep the worker for the next one or let it go."""
         assert slot.request is not None and slot.watch is not None and self._watchdog is not None
         killed = self._watchdog.release(slot.watch) is not None
         self._ended.append((slot.request, evaluation))
-        slot.forget_trial()
+        slot.clear_trial()
         if keep and not killed:
             slot.enter("idle")
         else:
-            self._dismiss(slot)
+            self._terminate(slot)
 
     def _explain(self, slot: Slot, error: RayError) -> Evaluation:
         """What became of a trial whose worker answered with an error."""
@@ -345,12 +345,12 @@ class RayExecutor:
             return Evaluation("out_of_memory", text, wall_seconds=seconds)
         if isinstance(error, RayTaskError):
             _log.error("trial %d of candidate %d failed\n%s", slot.request.trial_id, slot.request.candidate_id, error)
-            return describe_fault(_cause(error), seconds)
-        return Evaluation("worker_lost", f"its worker died ({first_line(error)})", wall_seconds=seconds)
+            return fault_evaluation(_cause(error), seconds)
+        return Evaluation("worker_lost", f"its worker died ({error_summary(error)})", wall_seconds=seconds)
 
     def _enforce(self) -> None:
         """Judge what the watchdog cannot reach, end what was condemned, and give up on workers that never come up."""
-        self._hear([slot for slot in self._slots if slot.watch and slot.process is None])
+        self._poll([slot for slot in self._slots if slot.watch and slot.process is None])
         for slot in self._slots:
             watch = slot.watch
             if watch is not None and (watch.verdict or (watch.process is None and watch.judge(0))) and watch.verdict:
@@ -363,7 +363,7 @@ class RayExecutor:
                 self._start_failed(slot, TimeoutError(f"not ready after {self._start_seconds:g} s"))
         self._burials.check()
 
-    def _hear(self, slots: list[Slot]) -> None:
+    def _poll(self, slots: list[Slot]) -> None:
         """Take the reports that have come in, and ask for new ones; waits for nothing."""
         asked = {slot.report: slot for slot in slots if slot.report is not None}
         for answer in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else []:
@@ -381,7 +381,7 @@ class RayExecutor:
 
     # Ending
 
-    def _dismiss(self, slot: Slot) -> None:
+    def _terminate(self, slot: Slot) -> None:
         """Kill a worker's process for good; the slot is empty afterwards."""
         if slot.watch is not None and self._watchdog is not None:
             self._watchdog.release(slot.watch)
@@ -390,7 +390,7 @@ class RayExecutor:
         if slot.actor is not None:
             with suppress(RayError, ValueError):  # Ray has seen it die already
                 ray.kill(slot.actor, no_restart=True)
-        slot.forget_actor()
+        slot.clear_actor()
 
 
 def _cause(error: Exception) -> Exception:

@@ -15,11 +15,11 @@ from typing import Any
 from ...system.host import machine_identity, machine_memory_bytes, pin_process, resident_bytes, usable_cores
 from ..protocol import Evaluation, MakeTrainer, Progress, Trainer, TrialRequest
 
-__all__ = ["Home", "Resident"]
+__all__ = ["HostInfo", "WorkerProcess"]
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class HostInfo:
     """Where a worker landed.
 
     Attributes:
@@ -37,17 +37,17 @@ class Home:
     has_data: bool = True
 
 
-class Resident:
+class WorkerProcess:
     """One worker; `run` has a thread of its own, so that `report` answers beside it."""
 
     def __init__(self) -> None:
         self._trainer: Trainer | None = None
         self._progress = Progress("idle")
 
-    def home(self, dataset: str | None = None) -> Home:
+    def home(self, dataset: str | None = None) -> HostInfo:
         """Where this process landed, and whether this dataset is at hand there."""
         has_data = dataset is None or _has(dataset)
-        return Home(machine_identity(), os.getpid(), usable_cores(), machine_memory_bytes(), has_data)
+        return HostInfo(machine_identity(), os.getpid(), usable_cores(), machine_memory_bytes(), has_data)
 
     def prepare(
         self, make_trainer: bytes, cores: tuple[int, ...], folder: str = "", names: Sequence[str] = (), *contents: Any

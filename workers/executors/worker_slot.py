@@ -10,7 +10,7 @@ import psutil
 
 from ..protocol import Progress, TrialRequest, WorkerStatus
 from .watchdog import Limits, Watch
-from .worker_process import Home
+from .worker_process import HostInfo
 
 __all__ = ["Slot", "Stage"]
 
@@ -24,7 +24,7 @@ class Slot:
     Attributes:
         number: from 0.
         failures: how often in a row its actor failed to start.
-        rests_until: when the next actor may be made (`time.monotonic`).
+        restart_after: when the next actor may be made (`time.monotonic`).
         stage: what it does; `pending` is the one answer awaited in that stage.
         since: when it entered the stage (`time.monotonic`).
         actor: its actor's handle.
@@ -39,12 +39,12 @@ class Slot:
 
     number: int
     failures: int = 0
-    rests_until: float = 0.0
+    restart_after: float = 0.0
     stage: Stage = "absent"
     pending: Any = None
     since: float = 0.0
     actor: Any = None
-    home: Home | None = None
+    home: HostInfo | None = None
     cores: tuple[int, ...] = ()
     process: psutil.Process | None = None
     limits: Limits | None = None
@@ -64,18 +64,18 @@ class Slot:
         """Go on to a stage, and await its answer."""
         self.stage, self.pending, self.since = stage, pending, time.monotonic()
 
-    def forget_trial(self) -> None:
+    def clear_trial(self) -> None:
         """Drop what belongs to the trial."""
         self.request = self.watch = self.progress = self.report = None
 
-    def forget_actor(self) -> None:
+    def clear_actor(self) -> None:
         """Drop what belongs to the actor, and be absent."""
-        self.forget_trial()
+        self.clear_trial()
         self.actor = self.home = self.process = self.limits = None
         self.cores = ()
         self.enter("absent")
 
-    def bloated(self, held_bytes: int) -> bool:
+    def leaks_memory(self, held_bytes: int) -> bool:
         """Whether earlier trials left so much behind that an innocent one may meet the limit."""
         limit = self.limits.memory_bytes if self.limits else 0
         return bool(limit) and held_bytes > (self.base_bytes + limit) / 2

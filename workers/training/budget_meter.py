@@ -148,7 +148,7 @@ class ReferenceStep:
         self._seconds = 0.0
         self.time(0.0)  # the first step is slower
 
-    def seconds_of_a_step(self, seconds: float) -> float:
+    def median_step_seconds(self, seconds: float) -> float:
         """The median over ten pieces of about `seconds` together."""
         pieces = [self.time(seconds / 10) for _ in range(10)]
         return statistics.median(taken / count for taken, count in pieces)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-__all__ = ["device_name", "forget_peak_memory", "peak_memory_bytes"]
+__all__ = ["device_name", "peak_memory_bytes", "reset_peak_memory"]
 
 
 def device_name(count: int = 1) -> str:
@@ -18,14 +18,14 @@ def device_name(count: int = 1) -> str:
     return kind if count == 1 else f"{count} x {kind}"
 
 
-def forget_peak_memory() -> None:
+def reset_peak_memory() -> None:
     """Start measuring the peak anew, where the system can (Linux: resets the resident high-water mark)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_bytes() -> int | None:
-    """Peak memory since `forget_peak_memory`: of the device, or resident on CPU; None where it cannot be read.
+    """Peak memory since `reset_peak_memory`: of the device, or resident on CPU; None where it cannot be read.
 
     A device's own peak cannot be reset, so on GPU and TPU it is the highest of this worker so far.
     """

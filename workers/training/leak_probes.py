@@ -29,7 +29,7 @@ __all__ = [
     "largest_move",
     "probe_causality",
     "probe_finite",
-    "recheck",
+    "probe_trained_model",
     "rounding",
 ]
 
@@ -115,23 +115,23 @@ def largest_move(
     Raises:
         FiniteFault: a loss is not finite.
     """
-    before = witnesses(functions, state, tokens, what)
+    before = probe_logits(functions, state, tokens, what)
     moved = 0.0
     for exchanged, cuts in _futures(tokens, config.vocabulary, rng):
         past = np.arange(config.length)[None, :] < cuts  # index i reads tokens up to i
-        change = np.abs(witnesses(functions, state, exchanged, what) - before).max(axis=-1)
+        change = np.abs(probe_logits(functions, state, exchanged, what) - before).max(axis=-1)
         moved = max(moved, float(np.where(past, change, 0.0).max()))
     return moved, rounding(config) * max(1.0, float(np.abs(before).max()))
 
 
-def witnesses(functions: StepFunctions, state: TrainState, tokens: np.ndarray, what: str) -> np.ndarray:
+def probe_logits(functions: StepFunctions, state: TrainState, tokens: np.ndarray, what: str) -> np.ndarray:
     """The witnesses [batch, length, few] of a step from a copy of the state.
 
     Raises:
         FiniteFault: a loss is not finite.
     """
     result: StepResult = functions.step(jax.tree.map(np.array, state), tokens)[1]  # copies: it consumes its state
-    found = np.asarray(result.witnesses, np.float32)
+    found = np.asarray(result.probe_logits, np.float32)
     if not (np.all(np.isfinite(np.asarray(result.token_losses))) and np.all(np.isfinite(found))):
         raise FiniteFault(f"{what} is not finite")
     return found
@@ -163,7 +163,7 @@ class BatchFault(ProbeFault):
     why = "batch"
 
 
-def recheck(
+def probe_trained_model(
     functions: StepFunctions, config: ModelConfig, state: TrainState, tokens: np.ndarray, rng: np.random.Generator
 ) -> float:
     """Probe a trained model.
@@ -200,8 +200,8 @@ def _move_among_strangers(
     kept = np.arange(len(tokens)) % 2 == 0
     others = (tokens + rng.integers(1, config.vocabulary, tokens.shape)) % config.vocabulary
     mixed = np.where(kept[:, None], tokens, others).astype(tokens.dtype)
-    before = witnesses(functions, state, tokens, LOSS)
-    moved = float(np.abs(witnesses(functions, state, mixed, LOSS) - before)[kept].max())
+    before = probe_logits(functions, state, tokens, LOSS)
+    moved = float(np.abs(probe_logits(functions, state, mixed, LOSS) - before)[kept].max())
     if moved > rounding(config) * max(1.0, float(np.abs(before).max())):
         raise BatchFault(f"an example's logit moved by {moved:.2g} with the other examples of its batch")
     return moved

@@ -61,7 +61,7 @@ class StepResult:
 
     token_losses: jax.Array
     gradient_norm: jax.Array
-    witnesses: jax.Array
+    probe_logits: jax.Array
 
 
 for _type in (Average, TrainState, StepResult):
@@ -152,18 +152,18 @@ class StepFunctions:
         if self._mesh is None:
             return {}
         whole, parts = replicated(self._mesh), split(self._mesh)
-        result: Any = StepResult(token_losses=parts, gradient_norm=whole, witnesses=parts)  # type: ignore[arg-type]
+        result: Any = StepResult(token_losses=parts, gradient_norm=whole, probe_logits=parts)  # type: ignore[arg-type]
         return {"in_shardings": (whole, parts), **({"out_shardings": (whole, result)} if step else {})}
 
     def _train(self, state: TrainState, tokens: jax.Array) -> tuple[TrainState, StepResult]:
         def loss(parameters: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            losses, witnesses = self._model.losses_and_witnesses(parameters, tokens)
-            return jnp.mean(losses), (losses, witnesses)
+            losses, probe_logits = self._model.losses_and_probe_logits(parameters, tokens)
+            return jnp.mean(losses), (losses, probe_logits)
 
-        (_, (losses, witnesses)), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
+        (_, (losses, probe_logits)), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
         updates, optimizer_state = self._optimizer.update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        result = StepResult(losses, optax.tree.norm(gradients), witnesses)
+        result = StepResult(losses, optax.tree.norm(gradients), probe_logits)
         return TrainState(parameters, optimizer_state, self._averaged(state.average, parameters)), result
 
     def _averaged(self, average: Average | None, parameters: Any) -> Average | None:

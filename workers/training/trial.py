@@ -29,8 +29,8 @@ from ..data.dataset import Dataset
 from ..protocol import Evaluation, Progress, TrialRequest
 from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, StepMeter
 from .data_parallel import data_mesh
-from .device_stats import device_name, forget_peak_memory, peak_memory_bytes
-from .leak_probes import ProbeFault, probe_causality, probe_finite, recheck
+from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
+from .leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
 from .optimizer import initial_state, make_optimizer
 from .phase_clock import PhaseClock, clock_function
 from .train_step import Average, StepFunctions, TrainState
@@ -126,9 +126,9 @@ class CandidateTrainer:
         start = time.perf_counter()
         if request.calibrate:
             progress(Progress("calibrate"))
-            step_ms = 1000 * self.reference.seconds_of_a_step(CALIBRATION_SECONDS)
+            step_ms = 1000 * self.reference.median_step_seconds(CALIBRATION_SECONDS)
             return Evaluation("ok", step_ms=step_ms, wall_seconds=time.perf_counter() - start, device=self.device)
-        forget_peak_memory()
+        reset_peak_memory()
         trial = _Trial(self, request, progress)
         try:
             trial.run()
@@ -241,7 +241,7 @@ class _Trial:
             step_ms=None if loop is None else loop.step_ms,
             input_wait_share=None if loop is None else loop.input_wait_share,
             relative_step=self.meter.relative_step if isinstance(self.meter, ReferenceMeter) else None,
-            moved_nats=self.moved,
+            moved_logits=self.moved,
             quarantine=self.quarantine if reached_end else "",
             parameters=_whole(self.sizes.get("parameters")),
             block_parameters=_whole(self.sizes.get("block_parameters")),
@@ -305,7 +305,8 @@ class _Trial:
         with self.clock.phase("probe"):
             unseen = range(loop.steps, loop.steps + (SUSPICIOUS_BATCHES if suspected else 1))
             self.moved = max(
-                recheck(functions, self.model, loop.state, loop.batches.batch_at(step), rng) for step in unseen
+                probe_trained_model(functions, self.model, loop.state, loop.batches.batch_at(step), rng)
+                for step in unseen
             )
         if suspected:
             self.quarantine = (

@@ -6,7 +6,7 @@ import pytest
 
 from primer_search.primitives.errors import UsageError
 from primer_search.workers.devices.discovery import VisibleDevices, devices_of_nodes
-from primer_search.workers.devices.placement import CHIP_BOUNDS, Share, memory_fraction, place
+from primer_search.workers.devices.placement import CHIP_BOUNDS, WorkerResources, memory_fraction, place
 
 
 def tpus(*hosts: int, kind: str = "TPU v4") -> VisibleDevices:
@@ -79,7 +79,7 @@ def test_processes_that_share_a_gpu_leave_room_for_what_is_outside_their_pools(w
 
 
 def test_workers_that_share_a_gpu_reserve_a_part_of_it_and_of_its_memory() -> None:
-    share = Share("gpu", per_device=4)
+    share = WorkerResources("gpu", per_device=4)
     assert share.ray_options() == {"num_cpus": 0, "num_gpus": 0.25}
     assert share.ray_options(alone=False)["num_cpus"] == 1
     variables = share.environment()
@@ -88,7 +88,7 @@ def test_workers_that_share_a_gpu_reserve_a_part_of_it_and_of_its_memory() -> No
 
 
 def test_a_worker_of_several_gpus_reserves_them_whole() -> None:
-    assert Share("gpu", devices=4).ray_options()["num_gpus"] == 4
+    assert WorkerResources("gpu", devices=4).ray_options()["num_gpus"] == 4
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_worker_of_several_gpus_reserves_them_whole() -> None:
     [(1, "TPU v4", 1), (4, "TPU v4", 4), (1, "TPU v3", 1), (2, "TPU v3", 1), (8, "TPU v2", 4), (2, "TPU7x", 1)],
 )
 def test_a_tpu_worker_owns_chips_and_is_told_that_there_are_no_others(devices: int, kind: str, chips: int) -> None:
-    share = Share("tpu", devices)
+    share = WorkerResources("tpu", devices)
     assert share.ray_options(kind)["resources"] == {"TPU": chips}
     variables = share.environment(kind)
     assert variables["TPU_PROCESS_BOUNDS"] == "1,1,1"
@@ -114,10 +114,10 @@ def test_ray_accepts_every_number_of_chips_a_worker_may_ask_for() -> None:
 
 
 def test_a_cpu_worker_that_spreads_a_trial_gets_as_many_devices() -> None:
-    share = Share("cpu", devices=8)
+    share = WorkerResources("cpu", devices=8)
     assert share.xla_flags == "--xla_force_host_platform_device_count=8"
     assert (share.environment(), share.ray_options()) == ({}, {"num_cpus": 1})
-    assert Share("cpu").xla_flags == ""
+    assert WorkerResources("cpu").xla_flags == ""
 
 
 NODES = [

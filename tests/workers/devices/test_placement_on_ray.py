@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from primer_search.workers.devices.placement import Share, memory_fraction
+from primer_search.workers.devices.placement import WorkerResources, memory_fraction
 from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
 
 TOLD = (
@@ -45,7 +45,7 @@ def devices() -> Iterator[None]:
     ray.shutdown()
 
 
-def told(share: Share) -> list[dict[str, str | None]]:
+def told(share: WorkerResources) -> list[dict[str, str | None]]:
     """What each worker of an executor was told, once all are up."""
     from primer_search.workers.executors.ray_pool import RayExecutor
 
@@ -61,7 +61,7 @@ def told(share: Share) -> list[dict[str, str | None]]:
 
 
 def test_six_workers_share_a_gpu_though_a_sixth_is_no_number_of_rays() -> None:
-    workers = told(Share("gpu", per_device=6))
+    workers = told(WorkerResources("gpu", per_device=6))
     assert len(workers) == 6
     assert {worker["CUDA_VISIBLE_DEVICES"] for worker in workers} == {"0"}
     assert {worker["XLA_CLIENT_MEM_FRACTION"] for worker in workers} == {f"{memory_fraction(6):.4f}"}
@@ -69,13 +69,13 @@ def test_six_workers_share_a_gpu_though_a_sixth_is_no_number_of_rays() -> None:
 
 
 def test_each_worker_has_a_tpu_chip_of_its_own() -> None:
-    workers = told(Share("tpu"))
+    workers = told(WorkerResources("tpu"))
     assert Counter(worker["TPU_VISIBLE_CHIPS"] for worker in workers) == Counter("0123")
     assert {worker["TPU_CHIPS_PER_PROCESS_BOUNDS"] for worker in workers} == {"1,1,1"}
     assert {worker["JAX_PLATFORMS"] for worker in workers} == {"tpu,cpu"}
 
 
 def test_one_worker_has_the_chips_of_a_whole_host() -> None:
-    [worker] = told(Share("tpu", devices=4))
+    [worker] = told(WorkerResources("tpu", devices=4))
     assert (worker["TPU_CHIPS_PER_PROCESS_BOUNDS"], worker["TPU_PROCESS_BOUNDS"]) == ("2,2,1", "1,1,1")
     assert worker["TPU_VISIBLE_CHIPS"] in (None, "0,1,2,3")

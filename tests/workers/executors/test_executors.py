@@ -281,7 +281,7 @@ def test_the_work_goes_on_while_one_worker_starts_and_the_other_is_tried_again_l
     maker = partial(faulty_trainers.make_one_on_a_machine_that_breaks, str(taken))
     with make_ray_executor(maker) as executor:
         slots: Any = getattr(executor, "_slots")  # noqa: B009 - no part of the protocol
-        until(lambda: executor.free and any(slot.rests_until for slot in slots), executor)
+        until(lambda: executor.free and any(slot.restart_after for slot in slots), executor)
         assert run_all(executor, [request("succeed")])[0].outcome == "ok"
         taken.unlink()
         until(lambda: executor.free == 2, executor)

@@ -48,12 +48,12 @@ for devices in (1, 8):
     whole = all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.parameters))
     found[devices] = {"gradients": jax.tree.leaves(jax.device_get(state.optimizer)), "whole": whole,
         "norm": float(result.gradient_norm), "losses": np.asarray(result.token_losses),
-        "witnesses": np.asarray(result.witnesses), "shares": sorted(shares)}
+        "probe_logits": np.asarray(result.probe_logits), "shares": sorted(shares)}
 one, eight = found[1], found[8]
 for single, spread in zip(one["gradients"], eight["gradients"], strict=True):
     assert np.abs(single).max() > 0
     np.testing.assert_allclose(spread, single, rtol=0, atol=1e-5 * np.abs(single).max())
-for what in ("losses", "witnesses", "norm"):
+for what in ("losses", "probe_logits", "norm"):
     np.testing.assert_allclose(eight[what], one[what], rtol=1e-5, atol=1e-5)
 print(json.dumps([one["shares"], eight["shares"], eight["whole"]]))
 """
@@ -100,7 +100,7 @@ def on_eight_devices(script: str, *arguments: str) -> Any:
     "program",
     [name if name == "PRIMER" else pytest.param(name, marks=pytest.mark.slow) for name in LIBRARY],
 )
-def test_gradients_losses_and_witnesses_of_eight_devices_are_those_of_one(program: str) -> None:
+def test_gradients_losses_and_probe_logits_of_eight_devices_are_those_of_one(program: str) -> None:
     one, eight, whole = on_eight_devices(GRADIENTS, program)
     assert one == [[8, 8]]
     assert eight == [[1, 8]], "each device computes on its own sequence"
@@ -114,7 +114,7 @@ def test_a_trial_on_eight_devices_ends_where_one_device_ends(tmp_path: Path) -> 
         assert eight[what] == pytest.approx(one[what], abs=1e-4)
     assert [point[2] for point in eight["curve"]] == pytest.approx([point[2] for point in one["curve"]], abs=1e-4)
     assert (eight["steps"], eight["tokens"]) == (one["steps"], one["tokens"])
-    assert eight["moved_nats"] == pytest.approx(0.0, abs=2e-6)
+    assert eight["moved_logits"] == pytest.approx(0.0, abs=2e-6)
     assert eight["device"] == f"8 x {one['device']}"
     assert refused == "rejected:causality"
     assert timed["relative_step"] > 0

@@ -51,11 +51,11 @@ class ForwardStep:
     """A training step that never trains."""
 
     def __init__(self, model: LanguageModel):
-        self._forward = jax.jit(model.losses_and_witnesses)
+        self._forward = jax.jit(model.losses_and_probe_logits)
 
     def step(self, state: TrainState, tokens: np.ndarray) -> tuple[TrainState, StepResult]:
-        losses, witnesses = self._forward(state.parameters, tokens)
-        return state, StepResult(losses, jnp.zeros(()), witnesses)
+        losses, probe_logits = self._forward(state.parameters, tokens)
+        return state, StepResult(losses, jnp.zeros(()), probe_logits)
 
 
 def probe(model: LanguageModel, batch: int = 4, seeds: int = 1) -> None:

@@ -243,7 +243,7 @@ def test_a_result_too_good_to_be_true_is_rechecked_on_unseen_text_and_says_so(da
     assert "below the plausible 100.0000; cleared" in suspected.quarantine
     assert suspected.outcome == "ok"
     assert suspected.loss_nats == plain.loss_nats
-    assert plain.moved_nats == suspected.moved_nats == 0.0
+    assert plain.moved_logits == suspected.moved_logits == 0.0
 
 
 def test_a_model_that_leaks_once_trained_gets_no_loss(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
