@@ -28,7 +28,7 @@ RUN = sorted(file.name for file in EXAMPLES.glob("*.py") if file.name not in EXP
 def printed_by(name: str) -> str:
     """What an example prints; every warning, of any library, is an error."""
     if name == "replace_a_block.py" and importlib.util.find_spec("transformers") is None:
-        pytest.skip("replace_a_block.py needs transformers: pip install 'primer-search[examples]'")
+        pytest.skip("replace_a_block.py needs transformers: pip install 'transformers>=4.57,<5'")
     command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr

@@ -138,7 +138,7 @@ def test_wrong_usage_is_one_sentence(mistake: str, places: dict[str, Path]) -> N
 def test_a_missing_tpu_is_named_with_what_is_there_and_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     sentence = refused("--accel", "tpu", "--dry-run")
-    for part in ("JAX sees no TPU", "CPU", "--accel cpu", "primer-search[tpu]"):
+    for part in ("JAX sees no TPU", "CPU", "--accel cpu", "jax[tpu]"):
         assert part in sentence
 
 

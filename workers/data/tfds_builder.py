@@ -44,7 +44,7 @@ UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 READ_AHEAD = "readahead_buffer_size:4194304"
 REACH_SECONDS = 20.0
 NO_TENSORFLOW = (
-    "a TFDS set is built with TensorFlow, which is not (wholly) installed: pip install 'primer-search[lm1b]'"
+    "a TFDS set is built with TensorFlow, which is not fully installed: pip install tensorflow importlib_resources"
 )
 
 

@@ -57,8 +57,8 @@ _CLUSTER_SECONDS = 60
 _TWO_DEVICES = ("tpuv2", "tpuv3", "tpu7", "tpu7x", "tpu8i", "tpuv7x", "tpuv8i")
 """Two cores a chip that are no `megacore`: jax/_src/pallas/mosaic/tpu_info.py; the last are Ray's names."""
 _ADVICE = {
-    "gpu": "install JAX for it with `pip install 'primer-search[cuda]'`",
-    "tpu": "on a TPU machine install JAX for it with `pip install 'primer-search[tpu]'`",
+    "gpu": "install JAX for it with `pip install 'jax[cuda13]'`",
+    "tpu": "on a TPU machine install JAX for it with `pip install 'jax[tpu]'`",
 }
 _PLATFORMS: dict[str, Platform] = {"cpu": "cpu", "gpu": "gpu", "tpu": "tpu", "cuda": "gpu", "rocm": "gpu"}
 _FAKE = re.compile(

@@ -52,7 +52,7 @@ def test_one_that_is_not_is_refused_with_what_is_there_and_a_remedy(
     assert f"--accel {accel}: JAX sees no {accel.upper()} here" in message
     assert said in message
     assert f"use --accel {seen.platform}" in message
-    assert "pip install 'primer-search[" in message
+    assert "pip install 'jax[" in message
     assert "\n" not in message
 
 
