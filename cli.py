@@ -303,14 +303,14 @@ def export(
     """Write a block as Flax source that needs nothing of this package, checked against the program it came from."""
     if api != "nnx" and api != "linen":
         raise UsageError(f"--api {api}: Flax has no such API; use --api nnx or --api linen")
-    from .search.export_block import export_candidate, export_library_program, export_weights, refuse_replacing
+    from .search.export_block import check_output_is_free, export_candidate, export_library_program, export_weights
 
     trained = None
     if weights:
         if candidate is None:
             raise UsageError(f"--weights: {run} alone has none; name a run and one of its candidates")
         if not force:
-            refuse_replacing(output)
+            check_output_is_free(output)
         trained = trained_or_saved(run, candidate)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if candidate is None:

@@ -15,7 +15,7 @@ from .primitives.errors import UsageError
 
 if TYPE_CHECKING:  # loads JAX
     from .models.checkpoint import Weights
-    from .search.train_weights import Assignment
+    from .search.train_weights import TrainingJob
 
 __all__ = ["register", "trained_or_saved"]
 
@@ -42,13 +42,13 @@ def train(
     """
     _share_the_device()
     from .configs.plan import duration
-    from .search.train_weights import assign
+    from .search.train_weights import plan_training
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
-    assignment = assign(run, candidate, trial_seconds=seconds, seed=seed)
-    weights = _trained(assignment, force)
+    job = plan_training(run, candidate, trial_seconds=seconds, seed=seed)
+    weights = _trained(job, force)
     if json_:
-        print_json({"folder": str(assignment.folder), **weights.training})
+        print_json({"folder": str(job.folder), **weights.training})
 
 
 def generate(
@@ -74,10 +74,10 @@ def generate(
     _share_the_device()
     if not 0.0 <= temperature < float("inf"):
         raise UsageError(f"--temperature {temperature:g} is no temperature: give 0, the likeliest token, or more")
-    from .search.train_weights import weights_in
+    from .search.train_weights import load_weights_folder
     from .system.signals import Interrupted
 
-    weights = weights_in(run) if candidate is None else trained_or_saved(run, candidate)
+    weights = load_weights_folder(run) if candidate is None else trained_or_saved(run, candidate)
     from .models.generation import Sampling  # after the training, which says on which device JAX is to run
     from .search.generate_text import continue_text
 
@@ -97,13 +97,13 @@ def generate(
 
 def trained_or_saved(run: str, candidate: str) -> Weights:
     """A candidate's weights; they are trained, under the settings of its run, if nobody has done so."""
-    from .search.train_weights import assign, saved_weights
+    from .search.train_weights import load_saved_weights, plan_training
 
-    assignment = assign(run, candidate)
-    if (weights := saved_weights(assignment)) is not None:
+    job = plan_training(run, candidate)
+    if (weights := load_saved_weights(job)) is not None:
         return weights
-    say(f"{assignment.name} has no weights yet; `primer-search train` can train it for longer than its run did")
-    return _trained(assignment)
+    say(f"{job.name} has no weights yet; `primer-search train` can train it for longer than its run did")
+    return _trained(job)
 
 
 def _share_the_device() -> None:
@@ -124,7 +124,7 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
     return "".join(written)
 
 
-def _trained(assignment: Assignment, force: bool = False) -> Weights:
+def _trained(job: TrainingJob, force: bool = False) -> Weights:
     """Train with a display, and say what came of it; all of it goes to stderr."""
     from .configs.durations import format_duration
     from .search.reports.phrases import number
@@ -132,12 +132,12 @@ def _trained(assignment: Assignment, force: bool = False) -> Weights:
     from .search.train_weights import train_weights
     from .workers.devices.discovery import resolve_platform
 
-    pin_to_cpu(resolve_platform(assignment.config.workers.accel), "inline")
+    pin_to_cpu(resolve_platform(job.config.workers.accel), "inline")
     with TrainingProgress(sys.stderr) as progress:
-        weights = train_weights(assignment, overwrite=force, progress=progress, tell=say)
+        weights = train_weights(job, overwrite=force, progress=progress, tell=say)
     facts = weights.training
     say(
         f"trained it in {format_duration(facts['wall_seconds'])}: {facts['loss_nats']:.4f} nats, "
-        f"{number(facts['bits_per_byte'])} bits/byte; weights in {assignment.folder}"
+        f"{number(facts['bits_per_byte'])} bits/byte; weights in {job.folder}"
     )
     return weights

@@ -32,7 +32,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from primer_search.benchmarks.paired_times import Ratio, Run, hardware, paired_ratio, pin_to_one_core, take_turns, timed
 from primer_search.models import LanguageModel, ModelConfig, compile_block, linen
 from primer_search.models import nnx as nnx_blocks
-from primer_search.models.export import API, Placement, write_export
+from primer_search.models.export import API, ParameterPlacement, write_export
 from primer_search.primitives import build_graph, library
 from primer_search.tests.support.blocks_by_hand import from_program
 from primer_search.workers.config import OptimizerConfig
@@ -226,8 +226,8 @@ def _to_hand(parameters: Arrays) -> Arrays:
     return flatten_dict(from_program(PROGRAM, parameters), sep=".")
 
 
-def _to_exported(placements: Sequence[Placement]) -> Callable[[Arrays], Arrays]:
-    return lambda parameters: {".".join(one.path): one.carry(parameters[one.name]) for one in placements}
+def _to_exported(placements: Sequence[ParameterPlacement]) -> Callable[[Arrays], Arrays]:
+    return lambda parameters: {".".join(one.path): one.to_module_layout(parameters[one.name]) for one in placements}
 
 
 def _converted(blocks: Arrays, block: ModuleBlock, layers: int) -> Arrays:

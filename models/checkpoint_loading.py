@@ -115,7 +115,7 @@ def _placed(weights: Weights, layer: int) -> Tree:
         place = tree
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[name] = placement.carry(arrays[placement.name])
+        place[name] = placement.to_module_layout(arrays[placement.name])
     return tree
 
 

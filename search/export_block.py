@@ -20,13 +20,13 @@ if TYPE_CHECKING:  # loads JAX
     from ..models.export import API, Provenance
 
 __all__ = [
-    "block_name",
+    "candidate_provenance",
+    "check_output_is_free",
+    "default_class_name",
     "export_candidate",
     "export_library_program",
     "export_weights",
-    "provenance_of",
-    "refuse_replacing",
-    "weights_folder_of",
+    "weights_folder",
 ]
 
 LIBRARY_LENGTH = 64
@@ -57,7 +57,7 @@ def export_candidate(
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = candidate_id_of(candidate, leaderboard(store))
         dna, model = store.candidate(number).dna, store.manifest["config"]["model"]
-        provenance = provenance_of(store, number)
+        provenance = candidate_provenance(store, number)
     name = name or f"Block{number}"
     write_export(
         path,
@@ -81,7 +81,7 @@ def export_library_program(
 
     library_description(program)  # complains of a name the library does not hold
     dna, unit = get(program), native_unit(program)
-    name = name or block_name(program)
+    name = name or default_class_name(program)
     provenance = Provenance("the library", program, setting=LIBRARY[program].reference)
     write_export(
         path,
@@ -118,7 +118,7 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
     from ..models.checkpoint import write_weights_folder
     from ..models.checkpoint_loading import module_tree
 
-    folder = weights_folder_of(path)
+    folder = weights_folder(path)
     facts = {
         "layout": "module",
         "module": path.name,
@@ -134,29 +134,29 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
     return folder
 
 
-def weights_folder_of(path: Path) -> Path:
+def weights_folder(path: Path) -> Path:
     """Where the weights of an exported file go.
 
-    >>> weights_folder_of(Path("blocks/mine.py")).as_posix()
+    >>> weights_folder(Path("blocks/mine.py")).as_posix()
     'blocks/mine_weights'
     """
     return path.with_name(f"{path.stem}_weights")
 
 
-def refuse_replacing(path: Path) -> None:
+def check_output_is_free(path: Path) -> None:
     """Complain, before anything is trained, of an exported file or weights that are there already.
 
     Raises:
         UsageError: one of them is.
     """
-    for place in (path, weights_folder_of(path)):
+    for place in (path, weights_folder(path)):
         if place.exists():
             raise UsageError(f"{place} exists; choose another file, or replace it with --force")
 
 
 def _card(weights: Weights, path: Path, name: str, api: str) -> str:
     """README.md of a folder of weights: what they are, and the lines that load them."""
-    model, facts, folder = weights.model, weights.training, weights_folder_of(path).name
+    model, facts, folder = weights.model, weights.training, weights_folder(path).name
     tied = f", length={model.length}" if weights.graph.length_dependent else ""
     if api == "nnx":
         flax, made = "nnx, traverse_util", f"{name}({model.width}{tied}, rngs=nnx.Rngs(0))"
@@ -186,7 +186,7 @@ tokenizer for the `tokenizers` library, and `model.json` the program, the shape 
 """
 
 
-def provenance_of(store: Store, candidate_id: int) -> Provenance:
+def candidate_provenance(store: Store, candidate_id: int) -> Provenance:
     """The run, the ancestry and the result of a candidate."""
     from ..models.export import Provenance
 
@@ -227,10 +227,10 @@ def _confirmation(board: Leaderboard, candidate_id: int) -> str:
     return f"{sentence}, {difference.mean:+.4f} bits per byte ({interval})."
 
 
-def block_name(program: str) -> str:
+def default_class_name(program: str) -> str:
     """The class name of a library program's block.
 
-    >>> block_name("PRIMER_EZ")
+    >>> default_class_name("PRIMER_EZ")
     'PrimerEZBlock'
     """
     return "".join(_SPELLED.get(word, word.capitalize()) for word in program.split("_")) + "Block"

@@ -30,14 +30,14 @@ if TYPE_CHECKING:  # loads JAX
     from ..models.checkpoint import Weights
     from ..workers.training.trial import CandidateTrainer
 
-__all__ = ["Assignment", "assign", "saved_weights", "train_weights", "weights_in"]
+__all__ = ["TrainingJob", "load_saved_weights", "load_weights_folder", "plan_training", "train_weights"]
 
 WEIGHTS = "weights"
 """Folder in a run's directory; each candidate's lie in one of their own, under its number."""
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class TrainingJob:
     """One training to be done for its weights.
 
     Attributes:
@@ -75,7 +75,7 @@ class Assignment:
         return self.run.path / WEIGHTS / str(self.candidate)
 
 
-def assign(run: str, named: str, *, trial_seconds: float | None = None, seed: int = 0) -> Assignment:
+def plan_training(run: str, named: str, *, trial_seconds: float | None = None, seed: int = 0) -> TrainingJob:
     """What it takes to train a candidate again; imports no JAX.
 
     Args:
@@ -100,7 +100,7 @@ def assign(run: str, named: str, *, trial_seconds: float | None = None, seed: in
         own = [trial.evaluation for trial in full if trial.candidate_id in (number, candidate.same_as)]
         others = [trial.evaluation for trial in full]
         seeds = [trial.evaluation for trial in full if trial.candidate_id == SEED_ID]
-        return Assignment(
+        return TrainingJob(
             store.run,
             number,
             candidate.dna,
@@ -115,7 +115,7 @@ def assign(run: str, named: str, *, trial_seconds: float | None = None, seed: in
         )
 
 
-def saved_weights(assignment: Assignment) -> Weights | None:
+def load_saved_weights(job: TrainingJob) -> Weights | None:
     """The candidate's weights, None if nobody has trained them.
 
     Raises:
@@ -123,10 +123,10 @@ def saved_weights(assignment: Assignment) -> Weights | None:
     """
     from ..models.checkpoint import load_weights
 
-    return load_weights(assignment.folder, dna=assignment.dna) if assignment.folder.exists() else None
+    return load_weights(job.folder, dna=job.dna) if job.folder.exists() else None
 
 
-def weights_in(place: str) -> Weights:
+def load_weights_folder(place: str) -> Weights:
     """The weights in a folder that a user names.
 
     Raises:
@@ -141,7 +141,7 @@ def weights_in(place: str) -> Weights:
 
 
 def train_weights(
-    assignment: Assignment,
+    job: TrainingJob,
     *,
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda progress: None,
@@ -163,81 +163,81 @@ def train_weights(
     from ..models.checkpoint import Weights, save_weights
     from ..workers.training.trial import CandidateTrainer
 
-    if assignment.folder.exists() and not overwrite:
-        raise UsageError(f"{assignment.folder} holds weights already: replace them with --force.")
-    if not os.access(assignment.run.path, os.W_OK):
-        raise UsageError(f"you may not write in run {assignment.run.path}: copy it to a place of yours first.")
-    config = assignment.config
-    takes = "" if assignment.expected_seconds is None else f", about {assignment.expected_seconds:.0f} s"
-    tell(f"training {assignment.name} for its weights{takes}")
+    if job.folder.exists() and not overwrite:
+        raise UsageError(f"{job.folder} holds weights already: replace them with --force.")
+    if not os.access(job.run.path, os.W_OK):
+        raise UsageError(f"you may not write in run {job.run.path}: copy it to a place of yours first.")
+    config = job.config
+    takes = "" if job.expected_seconds is None else f", about {job.expected_seconds:.0f} s"
+    tell(f"training {job.name} for its weights{takes}")
     kept: list[Any] = []
     try:
         with terminations_interrupt() as interruption:
             progress = interruption.insisting(progress)
-            dataset = _text(assignment, tell)
+            dataset = _text(job, tell)
             trainer = CandidateTrainer(
-                config.model, config.trial, config.optimizer, str(dataset.path), dna_to_json(assignment.reference)
+                config.model, config.trial, config.optimizer, str(dataset.path), dna_to_json(job.reference)
             )
-            evaluation = trainer.run(_request(assignment, trainer, progress), progress, kept.append)
+            evaluation = trainer.run(_request(job, trainer, progress), progress, kept.append)
     except KeyboardInterrupt:
         raise Interrupted("interrupted: nothing of the training was kept") from None
     if not kept:
         raise WorkFailedError(
-            f"{assignment.name} left no weights, as its training ended with {evaluation.outcome}: {evaluation.message}"
+            f"{job.name} left no weights, as its training ended with {evaluation.outcome}: {evaluation.message}"
         )
-    facts = _facts(assignment, evaluation, dataset)
-    weights = Weights(assignment.dna, trainer.model, kept[0], dataset.tokenizer().to_json(), facts)
-    save_weights(assignment.folder, weights, overwrite)
+    facts = _facts(job, evaluation, dataset)
+    weights = Weights(job.dna, trainer.model, kept[0], dataset.tokenizer().to_json(), facts)
+    save_weights(job.folder, weights, overwrite)
     return weights
 
 
-def _request(assignment: Assignment, trainer: CandidateTrainer, progress: Callable[[Progress], None]) -> TrialRequest:
+def _request(job: TrainingJob, trainer: CandidateTrainer, progress: Callable[[Progress], None]) -> TrialRequest:
     """The trial; where budgets count reference seconds and no search has timed the seed, it is timed now."""
-    number, allowance = assignment.candidate, assignment.allowance_seconds
-    if assignment.config.trial.unit == "reference_seconds" and allowance is None:
-        timed = trainer.run(TrialRequest(0, SEED_ID, dna_to_json(assignment.reference), 0, calibrate=True), progress)
+    number, allowance = job.candidate, job.allowance_seconds
+    if job.config.trial.unit == "reference_seconds" and allowance is None:
+        timed = trainer.run(TrialRequest(0, SEED_ID, dna_to_json(job.reference), 0, calibrate=True), progress)
         allowance = (timed.step_ms or 0.0) / 1000 or None
     return TrialRequest(
         1,
         number,
-        dna_to_json(assignment.dna),
-        assignment.seed,
+        dna_to_json(job.dna),
+        job.seed,
         allowance_seconds=allowance,
-        suspicious_nats=assignment.suspicious_nats,
+        suspicious_nats=job.suspicious_nats,
     )
 
 
-def _text(assignment: Assignment, tell: Callable[[str], None]) -> Dataset:
+def _text(job: TrainingJob, tell: Callable[[str], None]) -> Dataset:
     """The text the run was trained on: where it found it, or prepared again."""
-    wanted = assignment.dataset_hash
-    if assignment.dataset is not None:
+    wanted = job.dataset_hash
+    if job.dataset is not None:
         try:
-            dataset = Dataset.open(assignment.dataset)
+            dataset = Dataset.open(job.dataset)
         except UsageError:
             dataset = None  # the run came from another machine, or its cache was emptied
         if dataset is not None and dataset.dataset_hash == wanted:
             return dataset
-    data = assignment.config.data
-    dataset = Dataset.open(prepare(data, assignment.config.model.vocabulary, progress=tell), verify=False)
+    data = job.config.data
+    dataset = Dataset.open(prepare(data, job.config.model.vocabulary, progress=tell), verify=False)
     if wanted is not None and dataset.dataset_hash != wanted:
         raise UsageError(
-            f"the text of {data.source} changed since run {assignment.run.path} began "
+            f"the text of {data.source} changed since run {job.run.path} began "
             f"(hash {dataset.dataset_hash[:12]}, was {wanted[:12]}): restore it, or start a new run."
         )
     return dataset
 
 
-def _facts(assignment: Assignment, evaluation: Evaluation, dataset: Dataset) -> dict[str, Any]:
-    trial = assignment.config.trial
+def _facts(job: TrainingJob, evaluation: Evaluation, dataset: Dataset) -> dict[str, Any]:
+    trial = job.config.trial
     return {
-        "run": assignment.run.path.resolve().name,
-        "candidate": assignment.candidate,
-        "data": assignment.config.data.source,
+        "run": job.run.path.resolve().name,
+        "candidate": job.candidate,
+        "data": job.config.data.source,
         "dataset_hash": dataset.dataset_hash,
-        "seed": assignment.seed,
+        "seed": job.seed,
         "budget": trial.budget,
         "budget_unit": trial.unit,
-        "averaging": assignment.config.optimizer.averaging,
+        "averaging": job.config.optimizer.averaging,
         "steps": evaluation.steps,
         "tokens": evaluation.tokens,
         "epochs": evaluation.epochs,

@@ -18,20 +18,20 @@ from pathlib import Path
 from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError, WorkFailedError
 from ...primitives.program import DNA
-from .classes import Placement
+from .classes import ParameterPlacement
 from .constructors import API
 from .provenance import Provenance
-from .render import RESERVED, Rendered, render
+from .render import RESERVED, ExportedSource, render
 from .verify import verify_export
 
 __all__ = [
     "API",
-    "Placement",
+    "ExportedSource",
+    "ParameterPlacement",
     "Provenance",
-    "Rendered",
-    "certified_export",
     "export_source",
     "parameter_placements",
+    "verified_export",
     "verify_export",
     "write_export",
 ]
@@ -48,7 +48,7 @@ def export_source(
     provenance: Provenance | None = None,
     checked: bool = False,
     flax_norms: bool = True,
-) -> Rendered:
+) -> ExportedSource:
     """The program as the text of one Python file whose last class is `name`, a Flax module.
 
     Args:
@@ -59,7 +59,7 @@ def export_source(
         length_dependent: allow ops that tie the block to one sequence length.
         api: of Flax, `nnx` or `linen`.
         provenance: where the program came from.
-        checked: whether the text may say that it was verified, as `certified_export` does.
+        checked: whether the text may say that it was verified, as `verified_export` does.
         flax_norms: whether norms are Flax's, whose guards differ from the program's where a variance is tiny.
 
     Raises:
@@ -74,7 +74,7 @@ def export_source(
     return render(graph, name, provenance, unit, length, api=api, checked=checked, flax_norms=flax_norms)
 
 
-def certified_export(
+def verified_export(
     dna: DNA,
     *,
     name: str,
@@ -83,7 +83,7 @@ def certified_export(
     length_dependent: bool = False,
     api: API = "nnx",
     provenance: Provenance | None = None,
-) -> Rendered:
+) -> ExportedSource:
     """`export_source`, run beside the program; norms are guarded as the program's where Flax's do not reproduce it.
 
     Raises:
@@ -91,7 +91,7 @@ def certified_export(
         WorkFailedError: the source does not reproduce the program.
     """
 
-    def attempt(flax_norms: bool) -> Rendered:
+    def attempt(flax_norms: bool) -> ExportedSource:
         rendered = export_source(
             dna,
             name=name,
@@ -114,7 +114,7 @@ def certified_export(
 
 def parameter_placements(
     dna: DNA, unit: int, length: int | None = None, *, length_dependent: bool = False
-) -> tuple[Placement, ...]:
+) -> tuple[ParameterPlacement, ...]:
     """For each parameter of the compiled program, its path in the exported module and how its shape changes.
 
     Example:
@@ -137,7 +137,7 @@ def write_export(
     api: API = "nnx",
     provenance: Provenance | None = None,
     overwrite: bool = False,
-) -> Rendered:
+) -> ExportedSource:
     """Write the program's source to a file, after it has been run beside the program.
 
     Args:
@@ -161,7 +161,7 @@ def write_export(
         raise UsageError(f"{path} exists; choose another file or remove it first")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent} is no folder; create it first, or choose another place for {path.name}")
-    rendered = certified_export(
+    rendered = verified_export(
         dna,
         name=name,
         unit=unit,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from ...primitives.value_types import Kind
 from .classes import ExportedClass
-from .constructors import API, KEEPERS, layer_statements, size_arguments
+from .constructors import API, STATEFUL, layer_statements, size_arguments
 from .formatting import call_lines, docstring_text
 from .names import unnumbered
-from .plan import Plan
-from .sizes import Sizes
+from .plan import ExportPlan
+from .sizes import SizeExpressions
 
 __all__ = ["class_head"]
 
 
-def class_head(plan: Plan, one: ExportedClass, sizes: Sizes, api: API, flax_norms: bool) -> list[str]:
+def class_head(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool) -> list[str]:
     """The lines of a class before its `__call__`."""
     layers = layer_statements(plan, one, sizes, api, flax_norms)
     if one.part is None:
@@ -24,7 +24,7 @@ def class_head(plan: Plan, one: ExportedClass, sizes: Sizes, api: API, flax_norm
 # --- parts ------------------------------------------------------------------------------------------------------
 
 
-def _nnx_part(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -> list[str]:
+def _nnx_part(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
     arguments = ["self", *(f"{name}: int" for name in size_arguments(one, sizes)), "*", "dtype: DTypeLike | None"]
     return [
         f"class {one.name}(nnx.Module):",
@@ -36,7 +36,7 @@ def _nnx_part(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -
     ]
 
 
-def _linen_part(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -> list[str]:
+def _linen_part(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
     return [
         f"class {one.name}(nn.Module):",
         f'    """{_part_title(plan, one, sizes)}"""',
@@ -51,12 +51,12 @@ def _linen_part(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str])
     ]
 
 
-def _part_title(plan: Plan, one: ExportedClass, sizes: Sizes) -> str:
+def _part_title(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions) -> str:
     assert one.part is not None
     title = docstring_text(unnumbered(one.part.label))[:60].strip() or "call"
     output = plan.graph.nodes[one.part.output].value
     source = plan.graph.nodes[one.part.inputs[0]].value if one.part.inputs else output
-    plain = Sizes(sizes.graph, sizes.counts)
+    plain = SizeExpressions(sizes.graph, sizes.counts)
     shapes = [f"[batch, length, {plain.last(value, ())}]" for value in (source, output)]
     if Kind.SCORES in (source.kind, output.kind):
         return f"What the program calls {title}."
@@ -67,7 +67,7 @@ def _part_title(plan: Plan, one: ExportedClass, sizes: Sizes) -> str:
 # --- the block --------------------------------------------------------------------------------------------------
 
 
-def _nnx_block(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -> list[str]:
+def _nnx_block(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
     arguments = ["self", *_fields(plan, one, sizes), "*", "dtype: DTypeLike | None = None"]
     arguments += ["param_dtype: DTypeLike = jnp.float32", "rngs: nnx.Rngs"]
     kept = ["width", *(["length"] if plan.graph.length_dependent else []), "dtype", "param_dtype"]
@@ -84,7 +84,7 @@ def _nnx_block(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) 
     ]
 
 
-def _linen_block(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]) -> list[str]:
+def _linen_block(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
     return [
         f"class {one.name}(nn.Module):",
         *_block_docstring(plan, one, sizes, "linen"),
@@ -100,15 +100,15 @@ def _linen_block(plan: Plan, one: ExportedClass, sizes: Sizes, layers: list[str]
     ]
 
 
-def _fields(plan: Plan, one: ExportedClass, sizes: Sizes) -> list[str]:
+def _fields(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions) -> list[str]:
     """Sizes that a block is built for."""
     defaults = {sizes.counts[scope]: sizes.default(scope) for scope in one.scopes}
     names = size_arguments(one, sizes)
     return [f"{name}: int = {defaults[name]}" if name in defaults else f"{name}: int" for name in names]
 
 
-def _block_docstring(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> list[str]:
-    plain = Sizes(sizes.graph, sizes.counts)
+def _block_docstring(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API) -> list[str]:
+    plain = SizeExpressions(sizes.graph, sizes.counts)
     multiple = " and of ".join(plain.divisors())
     lines = [
         '    """A decoder block: `[batch, length, width]` to the same; stack it between embedding and head.',
@@ -132,14 +132,14 @@ def _block_docstring(plan: Plan, one: ExportedClass, sizes: Sizes, api: API) -> 
     return lines
 
 
-def _called(plan: Plan, scope: int) -> str:
+def _called(plan: ExportPlan, scope: int) -> str:
     for node in plan.graph.nodes:
         if scope in node.scope and len(node.labels) > 1:
             return docstring_text(unnumbered(node.labels[0]))[:40].strip() or "part"
     return "part"
 
 
-def _checks(plan: Plan, one: ExportedClass, sizes: Sizes) -> list[str]:
+def _checks(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions) -> list[str]:
     """Sizes that cannot be are refused where the block is made."""
     names = size_arguments(one, sizes)
     smallest = f"min({', '.join(f'{sizes.prefix}{name}' for name in names)})" if names[1:] else f"{sizes.prefix}width"
@@ -158,7 +158,7 @@ def _raised(message: str) -> list[str]:
     return call_lines("raise ValueError", [f'f"{message}"'], "", 12)
 
 
-def _init_cache(plan: Plan, one: ExportedClass) -> list[str]:
+def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
     head = "    def init_cache(self, input_shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> None:"
     if not one.decodes:
         return [head, '        """Nothing is kept: each position is computed by itself."""']
@@ -187,4 +187,4 @@ def _keepers(block: ExportedClass) -> list[str]:
     classes = [block, *block.classes.values()]
     kinds = {layer.kind for one in classes for _, layer in one.layers}
     histories = ["History"] * any(one.body.caches for one in classes)
-    return ["Position", *histories, *(name for kind, name in KEEPERS.items() if kind in kinds)]
+    return ["Position", *histories, *(name for kind, name in STATEFUL.items() if kind in kinds)]

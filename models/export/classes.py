@@ -18,10 +18,10 @@ from .formatting import identifier
 from .method_body import Body, BodyWriter
 from .names import Namer, layer_names, unnumbered, value_names
 from .outline import Part, make_outline, needs_start
-from .plan import Layer, LayerKind, Plan, Step
-from .sizes import Sizes
+from .plan import ExportPlan, Layer, LayerKind, Step
+from .sizes import SizeExpressions
 
-__all__ = ["ExportedClass", "Placement", "make_classes", "placements"]
+__all__ = ["ExportedClass", "ParameterPlacement", "make_classes", "placements"]
 
 RESERVED_ATTRIBUTES = frozenset(
     {"dtype", "param_dtype", "width", "length", "heads", "branches", "position", "init_cache", "setup", "features"}
@@ -70,7 +70,9 @@ class ExportedClass:
         return [(self.attributes[step.node], step.layer) for step in steps if step.layer is not None]
 
 
-def make_classes(plan: Plan, name: str, taken: frozenset[str], sizes: Sizes) -> tuple[ExportedClass, ...]:
+def make_classes(
+    plan: ExportPlan, name: str, taken: frozenset[str], sizes: SizeExpressions
+) -> tuple[ExportedClass, ...]:
     """All classes, parts first, the block last.
 
     Args:
@@ -95,8 +97,8 @@ def make_classes(plan: Plan, name: str, taken: frozenset[str], sizes: Sizes) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    plan: Plan
-    sizes: Sizes
+    plan: ExportPlan
+    sizes: SizeExpressions
     values: Mapping[int, str]
     taken: frozenset[str]
 
@@ -131,7 +133,7 @@ def _class(
     )
 
 
-def _scopes(plan: Plan, steps: Sequence[Step]) -> list[int]:
+def _scopes(plan: ExportPlan, steps: Sequence[Step]) -> list[int]:
     nodes = [plan.graph.nodes[node] for step in steps for node in (step.node, *step.inputs)]
     return [scope for node in nodes for scope in node.scope]
 
@@ -150,7 +152,7 @@ def _class_name(label: str) -> str:
     return "".join(word.capitalize() for word in identifier(unnumbered(label)).split("_"))
 
 
-def _signature(plan: Plan, one: ExportedClass) -> tuple[object, ...]:
+def _signature(plan: ExportPlan, one: ExportedClass) -> tuple[object, ...]:
     """What two classes have in common if their code is the same, whatever they are called."""
     layers = [
         (name, layer.kind, layer.scope, layer.source_scope, layer.source, layer.target, layer.kernel, layer.ops)
@@ -166,7 +168,7 @@ def _signature(plan: Plan, one: ExportedClass) -> tuple[object, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class ParameterPlacement:
     """How a parameter of the compiled program is found in the exported module, in NNX and in Linen alike.
 
     Attributes:
@@ -181,13 +183,15 @@ class Placement:
     order: tuple[int, ...]
     split: tuple[int, ...] = ()
 
-    def carry(self, array: np.ndarray) -> np.ndarray:
+    def to_module_layout(self, array: np.ndarray) -> np.ndarray:
         """A compiled parameter (or its gradient) in the shape the module holds it in."""
         array = np.transpose(np.asarray(array), self.order)
         return array.reshape(*self.split, *array.shape[1:]) if self.split else array
 
 
-def placements(plan: Plan, block: ExportedClass, specs: Sequence[ParameterSpec]) -> tuple[Placement, ...]:
+def placements(
+    plan: ExportPlan, block: ExportedClass, specs: Sequence[ParameterSpec]
+) -> tuple[ParameterPlacement, ...]:
     """Where each parameter of the compiled program lies in the exported module."""
     found: dict[int, tuple[tuple[str, ...], Layer]] = {}
     for item in block.items:
@@ -218,7 +222,7 @@ def _path(layer: Layer, name: str, op: str) -> tuple[str, ...]:
     return (name,) if layer.kind is LayerKind.VECTOR else (name, OPS[op].parameters[0].name)
 
 
-def _placement(plan: Plan, spec: ParameterSpec, path: tuple[str, ...], layer: Layer) -> Placement:
+def _placement(plan: ExportPlan, spec: ParameterSpec, path: tuple[str, ...], layer: Layer) -> ParameterPlacement:
     axes, branches = tuple(range(len(spec.shape))), spec.branch_axes
     order, split = axes, ()
     if spec.key == "kernel" and layer.kind is LayerKind.LINEAR:
@@ -227,4 +231,4 @@ def _placement(plan: Plan, spec: ParameterSpec, path: tuple[str, ...], layer: La
         split = (*split, -1) if split else ()
     elif spec.key == "kernel" and layer.kind is LayerKind.DEPTHWISE:
         order = (axes[-2], *axes[:branches], axes[-1])
-    return Placement(spec.name, path, order, split)
+    return ParameterPlacement(spec.name, path, order, split)

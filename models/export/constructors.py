@@ -11,10 +11,10 @@ from typing import Literal
 from .classes import ExportedClass
 from .formatting import call_lines
 from .outline import Part
-from .plan import Layer, LayerKind, Plan
-from .sizes import Sizes
+from .plan import ExportPlan, Layer, LayerKind
+from .sizes import SizeExpressions
 
-__all__ = ["API", "KEEPERS", "layer_statements", "size_arguments"]
+__all__ = ["API", "STATEFUL", "layer_statements", "size_arguments"]
 
 API = Literal["nnx", "linen"]
 
@@ -27,7 +27,7 @@ PARTIALS = {
 }
 """Dense layers, by the names that they get in a class: with branches or without."""
 
-KEEPERS = {
+STATEFUL = {
     LayerKind.DEPTHWISE: "CausalDepthwiseConv",
     LayerKind.CONV: "CausalConv",
     LayerKind.RUNNING_SUM: "RunningSum",
@@ -41,7 +41,9 @@ OPTIONS = {
 }
 
 
-def layer_statements(plan: Plan, one: ExportedClass, sizes: Sizes, api: API, flax_norms: bool) -> list[str]:
+def layer_statements(
+    plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool
+) -> list[str]:
     """All layers of a class, in order; empty if it has none.
 
     Args:
@@ -66,7 +68,7 @@ def layer_statements(plan: Plan, one: ExportedClass, sizes: Sizes, api: API, fla
     return [*_shared(one, "\n".join(made), api), *made]
 
 
-def size_arguments(one: ExportedClass, sizes: Sizes) -> list[str]:
+def size_arguments(one: ExportedClass, sizes: SizeExpressions) -> list[str]:
     """The names of the arguments that sizes in a class follow."""
     tied = ["length"] if one.tied or (one.part is None and sizes.graph.length_dependent) else []
     return ["width", *tied, *(sizes.counts[scope] for scope in one.scopes)]
@@ -92,7 +94,9 @@ def _all_biased(one: ExportedClass, partial: str) -> bool:
     return all("SHIFT" in layer.ops for layer in layers)
 
 
-def _layer(one: ExportedClass, name: str, layer: Layer, sizes: Sizes, api: API, flax_norms: bool) -> list[str]:
+def _layer(
+    one: ExportedClass, name: str, layer: Layer, sizes: SizeExpressions, api: API, flax_norms: bool
+) -> list[str]:
     source = sizes.features(layer.source, layer.source_scope)
     target = sizes.features(layer.target, layer.scope)
     if layer.kind is LayerKind.VECTOR:
@@ -136,11 +140,11 @@ def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API)
     if kind is LayerKind.CONV:
         shape = _tuple([*target[:-1], str(layer.kernel), source[-1], target[-1]])
         given = [f"({source[0]},)" if len(source) == 1 else _tuple(source)] if api == "nnx" else []
-        return KEEPERS[kind], [_equation(layer, "k"), *given, shape, "**options"]
+        return STATEFUL[kind], [_equation(layer, "k"), *given, shape, "**options"]
     features = list(target) if api == "nnx" else []
     if kind is LayerKind.DEPTHWISE:
-        return KEEPERS[kind], [*features, f"kernel_size={layer.kernel}", "**options"]
-    return KEEPERS[kind], features
+        return STATEFUL[kind], [*features, f"kernel_size={layer.kernel}", "**options"]
+    return STATEFUL[kind], features
 
 
 def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> list[str]:

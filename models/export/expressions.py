@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...primitives.ops import OPS
-from .plan import Layout, Plan, Step
+from .plan import ExportPlan, Layout, Step
 
 __all__ = ["CALL", "INFIX", "Expression", "aligned", "deeper", "einsum_axes", "filled", "in_layout", "is_relu"]
 
@@ -83,7 +83,7 @@ def filled(op: str, operands: Sequence[Expression], constant: float | None) -> s
     return template.format(*texts, c=repr(constant))
 
 
-def is_relu(plan: Plan, step: Step) -> bool:
+def is_relu(plan: ExportPlan, step: Step) -> bool:
     """Whether max(x, 0) may print as a ReLU: they differ in the gradient at 0 (0.5 against 0) alone.
 
     That is out of sight where the result is squared, and not met behind a dense layer, whose outputs are not exactly 0.

@@ -16,8 +16,8 @@ from .formatting import LINE_LENGTH
 from .idioms import IdiomKind
 from .names import Namer
 from .outline import CALLED_WITH_START, Part, hides_future, keeps
-from .plan import Layer, LayerKind, Layout, Plan, Step
-from .sizes import Sizes
+from .plan import ExportPlan, Layer, LayerKind, Layout, Step
+from .sizes import SizeExpressions
 
 __all__ = ["Body", "BodyWriter", "Statement"]
 
@@ -57,12 +57,12 @@ class BodyWriter:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: ExportPlan,
         items: Sequence[Step | Part],
         inputs: Mapping[int, str],
         names: Mapping[int, str],
         attributes: Mapping[int, str],
-        sizes: Sizes,
+        sizes: SizeExpressions,
         namer: Namer,
         attribute_namer: Namer,
     ):

@@ -13,7 +13,7 @@ from ...primitives.graph import CONCAT, Graph, Node
 from ...primitives.value_types import Kind
 from .formatting import identifier
 from .idioms import IdiomKind
-from .plan import Layer, LayerKind, Plan, Step
+from .plan import ExportPlan, Layer, LayerKind, Step
 
 __all__ = ["Namer", "layer_names", "unnumbered", "value_names"]
 
@@ -60,7 +60,7 @@ class Namer:
         return candidate
 
 
-def value_names(plan: Plan) -> dict[int, str]:
+def value_names(plan: ExportPlan) -> dict[int, str]:
     """What to call each step's value; not yet unique."""
     roles = _roles(plan)
     return {
@@ -69,7 +69,7 @@ def value_names(plan: Plan) -> dict[int, str]:
     }
 
 
-def layer_names(plan: Plan, steps: Iterable[Step], namer: Namer, part: str = "") -> dict[int, str]:
+def layer_names(plan: ExportPlan, steps: Iterable[Step], namer: Namer, part: str = "") -> dict[int, str]:
     """An attribute name for the layer of each of these steps, by its output node.
 
     Args:
@@ -95,7 +95,7 @@ def unnumbered(label: str) -> str:
     return re.sub(r"_\d+$", "", label)
 
 
-def _roles(plan: Plan) -> dict[int, str]:
+def _roles(plan: ExportPlan) -> dict[int, str]:
     nodes = plan.graph.nodes
     roles: dict[int, str] = {}
 
@@ -118,11 +118,11 @@ def _roles(plan: Plan) -> dict[int, str]:
     return roles
 
 
-def _read_once(plan: Plan, node: int) -> bool:
+def _read_once(plan: ExportPlan, node: int) -> bool:
     return len(plan.readers.get(node, ())) == 1
 
 
-def _chain(plan: Plan, node: int) -> list[int]:
+def _chain(plan: ExportPlan, node: int) -> list[int]:
     """The layers that lead to a node through values nothing else reads."""
     found = []
     while node in plan.by_node:
@@ -135,7 +135,7 @@ def _chain(plan: Plan, node: int) -> list[int]:
     return found
 
 
-def _result_of_call(plan: Plan, step: Step) -> str | None:
+def _result_of_call(plan: ExportPlan, step: Step) -> str | None:
     """The name of the outermost call whose result this value is: a call that nothing inside of reads it again."""
     nodes, section = plan.graph.nodes, plan.section(step.node)
     labels = nodes[step.node].labels
@@ -148,7 +148,7 @@ def _result_of_call(plan: Plan, step: Step) -> str | None:
     return None
 
 
-def _by_structure(plan: Plan, step: Step) -> str:
+def _by_structure(plan: ExportPlan, step: Step) -> str:
     nodes = plan.graph.nodes
     node = nodes[step.node]
     if step.layer:
@@ -185,7 +185,7 @@ def _is_centered(graph: Graph, index: int) -> bool:
     return False
 
 
-def _layer_name(plan: Plan, layer: Layer, role: str | None, part: str) -> str:
+def _layer_name(plan: ExportPlan, layer: Layer, role: str | None, part: str) -> str:
     first = plan.graph.nodes[layer.nodes[0]]
     own = plan.section(layer.nodes[-1])
     here = "" if own == part else own
@@ -214,7 +214,7 @@ def _direction(layer: Layer) -> str:
     return "up" if layer.source.width < layer.target.width else "down"
 
 
-def _joins_attention(plan: Plan, node: Node) -> bool:
+def _joins_attention(plan: ExportPlan, node: Node) -> bool:
     nodes = plan.graph.nodes
     joined = node if node.op == CONCAT else nodes[node.inputs[0]]
     return joined.op == CONCAT and nodes[joined.inputs[0]].op == "MAT_MUL"

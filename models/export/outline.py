@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .idioms import IdiomKind
-from .plan import LayerKind, Plan, Step
+from .plan import ExportPlan, LayerKind, Step
 
 __all__ = ["CALLED_WITH_START", "Outline", "Part", "hides_future", "keeps", "make_outline", "needs_start"]
 
@@ -50,7 +50,7 @@ class Outline:
         items: steps of the block itself, and parts.
     """
 
-    plan: Plan
+    plan: ExportPlan
     items: tuple[Step | Part, ...]
 
     @property
@@ -59,7 +59,7 @@ class Outline:
         return tuple(item for item in self.items if isinstance(item, Part))
 
 
-def make_outline(plan: Plan) -> Outline:
+def make_outline(plan: ExportPlan) -> Outline:
     """Group the steps of calls that survived."""
     calls: dict[str, list[Step]] = {}
     for step in plan.steps:
@@ -70,7 +70,7 @@ def make_outline(plan: Plan) -> Outline:
     return Outline(plan, tuple(_items(plan, parts)))
 
 
-def _items(plan: Plan, parts: Mapping[str, Part]) -> list[Step | Part]:
+def _items(plan: ExportPlan, parts: Mapping[str, Part]) -> list[Step | Part]:
     items: list[Step | Part] = []
     for step in plan.steps:
         part = parts.get(plan.section(step.node))
@@ -81,7 +81,7 @@ def _items(plan: Plan, parts: Mapping[str, Part]) -> list[Step | Part]:
     return items
 
 
-def _part(plan: Plan, label: str, steps: list[Step]) -> Part | None:
+def _part(plan: ExportPlan, label: str, steps: list[Step]) -> Part | None:
     """The call as a part, if it is one piece."""
     own = {step.node for step in steps}
     last = len(plan.graph.nodes) - 1
@@ -102,12 +102,12 @@ CALLED_WITH_START = frozenset({LayerKind.CONV, LayerKind.DEPTHWISE, LayerKind.RU
 """Layers that keep something between calls that decode."""
 
 
-def keeps(plan: Plan, part: Part) -> bool:
+def keeps(plan: ExportPlan, part: Part) -> bool:
     """Whether a part keeps anything between calls that decode."""
     return any(needs_start(plan, step) for step in part.steps)
 
 
-def needs_start(plan: Plan, step: Step) -> bool:
+def needs_start(plan: ExportPlan, step: Step) -> bool:
     """Whether what a step computes in decoding depends on earlier positions."""
     node = plan.graph.nodes[step.node]
     kept = any(plan.reads_all(step, slot) for slot in range(len(step.inputs)))

@@ -22,7 +22,7 @@ from ...primitives.ops import OPS, Time
 from ...primitives.value_types import Kind, Value
 from .idioms import Idiom, IdiomKind, find_idioms, graph_readers
 
-__all__ = ["Layer", "LayerKind", "Layout", "Plan", "Step", "make_plan"]
+__all__ = ["ExportPlan", "Layer", "LayerKind", "Layout", "Step", "plan_export"]
 
 
 class LayerKind(Enum):
@@ -95,7 +95,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """Steps in printing order, with the graph they came from.
 
     Attributes:
@@ -145,7 +145,7 @@ class Plan:
         return whole or (slot == 1 and self.graph.nodes[step.node].op in ("MAT_MUL", "T_MAT_MUL"))
 
 
-def make_plan(graph: Graph, unit: int) -> Plan:
+def plan_export(graph: Graph, unit: int) -> ExportPlan:
     """Group the nodes of a canonical graph into steps, and order them for reading.
 
     Args:
@@ -171,7 +171,9 @@ def make_plan(graph: Graph, unit: int) -> Plan:
         else:
             steps[index] = Step(index, node.inputs, _layer(graph, index))
     ordered = _in_program_order(graph, steps)
-    return Plan(graph, _with_layouts(graph, ordered), streaming(graph), _adjustable(graph), _query_scales(graph, unit))
+    return ExportPlan(
+        graph, _with_layouts(graph, ordered), streaming(graph), _adjustable(graph), _query_scales(graph, unit)
+    )
 
 
 # --- steps ------------------------------------------------------------------------------------------------------

@@ -10,15 +10,15 @@ from ...primitives.graph import Graph
 from ...primitives.parameters import parameter_count, parameter_specs
 from ...primitives.value_types import MODEL_WIDTH
 from .class_header import class_head
-from .classes import ExportedClass, Placement, make_classes, placements
+from .classes import ExportedClass, ParameterPlacement, make_classes, placements
 from .constructors import API
 from .formatting import LINE_LENGTH, call_lines
-from .plan import Plan, make_plan
+from .plan import ExportPlan, plan_export
 from .provenance import Provenance, docstring_lines
 from .runtime_helpers import CONSTANTS, FUNCTIONS, LINEN_CLASSES, NNX_CLASSES
-from .sizes import Sizes
+from .sizes import SizeExpressions
 
-__all__ = ["API", "RESERVED", "Rendered", "render"]
+__all__ = ["API", "RESERVED", "ExportedSource", "render"]
 
 RESERVED = frozenset(
     {"self", "x", "y", "z", "jax", "jnp", "nnx", "nn", "functools", "Any", "math", "width", "length", "dtype"}
@@ -39,7 +39,7 @@ CLASSES = {"nnx": NNX_CLASSES, "linen": LINEN_CLASSES}
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class ExportedSource:
     """An exported file.
 
     Attributes:
@@ -48,7 +48,7 @@ class Rendered:
     """
 
     source: str
-    placements: tuple[Placement, ...]
+    placements: tuple[ParameterPlacement, ...]
 
 
 def render(
@@ -61,7 +61,7 @@ def render(
     api: API = "nnx",
     checked: bool = False,
     flax_norms: bool = True,
-) -> Rendered:
+) -> ExportedSource:
     """The source text of a class `name` that computes `graph`.
 
     Args:
@@ -74,8 +74,8 @@ def render(
         checked: whether the docstring says that the file was verified.
         flax_norms: whether norms are Flax's, or guarded as the program's are.
     """
-    plan = make_plan(graph, unit)
-    sizes = Sizes.of(plan, "" if api == "nnx" else "self.")
+    plan = plan_export(graph, unit)
+    sizes = SizeExpressions.of(plan, "" if api == "nnx" else "self.")
     classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()), sizes)
     code = "".join(f"\n\n{_class_text(plan, one, sizes, api, flax_norms)}\n" for one in classes)
     helpers = _helpers(code, api)
@@ -86,14 +86,14 @@ def render(
     sections += [text.format(flax=FLAX[api]).strip("\n") for key, text in CONSTANTS.items() if _uses(everything, key)]
     source = "\n\n".join(sections) + "\n" + "".join(f"\n\n{text.strip()}\n" for text in helpers) + code
     where = placements(plan, classes[-1], parameter_specs(graph, unit, length))
-    return Rendered(source, where)
+    return ExportedSource(source, where)
 
 
-def _class_text(plan: Plan, one: ExportedClass, sizes: Sizes, api: API, flax_norms: bool) -> str:
+def _class_text(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool) -> str:
     return "\n".join([*class_head(plan, one, sizes, api, flax_norms), *_call(plan, one, api)])
 
 
-def _call(plan: Plan, one: ExportedClass, api: API) -> list[str]:
+def _call(plan: ExportPlan, one: ExportedClass, api: API) -> list[str]:
     arguments = ["self", *(f"{name}: jax.Array" for name in one.inputs)]
     if one.part is not None:
         arguments += ["start: jax.Array | None"] * one.decodes
@@ -113,7 +113,7 @@ def _call(plan: Plan, one: ExportedClass, api: API) -> list[str]:
     return lines
 
 
-def _checks(plan: Plan, one: ExportedClass) -> list[str]:
+def _checks(plan: ExportPlan, one: ExportedClass) -> list[str]:
     lines = [
         "        if x.ndim != 3 or x.shape[-1] != self.width:",
         '            raise ValueError(f"x must be [batch, length, {self.width}], not {list(x.shape)}")',
@@ -168,7 +168,7 @@ def _imports(code: str, api: API) -> list[str]:
     return [*lines, "from jax.typing import DTypeLike"]
 
 
-def _sizes(graph: Graph, plan: Plan, unit: int, length: int | None) -> str:
+def _sizes(graph: Graph, plan: ExportPlan, unit: int, length: int | None) -> str:
     count = parameter_count(graph, unit, length)
     at = f"width {MODEL_WIDTH * unit}" + (f" and length {length}" if graph.length_dependent else "")
     text = f"{count:,} parameters at {at}, where it was exported. Other sizes work too."

@@ -12,13 +12,13 @@ from fractions import Fraction
 
 from ...primitives.graph import Graph
 from ...primitives.value_types import MODEL_WIDTH, Kind, Value
-from .plan import Plan
+from .plan import ExportPlan
 
-__all__ = ["Sizes"]
+__all__ = ["SizeExpressions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class SizeExpressions:
     """The arguments that sizes follow.
 
     Attributes:
@@ -32,7 +32,7 @@ class Sizes:
     prefix: str = ""
 
     @staticmethod
-    def of(plan: Plan, prefix: str = "") -> Sizes:
+    def of(plan: ExportPlan, prefix: str = "") -> SizeExpressions:
         """The sizes of a program's module; branches that compare queries with keys are heads."""
         attending = {scope for node in plan.graph.nodes if node.op == "T_MAT_MUL" for scope in node.scope}
         counts: dict[int, str] = {}
@@ -40,7 +40,7 @@ class Sizes:
             noun = "heads" if scope in attending else "branches"
             number = sum(name.startswith(noun) for name in counts.values()) + 1
             counts[scope] = noun if number == 1 else f"{noun}_{number}"
-        return Sizes(plan.graph, counts, prefix)
+        return SizeExpressions(plan.graph, counts, prefix)
 
     def used_in(self, scopes: Iterable[int]) -> tuple[int, ...]:
         """Those of the scopes that have an argument, in order."""

@@ -18,10 +18,10 @@ from ...primitives.errors import WorkFailedError
 from ...primitives.ops import Init
 from ...primitives.program import DNA
 from ..block import BlockFunctions, compile_block, initial_value
-from .classes import Placement
+from .classes import ParameterPlacement
 from .constructors import API
 from .exported_module import ExportedFunctions, load_source
-from .render import Rendered
+from .render import ExportedSource
 
 __all__ = ["verify_export"]
 
@@ -41,7 +41,7 @@ LONGEST_PROBE = 8
 
 
 def verify_export(
-    rendered: Rendered,
+    rendered: ExportedSource,
     dna: DNA,
     unit: int,
     length: int | None = None,
@@ -83,14 +83,14 @@ def verify_export(
 
 
 def _check_initial_values(
-    exported: ExportedFunctions, program: BlockFunctions, where: Sequence[Placement], length: int
+    exported: ExportedFunctions, program: BlockFunctions, where: Sequence[ParameterPlacement], length: int
 ) -> None:
     shapes = exported.shapes(length)
     expected = {placement.path for placement in where}
     if set(shapes) != expected:
         raise WorkFailedError(f"the exported module's parameters differ: {sorted(set(shapes) ^ expected)}")
     fixed = {
-        placement.path: placement.carry(initial_value(spec, np.zeros, np))
+        placement.path: placement.to_module_layout(initial_value(spec, np.zeros, np))
         for spec, placement in zip(program.specs, where, strict=True)
     }
     drawn = {placement.path for spec, placement in zip(program.specs, where, strict=True) if spec.init is Init.FAN_IN}
@@ -107,7 +107,7 @@ def _check_initial_values(
 def _fault(
     exported: ExportedFunctions,
     program: BlockFunctions,
-    where: Sequence[Placement],
+    where: Sequence[ParameterPlacement],
     length: int,
     seed: int,
     tolerance: float,
@@ -118,7 +118,10 @@ def _fault(
     drawn = {name: jnp.asarray(array, dtype) for name, array in program.draw(rng).items()}
     inputs = jnp.asarray(_inputs(rng, length, program.width), dtype)
     weights = jnp.asarray(rng.standard_normal(inputs.shape), dtype)
-    carried = {placement.path: jnp.asarray(placement.carry(np.asarray(drawn[placement.name]))) for placement in where}
+    carried = {
+        placement.path: jnp.asarray(placement.to_module_layout(np.asarray(drawn[placement.name])))
+        for placement in where
+    }
     pieces = _pieces(length)
 
     def everything(drawn: Any, carried: Any, x: jax.Array) -> tuple[Any, ...]:
@@ -129,7 +132,7 @@ def _fault(
     run = jax.jit(everything, compiler_options=FAST_COMPILATION)
     output, (gradients, slope), own_output, (own, own_slope), decoded = run(drawn, carried, inputs)
     pairs = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
-    pairs += [(f"the gradient of {p.name}", p.carry(gradients[p.name]), own[p.path]) for p in where]
+    pairs += [(f"the gradient of {p.name}", p.to_module_layout(gradients[p.name]), own[p.path]) for p in where]
     # What is 0 in exact arithmetic is rounding noise in both: its own size is no measure of it.
     floor = NEGLIGIBLE * max(1.0, *(_size(np.asarray(wanted)) for _, wanted, _ in pairs[1:]))
     pairs.append((f"the output, decoded in pieces of {pieces},", own_output[:1], decoded))

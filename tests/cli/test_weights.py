@@ -19,7 +19,7 @@ from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
 from primer_search.search.generate_text import continue_text
-from primer_search.search.train_weights import assign, train_weights
+from primer_search.search.train_weights import plan_training, train_weights
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import SEED
 from primer_search.tests.support.tiny_weights import TIED, drawn_weights, tiny_run
@@ -56,7 +56,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 def test_the_weights_are_those_that_evaluation_saw(trained: Path) -> None:
     weights = load_weights(trained / "weights" / "1", dna=SEED)
-    dataset = Dataset.open(assign(str(trained), "1").dataset or "")
+    dataset = Dataset.open(plan_training(str(trained), "1").dataset or "")
     batches = validation_batches(dataset.validation, 4, 8, 2)
     model = language_model(weights.graph, weights.model)
     losses = [np.mean(model.token_losses(weights.parameters, jnp.asarray(batch))) for batch in batches]
@@ -66,7 +66,7 @@ def test_the_weights_are_those_that_evaluation_saw(trained: Path) -> None:
 
 
 def test_where_an_average_is_evaluated_the_average_is_kept(run: Path) -> None:
-    plain = assign(str(run), "1")
+    plain = plan_training(str(run), "1")
     optimizer = replace(plain.config.optimizer, averaging=4.0)
     averaged = replace(plain, config=replace(plain.config, optimizer=optimizer))
     last = load_weights(run / "weights" / "1")
@@ -112,7 +112,7 @@ def test_an_interrupted_training_keeps_nothing_and_says_so(run: Path, monkeypatc
 
 def test_a_text_that_changed_is_refused(run: Path) -> None:
     with pytest.raises(UsageError, match="changed since run"):
-        train_weights(replace(assign(str(run), "0"), dataset_hash="0" * 64))
+        train_weights(replace(plan_training(str(run), "0"), dataset_hash="0" * 64))
 
 
 # --- text ---------------------------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ from flax import nnx
 from primer_search.models.block import compile_block
 from primer_search.models.export import (
     API,
-    Rendered,
-    certified_export,
+    ExportedSource,
     export_source,
     parameter_placements,
+    verified_export,
     verify_export,
     write_export,
 )
@@ -50,7 +50,7 @@ ATTENTION = assemble(
 """A small attention with shared keys and values."""
 
 
-def check(dna: DNA, api: API, rendered: Rendered | None = None) -> None:
+def check(dna: DNA, api: API, rendered: ExportedSource | None = None) -> None:
     verify_export(rendered or source_of(dna, api=api), dna, UNIT, LENGTH, length_dependent=True, api=api)
 
 
@@ -127,7 +127,7 @@ def test_norms_are_guarded_as_the_programs_where_flaxs_would_differ(api: API) ->
         constants={"tiny": 1e-7},
     )
     assert "LayerNorm" in source_of(dna, api=api).source
-    rendered = certified_export(dna, name="Block", unit=UNIT, length=LENGTH, api=api)
+    rendered = verified_export(dna, name="Block", unit=UNIT, length=LENGTH, api=api)
     assert "GuardedNorm" in rendered.source and "LayerNorm" not in rendered.source
     assert rendered.placements == parameter_placements(dna, UNIT, LENGTH)
 

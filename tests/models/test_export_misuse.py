@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from primer_search.models.export import API, certified_export
+from primer_search.models.export import API, verified_export
 from primer_search.models.export.exported_module import load_source
 from primer_search.primitives import DNA, UsageError
 from primer_search.tests.support.exported_programs import LENGTH, UNIT, small_program, source_of
@@ -20,7 +20,7 @@ WIDTH = 8 * UNIT
 X = jax.random.normal(jax.random.key(0), (2, 5, WIDTH))
 
 APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
-KEEPERS = {
+STATEFUL = {
     "attention": small_program(
         "q = CONV_1X1 h0 width=8\nqk = T_MAT_MUL q h0\ne = EXP qk\nm = MASK e\ns = RED_SUM m\nw = DIVIDE m s\n"
         "r = MAT_MUL w h0\ny = ADD r h0"
@@ -30,7 +30,7 @@ KEEPERS = {
 }
 """Programs by what decoding keeps of them."""
 
-kept = pytest.mark.parametrize("dna", KEEPERS.values(), ids=KEEPERS)
+kept = pytest.mark.parametrize("dna", STATEFUL.values(), ids=STATEFUL)
 
 
 def nnx_block(dna: DNA, **options: object) -> Any:
@@ -65,13 +65,13 @@ def test_a_linen_cache_refuses_another_batch(dna: DNA, batch: int) -> None:
 
 def test_a_linen_cache_refuses_more_positions_than_it_has() -> None:
     with pytest.raises(ValueError, match="the cache has room for 5 positions, x has 6"):
-        linen_decoder(KEEPERS["attention"])(jnp.ones((2, 6, WIDTH)))
+        linen_decoder(STATEFUL["attention"])(jnp.ones((2, 6, WIDTH)))
 
 
 @pytest.mark.parametrize("shape", [(5, WIDTH), (2, 5, 99), (2, 0, WIDTH), (-1, 5, WIDTH)])
 def test_a_cache_of_another_shape_than_the_input_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"input_shape must be \(batch, longest, {WIDTH}\), not"):
-        nnx_block(KEEPERS["attention"]).init_cache(shape)
+        nnx_block(STATEFUL["attention"]).init_cache(shape)
 
 
 @APIS
@@ -117,7 +117,7 @@ def test_names_of_python_and_flax_are_not_overwritten(name: str, api: API) -> No
     for body in (part, "a = ABS h0\nb = MULTIPLY a h0"):
         program = f"a = {name} h0\nb = MULTIPLY a h0\nc = ADD a b"
         dna = small_program(program, **{name: body})  # pyright: ignore[reportArgumentType]
-        rendered = certified_export(dna, name="Block", unit=UNIT, length=LENGTH, api=api)
+        rendered = verified_export(dna, name="Block", unit=UNIT, length=LENGTH, api=api)
         make = load_source(rendered.source)
         with pytest.raises(ValueError, match=rf"x must be \[batch, length, {WIDTH}\], not \[2, {WIDTH}\]"):
             wrong = jnp.ones((2, WIDTH))
@@ -127,4 +127,4 @@ def test_names_of_python_and_flax_are_not_overwritten(name: str, api: API) -> No
 @pytest.mark.parametrize("name", ["ValueError", "isinstance", "History"])
 def test_the_block_may_not_take_a_name_that_its_file_needs(name: str) -> None:
     with pytest.raises(UsageError, match="cannot name the exported class"):
-        source_of(KEEPERS["convolution"], name=name)
+        source_of(STATEFUL["convolution"], name=name)

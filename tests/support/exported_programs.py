@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from primer_search.models.export import API, Rendered, export_source
+from primer_search.models.export import API, ExportedSource, export_source
 from primer_search.primitives import DNA, InvalidProgramError, build_graph
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.causality_test import check_block, probe_unit
@@ -17,7 +17,7 @@ LENGTH = 4
 UNIT = 2
 
 
-def source_of(dna: DNA, unit: int = UNIT, name: str = "Block", api: API = "nnx") -> Rendered:
+def source_of(dna: DNA, unit: int = UNIT, name: str = "Block", api: API = "nnx") -> ExportedSource:
     """The export of a program, unverified."""
     return export_source(dna, name=name, unit=unit, length=LENGTH, length_dependent=True, api=api)
 
