@@ -1,6 +1,6 @@
-"""Programs that run: compiled to JAX functions, stacked into language models, wrapped as Flax modules.
+"""Programs as JAX functions, language models and Flax modules.
 
-What stands here is loaded when it is first used: importing this package imports neither JAX nor Flax.
+Names are imported on first use, so that importing this package imports neither JAX nor Flax.
 """
 
 from __future__ import annotations
@@ -53,30 +53,19 @@ __all__ = [
 
 _MODULES = {
     "BlockFunctions": "block",
-    "CausalDepthwiseConv": "modules",
     "DNABlock": "dna_block",
-    "FeedForward": "modules",
     "LanguageModel": "language_model",
     "ModelConfig": "config",
-    "MultiDConvHeadAttention": "modules",
-    "MultiHeadAttention": "modules",
-    "PrimerAttention": "modules",
-    "PrimerBlock": "modules",
-    "PrimerEZBlock": "modules",
-    "Sharding": "modules",
-    "SquaredReLU": "modules",
-    "SwiGLU": "modules",
-    "TransformerBlock": "modules",
-    "TransformerPPBlock": "modules",
     "compile_block": "block",
-    "linen_params": "module_weights",
-    "load_weights_into": "module_weights",
+    "linen_params": "checkpoint_loading",
+    "load_weights_into": "checkpoint_loading",
 }
+"""Where each name is defined; the others are blocks written by hand, in `nnx`."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    if name in __all__:
+        return getattr(import_module(f".{_MODULES.get(name, 'nnx')}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -256,3 +256,7 @@ def test_heads_of_an_odd_width_have_no_rotary_positions() -> None:
 def test_squared_relu_is_the_square_of_relu(rng: np.random.Generator) -> None:
     x = random_input(rng)
     np.testing.assert_allclose(models.SquaredReLU()(x), np.maximum(x, 0) ** 2, rtol=1e-6)
+
+
+def test_every_public_name_of_the_models_is_found() -> None:
+    assert [name for name in models.__all__ if not hasattr(models, name)] == []
