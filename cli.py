@@ -370,7 +370,7 @@ def report(
 @app.command()
 def primitives(
     json_: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of the README.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/primitives.md.")] = False,
 ) -> None:
     """List the primitive operations programs are made of."""
     from .primitives.op_table import op_lines, op_markdown, op_rows

@@ -13,7 +13,7 @@ A step runs several blocks, so that their parameters do not all wait in the proc
 which the caches are donated; a block's time is its share. A program tied to one length, such as PRIMER, is built anew
 for each context, at that length, and so is its cache.
 
-`--write` keeps the figures in benchmarks/results/decode_cost.txt and .json, and puts them into README's table.
+`--write` keeps the figures in benchmarks/results/decode_cost.txt and .json, and updates the table in docs/library.md.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from primer_search.primitives.value_types import MODEL_WIDTH
 from primer_search.tests.support.blocks_by_hand import CLASSES
 
 BASELINE = "TRANSFORMER"
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "library.md"
 BYTES = {"float32": 4, "bfloat16": 2}
 
 LEAST_SECONDS = 0.05
@@ -222,15 +222,15 @@ def report(about: Mapping[str, Any], settings: Settings, caches: Sequence[CacheR
     return "\n".join([*lines, "", f"{'decode step':24} {'as':20} {head}", *map(_step_line, steps)])
 
 
-def write(document: Mapping[str, Any], text: str, results: Path = RESULTS, readme: Path = README) -> None:
-    """Keep the figures, and renew README's table if it was that of the former figures."""
+def write(document: Mapping[str, Any], text: str, results: Path = RESULTS, page: Path = PAGE) -> None:
+    """Keep the figures, and update the page's table if it shows the former figures."""
     former = library_markdown(decode_results(results))
     results.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     results.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
-    page = readme.read_text(encoding="utf-8")
-    if former not in page:
-        raise SystemExit(f"{readme.name} has no table of the former figures: put library_markdown() there by hand")
-    readme.write_text(page.replace(former, library_markdown(decode_results(results))), encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    if former not in text:
+        raise SystemExit(f"{page.name} does not hold the table of the former figures: paste library_markdown() by hand")
+    page.write_text(text.replace(former, library_markdown(decode_results(results))), encoding="utf-8")
 
 
 def _step_line(row: StepRow) -> str:
@@ -265,7 +265,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="sequences")
     parser.add_argument("--pairs", type=int, default=20, help="rounds of measurements")
     parser.add_argument("--dtype", choices=tuple(BYTES), default="float32", help="of parameters, cache and arithmetic")
-    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/results, and in README")
+    parser.add_argument(
+        "--write", action="store_true", help="keep the figures in benchmarks/results, and in docs/library.md"
+    )
     parser.add_argument("--all-cores", action="store_true", help="do not pin this process to one core (on a CPU)")
     return parser
 

@@ -1,7 +1,7 @@
-"""The library for people: what each named program is, what it costs at the paper's size, and in decoding.
+"""Table of the library for docs/library.md: each named program, its cost at the paper's size, and its decoding cost.
 
-Parameters, operations and caches follow from the programs. Times of decode steps are what benchmarks/decode_cost.py
-measured last.
+Parameters, operations and caches are computed from the programs. Times of decode steps are the last results of
+benchmarks/decode_cost.py.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ PAPER_LAYERS, PAPER_LENGTH, PAPER_VOCABULARY = 6, 64, 32_768
 """The paper's language model (section 3): 6 layers, sequences of 64, an embedding of 32K tokens."""
 
 WIDTH, CONTEXT, BATCH, CACHE_BYTES = 512, 512, 1, 2
-"""What decoding is shown at: channels, positions with the new one, sequences, bytes of a number in bfloat16."""
+"""Sizes the decoding columns are for: channels, positions including the new one, sequences, bytes of a bfloat16."""
 
 BASELINE = "TRANSFORMER"
 MEASURED_AS = "DNABlock"
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "decode_cost.json"
-"""What benchmarks/decode_cost.py writes."""
+"""Results file of benchmarks/decode_cost.py."""
 
 COLUMNS = {
     "program": "---",
@@ -42,14 +42,14 @@ COLUMNS = {
 }
 
 DecodeResults = Mapping[str, Any]
-"""`about`, `settings` and `steps`, as in the file."""
+"""The parsed results file, with the keys `about`, `settings` and `steps`."""
 
 
 def library_markdown(measured: DecodeResults | None = None) -> str:
-    """The library table of the README, and what is to be known about it.
+    """Return the table in docs/library.md, with its caption.
 
     Args:
-        measured: times of decode steps (`decode_results`); None: the table says that there are none.
+        measured: times of decode steps (`decode_results`), or None to mark them as not measured.
     """
     steps = _steps(measured)
     rows = [_row(COLUMNS), f"|{'|'.join(COLUMNS.values())}|"]
@@ -58,7 +58,7 @@ def library_markdown(measured: DecodeResults | None = None) -> str:
 
 
 def decode_results(file: Path = RESULTS) -> DecodeResults | None:
-    """What benchmarks/decode_cost.py measured last; None where there is no such file."""
+    """Return the last results of benchmarks/decode_cost.py, or None if the file does not exist."""
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
@@ -97,7 +97,7 @@ def _step(name: str, steps: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _steps(measured: DecodeResults | None) -> dict[str, Mapping[str, Any]]:
-    """The steps that the table shows, by program."""
+    """Return the rows of the decode steps in the table, by program."""
     if measured is None or measured["settings"]["width"] != WIDTH:
         return {}
     shown = (MEASURED_AS, CONTEXT, BATCH)
@@ -106,17 +106,20 @@ def _steps(measured: DecodeResults | None) -> dict[str, Mapping[str, Any]]:
 
 def _caption(measured: DecodeResults | None, steps: Mapping[str, Mapping[str, Any]]) -> str:
     cache = (
-        f"Cache: what decoding keeps of each token in bfloat16 at width {WIDTH}, relative to the Transformer's; after "
-        "the +, what it keeps besides of each sequence, however long."
+        f"Cache: bytes that decoding stores for each token in bfloat16 at width {WIDTH}, relative to the "
+        "Transformer's; after the +, bytes for each sequence, independent of its length."
     )
-    step = f"Decode step: one new token of one sequence, after {CONTEXT - 1} others, relative to the Transformer's"
+    step = (
+        f"Decode step: time for one new token of one sequence, after {CONTEXT - 1} others, relative to the "
+        "Transformer's"
+    )
     if measured is None or not steps:
-        return _filled(f"{cache} {step}: not measured yet; `python benchmarks/decode_cost.py --write` does that.")
+        return _filled(f"{cache} {step}: not measured yet; run `python benchmarks/decode_cost.py --write`.")
     about, settings = measured["about"], measured["settings"]
     return _filled(
         f"{cache} {step} (95% interval of the paired ratio); a `{MEASURED_AS}` in {settings['dtype']}, by "
         f"`{about['command']}` on {about['device']}, cores: {about['cores']}, {about['clock']}, JAX {about['jax']}; "
-        "[other contexts and batches, and blocks written by hand](benchmarks/results/decode_cost.txt)."
+        "[other contexts and batches, and blocks written by hand](../benchmarks/results/decode_cost.txt)."
     )
 
 

@@ -1,4 +1,4 @@
-"""The op table for people: rows for JSON, lines for the console, Markdown for the README."""
+"""The op table for people: rows for JSON, lines for the console, Markdown for docs/primitives.md."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def op_lines() -> list[str]:
 
 
 def op_markdown() -> str:
-    """The op table of the README."""
+    """Return the op table in docs/primitives.md."""
     rows = ["| primitive | learns | depends | decoding keeps | what it does |", "|---|---|---|---|---|"]
     for op in OPS.values():
         learned = ", ".join(parameter.name for parameter in op.parameters) or "–"
