@@ -57,9 +57,9 @@ def print_json(value: Any) -> None:
 def pin_to_cpu(platform: str, executor: str) -> None:
     """Let this process's JAX see the CPU alone, unless it is to train on an accelerator itself (`inline`)."""
     if platform == "cpu" or executor != "inline":
-        from .workers.devices.discovery import keep_off_accelerators
+        from .workers.devices.discovery import use_cpu_only
 
-        keep_off_accelerators()
+        use_cpu_only()
 
 
 class SearchGroup(TyperGroup):

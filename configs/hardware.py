@@ -11,14 +11,14 @@ from ..primitives.library import get as library_program
 from ..search.config import RunConfig
 from ..workers.devices.discovery import (
     VisibleDevices,
-    devices_for,
-    devices_of_chip,
-    host_devices,
+    cpu_device_count,
+    devices_per_chip,
+    find_devices,
     resolve_platform,
-    too_few_devices,
+    too_few_devices_error,
 )
-from ..workers.devices.memory_estimate import LEAST_SHARE, MemoryNeed, estimate_memory
-from ..workers.devices.placement import JAX_FRACTION, Placement, place
+from ..workers.devices.memory_estimate import SMALLEST_MEMORY_FRACTION, MemoryEstimate, estimate_memory
+from ..workers.devices.placement import JAX_MEMORY_FRACTION, Placement, place_workers
 
 __all__ = ["Hardware", "choose_devices", "hardware_for"]
 
@@ -37,7 +37,7 @@ class Hardware:
 
     devices: VisibleDevices
     placement: Placement
-    need: MemoryNeed | None = None
+    need: MemoryEstimate | None = None
     made_up: bool = False
     inline: bool = False
 
@@ -46,7 +46,7 @@ class Hardware:
         """Of a device, what a worker may fill; None where nobody says."""
         total = self.devices.memory_bytes
         if self.inline and self.devices.platform == "gpu" and total is not None:
-            return int(JAX_FRACTION * total)
+            return int(JAX_MEMORY_FRACTION * total)
         return None if total is None else self.placement.share.memory_bytes(total)
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Hardware:
         notes = []
         if self.devices.trouble:
             notes.append(f"training on the CPU, though an accelerator seems to be here: {self.devices.trouble}")
-        chip = devices_of_chip(self.devices.kind) if self.devices.platform == "tpu" else 1
+        chip = devices_per_chip(self.devices.kind) if self.devices.platform == "tpu" else 1
         share = self.placement.share
         if share.devices % chip:
             more = share.devices + chip - share.devices % chip
@@ -111,7 +111,7 @@ def choose_devices(accel: str, address: str | None = None, fake: VisibleDevices 
         UsageError: they are not there.
     """
     if fake is None:
-        return devices_for(accel, address)
+        return find_devices(accel, address)
     return fake if resolve_platform(accel, fake) == fake.platform else VisibleDevices("cpu", ("cpu",))
 
 
@@ -131,20 +131,20 @@ def hardware_for(
     """
     wanted, inline = config.workers.count, config.workers.executor == "inline"
     if inline:
-        wanted, seen = 1, host_devices()
-        if devices.platform == "cpu" and config.trial.devices > seen:  # other devices are counted in `place`
-            raise too_few_devices(config.trial.devices, seen, "cpu")
+        wanted, seen = 1, cpu_device_count()
+        if devices.platform == "cpu" and config.trial.devices > seen:  # other devices are counted in `place_workers`
+            raise too_few_devices_error(config.trial.devices, seen, "cpu")
     elif devices.platform == "cpu" and not on_cluster and not made_up:
         from ..system.host import usable_core_count
 
         devices = replace(devices, kinds=("cpu",) * usable_core_count())
-    placement = place(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)
+    placement = place_workers(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)
     if devices.platform == "cpu":
         return Hardware(devices, placement, made_up=made_up, inline=inline)
     graph = build_graph(library_program(config.search.seed_program, config.model.unit))
     need = estimate_memory(graph, config.model, config.trial, config.optimizer)
     hardware = Hardware(devices, placement, need, made_up, inline)
-    if hardware.memory_bytes is not None and LEAST_SHARE * need.total > hardware.memory_bytes:
+    if hardware.memory_bytes is not None and SMALLEST_MEMORY_FRACTION * need.total > hardware.memory_bytes:
         share = placement.share
         given = f"a worker has {_gib(hardware.memory_bytes)} of each {devices.kind}"
         remedy = "workers.per_device" if share.per_device > 1 else "trial.batch, model.length or model.layers"

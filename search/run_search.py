@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..primitives.errors import PrimerSearchError, WorkFailedError
-from ..system.output_capture import hushed, log_traceback
-from ..system.signals import Interrupted, terminations_interrupt
+from ..system.output_capture import log_traceback, redirect_output
+from ..system.signals import Interrupted, interrupt_on_termination
 from .reports.progress.search_progress import make_display
 from .runs.run_directory import RunDirectory
 
@@ -48,11 +48,11 @@ def conduct(run: RunDirectory, session: Callable[..., Session], printing: Printi
     """
     try:
         with (
-            terminations_interrupt() as interruption,
-            hushed(run.log) as terminal,
+            interrupt_on_termination() as interruption,
+            redirect_output(run.log) as terminal,
             make_display(terminal) as display,
         ):
-            observe, tell = interruption.insisting(display.observe), interruption.insisting(display.tell)
+            observe, tell = interruption.check_before(display.observe), interruption.check_before(display.tell)
             ending = session(observe=observe, tell=tell).ending
     except KeyboardInterrupt:
         raise Interrupted(_after_interruption(run)) from None

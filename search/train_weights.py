@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..primitives import DNA, UsageError, WorkFailedError
 from ..primitives.program_json import dna_from_json, dna_to_json
-from ..system.signals import Interrupted, terminations_interrupt
+from ..system.signals import Interrupted, interrupt_on_termination
 from ..workers.data.dataset import Dataset, prepare
 from ..workers.protocol import Evaluation, Progress, TrialRequest
 from .config import RunConfig
@@ -172,8 +172,8 @@ def train_weights(
     tell(f"training {job.name} for its weights{takes}")
     kept: list[Any] = []
     try:
-        with terminations_interrupt() as interruption:
-            progress = interruption.insisting(progress)
+        with interrupt_on_termination() as interruption:
+            progress = interruption.check_before(progress)
             dataset = _text(job, tell)
             trainer = CandidateTrainer(
                 config.model, config.trial, config.optimizer, str(dataset.path), dna_to_json(job.reference)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Journal", "write_whole"]
+__all__ = ["Journal", "write_atomically"]
 
 
 class Journal:
@@ -52,7 +52,7 @@ class Journal:
             handle.flush()
             os.fsync(handle.fileno())
         lengths = {file: handle.tell() for file, handle in self._files.items()}
-        write_whole(self._path, json.dumps({"state": state, "lengths": lengths}))
+        write_atomically(self._path, json.dumps({"state": state, "lengths": lengths}))
         self.state = state
 
 
@@ -60,7 +60,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else -1
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a file such that it is there as a whole or not at all."""
     draft = path.with_name(f".{path.name}.draft")
     with draft.open("w", encoding="utf-8") as file:

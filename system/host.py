@@ -18,7 +18,7 @@ import psutil
 
 __all__ = [
     "CAN_PIN",
-    "kill_tree",
+    "kill_process_tree",
     "machine_identity",
     "machine_memory_bytes",
     "pick_cores",
@@ -92,7 +92,7 @@ def resident_bytes(process: psutil.Process | None = None) -> int:
         return 0
 
 
-def kill_tree(process: psutil.Process) -> list[psutil.Process]:
+def kill_process_tree(process: psutil.Process) -> list[psutil.Process]:
     """Send SIGKILL to a process and its descendants, and return them; a reused process number is left alone."""
     try:
         family = [process, *process.children(recursive=True)]

@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["hushed", "log_traceback"]
+__all__ = ["log_traceback", "redirect_output"]
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @contextmanager
-def hushed(log: Path) -> Iterator[TextIO]:
+def redirect_output(log: Path) -> Iterator[TextIO]:
     """Send stdout, stderr, logging and warnings to `log`; yields a stream to what was stderr.
 
     Where stderr is no file of this process's own (as under test runners), only logging and warnings are sent.

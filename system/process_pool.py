@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from ..primitives.errors import PrimerSearchError, WorkFailedError
 
-__all__ = ["Crew", "cores", "serve"]
+__all__ = ["ProcessPool", "cores", "serve"]
 
 Result = TypeVar("Result")
 
@@ -28,7 +28,7 @@ AHEAD = 2
 """Jobs in flight for each process: one at work, one waiting."""
 
 
-class Crew:
+class ProcessPool:
     """`count` processes; with none, jobs run in this one. A context manager."""
 
     def __init__(self, count: int):
@@ -37,7 +37,7 @@ class Crew:
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._threads = ThreadPoolExecutor(max(1, count))
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> ProcessPool:
         code = "from primer_search.system.process_pool import serve; serve()"
         # Each process is one core's worth: the tokenizer's own threads would compete with the other processes.
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "JAX_PLATFORMS": "cpu"}
@@ -107,7 +107,7 @@ def cores() -> int:
 
 
 def serve() -> None:
-    """Do jobs from standard input until it closes; for the processes of a `Crew`."""
+    """Do jobs from standard input until it closes; for the processes of a `ProcessPool`."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     while True:

@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 
 from ..primitives.errors import PrimerSearchError
 
-__all__ = ["Interrupted", "Interruption", "terminations_interrupt"]
+__all__ = ["InterruptFlag", "Interrupted", "interrupt_on_termination"]
 
 Heard = TypeVar("Heard")
 
@@ -22,7 +22,7 @@ class Interrupted(PrimerSearchError):
 
 
 @dataclass(slots=True)
-class Interruption:
+class InterruptFlag:
     """Whether the user interrupted.
 
     An exception that a signal's handler raises is lost where Python happens to be in a destructor or in a callback of
@@ -31,28 +31,28 @@ class Interruption:
 
     asked: bool = False
 
-    def insist(self) -> None:
+    def raise_if_interrupted(self) -> None:
         """Interrupt, if an earlier interruption was lost."""
         if self.asked:
             raise KeyboardInterrupt
 
-    def insisting(self, listener: Callable[[Heard], None]) -> Callable[[Heard], None]:
+    def check_before(self, listener: Callable[[Heard], None]) -> Callable[[Heard], None]:
         """What is called now and then with news of the work, so that it insists first."""
 
         def listen(news: Heard) -> None:
-            self.insist()
+            self.raise_if_interrupted()
             listener(news)
 
         return listen
 
 
 @contextmanager
-def terminations_interrupt() -> Iterator[Interruption]:
+def interrupt_on_termination() -> Iterator[InterruptFlag]:
     """Let SIGTERM, and SIGHUP unless it is ignored, do what Ctrl-C does.
 
     SIGINT is set too, as shells start background processes with it ignored.
     """
-    interruption = Interruption()
+    interruption = InterruptFlag()
 
     def interrupt(*_: object) -> NoReturn:
         interruption.asked = True

@@ -11,7 +11,7 @@ from ..results.speedup import Speedup
 from ..results.statistics import Estimate
 from ..studies.compare import Comparison, Row
 from .figures.comparison_figure import curves_figure, differences_figure
-from .page import template, try_page, write_whole
+from .page import template, try_page, write_atomically
 from .phrases import count, number
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
@@ -55,8 +55,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> str:
     Raises:
         UsageError: the JSON cannot be written.
     """
-    write_whole(folder / "comparison.json", json.dumps(comparison.to_dict(), allow_nan=False) + "\n")
-    return try_page(folder / "comparison.html", lambda page: write_whole(page, render_comparison(comparison)))
+    write_atomically(folder / "comparison.json", json.dumps(comparison.to_dict(), allow_nan=False) + "\n")
+    return try_page(folder / "comparison.html", lambda page: write_atomically(page, render_comparison(comparison)))
 
 
 def render_comparison(comparison: Comparison) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...primitives.errors import UsageError
 
-__all__ = ["template", "try_page", "write_whole"]
+__all__ = ["template", "try_page", "write_atomically"]
 
 
 def template(name: str) -> Any:
@@ -36,7 +36,7 @@ def try_page(page: Path, write: Callable[[Path], None]) -> str:
     return str(page)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a study's file whole or not at all.
 
     Raises:

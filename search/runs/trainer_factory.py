@@ -25,9 +25,9 @@ class MakeCandidateTrainer:
     reference: str | None = None
 
     def __call__(self) -> Trainer:
-        from ...workers.data.dataset_transfer import at_hand
+        from ...workers.data.dataset_transfer import find_local_dataset
         from ...workers.training.trial import CandidateTrainer
 
         config = self.config
-        dataset = str(at_hand(self.dataset) or self.dataset)
+        dataset = str(find_local_dataset(self.dataset) or self.dataset)
         return CandidateTrainer(config.model, config.trial, config.optimizer, dataset, self.reference)

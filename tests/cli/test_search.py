@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import primer_search
-from primer_search.system.signals import terminations_interrupt
+from primer_search.system.signals import interrupt_on_termination
 from primer_search.tests.support.command import command, refused
 
 PACKAGE = Path(primer_search.__file__).parent
@@ -172,13 +172,13 @@ def running(source: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str]
 
 
 def test_an_interruption_that_is_lost_in_a_callback_is_heard_at_the_next_look() -> None:
-    with terminations_interrupt() as interruption:
-        interruption.insist()
+    with interrupt_on_termination() as interruption:
+        interruption.raise_if_interrupted()
         with contextlib.suppress(KeyboardInterrupt):  # as a destructor would
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
         with pytest.raises(KeyboardInterrupt):
-            interruption.insist()
+            interruption.raise_if_interrupted()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])

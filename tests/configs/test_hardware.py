@@ -24,7 +24,7 @@ from primer_search.tests.support.command import HandmadeRun, Result, command, re
 from primer_search.tests.support.tiny_runs import CONFIG
 from primer_search.workers.config import WorkersConfig
 from primer_search.workers.devices.discovery import FAKE_DEVICES, VisibleDevices, fake_devices
-from primer_search.workers.devices.memory_estimate import LEAST_SHARE, estimate_memory
+from primer_search.workers.devices.memory_estimate import SMALLEST_MEMORY_FRACTION, estimate_memory
 
 TPUS = "tpu:8:TPU v4:32GiB"
 
@@ -211,7 +211,7 @@ def test_the_memory_of_a_training_is_more_than_xla_counts_and_not_much_more(laye
     assert emulated >= 0
     need = estimate_memory(build_graph(get("TRANSFORMER", 8)), config.model, config.trial, config.optimizer)
     assert need.parameters == parameters
-    assert LEAST_SHARE * need.total <= counted - emulated <= need.total
+    assert SMALLEST_MEMORY_FRACTION * need.total <= counted - emulated <= need.total
 
 
 def test_memory_falls_with_devices_and_rises_with_the_average() -> None:

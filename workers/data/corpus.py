@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ...primitives.errors import UsageError
 from .text_sources import documents
-from .tfds_sets import PublishedSet, is_published, load
+from .tfds_sets import TfdsSet, is_tfds_source, load
 
 __all__ = ["Corpus", "Portion", "RecordCorpus", "TextCorpus", "open_corpus"]
 
@@ -69,7 +69,7 @@ def open_corpus(source: str, cache: Path) -> TextCorpus | RecordCorpus:
     Raises:
         UsageError: no such source, unreadable text, or a published set that was never prepared here.
     """
-    return RecordCorpus.of(load(source, cache)) if is_published(source) else TextCorpus.of(source)
+    return RecordCorpus.of(load(source, cache)) if is_tfds_source(source) else TextCorpus.of(source)
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ class RecordCorpus:
     text_bytes: int
     own_splits: frozenset[str]
     sentences: bool
-    published: PublishedSet = field(repr=False)
+    published: TfdsSet = field(repr=False)
 
     @staticmethod
-    def of(published: PublishedSet) -> RecordCorpus:
+    def of(published: TfdsSet) -> RecordCorpus:
         """The corpus of a set."""
         splits = published.splits
         return RecordCorpus(

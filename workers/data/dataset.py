@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 
 from ...primitives.errors import UsageError
-from ...system.files import write_whole
+from ...system.files import write_atomically
 from ...system.locks import delete_unheld, exclusive
 from ..config import DataConfig
 from .corpus import Corpus, RecordCorpus, open_corpus
 from .dataset_builder import build
 from .splits import SPLITS
 from .text_sources import documents
-from .tfds_sets import is_published, load
+from .tfds_sets import is_tfds_source, load
 from .tokenizer import SMALLEST_VOCABULARY, Tokenizer
 
 __all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "prepare"]
@@ -126,7 +126,7 @@ def default_cache_dir() -> Path:
 
 def check_source(source: str) -> None:
     """Raise UsageError if a source cannot be prepared, as far as that shows at once; a published set was located."""
-    if is_published(source):
+    if is_tfds_source(source):
         load(source, default_cache_dir())
     else:
         documents(source)
@@ -259,7 +259,7 @@ def _build(
         },
     }
     manifest["dataset_hash"] = _dataset_hash(manifest)
-    write_whole(draft / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    write_atomically(draft / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     tokens = sum(counts["tokens"] for counts in built.splits.values())
     tell(f"prepared {tokens:,} tokens, {manifest['splits']['train']['bytes_per_token']:.2f} bytes each")
 
@@ -270,7 +270,7 @@ def _origin(corpus: Corpus) -> dict[str, Any]:
         return {}
     found = corpus.published
     facts = {"set": found.set_name, "tfds_version": found.tfds_version, "feature": found.feature}
-    return {**facts, "archive": found.archive, "published": not found.is_lookalike}
+    return {**facts, "archive": found.archive, "published": not found.is_unofficial}
 
 
 def _dataset_hash(manifest: dict[str, Any]) -> str:

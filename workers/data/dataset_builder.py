@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from ...primitives.errors import UsageError
-from ...system.files import Journal, write_whole
-from ...system.process_pool import Crew, cores
+from ...system.files import Journal, write_atomically
+from ...system.process_pool import ProcessPool, cores
 from ..config import DataConfig
 from .corpus import Corpus, Portion, RecordCorpus
 from .near_duplicates import BANDS, cluster_labels
@@ -75,7 +75,7 @@ def build(
         WorkFailedError: a process died.
         OSError: the folder cannot be written.
     """
-    with Crew(_processes(corpus, processes)) as crew:
+    with ProcessPool(_processes(corpus, processes)) as crew:
         builder = _Builder(draft, corpus, tell, crew)
         if not corpus.sentences and residues(corpus.own_splits):
             builder.split()
@@ -94,7 +94,7 @@ def _processes(corpus: Corpus, asked: int | None) -> int:
 
 
 class _Builder:
-    def __init__(self, draft: Path, corpus: Corpus, tell: Tell, crew: Crew):
+    def __init__(self, draft: Path, corpus: Corpus, tell: Tell, crew: ProcessPool):
         self.draft, self.corpus, self.tell, self.crew = draft, corpus, tell, crew
         self.hold_out = corpus.sentences and "validation" not in corpus.own_splits
         self.places: np.memmap | None = None
@@ -164,7 +164,7 @@ class _Builder:
         tokenizer = Tokenizer.train(_up_to(self._sample(most_bytes), most_bytes), vocabulary)
         if tokenizer.size < vocabulary:
             self.tell(f"the text gave {tokenizer.size} tokens of the {vocabulary} asked for; the other ids stay unused")
-        write_whole(path, tokenizer.to_json())
+        write_atomically(path, tokenizer.to_json())
         return tokenizer
 
     def _sample(self, most_bytes: int) -> Iterator[bytes]:

@@ -18,13 +18,13 @@ import numpy as np
 from ...primitives.errors import UsageError
 from .dataset import Dataset, default_cache_dir
 
-__all__ = ["MOST_BYTES", "at_hand", "parcel_files", "unpack"]
+__all__ = ["MOST_BYTES", "dataset_files", "find_local_dataset", "install_dataset"]
 
 MOST_BYTES = 8 * 2**30
 """The largest dataset that is shipped. LM1B, a billion tokens of two bytes, is 2 GiB."""
 
 
-def at_hand(path: str) -> Path | None:
+def find_local_dataset(path: str) -> Path | None:
     """Where this machine has the dataset: at the path itself, or in its own cache; None if it has it nowhere."""
     for folder in (Path(path), default_cache_dir() / Path(path).name):
         with suppress(UsageError):
@@ -32,7 +32,7 @@ def at_hand(path: str) -> Path | None:
     return None
 
 
-def parcel_files(path: str) -> dict[str, np.ndarray]:
+def dataset_files(path: str) -> dict[str, np.ndarray]:
     """The files of a dataset by name, memory-mapped, as bytes.
 
     Raises:
@@ -54,7 +54,7 @@ def parcel_files(path: str) -> dict[str, np.ndarray]:
     }
 
 
-def unpack(name: str, names: Sequence[str], contents: Sequence[np.ndarray]) -> Path:
+def install_dataset(name: str, names: Sequence[str], contents: Sequence[np.ndarray]) -> Path:
     """Write a dataset into this machine's cache, unless it is there by now; returns its folder.
 
     Args:

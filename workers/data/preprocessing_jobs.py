@@ -12,7 +12,7 @@ import numpy as np
 from .corpus import Portion
 from .near_duplicates import sketches, text_key
 from .splits import LEFT_OUT, SPLITS, is_held_out
-from .tokenizer import Packer, Tokenizer
+from .tokenizer import CachingEncoder, Tokenizer
 
 __all__ = ["Encode", "Encoded", "Read", "Sketch", "Sketched", "words_in"]
 
@@ -135,5 +135,5 @@ def _part(content: bytes, parts: int) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _packer(tokenizer: Path, dtype: str) -> Packer:
+def _packer(tokenizer: Path, dtype: str) -> CachingEncoder:
     return Tokenizer.load(tokenizer).packer(dtype)

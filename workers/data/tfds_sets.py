@@ -24,7 +24,7 @@ from typing import IO, Any
 from ...primitives.errors import UsageError, WorkFailedError
 from ...system.locks import delete_unheld, scratch
 
-__all__ = ["PublishedSet", "is_published", "load", "locate"]
+__all__ = ["TfdsSet", "is_tfds_source", "load", "locate"]
 
 TELL_SECONDS = 10.0
 END_SECONDS = 20.0
@@ -33,7 +33,7 @@ SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev")
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedSet:
+class TfdsSet:
     """Where the records of a set are.
 
     Attributes:
@@ -53,7 +53,7 @@ class PublishedSet:
     splits: dict[str, dict[str, Any]]
 
     @property
-    def is_lookalike(self) -> bool:
+    def is_unofficial(self) -> bool:
         """Whether it was built from something else than what was published under its name."""
         return self.archive is not None and not self.archive["published"]
 
@@ -70,7 +70,7 @@ class PublishedSet:
     @property
     def warning(self) -> str:
         """What to say before a look-alike is used; empty for others."""
-        if not self.is_lookalike:
+        if not self.is_unofficial:
             return ""
         assert self.archive is not None
         checksum = (self.archive["sha256"] or "unknown")[:12]
@@ -80,7 +80,7 @@ class PublishedSet:
         )
 
 
-def is_published(source: str) -> bool:
+def is_tfds_source(source: str) -> bool:
     """Whether a source is read through TFDS."""
     return source == "lm1b" or source.startswith("tfds:")
 
@@ -91,7 +91,7 @@ def locate(
     data_dir: Path | None = None,
     archive: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
-) -> PublishedSet:
+) -> TfdsSet:
     """Have TFDS find or build a set, and remember where it is; without `data_dir` and `archive`, where it was.
 
     Args:
@@ -126,7 +126,7 @@ def locate(
         except OSError as error:
             raise _unwritable(cache, error) from error
         built = _in_a_process({**request, "temporary": str(temporary)}, tell)
-    found = PublishedSet(
+    found = TfdsSet(
         source,
         built["set"],
         built["tfds_version"],
@@ -138,7 +138,7 @@ def locate(
     return found
 
 
-def load(source: str, cache: Path) -> PublishedSet:
+def load(source: str, cache: Path) -> TfdsSet:
     """What `locate` remembered.
 
     Raises:
@@ -146,7 +146,7 @@ def load(source: str, cache: Path) -> PublishedSet:
     """
     _parse(source)
     try:
-        return PublishedSet(**json.loads(_note(source, cache).read_text(encoding="utf-8")))
+        return TfdsSet(**json.loads(_note(source, cache).read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(
             f"data.source {source} is not prepared: run `primer-search data prepare {source}` first"
@@ -156,14 +156,14 @@ def load(source: str, cache: Path) -> PublishedSet:
         raise UsageError(f"{_note(source, cache)} is damaged: run `primer-search data prepare {source}`.") from error
 
 
-def _located(source: str, cache: Path) -> PublishedSet | None:
+def _located(source: str, cache: Path) -> TfdsSet | None:
     """What `locate` remembered, if all of it is still there; a look-alike only ever comes from `archive`."""
     try:
         known = load(source, cache)
     except UsageError:
         return None
     whole = all(Path(path).is_file() for facts in known.splits.values() for path, _ in facts["files"])
-    return known if whole and not known.is_lookalike else None
+    return known if whole and not known.is_unofficial else None
 
 
 def _parse(source: str) -> tuple[str, str]:
@@ -256,9 +256,9 @@ def _note(source: str, cache: Path) -> Path:
     return cache / "sources" / f"{slug}-{hashlib.sha256(source.encode()).hexdigest()[:8]}.json"
 
 
-def _remember(found: PublishedSet, cache: Path) -> None:
+def _remember(found: TfdsSet, cache: Path) -> None:
     path = _note(found.source, cache)
-    fields = {name: getattr(found, name) for name in PublishedSet.__dataclass_fields__}
+    fields = {name: getattr(found, name) for name in TfdsSet.__dataclass_fields__}
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from ...primitives.errors import UsageError
 if TYPE_CHECKING:
     import tokenizers
 
-__all__ = ["END_OF_DOCUMENT", "SMALLEST_VOCABULARY", "Packer", "Tokenizer"]
+__all__ = ["END_OF_DOCUMENT", "SMALLEST_VOCABULARY", "CachingEncoder", "Tokenizer"]
 
 END_OF_DOCUMENT = "<|endofdocument|>"
 SMALLEST_VOCABULARY = 257
@@ -38,7 +38,7 @@ SINGLE_SPACE = re.compile(r"(?<=\S)(?= \S)")
 
 REMEMBERED = 150_000
 REMEMBERED_LENGTH = 64
-"""Pieces whose token ids a `Packer` keeps, twice as many in all, some 60 MB; and of how many characters at most."""
+"""Pieces whose token ids a `CachingEncoder` caches (twice as many in all, about 60 MB), and their longest length."""
 
 
 class Tokenizer:
@@ -115,9 +115,9 @@ class Tokenizer:
         """`encode` for many texts."""
         return [encoding.ids for encoding in self._inner.encode_batch_fast(list(texts))]
 
-    def packer(self, dtype: str) -> Packer:
+    def packer(self, dtype: str) -> CachingEncoder:
         """What encodes much text fast, into ids of this NumPy type."""
-        return Packer(self, dtype)
+        return CachingEncoder(self, dtype)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids; end-of-document tokens show by their name."""
@@ -139,7 +139,7 @@ class Tokenizer:
         return written.encode() if token == self.end_of_document else bytes(BYTE_OF_SIGN[sign] for sign in written)
 
 
-class Packer:
+class CachingEncoder:
     """Encodes texts to the bytes of their ids, each text ended by the end-of-document token.
 
     Merges never cross the pieces that text is cut into, so a piece has the same ids wherever it stands. Text repeats

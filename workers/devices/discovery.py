@@ -24,14 +24,14 @@ __all__ = [
     "FAKE_DEVICES",
     "VisibleDevices",
     "cluster_devices",
-    "devices_for",
-    "devices_of_chip",
-    "devices_of_nodes",
+    "cpu_device_count",
+    "devices_in_nodes",
+    "devices_per_chip",
     "fake_devices",
-    "host_devices",
-    "keep_off_accelerators",
+    "find_devices",
     "resolve_platform",
-    "too_few_devices",
+    "too_few_devices_error",
+    "use_cpu_only",
     "visible_devices",
 ]
 
@@ -128,13 +128,13 @@ def cluster_devices(address: str, accel: str = "auto") -> VisibleDevices:
         raise UsageError(f"cannot join the Ray cluster at --address {address}: {why}") from None
     except (OSError, ValueError, IndexError) as error:
         raise UsageError(f"cannot join the Ray cluster at --address {address}: {error}") from None
-    return devices_of_nodes(nodes, accel)
+    return devices_in_nodes(nodes, accel)
 
 
-def devices_of_nodes(nodes: list[dict[str, float]], accel: str = "auto") -> VisibleDevices:
+def devices_in_nodes(nodes: list[dict[str, float]], accel: str = "auto") -> VisibleDevices:
     """What the resources of a cluster's nodes amount to, for the accelerator that is wanted.
 
-    Ray counts a TPU by its chips, of which JAX may see two devices each (`devices_of_chip`).
+    Ray counts a TPU by its chips, of which JAX may see two devices each (`devices_per_chip`).
     """
     platforms: tuple[tuple[Platform, str], ...] = (("gpu", "GPU"), ("tpu", "TPU"), ("cpu", "CPU"))
     for platform, resource in platforms:
@@ -142,37 +142,37 @@ def devices_of_nodes(nodes: list[dict[str, float]], accel: str = "auto") -> Visi
         if accel in ("auto", platform) and having:
             named = (name.partition(":")[2] for name in having[0] if name.startswith("accelerator_type:"))
             kind = resource if platform == "cpu" else next(named, resource)
-            each = devices_of_chip(kind) if platform == "tpu" else 1
+            each = devices_per_chip(kind) if platform == "tpu" else 1
             hosts = tuple(each * int(node[resource]) for node in having)
             return VisibleDevices(platform, (kind,) * sum(hosts), None, hosts)
     cores = sum(int(node.get("CPU", 0)) for node in nodes)
     return VisibleDevices("cpu", ("CPU",) * max(1, cores))
 
 
-def devices_of_chip(kind: str) -> int:
+def devices_per_chip(kind: str) -> int:
     """How many devices JAX shows for a TPU chip, from JAX's or Ray's name of its kind.
 
-    >>> [devices_of_chip(kind) for kind in ("TPU v3", "TPU-V3", "TPU v4", "TPU v5 lite", "TPU7x")]
+    >>> [devices_per_chip(kind) for kind in ("TPU v3", "TPU-V3", "TPU v4", "TPU v5 lite", "TPU7x")]
     [2, 2, 1, 1, 2]
     """
     return 2 if kind.lower().replace(" ", "").replace("-", "") in _TWO_DEVICES else 1
 
 
-def host_devices(environment: Mapping[str, str] = os.environ) -> int:
+def cpu_device_count(environment: Mapping[str, str] = os.environ) -> int:
     """How many CPU devices JAX shows in a process of this environment, read without loading it."""
     flags = re.findall(r"--xla_force_host_platform_device_count=(\d+)", environment.get("XLA_FLAGS", ""))
     own = environment.get("JAX_NUM_CPU_DEVICES", "")  # which wins
     return int(own) if own.isdecimal() else int(flags[-1]) if flags else 1
 
 
-def too_few_devices(wanted: int, seen: int, platform: str) -> UsageError:
+def too_few_devices_error(wanted: int, seen: int, platform: str) -> UsageError:
     """What to say of `trial.devices` that a worker does not see."""
     more = "train with --executor ray, which gives a CPU worker as many, or " * (platform == "cpu")
     there = f"{seen} {platform.upper()} device{'s' * (seen != 1)}"
     return UsageError(f"trial.devices = {wanted}, but a worker sees {there}: {more}set trial.devices={seen}.")
 
 
-def devices_for(accel: str, address: str | None = None) -> VisibleDevices:
+def find_devices(accel: str, address: str | None = None) -> VisibleDevices:
     """The devices to train on, here or on the cluster at `address`, for an `--accel`; asks nobody for `cpu` here.
 
     Raises:
@@ -237,7 +237,7 @@ def fake_devices(dry_run: bool, environment: Mapping[str, str] = os.environ) -> 
     return VisibleDevices(platform, (found["kind"] or platform.upper(),) * sum(hosts), memory, hosts)
 
 
-def keep_off_accelerators() -> None:
+def use_cpu_only() -> None:
     """Pin this process's JAX to the CPU, whether it is imported already or not: a TPU has one owner at a time."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     if (jax := sys.modules.get("jax")) is not None:

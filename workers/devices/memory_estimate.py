@@ -11,16 +11,16 @@ from ...primitives.graph import Graph
 from ...primitives.value_types import channels
 from ..config import OptimizerConfig, TrialConfig
 
-__all__ = ["LEAST_SHARE", "MemoryNeed", "estimate_memory"]
+__all__ = ["SMALLEST_MEMORY_FRACTION", "MemoryEstimate", "estimate_memory"]
 
-LEAST_SHARE = 0.66
+SMALLEST_MEMORY_FRACTION = 0.66
 """The least that trainings were seen to need of their estimate (see `estimate_memory`)."""
 
 _FLOAT32 = 4
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryNeed:
+class MemoryEstimate:
     """Bytes that one training holds on each of its devices.
 
     Attributes:
@@ -39,7 +39,7 @@ class MemoryNeed:
         return self.parameters + self.optimizer + self.activations
 
 
-def estimate_memory(graph: Graph, model: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig) -> MemoryNeed:
+def estimate_memory(graph: Graph, model: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig) -> MemoryEstimate:
     """What a candidate as large as the seed may get needs, more rather than less.
 
     With P = `model_parameters` of the program times `model.parameter_cap`, 4 bytes each:
@@ -72,7 +72,7 @@ def estimate_memory(graph: Graph, model: ModelConfig, trial: TrialConfig, optimi
         for node in graph.nodes
     )
     precision = 2 if model.precision == "bfloat16" else _FLOAT32
-    return MemoryNeed(
+    return MemoryEstimate(
         parameters=each * (2 if optimizer.averaging else 1),
         optimizer=each * (4 if optimizer.name == "adamw" else 2),
         activations=tokens * (model.layers * kept * precision + model.vocabulary * 2 * _FLOAT32),

@@ -16,9 +16,17 @@ from typing import Any
 
 from ...primitives.errors import UsageError
 from ..protocol import Platform
-from .discovery import VisibleDevices, devices_of_chip
+from .discovery import VisibleDevices, devices_per_chip
 
-__all__ = ["CHIP_BOUNDS", "JAX_FRACTION", "Placement", "WorkerResources", "memory_fraction", "place", "place_units"]
+__all__ = [
+    "CHIP_BOUNDS",
+    "JAX_MEMORY_FRACTION",
+    "Placement",
+    "WorkerResources",
+    "gpu_memory_fraction",
+    "place_workers",
+    "place_workers_by_units",
+]
 
 CHIP_BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
 """How the chips of one process lie, by their number."""
@@ -50,7 +58,7 @@ class WorkerResources:
         """Of that resource, how many the worker takes whole: devices, or the chips of a TPU of this kind."""
         if self.platform == "cpu":
             return 1  # its virtual devices share its cores
-        return -(-self.devices // devices_of_chip(kind)) if self.platform == "tpu" else self.devices
+        return -(-self.devices // devices_per_chip(kind)) if self.platform == "tpu" else self.devices
 
     def workers_on(self, units: int, kind: str = "") -> int:
         """How many workers a host with so many of the resource holds."""
@@ -70,7 +78,7 @@ class WorkerResources:
         """Environment variables of a worker, before it loads JAX."""
         if self.platform == "gpu":
             # The second name is the older one; JAX refuses both together, and the user's own may be set.
-            fraction = f"{memory_fraction(self.per_device):.4f}"
+            fraction = f"{gpu_memory_fraction(self.per_device):.4f}"
             return {"XLA_CLIENT_MEM_FRACTION": fraction, "XLA_PYTHON_CLIENT_MEM_FRACTION": ""}
         if self.platform == "tpu":
             return {
@@ -82,7 +90,7 @@ class WorkerResources:
 
     def memory_bytes(self, device_bytes: int) -> int:
         """Of a device's memory, what the worker may fill; a TPU's runtime keeps a little for itself."""
-        fraction = memory_fraction(self.per_device) if self.platform == "gpu" else 1 - _GENERAL_RESERVE
+        fraction = gpu_memory_fraction(self.per_device) if self.platform == "gpu" else 1 - _GENERAL_RESERVE
         return int(fraction * device_bytes)
 
     @property
@@ -109,26 +117,26 @@ class Placement:
     idle: int = 0
 
 
-JAX_FRACTION = 0.75
+JAX_MEMORY_FRACTION = 0.75
 """The part of a GPU's memory that JAX takes unasked, as it does in the process of an `inline` search."""
 
 
-def memory_fraction(per_device: int) -> float:
+def gpu_memory_fraction(per_device: int) -> float:
     """The part of a GPU's memory that JAX takes, at once, in each of `per_device` processes that share it.
 
-    JAX alone would take `JAX_FRACTION` in the first process and leave the second to fail. What is outside JAX's pool
+    By default JAX takes `JAX_MEMORY_FRACTION` in the first process, and the second fails. What is outside JAX's pool
     must fit beside it, 0.5-1 GiB a process: the CUDA context, loaded kernels, what cuBLAS and autotuning take. Left for
     it are 5% of the device for each process and 5% for all, on 16 GiB 0.8 GiB each. So 1 worker takes 90%, 2 take 42.5%
     each, 4 take 18.75%, 8 take 6.9%. The pool is still taken at once: a candidate that needs more than its share runs
     out of memory itself, not its neighbour.
 
-    >>> [round(memory_fraction(n), 4) for n in (1, 2, 4)]
+    >>> [round(gpu_memory_fraction(n), 4) for n in (1, 2, 4)]
     [0.9, 0.425, 0.1875]
     """
     return (1 - _GENERAL_RESERVE - _PROCESS_RESERVE * per_device) / per_device
 
 
-def place(seen: VisibleDevices, *, devices: int = 1, per_device: int = 1, count: int = 0) -> Placement:
+def place_workers(seen: VisibleDevices, *, devices: int = 1, per_device: int = 1, count: int = 0) -> Placement:
     """Workers for devices: as many as there is place for, or `count`.
 
     Args:
@@ -141,16 +149,16 @@ def place(seen: VisibleDevices, *, devices: int = 1, per_device: int = 1, count:
         UsageError: no host has the devices of one worker, they cannot be shared or divided so, or there are more
             workers than places.
     """
-    chip = devices_of_chip(seen.kind) if seen.platform == "tpu" else 1
+    chip = devices_per_chip(seen.kind) if seen.platform == "tpu" else 1
     share = WorkerResources(seen.platform, devices, per_device)
-    return place_units(share, [host // chip for host in seen.per_host], seen.kind, count)
+    return place_workers_by_units(share, [host // chip for host in seen.per_host], seen.kind, count)
 
 
-def place_units(share: WorkerResources, hosts: Sequence[int], kind: str = "", count: int = 0) -> Placement:
-    """`place` for hosts whose devices are counted as Ray does, a TPU's by the chip.
+def place_workers_by_units(share: WorkerResources, hosts: Sequence[int], kind: str = "", count: int = 0) -> Placement:
+    """`place_workers` for hosts whose devices are counted as Ray does, a TPU's by the chip.
 
     Raises:
-        UsageError: see `place`.
+        UsageError: see `place_workers`.
     """
     if share.platform == "tpu" and (chips := share.units(kind)) not in CHIP_BOUNDS:
         raise UsageError(
@@ -158,7 +166,7 @@ def place_units(share: WorkerResources, hosts: Sequence[int], kind: str = "", co
             f"{', '.join(map(str, CHIP_BOUNDS))}: choose trial.devices so."
         )
     what = {"cpu": "core", "gpu": "GPU", "tpu": "TPU chip"}[share.platform]
-    most, chip = max(hosts, default=0), devices_of_chip(kind) if share.platform == "tpu" else 1
+    most, chip = max(hosts, default=0), devices_per_chip(kind) if share.platform == "tpu" else 1
     if most < share.units(kind):
         raise UsageError(
             f"trial.devices = {share.devices} of kind {kind or share.resource} must be on one host, "

@@ -22,8 +22,8 @@ from ..protocol import Platform
 __all__ = [
     "check_address",
     "descendants",
-    "hush",
-    "signals_kept",
+    "keep_sigterm_handler",
+    "silence_ray",
     "worker_environment",
 ]
 
@@ -38,7 +38,7 @@ _QUIET = {
 }
 
 
-def hush() -> None:
+def silence_ray() -> None:
     """Keep Ray off the console, stdout included, unless the user's environment says otherwise; before Ray's import."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -78,7 +78,7 @@ def check_address(address: str | None, executor: str = "ray") -> None:
 
 
 @contextmanager
-def signals_kept() -> Iterator[None]:
+def keep_sigterm_handler() -> Iterator[None]:
     """Keep the caller's SIGTERM handler, which Ray would replace."""
     if threading.current_thread() is not threading.main_thread():
         yield

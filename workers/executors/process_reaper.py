@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from ...system.host import kill_tree
+from ...system.host import kill_process_tree
 from ..devices.ray_environment import descendants
 
 __all__ = ["ProcessReaper"]
@@ -26,7 +26,7 @@ class ProcessReaper:
 
     def kill(self, process: psutil.Process) -> None:
         """Kill a process and all under it; returns at once."""
-        self._killed += [(time.monotonic(), killed) for killed in kill_tree(process)]
+        self._killed += [(time.monotonic(), killed) for killed in kill_process_tree(process)]
 
     def check(self) -> None:
         """Forget processes that are gone; say so once where one is not after five seconds."""
@@ -44,7 +44,7 @@ class ProcessReaper:
         """Wait for processes to go, and kill those that do not."""
         _, alive = psutil.wait_procs(family, timeout=_GONE_SECONDS)
         for process in alive:
-            kill_tree(process)
+            kill_process_tree(process)
         self._killed = []
 
 

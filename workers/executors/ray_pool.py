@@ -24,10 +24,10 @@ import psutil
 
 from ...primitives.errors import PrimerSearchError, UsageError, WorkFailedError
 from ...system.host import CAN_PIN, machine_identity, pick_cores, usable_core_count
-from ..data.dataset_transfer import parcel_files
-from ..devices.discovery import devices_of_nodes, keep_off_accelerators, resolve_platform
-from ..devices.placement import WorkerResources, place
-from ..devices.ray_environment import check_address, hush, signals_kept, worker_environment
+from ..data.dataset_transfer import dataset_files
+from ..devices.discovery import devices_in_nodes, resolve_platform, use_cpu_only
+from ..devices.placement import WorkerResources, place_workers
+from ..devices.ray_environment import check_address, keep_sigterm_handler, silence_ray, worker_environment
 from ..protocol import Evaluation, MakeTrainer, Progress, TrialRequest, WorkerStatus, error_summary, fault_evaluation
 from . import ray_actor
 from .package_wheel import build_wheel
@@ -36,7 +36,7 @@ from .watchdog import Limits, Watchdog
 from .worker_process import HostInfo
 from .worker_slot import Slot
 
-hush()
+silence_ray()
 
 import ray  # noqa: E402
 from ray import cloudpickle  # noqa: E402
@@ -128,7 +128,7 @@ class RayExecutor:
         """Join or start a cluster (some seconds), and begin to start the workers; call it on the main thread."""
         if self._watchdog is not None:
             return
-        keep_off_accelerators()
+        use_cpu_only()
         self._payload = cloudpickle.dumps(self._make_trainer)  # pyright: ignore[reportPrivateImportUsage]
         self._connect()
         slots = self._place()
@@ -209,7 +209,7 @@ class RayExecutor:
         before = set(psutil.Process().children())
         self._connected = True
         try:
-            with signals_kept():
+            with keep_sigterm_handler():
                 ray.init(self._address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, RuntimeError) as error:
             if self._address is None:
@@ -223,12 +223,12 @@ class RayExecutor:
         """Make the class of actors as the cluster's devices ask for it; the number of workers."""
         share, cores = self._share, usable_core_count()
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        seen = devices_of_nodes(nodes, share.platform)
+        seen = devices_in_nodes(nodes, share.platform)
         resolve_platform(share.platform, seen, self._address)
         if share.platform == "cpu" and self._address is None:
             slots = self._neighbours = self._wanted or cores
         else:
-            placement = place(seen, devices=share.devices, per_device=share.per_device, count=self._wanted)
+            placement = place_workers(seen, devices=share.devices, per_device=share.per_device, count=self._wanted)
             slots, self._neighbours = placement.workers, placement.neighbours
         threads = max(1, cores // self._neighbours)
         variables = worker_environment(share.platform, threads, share.xla_flags) | share.environment(seen.kind)
@@ -270,7 +270,7 @@ class RayExecutor:
         """The dataset in Ray's object store, which brings it once to every machine that asks."""
         if self._parcel is None:
             assert self._dataset is not None
-            files = parcel_files(self._dataset)
+            files = dataset_files(self._dataset)
             self._start_seconds += sum(content.size for content in files.values()) / _SLOWEST_BYTES_A_SECOND
             name = os.path.basename(self._dataset)
             self._parcel = name, tuple(files), *(ray.put(content) for content in files.values())

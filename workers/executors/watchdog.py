@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from ...system.host import kill_tree, resident_bytes
+from ...system.host import kill_process_tree, resident_bytes
 from ..protocol import Evaluation
 
 __all__ = ["Limits", "Watch", "Watchdog"]
@@ -92,4 +92,4 @@ class Watchdog:
             with self._lock:
                 for watch in self._watches:
                     if watch.process and watch.verdict is None and watch.judge(resident_bytes(watch.process)):
-                        kill_tree(watch.process)
+                        kill_process_tree(watch.process)

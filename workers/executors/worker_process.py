@@ -57,14 +57,14 @@ class WorkerProcess:
         Args:
             make_trainer: pickled, so that unpickling it, which may import JAX, happens after the pinning.
             cores: the worker's share of the machine.
-            folder, names, contents: a dataset that is not at hand, see `parcel.unpack`.
+            folder, names, contents: a dataset missing on this machine, see `install_dataset`.
         """
         if cores:
             pin_process(cores)
         if names:
-            from ..data.dataset_transfer import unpack
+            from ..data.dataset_transfer import install_dataset
 
-            unpack(folder, names, contents)
+            install_dataset(folder, names, contents)
         maker: MakeTrainer = pickle.loads(make_trainer)
         self._trainer = maker()
         return resident_bytes()
@@ -87,6 +87,6 @@ class WorkerProcess:
 
 
 def _has(dataset: str) -> bool:
-    from ..data.dataset_transfer import at_hand
+    from ..data.dataset_transfer import find_local_dataset
 
-    return at_hand(dataset) is not None
+    return find_local_dataset(dataset) is not None

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ...primitives.errors import UsageError
-from ..devices.discovery import too_few_devices
+from ..devices.discovery import too_few_devices_error
 
 __all__ = ["AXIS", "data_mesh", "replicated", "split"]
 
@@ -36,7 +36,7 @@ def data_mesh(devices: int, batch: int) -> Mesh | None:
         )
     seen = jax.local_devices()
     if len(seen) < devices:
-        raise too_few_devices(devices, len(seen), seen[0].platform)
+        raise too_few_devices_error(devices, len(seen), seen[0].platform)
     return None if devices == 1 else Mesh(np.array(seen[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
 
 

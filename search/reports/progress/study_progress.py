@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ....primitives.errors import UsageError
-from ....system.output_capture import hushed
-from ....system.signals import terminations_interrupt
+from ....system.output_capture import redirect_output
+from ....system.signals import interrupt_on_termination
 from ..phrases import number
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
@@ -49,11 +49,11 @@ def watched(folder: Path) -> Iterator[Listeners]:
     except OSError as error:
         raise UsageError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o.") from error
     with (
-        terminations_interrupt() as interruption,
-        hushed(folder / "log.txt") as terminal,
+        interrupt_on_termination() as interruption,
+        redirect_output(folder / "log.txt") as terminal,
         make_study_display(terminal) as display,
     ):
-        yield Listeners(interruption.insisting(display.observe), interruption.insisting(display.tell))
+        yield Listeners(interruption.check_before(display.observe), interruption.check_before(display.tell))
 
 
 def make_study_display(stream: TextIO) -> StudyDisplay:

@@ -30,7 +30,7 @@ from primer_search.search.results.lineage import Ancestry
 from primer_search.search.run_search import Printing, conduct
 from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.system.output_capture import hushed, log_traceback
+from primer_search.system.output_capture import log_traceback, redirect_output
 from primer_search.tests.support.command import HandmadeRun
 from primer_search.workers.protocol import Evaluation, WorkerStatus
 
@@ -272,7 +272,7 @@ def test_a_search_that_breaks_before_it_has_a_store_leaves_nothing(tmp_path: Pat
 def test_logging_and_warnings_go_to_the_runs_log_and_back(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     before = logging.getLogger().handlers[:]
-    with hushed(log), warnings.catch_warnings():
+    with redirect_output(log), warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.getLogger("somebody").info("said something")
         warnings.warn("beware", UserWarning, stacklevel=1)
@@ -285,8 +285,8 @@ def test_what_native_code_writes_goes_to_the_log_too(tmp_path: Path) -> None:
     import subprocess
 
     code = (
-        "import os, sys; from pathlib import Path; from primer_search.system.output_capture import hushed\n"
-        "with hushed(Path(sys.argv[1])) as terminal:\n"
+        "import os, sys; from pathlib import Path; from primer_search.system.output_capture import redirect_output\n"
+        "with redirect_output(Path(sys.argv[1])) as terminal:\n"
         "    os.write(1, b'from C, out'); os.write(2, b'from C, err'); print('to people', file=terminal)\n"
         "print('the result')"
     )

@@ -18,7 +18,7 @@ import pytest
 from primer_search.primitives.errors import UsageError, WorkFailedError
 from primer_search.system.files import Journal
 from primer_search.system.locks import exclusive, scratch
-from primer_search.system.process_pool import Crew
+from primer_search.system.process_pool import ProcessPool
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data import corpus, dataset, dataset_builder
 from primer_search.workers.data.dataset import Dataset, prepare
@@ -221,22 +221,22 @@ class TestCrew:
         # Jobs must be importable by their name in another process; these are.
         jobs = [len_of("x" * n) for n in range(40)]
         taken: list[int] = []
-        with Crew(2) as crew:
+        with ProcessPool(2) as crew:
             results = crew.map(job for n, job in enumerate(jobs) if taken.append(n) is None)
             assert next(results) == 0
             assert len(taken) <= 4
             assert [0, *results] == list(range(40))
 
     def test_without_processes_jobs_run_here(self):
-        with Crew(0) as crew:
+        with ProcessPool(0) as crew:
             assert list(crew.map(map(Square, range(4)))) == [0, 1, 4, 9]
 
     def test_a_process_that_dies_is_work_that_failed(self):
-        with Crew(1) as crew, pytest.raises(WorkFailedError, match="a process that tokenizes text died"):
+        with ProcessPool(1) as crew, pytest.raises(WorkFailedError, match="a process that tokenizes text died"):
             list(crew.map([exit_of(3)]))
 
     def test_a_process_that_dies_leaves_no_job_waiting(self):
-        with Crew(2) as crew, pytest.raises(WorkFailedError):
+        with ProcessPool(2) as crew, pytest.raises(WorkFailedError):
             list(crew.map([exit_of(3), exit_of(3), *(len_of("x") for _ in range(20))]))
         deadline = time.monotonic() + 30
         while any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate()):
@@ -246,8 +246,8 @@ class TestCrew:
     def test_processes_end_with_the_one_that_started_them(self, tmp_path: Path):
         program = (
             "import os, sys, time\n"
-            "from primer_search.system.process_pool import Crew\n"
-            "with Crew(2) as crew:\n"
+            "from primer_search.system.process_pool import ProcessPool\n"
+            "with ProcessPool(2) as crew:\n"
             "    print(*(process.pid for process in crew._processes), flush=True)\n"
             "    time.sleep(60)"
         )

@@ -22,7 +22,7 @@ from primer_search.workers.data import tfds_sets
 from primer_search.workers.data.dataset import Dataset, check_source, prepare
 from primer_search.workers.data.splits import SPLITS, is_held_out
 from primer_search.workers.data.tfds_builder import LM1B_ARCHIVE, LM1B_PLACE
-from primer_search.workers.data.tfds_sets import PublishedSet, load, locate
+from primer_search.workers.data.tfds_sets import TfdsSet, load, locate
 from primer_search.workers.data.tokenizer import END_OF_DOCUMENT
 
 TRAIN, TEST = sentences(4000)[:3600], sentences(4000)[3600:]
@@ -348,7 +348,7 @@ class TestBeforePreparing:
     def test_another_archive_is_another_identity(self):
         facts = {"files": [["a", 5]], "bytes": 10, "documents": 5}
         made = [
-            PublishedSet(
+            TfdsSet(
                 "lm1b", "lm1b/1.1.0", "4.9", "text", {"name": "a", "sha256": sha, "published": True}, {"train": facts}
             )
             for sha in ("1" * 64, "2" * 64)

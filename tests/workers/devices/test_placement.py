@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from primer_search.primitives.errors import UsageError
-from primer_search.workers.devices.discovery import VisibleDevices, devices_of_nodes
-from primer_search.workers.devices.placement import CHIP_BOUNDS, WorkerResources, memory_fraction, place
+from primer_search.workers.devices.discovery import VisibleDevices, devices_in_nodes
+from primer_search.workers.devices.placement import CHIP_BOUNDS, WorkerResources, gpu_memory_fraction, place_workers
 
 
 def tpus(*hosts: int, kind: str = "TPU v4") -> VisibleDevices:
@@ -39,12 +39,12 @@ def gpus(*hosts: int) -> VisibleDevices:
 def test_as_many_workers_as_the_devices_of_each_host_hold(
     seen: VisibleDevices, devices: int, per_device: int, workers: int, idle: int
 ) -> None:
-    placement = place(seen, devices=devices, per_device=per_device)
+    placement = place_workers(seen, devices=devices, per_device=per_device)
     assert (placement.workers, placement.idle) == (workers, idle)
 
 
 def test_fewer_workers_than_places_leave_devices_idle() -> None:
-    placement = place(gpus(8), per_device=2, count=3)
+    placement = place_workers(gpus(8), per_device=2, count=3)
     assert (placement.workers, placement.idle, placement.neighbours) == (3, 6, 3)
 
 
@@ -67,15 +67,15 @@ def test_what_no_host_can_hold_is_refused_in_one_sentence(
     seen: VisibleDevices, options: dict[str, int], sentence: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence) as refused:
-        place(seen, **options)
+        place_workers(seen, **options)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("workers", range(1, 9))
 def test_processes_that_share_a_gpu_leave_room_for_what_is_outside_their_pools(workers: int) -> None:
-    left = 1 - workers * memory_fraction(workers)
+    left = 1 - workers * gpu_memory_fraction(workers)
     assert left * 16 * 2**30 >= workers * 0.8 * 2**30 * (1 - 1e-9)
-    assert memory_fraction(workers) > 0.05
+    assert gpu_memory_fraction(workers) > 0.05
 
 
 def test_workers_that_share_a_gpu_reserve_a_part_of_it_and_of_its_memory() -> None:
@@ -83,7 +83,7 @@ def test_workers_that_share_a_gpu_reserve_a_part_of_it_and_of_its_memory() -> No
     assert share.ray_options() == {"num_cpus": 0, "num_gpus": 0.25}
     assert share.ray_options(alone=False)["num_cpus"] == 1
     variables = share.environment()
-    assert float(variables["XLA_CLIENT_MEM_FRACTION"]) == pytest.approx(memory_fraction(4))
+    assert float(variables["XLA_CLIENT_MEM_FRACTION"]) == pytest.approx(gpu_memory_fraction(4))
     assert variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "", "JAX refuses both names together"
 
 
@@ -129,10 +129,10 @@ NODES = [
 
 
 def test_the_devices_of_a_cluster_are_read_from_its_nodes() -> None:
-    seen = devices_of_nodes(NODES)
+    seen = devices_in_nodes(NODES)
     assert (seen.platform, seen.kind, seen.per_host) == ("gpu", "H100", (8, 1))
-    slice_ = devices_of_nodes(NODES, "tpu")
+    slice_ = devices_in_nodes(NODES, "tpu")
     assert (slice_.platform, slice_.kind, slice_.per_host) == ("tpu", "TPU-V3", (8,))
-    assert place(slice_).workers == 4
-    assert devices_of_nodes(NODES, "cpu").per_host == (8, 96, 12, 4)
-    assert devices_of_nodes(NODES[:1]).platform == "cpu"
+    assert place_workers(slice_).workers == 4
+    assert devices_in_nodes(NODES, "cpu").per_host == (8, 96, 12, 4)
+    assert devices_in_nodes(NODES[:1]).platform == "cpu"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from primer_search.workers.devices.placement import WorkerResources, memory_fraction
+from primer_search.workers.devices.placement import WorkerResources, gpu_memory_fraction
 from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
 
 TOLD = (
@@ -34,12 +34,12 @@ class EnvironmentTrainer:
 @pytest.fixture(scope="module", autouse=True)
 def devices() -> Iterator[None]:
     """A Ray that was told of a GPU and of a TPU host with four chips, which are not there."""
-    from primer_search.workers.devices.ray_environment import signals_kept
+    from primer_search.workers.devices.ray_environment import keep_sigterm_handler
     from primer_search.workers.executors.ray_pool import cloudpickle, ray
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    with signals_kept():
+    with keep_sigterm_handler():
         ray.init("local", num_cpus=2, num_gpus=1, resources={"TPU": 4}, **quiet)
     yield
     ray.shutdown()
@@ -64,7 +64,7 @@ def test_six_workers_share_a_gpu_though_a_sixth_is_no_number_of_rays() -> None:
     workers = told(WorkerResources("gpu", per_device=6))
     assert len(workers) == 6
     assert {worker["CUDA_VISIBLE_DEVICES"] for worker in workers} == {"0"}
-    assert {worker["XLA_CLIENT_MEM_FRACTION"] for worker in workers} == {f"{memory_fraction(6):.4f}"}
+    assert {worker["XLA_CLIENT_MEM_FRACTION"] for worker in workers} == {f"{gpu_memory_fraction(6):.4f}"}
     assert {worker["JAX_PLATFORMS"] for worker in workers} == {"cuda,cpu"}
 
 

@@ -80,10 +80,10 @@ def make_ray_executor(make_trainer: MakeTrainer = FaultyTrainer, **options: Any)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """One cluster for all executors of this module that do not start their own."""
-    from primer_search.workers.devices.ray_environment import signals_kept
+    from primer_search.workers.devices.ray_environment import keep_sigterm_handler
     from primer_search.workers.executors.ray_pool import ray
 
-    with signals_kept():
+    with keep_sigterm_handler():
         ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()

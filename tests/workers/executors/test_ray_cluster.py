@@ -25,7 +25,7 @@ from primer_search.tests.support import faulty_trainers
 from primer_search.tests.support.faulty_trainers import FaultyTrainer
 from primer_search.tests.support.tiny_runs import tiny_dataset, write_text
 from primer_search.workers.devices.discovery import cluster_devices
-from primer_search.workers.devices.ray_environment import hush
+from primer_search.workers.devices.ray_environment import silence_ray
 from primer_search.workers.protocol import Executor, TrialRequest
 
 BUDGET_SECONDS = 100
@@ -42,7 +42,7 @@ def nodes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cluster(nodes_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head without a core for workers, and two nodes of one core each, whose data cache is their own."""
-    hush()
+    silence_ray()
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(nodes_folder / "cache"))
