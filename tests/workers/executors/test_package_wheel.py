@@ -30,7 +30,7 @@ def names_in(wheel: Wheel) -> set[str]:
 def test_the_wheel_holds_every_package_of_the_installation_and_nothing_beside(wheel: Wheel) -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     expected = {
-        f"{package.replace('.', '/')}/{file.name}"
+        f"primer_search/{file.relative_to(ROOT).as_posix()}"
         for package in settings["packages"]
         for pattern in ("*.py", *settings["package-data"].get(package, ()))
         for file in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
@@ -61,7 +61,7 @@ def test_pip_installs_the_wheel_without_a_network(wheel: Wheel, tmp_path: Path) 
     (tmp_path / wheel.name).write_bytes(wheel.content)
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--disable-pip-version-check"]
     subprocess.run([*command, f"--target={tmp_path / 'there'}", str(tmp_path / wheel.name)], check=True)
-    assert (tmp_path / "there" / "primer_search" / "workers" / "trial.py").is_file()
+    assert (tmp_path / "there" / "primer_search" / "workers" / "training" / "trial.py").is_file()
 
 
 LANDING = """
