@@ -373,9 +373,11 @@ def primitives(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/primitives.md.")] = False,
 ) -> None:
     """List the primitive operations programs are made of."""
-    from .primitives.op_table import op_lines, op_markdown, op_rows
+    from .primitives.op_table import format_op_lines, format_op_markdown, op_rows
 
-    print_json({"primitives": op_rows()}) if json_ else typer.echo(op_markdown() if markdown else "\n".join(op_lines()))
+    print_json({"primitives": op_rows()}) if json_ else typer.echo(
+        format_op_markdown() if markdown else "\n".join(format_op_lines())
+    )
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import DNA, OPS, Graph, InvalidProgramError, build_graph, library
 from primer_search.primitives.causality_proof import prove_causal
-from primer_search.primitives.causality_test import LENGTH, probe_block, probe_unit
+from primer_search.primitives.causality_test import LENGTH, probe_block
+from primer_search.primitives.graph import smallest_unit
 from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameters, parameter_count
 from primer_search.primitives.program import BRANCHES, RELATIVE_DIMENSIONS, Instruction, Subprogram
@@ -218,7 +219,7 @@ def built_programs(count: int, seed: int, tally: Tally) -> Iterator[tuple[str, D
         dna = replace(dna, length_dependent=bool(rng.integers(2)))
         try:
             graph = build_graph(dna)
-            if parameter_count(graph, probe_unit(graph), LENGTH) > SMALL:
+            if parameter_count(graph, smallest_unit(graph), LENGTH) > SMALL:
                 raise InvalidProgramError("size", "too large to compare")
             if graph.structure_hash in tally.structures:
                 raise InvalidProgramError("known", "judged before")
@@ -274,7 +275,7 @@ def disagrees(dna: DNA) -> bool:
 def is_rounding(graph: Graph) -> bool:
     """Whether the block's output is nothing but rounding: inputs changed in their last digits change all of it."""
     rng = np.random.default_rng(0)
-    unit = probe_unit(graph)
+    unit = smallest_unit(graph)
     parameters = draw_parameters(graph, unit, rng, LENGTH)
     x = rng.standard_normal((2, LENGTH, MODEL_WIDTH * unit))
     there, here = (

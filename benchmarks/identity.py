@@ -231,10 +231,10 @@ def compare_groups(pool: Any, mutants: Iterable[Mutant]) -> list[Merge]:
 def compare_group(members: list[str]) -> list[Merge]:
     """Compare the programs of a group (as JSON) with its first."""
     from primer_search.primitives import build_graph
-    from primer_search.primitives.causality_test import probe_unit
+    from primer_search.primitives.graph import smallest_unit
 
     graphs = [build_graph(dna_from_json(member)) for member in members]
-    unit = math.lcm(*(probe_unit(graph, UNIT) for graph in graphs))
+    unit = math.lcm(*(smallest_unit(graph, UNIT) for graph in graphs))
     first = fresh_outputs(graphs[0], unit)
     merges = []
     for member, graph in zip(members[1:], graphs[1:], strict=True):
@@ -293,9 +293,9 @@ def summary(mutants: list[Mutant], merges: list[Merge]) -> dict[str, Any]:
 
 def distinction(merge: Merge) -> str:
     """What tells two programs apart, as the lines of a difference."""
-    from primer_search.primitives.pretty_printer import difference
+    from primer_search.primitives.pretty_printer import format_difference
 
-    return difference(dna_from_json(merge.one), dna_from_json(merge.other))
+    return format_difference(dna_from_json(merge.one), dna_from_json(merge.other))
 
 
 def hardware() -> dict[str, Any]:

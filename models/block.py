@@ -21,7 +21,7 @@ from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import evaluate
 from ..primitives.ops import Init
-from ..primitives.parameters import ParameterSpec, draw_value, parameter_specs
+from ..primitives.parameters import ParameterSpec, draw_parameter, parameter_specs
 from ..primitives.softmax_patterns import softmax_exponentials
 from ..primitives.value_types import MODEL_WIDTH
 from . import decoding
@@ -53,8 +53,8 @@ class BlockFunctions:
         return {spec.name: initial_value(spec, rng.standard_normal, np).astype(np.float32) for spec in self.specs}
 
     def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Random parameters, none at 0 or 1, for probes (see `draw_value`)."""
-        return {spec.name: draw_value(spec, rng).astype(np.float32) for spec in self.specs}
+        """Random parameters, none at 0 or 1, for probes (see `draw_parameter`)."""
+        return {spec.name: draw_parameter(spec, rng).astype(np.float32) for spec in self.specs}
 
     def apply(
         self, parameters: Parameters, x: Float[Array, "batch length width"]

@@ -1,7 +1,7 @@
 """Step-by-step decoding of any canonical program: new positions from what a cache keeps of the earlier ones.
 
 The interpreter walks the graph as ever, over the new positions alone; at each op, this brings in what the op's row of
-the table says it keeps (`Keep`, `primitives.streaming`): a convolution its last inputs, a running sum its last output,
+the table says it keeps (`Op.decode_state`): a convolution its last inputs, a running sum its last output,
 a product with scores its second operand of every position. Scores have the rows of the new positions, and all the
 cache's positions as keys; the later ones are zeros until they come, and a causal program does not look at them.
 
@@ -25,11 +25,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ..primitives.causality_proof import prove_causal
-from ..primitives.decode_state import state_source, streaming
+from ..primitives.decode_state import decode_plan, state_source
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import Compute, evaluate
-from ..primitives.ops import OPS, Keep, Time
+from ..primitives.ops import OPS, DecodeState, TimeDependence
 from ..primitives.value_types import channels
 
 __all__ = ["Cache", "Shift", "decode", "init_cache", "past_the_end", "visible_keys"]
@@ -61,7 +61,7 @@ def init_cache(graph: Graph, unit: int, batch: int, length: int, dtype: Any = jn
     if batch < 1 or length < 1:
         raise UsageError(f"a cache of {batch} sequences of {length} positions holds nothing; both must be at least 1")
     prove_causal(graph)
-    kept = streaming(graph)
+    kept = decode_plan(graph)
 
     def rows(source: int, positions: int, value: float = 0.0) -> Array:
         node = graph.nodes[source]
@@ -101,7 +101,7 @@ def decode(
     """
     _check(cache, x)
     step = _Step(graph, cache, x.shape[POSITIONS], shifts)
-    y = evaluate(graph, parameters, x, jnp, step.before, around=step.around)
+    y = evaluate(graph, parameters, x, jnp, step.before, compute_hook=step.compute_hook)
     length = _length(cache)
     if length is not None:
         y = past_the_end(y, step.position, length)
@@ -121,48 +121,48 @@ def visible_keys(rows: int, keys: int, first: int | Array = 0) -> Bool[Array, "r
 class _Step:
     """One walk over the graph: fills `history` and `state` as it goes.
 
-    Values of nodes are of the new positions alone, but for the scores of `Streaming.whole`, which have all rows.
+    Values of nodes have the rows of the new positions only, except `DecodePlan.recomputed_scores`, which have all rows.
     """
 
     def __init__(self, graph: Graph, cache: Cache, new: int, shifts: Mapping[int, Shift]):
         self.graph = graph
         self.new = new
         self.position = cache["position"]
-        self.kept = streaming(graph)
+        self.kept = decode_plan(graph)
         self.names = {"history": _names(graph, self.kept.history), "state": _names(graph, self.kept.state)}
         self.cache = cache
         self.history: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
         self.before = {index: partial(shift, first=self._first(index)) for index, shift in shifts.items()}
 
-    def around(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
+    def compute_hook(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
         """A node's value; `compute` gives it, from operands with all the positions that it needs."""
         node = self.graph.nodes[index]
         op = OPS[node.op]
-        if index in self.kept.whole:
+        if index in self.kept.recomputed_scores:
             return compute([self._all(i, value) for i, value in zip(node.inputs, operands, strict=True)])
         rows = [self._new(i, value) for i, value in zip(node.inputs, operands, strict=True)]
-        if op.time is Time.MASKS:
+        if op.time_dependence is TimeDependence.MASKS:
             return jnp.where(visible_keys(self.new, rows[0].shape[-1], self.position), rows[0], 0)
-        if op.keep is Keep.SECOND:
+        if op.decode_state is DecodeState.SECOND:
             return compute([rows[0], self._all(node.inputs[1], operands[1])])
         if index in self.kept.state:
-            return self._continued(index, op.keep, rows[0], compute)
+            return self._continued(index, op.decode_state, rows[0], compute)
         return compute(rows)
 
     def _first(self, index: int) -> int | Array:
         """The position of the first row of a node's operand."""
-        return 0 if index in self.kept.whole else self.position
+        return 0 if index in self.kept.recomputed_scores else self.position
 
     def _new(self, index: int, value: Array) -> Array:
         """The rows of the new positions."""
-        if index not in self.kept.whole:
+        if index not in self.kept.recomputed_scores:
             return value
         return lax.dynamic_slice_in_dim(value, self.position, self.new, axis=POSITIONS)
 
     def _all(self, index: int, value: Array) -> Array:
         """The rows of all positions; what is new goes into the history."""
-        if index in self.kept.whole:
+        if index in self.kept.recomputed_scores:
             return value
         name = self.names["history"][index]
         if name not in self.history:
@@ -172,17 +172,17 @@ class _Step:
             )
         return self.history[name].astype(value.dtype)
 
-    def _continued(self, index: int, keep: Keep, value: Array, compute: Compute) -> Array:
+    def _continued(self, index: int, keep: DecodeState, value: Array, compute: Compute) -> Array:
         """An op that runs along the length, continued from its last inputs, or its last output as one more input.
 
         What runs on and on does so in the cache's precision, if that is higher: rounded at every step it would drift.
         """
         name, few = self.names["state"][index], self.kept.state[index]
         earlier = self.cache["state"][name]
-        dtype = value.dtype if keep is Keep.INPUTS else jnp.promote_types(earlier.dtype, value.dtype)
+        dtype = value.dtype if keep is DecodeState.INPUTS else jnp.promote_types(earlier.dtype, value.dtype)
         inputs = jnp.concatenate([earlier.astype(dtype), value.astype(dtype)], axis=POSITIONS)
         outputs = compute([inputs])
-        last = (inputs if keep is Keep.INPUTS else outputs)[..., -few:, :]
+        last = (inputs if keep is DecodeState.INPUTS else outputs)[..., -few:, :]
         self.state[name] = last.astype(earlier.dtype)
         return outputs[..., few:, :].astype(value.dtype)
 

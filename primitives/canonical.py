@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from .errors import InvalidProgramError
 from .graph import CONCAT, INPUT, Graph, Node, canonical_order
-from .ops import OPS, Match, Op
+from .ops import OPS, Op, WidthMatch
 from .program import DNA, Instruction
 from .rewrites import Term, simplify
 from .value_types import BLOCK_INPUT, Kind, Value, activation
@@ -168,14 +168,14 @@ class _Builder:
         return self.known[key]
 
     def _match(self, op: Op, operands: tuple[int, ...], context: _Context) -> tuple[int, ...]:
-        if op.match is Match.FREE:
+        if op.width_match is WidthMatch.FREE:
             return operands
         first, second = (self.nodes[i].value for i in operands)
         if first == second or Kind.SCORES in (first.kind, second.kind):
             return operands
         scalars = [value.kind is Kind.SCALAR for value in (first, second)]
         if any(scalars):
-            if op.match is Match.UNLESS_SCALAR:
+            if op.width_match is WidthMatch.UNLESS_SCALAR:
                 return operands
             which = 0 if scalars[0] else 1
         else:

@@ -20,7 +20,7 @@ import numpy as np
 
 from .errors import InvalidProgramError
 from .graph import CONCAT, INPUT, Graph, Node
-from .ops import OPS, Law, Op, Time
+from .ops import OPS, Law, Op, TimeDependence
 from .value_types import Kind
 
 __all__ = ["Dependence", "Hidden", "Reach", "prove_causal", "time_dependence"]
@@ -85,19 +85,19 @@ def time_dependence(graph: Graph) -> tuple[Dependence, ...]:
 def _transfer(graph: Graph, node: Node, inputs: list[Dependence]) -> Dependence:
     op = OPS[node.op]
     reach = max(fact.reach for fact in inputs)
-    if op.time is Time.PAIRS:
+    if op.time_dependence is TimeDependence.PAIRS:
         return Dependence(reach, Hidden.ANYTHING if reach is Reach.ACAUSAL else Hidden.PAIRWISE)
-    if op.time is Time.MIXES:
+    if op.time_dependence is TimeDependence.MIXES:
         return _mixed(inputs[0], inputs[1], reach)
     if all(fact.hidden is None for fact in inputs):
         return Dependence(reach)
     if op.ties_scores_to_length:
         reach = max(reach, Reach.LENGTH_DEPENDENT)
-    if op.time is Time.MASKS:
+    if op.time_dependence is TimeDependence.MASKS:
         return Dependence(reach, Hidden.ZERO)
     if graph.nodes[node.inputs[0]].value.kind is Kind.SCORES and node.value.kind is not Kind.SCORES:
         return Dependence(_over_keys(op, inputs[0].hidden, reach))
-    if op.time is Time.PAST and inputs[0].hidden is Hidden.ANYTHING:
+    if op.time_dependence is TimeDependence.PAST and inputs[0].hidden is Hidden.ANYTHING:
         return Dependence(Reach.ACAUSAL, Hidden.ANYTHING)  # rows above reach below the diagonal
     return Dependence(reach, _pointwise(op, node.constant, inputs))
 

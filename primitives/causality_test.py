@@ -7,18 +7,16 @@ must not move. A program that leaks is refused, not repaired.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .causality_proof import prove_causal
 from .errors import InvalidProgramError
-from .graph import Graph
+from .graph import Graph, smallest_unit
 from .interpreter import evaluate_reference
 from .parameters import draw_parameters
 from .value_types import MODEL_WIDTH
 
-__all__ = ["check_block", "probe_block", "probe_unit"]
+__all__ = ["check_causality", "probe_block"]
 
 LENGTH = 8
 SEQUENCES = 4
@@ -36,7 +34,7 @@ AMPLIFIED = 100
 """How much further sums in another order may move an output than such a change does: both are a matter of luck."""
 
 
-def check_block(graph: Graph, seed: int = 0) -> None:
+def check_causality(graph: Graph, seed: int = 0) -> None:
     """Refuse a block that cannot be proved causal, or fails the test.
 
     Raises:
@@ -55,7 +53,7 @@ def probe_block(graph: Graph, seed: int = 0) -> None:
         InvalidProgramError: with reason `finiteness` or `causality`.
     """
     rng = np.random.default_rng(seed)
-    unit = probe_unit(graph)
+    unit = smallest_unit(graph)
     parameters = draw_parameters(graph, unit, rng, LENGTH)
     x = _inputs(rng, LENGTH, MODEL_WIDTH * unit)
     futures = np.repeat(x[None], LENGTH, axis=0)  # [position of the cut, sequence, length, width]
@@ -104,12 +102,6 @@ def _moved(past: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         difference = np.abs(past - outputs[:, : past.shape[1]])
     return (np.where(np.isfinite(difference), difference, 0) / np.maximum(scale, 1e-30)).max(axis=(0, 2))
-
-
-def probe_unit(graph: Graph, smallest: int = 4) -> int:
-    """The smallest multiple of `smallest` channels a unit at which every width is whole."""
-    widths = [node.value.width / node.parts for node in graph.nodes if node.value.width is not None]
-    return math.lcm(smallest, *(width.denominator for width in widths))
 
 
 def _refuse(moved: np.ndarray, limit: float, when: str) -> None:

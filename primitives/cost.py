@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from .graph import Graph, Node
-from .ops import OPS, Sizes
+from .ops import OPS, OpSizes
 from .parameters import parameter_count
 from .value_types import MODEL_WIDTH, channels
 
@@ -41,5 +41,5 @@ def model_parameters(block_parameters: int, unit: int, layers: int, vocabulary: 
 def _flops(graph: Graph, node: Node, unit: int, length: int) -> float:
     op = OPS[node.op]
     in_size = channels(graph.nodes[node.inputs[0]].value, unit, length)
-    sizes = Sizes(in_size, channels(node.value, unit, length), length, op.kernel)
+    sizes = OpSizes(in_size, channels(node.value, unit, length), length, op.kernel)
     return op.flops(sizes) * math.prod(graph.scopes[scope] for scope in node.scope)

@@ -15,25 +15,25 @@ import math
 from dataclasses import dataclass
 
 from .graph import Graph
-from .ops import OPS, Keep, Time
+from .ops import OPS, DecodeState, TimeDependence
 from .value_types import Kind, channels
 
-__all__ = ["CacheSize", "Streaming", "cache_size", "state_source", "streaming"]
+__all__ = ["CacheSize", "DecodePlan", "cache_size", "decode_plan", "state_source"]
 
 
 @dataclass(frozen=True, slots=True)
-class Streaming:
+class DecodePlan:
     """How a program is decoded; indices are of the graph's nodes.
 
     Attributes:
         history: activations and scalars of which every position is kept.
         state: ops that keep a few rows, and how many: a convolution of its inputs, a running op of its output.
-        whole: scores of which all rows are computed, from the history of what they are made of.
+        recomputed_scores: scores of which all rows are computed, from the history of what they are made of.
     """
 
     history: frozenset[int]
     state: dict[int, int]
-    whole: frozenset[int]
+    recomputed_scores: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class CacheSize:
     fixed: int
 
 
-def streaming(graph: Graph) -> Streaming:
+def decode_plan(graph: Graph) -> DecodePlan:
     """How to decode a canonical program."""
     complete: set[int] = set()
     state: dict[int, int] = {}
@@ -59,20 +59,20 @@ def streaming(graph: Graph) -> Streaming:
             continue
         op = OPS[node.op]
         scores = node.value.kind is Kind.SCORES
-        if op.keep is Keep.SECOND:
+        if op.decode_state is DecodeState.SECOND:
             complete.add(node.inputs[1])
-        elif op.keep is not Keep.NOTHING and not scores:
-            state[index] = op.kernel - 1 if op.keep is Keep.INPUTS else 1
-        if scores and (index in complete or op.time is Time.PAST):
+        elif op.decode_state is not DecodeState.NOTHING and not scores:
+            state[index] = op.kernel - 1 if op.decode_state is DecodeState.INPUTS else 1
+        if scores and (index in complete or op.time_dependence is TimeDependence.PAST):
             complete |= {index, *node.inputs}
     whole = frozenset(index for index in complete if graph.nodes[index].value.kind is Kind.SCORES)
-    return Streaming(frozenset(complete) - whole, state, whole)
+    return DecodePlan(frozenset(complete) - whole, state, whole)
 
 
 def state_source(graph: Graph, index: int) -> int:
     """The node whose rows the state of an op holds: its operand or itself."""
     node = graph.nodes[index]
-    return node.inputs[0] if OPS[node.op].keep is Keep.INPUTS else index
+    return node.inputs[0] if OPS[node.op].decode_state is DecodeState.INPUTS else index
 
 
 def cache_size(graph: Graph, unit: int, length: int = 0) -> CacheSize:
@@ -88,7 +88,7 @@ def cache_size(graph: Graph, unit: int, length: int = 0) -> CacheSize:
         >>> cache_size(build_graph(library.PRIMER_EZ), 64)  # keys and values; two inputs of each of three convolutions
         CacheSize(per_position=1024, fixed=3072)
     """
-    kept = streaming(graph)
+    kept = decode_plan(graph)
 
     def size(index: int) -> int:
         node = graph.nodes[index]

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .causality_test import probe_unit
-from .graph import Graph
+from .graph import Graph, smallest_unit
 from .interpreter import evaluate_reference
 from .op_arithmetic import wide_guards
 from .parameters import draw_parameters
@@ -52,7 +51,7 @@ DRAWS = (Draw(), Draw(share=0.5, sizes=(-0.5, 0.5)), Draw(gain=2.0, share=0.7, s
 
 def fingerprint(graph: Graph) -> str | None:
     """32 hexadecimal digits, or None where an output for plain draws is not finite, which identifies nothing."""
-    unit = probe_unit(graph)
+    unit = smallest_unit(graph)
     digest = hashlib.sha256()
     for number, draw in enumerate(DRAWS):
         outputs = _outputs(graph, unit, draw, np.random.default_rng(number))

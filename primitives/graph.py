@@ -10,6 +10,7 @@ computed once, outside. `canonical` builds the graph; this module says what it i
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +18,7 @@ from functools import cached_property
 from .ops import OPS
 from .value_types import Kind, Value
 
-__all__ = ["CONCAT", "INPUT", "Graph", "Node", "canonical_order"]
+__all__ = ["CONCAT", "INPUT", "Graph", "Node", "canonical_order", "smallest_unit"]
 
 INPUT = "INPUT"
 """Pseudo-op of the node that is the block's input."""
@@ -109,6 +110,12 @@ def canonical_order(nodes: list[Node], hashes: list[bytes], scopes: list[int], o
             )
         )
     return Graph(tuple(result), tuple(scopes[old] for old in scope_numbers), _ties_to_length(result))
+
+
+def smallest_unit(graph: Graph, multiple_of: int = 4) -> int:
+    """Return the smallest unit, in channels and a multiple of `multiple_of`, at which every width is whole."""
+    widths = [node.value.width / node.parts for node in graph.nodes if node.value.width is not None]
+    return math.lcm(multiple_of, *(width.denominator for width in widths))
 
 
 def _ties_to_length(nodes: list[Node]) -> bool:

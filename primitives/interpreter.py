@@ -2,7 +2,7 @@
 
 Branches are leading array axes: a value inside branch scopes of 2 and 8 is `[2, 8, batch, length, width]`. Nothing
 is unrolled, and what does not depend on a branch is computed once and broadcasts. Decoding (`models.decoding`) runs the
-same walk over new positions alone; `around` is where it brings in what it kept of earlier ones.
+same walk over new positions alone; `compute_hook` is where it brings in what it kept of earlier ones.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 from .graph import CONCAT, INPUT, Graph, Node
 from .ops import OPS
 
-__all__ = ["Around", "Compute", "evaluate", "evaluate_reference"]
+__all__ = ["Compute", "ComputeHook", "evaluate", "evaluate_reference"]
 
 Array = Any
 
 Compute = Callable[[Sequence[Array]], Array]
 """Gives a node's value, from its operands."""
 
-Around = Callable[[int, Sequence[Array], Compute], Array]
+ComputeHook = Callable[[int, Sequence[Array], Compute], Array]
 """Gives a node's value, from its index, the values of its operands, and what computes it from such."""
 
 
@@ -33,9 +33,9 @@ def evaluate(
     parameters: Sequence[dict[str, Array]],
     x: Array,
     xp: Any,
-    before: Mapping[int, Callable[[Array], Array]] = MappingProxyType({}),
-    record: Callable[[Array], None] | None = None,
-    around: Around | None = None,
+    operand_hooks: Mapping[int, Callable[[Array], Array]] = MappingProxyType({}),
+    observe: Callable[[Array], None] | None = None,
+    compute_hook: ComputeHook | None = None,
 ) -> Array:
     """The block's output.
 
@@ -44,9 +44,9 @@ def evaluate(
         parameters: for each node its learned arrays, with the axes of its branches leading.
         x: `[batch, length, width]`.
         xp: the array namespace, `numpy` or `jax.numpy`.
-        before: for some nodes of one operand, what is done to the operand first (see `models.block`).
-        record: is shown the value of every node, in order.
-        around: computes each op in place of its `apply`, which it is given (see `models.decoding`).
+        operand_hooks: for some nodes of one operand, what is done to the operand first (see `models.block`).
+        observe: is shown the value of every node, in order.
+        compute_hook: computes each op in place of its `apply`, which it is given (see `models.decoding`).
 
     Returns:
         `[batch, length, width]`.
@@ -58,11 +58,11 @@ def evaluate(
         elif node.op == CONCAT:
             results.append(_join(graph, node, results[node.inputs[0]], xp))
         else:
-            compute = partial(_apply, graph, node, learned, xp, before.get(index))
+            compute = partial(_apply, graph, node, learned, xp, operand_hooks.get(index))
             operands = [results[i] for i in node.inputs]
-            results.append(compute(operands) if around is None else around(index, operands, compute))
-        if record is not None:
-            record(results[-1])
+            results.append(compute(operands) if compute_hook is None else compute_hook(index, operands, compute))
+        if observe is not None:
+            observe(results[-1])
     return results[-1]
 
 
@@ -77,15 +77,15 @@ def _apply(
     node: Node,
     learned: dict[str, Array],
     xp: Any,
-    before: Callable[[Array], Array] | None,
+    operand_hook: Callable[[Array], Array] | None,
     operands: Sequence[Array],
 ) -> Array:
     depth = len(node.scope)
     aligned = [
         _align(operand, len(graph.nodes[i].scope), depth, xp) for i, operand in zip(node.inputs, operands, strict=True)
     ]
-    if before is not None:
-        aligned = [before(operand) for operand in aligned]
+    if operand_hook is not None:
+        aligned = [operand_hook(operand) for operand in aligned]
     # A parameter meets [branches..., batch, length, width]: give it an axis for the batch.
     learned = {key: xp.expand_dims(array, depth) if depth else array for key, array in learned.items()}
     op = OPS[node.op]

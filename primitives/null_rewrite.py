@@ -13,12 +13,12 @@ from dataclasses import replace
 from .canonical import build_graph
 from .errors import InvalidProgramError
 from .program import DNA, Instruction
-from .program_diff import function_of
+from .program_diff import function_identity
 
-__all__ = ["without_effect"]
+__all__ = ["null_rewrite"]
 
 
-def without_effect(dna: DNA, *, length_dependent: bool = False) -> DNA | None:
+def null_rewrite(dna: DNA, *, length_dependent: bool = False) -> DNA | None:
     """The program with one variance rewritten, the mean of (x - mean)² to that of x (x - mean) or back.
 
     Args:
@@ -29,11 +29,14 @@ def without_effect(dna: DNA, *, length_dependent: bool = False) -> DNA | None:
         A program of another structure and the same function; None where this one computes no such variance.
     """
     structure = build_graph(dna, length_dependent=length_dependent).structure_hash
-    function = function_of(dna, length_dependent=length_dependent)
+    function = function_identity(dna, length_dependent=length_dependent)
     for twin in _rewritten(dna):
         try:
             graph = build_graph(twin, length_dependent=length_dependent)
-            if graph.structure_hash != structure and function_of(twin, length_dependent=length_dependent) == function:
+            if (
+                graph.structure_hash != structure
+                and function_identity(twin, length_dependent=length_dependent) == function
+            ):
                 return twin
         except InvalidProgramError:
             continue

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .ops import OPS, Keep, Op
+from .ops import OPS, DecodeState, Op
 
-__all__ = ["op_lines", "op_markdown", "op_rows"]
+__all__ = ["format_op_lines", "format_op_markdown", "op_rows"]
 
 
 def op_rows() -> list[dict[str, Any]]:
@@ -19,8 +19,8 @@ def op_rows() -> list[dict[str, Any]]:
             "dimension": op.uses_dimension,
             "parameters": [parameter.name for parameter in op.parameters],
             "kernel": op.kernel,
-            "time": op.time.value,
-            "keeps": op.keep.value,
+            "time": op.time_dependence.value,
+            "keeps": op.decode_state.value,
             "laws": sorted(law.value for law in op.laws),
             "summary": op.summary,
             "reference": op.reference,
@@ -29,20 +29,20 @@ def op_rows() -> list[dict[str, Any]]:
     ]
 
 
-def op_lines() -> list[str]:
+def format_op_lines() -> list[str]:
     """One line for each primitive: how it is written, and what it does."""
     width = max(len(_call(op)) for op in OPS.values())
     return [f"{_call(op):<{width}}  {op.summary}" for op in OPS.values()]
 
 
-def op_markdown() -> str:
+def format_op_markdown() -> str:
     """Return the op table in docs/primitives.md."""
     rows = ["| primitive | learns | depends | decoding keeps | what it does |", "|---|---|---|---|---|"]
     for op in OPS.values():
         learned = ", ".join(parameter.name for parameter in op.parameters) or "–"
         summary = op.summary.replace("|", "\\|")
-        kept = "–" if op.keep is Keep.NOTHING else op.keep.value
-        rows.append(f"| `{_call(op)}` | {learned} | {op.time.value} | {kept} | {summary} |")
+        kept = "–" if op.decode_state is DecodeState.NOTHING else op.decode_state.value
+        rows.append(f"| `{_call(op)}` | {learned} | {op.time_dependence.value} | {kept} | {summary} |")
     return "\n".join(rows)
 
 

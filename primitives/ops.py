@@ -19,7 +19,7 @@ from . import op_arithmetic as k
 from .errors import InvalidProgramError
 from .value_types import SCALAR, SCORES, Kind, Value, activation
 
-__all__ = ["OPS", "Init", "Keep", "Law", "Match", "Op", "Parameter", "Sizes", "Time"]
+__all__ = ["OPS", "DecodeState", "Init", "Law", "Op", "OpSizes", "Parameter", "TimeDependence", "WidthMatch"]
 
 Array = Any
 ResultRule = Callable[[Sequence[Value], Fraction | None], Value]
@@ -36,7 +36,7 @@ class Law(Enum):
     ZERO_NEUTRAL = "zeros at the end of the last axis do not change f"
 
 
-class Time(Enum):
+class TimeDependence(Enum):
     """How the output at a position depends on the inputs at other positions."""
 
     POINTWISE = "on the same position only"
@@ -47,7 +47,7 @@ class Time(Enum):
     MASKS = "on itself; future keys become zero"
 
 
-class Keep(Enum):
+class DecodeState(Enum):
     """What decoding keeps of an op on activations, to compute new positions without the earlier ones."""
 
     NOTHING = "nothing"
@@ -56,7 +56,7 @@ class Keep(Enum):
     SECOND = "its second operand, of every position"
 
 
-class Match(Enum):
+class WidthMatch(Enum):
     """Which widths must agree; a learned CONV_1X1 repairs those that don't."""
 
     FREE = "none"
@@ -83,7 +83,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class OpSizes:
     """What a row's FLOP count depends on: last-axis sizes of operand and output, and the sequence length."""
 
     in_size: int
@@ -120,15 +120,15 @@ class Op:
     result: ResultRule
     apply: Callable[..., Array]
     source: str
-    flops: Callable[[Sizes], float]
+    flops: Callable[[OpSizes], float]
     parameters: tuple[Parameter, ...] = ()
     uses_constant: bool = False
     uses_dimension: bool = False
     kernel: int = 1
-    match: Match = Match.FREE
+    width_match: WidthMatch = WidthMatch.FREE
     laws: frozenset[Law] = frozenset()
-    time: Time = Time.POINTWISE
-    keep: Keep = Keep.NOTHING
+    time_dependence: TimeDependence = TimeDependence.POINTWISE
+    decode_state: DecodeState = DecodeState.NOTHING
     before_start: float = 0.0
     reference: str = "Primer, Table 2"
 
@@ -140,7 +140,9 @@ class Op:
     @property
     def ties_scores_to_length(self) -> bool:
         """Whether, on scores, it has a parameter for each key or depends on how many keys there are."""
-        return bool(self.parameters) or (self.time is Time.REDUCES and Law.ZERO_NEUTRAL not in self.laws)
+        return bool(self.parameters) or (
+            self.time_dependence is TimeDependence.REDUCES and Law.ZERO_NEUTRAL not in self.laws
+        )
 
 
 # --- kinds and widths -------------------------------------------------------------------------------------------
@@ -183,7 +185,7 @@ def _to_dimension(values: Sequence[Value], dimension: Fraction | None) -> Value:
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _per_element(sizes: Sizes) -> float:
+def _per_element(sizes: OpSizes) -> float:
     return float(sizes.out_size)
 
 
@@ -194,7 +196,7 @@ def _unary(name: str, summary: str, function: Callable[..., Array], source: str,
 def _binary(name: str, summary: str, function: Callable[..., Array], source: str, *laws: Law) -> Op:
     return Op(
         name, summary, 2, _broadcast, k.binary(function), source, _per_element,
-        match=Match.UNLESS_SCALAR, laws=frozenset(laws),
+        width_match=WidthMatch.UNLESS_SCALAR, laws=frozenset(laws),
     )  # fmt: skip
 
 
@@ -205,14 +207,14 @@ def _with_constant(name: str, summary: str, function: Callable[..., Array], sour
 def _reduction(name: str, summary: str, function: Callable[..., Array], source: str, *laws: Law) -> Op:
     return Op(
         name, summary, 1, _reduce, k.unary(function), source, lambda s: float(s.in_size),
-        laws=frozenset(laws), time=Time.REDUCES,
+        laws=frozenset(laws), time_dependence=TimeDependence.REDUCES,
     )  # fmt: skip
 
 
 def _cumulative(name: str, summary: str, function: Callable[..., Array], source: str, neutral: float) -> Op:
     return Op(
         name, summary, 1, _same, k.unary(function), source, _per_element,
-        time=Time.PAST, keep=Keep.OUTPUT, before_start=neutral,
+        time_dependence=TimeDependence.PAST, decode_state=DecodeState.OUTPUT, before_start=neutral,
     )  # fmt: skip
 
 
@@ -227,8 +229,9 @@ def _convolution(kernel: int) -> Op:
     return Op(
         f"CONV_{kernel}X1", summary, 1, _to_dimension, k.dense if kernel == 1 else k.convolution, "{p}({0})",
         lambda s: 2.0 * s.kernel * s.in_size * s.out_size, (Parameter("kernel", shape, Init.FAN_IN),),
-        uses_dimension=True, kernel=kernel, time=Time.POINTWISE if kernel == 1 else Time.PAST,
-        keep=Keep.NOTHING if kernel == 1 else Keep.INPUTS,
+        uses_dimension=True, kernel=kernel,
+        time_dependence=TimeDependence.POINTWISE if kernel == 1 else TimeDependence.PAST,
+        decode_state=DecodeState.NOTHING if kernel == 1 else DecodeState.INPUTS,
     )  # fmt: skip
 
 
@@ -237,7 +240,7 @@ def _depthwise(kernel: int) -> Op:
     return Op(
         f"DCONV_{kernel}X1", summary, 1, _same, k.depthwise_convolution, "{p}({0})",
         lambda s: (2.0 * s.kernel - 1) * s.out_size, (Parameter("kernel", ("kernel", "in"), Init.DEPTHWISE),),
-        kernel=kernel, time=Time.PAST, keep=Keep.INPUTS,
+        kernel=kernel, time_dependence=TimeDependence.PAST, decode_state=DecodeState.INPUTS,
     )  # fmt: skip
 
 
@@ -250,11 +253,12 @@ _ROWS = (
             "divide({0}, {1})"),
     _binary("MULTIPLY", "x * y", lambda xp, x, y: x * y, "{0} * {1}", Law.COMMUTATIVE),
     Op("MAT_MUL", "scores times values: mixes positions", 2, _mat_mul, k.binary(lambda xp, x, y: xp.matmul(x, y)),
-       "{0} @ {1}", lambda s: 2.0 * s.length * s.out_size, time=Time.MIXES, keep=Keep.SECOND),
+       "{0} @ {1}", lambda s: 2.0 * s.length * s.out_size, time_dependence=TimeDependence.MIXES,
+       decode_state=DecodeState.SECOND),
     Op("T_MAT_MUL", "x times y transposed: scores of every position against every position", 2, _t_mat_mul,
        k.binary(lambda xp, x, y: xp.matmul(x, xp.swapaxes(y, -1, -2))), "{0} @ jnp.swapaxes({1}, -1, -2)",
-       lambda s: 2.0 * s.in_size * s.length, match=Match.ALWAYS, time=Time.PAIRS,
-       keep=Keep.SECOND),
+       lambda s: 2.0 * s.in_size * s.length, width_match=WidthMatch.ALWAYS, time_dependence=TimeDependence.PAIRS,
+       decode_state=DecodeState.SECOND),
     _unary("ABS_ROOT", "sqrt(|x|), its gradient 0 at 0 (our choice)", k.abs_root, "abs_root({0})", _EVEN,
            _NON_NEGATIVE),
     _unary("SQUARE", "x * x", lambda xp, x: x * x, "jnp.square({0})", _EVEN, _NON_NEGATIVE),
@@ -289,7 +293,7 @@ _ROWS = (
     _with_constant("MIN", "min(x, constant)", lambda xp, x, c: xp.minimum(x, c), "jnp.minimum({0}, {c})"),
     Op("MASK", "zeroes the future keys of scores, after EXP; the identity on activations (our choice)", 1, _same,
        k.unary(lambda xp, x: xp.tril(x)), "jnp.tril({0})", _per_element, laws=frozenset({_IDEMPOTENT}),
-       time=Time.MASKS),
+       time_dependence=TimeDependence.MASKS),
     *(_convolution(kernel) for kernel in (1, 3, 7, 15, 31)),
     *(_depthwise(kernel) for kernel in (3, 7, 15, 31)),
 )  # fmt: skip

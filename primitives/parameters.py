@@ -16,7 +16,7 @@ from .graph import Graph, Node
 from .ops import OPS, Init
 from .value_types import activation, channels
 
-__all__ = ["ParameterSpec", "draw_parameters", "draw_value", "parameter_count", "parameter_specs"]
+__all__ = ["ParameterSpec", "draw_parameter", "draw_parameters", "parameter_count", "parameter_specs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +72,14 @@ def parameter_count(graph: Graph, unit: int, length: int | None = None) -> int:
 def draw_parameters(
     graph: Graph, unit: int, rng: np.random.Generator, length: int | None = None
 ) -> list[dict[str, np.ndarray]]:
-    """Random float64 parameters for each node (see `draw_value`): what fingerprints and probes are taken with."""
+    """Random float64 parameters for each node (see `draw_parameter`): what fingerprints and probes are taken with."""
     drawn: list[dict[str, np.ndarray]] = [{} for _ in graph.nodes]
     for spec in parameter_specs(graph, unit, length):
-        drawn[spec.node][spec.key] = draw_value(spec, rng)
+        drawn[spec.node][spec.key] = draw_parameter(spec, rng)
     return drawn
 
 
-def draw_value(spec: ParameterSpec, rng: np.random.Generator) -> np.ndarray:
+def draw_parameter(spec: ParameterSpec, rng: np.random.Generator) -> np.ndarray:
     """A random value, none at 0 or 1, so that no op is hidden behind a parameter at its neutral value.
 
     Matrices are normal with variance 1 / fan-in; scales are uniform in [0.5, 1.5]; shifts are normal with standard

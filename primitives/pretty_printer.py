@@ -18,7 +18,7 @@ from .ops import OPS
 from .program import DNA, Instruction
 from .validation import label
 
-__all__ = ["difference", "instruction_line", "listing", "subprogram_label"]
+__all__ = ["format_difference", "format_instruction", "format_program", "subprogram_label"]
 
 Reads = list[frozenset[int]]
 """For each subprogram, which of its inputs (0, 1) its output depends on."""
@@ -31,7 +31,7 @@ Shape = tuple[object, ...]
 _DEAD = "   dead"
 
 
-def listing(dna: DNA) -> str:
+def format_program(dna: DNA) -> str:
     r"""The program in readable form, a block of lines for each subprogram.
 
     Example:
@@ -50,8 +50,8 @@ def listing(dna: DNA) -> str:
     return "\n\n".join(blocks)
 
 
-def difference(old: DNA, new: DNA) -> str:
-    """What changed from one program to another, in the lines of `listing`.
+def format_difference(old: DNA, new: DNA) -> str:
+    """What changed from one program to another, in the lines of `format_program`.
 
     Subprograms are compared by name where that is unique, else by index. Instructions are aligned by op and fields
     first, so that an insertion does not mark every later line whose operands merely shifted: `-` was there, `+` is new
@@ -69,7 +69,7 @@ def difference(old: DNA, new: DNA) -> str:
     return "no difference" if old == new else "no visible difference: only names, or fields that nothing reads, changed"
 
 
-def instruction_line(dna: DNA, subprogram: int, position: int) -> str:
+def format_instruction(dna: DNA, subprogram: int, position: int) -> str:
     """One instruction, as `x3 = CONV_1X1(x2, width=8u) x 2 branches`; all arguments of a call are shown."""
     return _line(dna, dna.subprograms[subprogram].instructions[position], position, None)
 

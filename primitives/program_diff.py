@@ -9,7 +9,7 @@ when a mutation deletes it, so that an inserted instruction is one change, not o
 change applied gives the seed, all give the candidate; what lies between may be invalid, and is then refused like any
 program.
 
-Some changes do nothing (they touch what nothing reads): `essential` drops them without a training.
+Some changes do nothing (they touch what nothing reads): `essential_changes` drops them without a training.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .canonical import build_graph
-from .causality_test import probe_unit
 from .errors import InvalidProgramError, MalformedProgramError, UsageError
 from .fingerprint import LENGTH as PROBE_LENGTH
 from .fingerprint import fingerprint
-from .graph import Graph
+from .graph import Graph, smallest_unit
 from .parameters import parameter_count
-from .pretty_printer import instruction_line, subprogram_label
+from .pretty_printer import format_instruction, subprogram_label
 from .program import DNA, Instruction, Subprogram
 from .program_alignment import FIELDS, Aligned, Place, align, reads
 from .validation import check_well_formed
 
-__all__ = ["Change", "Changes", "changes", "essential", "function_of"]
+__all__ = ["Change", "ProgramDiff", "diff_programs", "essential_changes", "function_identity"]
 
 LARGEST_PROBE = 10_000_000
 """Most parameters of a program whose outputs are computed to identify it; a larger one is known by its structure."""
@@ -40,7 +39,7 @@ class Change:
     """One difference between two programs.
 
     Attributes:
-        number: its place in `Changes.items`, from 1.
+        number: its place in `ProgramDiff.items`, from 1.
         kind: `insert`, `delete`, a field of an instruction, or `bank`.
         sentence: what changes, as a reader of the listings would say it.
     """
@@ -51,7 +50,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ProgramDiff:
     """The changes from a seed to a candidate.
 
     Attributes:
@@ -88,7 +87,7 @@ class Changes:
         return dna
 
 
-def changes(seed: DNA, candidate: DNA) -> Changes:
+def diff_programs(seed: DNA, candidate: DNA) -> ProgramDiff:
     """The changes that make `candidate` of `seed`, as few as the alignment finds.
 
     Programs of one run share the places of their bank entries; others (of the library, say) may only share values. Both
@@ -111,7 +110,7 @@ def changes(seed: DNA, candidate: DNA) -> Changes:
     return min(found, key=lambda result: len(result.items))
 
 
-def essential(between: Changes, *, length_dependent: bool = False) -> frozenset[int]:
+def essential_changes(between: ProgramDiff, *, length_dependent: bool = False) -> frozenset[int]:
     """The changes without the silent ones: a subset that computes the candidate's function.
 
     One after another is taken back, the last first, wherever that leaves the function as it is, until none can be.
@@ -145,7 +144,7 @@ def essential(between: Changes, *, length_dependent: bool = False) -> frozenset[
     return kept
 
 
-def function_of(dna: DNA, *, length_dependent: bool = False) -> str:
+def function_identity(dna: DNA, *, length_dependent: bool = False) -> str:
     """What identifies the function a program computes: its fingerprint, or its structure where it has none.
 
     Raises:
@@ -221,7 +220,7 @@ class _Bank:
 # --- finding them -----------------------------------------------------------------------------------------------
 
 
-def _changes(seed: DNA, candidate: DNA, aligned: Aligned) -> Changes:
+def _changes(seed: DNA, candidate: DNA, aligned: Aligned) -> ProgramDiff:
     items: list[Change] = []
 
     def new(kind: str, sentence: str) -> int:
@@ -251,7 +250,7 @@ def _changes(seed: DNA, candidate: DNA, aligned: Aligned) -> Changes:
                 mark = "u" if field == "dimension" else ""
                 bank.entries[index] = new("bank", f"Bank: {field} {index} from {old:.6g}{mark} to {now:.6g}{mark}")
         banks.append(bank)
-    return Changes(seed, candidate, tuple(items), tuple(places), (banks[0], banks[1]))
+    return ProgramDiff(seed, candidate, tuple(items), tuple(places), (banks[0], banks[1]))
 
 
 def _slots(place: Place) -> list[_Slot]:
@@ -316,7 +315,7 @@ def _is_read(places: Sequence[_Slots], side: str, field: str, index: int) -> boo
 
 
 def _function_of(graph: Graph) -> str:
-    if parameter_count(graph, probe_unit(graph), PROBE_LENGTH) > LARGEST_PROBE:
+    if parameter_count(graph, smallest_unit(graph), PROBE_LENGTH) > LARGEST_PROBE:
         return graph.structure_hash
     return fingerprint(graph) or graph.structure_hash
 
@@ -343,7 +342,7 @@ class _Words:
         return f"Change {field} from {before} to {after} in {self._label(1)}: {self._line(1, new)}"
 
     def _line(self, side: int, position: int | None) -> str:
-        return instruction_line(self._dna(side), self._own(side), position or 0)
+        return format_instruction(self._dna(side), self._own(side), position or 0)
 
     def _label(self, side: int) -> str:
         return subprogram_label(self._dna(side), self._own(side))

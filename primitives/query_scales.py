@@ -19,13 +19,13 @@ from dataclasses import replace
 from . import DNA, InvalidProgramError, build_graph
 from .graph import Graph, Node
 
-__all__ = ["refitted"]
+__all__ = ["rescale_queries"]
 
 MOST_CONSTANTS = 16
 """Entries of a bank, at most."""
 
 
-def refitted(dna: DNA, unit: int, new_unit: int) -> DNA:
+def rescale_queries(dna: DNA, unit: int, new_unit: int) -> DNA:
     """The program with its query scales as they are at another unit of width; itself if it has none.
 
     An entry of the bank that only query scales use is changed; one that others use too is left to them, and the query

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Protocol
 
-from .ops import OPS, Law, Time
+from .ops import OPS, Law, TimeDependence
 from .value_types import Kind, Value
 
 __all__ = ["REWRITES", "NodeLike", "Rewrite", "Term", "simplify"]
@@ -88,9 +88,9 @@ def simplify(op: str, inputs: Sequence[int], constant: float | None, nodes: Sequ
 def _by_law(op: str, inputs: Sequence[int], constant: float | None, nodes: Sequence[NodeLike]) -> Term | None:
     operation, operand = OPS[op], nodes[inputs[0]]
     inner = OPS.get(operand.op)
-    if operation.time is Time.MASKS and operand.value.kind is not Kind.SCORES:
+    if operation.time_dependence is TimeDependence.MASKS and operand.value.kind is not Kind.SCORES:
         return inputs[0]  # MASK on an activation is the identity
-    if operation.time is Time.REDUCES and operand.value.kind is Kind.SCALAR:
+    if operation.time_dependence is TimeDependence.REDUCES and operand.value.kind is Kind.SCALAR:
         return inputs[0]  # a scalar is its own mean, sum, minimum, maximum and product
     if inner is None:
         return None

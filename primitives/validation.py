@@ -26,7 +26,7 @@ from .program import (
     Subprogram,
 )
 
-__all__ = ["check_well_formed", "fail", "inlined_sizes", "label", "nearest", "show"]
+__all__ = ["check_well_formed", "fail", "inlined_instruction_counts", "label", "nearest", "show"]
 
 _CALL = re.compile(r"call:(0|[1-9][0-9]{0,8})", re.ASCII)
 
@@ -63,7 +63,7 @@ def check_well_formed(dna: DNA) -> None:
     _check_sizes(dna)
 
 
-def inlined_sizes(dna: DNA) -> list[int]:
+def inlined_instruction_counts(dna: DNA) -> list[int]:
     """Instructions of each subprogram once every call in it is inlined, dead ones too; nothing is expanded."""
     sizes = [0] * len(dna.subprograms)
     for index in range(len(sizes) - 1, -1, -1):
@@ -107,7 +107,7 @@ def _check_subprograms(subprograms: tuple[Subprogram, ...]) -> None:
 
 
 def _check_sizes(dna: DNA) -> None:
-    for index, size in enumerate(inlined_sizes(dna)):
+    for index, size in enumerate(inlined_instruction_counts(dna)):
         if size > MAX_INLINED_INSTRUCTIONS:
             held = str(size) if size < 10**9 else f"about 10^{int(math.log10(size))}"
             fail(

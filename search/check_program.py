@@ -11,9 +11,10 @@ from typing import Any
 
 from ..models.config import ModelConfig
 from ..primitives import DNA, Graph, InvalidProgramError, build_graph
-from ..primitives.causality_test import LENGTH, check_block, probe_unit
+from ..primitives.causality_test import LENGTH, check_causality
 from ..primitives.cost import block_cost, model_parameters
 from ..primitives.fingerprint import fingerprint
+from ..primitives.graph import smallest_unit
 from ..primitives.library import get
 from ..primitives.parameters import parameter_count
 from .config import RunConfig
@@ -71,7 +72,7 @@ def check(dna: DNA, config: RunConfig) -> Check:
         }
         known |= _cost(graph, model)
         _refuse_giants(graph)
-        check_block(graph)
+        check_causality(graph)
         known["fingerprint"] = fingerprint(graph)
     except InvalidProgramError as error:
         return Check(False, error.reason, str(error), **known)
@@ -115,7 +116,7 @@ def _cap(config: RunConfig) -> int:
 
 
 def _refuse_giants(graph: Graph) -> None:
-    parameters = parameter_count(graph, probe_unit(graph), LENGTH)
+    parameters = parameter_count(graph, smallest_unit(graph), LENGTH)
     if parameters > LARGEST_PROBE:
         raise InvalidProgramError(
             "parameters",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..primitives import DNA, InvalidProgramError, UsageError
-from ..primitives.causality_test import check_block
+from ..primitives.causality_test import check_causality
 from ..primitives.fingerprint import fingerprint
 from ..primitives.library import get
 from .config import RunConfig
@@ -91,7 +91,7 @@ class _Gate:
             dna = replace(dna, length_dependent=False)  # its own leave to be so, which its children would inherit
         try:
             graph = self.rules.graph_of(dna)
-            check_block(graph)
+            check_causality(graph)
         except InvalidProgramError as error:
             remedy = _REMEDIES.get(error.reason, "no search takes such a program")
             raise UsageError(f"--seeds {text} is refused: {str(error).rstrip('.')}; {remedy}.") from None

@@ -157,7 +157,7 @@ class BodyWriter:
     def _operand(self, step: Step, slot: int, named: bool = False) -> Expression:
         """An operand as the step reads it: at every position, or at those of this call."""
         node = step.inputs[slot]
-        whole = node in self.plan.decoding.whole
+        whole = node in self.plan.decoding.recomputed_scores
         if self.plan.reads_all(step, slot):
             return self._complete(node)
         value = self._named(node) if named or whole else self._value(node)
@@ -168,7 +168,7 @@ class BodyWriter:
 
     def _complete(self, node: int) -> Expression:
         given = self.order[node] == 0
-        if node in self.plan.decoding.whole or (self._is_read_complete_only(node) and not given):
+        if node in self.plan.decoding.recomputed_scores or (self._is_read_complete_only(node) and not given):
             return self._value(node)
         if node not in self.complete:
             row = self._named(node)
@@ -242,7 +242,7 @@ class BodyWriter:
             counts = [self.sizes.count(scope) for scope in layer.scope[len(operand.scope) :]]
             if counts:
                 operand = replace(operand, text=f"into_branches({', '.join([operand.text, *counts])})", binding=CALL)
-        keeps = layer.kind in CALLED_WITH_START and step.node not in self.plan.decoding.whole
+        keeps = layer.kind in CALLED_WITH_START and step.node not in self.plan.decoding.recomputed_scores
         text = f"self.{self.attributes[step.node]}({operand.text}{', start' if keeps else ''})"
         return self._made(step, text, CALL, [operand])
 
@@ -256,7 +256,7 @@ class BodyWriter:
         return self._made(step, f"{text} {sign} {learned}", binding, [operand])
 
     def _masked(self, step: Step) -> Expression:
-        start = "" if step.node in self.plan.decoding.whole else ", start"
+        start = "" if step.node in self.plan.decoding.recomputed_scores else ", start"
         operand = in_layout(self._operand(step, 0, named=True), Layout.GRID)
         mask = f"causal_mask({operand.text}{start})"
         if step.idiom is IdiomKind.CAUSAL_SOFTMAX:

@@ -91,7 +91,7 @@ def _part(plan: ExportPlan, label: str, steps: list[Step]) -> Part | None:
     if len(steps) < SMALLEST_PART or len(outputs) != 1 or not learns or len(inputs) > MOST_INPUTS:
         return None
     crossing = (*inputs, outputs[0])
-    if any(plan.graph.nodes[node].scope or node in plan.decoding.whole for node in crossing):
+    if any(plan.graph.nodes[node].scope or node in plan.decoding.recomputed_scores for node in crossing):
         return None
     return Part(label, tuple(steps), inputs, outputs[0])
 
@@ -112,7 +112,7 @@ def needs_start(plan: ExportPlan, step: Step) -> bool:
     node = plan.graph.nodes[step.node]
     kept = any(plan.reads_all(step, slot) for slot in range(len(step.inputs)))
     runs = step.layer is not None and step.layer.kind in CALLED_WITH_START
-    return kept or runs or hides_future(step, node.op) or any(i in plan.decoding.whole for i in step.inputs)
+    return kept or runs or hides_future(step, node.op) or any(i in plan.decoding.recomputed_scores for i in step.inputs)
 
 
 def hides_future(step: Step, op: str) -> bool:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
-from ...primitives.decode_state import Streaming, streaming
+from ...primitives.decode_state import DecodePlan, decode_plan
 from ...primitives.graph import CONCAT, Graph, Node
-from ...primitives.ops import OPS, Time
+from ...primitives.ops import OPS, TimeDependence
 from ...primitives.value_types import Kind, Value
 from .idioms import Idiom, IdiomKind, find_idioms, graph_readers
 
@@ -109,7 +109,7 @@ class ExportPlan:
 
     graph: Graph
     steps: tuple[Step, ...]
-    decoding: Streaming
+    decoding: DecodePlan
     adjustable: frozenset[int]
     query_scales: frozenset[int]
 
@@ -141,7 +141,7 @@ class ExportPlan:
 
     def reads_all(self, step: Step, slot: int) -> bool:
         """Whether a step needs an operand at every position, not at the new ones alone, in decoding."""
-        whole = step.node in self.decoding.whole
+        whole = step.node in self.decoding.recomputed_scores
         return whole or (slot == 1 and self.graph.nodes[step.node].op in ("MAT_MUL", "T_MAT_MUL"))
 
 
@@ -172,7 +172,7 @@ def plan_export(graph: Graph, unit: int) -> ExportPlan:
             steps[index] = Step(index, node.inputs, _layer(graph, index))
     ordered = _in_program_order(graph, steps)
     return ExportPlan(
-        graph, _with_layouts(graph, ordered), streaming(graph), _adjustable(graph), _query_scales(graph, unit)
+        graph, _with_layouts(graph, ordered), decode_plan(graph), _adjustable(graph), _query_scales(graph, unit)
     )
 
 
@@ -201,7 +201,7 @@ def _layer(graph: Graph, index: int) -> Layer | None:
         kind = LayerKind.DEPTHWISE
     elif op.parameters:
         kind = LayerKind.VECTOR
-    elif op.time is Time.PAST and node.value.kind is not Kind.SCORES:
+    elif op.time_dependence is TimeDependence.PAST and node.value.kind is not Kind.SCORES:
         kind = LayerKind.RUNNING_SUM if op.before_start == 0 else LayerKind.RUNNING_PRODUCT
     else:
         return None
@@ -278,7 +278,7 @@ def _layout(graph: Graph, step: Step, inputs: list[Layout]) -> Layout:
         return Layout.GRID
     if node.op == "MAT_MUL":
         return Layout.GRID if node.value.kind is Kind.SCORES else Layout.ROWS
-    if node.op in OPS and OPS[node.op].time is Time.PAST:
+    if node.op in OPS and OPS[node.op].time_dependence is TimeDependence.PAST:
         return Layout.GRID  # along the rows of scores
     if len(set(inputs)) == 1 or node.op == CONCAT:
         return inputs[0]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...models.language_model import language_model
 from ...primitives import DNA, InvalidProgramError, build_graph, library
-from ...primitives.causality_test import check_block
+from ...primitives.causality_test import check_causality
 from .environment import Finding, environment_findings
 from .leaky_blocks import CANARY_BLOCKS, CanaryBlock
 from .leaky_programs import CANARY_PROGRAMS, CanaryProgram, refusals
@@ -93,7 +93,7 @@ def library_refusal(dna: DNA, in_model: bool) -> str:
     """Why a program is refused; empty if it is not."""
     try:
         graph = build_graph(dna)
-        check_block(graph)
+        check_causality(graph)
     except InvalidProgramError as error:
         return f"refused for {error.reason}: {error}"
     if not in_model:

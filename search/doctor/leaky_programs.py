@@ -64,7 +64,10 @@ def refusals(dna: DNA, seed: int = 0) -> list[Refusal]:
         graph = build_graph(dna)
     except InvalidProgramError as error:
         return [Refusal("language", error.reason, str(error))]
-    for stage, check in (("proof", lambda: prove_causal(graph)), ("test", lambda: probe_block(graph, seed))):
+    for stage, check in (
+        ("proof", lambda: prove_causal(graph)),
+        ("test", lambda: probe_block(graph, seed)),
+    ):
         try:
             check()
         except InvalidProgramError as error:

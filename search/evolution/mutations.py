@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...primitives.ops import OPS
-from ...primitives.pretty_printer import instruction_line, subprogram_label
+from ...primitives.pretty_printer import format_instruction, subprogram_label
 from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
-from ...primitives.validation import inlined_sizes
+from ...primitives.validation import inlined_instruction_counts
 
 __all__ = ["MUTATIONS", "Mutation", "mutate"]
 
@@ -53,7 +53,7 @@ def mutate(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
         result = _choose(types, rng)(dna, rng)
         if result is None or result[0] == dna:
             continue
-        if max(inlined_sizes(result[0])) <= MAX_INLINED_INSTRUCTIONS:
+        if max(inlined_instruction_counts(result[0])) <= MAX_INLINED_INSTRUCTIONS:
             return result
 
 
@@ -77,7 +77,7 @@ def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
     later = (_rewired(instruction, renumbered) for instruction in instructions[position + 1 :])
     child = dna.with_instructions(index, (*instructions[:position], *later))
-    return child, f"Delete in {subprogram_label(dna, index)}: {instruction_line(dna, index, position)}"
+    return child, f"Delete in {subprogram_label(dna, index)}: {format_instruction(dna, index, position)}"
 
 
 def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
@@ -95,7 +95,7 @@ def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
 
     later = (_rewired(instruction, renumbered) for instruction in instructions[position:])
     child = dna.with_instructions(index, (*instructions[:position], Instruction(**values), *later))
-    return child, f"Insert in {subprogram_label(dna, index)}: {instruction_line(child, index, position)}"
+    return child, f"Insert in {subprogram_label(dna, index)}: {format_instruction(child, index, position)}"
 
 
 def _delete_and_insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
@@ -118,7 +118,7 @@ def _mutate_field(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     if not others:
         return None
     child = _with_instruction(dna, index, position, replace(instruction, **{name: _choose(others, rng)}))
-    before, after = instruction_line(dna, index, position), instruction_line(child, index, position)
+    before, after = format_instruction(dna, index, position), format_instruction(child, index, position)
     change = f"{before} becomes {after}" if before != after else f"{before} ignores the change"
     return child, f"Mutate field {name} in {subprogram_label(dna, index)}: {change}"
 
@@ -133,7 +133,7 @@ def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     one, other = instructions[first], instructions[second]
     instructions[first] = replace(other, in1=one.in1, in2=one.in2)
     instructions[second] = replace(one, in1=other.in1, in2=other.in2)
-    lines = " with ".join(instruction_line(dna, index, place) for place in sorted((first, second)))
+    lines = " with ".join(format_instruction(dna, index, place) for place in sorted((first, second)))
     return dna.with_instructions(index, tuple(instructions)), f"Swap in {subprogram_label(dna, index)}: {lines}"
 
 

@@ -11,11 +11,11 @@ from collections import Counter
 import numpy as np
 
 from ...primitives import DNA, InvalidProgramError, build_graph
-from ...primitives.causality_test import check_block
+from ...primitives.causality_test import check_causality
 from ...primitives.fingerprint import fingerprint
 from ...primitives.ops import OPS
 from ...primitives.program import BRANCHES, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction, Subprogram
-from ...primitives.validation import inlined_sizes
+from ...primitives.validation import inlined_instruction_counts
 from .proposals import Known, Proposal, Rules
 
 __all__ = ["propose_random", "random_program"]
@@ -62,7 +62,7 @@ def propose_random(seed: DNA, rng: np.random.Generator, rules: Rules, known: Kno
     for _ in range(limit):
         fates["drawn"] += 1
         dna = random_program(seed, rng)
-        if max(inlined_sizes(dna)) > MAX_INLINED_INSTRUCTIONS:
+        if max(inlined_instruction_counts(dna)) > MAX_INLINED_INSTRUCTIONS:
             fates["invalid_size"] += 1
             continue
         try:
@@ -70,7 +70,7 @@ def propose_random(seed: DNA, rng: np.random.Generator, rules: Rules, known: Kno
             if graph.structure_hash in known.structures:
                 fates["same_structure"] += 1
                 continue
-            check_block(graph)
+            check_causality(graph)
         except InvalidProgramError as error:
             fates[f"invalid_{error.reason}"] += 1
             continue

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...primitives.pretty_printer import listing
+from ...primitives.pretty_printer import format_program
 from ..results.statistics import Estimate
 from ..studies.ablation import Ablation, Effect
 from .figures.ablation_figure import forest_figure
@@ -80,7 +80,7 @@ def render_ablation(ablation: Ablation) -> str:
             (", ".join(map(str, each.kept)) or "none", _estimate(each.cost), "taken" if each.accepted else "worse")
             for each in ablation.rounds
         ],
-        listing=listing(ablation.minimal),
+        listing=format_program(ablation.minimal),
         notes=ablation.notes,
         sections=ablation.config.to_dict(),
         facts=_facts(ablation),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...primitives.pretty_printer import listing
+from ...primitives.pretty_printer import format_program
 from ..evolution.candidate import SEED_ID, Candidate, candidate_name
 from ..results.leaderboard_rows import Row
 from .phrases import count, number, waiting_words
@@ -23,7 +23,7 @@ def description_lines(described: Description) -> list[str]:
     if candidate.same_as is not None:
         lines.append(f"computes the same as {candidate_name(candidate.same_as)}, whose result it shares")
     lines += _result_lines(row, described.seconds)
-    lines += [f"{'structure':<11} {candidate.structure_hash}", "", listing(candidate.dna)]
+    lines += [f"{'structure':<11} {candidate.structure_hash}", "", format_program(candidate.dna)]
     if described.lineage:
         lines += ["", f"ancestry, from {described.beginning}:"]
         for step in described.lineage:

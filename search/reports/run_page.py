@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...primitives.errors import UsageError
-from ...primitives.pretty_printer import difference, listing
+from ...primitives.pretty_printer import format_difference, format_program
 from ..evolution.candidate import SEED_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import SHARES, leaderboard
@@ -202,7 +202,12 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
     seed = store.candidate(SEED_ID).dna
     shown: Sequence[Row] = [row for row in board.rows if row.rank is not None and row.id != SEED_ID][:TOP]
     programs: list[dict[str, Any]] = [
-        {"id": "seed", "anchor": "candidate-0", "title": seed_row_words(board.founders), "listing": listing(seed)}
+        {
+            "id": "seed",
+            "anchor": "candidate-0",
+            "title": seed_row_words(board.founders),
+            "listing": format_program(seed),
+        }
     ]
     for row in shown:
         dna = store.candidate(row.id).dna
@@ -211,8 +216,8 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
                 "id": f"#{row.id}",
                 "anchor": f"candidate-{row.id}",
                 "title": f"{number(row.loss_nats)} nats, {row.verdict}",
-                "listing": listing(dna),
-                "difference": [(line[:1], line) for line in difference(seed, dna).splitlines()],
+                "listing": format_program(dna),
+                "difference": [(line[:1], line) for line in format_difference(seed, dna).splitlines()],
                 "beginning": beginning(row.lineage, board.founders),
                 "lineage": [(candidate_name(step.candidate_id), step.mutations) for step in row.lineage],
             }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...primitives.errors import UsageError
 from ...primitives.library import LIBRARY, get
-from ...primitives.pretty_printer import difference, listing
+from ...primitives.pretty_printer import format_difference, format_program
 from ...primitives.program import DNA
 from ...primitives.program_json import dna_to_json
 from ..evolution.candidate import SEED_ID, Candidate, candidate_name
@@ -63,7 +63,7 @@ class Description:
             "lineage": [asdict(step) for step in self.lineage],
             "seconds": self.seconds,
             "dna": json.loads(dna_to_json(self.candidate.dna)),
-            "listing": listing(self.candidate.dna),
+            "listing": format_program(self.candidate.dna),
             "against": self.against,
             "difference": self.difference,
         }
@@ -106,7 +106,7 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
         board.founders.get(candidate.id),
         beginning(steps, board.founders),
         None if other is None else other[0],
-        None if other is None else difference(other[1], candidate.dna),
+        None if other is None else format_difference(other[1], candidate.dna),
         seconds,
     )
 

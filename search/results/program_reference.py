@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.library import LIBRARY, get
-from ...primitives.pretty_printer import difference, listing
+from ...primitives.pretty_printer import format_difference, format_program
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ..evolution.candidate import SEED_ID, candidate_name
 from ..runs.run_directory import RUNS
@@ -173,7 +173,7 @@ def library_description(name: str, against: str | None = None) -> dict[str, Any]
         "reference": program.reference,
         "native_unit": program.native_unit,
         "dna": json.loads(dna_to_json(program.dna)),
-        "listing": listing(program.dna),
+        "listing": format_program(program.dna),
         "against": other,
-        "difference": None if other is None else difference(get(other), program.dna),
+        "difference": None if other is None else format_difference(get(other), program.dna),
     }

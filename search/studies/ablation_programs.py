@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from ...primitives import DNA, MalformedProgramError, UsageError
-from ...primitives.null_rewrite import without_effect
-from ...primitives.program_diff import Changes, changes, essential
+from ...primitives.null_rewrite import null_rewrite
+from ...primitives.program_diff import ProgramDiff, diff_programs, essential_changes
 from ...primitives.program_json import dna_to_json
 from ..check_program import check
 from ..config import RunConfig
@@ -68,8 +68,8 @@ class Plan:
                 raise UsageError(f"{name} cannot be trained with these settings: {why}")
             if arm != role:
                 raise UsageError(f"{name} and {seed[0]} compute the same function: there is nothing to ablate")
-        self.between: Changes = changes(seed[1], candidate[1])
-        self.kept = essential(self.between, length_dependent=config.model.length_dependent)
+        self.between: ProgramDiff = diff_programs(seed[1], candidate[1])
+        self.kept = essential_changes(self.between, length_dependent=config.model.length_dependent)
         self.without: dict[int, tuple[str | None, str]] = {}
         self.alone: dict[int, tuple[str | None, str]] = {}
         for number in sorted(self.kept):
@@ -127,7 +127,7 @@ class Plan:
 
     def _add_control(self, *programs: tuple[str, DNA]) -> None:
         for name, dna in programs:
-            twin = without_effect(dna, length_dependent=self.config.model.length_dependent)
+            twin = null_rewrite(dna, length_dependent=self.config.model.length_dependent)
             if twin is not None:
                 self.arms.append(Arm(NO_OP, twin))
                 self.control = name

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
 from ...primitives.cost import block_cost
 from ...primitives.library import get as library_program
-from ...primitives.query_scales import refitted
+from ...primitives.query_scales import rescale_queries
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 from ..config import RunConfig
 from ..evolution.candidate import SEED_ID
@@ -53,7 +53,7 @@ class Climber:
         """The program at another unit of width."""
         if self.library is not None:
             return library_program(self.library, unit)
-        return refitted(self.dna, own_unit, unit)
+        return rescale_queries(self.dna, own_unit, unit)
 
 
 def climb(

@@ -13,7 +13,7 @@ import primer_search
 from primer_search.configs import format_duration, load
 from primer_search.configs.plan import OVERHEAD_SECONDS
 from primer_search.primitives import OPS, library
-from primer_search.primitives.pretty_printer import listing
+from primer_search.primitives.pretty_printer import format_program
 from primer_search.search.evolution.hurdles import hurdle_positions, mean_cost
 from primer_search.tests.support.command import HandmadeRun, command, refused
 
@@ -214,7 +214,7 @@ def test_primitives_lists_every_op_once() -> None:
 
 def test_show_knows_the_library() -> None:
     shown = command("show", "PRIMER_EZ", "--diff", "TRANSFORMER", "--json").json
-    assert shown["listing"] == listing(library.get("PRIMER_EZ"))
+    assert shown["listing"] == format_program(library.get("PRIMER_EZ"))
     assert "+" in shown["difference"]
     assert "SQUARE" in command("show", "PRIMER_EZ").out
 

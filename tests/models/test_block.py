@@ -19,7 +19,7 @@ from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.graph import Graph
 from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.parameters import draw_parameters, draw_value
+from primer_search.primitives.parameters import draw_parameter, draw_parameters
 from primer_search.primitives.program import DNA
 from primer_search.tests.support.strategies import mutants, random_dna
 
@@ -131,7 +131,7 @@ def test_initial_values_are_those_of_the_paper(rng: np.random.Generator) -> None
 
 def test_drawn_parameters_are_neither_zero_nor_one(rng: np.random.Generator) -> None:
     for spec in compile_block(build_graph(library.PRIMER), 16, LENGTH).specs:
-        value = draw_value(spec, rng)
+        value = draw_parameter(spec, rng)
         assert not np.any(value == 0) and not np.any(value == 1)
 
 

@@ -18,9 +18,8 @@ from primer_search.primitives import library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.causality_proof import prove_causal
-from primer_search.primitives.causality_test import probe_unit
 from primer_search.primitives.errors import InvalidProgramError, UsageError
-from primer_search.primitives.graph import Graph
+from primer_search.primitives.graph import Graph, smallest_unit
 from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameters
 from primer_search.primitives.program import DNA
@@ -117,7 +116,7 @@ def assert_decodes(programs: Iterator[DNA], wanted: int, rng: np.random.Generato
         try:
             graph = build_graph(next(programs), length_dependent=True)
             prove_causal(graph)
-            unit = probe_unit(graph, smallest=2)
+            unit = smallest_unit(graph, multiple_of=2)
         except InvalidProgramError:
             continue
         if unit > LARGEST_UNIT or graph.structure_hash in compared:

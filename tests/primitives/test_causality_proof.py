@@ -10,7 +10,8 @@ import pytest
 from primer_search.primitives import DNA, InvalidProgramError, build_graph, library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.causality_proof import Hidden, Reach, prove_causal, time_dependence
-from primer_search.primitives.causality_test import probe_block, probe_unit
+from primer_search.primitives.causality_test import probe_block
+from primer_search.primitives.graph import smallest_unit
 from primer_search.primitives.interpreter import evaluate
 from primer_search.primitives.parameters import parameter_count
 from primer_search.primitives.program_json import dna_to_json
@@ -110,7 +111,7 @@ def _verdicts(dna: DNA) -> tuple[bool | None, bool]:
         graph = build_graph(dna, length_dependent=True)
     except InvalidProgramError:
         return None, False
-    if parameter_count(graph, probe_unit(graph), 8) > SMALL:
+    if parameter_count(graph, smallest_unit(graph), 8) > SMALL:
         return None, False
     try:
         prove_causal(graph)

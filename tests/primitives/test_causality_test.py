@@ -9,9 +9,10 @@ import pytest
 from primer_search.primitives import library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.causality_test import check_block, probe_block, probe_unit
+from primer_search.primitives.causality_test import check_causality, probe_block
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
+from primer_search.primitives.graph import smallest_unit
 from primer_search.primitives.program import DNA
 
 ATTENTION = """
@@ -61,17 +62,17 @@ CHEATERS = {
 @pytest.mark.parametrize("name", library.names())
 def test_a_library_program_sees_no_future(name: str) -> None:
     for unit in (8, library.native_unit(name)):
-        check_block(build_graph(library.get(name, unit)))
+        check_causality(build_graph(library.get(name, unit)))
 
 
 @pytest.mark.parametrize("what", HONEST)
 def test_accepts(what: str) -> None:
     for seed in range(3):
-        check_block(build_graph(attention(HONEST[what])), seed)
+        check_causality(build_graph(attention(HONEST[what])), seed)
 
 
 @pytest.mark.parametrize("what", CHEATERS)
-@pytest.mark.parametrize("check", [check_block, probe_block])
+@pytest.mark.parametrize("check", [check_causality, probe_block])
 def test_refuses(what: str, check: Callable[..., None]) -> None:
     for seed in range(3):
         with pytest.raises(InvalidProgramError, match="it sees the future") as caught:
@@ -89,7 +90,7 @@ def test_refuses(what: str, check: Callable[..., None]) -> None:
         "m = MASK h0\ns = T_MAT_MUL m h0\no = MAT_MUL s m",
     ],
 )
-@pytest.mark.parametrize("check", [check_block, probe_block])
+@pytest.mark.parametrize("check", [check_causality, probe_block])
 def test_refuses_cheaters_without_a_head(text: str, check: Callable[..., None]) -> None:
     with pytest.raises(InvalidProgramError, match="it sees the future"):
         check(build_graph(program(text)))
@@ -106,19 +107,19 @@ def test_refuses_cheaters_without_a_head(text: str, check: Callable[..., None]) 
     ],
 )
 def test_accepts_honest_programs_without_a_head(text: str) -> None:
-    check_block(build_graph(program(text)))
+    check_causality(build_graph(program(text)))
 
 
 @pytest.mark.parametrize("reduction", ["RED_MAX", "RED_MIN", "RED_MEAN", "RED_PROD"])
 def test_a_reduction_over_unmasked_keys_is_refused_with_the_flag_too(reduction: str) -> None:
     text = f"s = T_MAT_MUL h0 h0\nt = {reduction} s\no = ADD t h0"
     with pytest.raises(InvalidProgramError, match="it sees the future"):
-        check_block(build_graph(program(text, length_dependent=True)))
+        check_causality(build_graph(program(text, length_dependent=True)))
 
 
 def test_a_reduction_over_masked_keys_that_depends_on_the_length_is_allowed_with_the_flag_only() -> None:
     text = "s = T_MAT_MUL h0 h0\nm = MASK s\nt = RED_MEAN m\no = ADD t h0"
-    check_block(build_graph(program(text, length_dependent=True)))
+    check_causality(build_graph(program(text, length_dependent=True)))
     with pytest.raises(InvalidProgramError, match="length_dependent"):
         build_graph(program(text))
 
@@ -126,7 +127,7 @@ def test_a_reduction_over_masked_keys_that_depends_on_the_length_is_allowed_with
 def test_outputs_that_are_not_finite_are_refused() -> None:
     text = "a = SQUARE h0\nb = EXP a\nc = EXP b\no = EXP c"
     with pytest.raises(InvalidProgramError, match="not finite") as caught:
-        check_block(build_graph(program(text)))
+        check_causality(build_graph(program(text)))
     assert caught.value.reason == "finiteness"
 
 
@@ -137,20 +138,20 @@ def test_the_verdict_names_the_position_that_moved() -> None:
 
 def test_the_verdict_of_the_proof_names_the_op() -> None:
     with pytest.raises(InvalidProgramError, match="it sees the future: RED_SUM at "):
-        check_block(build_graph(attention(CHEATERS["no mask"])))
+        check_causality(build_graph(attention(CHEATERS["no mask"])))
 
 
 def test_the_probe_finds_a_unit_at_which_every_width_is_whole() -> None:
     text = {"main": "y = f h0 branches=16", "f": "y = g h0 branches=16", "g": "y = CONV_1X1 h0 width=1"}
     graph = build_graph(assemble(text, {"zero": 0.0}, (1,)))
-    assert probe_unit(graph) == 256
-    assert probe_unit(build_graph(library.TRANSFORMER)) == 4
+    assert smallest_unit(graph) == 256
+    assert smallest_unit(build_graph(library.TRANSFORMER)) == 4
 
 
 def test_branches_of_a_primitive_are_whole_channels_at_the_probes_unit() -> None:
     head = "narrow = CONV_1X1 h0 width=1 branches=8"  # of an eighth of a unit each, in one of eight heads
     main = "heads = head h0 h0 branches=8\nout = CONV_1X1 heads width=8"
     graph = build_graph(assemble({"main": main, "head": head}, {"zero": 0.0}, (1, 8)))
-    assert probe_unit(graph) == 8
-    check_block(graph)
+    assert smallest_unit(graph) == 8
+    check_causality(graph)
     assert fingerprint(graph) is not None

@@ -12,9 +12,9 @@ from primer_search.models.block import compile_block
 from primer_search.primitives import library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.decode_state import CacheSize, Streaming, cache_size, state_source, streaming
+from primer_search.primitives.decode_state import CacheSize, DecodePlan, cache_size, decode_plan, state_source
 from primer_search.primitives.graph import Graph
-from primer_search.primitives.ops import OPS, Keep
+from primer_search.primitives.ops import OPS, DecodeState
 from primer_search.primitives.program import DNA
 from primer_search.primitives.value_types import Kind
 from primer_search.tests.support.awkward_programs import AWKWARD, awkward
@@ -30,23 +30,23 @@ def graph_of(name: str) -> Graph:
     return build_graph(PROGRAMS[name], length_dependent=True)
 
 
-def kept_of(main: str) -> tuple[Graph, Streaming]:
+def kept_of(main: str) -> tuple[Graph, DecodePlan]:
     graph = build_graph(assemble({"main": main}, {"zero": 0.0}, (8,)), length_dependent=True)
-    return graph, streaming(graph)
+    return graph, decode_plan(graph)
 
 
 def test_attention_keeps_keys_and_values_and_a_convolution_its_last_inputs() -> None:
     graph = build_graph(library.PRIMER_EZ)
-    kept = streaming(graph)
+    kept = decode_plan(graph)
     assert sorted(graph.nodes[index].op for index in kept.history) == ["DCONV_3X1", "DCONV_3X1"]
     assert [graph.nodes[index].op for index in kept.state] == ["DCONV_3X1"] * 3
     assert set(kept.state.values()) == {2}
-    assert not kept.whole
+    assert not kept.recomputed_scores
 
 
 def test_what_sees_its_own_position_alone_keeps_nothing() -> None:
     graph, kept = kept_of("a = CONV_1X1 h0 width=8\nm = RED_MEAN a\nb = SQUARE a\ny = ADD b m")
-    assert kept == Streaming(frozenset(), {}, frozenset())
+    assert kept == DecodePlan(frozenset(), {}, frozenset())
     assert cache_size(graph, UNIT) == CacheSize(0, 0)
 
 
@@ -64,7 +64,7 @@ def test_running_ops_keep_their_last_output_and_convolutions_all_but_one_of_thei
 
 def test_scores_that_need_earlier_rows_are_computed_whole_from_what_they_are_made_of() -> None:
     graph, kept = kept_of("k = ABS h0\ns = T_MAT_MUL h0 k\nc = CUM_SUM s\nm = MASK c\ny = MAT_MUL m h0")
-    assert sorted(graph.nodes[index].op for index in kept.whole) == ["CUM_SUM", "T_MAT_MUL"]
+    assert sorted(graph.nodes[index].op for index in kept.recomputed_scores) == ["CUM_SUM", "T_MAT_MUL"]
     assert sorted(graph.nodes[index].op for index in kept.history) == ["ABS", "INPUT"]
     assert not kept.state
 
@@ -72,12 +72,16 @@ def test_scores_that_need_earlier_rows_are_computed_whole_from_what_they_are_mad
 @EACH
 def test_all_that_is_kept_is_used(name: str) -> None:
     graph = graph_of(name)
-    kept = streaming(graph)
-    seconds = {node.inputs[1] for node in graph.nodes if node.op in OPS and OPS[node.op].keep is Keep.SECOND}
-    operands = {i for index in kept.whole for i in graph.nodes[index].inputs}
-    assert kept.history | kept.whole == seconds | operands | kept.whole
-    assert kept.whole == {i for i in kept.history | kept.whole if graph.nodes[i].value.kind is Kind.SCORES}
-    assert not kept.whole & kept.state.keys()
+    kept = decode_plan(graph)
+    seconds = {
+        node.inputs[1] for node in graph.nodes if node.op in OPS and OPS[node.op].decode_state is DecodeState.SECOND
+    }
+    operands = {i for index in kept.recomputed_scores for i in graph.nodes[index].inputs}
+    assert kept.history | kept.recomputed_scores == seconds | operands | kept.recomputed_scores
+    assert kept.recomputed_scores == {
+        i for i in kept.history | kept.recomputed_scores if graph.nodes[i].value.kind is Kind.SCORES
+    }
+    assert not kept.recomputed_scores & kept.state.keys()
 
 
 @EACH

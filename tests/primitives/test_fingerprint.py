@@ -7,7 +7,7 @@ import pytest
 
 from primer_search.primitives import build_graph, library
 from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_block
+from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
 from primer_search.search.evolution.mutations import mutate
@@ -141,5 +141,5 @@ def test_programs_of_one_structure_have_one_fingerprint_whatever_they_hold_besid
         if child.structure_hash == graph.structure_hash:
             silent += 1
             assert fingerprint(child) == expected
-            check_block(child)
+            check_causality(child)
     assert silent > 10

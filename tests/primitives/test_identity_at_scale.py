@@ -16,7 +16,7 @@ import pytest
 import primer_search
 from primer_search.primitives import DNA, build_graph, library
 from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_block
+from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.fingerprint import fingerprint
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
 
@@ -184,7 +184,7 @@ def test_a_constant_of_the_transformer_off_by_a_thousandth_is_another_function()
     for index, constant in enumerate(dna.constants):
         document["constants"] = [c + 1e-3 * (i == index) for i, c in enumerate(dna.constants)]
         other = build_graph(dna_from_json(json.dumps(document)))
-        check_block(other)
+        check_causality(other)
         assert fingerprint(other) != fingerprint(build_graph(dna)), constant
 
 

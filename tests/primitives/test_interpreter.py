@@ -10,8 +10,8 @@ import pytest
 from primer_search.primitives import library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.causality_test import probe_unit
 from primer_search.primitives.errors import InvalidProgramError
+from primer_search.primitives.graph import smallest_unit
 from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameters
 from primer_search.primitives.program import DNA
@@ -40,7 +40,7 @@ def compared(dna: DNA, seed: int) -> str:
         graph = build_graph(dna, length_dependent=True)
     except InvalidProgramError:
         return "invalid"
-    unit = probe_unit(graph, smallest=2)
+    unit = smallest_unit(graph, multiple_of=2)
     if unit > LARGEST_UNIT:
         return "too wide for a test"
     rng = np.random.default_rng(seed)

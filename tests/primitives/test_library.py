@@ -14,7 +14,7 @@ from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameters
-from primer_search.primitives.pretty_printer import instruction_line
+from primer_search.primitives.pretty_printer import format_instruction
 from primer_search.primitives.program import DNA, Instruction
 from primer_search.primitives.validation import check_well_formed
 
@@ -54,7 +54,7 @@ def ops(dna: DNA, name: str) -> list[str]:
 
 def lines(dna: DNA, name: str) -> list[str]:
     index = subprogram(dna, name)
-    return [instruction_line(dna, index, k) for k in range(len(dna.subprograms[index].instructions))]
+    return [format_instruction(dna, index, k) for k in range(len(dna.subprograms[index].instructions))]
 
 
 def alone(dna: DNA, name: str, keep: int | None = None) -> Callable[[np.ndarray], np.ndarray]:

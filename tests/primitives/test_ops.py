@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from primer_search.primitives.ops import OPS, Keep, Law, Match, Op, Sizes, Time
+from primer_search.primitives.ops import OPS, DecodeState, Law, Op, OpSizes, TimeDependence, WidthMatch
 from primer_search.primitives.value_types import SCALAR, SCORES, Value, activation, channels
 
 BATCH, LENGTH, UNIT = 2, 6, 1
@@ -198,7 +198,9 @@ def moved_rows(op: Op, kinds: tuple[Value, ...], changed: Operands, operands: Op
 
 
 @pytest.mark.parametrize(
-    "op", [op for op in OPS.values() if op.time in (Time.POINTWISE, Time.PAST)], ids=lambda op: op.name
+    "op",
+    [op for op in OPS.values() if op.time_dependence in (TimeDependence.POINTWISE, TimeDependence.PAST)],
+    ids=lambda op: op.name,
 )
 def test_ops_that_claim_not_to_see_the_future_do_not(op: Op, rng: np.random.Generator) -> None:
     kinds = kinds_of(op)[0]
@@ -207,26 +209,30 @@ def test_ops_that_claim_not_to_see_the_future_do_not(op: Op, rng: np.random.Gene
     changed = [np.where(np.arange(LENGTH)[None, :, None] == cut, -0.3 - x, x) for x in operands]
     moved = moved_rows(op, kinds, changed, operands, 0)
     assert moved[0] == cut
-    assert (len(moved) == 1) == (op.time is Time.POINTWISE)
+    assert (len(moved) == 1) == (op.time_dependence is TimeDependence.POINTWISE)
 
 
 @pytest.mark.parametrize(
-    "op", [op for op in OPS.values() if op.time not in (Time.POINTWISE, Time.PAST)], ids=lambda op: op.name
+    "op",
+    [op for op in OPS.values() if op.time_dependence not in (TimeDependence.POINTWISE, TimeDependence.PAST)],
+    ids=lambda op: op.name,
 )
 def test_ops_that_are_marked_otherwise_need_care(op: Op, rng: np.random.Generator) -> None:
-    kinds = (SCORES,) if op.time in (Time.REDUCES, Time.MASKS) else kinds_of(op)[0]
+    kinds = (SCORES,) if op.time_dependence in (TimeDependence.REDUCES, TimeDependence.MASKS) else kinds_of(op)[0]
     operands = [np.abs(x) for x in operands_of(kinds, rng)]
-    if op.time is Time.PAIRS:  # a later key changes the scores of earlier queries
+    if op.time_dependence is TimeDependence.PAIRS:  # a later key changes the scores of earlier queries
         changed = [operands[0], np.where(np.arange(LENGTH)[None, :, None] == LENGTH - 1, 0.0, operands[1])]
-    elif op.time is Time.MIXES:  # a later value reaches every position whose score is not zero
+    elif op.time_dependence is TimeDependence.MIXES:  # a later value reaches every position whose score is not zero
         changed = [operands[0], np.where(np.arange(LENGTH)[None, :, None] == LENGTH - 1, 9.0, operands[1])]
     else:  # the last key
         changed = [np.where(np.arange(LENGTH) == LENGTH - 1, 9.0 if op.name != "RED_MIN" else -9.0, operands[0])]
     moved = moved_rows(op, kinds, changed, operands, 0)
-    assert moved == ([LENGTH - 1] if op.time is Time.MASKS else list(range(LENGTH)))
+    assert moved == ([LENGTH - 1] if op.time_dependence is TimeDependence.MASKS else list(range(LENGTH)))
 
 
-@pytest.mark.parametrize("op", [op for op in OPS.values() if op.time is Time.REDUCES], ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    "op", [op for op in OPS.values() if op.time_dependence is TimeDependence.REDUCES], ids=lambda op: op.name
+)
 def test_reductions_of_activations_stay_at_their_position(op: Op, rng: np.random.Generator) -> None:
     kinds = (activation(8),)
     operands = operands_of(kinds, rng)
@@ -257,25 +263,27 @@ def test_the_last_tap_of_a_convolution_is_the_current_position(kernel: int) -> N
 
 def streamed(op: Op, operands: Operands, parameters: dict[str, np.ndarray], size: int) -> np.ndarray:
     """The output, a few positions at a time, from those and what the row says is kept of the earlier ones."""
-    width = apply(op, operands, parameters).shape[-1] if op.keep is Keep.OUTPUT else operands[0].shape[-1]
-    rows = {Keep.INPUTS: op.kernel - 1, Keep.OUTPUT: 1}.get(op.keep, 0)
+    width = (
+        apply(op, operands, parameters).shape[-1] if op.decode_state is DecodeState.OUTPUT else operands[0].shape[-1]
+    )
+    rows = {DecodeState.INPUTS: op.kernel - 1, DecodeState.OUTPUT: 1}.get(op.decode_state, 0)
     kept = np.full((BATCH, rows, width), op.before_start)
     outputs = []
     for start in range(0, LENGTH, size):
         new = [operand[:, start : start + size] for operand in operands]
-        if op.keep is Keep.SECOND:
+        if op.decode_state is DecodeState.SECOND:
             new[1] = operands[1]
         elif rows:
             new[0] = np.concatenate([kept, new[0]], axis=1)
         output = apply(op, new, parameters)
         if rows:
-            kept = (new[0] if op.keep is Keep.INPUTS else output)[:, -rows:]
+            kept = (new[0] if op.decode_state is DecodeState.INPUTS else output)[:, -rows:]
         outputs.append(output[:, rows:])
     return np.concatenate(outputs, axis=1)
 
 
 # A MASK must be told where its rows start (see test_decoding.py).
-@cases(op for op in OPS.values() if op.time is not Time.MASKS)
+@cases(op for op in OPS.values() if op.time_dependence is not TimeDependence.MASKS)
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_what_a_row_keeps_is_enough_to_go_on(
     op: Op, kinds: tuple[Value, ...], size: int, rng: np.random.Generator
@@ -285,12 +293,14 @@ def test_what_a_row_keeps_is_enough_to_go_on(
     np.testing.assert_allclose(streamed(op, operands, parameters, size), whole, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("op", [op for op in OPS.values() if op.keep is not Keep.NOTHING], ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    "op", [op for op in OPS.values() if op.decode_state is not DecodeState.NOTHING], ids=lambda op: op.name
+)
 def test_a_row_keeps_nothing_without_need(op: Op, rng: np.random.Generator) -> None:
     kinds = kinds_of(op)[0]
     operands, parameters = operands_of(kinds, rng), parameters_of(op, kinds, rng)
     forgetful = apply(op, [operands[0][:, 3:], *operands[1:]], parameters)
-    if op.keep is Keep.SECOND:
+    if op.decode_state is DecodeState.SECOND:
         forgetful = apply(op, [operands[0], np.where(np.arange(LENGTH)[:, None] < 3, 0, operands[1])], parameters)[
             :, 3:
         ]
@@ -368,11 +378,11 @@ def test_the_row_is_written_for_a_reader(op: Op) -> None:
     assert 0 < len(op.summary) <= 120
     assert op.reference
     assert op.operands in (1, 2)
-    assert op.match is Match.FREE or op.operands == 2
+    assert op.width_match is WidthMatch.FREE or op.operands == 2
 
 
 @ROWS
 def test_a_row_counts_the_work_of_its_output(op: Op) -> None:
-    sizes = Sizes(in_size=8, out_size=16, length=32, kernel=op.kernel)
-    twice = Sizes(in_size=16, out_size=32, length=64, kernel=op.kernel)
+    sizes = OpSizes(in_size=8, out_size=16, length=32, kernel=op.kernel)
+    twice = OpSizes(in_size=16, out_size=32, length=64, kernel=op.kernel)
     assert 0 < op.flops(sizes) < op.flops(twice)

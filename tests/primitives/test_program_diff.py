@@ -15,9 +15,9 @@ from primer_search.primitives import library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError, MalformedProgramError, UsageError
-from primer_search.primitives.null_rewrite import without_effect
+from primer_search.primitives.null_rewrite import null_rewrite
 from primer_search.primitives.program import DNA
-from primer_search.primitives.program_diff import Changes, changes, essential, function_of
+from primer_search.primitives.program_diff import ProgramDiff, diff_programs, essential_changes, function_identity
 from primer_search.search.evolution.mutations import mutate
 from primer_search.tests.support.strategies import dnas
 
@@ -36,7 +36,7 @@ def structure(dna: DNA) -> str:
         return error.reason
 
 
-def sentences(between: Changes) -> list[str]:
+def sentences(between: ProgramDiff) -> list[str]:
     return [item.sentence for item in between.items]
 
 
@@ -47,8 +47,8 @@ def descendant(start: DNA, seed: int, mutations: int) -> DNA:
     return start
 
 
-def assert_ends(seed: DNA, candidate: DNA) -> Changes:
-    between = changes(seed, candidate)
+def assert_ends(seed: DNA, candidate: DNA) -> ProgramDiff:
+    between = diff_programs(seed, candidate)
     assert structure(between.program(())) == structure(seed)
     assert structure(between.program(between.all)) == structure(candidate)
     return between
@@ -88,12 +88,12 @@ def test_any_two_library_programs_have_their_changes(one: str, other: str) -> No
 def test_one_mutation_at_a_time_needs_no_more_changes_than_mutations_and_their_readers(seed: int, count: int) -> None:
     candidate = descendant(library.TRANSFORMER, seed, count)
     # Delete-and-insert is two, a swap exchanges the fields of two instructions, and one of these can be read anywhere.
-    assert len(changes(library.TRANSFORMER, candidate).items) <= 8 * count
+    assert len(diff_programs(library.TRANSFORMER, candidate).items) <= 8 * count
 
 
 def test_a_program_has_no_changes_against_itself() -> None:
     for name in library.names():
-        assert changes(library.get(name), library.get(name)).items == ()
+        assert diff_programs(library.get(name), library.get(name)).items == ()
 
 
 # --- one change is one change -----------------------------------------------------------------------------------
@@ -102,8 +102,8 @@ def test_a_program_has_no_changes_against_itself() -> None:
 def test_an_instruction_put_between_two_others_is_one_change() -> None:
     seed = program("a = CONV_1X1 h0 width=8\nb = TANH a\nc = ADD b a")
     candidate = program("a = CONV_1X1 h0 width=8\ns = SQUARE a\nb = TANH s\nc = ADD b s")
-    assert sentences(changes(seed, candidate)) == ["Insert in main: x3 = SQUARE(x2)"]
-    assert sentences(changes(candidate, seed)) == ["Delete in main: x3 = SQUARE(x2)"]
+    assert sentences(diff_programs(seed, candidate)) == ["Insert in main: x3 = SQUARE(x2)"]
+    assert sentences(diff_programs(candidate, seed)) == ["Delete in main: x3 = SQUARE(x2)"]
 
 
 def test_a_field_is_a_change_of_its_own() -> None:
@@ -132,7 +132,7 @@ def test_the_sign_of_a_zero_in_a_bank_is_a_change() -> None:
 
 def test_programs_whose_banks_differ_in_order_only_do_not_differ() -> None:
     text = "a = MAX h0 constant=zero\nb = C_MUL a constant=half"
-    between = changes(program(text), program(text, {"half": 0.5, "zero": 0.0}))
+    between = diff_programs(program(text), program(text, {"half": 0.5, "zero": 0.0}))
     assert between.items == ()
 
 
@@ -140,7 +140,7 @@ def test_what_an_op_does_not_read_is_no_change() -> None:
     seed = program("a = TANH h0")
     body = seed.subprograms[0].instructions
     candidate = seed.with_instructions(0, (replace(body[0], in2=1, constant=1, dimension=1),))
-    assert changes(seed, candidate).items == ()
+    assert diff_programs(seed, candidate).items == ()
 
 
 def test_a_reader_of_what_is_not_there_reads_past_it() -> None:
@@ -164,7 +164,7 @@ def test_a_subset_that_leaves_a_subprogram_empty_is_refused() -> None:
 
 
 def test_primer_differs_from_the_transformer_as_the_paper_says() -> None:
-    between = changes(library.TRANSFORMER, library.PRIMER)
+    between = diff_programs(library.TRANSFORMER, library.PRIMER)
     found = sentences(between)
     for expected in (
         "Insert in main: x7 = layer_norm(x6, h0)",
@@ -183,8 +183,8 @@ def test_primer_differs_from_the_transformer_as_the_paper_says() -> None:
 
 
 def test_silent_changes_are_dropped() -> None:
-    between = changes(library.TRANSFORMER, library.PRIMER)
-    dropped = {sentences(between)[number - 1] for number in between.all - essential(between)}
+    between = diff_programs(library.TRANSFORMER, library.PRIMER)
+    dropped = {sentences(between)[number - 1] for number in between.all - essential_changes(between)}
     assert dropped == {
         "Insert in self_attention: x6 = MAX(x5, constant=-0.57)",
         "Insert in feed_forward: x4 = MAX(x3, constant=-0.57)",
@@ -194,8 +194,8 @@ def test_silent_changes_are_dropped() -> None:
 
 def test_a_change_that_is_silent_only_without_another_goes_with_it() -> None:
     """The second ABS is idempotent behind the first; without either the function is another."""
-    between = changes(program("a = TANH h0"), program("a = TANH h0\nb = ABS a\nc = ABS b"))
-    assert len(essential(between)) == 1
+    between = diff_programs(program("a = TANH h0"), program("a = TANH h0\nb = ABS a\nc = ABS b"))
+    assert len(essential_changes(between)) == 1
 
 
 @settings(max_examples=6, deadline=None)
@@ -203,15 +203,15 @@ def test_a_change_that_is_silent_only_without_another_goes_with_it() -> None:
 def test_what_is_essential_computes_the_same_and_none_of_it_can_go(seed: int) -> None:
     candidate = descendant(library.TRANSFORMER, seed, 8)
     try:
-        function = function_of(candidate)
+        function = function_identity(candidate)
     except InvalidProgramError:
         return
-    between = changes(library.TRANSFORMER, candidate)
-    kept = essential(between)
-    assert function_of(between.program(kept)) == function
+    between = diff_programs(library.TRANSFORMER, candidate)
+    kept = essential_changes(between)
+    assert function_identity(between.program(kept)) == function
     for number in kept:
         with suppress(InvalidProgramError, MalformedProgramError):
-            assert function_of(between.program(kept - {number})) != function
+            assert function_identity(between.program(kept - {number})) != function
 
 
 # --- the control ------------------------------------------------------------------------------------------------
@@ -220,13 +220,13 @@ def test_what_is_essential_computes_the_same_and_none_of_it_can_go(seed: int) ->
 @pytest.mark.parametrize("name", ["TRANSFORMER", "PRIMER", "PRIMER_EZ"])
 def test_the_variance_of_a_layer_norm_is_rewritten_without_effect(name: str) -> None:
     dna = library.get(name)
-    twin = without_effect(dna)
+    twin = null_rewrite(dna)
     assert twin is not None
     assert structure(twin) != structure(dna)
-    assert function_of(twin) == function_of(dna)
+    assert function_identity(twin) == function_identity(dna)
 
 
 def test_a_program_without_a_variance_has_no_control() -> None:
-    assert without_effect(library.get("TRANSFORMER_PP")) is None
+    assert null_rewrite(library.get("TRANSFORMER_PP")) is None
     uncentred = program("m = RED_MEAN h0\nd = DIFFERENCE h0 m\ns = MULTIPLY d d\nr = ADD s h0")
-    assert without_effect(uncentred) is None
+    assert null_rewrite(uncentred) is None

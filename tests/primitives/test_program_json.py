@@ -16,7 +16,7 @@ from primer_search.primitives import library
 from primer_search.primitives.errors import MalformedProgramError
 from primer_search.primitives.program import DNA, MAX_INLINED_INSTRUCTIONS, Instruction, Subprogram
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
-from primer_search.primitives.validation import check_well_formed, inlined_sizes
+from primer_search.primitives.validation import check_well_formed, inlined_instruction_counts
 from primer_search.tests.support.strategies import dnas, random_dna
 
 
@@ -270,7 +270,7 @@ def test_forty_levels_of_doubling_calls_answer_at_once() -> None:
 
 
 def test_the_bound_on_inlined_instructions_is_exact() -> None:
-    assert inlined_sizes(doubling(12))[0] == MAX_INLINED_INSTRUCTIONS
+    assert inlined_instruction_counts(doubling(12))[0] == MAX_INLINED_INSTRUCTIONS
     check_well_formed(doubling(12))
     with pytest.raises(MalformedProgramError, match=r"subprogram 0 \(level0\) holds 8192 instructions"):
         check_well_formed(doubling(13))

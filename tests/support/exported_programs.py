@@ -9,7 +9,8 @@ import numpy as np
 from primer_search.models.export import API, ExportedSource, export_source
 from primer_search.primitives import DNA, InvalidProgramError, build_graph
 from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_block, probe_unit
+from primer_search.primitives.causality_test import check_causality
+from primer_search.primitives.graph import smallest_unit
 from primer_search.primitives.library import LIBRARY
 from primer_search.tests.support.strategies import mutants, random_dna
 
@@ -38,9 +39,9 @@ def valid_programs(seed: int, count: int, mutate: bool) -> list[DNA]:
         dna = mutants(rng, start, int(rng.integers(4, 25)))[-1] if mutate else random_dna(rng, branches=(1, 1, 2, 4))
         try:
             graph = build_graph(dna, length_dependent=True)
-            if len(graph.nodes) < 6 or probe_unit(graph, UNIT) > UNIT:
+            if len(graph.nodes) < 6 or smallest_unit(graph, UNIT) > UNIT:
                 continue
-            check_block(graph)
+            check_causality(graph)
         except InvalidProgramError:
             continue
         found[graph.structure_hash] = dna

@@ -1,7 +1,7 @@
 """Programs for tests: random ones, mutants of library programs, and Hypothesis strategies of both.
 
 All are well-formed; about seven in ten also have kinds and widths that fit, and fewer are causal. Tests that need
-such ones filter with `build_graph` and `check_block`.
+such ones filter with `build_graph` and `check_causality`.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def test_a_library_program_is_accepted_in_the_language_model_and_a_cheat_there_w
     assert finding.verdict == "accepted"
     cheat = CANARY_PROGRAMS["unmasked softmax"].dna
     assert "causality" in checks.library_refusal(cheat, in_model=False)
-    monkeypatch.setattr(checks, "check_block", lambda graph: None)  # as if proof and test were broken
+    monkeypatch.setattr(checks, "check_causality", lambda graph: None)  # as if proof and test were broken
     assert "by the probe" in checks.library_refusal(cheat, in_model=True)
 
 

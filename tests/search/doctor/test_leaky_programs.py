@@ -17,7 +17,8 @@ from primer_search.models.language_model import LanguageModel
 from primer_search.primitives import DNA, InvalidProgramError, build_graph, library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.causality_proof import prove_causal
-from primer_search.primitives.causality_test import LENGTH, check_block, probe_block, probe_unit
+from primer_search.primitives.causality_test import LENGTH, check_causality, probe_block
+from primer_search.primitives.graph import smallest_unit
 from primer_search.primitives.parameters import parameter_count
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.doctor.leaky_blocks import CANARY_BLOCKS, CanaryBlock
@@ -52,7 +53,7 @@ def test_a_program_that_cheats_is_refused_by_each_stage_that_must_whatever_the_s
 def test_a_program_that_cheats_is_refused_by_what_a_search_asks(name: str) -> None:
     canary = CANARY_PROGRAMS[name]
     with pytest.raises(InvalidProgramError) as refusal:
-        check_block(build_graph(canary.dna))
+        check_causality(build_graph(canary.dna))
     assert refusal.value.reason == canary.reason
 
 
@@ -139,7 +140,7 @@ def _verdicts(dna: DNA) -> tuple[bool, bool] | None:
         graph = build_graph(replace(dna, length_dependent=True))
     except InvalidProgramError:
         return None
-    if parameter_count(graph, probe_unit(graph), LENGTH) > 300_000:
+    if parameter_count(graph, smallest_unit(graph), LENGTH) > 300_000:
         return None
 
     def accepts(check: Callable[..., None]) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from primer_search.primitives import library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.ops import OPS
-from primer_search.primitives.pretty_printer import instruction_line
+from primer_search.primitives.pretty_printer import format_instruction
 from primer_search.primitives.program import (
     BRANCHES,
     DNA,
@@ -24,7 +24,7 @@ from primer_search.primitives.program import (
     Subprogram,
 )
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
-from primer_search.primitives.validation import check_well_formed, inlined_sizes
+from primer_search.primitives.validation import check_well_formed, inlined_instruction_counts
 from primer_search.search.evolution.mutations import MUTATIONS, mutate
 from primer_search.tests.support.strategies import dnas, mutants_of_the_library, random_dna
 
@@ -47,7 +47,7 @@ def size(dna: DNA) -> int:
 
 
 def text(dna: DNA, index: int = 0) -> list[str]:
-    return [instruction_line(dna, index, k) for k in range(len(dna.subprograms[index].instructions))]
+    return [format_instruction(dna, index, k) for k in range(len(dna.subprograms[index].instructions))]
 
 
 @pytest.mark.parametrize("name", library.names())
@@ -246,9 +246,9 @@ def test_children_stay_within_the_bound_on_inlined_instructions(rng: np.random.G
         Subprogram(f"level{k}", (Instruction(f"call:{k + 1}"), Instruction(f"call:{k + 1}", in1=2))) for k in range(12)
     ]
     full = DNA((0.0,), (8,), (*twelve, Subprogram("leaf", (Instruction("SQUARE"),))))
-    assert inlined_sizes(full)[0] == MAX_INLINED_INSTRUCTIONS
+    assert inlined_instruction_counts(full)[0] == MAX_INLINED_INSTRUCTIONS
     for start in (full, random_dna(rng, subprograms=12, instructions=4)):
         dna = start
         for _ in range(100):
             dna, _ = mutate(dna, rng)
-            assert max(inlined_sizes(dna)) <= MAX_INLINED_INSTRUCTIONS
+            assert max(inlined_instruction_counts(dna)) <= MAX_INLINED_INSTRUCTIONS

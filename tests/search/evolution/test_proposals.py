@@ -10,7 +10,7 @@ import pytest
 from primer_search.models.config import ModelConfig
 from primer_search.primitives import build_graph, library
 from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_block
+from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
 from primer_search.primitives.program import DNA
@@ -48,7 +48,7 @@ def test_every_child_is_valid_new_and_not_over_the_cap(proposals: list[Proposal]
     parent = build_graph(SEED)
     for proposal in proposals:
         graph = build_graph(proposal.dna)
-        check_block(graph)
+        check_causality(graph)
         assert proposal.same_as is None
         assert proposal.structure_hash == graph.structure_hash != parent.structure_hash
         assert proposal.function == fingerprint(graph) != fingerprint(parent)

@@ -7,8 +7,8 @@ import pytest
 
 from primer_search.models.config import ModelConfig
 from primer_search.primitives import build_graph, library
-from primer_search.primitives.causality_test import check_block
-from primer_search.primitives.validation import inlined_sizes
+from primer_search.primitives.causality_test import check_causality
+from primer_search.primitives.validation import inlined_instruction_counts
 from primer_search.search.evolution.proposals import Known, Rules
 from primer_search.search.evolution.random_programs import propose_random, random_program
 
@@ -21,7 +21,7 @@ def test_a_random_program_has_the_seeds_shape(number: int) -> None:
     dna = random_program(SEED, np.random.default_rng(number))
     assert [len(each.instructions) for each in dna.subprograms] == [len(each.instructions) for each in SEED.subprograms]
     assert len(dna.constants) == len(SEED.constants) and len(dna.dimensions) == len(SEED.dimensions)
-    assert max(inlined_sizes(dna)) > 0
+    assert max(inlined_instruction_counts(dna)) > 0
 
 
 def test_what_is_proposed_passes_every_check_and_is_new() -> None:
@@ -30,7 +30,7 @@ def test_what_is_proposed_passes_every_check_and_is_new() -> None:
         proposal = propose_random(SEED, np.random.default_rng(number), RULES, known, 500)
         assert proposal.same_as is None
         assert proposal.structure_hash not in known.structures
-        check_block(build_graph(proposal.dna))
+        check_causality(build_graph(proposal.dna))
         known.add(number, proposal.structure_hash, proposal.function)
         fates = dict(proposal.statistics)
         assert fates.pop("drawn") == sum(fates.values()) + 1

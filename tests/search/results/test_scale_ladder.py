@@ -19,7 +19,7 @@ from primer_search.primitives import DNA, build_graph, library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.program_json import dna_to_json
-from primer_search.primitives.query_scales import refitted
+from primer_search.primitives.query_scales import rescale_queries
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import SEED_ID, Candidate
 from primer_search.search.reports.run_page import render_report
@@ -55,15 +55,15 @@ RUNGS = ["layers=2,unit=3", "layers=2,unit=4,budget=24"]
 
 @pytest.mark.parametrize("name", library.names())
 def test_programs_of_the_library_move_as_the_library_fits_them(name: str) -> None:
-    assert refitted(library.get(name, 8), 8, 24) == library.get(name, 24)
-    assert refitted(library.get(name, 8), 8, 8) == library.get(name, 8)
+    assert rescale_queries(library.get(name, 8), 8, 24) == library.get(name, 24)
+    assert rescale_queries(library.get(name, 8), 8, 8) == library.get(name, 8)
 
 
 def test_a_scale_that_has_mutated_moves_as_it_is() -> None:
     program = library.get("TRANSFORMER", 8)
     mutated = replace(program, constants=tuple(1.01 * constant for constant in program.constants))
-    assert refitted(mutated, 8, 32) == mutated
-    assert refitted(program, 16, 32) == program, "its scale is not that of unit 16"
+    assert rescale_queries(mutated, 8, 32) == mutated
+    assert rescale_queries(program, 16, 32) == program, "its scale is not that of unit 16"
 
 
 def test_a_constant_that_others_use_stays_theirs() -> None:
@@ -71,7 +71,7 @@ def test_a_constant_that_others_use_stays_theirs() -> None:
     number, relu = next((k, one) for k, one in enumerate(program.subprograms) if one.name == "relu")
     shared = replace(relu.instructions[-1], constant=program.constants.index(1 / math.sqrt(8)))
     shared = program.with_instructions(number, (*relu.instructions[:-1], shared))
-    moved = refitted(shared, 8, 32)
+    moved = rescale_queries(shared, 8, 32)
     assert moved.constants == (*shared.constants, 1 / math.sqrt(32))
     constants = [sorted(n.constant for n in build_graph(p).nodes if n.constant is not None) for p in (shared, moved)]
     assert constants[0] == [1 / math.sqrt(8), 1 / math.sqrt(8)]
@@ -84,7 +84,7 @@ def test_where_the_bank_is_full_and_shared_nothing_moves() -> None:
     shared = replace(relu.instructions[-1], constant=program.constants.index(1 / math.sqrt(8)))
     shared = program.with_instructions(number, (*relu.instructions[:-1], shared))
     full = replace(shared, constants=(*shared.constants, *(7.0 + k for k in range(16 - len(shared.constants)))))
-    assert refitted(full, 8, 32) == full
+    assert rescale_queries(full, 8, 32) == full
 
 
 # --- what rungs say ---------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from primer_search.primitives import DNA, UsageError, WorkFailedError
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.library import get
 from primer_search.primitives.program import Instruction
-from primer_search.primitives.program_diff import Changes, changes, essential
+from primer_search.primitives.program_diff import ProgramDiff, diff_programs, essential_changes
 from primer_search.primitives.program_json import dna_from_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
@@ -63,7 +63,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
     return train_by(FormulaTrainer(noise=0.002), monkeypatch)
 
 
-def value(trainer: FormulaTrainer, between: Changes, gain: Callable[[frozenset[int]], float]) -> None:
+def value(trainer: FormulaTrainer, between: ProgramDiff, gain: Callable[[frozenset[int]], float]) -> None:
     """Let every program between two gain, in nats, what a function of its changes says."""
     numbers = sorted(between.all)
     subsets: Iterable[tuple[int, ...]] = chain.from_iterable(combinations(numbers, n) for n in range(len(numbers) + 1))
@@ -87,7 +87,7 @@ def ablated(config: RunConfig, candidate: DNA = CANDIDATE, seed: DNA = SEED, **o
 
 
 def test_each_change_is_weighed_both_ways(config: RunConfig, trainer: FormulaTrainer) -> None:
-    between = changes(SEED, CANDIDATE)
+    between = diff_programs(SEED, CANDIDATE)
     assert [item.kind for item in between.items] == ["insert"] * 4
     named = {item.sentence.split(" = ")[1].split("(")[0]: item.number for item in between.items}
     worth = {named["DCONV_3X1"]: 0.05, named["SQUARE"]: 0.1, named["TANH"]: -0.08}
@@ -109,7 +109,7 @@ def test_each_change_is_weighed_both_ways(config: RunConfig, trainer: FormulaTra
 
 
 def test_the_no_op_shows_the_noise(config: RunConfig, trainer: FormulaTrainer) -> None:
-    value(trainer, changes(SEED, CANDIDATE), summed({}))
+    value(trainer, diff_programs(SEED, CANDIDATE), summed({}))
     found = ablated(config)
     assert found.control is not None
     assert abs(found.control.mean) < 0.005
@@ -149,9 +149,9 @@ def test_a_program_the_language_refuses_is_listed_with_the_reason(config: RunCon
 
 
 def test_a_change_without_which_nothing_trains_is_kept(config: RunConfig, trainer: FormulaTrainer) -> None:
-    between = changes(SEED, CANDIDATE)
-    number = min(essential(between))
-    trainer.outcomes[structure_of(between.program(essential(between) - {number}))] = "non_finite"
+    between = diff_programs(SEED, CANDIDATE)
+    number = min(essential_changes(between))
+    trainer.outcomes[structure_of(between.program(essential_changes(between) - {number}))] = "non_finite"
     found = ablated(config)
     effect = next(effect for effect in found.effects if effect.change.number == number)
     assert effect.verdict == "needed: does not train without it"
@@ -170,7 +170,7 @@ def test_one_seed_gives_no_interval_and_drops_nothing(config: RunConfig, trainer
 
 
 def test_where_nothing_matters_the_seed_is_the_minimal_program(config: RunConfig, trainer: FormulaTrainer) -> None:
-    value(trainer, changes(SEED, CANDIDATE), summed({}))
+    value(trainer, diff_programs(SEED, CANDIDATE), summed({}))
     found = ablated(config)
     assert found.minimal_changes == ()
     assert structure_of(found.minimal) == structure_of(SEED)
@@ -179,7 +179,7 @@ def test_where_nothing_matters_the_seed_is_the_minimal_program(config: RunConfig
 
 
 def test_changes_that_stand_in_for_each_other_are_not_all_dropped(config: RunConfig, trainer: FormulaTrainer) -> None:
-    value(trainer, changes(SEED, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
+    value(trainer, diff_programs(SEED, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
     found = ablated(config)
     assert {effect.verdict for effect in found.effects} == {"no effect shown"}
     assert [each.accepted for each in found.rounds] == [False, True]
@@ -190,7 +190,7 @@ def test_when_every_smaller_program_that_was_tried_is_worse_the_candidate_stays(
     config: RunConfig, trainer: FormulaTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "MOST_ROUNDS", 1)
-    value(trainer, changes(SEED, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
+    value(trainer, diff_programs(SEED, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
     found = ablated(config)
     assert [each.accepted for each in found.rounds] == [False]
     assert len(found.minimal_changes) == 3

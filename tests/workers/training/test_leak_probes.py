@@ -19,7 +19,7 @@ from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.primitives import build_graph, library
 from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_block
+from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.leak_probes import CausalityFault, FiniteFault, probe_causality, probe_finite
@@ -134,7 +134,7 @@ def test_a_block_that_overflows_with_random_parameters_is_not_finite() -> None:
 def test_no_library_program_is_refused(name: str) -> None:
     dna = library.get(name, MODEL.unit)
     graph = build_graph(dna)
-    check_block(graph)
+    check_causality(graph)
     probe(language_model(graph, MODEL))
 
 
@@ -182,7 +182,7 @@ LEAKING_PROGRAMS = {
 def test_a_leaking_program_is_refused_by_the_block_check_and_by_the_probe(name: str) -> None:
     graph = build_graph(assemble({"main": LEAKING_PROGRAMS[name]}, {"tiny": 1e-4}, (8,)))
     with pytest.raises(InvalidProgramError) as refusal:
-        check_block(graph)
+        check_causality(graph)
     assert refusal.value.reason == "causality"
     with pytest.raises(CausalityFault):
         probe(language_model(graph, MODEL))
@@ -192,7 +192,7 @@ def test_dependence_on_the_length_alone_is_refused_by_the_block_check() -> None:
     # Behind a mask every key is past, but their mean divides by all of them.
     text = "s = T_MAT_MUL h0 h0\nm = MASK s\nmean = RED_MEAN m\no = MULTIPLY h0 mean"
     graph = build_graph(assemble({"main": text}, {"zero": 0.0}, (8,)), length_dependent=True)
-    check_block(graph)  # a program that is tied to its length may
+    check_causality(graph)  # a program that is tied to its length may
     with pytest.raises(InvalidProgramError):
         build_graph(assemble({"main": text}, {"zero": 0.0}, (8,)))
 
@@ -219,4 +219,4 @@ def test_a_leak_in_outputs_of_enormous_size_is_refused() -> None:
     # Their size squared is infinite in float64: measured against that, every leak would look small.
     leak = "s = T_MAT_MUL h0 h0\no = MAT_MUL s h0\nt = TANH o\na = C_MUL t constant=large\nb = C_MUL a constant=large"
     with pytest.raises(InvalidProgramError):
-        check_block(build_graph(assemble({"main": leak}, {"large": 1e100}, (8,))))
+        check_causality(build_graph(assemble({"main": leak}, {"large": 1e100}, (8,))))
