@@ -33,7 +33,15 @@ import numpy as np
 from flax import nnx
 
 from primer_search.benchmarks.library_table import RESULTS, decode_results, library_markdown
-from primer_search.benchmarks.paired_times import Ratio, Run, hardware, paired_ratio, pin_to_one_core, take_turns, timed
+from primer_search.benchmarks.paired_times import (
+    Ratio,
+    Run,
+    hardware,
+    paired_ratio,
+    pin_to_one_core,
+    run_interleaved,
+    timed_run,
+)
 from primer_search.models import DNABlock
 from primer_search.models import nnx as nnx_blocks
 from primer_search.primitives import DNA, PrimerSearchError, UsageError, build_graph, library
@@ -149,7 +157,7 @@ def step_rows(programs: Mapping[str, DNA], settings: Settings) -> Iterator[StepR
                 for kind, make in makers(name, dna, settings, context).items():
                     beside = ours[DNABlock.__name__ if kind == DNABlock.__name__ else by_hand]
                     own = beside if name == BASELINE else start(name, make)
-                    times = take_turns({"own": own, "other": beside}, settings.pairs)
+                    times = run_interleaved({"own": own, "other": beside}, settings.pairs)
                     milliseconds = 1000 * float(np.median(times["own"]))
                     ratio = paired_ratio(times["own"], times["other"])
                     yield StepRow(name, kind, context, batch, milliseconds, ratio)
@@ -201,7 +209,7 @@ def start_decoding(name: str, make: Callable[[], Any], settings: Settings, conte
         y, caches = compiled(stacked, caches, x)
         return y
 
-    run = timed(step, LEAST_SECONDS)
+    run = timed_run(step, LEAST_SECONDS)
     return lambda: run() / settings.layers
 
 

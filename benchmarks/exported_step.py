@@ -29,7 +29,15 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from primer_search.benchmarks.paired_times import Ratio, Run, hardware, paired_ratio, pin_to_one_core, take_turns, timed
+from primer_search.benchmarks.paired_times import (
+    Ratio,
+    Run,
+    hardware,
+    paired_ratio,
+    pin_to_one_core,
+    run_interleaved,
+    timed_run,
+)
 from primer_search.models import LanguageModel, ModelConfig, compile_block, linen
 from primer_search.models import nnx as nnx_blocks
 from primer_search.models.export import API, ParameterPlacement, write_export
@@ -126,7 +134,7 @@ def measure(size: Size, files: Mapping[API, Path], pairs: int) -> list[Row]:
         own = parameters | {"blocks": _converted(parameters["blocks"], block, size.model.layers)}
         runs[name], losses[name] = _start(LanguageModel(size.model, block), own, size.batch)
         np.testing.assert_allclose(losses[name], losses[COMPILED], rtol=LOSS_TOLERANCE, err_msg=name)
-    times = take_turns(runs, pairs)
+    times = run_interleaved(runs, pairs)
     return [_row(name, times) for name in runs]
 
 
@@ -251,7 +259,7 @@ def _start(model: LanguageModel, parameters: Any, batch: int) -> tuple[Run, np.n
         state, _ = functions.step(state, tokens)
         return state
 
-    return timed(step, LEAST_SECONDS), np.asarray(result.token_losses)
+    return timed_run(step, LEAST_SECONDS), np.asarray(result.token_losses)
 
 
 def _row(name: str, times: Mapping[str, np.ndarray]) -> Row:

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["Ratio", "Run", "clock", "hardware", "paired_ratio", "pin_to_one_core", "take_turns", "timed"]
+__all__ = ["Ratio", "Run", "clock", "hardware", "paired_ratio", "pin_to_one_core", "run_interleaved", "timed_run"]
 
 Run = Callable[[], float]
 """Runs an alternative, which is warm, and says how many seconds one step of it took."""
@@ -38,7 +38,7 @@ class Ratio:
     high: float
 
 
-def take_turns(runs: Mapping[str, Run], rounds: int) -> dict[str, np.ndarray]:
+def run_interleaved(runs: Mapping[str, Run], rounds: int) -> dict[str, np.ndarray]:
     """Seconds of a step of each alternative in each round."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds):
@@ -55,7 +55,7 @@ def paired_ratio(times: np.ndarray, others: np.ndarray) -> Ratio:
     return Ratio(float(np.median(ratios)), float(low), float(high))
 
 
-def timed(step: Callable[[], Any], least_seconds: float, most_steps: int = 1000) -> Run:
+def timed_run(step: Callable[[], Any], least_seconds: float, most_steps: int = 1000) -> Run:
     """A run of as many steps as last `least_seconds` by the clock, after a few that warm it up.
 
     Args:

@@ -23,11 +23,19 @@ from ..primitives.ops import Init
 from .block import BlockFunctions, Parameters
 from .language_model import BlockLike, LanguageModel, layer_norm, sinusoids
 
-__all__ = ["Observation", "Observe", "breaking_scale", "node_name", "observer", "rematerialised", "scaled_weights"]
+__all__ = [
+    "RecordedPass",
+    "Recorder",
+    "find_breaking_scale",
+    "make_recorder",
+    "node_name",
+    "scale_dense_kernels",
+    "with_rematerialization",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class RecordedPass:
     """What one forward and backward pass showed.
 
     Attributes:
@@ -50,15 +58,15 @@ class Observation:
         return bool(np.isfinite(self.loss) and np.isfinite(self.gradient_norm))
 
     @property
-    def first_not_finite(self) -> tuple[int, int] | None:
+    def first_non_finite(self) -> tuple[int, int] | None:
         """Layer and node of the first value that is not finite, in the order of computation."""
         broken = np.argwhere(~np.isfinite(self.magnitudes))
         return (int(broken[0, 0]), int(broken[0, 1])) if len(broken) else None
 
 
-jax.tree_util.register_dataclass(Observation)
+jax.tree_util.register_dataclass(RecordedPass)
 
-Observe = Callable[[Any, np.ndarray, float], Observation]
+Recorder = Callable[[Any, np.ndarray, float], RecordedPass]
 """Of parameters, tokens `[batch, length + 1]` and a factor for the input of the first layer."""
 
 
@@ -78,12 +86,12 @@ class _Rematerialised:
         return jax.checkpoint(self.block.apply)(parameters, x)
 
 
-def rematerialised(model: LanguageModel) -> LanguageModel:
+def with_rematerialization(model: LanguageModel) -> LanguageModel:
     """The same model with scanned layers, trained within the memory of one layer."""
     return LanguageModel(replace(model.config, stack="scan"), _Rematerialised(model.block))
 
 
-def observer(model: LanguageModel) -> Observe:
+def make_recorder(model: LanguageModel) -> Recorder:
     """The compiled observation of a model whose block is a compiled program (`BlockFunctions`)."""
 
     def loss(parameters: Any, tokens: Array, scale: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -91,12 +99,12 @@ def observer(model: LanguageModel) -> Observe:
         return jnp.mean(losses), records
 
     @jax.jit
-    def observe(parameters: Any, tokens: Array, scale: Array) -> Observation:
+    def observe(parameters: Any, tokens: Array, scale: Array) -> RecordedPass:
         (mean, records), gradients = jax.value_and_grad(loss, has_aux=True)(parameters, tokens, scale)
         squares = [jnp.sum(jnp.square(leaf).reshape(leaf.shape[0], -1), 1) for leaf in gradients["blocks"].values()]
         layers = sum(squares, jnp.zeros(model.config.layers))
         rest = [jnp.sum(jnp.square(leaf)) for leaf in (gradients["embedding"], *gradients["final_norm"].values())]
-        return Observation(mean, jnp.sqrt(jnp.sum(layers) + sum(rest)), jnp.sqrt(layers), *records)
+        return RecordedPass(mean, jnp.sqrt(jnp.sum(layers) + sum(rest)), jnp.sqrt(layers), *records)
 
     return lambda parameters, tokens, scale: jax.tree.map(np.asarray, observe(parameters, tokens, scale))
 
@@ -110,14 +118,14 @@ def node_name(graph: Graph, node: int) -> str:
     return f"branches of {path}" if found.op == CONCAT else path
 
 
-def scaled_weights(model: LanguageModel, parameters: Any, factor: float) -> Any:
+def scale_dense_kernels(model: LanguageModel, parameters: Any, factor: float) -> Any:
     """The parameters with the kernels of every dense layer in the blocks `factor` times as large."""
     dense = {spec.name for spec in model.block.specs if spec.init is Init.FAN_IN}
     blocks = {name: array * factor if name in dense else array for name, array in parameters["blocks"].items()}
     return {**parameters, "blocks": blocks}
 
 
-def breaking_scale(holds: Callable[[float], bool], largest: float, halvings: int = 6) -> float | None:
+def find_breaking_scale(holds: Callable[[float], bool], largest: float, halvings: int = 6) -> float | None:
     """About the smallest factor between 1 and `largest` at which something no longer holds, or None.
 
     Goes up by hundreds, then halves the interval on a logarithmic scale; what breaks and holds again further up is

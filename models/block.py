@@ -95,7 +95,7 @@ class BlockFunctions:
     def shifts(self) -> dict[int, decoding.Shift]:
         """What keeps each softmax from overflowing: its scores, less the largest that a row sees."""
         masked = softmax_exponentials(self.graph)
-        return {node: below_visible_maximum if hidden else below_maximum for node, hidden in masked.items()}
+        return {node: subtract_visible_maximum if hidden else subtract_maximum for node, hidden in masked.items()}
 
 
 def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFunctions:
@@ -116,7 +116,7 @@ def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFu
     return BlockFunctions(graph, parameter_specs(graph, unit, length), MODEL_WIDTH * unit, tied_to)
 
 
-def below_maximum(scores: Float[Array, "*axes keys"], first: int | Array = 0) -> Float[Array, "*axes keys"]:
+def subtract_maximum(scores: Float[Array, "*axes keys"], first: int | Array = 0) -> Float[Array, "*axes keys"]:
     """Scores less the largest of their row, at most 0: a softmax of them is the same, and cannot overflow.
 
     Where the rows start (`first`) does not matter here.
@@ -124,7 +124,7 @@ def below_maximum(scores: Float[Array, "*axes keys"], first: int | Array = 0) ->
     return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
 
 
-def below_visible_maximum(
+def subtract_visible_maximum(
     scores: Float[Array, "*axes rows keys"], first: int | Array = 0
 ) -> Float[Array, "*axes rows keys"]:
     """The same where a row sees no later keys; those stay at most 0, too, for a MASK to remove.

@@ -30,14 +30,14 @@ from ..primitives.program import DNA
 from ..primitives.program_json import dna_from_json, dna_to_json
 from .config import ModelConfig
 
-__all__ = ["Tree", "Weights", "flattened", "load_weights", "save_weights", "write_weights_folder"]
+__all__ = ["Tree", "Weights", "flatten", "load_weights", "save_weights", "write_weights_folder"]
 
 FORMAT = 1
 """Raise it when a folder means something else than it did."""
 
 DESCRIPTION, SAFETENSORS, CHECKPOINT, TOKENIZER = "model.json", "model.safetensors", "checkpoint", "tokenizer.json"
 
-Form = Literal["safetensors", "orbax"]
+FileFormat = Literal["safetensors", "orbax"]
 Tree = dict[str, Any]
 """Arrays in dicts in dicts."""
 
@@ -81,7 +81,7 @@ def save_weights(folder: Path, weights: Weights, overwrite: bool = False) -> Non
     write_weights_folder(folder, weights.parameters, weights.tokenizer, facts, overwrite=overwrite)
 
 
-def load_weights(folder: Path | str, form: Form | None = None, dna: DNA | None = None) -> Weights:
+def load_weights(folder: Path | str, form: FileFormat | None = None, dna: DNA | None = None) -> Weights:
     """Read what `save_weights` wrote.
 
     Args:
@@ -102,9 +102,9 @@ def load_weights(folder: Path | str, form: Form | None = None, dna: DNA | None =
     if not source.exists():
         raise UsageError(f"{source} is missing: restore it, or train the candidate again.")
     _check_files(folder, facts["files"], source.name)
-    found = flattened(_read_safetensors(source) if form == "safetensors" else _read_orbax(source))
+    found = flatten(_read_safetensors(source) if form == "safetensors" else _read_orbax(source))
     _check_shapes(source, {name: array.shape for name, array in found.items()}, weights)
-    weights.parameters.update(_two_levels(found))
+    weights.parameters.update(_unflatten(found))
     return weights
 
 
@@ -143,7 +143,7 @@ def write_weights_folder(
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def flattened(tree: Tree, prefix: str = "") -> dict[str, np.ndarray]:
+def flatten(tree: Tree, prefix: str = "") -> dict[str, np.ndarray]:
     """Arrays of a nested dict by their keys joined with dots.
 
     >>> sorted(flattened({"a": {"b": np.zeros(1), "c.d": np.ones(1)}, "e": np.ones(2)}))
@@ -152,14 +152,14 @@ def flattened(tree: Tree, prefix: str = "") -> dict[str, np.ndarray]:
     flat: dict[str, np.ndarray] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= flattened(dict(value), f"{prefix}{name}.")
+            flat |= flatten(dict(value), f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = np.asarray(value)
     return flat
 
 
-def _two_levels(flat: Mapping[str, np.ndarray]) -> Tree:
-    """The inverse of `flattened` for a language model, whose blocks name their arrays with dots of their own."""
+def _unflatten(flat: Mapping[str, np.ndarray]) -> Tree:
+    """The inverse of `flatten` for a language model, whose blocks name their arrays with dots of their own."""
     tree: Tree = {}
     for name, array in flat.items():
         group, dot, key = name.partition(".")
@@ -182,7 +182,7 @@ def _write_files(draft: Path, tree: Tree, tokenizer: str, facts: Mapping[str, An
     orbax.save(
         str(draft.absolute() / CHECKPOINT), {name: value for name, value in tree.items() if not _is_empty(value)}
     )
-    contiguous = {name: np.ascontiguousarray(array) for name, array in flattened(tree).items()}
+    contiguous = {name: np.ascontiguousarray(array) for name, array in flatten(tree).items()}
     (draft / SAFETENSORS).write_bytes(save(contiguous, metadata={"format": "flax"}))
     for name, text in {TOKENIZER: tokenizer, **texts}.items():
         (draft / name).write_text(text, encoding="utf-8")

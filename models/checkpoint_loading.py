@@ -21,11 +21,11 @@ from flax import nnx
 
 from ..primitives.errors import UsageError
 from .block import compile_block
-from .checkpoint import Tree, Weights, flattened, load_weights
+from .checkpoint import Tree, Weights, flatten, load_weights
 from .dna_block import DNABlock
 from .export import parameter_placements
 
-__all__ = ["linen_params", "load_weights_into", "module_tree"]
+__all__ = ["linen_params", "load_weights_into", "module_parameters"]
 
 TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.1
 """Largest difference of outputs, relative to the largest entry, with parameters in float32 and in less."""
@@ -52,9 +52,9 @@ def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer
         raise UsageError("the block is no instance of an NNX module: for one in Linen, use linen_params")
     weights = _loaded(weights)
     if not isinstance(block, DNABlock):
-        arrays = flattened(_placed(weights, layer))
+        arrays = flatten(_placed(weights, layer))
     elif block.functions.graph == weights.graph:
-        arrays = flattened({"parameters": _layer(weights, layer)})
+        arrays = flatten({"parameters": _layer(weights, layer)})
     else:
         raise UsageError("the weights are of another program than the block: build it from the `dna` beside them")
     parameters = {
@@ -82,7 +82,7 @@ def linen_params(weights: Weights | Path | str, *, layer: int = 0) -> Tree:
     return _placed(_loaded(weights), layer)
 
 
-def module_tree(weights: Weights) -> Tree:
+def module_parameters(weights: Weights) -> Tree:
     """The whole model in the exported module's own layout.
 
     Returns:

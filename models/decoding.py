@@ -32,7 +32,7 @@ from ..primitives.interpreter import Compute, evaluate
 from ..primitives.ops import OPS, DecodeState, TimeDependence
 from ..primitives.value_types import channels
 
-__all__ = ["Cache", "Shift", "decode", "init_cache", "past_the_end", "visible_keys"]
+__all__ = ["Cache", "Shift", "decode", "init_cache", "nan_past_end", "visible_keys"]
 
 Cache = dict[str, Any]
 """`position`, `history` and `state`; a pytree of arrays."""
@@ -104,11 +104,11 @@ def decode(
     y = evaluate(graph, parameters, x, jnp, step.before, compute_hook=step.compute_hook)
     length = _length(cache)
     if length is not None:
-        y = past_the_end(y, step.position, length)
+        y = nan_past_end(y, step.position, length)
     return y, {"position": step.position + x.shape[POSITIONS], "history": step.history, "state": step.state}
 
 
-def past_the_end(y: Float[Array, "batch new width"], position: Array, length: int) -> Float[Array, "batch new width"]:
+def nan_past_end(y: Float[Array, "batch new width"], position: Array, length: int) -> Float[Array, "batch new width"]:
     """`y` where the new positions from `position` on are within a cache of `length`, else NaN."""
     return jnp.where(position + y.shape[POSITIONS] <= length, y, jnp.nan)
 

@@ -24,7 +24,7 @@ from .language_model import LanguageModel, ModelParameters
 __all__ = ["Sampling", "generate"]
 
 
-LONGEST_PIECE = 512
+PREFILL_CHUNK = 512
 """Positions of a prompt that are taken in at once: the scores of each with all before it are in memory together."""
 
 
@@ -108,7 +108,7 @@ def _generate(
     parameters = jax.device_put(parameters)
     cache = _cache(model, longest or len(prompt) + tokens)
     key, ids = jax.random.key(seed), jnp.asarray(np.array([prompt], np.int32))
-    *earlier, new = (ids[:, start : start + LONGEST_PIECE] for start in range(0, len(prompt), LONGEST_PIECE))
+    *earlier, new = (ids[:, start : start + PREFILL_CHUNK] for start in range(0, len(prompt), PREFILL_CHUNK))
     for piece in earlier:
         _, cache = step(parameters, cache, piece, key, 0)
     for number in range(tokens):

@@ -20,7 +20,7 @@ from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from .block import BlockFunctions, compile_block
 from .config import ModelConfig
-from .decoding import Cache, past_the_end
+from .decoding import Cache, nan_past_end
 
 __all__ = ["BlockLike", "LanguageModel", "language_model", "layer_norm", "sinusoids"]
 
@@ -113,7 +113,7 @@ class LanguageModel:
             raise UsageError(f"{new} new tokens do not fit into a cache of {table.shape[0]}; make a longer one")
         x = self._embed(parameters, tokens, jax.lax.dynamic_slice_in_dim(table, position, new))
         x, blocks = self._decode_stack(parameters["blocks"], cache["blocks"], x)
-        logits = self._head(parameters, past_the_end(x, position, table.shape[0]))
+        logits = self._head(parameters, nan_past_end(x, position, table.shape[0]))
         return logits, {"position": position + new, "sinusoids": table, "blocks": blocks}
 
     def token_losses(

@@ -116,7 +116,7 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
     from dataclasses import asdict
 
     from ..models.checkpoint import write_weights_folder
-    from ..models.checkpoint_loading import module_tree
+    from ..models.checkpoint_loading import module_parameters
 
     folder = weights_folder(path)
     facts = {
@@ -129,7 +129,7 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
         "training": dict(weights.training),
     }
     card = _card(weights, path, name, api)
-    tree = module_tree(weights)
+    tree = module_parameters(weights)
     write_weights_folder(folder, tree, weights.tokenizer, facts, texts={"README.md": card}, overwrite=overwrite)
     return folder
 

@@ -11,7 +11,7 @@ import pytest
 
 from primer_search.benchmarks import decode_cost, exported_step, utilisation
 from primer_search.benchmarks.library_table import decode_results, library_markdown
-from primer_search.benchmarks.paired_times import paired_ratio, take_turns, timed
+from primer_search.benchmarks.paired_times import paired_ratio, run_interleaved, timed_run
 from primer_search.configs import load
 from primer_search.primitives import library
 from primer_search.primitives.program_json import dna_to_json
@@ -26,7 +26,7 @@ def test_alternatives_take_turns_and_every_other_round_goes_backwards() -> None:
         order.append(name)
         return float(len(order))
 
-    times = take_turns({name: lambda name=name: run(name) for name in "abc"}, 3)
+    times = run_interleaved({name: lambda name=name: run(name) for name in "abc"}, 3)
     assert "".join(order) == "abccbaabc"
     assert times["a"].tolist() == [1.0, 6.0, 7.0]
 
@@ -51,7 +51,7 @@ def test_short_steps_are_timed_several_at_once() -> None:
         steps += 1
         return np.sort(np.random.default_rng(0).random(20_000))
 
-    run = timed(step, least_seconds=0.02, most_steps=7)
+    run = timed_run(step, least_seconds=0.02, most_steps=7)
     before = steps
     assert 0 < run() < 1
     assert 1 < steps - before <= 7

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .checks import check_cached_batch, check_room
+from .checks import check_cache_space, check_cached_batch
 from .rotary import rotate
 
 __all__ = [
@@ -18,11 +18,11 @@ __all__ = [
     "Cache",
     "Mask",
     "Positions",
+    "append_to_cache",
     "attend",
     "causal_mask",
-    "extend_cache",
     "softmax_attention",
-    "squashed_attention",
+    "tanh_softmax_attention",
 ]
 
 Heads = Float[Array, "batch length heads channels"]
@@ -97,7 +97,7 @@ def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask:
     return visible | ((positions == own) & ~jnp.any(visible, axis=-1, keepdims=True))
 
 
-def extend_cache(
+def append_to_cache(
     cached_key: Cached, cached_value: Cached, index: Int[Array, ""], key: Heads, value: Heads
 ) -> tuple[Cached, Cached, Int[Array, ""]]:
     """Write new keys and values behind those that are cached.
@@ -120,7 +120,7 @@ def extend_cache(
     """
     (batch, longest), (new_batch, new) = cached_key.shape[:2], key.shape[:2]
     check_cached_batch(batch, new_batch)
-    check_room(new, longest)
+    check_cache_space(new, longest)
     value = jnp.where(index + new <= longest, value, jnp.nan)
     return (
         jax.lax.dynamic_update_slice_in_dim(cached_key, key.astype(cached_key.dtype), index, axis=1),
@@ -147,7 +147,7 @@ def softmax_attention(query: Heads, key: Heads, value: Heads, *, mask: Mask) -> 
     return jnp.einsum("bhqk,bkhc->bqhc", weights.astype(value.dtype), value)
 
 
-def squashed_attention(
+def tanh_softmax_attention(
     query: Heads, key: Heads, value: Heads, *, scale: Float[Array, "heads longest"], mask: Mask
 ) -> Heads:
     """Primer's attention: a softmax of unscaled scores, then tanh, then a learned scale for each key position.

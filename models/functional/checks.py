@@ -8,13 +8,13 @@ from jaxtyping import Array
 
 __all__ = [
     "check_cache_shape",
+    "check_cache_space",
     "check_cached_batch",
+    "check_dropout_rate",
     "check_heads",
     "check_input",
     "check_length",
     "check_positive",
-    "check_rate",
-    "check_room",
 ]
 
 
@@ -25,7 +25,7 @@ def check_positive(**sizes: int) -> None:
             raise ValueError(f"{name} is {size}, but must be at least 1")
 
 
-def check_rate(dropout_rate: float) -> None:
+def check_dropout_rate(dropout_rate: float) -> None:
     """Refuse a dropout rate that is no probability, or drops all."""
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"dropout_rate is {dropout_rate}, but must be at least 0 and below 1")
@@ -77,7 +77,7 @@ def check_cached_batch(cached: int, batch: int) -> None:
         raise ValueError(f"the cache holds {cached} sequences, but x has {batch}; make a cache for {batch}")
 
 
-def check_room(new: int, longest: int) -> None:
+def check_cache_space(new: int, longest: int) -> None:
     """Refuse more new positions than the whole cache is long."""
     if new > longest:
         raise ValueError(f"x has {new} positions, but the cache has room for {longest}; make a longer cache")

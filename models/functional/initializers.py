@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
-__all__ = ["FAN_IN_NORMAL", "as_matrix", "each_head"]
+__all__ = ["FAN_IN_NORMAL", "matrix_init", "per_head_init"]
 
 FAN_IN_NORMAL: Initializer = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Normal with variance 1 / fan-in, so that outputs are as large as inputs."""
 
 
-def as_matrix(kernel_init: Initializer, inputs: int) -> Initializer:
+def matrix_init(kernel_init: Initializer, inputs: int) -> Initializer:
     """The initializer that draws a kernel as the matrix of its first `inputs` axes by the others."""
 
     def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
@@ -26,7 +26,7 @@ def as_matrix(kernel_init: Initializer, inputs: int) -> Initializer:
     return init
 
 
-def each_head(kernel_init: Initializer) -> Initializer:
+def per_head_init(kernel_init: Initializer) -> Initializer:
     """The initializer of [heads, ...] that draws every head by itself, so that heads don't count as fan-in."""
 
     def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:

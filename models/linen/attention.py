@@ -10,10 +10,10 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
-from ..functional.attention import PRIMER_FACTOR, Mask, Positions, attend, squashed_attention
+from ..functional.attention import PRIMER_FACTOR, Mask, Positions, attend, tanh_softmax_attention
 from ..functional.checks import check_heads, check_length, check_positive
 from ..functional.depthwise import initial_taps
-from ..functional.initializers import FAN_IN_NORMAL, each_head
+from ..functional.initializers import FAN_IN_NORMAL, per_head_init
 from ..functional.sharding import Sharding
 from .causal_depthwise_conv import CausalDepthwiseConv
 from .key_value_cache import KeyValueCache
@@ -222,7 +222,7 @@ class PrimerAttention(nn.Module):
             use_bias=False,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            kernel_init=placed(each_head(self.kernel_init), self.sharding, "heads", None, None),
+            kernel_init=placed(per_head_init(self.kernel_init), self.sharding, "heads", None, None),
             name="query",
         )
         ones = placed(nn.initializers.ones, self.sharding, "heads", None)
@@ -238,6 +238,6 @@ class PrimerAttention(nn.Module):
             mask=mask,
             positions=positions,
             cache=KeyValueCache(self.sharding, name="cache") if decode else None,
-            attention=partial(squashed_attention, scale=scale),
+            attention=partial(tanh_softmax_attention, scale=scale),
         )
         return output_projection(width, self.heads, **dense, name="out")(heads)

@@ -8,7 +8,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from ..functional.attention import Mask, Positions
-from ..functional.checks import check_length, check_positive, check_rate
+from ..functional.checks import check_dropout_rate, check_length, check_positive
 from ..functional.initializers import FAN_IN_NORMAL
 from ..functional.sharding import Sharding
 from .attention import MultiDConvHeadAttention, MultiHeadAttention, PrimerAttention
@@ -59,7 +59,7 @@ class PrimerEZBlock(nn.Module):
         check_positive(
             heads=self.heads, kernel_size=self.kernel_size, mlp_width=1 if self.mlp_width is None else self.mlp_width
         )
-        check_rate(self.dropout_rate)
+        check_dropout_rate(self.dropout_rate)
         super().__post_init__()
 
     @nn.compact
@@ -163,7 +163,7 @@ class PrimerBlock(nn.Module):
             kernel_size=self.kernel_size,
             mlp_width=1 if self.mlp_width is None else self.mlp_width,
         )
-        check_rate(self.dropout_rate)
+        check_dropout_rate(self.dropout_rate)
         super().__post_init__()
 
     @nn.compact
@@ -244,7 +244,7 @@ class TransformerBlock(nn.Module):
 
     def __post_init__(self):
         check_positive(heads=self.heads, mlp_width=1 if self.mlp_width is None else self.mlp_width)
-        check_rate(self.dropout_rate)
+        check_dropout_rate(self.dropout_rate)
         super().__post_init__()
 
     @nn.compact
@@ -309,7 +309,7 @@ class TransformerPPBlock(nn.Module):
 
     def __post_init__(self):
         check_positive(heads=self.heads, mlp_width=1 if self.mlp_width is None else self.mlp_width)
-        check_rate(self.dropout_rate)
+        check_dropout_rate(self.dropout_rate)
         super().__post_init__()
 
     @nn.compact

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ..functional.checks import check_cached_batch, check_positive
 from ..functional.depthwise import causal_depthwise, initial_taps
-from .key_value_cache import has_cache
+from .key_value_cache import cache_exists
 
 __all__ = ["CausalDepthwiseConv"]
 
@@ -59,7 +59,7 @@ class CausalDepthwiseConv(nn.Module):
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         if not decode:
             return causal_depthwise(x, kernel)[0]
-        ready = has_cache(self, "past")
+        ready = cache_exists(self, "past")
         shape = (x.shape[0], self.kernel_size - 1, *x.shape[2:])
         cached = self.variable("cache", "past", jnp.zeros, shape, x.dtype)
         if not ready:

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from ..functional.attention import extend_cache
+from ..functional.attention import append_to_cache
 from ..functional.sharding import Sharding
 from .layers import placed
 
-__all__ = ["KeyValueCache", "has_cache"]
+__all__ = ["KeyValueCache", "cache_exists"]
 
 Heads = Float[Array, "batch length heads channels"]
 
@@ -33,7 +33,7 @@ class KeyValueCache(nn.Module):
         Raises:
             ValueError: there is no cache, or the new positions do not fit it.
         """
-        ready = has_cache(self, "key")
+        ready = cache_exists(self, "key")
         zeros = placed(jnp.zeros, self.sharding, "batch", None, "heads", None)
         keys = self.variable("cache", "key", zeros, key.shape, key.dtype)
         values = self.variable("cache", "value", zeros, value.shape, value.dtype)
@@ -41,11 +41,11 @@ class KeyValueCache(nn.Module):
         if not ready:
             return key, value, 0
         start = index.value
-        keys.value, values.value, index.value = extend_cache(keys.value, values.value, start, key, value)
+        keys.value, values.value, index.value = append_to_cache(keys.value, values.value, start, key, value)
         return keys.value.astype(key.dtype), values.value.astype(value.dtype), start
 
 
-def has_cache(module: nn.Module, variable: str) -> bool:
+def cache_exists(module: nn.Module, variable: str) -> bool:
     """Whether a variable of the cache is there to decode with, rather than now being made.
 
     Raises:

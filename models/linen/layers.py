@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from ..functional.checks import check_input
 from ..functional.elementwise import NORM_EPSILON
-from ..functional.initializers import as_matrix
+from ..functional.initializers import matrix_init
 from ..functional.sharding import Dimension, Sharding, mesh_axes
 
 __all__ = ["check_width", "head_projection", "layer_norm", "output_projection", "placed", "rms_norm"]
@@ -35,7 +35,7 @@ def head_projection(
         use_bias=False,
         dtype=dtype,
         param_dtype=param_dtype,
-        kernel_init=placed(as_matrix(kernel_init, inputs=1), sharding, "embed", "heads", None),
+        kernel_init=placed(matrix_init(kernel_init, inputs=1), sharding, "embed", "heads", None),
         name=name,
     )
 
@@ -57,7 +57,7 @@ def output_projection(
         use_bias=False,
         dtype=dtype,
         param_dtype=param_dtype,
-        kernel_init=placed(as_matrix(kernel_init, inputs=2), sharding, "heads", None, "embed"),
+        kernel_init=placed(matrix_init(kernel_init, inputs=2), sharding, "heads", None, "embed"),
         name=name,
     )
 

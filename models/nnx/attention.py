@@ -11,9 +11,9 @@ from flax.nnx.nn.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
-from ..functional.attention import PRIMER_FACTOR, Mask, Positions, attend, squashed_attention
+from ..functional.attention import PRIMER_FACTOR, Mask, Positions, attend, tanh_softmax_attention
 from ..functional.checks import check_cache_shape, check_heads, check_input, check_length, check_positive
-from ..functional.initializers import FAN_IN_NORMAL, each_head
+from ..functional.initializers import FAN_IN_NORMAL, per_head_init
 from ..functional.sharding import Sharding
 from .causal_depthwise_conv import CausalDepthwiseConv
 from .key_value_cache import KeyValueCache
@@ -177,7 +177,7 @@ class MultiDConvHeadAttention(nnx.Module):
         """Attend from each position to itself and earlier ones; the arguments are those of `MultiHeadAttention`."""
         check_input(x, self.width)
         if decode:
-            self.cache.check_room(x)  # before the convolutions go on
+            self.cache.check_cache_space(x)  # before the convolutions go on
         heads = attend(
             self.query_conv(self.query(x), decode=decode),
             self.key_conv(self.key(x), decode=decode),
@@ -247,7 +247,7 @@ class PrimerAttention(nnx.Module):
             (heads, channels, channels),
             dtype=dtype,
             param_dtype=param_dtype,
-            kernel_init=each_head(kernel_init),
+            kernel_init=per_head_init(kernel_init),
             kernel_metadata=placed(sharding, "heads", None, None),
             rngs=rngs,
         )
@@ -282,7 +282,7 @@ class PrimerAttention(nnx.Module):
             mask=mask,
             positions=positions,
             cache=self.cache if decode else None,
-            attention=partial(squashed_attention, scale=scale),
+            attention=partial(tanh_softmax_attention, scale=scale),
         )
         return self.out(heads)
 

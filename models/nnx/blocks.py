@@ -10,7 +10,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from ..functional.attention import Mask, Positions
-from ..functional.checks import check_input, check_rate
+from ..functional.checks import check_dropout_rate, check_input
 from ..functional.initializers import FAN_IN_NORMAL
 from ..functional.sharding import Sharding
 from .attention import MultiDConvHeadAttention, MultiHeadAttention, PrimerAttention
@@ -77,7 +77,7 @@ class PrimerEZBlock(nnx.Module):
         Raises:
             ValueError: the width does not divide into the heads, or a size or rate is out of range.
         """
-        check_rate(dropout_rate)
+        check_dropout_rate(dropout_rate)
         self.width, self.dtype = width, dtype
         mlp_width = 4 * width if mlp_width is None else mlp_width
         shared = {"dtype": dtype, "param_dtype": param_dtype, "sharding": sharding, "rngs": rngs}
@@ -182,7 +182,7 @@ class PrimerBlock(nnx.Module):
         Raises:
             ValueError: the width does not divide into the heads, or a size or rate is out of range.
         """
-        check_rate(dropout_rate)
+        check_dropout_rate(dropout_rate)
         self.width, self.dtype = width, dtype
         mlp_width = 12 * width if mlp_width is None else mlp_width
         shared = {"dtype": dtype, "param_dtype": param_dtype, "sharding": sharding, "rngs": rngs}
@@ -267,7 +267,7 @@ class TransformerBlock(nnx.Module):
         Raises:
             ValueError: the width does not divide into the heads, or a size or rate is out of range.
         """
-        check_rate(dropout_rate)
+        check_dropout_rate(dropout_rate)
         self.width, self.dtype = width, dtype
         mlp_width = 4 * width if mlp_width is None else mlp_width
         shared = {"dtype": dtype, "param_dtype": param_dtype, "sharding": sharding, "rngs": rngs}
@@ -338,7 +338,7 @@ class TransformerPPBlock(nnx.Module):
         Raises:
             ValueError: the width does not divide into the heads, or a size or rate is out of range.
         """
-        check_rate(dropout_rate)
+        check_dropout_rate(dropout_rate)
         self.width, self.dtype = width, dtype
         mlp_width = 3 * width if mlp_width is None else mlp_width
         shared = {"dtype": dtype, "param_dtype": param_dtype, "sharding": sharding, "rngs": rngs}

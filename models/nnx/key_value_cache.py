@@ -7,8 +7,8 @@ from flax import nnx
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Int
 
-from ..functional.attention import extend_cache
-from ..functional.checks import check_cached_batch, check_room
+from ..functional.attention import append_to_cache
+from ..functional.checks import check_cache_space, check_cached_batch
 from ..functional.sharding import Sharding
 from .layers import placed
 
@@ -38,14 +38,14 @@ class KeyValueCache(nnx.Module):
         Raises:
             ValueError: there is no cache, or the new positions do not fit it.
         """
-        self.check_room(key)
+        self.check_cache_space(key)
         assert self.key is not None and self.value is not None and self.index is not None
         start = self.index[...]
-        keys, values, end = extend_cache(self.key[...], self.value[...], start, key, value)
+        keys, values, end = append_to_cache(self.key[...], self.value[...], start, key, value)
         self.key[...], self.value[...], self.index[...] = keys, values, end
         return keys.astype(key.dtype), values.astype(value.dtype), start
 
-    def check_room(self, x: Array) -> None:
+    def check_cache_space(self, x: Array) -> None:
         """Refuse new positions, [batch, length, ...], that do not fit: before anything else remembers them.
 
         Raises:
@@ -54,7 +54,7 @@ class KeyValueCache(nnx.Module):
         if self.key is None:
             raise ValueError("there is no cache to decode with; call init_cache first")
         check_cached_batch(self.key.shape[0], x.shape[0])
-        check_room(x.shape[1], self.key.shape[1])
+        check_cache_space(x.shape[1], self.key.shape[1])
 
     def init_cache(self, shape: tuple[int, int, int, int], dtype: Dtype) -> None:
         """Make room for [batch, longest, heads, channels], and forget what was there."""

@@ -26,7 +26,7 @@ from ..runs.store import Store
 from .stress_result import LARGEST_SCALE, Break, Line, Peak, Setting, Snapshot
 
 if TYPE_CHECKING:  # load JAX
-    from ...models.activation_recorder import Observation, Observe
+    from ...models.activation_recorder import RecordedPass, Recorder
 
 __all__ = ["numbers", "settings_of", "stress", "subject_of"]
 
@@ -128,7 +128,7 @@ class _Stressed:
     """A program in one model, compiled."""
 
     def __init__(self, graph: Graph, config: RunConfig, setting: Setting, tokens: Any, seed: int):
-        from ...models.activation_recorder import observer, rematerialised
+        from ...models.activation_recorder import make_recorder, with_rematerialization
         from ...models.language_model import language_model
         from ...workers.data.batches import TrainBatches
         from ...workers.training.optimizer import initial_state, make_optimizer
@@ -142,9 +142,9 @@ class _Stressed:
         optimizer = make_optimizer(config.optimizer)
         parameters = self.model.init(np.random.default_rng(seed))
         self.state = TrainState(parameters, initial_state(optimizer, parameters))
-        self.functions = StepFunctions(rematerialised(self.model), optimizer, setting.batch)
+        self.functions = StepFunctions(with_rematerialization(self.model), optimizer, setting.batch)
         self.functions.compile_step(self.state)
-        self.observe: Observe = observer(self.model)
+        self.observe: Recorder = make_recorder(self.model)
         shifted = softmax_exponentials(graph)
         exponentials = [index for index, node in enumerate(graph.nodes) if node.op == "EXP"]
         self.scores = [graph.nodes[index].inputs[0] for index in exponentials]
@@ -178,26 +178,26 @@ class _Stressed:
                 return losses, Break(step + 1, self._where(self.observe(parameters, tokens, 1.0))), parameters
         return losses, None, self.state.parameters
 
-    def _with_weights(self, parameters: Any, batch: np.ndarray, factor: float) -> Observation:
-        from ...models.activation_recorder import scaled_weights
+    def _with_weights(self, parameters: Any, batch: np.ndarray, factor: float) -> RecordedPass:
+        from ...models.activation_recorder import scale_dense_kernels
 
-        return self.observe(scaled_weights(self.model, parameters, factor), batch, 1.0)
+        return self.observe(scale_dense_kernels(self.model, parameters, factor), batch, 1.0)
 
-    def _probe(self, observe: Callable[[float], Observation]) -> Break | None:
-        from ...models.activation_recorder import breaking_scale
+    def _probe(self, observe: Callable[[float], RecordedPass]) -> Break | None:
+        from ...models.activation_recorder import find_breaking_scale
 
-        found = breaking_scale(lambda factor: observe(factor).finite, LARGEST_SCALE)
+        found = find_breaking_scale(lambda factor: observe(factor).finite, LARGEST_SCALE)
         return None if found is None else Break(found, self._where(observe(found)))
 
-    def _where(self, observation: Observation) -> str:
+    def _where(self, observation: RecordedPass) -> str:
         from ...models.activation_recorder import node_name
 
-        broken = observation.first_not_finite
+        broken = observation.first_non_finite
         if broken is not None:
             return f"layer {broken[0] + 1}, {node_name(self.graph, broken[1])}"
         return "gradient" if math.isfinite(float(observation.loss)) else "the output of the model"
 
-    def _snapshot(self, observation: Observation) -> Snapshot:
+    def _snapshot(self, observation: RecordedPass) -> Snapshot:
         magnitudes = np.where(np.isnan(observation.magnitudes), np.inf, observation.magnitudes)
         by_node = sorted(range(len(self.graph.nodes)), key=lambda node: -magnitudes[:, node].max())
         score = max(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from primer_search.models.checkpoint import flattened, load_weights, save_weights
+from primer_search.models.checkpoint import flatten, load_weights, save_weights
 from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
@@ -82,12 +82,12 @@ def test_where_an_average_is_evaluated_the_average_is_kept(run: Path) -> None:
 
 def test_training_again_replaces_only_on_request_and_repeats_exactly(run: Path) -> None:
     assert "--force" in refused("train", run, "1")
-    before = flattened(load_weights(run / "weights" / "1").parameters)
+    before = flatten(load_weights(run / "weights" / "1").parameters)
     for seed, equal in ((0, True), (7, False)):
         result = command("train", run, "1", "--force", "--seed", str(seed))
         assert result.code == 0, result.err
         assert result.out == ""
-        after = flattened(load_weights(run / "weights" / "1").parameters)
+        after = flatten(load_weights(run / "weights" / "1").parameters)
         assert all(np.array_equal(after[name], array) for name, array in before.items()) is equal
 
 

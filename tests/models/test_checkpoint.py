@@ -22,8 +22,8 @@ from flax import nnx
 import primer_search
 from primer_search.models import DNABlock, linen_params, load_weights_into
 from primer_search.models.block import compile_block
-from primer_search.models.checkpoint import Form, Weights, flattened, load_weights, save_weights
-from primer_search.models.checkpoint_loading import module_tree
+from primer_search.models.checkpoint import FileFormat, Weights, flatten, load_weights, save_weights
+from primer_search.models.checkpoint_loading import module_parameters
 from primer_search.models.export import API, write_export
 from primer_search.primitives import DNA, UsageError
 from primer_search.primitives.assembler import assemble
@@ -33,7 +33,7 @@ from primer_search.tests.support.tiny_runs import CONSTANTS, SEED
 from primer_search.tests.support.tiny_weights import SHAPE, TIED, drawn_weights
 
 PACKAGE = Path(primer_search.__file__).parent
-FORMS: tuple[Form, ...] = ("safetensors", "orbax")
+FORMS: tuple[FileFormat, ...] = ("safetensors", "orbax")
 PRIMER_EZ = get("PRIMER_EZ", 2)
 
 
@@ -45,7 +45,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same_arrays(found: Weights, wanted: Weights) -> bool:
-    ours, theirs = flattened(found.parameters), flattened(wanted.parameters)
+    ours, theirs = flatten(found.parameters), flatten(wanted.parameters)
     return ours.keys() == theirs.keys() and all(
         ours[name].dtype == array.dtype and np.array_equal(ours[name], array) for name, array in theirs.items()
     )
@@ -55,7 +55,7 @@ def same_arrays(found: Weights, wanted: Weights) -> bool:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_both_formats_give_back_exactly_what_was_saved(form: Form, saved: Path) -> None:
+def test_both_formats_give_back_exactly_what_was_saved(form: FileFormat, saved: Path) -> None:
     wanted = drawn_weights(SEED, candidate=12)
     found = load_weights(saved, form, dna=SEED)
     assert same_arrays(found, wanted)
@@ -65,14 +65,14 @@ def test_both_formats_give_back_exactly_what_was_saved(form: Form, saved: Path) 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["TRANSFORMER", "PRIMER_EZ"])
-def test_names_with_dots_of_their_own_survive(name: str, form: Form, tmp_path: Path) -> None:
+def test_names_with_dots_of_their_own_survive(name: str, form: FileFormat, tmp_path: Path) -> None:
     wanted = drawn_weights(get(name, 2), replace(SHAPE, unit=2))
     save_weights(tmp_path / "w", wanted)
     assert same_arrays(load_weights(tmp_path / "w", form), wanted)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_block_that_learns_nothing_has_weights_all_the_same(form: Form, tmp_path: Path) -> None:
+def test_a_block_that_learns_nothing_has_weights_all_the_same(form: FileFormat, tmp_path: Path) -> None:
     still = assemble({"main": "bent = TANH h0"}, {"zero": 0.0}, (8,))
     save_weights(tmp_path / "w", drawn_weights(still))
     assert load_weights(tmp_path / "w", form).parameters["blocks"] == {}
@@ -122,7 +122,7 @@ def rewrite(path: Path, change: Callable[[dict], None]) -> None:
     path.write_text(json.dumps(facts))
 
 
-DAMAGE: dict[str, tuple[Callable[[Path], object], Form, str]] = {
+DAMAGE: dict[str, tuple[Callable[[Path], object], FileFormat, str]] = {
     "no folder": (shutil.rmtree, "safetensors", "there are no weights in"),
     "no description": (lambda w: (w / "model.json").unlink(), "safetensors", "it holds no model.json"),
     "a torn description": (lambda w: truncate(w / "model.json"), "safetensors", "it is no JSON text"),
@@ -196,7 +196,7 @@ def test_weights_of_another_program_are_refused(saved: Path) -> None:
 
 def test_nothing_here_can_unpickle() -> None:
     loaders = re.compile(r"pickle|marshal|joblib|shelve|torch|np\.load|numpy\.load|allow_pickle|eval\(|exec\(")
-    files = ("weights", "module_weights", "generation")
+    files = ("checkpoint", "checkpoint_loading", "generation")
     for name in (*(f"models/{file}.py" for file in files), "search/train_weights.py", "search/export_block.py"):
         code = (PACKAGE / name).read_text().replace("ever unpickled", "")
         assert not loaders.search(code), name
@@ -280,10 +280,10 @@ def test_linen_parameters_make_an_exported_linen_module_compute_the_trained_laye
 
 def test_the_exported_layout_holds_the_whole_model() -> None:
     weights = drawn_weights(SEED)
-    tree = module_tree(weights)
+    tree = module_parameters(weights)
     assert set(tree) == {"embedding", "final_norm", "layers"}
     assert set(tree["layers"]) == {"0", "1"}
-    sizes = (sum(array.size for array in flattened(each).values()) for each in (tree, weights.parameters))
+    sizes = (sum(array.size for array in flatten(each).values()) for each in (tree, weights.parameters))
     assert len(set(sizes)) == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.models.activation_recorder import breaking_scale, node_name, observer, scaled_weights
+from primer_search.models.activation_recorder import find_breaking_scale, make_recorder, node_name, scale_dense_kernels
 from primer_search.models.block import compile_block
 from primer_search.models.language_model import LanguageModel
 from primer_search.primitives import DNA, UsageError, build_graph, library
@@ -64,7 +64,7 @@ def test_what_is_observed_is_the_models_own_loss_and_gradient(rng: np.random.Gen
         return model.token_losses(parameters, tokens).mean()  # pyright: ignore[reportArgumentType]
 
     expected, gradients = jax.jit(jax.value_and_grad(loss))(parameters)
-    seen = observer(model)(parameters, tokens, 1.0)
+    seen = make_recorder(model)(parameters, tokens, 1.0)
     np.testing.assert_allclose(seen.loss, expected, rtol=1e-5)
     np.testing.assert_allclose(seen.gradient_norm, optax.tree.norm(gradients), rtol=1e-4)
     for layer, norm in enumerate(seen.gradient_norms):
@@ -77,16 +77,16 @@ def test_every_node_of_every_layer_is_recorded_and_the_first_that_breaks_is_name
     model = LanguageModel(MODEL, compile_block(graph, MODEL.unit))
     parameters = model.init(rng)
     tokens = rng.integers(0, MODEL.vocabulary, (3, MODEL.length + 1)).astype(np.int32)
-    seen = observer(model)(parameters, tokens, 1.0)
+    seen = make_recorder(model)(parameters, tokens, 1.0)
     assert seen.magnitudes.shape == seen.highest.shape == (2, len(graph.nodes))
-    assert seen.finite and seen.first_not_finite is None
+    assert seen.finite and seen.first_non_finite is None
     output = [node.op for node in graph.nodes].index("EXP")
     assert seen.highest[:, output].max() <= 1.0  # shifted
     parameters["blocks"]["conv_1x1.kernel"][1, 0, 0] = np.nan
-    broken = observer(model)(parameters, tokens, 1.0)
+    broken = make_recorder(model)(parameters, tokens, 1.0)
     assert not broken.finite
-    assert broken.first_not_finite is not None
-    layer, node = broken.first_not_finite
+    assert broken.first_non_finite is not None
+    layer, node = broken.first_non_finite
     assert (layer, node_name(graph, node)) == (1, "conv_1x1")
 
 
@@ -94,7 +94,7 @@ def test_only_dense_kernels_of_blocks_are_scaled(rng: np.random.Generator) -> No
     graph = build_graph(program("c = CONV_1X1 h0 width=8\nd = DCONV_3X1 c\nb = SHIFT d"))
     model = LanguageModel(MODEL, compile_block(graph, MODEL.unit))
     before = model.init(rng)
-    after = scaled_weights(model, before, 3.0)
+    after = scale_dense_kernels(model, before, 3.0)
     changed = {name for name, array in before["blocks"].items() if np.any(after["blocks"][name] != array)}
     assert changed == {"conv_1x1.kernel"}
     assert after["embedding"] is before["embedding"]
@@ -102,7 +102,7 @@ def test_only_dense_kernels_of_blocks_are_scaled(rng: np.random.Generator) -> No
 
 @given(st.floats(1.0, 1e5))
 def test_the_breaking_scale_is_found_within_a_tenth(limit: float) -> None:
-    found = breaking_scale(lambda factor: factor < limit, 1e4)
+    found = find_breaking_scale(lambda factor: factor < limit, 1e4)
     if limit > 1e4:
         assert found is None
     else:
