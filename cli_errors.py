@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from .primitives.suggestions import did_you_mean
 
 __all__ = ["one_line", "usage_sentence"]
 
@@ -18,8 +18,7 @@ def usage_sentence(error: Exception) -> str:
     if message.startswith("No such command"):
         word = message.split("'")[1] if "'" in message else ""
         names = [*getattr(getattr(context, "command", None), "commands", {})]
-        near = get_close_matches(word, names, n=1)
-        message = f"there is no command {word!r}" + (f"; did you mean {near[0]}?" if near else "")
+        message = f"there is no command {word!r}{did_you_mean(word, names, '')}"
         return f"{message} (`{path} --help` lists them)"
     return f"{message[:1].lower()}{message[1:]} (`{path} --help` says how)"
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
+from ..primitives.suggestions import closest_match, did_you_mean
 from ..search.config import RunConfig
 
-__all__ = ["explain", "suggestion"]
+__all__ = ["explain"]
 
 _BOUNDS = {
     "greater_than": "must be greater than {gt:g}",
@@ -51,16 +51,6 @@ def explain(error: Mapping[str, Any], name: str, overridden: Collection[tuple[st
     return f"{section}.{key} = {_shown(error['input'])} ({source}) {bound}"
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for the known word nearest to this one, or nothing.
-
-    >>> suggestion("latpop", ["laptop", "gpu"])
-    '; did you mean laptop?'
-    """
-    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {nearest[0]}?" if nearest else ""
-
-
 def _settings() -> dict[str, tuple[str, ...]]:
     """The keys of each section."""
     default = RunConfig()
@@ -72,14 +62,14 @@ def _settings() -> dict[str, tuple[str, ...]]:
 def _unknown(section: str, key: str | None, source: str) -> str:
     known = _settings()
     if key is None:
-        remedy = suggestion(section, known) or f"; the sections are {', '.join(known)}"
+        remedy = did_you_mean(section, known)
         return f"there is no section {section!r} ({source}){remedy}"
     elsewhere = [other for other, keys in known.items() if key in keys]
-    nearest = difflib.get_close_matches(key, known[section], n=1)
+    nearest = closest_match(key, known[section])
     if elsewhere:
         remedy = f"did you mean {elsewhere[0]}.{key}?"
     elif nearest:
-        remedy = f"did you mean {section}.{nearest[0]}?"
+        remedy = f"did you mean {section}.{nearest}?"
     else:
         remedy = f"{section} has {', '.join(known[section])}"
     return f"there is no setting {section}.{key} ({source}); {remedy}"

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ..primitives.errors import UsageError
+from ..primitives.suggestions import did_you_mean
 from ..search.config import RunConfig
 from .consistency import refuse_contradictions
 from .durations import parse_duration
-from .error_messages import explain, suggestion
+from .error_messages import explain
 from .overrides import parse_override
 
 __all__ = ["dump", "load", "loads", "preset_names"]
@@ -86,7 +87,7 @@ def _read(preset_or_path: str) -> str:
     if path.suffix != ".toml" and len(path.parts) == 1 and not path.is_file():
         known = ", ".join(preset_names())
         raise UsageError(
-            f"there is no preset {preset_or_path!r}{suggestion(preset_or_path, preset_names())} "
+            f"there is no preset {preset_or_path!r}{did_you_mean(preset_or_path, preset_names(), '')} "
             f"(presets: {known}; or give the path of a .toml file)"
         )
     try:

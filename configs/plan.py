@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
 from ..primitives.library import get as library_program
+from ..primitives.suggestions import did_you_mean
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
 from ..search.runs.run_directory import RUNS
@@ -22,7 +23,6 @@ from ..workers.devices.ray_environment import check_address
 from ..workers.executors.factory import check_installed
 from .consistency import refuse_contradictions
 from .durations import format_duration, parse_duration
-from .error_messages import suggestion
 from .hardware import Hardware, choose_devices, hardware_for
 from .load import load
 from .overrides import parse_override
@@ -227,7 +227,7 @@ def duration(option: str, text: str) -> float:
 
 def _choice(option: str, word: str | None, known: tuple[str, ...]) -> None:
     if word is not None and word not in known:
-        raise UsageError(f"{option} {word[:40]!r} is none of {', '.join(known)}{suggestion(word, known)}")
+        raise UsageError(f"{option} {word[:40]!r} is none of {', '.join(known)}{did_you_mean(word, known, '')}")
 
 
 def _refuse_idle_budget(overrides: Sequence[str], settings: RunConfig) -> None:

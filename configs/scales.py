@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..primitives.errors import UsageError
+from ..primitives.suggestions import did_you_mean
 from ..search.config import RunConfig
 from ..search.results.scale_ladder import Rung
 from .durations import parse_duration
-from .error_messages import suggestion
 from .load import dump, loads
 from .overrides import parse_value
 
@@ -62,7 +62,7 @@ def _rung_of(text: str, config: RunConfig) -> RunConfig:
         if not (equals and key and value):
             raise UsageError(f"--rung {text[:60]!r} must read key=value,..., for example layers=4,unit=16,budget=60s")
         if key not in known:
-            raise UsageError(f"--rung {text}: {key!r} is none of {', '.join(known)}{suggestion(key, known)}")
+            raise UsageError(f"--rung {text}: {key!r} is none of {', '.join(known)}{did_you_mean(key, known, '')}")
         if key in seen:
             raise UsageError(f"--rung {text}: {key} stands there twice")
         seen.add(key)

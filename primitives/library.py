@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from .assembler import assemble, exchange
 from .errors import UsageError
 from .program import DNA
+from .suggestions import did_you_mean
 
 __all__ = [
     "LIBRARY",
@@ -97,9 +97,7 @@ def native_unit(name: str) -> int:
 def _find(name: str) -> NamedProgram:
     if name in LIBRARY:
         return LIBRARY[name]
-    near = get_close_matches(name.upper(), LIBRARY, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"the library holds {', '.join(LIBRARY)}"
-    raise UsageError(f"there is no library program named {name!r}; {hint}")
+    raise UsageError(f"there is no library program named {name!r}{did_you_mean(name, LIBRARY)}")
 
 
 def _define(

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from .errors import MalformedProgramError
 from .program import DNA, Instruction, Subprogram
-from .validation import check_well_formed, fail, label, nearest, show
+from .suggestions import did_you_mean
+from .validation import check_well_formed, fail, label, show
 
 __all__ = ["FORMAT", "dna_from_json", "dna_to_json"]
 
@@ -100,9 +101,10 @@ def _check_keys(data: Any, where: str, required: Sequence[str], optional: Sequen
     for key in required:
         if key not in data:
             fail(f"{where} lacks the key '{key}'; it needs {', '.join(required)}")
+    known = (*required, *optional)
     for key in data:
-        if key not in required and key not in optional:
-            fail(f"{where} has the unknown key {show(key)}{nearest(key, (*required, *optional))}")
+        if key not in known:
+            fail(f"{where} has the unknown key {show(key)}{did_you_mean(key, known)}")
 
 
 def _list(data: dict[str, Any], key: str, where: str) -> list[Any]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from .errors import MalformedProgramError
@@ -25,8 +23,9 @@ from .program import (
     RELATIVE_DIMENSIONS,
     Subprogram,
 )
+from .suggestions import did_you_mean
 
-__all__ = ["check_well_formed", "fail", "inlined_instruction_counts", "label", "nearest", "show"]
+__all__ = ["check_well_formed", "fail", "inlined_instruction_counts", "label", "show"]
 
 _CALL = re.compile(r"call:(0|[1-9][0-9]{0,8})", re.ASCII)
 
@@ -149,7 +148,9 @@ def _explain_op(op: Any, where: str, index: int, subprograms: int) -> None:
     if op in OPS or _is_call(op, index, subprograms):
         return
     if not op.startswith("call:"):
-        fail(f"{where}: the op {show(op)} is unknown{nearest(op, tuple(OPS))}")
+        fail(
+            f"{where}: the op {show(op)} is unknown{did_you_mean(op, OPS, '`primer-search primitives` lists the ops')}"
+        )
     if index == subprograms - 1:
         fail(f"{where}: the op {show(op)} calls no higher subprogram, and {index} is the last, which can call none")
     first, last = index + 1, subprograms - 1
@@ -163,14 +164,6 @@ def _explain_op(op: Any, where: str, index: int, subprograms: int) -> None:
 def fail(message: str) -> NoReturn:
     """Refuse the DNA with one sentence."""
     raise MalformedProgramError(message)
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    """The remedy for an unknown name: the known one that looks most like it, or where to find them all."""
-    near = get_close_matches(name[:64], names, n=1) or get_close_matches(name[:64].upper(), names, n=1)
-    if near:
-        return f"; did you mean {near[0]}?"
-    return f"; known are {', '.join(names)}" if len(names) < 10 else "; `primer-search primitives` lists the known ones"
 
 
 def label(name: Any) -> str:

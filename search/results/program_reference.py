@@ -12,6 +12,7 @@ from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.library import LIBRARY, get
 from ...primitives.pretty_printer import format_difference, format_program
 from ...primitives.program_json import dna_from_json, dna_to_json
+from ...primitives.suggestions import did_you_mean
 from ..evolution.candidate import SEED_ID, candidate_name
 from ..runs.run_directory import RUNS
 from .leaderboard import best_row, leaderboard
@@ -97,11 +98,8 @@ def read_program(named: str, unit: int | None = None) -> DNA:
         with path.open("rb") as file:
             return _parsed(named, _limited(named, file))
     except FileNotFoundError:
-        from difflib import get_close_matches
-
-        near = get_close_matches(named.upper(), LIBRARY, n=1, cutoff=0.7)
-        hint = f"did you mean {near[0]}?" if near else f"the library holds {', '.join(LIBRARY)}"
-        raise UsageError(f"there is no file {named} and no library program of that name; {hint}") from None
+        remedy = did_you_mean(named, LIBRARY)
+        raise UsageError(f"there is no file {named} and no library program of that name{remedy}") from None
     except MalformedProgramError:
         raise
     except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
@@ -156,15 +154,10 @@ def library_description(name: str, against: str | None = None) -> dict[str, Any]
     import json
 
     if name not in LIBRARY:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name.upper(), LIBRARY, n=1, cutoff=0.7)
-        hint = f"did you mean {near[0]}?" if near else f"the library holds {', '.join(LIBRARY)}"
         if Path(name, "run.sqlite").is_file() or (RUNS / name / "run.sqlite").is_file():
             raise UsageError(f"{name} is a run: name a candidate of it too, its number, `best` or `seed`.")
-        raise UsageError(
-            f"{name} is no library program ({hint}); of a run, name a candidate too: its number or `best`."
-        )
+        remedy = did_you_mean(name, LIBRARY)
+        raise UsageError(f"there is no run and no library program named {name}{remedy}")
     other = "TRANSFORMER" if against == "seed" else against
     program = LIBRARY[name]
     return {

@@ -154,7 +154,7 @@ class TestRefusals:
             ("latpop", None, "there is no preset 'latpop'; did you mean laptop? (presets: gpu, laptop, primer_paper, "),
             ("zzz", None, "there is no preset 'zzz' (presets: gpu, laptop, primer_paper, smoke, tpu; or give the path"),
             ("laptop", "modle.layers=3", "there is no section 'modle' (from --set); did you mean model?"),
-            ("laptop", "zzz.layers=3", "there is no section 'zzz' (from --set); the sections are model, trial, "),
+            ("laptop", "zzz.layers=3", "there is no section 'zzz' (from --set); known are model, trial, "),
             ("laptop", "model.layrs=3", "there is no setting model.layrs (from --set); did you mean model.layers?"),
             ("laptop", "model.batch=3", "there is no setting model.batch (from --set); did you mean trial.batch?"),
             ("laptop", "model.zzz=3", "there is no setting model.zzz (from --set); model has layers, unit, length, "),

@@ -186,8 +186,8 @@ def test_primer_has_no_query_scale_to_resize() -> None:
     [
         ("primer_ez", "did you mean PRIMER_EZ?"),
         ("TRANSFORMER++", "did you mean TRANSFORMER"),
-        ("zzz", "the library holds TRANSFORMER, "),
-        ("", "the library holds"),
+        ("zzz", "known are TRANSFORMER, "),
+        ("", "known are TRANSFORMER"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(name: str, words: str) -> None:
