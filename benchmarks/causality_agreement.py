@@ -187,9 +187,9 @@ def judge_model(dna: DNA, seed: int, tally: Tally) -> str:
         stage = "recheck"
         tally.largest_move = max(tally.largest_move, probe_trained_model(functions, MODEL, state, tokens[-1], rng))
     except ProbeFault as fault:
-        if fault.why != "finiteness":
+        if fault.reason != "finiteness":
             tally.disagreements.append(f"proved and tested, but refused by the {stage} ({fault}): {dna_to_json(dna)}")
-        return f"{fault.why}, {'once trained' if stage == 'recheck' else 'before training'}"
+        return f"{fault.reason}, {'once trained' if stage == 'recheck' else 'before training'}"
     except Exception:  # noqa: BLE001 - crashes are what is counted
         tally.crashes.append(f"crash at {stage}: {dna_to_json(dna)}\n{traceback.format_exc()}")
         return "crash"

@@ -41,7 +41,6 @@ from primer_search.workers.devices.placement import WorkerResources
 from primer_search.workers.training.device_stats import device_name, peak_memory_bytes
 from primer_search.workers.training.optimizer import make_optimizer
 from primer_search.workers.training.train_step import StepFunctions
-from primer_search.workers.training.trial import first_state
 
 PEAK_TFLOPS = {
     "A100": 312.0,
@@ -225,8 +224,8 @@ def _train(config: RunConfig, program: str, seconds: float, together: Barrier) -
     graph = build_graph(library.get(program, model_config.unit), length_dependent=model_config.length_dependent)
     model, optimizer = language_model(graph, model_config), make_optimizer(config.optimizer)
     rng = np.random.default_rng(0)
-    state = first_state(model.init(rng), optimizer, config.optimizer.averaging)
     functions = StepFunctions(model, optimizer, config.trial.batch, config.optimizer.averaging)
+    state = functions.initial_state(model.init(rng))
     functions.compile_step(state)
     compiled = time.perf_counter() - started
     tokens = functions.put(

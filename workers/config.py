@@ -1,4 +1,4 @@
-"""What one trial is: its data, optimizer, budget and limits, and the workers that run it."""
+"""Settings of a trial (data, optimizer, budget, limits) and of the workers that run it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["DataConfig", "OptimizerConfig", "TrialConfig", "WorkersConfig"]
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Where the text comes from.
+    """The text that is trained on.
 
     Attributes:
         source: `python-stdlib`; `text:PATH` for a file or folder of UTF-8 text; for a published set `lm1b` or
-            `tfds:NAME[/CONFIG][:feature]`, which `primer-search data prepare` makes ready first.
-        tokenizer_bytes: how much text the tokenizer is trained on, at most.
-        word_perplexity: whether losses are also given as perplexity per word: for text whose words stand between
-            spaces; always for `lm1b`, whose unit it is.
+            `tfds:NAME[/CONFIG][:feature]`, after `primer-search data prepare`.
+        tokenizer_bytes: most bytes of text that the tokenizer is trained on.
+        word_perplexity: whether losses are also given as perplexity per word, for text with words between spaces;
+            always for `lm1b`, whose unit it is.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -37,13 +37,13 @@ class OptimizerConfig:
 
     Attributes:
         name: `adamw` or `adafactor` (the paper's).
-        learning_rate: its peak.
+        learning_rate: peak learning rate.
         warmup_steps: steps of linear warm-up to the peak.
-        schedule: after the warm-up, `constant` or `rsqrt` (falls with 1/sqrt(step), the paper's).
+        schedule: schedule after the warm-up, `constant` or `rsqrt` (proportional to 1/sqrt(step), the paper's).
         weight_decay: decoupled decay (adamw only).
         gradient_clip: largest global norm of the gradient; 0 turns clipping off.
-        averaging: evaluate the average of the parameters over steps, in which step t weighs about t ** averaging
-            (Shamir & Zhang 2013, arXiv 1212.1824), as if the learning rate had been lowered at any point one looks;
+        averaging: exponent of the average of the parameters that is evaluated: step t weighs about t ** averaging
+            (Shamir & Zhang 2013, arXiv 1212.1824), which acts like a learning rate lowered before every evaluation;
             0 evaluates the last step's parameters.
     """
 
@@ -63,18 +63,18 @@ class TrialConfig:
     """One training of one candidate under a fixed budget (Primer, section 2: "a fixed training budget").
 
     Attributes:
-        unit: what the budget counts: reference seconds (see `meter`), the worker's own CPU seconds, wall-clock seconds,
+        unit: unit of the budget: reference seconds (see `budget_meter`), CPU seconds of the worker, wall-clock seconds,
             or optimizer steps.
         budget_seconds: training time of a full trial, when `unit` is a clock.
-        allowance_ms: milliseconds that a step of the seed is worth in reference seconds, so that it trains for
-            `budget_seconds / allowance_ms` steps on any machine; 0 measures how long it takes when the run begins.
+        allowance_ms: milliseconds charged for a step of the baseline in reference seconds, so that it trains for
+            `1000 * budget_seconds / allowance_ms` steps on any machine; 0 measures its step when the run begins.
         budget_steps: optimizer steps of a full trial, when `unit` is `steps`.
-        hurdles: how many halving hurdles stand before the end (appendix A.2); 0 turns them off.
+        hurdles: number of halving hurdles before the end (appendix A.2); 0 turns them off.
         batch: sequences in a training batch.
-        devices: of its worker that one trial is spread over, each computing on an equal share of the batch.
+        devices: number of devices that one trial uses, each for an equal part of the batch.
         evaluation_batches: validation batches (of `batch` sequences) scored at hurdles and at the end.
         overhead_seconds: wall clock allowed for compilation, probes and evaluation, beyond training.
-        slack: a trial is killed after `slack * budget + overhead_seconds` of wall clock.
+        slack: factor of the wall-clock limit: a trial is killed after `slack * budget + overhead_seconds`.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -97,7 +97,7 @@ class TrialConfig:
 
     @property
     def wall_limit_seconds(self) -> float:
-        """Wall clock after which a trial is killed (a budget in steps is given a second a step)."""
+        """Wall clock after which a trial is killed (a budget in steps counts one second a step)."""
         return self.slack * self.budget + self.overhead_seconds
 
 
@@ -106,11 +106,11 @@ class WorkersConfig:
     """The processes that train.
 
     Attributes:
-        executor: `ray` actors, or `inline` in this process.
+        executor: `ray` for Ray actors, `inline` for this process.
         count: number of workers; 0 means one for each core (CPU) or device (GPU, TPU).
-        accel: which devices the workers use.
+        accel: kind of devices that workers use.
         per_device: workers that share one GPU, each with an equal part of its memory.
-        memory_gib: memory a worker may use before its trial is killed; 0 means an equal share of the machine.
+        memory_gib: memory limit of a worker, above which its trial is killed; 0 means an equal share of the machine.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT

@@ -72,7 +72,7 @@ def undergo(
         stage = "recheck"
         probe_trained_model(functions, model.config, state, tokens, rng)
     except ProbeFault as fault:
-        return Verdict(stage, fault.why, str(fault))
+        return Verdict(stage, fault.reason, str(fault))
     return Verdict()
 
 

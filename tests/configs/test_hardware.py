@@ -178,12 +178,11 @@ def compiled(config: RunConfig) -> tuple[Any, Any, int]:
     from primer_search.models.language_model import language_model
     from primer_search.workers.training.optimizer import make_optimizer
     from primer_search.workers.training.train_step import StepFunctions
-    from primer_search.workers.training.trial import first_state
 
     graph = build_graph(get(config.search.seed_program, config.model.unit))
     model, optimizer = language_model(graph, config.model), make_optimizer(config.optimizer)
-    state = first_state(model.init(np.random.default_rng(0)), optimizer, config.optimizer.averaging)
-    functions = StepFunctions(model, optimizer, config.trial.batch)
+    functions = StepFunctions(model, optimizer, config.trial.batch, config.optimizer.averaging)
+    state = functions.initial_state(model.init(np.random.default_rng(0)))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
     asked = jax.jit(functions._train, donate_argnums=0).lower(shapes, functions._tokens)
     return asked, asked.compile(), sum(leaf.nbytes for leaf in jax.tree.leaves(state.parameters))

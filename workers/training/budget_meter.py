@@ -1,12 +1,13 @@
-"""What a trial's training is charged: seconds of a clock, steps, or reference seconds.
+"""Budget meters: what a trial is charged for training, in steps, seconds, or reference seconds.
 
-Reference seconds make a budget independent of how fast the machine happens to be. The worker times its candidate in
-turns with the seed, on the same device; a step of the candidate costs
+Reference seconds make a budget independent of the current speed of the machine. The worker times its candidate in turns
+with the baseline on the same device, and charges each step of the candidate
 
-    (its time / the time of a step of the seed) * allowance
+    (time of its step / time of a step of the baseline) * allowance
 
-where the allowance, seconds a step of the seed is worth, is fixed once for the whole run. A slow minute slows both, and
-cancels; the seed itself always trains the same number of steps. benchmarks/results/clock.txt compares the clocks.
+where the allowance, the seconds charged for a step of the baseline, is fixed once for the whole run. A slow minute
+slows both and cancels out, and the baseline always trains for the same number of steps.
+benchmarks/results/clock.txt compares the units.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from .train_step import StepFunctions, TrainState
 __all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "StepMeter"]
 
 REFERENCE_SHARE = 0.1
-"""Time for steps of the seed, relative to that for the candidate's."""
+"""Time spent on steps of the baseline, relative to the time spent on the candidate's."""
 
 READING_SECONDS = 0.1
-"""The least time for which the seed is timed at once: a few steps in a row, or each would pay for cold caches."""
+"""Shortest timing of the baseline: several steps in a row, because single ones would run with cold caches."""
 
 
 class Meter(Protocol):
-    """Adds up what training costs."""
+    """Adds up the cost of training."""
 
     @property
     def spent(self) -> float:
-        """Charged so far, in the trial's unit."""
+        """Total charged so far, in the trial's unit."""
         ...
 
     def charge(self, steps: int, seconds: float) -> None:
-        """Charge some steps that took so many seconds of the trial's clock together."""
+        """Charge `steps` steps that took `seconds` together, by the trial's clock."""
         ...
 
 
@@ -51,7 +52,7 @@ class StepMeter:
         self.spent = 0.0
 
     def charge(self, steps: int, seconds: float) -> None:
-        """A step costs one."""
+        """Charge one per step."""
         self.spent += steps
 
 
@@ -62,7 +63,7 @@ class ClockMeter:
         self.spent = 0.0
 
     def charge(self, steps: int, seconds: float) -> None:
-        """A second costs one."""
+        """Charge one per second."""
         self.spent += seconds
 
 
@@ -70,8 +71,8 @@ class ReferenceMeter:
     """Counts reference seconds.
 
     Args:
-        step: of the seed, to time.
-        allowance_seconds: what one of them is worth.
+        step: training step of the baseline, to time.
+        allowance_seconds: seconds charged for one of these steps.
     """
 
     def __init__(self, step: ReferenceStep, allowance_seconds: float):
@@ -79,37 +80,37 @@ class ReferenceMeter:
         self.allowance_seconds = allowance_seconds
         self.spent = 0.0
         self._steps = 0
-        self._timed = _Timed()
-        self._reference = _Timed()
+        self._candidate = _Timing()
+        self._reference = _Timing()
 
     @property
     def relative_step(self) -> float | None:
-        """A step's time over that of the seed's step.
+        """Time of a step divided by that of the baseline's step; None before both are timed.
 
-        Of means: what disturbs the machine now and then meets both alike, and the middle of many short timings would
-        miss it where that of the longer ones does not.
+        It is a ratio of means. A median would miss occasional disturbances in the many short timings of one, but not in
+        the longer timings of the other.
         """
-        if not self._timed.steps or not self._reference.seconds:
+        if not self._candidate.steps or not self._reference.seconds:
             return None
-        return self._timed.mean / self._reference.mean
+        return self._candidate.mean / self._reference.mean
 
     def charge(self, steps: int, seconds: float) -> None:
-        """Time the seed, if it is its turn; then charge all steps so far by the ratio known now."""
+        """Time the baseline if it is due, then charge all steps so far by the ratio known now."""
         if self._steps:  # the first steps are slower
-            self._timed.add(steps, seconds)
+            self._candidate.add(steps, seconds)
         self._steps += steps
-        due = REFERENCE_SHARE * self._timed.seconds - self._reference.seconds
+        due = REFERENCE_SHARE * self._candidate.seconds - self._reference.seconds
         if due > READING_SECONDS or (due > 0 and not self._reference.steps):
             taken, count = self.step.time(due)
             self._reference.add(count, taken)
-        # All of the steps, so that what an early, less certain ratio charged wrongly is put right; never backwards.
-        # While no ratio is known, a step costs what one of the seed's does.
+        # Charging all steps again corrects what an early, less certain ratio charged; the total never decreases.
+        # While the ratio is unknown, a step costs as much as one of the baseline's.
         self.spent = max(self.spent, self._steps * (self.relative_step or 1.0) * self.allowance_seconds)
 
 
 @dataclass(slots=True)
-class _Timed:
-    """Steps and the seconds they took."""
+class _Timing:
+    """A number of steps and the seconds they took."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -124,13 +125,13 @@ class _Timed:
 
 
 class ReferenceStep:
-    """The seed's training step, compiled once a worker and kept warm; its own training goes nowhere.
+    """The baseline's training step, compiled once per worker and kept warm. The model it trains is not used.
 
     Args:
-        functions: with the step compiled.
-        state: to start from.
-        tokens: a batch, the same for every step.
-        clock: seconds so far.
+        functions: step functions of the baseline, with the step compiled.
+        state: first training state.
+        tokens: batch for every step.
+        clock: function that returns seconds.
     """
 
     def __init__(
@@ -149,29 +150,29 @@ class ReferenceStep:
         self.time(0.0)  # the first step is slower
 
     def median_step_seconds(self, seconds: float) -> float:
-        """The median over ten pieces of about `seconds` together."""
-        pieces = [self.time(seconds / 10) for _ in range(10)]
-        return statistics.median(taken / count for taken, count in pieces)
+        """Return the median step time over ten timings that take about `seconds` together."""
+        timings = [self.time(seconds / 10) for _ in range(10)]
+        return statistics.median(taken / count for taken, count in timings)
 
     def time(self, seconds: float) -> tuple[float, int]:
-        """Take steps for about so long, at least one.
+        """Take steps for about `seconds`, at least one.
 
         Returns:
-            The seconds they took, and how many they were.
+            The seconds the steps took, and their number.
         """
         count = max(1, int(seconds / self._seconds)) if self._seconds > 0 else 1
-        self._step()  # not timed: the candidate's data fill the caches
+        self._step()  # not timed: the caches still hold the candidate's data
         start = self._clock()
         for _ in range(count - 1):
             self._step(wait=False)
         finite = self._step()
         taken = self._clock() - start
         self._seconds = taken / count
-        if not finite:  # never was seen; the time of a step on NaN may be another
+        if not finite:  # not observed so far; a step on NaN may take another time
             self._state = self._functions.place(self._start)
         return taken, count
 
     def _step(self, wait: bool = True) -> bool:
-        """Take a step; having waited for it, whether its loss is finite."""
+        """Take a step; with `wait`, wait for its loss and return whether that is finite."""
         self._state, result = self._functions.step(self._state, self._tokens)
         return not wait or bool(np.all(np.isfinite(np.asarray(result.token_losses))))

@@ -1,7 +1,7 @@
-"""The devices one trial is spread over: every device computes on its share of the batch, with all of the parameters.
+"""Data parallelism: the devices of one trial, each with all parameters and an equal part of the batch.
 
-Data parallelism by sharding alone (`jax.sharding`): the step is compiled for a batch that is split over the mesh's one
-axis and for a state that each device has a copy of; XLA adds up the gradients. A program needs to know nothing of it.
+It uses sharding alone (`jax.sharding`). The step is compiled for a batch that is split over the mesh's one axis and for
+a state with a copy on every device; XLA adds up the gradients. Programs need no change.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from ..devices.discovery import too_few_devices_error
 __all__ = ["AXIS", "data_mesh", "replicated", "split"]
 
 AXIS = "data"
-"""The mesh's axis, over which a batch is split."""
+"""Axis of the mesh over which a batch is split."""
 
 
 def data_mesh(devices: int, batch: int) -> Mesh | None:
-    """A mesh of this process's first devices; None for one device, which needs none.
+    """Return a mesh of this process's first devices; None for one device, which needs none.
 
     Args:
-        devices: how many, `trial.devices`.
-        batch: sequences, of which every device gets as many.
+        devices: number of devices, `trial.devices`.
+        batch: sequences in a batch, a multiple of `devices`.
 
     Raises:
-        UsageError: there are fewer devices, or the batch does not divide.
+        UsageError: there are fewer devices, or the batch cannot be divided equally.
     """
     if batch % devices:
         raise UsageError(
-            f"trial.batch = {batch} sequences do not divide among trial.devices = {devices}: "
-            f"use a multiple of {devices}, or fewer devices."
+            f"trial.batch = {batch} sequences cannot be divided among trial.devices = {devices}: "
+            f"use a multiple of {devices}, or fewer devices"
         )
     seen = jax.local_devices()
     if len(seen) < devices:
@@ -41,10 +41,10 @@ def data_mesh(devices: int, batch: int) -> Mesh | None:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on every device."""
+    """Return the sharding with a copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The first axis, that of sequences, divided among the devices."""
+    """Return the sharding that divides the first axis, that of sequences, among the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))

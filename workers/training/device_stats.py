@@ -1,4 +1,4 @@
-"""What a worker's device is, and how much of its memory a trial used."""
+"""The name of a worker's device, and the peak of its memory."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["device_name", "peak_memory_bytes", "reset_peak_memory"]
 
 
 def device_name(count: int = 1) -> str:
-    """The kind of device JAX runs on, such as `cpu x86_64` or `NVIDIA H100`; of several, `8 x NVIDIA H100`."""
+    """Return the kind of device JAX runs on, such as `cpu x86_64` or `NVIDIA H100`; for several, `8 x NVIDIA H100`."""
     device = jax.devices()[0]
     kind = f"cpu {platform.machine()}" if device.platform == "cpu" else device.device_kind
     return kind if count == 1 else f"{count} x {kind}"
 
 
 def reset_peak_memory() -> None:
-    """Start measuring the peak anew, where the system can (Linux: resets the resident high-water mark)."""
+    """Reset the peak of this process's resident memory, if the system can (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_bytes() -> int | None:
-    """Peak memory since `reset_peak_memory`: of the device, or resident on CPU; None where it cannot be read.
+    """Return the peak of the device's memory, or of resident memory on a CPU since `reset_peak_memory`.
 
-    A device's own peak cannot be reset, so on GPU and TPU it is the highest of this worker so far.
+    The peak of a GPU or TPU cannot be reset: it is the highest of this worker so far. None if it cannot be read.
     """
     statistics = jax.devices()[0].memory_stats()
     if statistics:

@@ -1,11 +1,15 @@
-"""Cheap tests of the real language model before its budget starts, with the training step that is compiled anyway.
+"""Leak probes: tests of the real language model that reuse its compiled training step.
 
-1. Finite: loss and gradients of one small batch.
-2. Causal: with random parameters, exchanging the tokens from a position on leaves what the model computes before it as
-   it was; and so for every position of the sequence.
+Before training, on one batch:
 
-Losses would not do for that: a token is the target of the position before it, so its exchange moves that loss in honest
-programs, too, and hides the greatest cheat, reading the very token to predict. So the step also reports witnesses, the
+1. Finite: the loss and the gradients are finite.
+2. Causal: with random parameters, replacing the tokens from a position on does not change the logits before it. All
+   positions are tested.
+
+After training, with the trained parameters: causality again, and that no example depends on the others of its batch.
+
+Losses cannot show a leak. A token is the target of the position before it, so replacing it changes that loss in honest
+programs too, and hides the worst leak, reading the token to predict. Therefore the step also reports probe logits, the
 logits of a few fixed tokens at every position, which depend on no target.
 """
 
@@ -19,50 +23,54 @@ import numpy as np
 
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel
-from .train_step import StepFunctions, StepResult, TrainState
+from .train_step import StepFunctions, TrainState
 
 __all__ = [
     "BatchFault",
     "CausalityFault",
     "FiniteFault",
     "ProbeFault",
-    "largest_move",
     "probe_causality",
     "probe_finite",
     "probe_trained_model",
-    "rounding",
 ]
 
-TOLERANCE = 2e-6
-"""Largest change of a witness of the past, relative to the largest witness (at least 1), that float32 rounding
-explains; bfloat16 gets BFLOAT16_TOLERANCE. On CPU honest programs move by exactly 0 in both."""
+TOLERANCES = {"float32": 2e-6, "bfloat16": 2e-3}
+"""Largest change of a probe logit that rounding explains, relative to the largest probe logit (at least 1).
 
-BFLOAT16_TOLERANCE = 2e-3
+On a CPU, the probe logits of honest programs do not change at all in either precision.
+"""
 
 
 class ProbeFault(Exception):
-    """A candidate cannot be trained; `why` is the reason of its rejection."""
+    """A candidate failed a probe; `reason` is the reason of its rejection."""
 
-    why = "probe"
+    reason = "probe"
 
 
 class FiniteFault(ProbeFault):
-    """Loss or gradient of the first batch is not finite."""
+    """A loss or a gradient is not finite."""
 
-    why = "finiteness"
+    reason = "finiteness"
 
 
 class CausalityFault(ProbeFault):
     """A prediction depends on later tokens."""
 
-    why = "causality"
+    reason = "causality"
+
+
+class BatchFault(ProbeFault):
+    """A prediction depends on another example of the batch."""
+
+    reason = "batch"
 
 
 def probe_finite(functions: StepFunctions, state: TrainState, tokens: np.ndarray) -> TrainState:
-    """Take one step from `state` (consumed), and give back the state after it.
+    """Take one step from `state`, which is consumed, and return the state after it.
 
     Raises:
-        FiniteFault: loss or gradient norm is not finite.
+        FiniteFault: the loss or the gradient norm is not finite.
     """
     state, result = functions.step(state, tokens)
     if not np.all(np.isfinite(np.asarray(result.token_losses))):
@@ -75,133 +83,114 @@ def probe_finite(functions: StepFunctions, state: TrainState, tokens: np.ndarray
 def probe_causality(
     functions: StepFunctions, model: LanguageModel, optimizer_state: Any, tokens: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Exchange the future of random sequences from every position on, and compare what was computed before it.
+    """Check that an untrained model with random parameters does not see later tokens.
 
     Args:
-        functions: with the training step compiled.
-        model: draws the random parameters.
-        optimizer_state: any, of the right shapes; it is copied.
+        functions: step functions with the training step compiled.
+        model: language model, which draws the random parameters.
+        optimizer_state: any state of the right shapes; it is copied.
         tokens: `[batch, length + 1]`.
-        rng: source of parameters and futures.
+        rng: generator of parameters and replaced tokens.
 
     Raises:
-        CausalityFault: something of the past moved.
+        CausalityFault: a logit changed with later tokens.
         FiniteFault: a loss is not finite.
     """
     state = TrainState(model.draw(rng), optimizer_state)
-    moved, limit = largest_move(functions, model.config, state, tokens, rng, "with random parameters the loss")
-    if moved > limit:
-        raise CausalityFault(f"it sees the future: a past logit moved by {moved:.2g} with later tokens")
-
-
-def largest_move(
-    functions: StepFunctions,
-    config: ModelConfig,
-    state: TrainState,
-    tokens: np.ndarray,
-    rng: np.random.Generator,
-    what: str,
-) -> tuple[float, float]:
-    """How far witnesses of the past move when the future is exchanged, and the most that rounding explains.
-
-    Args:
-        functions: with the training step compiled.
-        config: of the model.
-        state: is copied.
-        tokens: `[batch, length + 1]`.
-        rng: source of futures.
-        what: is not finite, where the loss is not.
-
-    Raises:
-        FiniteFault: a loss is not finite.
-    """
-    before = probe_logits(functions, state, tokens, what)
-    moved = 0.0
-    for exchanged, cuts in _futures(tokens, config.vocabulary, rng):
-        past = np.arange(config.length)[None, :] < cuts  # index i reads tokens up to i
-        change = np.abs(probe_logits(functions, state, exchanged, what) - before).max(axis=-1)
-        moved = max(moved, float(np.where(past, change, 0.0).max()))
-    return moved, rounding(config) * max(1.0, float(np.abs(before).max()))
-
-
-def probe_logits(functions: StepFunctions, state: TrainState, tokens: np.ndarray, what: str) -> np.ndarray:
-    """The witnesses [batch, length, few] of a step from a copy of the state.
-
-    Raises:
-        FiniteFault: a loss is not finite.
-    """
-    result: StepResult = functions.step(jax.tree.map(np.array, state), tokens)[1]  # copies: it consumes its state
-    found = np.asarray(result.probe_logits, np.float32)
-    if not (np.all(np.isfinite(np.asarray(result.token_losses))) and np.all(np.isfinite(found))):
-        raise FiniteFault(f"{what} is not finite")
-    return found
-
-
-def rounding(config: ModelConfig) -> float:
-    """Largest change of a witness, relative to the largest (at least 1), that rounding explains."""
-    return TOLERANCE if config.precision == "float32" else BFLOAT16_TOLERANCE
-
-
-def _futures(tokens: np.ndarray, vocabulary: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches with the future of each sequence resampled from its cut on, and the cuts [batch, 1]; all cuts once."""
-    batch, length = tokens.shape[0], tokens.shape[1] - 1
-    positions = rng.permutation(np.arange(1, length))
-    positions = np.resize(positions, batch * max(1, -(-len(positions) // batch))) if len(positions) else positions
-    places = np.arange(length + 1)[None, :]
-    for start in range(0, len(positions), batch):
-        cuts = positions[start : start + batch, None]
-        other = (tokens + rng.integers(1, vocabulary, tokens.shape)) % vocabulary  # never the same token
-        yield np.where(places >= cuts, other, tokens).astype(tokens.dtype), cuts
-
-
-LOSS = "once trained, the loss on some text"
-
-
-class BatchFault(ProbeFault):
-    """A prediction depends on another example of the batch."""
-
-    why = "batch"
+    probe = _Probe(functions, model.config, state, tokens, "with random parameters the loss is not finite")
+    change = probe.change_with_later_tokens(rng)
+    if change > probe.limit:
+        raise CausalityFault(f"it sees the future: a past logit changed by {change:.2g} with later tokens")
 
 
 def probe_trained_model(
     functions: StepFunctions, config: ModelConfig, state: TrainState, tokens: np.ndarray, rng: np.random.Generator
 ) -> float:
-    """Probe a trained model.
+    """Check that a trained model sees neither later tokens nor other examples of the batch.
 
     Args:
-        functions: with the training step compiled.
-        config: of the model.
-        state: after training; it is copied.
+        functions: step functions with the training step compiled.
+        config: shape of the model.
+        state: state after training; it is copied.
         tokens: `[batch, length + 1]`.
-        rng: source of futures and of strangers in the batch.
+        rng: generator of replaced tokens.
 
     Returns:
-        The largest change of a logit that should not have moved.
+        The largest change of a logit that should not have changed.
 
     Raises:
-        BatchFault: an example moved with another example.
-        CausalityFault: something of the past moved.
+        BatchFault: a logit changed with another example.
+        CausalityFault: a logit changed with later tokens.
         FiniteFault: a loss is not finite.
     """
     trained = TrainState(state.evaluated, state.optimizer)
-    among_strangers = _move_among_strangers(functions, config, trained, tokens, rng)
-    moved, limit = largest_move(functions, config, trained, tokens, rng, LOSS)
-    if moved > limit:
-        raise CausalityFault(f"it sees the future once trained: a past logit moved by {moved:.2g} with later tokens")
-    return max(moved, among_strangers)
+    probe = _Probe(functions, config, trained, tokens, "once trained, the loss of a batch is not finite")
+    with_examples = probe.change_with_other_examples(rng)
+    if with_examples > probe.limit:
+        raise BatchFault(f"an example's logit changed by {with_examples:.2g} with the other examples of its batch")
+    with_future = probe.change_with_later_tokens(rng)
+    if with_future > probe.limit:
+        raise CausalityFault(
+            f"it sees the future once trained: a past logit changed by {with_future:.2g} with later tokens"
+        )
+    return max(with_future, with_examples)
 
 
-def _move_among_strangers(
-    functions: StepFunctions, config: ModelConfig, state: TrainState, tokens: np.ndarray, rng: np.random.Generator
-) -> float:
-    """How far every other example moves when those between are exchanged for others."""
-    if len(tokens) < 2:
-        return 0.0
-    kept = np.arange(len(tokens)) % 2 == 0
-    others = (tokens + rng.integers(1, config.vocabulary, tokens.shape)) % config.vocabulary
-    mixed = np.where(kept[:, None], tokens, others).astype(tokens.dtype)
-    before = probe_logits(functions, state, tokens, LOSS)
-    moved = float(np.abs(probe_logits(functions, state, mixed, LOSS) - before)[kept].max())
-    if moved > rounding(config) * max(1.0, float(np.abs(before).max())):
-        raise BatchFault(f"an example's logit moved by {moved:.2g} with the other examples of its batch")
-    return moved
+class _Probe:
+    """The probe logits of one training state on one batch, and how much they change on altered batches.
+
+    Attributes:
+        limit: largest change that rounding explains.
+    """
+
+    def __init__(
+        self, functions: StepFunctions, config: ModelConfig, state: TrainState, tokens: np.ndarray, not_finite: str
+    ):
+        self._functions = functions
+        self._config = config
+        self._state = state
+        self._tokens = tokens
+        self._not_finite = not_finite
+        self._logits = self._probe_logits(tokens)
+        self.limit = TOLERANCES[config.precision] * max(1.0, float(np.abs(self._logits).max()))
+
+    def change_with_later_tokens(self, rng: np.random.Generator) -> float:
+        """Return the largest change of a logit when the tokens after its position are replaced."""
+        largest = 0.0
+        for tokens, cuts in self._replaced_futures(rng):
+            past = np.arange(self._config.length)[None, :] < cuts  # the logits at index i read tokens up to i
+            change = np.abs(self._probe_logits(tokens) - self._logits).max(axis=-1)
+            largest = max(largest, float(np.where(past, change, 0.0).max()))
+        return largest
+
+    def change_with_other_examples(self, rng: np.random.Generator) -> float:
+        """Return the largest change of a logit of the even examples when the odd ones are replaced."""
+        if len(self._tokens) < 2:
+            return 0.0
+        even = np.arange(len(self._tokens)) % 2 == 0
+        tokens = np.where(even[:, None], self._tokens, self._other_tokens(rng)).astype(self._tokens.dtype)
+        return float(np.abs(self._probe_logits(tokens) - self._logits)[even].max())
+
+    def _probe_logits(self, tokens: np.ndarray) -> np.ndarray:
+        """Return the probe logits [batch, length, few] of a step from a copy of the state, which a step consumes."""
+        result = self._functions.step(jax.tree.map(np.array, self._state), tokens)[1]
+        logits = np.asarray(result.probe_logits, np.float32)
+        if not (np.all(np.isfinite(np.asarray(result.token_losses))) and np.all(np.isfinite(logits))):
+            raise FiniteFault(self._not_finite)
+        return logits
+
+    def _replaced_futures(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield batches whose sequences are replaced from a cut on, and the cuts [batch, 1]; every cut occurs."""
+        batch, length = self._tokens.shape[0], self._tokens.shape[1] - 1
+        cuts = rng.permutation(np.arange(1, length))
+        cuts = np.resize(cuts, batch * max(1, -(-len(cuts) // batch))) if len(cuts) else cuts
+        positions = np.arange(length + 1)[None, :]
+        for start in range(0, len(cuts), batch):
+            chosen = cuts[start : start + batch, None]
+            tokens = np.where(positions >= chosen, self._other_tokens(rng), self._tokens)
+            yield tokens.astype(self._tokens.dtype), chosen
+
+    def _other_tokens(self, rng: np.random.Generator) -> np.ndarray:
+        """Return random tokens, each different from the one it replaces."""
+        vocabulary = self._config.vocabulary
+        return (self._tokens + rng.integers(1, vocabulary, self._tokens.shape)) % vocabulary

@@ -1,8 +1,8 @@
-"""What counting alone predicts: the loss of an n-gram model, a floor for a model that has hardly trained.
+"""N-gram baseline: the loss that a barely trained model should not beat.
 
-Interpolated absolute discounting (Ney, Essen & Kneser 1994) over the training text, of a long one its beginning. A
-candidate that trained for seconds and beats a table of all that such text holds is either much better than any known
-block or sees what it must predict.
+It uses interpolated absolute discounting (Ney, Essen & Kneser 1994) on the training text, or on the beginning of a long
+one. A candidate that trained for seconds and beats counts over that text is either much better than any known block or
+sees the tokens it must predict.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ __all__ = ["ngram_loss"]
 
 DISCOUNT = 0.75
 MOST_TRAINING_TOKENS = 5_000_000
-"""A search waits for this: 2 s and 300 MB; four times as many tokens take 8 s and 800 MB."""
+"""Counting these takes 2 s and 300 MB, for which a search waits; four times as many take 8 s and 800 MB."""
 
 MOST_SCORED_TOKENS = 200_000
 
 
 def ngram_loss(dataset: Dataset, order: int = 4) -> float:
-    """Validation loss of an n-gram model, in nats per token.
+    """Return the validation loss of an n-gram model, in nats per token.
 
     Args:
-        dataset: counted on its training split (the first `MOST_TRAINING_TOKENS`), scored on its validation split (the
-            first `MOST_SCORED_TOKENS`).
-        order: longest n-gram; shortened where the vocabulary is too large for 63-bit keys.
+        dataset: dataset whose training split is counted (the first `MOST_TRAINING_TOKENS`) and whose validation split
+            is scored (the first `MOST_SCORED_TOKENS`).
+        order: length of the longest n-gram; reduced if the vocabulary is too large for 63-bit keys.
     """
     vocabulary = dataset.vocabulary
     order = min(order, int(63 // np.log2(vocabulary)))
@@ -41,7 +41,7 @@ def ngram_loss(dataset: Dataset, order: int = 4) -> float:
 
 
 def _keys(tokens: np.ndarray, n: int, vocabulary: int) -> np.ndarray:
-    """Each n-gram of the stream as one number, the last token as its lowest digit."""
+    """Return each n-gram of the stream as one number, with the last token as its lowest digit."""
     keys = np.zeros(len(tokens) - n + 1, np.int64)
     for place in range(n):
         keys = keys * vocabulary + tokens[place : len(tokens) - n + 1 + place]
@@ -49,20 +49,20 @@ def _keys(tokens: np.ndarray, n: int, vocabulary: int) -> np.ndarray:
 
 
 def _interpolate(seen: np.ndarray, keys: np.ndarray, vocabulary: int, lower: np.ndarray) -> np.ndarray:
-    """max(c(hw) - D, 0) / c(h) + D * (distinct words after h) / c(h) * lower; `lower` after an unseen history."""
+    """Return max(c(hw) - D, 0) / c(h) + D * (distinct words after h) / c(h) * lower; `lower` for an unseen history."""
     grams, counts = np.unique(seen, return_counts=True)
     histories, first, distinct = np.unique(grams // vocabulary, return_index=True, return_counts=True)
     totals = np.add.reduceat(counts, first)
-    count = _looked_up(grams, counts, keys)
-    total = _looked_up(histories, totals, keys // vocabulary)
-    continuations = _looked_up(histories, distinct, keys // vocabulary)
+    count = _look_up(grams, counts, keys)
+    total = _look_up(histories, totals, keys // vocabulary)
+    continuations = _look_up(histories, distinct, keys // vocabulary)
     known = total > 0
     total = np.maximum(total, 1)
     mixed = np.maximum(count - DISCOUNT, 0) / total + DISCOUNT * continuations / total * lower
     return np.where(known, mixed, lower)
 
 
-def _looked_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The value at each wanted key; 0 where it is missing."""
+def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the value of each wanted key; 0 if it is missing."""
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[places] == wanted, values[places], 0)

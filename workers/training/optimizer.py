@@ -14,10 +14,10 @@ __all__ = ["initial_state", "learning_rate", "make_optimizer"]
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The gradient transformation, learning-rate schedule included.
+    """Return the gradient transformation, including the learning-rate schedule.
 
-    AdamW runs on all parameters laid end to end: one fused update instead of one for each array, which saves a
-    fifth of a candidate's compile time. Adafactor (Shazeer & Stern 2018) factors matrices and so cannot.
+    AdamW runs on one vector of all parameters: one fused update instead of one per array saves a fifth of a
+    candidate's compile time. Adafactor (Shazeer & Stern 2018) factors matrices, so it keeps the arrays apart.
     """
     schedule = learning_rate(config)
     clip = optax.clip_by_global_norm(config.gradient_clip) if config.gradient_clip else optax.identity()
@@ -27,7 +27,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def learning_rate(config: OptimizerConfig) -> Callable[[jax.typing.ArrayLike], jax.Array]:
-    """Linear warm-up to the peak, then constant or falling with the square root of the step (the paper's)."""
+    """Return the schedule: linear warm-up, then constant or proportional to 1/sqrt(step) (the paper's)."""
     warmup = config.warmup_steps
 
     def schedule(step: jax.typing.ArrayLike) -> jax.Array:
@@ -39,6 +39,6 @@ def learning_rate(config: OptimizerConfig) -> Callable[[jax.typing.ArrayLike], j
 
 
 def initial_state(optimizer: optax.GradientTransformation, parameters: optax.Params) -> optax.OptState:
-    """The optimizer's first state without compiling anything: all its statistics start at zero (tested)."""
+    """Return the optimizer's first state without compiling anything: all its statistics start at zero (tested)."""
     shapes = jax.eval_shape(optimizer.init, parameters)
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

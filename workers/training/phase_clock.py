@@ -1,7 +1,7 @@
-"""The clocks of a trial's phases: the worker's own CPU time, or the wall.
+"""The clock of a trial's phases: CPU time of the worker, or wall clock.
 
-On a shared CPU a process's own CPU time is far steadier than the wall: a slow minute of the machine does not
-decide a tournament. See benchmarks/results/clock.txt for the measurement.
+On a shared CPU, the CPU time of a process varies far less than wall clock, so a slow minute of the machine does not
+decide a tournament. benchmarks/results/clock.txt has the measurement.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ __all__ = ["PhaseClock", "clock_function"]
 
 
 def clock_function(unit: str, backend: str = "cpu") -> Callable[[], float]:
-    """Seconds so far, by the clock a trial's unit asks for.
+    """Return the clock for a budget's unit, a function that returns seconds.
 
     Args:
-        unit: of the budget; where it is `steps`, the clock only reports.
-        backend: what JAX computes on; the CPU time of a process says nothing of its accelerator.
+        unit: unit of the budget; for `steps`, the clock only reports.
+        backend: JAX backend. The CPU time of a process does not measure its accelerator.
     """
     own = unit == "cpu_seconds" or (unit == "reference_seconds" and backend == "cpu")
     return time.process_time if own else time.perf_counter
 
 
 class PhaseClock:
-    """Adds up the seconds spent in each phase of a trial."""
+    """Adds up the seconds of each phase of a trial."""
 
     def __init__(self, clock: Callable[[], float]):
         self.clock = clock
@@ -33,7 +33,7 @@ class PhaseClock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Charge the time of the block to a phase."""
+        """Add the time of the `with` block to a phase."""
         start = self.clock()
         try:
             yield

@@ -1,7 +1,7 @@
-"""The two compiled functions of a trial: a training step and an evaluation.
+"""The two compiled functions of a trial: the training step and the evaluation.
 
-Compilation is the largest overhead of a short trial, so there are two jitted functions and no eager operation:
-parameters are drawn on the host, and the probes reuse the training step.
+Compilation is the largest overhead of a short trial. Therefore nothing else is compiled: parameters are drawn on the
+host, no operation runs eagerly, and the probes reuse the training step.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from jax.sharding import Mesh
 
 from ...models.language_model import LanguageModel
 from .data_parallel import replicated, split
+from .optimizer import initial_state
 
 __all__ = ["Average", "StepFunctions", "StepResult", "TrainState"]
 
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """Parameters averaged over steps, and how many steps there were."""
+    """Parameters averaged over `count` steps."""
 
     parameters: Any
     count: Any
 
     @staticmethod
-    def of(parameters: Any) -> Average:
-        """The average before the first step, on the host."""
+    def start(parameters: Any) -> Average:
+        """Return the average before the first step, on the host."""
         return Average(jax.tree.map(np.array, parameters), np.zeros((), np.float32))
 
 
 @dataclass(frozen=True, slots=True)
 class TrainState:
-    """Parameters and optimizer state, and the average that is evaluated in their place, if there is one."""
+    """Parameters, optimizer state, and optionally an average of the parameters, which is then evaluated instead."""
 
     parameters: Any
     optimizer: Any
@@ -45,18 +46,18 @@ class TrainState:
 
     @property
     def evaluated(self) -> Any:
-        """The parameters that validation sees."""
+        """The parameters that are evaluated."""
         return self.parameters if self.average is None else self.average.parameters
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a training step reports, all from before its update.
+    """Figures of a training step, all from before its update.
 
     Attributes:
-        token_losses: [batch, length], in nats.
-        gradient_norm: of all gradients together.
-        witnesses: [batch, length, few], logits of a few fixed tokens at each position, for probes.
+        token_losses: losses [batch, length] in nats.
+        gradient_norm: norm of all gradients together.
+        probe_logits: logits [batch, length, few] of a few fixed tokens at each position, for probes.
     """
 
     token_losses: jax.Array
@@ -69,19 +70,19 @@ for _type in (Average, TrainState, StepResult):
 
 
 class StepFunctions:
-    """Compiles lazily, ahead of time, for one batch shape.
+    """The training step and the evaluation for one batch shape, compiled on request.
 
     Args:
-        model: the language model.
-        optimizer: updates its parameters.
+        model: language model.
+        optimizer: gradient transformation that updates its parameters.
         batch: sequences in a batch.
-        averaging: exponent of the average of parameters (see `OptimizerConfig`), for states that have one.
-        compiler_options: of XLA. Its older CPU emitters compile in little more than half the time, but the steps take a
-            third longer: no gain from a few seconds of training on (benchmarks/compile_time.py).
-        mesh: of the devices the batch is split over; None for one device.
+        averaging: exponent of the average of parameters (see `OptimizerConfig`); 0: no average.
+        compiler_options: options of XLA. Its older CPU emitters compile in little more than half the time, but steps
+            take a third longer, which is slower overall after a few seconds of training (benchmarks/compile_time.py).
+        mesh: mesh of the devices that a batch is split over; None for one device.
 
     Attributes:
-        overlaps: whether the host is free for other work while a step runs; a CPU is not.
+        overlaps: whether the host can do other work while a step runs; false on a CPU.
     """
 
     def __init__(
@@ -95,7 +96,6 @@ class StepFunctions:
     ):
         self._tokens = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32)
         self._averaging = averaging
-        self._averages = False
         self._options = compiler_options
         self._mesh = mesh
         self.overlaps = jax.default_backend() != "cpu"
@@ -104,51 +104,53 @@ class StepFunctions:
         self._step: Callable[..., Any] | None = None
         self._evaluate: Callable[..., Any] | None = None
 
+    def initial_state(self, parameters: Any) -> TrainState:
+        """Return the state before the first step, on the host."""
+        average = Average.start(parameters) if self._averaging else None
+        return TrainState(parameters, initial_state(self._optimizer, parameters), average)
+
     def compile_step(self, state: TrainState) -> None:
         """Compile the training step for states of this shape."""
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        self._averages = state.average is not None
         step = jax.jit(self._train, donate_argnums=0, **self._shardings(step=True))
-        self._step = step.lower(shapes, self._tokens).compile(self._options)
+        self._step = step.lower(_shapes(state), self._tokens).compile(self._options)
 
     def compile_evaluation(self, state: TrainState) -> None:
-        """Compile the evaluation, unless that is done."""
+        """Compile the evaluation, unless it is compiled."""
         if self._evaluate is None:
-            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.evaluated)
             loss = jax.jit(self._loss, **self._shardings())
-            self._evaluate = loss.lower(shapes, self._tokens).compile(self._options)
+            self._evaluate = loss.lower(_shapes(state.evaluated), self._tokens).compile(self._options)
 
     def place(self, state: TrainState) -> TrainState:
-        """A state on the device, or a copy of it on every device of the mesh."""
+        """Return the state on the device, or a copy on every device of the mesh."""
         return jax.device_put(state, None if self._mesh is None else replicated(self._mesh))
 
     def put(self, tokens: np.ndarray) -> np.ndarray | jax.Array:
-        """A batch on its way to the device, each device's share to it; returns at once.
+        """Begin to send a batch to the device, or each part of it to its device, and return at once.
 
-        A single CPU reads it where it is.
+        A single CPU needs no transfer.
         """
         if self._mesh is None and not self.overlaps:
             return tokens
         return jax.device_put(tokens, None if self._mesh is None else split(self._mesh))
 
     def step(self, state: TrainState, tokens: np.ndarray | jax.Array) -> tuple[TrainState, StepResult]:
-        """One optimizer step; `state` is consumed (its buffers are reused).
+        """Take one optimizer step. It consumes `state`, whose buffers are reused.
 
-        A probe's state may lack the average that the compiled step updates: nobody asks for it afterwards.
+        The state of a probe may lack the average that the compiled step updates. The probe does not read it.
         """
         assert self._step is not None, "compile_step comes first"
-        if self._averages and state.average is None:
-            state = replace(state, average=Average.of(state.parameters))
+        if self._averaging and state.average is None:
+            state = replace(state, average=Average.start(state.parameters))
         return self._step(state, tokens)
 
     def evaluate(self, state: TrainState, batches: np.ndarray) -> float:
-        """Mean loss in nats per token over `batches` [count, batch, length + 1]."""
+        """Return the mean loss in nats per token over `batches` [count, batch, length + 1]."""
         assert self._evaluate is not None, "compile_evaluation comes first"
         losses = [self._evaluate(state.evaluated, tokens) for tokens in batches]
         return float(np.mean([np.asarray(loss, np.float64) for loss in losses]))
 
     def _shardings(self, step: bool = False) -> dict[str, Any]:
-        """Where `jit` shall find and leave what depends on the batch, and what does not; nothing for one device."""
+        """Return the shardings that `jit` needs for its inputs and the outputs of a step; none for one device."""
         if self._mesh is None:
             return {}
         whole, parts = replicated(self._mesh), split(self._mesh)
@@ -167,7 +169,7 @@ class StepFunctions:
         return TrainState(parameters, optimizer_state, self._averaged(state.average, parameters)), result
 
     def _averaged(self, average: Average | None, parameters: Any) -> Average | None:
-        """The average with step t weighing about t ** averaging (Shamir & Zhang 2013, polynomial-decay averaging)."""
+        """Return the average with weight of about t ** averaging for step t (polynomial decay, Shamir & Zhang 2013)."""
         if average is None:
             return None
         count = average.count + 1
@@ -177,3 +179,7 @@ class StepFunctions:
 
     def _loss(self, parameters: Any, tokens: jax.Array) -> jax.Array:
         return jnp.mean(self._model.token_losses(parameters, tokens))
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)

@@ -1,7 +1,7 @@
-"""The training loop: steps until a point of the budget, in chunks between two looks at the clock.
+"""The training loop: it takes steps until a point of the budget, in chunks between two readings of the clock.
 
-A step is handed to the device and left to run; meanwhile the host makes the next batch and sends it. One batch ahead is
-enough: making one takes a small part of a step (benchmarks/input_wait.py); whether it does is measured in every trial.
+While the device runs a step, the host makes and sends the next batch. One batch ahead is enough, because making it
+takes a small part of a step (benchmarks/input_wait.py). Every trial measures whether that holds.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from .train_step import StepFunctions, TrainState
 __all__ = ["NonFiniteLoss", "TrainingLoop"]
 
 CHUNK_SECONDS = 0.2
-"""Time between two looks at the clock: short against any budget, long against a dispatch."""
+"""Time between two readings of the clock: short compared with any budget, long compared with a dispatch."""
 
 CHUNKS_IN_STEPS = 100
-"""Chunks of a budget in steps, which needs no clock."""
+"""Number of chunks for a budget in steps, which needs no clock."""
 
 
 class NonFiniteLoss(Exception):
@@ -36,15 +36,14 @@ class NonFiniteLoss(Exception):
 
 
 class TrainingLoop:
-    """Trains a state step by step, and knows how much of the budget is spent.
+    """Trains a state step by step, and measures how much of the budget is spent.
 
     Attributes:
-        state: parameters and optimizer state after the last step.
-        steps: steps so far.
-        spent: budget used, in the trial's unit.
+        state: state after the last step.
+        steps: number of steps so far.
         loss: training loss of the last chunk, in nats per token; None before the first.
-        curve: points (spent, steps, loss).
-        waited_seconds: of training, in the trial's clock, in which the next batch was not there when it was wanted.
+        curve: points (spent, steps, loss) of the learning curve.
+        waited_seconds: training time, by the trial's clock, in which a step waited for its batch.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class TrainingLoop:
         self.loss: float | None = None
         self.curve: list[tuple[float, int, float]] = []
         self.waited_seconds = 0.0
-        self._ahead: tuple[int, np.ndarray | jax.Array] | None = None
+        self._next_batch: tuple[int, np.ndarray | jax.Array] | None = None
         self._step_seconds: list[float] = []
         self._last_chunk = 0
         self._step_charge = 0.0
@@ -80,12 +79,12 @@ class TrainingLoop:
 
     @property
     def step_ms(self) -> float | None:
-        """Median milliseconds of a step, over chunks."""
+        """Median milliseconds of a step over the chunks; None before the first."""
         return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
 
     @property
     def input_wait_share(self) -> float | None:
-        """Share of the time of training that went into waiting for batches; None before the first step."""
+        """Share of training time spent waiting for batches; None before the first step."""
         seconds = self.clock.seconds.get("train", 0.0)
         return min(self.waited_seconds / seconds, 1.0) if seconds > 0 else None
 
@@ -101,10 +100,10 @@ class TrainingLoop:
 
     def _chunk_steps(self, point: float) -> int:
         left = point - self.spent
-        if self.config.unit == "steps":  # by no clock, so that the curve repeats, too
+        if self.config.unit == "steps":  # without a clock, so that the learning curve is reproducible
             return min(math.ceil(left), max(1, self.config.budget_steps // CHUNKS_IN_STEPS))
         seconds = max(self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS, 1e-6)
-        # A coarse clock can show a first step as taking no time at all: feel the way up.
+        # A coarse clock may measure no time for the first step, so chunks grow by a factor of four at most.
         steps = min(max(1, round(CHUNK_SECONDS / seconds)), 1 + 4 * self._last_chunk)
         return min(steps, math.ceil(left / (self._step_charge if self._step_charge > 0 else seconds)))
 
@@ -113,10 +112,10 @@ class TrainingLoop:
         with self.clock.phase("train"):
             losses: list[jax.Array] = []
             for _ in range(steps):
-                self.state, result = self.functions.step(self.state, self._batch())
+                self.state, result = self.functions.step(self.state, self._take_batch())
                 self.steps += 1
                 losses.append(result.token_losses)
-                self._fetch(result.token_losses)
+                self._prepare_batch(result.token_losses)
             mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
         self._last_chunk = steps
         seconds = self.clock.seconds["train"] - before
@@ -124,25 +123,25 @@ class TrainingLoop:
         self.meter.charge(steps, seconds)
         self._step_charge = self.spent / self.steps
         if not math.isfinite(mean):
-            raise NonFiniteLoss(f"its training loss became infinite or not a number within {self.steps} steps")
+            raise NonFiniteLoss(f"the training loss became infinite or not a number within {self.steps} steps")
         self.loss = mean
         self.curve.append((self.spent, self.steps, mean))
 
-    def _batch(self) -> np.ndarray | jax.Array:
-        """The batch of the next step: the one that is there, or the first."""
-        if self._ahead is None or self._ahead[0] != self.steps:
-            self._fetch()
-        assert self._ahead is not None
-        return self._ahead[1]
+    def _take_batch(self) -> np.ndarray | jax.Array:
+        """Return the batch of the next step, which is ready except before the first."""
+        if self._next_batch is None or self._next_batch[0] != self.steps:
+            self._prepare_batch()
+        assert self._next_batch is not None
+        return self._next_batch[1]
 
-    def _fetch(self, running: Any = None) -> None:
-        """Get the batch of the next step while a step runs, and note how long training may have waited for it.
+    def _prepare_batch(self, running: Any = None) -> None:
+        """Make the batch of the next step while a step runs, and measure how long training may have waited for it.
 
-        Where the step is done before the batch is there, that is the time since it was asked for, at most. Else an
-        accelerator did not wait; a CPU worked on the batch instead of the step for as long as this thread did.
+        If the step finishes first, training waited at most for the whole time. Otherwise an accelerator did not wait,
+        and a CPU worked on the batch, not on the step, for the time of this thread.
         """
         start, thread_start = self.clock.clock(), time.thread_time()
-        self._ahead = self.steps, self.functions.put(self.batches.batch_at(self.steps))
+        self._next_batch = self.steps, self.functions.put(self.batches.batch_at(self.steps))
         if running is None or running.is_ready():
             self.waited_seconds += self.clock.clock() - start
         elif not self.functions.overlaps:

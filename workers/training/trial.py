@@ -1,9 +1,9 @@
-"""One trial: train a candidate for a fixed budget of training time, and say what it reached.
+"""One trial: train a candidate for a fixed budget, and return the evaluation.
 
-    build -> compile -> probe -> (train to a hurdle -> evaluate)* -> train to the end -> evaluate -> recheck
+    build -> compile -> probe -> (train to a hurdle -> evaluate)* -> train to the end -> evaluate -> probe again
 
-Compilation, probes and evaluation have clocks of their own and are not charged to the budget (Primer, section 2:
-"a fixed training budget"). Whatever goes wrong for a reason of the candidate's comes back as an outcome.
+Compilation, probes and evaluation have their own clocks and are not charged to the budget (Primer, section 2: "a fixed
+training budget"). A fault of the candidate becomes an outcome.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
-from optax import GradientTransformation
 
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel, language_model
@@ -31,33 +31,32 @@ from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, Step
 from .data_parallel import data_mesh
 from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
 from .leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
-from .optimizer import initial_state, make_optimizer
+from .optimizer import make_optimizer
 from .phase_clock import PhaseClock, clock_function
-from .train_step import Average, StepFunctions, TrainState
+from .train_step import StepFunctions, TrainState
 from .training_loop import NonFiniteLoss, TrainingLoop
 
 __all__ = ["CandidateTrainer"]
 
-Report = Callable[[Progress], None]
-Keep = Callable[[Any], None]
-
 CALIBRATION_SECONDS = 3.0
-"""For how long the seed's steps are timed, once a run, before anything trains."""
+"""Time for which the baseline's steps are timed, once per run, before any training."""
 
 SUSPICIOUS_BATCHES = 8
-"""Batches of unseen text on which a suspiciously good model is rechecked."""
+"""Batches of unseen text on which a suspiciously good model is probed."""
+
+ReportProgress = Callable[[Progress], None]
 
 
 class CandidateTrainer:
-    """Trains candidates one after the other on one worker; keeps the data open, and the seed warm, between trials.
+    """Trains candidates one after the other on one worker. The data and the baseline's step stay loaded between trials.
 
     Args:
-        model, trial, optimizer: the configuration.
-        dataset_path: of a prepared dataset.
-        reference: DNA of the seed, whose steps are timed where budgets are in reference seconds.
+        model, trial, optimizer: configuration.
+        dataset_path: folder of a prepared dataset.
+        reference: DNA of the baseline as JSON text, whose steps are timed where budgets are in reference seconds.
 
     Raises:
-        UsageError: `trial.devices` are not there, or the batch does not divide among them.
+        UsageError: there are fewer devices than `trial.devices`, or the batch cannot be divided among them.
     """
 
     def __init__(
@@ -68,187 +67,176 @@ class CandidateTrainer:
         dataset_path: str,
         reference: str | None = None,
     ):
-        self.mesh = data_mesh(trial.devices, trial.batch)
+        self._mesh = data_mesh(trial.devices, trial.batch)
         self.dataset = Dataset.open(dataset_path, verify=False)
         self.model = replace(model, vocabulary=self.dataset.vocabulary)
         self.trial = trial
         self.optimizer = optimizer
         self.clock = clock_function(trial.unit, jax.default_backend())
         self._reference_dna = reference
-        self._reference: ReferenceStep | None = None
-        self.validation = self.batches_of("validation")
+        self.validation = self.scored_batches("validation")
 
-    @property
-    def device(self) -> str:
-        """What its trials run on."""
-        return device_name(self.trial.devices)
+    @cached_property
+    def reference_step(self) -> ReferenceStep:
+        """The baseline's step, compiled on first use."""
+        if self._reference_dna is None:
+            raise ValueError("a budget in reference seconds needs the baseline's DNA: give `reference`")
+        model = language_model(build_graph(dna_from_json(self._reference_dna)), self.model)
+        functions, state = self.compile_step(model, self.optimizer, seed=0)
+        return ReferenceStep(functions, state, self.train_batches(model, seed=0).batch_at(0), self.clock)
 
-    def batches_of(self, split: str) -> np.ndarray:
-        """The windows of a split that are scored."""
+    def scored_batches(self, split: str) -> np.ndarray:
+        """Return the batches of a split that are scored."""
         tokens = getattr(self.dataset, split)
         return validation_batches(tokens, self.trial.batch, self.model.length, self.trial.evaluation_batches)
 
-    def meter(self, allowance_seconds: float | None) -> Meter:
-        """What a trial is charged by."""
+    def train_batches(self, model: LanguageModel, seed: int) -> TrainBatches:
+        """Return the training batches in the order of a seed."""
+        return TrainBatches(self.dataset.train, self.trial.batch, model.config.length, seed)
+
+    def make_meter(self, allowance_seconds: float | None) -> Meter:
+        """Return the budget meter of one trial."""
         if self.trial.unit == "steps":
             return StepMeter()
         if self.trial.unit != "reference_seconds" or allowance_seconds is None:
             return ClockMeter()
-        return ReferenceMeter(self.reference, allowance_seconds)
+        return ReferenceMeter(self.reference_step, allowance_seconds)
 
-    @property
-    def reference(self) -> ReferenceStep:
-        """The seed's step, compiled when it is first asked for."""
-        if self._reference is None:
-            self._reference = self._compile_reference()
-        return self._reference
-
-    def _compile_reference(self) -> ReferenceStep:
-        if self._reference_dna is None:
-            raise ValueError("reference seconds need the seed's DNA to time")
-        model = language_model(build_graph(dna_from_json(self._reference_dna)), self.model)
-        optimizer = make_optimizer(self.optimizer)
-        parameters = model.init(np.random.default_rng(0))
-        state = first_state(parameters, optimizer, self.optimizer.averaging)
-        functions = StepFunctions(model, optimizer, self.trial.batch, self.optimizer.averaging, mesh=self.mesh)
+    def compile_step(
+        self, model: LanguageModel, config: OptimizerConfig, seed: int
+    ) -> tuple[StepFunctions, TrainState]:
+        """Compile the training step of a model, and return it with the initial state."""
+        optimizer = make_optimizer(config)
+        functions = StepFunctions(model, optimizer, self.trial.batch, config.averaging, mesh=self._mesh)
+        state = functions.initial_state(model.init(np.random.default_rng(seed)))
         functions.compile_step(state)
-        tokens = TrainBatches(self.dataset.train, self.trial.batch, self.model.length, 0).batch_at(0)
-        return ReferenceStep(functions, state, tokens, self.clock)
+        return functions, state
 
-    def run(self, request: TrialRequest, progress: Report, keep: Keep | None = None) -> Evaluation:
-        """Train one candidate; never raises for a fault of the candidate's.
+    def run(
+        self, request: TrialRequest, progress: ReportProgress, save: Callable[[Any], None] | None = None
+    ) -> Evaluation:
+        """Train one candidate. A fault of the candidate never raises.
 
         Args:
-            request: what to train.
-            progress: told now and then how far it is.
-            keep: given the parameters that evaluation saw, on the host, if the trial ends `ok`.
+            request: trial to run.
+            progress: called now and then with the progress of the trial.
+            save: called with the evaluated parameters, on the host, if the trial ends `ok`.
         """
         start = time.perf_counter()
         if request.calibrate:
             progress(Progress("calibrate"))
-            step_ms = 1000 * self.reference.median_step_seconds(CALIBRATION_SECONDS)
-            return Evaluation("ok", step_ms=step_ms, wall_seconds=time.perf_counter() - start, device=self.device)
+            step_ms = 1000 * self.reference_step.median_step_seconds(CALIBRATION_SECONDS)
+            return Evaluation(
+                "ok", step_ms=step_ms, wall_seconds=time.perf_counter() - start, device=device_name(self.trial.devices)
+            )
         reset_peak_memory()
         trial = _Trial(self, request, progress)
         try:
             trial.run()
-        except InvalidProgramError as error:
-            trial.end(f"rejected:{error.reason}", str(error))
-        except ProbeFault as fault:
-            trial.end(f"rejected:{fault.why}", str(fault))
+        except (InvalidProgramError, ProbeFault) as fault:
+            trial.end(f"rejected:{fault.reason}", str(fault))
         except NonFiniteLoss as fault:
             trial.end("non_finite", str(fault))
         except jax.errors.JaxRuntimeError as error:
             exhausted = "RESOURCE_EXHAUSTED" in str(error)
             if trial.compiled and not exhausted:
-                raise  # the device failed, not the candidate: the executor replaces the worker
+                raise  # a fault of the device, not of the candidate: the executor replaces the worker
             trial.end("out_of_memory" if exhausted else "rejected:compilation", f"XLA: {error}"[:300])
-        wall_seconds = time.perf_counter() - start
-        evaluation = replace(trial.evaluation(), wall_seconds=wall_seconds)
-        if keep is not None and trial.loop is not None and evaluation.outcome == "ok":
-            keep(jax.device_get(trial.loop.state.evaluated))
+        evaluation = replace(trial.evaluation(), wall_seconds=time.perf_counter() - start)
+        if save is not None and trial.loop is not None and evaluation.outcome == "ok":
+            save(jax.device_get(trial.loop.state.evaluated))
         return evaluation
 
 
-def first_state(parameters: Any, optimizer: GradientTransformation, averaging: float) -> TrainState:
-    """The state before the first step, on the host."""
-    return TrainState(parameters, initial_state(optimizer, parameters), Average.of(parameters) if averaging else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    outcome: str
-    message: str = ""
-
-
 class _Trial:
-    """The state of one trial; `run` goes through its phases, `evaluation` sums up how far it came."""
+    """The state of one trial. `run` passes through the phases; `evaluation` reports how far it came."""
 
-    def __init__(self, trainer: CandidateTrainer, request: TrialRequest, report: Report):
+    def __init__(self, trainer: CandidateTrainer, request: TrialRequest, report: ReportProgress):
         self.trainer = trainer
         self.config = trainer.trial
         self.request = request
         self.report = report
         self.model = trainer.model if request.unit is None else replace(trainer.model, unit=request.unit)
-        optimizer = trainer.optimizer
-        rate = optimizer.learning_rate * request.learning_rate_factor
-        self.optimizer = make_optimizer(replace(optimizer, learning_rate=rate))
+        rate = trainer.optimizer.learning_rate * request.learning_rate_factor
+        self.optimizer = replace(trainer.optimizer, learning_rate=rate)
         self.clock = PhaseClock(trainer.clock)
-        self.outcome = _End("ok")
+        self.outcome = "ok"
+        self.message = ""
         self.losses: list[float] = []
-        self.evaluated_at: list[int] = []
+        self.loss_steps: list[int] = []
         self.test_loss: float | None = None
-        self.moved: float | None = None
+        self.moved_logits: float | None = None
         self.quarantine = ""
         self.loop: TrainingLoop | None = None
-        self.meter: Meter | None = None
         self.compiled = False
-        self.sizes: dict[str, float] = {}
+        self.cost: dict[str, Any] = {}
 
     def run(self) -> None:
+        """Run all phases.
+
+        Raises:
+            InvalidProgramError, ProbeFault, NonFiniteLoss, jax.errors.JaxRuntimeError: the trial ends early.
+        """
         model, functions, state = self._build()
-        batches = TrainBatches(self.trainer.dataset.train, self.config.batch, model.config.length, self.request.seed)
+        batches = self.trainer.train_batches(model, self.request.seed)
         state = self._probe(model, functions, state, batches)
-        self.meter = self.trainer.meter(self.request.allowance_seconds)
-        self.loop = TrainingLoop(functions, state, batches, self.config, self.clock, self.meter, self.report)
-        for hurdle in self.request.hurdles:
+        meter = self.trainer.make_meter(self.request.allowance_seconds)
+        self.loop = TrainingLoop(functions, state, batches, self.config, self.clock, meter, self.report)
+        for number, hurdle in enumerate(self.request.hurdles, 1):
             self.loop.train_until(hurdle.at)
-            loss = self._evaluate(functions)
+            loss = self._evaluate(functions, self.loop)
             if hurdle.loss_nats is not None and loss >= hurdle.loss_nats:
-                at = len(self.losses)
-                message = f"its loss {loss:.4f} at hurdle {at} is not below the median {hurdle.loss_nats:.4f}"
+                message = f"the loss {loss:.4f} at hurdle {number} is not below the median {hurdle.loss_nats:.4f}"
                 self.end("stopped_at_hurdle", message)
                 return
         self.loop.train_until(self.config.budget)
-        loss = self._evaluate(functions)
-        self._recheck(functions, self.loop, loss)
+        loss = self._evaluate(functions, self.loop)
+        self._probe_trained(functions, self.loop, loss)
         if self.request.test:
-            with self.clock.phase("evaluate"):
-                self.test_loss = functions.evaluate(self.loop.state, self.trainer.batches_of("test"))
-            if not math.isfinite(self.test_loss):
-                raise NonFiniteLoss("its loss on the test split is not finite")
+            self.test_loss = self._score(functions, self.loop, "test", self.trainer.scored_batches("test"))
 
     def end(self, outcome: str, message: str) -> None:
         """Record how the trial ended."""
-        self.outcome = _End(outcome, message)
+        self.outcome, self.message = outcome, message
 
     def evaluation(self) -> Evaluation:
-        """What the trial reached."""
-        seconds, loop = self.clock.seconds, self.loop
-        reached_end = self.outcome.outcome == "ok"
-        loss = self.losses[-1] if reached_end else None
-        batches = None if loop is None else loop.batches
+        """Return the figures that the trial reached."""
+        hurdles = min(len(self.losses), len(self.request.hurdles))  # one more evaluation is that at the end
         return Evaluation(
-            outcome=self.outcome.outcome,
-            message=self.outcome.message,
-            loss_nats=loss,
-            bits_per_byte=self._bits_per_byte(loss, "validation"),
-            word_perplexity=self._word_perplexity(loss, "validation"),
-            test_loss_nats=self.test_loss if reached_end else None,
-            test_bits_per_byte=self._bits_per_byte(self.test_loss, "test") if reached_end else None,
-            test_word_perplexity=self._word_perplexity(self.test_loss, "test") if reached_end else None,
-            hurdle_losses=tuple(self.losses[: self._hurdles_met]),
-            hurdle_steps=tuple(self.evaluated_at[: self._hurdles_met]),
-            curve=() if loop is None else tuple(loop.curve),
-            steps=0 if loop is None else loop.steps,
-            tokens=0 if loop is None else loop.steps * self.config.batch * self.model.length,
-            epochs=0.0 if batches is None or loop is None else batches.epochs_seen(loop.steps),
-            train_seconds=seconds.get("train", 0.0),
-            compile_seconds=seconds.get("compile", 0.0),
-            evaluate_seconds=seconds.get("evaluate", 0.0),
-            probe_seconds=seconds.get("probe", 0.0),
-            spent=0.0 if loop is None else loop.spent,
-            step_ms=None if loop is None else loop.step_ms,
-            input_wait_share=None if loop is None else loop.input_wait_share,
-            relative_step=self.meter.relative_step if isinstance(self.meter, ReferenceMeter) else None,
-            moved_logits=self.moved,
-            quarantine=self.quarantine if reached_end else "",
-            parameters=_whole(self.sizes.get("parameters")),
-            block_parameters=_whole(self.sizes.get("block_parameters")),
-            flops_per_token=self.sizes.get("flops_per_token"),
+            self.outcome,
+            self.message,
+            hurdle_losses=tuple(self.losses[:hurdles]),
+            hurdle_steps=tuple(self.loss_steps[:hurdles]),
             peak_memory_bytes=peak_memory_bytes(),
-            device=self.trainer.device,
+            device=device_name(self.config.devices),
+            **{f"{phase}_seconds": seconds for phase, seconds in self.clock.seconds.items()},
+            **self.cost,
+            **(self._training_figures(self.loop) if self.loop is not None else {}),
+            **(self._final_figures() if self.outcome == "ok" else {}),
         )
+
+    def _training_figures(self, loop: TrainingLoop) -> dict[str, Any]:
+        return {
+            "curve": tuple(loop.curve),
+            "steps": loop.steps,
+            "tokens": loop.steps * self.config.batch * self.model.length,
+            "epochs": loop.batches.epochs_seen(loop.steps),
+            "spent": loop.spent,
+            "step_ms": loop.step_ms,
+            "input_wait_share": loop.input_wait_share,
+            "relative_step": loop.meter.relative_step if isinstance(loop.meter, ReferenceMeter) else None,
+            "moved_logits": self.moved_logits,
+        }
+
+    def _final_figures(self) -> dict[str, Any]:
+        figures: dict[str, Any] = {"quarantine": self.quarantine}
+        dataset = self.trainer.dataset
+        for split, prefix, loss in (("validation", "", self.losses[-1]), ("test", "test_", self.test_loss)):
+            if loss is not None:
+                figures[f"{prefix}loss_nats"] = loss
+                figures[f"{prefix}bits_per_byte"] = dataset.nats_per_token_to_bits_per_byte(loss, split)
+                figures[f"{prefix}word_perplexity"] = dataset.nats_per_token_to_word_perplexity(loss, split)
+        return figures
 
     def _build(self) -> tuple[LanguageModel, StepFunctions, TrainState]:
         config = self.model
@@ -257,24 +245,19 @@ class _Trial:
             graph = build_graph(dna_from_json(self.request.dna), length_dependent=config.length_dependent)
             model = language_model(graph, config)
             cost = block_cost(graph, config.unit, config.length)
-            total = model_parameters(cost.parameters, config.unit, config.layers, config.vocabulary)
-            self.sizes = {
-                "parameters": total,
+            self.cost = {
+                "parameters": model_parameters(cost.parameters, config.unit, config.layers, config.vocabulary),
                 "block_parameters": cost.parameters,
                 "flops_per_token": cost.flops_per_token,
             }
-            parameters = model.init(np.random.default_rng(self.request.seed))
-            averaging = self.trainer.optimizer.averaging
-            state = first_state(parameters, self.optimizer, averaging)
-            functions = StepFunctions(model, self.optimizer, self.config.batch, averaging, mesh=self.trainer.mesh)
-            functions.compile_step(state)
+            functions, state = self.trainer.compile_step(model, self.optimizer, self.request.seed)
         self.compiled = True
         return model, functions, state
 
     def _probe(
         self, model: LanguageModel, functions: StepFunctions, state: TrainState, batches: TrainBatches
     ) -> TrainState:
-        """Probe on copies, so that training starts from the untouched state."""
+        """Probe copies of the state, and return the unchanged state on the device."""
         self.report(Progress("probe", 0.0, self.config.budget))
         rng = np.random.default_rng((self.request.seed, 1))
         with self.clock.phase("probe"):
@@ -283,48 +266,37 @@ class _Trial:
             probe_causality(functions, model, state.optimizer, tokens, rng)
             return functions.place(state)
 
-    def _evaluate(self, functions: StepFunctions) -> float:
-        assert self.loop is not None
-        self.report(Progress("evaluate", self.loop.spent, self.config.budget, self.loop.loss))
+    def _evaluate(self, functions: StepFunctions, loop: TrainingLoop) -> float:
+        self.report(Progress("evaluate", loop.spent, self.config.budget, loop.loss))
         with self.clock.phase("compile"):
-            functions.compile_evaluation(self.loop.state)
-        with self.clock.phase("evaluate"):
-            loss = functions.evaluate(self.loop.state, self.trainer.validation)
-        if not math.isfinite(loss):
-            raise NonFiniteLoss(f"its validation loss after {self.loop.steps} steps is not finite")
+            functions.compile_evaluation(loop.state)
+        loss = self._score(functions, loop, "validation", self.trainer.validation)
         self.losses.append(loss)
-        self.evaluated_at.append(self.loop.steps)
+        self.loss_steps.append(loop.steps)
         return loss
 
-    def _recheck(self, functions: StepFunctions, loop: TrainingLoop, loss: float) -> None:
-        """Probe the trained model; one that is too good to be true on much text that it has not seen."""
+    def _score(self, functions: StepFunctions, loop: TrainingLoop, split: str, batches: np.ndarray) -> float:
+        with self.clock.phase("evaluate"):
+            loss = functions.evaluate(loop.state, batches)
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(f"the {split} loss after {loop.steps} steps is not finite")
+        return loss
+
+    def _probe_trained(self, functions: StepFunctions, loop: TrainingLoop, loss: float) -> None:
+        """Probe the trained model on a batch of unseen text, or on several if its loss is suspiciously low."""
         bound = self.request.suspicious_nats
-        suspected = bound is not None and loss < bound
+        suspicious = bound is not None and loss < bound
         rng = np.random.default_rng((self.request.seed, 2))
         self.report(Progress("recheck", loop.spent, self.config.budget, loop.loss))
         with self.clock.phase("probe"):
-            unseen = range(loop.steps, loop.steps + (SUSPICIOUS_BATCHES if suspected else 1))
-            self.moved = max(
+            unseen = range(loop.steps, loop.steps + (SUSPICIOUS_BATCHES if suspicious else 1))
+            self.moved_logits = max(
                 probe_trained_model(functions, self.model, loop.state, loop.batches.batch_at(step), rng)
                 for step in unseen
             )
-        if suspected:
+        if suspicious:
             self.quarantine = (
-                f"its loss {loss:.4f} is below the plausible {bound:.4f}; cleared: on {SUSPICIOUS_BATCHES} batches of "
-                f"unseen text, no future token and no other example moved a logit by more than {self.moved:.1g}"
+                f"the loss {loss:.4f} is below the plausible {bound:.4f}, but was cleared: on {SUSPICIOUS_BATCHES} "
+                "batches of unseen text, later tokens and other examples changed no logit by more than "
+                f"{self.moved_logits:.1g}"
             )
-
-    @property
-    def _hurdles_met(self) -> int:
-        """Evaluations at hurdles; one more is that at the end."""
-        return min(len(self.losses), len(self.request.hurdles))
-
-    def _bits_per_byte(self, loss_nats: float | None, split: str) -> float | None:
-        return None if loss_nats is None else self.trainer.dataset.nats_per_token_to_bits_per_byte(loss_nats, split)
-
-    def _word_perplexity(self, loss_nats: float | None, split: str) -> float | None:
-        return None if loss_nats is None else self.trainer.dataset.nats_per_token_to_word_perplexity(loss_nats, split)
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)

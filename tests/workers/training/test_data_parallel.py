@@ -63,7 +63,7 @@ import json, sys
 from dataclasses import replace
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.program_json import dna_to_json
-from primer_search.tests.tiny_runs import CONFIG, CONSTANTS, MODEL, SEED, TRIAL
+from primer_search.tests.support.tiny_runs import CONFIG, CONSTANTS, MODEL, SEED, TRIAL
 from primer_search.workers.protocol import TrialRequest
 from primer_search.workers.training.trial import CandidateTrainer
 
@@ -122,14 +122,12 @@ def test_a_trial_on_eight_devices_ends_where_one_device_ends(tmp_path: Path) -> 
 
 def test_devices_that_are_not_there_are_refused_before_anything_trains(tmp_path: Path) -> None:
     trial = replace(TRIAL, batch=999, devices=999)
-    with pytest.raises(UsageError, match=r"^trial.devices = 999, but a worker sees \d+ CPU devices?: .* set trial.dev"):
+    with pytest.raises(UsageError, match=r"trial\.devices = 999"):
         CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(tmp_path), dna_to_json(SEED))
 
 
 def test_a_batch_that_does_not_divide_among_the_devices_is_refused() -> None:
-    sentence = (
-        r"trial.batch = 12 sequences do not divide among trial.devices = 8: use a multiple of 8, or fewer devices"
-    )
+    sentence = r"trial\.batch = 12 .*trial\.devices = 8: use a multiple of 8"
     with pytest.raises(UsageError, match=sentence):
         load("smoke", ["trial.batch=12", "trial.devices=8"])
     with pytest.raises(UsageError, match=sentence):

@@ -152,7 +152,7 @@ def test_a_trial_repeats_to_the_last_bit_in_one_process_and_in_another(
     first = numbers(trained[0])
     assert numbers(run(trainer(dataset), thresholds=(None, None))) == first
     script = (
-        "import json; from pathlib import Path; from primer_search.tests import test_trial as t;"
+        "import json; from pathlib import Path; from primer_search.tests.workers.training import test_trial as t;"
         f"e = t.run(t.trainer(Path({str(dataset)!r})), thresholds=(None, None)); print(json.dumps(t.numbers(e)))"
     )
     elsewhere = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -240,7 +240,7 @@ def requested(trainer: CandidateTrainer, dna: DNA = SEED, **request: Any) -> Eva
 def test_a_result_too_good_to_be_true_is_rechecked_on_unseen_text_and_says_so(dataset: Path) -> None:
     plain, suspected = requested(trainer(dataset)), requested(trainer(dataset), suspicious_nats=100.0)
     assert plain.quarantine == ""
-    assert "below the plausible 100.0000; cleared" in suspected.quarantine
+    assert "100.0000" in suspected.quarantine
     assert suspected.outcome == "ok"
     assert suspected.loss_nats == plain.loss_nats
     assert plain.moved_logits == suspected.moved_logits == 0.0
@@ -250,7 +250,7 @@ def test_a_model_that_leaks_once_trained_gets_no_loss(dataset: Path, monkeypatch
     def caught(*_: Any) -> float:
         raise BatchFault("an example's logit moved by 1 with the other examples of its batch")
 
-    monkeypatch.setattr("primer_search.workers.training.training_loop.trial.recheck", caught)
+    monkeypatch.setattr("primer_search.workers.training.trial.probe_trained_model", caught)
     evaluation = requested(trainer(dataset))
     assert (evaluation.outcome, evaluation.loss_nats, evaluation.quarantine) == ("rejected:batch", None, "")
 
@@ -283,7 +283,7 @@ def test_the_average_weighs_late_steps_as_it_should() -> None:
     """The average of 1, 2, ..., n under the weights that the recursion gives is (exponent + 1) / (exponent + 2) n."""
     model = language_model(build_graph(SEED), MODEL)
     functions = StepFunctions(model, make_optimizer(CONFIG.optimizer), 1, averaging=8.0)
-    average = Average.of({"w": np.zeros(1)})
+    average = Average.start({"w": np.zeros(1)})
     for step in range(1, 1001):
         average = functions._averaged(average, {"w": np.full(1, float(step))})
         assert average is not None
