@@ -126,9 +126,8 @@ class CandidateTrainer:
         if request.calibrate:
             progress(Progress("calibrate"))
             step_ms = 1000 * self.reference_step.median_step_seconds(CALIBRATION_SECONDS)
-            return Evaluation(
-                "ok", step_ms=step_ms, wall_seconds=time.perf_counter() - start, device=device_name(self.trial.devices)
-            )
+            evaluation = Evaluation("ok", step_ms=step_ms, device=device_name(self.trial.devices))
+            return replace(evaluation, wall_seconds=time.perf_counter() - start)
         reset_peak_memory()
         trial = _Trial(self, request, progress)
         try:
@@ -172,11 +171,7 @@ class _Trial:
         self.cost: dict[str, Any] = {}
 
     def run(self) -> None:
-        """Run all phases.
-
-        Raises:
-            InvalidProgramError, ProbeFault, NonFiniteLoss, jax.errors.JaxRuntimeError: the trial ends early.
-        """
+        """Run all phases. Every fault of the candidate raises."""
         model, functions, state = self._build()
         batches = self.trainer.train_batches(model, self.request.seed)
         state = self._probe(model, functions, state, batches)
