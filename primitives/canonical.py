@@ -1,8 +1,8 @@
-"""From a DNA to its canonical graph: inline the live calls, infer kinds and widths, repair, simplify, merge.
+"""Construction of the canonical graph: inline live calls, infer kinds and widths, repair widths, simplify, merge.
 
-Repair (the paper sets one of two unequal widths to match, "pseudo-randomly but deterministically"; how is our
-choice): a learned CONV_1X1 on the operand with the smaller canonical hash, on a scalar wherever one must get a
-width, and on an output that is not as wide as the model.
+Repair inserts a learned CONV_1X1 where widths differ. The paper changes one of two unequal widths "pseudo-randomly but
+deterministically"; the rule is our choice: resize the scalar if there is one, else the operand with the smaller
+canonical hash. An output that is not as wide as the model is resized too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from .errors import InvalidProgramError
 from .graph import CONCAT, INPUT, Graph, Node, canonical_order
+from .liveness import live_values
 from .ops import OPS, Op, WidthMatch
 from .program import DNA, Instruction
 from .rewrites import Term, simplify
@@ -25,14 +26,15 @@ REPAIR = "CONV_1X1"
 
 
 def build_graph(dna: DNA, *, length_dependent: bool = False) -> Graph:
-    """The canonical graph of a well-formed DNA.
+    """Return the canonical graph of a well-formed DNA.
 
     Args:
-        dna: a well-formed program.
-        length_dependent: allow ops that tie the block to one sequence length (as does the DNA's own flag).
+        dna: well-formed program.
+        length_dependent: whether to allow ops that tie the block to one sequence length. The DNA's own flag allows
+            them as well.
 
     Raises:
-        InvalidProgramError: kinds do not fit, a width is impossible, or length dependence is not allowed.
+        InvalidProgramError: kinds that do not fit, or length dependence that is not allowed.
     """
     inliner = _Inliner(dna, _Builder(length_dependent or dna.length_dependent))
     builder = inliner.builder
@@ -48,7 +50,7 @@ def build_graph(dna: DNA, *, length_dependent: bool = False) -> Graph:
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """Where an instruction stands: its branch scopes, the divisor of its dimensions, and its ancestry."""
+    """Context of an instruction: branch scopes, divisor of its dimensions, and the calls that lead to it."""
 
     scope: tuple[int, ...] = ()
     divisor: int = 1
@@ -57,20 +59,19 @@ class _Context:
 
 
 class _Inliner:
-    """Walks the live instructions of a DNA in order, calls included, adding to a builder."""
+    """Adds the live instructions of a DNA to a builder, in order, with calls expanded."""
 
     def __init__(self, dna: DNA, builder: _Builder):
         self.dna = dna
         self.builder = builder
-        self.live = _liveness(dna)
+        self.live = live_values(dna)
 
     def run(self, index: int, h0: int, h1: int, context: _Context) -> int:
         subprogram = self.dna.subprograms[index]
-        live, _, _ = self.live[index]
         results: list[int] = [h0, h1]
         calls: dict[str, int] = {}
         for k, instruction in enumerate(subprogram.instructions):
-            if not live[k]:
+            if k + 2 not in self.live[index]:
                 results.append(-1)
                 continue
             callee = instruction.callee
@@ -113,7 +114,7 @@ class _Inliner:
 
 @dataclass
 class _Builder:
-    """Nodes so far, each simplified, merged with its equals, and hashed as it is added."""
+    """The nodes added so far; each is simplified, merged with an equal node, and hashed when it is added."""
 
     length_dependent: bool
     nodes: list[Node] = field(default_factory=list)
@@ -139,7 +140,7 @@ class _Builder:
         if values[0].kind is Kind.SCORES and op.ties_scores_to_length and not self.length_dependent:
             raise InvalidProgramError(
                 "length_dependent",
-                "on scores it ties the block to one sequence length; allow that with `length_dependent = true`",
+                "on scores, it ties the block to one sequence length; set `length_dependent = true` to allow it",
             )
         if op.parameters:
             return self._append(
@@ -148,12 +149,12 @@ class _Builder:
         return self._pure(op.name, operands, constant, value, context)
 
     def repair(self, operand: int, value: Value, context: _Context) -> int:
-        """A learned CONV_1X1 that gives `operand` the width of `value`."""
+        """Add a learned CONV_1X1 that gives `operand` the width of `value`."""
         labels = (*context.labels[:-1], f"{context.labels[-1]}_resize")
         return self._append(Node(REPAIR, (operand,), value, None, context.scope, None, 1, labels, context.path))
 
     def concat(self, operand: int, scope: int, branches: int) -> int:
-        """Join the branches of a scope on the width."""
+        """Add the node that joins the branches of a scope on the width."""
         node = self.nodes[operand]
         if node.value.kind is not Kind.ACTIVATION or node.value.width is None:
             raise InvalidProgramError("kinds", f"branches join activations on their width, not {node.value.kind.value}")
@@ -185,7 +186,7 @@ class _Builder:
         return (repaired, operands[1]) if which == 0 else (operands[0], repaired)
 
     def _pure(self, op: str, operands: tuple[int, ...], constant: float | None, value: Value, context: _Context) -> int:
-        """A node without parameters: simplified, or merged with its equal, or new."""
+        """Return a node without parameters: the simplified one, an equal one, or a new one."""
         if OPS[op].commutative:
             operands = tuple(sorted(operands, key=lambda i: (self.hashes[i], i)))
         key = (op, operands, constant)
@@ -222,30 +223,9 @@ class _Builder:
 
 
 class _Located(InvalidProgramError):
-    """An error whose message already says where."""
+    """An error whose message already names the instruction."""
 
 
 def _numbered(name: str, seen: dict[str, int]) -> str:
     seen[name] = seen.get(name, 0) + 1
     return name if seen[name] == 1 else f"{name}_{seen[name]}"
-
-
-def _liveness(dna: DNA) -> list[tuple[list[bool], bool, bool]]:
-    """For each subprogram: which instructions the output depends on, and whether h0 and h1 are used."""
-    result: list[tuple[list[bool], bool, bool]] = [([], False, False)] * len(dna.subprograms)
-    for index in range(len(dna.subprograms) - 1, -1, -1):
-        instructions = dna.subprograms[index].instructions
-        needed = [False] * (len(instructions) + 2)
-        needed[-1] = True
-        for k in range(len(instructions) - 1, -1, -1):
-            if not needed[k + 2]:
-                continue
-            instruction, callee = instructions[k], instructions[k].callee
-            if callee is None:
-                reads_first, reads_second = True, OPS[instruction.op].operands == 2
-            else:
-                _, reads_first, reads_second = result[callee]
-            needed[instruction.in1] |= reads_first
-            needed[instruction.in2] |= reads_second
-        result[index] = (needed[2:], needed[0], needed[1])
-    return result

@@ -1,10 +1,10 @@
-"""The one error tree of the package: every error a user can meet, and the exit code it carries.
+"""The error classes of the package and their exit codes.
 
 PrimerSearchError
-+-- UsageError               exit 2   wrong usage, configuration or data: one sentence, what, where, how to fix
-|   +-- MalformedProgramError         the text is no DNA (JSON, fields, types, ranges, cycles, size)
-+-- InvalidProgramError      exit 1   a DNA, but one the language refuses (kinds, widths, causality, finiteness)
-+-- WorkFailedError          exit 1   the work was well specified and failed all the same
++-- UsageError               exit 2   wrong usage, configuration or data
+|   +-- MalformedProgramError         the input is not a DNA (JSON, fields, types, ranges, cycles, size)
++-- InvalidProgramError      exit 1   a DNA that is not valid (kinds, widths, causality, finiteness)
++-- WorkFailedError          exit 1   well-specified work that failed
 """
 
 __all__ = [
@@ -17,34 +17,34 @@ __all__ = [
 
 
 class PrimerSearchError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what the command line returns for it."""
+    """Base of all errors raised on purpose; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(PrimerSearchError, ValueError):
-    """Wrong usage, configuration or data; the message is one sentence: what, where, how to fix.
+    """Wrong usage, configuration or data; the message says what is wrong, where, and how to fix it.
 
-    A ValueError, too, as wrong arguments of modules are everywhere else in Flax.
+    It is a ValueError too, as Flax raises for wrong arguments of modules.
     """
 
     exit_code = 2
 
 
 class MalformedProgramError(UsageError):
-    """The input is not a DNA: broken JSON, unknown fields or ops, indices out of range, cycles, too large."""
+    """Input that is not a DNA: broken JSON, unknown fields or ops, indices out of range, cycles, too large."""
 
 
 class InvalidProgramError(PrimerSearchError):
-    """A well-formed DNA that the language refuses.
+    """A well-formed DNA that is not a valid program.
 
     Attributes:
-        reason: one word a table can group by: `kinds`, `widths`, `length_dependent`, `causality`,
+        reason: one word to group errors by: `kinds`, `widths`, `length_dependent`, `causality`,
             `finiteness` or `parameters` (over the cap).
     """
 
     def __init__(self, reason: str, message: str):
-        super().__init__(reason, message)  # both, so that it crosses processes
+        super().__init__(reason, message)  # both, so that it can be pickled
         self.reason = reason
         self.message = message
 
@@ -53,4 +53,4 @@ class InvalidProgramError(PrimerSearchError):
 
 
 class WorkFailedError(PrimerSearchError):
-    """Well-specified work failed: no worker survived, an export did not reproduce the program, ..."""
+    """Well-specified work that failed: no worker survived, an export did not reproduce the program, ..."""

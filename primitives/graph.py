@@ -1,10 +1,10 @@
-"""The canonical dataflow graph of a DNA: calls inlined, dead code gone, equal things merged.
+"""The canonical dataflow graph of a DNA: calls inlined, dead code removed, equal subexpressions merged.
 
     DNA --inline--> nodes, simplified as they are added --order--> Graph, structure_hash
 
-A branched call opens a *scope*: nodes inside it that depend on its parameters exist once for each branch (a
-leading array axis), and a CONCAT node joins the branches on the width. What does not depend on the branch is
-computed once, outside. `canonical` builds the graph; this module says what it is and gives it its identity.
+A branched call opens a *scope*. Nodes inside it that depend on its parameters exist once per branch (a leading array
+axis), and a CONCAT node joins the branches on the width. Nodes that do not depend on the branch are computed once,
+outside the scope. `canonical` builds the graph; this module defines it, orders it and computes its identity.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .value_types import Kind, Value
 __all__ = ["CONCAT", "INPUT", "Graph", "Node", "canonical_order", "smallest_unit"]
 
 INPUT = "INPUT"
-"""Pseudo-op of the node that is the block's input."""
+"""Pseudo-op of the block's input."""
 
 CONCAT = "CONCAT"
-"""Pseudo-op that joins the branches of a scope on the width, or repeats what does not depend on the branch."""
+"""Pseudo-op that joins the branches of a scope on the width, or repeats a value that does not depend on the branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,16 @@ class Node:
     """One value of the graph.
 
     Attributes:
-        op: a primitive's name, INPUT or CONCAT.
-        inputs: indices of earlier nodes.
+        op: name of a primitive, INPUT or CONCAT.
+        inputs: indices of the operands, all earlier nodes.
         value: kind and width of the result.
-        constant: the number a C_MUL, MAX or MIN uses, else None.
-        scope: branch scopes it is inside of, outermost first; indices into `Graph.scopes`.
-        joins: the scope a CONCAT closes, else None.
-        parts: how many branches a dense primitive was written as; each is a whole number of channels. Outside its
-            identity: the branches of a dense primitive are one wider primitive.
-        labels: names of the calls it came from, for parameter names and printing; outside its identity.
-        path: instruction indices of the calls it came from and its own, for error messages and tests.
+        constant: constant of a C_MUL, MAX or MIN, else None.
+        scope: enclosing branch scopes, outermost first; indices into `Graph.scopes`.
+        joins: scope that a CONCAT closes, else None.
+        parts: number of branches of a dense primitive in the DNA. They are computed as one wider primitive, but each
+            must be a whole number of channels. Not part of the identity.
+        labels: names of the enclosing calls and of the op, for parameter names and printing. Not part of the identity.
+        path: instruction indices of the enclosing calls and of the node, for error messages. Not part of the identity.
     """
 
     op: str
@@ -65,9 +65,9 @@ class Graph:
     """A canonical program.
 
     Attributes:
-        nodes: in post-order from the output, operands in order; the last node is the output.
+        nodes: nodes in post-order from the output; the last node is the output.
         scopes: number of branches of each scope.
-        length_dependent: whether the program is tied to one sequence length.
+        length_dependent: whether the program works at one sequence length only.
     """
 
     nodes: tuple[Node, ...]
@@ -76,17 +76,16 @@ class Graph:
 
     @cached_property
     def structure_hash(self) -> str:
-        """Identity of the program up to the canonical form: 32 hexadecimal digits."""
+        """Hash of the canonical form: 32 hexadecimal digits."""
         text = "\n".join(_line(node, self.scopes) for node in self.nodes)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def canonical_order(nodes: list[Node], hashes: list[bytes], scopes: list[int], output: int) -> Graph:
-    """The part of `nodes` that the output depends on, renumbered in canonical order.
+    """Return the nodes that the output depends on as a graph, renumbered in canonical order.
 
-    Operands of commutative ops are ordered by hash. Two operands with equal hashes (two projections of one
-    input, say) are told apart by how they are used, so that the order in which a program happened to list
-    them does not matter.
+    Operands of commutative ops are ordered by hash. Operands with equal hashes (two projections of one input, for
+    example) are ordered by their uses, so that their order in the program does not matter.
     """
     ordered = nodes
     if any(_ambiguous(node, hashes) for node in nodes):
@@ -126,7 +125,7 @@ def _ties_to_length(nodes: list[Node]) -> bool:
 
 
 def _ambiguous(node: Node, hashes: list[bytes]) -> bool:
-    """Whether the operands commute, are two nodes, and look the same from below."""
+    """Return whether the operands commute and are two different nodes with equal hashes."""
     if not _commutes(node) or node.inputs[0] == node.inputs[1]:
         return False
     return hashes[node.inputs[0]] == hashes[node.inputs[1]]
@@ -142,7 +141,7 @@ def _commutes(node: Node) -> bool:
 
 
 def _colours(nodes: list[Node], hashes: list[bytes], output: int) -> dict[int, bytes]:
-    """For each live node, a hash of all it is made of and all it is used for: colour refinement, until it is stable."""
+    """Return a hash of the operands and uses of each live node, by colour refinement until the classes are stable."""
     colours = dict(enumerate(hashes))
     classes = 0
     while True:
@@ -150,15 +149,15 @@ def _colours(nodes: list[Node], hashes: list[bytes], output: int) -> dict[int, b
         refined: dict[int, bytes] = {}
         for index in sorted(uses):
             operands = [refined[i] for i in nodes[index].inputs]
-            made_of = sorted(operands) if _commutes(nodes[index]) else operands
-            refined[index] = _digest(colours[index], uses[index], *made_of)
+            operands = sorted(operands) if _commutes(nodes[index]) else operands
+            refined[index] = _digest(colours[index], uses[index], *operands)
         if len(set(refined.values())) == classes:
             return refined
         colours, classes = refined, len(set(refined.values()))
 
 
 def _uses(nodes: list[Node], colours: dict[int, bytes], output: int) -> dict[int, bytes]:
-    """For each live node, a hash of how it is used: of its consumers' colours and uses, and the operand slot."""
+    """Return a hash of the uses of each live node: colours and uses of its consumers, and the operand position."""
     marks: dict[int, list[bytes]] = {output: [b"output"]}
     uses: dict[int, bytes] = {}
     for index in range(output, -1, -1):

@@ -1,4 +1,4 @@
-"""The op table for people: rows for JSON, lines for the console, Markdown for docs/primitives.md."""
+"""The op table as JSON rows, console lines and Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["format_op_lines", "format_op_markdown", "op_rows"]
 
 
 def op_rows() -> list[dict[str, Any]]:
-    """Every primitive as plain JSON values."""
+    """Return one JSON object per primitive."""
     return [
         {
             "name": op.name,
@@ -30,14 +30,14 @@ def op_rows() -> list[dict[str, Any]]:
 
 
 def format_op_lines() -> list[str]:
-    """One line for each primitive: how it is written, and what it does."""
+    """Return one line per primitive: its call and its summary."""
     width = max(len(_call(op)) for op in OPS.values())
     return [f"{_call(op):<{width}}  {op.summary}" for op in OPS.values()]
 
 
 def format_op_markdown() -> str:
     """Return the op table in docs/primitives.md."""
-    rows = ["| primitive | learns | depends | decoding keeps | what it does |", "|---|---|---|---|---|"]
+    rows = ["| primitive | learns | depends on | decoding keeps | what it does |", "|---|---|---|---|---|"]
     for op in OPS.values():
         learned = ", ".join(parameter.name for parameter in op.parameters) or "–"
         summary = op.summary.replace("|", "\\|")

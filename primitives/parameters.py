@@ -1,7 +1,7 @@
 """The learned arrays of a canonical graph: names, shapes, initial values.
 
-Names are readable paths (`self_attention.head_projection_2.conv_1x1.kernel`), labels outside the program's
-identity; the order is the canonical order of the graph, and that is what random draws go by.
+Names are readable paths (`self_attention.head_projection_2.conv_1x1.kernel`) and not part of the program's identity.
+The order is the canonical order of the graph; random values are drawn in that order.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class ParameterSpec:
 
     Attributes:
         node: index of its node in the graph.
-        key: its name within the op: `kernel`, `scale` or `bias`.
+        key: name within the op: `kernel`, `scale` or `bias`.
         name: readable path, unique in the graph.
-        shape: axes of the branches it is in, outermost first, then its own.
-        init: how it starts.
-        fan_in: inputs that one output sums over.
-        branch_axes: how many leading axes are branches.
+        shape: branch axes, outermost first, then the parameter's own axes.
+        init: initial values.
+        fan_in: number of inputs that one output sums over.
+        branch_axes: number of leading branch axes.
     """
 
     node: int
@@ -43,20 +43,20 @@ class ParameterSpec:
 
 
 def parameter_specs(graph: Graph, unit: int, length: int | None = None) -> tuple[ParameterSpec, ...]:
-    """All learned arrays in canonical order.
+    """Return all learned arrays in canonical order.
 
     Args:
-        graph: a canonical program.
+        graph: canonical program.
         unit: channels in a unit of relative width.
-        length: sequence length; needed only where the program is tied to one.
+        length: sequence length; needed only for a length-dependent program.
 
     Raises:
-        InvalidProgramError: a width is no whole number of channels.
+        InvalidProgramError: a width is not a whole number of channels.
     """
     specs: list[ParameterSpec] = []
     names: dict[str, int] = {}
     for index, node in enumerate(graph.nodes):
-        size = channels(node.value, unit, length or 0)  # validates widths of nodes without parameters, too
+        size = channels(node.value, unit, length or 0)  # validates also nodes without parameters
         if node.parts > 1 and node.value.width is not None:
             channels(activation(node.value.width / node.parts), unit, length or 0)
         if node.has_parameters:
@@ -65,14 +65,14 @@ def parameter_specs(graph: Graph, unit: int, length: int | None = None) -> tuple
 
 
 def parameter_count(graph: Graph, unit: int, length: int | None = None) -> int:
-    """Number of learned scalars of one block."""
+    """Return the number of learned scalars of one block."""
     return sum(math.prod(spec.shape) for spec in parameter_specs(graph, unit, length))
 
 
 def draw_parameters(
     graph: Graph, unit: int, rng: np.random.Generator, length: int | None = None
 ) -> list[dict[str, np.ndarray]]:
-    """Random float64 parameters for each node (see `draw_parameter`): what fingerprints and probes are taken with."""
+    """Return random float64 parameters of each node (see `draw_parameter`), for fingerprints and probes."""
     drawn: list[dict[str, np.ndarray]] = [{} for _ in graph.nodes]
     for spec in parameter_specs(graph, unit, length):
         drawn[spec.node][spec.key] = draw_parameter(spec, rng)
@@ -80,10 +80,10 @@ def draw_parameters(
 
 
 def draw_parameter(spec: ParameterSpec, rng: np.random.Generator) -> np.ndarray:
-    """A random value, none at 0 or 1, so that no op is hidden behind a parameter at its neutral value.
+    """Return a random array without neutral values (0 or 1), which would hide the effect of other ops.
 
-    Matrices are normal with variance 1 / fan-in; scales are uniform in [0.5, 1.5]; shifts are normal with standard
-    deviation 0.5.
+    Kernels are normal with variance 1 / fan-in, scales uniform in [0.5, 1.5], biases normal with standard deviation
+    0.5.
     """
     if spec.init is Init.ONES:
         return rng.uniform(0.5, 1.5, spec.shape)

@@ -1,11 +1,12 @@
-"""A DNA: an indexed bank of subprograms over two banks of numbers (Primer, section 2 and appendix A.1).
+"""The program types: a DNA holds subprograms and two banks of numbers (Primer, section 2 and appendix A.1).
 
-Subprogram 0 is MAIN. Each subprogram has two inputs, `h0` and `h1`, and a list of instructions, the last
-of which is its output. An instruction's op is a primitive's name or `call:K`, a call of a subprogram with
-a higher index, so that a DNA has no cycles. Operand index 0 is `h0`, 1 is `h1`, and k + 2 is the output of
-instruction k. Instructions hold *indices* into the banks, so those that share an entry change together.
+Subprogram 0 is MAIN. Each subprogram has two inputs, `h0` and `h1`, and a list of instructions; the last instruction
+is its output. The op of an instruction is the name of a primitive or `call:K`, a call of subprogram K. K must be
+higher than the caller's index, so that a DNA has no cycles. Operand index 0 is `h0`, 1 is `h1`, and k + 2 is the output
+of instruction k. Instructions hold *indices* into the banks: those that share an entry change together.
 
-These types hold any program; `well_formed` checks that one is well-formed, `canonical` and `causality` decide validity.
+These types hold any program. `validation` checks that it is well-formed; `canonical`, `causality_proof` and
+`causality_test` check that it is valid.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ __all__ = [
 ]
 
 RELATIVE_DIMENSIONS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-"""Widths an instruction can ask for, in units (appendix A.1); a configuration says how many channels a unit is."""
+"""Widths of an instruction's output, in units (appendix A.1); the configuration sets the channels per unit."""
 
 BRANCHES = (1, 2, 4, 8, 16)
-"""How often an instruction can run in parallel, its outputs concatenated on the width (appendix A.1)."""
+"""Numbers of parallel copies of an instruction; their outputs are concatenated on the width (appendix A.1)."""
 
 MAX_BANK_ENTRIES = 16
 MAX_SUBPROGRAMS = 256
@@ -36,15 +37,15 @@ MAX_INLINED_INSTRUCTIONS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One step of a subprogram; fields that its op does not use are ignored, and mutate silently.
+    """One step of a subprogram. Fields that its op does not use are ignored; mutations of them have no effect.
 
     Attributes:
-        op: a primitive's name, or `call:K` for subprogram K.
+        op: name of a primitive, or `call:K` for subprogram K.
         in1: index of the first operand.
         in2: index of the second operand.
         constant: index into the DNA's constants.
         dimension: index into the DNA's dimensions.
-        branches: how many copies run in parallel, one of `BRANCHES`.
+        branches: number of parallel copies, one of `BRANCHES`.
     """
 
     op: str
@@ -56,13 +57,13 @@ class Instruction:
 
     @property
     def callee(self) -> int | None:
-        """The subprogram this instruction calls, or None for a primitive."""
+        """Index of the subprogram that this instruction calls, or None for a primitive."""
         return int(self.op[5:]) if self.op.startswith("call:") else None
 
 
 @dataclass(frozen=True, slots=True)
 class Subprogram:
-    """A function of two inputs; its name is a label, outside the identity of the DNA."""
+    """A function of two inputs; its name is not part of the identity of the DNA."""
 
     name: str
     instructions: tuple[Instruction, ...]
@@ -70,12 +71,12 @@ class Subprogram:
 
 @dataclass(frozen=True, slots=True)
 class DNA:
-    """A program for one stackable decoder block, `[batch, length, width] -> [batch, length, width]`.
+    """A program of one stackable decoder block, `[batch, length, width] -> [batch, length, width]`.
 
     Attributes:
-        constants: 1 to 16 finite numbers.
-        dimensions: 1 to 16 entries of `RELATIVE_DIMENSIONS`.
-        subprograms: MAIN first; calls go to higher indices only.
+        constants: bank of 1 to 16 finite numbers.
+        dimensions: bank of 1 to 16 entries of `RELATIVE_DIMENSIONS`.
+        subprograms: subprograms, MAIN first; calls go to higher indices only.
         length_dependent: whether ops that tie the block to one sequence length are allowed.
     """
 
@@ -85,7 +86,7 @@ class DNA:
     length_dependent: bool = False
 
     def with_instructions(self, subprogram: int, instructions: tuple[Instruction, ...]) -> DNA:
-        """The same DNA with the instructions of one subprogram replaced."""
+        """Return this DNA with the instructions of one subprogram replaced."""
         bank = list(self.subprograms)
         bank[subprogram] = replace(bank[subprogram], instructions=instructions)
         return replace(self, subprograms=tuple(bank))

@@ -1,8 +1,8 @@
-"""What flows between instructions: `[batch, length, width]`, of three kinds.
+"""Types of the values between instructions: arrays `[batch, length, width]` of three kinds.
 
-An **activation** holds features of each position; its width is counted in units. **Scores** relate positions to
-positions: the last axis is length (what T_MAT_MUL makes). A **scalar** is the width-1 result of a reduction; it
-alone broadcasts, which is how a mean is subtracted and a softmax is normalised.
+An **activation** holds the features of each position; its width is counted in units. **Scores**, the result of
+T_MAT_MUL, relate positions to positions: their last axis is the length. A **scalar** is the width-1 result of a
+reduction. Only a scalar broadcasts, as when a mean is subtracted or a softmax is normalised.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .errors import InvalidProgramError
 __all__ = ["BLOCK_INPUT", "MODEL_WIDTH", "SCALAR", "SCORES", "Kind", "Value", "activation", "channels"]
 
 MODEL_WIDTH = 8
-"""The width of the block's input and output, d_model, in units."""
+"""Width of the block's input and output (d_model), in units."""
 
 
 class Kind(Enum):
@@ -32,8 +32,8 @@ class Value:
     """Kind and width of a value.
 
     Attributes:
-        kind: what the last axis means.
-        width: of an activation, in units (a fraction inside branches); None for scores and scalars.
+        kind: meaning of the last axis.
+        width: width of an activation in units (a fraction inside branches); None for scores and scalars.
     """
 
     kind: Kind
@@ -48,7 +48,7 @@ SCALAR = Value(Kind.SCALAR)
 
 
 def activation(width: Fraction | int) -> Value:
-    """An activation of so many units."""
+    """Return the type of an activation `width` units wide."""
     return Value(Kind.ACTIVATION, Fraction(width))
 
 
@@ -56,10 +56,10 @@ BLOCK_INPUT = activation(MODEL_WIDTH)
 
 
 def channels(value: Value, unit: int, length: int) -> int:
-    """Size of the last axis, for a unit of `unit` channels and sequences of `length` positions.
+    """Return the size of the last axis, for a unit of `unit` channels and sequences of `length` positions.
 
     Raises:
-        InvalidProgramError: the width is no whole number of channels, or less than one.
+        InvalidProgramError: the width is not a whole number of channels, or is less than one channel.
     """
     if value.kind is Kind.SCORES:
         return length
