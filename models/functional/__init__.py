@@ -1,1 +1,1 @@
-"""Arithmetic of the hand-written blocks that is the same in Flax NNX and Linen: pure functions of arrays and sizes."""
+"""Arithmetic that the hand-written blocks in Flax NNX and Linen share: pure functions of arrays and sizes."""

@@ -1,4 +1,4 @@
-"""Causal attention between heads, in full or step by step, and Primer's own attention weights."""
+"""Causal attention between heads, on whole sequences or with a cache, and Primer's attention weights."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ __all__ = [
     "PRIMER_FACTOR",
     "Attention",
     "Cache",
+    "Heads",
+    "Hidden",
     "Mask",
     "Positions",
     "append_to_cache",
@@ -25,19 +27,20 @@ __all__ = [
     "tanh_softmax_attention",
 ]
 
+Hidden = Float[Array, "batch length width"]
 Heads = Float[Array, "batch length heads channels"]
 Cached = Float[Array, "batch longest heads channels"]
 Mask = Bool[Array, "#batch #heads #queries #keys"]
 Positions = Int[Array, "*batch length"]
 Cache = Callable[[Heads, Heads], tuple[Heads, Heads, int | Int[Array, ""]]]
-"""Appends keys and values to earlier ones; returns all of them, and the position that the new ones start at."""
+"""Function that appends keys and values to the cached ones; returns all, and the index of the first new position."""
 
 PRIMER_FACTOR = -1.12
-"""What Primer multiplies keys and values by (appendix A.2)."""
+"""Primer's factor of keys and values (appendix A.2)."""
 
 
 class Attention(Protocol):
-    """What mixes values by the products of queries and keys, where the mask is True."""
+    """Function that weighs values by queries and keys, where the mask is True."""
 
     def __call__(self, query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads: ...
 
@@ -52,16 +55,16 @@ def attend(
     cache: Cache | None = None,
     attention: Attention | None = None,
 ) -> Heads:
-    """Mix the values of each position and earlier ones.
+    """Return a weighted sum of the values at each position and earlier ones.
 
     Args:
-        query: of the new positions.
-        key: likewise.
-        value: likewise.
-        mask: where attention is allowed besides (`causal_mask`).
-        positions: rotate queries and keys by them (`rotate`); None: not at all.
-        cache: what holds the earlier positions; None: there are none.
-        attention: how queries and keys weigh the values; None: `softmax_attention`.
+        query: queries of the new positions.
+        key: keys of the new positions.
+        value: values of the new positions.
+        mask: additional mask (`causal_mask`).
+        positions: positions that rotate queries and keys (`rotate`); None: no rotation.
+        cache: cache of the earlier positions; None without any.
+        attention: function that weighs the values; None: `softmax_attention`.
     """
     if positions is not None:
         query, key = rotate(query, positions), rotate(key, positions)
@@ -72,15 +75,15 @@ def attend(
 
 
 def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask: Mask | None = None) -> Mask:
-    """Where a query may look: at its own position and earlier ones, and nowhere `mask` forbids.
+    """Return the mask of a query's own position and earlier ones, where `mask` allows them.
 
-    A query that is left with nothing to see sees itself. (The softmax of nothing would be the mean of everything, the
-    future too; and the convolutions of the next layer carry it from padding into the text.)
+    A query without any visible key sees itself. Otherwise its softmax would be the mean over all positions, later ones
+    included, and the convolutions of the next layer would carry that from padding into the text.
 
     Args:
         query: queries, the first at position `start`.
         key: keys, the first at position 0.
-        start: how many positions were decoded before.
+        start: number of positions decoded before.
         mask: True where attention is allowed, broadcastable to [batch, heads, queries, keys].
 
     Raises:
@@ -100,23 +103,23 @@ def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask:
 def append_to_cache(
     cached_key: Cached, cached_value: Cached, index: Int[Array, ""], key: Heads, value: Heads
 ) -> tuple[Cached, Cached, Int[Array, ""]]:
-    """Write new keys and values behind those that are cached.
+    """Write new keys and values after the cached ones.
 
-    How far the cache is filled is known only when the step runs, so that a position beyond its end cannot raise: it
-    makes the values NaN, and all outputs with them, rather than silently wrong.
+    The number of filled positions is a traced value, so that a position beyond the end cannot raise an error. It makes
+    the values NaN, and all outputs with them, rather than silently wrong.
 
     Args:
-        cached_key: keys so far, and room for later ones.
-        cached_value: values likewise.
-        index: how many positions are filled.
+        cached_key: earlier keys, and room for later ones.
+        cached_value: earlier values, and room for later ones.
+        index: number of filled positions.
         key: keys of the new positions.
-        value: values likewise.
+        value: values of the new positions.
 
     Returns:
-        The caches and the index after the new positions.
+        Both caches and the index after the new positions.
 
     Raises:
-        ValueError: another batch size than the cache's, or more new positions than the cache is long.
+        ValueError: the batch size differs from the cache's, or there are more new positions than the cache is long.
     """
     (batch, longest), (new_batch, new) = cached_key.shape[:2], key.shape[:2]
     check_cached_batch(batch, new_batch)
@@ -132,14 +135,14 @@ def append_to_cache(
 def softmax_attention(query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads:
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1), its softmax in float32.
 
-    Written out, as `jax.nn.dot_product_attention` takes a tenth more of a small block's training step on a CPU
+    It is written out because `jax.nn.dot_product_attention` makes a small block's training step a tenth slower on a CPU
     (benchmarks/exported_step.py).
 
     Args:
         query: queries.
         key: keys.
         value: values.
-        mask: True where attention is allowed; every query sees something.
+        mask: True where attention is allowed, which is somewhere for every query.
     """
     query = query * query.shape[-1] ** -0.5
     scores = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=jnp.float32)
@@ -156,8 +159,8 @@ def tanh_softmax_attention(
         query: queries.
         key: keys.
         value: values.
-        scale: a factor for each key position of each head; may be longer than the keys.
-        mask: True where attention is allowed; every query sees something.
+        scale: factor of each key position of each head; may be longer than the keys.
+        mask: True where attention is allowed, which is somewhere for every query.
     """
     scores = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=jnp.float32)
     weights = jnp.tanh(jax.nn.softmax(scores, where=mask)) * scale[:, None, : key.shape[1]]
@@ -166,9 +169,9 @@ def tanh_softmax_attention(
 
 def _check_mask(mask: Mask, full: tuple[int, int, int, int]) -> None:
     if mask.dtype != bool:
-        raise ValueError(f"the mask is {mask.dtype}, but must be boolean, True where attention is allowed")
+        raise ValueError(f"mask is {mask.dtype}, but must be boolean, True where attention is allowed")
     padded = (1,) * (4 - mask.ndim) + mask.shape
     if len(padded) != 4 or any(size not in (1, whole) for size, whole in zip(padded, full, strict=True)):
         raise ValueError(
-            f"the mask has shape {list(mask.shape)}, but must broadcast to [batch, heads, queries, keys] = {list(full)}"
+            f"mask has shape {list(mask.shape)}, but must broadcast to [batch, heads, queries, keys] = {list(full)}"
         )

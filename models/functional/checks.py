@@ -1,4 +1,4 @@
-"""What the blocks refuse, in sentences that say what to change."""
+"""Checks of the blocks' sizes and inputs; each raises a `ValueError` that says what to change."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ __all__ = [
 
 
 def check_positive(**sizes: int) -> None:
-    """Refuse a size below 1; sizes go by the names of the arguments that gave them."""
+    """Check that sizes, given by the names of their arguments, are at least 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} is {size}, but must be at least 1")
 
 
 def check_dropout_rate(dropout_rate: float) -> None:
-    """Refuse a dropout rate that is no probability, or drops all."""
+    """Check that a dropout rate is in [0, 1)."""
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"dropout_rate is {dropout_rate}, but must be at least 0 and below 1")
 
 
 def check_heads(width: int, heads: int) -> None:
-    """Refuse a width that does not divide into the heads."""
+    """Check that the width is a multiple of the heads."""
     check_positive(width=width, heads=heads)
     if width % heads:
         near = [count for count in range(1, width + 1) if width % count == 0]
         best = min(near, key=lambda count: abs(count - heads))
         raise ValueError(
-            f"a width of {width} does not divide into {heads} heads; "
-            f"choose a multiple of {heads} as width, or for example {best} heads"
+            f"width is {width}, but must be a multiple of heads={heads}; "
+            f"choose a multiple of {heads}, or for example heads={best}"
         )
 
 
 def check_input(x: Array, width: int | None = None) -> None:
-    """Refuse an input that is not [batch, length, width]; a width of None may be any."""
+    """Check that an input is [batch, length, width]; None: any width."""
     if x.ndim != 3 or (width is not None and x.shape[2] != width):
         expected = f"[batch, length, {'width' if width is None else width}]"
         remedy = "reshape it" if x.ndim != 3 else f"build the block with width={x.shape[2]}, or project x"
@@ -52,7 +52,7 @@ def check_input(x: Array, width: int | None = None) -> None:
 
 
 def check_length(length: int, longest: int) -> None:
-    """Refuse a sequence that is longer than the block was built for."""
+    """Check that a sequence is not longer than the block was built for."""
     if length > longest:
         raise ValueError(
             f"the sequence has {length} positions, but the block was built with length={longest}; "
@@ -61,7 +61,7 @@ def check_length(length: int, longest: int) -> None:
 
 
 def check_cache_shape(input_shape: Sequence[int], width: int) -> tuple[int, int]:
-    """The batch size and length of a cache from `(batch, longest, width)`; refuse anything else."""
+    """Return the batch size and length of a cache, after checking that its shape is (batch, longest, width)."""
     if len(input_shape) != 3 or input_shape[2] != width:
         raise ValueError(
             f"init_cache takes the shape (batch, longest, {width}) of the longest input, not {tuple(input_shape)}"
@@ -72,12 +72,12 @@ def check_cache_shape(input_shape: Sequence[int], width: int) -> tuple[int, int]
 
 
 def check_cached_batch(cached: int, batch: int) -> None:
-    """Refuse a batch of another size than the cache's."""
+    """Check that a batch has the size of the cache's."""
     if batch != cached:
-        raise ValueError(f"the cache holds {cached} sequences, but x has {batch}; make a cache for {batch}")
+        raise ValueError(f"the cache holds {cached} sequences, but x has {batch}; make a cache for {batch} sequences")
 
 
 def check_cache_space(new: int, longest: int) -> None:
-    """Refuse more new positions than the whole cache is long."""
+    """Check that there are not more new positions than the cache is long."""
     if new > longest:
         raise ValueError(f"x has {new} positions, but the cache has room for {longest}; make a longer cache")

@@ -1,7 +1,7 @@
-"""A causal depthwise convolution as a sum of shifted products.
+"""Causal depthwise convolution as a sum of shifted products.
 
-XLA runs a grouped convolution with as many groups as channels slowly on most devices; a few shifted multiply-adds fuse
-with what stands around them.
+On most devices, XLA's grouped convolution is slow with one group for each channel; a few shifted multiply-adds fuse
+with the operations around them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Past = Float[Array, "batch past *features"]
 
 
 def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> tuple[Features, Past]:
-    """Weigh each channel's current and `kernel - 1` earlier positions: `y[t] = sum_j kernel[j] x[t - (kernel-1) + j]`.
+    """Return each channel's weighted sum of `kernel` positions: `y[t] = sum_j kernel[j] x[t - (kernel-1) + j]`.
 
     Args:
-        x: the inputs.
-        kernel: a weight for each position and channel, the current position's last.
-        past: the `kernel - 1` inputs before `x`; None where `x` is the beginning, and they count as zeros.
+        x: inputs.
+        kernel: weight of each position and channel, the current position's last.
+        past: the `kernel - 1` inputs before `x`; None for zeros, at the start of a sequence.
 
     Returns:
         The outputs, and the last `kernel - 1` inputs: the `past` of the call that continues this one.
@@ -42,12 +42,12 @@ def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> t
 
 
 def initial_taps(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
-    """0.5 at the current position and 0.5 / kernel at each earlier one, in all channels, as in the authors' T5 code.
+    """Return 0.5 at the current position and 0.5 / kernel at earlier ones, in all channels, as in the authors' T5 code.
 
     Args:
-        key: unused: these values are not random.
+        key: unused; the values are not random.
         shape: [kernel, ...].
-        dtype: of the result.
+        dtype: dtype of the result.
 
     >>> initial_taps(None, (4, 1))[:, 0].tolist()
     [0.125, 0.125, 0.125, 0.5]

@@ -1,4 +1,4 @@
-"""What the norms of the hand-written blocks have in common."""
+"""Elementwise arithmetic of the hand-written blocks."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 __all__ = ["NORM_EPSILON", "squared_relu"]
 
 NORM_EPSILON = 1e-12
-"""Added to the variance: the programs divide by a deviation of at least 1e-6, and both agree above it."""
+"""Epsilon added to the variance; programs divide by a deviation of at least 1e-6, and both agree above that."""
 
 
 def squared_relu(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:

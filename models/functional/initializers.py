@@ -1,4 +1,4 @@
-"""How parameters start, as in the programs of the search: kernels normal, with variance 1 / fan-in."""
+"""Initializers of kernels, as in the programs of the search: normal, with variance 1 / fan-in."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from jaxtyping import Array
 __all__ = ["FAN_IN_NORMAL", "matrix_init", "per_head_init"]
 
 FAN_IN_NORMAL: Initializer = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-"""Normal with variance 1 / fan-in, so that outputs are as large as inputs."""
+"""Normal with variance 1 / fan-in, so that outputs have the variance of inputs."""
 
 
 def matrix_init(kernel_init: Initializer, inputs: int) -> Initializer:
-    """The initializer that draws a kernel as the matrix of its first `inputs` axes by the others."""
+    """Return the initializer that draws a kernel as a matrix: its first `inputs` axes by the others."""
 
     def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
         flat = (math.prod(shape[:inputs]), math.prod(shape[inputs:]))
@@ -27,7 +27,7 @@ def matrix_init(kernel_init: Initializer, inputs: int) -> Initializer:
 
 
 def per_head_init(kernel_init: Initializer) -> Initializer:
-    """The initializer of [heads, ...] that draws every head by itself, so that heads don't count as fan-in."""
+    """Return the initializer of [heads, ...] that draws each head separately, so that heads don't count as fan-in."""
 
     def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
         return jax.vmap(lambda head: kernel_init(head, tuple(shape[1:]), dtype))(jax.random.split(key, shape[0]))

@@ -8,36 +8,38 @@ from jaxtyping import Array, Float, Int
 __all__ = ["rotate"]
 
 BASE = 10_000.0
-"""The longest wavelength is 2 pi times this; the paper's choice."""
+"""Base of the frequencies, as in the paper: the longest wavelength is 2 pi times this."""
 
 
 def rotate(
     x: Float[Array, "batch length heads channels"], positions: Int[Array, "*batch length"]
 ) -> Float[Array, "batch length heads channels"]:
-    """Turn channel pairs by angles that grow with the position, so that products depend on distances alone.
+    """Rotate channel pairs by angles proportional to the position, so that products depend on distances alone.
 
-    Channel i turns together with channel i + channels / 2 (half-split, as in GPT-NeoX and Llama), not with its
-    neighbour as in the paper; the two differ by a permutation of the channels.
+    Channel i is paired with channel i + channels / 2 (half-split, as in GPT-NeoX and Llama), not with its neighbour as
+    in the paper; the two differ by a permutation of the channels.
 
     Args:
         x: queries or keys.
-        positions: of each token, [length] for all sequences alike or [batch, length].
+        positions: position of each token, [length] for all sequences or [batch, length].
 
     Raises:
-        ValueError: the channels are odd in number, or the positions do not fit `x`.
+        ValueError: the number of channels is odd, or the positions do not fit `x`.
     """
     batch, length, _, channels = x.shape
     if channels % 2:
-        raise ValueError(f"rotary positions need heads of an even width, not {channels}; choose fewer or more heads")
+        raise ValueError(
+            f"heads have {channels} channels, but rotary positions need an even number; choose another number of heads"
+        )
     positions = jnp.asarray(positions)
     if positions.shape not in ((length,), (1, length), (batch, length)):
         raise ValueError(
-            f"the positions have shape {list(positions.shape)}, but must have [{length}] or [{batch}, {length}]: "
+            f"positions have shape {list(positions.shape)}, but must have [{length}] or [{batch}, {length}]: "
             "one position for each token of x"
         )
     frequencies = BASE ** -jnp.linspace(0, 1, channels // 2, endpoint=False)
     angles = positions[..., None, None] * frequencies  # [batch?, length, 1, channels / 2]
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x.dtype)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Which axis of a device mesh each kind of dimension is split over."""
+"""Mesh axes of the blocks' dimensions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Dimension = Literal["batch", "embed", "heads", "mlp"]
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """Mesh axes by kind of dimension; None leaves a dimension whole.
+    """Mesh axis that each kind of dimension is split over; None: not split.
 
     `Sharding(heads="model", mlp="model")` is tensor parallelism (Shoeybi et al. 2019, arXiv 1909.08053): one reduction
-    after attention and one after the feed forward. `embed="data"` beside it shards the parameters over the data axis
-    as well. The mesh's axes are automatic: `jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(shape))`;
-    with explicit ones JAX wants to be told how every sum over a split dimension is laid out.
+    after attention and one after the feed forward. `embed="data"` in addition shards the parameters over the data axis.
+    The mesh's axes must be automatic: `jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(shape))`. With
+    explicit axes, JAX needs the layout of every sum over a split dimension.
 
     Attributes:
         batch: sequences, in the cached keys and values.
@@ -46,7 +46,7 @@ class Sharding:
 
 
 def mesh_axes(sharding: Sharding, *dimensions: Dimension | None) -> tuple[str | None, ...]:
-    """The mesh axis of each dimension of an array; None where a dimension is never split.
+    """Return the mesh axis of each dimension of an array; None for a dimension that is not split.
 
     >>> mesh_axes(Sharding(heads="model"), "embed", "heads", None)
     (None, 'model', None)

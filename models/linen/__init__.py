@@ -1,7 +1,7 @@
-"""The blocks of `primer_search.models.nnx` in Flax Linen: same names, same parameters, same arithmetic.
+"""The blocks of `primer_search.models.nnx` in Flax Linen, with the same names, parameters and arithmetic.
 
-Linen infers the width from the input, so that constructors take none. To decode, make the variables with the longest
-input and `decode=True`, then let each call update the collection `cache`:
+Constructors take no width: Linen infers it from the input. To decode, make the variables with the longest input and
+`decode=True`; each call then updates the collection `cache`:
 
     >>> import jax, jax.numpy as jnp
     >>> block, x = PrimerEZBlock(heads=4), jnp.ones((2, 6, 32))
@@ -11,7 +11,7 @@ input and `decode=True`, then let each call update the collection `cache`:
     >>> y.shape
     (2, 1, 32)
 
-Arguments of a call may be given by position, so that `nn.remat` can take `decode` and `deterministic` as static.
+Call arguments can be given by position, so that `nn.remat` can treat `decode` and `deterministic` as static.
 """
 
 from ..functional.sharding import Sharding

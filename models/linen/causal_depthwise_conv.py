@@ -1,4 +1,4 @@
-"""A causal depthwise convolution that can go on where the last call ended."""
+"""Causal depthwise convolution, with a cache for decoding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CausalDepthwiseConv"]
 
 
 class CausalDepthwiseConv(nn.Module):
-    """Each channel's weighted sum over its current and `kernel_size - 1` earlier positions; zeros before the first.
+    """Weighted sum of each channel's current and `kernel_size - 1` earlier positions, zero-padded at the start.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.
 
@@ -27,10 +27,10 @@ class CausalDepthwiseConv(nn.Module):
     [3.0, 1.0, 1.0, 0.0]
 
     Attributes:
-        kernel_size: positions that are summed, the current one among them.
-        dtype: of the computation; None: as Flax infers it from the input and the kernel.
-        param_dtype: what the kernel is kept in.
-        kernel_init: of [kernel_size, *features], the current position's weights last.
+        kernel_size: positions that are summed, the current one included.
+        dtype: dtype of the computation; None: as Flax infers it from the input and the kernel.
+        param_dtype: dtype of the kernel.
+        kernel_init: initializer of the kernel, [kernel_size, *features], the current position's weights last.
     """
 
     kernel_size: int = 3
@@ -46,14 +46,14 @@ class CausalDepthwiseConv(nn.Module):
     def __call__(
         self, x: Float[Array, "batch length *features"], decode: bool = False
     ) -> Float[Array, "batch length *features"]:
-        """The convolved sequence.
+        """Return the convolved sequence.
 
         Args:
-            x: the inputs.
-            decode: they continue those of the last call with `decode`.
+            x: inputs.
+            decode: continue the sequence of the last call with `decode`.
 
         Raises:
-            ValueError: the cache to decode with is missing or for another batch size.
+            ValueError: there is no cache to decode with, or it has another batch size.
         """
         kernel = self.param("kernel", self.kernel_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)

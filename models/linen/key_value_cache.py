@@ -1,22 +1,20 @@
-"""What attention remembers of the positions it has decoded."""
+"""Key-value cache of an attention."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from ..functional.attention import append_to_cache
+from ..functional.attention import Heads, append_to_cache
 from ..functional.sharding import Sharding
-from .layers import placed
+from .layers import with_mesh_axes
 
 __all__ = ["KeyValueCache", "cache_exists"]
 
-Heads = Float[Array, "batch length heads channels"]
-
 
 class KeyValueCache(nn.Module):
-    """Keys and values of a sequence so far, and how many positions are filled: the variables of collection `cache`.
+    """Keys and values of the positions decoded so far, in the collection `cache`.
 
     Attributes:
         sharding: mesh axes of keys and values.
@@ -26,15 +24,15 @@ class KeyValueCache(nn.Module):
 
     @nn.compact
     def __call__(self, key: Heads, value: Heads) -> tuple[Heads, Heads, int | Int[Array, ""]]:
-        """Append new positions; return all keys and values, and the position the new ones start at.
+        """Append new positions; return all keys and values, and the index of the first new position.
 
-        While variables are made, the new positions say how many there can be; nothing is appended.
+        During `init`, make an empty cache with as many positions as the input has.
 
         Raises:
             ValueError: there is no cache, or the new positions do not fit it.
         """
         ready = cache_exists(self, "key")
-        zeros = placed(jnp.zeros, self.sharding, "batch", None, "heads", None)
+        zeros = with_mesh_axes(jnp.zeros, self.sharding, "batch", None, "heads", None)
         keys = self.variable("cache", "key", zeros, key.shape, key.dtype)
         values = self.variable("cache", "value", zeros, value.shape, value.dtype)
         index = self.variable("cache", "index", jnp.zeros, (), jnp.int32)
@@ -46,15 +44,15 @@ class KeyValueCache(nn.Module):
 
 
 def cache_exists(module: nn.Module, variable: str) -> bool:
-    """Whether a variable of the cache is there to decode with, rather than now being made.
+    """Return whether a cache variable exists; False only during `init`, which makes it.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it does not exist outside of `init`.
     """
     ready = module.has_variable("cache", variable)
     if not ready and not module.is_initializing():
         raise ValueError(
             "there is no cache to decode with; make the variables with the longest input, as in "
-            "init(key, jnp.ones((batch, longest, width)), decode=True), and hand their collection 'cache' to apply"
+            "init(key, jnp.ones((batch, longest, width)), decode=True), and pass their collection 'cache' to apply"
         )
     return ready

@@ -1,98 +1,119 @@
-"""The dense layers into heads and out of them.
+"""Dense layers and norms of the blocks, and the fields that all their modules share.
 
-They are `nn.Einsum`: `nn.DenseGeneral` hands its initializer a flat shape, which the mesh axes of the whole kernel do
-not fit.
+Projections are `nn.Einsum`: `nn.DenseGeneral` calls its initializer with a flattened shape, which the mesh axes of the
+whole kernel do not fit.
 """
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
-from ..functional.checks import check_input
+from ..functional.checks import check_input, check_positive
 from ..functional.elementwise import NORM_EPSILON
-from ..functional.initializers import matrix_init
+from ..functional.initializers import FAN_IN_NORMAL, matrix_init
 from ..functional.sharding import Dimension, Sharding, mesh_axes
 
-__all__ = ["check_width", "head_projection", "layer_norm", "output_projection", "placed", "rms_norm"]
+__all__ = [
+    "LayerModule",
+    "check_width",
+    "head_projection",
+    "layer_norm",
+    "output_projection",
+    "rms_norm",
+    "with_mesh_axes",
+]
+
+SIZES = ("heads", "kernel_size", "length", "mlp_width")
+"""Fields that are sizes, at least 1."""
 
 
-def head_projection(
-    width: int,
-    heads: int,
-    *,
-    dtype: Dtype | None,
-    param_dtype: Dtype,
-    kernel_init: Initializer,
-    sharding: Sharding | None,
-    name: str,
-) -> nn.Einsum:
+class LayerModule(nn.Module, kw_only=True):
+    """Base of blocks, attentions and feed forwards: their common fields, given by keyword.
+
+    Attributes:
+        dtype: dtype of the computation and the output; None: as Flax infers it from the input and the parameters.
+        param_dtype: dtype of the parameters.
+        kernel_init: initializer of the dense layers; convolutions start as `CausalDepthwiseConv` does.
+        sharding: mesh axes of parameters and cache.
+    """
+
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    kernel_init: Initializer = FAN_IN_NORMAL
+    sharding: Sharding | None = None
+
+    def __post_init__(self):
+        fields = vars(self)
+        check_positive(**{name: fields[name] for name in SIZES if fields.get(name) is not None})
+        super().__post_init__()
+
+    def shared_fields(self) -> dict:
+        """Return the common fields, as arguments of another module."""
+        return {name: getattr(self, name) for name in ("dtype", "param_dtype", "kernel_init", "sharding")}
+
+
+def head_projection(module: LayerModule, width: int, heads: int, name: str) -> nn.Einsum:
     """[batch, length, width] -> [batch, length, heads, width / heads]."""
+    kernel_init = with_mesh_axes(matrix_init(module.kernel_init, inputs=1), module.sharding, "embed", "heads", None)
     return nn.Einsum(
         (width, heads, width // heads),
         "blw,whc->blhc",
         use_bias=False,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        kernel_init=placed(matrix_init(kernel_init, inputs=1), sharding, "embed", "heads", None),
+        dtype=module.dtype,
+        param_dtype=module.param_dtype,
+        kernel_init=kernel_init,
         name=name,
     )
 
 
-def output_projection(
-    width: int,
-    heads: int,
-    *,
-    dtype: Dtype | None,
-    param_dtype: Dtype,
-    kernel_init: Initializer,
-    sharding: Sharding | None,
-    name: str,
-) -> nn.Einsum:
+def output_projection(module: LayerModule, width: int, heads: int, name: str) -> nn.Einsum:
     """[batch, length, heads, width / heads] -> [batch, length, width]."""
+    kernel_init = with_mesh_axes(matrix_init(module.kernel_init, inputs=2), module.sharding, "heads", None, "embed")
     return nn.Einsum(
         (heads, width // heads, width),
         "blhc,hcw->blw",
         use_bias=False,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        kernel_init=placed(matrix_init(kernel_init, inputs=2), sharding, "heads", None, "embed"),
+        dtype=module.dtype,
+        param_dtype=module.param_dtype,
+        kernel_init=kernel_init,
         name=name,
     )
 
 
-def layer_norm(*, dtype: Dtype | None, param_dtype: Dtype, sharding: Sharding | None, name: str) -> nn.LayerNorm:
-    """Layer norm over the width (Ba et al. 2016), its variance the mean of squared deviations."""
+def layer_norm(module: LayerModule, name: str) -> nn.LayerNorm:
+    """Layer norm over the width (Ba et al. 2016); its variance is the mean of squared deviations."""
     return nn.LayerNorm(
         epsilon=NORM_EPSILON,
         use_fast_variance=False,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        scale_init=placed(nn.initializers.ones, sharding, "embed"),
-        bias_init=placed(nn.initializers.zeros, sharding, "embed"),
+        dtype=module.dtype,
+        param_dtype=module.param_dtype,
+        scale_init=with_mesh_axes(nn.initializers.ones, module.sharding, "embed"),
+        bias_init=with_mesh_axes(nn.initializers.zeros, module.sharding, "embed"),
         name=name,
     )
 
 
-def rms_norm(*, dtype: Dtype | None, param_dtype: Dtype, sharding: Sharding | None, name: str) -> nn.RMSNorm:
+def rms_norm(module: LayerModule, name: str) -> nn.RMSNorm:
     """Root mean square norm over the width (Zhang and Sennrich 2019)."""
     return nn.RMSNorm(
         epsilon=NORM_EPSILON,
         use_fast_variance=False,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        scale_init=placed(nn.initializers.ones, sharding, "embed"),
+        dtype=module.dtype,
+        param_dtype=module.param_dtype,
+        scale_init=with_mesh_axes(nn.initializers.ones, module.sharding, "embed"),
         name=name,
     )
 
 
-def placed(init: Initializer, sharding: Sharding | None, *dimensions: Dimension | None) -> Initializer:
-    """The initializer of an array with these dimensions, placed on the mesh; `init` itself where nothing is sharded."""
+def with_mesh_axes(init: Initializer, sharding: Sharding | None, *dimensions: Dimension | None) -> Initializer:
+    """Return the initializer of an array with these dimensions on the mesh; `init` itself without sharding."""
     return init if sharding is None else nn.with_partitioning(init, mesh_axes(sharding, *dimensions))
 
 
 def check_width(module: nn.Module, x: Array, layer: str, parameter: str) -> None:
-    """Refuse an `x` that is not [batch, length, width], the width being that of a parameter's first axis, if made."""
-    made = nn.meta.unbox(module.variables.get("params", {})).get(layer, {}).get(parameter)
-    check_input(x, None if made is None else made.shape[0])
+    """Check that `x` is [batch, length, width], the width being the first axis of a parameter if it exists."""
+    existing = nn.meta.unbox(module.variables.get("params", {})).get(layer, {}).get(parameter)
+    check_input(x, None if existing is None else existing.shape[0])

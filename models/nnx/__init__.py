@@ -1,7 +1,7 @@
-"""Blocks of decoders and their parts, written by hand in Flax NNX.
+"""Hand-written decoder blocks and their parts in Flax NNX; `primer_search.models.linen` has the same in Linen.
 
-Each equals a program of the library given the same parameters: `TransformerBlock` is TRANSFORMER, `TransformerPPBlock`
-TRANSFORMER_PP, `PrimerEZBlock` PRIMER_EZ and `PrimerBlock` PRIMER. `primer_search.models.linen` has the same in Linen.
+With the same parameters, a block computes the same as a program of the library: `TransformerBlock` as TRANSFORMER,
+`TransformerPPBlock` as TRANSFORMER_PP, `PrimerEZBlock` as PRIMER_EZ and `PrimerBlock` as PRIMER.
 """
 
 from ..functional.sharding import Sharding

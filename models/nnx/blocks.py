@@ -1,29 +1,159 @@
-"""Primer-EZ: the two changes that carry over from Primer to any Transformer."""
+"""The four decoder blocks: Transformer, Transformer++, Primer-EZ and Primer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Unpack
 
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
-from jaxtyping import Array, Float
 
-from ..functional.attention import Mask, Positions
+from ..functional.attention import Hidden, Mask, Positions
 from ..functional.checks import check_dropout_rate, check_input
-from ..functional.initializers import FAN_IN_NORMAL
-from ..functional.sharding import Sharding
-from .attention import MultiDConvHeadAttention, MultiHeadAttention, PrimerAttention
+from .attention import CausalAttention, MultiDConvHeadAttention, MultiHeadAttention, PrimerAttention
 from .feed_forward import FeedForward, SquaredReLU, SwiGLU
-from .layers import layer_norm, rms_norm
+from .layers import LayerOptions, layer_norm, rms_norm
 
 __all__ = ["PrimerBlock", "PrimerEZBlock", "TransformerBlock", "TransformerPPBlock"]
 
-Hidden = Float[Array, "batch length width"]
+
+class DecoderBlock(nnx.Module):
+    """Base of the blocks: attention and feed forward, each with a norm, dropout and a residual connection.
+
+    Attributes:
+        width: channels of input and output.
+    """
+
+    def __init__(
+        self,
+        attention: CausalAttention,
+        feed_forward: FeedForward | SwiGLU,
+        norm: Callable[..., nnx.LayerNorm | nnx.RMSNorm],
+        *,
+        dropout_rate: float,
+        deterministic: bool,
+        **options: Unpack[LayerOptions],
+    ):
+        check_dropout_rate(dropout_rate)
+        self.width, self.dtype = attention.width, options.get("dtype")
+        self.attention, self.feed_forward = attention, feed_forward
+        self.attention_norm = norm(self.width, **options)
+        self.feed_forward_norm = norm(self.width, **options)
+        rngs = options["rngs"] if dropout_rate else None
+        self.dropout = nnx.Dropout(dropout_rate, deterministic=deterministic, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Hidden,
+        *,
+        mask: Mask | None = None,
+        positions: Positions | None = None,
+        decode: bool = False,
+        deterministic: bool | None = None,
+    ) -> Hidden:
+        """Return the block's output at the positions of `x`.
+
+        Args:
+            x: inputs.
+            mask: True where attention is allowed, in addition to the causal mask: for padding, or several texts in one
+                sequence. Broadcastable to [batch, heads, queries, keys]; in `decode` the keys are the whole cache.
+            positions: [length] or [batch, length]; if given, queries and keys are rotated by them (RoPE, Su et al.
+                2021, in the half-split layout of GPT-NeoX). In `decode`, those of the new positions.
+            decode: continue the sequence of the last call with `decode`, by any number of new positions. Beyond the
+                length of the cache the output is NaN.
+            deterministic: whether to turn dropout off; None: as set by the constructor, `train()` or `eval()`.
+
+        Raises:
+            ValueError: `x`, the mask or the positions do not fit, there is no cache (call `init_cache`), or the
+                sequence is longer than the `length` of a `PrimerBlock`.
+        """
+        check_input(x, self.width)
+        attend = partial(self.attention, mask=mask, positions=positions, decode=decode)
+        drop = partial(self.dropout, deterministic=deterministic)
+        return self._add_branches(jnp.asarray(x, self.dtype), attend, drop)
+
+    def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
+        """Start a new sequence for `decode`.
+
+        Args:
+            input_shape: (batch, longest, width); the cache has room for `longest` positions.
+            dtype: dtype of the cache.
+        """
+        self.attention.init_cache(input_shape, dtype)
+
+    def _add_branches(self, x: Hidden, attend: Callable[..., Hidden], drop: Callable[..., Hidden]) -> Hidden:
+        x = x + drop(attend(self.attention_norm(x)))
+        return x + drop(self.feed_forward(self.feed_forward_norm(x)))
 
 
-class PrimerEZBlock(nnx.Module):
-    """Pre-norm decoder block with multi-dconv-head attention and squared ReLU.
+class TransformerBlock(DecoderBlock):
+    """Pre-norm decoder block with softmax attention and ReLU.
+
+    Reference: Vaswani et al. 2017, "Attention Is All You Need", section 3, with the norms placed as in So et al. 2021,
+    section 2.
+
+    >>> block = TransformerBlock(width=32, heads=4, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 6, 32))).shape
+    (2, 6, 32)
+    """
+
+    def __init__(
+        self,
+        width: int = 512,
+        heads: int = 8,
+        *,
+        mlp_width: int | None = None,
+        dropout_rate: float = 0.0,
+        deterministic: bool = False,
+        bias_init: Initializer = nnx.initializers.zeros,
+        **options: Unpack[LayerOptions],
+    ):
+        """Initialize the parameters; the arguments are those of `PrimerEZBlock`, except `kernel_size`."""
+        attention = MultiHeadAttention(width, heads, **options)
+        mlp_width = 4 * width if mlp_width is None else mlp_width
+        feed_forward = FeedForward(width, mlp_width, nnx.relu, bias_init=bias_init, **options)
+        super().__init__(
+            attention, feed_forward, layer_norm, dropout_rate=dropout_rate, deterministic=deterministic, **options
+        )
+
+
+class TransformerPPBlock(DecoderBlock):
+    """Transformer++: pre-norm decoder block with RMS norm and SwiGLU, without biases.
+
+    Reference: Zhang and Sennrich 2019 (RMS norm), Shazeer 2020 (SwiGLU); the name is from So et al. 2021, section 4.
+
+    >>> block = TransformerPPBlock(width=32, heads=4, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 6, 32))).shape
+    (2, 6, 32)
+    """
+
+    def __init__(
+        self,
+        width: int = 512,
+        heads: int = 8,
+        *,
+        mlp_width: int | None = None,
+        dropout_rate: float = 0.0,
+        deterministic: bool = False,
+        **options: Unpack[LayerOptions],
+    ):
+        """Initialize the parameters; the arguments are those of `PrimerEZBlock`, without `kernel_size` and `bias_init`.
+
+        The default of `mlp_width` is 3 times the width.
+        """
+        attention = MultiHeadAttention(width, heads, **options)
+        feed_forward = SwiGLU(width, 3 * width if mlp_width is None else mlp_width, **options)
+        super().__init__(
+            attention, feed_forward, rms_norm, dropout_rate=dropout_rate, deterministic=deterministic, **options
+        )
+
+
+class PrimerEZBlock(DecoderBlock):
+    """Primer-EZ: pre-norm decoder block with multi-dconv-head attention and squared ReLU.
+
+    These are the two changes of Primer that improve any Transformer.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 4.
 
@@ -32,14 +162,11 @@ class PrimerEZBlock(nnx.Module):
     >>> block(x).shape
     (2, 6, 32)
 
-    Decoding takes a prompt in one call, then token by token:
+    To decode, give it a prompt in one call, then token by token:
 
     >>> block.init_cache((2, 6, 32))
     >>> block(x[:, :5], decode=True).shape, block(x[:, 5:], decode=True).shape
     ((2, 5, 32), (2, 1, 32))
-
-    Attributes:
-        width: channels of input and output.
     """
 
     def __init__(
@@ -51,95 +178,40 @@ class PrimerEZBlock(nnx.Module):
         kernel_size: int = 3,
         dropout_rate: float = 0.0,
         deterministic: bool = False,
-        dtype: Dtype | None = None,
-        param_dtype: Dtype = jnp.float32,
-        kernel_init: Initializer = FAN_IN_NORMAL,
         bias_init: Initializer = nnx.initializers.zeros,
-        sharding: Sharding | None = None,
-        rngs: nnx.Rngs,
+        **options: Unpack[LayerOptions],
     ):
-        """Draw the parameters.
+        """Initialize the parameters.
 
         Args:
             width: channels of input and output, a multiple of `heads`.
-            heads: of the attention.
+            heads: number of attention heads.
             mlp_width: channels of the feed forward's hidden layer; None: 4 times the width.
-            kernel_size: positions that the attention's convolutions sum, the current one among them.
-            dropout_rate: share of what attention and feed forward add that is dropped.
-            deterministic: whether nothing is dropped, unless a call says; `train()` and `eval()` set it.
-            dtype: of the computation and the output; None: as Flax infers it from the input and the parameters.
-            param_dtype: what parameters are kept in.
-            kernel_init: of the dense layers.
-            bias_init: of their biases.
-            sharding: mesh axes of parameters and cache; needs the mesh in context (`jax.set_mesh`).
-            rngs: the streams `params` and, where something is dropped, `dropout`.
+            kernel_size: positions that the attention's convolutions sum, the current one included.
+            dropout_rate: dropout of the outputs of attention and feed forward.
+            deterministic: whether dropout is off by default; `train()` and `eval()` change it.
+            bias_init: initializer of the biases of dense layers.
+            **options: `LayerOptions`.
 
         Raises:
-            ValueError: the width does not divide into the heads, or a size or rate is out of range.
+            ValueError: the width is not a multiple of the heads, or a size or rate is out of range.
         """
-        check_dropout_rate(dropout_rate)
-        self.width, self.dtype = width, dtype
+        attention = MultiDConvHeadAttention(width, heads, kernel_size=kernel_size, **options)
         mlp_width = 4 * width if mlp_width is None else mlp_width
-        shared = {"dtype": dtype, "param_dtype": param_dtype, "sharding": sharding, "rngs": rngs}
-        self.attention = MultiDConvHeadAttention(
-            width, heads, kernel_size=kernel_size, kernel_init=kernel_init, **shared
+        feed_forward = FeedForward(width, mlp_width, SquaredReLU(), bias_init=bias_init, **options)
+        super().__init__(
+            attention, feed_forward, layer_norm, dropout_rate=dropout_rate, deterministic=deterministic, **options
         )
-        self.feed_forward = FeedForward(
-            width, mlp_width, SquaredReLU(), kernel_init=kernel_init, bias_init=bias_init, **shared
-        )
-        self.attention_norm = layer_norm(width, **shared)
-        self.feed_forward_norm = layer_norm(width, **shared)
-        self.dropout = nnx.Dropout(dropout_rate, deterministic=deterministic, rngs=rngs if dropout_rate else None)
-
-    def __call__(
-        self,
-        x: Hidden,
-        *,
-        mask: Mask | None = None,
-        positions: Positions | None = None,
-        decode: bool = False,
-        deterministic: bool | None = None,
-    ) -> Hidden:
-        """The block's output, at the positions of `x`.
-
-        Args:
-            x: the inputs.
-            mask: True where attention is allowed, broadcastable to [batch, heads, queries, keys], besides the causal
-                mask: for padding, or several texts in one sequence. In `decode`, keys are as many as the cache is long.
-            positions: [length] or [batch, length]; given, queries and keys are rotated by them (RoPE, Su et al. 2021,
-                in the half-split layout of GPT-NeoX). In `decode`, those of the new positions.
-            decode: `x` goes on where the last call with `decode` ended, by any number of new positions; more than
-                `init_cache` made room for make the output NaN.
-            deterministic: whether nothing is dropped; None: as the constructor, `train()` or `eval()` said.
-
-        Raises:
-            ValueError: `x`, the mask or the positions do not fit, or there is no cache (call `init_cache`).
-        """
-        check_input(x, self.width)
-        x = jnp.asarray(x, self.dtype)
-        attended = self.attention(self.attention_norm(x), mask=mask, positions=positions, decode=decode)
-        x = x + self.dropout(attended, deterministic=deterministic)
-        transformed = self.feed_forward(self.feed_forward_norm(x))
-        return x + self.dropout(transformed, deterministic=deterministic)
-
-    def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
-        """Begin a decode.
-
-        Args:
-            input_shape: (batch, longest, width): the cache has room for `longest` positions.
-            dtype: what the cache keeps.
-        """
-        self.attention.init_cache(input_shape, dtype)
 
 
-class PrimerBlock(nnx.Module):
-    """The block the search ended with: `x + 2 f(x)` around Primer's attention and a twelve times wider feed forward.
+class PrimerBlock(DecoderBlock):
+    """Primer, the result of the search: `x + 2 f(x)` around its own attention and a 12 times wider feed forward.
 
-    The attention is `PrimerAttention`. The feed forward squares its ReLU, has no bias on its output, and is normed
-    after it instead of before. `PrimerEZBlock` is simpler, takes any length, and is as good (section 4).
+    The attention is `PrimerAttention`. The feed forward has squared ReLU, no bias on its output, and a norm after it
+    instead of before it. `PrimerEZBlock` is simpler, takes any length, and is as good (section 4).
 
-    A learned scale for each key position ties the block to a longest sequence. Shorter ones read the first of the
-    scales, so that the outputs of a prefix are those it has within the longer sequence.
+    The attention learns a scale for each key position, which limits the sequence length. Shorter sequences use the
+    first scales, so that a prefix has the same outputs alone and within the longer sequence.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3 and
     appendix A.2.
@@ -147,9 +219,6 @@ class PrimerBlock(nnx.Module):
     >>> block = PrimerBlock(width=32, heads=4, length=8, rngs=nnx.Rngs(0))
     >>> block(jnp.ones((2, 8, 32))).shape, block(jnp.ones((2, 5, 32))).shape
     ((2, 8, 32), (2, 5, 32))
-
-    Attributes:
-        width: channels of input and output.
     """
 
     def __init__(
@@ -162,214 +231,24 @@ class PrimerBlock(nnx.Module):
         kernel_size: int = 3,
         dropout_rate: float = 0.0,
         deterministic: bool = False,
-        dtype: Dtype | None = None,
-        param_dtype: Dtype = jnp.float32,
-        kernel_init: Initializer = FAN_IN_NORMAL,
         bias_init: Initializer = nnx.initializers.zeros,
-        sharding: Sharding | None = None,
-        rngs: nnx.Rngs,
+        **options: Unpack[LayerOptions],
     ):
-        """Draw the parameters.
-
-        Args other than these are those of `PrimerEZBlock`.
+        """Initialize the parameters; the other arguments are those of `PrimerEZBlock`.
 
         Args:
             width: channels of input and output, a multiple of `heads`.
-            heads: of the attention.
-            length: of the longest sequence.
+            heads: number of attention heads.
+            length: longest sequence.
             mlp_width: channels of the feed forward's hidden layer; None: 12 times the width.
-
-        Raises:
-            ValueError: the width does not divide into the heads, or a size or rate is out of range.
         """
-        check_dropout_rate(dropout_rate)
-        self.width, self.dtype = width, dtype
+        attention = PrimerAttention(width, heads, length=length, kernel_size=kernel_size, **options)
         mlp_width = 12 * width if mlp_width is None else mlp_width
-        shared = {"dtype": dtype, "param_dtype": param_dtype, "sharding": sharding, "rngs": rngs}
-        self.attention = PrimerAttention(
-            width, heads, length=length, kernel_size=kernel_size, kernel_init=kernel_init, **shared
+        feed_forward = FeedForward(width, mlp_width, SquaredReLU(), use_out_bias=False, bias_init=bias_init, **options)
+        super().__init__(
+            attention, feed_forward, layer_norm, dropout_rate=dropout_rate, deterministic=deterministic, **options
         )
-        self.feed_forward = FeedForward(
-            width,
-            mlp_width,
-            SquaredReLU(),
-            use_out_bias=False,
-            kernel_init=kernel_init,
-            bias_init=bias_init,
-            **shared,
-        )
-        self.attention_norm = layer_norm(width, **shared)
-        self.feed_forward_norm = layer_norm(width, **shared)
-        self.dropout = nnx.Dropout(dropout_rate, deterministic=deterministic, rngs=rngs if dropout_rate else None)
 
-    def __call__(
-        self,
-        x: Hidden,
-        *,
-        mask: Mask | None = None,
-        positions: Positions | None = None,
-        decode: bool = False,
-        deterministic: bool | None = None,
-    ) -> Hidden:
-        """The block's output, at the positions of `x`; the arguments are those of `PrimerEZBlock`.
-
-        Raises:
-            ValueError: the sequence is longer than the block was built for, or as in `PrimerEZBlock`.
-        """
-        check_input(x, self.width)
-        x = jnp.asarray(x, self.dtype)
-        attended = self.attention(self.attention_norm(x), mask=mask, positions=positions, decode=decode)
-        x = x + 2 * self.dropout(attended, deterministic=deterministic)
-        transformed = self.feed_forward_norm(self.feed_forward(x))
-        return x + 2 * self.dropout(transformed, deterministic=deterministic)
-
-    def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
-        """Begin a decode.
-
-        Args:
-            input_shape: (batch, longest, width): the cache has room for `longest` positions, at most `length`.
-            dtype: what the cache keeps.
-        """
-        self.attention.init_cache(input_shape, dtype)
-
-
-class TransformerBlock(nnx.Module):
-    """Pre-norm decoder block with softmax attention and ReLU.
-
-    Reference: Vaswani et al. 2017, "Attention Is All You Need", section 3, its norms moved as in So et al. 2021,
-    section 2.
-
-    >>> block = TransformerBlock(width=32, heads=4, rngs=nnx.Rngs(0))
-    >>> block(jnp.ones((2, 6, 32))).shape
-    (2, 6, 32)
-
-    Attributes:
-        width: channels of input and output.
-    """
-
-    def __init__(
-        self,
-        width: int = 512,
-        heads: int = 8,
-        *,
-        mlp_width: int | None = None,
-        dropout_rate: float = 0.0,
-        deterministic: bool = False,
-        dtype: Dtype | None = None,
-        param_dtype: Dtype = jnp.float32,
-        kernel_init: Initializer = FAN_IN_NORMAL,
-        bias_init: Initializer = nnx.initializers.zeros,
-        sharding: Sharding | None = None,
-        rngs: nnx.Rngs,
-    ):
-        """Draw the parameters; the arguments are those of `PrimerEZBlock`.
-
-        Raises:
-            ValueError: the width does not divide into the heads, or a size or rate is out of range.
-        """
-        check_dropout_rate(dropout_rate)
-        self.width, self.dtype = width, dtype
-        mlp_width = 4 * width if mlp_width is None else mlp_width
-        shared = {"dtype": dtype, "param_dtype": param_dtype, "sharding": sharding, "rngs": rngs}
-        self.attention = MultiHeadAttention(width, heads, kernel_init=kernel_init, **shared)
-        self.feed_forward = FeedForward(
-            width, mlp_width, nnx.relu, kernel_init=kernel_init, bias_init=bias_init, **shared
-        )
-        self.attention_norm = layer_norm(width, **shared)
-        self.feed_forward_norm = layer_norm(width, **shared)
-        self.dropout = nnx.Dropout(dropout_rate, deterministic=deterministic, rngs=rngs if dropout_rate else None)
-
-    def __call__(
-        self,
-        x: Hidden,
-        *,
-        mask: Mask | None = None,
-        positions: Positions | None = None,
-        decode: bool = False,
-        deterministic: bool | None = None,
-    ) -> Hidden:
-        """The block's output, at the positions of `x`; the arguments are those of `PrimerEZBlock`."""
-        check_input(x, self.width)
-        x = jnp.asarray(x, self.dtype)
-        attended = self.attention(self.attention_norm(x), mask=mask, positions=positions, decode=decode)
-        x = x + self.dropout(attended, deterministic=deterministic)
-        transformed = self.feed_forward(self.feed_forward_norm(x))
-        return x + self.dropout(transformed, deterministic=deterministic)
-
-    def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
-        """Begin a decode.
-
-        Args:
-            input_shape: (batch, longest, width): the cache has room for `longest` positions.
-            dtype: what the cache keeps.
-        """
-        self.attention.init_cache(input_shape, dtype)
-
-
-class TransformerPPBlock(nnx.Module):
-    """Pre-norm decoder block with RMS norm and SwiGLU, without biases.
-
-    Reference: Zhang and Sennrich 2019 (RMS norm), Shazeer 2020 (SwiGLU); the name is from So et al. 2021, section 4.
-
-    >>> block = TransformerPPBlock(width=32, heads=4, rngs=nnx.Rngs(0))
-    >>> block(jnp.ones((2, 6, 32))).shape
-    (2, 6, 32)
-
-    Attributes:
-        width: channels of input and output.
-    """
-
-    def __init__(
-        self,
-        width: int = 512,
-        heads: int = 8,
-        *,
-        mlp_width: int | None = None,
-        dropout_rate: float = 0.0,
-        deterministic: bool = False,
-        dtype: Dtype | None = None,
-        param_dtype: Dtype = jnp.float32,
-        kernel_init: Initializer = FAN_IN_NORMAL,
-        sharding: Sharding | None = None,
-        rngs: nnx.Rngs,
-    ):
-        """Draw the parameters; the arguments are those of `PrimerEZBlock`, but an `mlp_width` of None is 3 widths.
-
-        Raises:
-            ValueError: the width does not divide into the heads, or a size or rate is out of range.
-        """
-        check_dropout_rate(dropout_rate)
-        self.width, self.dtype = width, dtype
-        mlp_width = 3 * width if mlp_width is None else mlp_width
-        shared = {"dtype": dtype, "param_dtype": param_dtype, "sharding": sharding, "rngs": rngs}
-        self.attention = MultiHeadAttention(width, heads, kernel_init=kernel_init, **shared)
-        self.feed_forward = SwiGLU(width, mlp_width, kernel_init=kernel_init, **shared)
-        self.attention_norm = rms_norm(width, **shared)
-        self.feed_forward_norm = rms_norm(width, **shared)
-        self.dropout = nnx.Dropout(dropout_rate, deterministic=deterministic, rngs=rngs if dropout_rate else None)
-
-    def __call__(
-        self,
-        x: Hidden,
-        *,
-        mask: Mask | None = None,
-        positions: Positions | None = None,
-        decode: bool = False,
-        deterministic: bool | None = None,
-    ) -> Hidden:
-        """The block's output, at the positions of `x`; the arguments are those of `PrimerEZBlock`."""
-        check_input(x, self.width)
-        x = jnp.asarray(x, self.dtype)
-        attended = self.attention(self.attention_norm(x), mask=mask, positions=positions, decode=decode)
-        x = x + self.dropout(attended, deterministic=deterministic)
-        transformed = self.feed_forward(self.feed_forward_norm(x))
-        return x + self.dropout(transformed, deterministic=deterministic)
-
-    def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
-        """Begin a decode.
-
-        Args:
-            input_shape: (batch, longest, width): the cache has room for `longest` positions.
-            dtype: what the cache keeps.
-        """
-        self.attention.init_cache(input_shape, dtype)
+    def _add_branches(self, x: Hidden, attend: Callable[..., Hidden], drop: Callable[..., Hidden]) -> Hidden:
+        x = x + 2 * drop(attend(self.attention_norm(x)))
+        return x + 2 * drop(self.feed_forward_norm(self.feed_forward(x)))

@@ -1,4 +1,4 @@
-"""A causal depthwise convolution that can go on where the last call ended."""
+"""Causal depthwise convolution, with a cache for decoding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["CausalDepthwiseConv"]
 
 
 class CausalDepthwiseConv(nnx.Module):
-    """Each channel's weighted sum over its current and `kernel_size - 1` earlier positions; zeros before the first.
+    """Weighted sum of each channel's current and `kernel_size - 1` earlier positions, zero-padded at the start.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.
 
@@ -29,7 +29,7 @@ class CausalDepthwiseConv(nnx.Module):
 
     Attributes:
         kernel: [kernel_size, *features], the current position's weights last.
-        past: the last `kernel_size - 1` inputs of a decode, None before `init_cache`.
+        past: the last `kernel_size - 1` decoded inputs; None before `init_cache`.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class CausalDepthwiseConv(nnx.Module):
         kernel_metadata: Mapping[str, Any] | None = None,
         rngs: nnx.Rngs,
     ):
-        """Draw the kernel.
+        """Initialize the kernel.
 
         Args:
-            features: channels, or the axes after the length: `(heads, channels)`.
-            kernel_size: positions that are summed, the current one among them.
-            dtype: of the computation; None: as Flax infers it from the input and the kernel.
-            param_dtype: what the kernel is kept in.
-            kernel_init: of [kernel_size, *features].
-            kernel_metadata: for the kernel's variable, such as `{"out_sharding": (None, "model")}`.
-            rngs: the stream `params` is drawn from.
+            features: number of channels, or the sizes of all axes after the length: `(heads, channels)`.
+            kernel_size: positions that are summed, the current one included.
+            dtype: dtype of the computation; None: as Flax infers it from the input and the kernel.
+            param_dtype: dtype of the kernel.
+            kernel_init: initializer of the kernel, [kernel_size, *features].
+            kernel_metadata: metadata of the kernel's variable, such as `{"out_sharding": (None, "model")}`.
+            rngs: random stream `params`.
 
         Raises:
             ValueError: a size is below 1.
@@ -68,14 +68,14 @@ class CausalDepthwiseConv(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch length *features"], *, decode: bool = False
     ) -> Float[Array, "batch length *features"]:
-        """The convolved sequence.
+        """Return the convolved sequence.
 
         Args:
-            x: the inputs.
-            decode: they continue those of the last call with `decode`.
+            x: inputs.
+            decode: continue the sequence of the last call with `decode`.
 
         Raises:
-            ValueError: `x` has other axes, or the cache to decode with is missing or for another batch size.
+            ValueError: `x` has other axes, there is no cache (call `init_cache`), or it has another batch size.
         """
         if x.shape[2:] != self.features:
             expected = ", ".join(map(str, ("batch", "length", *self.features)))
@@ -91,5 +91,5 @@ class CausalDepthwiseConv(nnx.Module):
         return y
 
     def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
-        """Forget all earlier inputs, for sequences like `input_shape`, of which only the batch size matters."""
+        """Start a new sequence for `decode`; of `input_shape`, only the batch size matters."""
         self.past = nnx.Cache(jnp.zeros((input_shape[0], self.kernel_size - 1, *self.features), dtype))

@@ -1,29 +1,27 @@
-"""What attention remembers of the positions it has decoded."""
+"""Key-value cache of an attention."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from ..functional.attention import append_to_cache
+from ..functional.attention import Heads, append_to_cache
 from ..functional.checks import check_cache_space, check_cached_batch
 from ..functional.sharding import Sharding
-from .layers import placed
+from .layers import mesh_metadata
 
 __all__ = ["KeyValueCache"]
 
-Heads = Float[Array, "batch length heads channels"]
-
 
 class KeyValueCache(nnx.Module):
-    """Keys and values of a sequence so far, and how many positions are filled.
+    """Keys and values of the positions decoded so far.
 
     Attributes:
         key: [batch, longest, heads, channels], after convolution and rotation; None before `init_cache`.
-        value: likewise.
-        index: filled positions.
+        value: [batch, longest, heads, channels], after convolution; None before `init_cache`.
+        index: number of filled positions; None before `init_cache`.
     """
 
     def __init__(self, sharding: Sharding | None = None):
@@ -33,7 +31,7 @@ class KeyValueCache(nnx.Module):
         self.index: nnx.Cache[Array] | None = nnx.data(None)
 
     def __call__(self, key: Heads, value: Heads) -> tuple[Heads, Heads, Int[Array, ""]]:
-        """Append new positions; return all keys and values, and the position the new ones start at.
+        """Append new positions; return all keys and values, and the index of the first new position.
 
         Raises:
             ValueError: there is no cache, or the new positions do not fit it.
@@ -46,10 +44,10 @@ class KeyValueCache(nnx.Module):
         return keys.astype(key.dtype), values.astype(value.dtype), start
 
     def check_cache_space(self, x: Array) -> None:
-        """Refuse new positions, [batch, length, ...], that do not fit: before anything else remembers them.
+        """Check that new positions, [batch, length, ...], fit the cache.
 
         Raises:
-            ValueError: there is no cache, it is of another batch, or it is shorter than `x`.
+            ValueError: there is no cache, it has another batch size, or it is shorter than `x`.
         """
         if self.key is None:
             raise ValueError("there is no cache to decode with; call init_cache first")
@@ -57,8 +55,8 @@ class KeyValueCache(nnx.Module):
         check_cache_space(x.shape[1], self.key.shape[1])
 
     def init_cache(self, shape: tuple[int, int, int, int], dtype: Dtype) -> None:
-        """Make room for [batch, longest, heads, channels], and forget what was there."""
-        axes = placed(self.sharding, "batch", None, "heads", None)
+        """Make an empty cache of [batch, longest, heads, channels]."""
+        axes = mesh_metadata(self.sharding, "batch", None, "heads", None)
         self.key = nnx.Cache(jnp.zeros(shape, dtype), **axes)
         self.value = nnx.Cache(jnp.zeros(shape, dtype), **axes)
         self.index = nnx.Cache(jnp.array(0, jnp.int32))

@@ -1,96 +1,103 @@
-"""The dense layers into heads and out of them."""
+"""Dense layers and norms of the blocks, and the constructor arguments that all their modules share."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
+import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
 
 from ..functional.elementwise import NORM_EPSILON
+from ..functional.initializers import FAN_IN_NORMAL
 from ..functional.sharding import Dimension, Sharding, mesh_axes
 
-__all__ = ["head_projection", "layer_norm", "output_projection", "placed", "rms_norm"]
+__all__ = [
+    "LayerOptions",
+    "dense_arguments",
+    "head_projection",
+    "layer_norm",
+    "mesh_metadata",
+    "output_projection",
+    "rms_norm",
+    "without_kernel",
+]
 
 
-def head_projection(
-    width: int,
-    heads: int,
-    *,
-    dtype: Dtype | None,
-    param_dtype: Dtype,
-    kernel_init: Initializer,
-    sharding: Sharding | None,
-    rngs: nnx.Rngs,
-) -> nnx.LinearGeneral:
+class LayerOptions(TypedDict, total=False):
+    """Keyword arguments of every block, attention and feed forward.
+
+    Attributes:
+        dtype: dtype of the computation and the output; None: as Flax infers it from the input and the parameters.
+        param_dtype: dtype of the parameters.
+        kernel_init: initializer of the dense layers; convolutions start as `CausalDepthwiseConv` does.
+        sharding: mesh axes of parameters and cache; needs the mesh in context (`jax.set_mesh`).
+        rngs: random streams: `params`, and `dropout` for a block with dropout.
+    """
+
+    dtype: Dtype | None
+    param_dtype: Dtype
+    kernel_init: Initializer
+    sharding: Sharding | None
+    rngs: Required[nnx.Rngs]
+
+
+def head_projection(width: int, heads: int, **options: Unpack[LayerOptions]) -> nnx.LinearGeneral:
     """[batch, length, width] -> [batch, length, heads, width / heads]."""
-    return nnx.LinearGeneral(
-        width,
-        (heads, width // heads),
-        use_bias=False,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        kernel_init=kernel_init,
-        kernel_metadata=placed(sharding, "embed", "heads", None),
-        rngs=rngs,
-    )
+    arguments = dense_arguments("embed", "heads", None, **options)
+    return nnx.LinearGeneral(width, (heads, width // heads), use_bias=False, **arguments)
 
 
-def output_projection(
-    width: int,
-    heads: int,
-    *,
-    dtype: Dtype | None,
-    param_dtype: Dtype,
-    kernel_init: Initializer,
-    sharding: Sharding | None,
-    rngs: nnx.Rngs,
-) -> nnx.LinearGeneral:
+def output_projection(width: int, heads: int, **options: Unpack[LayerOptions]) -> nnx.LinearGeneral:
     """[batch, length, heads, width / heads] -> [batch, length, width]."""
-    return nnx.LinearGeneral(
-        (heads, width // heads),
-        width,
-        axis=(-2, -1),
-        use_bias=False,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        kernel_init=kernel_init,
-        kernel_metadata=placed(sharding, "heads", None, "embed"),
-        rngs=rngs,
-    )
+    arguments = dense_arguments("heads", None, "embed", **options)
+    return nnx.LinearGeneral((heads, width // heads), width, axis=(-2, -1), use_bias=False, **arguments)
 
 
-def layer_norm(
-    width: int, *, dtype: Dtype | None, param_dtype: Dtype, sharding: Sharding | None, rngs: nnx.Rngs
-) -> nnx.LayerNorm:
-    """Layer norm over the width (Ba et al. 2016), its variance the mean of squared deviations."""
+def layer_norm(width: int, **options: Unpack[LayerOptions]) -> nnx.LayerNorm:
+    """Layer norm over the width (Ba et al. 2016); its variance is the mean of squared deviations."""
+    axes = mesh_metadata(options.get("sharding"), "embed")
     return nnx.LayerNorm(
         width,
         epsilon=NORM_EPSILON,
         use_fast_variance=False,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        scale_metadata=placed(sharding, "embed"),
-        bias_metadata=placed(sharding, "embed"),
-        rngs=rngs,
+        scale_metadata=axes,
+        bias_metadata=axes,
+        **without_kernel(**options),
     )
 
 
-def rms_norm(
-    width: int, *, dtype: Dtype | None, param_dtype: Dtype, sharding: Sharding | None, rngs: nnx.Rngs
-) -> nnx.RMSNorm:
+def rms_norm(width: int, **options: Unpack[LayerOptions]) -> nnx.RMSNorm:
     """Root mean square norm over the width (Zhang and Sennrich 2019)."""
+    axes = mesh_metadata(options.get("sharding"), "embed")
     return nnx.RMSNorm(
-        width,
-        epsilon=NORM_EPSILON,
-        use_fast_variance=False,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        scale_metadata=placed(sharding, "embed"),
-        rngs=rngs,
+        width, epsilon=NORM_EPSILON, use_fast_variance=False, scale_metadata=axes, **without_kernel(**options)
     )
 
 
-def placed(sharding: Sharding | None, *dimensions: Dimension | None) -> dict[str, Any]:
-    """The metadata that places an array with these dimensions on the mesh; empty where nothing is sharded."""
+def dense_arguments(
+    *dimensions: Dimension | None,
+    dtype: Dtype | None = None,
+    param_dtype: Dtype = jnp.float32,
+    kernel_init: Initializer = FAN_IN_NORMAL,
+    sharding: Sharding | None = None,
+    rngs: nnx.Rngs,
+) -> dict[str, Any]:
+    """Return the arguments of a Flax layer whose kernel has these dimensions; the defaults of `LayerOptions`."""
+    return {
+        "dtype": dtype,
+        "param_dtype": param_dtype,
+        "kernel_init": kernel_init,
+        "kernel_metadata": mesh_metadata(sharding, *dimensions),
+        "rngs": rngs,
+    }
+
+
+def without_kernel(**options: Unpack[LayerOptions]) -> dict[str, Any]:
+    """Return the options that layers without a dense kernel take."""
+    return {name: value for name, value in options.items() if name in ("dtype", "param_dtype", "rngs")}
+
+
+def mesh_metadata(sharding: Sharding | None, *dimensions: Dimension | None) -> dict[str, Any]:
+    """Return the metadata of a variable with these dimensions that places it on the mesh; empty without sharding."""
     return {} if sharding is None else {"out_sharding": mesh_axes(sharding, *dimensions)}

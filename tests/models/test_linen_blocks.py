@@ -1,4 +1,4 @@
-"""The blocks written by hand in Flax Linen: those of NNX in the other API."""
+"""Hand-written blocks in Flax Linen, which equal those in NNX."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def random_input(rng: np.random.Generator, length: int = LENGTH) -> jax.Array:
 
 
 def init(block: Any, *inputs: Any, **arguments: Any) -> Any:
-    """Random parameters and an empty cache; what `init` would draw costs a compilation for each test."""
+    """Random parameters and an empty cache, without compiling the initializers."""
     shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), *inputs, **arguments))
     rng = np.random.default_rng(0)
     drawn = {"params": lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype)}
@@ -46,7 +46,7 @@ def init(block: Any, *inputs: Any, **arguments: Any) -> Any:
 
 
 def stacked(layer: Any) -> Any:
-    """Two layers under `nn.scan`, with what a decoder's layers need."""
+    """Two layers under `nn.scan`, with parameters, caches and dropout keys of each."""
     axes: Any = {"params": 0, "cache": 0}
     own_rngs = {"params": True, "dropout": True}
     return nn.scan(layer, axes, split_rngs=own_rngs, in_axes=nn.broadcast, length=2)  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def test_the_same_names_are_public_in_both_apis() -> None:
     assert blocks.__all__ == nnx_blocks.__all__
 
 
-def test_a_mask_keeps_packed_texts_apart(rng: np.random.Generator) -> None:
+def test_a_mask_separates_packed_texts(rng: np.random.Generator) -> None:
     block, x = make("TRANSFORMER"), random_input(rng)
     variables = init(block, x)
     text, positions = jnp.array([0, 0, 1, 1, 1, 1]), jnp.array([0, 1, 0, 1, 2, 3])
@@ -132,7 +132,7 @@ def test_a_block_computes_in_bfloat16_near_float32(name: str, rng: np.random.Gen
     assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype(jnp.bfloat16)}
 
 
-def test_dropout_drops_in_training_alone(rng: np.random.Generator) -> None:
+def test_dropout_is_applied_only_in_training(rng: np.random.Generator) -> None:
     x = random_input(rng)
     block, whole = make("PRIMER_EZ", dropout_rate=0.5), make("PRIMER_EZ")
     variables = init(whole, x)
@@ -152,15 +152,15 @@ def test_dropout_drops_in_training_alone(rng: np.random.Generator) -> None:
         ({"dropout_rate": 1.0}, "dropout_rate is 1.0, but must be at least 0 and below 1"),
     ],
 )
-def test_a_wrong_size_is_refused_where_it_is_given(name: str, fields: dict[str, Any], message: str) -> None:
+def test_a_wrong_size_is_refused_by_the_constructor(name: str, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(name, **fields)
 
 
 @BLOCKS
-def test_an_input_that_does_not_fit_says_what_to_change(name: str, rng: np.random.Generator) -> None:
+def test_an_input_that_does_not_fit_is_an_error_with_a_remedy(name: str, rng: np.random.Generator) -> None:
     block, x = make(name), random_input(rng)
-    with pytest.raises(ValueError, match="a width of 12 does not divide into 8 heads"):
+    with pytest.raises(ValueError, match=r"width is 12.* heads=8"):
         init(block, x[..., :12])
     with pytest.raises(ValueError, match=r"shape \[6, 16\], but the block takes \[batch, length, width\]; reshape it"):
         init(block, x[0])
@@ -169,7 +169,7 @@ def test_an_input_that_does_not_fit_says_what_to_change(name: str, rng: np.rando
         block.apply(variables, x[..., :8])
 
 
-def test_wrong_use_says_what_to_change(rng: np.random.Generator) -> None:
+def test_wrong_use_is_an_error_with_a_remedy(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match="kernel_size is 0, but must be at least 1"):
         blocks.CausalDepthwiseConv(kernel_size=0)
     with pytest.raises(ValueError, match="kernel_size is 0, but must be at least 1"):
@@ -205,7 +205,7 @@ def test_decoded_outputs_are_those_of_the_whole_sequence(
     assert_close(decode(block, variables, x, chunks, positions), expected, "the decoded output")
 
 
-def test_making_variables_to_decode_with_draws_the_same_parameters_and_an_empty_cache(rng: np.random.Generator) -> None:
+def test_init_with_decode_draws_the_same_parameters_and_an_empty_cache(rng: np.random.Generator) -> None:
     block, x = make("PRIMER_EZ"), random_input(rng)
     key = jax.random.key(0)
     variables = jax.jit(lambda: block.init(key, x, decode=True))()
@@ -223,7 +223,7 @@ def test_positions_beyond_the_cache_are_nan_rather_than_wrong(rng: np.random.Gen
         decode(block, variables, x, (6,))
 
 
-def test_decoding_without_a_fitting_cache_says_what_to_do(rng: np.random.Generator) -> None:
+def test_decoding_without_a_fitting_cache_is_an_error_with_a_remedy(rng: np.random.Generator) -> None:
     block, x = make("PRIMER"), random_input(rng)
     variables = init(block, x)
     with pytest.raises(ValueError, match="there is no cache to decode with; make the variables with the longest input"):
