@@ -1,4 +1,4 @@
-"""Where trials run: in this process (`inline`) or in Ray actors (`ray_pool`), with restarts and time limits."""
+"""Executors, which run trials: in this process (`inline`) or in Ray actors (`ray_pool`), with limits and restarts."""
 
 __all__ = [
     "factory",
@@ -6,8 +6,10 @@ __all__ = [
     "package_wheel",
     "process_reaper",
     "ray_actor",
+    "ray_cluster",
     "ray_pool",
     "watchdog",
+    "worker_launcher",
     "worker_process",
     "worker_slot",
 ]

@@ -1,4 +1,4 @@
-"""The executor that a configuration asks for. Neither Ray nor JAX is imported before one is made."""
+"""Choice of the executor by the configuration. Neither Ray nor JAX is imported before an executor is made."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def make_executor(
     dataset: str | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> Executor:
-    """The executor a configuration asks for, not started yet.
+    """Return the configured executor, not started yet.
 
     Args:
-        workers: which executor, how many workers, and how much memory each may use.
-        make_trainer: picklable; called once in every worker.
-        wall_limit_seconds: wall clock after which a trial is killed (Ray only; a process cannot kill itself and go on).
-        platform: where to train.
-        address: of a running Ray cluster; None starts one on this machine.
-        devices: how many of them one trial takes.
-        dataset: folder of the prepared text, which goes along to a cluster's machines that lack it.
-        stop_requested: whether somebody asked to stop, for `inline`, whose `wait` lasts as long as a trial.
+        workers: kind of executor, number of workers, and memory limit of each.
+        make_trainer: picklable function, called once in every worker.
+        wall_limit_seconds: wall clock after which a trial is killed (Ray only).
+        platform: kind of devices to train on.
+        address: address of a running Ray cluster; None starts one on this machine.
+        devices: number of devices of one trial.
+        dataset: folder of the prepared text, sent to a cluster's machines that lack it.
+        stop_requested: function that returns whether to stop, for `inline`, whose `wait` lasts as long as a trial.
     """
     if workers.executor == "inline":
         from .inline import InlineExecutor
@@ -46,7 +46,7 @@ def make_executor(
     return RayExecutor(
         make_trainer,
         slots=workers.count,
-        share=WorkerResources(platform, devices, workers.per_device),
+        resources=WorkerResources(platform, devices, workers.per_device),
         dataset=dataset,
         address=address,
         wall_limit_seconds=wall_limit_seconds,
@@ -55,9 +55,13 @@ def make_executor(
 
 
 def check_installed(executor: str) -> None:
-    """Raise UsageError if the executor needs Ray and Ray is not installed; imports nothing."""
+    """Check that Ray is installed if the executor needs it, without importing it.
+
+    Raises:
+        UsageError: it is not.
+    """
     if executor == "ray" and importlib.util.find_spec("ray") is None:
         raise UsageError(
-            "workers.executor is ray, which is not installed: pip install ray, or train in this process alone with "
-            "--executor inline."
+            "workers.executor = ray, but Ray is not installed: pip install ray, or use --executor inline to train in "
+            "this process"
         )

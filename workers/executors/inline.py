@@ -1,7 +1,7 @@
-"""Trials in this process, one after the other: exact repetition, debuggers, machines without Ray.
+"""The inline executor: trials in this process, one after the other, for debuggers and machines without Ray.
 
-Nothing here can kill a trial: wall clock and memory are not limited, and Ctrl-C reaches the training itself. Whoever is
-asked to stop can have a trial given up where it next says how far it is; a compilation says nothing.
+It cannot kill a trial, so wall clock and memory are not limited, and Ctrl-C interrupts the training itself. A request
+to stop ends a trial at its next progress report; there are none during compilation.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ __all__ = ["InlineExecutor"]
 _log = logging.getLogger(__name__)
 
 
-class _GivenUp(BaseException):
-    """Out of a trial that nobody waits for any more; no fault, which a trainer might take for its own."""
+class _StopTrial(BaseException):
+    """Ends a trial on request. It is not an Exception, which a trainer might handle."""
 
 
 class InlineExecutor:
-    """One slot; `wait` trains what was submitted. See `Executor` for the methods.
+    """One slot; `wait` runs the submitted trial. See `Executor` for the methods.
 
     Args:
-        make_trainer: called once.
-        stop_requested: asked whenever a trial reports; once it says yes, `wait` leaves the trial to `cancel`.
+        make_trainer: function that makes the trainer, called once.
+        stop_requested: function called at every progress report; if it returns true, `wait` returns and leaves the
+            trial to `cancel`.
     """
 
     def __init__(self, make_trainer: MakeTrainer, stop_requested: Callable[[], bool] = lambda: False):
@@ -40,7 +41,7 @@ class InlineExecutor:
 
     @property
     def slots(self) -> int:
-        """One: this process."""
+        """1, this process."""
         return 1
 
     @property
@@ -54,45 +55,43 @@ class InlineExecutor:
             self._trainer = self._make_trainer()
 
     def submit(self, request: TrialRequest) -> None:
-        """Keep the trial for `wait`; a RuntimeError if there is one already."""
+        """Keep the trial for `wait`; a RuntimeError if there is one."""
         if not self.free:
             raise RuntimeError(f"trial {request.trial_id} was submitted while no worker is free")
-        self._request = request
-        self._enter(Progress("starting"))
-        self._since = time.monotonic()
+        self._enter(request, Progress("starting"))
 
     def wait(self, timeout_seconds: float) -> list[tuple[TrialRequest, Evaluation]]:
-        """Train what was submitted, however long it takes; the timeout passes only when there is nothing to do."""
+        """Run the submitted trial to its end; the timeout applies only if there is none."""
         if self._request is None or self._trainer is None:
             time.sleep(max(0.0, timeout_seconds))
             return []
         request = self._request
         try:
-            evaluation = self._trainer.run(request, self._hear)
-        except _GivenUp:
+            evaluation = self._trainer.run(request, self._record)
+        except _StopTrial:
             return []
-        except Exception as error:  # noqa: BLE001 - the traceback is logged, and the search goes on
+        except Exception as error:  # noqa: BLE001 - the traceback is logged, and the search continues
             _log.exception("trial %d of candidate %d failed", request.trial_id, request.candidate_id)
             evaluation = fault_evaluation(error, time.monotonic() - self._since)
-        self._settle()
+        self._enter(None, Progress("idle"))
         return [(request, evaluation)]
 
     def status(self) -> list[WorkerStatus]:
-        """The one worker; from inside a trial, how far that is."""
+        """Return the status of the one worker."""
         trial, candidate = (self._request.trial_id, self._request.candidate_id) if self._request else (None, None)
         now, seen = time.monotonic(), self._progress
         seconds = now - self._since
         return [WorkerStatus(0, trial, candidate, seen.phase, seen.spent, seen.budget, seconds, seen.loss_nats)]
 
     def cancel(self) -> list[TrialRequest]:
-        """Drop what was submitted; after a KeyboardInterrupt out of `wait`, or a stop, the trial it broke off."""
+        """Drop the submitted trial, also one that a KeyboardInterrupt or a stop ended, and return its request."""
         dropped = [] if self._request is None else [self._request]
-        self._settle()
+        self._enter(None, Progress("idle"))
         return dropped
 
     def close(self) -> None:
-        """Let the trainer go."""
-        self._settle()
+        """Drop the trial and the trainer."""
+        self.cancel()
         self._trainer = None
 
     def __enter__(self) -> InlineExecutor:
@@ -104,13 +103,10 @@ class InlineExecutor:
     ) -> None:
         self.close()
 
-    def _hear(self, progress: Progress) -> None:
-        self._enter(progress)
-        if self._stop_requested():
-            raise _GivenUp
-
-    def _enter(self, progress: Progress) -> None:
+    def _record(self, progress: Progress) -> None:
         self._progress = progress
+        if self._stop_requested():
+            raise _StopTrial
 
-    def _settle(self) -> None:
-        self._request, self._progress, self._since = None, Progress("idle"), time.monotonic()
+    def _enter(self, request: TrialRequest | None, progress: Progress) -> None:
+        self._request, self._progress, self._since = request, progress, time.monotonic()

@@ -1,10 +1,9 @@
-"""The package as a wheel, for the workers of a cluster: built by the driver, unpacked once on every machine.
+"""The package as a wheel for the workers of a cluster. The driver builds it; each machine unpacks it once.
 
-A wheel of pure Python is a zip with a `dist-info` (PEP 427), so the standard library makes it: no network, no build
-tools, the same from a checkout, an editable install or an installed wheel. It is not handed to Ray's `py_modules`,
-which would run `pip install --target`: that needs a pip on the path of Ray's daemon, installs every dependency anew
-(`--target` ignores what is there), and knows wheels by their names, so that a changed one goes unseen. Here the hash
-of the content is part of the version.
+A wheel of pure Python is a zip file with a `dist-info` folder (PEP 427), so the standard library can make it, without a
+network or build tools, from a checkout, an editable install or an installed wheel. Ray's `py_modules` is not used. It
+runs `pip install --target`, which needs pip on the path of Ray's daemon, installs every dependency again, and does not
+notice a changed wheel of the same name. Here the hash of the content is part of the version.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _ROOT = Path(__file__).parents[2]
 _FOLDERS = ("primitives", "system", "models", "workers", "search", "configs")
 _SUFFIXES = frozenset({".py", ".toml", ".css", ".j2"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time of every entry, so that equal files make equal wheels."""
+"""Time of every entry, the same for all wheels, so that equal files make equal wheels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +31,9 @@ class Wheel:
     """A built wheel.
 
     Attributes:
-        name: its file's name, which pip accepts.
-        digest: hash of what it holds.
-        content: the file.
+        name: file name that pip accepts.
+        digest: hash of the package's files.
+        content: bytes of the file.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Wheel:
 
 
 def build_wheel() -> Wheel:
-    """The package that runs here, as a wheel without dependencies: those are the cluster's to have."""
+    """Return the running package as a wheel without dependencies, which the cluster must have."""
     files = {f"primer_search/{path.relative_to(_ROOT).as_posix()}": path.read_bytes() for path in _files()}
     digest = _digest(files.items())
     release = f"{_version()}+{digest}"
@@ -51,11 +50,11 @@ def build_wheel() -> Wheel:
     files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: primer-search\nVersion: {release}\n".encode()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: primer-search\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
-    return Wheel(f"primer_search-{release}-py3-none-any.whl", digest, _zipped(files))
+    return Wheel(f"primer_search-{release}-py3-none-any.whl", digest, _zip(files))
 
 
 def _files() -> list[Path]:
-    """Every file of the package, sorted; at the root of a checkout lie others, too."""
+    """Return the sorted files of the package. The root of a checkout also has others."""
     found = list(_ROOT.glob("*.py"))
     for folder in _FOLDERS:
         found += [path for path in (_ROOT / folder).rglob("*") if path.suffix in _SUFFIXES and path.is_file()]
@@ -76,15 +75,15 @@ def _digest(files: Iterable[tuple[str, bytes]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _record(files: dict[str, bytes], itself: str) -> bytes:
+def _record(files: dict[str, bytes], record: str) -> bytes:
     lines = []
     for name, content in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         lines.append(f"{name},sha256={digest},{len(content)}")
-    return "\n".join([*lines, f"{itself},,", ""]).encode()
+    return "\n".join([*lines, f"{record},,", ""]).encode()
 
 
-def _zipped(files: dict[str, bytes]) -> bytes:
+def _zip(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():

@@ -1,4 +1,4 @@
-"""Killed processes, until they are gone."""
+"""The process reaper: it kills processes, and checks that they are gone."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ __all__ = ["ProcessReaper"]
 _log = logging.getLogger(__name__)
 
 _GONE_SECONDS = 5.0
+"""Time after which a killed process should be gone."""
 
 
 class ProcessReaper:
-    """Kills processes for good, and says so where one will not go."""
+    """Kills processes, and warns if one does not end."""
 
     def __init__(self) -> None:
         self._killed: list[tuple[float, psutil.Process]] = []
 
     def kill(self, process: psutil.Process) -> None:
-        """Kill a process and all under it; returns at once."""
+        """Kill a process and its descendants, without waiting."""
         self._killed += [(time.monotonic(), killed) for killed in kill_process_tree(process)]
 
     def check(self) -> None:
-        """Forget processes that are gone; say so once where one is not after five seconds."""
-        now, there = time.monotonic(), [(when, process) for when, process in self._killed if _is_alive(process)]
-        for when, process in there:
+        """Forget the processes that are gone, and warn once about each that should be."""
+        now, alive = time.monotonic(), [(when, process) for when, process in self._killed if _is_alive(process)]
+        for when, process in alive:
             if now - when > _GONE_SECONDS:
-                _log.warning("worker process %d was killed and is still there", process.pid)
-        self._killed = [(when, process) for when, process in there if now - when <= _GONE_SECONDS]
+                _log.warning("worker process %d was killed but still exists", process.pid)
+        self._killed = [(when, process) for when, process in alive if now - when <= _GONE_SECONDS]
 
-    def family(self, daemons: list[psutil.Process]) -> list[psutil.Process]:
-        """All that was killed, and what runs under these daemons: for `finish`, once they were told to end."""
+    def pending(self, daemons: list[psutil.Process]) -> list[psutil.Process]:
+        """Return the killed processes, these daemons and the daemons' descendants: those that `finish` waits for."""
         return [process for _, process in self._killed] + descendants(daemons)
 
-    def finish(self, family: list[psutil.Process]) -> None:
-        """Wait for processes to go, and kill those that do not."""
-        _, alive = psutil.wait_procs(family, timeout=_GONE_SECONDS)
+    def finish(self, processes: list[psutil.Process]) -> None:
+        """Wait until processes end, and kill those that do not."""
+        _, alive = psutil.wait_procs(processes, timeout=_GONE_SECONDS)
         for process in alive:
             kill_process_tree(process)
         self._killed = []

@@ -1,8 +1,8 @@
-"""The Ray actor around a resident: on another machine it brings the package along.
+"""The Ray actor around a `WorkerProcess`. On another machine, it first installs the driver's package.
 
-Its class travels by value, so this module imports nothing but the standard library: where it lands, the package may
-be missing, or be another version. It unpacks the driver's wheel into a folder named by the wheel's hash, once on
-every machine, and puts it before whatever is installed there. The types of its methods are those of `WorkerProcess`.
+Ray sends the class by value, so this module imports only the standard library: the other machine may lack the package,
+or have another version. The actor unpacks the driver's wheel into a folder named by the wheel's hash, once per machine,
+and puts it first on the path. `WorkerProcess` documents the types of the methods.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ __all__ = ["Worker"]
 
 
 class Worker:
-    """A resident, reached through Ray; see `WorkerProcess` for the methods.
+    """A `WorkerProcess` that Ray can call.
 
     Args:
-        digest: hash of the wheel; empty where the package is at hand.
-        wheel: the wheel, as built by the driver.
+        digest: hash of the wheel; empty if the package is installed on this machine.
+        wheel: content of the wheel, built by the driver.
     """
 
     def __init__(self, digest: str = "", wheel: bytes = b""):
         if digest:
-            self._unpack(digest, wheel)
+            self._install(digest, wheel)
         from importlib import import_module
 
-        self._resident = import_module("primer_search.workers.executors.worker_process").WorkerProcess()
+        self._process = import_module("primer_search.workers.executors.worker_process").WorkerProcess()
 
     @staticmethod
-    def _unpack(digest: str, wheel: bytes) -> None:
+    def _install(digest: str, wheel: bytes) -> None:
         import io
         import os
         import shutil
@@ -38,26 +38,26 @@ class Worker:
         cache = Path(tempfile.gettempdir()) / f"primer-search-{os.getuid()}"
         cache.mkdir(mode=0o700, exist_ok=True)
         if cache.stat().st_uid != os.getuid():
-            raise PermissionError(f"{cache} belongs to somebody else; what lies there will not be run")
+            raise PermissionError(f"{cache} belongs to another user, so its content must not run here: remove it")
         target = cache / digest
         if not target.is_dir():
-            draft = Path(tempfile.mkdtemp(dir=cache))
+            unpacked = Path(tempfile.mkdtemp(dir=cache))
             with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-                archive.extractall(draft)
+                archive.extractall(unpacked)
             try:
-                draft.rename(target)
+                unpacked.rename(target)
             except OSError:  # another worker was first
-                shutil.rmtree(draft, ignore_errors=True)
+                shutil.rmtree(unpacked, ignore_errors=True)
         sys.path.insert(0, str(target))
 
-    def home(self, *arguments):
-        return self._resident.home(*arguments)
+    def host_info(self, *arguments):
+        return self._process.host_info(*arguments)
 
     def prepare(self, *arguments):
-        return self._resident.prepare(*arguments)
+        return self._process.prepare(*arguments)
 
     def run(self, *arguments):
-        return self._resident.run(*arguments)
+        return self._process.run(*arguments)
 
     def report(self):
-        return self._resident.report()
+        return self._process.report()

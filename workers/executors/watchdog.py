@@ -1,7 +1,7 @@
-"""Kills local workers that pass their limits, whatever the rest of the controller is doing.
+"""The watchdog: a thread that kills local workers whose trial exceeds its limits.
 
-A thread of its own, because memory fills in the seconds a controller spends on mutating or writing a report. It
-uses operating-system signals only: a worker that holds the interpreter lock in a loop answers nothing else.
+It is a thread because memory fills up in the seconds that the controller spends on mutations or a report. It uses only
+signals of the operating system, because a worker in a loop that holds the interpreter lock responds to nothing else.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _PERIOD_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one trial may use; 0 bytes means any amount of memory."""
+    """Wall clock and memory that one trial may use; 0 bytes means no memory limit."""
 
     wall_seconds: float
     memory_bytes: int = 0
 
-    def verdict(self, wall_seconds: float, memory_bytes: int) -> Evaluation | None:
-        """The evaluation of a trial that used this much, or None while it keeps within its limits."""
+    def violation(self, wall_seconds: float, memory_bytes: int) -> Evaluation | None:
+        """Return the evaluation of a trial that exceeded a limit, or None if it did not."""
         if self.memory_bytes and memory_bytes > self.memory_bytes:
             held, limit = memory_bytes / 2**30, self.memory_bytes / 2**30
             text = f"its worker held {held:.2f} GiB of memory, over the limit of {limit:.2f} GiB, and was killed"
@@ -41,26 +41,33 @@ class Limits:
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """One trial under guard; `process` is None for a worker on another machine, which only its owner can judge."""
+    """One watched trial.
+
+    Attributes:
+        process: the worker's process; None on another machine, where the executor must check the limits.
+        limits: limits of the trial.
+        began: start of the trial (`time.monotonic`).
+        violation: evaluation of the trial if it has exceeded a limit.
+    """
 
     process: psutil.Process | None
     limits: Limits
     began: float
-    verdict: Evaluation | None = None
+    violation: Evaluation | None = None
 
     @property
     def wall_seconds(self) -> float:
-        """Since the trial began."""
+        """Time since the trial began."""
         return time.monotonic() - self.began
 
-    def judge(self, memory_bytes: int) -> bool:
-        """Whether the trial has passed a limit, now or before."""
-        self.verdict = self.verdict or self.limits.verdict(self.wall_seconds, memory_bytes)
-        return self.verdict is not None
+    def check(self, memory_bytes: int = 0) -> Evaluation | None:
+        """Compare the trial with its limits, and return the first violation, now or before."""
+        self.violation = self.violation or self.limits.violation(self.wall_seconds, memory_bytes)
+        return self.violation
 
 
 class Watchdog:
-    """Guards any number of trials from one daemon thread."""
+    """Watches any number of trials from one daemon thread."""
 
     def __init__(self) -> None:
         self._watches: set[Watch] = set()
@@ -70,17 +77,17 @@ class Watchdog:
         self._thread.start()
 
     def watch(self, process: psutil.Process | None, limits: Limits) -> Watch:
-        """Guard the trial that starts now in this process."""
+        """Watch a trial that starts now in this process."""
         watch = Watch(process, limits, time.monotonic())
         with self._lock:
             self._watches.add(watch)
         return watch
 
     def release(self, watch: Watch) -> Evaluation | None:
-        """Stop guarding; the verdict, if the trial was killed. No kill follows once this returned."""
+        """Stop watching a trial, and return its violation if it was killed. No kill follows afterwards."""
         with self._lock:
             self._watches.discard(watch)
-        return watch.verdict
+        return watch.violation
 
     def close(self) -> None:
         """End the thread."""
@@ -91,5 +98,5 @@ class Watchdog:
         while not self._stop.wait(_PERIOD_SECONDS):
             with self._lock:
                 for watch in self._watches:
-                    if watch.process and watch.verdict is None and watch.judge(resident_bytes(watch.process)):
+                    if watch.process and watch.violation is None and watch.check(resident_bytes(watch.process)):
                         kill_process_tree(watch.process)

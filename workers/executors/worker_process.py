@@ -1,7 +1,7 @@
-"""What lives in a worker process: one trainer, kept warm, and the latest word on its trial.
+"""The content of a worker process: one trainer, kept between trials, and the latest progress of its trial.
 
-Plain Python: the executor makes it a Ray actor. It is made in two steps, because the executor can assign cores
-only once it knows where the process landed, and everything that might load JAX must come after the pinning.
+This is plain Python, which the executor wraps in a Ray actor. It starts in two steps, because the executor can assign
+cores only when it knows the machine of the process, and the process must be pinned before anything loads JAX.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["HostInfo", "WorkerProcess"]
 
 @dataclass(frozen=True, slots=True)
 class HostInfo:
-    """Where a worker landed.
+    """The machine of a worker.
 
     Attributes:
-        machine: equal for processes that signals of each other reach.
-        pid: its process number there.
-        cores: those it may use.
-        memory_bytes: of the machine.
-        has_data: whether the dataset that was asked about is at hand there.
+        machine: identity, equal for processes that can send signals to each other.
+        pid: process number of the worker.
+        cores: cores that the worker may use.
+        memory_bytes: memory of the machine.
+        has_data: whether the machine has the dataset.
     """
 
     machine: str
@@ -38,25 +38,25 @@ class HostInfo:
 
 
 class WorkerProcess:
-    """One worker; `run` has a thread of its own, so that `report` answers beside it."""
+    """One worker. `run` has its own thread, so that `report` can be called during a trial."""
 
     def __init__(self) -> None:
         self._trainer: Trainer | None = None
         self._progress = Progress("idle")
 
-    def home(self, dataset: str | None = None) -> HostInfo:
-        """Where this process landed, and whether this dataset is at hand there."""
-        has_data = dataset is None or _has(dataset)
+    def host_info(self, dataset: str | None = None) -> HostInfo:
+        """Return the machine of this process, and whether it has this dataset."""
+        has_data = dataset is None or _has_dataset(dataset)
         return HostInfo(machine_identity(), os.getpid(), usable_cores(), machine_memory_bytes(), has_data)
 
     def prepare(
         self, make_trainer: bytes, cores: tuple[int, ...], folder: str = "", names: Sequence[str] = (), *contents: Any
     ) -> int:
-        """Pin the process (no cores: leave it unpinned), make the trainer, and return the bytes held then.
+        """Pin the process, make the trainer, and return the bytes held then.
 
         Args:
-            make_trainer: pickled, so that unpickling it, which may import JAX, happens after the pinning.
-            cores: the worker's share of the machine.
+            make_trainer: pickled function; unpickling may import JAX, so it happens after the pinning.
+            cores: cores of this worker; empty: do not pin.
             folder, names, contents: a dataset missing on this machine, see `install_dataset`.
         """
         if cores:
@@ -70,23 +70,23 @@ class WorkerProcess:
         return resident_bytes()
 
     def run(self, request: TrialRequest) -> tuple[Evaluation, int]:
-        """Train one candidate; returns its evaluation and the bytes held afterwards."""
+        """Run a trial, and return its evaluation and the bytes held afterwards."""
         assert self._trainer is not None, "prepare comes before run"
         self._progress = Progress("starting")
         try:
-            return self._trainer.run(request, self._note), resident_bytes()
+            return self._trainer.run(request, self._set_progress), resident_bytes()
         finally:
             self._progress = Progress("idle")
 
     def report(self) -> tuple[Progress, int]:
-        """The latest progress, and the bytes held now."""
+        """Return the latest progress, and the bytes held now."""
         return self._progress, resident_bytes()
 
-    def _note(self, progress: Progress) -> None:
+    def _set_progress(self, progress: Progress) -> None:
         self._progress = progress
 
 
-def _has(dataset: str) -> bool:
+def _has_dataset(dataset: str) -> bool:
     from ..data.dataset_transfer import find_local_dataset
 
     return find_local_dataset(dataset) is not None

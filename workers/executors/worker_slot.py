@@ -1,4 +1,4 @@
-"""One slot of an executor: the actor that fills it at the moment, its stage and its trial."""
+"""One worker slot of the Ray executor: its current actor, stage and trial."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ Stage = Literal["absent", "starting", "preparing", "idle", "training"]
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A worker's place; everything but its number and its failures goes with the actor.
+    """The place of one worker. `clear_actor` resets all fields except `number`, `failures` and `restart_after`.
 
     Attributes:
-        number: from 0.
-        failures: how often in a row its actor failed to start.
-        restart_after: when the next actor may be made (`time.monotonic`).
-        stage: what it does; `pending` is the one answer awaited in that stage.
-        since: when it entered the stage (`time.monotonic`).
-        actor: its actor's handle.
-        home: where the actor landed.
-        cores: its share of that machine.
-        process: the actor's process, where signals reach it; None on another machine.
-        limits: of its trials.
-        base_bytes: memory it held before its first trial.
-        request, watch, progress: of the trial in flight.
-        report, reported: the report asked for, and when.
+        number: number of the slot, from 0.
+        failures: number of consecutive failures to start an actor.
+        restart_after: earliest time of the next start (`time.monotonic`).
+        stage: stage of the worker.
+        pending: answer that the executor awaits in this stage.
+        since: start of the stage (`time.monotonic`).
+        actor: handle of the actor.
+        host: machine of the actor.
+        cores: cores of the worker on that machine.
+        process: process of the actor; None on another machine, where signals do not reach it.
+        limits: limits of its trials.
+        base_bytes: memory held before the first trial.
+        request, watch, progress: the current trial.
+        report, reported: pending progress report, and the time of its request.
     """
 
     number: int
@@ -44,7 +45,7 @@ class Slot:
     pending: Any = None
     since: float = 0.0
     actor: Any = None
-    home: HostInfo | None = None
+    host: HostInfo | None = None
     cores: tuple[int, ...] = ()
     process: psutil.Process | None = None
     limits: Limits | None = None
@@ -57,31 +58,31 @@ class Slot:
 
     @property
     def seconds(self) -> float:
-        """How long it has been in its stage."""
+        """Time since the start of the stage."""
         return time.monotonic() - self.since
 
     def enter(self, stage: Stage, pending: Any = None) -> None:
-        """Go on to a stage, and await its answer."""
+        """Change the stage, and await its answer."""
         self.stage, self.pending, self.since = stage, pending, time.monotonic()
 
     def clear_trial(self) -> None:
-        """Drop what belongs to the trial."""
+        """Reset the fields of the trial."""
         self.request = self.watch = self.progress = self.report = None
 
     def clear_actor(self) -> None:
-        """Drop what belongs to the actor, and be absent."""
+        """Reset the fields of the actor and its trial; the slot is absent afterwards."""
         self.clear_trial()
-        self.actor = self.home = self.process = self.limits = None
+        self.actor = self.host = self.process = self.limits = None
         self.cores = ()
         self.enter("absent")
 
     def leaks_memory(self, held_bytes: int) -> bool:
-        """Whether earlier trials left so much behind that an innocent one may meet the limit."""
+        """Return whether earlier trials left so much memory behind that the next trial could exceed the limit."""
         limit = self.limits.memory_bytes if self.limits else 0
         return bool(limit) and held_bytes > (self.base_bytes + limit) / 2
 
     def status(self) -> WorkerStatus:
-        """What it does, as last heard."""
+        """Return the latest known status."""
         seen = self.progress or Progress("starting" if self.stage == "preparing" else self.stage)
         trial, candidate = (self.request.trial_id, self.request.candidate_id) if self.request else (None, None)
         return WorkerStatus(

@@ -35,7 +35,7 @@ class EnvironmentTrainer:
 def devices() -> Iterator[None]:
     """A Ray that was told of a GPU and of a TPU host with four chips, which are not there."""
     from primer_search.workers.devices.ray_environment import keep_sigterm_handler
-    from primer_search.workers.executors.ray_pool import cloudpickle, ray
+    from primer_search.workers.executors.ray_cluster import cloudpickle, ray
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
@@ -50,7 +50,7 @@ def told(share: WorkerResources) -> list[dict[str, str | None]]:
     from primer_search.workers.executors.ray_pool import RayExecutor
 
     answers: dict[int, dict[str, str | None]] = {}
-    with RayExecutor(EnvironmentTrainer, wall_limit_seconds=60.0, share=share) as executor:
+    with RayExecutor(EnvironmentTrainer, wall_limit_seconds=60.0, resources=share) as executor:
         while executor.free < executor.slots:
             executor.wait(1.0)
         for trial in range(executor.slots):

@@ -65,7 +65,8 @@ def worker_pids(executor: Executor) -> set[int]:
 
 
 def make_ray_executor(make_trainer: MakeTrainer = FaultyTrainer, **options: Any) -> Executor:
-    from primer_search.workers.executors.ray_pool import RayExecutor, cloudpickle
+    from primer_search.workers.executors.ray_cluster import cloudpickle
+    from primer_search.workers.executors.ray_pool import RayExecutor
 
     # Workers cannot import what lies beside the tests.
     cloudpickle.register_pickle_by_value(faulty_trainers)
@@ -81,7 +82,7 @@ def make_ray_executor(make_trainer: MakeTrainer = FaultyTrainer, **options: Any)
 def cluster() -> Iterator[None]:
     """One cluster for all executors of this module that do not start their own."""
     from primer_search.workers.devices.ray_environment import keep_sigterm_handler
-    from primer_search.workers.executors.ray_pool import ray
+    from primer_search.workers.executors.ray_cluster import ray
 
     with keep_sigterm_handler():
         ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -245,7 +246,7 @@ def test_cancelling_kills_at_once_and_returns_the_trials(executor):
 
 def test_a_worker_out_of_reach_of_signals_is_killed_through_ray(cluster, monkeypatch):
     """A worker on another machine: as seen from a controller that believes to be elsewhere."""
-    monkeypatch.setattr("primer_search.workers.executors.ray_pool.machine_identity", lambda: "elsewhere")
+    monkeypatch.setattr("primer_search.workers.executors.worker_launcher.machine_identity", lambda: "elsewhere")
     with make_ray_executor(slots=1) as executor:
         ended = run_all(executor, [request(deed, trial) for trial, deed in enumerate(["eat", "spin", "succeed"])])
         assert [ended[trial].outcome for trial in range(3)] == ["out_of_memory", "timeout", "ok"]
@@ -276,7 +277,7 @@ def test_a_worker_that_cannot_start_ends_the_work_with_one_sentence(cluster, mak
 
 
 def test_the_work_goes_on_while_one_worker_starts_and_the_other_is_tried_again_later(cluster, monkeypatch, tmp_path):
-    monkeypatch.setattr("primer_search.workers.executors.ray_pool._REST_SECONDS", 1.0)
+    monkeypatch.setattr("primer_search.workers.executors.ray_pool._RESTART_SECONDS", 1.0)
     taken = tmp_path / "taken"
     maker = partial(faulty_trainers.make_one_on_a_machine_that_breaks, str(taken))
     with make_ray_executor(maker) as executor:
@@ -296,7 +297,7 @@ from primer_search.tests.support.faulty_trainers import FaultyTrainer
 from primer_search.workers.config import WorkersConfig
 from primer_search.workers.protocol import TrialRequest
 from primer_search.workers.executors.factory import make_executor
-from primer_search.workers.executors.ray_pool import cloudpickle
+from primer_search.workers.executors.ray_cluster import cloudpickle
 cloudpickle.register_pickle_by_value(faulty_trainers)
 address, *deeds = sys.argv[1:]
 workers = WorkersConfig(executor="ray", count=2, memory_gib=1.0)
@@ -345,7 +346,7 @@ def test_workers_do_not_outlive_a_driver_that_was_killed():
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_search_on_a_running_cluster_ends_only_its_own_workers(executor, killed):
-    from primer_search.workers.executors.ray_pool import ray
+    from primer_search.workers.executors.ray_cluster import ray
 
     others = worker_pids(executor)
     with start_driver("sleep 1", "sleep 1", address=ray.get_runtime_context().gcs_address) as driver:

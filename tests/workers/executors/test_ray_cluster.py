@@ -111,7 +111,8 @@ def outcomes_of(executor: Executor, count: int) -> dict[int, str]:
 
 
 def test_trials_on_other_nodes_go_on_when_one_is_killed(cluster: Any, nodes_folder: Path, tmp_path: Path) -> None:
-    from primer_search.workers.executors.ray_pool import RayExecutor, cloudpickle
+    from primer_search.workers.executors.ray_cluster import cloudpickle
+    from primer_search.workers.executors.ray_pool import RayExecutor
 
     cloudpickle.register_pickle_by_value(faulty_trainers)
     dataset = tiny_dataset(tmp_path)
@@ -141,7 +142,7 @@ def assert_everything_arrived_once(nodes_folder: Path) -> None:
     """The workers had neither the driver's package nor its text; the nodes are one machine, which has both now."""
     [unpacked] = nodes_folder.glob("primer-search-*")
     [package] = unpacked.iterdir()
-    assert (package / "primer_search" / "workers" / "trial.py").is_file()
+    assert (package / "primer_search" / "workers" / "protocol.py").is_file()
     [dataset] = (nodes_folder / "cache" / "data").iterdir()
     assert (dataset / "train.bin").is_file()
 

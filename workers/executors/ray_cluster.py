@@ -1,0 +1,158 @@
+"""The connection to a Ray cluster: start or join it, launch actors, wait for answers.
+
+This is the only module that imports Ray. Errors of Ray become `WorkerError`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Literal, cast
+
+import psutil
+
+from ...primitives.errors import UsageError, WorkFailedError
+from ..devices.ray_environment import check_address, keep_sigterm_handler, silence_ray
+from ..protocol import error_summary
+from . import ray_actor
+from .package_wheel import build_wheel
+
+silence_ray()
+
+import ray  # noqa: E402
+from ray import cloudpickle  # noqa: E402
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError  # noqa: E402
+
+__all__ = ["RayCluster", "WorkerError", "serialize"]
+
+# The package may not be installed on the machine of a worker.
+cloudpickle.register_pickle_by_value(ray_actor)  # pyright: ignore[reportPrivateImportUsage]
+
+_OBJECT_STORE_BYTES = 200 * 2**20
+"""Memory of Ray's object store. It holds requests and evaluations only; Ray's default is 30% of the machine."""
+
+
+class WorkerError(Exception):
+    """A worker answered with an error.
+
+    Attributes:
+        kind: `raised` if the worker's code raised, `out_of_memory` if Ray killed it because its machine ran out of
+            memory, `died` if its process is gone, `failed` for other errors, such as one in the actor's constructor.
+        cause: exception of the worker's code, or Ray's own error.
+    """
+
+    def __init__(self, error: RayError):
+        super().__init__(str(error))
+        self.kind = _kind(error)
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        self.cause: Exception = cause if isinstance(cause, Exception) else error
+
+
+class RayCluster:
+    """A Ray cluster, joined at an address or started on this machine.
+
+    Args:
+        address: address of a running cluster (`host:port`, or `auto` for the one on this machine); None starts one.
+
+    Attributes:
+        daemons: processes that `connect` started on this machine.
+    """
+
+    def __init__(self, address: str | None):
+        self.address = address
+        self.daemons: list[psutil.Process] = []
+        self._connected = False
+        self._actors: Any = None
+        self._arguments: tuple[Any, ...] = ()
+
+    def connect(self, cores: int) -> None:
+        """Join the cluster, or start one with this number of cores, which ends with this process.
+
+        Raises:
+            UsageError: the cluster cannot be joined.
+            WorkFailedError: Ray cannot be started here.
+        """
+        if ray.is_initialized():
+            return
+        check_address(self.address)
+        own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "num_cpus": cores}
+        options: dict[str, Any] = {} if self.address else own
+        before = set(psutil.Process().children())
+        self._connected = True
+        try:
+            with keep_sigterm_handler():
+                ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (ConnectionError, RuntimeError) as error:
+            if self.address is None:
+                raise WorkFailedError(f"Ray could not be started on this machine: {error_summary(error)}") from error
+            text = " ".join(str(error).split())  # a difference of versions takes several lines
+            raise UsageError(f"cannot join the Ray cluster at --address {self.address}: {text}") from error
+        finally:
+            self.daemons = [child for child in psutil.Process().children() if child not in before]
+
+    def disconnect(self) -> None:
+        """Leave the cluster, and end it if it was started here."""
+        if self._connected:
+            ray.shutdown()
+        self._connected, self.daemons = False, []
+
+    def nodes(self) -> list[dict[str, float]]:
+        """Return the resources of each node that is alive."""
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+    def define_actors(self, environment: dict[str, str], options: dict[str, Any]) -> None:
+        """Set the environment variables and Ray's options of the actors; on a joined cluster, ship the package."""
+        self._actors = cast(Any, ray).remote(
+            concurrency_groups={"report": 1},
+            runtime_env={"env_vars": environment},
+            max_restarts=0,  # Ray would repeat a trial without its limits
+            max_task_retries=0,
+            **options,
+        )(ray_actor.Worker)
+        if self.address is not None:
+            wheel = build_wheel()
+            self._arguments = wheel.digest, self.put(wheel.content)
+
+    def launch(self) -> Any:
+        """Start an actor, and return its handle at once."""
+        return self._actors.remote(*self._arguments)
+
+    def put(self, value: Any) -> Any:
+        """Place a value in Ray's object store, from which each machine fetches it once."""
+        return ray.put(value)
+
+    def answers(self, pending: Sequence[Any], timeout_seconds: float = 0.0) -> list[Any]:
+        """Return the pending answers that have arrived, after waiting at most this long for the first."""
+        if not pending or not ray.wait(list(pending), num_returns=1, timeout=timeout_seconds)[0]:
+            return []
+        return ray.wait(list(pending), num_returns=len(pending), timeout=0)[0]
+
+    def read(self, answer: Any) -> Any:
+        """Return the value of an answer that has arrived.
+
+        Raises:
+            WorkerError: it is an error.
+        """
+        try:
+            return ray.get(answer)
+        except RayError as error:
+            raise WorkerError(error) from error
+
+    def kill(self, actor: Any) -> None:
+        """Kill an actor, if Ray does not know yet that it is dead."""
+        with suppress(RayError, ValueError):
+            ray.kill(actor, no_restart=True)
+
+
+def serialize(value: Any) -> bytes:
+    """Pickle a value, including functions and classes that pickle alone cannot send."""
+    return cloudpickle.dumps(value)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _kind(error: RayError) -> Literal["raised", "out_of_memory", "died", "failed"]:
+    if isinstance(error, OutOfMemoryError):
+        return "out_of_memory"
+    if isinstance(error, RayTaskError):
+        return "raised"
+    return "died" if isinstance(error, RayActorError) and not error.actor_init_failed else "failed"
