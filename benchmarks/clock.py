@@ -1,17 +1,17 @@
-"""Which clock should a trial's budget count? The one by which repeated trials rank most alike on a shared machine.
+"""Compare the units of a trial's budget: by which one do repeated trials rank most alike on a shared machine?
 
     python benchmarks/clock.py [--quick] [--json]
 
-Trains the seed and other library programs several times, half of the repetitions while a busy process competes for
-the same core. Each repetition reads all four clocks at once: it is evaluated when its *wall* seconds, its own *cpu*
-seconds, its *reference* seconds (steps charged by their time relative to the Transformer's, timed in turns: see
-workers/training/budget_meter.py) and its *steps* reach the budget, so the clocks are compared on the same training.
-The repetitions of a program share one seed (unless `--seeds-differ`), so the spread is due to the clock; by steps
-there is none. The mean of a program by one clock is the truth its single trials are compared with.
+It trains the baseline and other library programs several times, half of the repetitions while a busy process competes
+for the same core. Each repetition reads all four clocks at once: it is evaluated when its *wall* seconds, its *cpu*
+seconds, its *reference* seconds (steps charged by their time relative to the Transformer's, see
+workers/training/budget_meter.py) and its *steps* reach the budget. So the clocks are compared on the same training. The
+repetitions of a program share one random seed (unless `--seeds-differ`), so the clock causes the spread, and there is
+none by steps. The mean of a program by one clock is the truth that its single trials are compared with.
 
-Printed for each clock: steps reached (with and without load, coefficient of variation over all), the spread of
-losses within a program beside the spread between programs, and how well the ranking by one trial a program, drawn at
-random from loaded and unloaded ones, agrees with the ranking by means (Kendall's and Spearman's rank correlation).
+It prints for each clock the steps reached (with and without load, coefficient of variation over all), the spread of
+losses within a program and between programs, and how well the ranking by one trial per program, drawn from loaded and
+unloaded ones, agrees with the ranking by means (Kendall's and Spearman's rank correlation).
 """
 
 from __future__ import annotations
@@ -19,22 +19,29 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from itertools import combinations
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax
 import numpy as np
+from scipy.stats import kendalltau, spearmanr
 
-if TYPE_CHECKING:
-    from primer_search.workers.training.budget_meter import Meter, ReferenceStep
+from primer_search.benchmarks.paired_times import hardware
+from primer_search.configs.load import load
+from primer_search.models.language_model import language_model
+from primer_search.primitives import build_graph, library
+from primer_search.system.host import CAN_PIN, pin_process, usable_cores
+from primer_search.workers.data.batches import TrainBatches, validation_batches
+from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.training.budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep
+from primer_search.workers.training.optimizer import make_optimizer
+from primer_search.workers.training.train_step import StepFunctions, TrainState
 
 CLOCKS = ("wall_seconds", "cpu_seconds", "reference_seconds", "steps")
 PROGRAMS = ("TRANSFORMER", "TRANSFORMER_GELU", "TRANSFORMER_PP", "TRANSFORMER_SQUARED_RELU", "PRIMER_EZ")
@@ -43,7 +50,7 @@ DRAWS = 5000
 
 @dataclass(frozen=True)
 class Reading:
-    """What one repetition had reached when one clock said that the budget was spent."""
+    """Steps and loss of one repetition when one clock reached the budget."""
 
     program: str
     loaded: bool
@@ -53,20 +60,21 @@ class Reading:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", type=float, default=6.0, help="seconds, by wall and by cpu (default 6)")
-    parser.add_argument("--repetitions", type=int, default=6, help="of each program, half of them loaded (default 6)")
-    parser.add_argument("--seeds-differ", action="store_true", help="give every repetition a seed of its own")
-    parser.add_argument("--quick", action="store_true", help="see that it works: 3 programs, 2 repetitions of 1 s")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
+    parser.add_argument("--repetitions", type=int, default=6, help="per program, half of them loaded (default 6)")
+    parser.add_argument("--seeds-differ", action="store_true", help="give every repetition another random seed")
+    parser.add_argument("--quick", action="store_true", help="check that it works: 3 programs, 2 repetitions of 1 s")
+    parser.add_argument("--json", action="store_true", help="print only one JSON object")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.budget, arguments.repetitions = 1.0, 2
-    core = pin_to_one_core()  # before JAX starts its threads
+    jax.config.update("jax_platforms", "cpu")
+    core = pin_to_last_core()  # before JAX starts the threads of its CPU client
     readings = measure(arguments, PROGRAMS[:3] if arguments.quick else PROGRAMS, core)
     report = {
-        "hardware": hardware(core),
+        "hardware": {**hardware("clock.py"), "pinned_to_core": core},
         "budget_seconds": arguments.budget,
         "repetitions": arguments.repetitions,
         "seeds_differ": arguments.seeds_differ,
@@ -78,25 +86,22 @@ def main() -> None:
         print_report(report)
 
 
-# --- measuring --------------------------------------------------------------------------------------------------
+# --- measurement ------------------------------------------------------------------------------------------------
 
 
 def measure(arguments: argparse.Namespace, programs: tuple[str, ...], core: int | None) -> list[Reading]:
-    """All repetitions, programs and load taking turns, so that a slow minute of the machine meets them all."""
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    from primer_search.workers.training.budget_meter import ReferenceMeter
-
+    """Run all repetitions. Programs and load take turns, so that a slow minute of the machine affects all."""
     trainings = {name: Training(name) for name in programs}
-    seed = trainings["TRANSFORMER"]
-    budget_steps = seed.steps_within(arguments.budget)
-    reference = seed.reference()
+    baseline = trainings["TRANSFORMER"]
+    budget_steps = baseline.steps_within(arguments.budget)
+    reference = baseline.reference()
     allowance = reference.median_step_seconds(2.0)
     readings: list[Reading] = []
     for repetition in range(arguments.repetitions):
         for name, training in trainings.items():
             loaded = bool(repetition % 2)
             number = repetition if arguments.seeds_differ else 0
-            with competitor(core) if loaded else unhindered():
+            with busy_process(core) if loaded else nullcontext():
                 meter = ReferenceMeter(reference, allowance)
                 readings += training.run(number, arguments.budget, budget_steps, loaded, meter)
             print(f"repetition {repetition + 1}, {name}{', loaded' if loaded else ''}", file=sys.stderr)
@@ -107,56 +112,41 @@ class Training:
     """One program, compiled once."""
 
     def __init__(self, name: str):
-        from primer_search.configs.load import load
-        from primer_search.models.language_model import language_model
-        from primer_search.primitives import build_graph, library
-        from primer_search.workers.data.batches import validation_batches
-        from primer_search.workers.data.dataset import Dataset, prepare
-        from primer_search.workers.training.optimizer import make_optimizer
-        from primer_search.workers.training.train_step import StepFunctions
-
         self.name, self.config = name, load("laptop")
         model, trial = self.config.model, self.config.trial
         self.data = Dataset.open(prepare(self.config.data, model.vocabulary), verify=False)
         self.model = language_model(build_graph(library.get(name, model.unit)), model)
         self.validation = validation_batches(self.data.validation, trial.batch, model.length, trial.evaluation_batches)
-        self.optimizer = make_optimizer(self.config.optimizer)
-        self.functions = StepFunctions(self.model, self.optimizer, trial.batch)
-        self.functions.compile_step(self.start(0))
+        self.functions = self.compiled()
         self.functions.compile_evaluation(self.start(0))
 
-    def start(self, seed: int) -> Any:
-        """The state before the first step."""
-        from primer_search.workers.training.optimizer import initial_state
-        from primer_search.workers.training.train_step import TrainState
+    def compiled(self) -> StepFunctions:
+        """Compile the training step."""
+        functions = StepFunctions(self.model, make_optimizer(self.config.optimizer), self.config.trial.batch)
+        functions.compile_step(functions.initial_state(self.model.init(np.random.default_rng(0))))
+        return functions
 
-        parameters = self.model.init(np.random.default_rng(seed))
-        return TrainState(parameters, initial_state(self.optimizer, parameters))
+    def start(self, seed: int) -> TrainState:
+        """Return the state before the first step."""
+        return self.functions.initial_state(self.model.init(np.random.default_rng(seed)))
+
+    def batches(self, seed: int) -> TrainBatches:
+        """Return the training batches."""
+        return TrainBatches(self.data.train, self.config.trial.batch, self.config.model.length, seed)
 
     def steps_within(self, seconds: float) -> int:
-        """Steps that some seconds of cpu time are good for, by a short trial run."""
-        from primer_search.workers.training.budget_meter import ClockMeter
-
+        """Return the number of steps in some seconds of CPU time, by a short run."""
         self.run(0, 0.3, 1, False, ClockMeter())  # the first steps are slower
         readings = self.run(0, seconds / 4, 1, False, ClockMeter())
         return max(4 * reading.steps for reading in readings if reading.clock == "cpu_seconds")
 
     def reference(self) -> ReferenceStep:
-        """This program's step, as a worker times it in turns with others."""
-        from primer_search.workers.data.batches import TrainBatches
-        from primer_search.workers.training.budget_meter import ReferenceStep
-        from primer_search.workers.training.train_step import StepFunctions
-
-        functions = StepFunctions(self.model, self.optimizer, self.config.trial.batch)
-        functions.compile_step(self.start(0))
-        tokens = TrainBatches(self.data.train, self.config.trial.batch, self.config.model.length, 0).batch_at(0)
-        return ReferenceStep(functions, self.start(0), tokens)
+        """Return this program's step, as a worker times it in turns with others."""
+        return ReferenceStep(self.compiled(), self.start(0), self.batches(0).batch_at(0))
 
     def run(self, seed: int, budget_seconds: float, budget_steps: int, loaded: bool, meter: Meter) -> list[Reading]:
-        """Train until all the clocks have spent the budget; a reading at the end of each."""
-        from primer_search.workers.data.batches import TrainBatches
-
-        batches = TrainBatches(self.data.train, self.config.trial.batch, self.config.model.length, seed)
+        """Train until all clocks have spent the budget, and return a reading at the end of each."""
+        batches = self.batches(seed)
         state, steps = self.start(seed), 0
         spent = dict.fromkeys(CLOCKS, 0.0)
         budget = {**dict.fromkeys(CLOCKS, budget_seconds), "steps": float(budget_steps)}
@@ -180,8 +170,8 @@ class Training:
 
 
 @contextmanager
-def competitor(core: int | None) -> Iterator[None]:
-    """A process that is busy on the same core."""
+def busy_process(core: int | None) -> Iterator[None]:
+    """Run a busy process on the same core."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         if core is not None:
@@ -193,27 +183,21 @@ def competitor(core: int | None) -> Iterator[None]:
         process.wait()
 
 
-@contextmanager
-def unhindered() -> Iterator[None]:
-    """Nothing that competes, of ours."""
-    yield
-
-
-def pin_to_one_core() -> int | None:
-    """Keep this process on the last core it may use, as a worker does; None where the system cannot."""
-    if not hasattr(os, "sched_setaffinity"):
-        print("this system cannot pin processes to cores: the load may run elsewhere", file=sys.stderr)
+def pin_to_last_core() -> int | None:
+    """Pin this process to its last core, as a worker is; return None if the system cannot."""
+    if not CAN_PIN:
+        print("this system cannot pin processes to cores, so the load may run on another core", file=sys.stderr)
         return None
-    core = max(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
+    core = usable_cores()[-1]
+    pin_process((core,))
     return core
 
 
-# --- summing up -------------------------------------------------------------------------------------------------
+# --- summary ----------------------------------------------------------------------------------------------------
 
 
 def summary(readings: list[Reading]) -> dict[str, Any]:
-    """What one clock's readings say."""
+    """Summarize the readings of one clock."""
     by_program: dict[str, list[Reading]] = {}
     for reading in readings:
         by_program.setdefault(reading.program, []).append(reading)
@@ -233,55 +217,30 @@ def summary(readings: list[Reading]) -> dict[str, Any]:
 
 
 def agreement(by_program: dict[str, list[Reading]], means: dict[str, float]) -> dict[str, float]:
-    """Mean rank correlation of rankings by one trial a program with the ranking by means."""
+    """Return the mean rank correlation between rankings by one trial per program and the ranking by means."""
     rng = np.random.default_rng(0)
     names = list(means)
     consensus = np.array([means[name] for name in names])
     losses = [np.array([one.loss_nats for one in by_program[name]]) for name in names]
     draws = [np.array([rng.choice(found) for found in losses]) for _ in range(DRAWS)]
+    correlations: dict[str, Any] = {"kendall": kendalltau, "spearman": spearmanr}
     return {
-        "kendall": fmean(kendall(draw, consensus) for draw in draws),
-        "spearman": fmean(spearman(draw, consensus) for draw in draws),
+        **{
+            name: fmean(float(correlation(draw, consensus).statistic) for draw in draws)
+            for name, correlation in correlations.items()
+        },
         "same_best": fmean(float(np.argmin(draw) == np.argmin(consensus)) for draw in draws),
     }
 
 
-def kendall(x: np.ndarray, y: np.ndarray) -> float:
-    pairs = list(combinations(range(len(x)), 2))
-    return fmean(float(np.sign(x[i] - x[j]) * np.sign(y[i] - y[j])) for i, j in pairs)
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.corrcoef(x.argsort().argsort(), y.argsort().argsort())[0, 1])
-
-
-def hardware(core: int | None) -> dict[str, Any]:
-    return {
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "pinned_to_core": core,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("jax", "jaxlib", "optax", "numpy")},
-    }
-
-
-def processor_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def print_report(report: dict[str, Any]) -> None:
+    """Print the results as tables."""
     print(" ".join(f"{key}={value}" for key, value in report["hardware"].items()))
     print(
         f"budget {report['budget_seconds']:g} s, {report['repetitions']} repetitions a program, half of them loaded\n"
     )
-    print(
-        f"{'clock':20}{'steps':>8}{'loaded':>8}{'varies':>8}{'spread':>9}{'between':>9}{'Kendall':>9}{'Spearman':>10}{'best':>7}"
-    )
+    heads = f"{'varies':>8}{'spread':>9}{'between':>9}{'Kendall':>9}{'Spearman':>10}{'best':>7}"
+    print(f"{'clock':20}{'steps':>8}{'loaded':>8}{heads}")
     for clock, found in report["clocks"].items():
         spread = fmean(found["loss_spreads"].values())
         print(

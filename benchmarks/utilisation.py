@@ -1,13 +1,13 @@
-"""How much of a device a preset uses: tokens a second and share of its peak, by batch and by workers that share it.
+"""Measure how well a preset uses a device: tokens per second and share of peak, by batch and by number of workers.
 
     python benchmarks/utilisation.py --config gpu --batches 16 32 64 128 256 --workers 1 2 4 --json gpu.json
     python benchmarks/utilisation.py --config laptop --batches 8 32           # on a CPU: one core a worker
 
-Every line starts its workers as a search does: processes of their own, with `workers.per_device` shares of the device's
-memory, which train the same program on random tokens side by side, from one signal on. FLOPs are the op table's,
-three times the forward ones, the tied output layer's included, recomputation and the optimizer's not. Peaks are those
-of dense bfloat16 products by the vendors' data sheets, whatever `model.precision` is; `--peak-tflops` gives another.
-The file of `--json` is written anew with every line, so that what is cut off keeps what it has measured.
+For every line, worker processes start as in a search, each with its share of the device's memory. They train the same
+program on random tokens at the same time. FLOPs are three times the forward FLOPs of the op table. They include the
+tied output layer, but not recomputation or the optimizer. Peaks are those of dense bfloat16 products in the vendors'
+data sheets, for every `model.precision`; `--peak-tflops` sets another. The file of `--json` is rewritten after every
+line, so an interrupted run keeps its measurements.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ from primer_search.primitives import build_graph, library
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.search.runs.provenance import versions
+from primer_search.system.files import write_atomically
 from primer_search.system.host import CAN_PIN, pin_process, usable_cores
 from primer_search.workers.devices.discovery import resolve_platform
 from primer_search.workers.devices.placement import WorkerResources
+from primer_search.workers.protocol import error_summary
 from primer_search.workers.training.device_stats import device_name, peak_memory_bytes
 from primer_search.workers.training.optimizer import make_optimizer
 from primer_search.workers.training.train_step import StepFunctions
@@ -54,13 +56,13 @@ PEAK_TFLOPS = {
     "TPU v5 lite": 197.0,
     "TPU v6 lite": 918.0,
 }
-"""By what stands in JAX's name of the device, of which the longest counts; SXM versions where nothing else is said."""
+"""Peak by part of JAX's device name; the longest match counts. SXM versions unless another is named."""
 
 CHUNK_SECONDS = 0.2
-"""Between two waits for the device, as in a trial."""
+"""Time between two waits for the device, as in a trial."""
 
 START_SECONDS = 600.0
-"""For a worker to come up and compile."""
+"""Time limit for a worker to start and compile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +70,17 @@ class Reading:
     """One program, batch and number of workers.
 
     Attributes:
-        program: its name.
-        batch: sequences of a worker's step.
-        workers: that shared the device.
-        outcome: `ok`, or the first line of what went wrong.
-        step_ms: of a worker, their mean.
-        tokens_per_second: of all workers together.
-        tflops: model FLOPs a second, of all workers together, in 10^12.
-        share_of_peak: of the device's; None where that is not known.
-        compile_seconds: of the slowest worker.
-        memory_gib: the largest peak of a worker on the device; None on a CPU.
-        device: as JAX calls it.
+        program: name of the program.
+        batch: sequences in a step of a worker.
+        workers: number of workers that share the device.
+        outcome: `ok`, or a summary of the error.
+        step_ms: mean time of a worker's step.
+        tokens_per_second: throughput of all workers together.
+        tflops: model FLOPs per second of all workers together, in 10^12.
+        share_of_peak: share of the device's peak; None if that is unknown.
+        compile_seconds: compile time of the slowest worker.
+        memory_gib: highest memory peak of a worker on the device; None on a CPU.
+        device: JAX's name of the device.
     """
 
     program: str
@@ -95,7 +97,7 @@ class Reading:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark and print a line a reading, as it comes."""
+    """Run the benchmark, and print each reading as soon as it is measured."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -105,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.json.parent.mkdir(parents=True, exist_ok=True)
     except (UsageError, OSError) as error:
         parser.error(str(error))
-    jax.config.update("jax_platforms", "cpu")  # of this process, which leaves the device to its workers
+    jax.config.update("jax_platforms", "cpu")  # this process leaves the device to its workers
     config = replace(config, workers=replace(config.workers, accel=platform))
     readings: list[Reading] = []
     print(f"{'program':<16} {'batch':>5} {'workers':>7} {'step ms':>8} {'tokens/s':>10} {'TFLOP/s':>8} {'of peak':>8}")
@@ -114,24 +116,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for workers in options.workers:
                 sized = replace(config, trial=replace(config.trial, batch=batch))
                 readings.append(measure(sized, program, workers, options.seconds, options.peak_tflops))
-                print(_line(readings[-1]), flush=True)
+                print(_format_reading(readings[-1]), flush=True)
                 if options.json is not None:
-                    _keep(options.json, _facts(config, readings, arguments))
+                    facts = _facts(config, readings, arguments)
+                    write_atomically(options.json, json.dumps(facts, indent=1) + "\n")
     print(f"\n{_device(readings)}")
 
 
 def measure(config: RunConfig, program: str, workers: int, seconds: float, peak_tflops: float | None = None) -> Reading:
-    """Train one program in several processes at once, for so many seconds, on `workers.accel`."""
+    """Train one program in several processes at once, for some seconds, on `workers.accel`."""
     batch = config.trial.batch
     try:
-        found = _answers(config, program, workers, seconds)
+        found = _worker_figures(config, program, workers, seconds)
     except _FailedError as failure:
         return Reading(program, batch, workers, str(failure))
     steps_per_second = sum(answer["steps"] / answer["seconds"] for answer in found)
     tokens_per_second = steps_per_second * batch * config.model.length
     tflops = tokens_per_second * training_flops_per_token(config, program) / 1e12
     device = found[0]["device"]
-    peak = peak_tflops or peak_of(device)
+    peak = peak_tflops or device_peak(device)
     memory = [answer["memory_gib"] for answer in found if answer["memory_gib"] is not None]
     return Reading(
         program,
@@ -148,8 +151,8 @@ def measure(config: RunConfig, program: str, workers: int, seconds: float, peak_
     )
 
 
-def peak_of(device: str) -> float | None:
-    """A device's peak in 10^12 FLOPs a second, by JAX's name of it; None where that is not known.
+def device_peak(device: str) -> float | None:
+    """Return a device's peak in 10^12 FLOPs per second by its name in JAX; None if it is unknown.
 
     >>> peak_of("NVIDIA H100 80GB HBM3"), peak_of("NVIDIA L40S"), peak_of("cpu x86_64")
     (989.0, 362.0, None)
@@ -159,17 +162,17 @@ def peak_of(device: str) -> float | None:
 
 
 def training_flops_per_token(config: RunConfig, program: str) -> float:
-    """Of the whole language model: a forward pass and a backward pass of twice its cost."""
+    """Return the FLOPs of the language model for a forward pass and a backward pass of twice its cost."""
     model = config.model
     return 3.0 * model_cost(library.get(program, model.unit), model, model.unit)["flops"]
 
 
 class _FailedError(Exception):
-    """A worker gave no figures; the message is why, in a line."""
+    """A worker returned no figures; the message gives the reason in one line."""
 
 
-def _answers(config: RunConfig, program: str, workers: int, seconds: float) -> list[dict[str, Any]]:
-    """What each worker found."""
+def _worker_figures(config: RunConfig, program: str, workers: int, seconds: float) -> list[dict[str, Any]]:
+    """Run the workers, and return the figures of each."""
     context = multiprocessing.get_context("spawn")
     together, answers = context.Barrier(workers), context.Queue()
     processes = [
@@ -201,7 +204,7 @@ def _answers(config: RunConfig, program: str, workers: int, seconds: float) -> l
 def _work(
     config: RunConfig, program: str, workers: int, number: int, seconds: float, together: Barrier, answers: Any
 ) -> None:
-    """A worker: its share of the device first, then JAX's backend."""
+    """Run one worker: limit it to its share of the device before JAX's backend starts."""
     if config.workers.accel == "gpu":
         os.environ.update(WorkerResources("gpu", 1, workers).environment())
     elif config.workers.accel == "cpu":
@@ -211,14 +214,13 @@ def _work(
             pin_process((cores[number % len(cores)],))
     try:
         answers.put(_train(config, program, seconds, together))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this reading's outcome
+    except Exception as error:  # noqa: BLE001 - any error is the outcome of this reading
         together.abort()
-        lines = str(error).strip().splitlines() or [""]
-        answers.put({"error": f"{type(error).__name__}: {lines[0][:80]}"})
+        answers.put({"error": error_summary(error)[:120]})
 
 
 def _train(config: RunConfig, program: str, seconds: float, together: Barrier) -> dict[str, Any]:
-    """Take steps side by side with the other workers, and count them."""
+    """Take steps at the same time as the other workers, and count them."""
     started = time.perf_counter()
     model_config = config.model
     graph = build_graph(library.get(program, model_config.unit), length_dependent=model_config.length_dependent)
@@ -259,7 +261,7 @@ def _train(config: RunConfig, program: str, seconds: float, together: Barrier) -
     }
 
 
-def _line(reading: Reading) -> str:
+def _format_reading(reading: Reading) -> str:
     start = f"{reading.program:<16} {reading.batch:>5} {reading.workers:>7}"
     if reading.outcome != "ok":
         return f"{start}  {reading.outcome}"
@@ -268,24 +270,17 @@ def _line(reading: Reading) -> str:
 
 
 def _facts(config: RunConfig, readings: Sequence[Reading], arguments: Sequence[str] | None) -> dict[str, Any]:
-    """What is kept: the command, what it ran on and with, every setting and every reading."""
+    """Return the content of the JSON file: command, hardware, versions, settings and readings."""
     about = {**hardware("utilisation.py", arguments), "clock": "wall clock", "device": _device(readings)}
     about["versions"] = versions()
     return {"about": about, "config": config.to_dict(), "readings": [asdict(reading) for reading in readings]}
 
 
 def _device(readings: Sequence[Reading]) -> str:
-    """What the workers ran on; of a CPU the system tells more than JAX."""
+    """Return the devices of the workers; for a CPU, the system's name, which is more precise than JAX's."""
     devices = dict.fromkeys(reading.device for reading in readings if reading.device)
-    words = [hardware("utilisation.py")["device"] if device.startswith("cpu") else device for device in devices]
-    return ", ".join(words) or "nothing ran"
-
-
-def _keep(file: Path, facts: dict[str, Any]) -> None:
-    """Write the file whole or not at all."""
-    draft = file.with_name(f".{file.name}.part")
-    draft.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    os.replace(draft, file)
+    names = [hardware("utilisation.py")["device"] if device.startswith("cpu") else device for device in devices]
+    return ", ".join(names) or "nothing ran"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -294,10 +289,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a setting")
     parser.add_argument("--programs", nargs="+", default=["TRANSFORMER"], choices=library.names())
     parser.add_argument("--batches", nargs="+", type=int, help="sequences in a batch (default: the preset's)")
-    parser.add_argument("--workers", nargs="+", type=int, default=[1], help="processes that share the device")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of steps for each line (default 10)")
-    parser.add_argument("--peak-tflops", type=float, help="the device's peak, for its share")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
+    parser.add_argument(
+        "--workers", nargs="+", type=int, default=[1], help="numbers of processes that share the device"
+    )
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of steps per line (default 10)")
+    parser.add_argument("--peak-tflops", type=float, help="peak of the device")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     return parser
 
 

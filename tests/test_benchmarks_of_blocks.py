@@ -193,4 +193,4 @@ def test_utilisation_is_not_measured_where_the_device_is_not(
     ],
 )
 def test_the_peak_is_that_of_the_longest_name(device: str, peak: float | None) -> None:
-    assert utilisation.peak_of(device) == peak
+    assert utilisation.device_peak(device) == peak
