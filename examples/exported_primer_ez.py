@@ -1,18 +1,16 @@
 """PrimerEZBlock: a decoder block for Flax NNX, written by primer-search.
 
-The block is a program of primitive operations, a point of the search space of Primer (So et al. 2021, arXiv
-2109.08668). This file is that program in canonical form, dead code removed; its structure hash is
-96e6db3c125a76fb196c6357f3b02f82.
+The block is a program of primitive operations from the search space of Primer (So et al. 2021, arXiv 2109.08668). This
+file is that program in canonical form, without dead code. Structure hash: 96e6db3c125a76fb196c6357f3b02f82.
 
 Origin: PRIMER_EZ of the library. Primer, section 4.
 
-Size: 3,154,944 parameters at width 512, where it was exported. Other sizes work too. Queries are scaled by 1 /
-sqrt(head width), as the program's constant was. Other numbers in the code are those of the program and do not follow
-the width.
+Size: 3,154,944 parameters at width 512, the size of the program. The block can be built at other sizes. Queries are
+scaled by 1 / sqrt(head width) at every size. All other constants are the program's, at every size.
 
-Checked: before this file was written its code was run beside the searched program, with the same random parameters:
-outputs and all gradients agree to 1e-5 in float32 (where a program amplifies rounding, to 1e-9 in float64), inputs at
-later positions, drawn anew, leave earlier outputs as they were, and decoding in pieces gives the same outputs as the
+Verification: before this file was written, its code ran next to the program of the search with the same random
+parameters. Outputs and all gradients agree to 1e-5 in float32, or to 1e-9 in float64 if the program amplifies rounding.
+New random inputs at later positions leave earlier outputs unchanged, and decoding in pieces gives the outputs of the
 whole sequence.
 """
 
@@ -26,30 +24,30 @@ from flax.nnx.nn.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
 KERNEL_INIT = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
-"""Dense kernels start normal with variance 1 / fan-in."""
+"""Dense kernels start from a normal distribution with variance 1 / fan-in."""
 
 
 def causal_mask(scores: jax.Array, start: jax.Array | None = None) -> jax.Array:
-    """Which keys each query may see: `[queries, keys]`. Queries are at `start` (or 0) and on, keys at 0 and on."""
+    """Return which keys each query may see: `[queries, keys]`. Queries begin at `start` or 0, keys at 0."""
     queries, keys = scores.shape[-2:]
     return jnp.arange(keys) <= (0 if start is None else start) + jnp.arange(queries)[:, None]
 
 
 def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax.Array:
-    """x after the `kernel_size - 1` positions before it: zeros, or in decoding the last that were seen."""
+    """Prepend the previous `kernel_size - 1` positions to x: zeros, or in decoding the last ones seen."""
     if window is None:
         return jnp.pad(x, [(0, 0), (kernel_size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
     return jnp.concatenate([window.astype(x.dtype), x], axis=1)
 
 
 def depthwise_init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-    """0.5 for the current position, 0.5 / kernel_size for earlier ones; the first axis is time, oldest first."""
+    """Return 0.5 for the current position and 0.5 / kernel_size for earlier ones; axis 0 is time, oldest first."""
     taps = jnp.full(shape[0], 0.5 / shape[0]).at[-1].set(0.5)
     return jnp.broadcast_to(taps.reshape(-1, *[1] * (len(shape) - 1)), shape).astype(dtype)
 
 
 class Position(nnx.Module):
-    """How many positions earlier calls decoded; refuses inputs that the cache is not for, before anything changes."""
+    """Number of positions decoded so far; an input that does not fit the cache is refused before any state changes."""
 
     def __init__(self) -> None:
         self.index: Any = nnx.data(None)
@@ -69,7 +67,7 @@ class Position(nnx.Module):
 
 
 class History(nnx.Module):
-    """In decoding: takes `[batch, new, *features]`, gives all positions so far, later ones 0. Else the identity."""
+    """In decoding: from `[batch, new, *features]` to all positions so far, 0 after them. Otherwise the identity."""
 
     def __init__(self, *features: int) -> None:
         self.features = features
@@ -82,13 +80,13 @@ class History(nnx.Module):
         if start is None:
             return x
         fits = start + x.shape[1] <= self.values.shape[1]
-        x = jnp.where(fits, x, jnp.nan)  # better no number than a wrong one
+        x = jnp.where(fits, x, jnp.nan)  # past the end of the cache: NaN rather than wrong values
         self.values[...] = jax.lax.dynamic_update_slice_in_dim(self.values[...], x.astype(self.values.dtype), start, 1)
         return self.values[...].astype(x.dtype)
 
 
 class CausalDepthwiseConv(nnx.Module):
-    """Each channel by itself, over the last `kernel_size` positions: `[batch, length, *features]` to the same."""
+    """Causal convolution of each channel with itself, over `kernel_size` positions of `[batch, length, *features]`."""
 
     def __init__(
         self, *features: int, kernel_size: int, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs
@@ -110,7 +108,7 @@ class CausalDepthwiseConv(nnx.Module):
 
 
 class SelfAttention(nnx.Module):
-    """What the program calls self_attention: `[batch, length, width]` to the same."""
+    """The self_attention of the program: `[batch, length, width]` to the same shape."""
 
     def __init__(
         self, width: int, heads: int, *, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs
@@ -137,7 +135,7 @@ class SelfAttention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """What the program calls feed_forward: `[batch, length, width]` to the same."""
+    """The feed_forward of the program: `[batch, length, width]` to the same shape."""
 
     def __init__(self, width: int, *, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         options: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
@@ -151,14 +149,14 @@ class FeedForward(nnx.Module):
 
 
 class PrimerEZBlock(nnx.Module):
-    """A decoder block: `[batch, length, width]` to the same; stack it between embedding and head.
+    """A decoder block: `[batch, length, width]` to the same shape; stack it between embedding and head.
 
     Args:
         width: channels of its input and output, a multiple of heads.
-        heads: how many self_attention has side by side; 8 where it was found.
-        dtype: of the computation; None promotes inputs and parameters to a common one, as Flax does.
-        param_dtype: of the parameters.
-        rngs: source of the initial parameters.
+        heads: number of heads of self_attention; 8 in the program.
+        dtype: dtype of the computation; None promotes inputs and parameters to a common one, as Flax does.
+        param_dtype: dtype of the parameters.
+        rngs: random streams for the initial parameters.
     """
 
     def __init__(
@@ -183,7 +181,7 @@ class PrimerEZBlock(nnx.Module):
         self.feed_forward = FeedForward(width, **options)
 
     def init_cache(self, input_shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> None:
-        """Make room to decode with `decode=True`; `input_shape` is `(batch, longest, width)`."""
+        """Allocate the cache for calls with `decode=True`; `input_shape` is `(batch, longest, width)`."""
         if len(input_shape) != 3 or input_shape[2] != self.width or min(input_shape) < 1:
             raise ValueError(f"input_shape must be (batch, longest, {self.width}), not {tuple(input_shape)}")
         batch, longest, _ = input_shape
@@ -192,7 +190,7 @@ class PrimerEZBlock(nnx.Module):
                 part.init_cache(batch, longest, dtype)
 
     def __call__(self, x: jax.Array, *, decode: bool = False) -> jax.Array:
-        """The output at each position of x; with `decode`, x goes on where the last such call ended."""
+        """Return the output at each position; with `decode`, x continues after the last such call."""
         if x.ndim != 3 or x.shape[-1] != self.width:
             raise ValueError(f"x must be [batch, length, {self.width}], not {list(x.shape)}")
         dtype = jnp.promote_types(x.dtype, self.param_dtype) if self.dtype is None else self.dtype

@@ -19,7 +19,7 @@ from dataclasses import replace
 from . import DNA, InvalidProgramError, build_graph
 from .graph import Graph, Node
 
-__all__ = ["rescale_queries"]
+__all__ = ["query_scales", "rescale_queries"]
 
 MOST_CONSTANTS = 16
 """Entries of a bank, at most."""
@@ -44,9 +44,9 @@ def rescale_queries(dna: DNA, unit: int, new_unit: int) -> DNA:
         graph = build_graph(dna, length_dependent=True)
     except InvalidProgramError:
         return dna
-    kinds = dict.fromkeys((node.constant, node.value.width) for node in _query_scales(graph, unit))
+    kinds = dict.fromkeys((node.constant, node.value.width) for node in _scale_nodes(graph, unit))
     for old, width in kinds:
-        mine = [n for n in _query_scales(graph, unit) if (n.constant, n.value.width) == (old, width)]
+        mine = [n for n in _scale_nodes(graph, unit) if (n.constant, n.value.width) == (old, width)]
         assert old is not None and width is not None
         new = 1.0 / math.sqrt(width * new_unit)
         wanted = _census(graph)
@@ -86,10 +86,14 @@ def _census(graph: Graph) -> Counter[tuple[str, float | None]]:
     return Counter((node.op, node.constant) for node in graph.nodes)
 
 
-def _query_scales(graph: Graph, unit: int) -> list[Node]:
-    """C_MULs by 1 / sqrt(width) of what T_MAT_MUL compares."""
+def query_scales(graph: Graph, unit: int) -> list[int]:
+    """Return the nodes that scale queries: C_MULs by 1 / sqrt(width) whose result T_MAT_MUL compares with keys."""
     compared = {node.inputs[0] for node in graph.nodes if node.op == "T_MAT_MUL"}
-    return [graph.nodes[index] for index in sorted(compared) if _is_scale(graph.nodes[index], unit)]
+    return [index for index in sorted(compared) if _is_scale(graph.nodes[index], unit)]
+
+
+def _scale_nodes(graph: Graph, unit: int) -> list[Node]:
+    return [graph.nodes[index] for index in query_scales(graph, unit)]
 
 
 def _is_scale(node: Node, unit: int) -> bool:

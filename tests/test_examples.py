@@ -79,7 +79,7 @@ def test_exported_blocks_in_the_examples_are_as_the_exporter_writes_them(file: s
         length=64,
         api=EXPORTED[file],
         provenance=Provenance("the library", "PRIMER_EZ", setting=program.reference),
-        checked=True,
+        verified=True,
     )
     command = f"primer-search export PRIMER_EZ --api {EXPORTED[file]} --force -o examples/{file}"
     assert (EXAMPLES / file).read_text(encoding="utf-8") == rendered.source, f"the exporter has changed: {command}"

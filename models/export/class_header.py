@@ -1,82 +1,73 @@
-"""The beginnings of exported classes, up to `__call__`: docstring, arguments, checks, layers, room for decoding."""
+"""Class headers: everything before `__call__`, namely docstring, arguments, checks, layers and `init_cache`."""
 
 from __future__ import annotations
 
 from ...primitives.value_types import Kind
 from .classes import ExportedClass
-from .constructors import API, STATEFUL, layer_statements, size_arguments
+from .constructors import layer_statements, size_arguments
 from .formatting import call_lines, docstring_text
-from .names import unnumbered
-from .plan import ExportPlan
-from .sizes import SizeExpressions
+from .plan.names import subprogram_name
+from .plan.sizes import SizeExpressions
+from .plan.steps import STATEFUL_LAYERS, ExportPlan
+from .runtime_source import API
 
-__all__ = ["class_head"]
+__all__ = ["class_header"]
+
+FIELDS = ["    dtype: DTypeLike | None = None", "    param_dtype: DTypeLike = jnp.float32", ""]
+"""Fields that every Linen module has."""
 
 
-def class_head(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool) -> list[str]:
-    """The lines of a class before its `__call__`."""
+def class_header(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool) -> list[str]:
+    """Return the lines of a class before its `__call__`."""
     layers = layer_statements(plan, one, sizes, api, flax_norms)
-    if one.part is None:
-        return _nnx_block(plan, one, sizes, layers) if api == "nnx" else _linen_block(plan, one, sizes, layers)
-    return _nnx_part(plan, one, sizes, layers) if api == "nnx" else _linen_part(plan, one, sizes, layers)
+    base = "nnx.Module" if api == "nnx" else "nn.Module"
+    if one.submodule is None:
+        docstring = _block_docstring(plan, one, sizes, api)
+        rest = _nnx_block(plan, one, sizes, layers) if api == "nnx" else _linen_block(one, sizes, layers)
+    else:
+        docstring = [f'    """{_submodule_title(plan, one, sizes)}"""', ""]
+        rest = _nnx_submodule(one, sizes, layers) if api == "nnx" else _linen_submodule(one, sizes, layers)
+    return [f"class {one.name}({base}):", *docstring, *rest]
 
 
-# --- parts ------------------------------------------------------------------------------------------------------
+# --- submodules -------------------------------------------------------------------------------------------------
 
 
-def _nnx_part(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
+def _nnx_submodule(one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
     arguments = ["self", *(f"{name}: int" for name in size_arguments(one, sizes)), "*", "dtype: DTypeLike | None"]
-    return [
-        f"class {one.name}(nnx.Module):",
-        f'    """{_part_title(plan, one, sizes)}"""',
-        "",
-        *call_lines("def __init__", [*arguments, "param_dtype: DTypeLike", "rngs: nnx.Rngs"], " -> None:", 4),
-        *layers,
-        "",
-    ]
+    arguments += ["param_dtype: DTypeLike", "rngs: nnx.Rngs"]
+    return [*call_lines("def __init__", arguments, " -> None:", 4), *layers, ""]
 
 
-def _linen_part(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
-    return [
-        f"class {one.name}(nn.Module):",
-        f'    """{_part_title(plan, one, sizes)}"""',
-        "",
-        *(f"    {name}: int" for name in size_arguments(one, sizes)),
-        "    dtype: DTypeLike | None = None",
-        "    param_dtype: DTypeLike = jnp.float32",
-        "",
-        "    def setup(self) -> None:",
-        *layers,
-        "",
-    ]
+def _linen_submodule(one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
+    fields = [f"    {name}: int" for name in size_arguments(one, sizes)]
+    return [*fields, *FIELDS, "    def setup(self) -> None:", *layers, ""]
 
 
-def _part_title(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions) -> str:
-    assert one.part is not None
-    title = docstring_text(unnumbered(one.part.label))[:60].strip() or "call"
-    output = plan.graph.nodes[one.part.output].value
-    source = plan.graph.nodes[one.part.inputs[0]].value if one.part.inputs else output
-    plain = SizeExpressions(sizes.graph, sizes.counts)
-    shapes = [f"[batch, length, {plain.last(value, ())}]" for value in (source, output)]
+def _submodule_title(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions) -> str:
+    assert one.submodule is not None
+    name = docstring_text(subprogram_name(one.submodule.label))[:60].strip() or "call"
+    output = plan.graph.nodes[one.submodule.output].value
+    source = plan.graph.nodes[one.submodule.inputs[0]].value if one.submodule.inputs else output
     if Kind.SCORES in (source.kind, output.kind):
-        return f"What the program calls {title}."
-    result = "the same" if shapes[0] == shapes[1] else f"`{shapes[1]}`"
-    return f"What the program calls {title}: `{shapes[0]}` to {result}."
+        return f"The {name} of the program."
+    unprefixed = SizeExpressions(sizes.graph, sizes.counts)
+    shapes = [f"[batch, length, {unprefixed.last(value, ())}]" for value in (source, output)]
+    result = "the same shape" if shapes[0] == shapes[1] else f"`{shapes[1]}`"
+    return f"The {name} of the program: `{shapes[0]}` to {result}."
 
 
 # --- the block --------------------------------------------------------------------------------------------------
 
 
 def _nnx_block(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
-    arguments = ["self", *_fields(plan, one, sizes), "*", "dtype: DTypeLike | None = None"]
+    arguments = ["self", *_size_fields(one, sizes), "*", "dtype: DTypeLike | None = None"]
     arguments += ["param_dtype: DTypeLike = jnp.float32", "rngs: nnx.Rngs"]
-    kept = ["width", *(["length"] if plan.graph.length_dependent else []), "dtype", "param_dtype"]
+    stored = ["width", *["length"] * plan.graph.length_dependent, "dtype", "param_dtype"]
     return [
-        f"class {one.name}(nnx.Module):",
-        *_block_docstring(plan, one, sizes, "nnx"),
         *call_lines("def __init__", arguments, " -> None:", 4),
-        *_checks(plan, one, sizes),
-        f"        {', '.join(f'self.{name}' for name in kept)} = {', '.join(kept)}",
+        *_size_checks(one, sizes),
+        f"        {', '.join(f'self.{name}' for name in stored)} = {', '.join(stored)}",
         *layers,
         "",
         *_init_cache(plan, one),
@@ -84,63 +75,59 @@ def _nnx_block(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, lay
     ]
 
 
-def _linen_block(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
+def _linen_block(one: ExportedClass, sizes: SizeExpressions, layers: list[str]) -> list[str]:
     return [
-        f"class {one.name}(nn.Module):",
-        *_block_docstring(plan, one, sizes, "linen"),
-        *(f"    {field}" for field in _fields(plan, one, sizes)),
-        "    dtype: DTypeLike | None = None",
-        "    param_dtype: DTypeLike = jnp.float32",
-        "",
+        *(f"    {field}" for field in _size_fields(one, sizes)),
+        *FIELDS,
         "    def __post_init__(self) -> None:",
-        *_checks(plan, one, sizes),
+        *_size_checks(one, sizes),
         "        super().__post_init__()",
         "",
         *(["    def setup(self) -> None:", *layers, ""] if layers else []),
     ]
 
 
-def _fields(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions) -> list[str]:
-    """Sizes that a block is built for."""
+def _size_fields(one: ExportedClass, sizes: SizeExpressions) -> list[str]:
+    """Return the declarations of the block's size arguments."""
     defaults = {sizes.counts[scope]: sizes.default(scope) for scope in one.scopes}
     names = size_arguments(one, sizes)
     return [f"{name}: int = {defaults[name]}" if name in defaults else f"{name}: int" for name in names]
 
 
 def _block_docstring(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API) -> list[str]:
-    plain = SizeExpressions(sizes.graph, sizes.counts)
-    multiple = " and of ".join(plain.divisors())
+    multiple = " and of ".join(SizeExpressions(sizes.graph, sizes.counts).divisors())
     lines = [
-        '    """A decoder block: `[batch, length, width]` to the same; stack it between embedding and head.',
+        '    """A decoder block: `[batch, length, width]` to the same shape; stack it between embedding and head.',
         "",
         "    Args:" if api == "nnx" else "    Attributes:",
         f"        width: channels of its input and output{f', a multiple of {multiple}' if multiple else ''}.",
     ]
     if plan.graph.length_dependent:
-        lines.append("        length: positions in a sequence; this block works at one length only.")
+        lines.append("        length: sequence length; the block works at this length only.")
     for scope in one.scopes:
-        noun = sizes.counts[scope]
-        default = sizes.default(scope)
-        lines.append(f"        {noun}: how many {_called(plan, scope)} has side by side; {default} where it was found.")
+        argument = sizes.counts[scope]
+        noun = "heads" if argument.startswith("heads") else "parallel branches"
+        of_call = f"{noun} of {_call_around(plan, scope)}"
+        lines.append(f"        {argument}: number of {of_call}; {sizes.default(scope)} in the program.")
     lines += [
-        "        dtype: of the computation; None promotes inputs and parameters to a common one, as Flax does.",
-        "        param_dtype: of the parameters.",
-        *(["        rngs: source of the initial parameters."] if api == "nnx" else []),
+        "        dtype: dtype of the computation; None promotes inputs and parameters to a common one, as Flax does.",
+        "        param_dtype: dtype of the parameters.",
+        *(["        rngs: random streams for the initial parameters."] if api == "nnx" else []),
         '    """',
         "",
     ]
     return lines
 
 
-def _called(plan: ExportPlan, scope: int) -> str:
+def _call_around(plan: ExportPlan, scope: int) -> str:
     for node in plan.graph.nodes:
         if scope in node.scope and len(node.labels) > 1:
-            return docstring_text(unnumbered(node.labels[0]))[:40].strip() or "part"
-    return "part"
+            return docstring_text(subprogram_name(node.labels[0]))[:40].strip() or "a part"
+    return "a part"
 
 
-def _checks(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions) -> list[str]:
-    """Sizes that cannot be are refused where the block is made."""
+def _size_checks(one: ExportedClass, sizes: SizeExpressions) -> list[str]:
+    """Return the statements that refuse impossible sizes when the block is constructed."""
     names = size_arguments(one, sizes)
     smallest = f"min({', '.join(f'{sizes.prefix}{name}' for name in names)})" if names[1:] else f"{sizes.prefix}width"
     listed = ", ".join(f"{name} = {{{sizes.prefix}{name}}}" for name in names)
@@ -160,11 +147,11 @@ def _raised(message: str) -> list[str]:
 
 def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
     head = "    def init_cache(self, input_shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> None:"
-    if not one.decodes:
-        return [head, '        """Nothing is kept: each position is computed by itself."""']
+    if not one.is_stateful:
+        return [head, '        """Do nothing: each position is computed by itself, without a cache."""']
     lines = [
         head,
-        '        """Make room to decode with `decode=True`; `input_shape` is `(batch, longest, width)`."""',
+        '        """Allocate the cache for calls with `decode=True`; `input_shape` is `(batch, longest, width)`."""',
         "        if len(input_shape) != 3 or input_shape[2] != self.width or min(input_shape) < 1:",
         '            raise ValueError(f"input_shape must be (batch, longest, {self.width}), not {tuple(input_shape)}")',
         "        batch, longest, _ = input_shape",
@@ -177,14 +164,14 @@ def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
     return [
         *lines,
         "        for _, part in nnx.iter_modules(self):",
-        f"            if isinstance(part, {' | '.join(_keepers(one))}):",
+        f"            if isinstance(part, {' | '.join(_stateful_classes(one))}):",
         "                part.init_cache(batch, longest, dtype)",
     ]
 
 
-def _keepers(block: ExportedClass) -> list[str]:
-    """The classes of what decoding keeps something in."""
+def _stateful_classes(block: ExportedClass) -> list[str]:
+    """Return the runtime classes that keep decoding state in the block."""
     classes = [block, *block.classes.values()]
     kinds = {layer.kind for one in classes for _, layer in one.layers}
     histories = ["History"] * any(one.body.caches for one in classes)
-    return ["Position", *histories, *(name for kind, name in STATEFUL.items() if kind in kinds)]
+    return ["Position", *histories, *(name for kind, name in STATEFUL_LAYERS.items() if kind in kinds)]

@@ -1,6 +1,6 @@
-"""The classes of an exported file, before they are written in one API or the other: the block and its parts.
+"""The classes of an exported file, independent of the API: its submodules, then the block.
 
-Parts come first, the block last; calls that are the same code share a class.
+Calls with the same code share a class.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from ...primitives.graph import Graph
 from ...primitives.ops import OPS
 from ...primitives.parameters import ParameterSpec
 from ...primitives.value_types import Kind
-from .formatting import identifier
-from .method_body import Body, BodyWriter
-from .names import Namer, layer_names, unnumbered, value_names
-from .outline import Part, make_outline, needs_start
-from .plan import ExportPlan, Layer, LayerKind, Step
-from .sizes import SizeExpressions
+from .method_body import MethodBody, MethodBodyWriter
+from .plan.names import Namer, identifier, layer_names, subprogram_name, value_names
+from .plan.sizes import SizeExpressions
+from .plan.steps import ExportPlan, Layer, LayerKind, Step
+from .plan.submodules import Submodule, find_submodules
 
 __all__ = ["ExportedClass", "ParameterPlacement", "make_classes", "placements"]
 
@@ -30,7 +29,7 @@ RESERVED_ATTRIBUTES = frozenset(
     | {"tabulate", "lazy_init", "init_with_output", "is_initializing", "has_variable", "get_variable", "put_variable"}
     | {"is_mutable_collection", "has_rng", "make_rng", "module_paths", "path", "add_to_cache", "nowrap", "params"}
 )
-"""Attributes that Flax's modules have, or that exported ones do."""
+"""Attributes of Flax's modules, and of exported ones."""
 
 INPUT_NAMES = ("x", "y", "z")
 
@@ -40,32 +39,32 @@ class ExportedClass:
     """One class of the file.
 
     Attributes:
-        name: of the class.
-        part: the call it was; None for the block.
-        items: steps, and in the block also parts.
-        attributes: of layers and parts, by the node of their output.
-        classes: of parts, by the node of their output.
-        inputs: names of what `__call__` takes.
-        body: of `__call__`.
-        scopes: those of its scopes whose number of branches is an argument.
-        tied: whether sizes in it depend on the sequence's length.
-        decodes: whether decoding keeps anything in it.
+        name: name of the class.
+        submodule: steps of the class; None for the block.
+        items: steps in order, and in the block also submodules.
+        attributes: attributes of layers and submodules, by the node of their output.
+        classes: classes of submodules, by the node of their output.
+        inputs: names of the inputs of `__call__`.
+        body: body of `__call__`.
+        scopes: scopes whose number of branches is an argument of the class.
+        length_dependent: whether a size in it depends on the sequence length.
+        is_stateful: whether decoding keeps state in it.
     """
 
     name: str
-    part: Part | None
-    items: tuple[Step | Part, ...]
+    submodule: Submodule | None
+    items: tuple[Step | Submodule, ...]
     attributes: Mapping[int, str]
     classes: Mapping[int, ExportedClass]
     inputs: tuple[str, ...]
-    body: Body
+    body: MethodBody
     scopes: tuple[int, ...]
-    tied: bool
-    decodes: bool
+    length_dependent: bool
+    is_stateful: bool
 
     @property
     def layers(self) -> list[tuple[str, Layer]]:
-        """Its layers and what they are called, in order."""
+        """Its layers with their attributes, in order."""
         steps = [item for item in self.items if isinstance(item, Step) and item.layer is not None]
         return [(self.attributes[step.node], step.layer) for step in steps if step.layer is not None]
 
@@ -73,26 +72,27 @@ class ExportedClass:
 def make_classes(
     plan: ExportPlan, name: str, taken: frozenset[str], sizes: SizeExpressions
 ) -> tuple[ExportedClass, ...]:
-    """All classes, parts first, the block last.
+    """Return all classes, submodules first and the block last.
 
     Args:
-        plan: what the block consists of.
-        name: of the block's class.
+        plan: the steps of the block.
+        name: name of the block's class.
         taken: names that the file uses already.
-        sizes: the arguments that sizes follow.
+        sizes: sizes as expressions of the module's arguments.
     """
-    outline = make_outline(plan)
+    items = find_submodules(plan)
     context = _Context(plan, sizes, value_names(plan), taken)
-    class_namer = Namer(taken | {name}, joined_by="")
+    class_namer = Namer(taken | {name}, separator="")
     made: dict[tuple[object, ...], ExportedClass] = {}
-    of_part: dict[int, ExportedClass] = {}
-    for part in outline.parts:
-        one = _class(context, "", part, part.steps, {})
-        signature = _signature(plan, one)
-        if signature not in made:
-            made[signature] = replace(one, name=class_namer.unique(_class_name(part.label)))
-        of_part[part.output] = made[signature]
-    return (*made.values(), _class(context, name, None, outline.items, of_part))
+    by_output: dict[int, ExportedClass] = {}
+    for submodule in items:
+        if isinstance(submodule, Submodule):
+            unnamed = _class(context, "", submodule, submodule.steps, {})
+            signature = _signature(plan, unnamed)
+            if signature not in made:
+                made[signature] = replace(unnamed, name=class_namer.unique(_class_name(submodule.label)))
+            by_output[submodule.output] = made[signature]
+    return (*made.values(), _class(context, name, None, items, by_output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,30 +106,31 @@ class _Context:
 def _class(
     context: _Context,
     name: str,
-    part: Part | None,
-    items: Sequence[Step | Part],
-    of_part: Mapping[int, ExportedClass],
+    submodule: Submodule | None,
+    items: Sequence[Step | Submodule],
+    classes: Mapping[int, ExportedClass],
 ) -> ExportedClass:
     plan, sizes = context.plan, context.sizes
     steps = [item for item in items if isinstance(item, Step)]
-    parts = [item for item in items if isinstance(item, Part)]
+    submodules = [item for item in items if isinstance(item, Submodule)]
     attribute_namer = Namer(RESERVED_ATTRIBUTES)
-    attributes = {one.output: attribute_namer.unique(identifier(one.label)) for one in parts}
-    attributes |= layer_names(plan, steps, attribute_namer, "" if part is None else part.label)
-    inputs = dict(zip((0,) if part is None else part.inputs, INPUT_NAMES, strict=False))
+    attributes = {one.output: attribute_namer.unique(identifier(one.label)) for one in submodules}
+    attributes |= layer_names(plan, steps, attribute_namer, "" if submodule is None else submodule.label)
+    inputs = dict(zip((0,) if submodule is None else submodule.inputs, INPUT_NAMES, strict=False))
     namer = Namer(context.taken | set(INPUT_NAMES))
-    inside = [*steps, *(step for one in parts for step in one.steps)]
+    all_steps = [*steps, *(step for one in submodules for step in one.steps)]
+    writer = MethodBodyWriter(plan, items, inputs, context.values, attributes, sizes, namer, attribute_namer)
     return ExportedClass(
         name=name,
-        part=part,
+        submodule=submodule,
         items=tuple(items),
         attributes=attributes,
-        classes=of_part,
+        classes=classes,
         inputs=tuple(inputs.values()),
-        body=BodyWriter(plan, items, inputs, context.values, attributes, sizes, namer, attribute_namer).write(),
-        scopes=sizes.used_in(_scopes(plan, inside)),
-        tied=_is_tied(plan.graph, inside),
-        decodes=any(needs_start(plan, step) for step in inside),
+        body=writer.write(),
+        scopes=sizes.used_in(_scopes(plan, all_steps)),
+        length_dependent=_is_length_dependent(plan.graph, all_steps),
+        is_stateful=any(map(plan.needs_start, all_steps)),
     )
 
 
@@ -138,7 +139,8 @@ def _scopes(plan: ExportPlan, steps: Sequence[Step]) -> list[int]:
     return [scope for node in nodes for scope in node.scope]
 
 
-def _is_tied(graph: Graph, steps: Sequence[Step]) -> bool:
+def _is_length_dependent(graph: Graph, steps: Sequence[Step]) -> bool:
+    """Whether a step has parameters whose shape contains the sequence length."""
     return any(
         graph.nodes[node].op in OPS
         and OPS[graph.nodes[node].op].parameters
@@ -149,11 +151,11 @@ def _is_tied(graph: Graph, steps: Sequence[Step]) -> bool:
 
 
 def _class_name(label: str) -> str:
-    return "".join(word.capitalize() for word in identifier(unnumbered(label)).split("_"))
+    return "".join(word.capitalize() for word in identifier(subprogram_name(label)).split("_"))
 
 
 def _signature(plan: ExportPlan, one: ExportedClass) -> tuple[object, ...]:
-    """What two classes have in common if their code is the same, whatever they are called."""
+    """Return a value that is equal for two classes if their code is the same except for their names."""
     layers = [
         (name, layer.kind, layer.scope, layer.source_scope, layer.source, layer.target, layer.kernel, layer.ops)
         for name, layer in one.layers
@@ -161,7 +163,7 @@ def _signature(plan: ExportPlan, one: ExportedClass) -> tuple[object, ...]:
     nodes = plan.graph.nodes
     caches = [(name, nodes[node].value, nodes[node].scope) for name, node in one.body.caches.items()]
     texts = tuple((statement.name, statement.text) for statement in one.body.statements)
-    return (one.inputs, texts, tuple(layers), tuple(caches), one.scopes, one.tied)
+    return (one.inputs, texts, tuple(layers), tuple(caches), one.scopes, one.length_dependent)
 
 
 # --- parameters -------------------------------------------------------------------------------------------------
@@ -169,13 +171,13 @@ def _signature(plan: ExportPlan, one: ExportedClass) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ParameterPlacement:
-    """How a parameter of the compiled program is found in the exported module, in NNX and in Linen alike.
+    """Where a parameter of the compiled program is in the exported module, the same in NNX and in Linen.
 
     Attributes:
         name: `ParameterSpec.name`.
-        path: attributes that lead to it: of a part, of a layer, of the array.
-        order: the axes of the compiled array in the order in which the module has them.
-        split: sizes that the first axis is split into; empty where it is not.
+        path: attributes that lead to it: submodule, layer, array.
+        order: axes of the compiled array in the order of the module.
+        split: sizes that the first axis is split into; empty if it is not split.
     """
 
     name: str
@@ -184,7 +186,7 @@ class ParameterPlacement:
     split: tuple[int, ...] = ()
 
     def to_module_layout(self, array: np.ndarray) -> np.ndarray:
-        """A compiled parameter (or its gradient) in the shape the module holds it in."""
+        """Return a compiled parameter, or its gradient, in the shape that it has in the module."""
         array = np.transpose(np.asarray(array), self.order)
         return array.reshape(*self.split, *array.shape[1:]) if self.split else array
 
@@ -192,11 +194,11 @@ class ParameterPlacement:
 def placements(
     plan: ExportPlan, block: ExportedClass, specs: Sequence[ParameterSpec]
 ) -> tuple[ParameterPlacement, ...]:
-    """Where each parameter of the compiled program lies in the exported module."""
+    """Return where each parameter of the compiled program is in the exported module."""
     found: dict[int, tuple[tuple[str, ...], Layer]] = {}
     for item in block.items:
-        if isinstance(item, Part):
-            names = _own_names(block.classes[item.output], item)
+        if isinstance(item, Submodule):
+            names = _attributes(block.classes[item.output], item)
             prefix, steps = (block.attributes[item.output],), item.steps
         else:
             names, prefix, steps = block.attributes, (), (item,)
@@ -208,12 +210,12 @@ def placements(
     return tuple(_placement(plan, spec, *found[spec.node]) for spec in specs)
 
 
-def _own_names(made: ExportedClass, part: Part) -> dict[int, str]:
-    """The attributes of a part's layers, in a class that may have been made of another call of the same code."""
-    assert made.part is not None
+def _attributes(made: ExportedClass, submodule: Submodule) -> dict[int, str]:
+    """Return the attributes of a submodule's layers; its class may stem from another call with the same code."""
+    assert made.submodule is not None
     return {
         own.node: made.attributes[other.node]
-        for own, other in zip(part.steps, made.part.steps, strict=True)
+        for own, other in zip(submodule.steps, made.submodule.steps, strict=True)
         if own.layer is not None
     }
 

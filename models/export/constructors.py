@@ -1,39 +1,29 @@
-"""The statements that make layers, in both APIs: `self.key_projection = general(width, (heads, width // heads))`.
+"""Statements that construct layers, in both APIs: `self.key_projection = general(width, (heads, width // heads))`.
 
-NNX layers are told the sizes of their inputs, Linen layers see them; else the two read alike.
+NNX layers take the sizes of their inputs as arguments, Linen layers infer them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from .classes import ExportedClass
 from .formatting import call_lines
-from .outline import Part
-from .plan import ExportPlan, Layer, LayerKind
-from .sizes import SizeExpressions
+from .plan.sizes import SizeExpressions
+from .plan.steps import STATEFUL_LAYERS, ExportPlan, Layer, LayerKind
+from .plan.submodules import Submodule
+from .runtime_source import API
 
-__all__ = ["API", "STATEFUL", "layer_statements", "size_arguments"]
-
-API = Literal["nnx", "linen"]
+__all__ = ["layer_statements", "size_arguments"]
 
 EPSILON = "epsilon=1e-12"
-"""Of norms: under the root where the program takes the maximum of the root and 1e-6."""
+"""Guard of Flax's norms, added under the root; the program takes the maximum of the root and 1e-6."""
 
 PARTIALS = {
     "nnx": {"linear": "nnx.Linear", "general": "nnx.LinearGeneral"},
     "linen": {"linear": "nn.Dense", "general": "nn.DenseGeneral"},
 }
-"""Dense layers, by the names that they get in a class: with branches or without."""
-
-STATEFUL = {
-    LayerKind.DEPTHWISE: "CausalDepthwiseConv",
-    LayerKind.CONV: "CausalConv",
-    LayerKind.RUNNING_SUM: "RunningSum",
-    LayerKind.RUNNING_PRODUCT: "RunningProduct",
-}
-"""The classes of layers that keep something between calls that decode."""
+"""Dense layers without branches (linear) and with branches (general)."""
 
 OPTIONS = {
     "nnx": '{"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}',
@@ -44,18 +34,18 @@ OPTIONS = {
 def layer_statements(
     plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool
 ) -> list[str]:
-    """All layers of a class, in order; empty if it has none.
+    """Return the statements that construct the layers of a class, in order; empty if it has none.
 
     Args:
         plan: the whole plan.
         one: the class.
-        sizes: the arguments that sizes follow.
-        api: of Flax.
-        flax_norms: whether norms are Flax's, or guarded as the program's are.
+        sizes: sizes as expressions of the module's arguments.
+        api: Flax API.
+        flax_norms: whether norms are Flax's; otherwise they are guarded as in the program.
     """
-    made = ["        self.position = Position()"] if one.part is None and one.decodes else []
+    made = ["        self.position = Position()"] if one.submodule is None and one.is_stateful else []
     for item in one.items:
-        if isinstance(item, Part):
+        if isinstance(item, Submodule):
             inner = one.classes[item.output]
             arguments = [f"{sizes.prefix}{argument}" for argument in size_arguments(inner, sizes)]
             head = f"self.{one.attributes[item.output]} = {inner.name}"
@@ -69,13 +59,13 @@ def layer_statements(
 
 
 def size_arguments(one: ExportedClass, sizes: SizeExpressions) -> list[str]:
-    """The names of the arguments that sizes in a class follow."""
-    tied = ["length"] if one.tied or (one.part is None and sizes.graph.length_dependent) else []
-    return ["width", *tied, *(sizes.counts[scope] for scope in one.scopes)]
+    """Return the names of the size arguments of a class."""
+    takes_length = one.length_dependent or (one.submodule is None and sizes.graph.length_dependent)
+    return ["width", *["length"] * takes_length, *(sizes.counts[scope] for scope in one.scopes)]
 
 
 def _shared(one: ExportedClass, made: str, api: API) -> list[str]:
-    """What several layers of the class are made with."""
+    """Return the statements for arguments that several layers of the class share."""
     partials = [name for name in PARTIALS[api] if f" {name}(" in made]
     lines = [f"        options: dict[str, Any] = {OPTIONS[api]}"] if partials or "**options" in made else []
     for name in partials:
@@ -140,15 +130,15 @@ def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API)
     if kind is LayerKind.CONV:
         shape = _tuple([*target[:-1], str(layer.kernel), source[-1], target[-1]])
         given = [f"({source[0]},)" if len(source) == 1 else _tuple(source)] if api == "nnx" else []
-        return STATEFUL[kind], [_equation(layer, "k"), *given, shape, "**options"]
+        return STATEFUL_LAYERS[kind], [_equation(layer, "k"), *given, shape, "**options"]
     features = list(target) if api == "nnx" else []
     if kind is LayerKind.DEPTHWISE:
-        return STATEFUL[kind], [*features, f"kernel_size={layer.kernel}", "**options"]
-    return STATEFUL[kind], features
+        return STATEFUL_LAYERS[kind], [*features, f"kernel_size={layer.kernel}", "**options"]
+    return STATEFUL_LAYERS[kind], features
 
 
 def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> list[str]:
-    """A dense layer for each branch."""
+    """Return the arguments of a dense layer for each branch."""
     flax = "nnx" if api == "nnx" else "nn"
     axes = ", ".join(map(str, range(len(layer.scope)))) + ("," if len(layer.scope) == 1 else "")
     init = f'kernel_init={flax}.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=({axes}))'
@@ -159,7 +149,7 @@ def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API
 
 
 def _equation(layer: Layer, taps: str = "") -> str:
-    """How inputs meet the kernel: b is the batch, t time, h and on are branches, k taps, i and o channels."""
+    """Return the einsum of inputs and kernel: b is the batch, t time, h to e are branches, k taps, i and o channels."""
     outer, inner = "hgfe"[: len(layer.scope)], "hgfe"[: len(layer.source_scope)]
     return f'"bt{inner}{taps}i,{outer}{taps}io->bt{outer}o"'
 

@@ -1,4 +1,4 @@
-"""Exported source as pure functions, whichever API it is written in: what `verify` runs."""
+"""Exported source as pure functions of parameters and inputs, for either API; `verify` runs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ...primitives.errors import WorkFailedError
-from .constructors import API
+from .runtime_source import API
 
 __all__ = ["ExportedFunctions", "load_source"]
 
@@ -25,12 +25,12 @@ Arrays = Mapping[Path, Any]
 
 
 def load_source(source: str) -> Callable[..., Any]:
-    """Run exported text in a module of its own and give its block, the last class in it."""
+    """Execute exported source in a new module and return its block, the last class in it."""
     classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
     if not classes:
         raise WorkFailedError("the exported source defines no class")
     module = ModuleType("exported_block")
-    sys.modules[module.__name__] = module  # where dataclasses look for the names in annotations
+    sys.modules[module.__name__] = module  # dataclasses look up annotations there
     try:
         exec(compile(source, "exported_block.py", "exec"), module.__dict__)
     finally:
@@ -44,9 +44,9 @@ class ExportedFunctions:
 
     Attributes:
         block: the class.
-        api: of Flax.
+        api: Flax API.
         width: channels of its input and output.
-        length: sequence length, None where the block is not tied to one.
+        length: sequence length; None if the block does not depend on it.
     """
 
     block: Callable[..., Any]
@@ -55,13 +55,13 @@ class ExportedFunctions:
     length: int | None
 
     def make(self, **options: Any) -> Any:
-        """An instance."""
-        tied = {} if self.length is None else {"length": self.length}
+        """Return an instance."""
+        length = {} if self.length is None else {"length": self.length}
         rngs = {"rngs": nnx.Rngs(0)} if self.api == "nnx" else {}
-        return self.block(self.width, **tied, **options, **rngs)
+        return self.block(self.width, **length, **options, **rngs)
 
     def initial(self, length: int) -> dict[Path, jax.Array]:
-        """The parameters that it starts with, drawn on a sequence of `length` where that matters."""
+        """Return the initial parameters; Linen draws them for a sequence of this length."""
         if self.api == "nnx":
             state = nnx.state(self.make(), nnx.Param)
             return {_names(path): leaf[...] for path, leaf in nnx.to_flat_state(state)}
@@ -70,17 +70,17 @@ class ExportedFunctions:
         return {_names(path): leaf for path, leaf in flat.items()}
 
     def shapes(self, length: int) -> dict[Path, tuple[int, ...]]:
-        """The shapes of its parameters, without drawing them: that would cost seconds of compilation."""
+        """Return the shapes of the parameters without drawing them, which would take seconds of compilation."""
         return {path: leaf.shape for path, leaf in jax.eval_shape(lambda: self.initial(length)).items()}
 
     def apply(self, parameters: Arrays, x: jax.Array) -> jax.Array:
-        """The block's output."""
+        """Return the block's output."""
         if self.api == "linen":
             return self.make(param_dtype=x.dtype).apply({"params": unflatten_dict(dict(parameters))}, x)
         return self._merged(parameters, x.dtype)(x)
 
     def decode(self, parameters: Arrays, x: jax.Array, pieces: Sequence[int]) -> jax.Array:
-        """The block's output, computed in pieces of so many positions, with a cache for all of them."""
+        """Return the block's output, decoded in pieces of these lengths with one cache."""
         cuts = np.cumsum(pieces)[:-1]
         if self.api == "nnx":
             block = self._merged(parameters, x.dtype)

@@ -1,6 +1,6 @@
-"""Expressions of an exported `__call__`: text that knows how tightly it binds and where its axes are.
+"""Expressions of an exported `__call__`: Python text with its operator precedence and the layout of its value.
 
-How an op prints is the `source` of its row; this module adds layouts, branch axes and parentheses.
+The text of an op is the `source` of its row in the op table; this module adds layouts, branch axes and parentheses.
 """
 
 from __future__ import annotations
@@ -9,84 +9,88 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...primitives.ops import OPS
-from .plan import ExportPlan, Layout, Step
+from .plan.steps import ExportPlan, Layout, Step
 
-__all__ = ["CALL", "INFIX", "Expression", "aligned", "deeper", "einsum_axes", "filled", "in_layout", "is_relu"]
+__all__ = ["CALL", "INFIX", "Expression", "aligned", "einsum_axes", "filled", "in_layout", "is_relu"]
 
 INFIX = {"ADD": 1, "DIFFERENCE": 1, "MULTIPLY": 2, "C_MUL": 2}
-"""How tightly the ops printed as operators bind; all else is a call, which binds tightest."""
+"""Precedence of the ops that are printed as operators."""
 
 CALL = 3
+"""Precedence of names and calls, the highest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """Text of a value.
+    """The text that computes a value.
 
     Attributes:
-        text: Python.
-        binding: how tightly its outermost operator binds.
-        layout, scope: where its axes are, and the branches it is in.
-        depth: of expressions inside expressions.
+        text: Python source.
+        precedence: precedence of the outermost operator.
+        layout: layout of the value.
+        scope: branches around the value.
+        depth: depth of nested expressions.
     """
 
     text: str
-    binding: int
+    precedence: int
     layout: Layout
     scope: tuple[int, ...]
     depth: int = 0
 
+    def called(self, text: str) -> Expression:
+        """Return the same value computed by another text, a name or a call."""
+        return replace(self, text=text, precedence=CALL)
 
-def deeper(operands: Sequence[Expression]) -> int:
-    """The depth of an expression with these operands."""
-    return 1 + max((operand.depth for operand in operands), default=0)
+    def as_operand(self, precedence: int) -> str:
+        """Return the text, in parentheses if its precedence is lower than this."""
+        return f"({self.text})" if self.precedence < precedence else self.text
 
 
 def in_layout(value: Expression, layout: Layout) -> Expression:
-    """The same value with its axes moved to where another layout has them."""
+    """Return the value with its axes moved to another layout."""
     if value.layout is layout:
         return value
     moved = replace(value, layout=layout)
     if not value.scope:
-        return moved  # without branches the layouts are one
+        return moved  # without branches the layouts are equal
     axes = "1, -2" if layout is Layout.GRID else "-2, 1"
-    return replace(moved, text=f"jnp.moveaxis({value.text}, {axes})", binding=CALL)
+    return moved.called(f"jnp.moveaxis({value.text}, {axes})")
 
 
 def aligned(value: Expression, scope: tuple[int, ...]) -> Expression:
-    """Give a value from outside of branches the axes it lacks."""
+    """Add the branch axes that a value from outside of the branches lacks."""
     missing = len(scope) - len(value.scope)
     if not missing:
         return value
     before = (2 if value.layout is Layout.ROWS else 1) + len(value.scope)
-    text = value.text if value.binding == CALL else f"({value.text})"
     axes = ", ".join([":"] * before + ["None"] * missing)
-    return replace(value, text=f"{text}[{axes}]", binding=CALL, scope=scope)
+    return replace(value.called(f"{value.as_operand(CALL)}[{axes}]"), scope=scope)
 
 
 def einsum_axes(layout: Layout, branches: int, row: str, last: str) -> str:
-    """The letters of a value's axes: b is the batch, h and on are branches, then those given."""
+    """Return the einsum letters of a value's axes: b is the batch, h, g, f and e are branches."""
     letters = "hgfe"[:branches]
     return f"b{row}{letters}{last}" if layout is Layout.ROWS else f"b{letters}{row}{last}"
 
 
 def filled(op: str, operands: Sequence[Expression], constant: float | None) -> str:
-    """The row's `source` with operands in parentheses where the operators round them bind more tightly."""
+    """Return the `source` of an op with its operands, in parentheses where precedence requires them."""
     template = OPS[op].source
     texts = []
     for slot, operand in enumerate(operands):
         before = template[: template.index(f"{{{slot}}}")]
         inside_call = before.count("(") > before.count(")")
-        # An operand on the right binds to its own operator first: x - (y - z).
+        # The right operand of an operator needs a higher precedence: x - (y - z).
         needed = 0 if inside_call or op not in INFIX else INFIX[op] + (1 if slot else 0)
-        texts.append(f"({operand.text})" if operand.binding < needed else operand.text)
+        texts.append(operand.as_operand(needed))
     return template.format(*texts, c=repr(constant))
 
 
 def is_relu(plan: ExportPlan, step: Step) -> bool:
-    """Whether max(x, 0) may print as a ReLU: they differ in the gradient at 0 (0.5 against 0) alone.
+    """Whether max(x, 0) may be printed as a ReLU, which differs only in the gradient at 0 (0 instead of 0.5).
 
-    That is out of sight where the result is squared, and not met behind a dense layer, whose outputs are not exactly 0.
+    The difference vanishes if the result is squared, and outputs of a dense layer are never exactly 0.
     """
     nodes = plan.graph.nodes
     if nodes[step.node].constant != 0:

@@ -1,4 +1,4 @@
-"""Where an exported block came from, and how its file says so."""
+"""The origin of an exported block, and the docstring of its file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from .formatting import docstring_text, paragraph
 
 __all__ = ["Provenance", "docstring_lines"]
 
-LARGEST_ANCESTRY = 40
-"""Mutations told one by one; of longer ancestries, the last so many."""
-
+LONGEST_ANCESTRY = 40
+"""Most mutations that the docstring lists; of a longer ancestry it lists the last ones."""
 
 FLAX = {"nnx": "Flax NNX", "linen": "Flax Linen"}
+
+VERIFIED = (
+    "before this file was written, its code ran next to the program of the search with the same random parameters. "
+    "Outputs and all gradients agree to 1e-5 in float32, or to 1e-9 in float64 if the program amplifies rounding. New "
+    "random inputs at later positions leave earlier outputs unchanged, and decoding in pieces gives the outputs of the "
+    "whole sequence."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,53 +26,45 @@ class Provenance:
     """The origin of a block.
 
     Attributes:
-        run: what the run is called, or `the library` for a program with a name.
-        candidate: its id in the run, or the name.
+        run: name of the run, or `the library` for a library program.
+        candidate: id in the run, or name in the library.
         ancestry: one sentence for each mutation that led to it, oldest first.
-        loss_nats: its validation loss, nats per token.
-        seed_loss_nats: the seed's mean loss in the same run.
-        seed_spread_nats: the spread of the seed's trainings.
-        trainings: how many trainings the loss stands on.
-        confirmation: what fresh trainings said on the test text, one sentence; empty where there were none.
+        loss_nats: validation loss, nats per token.
+        baseline_loss_nats: mean loss of the baseline in the same run.
+        baseline_spread_nats: spread of the baseline's trainings.
+        trainings: number of trainings that the loss is the mean of.
+        confirmation: one sentence with the result of fresh trainings on the test text; empty if there were none.
         setting: data, budget and hardware, in words.
-        beginning: where the ancestry begins: at the seed, or at what a founder was imported from.
+        beginning: program that the ancestry begins with: the baseline, or an imported initial program.
     """
 
     run: str
     candidate: str
     ancestry: tuple[str, ...] = ()
     loss_nats: float | None = None
-    seed_loss_nats: float | None = None
-    seed_spread_nats: float | None = None
+    baseline_loss_nats: float | None = None
+    baseline_spread_nats: float | None = None
     trainings: int = 1
     confirmation: str = ""
     setting: str = ""
-    beginning: str = "the seed"
+    beginning: str = "the baseline"
 
 
 def docstring_lines(
-    name: str, provenance: Provenance | None, sizes: str, structure_hash: str, api: str, checked: bool
+    name: str, provenance: Provenance | None, sizes: str, structure_hash: str, api: str, verified: bool
 ) -> list[str]:
-    """The exported file's docstring, quotes included."""
+    """Return the lines of the exported file's docstring, with its quotes."""
     lines = [f'"""{name}: a decoder block for {FLAX[api]}, written by primer-search.', ""]
     lines += paragraph(
-        "The block is a program of primitive operations, a point of the search space of Primer (So et al. 2021, arXiv "
-        "2109.08668). This file is that program in canonical form, dead code removed; its structure "
-        f"hash is {structure_hash}."
+        "The block is a program of primitive operations from the search space of Primer (So et al. 2021, arXiv "
+        "2109.08668). This file is that program in canonical form, without dead code. Structure hash: "
+        f"{structure_hash}."
     )
     if provenance is not None:
         lines += ["", *_origin(provenance)]
     lines += ["", *paragraph(f"Size: {sizes}")]
-    lines += ["", *paragraph(f"Checked: {_CHECKED if checked else 'nothing yet.'}")]
+    lines += ["", *paragraph(f"Verification: {VERIFIED if verified else 'none yet.'}")]
     return [*lines, '"""']
-
-
-_CHECKED = (
-    "before this file was written its code was run beside the searched program, with the same random parameters: "
-    "outputs and all gradients agree to 1e-5 in float32 (where a program amplifies rounding, to 1e-9 in float64), "
-    "inputs at later positions, drawn anew, leave earlier outputs as they were, and decoding in pieces gives the same "
-    "outputs as the whole sequence."
-)
 
 
 def _origin(provenance: Provenance) -> list[str]:
@@ -77,22 +75,22 @@ def _origin(provenance: Provenance) -> list[str]:
     if provenance.loss_nats is not None:
         lines += paragraph(_result(provenance))
     if provenance.ancestry:
-        told = provenance.ancestry[-LARGEST_ANCESTRY:]
-        which = f"the last {len(told)} of {len(provenance.ancestry)} steps, "
-        which = "" if len(told) == len(provenance.ancestry) else which
+        listed = provenance.ancestry[-LONGEST_ANCESTRY:]
+        omitted = len(provenance.ancestry) - len(listed)
+        which = f"the last {len(listed)} of {len(provenance.ancestry)} mutations, " if omitted else ""
         lines += ["", *paragraph(f"Ancestry, {which}from {docstring_text(provenance.beginning)}:")]
-        for sentence in told:
-            lines += paragraph(f"- {docstring_text(sentence)}", hanging=2)
+        for mutation in listed:
+            lines += paragraph(f"- {docstring_text(mutation)}", hanging=2)
     return lines
 
 
 def _result(provenance: Provenance) -> str:
     result = f"Result: validation loss {provenance.loss_nats:.4f} nats per token"
-    if provenance.seed_loss_nats is not None:
-        result += f", against {provenance.seed_loss_nats:.4f} of the seed"
-        if provenance.seed_spread_nats is not None:
-            result += f" (spread {provenance.seed_spread_nats:.4f})"
-    many = "one training" if provenance.trainings == 1 else f"the mean of {provenance.trainings} trainings"
+    if provenance.baseline_loss_nats is not None:
+        result += f"; the baseline has {provenance.baseline_loss_nats:.4f}"
+        if provenance.baseline_spread_nats is not None:
+            result += f" (spread {provenance.baseline_spread_nats:.4f})"
+    trainings = "One training" if provenance.trainings == 1 else f"Mean of {provenance.trainings} trainings"
     if provenance.confirmation:
-        return f"{result}; {many}. {docstring_text(provenance.confirmation)}"
-    return f"{result}; {many}, unconfirmed: the search selected by this very text."
+        return f"{result}. {trainings}. {docstring_text(provenance.confirmation)}"
+    return f"{result}. {trainings}, unconfirmed: the search selected candidates by their loss on this text."

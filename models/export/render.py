@@ -1,4 +1,4 @@
-"""The exported file as text: docstring, imports, helpers, parts, and the class of the block, in NNX or Linen."""
+"""The text of an exported file: docstring, imports, runtime definitions, submodules and block, in NNX or Linen."""
 
 from __future__ import annotations
 
@@ -9,33 +9,30 @@ from dataclasses import dataclass
 from ...primitives.graph import Graph
 from ...primitives.parameters import parameter_count, parameter_specs
 from ...primitives.value_types import MODEL_WIDTH
-from .class_header import class_head
+from .class_header import class_header
 from .classes import ExportedClass, ParameterPlacement, make_classes, placements
-from .constructors import API
 from .formatting import LINE_LENGTH, call_lines
-from .plan import ExportPlan, plan_export
+from .plan.grouping import plan_export
+from .plan.sizes import SizeExpressions
+from .plan.steps import ExportPlan
 from .provenance import Provenance, docstring_lines
-from .runtime_helpers import CONSTANTS, FUNCTIONS, LINEN_CLASSES, NNX_CLASSES
-from .sizes import SizeExpressions
+from .runtime_source import API, runtime_definitions
 
-__all__ = ["API", "RESERVED", "ExportedSource", "render"]
+__all__ = ["RESERVED", "ExportedSource", "render"]
 
 RESERVED = frozenset(
     {"self", "x", "y", "z", "jax", "jnp", "nnx", "nn", "functools", "Any", "math", "width", "length", "dtype"}
     | {"param_dtype", "rngs", "linear", "general", "options", "start", "decode", "promote_dtype", "DTypeLike"}
-    | {*CONSTANTS, *FUNCTIONS, *NNX_CLASSES, *dir(builtins)}
+    | {*runtime_definitions("nnx"), *dir(builtins)}
 )
-"""Names an exported file uses already, or may."""
+"""Names that an exported file may use."""
 
 COMMENTS = (
     ("where=causal_mask(", "softmax attention, causal"),
     ("jnp.square(jax.nn.relu(", "squared ReLU (Primer, section 4)"),
     ("jax.nn.gelu(", "GELU in its tanh form"),
 )
-"""What a statement is, by what is in it."""
-
-FLAX = {"nnx": "nnx", "linen": "nn"}
-CLASSES = {"nnx": NNX_CLASSES, "linen": LINEN_CLASSES}
+"""Comments on statements that contain these texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +40,8 @@ class ExportedSource:
     """An exported file.
 
     Attributes:
-        source: its text.
-        placements: where each parameter of the compiled program lies in its block.
+        source: text of the file.
+        placements: positions of the compiled program's parameters in the block.
     """
 
     source: str
@@ -59,50 +56,48 @@ def render(
     length: int | None,
     *,
     api: API = "nnx",
-    checked: bool = False,
+    verified: bool = False,
     flax_norms: bool = True,
 ) -> ExportedSource:
-    """The source text of a class `name` that computes `graph`.
+    """Return the source of a file whose class `name` computes `graph`.
 
     Args:
         graph: a canonical program.
         name: a valid class name.
-        provenance: where the program came from.
-        unit: channels a unit of the size it was searched at.
-        length: sequence length it was searched at.
-        api: of Flax.
-        checked: whether the docstring says that the file was verified.
-        flax_norms: whether norms are Flax's, or guarded as the program's are.
+        provenance: origin of the program.
+        unit: channels per unit of relative width at the size of the search.
+        length: sequence length of the search.
+        api: Flax API.
+        verified: whether the docstring says that the file was verified.
+        flax_norms: whether norms are Flax's; otherwise they are guarded as in the program.
     """
     plan = plan_export(graph, unit)
     sizes = SizeExpressions.of(plan, "" if api == "nnx" else "self.")
     classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()), sizes)
     code = "".join(f"\n\n{_class_text(plan, one, sizes, api, flax_norms)}\n" for one in classes)
-    helpers = _helpers(code, api)
-    everything = code + "".join(helpers)
-    sized = _sizes(graph, plan, unit, length)
-    docstring = docstring_lines(name, provenance, sized, graph.structure_hash, api, checked)
-    sections = ["\n".join(docstring), "\n".join(_imports(everything, api))]
-    sections += [text.format(flax=FLAX[api]).strip("\n") for key, text in CONSTANTS.items() if _uses(everything, key)]
-    source = "\n\n".join(sections) + "\n" + "".join(f"\n\n{text.strip()}\n" for text in helpers) + code
-    where = placements(plan, classes[-1], parameter_specs(graph, unit, length))
-    return ExportedSource(source, where)
+    definitions = _needed_definitions(code, api)
+    docstring = docstring_lines(name, provenance, _sizes(plan, unit, length), graph.structure_hash, api, verified)
+    sections = ["\n".join(docstring), "\n".join(_imports("".join([code, *definitions.values()]), api))]
+    sections += [text for key, text in definitions.items() if key.isupper()]
+    others = "".join(f"\n\n{text}\n" for key, text in definitions.items() if not key.isupper())
+    source = "\n\n".join(sections) + "\n" + others + code
+    return ExportedSource(source, placements(plan, classes[-1], parameter_specs(graph, unit, length)))
 
 
 def _class_text(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool) -> str:
-    return "\n".join([*class_head(plan, one, sizes, api, flax_norms), *_call(plan, one, api)])
+    return "\n".join([*class_header(plan, one, sizes, api, flax_norms), *_call(plan, one, api)])
 
 
 def _call(plan: ExportPlan, one: ExportedClass, api: API) -> list[str]:
     arguments = ["self", *(f"{name}: jax.Array" for name in one.inputs)]
-    if one.part is not None:
-        arguments += ["start: jax.Array | None"] * one.decodes
+    if one.submodule is not None:
+        arguments += ["start: jax.Array | None"] * one.is_stateful
         lines = call_lines("def __call__", arguments, " -> jax.Array:", 4)
     else:
-        named = ["*"] if api == "nnx" else []  # `nn.remat` takes static arguments by position alone
+        named = ["*"] if api == "nnx" else []  # `nn.remat` takes static arguments only by position
         lines = call_lines("def __call__", [*arguments, *named, "decode: bool = False"], " -> jax.Array:", 4)
         lines.append(
-            '        """The output at each position of x; with `decode`, x goes on where the last such call ended."""'
+            '        """Return the output at each position; with `decode`, x continues after the last such call."""'
         )
         lines += _checks(plan, one)
     statements = one.body.statements
@@ -128,7 +123,7 @@ def _checks(plan: ExportPlan, one: ExportedClass) -> list[str]:
         "        dtype = jnp.promote_types(x.dtype, self.param_dtype) if self.dtype is None else self.dtype",
         "        x = x.astype(dtype)",
     ]
-    if one.decodes:
+    if one.is_stateful:
         lines.append("        start = self.position(x) if decode else None")
     return lines
 
@@ -140,17 +135,17 @@ def _commented(line: str) -> str:
     return line
 
 
-def _helpers(code: str, api: API) -> list[str]:
-    """Functions and classes that the code uses, or that those use, in the order of their tables."""
-    table = FUNCTIONS | CLASSES[api]
+def _needed_definitions(code: str, api: API) -> dict[str, str]:
+    """Return the runtime definitions that the code uses, directly or through others."""
+    definitions = runtime_definitions(api)
     needed: set[str] = set()
-    waiting = [code]
-    while waiting:
-        text = waiting.pop()
-        found = {name for name in table if name not in needed and _uses(text, name)}
+    unread = [code]
+    while unread:
+        text = unread.pop()
+        found = {name for name in definitions if name not in needed and _uses(text, name)}
         needed |= found
-        waiting += [table[name] for name in found]
-    return [text for name, text in table.items() if name in needed]
+        unread += [definitions[name] for name in found]
+    return {name: text for name, text in definitions.items() if name in needed}
 
 
 def _uses(code: str, name: str) -> bool:
@@ -168,10 +163,10 @@ def _imports(code: str, api: API) -> list[str]:
     return [*lines, "from jax.typing import DTypeLike"]
 
 
-def _sizes(graph: Graph, plan: ExportPlan, unit: int, length: int | None) -> str:
-    count = parameter_count(graph, unit, length)
-    at = f"width {MODEL_WIDTH * unit}" + (f" and length {length}" if graph.length_dependent else "")
-    text = f"{count:,} parameters at {at}, where it was exported. Other sizes work too."
+def _sizes(plan: ExportPlan, unit: int, length: int | None) -> str:
+    count = parameter_count(plan.graph, unit, length)
+    size = f"width {MODEL_WIDTH * unit}" + (f" and length {length}" if plan.graph.length_dependent else "")
+    text = f"{count:,} parameters at {size}, the size of the program. The block can be built at other sizes."
     if plan.query_scales:
-        text += " Queries are scaled by 1 / sqrt(head width), as the program's constant was."
-    return f"{text} Other numbers in the code are those of the program and do not follow the width."
+        text += " Queries are scaled by 1 / sqrt(head width) at every size."
+    return f"{text} All other constants are the program's, at every size."

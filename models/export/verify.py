@@ -1,7 +1,7 @@
-"""Does exported source compute what the program computes? Its text is run beside the compiled program.
+"""Verification of exported source: its text runs next to the compiled program, and both must agree.
 
-Both get the same random parameters, none at 0 or 1, and the same inputs, of which each repeats the first with its
-future drawn anew: one run compares outputs, gradients, and the past. Another decodes in pieces.
+Both get the same random parameters, none at 0 or 1, and the same inputs: a sequence, and copies of it with new random
+values at later positions. One run compares outputs and gradients and checks causality; another decodes in pieces.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ...primitives.ops import Init
 from ...primitives.program import DNA
 from ..block import BlockFunctions, compile_block, initial_value
 from .classes import ParameterPlacement
-from .constructors import API
 from .exported_module import ExportedFunctions, load_source
 from .render import ExportedSource
+from .runtime_source import API
 
 __all__ = ["verify_export"]
 
@@ -29,19 +29,20 @@ TOLERANCE = 1e-5
 """Largest difference in float32, relative to the array's largest entry."""
 
 EXACT_TOLERANCE = 1e-9
-"""The same in float64, which decides about programs that amplify float32's rounding."""
+"""The same in float64, which decides if a program amplifies the rounding of float32."""
 
 NEGLIGIBLE = 1e-3
-"""Size, relative to inputs and to the largest gradient, under which an array's differences are measured by that."""
+"""Smallest divisor of a difference, relative to the inputs (of size 1) and to the largest gradient."""
 
 FAST_COMPILATION = {"xla_backend_optimization_level": 0}
-"""The comparison runs once: compiling it is all it costs."""
+"""The comparison runs once, so that compilation takes most of the time."""
 
 LONGEST_PROBE = 8
+"""Sequence length at which a program that does not depend on it is verified, at most."""
 
 
 def verify_export(
-    rendered: ExportedSource,
+    exported: ExportedSource,
     dna: DNA,
     unit: int,
     length: int | None = None,
@@ -50,16 +51,16 @@ def verify_export(
     api: API = "nnx",
     seed: int = 0,
 ) -> None:
-    """Refuse source that does not reproduce its program.
+    """Check that exported source reproduces its program.
 
     Args:
-        rendered: the exported text, whose last class is the block, and where its parameters lie.
+        exported: exported text, whose last class is the block, and the placements of its parameters.
         dna: the program.
-        unit: channels in a unit of relative width.
-        length: sequence length; a program that is tied to none is tried on a short one.
+        unit: channels per unit of relative width.
+        length: sequence length; a program that does not depend on it is verified on a short one.
         length_dependent: allow ops that tie the block to one sequence length.
-        api: of Flax that the text is written in.
-        seed: of parameters and inputs.
+        api: Flax API of the text.
+        seed: random seed of parameters and inputs.
 
     Raises:
         WorkFailedError: outputs, gradients, parameters or initial values differ, a later position changes an
@@ -69,31 +70,34 @@ def verify_export(
     if length is None or not graph.length_dependent:
         length = min(length or LONGEST_PROBE, LONGEST_PROBE)
     program = compile_block(graph, unit, length)
-    tied = length if graph.length_dependent else None
-    exported = ExportedFunctions(load_source(rendered.source), api, program.width, tied)
-    # On the CPU: other devices have no float64, or multiply float32 matrices with fewer bits.
+    fixed_length = length if graph.length_dependent else None
+    functions = ExportedFunctions(load_source(exported.source), api, program.width, fixed_length)
+    # On the CPU, since other devices lack float64 or multiply float32 matrices with fewer bits.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        _check_initial_values(exported, program, rendered.placements, length)
-        fault = _fault(exported, program, rendered.placements, length, seed, TOLERANCE)
-        if fault is not None:
+        _check_initial_values(functions, program, exported.placements, length)
+        difference = _find_difference(functions, program, exported.placements, length, seed, TOLERANCE)
+        if difference is not None:
             with jax.enable_x64(True):
-                fault = _fault(exported, program, rendered.placements, length, seed, EXACT_TOLERANCE)
-    if fault is not None:
-        raise WorkFailedError(f"the exported source does not reproduce the program: {fault}; nothing was written")
+                difference = _find_difference(functions, program, exported.placements, length, seed, EXACT_TOLERANCE)
+    if difference is not None:
+        raise WorkFailedError(f"the exported source does not reproduce the program: {difference}; nothing was written")
 
 
 def _check_initial_values(
-    exported: ExportedFunctions, program: BlockFunctions, where: Sequence[ParameterPlacement], length: int
+    exported: ExportedFunctions, program: BlockFunctions, placements: Sequence[ParameterPlacement], length: int
 ) -> None:
+    """Check paths, shapes and initial values; of parameters that start random, only the shapes."""
     shapes = exported.shapes(length)
-    expected = {placement.path for placement in where}
+    expected = {placement.path for placement in placements}
     if set(shapes) != expected:
         raise WorkFailedError(f"the exported module's parameters differ: {sorted(set(shapes) ^ expected)}")
     fixed = {
         placement.path: placement.to_module_layout(initial_value(spec, np.zeros, np))
-        for spec, placement in zip(program.specs, where, strict=True)
+        for spec, placement in zip(program.specs, placements, strict=True)
     }
-    drawn = {placement.path for spec, placement in zip(program.specs, where, strict=True) if spec.init is Init.FAN_IN}
+    drawn = {
+        placement.path for spec, placement in zip(program.specs, placements, strict=True) if spec.init is Init.FAN_IN
+    }
 
     def starts() -> dict[Any, jax.Array]:
         return {path: leaf for path, leaf in exported.initial(length).items() if path not in drawn}
@@ -104,15 +108,15 @@ def _check_initial_values(
             raise WorkFailedError(f"the exported module starts {'.'.join(path)} differently than the program does")
 
 
-def _fault(
+def _find_difference(
     exported: ExportedFunctions,
     program: BlockFunctions,
-    where: Sequence[ParameterPlacement],
+    placements: Sequence[ParameterPlacement],
     length: int,
     seed: int,
     tolerance: float,
 ) -> str | None:
-    """What differs, or None."""
+    """Return a description of the first difference, or None."""
     rng = np.random.default_rng(seed)
     dtype = jnp.dtype(jnp.float64) if tolerance == EXACT_TOLERANCE else jnp.dtype(jnp.float32)
     drawn = {name: jnp.asarray(array, dtype) for name, array in program.draw(rng).items()}
@@ -120,7 +124,7 @@ def _fault(
     weights = jnp.asarray(rng.standard_normal(inputs.shape), dtype)
     carried = {
         placement.path: jnp.asarray(placement.to_module_layout(np.asarray(drawn[placement.name])))
-        for placement in where
+        for placement in placements
     }
     pieces = _pieces(length)
 
@@ -132,8 +136,8 @@ def _fault(
     run = jax.jit(everything, compiler_options=FAST_COMPILATION)
     output, (gradients, slope), own_output, (own, own_slope), decoded = run(drawn, carried, inputs)
     pairs = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
-    pairs += [(f"the gradient of {p.name}", p.to_module_layout(gradients[p.name]), own[p.path]) for p in where]
-    # What is 0 in exact arithmetic is rounding noise in both: its own size is no measure of it.
+    pairs += [(f"the gradient of {p.name}", p.to_module_layout(gradients[p.name]), own[p.path]) for p in placements]
+    # A value that is 0 in exact arithmetic is rounding noise in both, so its own size cannot be the divisor.
     floor = NEGLIGIBLE * max(1.0, *(_size(np.asarray(wanted)) for _, wanted, _ in pairs[1:]))
     pairs.append((f"the output, decoded in pieces of {pieces},", own_output[:1], decoded))
     for name, wanted, found in pairs:
@@ -144,7 +148,7 @@ def _fault(
 
 
 def _pieces(length: int) -> list[int]:
-    """A prompt, a single position, and the rest at once, as far as they go."""
+    """Return the lengths of a prompt, one position and the rest, without empty pieces."""
     pieces: list[int] = []
     for piece in (max(1, length // 2), 1, length):
         pieces.append(min(piece, length - sum(pieces)))
@@ -152,7 +156,7 @@ def _pieces(length: int) -> list[int]:
 
 
 def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:
-    """`[batch, length, width]`: a sequence, and copies of it resampled from half-way and from the last position on."""
+    """Return `[3, length, width]`: a sequence, and copies resampled from half-way and from the last position on."""
     x = np.repeat(rng.standard_normal((1, length, width)), 3, axis=0)
     for row, position in ((1, length // 2), (2, length - 1)):
         x[row, position:] = rng.standard_normal((length - position, width))
@@ -163,12 +167,12 @@ def _leak(output: np.ndarray, tolerance: float) -> str | None:
     length = output.shape[1]
     for row, position in ((1, length // 2), (2, length - 1)):
         if position and not _difference(output[0, :position], output[row, :position]) <= tolerance:
-            return f"with the input from position {position} on resampled, an earlier output moved"
+            return f"an earlier output moved when the input was resampled from position {position} on"
     return None
 
 
 def _difference(wanted: np.ndarray, found: np.ndarray, floor: float = 0.0) -> float:
-    """Largest difference relative to the largest entry; infinite where shapes or non-finite entries differ."""
+    """Return the largest difference relative to the largest entry; infinite if shapes or non-finite entries differ."""
     if wanted.shape != found.shape:
         return float("inf")
     finite = np.isfinite(wanted)

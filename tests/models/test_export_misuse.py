@@ -1,4 +1,4 @@
-"""Exported blocks used wrongly: what is refused, in whose words, and that nothing wrong comes out in silence."""
+"""Misuse of exported blocks: each mistake is refused with an error that names the value, and changes no state."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ STATEFUL = {
     "convolution": small_program("c = DCONV_3X1 h0\ny = ADD c h0"),
     "running sum": small_program("s = CUM_SUM h0\nt = TANH s\ny = ADD t h0"),
 }
-"""Programs by what decoding keeps of them."""
+"""Programs by the state that decoding keeps of them."""
 
-kept = pytest.mark.parametrize("dna", STATEFUL.values(), ids=STATEFUL)
+stateful = pytest.mark.parametrize("dna", STATEFUL.values(), ids=STATEFUL)
 
 
 def nnx_block(dna: DNA, **options: object) -> Any:
     return load_source(source_of(dna).source)(WIDTH, **options, rngs=nnx.Rngs(0))
 
 
-@kept
+@stateful
 @pytest.mark.parametrize("shape", [(1, 1), (3, 1), (2, 6), (2, 0)], ids=str)
-def test_an_input_the_cache_is_not_for_is_refused_and_changes_nothing(dna: DNA, shape: tuple[int, int]) -> None:
+def test_an_input_that_does_not_fit_the_cache_is_refused_and_changes_nothing(dna: DNA, shape: tuple[int, int]) -> None:
     block = nnx_block(dna)
     block.init_cache(X.shape)
     first = block(X[:, :2], decode=True)
@@ -50,13 +50,13 @@ def test_an_input_the_cache_is_not_for_is_refused_and_changes_nothing(dna: DNA, 
 
 
 def linen_decoder(dna: DNA) -> Callable[[jax.Array], Any]:
-    """Decodes the first inputs of a cache for two sequences of five positions."""
+    """Return a function that decodes the first inputs with a cache for two sequences of five positions."""
     block = load_source(source_of(dna, api="linen").source)(WIDTH)
     variables = block.init(jax.random.key(0), X, decode=True)
     return lambda x: block.apply(variables, x, decode=True, mutable=["cache"])
 
 
-@kept
+@stateful
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_linen_cache_refuses_another_batch(dna: DNA, batch: int) -> None:
     with pytest.raises(ValueError, match=f"the cache is for 2 sequences, x has {batch}"):
@@ -75,7 +75,7 @@ def test_a_cache_of_another_shape_than_the_input_is_refused(shape: tuple[int, ..
 
 
 @APIS
-def test_integers_are_promoted_as_parameters_are_not_truncated(api: API) -> None:
+def test_integer_inputs_are_promoted_to_the_dtype_of_the_parameters(api: API) -> None:
     dna = small_program("s = SCALE h0\ny = SHIFT s")
     x = jnp.arange(2 * 3 * WIDTH).reshape(2, 3, WIDTH)
     if api == "nnx":
@@ -107,12 +107,12 @@ def test_a_running_sum_in_bfloat16_is_not_rounded_at_every_step(api: API) -> Non
         last = x
         for i in range(400):
             last, cache = step(cache, x[:, i : i + 1])
-    assert float(last[0, 0, 0]) == -200.0  # bfloat16 counts to 256, and no further
+    assert float(last[0, 0, 0]) == -200.0  # bfloat16 cannot represent 257
 
 
 @APIS
 @pytest.mark.parametrize("name", ["list", "sum", "value_error", "params", "position"])
-def test_names_of_python_and_flax_are_not_overwritten(name: str, api: API) -> None:
+def test_names_of_python_and_flax_are_not_shadowed(name: str, api: API) -> None:
     part = "a = CONV_1X1 h0 width=16\nb = TANH a\nc = CONV_1X1 b width=8\nd = ABS c"
     for body in (part, "a = ABS h0\nb = MULTIPLY a h0"):
         program = f"a = {name} h0\nb = MULTIPLY a h0\nc = ADD a b"

@@ -1,4 +1,4 @@
-"""Exported blocks go through what people do to modules, in both APIs: jit, grad, vmap, scan, remat, low precision."""
+"""Exported blocks under jit, grad, vmap, scan, remat and low precision, in both APIs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTH, HEADS, LENGTH, LAYERS = 16, 2, 6, 2
 X = jax.random.normal(jax.random.key(1), (2, LENGTH, WIDTH))
 
 Tree = Any
-"""Arrays in dicts in dicts."""
+"""Arrays in nested dicts."""
 
 programs = pytest.mark.parametrize("program", ["PRIMER_EZ", "TRANSFORMER_PP"])
 apis = pytest.mark.parametrize("api", ["nnx", "linen"])
@@ -29,13 +29,13 @@ apis = pytest.mark.parametrize("api", ["nnx", "linen"])
 
 @cache
 def exported(program: str, api: API) -> Callable[..., Any]:
-    """The class in an exported file."""
+    """Return the class in an exported file."""
     return load_source(export_source(get(program), name="Block", unit=64, api=api).source)
 
 
 @cache
 def functions(program: str, api: API, **options: Any) -> tuple[Callable[[jax.Array], Tree], Callable[..., jax.Array]]:
-    """Of a block: parameters from a key, and outputs from parameters and inputs."""
+    """Return a block's functions: parameters from a key, and outputs from parameters and inputs."""
     make = exported(program, api)
     if api == "linen":
         block = make(WIDTH, HEADS, **options)
@@ -68,7 +68,7 @@ def assert_trees_close(found: Tree, expected: Tree, tolerance: float = 1e-5) -> 
 
 @programs
 @apis
-def test_a_compiled_block_computes_what_it_does_line_by_line(program: str, api: API) -> None:
+def test_a_compiled_block_computes_the_same_as_an_uncompiled_one(program: str, api: API) -> None:
     _, apply = functions(program, api)
     params = parameters(program, api)
     assert_trees_close(compiled(program, api)(params, X), apply(params, X))
@@ -88,7 +88,7 @@ def test_every_parameter_and_the_input_have_a_gradient(program: str, api: API) -
 
 @programs
 @apis
-def test_blocks_made_and_run_by_vmap_are_those_made_one_by_one(program: str, api: API) -> None:
+def test_blocks_created_and_run_by_vmap_equal_those_created_one_by_one(program: str, api: API) -> None:
     init, apply = functions(program, api)
     keys = jax.random.split(jax.random.key(2), LAYERS)
     together = jax.jit(jax.vmap(init))(keys)

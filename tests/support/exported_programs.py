@@ -1,4 +1,4 @@
-"""Programs that are exported in tests, and their exports."""
+"""Programs for tests of the exporter, and their exports."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ UNIT = 2
 
 
 def source_of(dna: DNA, unit: int = UNIT, name: str = "Block", api: API = "nnx") -> ExportedSource:
-    """The export of a program, unverified."""
+    """Return the unverified export of a program."""
     return export_source(dna, name=name, unit=unit, length=LENGTH, length_dependent=True, api=api)
 
 
 def small_program(main: str, width: int = 8, constants: Mapping[str, float] | None = None, **subprograms: str) -> DNA:
-    """A program in the lines of `notation`."""
+    """Return a program from lines of assembler text."""
     banks = constants or {"half": -0.5, "zero": 0.0}
     return assemble({"main": main, **subprograms}, banks, (width, 4, 16, 8), length_dependent=True)
 
 
 def valid_programs(seed: int, count: int, mutate: bool) -> list[DNA]:
-    """Programs that the language accepts, no two alike, with more than a node or two."""
+    """Return different valid programs with at least 6 nodes each."""
     rng = np.random.default_rng(seed)
     found: dict[str, DNA] = {}
     while len(found) < count:

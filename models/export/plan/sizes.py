@@ -1,6 +1,6 @@
 """Sizes of an exported module as expressions of its arguments, so that it can be built at other sizes.
 
-The arguments are `width`, `heads` or `branches` where the program allows other numbers, `length` if it is tied to one.
+The arguments are `width`, `heads` and `branches` where the program allows other numbers, and `length` if it needs one.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ...primitives.graph import Graph
-from ...primitives.value_types import MODEL_WIDTH, Kind, Value
-from .plan import ExportPlan
+from ....primitives.graph import Graph
+from ....primitives.value_types import MODEL_WIDTH, Kind, Value
+from .steps import ExportPlan
 
 __all__ = ["SizeExpressions"]
 
 
 @dataclass(frozen=True, slots=True)
 class SizeExpressions:
-    """The arguments that sizes follow.
+    """Sizes as expressions of the module's arguments.
 
     Attributes:
         graph: the canonical program.
-        counts: for each adjustable scope the argument that says how many branches it has.
-        prefix: of every argument in an expression: `self.` where they are fields.
+        counts: argument for the number of branches, by adjustable scope.
+        prefix: prefix of each argument in an expression: `self.` if they are fields.
     """
 
     graph: Graph
@@ -33,7 +33,7 @@ class SizeExpressions:
 
     @staticmethod
     def of(plan: ExportPlan, prefix: str = "") -> SizeExpressions:
-        """The sizes of a program's module; branches that compare queries with keys are heads."""
+        """Return the sizes of a program's module; branches that compare queries with keys are heads."""
         attending = {scope for node in plan.graph.nodes if node.op == "T_MAT_MUL" for scope in node.scope}
         counts: dict[int, str] = {}
         for scope in sorted(plan.adjustable):
@@ -43,19 +43,19 @@ class SizeExpressions:
         return SizeExpressions(plan.graph, counts, prefix)
 
     def used_in(self, scopes: Iterable[int]) -> tuple[int, ...]:
-        """Those of the scopes that have an argument, in order."""
+        """Return the scopes among these that have an argument, in order."""
         return tuple(sorted({scope for scope in scopes if scope in self.counts}))
 
     def default(self, scope: int) -> int:
-        """The program's number of branches."""
+        """Return the program's number of branches."""
         return self.graph.scopes[scope]
 
     def count(self, scope: int) -> str:
-        """How many branches a scope has."""
+        """Return the number of branches of a scope."""
         return f"{self.prefix}{self.counts[scope]}" if scope in self.counts else str(self.graph.scopes[scope])
 
     def last(self, value: Value, scope: tuple[int, ...]) -> str:
-        """The size of a value's last axis, inside these scopes."""
+        """Return the size of a value's last axis, inside these scopes."""
         if value.width is None:
             return f"{self.prefix}length" if value.kind is Kind.SCORES else "1"
         ratio, counts = self._share(value.width, scope)
@@ -66,11 +66,11 @@ class SizeExpressions:
         return f"{times} // {divisor[0] if len(divisor) == 1 else '(' + ' * '.join(divisor) + ')'}"
 
     def features(self, value: Value, scope: tuple[int, ...]) -> list[str]:
-        """Sizes of the axes of a value after batch and length: branches, outermost first, and the last."""
+        """Return the sizes of the axes after batch and length: branches, outermost first, and the last axis."""
         return [*(self.count(index) for index in scope), self.last(value, scope)]
 
     def divisors(self) -> list[str]:
-        """What the width must be a multiple of, as expressions."""
+        """Return the divisors that the width must have, as expressions."""
         needed: dict[tuple[str, ...], int] = {}
         for node in self.graph.nodes:
             if node.value.width is not None:
@@ -84,7 +84,7 @@ class SizeExpressions:
         return texts
 
     def _share(self, width: Fraction, scope: tuple[int, ...]) -> tuple[Fraction, tuple[str, ...]]:
-        """A width as a fraction of the model's, to be divided by these arguments."""
+        """Return a width as a fraction of the model's, and the arguments that divide it."""
         adjustable = [index for index in scope if index in self.counts]
         branches = math.prod(self.graph.scopes[index] for index in adjustable)
         return width * branches / MODEL_WIDTH, tuple(self.count(index) for index in adjustable)

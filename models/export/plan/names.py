@@ -1,21 +1,22 @@
-"""Names for what an exported module holds: values are named by their role, else by the call they are the result of.
+"""Names of the values and layers of an exported module.
 
-Roles are read off the structure, so that they stay true of mutated programs: what T_MAT_MUL compares are queries and
-keys, what MAT_MUL mixes are values. The name of a call (`feed_forward`) is that of the subprogram it came from.
+A value is named by its role, by the call whose result it is, or else by its op. Roles follow from the structure, so
+they hold in mutated programs: T_MAT_MUL compares queries with keys, MAT_MUL mixes values. A call (`feed_forward`) has
+the name of its subprogram.
 """
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterable
 
-from ...primitives.graph import CONCAT, Graph, Node
-from ...primitives.value_types import Kind
-from .formatting import identifier
+from ....primitives.graph import CONCAT, Graph, Node
+from ....primitives.value_types import Kind
 from .idioms import IdiomKind
-from .plan import ExportPlan, Layer, LayerKind, Step
+from .steps import ExportPlan, Layer, LayerKind, Step
 
-__all__ = ["Namer", "layer_names", "unnumbered", "value_names"]
+__all__ = ["Namer", "identifier", "layer_names", "subprogram_name", "value_names"]
 
 NOUNS = {
     "ADD": "combined", "DIFFERENCE": "difference", "DIVIDE": "ratio", "MULTIPLY": "product", "MAT_MUL": "mixed",
@@ -26,7 +27,7 @@ NOUNS = {
     "RED_PROD": "total_product", "SCALE": "scaled", "SHIFT": "shifted", "C_MUL": "scaled", "MAX": "clipped",
     "MIN": "clipped", "MASK": "masked", CONCAT: "joined",
 }  # fmt: skip
-"""What the result of an op is called where nothing better is known."""
+"""Names of values by op, if no other rule applies."""
 
 LAYER_RESULTS = {
     LayerKind.LINEAR: "projected", LayerKind.BRANCHED_LINEAR: "projected", LayerKind.CONV: "convolved",
@@ -40,28 +41,28 @@ IDIOM_RESULTS = {
 }  # fmt: skip
 
 ROLES = {"keys": "key", "queries": "query", "values": "value"}
-"""Roles, strongest first, and how layers that lead to them are called."""
+"""Roles of values, and the prefix in the names of the layers that lead to them."""
 
 
 class Namer:
-    """Gives each name once: the second `mean` is `mean_2`, the second `LayerNorm` (joined by nothing) `LayerNorm2`."""
+    """Makes names unique: the second `mean` becomes `mean_2`, the second `Norm` with an empty separator `Norm2`."""
 
-    def __init__(self, taken: Iterable[str], joined_by: str = "_"):
+    def __init__(self, taken: Iterable[str], separator: str = "_"):
         self._taken = set(taken)
-        self._joined_by = joined_by
+        self._separator = separator
 
     def unique(self, name: str) -> str:
-        """`name`, numbered if it is taken."""
+        """Return `name`, with a number if it is taken."""
         candidate, number = name, 1
         while candidate in self._taken:
             number += 1
-            candidate = f"{name}{self._joined_by}{number}"
+            candidate = f"{name}{self._separator}{number}"
         self._taken.add(candidate)
         return candidate
 
 
 def value_names(plan: ExportPlan) -> dict[int, str]:
-    """What to call each step's value; not yet unique."""
+    """Return a name for the value of each step; names may repeat."""
     roles = _roles(plan)
     return {
         step.node: roles.get(step.node) or _result_of_call(plan, step) or _by_structure(plan, step)
@@ -69,14 +70,14 @@ def value_names(plan: ExportPlan) -> dict[int, str]:
     }
 
 
-def layer_names(plan: ExportPlan, steps: Iterable[Step], namer: Namer, part: str = "") -> dict[int, str]:
-    """An attribute name for the layer of each of these steps, by its output node.
+def layer_names(plan: ExportPlan, steps: Iterable[Step], namer: Namer, own_call: str = "") -> dict[int, str]:
+    """Return an attribute name for the layer of each step, by its output node.
 
     Args:
         plan: the whole plan.
-        steps: those of one class.
+        steps: steps of one class.
         namer: makes the names unique.
-        part: the call whose class it is, which goes without saying in the names.
+        own_call: call that the class stands for; names leave it out.
     """
     prefixes: dict[int, str] = {}
     for node, role in _roles(plan).items():
@@ -84,15 +85,30 @@ def layer_names(plan: ExportPlan, steps: Iterable[Step], namer: Namer, part: str
             for layer_node in _chain(plan, node):
                 prefixes.setdefault(layer_node, ROLES[role])
     return {
-        step.node: namer.unique(_layer_name(plan, step.layer, prefixes.get(step.node), part))
+        step.node: namer.unique(_layer_name(plan, step.layer, prefixes.get(step.node), own_call))
         for step in steps
         if step.layer
     }
 
 
-def unnumbered(label: str) -> str:
-    """The name of a call's subprogram: `layer_norm` for the call `layer_norm_2`."""
+def subprogram_name(label: str) -> str:
+    """Return the name of the subprogram that a call runs: `layer_norm` for the call `layer_norm_2`."""
     return re.sub(r"_\d+$", "", label)
+
+
+def identifier(text: str, longest: int = 32) -> str:
+    """Return a lower-case Python identifier that resembles `text`.
+
+    Example:
+        >>> identifier("Layer norm (2nd)"), identifier("3x"), identifier("class")
+        ('layer_norm_2nd', 'value_3x', 'class_value')
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:longest].strip("_")
+    if not name:
+        return "value"
+    if name[0].isdigit():
+        name = f"value_{name}"[:longest]
+    return f"{name}_value" if keyword.iskeyword(name) or keyword.issoftkeyword(name) else name
 
 
 def _roles(plan: ExportPlan) -> dict[int, str]:
@@ -100,8 +116,8 @@ def _roles(plan: ExportPlan) -> dict[int, str]:
     roles: dict[int, str] = {}
 
     def assign(node: int, role: str, reader: int) -> None:
-        if nodes[node].op == "C_MUL" and plan.readers[node] == (reader,) and _read_once(plan, nodes[node].inputs[0]):
-            node = nodes[node].inputs[0]  # queries are queries before they are scaled
+        if nodes[node].op == "C_MUL" and plan.readers[node] == (reader,) and plan.is_read_once(nodes[node].inputs[0]):
+            node = nodes[node].inputs[0]  # the name is that of the unscaled queries
         here = plan.section(node) == plan.section(reader) and node in plan.by_node
         if here and nodes[node].op not in ("T_MAT_MUL", "MAT_MUL"):
             roles.setdefault(node, role)
@@ -118,33 +134,29 @@ def _roles(plan: ExportPlan) -> dict[int, str]:
     return roles
 
 
-def _read_once(plan: ExportPlan, node: int) -> bool:
-    return len(plan.readers.get(node, ())) == 1
-
-
 def _chain(plan: ExportPlan, node: int) -> list[int]:
-    """The layers that lead to a node through values nothing else reads."""
+    """Return the layers that lead to a node through values that are read once."""
     found = []
     while node in plan.by_node:
         step = plan.by_node[node]
         if step.layer:
             found.append(node)
-        if len(step.inputs) != 1 or len(plan.readers.get(step.inputs[0], ())) != 1:
+        if len(step.inputs) != 1 or not plan.is_read_once(step.inputs[0]):
             break
         node = step.inputs[0]
     return found
 
 
 def _result_of_call(plan: ExportPlan, step: Step) -> str | None:
-    """The name of the outermost call whose result this value is: a call that nothing inside of reads it again."""
+    """Return the name of the outermost call whose result this value is: nothing inside the call reads it."""
     nodes, section = plan.graph.nodes, plan.section(step.node)
     labels = nodes[step.node].labels
     readers = plan.readers.get(step.node, ())
-    # What an attention's last layer reads is not yet what the attention gives.
-    unfinished = section and any(plan.section(reader) == section for reader in readers)
-    for depth in range(2 if unfinished else 1, len(labels)):
+    # The input of an attention's output projection is not the result of the attention.
+    is_inner = section and any(plan.section(reader) == section for reader in readers)
+    for depth in range(2 if is_inner else 1, len(labels)):
         if all(nodes[reader].labels[:depth] != labels[:depth] for reader in readers):
-            return identifier(unnumbered(labels[depth - 1]))
+            return identifier(subprogram_name(labels[depth - 1]))
     return None
 
 
@@ -174,7 +186,7 @@ def _is_power(graph: Graph, index: int) -> bool:
 
 
 def _is_centered(graph: Graph, index: int) -> bool:
-    """Whether a product has a factor (x - mean(x)), and no other factor than that or x: then its mean is a variance."""
+    """Whether a product has a factor x - mean(x), and its other factor is that or x: its mean is then a variance."""
     node = graph.nodes[index]
     for factor in node.inputs:
         inner = graph.nodes[factor]
@@ -185,25 +197,25 @@ def _is_centered(graph: Graph, index: int) -> bool:
     return False
 
 
-def _layer_name(plan: ExportPlan, layer: Layer, role: str | None, part: str) -> str:
+def _layer_name(plan: ExportPlan, layer: Layer, role: str | None, own_call: str) -> str:
     first = plan.graph.nodes[layer.nodes[0]]
-    own = plan.section(layer.nodes[-1])
-    here = "" if own == part else own
+    call = plan.section(layer.nodes[-1])
+    prefix = "" if call in ("", own_call) else identifier(call)
     noun = layer.kind.value.removeprefix("branched_")
     if layer.kind is LayerKind.VECTOR:
         noun = "scale" if "SCALE" in layer.ops else "bias"
     if first.labels and first.labels[-1].endswith("_resize"):
         noun = "resize"
     if layer.kind in (LayerKind.LAYER_NORM, LayerKind.RMS_NORM):
-        return identifier(here) if "norm" in here else noun
+        return prefix if prefix and "norm" in call else noun
     if role:
         return f"{role}_{noun}"
     if layer.kind in (LayerKind.LINEAR, LayerKind.BRANCHED_LINEAR) and noun != "resize":
         if _joins_attention(plan, first):
             return "output_projection"
-        if own:
+        if call:
             noun = _direction(layer)
-    return f"{identifier(here)}_{noun}" if here else noun
+    return f"{prefix}_{noun}" if prefix else noun
 
 
 def _direction(layer: Layer) -> str:

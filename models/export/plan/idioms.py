@@ -1,11 +1,9 @@
-"""Idioms: groups of primitives that Flax or `jax.nn` have one name for.
+"""Idioms: groups of primitives that Flax or `jax.nn` computes in one call.
 
-    find_idioms(graph) -> the groups, by the node that is their result
-
-A reader knows a layer norm; six primitives that make one have to be worked out. A group is recognised by its structure,
-whatever a search did to its names, and only where nothing else reads what is inside of it. Equal are the results but
-for rounding and for what guards do: a norm's guard is a maximum with 1e-6 here and a sum with 1e-12 there, a softmax is
-of shifted scores (see `primitives.softmaxes`). The verification of an export decides whether that holds.
+A reader recognises a layer norm, but not the six primitives that make one. A group is found by its structure, whatever
+the names in the program, and only if no other node reads the values inside it. The call gives the same result except
+for rounding and guards. A norm's guard is a maximum with 1e-6 in the program and a sum with 1e-12 in Flax; a softmax is
+computed from shifted scores (see `primitives.softmax_patterns`). The verification of an export checks the result.
 """
 
 from __future__ import annotations
@@ -15,15 +13,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from ...primitives.graph import Graph
-from ...primitives.softmax_patterns import softmax_exponentials
-from ...primitives.value_types import Kind
+from ....primitives.graph import Graph
+from ....primitives.softmax_patterns import softmax_exponentials
+from ....primitives.value_types import Kind
 
 __all__ = ["Idiom", "IdiomKind", "find_idioms", "graph_readers"]
 
 
 class IdiomKind(Enum):
-    """What a group of primitives is; the value is the comment that it gets, if any."""
+    """A function or module that several primitives compute together."""
 
     LAYER_NORM = "layer norm (Ba et al. 2016, arXiv 1607.06450)"
     RMS_NORM = "RMS norm (Zhang and Sennrich 2019, arXiv 1910.07467)"
@@ -35,12 +33,12 @@ class IdiomKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Idiom:
-    """A group of nodes that is computed by one call.
+    """A group of nodes that one call computes.
 
     Attributes:
-        kind: what it is.
-        nodes: those inside, the last one its result.
-        source: the node it is computed from.
+        kind: kind of idiom.
+        nodes: nodes of the group; the last one is its result.
+        source: node that the group is computed from.
     """
 
     kind: IdiomKind
@@ -49,14 +47,14 @@ class Idiom:
 
 
 def find_idioms(graph: Graph) -> dict[int, Idiom]:
-    """All idioms of a program, by the node that is their result."""
+    """Return the idioms of a program by the node that is their result."""
     readers = graph_readers(graph)
     closed = (idiom for idiom in _candidates(graph) if _is_closed(idiom, readers))
     return {idiom.nodes[-1]: idiom for idiom in closed}
 
 
 def graph_readers(graph: Graph) -> dict[int, list[int]]:
-    """For each node the nodes that read it, with repeats."""
+    """Return the nodes that read each node, with repeats."""
     readers: dict[int, list[int]] = {index: [] for index in range(len(graph.nodes))}
     for index, node in enumerate(graph.nodes):
         for operand in node.inputs:
@@ -79,7 +77,7 @@ def _candidates(graph: Graph) -> Iterator[Idiom]:
 
 
 def _is_closed(idiom: Idiom, readers: dict[int, list[int]]) -> bool:
-    """Whether what is inside is read inside alone, but for the result."""
+    """Whether all values of the group except its result are read only inside the group."""
     inside = set(idiom.nodes)
     return all(set(readers[index]) <= inside for index in idiom.nodes[:-1])
 
@@ -96,26 +94,26 @@ def _softmax(graph: Graph, divide: int, exponentials: Mapping[int, bool]) -> Idi
 
 
 def _norm(graph: Graph, divide: int) -> Idiom | None:
-    """x / sqrt(mean(x^2)), or the same of x - mean(x); the mean of x (x - mean(x)) is the variance, too."""
+    """Match x / sqrt(mean(x^2)), or the same of x - mean(x); the mean of x (x - mean(x)) is the variance as well."""
     nodes = graph.nodes
-    top, root = nodes[divide].inputs
-    if nodes[top].value.kind is not Kind.ACTIVATION or nodes[root].op != "ABS_ROOT":
+    numerator, root = nodes[divide].inputs
+    if nodes[numerator].value.kind is not Kind.ACTIVATION or nodes[root].op != "ABS_ROOT":
         return None
-    power = nodes[root].inputs[0]
-    if nodes[power].op != "RED_MEAN":
+    mean_square = nodes[root].inputs[0]
+    if nodes[mean_square].op != "RED_MEAN":
         return None
-    square = nodes[power].inputs[0]
-    source = _centred(graph, top)
-    if source is not None and _is_square(graph, square, {top, source}, top):
-        mean = nodes[top].inputs[1]
-        return Idiom(IdiomKind.LAYER_NORM, (mean, top, square, power, root, divide), source)
-    if _is_square(graph, square, {top}, top):
-        return Idiom(IdiomKind.RMS_NORM, (square, power, root, divide), top)
+    square = nodes[mean_square].inputs[0]
+    source = _centred(graph, numerator)
+    if source is not None and _is_square(graph, square, {numerator, source}, numerator):
+        mean = nodes[numerator].inputs[1]
+        return Idiom(IdiomKind.LAYER_NORM, (mean, numerator, square, mean_square, root, divide), source)
+    if _is_square(graph, square, {numerator}, numerator):
+        return Idiom(IdiomKind.RMS_NORM, (square, mean_square, root, divide), numerator)
     return None
 
 
 def _centred(graph: Graph, index: int) -> int | None:
-    """The x of x - mean(x)."""
+    """Return x if the node is x - mean(x)."""
     node = graph.nodes[index]
     if node.op != "DIFFERENCE":
         return None
@@ -132,7 +130,7 @@ def _is_square(graph: Graph, index: int, factors: set[int], needed: int) -> bool
 
 
 def _silu(graph: Graph, product: int) -> Idiom | None:
-    """x * sigmoid(x)."""
+    """Match x * sigmoid(x)."""
     for x, gate in (graph.nodes[product].inputs, graph.nodes[product].inputs[::-1]):
         if graph.nodes[gate].op == "SIGMOID" and graph.nodes[gate].inputs[0] == x:
             return Idiom(IdiomKind.SILU, (gate, product), x)
@@ -140,37 +138,37 @@ def _silu(graph: Graph, product: int) -> Idiom | None:
 
 
 def _gelu(graph: Graph, total: int) -> Idiom | None:
-    """x / 2 + x / 2 * tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)), operands of sums and products in any order."""
+    """Match x / 2 + x / 2 * tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)), operands of sums and products in any order."""
     for half, gated in (graph.nodes[total].inputs, graph.nodes[total].inputs[::-1]):
         x = _scaled(graph, half, 0.5)
-        bend = _factor_beside(graph, gated, half)
-        if x is None or bend is None or graph.nodes[bend].op != "TANH":
+        tanh = _other_operand(graph, gated, half)
+        if x is None or tanh is None or graph.nodes[tanh].op != "TANH":
             continue
-        slope = graph.nodes[bend].inputs[0]
-        bent = _scaled(graph, slope, math.sqrt(2 / math.pi))
-        if bent is None or graph.nodes[bent].op != "ADD":
+        argument = graph.nodes[tanh].inputs[0]
+        polynomial = _scaled(graph, argument, math.sqrt(2 / math.pi))
+        if polynomial is None or graph.nodes[polynomial].op != "ADD":
             continue
-        bow = _factor_beside(graph, bent, x)
-        cube = None if bow is None else _scaled(graph, bow, 0.044715)
-        square = None if cube is None else _factor_beside(graph, cube, x)
-        if bow is None or cube is None or square is None:
+        scaled_cube = _other_operand(graph, polynomial, x)
+        cube = None if scaled_cube is None else _scaled(graph, scaled_cube, 0.044715)
+        square = None if cube is None else _other_operand(graph, cube, x)
+        if scaled_cube is None or cube is None or square is None:
             continue
         if graph.nodes[cube].op == "MULTIPLY" and _is_square(graph, square, {x}, x):
-            inside = sorted({half, square, cube, bow, bent, slope, bend, gated})
+            inside = sorted({half, square, cube, scaled_cube, polynomial, argument, tanh, gated})
             return Idiom(IdiomKind.GELU, (*inside, total), x)
     return None
 
 
 def _scaled(graph: Graph, index: int, factor: float) -> int | None:
-    """The x of factor * x."""
+    """Return x if the node is factor * x."""
     node = graph.nodes[index]
     matches = node.op == "C_MUL" and node.constant is not None and math.isclose(node.constant, factor, rel_tol=1e-6)
     return node.inputs[0] if matches else None
 
 
-def _factor_beside(graph: Graph, index: int, one: int) -> int | None:
-    """The other operand of a sum or product of which `one` is an operand."""
+def _other_operand(graph: Graph, index: int, operand: int) -> int | None:
+    """Return the other operand of a sum or product that reads `operand`, or None if the node is neither."""
     node = graph.nodes[index]
-    if node.op not in ("ADD", "MULTIPLY") or one not in node.inputs:
+    if node.op not in ("ADD", "MULTIPLY") or operand not in node.inputs:
         return None
-    return node.inputs[1] if node.inputs[0] == one else node.inputs[0]
+    return node.inputs[1] if node.inputs[0] == operand else node.inputs[0]

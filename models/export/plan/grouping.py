@@ -1,0 +1,181 @@
+"""Group the nodes of a canonical graph into the steps of an exported module.
+
+Several nodes become one step where they are an idiom (`idioms`), a dense layer with its bias, a norm with its scale and
+bias, or branches and the dense layer that reads them. Each value gets the layout that its readers prefer: layers see
+time as the second axis, and attention is the usual product of matrices.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import replace
+
+from ....primitives.decode_state import decode_plan
+from ....primitives.graph import CONCAT, Graph, Node
+from ....primitives.ops import OPS, TimeDependence
+from ....primitives.query_scales import query_scales
+from ....primitives.value_types import Kind
+from .idioms import Idiom, IdiomKind, find_idioms, graph_readers
+from .steps import ExportPlan, Layer, LayerKind, Layout, Step
+
+__all__ = ["plan_export"]
+
+NORMS = {IdiomKind.LAYER_NORM: LayerKind.LAYER_NORM, IdiomKind.RMS_NORM: LayerKind.RMS_NORM}
+
+
+def plan_export(graph: Graph, unit: int) -> ExportPlan:
+    """Group the nodes of a canonical graph into steps, in the order of the program.
+
+    Args:
+        graph: a canonical program.
+        unit: channels per unit of relative width at the size of the export.
+    """
+    readers = graph_readers(graph)
+    idioms = find_idioms(graph)
+    inside = {node for idiom in idioms.values() for node in idiom.nodes[:-1]}
+    steps: dict[int, Step] = {}
+    for index, node in enumerate(graph.nodes):
+        if index in inside or not node.inputs:
+            continue
+        previous = steps.get(node.inputs[0])
+        fused = _fused(graph, index, previous) if previous and readers[previous.node] == [index] else None
+        if fused is not None and previous is not None:
+            del steps[previous.node]
+            steps[index] = Step(index, previous.inputs, fused)
+        elif index in idioms:
+            steps[index] = _idiom_step(graph, index, idioms[index])
+        else:
+            steps[index] = Step(index, node.inputs, _layer(graph, index))
+    ordered = _in_program_order(graph, steps)
+    scales = frozenset(query_scales(graph, unit))
+    return ExportPlan(graph, _with_layouts(graph, ordered), decode_plan(graph), _adjustable_scopes(graph), scales)
+
+
+# --- steps ------------------------------------------------------------------------------------------------------
+
+
+def _idiom_step(graph: Graph, index: int, idiom: Idiom) -> Step:
+    if idiom.kind not in NORMS:
+        return Step(index, (idiom.source,), idiom=idiom.kind)
+    source, node = graph.nodes[idiom.source], graph.nodes[index]
+    layer = Layer(NORMS[idiom.kind], idiom.nodes, (), (), node.scope, source.scope, source.value, node.value)
+    return Step(index, (idiom.source,), layer)
+
+
+def _layer(graph: Graph, index: int) -> Layer | None:
+    """Return the layer that computes a node by itself, or None if a function does."""
+    node = graph.nodes[index]
+    source = graph.nodes[node.inputs[0]]
+    if node.op == CONCAT:
+        return None
+    op = OPS[node.op]
+    if op.uses_dimension:
+        branched = bool(source.scope)
+        kind = LayerKind.CONV if op.kernel > 1 else LayerKind.BRANCHED_LINEAR if branched else LayerKind.LINEAR
+    elif op.kernel > 1:
+        kind = LayerKind.DEPTHWISE
+    elif op.parameters:
+        kind = LayerKind.VECTOR
+    elif op.time_dependence is TimeDependence.PAST and node.value.kind is not Kind.SCORES:
+        kind = LayerKind.RUNNING_SUM if op.before_start == 0 else LayerKind.RUNNING_PRODUCT
+    else:
+        return None
+    learned, ops = ((index,), (node.op,)) if op.parameters else ((), ())
+    return Layer(kind, (index,), learned, ops, node.scope, source.scope, source.value, node.value, op.kernel)
+
+
+def _fused(graph: Graph, index: int, previous: Step) -> Layer | None:
+    """Return the layer that computes a node together with the step before it, whose only reader it is, or None."""
+    if previous.layer is not None:
+        return _with_vector(graph, index, previous.node, previous.layer)
+    return _joining(graph, index, previous.node)
+
+
+def _with_vector(graph: Graph, index: int, previous: int, layer: Layer) -> Layer | None:
+    """Return the layer with a SCALE or SHIFT of its output, or None if its kind has none."""
+    node = graph.nodes[index]
+    if node.op not in ("SCALE", "SHIFT") or node.scope != graph.nodes[previous].scope:
+        return None
+    accepts = {
+        LayerKind.LINEAR: node.op == "SHIFT" and "SHIFT" not in layer.ops,
+        LayerKind.LAYER_NORM: not node.scope and "SHIFT" not in layer.ops and node.op not in layer.ops,
+        LayerKind.RMS_NORM: not node.scope and node.op == "SCALE" and not layer.ops,
+    }
+    if not accepts.get(layer.kind, False):
+        return None
+    return replace(layer, nodes=(*layer.nodes, index), learned=(*layer.learned, index), ops=(*layer.ops, node.op))
+
+
+def _joining(graph: Graph, index: int, concat: int) -> Layer | None:
+    """Return the dense layer that reads branches without concatenating them, as the last of an attention, or None."""
+    node, joined = graph.nodes[index], graph.nodes[concat]
+    if node.op != "CONV_1X1" or joined.op != CONCAT or node.scope:
+        return None
+    inner = graph.nodes[joined.inputs[0]]
+    if inner.scope != (joined.joins,):
+        return None
+    return Layer(LayerKind.LINEAR, (concat, index), (index,), (node.op,), (), inner.scope, inner.value, node.value)
+
+
+def _in_program_order(graph: Graph, steps: dict[int, Step]) -> tuple[Step, ...]:
+    """Sort topologically; among the steps that are ready, the one that the program lists first comes first."""
+    waiting = {index: {i for i in step.inputs if i in steps} for index, step in steps.items()}
+    ready = [(_position(graph.nodes[index], index), index) for index, missing in waiting.items() if not missing]
+    heapq.heapify(ready)
+    ordered: list[Step] = []
+    while ready:
+        _, index = heapq.heappop(ready)
+        ordered.append(steps[index])
+        for later, missing in waiting.items():
+            if index in missing:
+                missing.discard(index)
+                if not missing:
+                    heapq.heappush(ready, (_position(graph.nodes[later], later), later))
+    return tuple(ordered)
+
+
+def _position(node: Node, index: int) -> tuple[tuple[int, ...], int]:
+    # Words in a path mark repairs, which come before the instruction that needs them.
+    return tuple(part if isinstance(part, int) else -1 for part in node.path), index
+
+
+# --- layouts and branches ---------------------------------------------------------------------------------------
+
+
+def _with_layouts(graph: Graph, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    layouts: dict[int, Layout] = {}
+    for step in steps:
+        layouts[step.node] = _layout(graph, step, [layouts.get(i, Layout.ROWS) for i in step.inputs])
+    return tuple(replace(step, layout=layouts[step.node]) for step in steps)
+
+
+def _layout(graph: Graph, step: Step, inputs: list[Layout]) -> Layout:
+    node = graph.nodes[step.node]
+    if step.layer is not None:
+        return inputs[0] if step.layer.kind is LayerKind.VECTOR else Layout.ROWS
+    if node.op in ("T_MAT_MUL", "MASK") or step.idiom is IdiomKind.CAUSAL_SOFTMAX:
+        return Layout.GRID
+    if node.op == "MAT_MUL":
+        return Layout.GRID if node.value.kind is Kind.SCORES else Layout.ROWS
+    if node.op in OPS and OPS[node.op].time_dependence is TimeDependence.PAST:
+        return Layout.GRID  # along the rows of scores
+    if len(set(inputs)) == 1 or node.op == CONCAT:
+        return inputs[0]
+    return Layout.GRID if node.value.kind is Kind.SCORES else Layout.ROWS
+
+
+def _adjustable_scopes(graph: Graph) -> frozenset[int]:
+    """Return the scopes in which every width is a share of the model's, none that of a value from outside."""
+    fixed: set[int] = set()
+    for node in graph.nodes:
+        inputs = [graph.nodes[i] for i in node.inputs]
+        if node.op == CONCAT:
+            if node.joins is not None and node.joins not in inputs[0].scope:
+                fixed.add(node.joins)  # repeats a value: its width is a multiple of that value's
+        elif node.op in OPS and not OPS[node.op].uses_dimension and node.op != "MAT_MUL":
+            for value in inputs:
+                if value.value.kind is Kind.ACTIVATION:
+                    fixed |= set(node.scope) - set(value.scope)
+        elif node.op == "MAT_MUL" and node.value.kind is Kind.ACTIVATION:
+            fixed |= set(node.scope) - set(inputs[1].scope)
+    return frozenset(range(len(graph.scopes))) - fixed

@@ -1,0 +1,157 @@
+"""The steps of an exported module: layers that own parameters, and values that are computed from other values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from ....primitives.decode_state import DecodePlan
+from ....primitives.graph import Graph
+from ....primitives.value_types import Value
+from .idioms import IdiomKind
+
+__all__ = ["STATEFUL_LAYERS", "ExportPlan", "Layer", "LayerKind", "Layout", "Step"]
+
+
+class LayerKind(Enum):
+    """The Flax module that a layer becomes; the value is the noun in the layer's name."""
+
+    LINEAR = "projection"
+    BRANCHED_LINEAR = "branched_projection"
+    CONV = "causal_conv"
+    DEPTHWISE = "conv"
+    LAYER_NORM = "layer_norm"
+    RMS_NORM = "rms_norm"
+    RUNNING_SUM = "running_sum"
+    RUNNING_PRODUCT = "running_product"
+    VECTOR = "vector"
+
+
+class Layout(Enum):
+    """The order of a value's axes; branches are those of the calls around it."""
+
+    ROWS = "[batch, length, *branches, width]"
+    GRID = "[batch, *branches, length, keys]"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A Flax module, or (`VECTOR`) a learned vector.
+
+    Attributes:
+        kind: kind of module.
+        nodes: nodes that the layer computes, in order; the value of the last one is its output.
+        learned: nodes among them that own parameters.
+        ops: ops of the learned nodes.
+        scope: branch scopes around its parameters.
+        source_scope: branch scopes around its input.
+        source: kind and width of its input.
+        target: kind and width of its output, in one branch.
+        kernel: number of positions that it sees.
+    """
+
+    kind: LayerKind
+    nodes: tuple[int, ...]
+    learned: tuple[int, ...]
+    ops: tuple[str, ...]
+    scope: tuple[int, ...]
+    source_scope: tuple[int, ...]
+    source: Value
+    target: Value
+    kernel: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One value of the exported module: `node` computed from `inputs`.
+
+    Attributes:
+        node: index in the graph.
+        inputs: nodes of other steps, or the input of the graph.
+        layer: layer that computes the value; None if a function does.
+        idiom: idiom that computes the value in one call; None if it is a layer or a single op.
+        layout: layout of the value.
+    """
+
+    node: int
+    inputs: tuple[int, ...]
+    layer: Layer | None = None
+    idiom: IdiomKind | None = None
+    layout: Layout = Layout.ROWS
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """The steps of an exported module in the order of its code.
+
+    Attributes:
+        graph: the canonical program.
+        steps: the steps, each after those it reads.
+        decoding: the state that decoding keeps between calls.
+        adjustable: scopes whose number of branches is an argument, since every width inside is a share of the model's.
+        query_scales: products with a constant that is 1 / sqrt(head width) at the size of the export.
+    """
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    decoding: DecodePlan
+    adjustable: frozenset[int]
+    query_scales: frozenset[int]
+
+    @cached_property
+    def by_node(self) -> Mapping[int, Step]:
+        """The steps by the node that they compute."""
+        return {step.node: step for step in self.steps}
+
+    @cached_property
+    def readers(self) -> Mapping[int, tuple[int, ...]]:
+        """The nodes of the steps that read each node, with repeats."""
+        readers: dict[int, tuple[int, ...]] = {}
+        for step in self.steps:
+            for operand in step.inputs:
+                readers[operand] = (*readers.get(operand, ()), step.node)
+        return readers
+
+    def is_read_once(self, node: int) -> bool:
+        """Whether a single step reads the node, once."""
+        return len(self.readers.get(node, ())) == 1
+
+    def layout(self, node: int) -> Layout:
+        """Return the layout of a step's value, or of the input."""
+        return self.by_node[node].layout if node in self.by_node else Layout.ROWS
+
+    def section(self, node: int) -> str:
+        """Return the call in MAIN that computes a value; empty for the input and for what MAIN itself computes."""
+        if node not in self.by_node:
+            return ""
+        layer = self.by_node[node].layer
+        labels = self.graph.nodes[layer.nodes[0] if layer else node].labels
+        return labels[0] if len(labels) > 1 else ""
+
+    def reads_all(self, step: Step, slot: int) -> bool:
+        """Whether a step that decodes needs this operand at all positions, not only at the new ones."""
+        is_recomputed = step.node in self.decoding.recomputed_scores
+        return is_recomputed or (slot == 1 and self.graph.nodes[step.node].op in ("MAT_MUL", "T_MAT_MUL"))
+
+    def needs_start(self, step: Step) -> bool:
+        """Whether a step that decodes depends on earlier positions, and so on where the new ones start."""
+        reads_all = any(self.reads_all(step, slot) for slot in range(len(step.inputs)))
+        is_stateful = step.layer is not None and step.layer.kind in STATEFUL_LAYERS
+        reads_recomputed = any(node in self.decoding.recomputed_scores for node in step.inputs)
+        return reads_all or is_stateful or self.is_causal_mask(step) or reads_recomputed
+
+    def is_causal_mask(self, step: Step) -> bool:
+        """Whether a step is a causal mask, or a softmax with one."""
+        is_mask = self.graph.nodes[step.node].op == "MASK" and step.idiom is None and step.layer is None
+        return is_mask or step.idiom is IdiomKind.CAUSAL_SOFTMAX
+
+
+STATEFUL_LAYERS = {
+    LayerKind.DEPTHWISE: "CausalDepthwiseConv",
+    LayerKind.CONV: "CausalConv",
+    LayerKind.RUNNING_SUM: "RunningSum",
+    LayerKind.RUNNING_PRODUCT: "RunningProduct",
+}
+"""Layers that keep state between calls that decode, with their classes in `runtime/`."""

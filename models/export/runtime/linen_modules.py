@@ -1,0 +1,148 @@
+"""Flax Linen modules for exported files: norms, convolutions, running sums and decoding state."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from jax.typing import DTypeLike
+
+from .functions import abs_root, depthwise_init, divide, last_inputs
+
+KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+"""Dense kernels start from a normal distribution with variance 1 / fan-in."""
+
+
+class Position(nn.Module):
+    """Number of positions decoded so far."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if not (self.is_initializing() or self.has_variable("cache", "index")):
+            raise ValueError("decode=True needs the cache that init(key, [batch, longest, width], decode=True) makes")
+        index = self.variable("cache", "index", jnp.zeros, x.shape[:1], jnp.int32)
+        if len(x) != len(index.value):
+            raise ValueError(f"the cache is for {len(index.value)} sequences, x has {len(x)}; make one of that batch")
+        start = index.value[0]  # all sequences are at the same position
+        if not self.is_initializing():
+            index.value += x.shape[1]
+        return start
+
+
+class History(nn.Module):
+    """In decoding: from `[batch, new, *features]` to all positions so far, 0 after them. Otherwise the identity."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        if start is None:
+            return x
+        values = self.variable("cache", "values", jnp.zeros, x.shape, x.dtype)
+        if self.is_initializing():
+            return x
+        new, longest = x.shape[1], values.value.shape[1]
+        if new > longest:
+            raise ValueError(f"the cache has room for {longest} positions, x has {new}; make a longer one")
+        fits = start + new <= longest
+        x = jnp.where(fits, x, jnp.nan)  # past the end of the cache: NaN rather than wrong values
+        values.value = jax.lax.dynamic_update_slice_in_dim(values.value, x.astype(values.value.dtype), start, 1)
+        return values.value.astype(x.dtype)
+
+
+class GuardedNorm(nn.Module):
+    """Layer norm if `centred`, else RMS norm, with its divisor at least EPSILON; then a scale and a bias."""
+
+    centred: bool
+    use_scale: bool = True
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x - jnp.mean(x, axis=-1, keepdims=True) if self.centred else x
+        y = divide(x, abs_root(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
+        if self.use_scale:
+            y = y * self.param("scale", nn.initializers.ones, x.shape[-1:], self.param_dtype).astype(x.dtype)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, x.shape[-1:], self.param_dtype).astype(x.dtype)
+        return y
+
+
+class CausalDepthwiseConv(nn.Module):
+    """Causal convolution of each channel with itself, over `kernel_size` positions of `[batch, length, *features]`."""
+
+    kernel_size: int
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        taps = self.param("kernel", depthwise_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
+        x, taps = promote_dtype(x, taps, dtype=self.dtype)
+        window = None
+        if start is not None:
+            shape = (x.shape[0], self.kernel_size - 1, *x.shape[2:])
+            window = self.variable("cache", "window", jnp.zeros, shape, x.dtype)
+        inputs = last_inputs(None if window is None else window.value, x, self.kernel_size)
+        if window is not None and not self.is_initializing():
+            window.value = inputs[:, x.shape[1] :].astype(window.value.dtype)
+        return functools.reduce(jnp.add, (tap * inputs[:, i : i + x.shape[1]] for i, tap in enumerate(taps)))
+
+
+class CausalConv(nn.Module):
+    """Causal convolution that mixes channels; `equation` is the einsum of the stacked last positions and the kernel."""
+
+    equation: str
+    shape: tuple[int, ...]
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        batch_axis = tuple(range(len(self.shape) - 3))
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", (-3, -2), -1, batch_axis)
+        kernel = self.param("kernel", init, self.shape, self.param_dtype)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        kernel_size, length = self.shape[-3], x.shape[1]
+        window = None
+        if start is not None:
+            shape = (x.shape[0], kernel_size - 1, *x.shape[2:])
+            window = self.variable("cache", "window", jnp.zeros, shape, x.dtype)
+        inputs = last_inputs(None if window is None else window.value, x, kernel_size)
+        if window is not None and not self.is_initializing():
+            window.value = inputs[:, length:].astype(window.value.dtype)
+        delayed = jnp.stack([inputs[:, delay : delay + length] for delay in range(kernel_size)], axis=-2)
+        return jnp.einsum(self.equation, delayed, kernel)
+
+
+class RunningSum(nn.Module):
+    """Cumulative sum over the positions of `[batch, length, *features]`."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        total = jnp.cumsum(x, axis=1)
+        if start is not None:
+            kept = jnp.promote_types(x.dtype, jnp.float32)  # rounding at every step would add up
+            last = self.variable("cache", "last", jnp.zeros, (x.shape[0], 1, *x.shape[2:]), kept)
+            total = last.value + total
+            if not self.is_initializing():
+                last.value = total[:, -1:].astype(last.value.dtype)
+        return total.astype(x.dtype)
+
+
+class RunningProduct(nn.Module):
+    """Cumulative product over the positions of `[batch, length, *features]`."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        product = jnp.cumprod(x, axis=1)
+        if start is not None:
+            kept = jnp.promote_types(x.dtype, jnp.float32)  # rounding at every step would add up
+            last = self.variable("cache", "last", jnp.ones, (x.shape[0], 1, *x.shape[2:]), kept)
+            product = last.value * product
+            if not self.is_initializing():
+                last.value = product[:, -1:].astype(last.value.dtype)
+        return product.astype(x.dtype)

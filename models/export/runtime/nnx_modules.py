@@ -1,0 +1,171 @@
+"""Flax NNX modules for exported files: norms, convolutions, running sums and decoding state."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
+from jax.typing import DTypeLike
+
+from .functions import abs_root, depthwise_init, divide, last_inputs
+
+KERNEL_INIT = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
+"""Dense kernels start from a normal distribution with variance 1 / fan-in."""
+
+
+class Position(nnx.Module):
+    """Number of positions decoded so far; an input that does not fit the cache is refused before any state changes."""
+
+    def __init__(self) -> None:
+        self.index: Any = nnx.data(None)
+        self.room = (0, 0)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.index, self.room = nnx.Cache(jnp.zeros((), jnp.int32)), (batch, longest)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.index is None:
+            raise ValueError("call init_cache((batch, longest, width)) before decode=True")
+        if x.shape[0] != self.room[0] or not 0 < x.shape[1] <= self.room[1]:
+            raise ValueError(f"the cache is for (batch, longest) = {self.room}, x is {x.shape}; call init_cache again")
+        start = self.index[...]
+        self.index[...] = start + x.shape[1]
+        return start
+
+
+class History(nnx.Module):
+    """In decoding: from `[batch, new, *features]` to all positions so far, 0 after them. Otherwise the identity."""
+
+    def __init__(self, *features: int) -> None:
+        self.features = features
+        self.values: Any = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.values = nnx.Cache(jnp.zeros((batch, longest, *self.features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        if start is None:
+            return x
+        fits = start + x.shape[1] <= self.values.shape[1]
+        x = jnp.where(fits, x, jnp.nan)  # past the end of the cache: NaN rather than wrong values
+        self.values[...] = jax.lax.dynamic_update_slice_in_dim(self.values[...], x.astype(self.values.dtype), start, 1)
+        return self.values[...].astype(x.dtype)
+
+
+class GuardedNorm(nnx.Module):
+    """Layer norm if `centred`, else RMS norm, with its divisor at least EPSILON; then a scale and a bias."""
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        centred: bool,
+        use_scale: bool = True,
+        use_bias: bool = True,
+        dtype: DTypeLike | None,
+        param_dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.scale = nnx.data(nnx.Param(jnp.ones(width, param_dtype)) if use_scale else None)
+        self.bias = nnx.data(nnx.Param(jnp.zeros(width, param_dtype)) if use_bias else None)
+        self.centred = centred
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x - jnp.mean(x, axis=-1, keepdims=True) if self.centred else x
+        y = divide(x, abs_root(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
+        y = y if self.scale is None else y * self.scale[...].astype(x.dtype)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class CausalDepthwiseConv(nnx.Module):
+    """Causal convolution of each channel with itself, over `kernel_size` positions of `[batch, length, *features]`."""
+
+    def __init__(
+        self, *features: int, kernel_size: int, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
+        self.kernel = nnx.Param(depthwise_init(rngs.params(), (kernel_size, *features), param_dtype))
+        self.dtype = dtype
+        self.window: Any = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        kernel_size, *features = self.kernel.shape
+        self.window = nnx.Cache(jnp.zeros((batch, kernel_size - 1, *features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        x, taps = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
+        inputs = last_inputs(None if start is None else self.window[...], x, len(taps))
+        if start is not None:
+            self.window[...] = inputs[:, x.shape[1] :].astype(self.window.dtype)
+        return functools.reduce(jnp.add, (tap * inputs[:, i : i + x.shape[1]] for i, tap in enumerate(taps)))
+
+
+class CausalConv(nnx.Module):
+    """Causal convolution that mixes channels; `equation` is the einsum of the stacked last positions and the kernel."""
+
+    def __init__(
+        self,
+        equation: str,
+        features: tuple[int, ...],
+        shape: tuple[int, ...],
+        *,
+        dtype: DTypeLike | None,
+        param_dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
+        batch_axis = tuple(range(len(shape) - 3))
+        init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal", (-3, -2), -1, batch_axis)
+        self.kernel = nnx.Param(init(rngs.params(), shape, param_dtype))
+        self.equation, self.features, self.dtype = equation, features, dtype
+        self.window: Any = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.window = nnx.Cache(jnp.zeros((batch, self.kernel.shape[-3] - 1, *self.features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        x, kernel = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
+        kernel_size, length = kernel.shape[-3], x.shape[1]
+        inputs = last_inputs(None if start is None else self.window[...], x, kernel_size)
+        if start is not None:
+            self.window[...] = inputs[:, length:].astype(self.window.dtype)
+        delayed = jnp.stack([inputs[:, delay : delay + length] for delay in range(kernel_size)], axis=-2)
+        return jnp.einsum(self.equation, delayed, kernel)
+
+
+class RunningSum(nnx.Module):
+    """Cumulative sum over the positions of `[batch, length, *features]`."""
+
+    def __init__(self, *features: int) -> None:
+        self.features = features
+        self.last: Any = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.last = nnx.Cache(jnp.zeros((batch, 1, *self.features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        total = jnp.cumsum(x, axis=1)
+        if start is not None:
+            total = self.last[...] + total  # in the dtype of the cache if it is more precise
+            self.last[...] = total[:, -1:].astype(self.last.dtype)
+        return total.astype(x.dtype)
+
+
+class RunningProduct(nnx.Module):
+    """Cumulative product over the positions of `[batch, length, *features]`."""
+
+    def __init__(self, *features: int) -> None:
+        self.features = features
+        self.last: Any = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        self.last = nnx.Cache(jnp.ones((batch, 1, *self.features), dtype))
+
+    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
+        product = jnp.cumprod(x, axis=1)
+        if start is not None:
+            product = self.last[...] * product  # in the dtype of the cache if it is more precise
+            self.last[...] = product[:, -1:].astype(self.last.dtype)
+        return product.astype(x.dtype)

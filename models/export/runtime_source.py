@@ -1,0 +1,31 @@
+"""The source text of `runtime/`, definition by definition, for the exported files that need it."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["API", "runtime_definitions"]
+
+API = Literal["nnx", "linen"]
+
+
+@cache
+def runtime_definitions(api: API) -> dict[str, str]:
+    """Return the source text of each constant, function and class by name, in the order in which files hold them."""
+    definitions: dict[str, str] = {}
+    for module in ("functions", f"{api}_modules"):
+        source = Path(__file__).with_name("runtime").joinpath(f"{module}.py").read_text(encoding="utf-8")
+        lines, statements = source.splitlines(), ast.parse(source).body
+        for statement, following in zip(statements, [*statements[1:], None], strict=True):
+            last: ast.stmt = statement
+            if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                name = statement.name
+            elif isinstance(statement, ast.Assign) and isinstance(following, ast.Expr):
+                name, last = ast.unparse(statement.targets[0]), following  # a constant and its docstring
+            else:
+                continue
+            definitions[name] = "\n".join(lines[statement.lineno - 1 : last.end_lineno])
+    return definitions
