@@ -293,7 +293,7 @@ def summary(mutants: list[Mutant], merges: list[Merge]) -> dict[str, Any]:
 
 def distinction(merge: Merge) -> str:
     """What tells two programs apart, as the lines of a difference."""
-    from primer_search.primitives.pretty_printer import format_difference
+    from primer_search.primitives.diff_printer import format_difference
 
     return format_difference(dna_from_json(merge.one), dna_from_json(merge.other))
 

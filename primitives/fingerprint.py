@@ -1,13 +1,14 @@
-"""Functional identity: two programs that compute the same function get one fingerprint.
+"""Fingerprints: programs that compute the same function get the same hash.
 
-The hash of a program's float64 outputs for random inputs and parameters. Parameters are drawn in canonical order, so
-programs whose graphs differ by algebra alone meet the same draws. It catches twins that the rewrites of the canonical
-form miss (the mean of x(x - mean) is the variance). After AutoML-Zero (Real et al. 2020, section 4.3).
+A fingerprint is a hash of a program's float64 outputs for random inputs and parameters, as in AutoML-Zero (Real et al.
+2020, section 4.3). Parameters are drawn in canonical order, so that programs whose graphs differ by algebra only get
+the same values. Fingerprints find twins that the rewrites of the canonical form miss: the mean of x(x - mean) is the
+variance.
 
-What differs only in rare places must not pass for a twin: a draw with inputs of many sizes and large kernels reaches
-saturated nonlinearities, and two with guards that bind often (`kernels.wide_guards`) tell DIVIDE(x, x) from 1. Some
-true twins part there; that costs a training, where a false twin would cost a discovery
-(benchmarks/results/identity.txt).
+Programs that differ only for rare inputs must not get the same fingerprint. One draw has inputs of many sizes and large
+kernels, to reach saturated nonlinearities; two draws raise the guards (`op_arithmetic.wide_guards`), to tell
+DIVIDE(x, x) from 1. Some true twins get different fingerprints this way. That costs a training, whereas a false twin
+would cost a discovery (benchmarks/results/identity.txt).
 """
 
 from __future__ import annotations
@@ -20,37 +21,40 @@ import numpy as np
 from .graph import Graph, smallest_unit
 from .interpreter import evaluate_reference
 from .op_arithmetic import wide_guards
-from .parameters import draw_parameters
+from .parameters import draw_parameters, parameter_count
 from .value_types import MODEL_WIDTH
 
-__all__ = ["fingerprint"]
+__all__ = ["fingerprint", "function_identity"]
 
 LENGTH = 6
 SEQUENCES = 2
 GRID = 1e-6
 """Outputs are rounded to this fraction of their root mean square: far above rounding, far below a real change."""
 
+LARGEST_PROBE = 10_000_000
+"""Most parameters of a program for which `function_identity` computes outputs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How parameters and inputs are drawn.
+    """Random distribution of parameters and inputs.
 
     Attributes:
-        gain: times the kernels.
-        share: of the root mean square, below which guards bind; 0 leaves them at 1e-6.
-        sizes: exponents of 10 between which the sizes of positions lie.
+        gain: factor of the kernels.
+        guard_share: guard of LOG and DIVIDE as a share of the root mean square; 0 leaves it at 1e-6.
+        sizes: range of the exponent of 10 that scales each position.
     """
 
     gain: float = 1.0
-    share: float = 0.0
+    guard_share: float = 0.0
     sizes: tuple[float, float] = (0.0, 0.0)
 
 
-DRAWS = (Draw(), Draw(share=0.5, sizes=(-0.5, 0.5)), Draw(gain=2.0, share=0.7, sizes=(-1.0, 1.0)))
+DRAWS = (Draw(), Draw(guard_share=0.5, sizes=(-0.5, 0.5)), Draw(gain=2.0, guard_share=0.7, sizes=(-1.0, 1.0)))
 
 
 def fingerprint(graph: Graph) -> str | None:
-    """32 hexadecimal digits, or None where an output for plain draws is not finite, which identifies nothing."""
+    """Return 32 hexadecimal digits, or None if an output of the first draw is not finite: it would identify nothing."""
     unit = smallest_unit(graph)
     digest = hashlib.sha256()
     for number, draw in enumerate(DRAWS):
@@ -64,8 +68,15 @@ def fingerprint(graph: Graph) -> str | None:
             continue
         rounded = np.rint(outputs / (GRID * max(size, 1e-300)))
         digest.update(f"{size:.5e}".encode())
-        digest.update(np.asarray(rounded + 0.0, np.float64).tobytes())  # + 0.0 makes one zero of -0.0 and 0.0
+        digest.update(np.asarray(rounded + 0.0, np.float64).tobytes())  # + 0.0 turns -0.0 into 0.0
     return digest.hexdigest()[:32]
+
+
+def function_identity(graph: Graph) -> str:
+    """Return the fingerprint, or the structure hash of a program that is too large for one or has none."""
+    if parameter_count(graph, smallest_unit(graph), LENGTH) > LARGEST_PROBE:
+        return graph.structure_hash
+    return fingerprint(graph) or graph.structure_hash
 
 
 def _outputs(graph: Graph, unit: int, draw: Draw, rng: np.random.Generator) -> np.ndarray:
@@ -75,5 +86,5 @@ def _outputs(graph: Graph, unit: int, draw: Draw, rng: np.random.Generator) -> n
         {key: array * draw.gain if key == "kernel" else array for key, array in learned.items()}
         for learned in draw_parameters(graph, unit, rng, LENGTH)
     ]
-    with wide_guards(draw.share):
+    with wide_guards(draw.guard_share):
         return evaluate_reference(graph, parameters, x)

@@ -1,8 +1,9 @@
-"""A change known to do nothing, to be measured like the others: what "effect" it seems to have is the noise of a study.
+"""A rewrite that does not change a program's function: the control of an ablation.
 
-The variance of a layer norm is the mean of (x - mean)², and as well the mean of x (x - mean), since the mean of
-(x - mean) is zero. In exact arithmetic both are one function with one gradient; trained, they differ by rounding alone.
-Primer's winner contains this rewrite, and its paper measured an effect of it.
+The variance in a layer norm is the mean of (x - mean)², and also the mean of x (x - mean), because the mean of
+(x - mean) is zero. In exact arithmetic both have the same values and gradients, so that trainings of them differ by
+rounding only: the "effect" that a study measures for this rewrite is its noise. Primer's winner contains the rewrite,
+and its paper reports an effect of it.
 """
 
 from __future__ import annotations
@@ -12,45 +13,42 @@ from dataclasses import replace
 
 from .canonical import build_graph
 from .errors import InvalidProgramError
+from .fingerprint import function_identity
 from .program import DNA, Instruction
-from .program_diff import function_identity
 
 __all__ = ["null_rewrite"]
 
 
 def null_rewrite(dna: DNA, *, length_dependent: bool = False) -> DNA | None:
-    """The program with one variance rewritten, the mean of (x - mean)² to that of x (x - mean) or back.
+    """Return the program with one variance rewritten: the mean of (x - mean)² as that of x (x - mean), or back.
 
     Args:
-        dna: a valid program.
+        dna: valid program.
         length_dependent: as in `build_graph`.
 
     Returns:
-        A program of another structure and the same function; None where this one computes no such variance.
+        A program with another structure and the same function, or None if the program computes no such variance.
     """
-    structure = build_graph(dna, length_dependent=length_dependent).structure_hash
-    function = function_identity(dna, length_dependent=length_dependent)
+    graph = build_graph(dna, length_dependent=length_dependent)
+    function = function_identity(graph)
     for twin in _rewritten(dna):
         try:
-            graph = build_graph(twin, length_dependent=length_dependent)
-            if (
-                graph.structure_hash != structure
-                and function_identity(twin, length_dependent=length_dependent) == function
-            ):
-                return twin
+            rewritten = build_graph(twin, length_dependent=length_dependent)
         except InvalidProgramError:
             continue
+        if rewritten.structure_hash != graph.structure_hash and function_identity(rewritten) == function:
+            return twin
     return None
 
 
 def _rewritten(dna: DNA) -> Iterator[DNA]:
-    """Candidates for the rewrite, by the form of the instructions alone."""
-    for number, subprogram in enumerate(dna.subprograms):
-        for place, instruction in enumerate(subprogram.instructions):
+    """Yield programs with one product rewritten, judged by the form of the instructions only."""
+    for index, subprogram in enumerate(dna.subprograms):
+        for position, instruction in enumerate(subprogram.instructions):
             twin = _twin(subprogram.instructions, instruction)
             if twin is not None:
-                body = (*subprogram.instructions[:place], twin, *subprogram.instructions[place + 1 :])
-                yield dna.with_instructions(number, body)
+                body = (*subprogram.instructions[:position], twin, *subprogram.instructions[position + 1 :])
+                yield dna.with_instructions(index, body)
 
 
 def _twin(instructions: tuple[Instruction, ...], product: Instruction) -> Instruction | None:
@@ -58,7 +56,7 @@ def _twin(instructions: tuple[Instruction, ...], product: Instruction) -> Instru
         return None
     factors = {product.in1} if product.op == "SQUARE" else {product.in1, product.in2}
     for centred in factors:
-        x = _centres(instructions, centred)
+        x = _uncentred(instructions, centred)
         if x is not None and factors == {centred}:
             return replace(product, op="MULTIPLY", in1=x, in2=centred)
         if x is not None and factors == {x, centred}:
@@ -66,8 +64,8 @@ def _twin(instructions: tuple[Instruction, ...], product: Instruction) -> Instru
     return None
 
 
-def _centres(instructions: tuple[Instruction, ...], value: int) -> int | None:
-    """The x of which a value is x - mean(x), if it is one."""
+def _uncentred(instructions: tuple[Instruction, ...], value: int) -> int | None:
+    """Return x if a value is x - mean(x), else None."""
     if value < 2:
         return None
     difference = instructions[value - 2]

@@ -1,10 +1,10 @@
-"""Two programs laid side by side: which subprogram, bank entry and instruction of one stands for which of the other.
+"""Alignment of two programs: which subprograms, bank entries and instructions correspond to each other.
 
-Both are first rewritten over one list of subprograms and, where that tells them apart by less, over one pair of banks:
-subprograms of the same name (of the same place, where all names agree, as in a run) stand for each other, and one that
-has no partner is there for both. Then the instructions of each pair are aligned at the least number of differences:
-an instruction more or less counts one, another op a little more, another field that both of them read one. Operands
-are compared through the alignment itself, which is therefore found in a few rounds.
+Both programs are first rewritten to one list of subprograms and, where that leads to fewer differences, to one pair of
+banks. Subprograms with the same name correspond to each other (by index, if all names agree, as within a run). A
+subprogram without a counterpart belongs to both programs. The instructions of each pair are then aligned at the least
+cost: an added or removed instruction costs 1, another op slightly more, another field that both instructions read 1.
+Operands are compared through the alignment itself, so it is computed in a few rounds.
 
 Reference: Needleman and Wunsch (1970), "A general method applicable to the search for similarities".
 """
@@ -19,86 +19,124 @@ from .errors import UsageError
 from .ops import OPS
 from .program import DNA, MAX_BANK_ENTRIES, Instruction
 
-__all__ = ["FIELDS", "Aligned", "Pair", "Place", "align", "reads"]
+__all__ = [
+    "FIELDS",
+    "AlignedSubprogram",
+    "Pair",
+    "ProgramAlignment",
+    "align_instructions",
+    "align_programs",
+    "pair_by_name",
+    "reads_field",
+]
 
 FIELDS: tuple[Field, ...] = ("op", "in1", "in2", "constant", "dimension", "branches")
 Field = Literal["op", "in1", "in2", "constant", "dimension", "branches"]
 
 Pair = tuple[int | None, int | None]
-"""Positions of an instruction (or of a subprogram) in the first and the second program; None where it is not there."""
+"""Indices of an instruction or subprogram in the first and the second program; None where a program lacks it."""
 
 Bank = Literal["constants", "dimensions"]
 
 _ROUNDS = 4
 _GAP = 1.01
-"""Just above 1, so that an instruction with two other fields counts as changed, not as exchanged."""
+"""Slightly above 1, so that an instruction with two other fields counts as changed, not as replaced."""
 
 _OTHER_OP = 1.5
-"""One instruction may have turned into another; of two in a row it is more likely that one went and one came."""
+"""One instruction may have changed its op; of two in a row, one was more likely deleted and another inserted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A subprogram of the common list: its number in each program, its instructions there, and their alignment.
+class AlignedSubprogram:
+    """One subprogram of the common list.
 
     Attributes:
-        own: its numbers in the first and the second program.
-        first, second: its instructions, with calls and bank indices in common terms and operands as they were. The
-            same in both, where only one program has it.
-        pairs: positions in `first` and `second`, in an order that respects both.
+        indices: its index in the first and the second program.
+        first, second: its instructions in each program, with calls and bank indices in common terms and operands
+            unchanged. Both are the same if only one program has the subprogram.
+        positions: pairs of positions in `first` and `second`, in the order of both.
     """
 
-    own: Pair
+    indices: Pair
     first: tuple[Instruction, ...]
     second: tuple[Instruction, ...]
-    pairs: tuple[Pair, ...]
+    positions: tuple[Pair, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
+class ProgramAlignment:
     """Two programs in common terms.
 
     Attributes:
-        places: the common subprograms, MAIN first, calls to higher ones only.
-        constants, dimensions: for each program, its bank; of the same length.
+        subprograms: the common subprograms, MAIN first; calls go to higher indices only.
+        constants, dimensions: the bank of each program; both have the same length.
     """
 
-    places: tuple[Place, ...]
+    subprograms: tuple[AlignedSubprogram, ...]
     constants: tuple[tuple[float, ...], tuple[float, ...]]
     dimensions: tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def align(first: DNA, second: DNA, shared_constants: bool, shared_dimensions: bool) -> Aligned:
-    """Lay two programs side by side.
+def align_programs(first: DNA, second: DNA, shared_constants: bool, shared_dimensions: bool) -> ProgramAlignment:
+    """Align two programs.
 
     Args:
         first, second: well-formed programs.
-        shared_constants, shared_dimensions: whether both programs read one bank that holds the entries of both, so
-            that an instruction which reads another value differs; or each its own, so that the entry differs.
+        shared_constants, shared_dimensions: if true, both programs read one bank that holds the entries of both, and an
+            instruction that reads another value differs. If false, each program has its own bank, and the entry
+            differs.
 
     Raises:
-        UsageError: banks of different lengths cannot be each program's own, or one bank cannot hold all entries.
+        UsageError: banks that are not shared have different lengths, or a shared bank cannot hold all entries.
     """
-    constants, constant_of = _common_bank(first, second, "constants", shared_constants)
-    dimensions, dimension_of = _common_bank(first, second, "dimensions", shared_dimensions)
-    partners = _partners(first, second)
-    places = []
-    for own in partners:
+    constants, constant_index = _common_bank(first, second, "constants", shared_constants)
+    dimensions, dimension_index = _common_bank(first, second, "dimensions", shared_dimensions)
+    common = _common_subprograms(first, second)
+    subprograms = []
+    for indices in common:
         bodies = []
         for side, dna in enumerate((first, second)):
-            number = own[side]
-            if number is None:
+            index = indices[side]
+            if index is None:
                 continue
-            calls = {pair[side]: common for common, pair in enumerate(partners)}
-            banks = (constant_of, dimension_of) if side else ({}, {})
-            bodies.append(tuple(_in_common(i, calls, *banks) for i in dna.subprograms[number].instructions))
-        pairs = _best(bodies[0], bodies[-1])
-        places.append(Place(own, bodies[0], bodies[-1], pairs))
-    return Aligned(tuple(places), constants, dimensions)
+            calls = {pair[side]: number for number, pair in enumerate(common)}
+            banks = (constant_index, dimension_index) if side else ({}, {})
+            bodies.append(tuple(_in_common_terms(i, calls, *banks) for i in dna.subprograms[index].instructions))
+        positions = align_instructions(bodies[0], bodies[-1])
+        subprograms.append(AlignedSubprogram(indices, bodies[0], bodies[-1], positions))
+    return ProgramAlignment(tuple(subprograms), constants, dimensions)
 
 
-def reads(instruction: Instruction, field: Field) -> bool:
-    """Whether an instruction's op uses a field; a call is taken to use both operands."""
+def align_instructions(first: Sequence[Instruction], second: Sequence[Instruction]) -> tuple[Pair, ...]:
+    """Return the cheapest of several alignments, each of which compares operands through the one before.
+
+    Calls and bank indices must be in common terms; operands are those of each program.
+    """
+    if first == second:
+        return tuple((position, position) for position in range(len(first)))
+    pairs = _cheapest(len(first), len(second), lambda i, j: _cost(first[i], second[j], None))
+    best, least = pairs, float("inf")
+    for _ in range(_ROUNDS):
+        aligned = _aligned_operands(first, second, pairs)
+        total = sum(_GAP if None in (i, j) else _cost(first[i or 0], second[j or 0], aligned) for i, j in pairs)
+        if total < least:
+            best, least = pairs, total
+        following = _cheapest(len(first), len(second), lambda i, j, at=aligned: _cost(first[i], second[j], at))
+        if following == pairs:
+            break
+        pairs = following
+    return best
+
+
+def pair_by_name(first: DNA, second: DNA) -> list[tuple[int, int]]:
+    """Return the subprograms whose name occurs exactly once in each program."""
+    names = [[subprogram.name for subprogram in dna.subprograms] for dna in (first, second)]
+    shared = [name for name in names[0] if names[0].count(name) == 1 == names[1].count(name)]
+    return [(names[0].index(name), names[1].index(name)) for name in shared]
+
+
+def reads_field(instruction: Instruction, field: Field) -> bool:
+    """Return whether an instruction's op uses a field; a call counts as using both operands."""
     if instruction.callee is not None:
         return field not in ("constant", "dimension")
     op = OPS[instruction.op]
@@ -109,31 +147,23 @@ def reads(instruction: Instruction, field: Field) -> bool:
 # --- one list of subprograms, one pair of banks ------------------------------------------------------------------
 
 
-def _partners(first: DNA, second: DNA) -> tuple[Pair, ...]:
-    """Which subprograms stand for each other, in an order in which calls of both programs go forward."""
+def _common_subprograms(first: DNA, second: DNA) -> tuple[Pair, ...]:
+    """Return the pairs of subprograms in an order in which the calls of both programs go forward."""
     names = [[subprogram.name for subprogram in dna.subprograms] for dna in (first, second)]
     if names[0] == names[1]:
-        return tuple((number, number) for number in range(len(names[0])))
-    shared = [name for name in names[0][1:] if names[0].count(name) == 1 == names[1].count(name)]
-    paired = [(0, 0), *((names[0].index(name), names[1].index(name)) for name in shared if names[1].index(name))]
-    # Partners that call each other in opposite orders cannot share one order: then each program keeps its own.
-    return _ordered(first, second, _with_the_rest(paired, names)) or _in_order(first, second, names)
-
-
-def _with_the_rest(paired: Sequence[tuple[int, int]], names: Sequence[Sequence[str]]) -> list[Pair]:
-    left = [(i, None) for i in range(len(names[0])) if i not in {pair[0] for pair in paired}]
-    right = [(None, j) for j in range(len(names[1])) if j not in {pair[1] for pair in paired}]
-    return [*paired, *left, *right]
-
-
-def _in_order(first: DNA, second: DNA, names: Sequence[Sequence[str]]) -> tuple[Pair, ...]:
-    order = _ordered(first, second, _with_the_rest([(0, 0)], names))
-    assert order is not None  # MAIN is called by nobody, and the rest share nothing
+        return tuple((index, index) for index in range(len(names[0])))
+    paired = [(0, 0), *((i, j) for i, j in pair_by_name(first, second) if i and j)]
+    # Counterparts that call each other in opposite orders cannot share one order: each program keeps its own then.
+    order = _ordered(first, second, paired) or _ordered(first, second, [(0, 0)])
+    assert order is not None  # no subprogram calls MAIN, and the others share nothing
     return order
 
 
-def _ordered(first: DNA, second: DNA, pairs: Sequence[Pair]) -> tuple[Pair, ...] | None:
-    """The pairs with every caller before what it calls, nearest to the order they have; None if there is no such."""
+def _ordered(first: DNA, second: DNA, paired: Sequence[tuple[int, int]]) -> tuple[Pair, ...] | None:
+    """Return all subprograms, callers before callees and otherwise in program order; None if no order exists."""
+    left = [(i, None) for i in range(len(first.subprograms)) if i not in {pair[0] for pair in paired}]
+    right = [(None, j) for j in range(len(second.subprograms)) if j not in {pair[1] for pair in paired}]
+    pairs: list[Pair] = [*paired, *left, *right]
     waiting = {pair: _callers(first, second, pair, pairs) for pair in sorted(pairs, key=_rank)}
     order: list[Pair] = []
     while waiting:
@@ -145,9 +175,8 @@ def _ordered(first: DNA, second: DNA, pairs: Sequence[Pair]) -> tuple[Pair, ...]
     return tuple(order)
 
 
-def _rank(pair: Pair) -> tuple[int, int]:
-    numbers = [number for number in pair if number is not None]
-    return max(numbers), pair[0] is None
+def _rank(pair: Pair) -> tuple[int, bool]:
+    return max(index for index in pair if index is not None), pair[0] is None
 
 
 def _callers(first: DNA, second: DNA, callee: Pair, pairs: Sequence[Pair]) -> set[Pair]:
@@ -160,36 +189,35 @@ def _callers(first: DNA, second: DNA, callee: Pair, pairs: Sequence[Pair]) -> se
 
 
 def _common_bank(first: DNA, second: DNA, name: Bank, shared: bool) -> tuple[tuple[tuple, tuple], dict[int, int]]:
-    """The bank of each program, and where the second's entries went."""
+    """Return the bank of each program, and the new index of each entry that the second program reads."""
     old, new = getattr(first, name), getattr(second, name)
     if not shared:
         if len(old) != len(new):
-            raise UsageError(f"banks of {len(old)} and {len(new)} {name} have no entries that stand for each other")
+            raise UsageError(f"their banks hold {len(old)} and {len(new)} {name}, so that entries do not correspond")
         return (old, new), {}
     field: Field = "constant" if name == "constants" else "dimension"
     instructions = (i for subprogram in second.subprograms for i in subprogram.instructions)
-    read = {getattr(instruction, field) for instruction in instructions if reads(instruction, field)}
+    read = {getattr(instruction, field) for instruction in instructions if reads_field(instruction, field)}
     bank, moved = list(old), dict.fromkeys(range(len(new)), 0)
     for index in sorted(read):
         value = new[index]
         if index < len(old) and _same(old[index], value):
             moved[index] = index
             continue
-        place = next((at for at, other in enumerate(bank) if _same(other, value)), len(bank))
-        bank[place:] = bank[place:] or [value]
+        place = next((at for at, entry in enumerate(bank) if _same(entry, value)), len(bank))
+        if place == len(bank):
+            bank.append(value)
         moved[index] = place
     if len(bank) > MAX_BANK_ENTRIES:
-        raise UsageError(
-            f"the two programs read {len(bank)} {name} between them, more than the {MAX_BANK_ENTRIES} of a bank"
-        )
+        raise UsageError(f"together they read {len(bank)} {name}, but a bank holds at most {MAX_BANK_ENTRIES}")
     return (tuple(bank), tuple(bank)), moved
 
 
 def _same(one: float, other: float) -> bool:
-    return repr(one) == repr(other)  # tells -0.0 from 0.0, as the structure does
+    return repr(one) == repr(other)  # -0.0 and 0.0 differ, as in the structure hash
 
 
-def _in_common(
+def _in_common_terms(
     instruction: Instruction,
     calls: Mapping[int | None, int],
     constants: Mapping[int, int],
@@ -207,53 +235,38 @@ def _in_common(
 # --- instructions -----------------------------------------------------------------------------------------------
 
 
-def _best(old: Sequence[Instruction], new: Sequence[Instruction]) -> tuple[Pair, ...]:
-    """The alignment of least cost among some rounds, each of which compares operands through the one before."""
-    if old == new:
-        return tuple((place, place) for place in range(len(old)))
-    pairs = _cheapest(len(old), len(new), lambda i, j: _cost(old[i], new[j], None))
-    best, least = pairs, float("inf")
-    for _ in range(_ROUNDS):
-        places = _places(old, new, pairs)
-        total = sum(_GAP if None in (i, j) else _cost(old[i or 0], new[j or 0], places) for i, j in pairs)
-        if total < least:
-            best, least = pairs, total
-        following = _cheapest(len(old), len(new), lambda i, j, at=places: _cost(old[i], new[j], at))
-        if following == pairs:
-            break
-        pairs = following
-    return best
+AlignedOperands = tuple[Mapping[int, int], Mapping[int, int]]
+"""For each operand index of either side, the aligned pair that it refers to; -2 and -1 are the inputs."""
 
 
-Places = tuple[Mapping[int, int], Mapping[int, int]]
-
-
-def _places(old: Sequence[Instruction], new: Sequence[Instruction], pairs: Sequence[Pair]) -> Places:
-    """For each operand index of either side, the pair it stands for; of what has no partner, its first operand's."""
+def _aligned_operands(
+    first: Sequence[Instruction], second: Sequence[Instruction], pairs: Sequence[Pair]
+) -> AlignedOperands:
+    """Return the pair of each operand; an instruction without a counterpart refers to the pair of its in1."""
     sides: tuple[dict[int, int], dict[int, int]] = ({0: -2, 1: -1}, {0: -2, 1: -1})
-    for place, (i, j) in enumerate(pairs):
+    for number, (i, j) in enumerate(pairs):
         if i is not None:
-            sides[0][i + 2] = sides[0][old[i].in1] if j is None else place
+            sides[0][i + 2] = sides[0][first[i].in1] if j is None else number
         if j is not None:
-            sides[1][j + 2] = sides[1][new[j].in1] if i is None else place
+            sides[1][j + 2] = sides[1][second[j].in1] if i is None else number
     return sides
 
 
-def _cost(one: Instruction, other: Instruction, places: Places | None) -> float:
-    """How many fields differ that both read; a little for those that are not read, to settle ties."""
+def _cost(one: Instruction, other: Instruction, aligned: AlignedOperands | None) -> float:
+    """Return the number of differing fields that both read; a field that is not read adds a little, to break ties."""
     cost = 0.0
     for field in FIELDS:
         before, after = getattr(one, field), getattr(other, field)
         if field in ("in1", "in2"):
-            before, after = (0, 0) if places is None else (places[0][before], places[1][after])
+            before, after = (0, 0) if aligned is None else (aligned[0][before], aligned[1][after])
         if before != after:
-            noticed = reads(one, field) and reads(other, field)
-            cost += _OTHER_OP if field == "op" else 1.0 if noticed else 1e-4
+            read = reads_field(one, field) and reads_field(other, field)
+            cost += _OTHER_OP if field == "op" else 1.0 if read else 1e-4
     return cost
 
 
 def _cheapest(rows: int, columns: int, cost: Callable[[int, int], float]) -> tuple[Pair, ...]:
-    """The cheapest alignment of two sequences; among equals, it deletes before it inserts."""
+    """Return the cheapest alignment of two sequences; among equal ones, deletions come before insertions."""
     table = [[(i + j) * _GAP for j in range(columns + 1)] for i in range(rows + 1)]
     for i in range(1, rows + 1):
         for j in range(1, columns + 1):

@@ -1,15 +1,14 @@
-"""What lies between two programs: the changes that make one of the other, and the program of any subset of them.
+"""The changes that turn one program into another, and the program of any subset of them.
 
-    changes(seed, candidate).program({1, 3})    the seed with the first and the third change
+    diff_programs(baseline, candidate).apply({1, 3})    the baseline with the first and the third change
 
-Instructions are aligned (see `alignment`) into *slots*; each holds the seed's version of an instruction, the
-candidate's, or both. A change is a slot that only one of them has, a field in which the versions differ, or an entry of
-a bank. Operands refer to slots. One that refers to a slot which is not there reads what that slot's in1 refers to, as
-when a mutation deletes it, so that an inserted instruction is one change, not one more for each of its readers. No
-change applied gives the seed, all give the candidate; what lies between may be invalid, and is then refused like any
-program.
+`program_alignment` aligns the instructions of both programs. Each pair becomes a *slot* with the baseline's version of
+an instruction, the candidate's version, or both. A change is a slot that only one program has, a field in which the two
+versions differ, or an entry of a bank. Operands refer to slots. An operand whose slot is absent reads what the in1 of
+that slot refers to, as after a deletion by mutation. So an inserted instruction is one change, without further changes
+of its readers.
 
-Some changes do nothing (they touch what nothing reads): `essential_changes` drops them without a training.
+No change gives the baseline, all changes give the candidate. A program in between may be invalid.
 """
 
 from __future__ import annotations
@@ -18,20 +17,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .canonical import build_graph
+from .change_descriptions import ChangeDescriber
 from .errors import InvalidProgramError, MalformedProgramError, UsageError
-from .fingerprint import LENGTH as PROBE_LENGTH
-from .fingerprint import fingerprint
-from .graph import Graph, smallest_unit
-from .parameters import parameter_count
-from .pretty_printer import format_instruction, subprogram_label
+from .fingerprint import function_identity
 from .program import DNA, Instruction, Subprogram
-from .program_alignment import FIELDS, Aligned, Place, align, reads
+from .program_alignment import FIELDS, AlignedSubprogram, ProgramAlignment, align_programs, reads_field
 from .validation import check_well_formed
 
-__all__ = ["Change", "ProgramDiff", "diff_programs", "essential_changes", "function_identity"]
-
-LARGEST_PROBE = 10_000_000
-"""Most parameters of a program whose outputs are computed to identify it; a larger one is known by its structure."""
+__all__ = ["Change", "ProgramDiff", "diff_programs", "essential_changes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,104 +32,104 @@ class Change:
     """One difference between two programs.
 
     Attributes:
-        number: its place in `ProgramDiff.items`, from 1.
-        kind: `insert`, `delete`, a field of an instruction, or `bank`.
-        sentence: what changes, as a reader of the listings would say it.
+        number: position in `ProgramDiff.changes`, from 1.
+        kind: `insert`, `delete`, `bank`, or the name of an instruction's field.
+        description: the change in one line, in the notation of `format_program`.
     """
 
     number: int
     kind: str
-    sentence: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramDiff:
-    """The changes from a seed to a candidate.
+    """The changes from a baseline to a candidate.
 
     Attributes:
-        seed, candidate: the two programs.
-        items: the changes, in the order of the program, banks last.
+        baseline, candidate: the two programs.
+        changes: the changes in the order of the program, banks last.
     """
 
-    seed: DNA
+    baseline: DNA
     candidate: DNA
-    items: tuple[Change, ...]
-    _places: tuple[_Slots, ...]
+    changes: tuple[Change, ...]
+    _subprograms: tuple[_SlottedSubprogram, ...]
     _banks: tuple[_Bank, _Bank]
 
     @property
-    def all(self) -> frozenset[int]:
+    def numbers(self) -> frozenset[int]:
         """The numbers of all changes."""
-        return frozenset(item.number for item in self.items)
+        return frozenset(change.number for change in self.changes)
 
-    def program(self, applied: Iterable[int]) -> DNA:
-        """The seed with some of the changes.
+    def apply(self, numbers: Iterable[int]) -> DNA:
+        """Return the baseline with some of the changes.
 
         Raises:
-            MalformedProgramError: a subprogram would be left empty, or the program become too large.
+            MalformedProgramError: a subprogram would be empty, or the program would be too large.
         """
-        numbers = frozenset(applied)
-        constants, dimensions = (bank.with_changes(numbers) for bank in self._banks)
+        applied = frozenset(numbers)
+        constants, dimensions = (bank.apply(applied) for bank in self._banks)
         dna = DNA(
             constants,
             dimensions,
-            tuple(Subprogram(place.name, place.with_changes(numbers)) for place in self._places),
-            self.seed.length_dependent or self.candidate.length_dependent,
+            tuple(Subprogram(subprogram.name, subprogram.apply(applied)) for subprogram in self._subprograms),
+            self.baseline.length_dependent or self.candidate.length_dependent,
         )
         check_well_formed(dna)
         return dna
 
 
-def diff_programs(seed: DNA, candidate: DNA) -> ProgramDiff:
-    """The changes that make `candidate` of `seed`, as few as the alignment finds.
+def diff_programs(baseline: DNA, candidate: DNA) -> ProgramDiff:
+    """Return the changes that turn `baseline` into `candidate`, as few as the alignment finds.
 
-    Programs of one run share the places of their bank entries; others (of the library, say) may only share values. Both
-    readings are tried, for each bank, and the one with fewer changes is kept.
+    Programs of one run share the positions of their bank entries; other programs may share only values. Both readings
+    are tried for each bank, and the one with the fewest changes is returned.
 
     Raises:
-        UsageError: the banks of the two cannot be brought together.
+        UsageError: no reading brings the banks of both programs together.
     """
-    found, complaint = [], None
-    for constants in (False, True):
-        for dimensions in (False, True):
+    found, reason = [], None
+    for shared_constants in (False, True):
+        for shared_dimensions in (False, True):
             try:
-                aligned = align(seed, candidate, constants, dimensions)
+                aligned = align_programs(baseline, candidate, shared_constants, shared_dimensions)
             except UsageError as error:
-                complaint = error
+                reason = error
                 continue
-            found.append(_changes(seed, candidate, aligned))
+            found.append(_diff(baseline, candidate, aligned))
     if not found:
-        raise UsageError(f"the two programs cannot be compared change by change: {complaint}")
-    return min(found, key=lambda result: len(result.items))
+        raise UsageError(f"the two programs cannot be compared change by change: {reason}")
+    return min(found, key=lambda diff: len(diff.changes))
 
 
-def essential_changes(between: ProgramDiff, *, length_dependent: bool = False) -> frozenset[int]:
-    """The changes without the silent ones: a subset that computes the candidate's function.
+def essential_changes(diff: ProgramDiff, *, length_dependent: bool = False) -> frozenset[int]:
+    """Return changes that suffice for the candidate's function, none of which can be left out.
 
-    One after another is taken back, the last first, wherever that leaves the function as it is, until none can be.
+    Changes are undone one after another, the last first, as long as the function stays the same. No program is trained.
 
     Args:
-        between: the changes from a seed to a candidate.
+        diff: changes from a baseline to a candidate.
         length_dependent: as in `build_graph`.
 
     Raises:
-        InvalidProgramError: the candidate itself is refused.
+        InvalidProgramError: the candidate itself is invalid.
     """
     known: dict[str, str] = {}  # function by structure, which many subsets share
 
     def function(dna: DNA) -> str:
         graph = build_graph(dna, length_dependent=length_dependent)
         if graph.structure_hash not in known:
-            known[graph.structure_hash] = _function_of(graph)
+            known[graph.structure_hash] = function_identity(graph)
         return known[graph.structure_hash]
 
-    kept, wanted = between.all, function(between.candidate)
+    kept, wanted = diff.numbers, function(diff.candidate)
     settled = False
     while not settled:
         settled = True
         for number in sorted(kept, reverse=True):
             try:
-                same = function(between.program(kept - {number})) == wanted
+                same = function(diff.apply(kept - {number})) == wanted
             except (InvalidProgramError, MalformedProgramError):
                 continue
             if same:
@@ -144,53 +137,42 @@ def essential_changes(between: ProgramDiff, *, length_dependent: bool = False) -
     return kept
 
 
-def function_identity(dna: DNA, *, length_dependent: bool = False) -> str:
-    """What identifies the function a program computes: its fingerprint, or its structure where it has none.
-
-    Raises:
-        InvalidProgramError: the language refuses the program.
-    """
-    return _function_of(build_graph(dna, length_dependent=length_dependent))
-
-
 # --- slots ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class _Slot:
-    """An instruction in either program; operands are 0, 1 or the number of a slot + 2.
+    """An instruction of either or both programs; its operands are 0, 1 or the number of a slot + 2.
 
     `presence` is the change that inserts or deletes it, `fields` the changes of single fields.
     """
 
-    seed: Instruction | None
+    baseline: Instruction | None
     candidate: Instruction | None
     presence: int | None
     fields: dict[str, int]
 
     def version(self, applied: frozenset[int]) -> Instruction | None:
-        if self.seed is None or self.candidate is None:
-            there = (self.presence in applied) == (self.seed is None)
-            return (self.seed or self.candidate) if there else None
-        new = {field: getattr(self.candidate, field) for field, number in self.fields.items() if number in applied}
-        return replace(self.seed, **new) if new else self.seed
+        if self.baseline is None or self.candidate is None:
+            present = (self.presence in applied) == (self.baseline is None)
+            return (self.baseline or self.candidate) if present else None
+        changed = {field: getattr(self.candidate, field) for field, number in self.fields.items() if number in applied}
+        return replace(self.baseline, **changed)
 
     @property
     def bypass(self) -> int:
-        """What is read in its place where it is not there."""
-        instruction = self.seed or self.candidate
+        """The operand that readers of this slot read while it is absent."""
+        instruction = self.baseline or self.candidate
         assert instruction is not None
         return instruction.in1
 
 
 @dataclass(frozen=True, slots=True)
-class _Slots:
-    """A subprogram."""
-
+class _SlottedSubprogram:
     name: str
     slots: tuple[_Slot, ...]
 
-    def with_changes(self, applied: frozenset[int]) -> tuple[Instruction, ...]:
+    def apply(self, applied: frozenset[int]) -> tuple[Instruction, ...]:
         values, instructions = [0, 1], []
         for slot in self.slots:
             version = slot.version(applied)
@@ -204,176 +186,109 @@ class _Slots:
 
 @dataclass(slots=True)
 class _Bank:
-    """The entries of a bank in either program, and the changes of single entries."""
+    """The entries of a bank in both programs, and the changes of single entries."""
 
-    seed: tuple
+    baseline: tuple
     candidate: tuple
     entries: dict[int, int]
 
-    def with_changes(self, applied: frozenset[int]) -> tuple:
+    def apply(self, applied: frozenset[int]) -> tuple:
         return tuple(
             new if self.entries.get(index) in applied else old
-            for index, (old, new) in enumerate(zip(self.seed, self.candidate, strict=True))
+            for index, (old, new) in enumerate(zip(self.baseline, self.candidate, strict=True))
         )
 
 
-# --- finding them -----------------------------------------------------------------------------------------------
+# --- finding the changes ----------------------------------------------------------------------------------------
 
 
-def _changes(seed: DNA, candidate: DNA, aligned: Aligned) -> ProgramDiff:
-    items: list[Change] = []
+def _diff(baseline: DNA, candidate: DNA, aligned: ProgramAlignment) -> ProgramDiff:
+    changes: list[Change] = []
 
-    def new(kind: str, sentence: str) -> int:
-        items.append(Change(len(items) + 1, kind, sentence))
-        return items[-1].number
+    def add(kind: str, description: str) -> int:
+        changes.append(Change(len(changes) + 1, kind, description))
+        return changes[-1].number
 
-    places = []
-    for place in aligned.places:
-        slots = _slots(place)
-        words = _Words(seed, candidate, place)
-        for slot, pair in zip(slots, place.pairs, strict=True):
+    subprograms = []
+    for pair in aligned.subprograms:
+        slots = _slots(pair)
+        describer = ChangeDescriber(baseline, candidate, pair)
+        for slot, positions in zip(slots, pair.positions, strict=True):
             if slot.candidate is None:
-                slot.presence = new("delete", words.deleted(pair[0]))
-            elif slot.seed is None:
-                slot.presence = new("insert", words.inserted(pair[1]))
+                slot.presence = add("delete", describer.deleted(positions[0]))
+            elif slot.baseline is None:
+                slot.presence = add("insert", describer.inserted(positions[1]))
             else:
-                differing = [f for f in FIELDS if getattr(slot.seed, f) != getattr(slot.candidate, f)]
-                slot.fields = {field: new(field, words.altered(field, *pair)) for field in differing}
-        number = place.own[0] if place.own[1] is None else place.own[1]
-        owner = seed if place.own[1] is None else candidate
-        places.append(_Slots(owner.subprograms[number or 0].name, tuple(slots)))
+                differing = [f for f in FIELDS if getattr(slot.baseline, f) != getattr(slot.candidate, f)]
+                slot.fields = {field: add(field, describer.changed(field, *positions)) for field in differing}
+        old, new = pair.indices
+        owner, index = (candidate, new) if new is not None else (baseline, old or 0)
+        subprograms.append(_SlottedSubprogram(owner.subprograms[index].name, tuple(slots)))
     banks = []
     for name, field in (("constants", "constant"), ("dimensions", "dimension")):
-        bank = _bank(getattr(aligned, name), places, field)
-        for index, (old, now) in enumerate(zip(bank.seed, bank.candidate, strict=True)):
-            if repr(old) != repr(now):
-                mark = "u" if field == "dimension" else ""
-                bank.entries[index] = new("bank", f"Bank: {field} {index} from {old:.6g}{mark} to {now:.6g}{mark}")
+        bank = _bank(getattr(aligned, name), subprograms, field)
+        for index, (old, new) in enumerate(zip(bank.baseline, bank.candidate, strict=True)):
+            if repr(old) != repr(new):
+                unit = "u" if field == "dimension" else ""
+                bank.entries[index] = add("bank", f"Bank: {field} {index} from {old:.6g}{unit} to {new:.6g}{unit}")
         banks.append(bank)
-    return ProgramDiff(seed, candidate, tuple(items), tuple(places), (banks[0], banks[1]))
+    return ProgramDiff(baseline, candidate, tuple(changes), tuple(subprograms), (banks[0], banks[1]))
 
 
-def _slots(place: Place) -> list[_Slot]:
-    """The slots of a subprogram, rid of differences that nothing can notice."""
-    numbers: tuple[dict[int, int], dict[int, int]] = ({0: 0, 1: 1}, {0: 0, 1: 1})
+def _slots(pair: AlignedSubprogram) -> list[_Slot]:
+    """Return the slots of a subprogram, without differences that have no effect."""
+    slot_of: tuple[dict[int, int], dict[int, int]] = ({0: 0, 1: 1}, {0: 0, 1: 1})
     slots: list[_Slot] = []
-    for i, j in place.pairs:
-        versions: list[Instruction | None] = []
-        for side, (at, body) in enumerate(((i, place.first), (j, place.second))):
-            if at is None:
-                versions.append(None)
-                continue
-            known = numbers[side]
-            versions.append(replace(body[at], in1=known[body[at].in1], in2=known[body[at].in2]))
-            known[at + 2] = len(slots) + 2
+    for positions in pair.positions:
+        versions: list[Instruction | None] = [None, None]
+        for side, (position, body) in enumerate(zip(positions, (pair.first, pair.second), strict=True)):
+            if position is not None:
+                known, instruction = slot_of[side], body[position]
+                versions[side] = replace(instruction, in1=known[instruction.in1], in2=known[instruction.in2])
+                known[position + 2] = len(slots) + 2
         slots.append(_unified(_Slot(versions[0], versions[1], None, {}), slots))
     return slots
 
 
 def _unified(slot: _Slot, earlier: Sequence[_Slot]) -> _Slot:
-    """The slot with equal fields wherever the difference cannot be noticed.
+    """Return the slot with equal fields wherever the difference has no effect.
 
-    That is so where one of its versions does not read the field, or reads past a slot that its program does not have.
+    It has none if one version does not read the field, or reads the same value past a slot that its program lacks.
     """
-    one, other = slot.seed, slot.candidate
-    if one is None or other is None:
+    old, new = slot.baseline, slot.candidate
+    if old is None or new is None:
         return slot
     for field in FIELDS[1:]:
-        before, after = getattr(one, field), getattr(other, field)
+        before, after = getattr(old, field), getattr(new, field)
         operand = field in ("in1", "in2")
         if before == after:
             continue
-        if not reads(one, field) or (operand and _resolved(after, earlier, "seed") == before):
-            one = replace(one, **{field: after})
-        elif not reads(other, field) or (operand and _resolved(before, earlier, "candidate") == after):
-            other = replace(other, **{field: before})
-    return _Slot(one, other, None, {})
+        if not reads_field(old, field) or (operand and _resolved(after, earlier, "baseline") == before):
+            old = replace(old, **{field: after})
+        elif not reads_field(new, field) or (operand and _resolved(before, earlier, "candidate") == after):
+            new = replace(new, **{field: before})
+    return _Slot(old, new, None, {})
 
 
 def _resolved(value: int, slots: Sequence[_Slot], side: str) -> int:
-    """What a reference reads in one of the two programs."""
+    """Return the value that an operand reads in one of the two programs."""
     while value > 1 and getattr(slots[value - 2], side) is None:
         value = slots[value - 2].bypass
     return value
 
 
-def _bank(banks: tuple[tuple, tuple], places: Sequence[_Slots], field: str) -> _Bank:
-    """The bank, with entries made equal that one of the programs does not read."""
+def _bank(banks: tuple[tuple, tuple], subprograms: Sequence[_SlottedSubprogram], field: str) -> _Bank:
+    """Return the bank, with the same entry in both programs where one of them does not read it."""
     old, new = list(banks[0]), list(banks[1])
     for index in range(len(old)):
         if repr(old[index]) != repr(new[index]):
-            if not _is_read(places, "seed", field, index):
+            if not _is_read(subprograms, "baseline", field, index):
                 old[index] = new[index]
-            elif not _is_read(places, "candidate", field, index):
+            elif not _is_read(subprograms, "candidate", field, index):
                 new[index] = old[index]
     return _Bank(tuple(old), tuple(new), {})
 
 
-def _is_read(places: Sequence[_Slots], side: str, field: str, index: int) -> bool:
-    versions = (getattr(slot, side) for place in places for slot in place.slots)
-    return any(v is not None and getattr(v, field) == index and reads(v, field) for v in versions)  # type: ignore[arg-type]
-
-
-def _function_of(graph: Graph) -> str:
-    if parameter_count(graph, smallest_unit(graph), PROBE_LENGTH) > LARGEST_PROBE:
-        return graph.structure_hash
-    return fingerprint(graph) or graph.structure_hash
-
-
-# --- words ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Sentences about the instructions of one subprogram, in the numbering of the program that has them."""
-
-    seed: DNA
-    candidate: DNA
-    place: Place
-
-    def deleted(self, position: int | None) -> str:
-        return f"Delete in {self._label(0)}: {self._line(0, position)}"
-
-    def inserted(self, position: int | None) -> str:
-        return f"Insert in {self._label(1)}: {self._line(1, position)}"
-
-    def altered(self, field: str, old: int | None, new: int | None) -> str:
-        before, after = self._value(0, field, old), self._value(1, field, new)
-        return f"Change {field} from {before} to {after} in {self._label(1)}: {self._line(1, new)}"
-
-    def _line(self, side: int, position: int | None) -> str:
-        return format_instruction(self._dna(side), self._own(side), position or 0)
-
-    def _label(self, side: int) -> str:
-        return subprogram_label(self._dna(side), self._own(side))
-
-    def _value(self, side: int, field: str, position: int | None) -> str:
-        dna = self._dna(side)
-        instruction = dna.subprograms[self._own(side)].instructions[position or 0]
-        if field == "op":
-            callee = instruction.callee
-            return instruction.op if callee is None else subprogram_label(dna, callee)
-        if field in ("in1", "in2"):
-            return self._operand(side, getattr(instruction, field))
-        if field == "constant":
-            return f"{dna.constants[instruction.constant]:.6g}"
-        if field == "dimension":
-            return f"{dna.dimensions[instruction.dimension]}u"
-        return str(instruction.branches)
-
-    def _operand(self, side: int, value: int) -> str:
-        """An operand by its number in the candidate; by that in the seed, and so called, if the candidate lacks it."""
-        if value < 2:
-            return f"h{value}"
-        if side == 1:
-            return f"x{value}"
-        now = next((j for i, j in self.place.pairs if i == value - 2), None)
-        return f"the seed's x{value}" if now is None else f"x{now + 2}"
-
-    def _dna(self, side: int) -> DNA:
-        return (self.seed, self.candidate)[side]
-
-    def _own(self, side: int) -> int:
-        number = self.place.own[side]
-        assert number is not None
-        return number
+def _is_read(subprograms: Sequence[_SlottedSubprogram], side: str, field: str, index: int) -> bool:
+    versions = (getattr(slot, side) for subprogram in subprograms for slot in subprogram.slots)
+    return any(v is not None and getattr(v, field) == index and reads_field(v, field) for v in versions)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""DNA as JSON text: stable, versioned and strict; what the store, the workers and users exchange.
+"""JSON format of a DNA: stable, versioned and strict; the store, the workers and users exchange it.
 
-Ops go by name, never by position. Unknown or missing keys, wrong types, numbers that JSON does not have and
-everything `well_formed` refuses raise a `MalformedProgramError` of one sentence: where, what, the remedy.
+Ops are identified by name, never by position. Unknown or missing keys, wrong types, numbers that JSON does not have,
+and everything that `validation` checks raise a `MalformedProgramError`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, NoReturn
 from .errors import MalformedProgramError
 from .program import DNA, Instruction, Subprogram
 from .suggestions import did_you_mean
-from .validation import check_well_formed, fail, label, show
+from .validation import check_well_formed, fail, format_name, format_value
 
 __all__ = ["FORMAT", "dna_from_json", "dna_to_json"]
 
 FORMAT = 1
-"""The version of the JSON that this code reads and writes."""
+"""Version of the JSON format that this code reads and writes."""
 
 _DNA_KEYS = ("format", "constants", "dimensions", "subprograms")
 _DNA_OPTIONAL_KEYS = ("length_dependent",)
@@ -27,7 +27,7 @@ _INSTRUCTION_KEYS = ("op", "in1", "in2", "constant", "dimension", "branches")
 
 
 def dna_from_json(text: str) -> DNA:
-    """Read a DNA from JSON text.
+    """Return the DNA that a JSON text describes.
 
     Raises:
         MalformedProgramError: the text is not the JSON of a well-formed DNA.
@@ -35,7 +35,7 @@ def dna_from_json(text: str) -> DNA:
     data = _parse(text)
     version = data.get("format", FORMAT) if isinstance(data, dict) else FORMAT
     if type(version) is not int or version != FORMAT:
-        fail(f"format is {show(version)}, but this version reads only format {FORMAT}")
+        fail(f"format is {format_value(version)}, but this version reads only format {FORMAT}")
     _check_keys(data, "the DNA", _DNA_KEYS, _DNA_OPTIONAL_KEYS)
     constants = tuple(_constant(index, value) for index, value in enumerate(_list(data, "constants", "")))
     subprograms = tuple(_subprogram(index, item) for index, item in enumerate(_list(data, "subprograms", "")))
@@ -45,10 +45,10 @@ def dna_from_json(text: str) -> DNA:
 
 
 def dna_to_json(dna: DNA) -> str:
-    """Write a DNA as canonical JSON text, one instruction a line; `dna_from_json` reads it back exactly.
+    """Return a DNA as canonical JSON text, one instruction per line; `dna_from_json` reads it back exactly.
 
     Raises:
-        MalformedProgramError: the DNA is not well-formed, so that nothing unreadable is ever written.
+        MalformedProgramError: the DNA is not well-formed. Text that cannot be read back is never written.
     """
     check_well_formed(dna)
     constants = ", ".join(repr(float(constant)) for constant in dna.constants)
@@ -74,11 +74,13 @@ def _parse(text: str) -> Any:
     except MalformedProgramError:
         raise
     except RecursionError:
-        message = "the text nests too deeply to be a DNA; a DNA has five levels of brackets"
+        message = "the text nests too deeply; a DNA has five levels of brackets"
     except json.JSONDecodeError as error:
         message = f"the text is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
     except ValueError:  # Python refuses to convert integers of thousands of digits
-        message = "the text holds an integer of thousands of digits; every number of a DNA is short"
+        message = (
+            "the text holds an integer of thousands of digits, which no field of a DNA needs; use a shorter number"
+        )
     raise MalformedProgramError(message)
 
 
@@ -87,53 +89,53 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(data) != len(pairs):
         seen: set[str] = set()
         repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
-        fail(f"the key {show(repeated)} appears twice in one object; keep one")
+        fail(f"the key {format_value(repeated)} appears twice in one object; keep one")
     return data
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    fail(f"the text holds {word}, which is no number of JSON; use a finite number")
+    fail(f"the text holds {word}, which is not a JSON number; use a finite number")
 
 
 def _check_keys(data: Any, where: str, required: Sequence[str], optional: Sequence[str] = ()) -> None:
     if not isinstance(data, dict):
-        fail(f"{where} is {show(data)}, but must be an object with the keys {', '.join(required)}")
+        fail(f"{where} is {format_value(data)}, but must be an object with the keys {', '.join(required)}")
     for key in required:
         if key not in data:
             fail(f"{where} lacks the key '{key}'; it needs {', '.join(required)}")
     known = (*required, *optional)
     for key in data:
         if key not in known:
-            fail(f"{where} has the unknown key {show(key)}{did_you_mean(key, known)}")
+            fail(f"{where} has the unknown key {format_value(key)}{did_you_mean(key, known)}")
 
 
 def _list(data: dict[str, Any], key: str, where: str) -> list[Any]:
     value = data[key]
     if type(value) is not list:
-        fail(f"{where}{key} is {show(value)}, but must be a list")
+        fail(f"{where}{key} is {format_value(value)}, but must be a list")
     return value
 
 
 def _constant(index: int, value: Any) -> Any:
-    """The number as a float; what is no number passes unchanged, for `check_well_formed` to refuse."""
+    """Return an integer as a float; other values pass unchanged, for `check_well_formed` to refuse."""
     try:
         return float(value) if type(value) is int else value
     except OverflowError:
-        fail(f"constants[{index}] is {show(value)}, beyond the range of a float; use a finite number")
+        fail(f"constants[{index}] is {format_value(value)}, beyond the range of a float; use a finite number")
 
 
 def _subprogram(index: int, data: Any) -> Subprogram:
     where = f"subprogram {index}"
     _check_keys(data, where, _SUBPROGRAM_KEYS)
-    instructions = _list(data, "instructions", f"{where} ({label(data['name'])}): ")
+    instructions = _list(data, "instructions", f"{where} ({format_name(data['name'])}): ")
     return Subprogram(data["name"], tuple(_instruction(data, index, item) for item in enumerate(instructions)))
 
 
 def _instruction(owner: dict[str, Any], subprogram: int, item: tuple[int, Any]) -> Instruction:
     index, data = item
     if not isinstance(data, dict) or len(data) != 6 or not all(key in data for key in _INSTRUCTION_KEYS):
-        op = f" ({label(data['op'])})" if isinstance(data, dict) and "op" in data else ""
-        where = f"subprogram {subprogram} ({label(owner['name'])}), instruction {index}{op}"
+        op = f" ({format_name(data['op'])})" if isinstance(data, dict) and "op" in data else ""
+        where = f"subprogram {subprogram} ({format_name(owner['name'])}), instruction {index}{op}"
         _check_keys(data, where, _INSTRUCTION_KEYS)
     return Instruction(data["op"], data["in1"], data["in2"], data["constant"], data["dimension"], data["branches"])
 

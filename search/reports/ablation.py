@@ -111,7 +111,7 @@ def _cells(effect: Effect) -> tuple[str, str, str, str, str]:
         insertion = "silent"
     return (
         str(effect.change.number),
-        effect.change.sentence,
+        effect.change.description,
         _estimate(effect.ablation),
         insertion,
         f"{effect.verdict}{'' if effect.kept else ', dropped'}",

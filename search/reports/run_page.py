@@ -13,8 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...primitives.diff_printer import format_difference
 from ...primitives.errors import UsageError
-from ...primitives.pretty_printer import format_difference, format_program
+from ...primitives.pretty_printer import format_program
 from ..evolution.candidate import SEED_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import SHARES, leaderboard

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...primitives.diff_printer import format_difference
 from ...primitives.errors import UsageError
 from ...primitives.library import LIBRARY, get
-from ...primitives.pretty_printer import format_difference, format_program
+from ...primitives.pretty_printer import format_program
 from ...primitives.program import DNA
 from ...primitives.program_json import dna_to_json
 from ..evolution.candidate import SEED_ID, Candidate, candidate_name

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...primitives import DNA, MalformedProgramError, UsageError
+from ...primitives.diff_printer import format_difference
 from ...primitives.library import LIBRARY, get
-from ...primitives.pretty_printer import format_difference, format_program
+from ...primitives.pretty_printer import format_program
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ...primitives.suggestions import did_you_mean
 from ..evolution.candidate import SEED_ID, candidate_name

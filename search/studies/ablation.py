@@ -203,10 +203,10 @@ def ablate(
         seed_name=seed[0],
         whole=whole,
         effects=tuple(replace(effect, kept=effect.change.number in kept) for effect in effects),
-        silent=tuple(item.sentence for item in plan.between.items if item.number not in plan.kept),
+        silent=tuple(item.description for item in plan.between.changes if item.number not in plan.kept),
         control=control,
         rounds=tuple(rounds),
-        minimal=_without_idle_flag(plan.between.program(kept), config),
+        minimal=_without_idle_flag(plan.between.apply(kept), config),
         minimal_changes=tuple(sorted(kept)),
         seeds=tuple(seeds),
         config=config,
@@ -277,7 +277,7 @@ def _effect(plan: Plan, results: _Results, number: int) -> Effect:
     without, without_note = plan.without[number]
     alone, alone_note = plan.alone[number]
     return Effect(
-        change=plan.between.items[number - 1],
+        change=plan.between.changes[number - 1],
         ablation=None if without is None else results.cost(without, CANDIDATE),
         insertion=None if alone in (None, SEED) else results.gain(SEED, alone),
         ablation_note=without_note or results.failure(without),

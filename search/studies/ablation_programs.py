@@ -88,7 +88,7 @@ class Plan:
     def add_subset(self, name: str, applied: frozenset[int] | set[int]) -> tuple[str | None, str]:
         """The arm of the seed with some changes: `add`, for a program that may not even be well-formed."""
         try:
-            return self.add(name, self.between.program(applied))
+            return self.add(name, self.between.apply(applied))
         except MalformedProgramError as error:
             return None, f"no such program: {error}"
 

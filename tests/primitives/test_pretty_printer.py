@@ -10,7 +10,8 @@ from hypothesis import given
 
 from primer_search.primitives import library
 from primer_search.primitives.assembler import assemble
-from primer_search.primitives.pretty_printer import format_difference, format_program
+from primer_search.primitives.diff_printer import format_difference
+from primer_search.primitives.pretty_printer import format_program
 from primer_search.primitives.program import DNA, Instruction
 from primer_search.tests.support.strategies import dnas, mutants
 
@@ -107,7 +108,7 @@ def test_programs_with_other_subprograms_are_compared_by_name() -> None:
     text = format_difference(library.TRANSFORMER, library.TRANSFORMER_PP)
     assert "softmax" not in text
     assert "5 layer_norm -> rms_norm" in text
-    assert "6 z_score, gone" in text
+    assert "6 z_score, removed" in text
 
 
 def test_mutants_can_be_compared_with_their_ancestor(rng: np.random.Generator) -> None:

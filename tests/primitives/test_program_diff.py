@@ -15,9 +15,10 @@ from primer_search.primitives import library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError, MalformedProgramError, UsageError
+from primer_search.primitives.fingerprint import function_identity
 from primer_search.primitives.null_rewrite import null_rewrite
 from primer_search.primitives.program import DNA
-from primer_search.primitives.program_diff import ProgramDiff, diff_programs, essential_changes, function_identity
+from primer_search.primitives.program_diff import ProgramDiff, diff_programs, essential_changes
 from primer_search.search.evolution.mutations import mutate
 from primer_search.tests.support.strategies import dnas
 
@@ -36,8 +37,12 @@ def structure(dna: DNA) -> str:
         return error.reason
 
 
+def function_of(dna: DNA) -> str:
+    return function_identity(build_graph(dna))
+
+
 def sentences(between: ProgramDiff) -> list[str]:
-    return [item.sentence for item in between.items]
+    return [item.description for item in between.changes]
 
 
 def descendant(start: DNA, seed: int, mutations: int) -> DNA:
@@ -49,8 +54,8 @@ def descendant(start: DNA, seed: int, mutations: int) -> DNA:
 
 def assert_ends(seed: DNA, candidate: DNA) -> ProgramDiff:
     between = diff_programs(seed, candidate)
-    assert structure(between.program(())) == structure(seed)
-    assert structure(between.program(between.all)) == structure(candidate)
+    assert structure(between.apply(())) == structure(seed)
+    assert structure(between.apply(between.numbers)) == structure(candidate)
     return between
 
 
@@ -63,9 +68,9 @@ def test_no_change_is_the_seed_and_all_are_the_candidate(name: str, seed: int, m
     start = library.get(name)
     between = assert_ends(start, descendant(start, seed, mutations))
     for _ in range(5):
-        subset = [number for number in sorted(between.all) if draw.random() < 0.5]
+        subset = [number for number in sorted(between.numbers) if draw.random() < 0.5]
         with suppress(InvalidProgramError, MalformedProgramError):
-            build_graph(between.program(subset), length_dependent=True)
+            build_graph(between.apply(subset), length_dependent=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -74,7 +79,7 @@ def test_any_two_programs_whose_banks_fit_together_have_their_changes(one: DNA, 
     try:
         assert_ends(one, other)
     except UsageError as error:
-        assert "more than the 16 of a bank" in str(error) or "have no entries that stand for each other" in str(error)
+        assert "bank" in str(error)
 
 
 @pytest.mark.parametrize(("one", "other"), list(combinations(library.names(), 2)))
@@ -88,12 +93,12 @@ def test_any_two_library_programs_have_their_changes(one: str, other: str) -> No
 def test_one_mutation_at_a_time_needs_no_more_changes_than_mutations_and_their_readers(seed: int, count: int) -> None:
     candidate = descendant(library.TRANSFORMER, seed, count)
     # Delete-and-insert is two, a swap exchanges the fields of two instructions, and one of these can be read anywhere.
-    assert len(diff_programs(library.TRANSFORMER, candidate).items) <= 8 * count
+    assert len(diff_programs(library.TRANSFORMER, candidate).changes) <= 8 * count
 
 
 def test_a_program_has_no_changes_against_itself() -> None:
     for name in library.names():
-        assert diff_programs(library.get(name), library.get(name)).items == ()
+        assert diff_programs(library.get(name), library.get(name)).changes == ()
 
 
 # --- one change is one change -----------------------------------------------------------------------------------
@@ -116,7 +121,7 @@ def test_a_field_is_a_change_of_its_own() -> None:
         "Change constant from 0 to 0.5 in main: x4 = MAX(x3, constant=0.5)",
     ]
     only_the_last = program("a = CONV_1X1 h0 width=8\nb = CONV_1X1 a width=8\nc = MAX b constant=half")
-    assert structure(between.program({3})) == structure(only_the_last)
+    assert structure(between.apply({3})) == structure(only_the_last)
 
 
 def test_an_entry_of_a_bank_is_one_change_for_all_that_read_it() -> None:
@@ -127,40 +132,40 @@ def test_an_entry_of_a_bank_is_one_change_for_all_that_read_it() -> None:
 
 def test_the_sign_of_a_zero_in_a_bank_is_a_change() -> None:
     text = "a = MAX h0 constant=zero"
-    assert len(assert_ends(program(text), program(text, {"zero": -0.0, "half": 0.5})).items) == 1
+    assert len(assert_ends(program(text), program(text, {"zero": -0.0, "half": 0.5})).changes) == 1
 
 
 def test_programs_whose_banks_differ_in_order_only_do_not_differ() -> None:
     text = "a = MAX h0 constant=zero\nb = C_MUL a constant=half"
     between = diff_programs(program(text), program(text, {"half": 0.5, "zero": 0.0}))
-    assert between.items == ()
+    assert between.changes == ()
 
 
 def test_what_an_op_does_not_read_is_no_change() -> None:
     seed = program("a = TANH h0")
     body = seed.subprograms[0].instructions
     candidate = seed.with_instructions(0, (replace(body[0], in2=1, constant=1, dimension=1),))
-    assert diff_programs(seed, candidate).items == ()
+    assert diff_programs(seed, candidate).changes == ()
 
 
 def test_a_reader_of_what_is_not_there_reads_past_it() -> None:
     seed = program("a = TANH h0\nb = SQUARE a")
     candidate = program("a = TANH h0\ns = ABS a\nt = SIN s\nb = SQUARE t\nc = COS b")
     between = assert_ends(seed, candidate)
-    assert [item.kind for item in between.items] == ["insert"] * 3
-    without_abs = between.program(between.all - {1})
+    assert [item.kind for item in between.changes] == ["insert"] * 3
+    without_abs = between.apply(between.numbers - {1})
     assert structure(without_abs) == structure(program("a = TANH h0\nt = SIN a\nb = SQUARE t\nc = COS b"))
-    without_cos = between.program(between.all - {3})
+    without_cos = between.apply(between.numbers - {3})
     assert structure(without_cos) == structure(program("a = TANH h0\ns = ABS a\nt = SIN s\nb = SQUARE t"))
 
 
 def test_a_subset_that_leaves_a_subprogram_empty_is_refused() -> None:
     seed, candidate = program("a = TANH h0 branches=2"), program("a = ADD h0 h1\nb = MASK h1")
     between = assert_ends(seed, candidate)
-    deletions = {item.number for item in between.items if item.kind == "delete"}
+    deletions = {item.number for item in between.changes if item.kind == "delete"}
     if deletions:
         with pytest.raises(MalformedProgramError):
-            between.program(deletions)
+            between.apply(deletions)
 
 
 def test_primer_differs_from_the_transformer_as_the_paper_says() -> None:
@@ -184,7 +189,7 @@ def test_primer_differs_from_the_transformer_as_the_paper_says() -> None:
 
 def test_silent_changes_are_dropped() -> None:
     between = diff_programs(library.TRANSFORMER, library.PRIMER)
-    dropped = {sentences(between)[number - 1] for number in between.all - essential_changes(between)}
+    dropped = {sentences(between)[number - 1] for number in between.numbers - essential_changes(between)}
     assert dropped == {
         "Insert in self_attention: x6 = MAX(x5, constant=-0.57)",
         "Insert in feed_forward: x4 = MAX(x3, constant=-0.57)",
@@ -203,15 +208,15 @@ def test_a_change_that_is_silent_only_without_another_goes_with_it() -> None:
 def test_what_is_essential_computes_the_same_and_none_of_it_can_go(seed: int) -> None:
     candidate = descendant(library.TRANSFORMER, seed, 8)
     try:
-        function = function_identity(candidate)
+        function = function_of(candidate)
     except InvalidProgramError:
         return
     between = diff_programs(library.TRANSFORMER, candidate)
     kept = essential_changes(between)
-    assert function_identity(between.program(kept)) == function
+    assert function_of(between.apply(kept)) == function
     for number in kept:
         with suppress(InvalidProgramError, MalformedProgramError):
-            assert function_identity(between.program(kept - {number})) != function
+            assert function_of(between.apply(kept - {number})) != function
 
 
 # --- the control ------------------------------------------------------------------------------------------------
@@ -223,7 +228,7 @@ def test_the_variance_of_a_layer_norm_is_rewritten_without_effect(name: str) -> 
     twin = null_rewrite(dna)
     assert twin is not None
     assert structure(twin) != structure(dna)
-    assert function_identity(twin) == function_identity(dna)
+    assert function_of(twin) == function_of(dna)
 
 
 def test_a_program_without_a_variance_has_no_control() -> None:

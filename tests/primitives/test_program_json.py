@@ -125,15 +125,15 @@ FIRST = "subprogram 2 (feed_forward), instruction 2"
         ("op", None, ["op is null"]),
         ("op", ["ADD"], ["op is a list"]),
         ("op", {"ADD": 1}, ["op is an object"]),
-        ("op", "call:2", ["no higher subprogram", "K = 3 to 9"]),
-        ("op", "call:0", ["no higher subprogram", "cycle"]),
-        ("op", "call:10", ["no higher subprogram", "K = 3 to 9"]),
-        ("op", "call:-1", ["no higher subprogram"]),
-        ("op", "call:03", ["no higher subprogram"]),
-        ("op", "call: 3", ["no higher subprogram"]),
-        ("op", "call:٣", ["no higher subprogram"]),
-        ("op", "call:", ["no higher subprogram"]),
-        ("op", "call:" + "9" * 9_000, ["no higher subprogram"]),
+        ("op", "call:2", ["higher subprogram", "K = 3 to 9"]),
+        ("op", "call:0", ["higher subprogram", "cycle"]),
+        ("op", "call:10", ["higher subprogram", "K = 3 to 9"]),
+        ("op", "call:-1", ["higher subprogram"]),
+        ("op", "call:03", ["higher subprogram"]),
+        ("op", "call: 3", ["higher subprogram"]),
+        ("op", "call:٣", ["higher subprogram"]),
+        ("op", "call:", ["higher subprogram"]),
+        ("op", "call:" + "9" * 9_000, ["higher subprogram"]),
         ("in1", 4, ["in1 is 4", "0 to 3"]),
         ("in1", -1, ["in1 is -1", "0 to 3"]),
         ("in1", True, ["in1 is true"]),
@@ -184,7 +184,7 @@ def test_an_instruction_cannot_read_itself() -> None:
 def test_the_last_subprogram_can_call_none() -> None:
     data = plain()
     data["subprograms"][9]["instructions"][0]["op"] = "call:9"
-    assert "9 is the last" in refusal(json.dumps(data))
+    assert "last subprogram" in refusal(json.dumps(data))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_the_last_subprogram_can_call_none() -> None:
         ({"subprograms": {}}, ["subprograms is an object"]),
         ({"subprograms": [[]]}, ["subprogram 0 is a list"]),
         ({"subprograms": [{"name": "main"}]}, ["subprogram 0", "lacks", "'instructions'"]),
-        ({"subprograms": [{"name": "main", "instructions": []}]}, ["subprogram 0 (main)", "empty"]),
+        ({"subprograms": [{"name": "main", "instructions": []}]}, ["subprogram 0 (main)", "no instructions"]),
         ({"subprograms": [{"name": "main", "instructions": 3}]}, ["subprogram 0 (main)", "instructions is 3"]),
         ({"subprograms": [{"name": "main", "instructions": ["ADD"]}]}, ["instruction 0", "'ADD'", "object"]),
         ({"length_dependent": 1}, ["length_dependent is 1", "true or false"]),
@@ -262,7 +262,7 @@ def test_an_odd_name_leaves_the_sentence_on_one_line() -> None:
 
 def test_forty_levels_of_doubling_calls_answer_at_once() -> None:
     started = time.process_time()
-    with pytest.raises(MalformedProgramError, match=r"level\d+.* instructions once its calls are inlined.*4096"):
+    with pytest.raises(MalformedProgramError, match=r"level\d+.* inlined.*4096"):
         check_well_formed(doubling(40))
     with pytest.raises(MalformedProgramError, match="inlined"):
         check_well_formed(doubling(255))
@@ -272,7 +272,7 @@ def test_forty_levels_of_doubling_calls_answer_at_once() -> None:
 def test_the_bound_on_inlined_instructions_is_exact() -> None:
     assert inlined_instruction_counts(doubling(12))[0] == MAX_INLINED_INSTRUCTIONS
     check_well_formed(doubling(12))
-    with pytest.raises(MalformedProgramError, match=r"subprogram 0 \(level0\) holds 8192 instructions"):
+    with pytest.raises(MalformedProgramError, match=r"subprogram 0 \(level0\) .* 8192 instructions"):
         check_well_formed(doubling(13))
 
 

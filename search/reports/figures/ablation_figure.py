@@ -22,9 +22,9 @@ def forest_figure(ablation: Ablation) -> str:
     """The figure as HTML with its script inlined."""
     import plotly.graph_objects as go
 
-    rows = [f"{effect.change.number}  {_short(effect.change.sentence)}" for effect in ablation.effects]
+    rows = [f"{effect.change.number}  {_short(effect.change.description)}" for effect in ablation.effects]
     rows += ["all changes together"] + (["no-op: x(x − mean) in a norm"] if ablation.control is not None else [])
-    sentences = [effect.change.sentence for effect in ablation.effects]
+    sentences = [effect.change.description for effect in ablation.effects]
     ablations = [(y - _OFFSET, effect.ablation) for y, effect in enumerate(ablation.effects)]
     insertions = [(y + _OFFSET, effect.insertion) for y, effect in enumerate(ablation.effects)]
     last = float(len(sentences))

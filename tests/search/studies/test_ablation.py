@@ -65,11 +65,11 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
 
 def value(trainer: FormulaTrainer, between: ProgramDiff, gain: Callable[[frozenset[int]], float]) -> None:
     """Let every program between two gain, in nats, what a function of its changes says."""
-    numbers = sorted(between.all)
+    numbers = sorted(between.numbers)
     subsets: Iterable[tuple[int, ...]] = chain.from_iterable(combinations(numbers, n) for n in range(len(numbers) + 1))
     for subset in subsets:
         try:
-            trainer.gains.setdefault(structure_of(between.program(subset)), gain(frozenset(subset)))
+            trainer.gains.setdefault(structure_of(between.apply(subset)), gain(frozenset(subset)))
         except InvalidProgramError:
             continue
 
@@ -88,8 +88,8 @@ def ablated(config: RunConfig, candidate: DNA = CANDIDATE, seed: DNA = SEED, **o
 
 def test_each_change_is_weighed_both_ways(config: RunConfig, trainer: FormulaTrainer) -> None:
     between = diff_programs(SEED, CANDIDATE)
-    assert [item.kind for item in between.items] == ["insert"] * 4
-    named = {item.sentence.split(" = ")[1].split("(")[0]: item.number for item in between.items}
+    assert [item.kind for item in between.changes] == ["insert"] * 4
+    named = {item.description.split(" = ")[1].split("(")[0]: item.number for item in between.changes}
     worth = {named["DCONV_3X1"]: 0.05, named["SQUARE"]: 0.1, named["TANH"]: -0.08}
     value(trainer, between, summed(worth))
     found = ablated(config)
@@ -151,7 +151,7 @@ def test_a_program_the_language_refuses_is_listed_with_the_reason(config: RunCon
 def test_a_change_without_which_nothing_trains_is_kept(config: RunConfig, trainer: FormulaTrainer) -> None:
     between = diff_programs(SEED, CANDIDATE)
     number = min(essential_changes(between))
-    trainer.outcomes[structure_of(between.program(essential_changes(between) - {number}))] = "non_finite"
+    trainer.outcomes[structure_of(between.apply(essential_changes(between) - {number}))] = "non_finite"
     found = ablated(config)
     effect = next(effect for effect in found.effects if effect.change.number == number)
     assert effect.verdict == "needed: does not train without it"
@@ -235,7 +235,7 @@ def test_the_files_are_whole_and_readable(config: RunConfig, trainer: FormulaTra
     assert "<b>candidate</b>" not in page.replace("\\u003cb\\u003e", "")
     assert 'src="http' not in page
     for effect in found.effects:
-        assert effect.change.sentence in page
+        assert effect.change.description in page
     assert page == render_ablation(found) or len(page) == len(render_ablation(found))  # plotly draws identifiers
 
 
