@@ -1,4 +1,4 @@
-"""docs/commands.md is written from the commands themselves, and up to date."""
+"""docs/commands.md is generated from the command line, and up to date."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ PACKAGE = Path(primer_search.__file__).parent
 
 
 def reference() -> str:
-    """docs/commands.md, from the commands themselves."""
+    """Return the text of docs/commands.md."""
     root = typer.main.get_command(app)
     parts = [
         "# Commands",
-        "Written from the commands by `PRIMER_SEARCH_WRITE_DOCS=1 make test ARGS=tests/cli/test_command_reference.py`.",
-        "Exit codes: 0 done; 1 the work failed; 2 wrong usage, configuration or data; 130 interrupted (all is saved).",
+        "This page is generated from the help of the commands: "
+        "`PRIMER_SEARCH_WRITE_DOCS=1 make test ARGS=tests/cli/test_command_reference.py`.",
+        "Exit codes: 0 done; 1 the work failed; 2 wrong usage, configuration or data; 130 interrupted (state is saved).",
     ]
     todo: list[tuple[str, Any]] = [("primer-search", root)]
     while todo:
@@ -31,7 +32,7 @@ def reference() -> str:
 
 
 def described(name: str, item: Any) -> list[str]:
-    """One command: how it is written, what it does, its options."""
+    """Return the paragraphs about one command: usage, help, arguments and options."""
     arguments = [parameter for parameter in item.params if parameter.param_type_name == "argument"]
     options = [parameter for parameter in item.params if parameter.param_type_name == "option"]
     words = [argument.metavar if argument.required else f"[{argument.metavar}]" for argument in arguments]
@@ -50,4 +51,4 @@ def test_the_reference_of_the_commands_is_up_to_date() -> None:
     file = PACKAGE / "docs" / "commands.md"
     if os.environ.get("PRIMER_SEARCH_WRITE_DOCS"):
         file.write_text(reference(), encoding="utf-8")
-    assert file.read_text(encoding="utf-8") == reference(), "see its second line"
+    assert file.read_text(encoding="utf-8") == reference(), "run the command in its second line"
