@@ -6,6 +6,9 @@ import os
 import zlib
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports JAX
+# pytest-xdist sets both in its workers, and a shell may export them; tables would be printed in that width.
+os.environ.pop("COLUMNS", None)
+os.environ.pop("LINES", None)
 
 import numpy as np
 import pytest

@@ -228,13 +228,13 @@ def test_memory_falls_with_devices_and_rises_with_the_average() -> None:
 CONTROLLER = """
 import os, sys
 from primer_search.cli_options import pin_to_cpu
-from primer_search.workers import accelerators
-accelerators._ask_jax = lambda environment: accelerators.VisibleDevices("tpu", ("TPU v4",) * 4)
-seen = accelerators.resolve_platform("tpu")
+from primer_search.workers.devices import discovery
+discovery._ask_jax = lambda environment: discovery.VisibleDevices("tpu", ("TPU v4",) * 4)
+seen = discovery.resolve_platform("tpu")
 if "jax-first" in sys.argv:
     import jax
 pin_to_cpu(seen, "ray")
-assert accelerators.resolve_platform("tpu") == "tpu", "what was seen before is remembered"
+assert discovery.resolve_platform("tpu") == "tpu", "what was seen before is remembered"
 import primer_search.search.session
 if "jax-first" not in sys.argv:
     assert "jax" not in sys.modules, "the controller needs no JAX"

@@ -52,7 +52,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from primer_search.workers.config import DataConfig
-from primer_search.workers import corpus
+from primer_search.workers.data import corpus
 from primer_search.workers.data.dataset import prepare
 corpus.PORTION_BYTES = 100_000
 print(prepare(DataConfig(sys.argv[1]), 600, Path(sys.argv[2]), processes=int(sys.argv[3])), flush=True)

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,8 +36,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tells the drive
 
 
 @pytest.fixture
-def nodes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("nodes")
+def nodes_folder() -> Iterator[Path]:
+    """A folder with a short path: Ray puts sockets under it, whose paths may have 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="nodes", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
