@@ -1,4 +1,4 @@
-"""From a run, or from the library, to a file of Flax source that says where it came from."""
+"""Export a block from a run or from the library to a file of Flax source, with its origin and its weights."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ __all__ = [
 ]
 
 LIBRARY_LENGTH = 64
-"""Sequence length of the paper's search, for programs that are tied to one."""
+"""Sequence length of the paper's search, for programs that depend on it."""
 
-_SPELLED = {"EZ": "EZ", "PP": "PP", "GELU": "GELU", "RELU": "ReLU", "MDHA": "MDHA"}
+SPELLINGS = {"EZ": "EZ", "PP": "PP", "GELU": "GELU", "RELU": "ReLU", "MDHA": "MDHA"}
 
 
 def export_candidate(
     run: str, candidate: str, path: Path, name: str | None = None, api: API = "nnx", overwrite: bool = False
 ) -> str:
-    """Write a candidate's block; returns the name of its class.
+    """Write a candidate's block, and return the name of its class.
 
     Args:
-        run: what the user calls the run.
-        candidate: its number, `best` or `seed`.
-        path: the file to write.
-        name: of the class; `Block` and the candidate's number, if not given.
-        api: of Flax.
+        run: name or path of the run.
+        candidate: number of the candidate, `best` or `baseline`.
+        path: file to write.
+        name: name of the class; by default `Block` and the candidate's number.
+        api: Flax API.
         overwrite: replace an existing file.
 
     Raises:
-        UsageError: there is no such run or candidate, or the file cannot be written.
+        UsageError: the run or the candidate does not exist, or the file cannot be written.
         WorkFailedError: the source does not reproduce the program; nothing is written.
     """
     from ..models.export import write_export
@@ -76,10 +76,10 @@ def export_candidate(
 def export_library_program(
     program: str, path: Path, name: str | None = None, api: API = "nnx", overwrite: bool = False
 ) -> str:
-    """Write a library program's block at the paper's size; returns the name of its class. See `export_candidate`."""
+    """Write a library program's block at the paper's size, and return the name of its class. See `export_candidate`."""
     from ..models.export import Provenance, write_export
 
-    library_description(program)  # complains of a name the library does not hold
+    library_description(program)  # refuses an unknown name
     dna, unit = get(program), native_unit(program)
     name = name or default_class_name(program)
     provenance = Provenance("the library", program, setting=LIBRARY[program].reference)
@@ -98,17 +98,16 @@ def export_library_program(
 
 
 def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", overwrite: bool = False) -> Path:
-    """Write trained weights beside an exported file, in the layout of its module; they need nothing of this package.
+    """Write trained weights next to an exported file, in the layout of its module, and return their folder.
+
+    Loading them does not need this package; a README.md in the folder shows how.
 
     Args:
-        weights: of the exported candidate.
-        path: the exported file.
-        name: of its class.
-        api: `nnx` or `linen`, of the file; both have the same layout, and the card shows how to load it.
+        weights: weights of the exported candidate.
+        path: exported file.
+        name: name of its class.
+        api: Flax API of the file, `nnx` or `linen`; the layout is the same in both.
         overwrite: replace an existing folder.
-
-    Returns:
-        The folder: of `block.py` it is `block_weights`.
 
     Raises:
         UsageError: the folder exists, or cannot be written.
@@ -128,14 +127,13 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
         "model": asdict(weights.model),
         "training": dict(weights.training),
     }
-    card = _card(weights, path, name, api)
-    tree = module_parameters(weights)
-    write_weights_folder(folder, tree, weights.tokenizer, facts, texts={"README.md": card}, overwrite=overwrite)
+    texts = {"README.md": _readme(weights, path, name, api)}
+    write_weights_folder(folder, module_parameters(weights), weights.tokenizer, facts, texts=texts, overwrite=overwrite)
     return folder
 
 
 def weights_folder(path: Path) -> Path:
-    """Where the weights of an exported file go.
+    """Return the folder for the weights of an exported file.
 
     >>> weights_folder(Path("blocks/mine.py")).as_posix()
     'blocks/mine_weights'
@@ -144,30 +142,30 @@ def weights_folder(path: Path) -> Path:
 
 
 def check_output_is_free(path: Path) -> None:
-    """Complain, before anything is trained, of an exported file or weights that are there already.
+    """Check that neither the exported file nor its weights exist, before anything is trained.
 
     Raises:
-        UsageError: one of them is.
+        UsageError: one of them exists.
     """
     for place in (path, weights_folder(path)):
         if place.exists():
-            raise UsageError(f"{place} exists; choose another file, or replace it with --force")
+            raise UsageError(f"{place} exists: choose another file, or replace it with --force")
 
 
-def _card(weights: Weights, path: Path, name: str, api: str) -> str:
-    """README.md of a folder of weights: what they are, and the lines that load them."""
+def _readme(weights: Weights, path: Path, name: str, api: str) -> str:
+    """Return the README.md of a folder of weights, with the code that loads them."""
     model, facts, folder = weights.model, weights.training, weights_folder(path).name
-    tied = f", length={model.length}" if weights.graph.length_dependent else ""
+    length = f", length={model.length}" if weights.graph.length_dependent else ""
     if api == "nnx":
-        flax, made = "nnx, traverse_util", f"{name}({model.width}{tied}, rngs=nnx.Rngs(0))"
+        flax, made = "nnx, traverse_util", f"{name}({model.width}{length}, rngs=nnx.Rngs(0))"
         use = 'nnx.update(block, tree["layers"]["0"])\n    y = block(x)'
     else:
-        flax, made = "traverse_util", f"{name}({model.width}{tied})"
+        flax, made = "traverse_util", f"{name}({model.width}{length})"
         use = 'y = block.apply({"params": tree["layers"]["0"]}, x)'
     return f"""# Weights of {name}
 
 Candidate {facts["candidate"]} of run {facts["run"]}, trained on {facts["data"]}: {model.layers} layers of width
-{model.width}, {facts["loss_nats"]:.4f} nats a token and {facts["bits_per_byte"]:.4f} bits a byte of validation text.
+{model.width}. Validation loss: {facts["loss_nats"]:.4f} nats per token, {facts["bits_per_byte"]:.4f} bits per byte.
 
     from flax import {flax}
     from safetensors.flax import load_file
@@ -177,17 +175,17 @@ Candidate {facts["candidate"]} of run {facts["run"]}, trained on {facts["data"]}
     tree = traverse_util.unflatten_dict(load_file("{folder}/model.safetensors"), sep=".")
     {use}
 
-`layers.0` to `layers.{model.layers - 1}` are the blocks. Before them a token is its row of `embedding`, times the
-square root of the width, plus sinusoids of its position; after them come `final_norm`, a layer norm, and `embedding` as
-the head.
+`layers.0` to `layers.{model.layers - 1}` are the blocks. Their input is the token's row of `embedding`, times the
+square root of the width, plus sinusoidal position embeddings. After them come `final_norm`, a layer norm, and the head,
+which is `embedding` again.
 
-`checkpoint/` holds the same tree for Orbax (`orbax.checkpoint.v1.load`, by its absolute path), `tokenizer.json` the
-tokenizer for the `tokenizers` library, and `model.json` the program, the shape of the model and how it was trained.
+`checkpoint/` holds the same arrays for Orbax (`orbax.checkpoint.v1.load` with the absolute path). `tokenizer.json` is
+for the `tokenizers` library. `model.json` holds the program, the sizes of the model and the settings of the training.
 """
 
 
 def candidate_provenance(store: Store, candidate_id: int) -> Provenance:
-    """The run, the ancestry and the result of a candidate."""
+    """Return the run, the ancestry and the result of a candidate."""
     from ..models.export import Provenance
 
     candidate = store.candidate(candidate_id)
@@ -215,7 +213,7 @@ def candidate_provenance(store: Store, candidate_id: int) -> Provenance:
 
 
 def _confirmation(board: Leaderboard, candidate_id: int) -> str:
-    """What fresh trainings of a candidate said, one sentence."""
+    """Return one sentence with the result of fresh trainings of a candidate; empty if there are none."""
     found = next((one for one in board.confirmed if one.candidate_id == candidate_id), None)
     if found is None:
         return ""
@@ -228,9 +226,9 @@ def _confirmation(board: Leaderboard, candidate_id: int) -> str:
 
 
 def default_class_name(program: str) -> str:
-    """The class name of a library program's block.
+    """Return the class name of a library program's block.
 
     >>> default_class_name("PRIMER_EZ")
     'PrimerEZBlock'
     """
-    return "".join(_SPELLED.get(word, word.capitalize()) for word in program.split("_")) + "Block"
+    return "".join(SPELLINGS.get(word, word.capitalize()) for word in program.split("_")) + "Block"

@@ -1,4 +1,4 @@
-"""Text that a trained candidate writes: a prompt, and what follows it, piece by piece."""
+"""Text generation with a trained candidate, from a prompt, piece by piece."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Continuation", "continue_text"]
 
 
 class Continuation:
-    """Iterate over it once for the pieces of text; its figures grow meanwhile.
+    """The continuation of a prompt, generated piece by piece during a single iteration.
 
     Attributes:
-        prompt_tokens: what the model is given.
-        notes: sentences on what to expect of the text.
+        prompt_tokens: number of tokens in the prompt.
+        notes: sentences about limits of the text.
     """
 
     def __init__(self, ids: Iterator[int], tokenizer: Tokenizer, prompt_tokens: int, notes: tuple[str, ...]):
@@ -33,12 +33,12 @@ class Continuation:
 
     @property
     def tokens(self) -> int:
-        """How many are written so far."""
+        """Number of tokens generated so far."""
         return len(self._times)
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of the tokens after the second, the last whose step had to be compiled; None before the third."""
+        """Speed after the second token, since the first two include compilation; None before the third."""
         return (len(self._times) - 2) / (self._times[-1] - self._times[1]) if len(self._times) > 2 else None
 
     def _timed(self) -> Iterator[int]:
@@ -48,25 +48,27 @@ class Continuation:
 
 
 def continue_text(weights: Weights, prompt: str, tokens: int, sampling: Sampling, seed: int = 0) -> Continuation:
-    """Let a trained model continue a text, until so many tokens are written or it ends the document.
+    """Return the continuation of a prompt, which stops at `tokens` tokens or at the end of the document.
 
     Args:
-        weights: of the model.
-        prompt: what comes before; a new document begins where it is empty.
-        tokens: how many follow at most.
-        sampling: how they are drawn.
-        seed: of the draws.
+        weights: weights of the model.
+        prompt: text to continue; empty begins a new document.
+        tokens: largest number of new tokens.
+        sampling: sampling method.
+        seed: random seed of the sampling.
 
     Raises:
-        UsageError: the prompt is no text, or too long for a program that is tied to one length.
+        UsageError: the prompt is not UTF-8 text, or too long for a program that depends on the sequence length.
     """
     tokenizer = Tokenizer.from_json(weights.tokenizer)
     if not prompt.isascii() and prompt.encode("utf-8", "ignore").decode() != prompt:
-        raise UsageError("the prompt is no UTF-8 text: write it in the encoding of your terminal")
+        raise UsageError("the prompt is not UTF-8 text: use the encoding of your terminal")
     ids = tokenizer.encode(prompt) or [tokenizer.end_of_document]
     model = language_model(weights.graph, weights.model)
-    drawn = generate(model, weights.parameters, ids, tokens, sampling=sampling, seed=seed, vocabulary=tokenizer.size)
+    new_ids = generate(model, weights.parameters, ids, tokens, sampling=sampling, seed=seed, vocabulary=tokenizer.size)
     notes = ()
     if len(ids) + tokens > weights.model.length:
-        notes = (f"the model was trained on {weights.model.length} tokens at a time: beyond them it extrapolates",)
-    return Continuation(takewhile(lambda token: token != tokenizer.end_of_document, drawn), tokenizer, len(ids), notes)
+        notes = (f"the model was trained on sequences of {weights.model.length} tokens and extrapolates beyond them",)
+    return Continuation(
+        takewhile(lambda token: token != tokenizer.end_of_document, new_ids), tokenizer, len(ids), notes
+    )

@@ -1,4 +1,4 @@
-"""The commands that train a candidate for its weights, let it write and take it along."""
+"""The commands `train`, `generate` and `export --weights`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose candidate 1 was trained for its weights."""
+    """Return a run with trained weights of candidate 1."""
     run = tiny_run(tmp_path_factory.mktemp("trained"))
     result = command("train", run, "1", "--json")
     assert result.code == 0, result.err
@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of that run to do things to."""
+    """Return a copy of that run that a test may change."""
     return shutil.copytree(trained, tmp_path / "run")
 
 
@@ -65,7 +65,7 @@ def test_the_weights_are_those_that_evaluation_saw(trained: Path) -> None:
     assert weights.tokenizer == dataset.tokenizer().to_json()
 
 
-def test_where_an_average_is_evaluated_the_average_is_kept(run: Path) -> None:
+def test_if_averaged_parameters_are_evaluated_they_are_saved(run: Path) -> None:
     plain = plan_training(str(run), "1")
     optimizer = replace(plain.config.optimizer, averaging=4.0)
     averaged = replace(plain, config=replace(plain.config, optimizer=optimizer))
@@ -95,18 +95,18 @@ def test_a_training_that_fails_leaves_no_weights(run: Path) -> None:
     result = command("train", run, "2")
     assert result.code == 1
     assert "#2 of run" in result.err
-    assert "left no weights, as its training ended with rejected:" in result.err
+    assert "ended with rejected:" in result.err
     assert not (run / "weights" / "2").exists()
 
 
-def test_an_interrupted_training_keeps_nothing_and_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_training_saves_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("primer_search.workers.training.training_loop.TrainingLoop.train_until", interrupt)
     result = command("train", run, "seed")
     assert result.code == 130
-    assert "nothing of the training was kept" in result.err
+    assert "no weights were saved" in result.err
     assert not (run / "weights" / "0").exists()
 
 
@@ -118,7 +118,7 @@ def test_a_text_that_changed_is_refused(run: Path) -> None:
 # --- text ---------------------------------------------------------------------------------------------------------
 
 
-def test_text_goes_to_stdout_alone_and_is_what_the_model_chooses(trained: Path) -> None:
+def test_stdout_holds_only_the_greedy_text_of_the_model(trained: Path) -> None:
     result = command("generate", trained, "1", "--prompt", "the cat", "--tokens", "20", "--temperature", "0")
     assert result.code == 0, result.err
     weights = load_weights(trained / "weights" / "1")
@@ -209,7 +209,7 @@ def test_exported_weights_load_in_two_lines_without_this_package(
     np.testing.assert_allclose(np.load(place / "output.npy"), block.apply(layer, jnp.asarray(x)), atol=1e-5)
 
 
-def test_what_stands_in_the_way_of_an_export_is_said_before_anything_trains(run: Path, tmp_path: Path) -> None:
+def test_existing_output_is_refused_before_anything_trains(run: Path, tmp_path: Path) -> None:
     (tmp_path / "block_weights").mkdir()
     assert "block_weights exists" in refused("export", run, "seed", "-o", tmp_path / "block.py", "--weights")
     assert not (run / "weights" / "0").exists()
@@ -219,31 +219,34 @@ def test_what_stands_in_the_way_of_an_export_is_said_before_anything_trains(run:
 # --- wrong usage --------------------------------------------------------------------------------------------------
 
 WRONG_USAGE = {
-    "training in no run": (["train", "no/such/run", "1"], "there is no run no/such/run"),
-    "training a candidate that is not there": (["train", "{run}", "99"], "choose one from 0 to 2"),
-    "training a candidate that is no number": (["train", "{run}", "first"], "`best` or `seed`"),
-    "a budget that is none": (["train", "{run}", "0", "--trial-budget", "soon"], "--trial-budget: 'soon'"),
-    "a budget in seconds where steps count": (["train", "{run}", "0", "--trial-budget", "5m"], "in steps"),
+    "train without a run": (["train", "no/such/run", "1"], "no/such/run"),
+    "train a missing candidate": (["train", "{run}", "99"], "0 to 2"),
+    "train a candidate that is not a number": (["train", "{run}", "first"], "`best`"),
+    "an invalid budget": (["train", "{run}", "0", "--trial-budget", "soon"], "--trial-budget: 'soon'"),
+    "a budget in seconds although the run counts steps": (
+        ["train", "{run}", "0", "--trial-budget", "5m"],
+        "--trial-budget",
+    ),
     "a negative seed": (["train", "{run}", "0", "--seed", "-1"], "--seed"),
-    "text of no run": (["generate", "no/such/run", "1"], "there is no run no/such/run"),
-    "text of a run without a candidate": (["generate", "{run}"], "name a candidate"),
-    "text of a candidate that is not there": (["generate", "{run}", "99"], "choose one from 0 to 2"),
+    "generate without a run": (["generate", "no/such/run", "1"], "no/such/run"),
+    "generate without a candidate": (["generate", "{run}"], "`best`"),
+    "generate with a missing candidate": (["generate", "{run}", "99"], "0 to 2"),
     "a negative temperature": (["generate", "{run}", "1", "--temperature", "-1"], "--temperature -1"),
-    "a temperature that is no number": (["generate", "{run}", "1", "--temperature", "nan"], "--temperature nan"),
-    "a seed that would count as another": (["generate", "{run}", "1", "--seed", str(2**32)], "--seed"),
-    "no tokens": (["generate", "{run}", "1", "--tokens", "0"], "--tokens"),
-    "a negative choice": (["generate", "{run}", "1", "--top-k", "-2"], "--top-k"),
-    "a prompt that is no text": (["generate", "{run}", "1", "--prompt", "\udcff"], "no UTF-8 text"),
-    "text of a damaged checkpoint": (["generate", "{damaged}"], "is not what was written"),
-    "text of another program's weights": (["generate", "{run}", "0"], "of another program"),
-    "weights of a library program": (["export", "PRIMER_EZ", "--weights"], "name a run"),
-    "an export of no candidate": (["export", "{run}", "77", "--weights"], "choose one from 0 to 2"),
+    "a temperature that is not a number": (["generate", "{run}", "1", "--temperature", "nan"], "--temperature nan"),
+    "a seed above 32 bits": (["generate", "{run}", "1", "--seed", str(2**32)], "--seed"),
+    "zero tokens": (["generate", "{run}", "1", "--tokens", "0"], "--tokens"),
+    "a negative top-k": (["generate", "{run}", "1", "--top-k", "-2"], "--top-k"),
+    "a prompt that is not text": (["generate", "{run}", "1", "--prompt", "\udcff"], "UTF-8"),
+    "a damaged checkpoint": (["generate", "{damaged}"], "model.safetensors"),
+    "weights of another program": (["generate", "{run}", "0"], "another program"),
+    "weights of a library program": (["export", "PRIMER_EZ", "--weights"], "--weights"),
+    "export of a missing candidate": (["export", "{run}", "77", "--weights"], "0 to 2"),
 }
 
 
 @pytest.fixture(scope="module")
 def places(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run, weights that are damaged, and another program's weights in the place of the seed's."""
+    """Return a run, damaged weights, and a run whose baseline has the weights of another program."""
     folder = tmp_path_factory.mktemp("places")
     run = shutil.copytree(trained, folder / "run")
     damaged = shutil.copytree(run / "weights" / "1", folder / "damaged")
