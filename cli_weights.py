@@ -126,10 +126,10 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
 
 def _trained(job: TrainingJob, force: bool = False) -> Weights:
     """Train with a display, and say what came of it; all of it goes to stderr."""
-    from .configs.durations import format_duration
     from .search.reports.phrases import number
     from .search.reports.progress.training_progress import TrainingProgress
     from .search.train_weights import train_weights
+    from .system.durations import format_duration
     from .workers.devices.discovery import resolve_platform
 
     pin_to_cpu(resolve_platform(job.config.workers.accel), "inline")

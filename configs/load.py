@@ -18,8 +18,8 @@ from typing import Any
 from ..primitives.errors import UsageError
 from ..primitives.suggestions import did_you_mean
 from ..search.config import RunConfig
+from ..system.durations import parse_duration
 from .consistency import refuse_contradictions
-from .durations import parse_duration
 from .error_messages import explain
 from .overrides import parse_override
 

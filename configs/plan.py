@@ -18,11 +18,11 @@ from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
 from ..search.runs.run_directory import RUNS
 from ..search.studies.retrain import reserve_of
+from ..system.durations import format_duration, parse_duration
 from ..workers.data.dataset import check_source
 from ..workers.devices.ray_environment import check_address
 from ..workers.executors.factory import check_installed
 from .consistency import refuse_contradictions
-from .durations import format_duration, parse_duration
 from .hardware import Hardware, choose_devices, hardware_for
 from .load import load
 from .overrides import parse_override

@@ -14,7 +14,7 @@ from ..primitives.errors import UsageError
 from ..primitives.suggestions import did_you_mean
 from ..search.config import RunConfig
 from ..search.results.scale_ladder import Rung
-from .durations import parse_duration
+from ..system.durations import parse_duration
 from .load import dump, loads
 from .overrides import parse_value
 

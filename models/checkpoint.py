@@ -10,7 +10,6 @@ Either format is enough to read a model back. Neither holds code: nothing here i
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import secrets
@@ -28,6 +27,7 @@ from ..primitives.graph import Graph
 from ..primitives.parameters import parameter_specs
 from ..primitives.program import DNA
 from ..primitives.program_json import dna_from_json, dna_to_json
+from ..system.files import file_sha256, replace_folder
 from .config import ModelConfig
 
 __all__ = ["Tree", "Weights", "flatten", "load_weights", "save_weights", "write_weights_folder"]
@@ -136,7 +136,7 @@ def write_weights_folder(
     try:
         draft.mkdir(parents=True)
         _write_files(draft, tree, tokenizer, facts, texts or {})
-        _put_in_place(draft, folder)
+        replace_folder(draft, folder)
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror or error}; choose a folder you may write.") from error
     finally:
@@ -186,24 +186,12 @@ def _write_files(draft: Path, tree: Tree, tokenizer: str, facts: Mapping[str, An
     (draft / SAFETENSORS).write_bytes(save(contiguous, metadata={"format": "flax"}))
     for name, text in {TOKENIZER: tokenizer, **texts}.items():
         (draft / name).write_text(text, encoding="utf-8")
-    files = {path.relative_to(draft).as_posix(): _sha256(path) for path in sorted(draft.rglob("*")) if path.is_file()}
+    files = {
+        path.relative_to(draft).as_posix(): file_sha256(path) for path in sorted(draft.rglob("*")) if path.is_file()
+    }
     description = {"format": FORMAT, **facts, "versions": _versions(), "files": files}
     text = json.dumps(description, indent=2, allow_nan=False) + "\n"
     (draft / DESCRIPTION).write_text(text, encoding="utf-8")
-
-
-def _put_in_place(draft: Path, folder: Path) -> None:
-    if not folder.exists():
-        draft.rename(folder)
-        return
-    former = draft.with_name(f"{draft.name}.former")
-    folder.rename(former)
-    try:
-        draft.rename(folder)
-    except OSError:
-        former.rename(folder)
-        raise
-    shutil.rmtree(former) if former.is_dir() else former.unlink()
 
 
 def _is_empty(value: Any) -> bool:
@@ -212,11 +200,6 @@ def _is_empty(value: Any) -> bool:
 
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("primer-search", "jax", "flax", "orbax-checkpoint")}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -269,7 +252,7 @@ def _check_files(folder: Path, hashes: Mapping[str, Any], name: str) -> None:
         raise _damaged(folder / DESCRIPTION, f"it knows nothing of {name}")
     for path, value in expected.items():
         try:
-            found = _sha256(folder / path)
+            found = file_sha256(folder / path)
         except OSError as error:
             raise UsageError(f"{folder / path} is missing or unreadable: restore it, or train again.") from error
         if found != value:

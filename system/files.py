@@ -1,33 +1,97 @@
-"""Files that grow together, and of which a kill at any time loses at most what came after the last `commit`."""
+"""Files that survive a kill: atomic writes and replacements, append-only files with a journal, file hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Journal", "write_atomically"]
+from ..primitives.errors import UsageError
+
+__all__ = ["Journal", "file_sha256", "replace_folder", "replacement", "write_atomically", "write_output"]
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path` to write; it replaces `path` if the block ends without an error."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a UTF-8 file completely or leave what was there."""
+    with replacement(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_output(path: Path, text: str, remedy: str = "choose another place with -o") -> None:
+    """Write a file that the user asked for, atomically.
+
+    Raises:
+        UsageError: the file cannot be written; the message ends with the remedy.
+    """
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Rename a folder to `target` and delete what was there; on failure the former content comes back."""
+    former = new.with_name(f"{new.name}.{secrets.token_hex(4)}.former")
+    with suppress(FileNotFoundError):
+        target.rename(former)
+    try:
+        new.rename(target)
+    except OSError:
+        if former.exists():
+            former.rename(target)
+        raise
+    if former.is_dir():
+        shutil.rmtree(former, ignore_errors=True)
+    else:
+        former.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Journal:
-    """Append-only files in a folder, with a JSON object that says how far they are valid. A context manager."""
+    """Append-only files of one folder, and a JSON file with their valid lengths. A context manager.
+
+    A kill at any time loses at most what was appended after the last `commit`.
+    """
 
     def __init__(self, folder: Path, name: str, files: Iterable[str]):
-        """Take up what was committed, if anything was.
+        """Open the files, and cut off what was not committed.
 
         Args:
-            folder: exists.
-            name: of the journal's own file.
-            files: names of the files that grow.
+            folder: existing folder of the files.
+            name: name of the JSON file.
+            files: names of the append-only files.
         """
         self._path = folder / name
         committed = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else None
         if committed and any(_size(folder / file) < length for file, length in committed["lengths"].items()):
-            committed = None  # who deletes one of the files gets all of them anew
+            committed = None  # a file is missing or too short, so all of them start empty
         self.state: dict[str, Any] = committed["state"] if committed else {}
-        """What was last committed; empty at first."""
+        """The last committed state; empty at first."""
         self._files = {}
         for file in files:
             handle = (folder / file).open("ab")
@@ -43,11 +107,11 @@ class Journal:
             handle.close()
 
     def append(self, file: str, content: bytes) -> None:
-        """Add to the end of a file."""
+        """Append to a file."""
         self._files[file].write(content)
 
     def commit(self, state: dict[str, Any]) -> None:
-        """Make all that was appended survive a kill, together with `state`."""
+        """Make everything appended so far survive a kill, together with `state`."""
         for handle in self._files.values():
             handle.flush()
             os.fsync(handle.fileno())
@@ -58,13 +122,3 @@ class Journal:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else -1
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file such that it is there as a whole or not at all."""
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

@@ -1,8 +1,8 @@
-"""The machine as workers see it: cores they may use, memory they may fill, and how to end a process for good.
+"""The host: cores and memory that workers may use, pinning to cores, and trees of processes.
 
-XLA sizes its thread pools by the affinity of the process, so a worker must be pinned before JAX makes its CPU
-client; Linux only. Limits of the container (cgroups) count: sixteen workers on two granted cores would train
-eight times slower than they believe.
+XLA sizes its thread pools by the affinity of the process, so a worker must be pinned before JAX makes its CPU client
+(Linux only). The container's limits (cgroups) count: sixteen workers on two granted cores would train eight times
+slower than on sixteen.
 """
 
 from __future__ import annotations
@@ -23,38 +23,39 @@ __all__ = [
     "machine_memory_bytes",
     "pick_cores",
     "pin_process",
+    "process_tree",
     "resident_bytes",
     "usable_core_count",
     "usable_cores",
 ]
 
 CAN_PIN = hasattr(os, "sched_setaffinity")
-"""Whether this system can tie a process to cores (macOS cannot)."""
+"""Whether this system can pin a process to cores (macOS cannot)."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> tuple[int, ...]:
-    """The cores this process may be scheduled on."""
+    """Return the cores this process may be scheduled on."""
     if sys.platform == "linux":
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
 
 
 def usable_core_count() -> int:
-    """How many cores this process can keep busy: those it may be scheduled on, within the container's quota."""
+    """Return how many cores this process can keep busy: its affinity, limited by the container's quota."""
     quota = _cpu_quota()
     return len(usable_cores()) if quota is None else max(1, min(len(usable_cores()), int(quota)))
 
 
 def machine_memory_bytes() -> int:
-    """Memory of the machine, or of the container if that grants less."""
+    """Return the memory of the machine, or of the container if that is less."""
     limits = [_read_integer(path) for path in (_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes")]
     return min([psutil.virtual_memory().total, *(limit for limit in limits if limit)])
 
 
 def machine_identity() -> str:
-    """Equal for two processes exactly if each can see and end the other by its process number."""
+    """Return an identity that two processes share exactly if each can signal the other by its process id."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -63,29 +64,29 @@ def machine_identity() -> str:
 
 
 def pick_cores(available: Sequence[int], taken: Iterable[int], count: int) -> tuple[int, ...]:
-    """The `count` cores that the fewest others hold, lowest first.
+    """Return the `count` cores with the fewest workers, lowest first.
 
     Args:
         available: cores of the machine.
         taken: cores that other workers hold, with repetition.
-        count: how many to pick.
+        count: number of cores to pick.
     """
     taken = list(taken)
     return tuple(sorted(sorted(available, key=lambda core: (taken.count(core), core))[:count]))
 
 
 def pin_process(cores: Iterable[int]) -> None:
-    """Tie every thread of this process to these cores (threads started later inherit it)."""
+    """Pin every thread of this process to these cores (threads started later inherit it)."""
     if sys.platform != "linux":
         return
     wanted = set(cores)
     for thread in os.listdir("/proc/self/task"):
-        with suppress(ProcessLookupError):  # a thread that ended since the listing
+        with suppress(ProcessLookupError):  # the thread has ended since the listing
             os.sched_setaffinity(int(thread), wanted)
 
 
 def resident_bytes(process: psutil.Process | None = None) -> int:
-    """Memory a process holds now (this one's by default); 0 once it is gone."""
+    """Return the resident memory of a process (by default this one); 0 if it has ended."""
     try:
         return (process or psutil.Process()).memory_info().rss
     except psutil.Error:
@@ -93,19 +94,25 @@ def resident_bytes(process: psutil.Process | None = None) -> int:
 
 
 def kill_process_tree(process: psutil.Process) -> list[psutil.Process]:
-    """Send SIGKILL to a process and its descendants, and return them; a reused process number is left alone."""
-    try:
-        family = [process, *process.children(recursive=True)]
-    except psutil.Error:
-        family = [process]
-    for member in family:
+    """Send SIGKILL to a process and its descendants, and return them; a reused process id is left alone."""
+    tree = process_tree([process])
+    for member in tree:
         with suppress(psutil.Error):
             member.kill()
-    return family
+    return tree
+
+
+def process_tree(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Return these processes and all their descendants."""
+    tree = list(processes)
+    for process in processes:
+        with suppress(psutil.Error):
+            tree += process.children(recursive=True)
+    return tree
 
 
 def _cpu_quota() -> float | None:
-    """Cores' worth of time the container grants, None without a limit."""
+    """Return how many cores' time the container grants, None without a limit."""
     with suppress(OSError, ValueError):
         quota, period = (_CGROUP / "cpu.max").read_text().split()
         return int(quota) / int(period) if quota != "max" else None
@@ -117,5 +124,5 @@ def _cpu_quota() -> float | None:
 def _read_integer(path: Path) -> int | None:
     try:
         return int(path.read_text())
-    except (OSError, ValueError):  # absent, or the word `max`
+    except (OSError, ValueError):  # no such file, or it holds `max`
         return None

@@ -1,26 +1,65 @@
-"""A folder that one process at a time works in, and that outlives a process that is killed there."""
+"""Locks on files and folders that the system releases when their process ends, even by SIGKILL.
+
+These are `flock` locks on descriptors of ours. The `filelock` library takes exclusive locks alone: two programs that
+ask at once whether a run has a controller would each see the other as one, and a folder cannot be locked by its path.
+Windows has no `flock`; there, two processes are not kept apart.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["delete_unheld", "exclusive", "scratch"]
+__all__ = ["delete_unlocked_folder", "lock_folder", "scratch_folder", "try_lock"]
+
+_RETRY_SECONDS = 0.05
+
+
+def try_lock(descriptor: int, *, shared: bool = False, timeout_seconds: float = 0.0) -> bool:
+    """Lock an open file or folder until its descriptor is closed; return False if another process holds it.
+
+    Args:
+        descriptor: open file or folder.
+        shared: take a lock that other shared locks do not exclude, to ask whether there is an exclusive one.
+        timeout_seconds: how long to retry; infinity waits for the lock.
+
+    Raises:
+        OSError: this file system cannot lock, as with some network file systems.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if timeout_seconds == math.inf:
+        fcntl.flock(descriptor, mode)
+        return True
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_RETRY_SECONDS)
 
 
 @contextmanager
-def exclusive(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Path | None]:
-    """Make the folder if it is not there, wait until no other process works in it, and hold it.
+def lock_folder(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Path | None]:
+    """Make a folder if it is missing, wait until no other process holds it, and lock it.
 
     Args:
-        folder: to hold.
-        waiting: called if another process works in it.
+        folder: folder to lock.
+        waiting: called once if another process holds the lock.
 
     Yields:
-        The folder, or None if another process has moved it away meanwhile.
+        The folder, or None if another process moved or deleted it in the meantime.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -29,57 +68,44 @@ def exclusive(folder: Path, waiting: Callable[[], None] = lambda: None) -> Itera
         yield None
         return
     try:
-        if not _lock(descriptor, wait=False):
+        if not try_lock(descriptor):
             waiting()
-            _lock(descriptor)
-        yield folder if _is_still(folder, descriptor) else None
+            try_lock(descriptor, timeout_seconds=math.inf)
+        yield folder if _is_same(folder, descriptor) else None
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """The folder for this process alone, once others are done with it; empty at first, and deleted in the end."""
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Lock a folder, empty it, and delete it afterwards."""
     while True:
-        with exclusive(folder) as held:
-            if held is None:
+        with lock_folder(folder) as locked:
+            if locked is None:
                 continue
-            for left in held.iterdir():
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            for leftover in locked.iterdir():
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             try:
-                yield held
+                yield locked
             finally:
-                shutil.rmtree(held, ignore_errors=True)
+                shutil.rmtree(locked, ignore_errors=True)
             return
 
 
-def delete_unheld(folder: Path) -> None:
-    """Delete a folder that `exclusive` made, unless a process works in it."""
+def delete_unlocked_folder(folder: Path) -> None:
+    """Delete a folder that `lock_folder` made, unless a process holds it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
         return
     try:
-        if _lock(descriptor, wait=False):
+        if try_lock(descriptor):
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, wait: bool = True) -> bool:
-    """Whether this process holds the folder now."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock; there, two builders are not told apart
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_still(folder: Path, descriptor: int) -> bool:
+def _is_same(folder: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.stat(folder), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The run's log: everything libraries print while a search runs goes there, so that the display stays readable.
+"""Redirection of everything that libraries print into a log file, so that the progress display stays readable.
 
-Native code (XLA, Ray's core) writes to the file descriptors 1 and 2 themselves, so those are pointed at the log; the
-display gets a stream of its own that still reaches the terminal.
+Native code (XLA, Ray's core) writes to the file descriptors 1 and 2 directly, so the descriptors are redirected. The
+display writes to a copy of the former stderr.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 @contextmanager
 def redirect_output(log: Path) -> Iterator[TextIO]:
-    """Send stdout, stderr, logging and warnings to `log`; yields a stream to what was stderr.
+    """Send stdout, stderr, logging and warnings to `log`; yield a stream to the former stderr.
 
-    Where stderr is no file of this process's own (as under test runners), only logging and warnings are sent.
+    Where stdout or stderr is not the process's own descriptor (as under test runners), only logging and warnings are
+    redirected.
     """
     handler = logging.FileHandler(log, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter(_FORMAT))
@@ -34,7 +35,7 @@ def redirect_output(log: Path) -> Iterator[TextIO]:
     root.setLevel(min(level, logging.INFO) if level else logging.INFO)
     logging.captureWarnings(True)
     try:
-        with _descriptors(log) as terminal:
+        with _redirect_descriptors(log) as terminal:
             yield terminal
     finally:
         logging.captureWarnings(False)
@@ -44,7 +45,7 @@ def redirect_output(log: Path) -> Iterator[TextIO]:
 
 
 def log_traceback(log: Path, error: BaseException) -> bool:
-    """Append an exception with its traceback; whether that could be written."""
+    """Append an exception with its traceback to the log; return False if that fails."""
     with suppress(OSError), log.open("a", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
         return True
@@ -52,15 +53,15 @@ def log_traceback(log: Path, error: BaseException) -> bool:
 
 
 @contextmanager
-def _descriptors(log: Path) -> Iterator[TextIO]:
+def _redirect_descriptors(log: Path) -> Iterator[TextIO]:
     if not (_is_descriptor(sys.stdout, 1) and _is_descriptor(sys.stderr, 2)):
         yield sys.stderr
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
+    former = os.dup(1), os.dup(2)
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    terminal = os.fdopen(os.dup(kept[1]), "w", encoding="utf-8", errors="replace", buffering=1)
+    terminal = os.fdopen(os.dup(former[1]), "w", encoding="utf-8", errors="replace", buffering=1)
     try:
         os.dup2(file, 1)
         os.dup2(file, 2)
@@ -68,7 +69,7 @@ def _descriptors(log: Path) -> Iterator[TextIO]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for number, descriptor in enumerate(kept, start=1):
+        for number, descriptor in enumerate(former, start=1):
             os.dup2(descriptor, number)
             os.close(descriptor)
         os.close(file)

@@ -1,8 +1,10 @@
-"""Processes that do a stream of jobs, with results in the order of the jobs.
+"""Processes that run a stream of jobs and give the results in the order of the jobs.
 
 A job is a picklable callable without arguments, defined in an importable module. The processes are plain interpreters
-fed through pipes: unlike those of `multiprocessing` they never run the user's script a second time, inherit no threads
-and no memory, and end when this process does, even by SIGKILL, because their standard input closes.
+fed through pipes. They do not use `concurrent.futures.ProcessPoolExecutor`, whose processes import the user's script
+a second time, stay behind if this process is killed by SIGKILL (measured: they hold both ends of their queue),
+and whose `map` reads all jobs at once before Python 3.14. Here the end of this process closes their standard input, and
+they end.
 """
 
 from __future__ import annotations
@@ -20,16 +22,16 @@ from typing import TypeVar
 
 from ..primitives.errors import PrimerSearchError, WorkFailedError
 
-__all__ = ["ProcessPool", "cores", "serve"]
+__all__ = ["ProcessPool", "serve"]
 
 Result = TypeVar("Result")
 
-AHEAD = 2
-"""Jobs in flight for each process: one at work, one waiting."""
+JOBS_PER_PROCESS = 2
+"""Jobs in flight for each process: one running, one waiting."""
 
 
 class ProcessPool:
-    """`count` processes; with none, jobs run in this one. A context manager."""
+    """A pool of `count` processes; with 0, jobs run in this process. A context manager."""
 
     def __init__(self, count: int):
         self._count = count
@@ -39,7 +41,7 @@ class ProcessPool:
 
     def __enter__(self) -> ProcessPool:
         code = "from primer_search.system.process_pool import serve; serve()"
-        # Each process is one core's worth: the tokenizer's own threads would compete with the other processes.
+        # Each process gets one core: the tokenizer's own threads would compete with the other processes.
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "JAX_PLATFORMS": "cpu"}
         for _ in range(self._count):
             process = subprocess.Popen(
@@ -53,63 +55,57 @@ class ProcessPool:
         for process in self._processes:
             process.kill()
             process.wait()
-        self._threads.shutdown(cancel_futures=True)  # they have read their pipes' end
+        self._threads.shutdown(cancel_futures=True)  # every thread has seen the end of its pipe
         for process in self._processes:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    with suppress(OSError):  # what a process never read is flushed
+                    with suppress(OSError):  # closing flushes bytes that the process never read
                         pipe.close()
 
     def map(self, jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-        """Results in the order of jobs, which are taken as they are needed: memory holds a few for each process.
+        """Yield results in the order of the jobs. Jobs are read as needed: memory holds a few for each process.
 
         Raises:
-            WorkFailedError: a process died. What a job raises is raised here.
+            WorkFailedError: a process died. Errors of a job are raised here, too.
         """
         if not self._count:
             yield from (job() for job in jobs)
             return
-        waiting: deque[Future[Result]] = deque()
+        pending: deque[Future[Result]] = deque()
         try:
             for job in jobs:
-                waiting.append(self._threads.submit(self._send, job))
-                if len(waiting) >= AHEAD * self._count:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(self._threads.submit(self._run, job))
+                if len(pending) >= JOBS_PER_PROCESS * self._count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
-    def _send(self, job: Callable[[], Result]) -> Result:
+    def _run(self, job: Callable[[], Result]) -> Result:
         process = self._idle.get()
         assert process.stdin is not None and process.stdout is not None
         try:
             pickle.dump(job, process.stdin, pickle.HIGHEST_PROTOCOL)
             process.stdin.flush()
-            done, result = pickle.load(process.stdout)
+            succeeded, result = pickle.load(process.stdout)
         except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
             code = process.wait() if process.poll() is not None or isinstance(error, EOFError | OSError) else "?"
             raise WorkFailedError(
-                f"a process that tokenizes text died (exit code {code}): check memory, and run again to go on."
+                f"a process that tokenizes text died (exit code {code}): check memory, and run again to continue"
             ) from error
         finally:
-            self._idle.put(process)  # a dead one, too: a job that waited for it forever would keep this process alive
-        if not done:
+            self._idle.put(process)  # also a dead one: a job that waits for it would block this process for ever
+        if not succeeded:
             raise result
         return result
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def serve() -> None:
-    """Do jobs from standard input until it closes; for the processes of a `ProcessPool`."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
+    """Run jobs from standard input until it closes; the main function of the processes of a `ProcessPool`."""
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # text that libraries print must not mix with the results
     while True:
         try:
             job = pickle.load(sys.stdin.buffer)
@@ -120,10 +116,10 @@ def serve() -> None:
         except KeyboardInterrupt:
             os._exit(130)
         except (PrimerSearchError, OSError, ValueError, ImportError) as error:
-            answer = (False, _plain(error))
-        pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+            answer = (False, _picklable(error))
+        pickle.dump(answer, results, pickle.HIGHEST_PROTOCOL)
+        results.flush()
 
 
-def _plain(error: Exception) -> Exception:
+def _picklable(error: Exception) -> Exception:
     return error if isinstance(error, PrimerSearchError) else WorkFailedError(f"text could not be tokenized: {error}")

@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals that end a process: one exception for all of them, heard even where Python loses it."""
+"""Ctrl-C and termination signals raise KeyboardInterrupt, also where Python drops the first exception."""
 
 from __future__ import annotations
 
@@ -12,62 +12,62 @@ from ..primitives.errors import PrimerSearchError
 
 __all__ = ["InterruptFlag", "Interrupted", "interrupt_on_termination"]
 
-Heard = TypeVar("Heard")
+Event = TypeVar("Event")
 
 
 class Interrupted(PrimerSearchError):
-    """The user ended the command; the message says how to go on."""
+    """The user ended the command; the message says how to continue."""
 
     exit_code = 130
 
 
 @dataclass(slots=True)
 class InterruptFlag:
-    """Whether the user interrupted.
+    """Whether a signal has asked this process to stop.
 
-    An exception that a signal's handler raises is lost where Python happens to be in a destructor or in a callback of
-    XLA's: it is printed or dropped, and the work goes on. So the work asks again now and then.
+    If a signal arrives while a destructor or one of XLA's callbacks runs, Python prints or drops the exception of the
+    signal handler and the work continues. Long work therefore checks this flag regularly.
     """
 
-    asked: bool = False
+    requested: bool = False
 
     def raise_if_interrupted(self) -> None:
-        """Interrupt, if an earlier interruption was lost."""
-        if self.asked:
+        """Raise KeyboardInterrupt if a signal has arrived."""
+        if self.requested:
             raise KeyboardInterrupt
 
-    def check_before(self, listener: Callable[[Heard], None]) -> Callable[[Heard], None]:
-        """What is called now and then with news of the work, so that it insists first."""
+    def check_before(self, callback: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Return a callback that calls `raise_if_interrupted` first."""
 
-        def listen(news: Heard) -> None:
+        def checked(event: Event) -> None:
             self.raise_if_interrupted()
-            listener(news)
+            callback(event)
 
-        return listen
+        return checked
 
 
 @contextmanager
 def interrupt_on_termination() -> Iterator[InterruptFlag]:
-    """Let SIGTERM, and SIGHUP unless it is ignored, do what Ctrl-C does.
+    """Make SIGTERM, and SIGHUP unless it is ignored, act like Ctrl-C.
 
-    SIGINT is set too, as shells start background processes with it ignored.
+    SIGINT is set as well, because shells start background processes with SIGINT ignored.
     """
-    interruption = InterruptFlag()
+    flag = InterruptFlag()
 
     def interrupt(*_: object) -> NoReturn:
-        interruption.asked = True
+        flag.requested = True
         raise KeyboardInterrupt
 
-    before = {}
+    former = {}
     try:
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
             if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
-                before[number] = signal.signal(number, interrupt)
-    except ValueError:  # not the main thread, which alone may set handlers
-        before.clear()
+                former[number] = signal.signal(number, interrupt)
+    except ValueError:  # only the main thread may set handlers
+        former.clear()
     try:
-        yield interruption
+        yield flag
     finally:
-        for number, handler in before.items():
+        for number, handler in former.items():
             signal.signal(number, handler)

@@ -29,5 +29,5 @@ def test_examples_in_docstrings_hold(name: str) -> None:
 
 
 def test_the_finder_finds_examples() -> None:
-    module = importlib.import_module("primer_search.configs.durations")
+    module = importlib.import_module("primer_search.system.durations")
     assert sum(len(test.examples) for test in doctest.DocTestFinder().find(module)) >= 2

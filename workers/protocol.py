@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
+from ..system.error_text import error_summary
+
 __all__ = [
     "INFRASTRUCTURE_FAULTS",
     "LARGEST_INPUT_WAIT",
@@ -23,7 +25,6 @@ __all__ = [
     "Trainer",
     "TrialRequest",
     "WorkerStatus",
-    "error_summary",
     "fault_evaluation",
 ]
 
@@ -181,12 +182,6 @@ def fault_evaluation(error: BaseException, wall_seconds: float) -> Evaluation:
     """Return the evaluation of a trial whose trainer raised: only running out of memory is the candidate's fault."""
     outcome = "out_of_memory" if isinstance(error, MemoryError) else "worker_lost"
     return Evaluation(outcome, f"the trainer raised {error_summary(error)}", wall_seconds=wall_seconds)
-
-
-def error_summary(error: BaseException) -> str:
-    """Return the type of an error and the first line of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError, WorkFailedError
 from ...primitives.program import DNA
-from ...system.files import write_atomically
+from ...system.files import write_output
 from .classes import ParameterPlacement
 from .provenance import Provenance
 from .render import RESERVED, ExportedSource, render
@@ -152,8 +152,5 @@ def write_export(
         api=api,
         provenance=provenance,
     )
-    try:
-        write_atomically(path, exported.source)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from None
+    write_output(path, exported.source, "choose a folder you may write to")
     return exported

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from ...system.error_text import first_line, last_line
 from ...system.host import machine_memory_bytes, usable_core_count
 from ...workers.data.dataset import default_cache_dir
 
@@ -98,7 +99,7 @@ def _jax() -> Finding:
     try:
         devices = jax.devices()
     except RuntimeError as error:
-        return _finding("JAX", False, f"{jax.__version__}, and finds no device: {str(error).splitlines()[0]}")
+        return _finding("JAX", False, f"{jax.__version__}, and finds no device: {first_line(str(error))}")
     kinds = sorted({f"{device.platform} ({device.device_kind})" for device in devices})
     return _finding(
         "JAX", True, f"{jax.__version__}, {len(devices)} device{'s'[: len(devices) > 1]}: {', '.join(kinds)}"
@@ -114,8 +115,8 @@ def _ray() -> Finding:
     try:
         subprocess.run([sys.executable, "-c", "import ray"], capture_output=True, timeout=RAY_SECONDS, check=True)
     except subprocess.CalledProcessError as error:
-        last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        return _finding("Ray", False, f"{installed} does not import: {' '.join(last)}")
+        last = last_line(error.stderr.decode(errors="replace"))
+        return _finding("Ray", False, f"{installed} does not import: {last}")
     except subprocess.TimeoutExpired:
         return _finding("Ray", False, f"{installed} does not import within {RAY_SECONDS} s")
     return _finding("Ray", True, f"{installed} imports")

@@ -14,7 +14,8 @@ from .figures.ablation_figure import forest_figure
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
 from ...primitives.program_json import dna_to_json
-from .page import template, try_page, write_atomically
+from ...system.files import write_output
+from .page import template, try_page
 
 __all__ = ["headline", "print_ablation", "render_ablation", "write_ablation"]
 
@@ -57,9 +58,9 @@ def write_ablation(ablation: Ablation, folder: Path) -> str:
     Raises:
         UsageError: the JSON cannot be written.
     """
-    write_atomically(folder / "ablation.json", json.dumps(ablation.to_dict(), allow_nan=False) + "\n")
-    write_atomically(folder / "minimal.json", dna_to_json(ablation.minimal) + "\n")
-    return try_page(folder / "ablation.html", lambda page: write_atomically(page, render_ablation(ablation)))
+    write_output(folder / "ablation.json", json.dumps(ablation.to_dict(), allow_nan=False) + "\n")
+    write_output(folder / "minimal.json", dna_to_json(ablation.minimal) + "\n")
+    return try_page(folder / "ablation.html", lambda page: write_output(page, render_ablation(ablation)))
 
 
 def render_ablation(ablation: Ablation) -> str:

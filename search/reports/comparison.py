@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...system.files import write_output
 from ..results.speedup import Speedup
 from ..results.statistics import Estimate
 from ..studies.compare import Comparison, Row
 from .figures.comparison_figure import curves_figure, differences_figure
-from .page import template, try_page, write_atomically
+from .page import template, try_page
 from .phrases import count, number
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
@@ -55,8 +56,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> str:
     Raises:
         UsageError: the JSON cannot be written.
     """
-    write_atomically(folder / "comparison.json", json.dumps(comparison.to_dict(), allow_nan=False) + "\n")
-    return try_page(folder / "comparison.html", lambda page: write_atomically(page, render_comparison(comparison)))
+    write_output(folder / "comparison.json", json.dumps(comparison.to_dict(), allow_nan=False) + "\n")
+    return try_page(folder / "comparison.html", lambda page: write_output(page, render_comparison(comparison)))
 
 
 def render_comparison(comparison: Comparison) -> str:

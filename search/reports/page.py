@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...primitives.errors import UsageError
 
-__all__ = ["template", "try_page", "write_atomically"]
+__all__ = ["template", "try_page"]
 
 
 def template(name: str) -> Any:
@@ -34,18 +32,3 @@ def try_page(page: Path, write: Callable[[Path], None]) -> str:
     except (UsageError, ModuleNotFoundError) as error:
         return f"not written: {error}"
     return str(page)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a study's file whole or not at all.
-
-    Raises:
-        UsageError: it cannot be written there.
-    """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another folder with -o.") from error

@@ -6,8 +6,6 @@ everything that came from outside escaped.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...primitives.diff_printer import format_difference
 from ...primitives.errors import UsageError
 from ...primitives.pretty_printer import format_program
+from ...system.files import write_output
 from ..evolution.candidate import SEED_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import SHARES, leaderboard
@@ -68,13 +67,7 @@ def write_report(store: Store, path: Path) -> None:
     if path.exists() and path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path} exists and is no .html page: choose another place with -o.")
     page = render_report(store)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UsageError(f"cannot write the report {path}: {error.strerror}; choose another place with -o.") from error
+    write_output(path, page)
 
 
 def try_report(store: Store) -> str:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ...primitives.errors import UsageError, WorkFailedError
+from ...system.locks import try_lock
 
 __all__ = [
     "RUNS",
@@ -33,8 +34,8 @@ __all__ = [
 RUNS = Path("runs")
 """Where runs go unless the user says otherwise."""
 
-_LOCK_ATTEMPTS = 5
-_LOCK_PAUSE_SECONDS = 0.05
+_LOCK_SECONDS = 0.2
+"""How long to retry the lock, which `controller()` of another process may hold for an instant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class ControllerLock:
                 f"cannot write in run {run.path}: {error.strerror}; check its permissions."
             ) from error
         try:
-            if not _lock(self._file):
+            if not _lock(self._file, timeout_seconds=_LOCK_SECONDS):
                 raise UsageError(
                     f"run {run.path} is being written by {_holder(run.lock)}: wait for it, "
                     f"or end it with `primer-search stop {run.path}`."
@@ -205,25 +206,10 @@ def _holder(lock: Path) -> str:
         return "another process"
 
 
-def _lock(file: int, shared: bool = False) -> bool:
-    """Lock an open file for this process; False if another holds it.
-
-    To take it for good we try a few times, since `controller()` holds it (shared) for an instant to ask.
-    """
+def _lock(file: int, **options: Any) -> bool:
     try:
-        import fcntl
-    except ImportError:  # Windows has no flock; there, two controllers of one run are not told apart
-        return True
-    mode, attempts = (fcntl.LOCK_SH, 1) if shared else (fcntl.LOCK_EX, _LOCK_ATTEMPTS)
-    for attempt in range(attempts):
-        try:
-            fcntl.flock(file, mode | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if attempt + 1 < attempts:
-                time.sleep(_LOCK_PAUSE_SECONDS)
-        except OSError as error:
-            raise WorkFailedError(
-                f"this file system cannot lock files ({error.strerror}): keep runs on a local disk."
-            ) from error
-    return False
+        return try_lock(file, **options)
+    except OSError as error:
+        raise WorkFailedError(
+            f"this file system cannot lock files ({error.strerror}): keep runs on a local disk"
+        ) from error

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives.errors import UsageError, WorkFailedError
+from ...system.locks import try_lock
 from ...workers.protocol import Evaluation
 
 __all__ = ["Record", "identity_of"]
@@ -142,18 +143,12 @@ def _opened(path: Path) -> int:
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another folder with -o.") from error
     try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # Windows has no flock; there, two writers are not told apart
-        pass
-    except BlockingIOError:
-        os.close(file)
-        raise UsageError(
-            f"{path} is being written by another process: wait for it, or choose another folder with -o."
-        ) from None
+        held = not try_lock(file)
     except OSError:  # a file system that cannot lock
-        pass
+        held = False
+    if held:
+        os.close(file)
+        raise UsageError(f"{path} is being written by another process: wait for it, or choose another folder with -o")
     return file
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -16,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import primer_search
-from primer_search.system.signals import interrupt_on_termination
 from primer_search.tests.support.command import command, refused
 
 PACKAGE = Path(primer_search.__file__).parent
@@ -169,16 +167,6 @@ def running(source: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str]
     finally:
         process.kill()
         process.communicate()
-
-
-def test_an_interruption_that_is_lost_in_a_callback_is_heard_at_the_next_look() -> None:
-    with interrupt_on_termination() as interruption:
-        interruption.raise_if_interrupted()
-        with contextlib.suppress(KeyboardInterrupt):  # as a destructor would
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1)
-        with pytest.raises(KeyboardInterrupt):
-            interruption.raise_if_interrupted()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])

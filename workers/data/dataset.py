@@ -24,7 +24,7 @@ import numpy as np
 
 from ...primitives.errors import UsageError
 from ...system.files import write_atomically
-from ...system.locks import delete_unheld, exclusive
+from ...system.locks import delete_unlocked_folder, lock_folder
 from ..config import DataConfig
 from .corpus import Corpus, RecordCorpus, open_corpus
 from .dataset_builder import build
@@ -174,7 +174,7 @@ def prepare(
 
     try:
         while not _is_ready(target):
-            with exclusive(cache / f"{hidden}{target.name}.partial", waiting) as draft:
+            with lock_folder(cache / f"{hidden}{target.name}.partial", waiting) as draft:
                 if draft is not None and not _is_ready(target):
                     _delete_outdated(cache, hidden, draft)
                     if not _is_ready(draft):
@@ -200,7 +200,7 @@ def _delete_outdated(cache: Path, hidden: str, draft: Path) -> None:
     """Delete what killed builds with these settings left of text that has changed since, or of older formats."""
     for folder in cache.glob(f"{hidden}*"):
         if folder != draft:
-            delete_unheld(folder)
+            delete_unlocked_folder(folder)
 
 
 def _is_ready(target: Path) -> bool:

@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from ...primitives.errors import UsageError
-from ...system.files import Journal, write_atomically
-from ...system.process_pool import ProcessPool, cores
+from ...system.durations import format_duration
+from ...system.files import Journal, replacement, write_atomically
+from ...system.host import usable_core_count
+from ...system.process_pool import ProcessPool
 from ..config import DataConfig
 from .corpus import Corpus, Portion, RecordCorpus
 from .near_duplicates import BANDS, cluster_labels
@@ -88,9 +90,10 @@ def _processes(corpus: Corpus, asked: int | None) -> int:
     least = 1 if isinstance(corpus, RecordCorpus) else 0  # TFDS is never loaded where models may train
     if asked is not None:
         return max(least, asked)
-    if corpus.text_bytes < INLINE_BYTES or cores() == 1:
+    cores = usable_core_count()
+    if corpus.text_bytes < INLINE_BYTES or cores == 1:
         return least
-    return max(least, min(cores(), MOST_PROCESSES, corpus.text_bytes // PROCESS_BYTES))
+    return max(least, min(cores, MOST_PROCESSES, corpus.text_bytes // PROCESS_BYTES))
 
 
 class _Builder:
@@ -141,9 +144,8 @@ class _Builder:
             counted = sizes if len(sizes) > FILLED else np.where(own == 0, sizes, 0)
             places = np.where(own == 0, assign(labels, counted, wanted), own)
         places[np.asarray(sizes) == 0] = LEFT_OUT
-        draft = self.draft / ".places.draft"
-        places.tofile(draft)
-        draft.replace(self.draft / "places.bin")
+        with replacement(self.draft / "places.bin") as temporary:
+            places.tofile(temporary)
 
     def _own_places(self, counts: list[int]) -> np.ndarray | None:
         if not self.corpus.own_splits:
@@ -238,12 +240,8 @@ class _Progress:
         left = seconds * (self._corpus.documents - self._documents) / max(1, self._documents - self._first)
         self._tell(
             f"{self._stage}: {self._documents:,} of {self._corpus.documents:,} documents,"
-            f" {self._bytes / 1e6 / seconds:.1f} MB/s, {_minutes(left)} left"
+            f" {self._bytes / 1e6 / seconds:.1f} MB/s, {format_duration(left)} left"
         )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(0.0, seconds):.0f} s"
 
 
 def _distinct(digests: np.memmap, sizes: np.memmap) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives.errors import UsageError
-from ...system.locks import scratch
+from ...system.locks import scratch_folder
 
 __all__ = ["LM1B_ARCHIVE", "LM1B_PLACE", "build", "main", "read_texts"]
 
@@ -200,7 +200,7 @@ def _prepare(name: str, root: Path, archive: str | None, facts: dict[str, Any] |
     except ImportError as error:
         raise UsageError(f"{NO_TENSORFLOW}.") from error
     try:
-        with scratch(root / SCRATCH) as folder:
+        with scratch_folder(root / SCRATCH) as folder:
             if _builder(name, root).data_path.exists():  # another process was faster
                 return
             to_delete.append(folder)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ...primitives.errors import UsageError, WorkFailedError
-from ...system.locks import delete_unheld, scratch
+from ...system.locks import delete_unlocked_folder, scratch_folder
 
 __all__ = ["TfdsSet", "is_tfds_source", "load", "locate"]
 
@@ -189,8 +189,8 @@ def _temporary(cache: Path) -> AbstractContextManager[Path]:
     """A folder for the files that TFDS drops; those of processes that were killed are deleted first."""
     folder = cache / "sources"
     for left in folder.glob(".temporary-*"):
-        delete_unheld(left)
-    return scratch(folder / f".temporary-{secrets.token_hex(4)}")
+        delete_unlocked_folder(left)
+    return scratch_folder(folder / f".temporary-{secrets.token_hex(4)}")
 
 
 def _in_a_process(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:

@@ -11,9 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-
-import psutil
+from contextlib import contextmanager
 
 from ...primitives.errors import UsageError
 from ...system.host import CAN_PIN
@@ -21,7 +19,6 @@ from ..protocol import Platform
 
 __all__ = [
     "check_address",
-    "descendants",
     "keep_sigterm_handler",
     "silence_ray",
     "worker_environment",
@@ -89,12 +86,3 @@ def keep_sigterm_handler() -> Iterator[None]:
     finally:
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)
-
-
-def descendants(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """These processes and everything that runs under them."""
-    family = list(processes)
-    for process in processes:
-        with suppress(psutil.Error):
-            family += process.children(recursive=True)
-    return family

@@ -8,8 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from ...system.host import kill_process_tree
-from ..devices.ray_environment import descendants
+from ...system.host import kill_process_tree, process_tree
 
 __all__ = ["ProcessReaper"]
 
@@ -39,7 +38,7 @@ class ProcessReaper:
 
     def pending(self, daemons: list[psutil.Process]) -> list[psutil.Process]:
         """Return the killed processes, these daemons and the daemons' descendants: those that `finish` waits for."""
-        return [process for _, process in self._killed] + descendants(daemons)
+        return [process for _, process in self._killed] + process_tree(daemons)
 
     def finish(self, processes: list[psutil.Process]) -> None:
         """Wait until processes end, and kill those that do not."""

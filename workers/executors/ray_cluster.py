@@ -13,8 +13,8 @@ from typing import Any, Literal, cast
 import psutil
 
 from ...primitives.errors import UsageError, WorkFailedError
+from ...system.error_text import error_summary
 from ..devices.ray_environment import check_address, keep_sigterm_handler, silence_ray
-from ..protocol import error_summary
 from . import ray_actor
 from .package_wheel import build_wheel
 

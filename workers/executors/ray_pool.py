@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Any
 
 from ...primitives.errors import PrimerSearchError, WorkFailedError
+from ...system.error_text import error_summary
 from ..devices.placement import WorkerResources
-from ..protocol import Evaluation, MakeTrainer, Progress, TrialRequest, WorkerStatus, error_summary, fault_evaluation
+from ..protocol import Evaluation, MakeTrainer, Progress, TrialRequest, WorkerStatus, fault_evaluation
 from .process_reaper import ProcessReaper
 from .ray_cluster import RayCluster, WorkerError
 from .watchdog import Limits, Watchdog

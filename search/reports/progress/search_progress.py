@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from ....system.durations import format_duration
 from ....workers.protocol import Evaluation, WorkerStatus
 from ...evolution.candidate import SEED_ID
 
@@ -68,11 +69,11 @@ class LineDisplay:
         if best is not None and best != self._best:
             self._best = best
             news = "new best" if self._began else "best so far"  # a resumed run knows one already
-            self.tell(f"{_clock(state.elapsed_seconds)} {news}: {best_against_seed(state)}")
+            self.tell(f"{format_duration(state.elapsed_seconds)} {news}: {best_against_seed(state)}")
         self._began = True
         if state.elapsed_seconds >= self._next:
             self._next = (state.elapsed_seconds // LINE_SECONDS + 1) * LINE_SECONDS
-            self.tell(f"{_clock(state.elapsed_seconds)} {_counts(state)}")
+            self.tell(f"{format_duration(state.elapsed_seconds)} {_counts(state)}")
 
     def tell(self, line: str) -> None:
         print(line, file=self.stream, flush=True)
@@ -107,7 +108,7 @@ class LiveDisplay:
     def observe(self, state: RunState) -> None:
         known = state.last if self._state is None else self._state.last  # a resumed run's last trial is no news
         if state.last is not None and state.last is not known:
-            self._events.append(f"{_clock(state.elapsed_seconds):>8}  {_event(*state.last)}")
+            self._events.append(f"{format_duration(state.elapsed_seconds):>8}  {_event(*state.last)}")
         self._state, self._seen_at = state, time.monotonic()
 
     def tell(self, line: str) -> None:
@@ -124,7 +125,8 @@ class LiveDisplay:
         elapsed = state.elapsed_seconds + time.monotonic() - self._seen_at
         left = max(state.budget_seconds - elapsed, 0.0)
         head = Text.assemble(
-            (f"{_clock(math.ceil(left))} left", "bold"), f" of {_clock(state.budget_seconds)}   {_counts(state)}"
+            (f"{format_duration(math.ceil(left))} left", "bold"),
+            f" of {format_duration(state.budget_seconds)}   {_counts(state)}",
         )
         best = Text.assemble(("best  ", "dim"), best_against_seed(state))
         events = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self._events]
@@ -211,9 +213,3 @@ def _event(candidate_id: int, evaluation: Evaluation) -> str:
 
 def _name(candidate_id: int) -> str:
     return "seed" if candidate_id == SEED_ID else f"#{candidate_id}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ....primitives.errors import UsageError
+from ....system.durations import format_duration
 from ....system.output_capture import redirect_output
 from ....system.signals import interrupt_on_termination
 from ..phrases import number
@@ -73,7 +74,11 @@ class LineStudyDisplay:
         if self._done is None and state.done:
             self.tell(f"{state.done} of {state.total} trainings are in the record already")
         elif self._done is not None and state.done > self._done and state.last is not None:
-            left = "" if state.seconds_left is None or state.done == state.total else f", {_left(state.seconds_left)}"
+            left = (
+                ""
+                if state.seconds_left is None or state.done == state.total
+                else f", about {format_duration(state.seconds_left)} left"
+            )
             self.tell(f"{state.done}/{state.total}  {training_words(state.last)}{left}")
         self._done = state.done
 
@@ -136,7 +141,7 @@ class LiveStudyDisplay:
                 ("━" * filled, "green"),
                 ("━" * (_BAR - filled), "dim"),
                 f"  {state.done} of {state.total} trainings",
-                ("" if left is None else f"  {_left(left)}", "dim"),
+                ("" if left is None else f"  about {format_duration(left)} left", "dim"),
             )
         ]
         for worker in [worker for worker in state.workers if worker.trial_id is not None][:_WORKERS]:
@@ -166,10 +171,3 @@ def training_words(training: Training) -> str:
     bits = result.bits_per_byte if result.test_bits_per_byte is None else result.test_bits_per_byte
     split = "validation" if result.test_bits_per_byte is None else "test"
     return f"{arm.name} (seed {training.seed}{rate}): {number(bits)} bits/byte on {split}"
-
-
-def _left(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {max(round(seconds), 1)} s left"
-    minutes = round(seconds / 60)
-    return f"about {minutes} min left" if minutes < 120 else f"about {seconds / 3600:.1f} h left"

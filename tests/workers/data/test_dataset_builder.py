@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from primer_search.primitives.errors import UsageError, WorkFailedError
-from primer_search.system.files import Journal
-from primer_search.system.locks import exclusive, scratch
-from primer_search.system.process_pool import ProcessPool
+from primer_search.primitives.errors import UsageError
+from primer_search.system.locks import lock_folder
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data import corpus, dataset, dataset_builder
 from primer_search.workers.data.dataset import Dataset, prepare
@@ -134,7 +129,7 @@ def test_what_killed_builds_of_text_that_has_changed_left_is_deleted_once_nobody
         patch.setattr(dataset, "_publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         prepare_changed("one ")
     (left,) = cache.iterdir()
-    with exclusive(left):
+    with lock_folder(left):
         prepare_changed("two ")
         assert left.exists()
     prepare_changed("three ")
@@ -165,7 +160,7 @@ def test_progress_tells_documents_speed_and_the_time_left(
     prepare(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
     told = [line for line in lines if line.startswith("tokenizing: ")]
     assert all(" of 300 documents, " in line and " MB/s, " in line and line.endswith(" left") for line in told)
-    assert told[-1].startswith("tokenizing: 300 of 300 documents") and told[-1].endswith(" 0 s left")
+    assert told[-1].startswith("tokenizing: 300 of 300 documents") and told[-1].endswith(" 0s left")
 
 
 def test_text_that_changes_while_it_is_read_is_refused_and_nothing_of_it_stays(
@@ -206,131 +201,6 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path):
         peaks.append(sum(map(int, result.stdout.splitlines()[-1].split())) / 1024)
     assert peaks[1] < 1024, f"{peaks} MiB"
     assert peaks[1] < peaks[0] + 150, f"{peaks} MiB"
-
-
-@dataclass(frozen=True)
-class Square:
-    number: int
-
-    def __call__(self) -> int:
-        return self.number**2
-
-
-class TestCrew:
-    def test_results_come_in_order_and_jobs_are_taken_as_needed(self):
-        # Jobs must be importable by their name in another process; these are.
-        jobs = [len_of("x" * n) for n in range(40)]
-        taken: list[int] = []
-        with ProcessPool(2) as crew:
-            results = crew.map(job for n, job in enumerate(jobs) if taken.append(n) is None)
-            assert next(results) == 0
-            assert len(taken) <= 4
-            assert [0, *results] == list(range(40))
-
-    def test_without_processes_jobs_run_here(self):
-        with ProcessPool(0) as crew:
-            assert list(crew.map(map(Square, range(4)))) == [0, 1, 4, 9]
-
-    def test_a_process_that_dies_is_work_that_failed(self):
-        with ProcessPool(1) as crew, pytest.raises(WorkFailedError, match="a process that tokenizes text died"):
-            list(crew.map([exit_of(3)]))
-
-    def test_a_process_that_dies_leaves_no_job_waiting(self):
-        with ProcessPool(2) as crew, pytest.raises(WorkFailedError):
-            list(crew.map([exit_of(3), exit_of(3), *(len_of("x") for _ in range(20))]))
-        deadline = time.monotonic() + 30
-        while any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate()):
-            assert time.monotonic() < deadline, "Python would wait for them for ever when it ends"
-            time.sleep(0.01)
-
-    def test_processes_end_with_the_one_that_started_them(self, tmp_path: Path):
-        program = (
-            "import os, sys, time\n"
-            "from primer_search.system.process_pool import ProcessPool\n"
-            "with ProcessPool(2) as crew:\n"
-            "    print(*(process.pid for process in crew._processes), flush=True)\n"
-            "    time.sleep(60)"
-        )
-        parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-        assert parent.stdout is not None
-        children = [int(pid) for pid in parent.stdout.readline().split()]
-        parent.kill()
-        parent.communicate()
-        deadline = time.monotonic() + 60
-        while any(runs(pid) for pid in children):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-def len_of(text: str):
-    """A job that any interpreter can load."""
-    from functools import partial
-
-    return partial(len, text)
-
-
-def exit_of(code: int):
-    from functools import partial
-
-    return partial(os._exit, code)
-
-
-def runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-class TestJournal:
-    def test_what_was_not_committed_is_cut_off(self, tmp_path: Path):
-        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
-            assert journal.state == {}
-            journal.append("a", b"kept")
-            journal.commit({"done": 1})
-            journal.append("a", b" lost")
-            journal.append("b", b"lost")
-        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
-            assert journal.state == {"done": 1}
-            journal.append("a", b" and more")
-            journal.commit({"done": 2})
-        assert (tmp_path / "a").read_bytes() == b"kept and more"
-        assert (tmp_path / "b").read_bytes() == b""
-
-    def test_files_that_someone_deleted_are_begun_anew(self, tmp_path: Path):
-        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
-            journal.append("a", b"kept")
-            journal.append("b", b"kept")
-            journal.commit({"done": 1})
-        (tmp_path / "b").unlink()
-        with Journal(tmp_path, "journal.json", ["a", "b"]) as journal:
-            assert journal.state == {}
-        assert (tmp_path / "a").read_bytes() == b""
-
-    def test_without_a_journal_the_files_are_begun_anew(self, tmp_path: Path):
-        (tmp_path / "a").write_bytes(b"left over")
-        with Journal(tmp_path, "journal.json", ["a"]) as journal:
-            journal.commit({"done": 0})
-        assert (tmp_path / "a").read_bytes() == b""
-
-
-class TestExclusive:
-    def test_a_scratch_folder_is_empty_at_first_and_gone_in_the_end(self, tmp_path: Path):
-        (tmp_path / "scratch" / "of a killed one").mkdir(parents=True)
-        (tmp_path / "scratch" / "file").touch()
-        with scratch(tmp_path / "scratch") as folder:
-            assert not list(folder.iterdir())
-            (folder / "file").touch()
-        assert not list(tmp_path.iterdir())
-
-    def test_a_folder_that_was_moved_away_is_not_given_out(self, tmp_path: Path):
-        with exclusive(tmp_path / "draft") as draft:
-            assert draft is not None and draft == tmp_path / "draft" and draft.is_dir()
-            draft.rename(tmp_path / "done")
-        with exclusive(tmp_path / "draft") as draft:
-            assert draft is not None and not list(draft.iterdir())
 
 
 def test_a_dataset_is_whole_for_whoever_opens_it(folder: Path, tmp_path: Path):

@@ -117,19 +117,6 @@ def test_the_configuration_picks_the_executor():
     assert isinstance(made, InlineExecutor)
 
 
-@pytest.mark.parametrize(
-    ("available", "taken", "count", "picked"),
-    [
-        ((0, 1, 2, 3), (), 2, (0, 1)),
-        ((0, 1, 2, 3), (0, 1), 2, (2, 3)),
-        ((4, 6), (4,), 1, (6,)),
-        ((0, 1), (0, 1, 0), 1, (1,)),
-    ],
-)
-def test_workers_share_cores_only_when_there_are_too_few(available, taken, count, picked):
-    assert host.pick_cores(available, taken, count) == picked
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:10001", "127.0.0.1:99999"])
 def test_an_address_without_a_cluster_is_refused_at_once(address):
     began = time.monotonic()

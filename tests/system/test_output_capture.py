@@ -1,0 +1,43 @@
+"""Redirection of output into the log."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+from primer_search.system.output_capture import log_traceback, redirect_output
+
+
+def test_logging_and_warnings_go_to_the_runs_log_and_back(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    before = logging.getLogger().handlers[:]
+    with redirect_output(log), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.getLogger("somebody").info("said something")
+        warnings.warn("beware", UserWarning, stacklevel=1)
+    assert "said something" in log.read_text()
+    assert "beware" in log.read_text()
+    assert logging.getLogger().handlers == before
+
+
+def test_what_native_code_writes_goes_to_the_log_too(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from primer_search.system.output_capture import redirect_output\n"
+        "with redirect_output(Path(sys.argv[1])) as terminal:\n"
+        "    os.write(1, b'from C, out'); os.write(2, b'from C, err'); print('to people', file=terminal)\n"
+        "print('the result')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "log")], capture_output=True, text=True, timeout=60
+    )
+    assert (result.stdout, result.stderr) == ("the result\n", "to people\n")
+    assert (tmp_path / "log").read_text() == "from C, outfrom C, err"
+
+
+def test_a_traceback_is_logged_or_said_not_to_be(tmp_path: Path) -> None:
+    assert log_traceback(tmp_path / "run.log", ValueError("odd"))
+    assert "ValueError: odd" in (tmp_path / "run.log").read_text()
+    assert not log_traceback(tmp_path / "no" / "run.log", ValueError("odd"))
