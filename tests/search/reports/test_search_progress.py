@@ -66,10 +66,10 @@ def test_lines_tell_each_new_best_and_each_minute_once() -> None:
         display.observe(replace(STATE, elapsed_seconds=125.0, best=(3, 2.7), best_bits_per_byte=1.35))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "preparing"
-    assert [line.split()[0] for line in lines if "candidates" in line] == ["1:00", "2:01"]
+    assert [line.split()[0] for line in lines if "candidates" in line] == ["1m", "2m"]
     assert [line.split()[:4] for line in lines if "best" in line] == [
-        ["0:01", "best", "so", "far:"],
-        ["2:05", "new", "best:", "#3"],
+        ["1s", "best", "so", "far:"],
+        ["2m", "5s", "new", "best:"],
     ]
 
 
@@ -95,7 +95,7 @@ def panel(state: RunState | None) -> str:
 def test_the_panel_shows_time_counts_best_workers_and_what_happened() -> None:
     text = panel(STATE)
     for words in (
-        "9:00 left",
+        "9m left of 10m",
         "6 candidates (6.0 trials a minute)",
         "4 trained in full",
         "1 rejected",
