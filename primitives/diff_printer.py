@@ -65,17 +65,20 @@ def _header(old: DNA, new: DNA, pair: Pair) -> str:
 
 
 def _marked_lines(old: list[_Line], new: list[_Line]) -> list[str]:
-    """Return the lines of one subprogram, each behind its mark."""
+    """Return the lines of one subprogram with their marks; of adjacent changes, the removed lines come first."""
     moved: dict[int, int | None] = {0: 0, 1: 1}  # value in the old subprogram -> in the new one
-    lines = []
+    lines: list[str] = []
+    added: list[str] = []
     for i, j in align_instructions([line.instruction for line in old], [line.instruction for line in new]):
-        if i is None or j is None:
-            lines += [f"-{old[i].text}"] if i is not None else [f"+{new[j or 0].text}"]
-            continue
-        moved[i + 2] = j + 2
-        same = old[i].reads_as(new[j], moved)
-        lines += [f" {new[j].text}"] if same else [f"-{old[i].text}", f"+{new[j].text}"]
-    return lines
+        if i is not None and j is not None:
+            moved[i + 2] = j + 2
+            if old[i].reads_as(new[j], moved):
+                lines += [*added, f" {new[j].text}"]
+                added.clear()
+                continue
+        lines += [] if i is None else [f"-{old[i].text}"]
+        added += [] if j is None else [f"+{new[j].text}"]
+    return lines + added
 
 
 @dataclass(frozen=True, slots=True)
