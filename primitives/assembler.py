@@ -1,10 +1,10 @@
-"""Programs written by hand: one subprogram a text, one instruction a line.
+"""Assembler for programs written by hand: one text per subprogram, one instruction per line.
 
     name = OP operand [operand] [width=UNITS] [constant=NAME] [branches=N]
 
-Upper-case ops are primitives, lower-case ones call the subprogram of that name; operands are `h0`, `h1` and earlier
-names; the last line is the output. A width or constant stands for the bank entry that holds it, so that lines which say
-the same share an entry and mutate together. Fields a line leaves out are 0 (`h0` for operands), branches are then 1.
+Upper-case ops are primitives; lower-case ops call the subprogram of that name. Operands are `h0`, `h1` and earlier
+names. The last line is the output. A width or constant refers to the bank entry that holds it: lines with the
+same one share the entry and mutate together. Omitted operands are `h0`, omitted branches 1, other omitted fields 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from .ops import OPS
 from .program import DNA, Instruction, Subprogram
 
-__all__ = ["assemble", "exchange"]
+__all__ = ["assemble", "replace_subprogram"]
 
 
 def assemble(
@@ -24,13 +24,16 @@ def assemble(
     dimensions: tuple[int, ...],
     length_dependent: bool = False,
 ) -> DNA:
-    """The DNA of some texts.
+    """Return the DNA that the texts describe.
 
     Args:
-        subprograms: the text of each subprogram by its name, MAIN first, callers before those they call.
-        constants: the bank of constants, each with the name that the lines use.
-        dimensions: the bank of relative dimensions, in units.
+        subprograms: text of each subprogram by name, MAIN first, callers before callees.
+        constants: bank of constants, each with the name that the lines use.
+        dimensions: bank of relative dimensions, in units.
         length_dependent: as in `DNA`.
+
+    Raises:
+        ValueError: a line names a subprogram, operand, constant, width or field that does not exist.
 
     Example:
         >>> from primer_search.primitives.assembler import assemble
@@ -44,8 +47,8 @@ def assemble(
     return DNA(tuple(constants.values()), dimensions, assembled, length_dependent)
 
 
-def exchange(subprograms: Mapping[str, str], old: str, new: str, text: str) -> dict[str, str]:
-    """The same texts with one subprogram exchanged for another, in its place and in the lines of its callers."""
+def replace_subprogram(subprograms: Mapping[str, str], old: str, new: str, text: str) -> dict[str, str]:
+    """Return the texts with subprogram `old` replaced by `new`, also in the lines of its callers."""
     return {
         new if name == old else name: text if name == old else re.sub(rf"\b{old}\b", new, body)
         for name, body in subprograms.items()
@@ -61,7 +64,7 @@ def _instructions(
         operands = [values.index(word) for word in words if "=" not in word]
         fields = dict(word.split("=") for word in words if "=" in word)
         if unknown := fields.keys() - {"width", "constant", "branches"}:
-            raise ValueError(f"{line!r}: no field is called {', '.join(sorted(unknown))}")
+            raise ValueError(f"{line!r}: there is no field {', '.join(sorted(unknown))}")
         instructions.append(
             Instruction(
                 op=op if op in OPS else f"call:{subprograms.index(op)}",

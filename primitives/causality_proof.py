@@ -1,14 +1,14 @@
-"""Causality proved: an abstract interpretation of the canonical graph over how values depend on positions.
+"""Static proof of causality: an abstract interpretation of how values depend on positions.
 
-An activation (or scalar) at position i is *causal* (depends on positions up to i), *length-dependent* (on the
-sequence's length as well) or *acausal*. Scores carry two facts: the reach of their visible part, entries (i, j)
-with j <= i, and what is in their hidden part above the diagonal: zero; a constant that no input changes; something
-that depends on positions up to max(i, j) only; or anything.
+An activation (or scalar) at position i is *causal* (depends on positions up to i), *length-dependent* (depends on the
+sequence length as well) or *acausal*. Scores have two facts: the reach of their visible part, entries (i, j) with
+j <= i, and the content of their hidden part above the diagonal: zero; a constant that no input changes; values that
+depend on positions up to max(i, j) only; or anything.
 
-EXP makes a constant of a hidden zero, which a product with values then sums over the future: MASK comes after EXP,
-or the program is refused. The proof is conservative: it may refuse a program whose leak cancels out, and never
-accepts one that leaks. It takes zero times anything for zero; where that is an overflow the product is NaN, which no op
-makes a number of again, so that such a program fails as non-finite instead of seeing anything.
+EXP turns a hidden zero into a constant, which a product with values then sums over the future. So MASK must come after
+EXP. The proof is conservative: it may reject a program whose leak cancels out, but never accepts one that leaks. It
+treats zero times anything as zero. If the other factor overflows, the product is NaN, and no op turns NaN back into a
+number: such a program is rejected as non-finite and cannot leak.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Dependence", "Hidden", "Reach", "prove_causal", "time_dependence"]
 
 
 class Reach(IntEnum):
-    """What a value at position i depends on; the larger the worse."""
+    """Dependence of a value at position i; larger is worse."""
 
     CAUSAL = 0
     LENGTH_DEPENDENT = 1
@@ -35,7 +35,7 @@ class Reach(IntEnum):
 
 
 class Hidden(IntEnum):
-    """What stands above the diagonal of scores; the larger the worse."""
+    """Content of scores above the diagonal; larger is worse."""
 
     ZERO = 0
     CONSTANT = 1
@@ -45,17 +45,17 @@ class Hidden(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
-    """The facts about one value: `hidden` is of scores only."""
+    """The facts about one value; `hidden` is None unless the value is scores."""
 
     reach: Reach
     hidden: Hidden | None = None
 
 
 def prove_causal(graph: Graph) -> None:
-    """Refuse a program that cannot be proved causal (length-dependent, where it is tied to one length).
+    """Check that a program is provably causal; a length-dependent program may depend on the sequence length.
 
     Raises:
-        InvalidProgramError: with reason `causality`; names the op that lets the future in.
+        InvalidProgramError: with reason `causality`; names the op that reads later positions.
     """
     facts = time_dependence(graph)
     allowed = Reach.LENGTH_DEPENDENT if graph.length_dependent else Reach.CAUSAL
@@ -64,13 +64,13 @@ def prove_causal(graph: Graph) -> None:
     culprit = next(i for i, fact in enumerate(facts) if fact.reach > allowed and fact.hidden is None)
     node = graph.nodes[culprit]
     before = facts[node.inputs[0]]
-    why = f", since its scores hold {_NAMES[before.hidden]} where the future is" if before.hidden is not None else ""
+    why = "" if before.hidden is None else f", because its scores hold {_NAMES[before.hidden]} above the diagonal"
     where = ".".join(node.labels) or node.op.lower()
-    raise InvalidProgramError("causality", f"it sees the future: {node.op} at {where} lets it in{why}")
+    raise InvalidProgramError("causality", f"it sees the future: {node.op} at {where} reads later positions{why}")
 
 
 def time_dependence(graph: Graph) -> tuple[Dependence, ...]:
-    """The facts about every node, in order."""
+    """Return the facts about every node, in order."""
     facts: list[Dependence] = []
     for node in graph.nodes:
         if node.op == INPUT:
@@ -98,21 +98,21 @@ def _transfer(graph: Graph, node: Node, inputs: list[Dependence]) -> Dependence:
     if graph.nodes[node.inputs[0]].value.kind is Kind.SCORES and node.value.kind is not Kind.SCORES:
         return Dependence(_over_keys(op, inputs[0].hidden, reach))
     if op.time_dependence is TimeDependence.PAST and inputs[0].hidden is Hidden.ANYTHING:
-        return Dependence(Reach.ACAUSAL, Hidden.ANYTHING)  # rows above reach below the diagonal
+        return Dependence(Reach.ACAUSAL, Hidden.ANYTHING)  # earlier rows, and so their hidden parts, reach later rows
     return Dependence(reach, _pointwise(op, node.constant, inputs))
 
 
 def _over_keys(op: Op, hidden: Hidden | None, reach: Reach) -> Reach:
-    """Reach of a reduction (or a dense layer) over the keys of scores."""
+    """Return the reach of a reduction (or a dense layer) over the keys of scores."""
     if hidden is Hidden.ZERO and Law.ZERO_NEUTRAL in op.laws:
         return reach
     if hidden in (Hidden.ZERO, Hidden.CONSTANT):
-        return max(reach, Reach.LENGTH_DEPENDENT)  # how many hidden entries there are is what is left of the future
+        return max(reach, Reach.LENGTH_DEPENDENT)  # the number of hidden entries depends on the length
     return Reach.ACAUSAL
 
 
 def _mixed(scores: Dependence, values: Dependence, reach: Reach) -> Dependence:
-    """Facts about a product of scores with values, or with scores."""
+    """Return the facts about a product of scores with values, or with scores."""
     if scores.hidden is not Hidden.ZERO:
         return Dependence(Reach.ACAUSAL, None if values.hidden is None else Hidden.ANYTHING)
     if values.hidden is None:
@@ -123,7 +123,7 @@ def _mixed(scores: Dependence, values: Dependence, reach: Reach) -> Dependence:
 
 
 def _pointwise(op: Op, constant: float | None, inputs: list[Dependence]) -> Hidden:
-    """The hidden part of an elementwise (or running) op on scores; a scalar counts as one that varies by row."""
+    """Return the hidden part of an elementwise (or running) op on scores; a scalar varies by row."""
     varies = [
         fact.hidden
         if fact.hidden is not None
@@ -140,7 +140,7 @@ def _pointwise(op: Op, constant: float | None, inputs: list[Dependence]) -> Hidd
 
 
 def _keeps_zero(op: Op, constant: float | None) -> bool:
-    """Whether zeros go to zeros, whatever the parameters."""
+    """Return whether zeros give zeros, for any parameters."""
     zeros = [np.zeros((1, 2, 2))] * op.operands
     learned = {parameter.name: np.full((1, 2) if len(parameter.shape) == 1 else (1, op.kernel, 2), 0.7)
                for parameter in op.parameters}  # fmt: skip

@@ -1,8 +1,8 @@
-"""Does a program see the future? Proved first (`time_dependence`), then tested on its meaning, in float64.
+"""Test of causality on random inputs, in float64; it follows the static proof (`causality_proof`).
 
-For the test all parameters are drawn at random, none at 0 or 1, so that no path is switched off. Then the future is
-*resampled* at every position (negating it would miss even functions), and the sequence is truncated: past outputs
-must not move. A program that leaks is refused, not repaired.
+All parameters are random, without the neutral values 0 and 1, so that every path has an effect. The input after each
+position is *resampled* (negating it would miss even functions), and the sequence is truncated: earlier outputs must not
+change. A program that leaks is rejected, not repaired.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ __all__ = ["check_causality", "probe_block"]
 LENGTH = 8
 SEQUENCES = 4
 TOLERANCE = 1e-9
-"""Largest change of a past output, relative to the output's root mean square, that rounding explains in float64."""
+"""Largest change of a past output that float64 rounding explains, relative to the output's root mean square."""
 
 TRUNCATION_TOLERANCE = 1e-6
-"""The same for a shorter sequence: sums of other shapes round in another order, and a division may amplify that."""
-
+"""The same for a truncated sequence: sums of other shapes round in another order, and divisions may amplify that."""
 
 ROUNDING = 1e-14
-"""A change of inputs, relative to each, that is no more than a few roundings."""
+"""Relative change of inputs that is the size of a few roundings."""
 
 AMPLIFIED = 100
-"""How much further sums in another order may move an output than such a change does: both are a matter of luck."""
+"""Allowed ratio of the change by truncation to the change by `ROUNDING`; both are random."""
 
 
 def check_causality(graph: Graph, seed: int = 0) -> None:
-    """Refuse a block that cannot be proved causal, or fails the test.
+    """Check that a block is provably causal and passes the test.
 
     Raises:
         InvalidProgramError: with reason `causality` or `finiteness`.
@@ -45,9 +44,9 @@ def check_causality(graph: Graph, seed: int = 0) -> None:
 
 
 def probe_block(graph: Graph, seed: int = 0) -> None:
-    """Refuse a block that may depend on later positions or on the sequence's length, or whose output is not finite.
+    """Check that outputs are finite and do not depend on later positions or on the sequence length.
 
-    Programs that are tied to one length are checked for the future only.
+    A length-dependent program is not checked for dependence on the length.
 
     Raises:
         InvalidProgramError: with reason `finiteness` or `causality`.
@@ -61,7 +60,7 @@ def probe_block(graph: Graph, seed: int = 0) -> None:
         futures[position, :, position:] = _inputs(rng, LENGTH - position, MODEL_WIDTH * unit)
     outputs = evaluate_reference(graph, parameters, futures.reshape(-1, *x.shape[1:])).reshape(futures.shape)
     if not np.all(np.isfinite(outputs[:, 0])):
-        raise InvalidProgramError("finiteness", "with random parameters and inputs its output is not finite")
+        raise InvalidProgramError("finiteness", "its output is not finite for random parameters and inputs")
     for position in range(1, LENGTH):
         moved = _moved(outputs[position, :, :position], outputs[0])
         _refuse(moved, TOLERANCE, f"when the input from position {position} on was resampled")
@@ -70,7 +69,7 @@ def probe_block(graph: Graph, seed: int = 0) -> None:
     for length in (1, LENGTH // 2 + 1):
         moved = _moved(evaluate_reference(graph, parameters, x[:, :length]), outputs[0])
         if np.any(moved > TRUNCATION_TOLERANCE):
-            # What is nothing but rounding (a mean of what was centred) rounds otherwise in another shape.
+            # An output that consists of rounding errors (a mean of centred values) differs in another shape.
             blurred = x * (1 + ROUNDING * rng.choice((-1.0, 1.0), x.shape))
             blur = _moved(evaluate_reference(graph, parameters, blurred), outputs[0]).max()
             _refuse(
@@ -81,9 +80,9 @@ def probe_block(graph: Graph, seed: int = 0) -> None:
 
 
 def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:
-    """Normal inputs [sequence, length, width]; but for the first sequence, their size differs between positions.
+    """Return normal inputs [sequence, length, width]; except in the first sequence, their size varies by position.
 
-    Were all of one size, the product of a position with itself would outweigh those with any other, and a leak
+    With equal sizes, the product of a position with itself would outweigh its products with all others, and a leak
     through the sign of a sum over keys, or through their maximum, would never show.
     """
     sizes = 10 ** rng.uniform(-1.5, 0, (SEQUENCES, length, 1))
@@ -92,9 +91,9 @@ def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:
 
 
 def _moved(past: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """For each position, how far the past moved from the `outputs`, relative to the root mean square of a sequence.
+    """Return the largest change at each position, relative to the root mean square of its sequence.
 
-    Only the first sequence must be finite; elsewhere, what is not finite says nothing.
+    Only the first sequence must be finite; non-finite values elsewhere are ignored.
     """
     finite = np.where(np.isfinite(outputs), outputs, 0)
     largest = np.maximum(np.abs(finite).max(axis=(1, 2), keepdims=True), 1e-30)
@@ -105,6 +104,7 @@ def _moved(past: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def _refuse(moved: np.ndarray, limit: float, when: str) -> None:
+    """Raise an error if a position moved by more than the limit."""
     if np.any(moved > limit):
         position = int(np.argmax(moved > limit))
         raise InvalidProgramError(

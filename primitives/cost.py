@@ -1,4 +1,4 @@
-"""What a program costs: exact parameters, and floating-point operations from the rows of the op table."""
+"""Cost of a program: exact parameter count, and floating-point operations from the op table."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Cost", "block_cost", "model_parameters"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one block costs.
+    """Cost of one block.
 
     Attributes:
-        parameters: learned scalars.
-        flops_per_token: forward floating-point operations for one position (multiply and add count as two).
+        parameters: number of learned scalars.
+        flops_per_token: forward floating-point operations per position (multiply and add count as two).
     """
 
     parameters: int
@@ -27,13 +27,13 @@ class Cost:
 
 
 def block_cost(graph: Graph, unit: int, length: int) -> Cost:
-    """Cost of one block on sequences of `length` positions; attention counts all pairs, masked or not."""
+    """Return the cost of one block on sequences of `length` positions; attention counts all pairs, masked or not."""
     flops = sum(_flops(graph, node, unit, length) for node in graph.nodes if node.op in OPS)
     return Cost(parameter_count(graph, unit, length), flops)
 
 
 def model_parameters(block_parameters: int, unit: int, layers: int, vocabulary: int) -> int:
-    """Learned scalars of the language model: tied embedding, `layers` blocks, scale and bias of the final norm."""
+    """Return the parameter count of the language model: tied embedding, blocks, scale and bias of the final norm."""
     width = MODEL_WIDTH * unit
     return vocabulary * width + layers * block_parameters + 2 * width
 

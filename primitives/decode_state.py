@@ -1,12 +1,12 @@
-"""What decoding keeps of a program, so that a new position costs no pass over the earlier ones.
+"""The state that step-by-step decoding caches, so that a new position needs no pass over earlier ones.
 
-Each row of the op table says what its op keeps: a convolution its last inputs, a running sum its last output, a product
-with scores its second operand (keys, values) of every position. The rest is computed for new positions alone. Scores
-are rows: a position's own, over all keys.
+The op table defines the state of each op: the last inputs of a convolution, the last output of a running sum, the
+second operand (keys, values) of a product with scores at every position. All other values are computed for new
+positions only. Scores have one row per position, over all keys.
 
-Two uses of scores need earlier rows with the new columns, which those did not have when they were computed: scores
-times scores, and ops that run along the length. There all rows are computed again from what they are made of, which is
-kept (our choice: rare, and right). Later positions count as zeros meanwhile; a causal program does not look at them.
+Two uses of scores need earlier rows with new columns: scores times scores, and ops that run along the length. There all
+rows are recomputed from their cached operands (our choice: such programs are rare). Positions that are not decoded yet
+count as zeros; a causal program does not read them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["CacheSize", "DecodePlan", "cache_size", "decode_plan", "state_source
 
 @dataclass(frozen=True, slots=True)
 class DecodePlan:
-    """How a program is decoded; indices are of the graph's nodes.
+    """Nodes that decoding caches or recomputes, by index in the graph.
 
     Attributes:
-        history: activations and scalars of which every position is kept.
-        state: ops that keep a few rows, and how many: a convolution of its inputs, a running op of its output.
-        recomputed_scores: scores of which all rows are computed, from the history of what they are made of.
+        history: activations and scalars cached at every position.
+        state: ops that cache a few rows, and the number of rows: inputs of a convolution, outputs of a running op.
+        recomputed_scores: scores whose rows are all recomputed, from the history of their operands.
     """
 
     history: frozenset[int]
@@ -38,11 +38,11 @@ class DecodePlan:
 
 @dataclass(frozen=True, slots=True)
 class CacheSize:
-    """Numbers that the cache of one block and one sequence holds.
+    """Count of cached numbers for one block and one sequence.
 
     Attributes:
-        per_position: for each position, whatever came before it.
-        fixed: besides, however long the sequence.
+        per_position: numbers per position.
+        fixed: numbers independent of the sequence length.
     """
 
     per_position: int
@@ -50,7 +50,7 @@ class CacheSize:
 
 
 def decode_plan(graph: Graph) -> DecodePlan:
-    """How to decode a canonical program."""
+    """Return the nodes that decoding a canonical program caches or recomputes."""
     complete: set[int] = set()
     state: dict[int, int] = {}
     for index in reversed(range(len(graph.nodes))):
@@ -70,18 +70,18 @@ def decode_plan(graph: Graph) -> DecodePlan:
 
 
 def state_source(graph: Graph, index: int) -> int:
-    """The node whose rows the state of an op holds: its operand or itself."""
+    """Return the node whose rows the state of an op holds: its operand or the op itself."""
     node = graph.nodes[index]
     return node.inputs[0] if OPS[node.op].decode_state is DecodeState.INPUTS else index
 
 
 def cache_size(graph: Graph, unit: int, length: int = 0) -> CacheSize:
-    """What decoding a block keeps.
+    """Return the size of the cache of one block.
 
     Args:
-        graph: a canonical program.
+        graph: canonical program.
         unit: channels in a unit of relative width.
-        length: sequence length; matters only where the program is tied to one.
+        length: sequence length; used only for a length-dependent program.
 
     Example:
         >>> from primer_search.primitives import build_graph, library

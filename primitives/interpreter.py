@@ -1,8 +1,8 @@
-"""Runs a canonical graph over any array namespace: NumPy in float64 is the reference, JAX the product.
+"""Interpreter of canonical graphs for NumPy (float64, the reference) and JAX.
 
-Branches are leading array axes: a value inside branch scopes of 2 and 8 is `[2, 8, batch, length, width]`. Nothing
-is unrolled, and what does not depend on a branch is computed once and broadcasts. Decoding (`models.decoding`) runs the
-same walk over new positions alone; `compute_hook` is where it brings in what it kept of earlier ones.
+Branches are leading array axes: a value inside branch scopes of 2 and 8 is `[2, 8, batch, length, width]`. No branch is
+unrolled, and values that do not depend on a branch are computed once and broadcast. Decoding (`models.decoding`)
+evaluates new positions only, and adds its cached values through `compute_hook`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["Compute", "ComputeHook", "evaluate", "evaluate_reference"]
 Array = Any
 
 Compute = Callable[[Sequence[Array]], Array]
-"""Gives a node's value, from its operands."""
+"""Computes the value of a node from its operands."""
 
 ComputeHook = Callable[[int, Sequence[Array], Compute], Array]
-"""Gives a node's value, from its index, the values of its operands, and what computes it from such."""
+"""Computes the value of a node from its index, its operands and the function that the op would apply to them."""
 
 
 def evaluate(
@@ -37,16 +37,16 @@ def evaluate(
     observe: Callable[[Array], None] | None = None,
     compute_hook: ComputeHook | None = None,
 ) -> Array:
-    """The block's output.
+    """Return the output of the block.
 
     Args:
-        graph: a canonical program.
-        parameters: for each node its learned arrays, with the axes of its branches leading.
-        x: `[batch, length, width]`.
-        xp: the array namespace, `numpy` or `jax.numpy`.
-        operand_hooks: for some nodes of one operand, what is done to the operand first (see `models.block`).
-        observe: is shown the value of every node, in order.
-        compute_hook: computes each op in place of its `apply`, which it is given (see `models.decoding`).
+        graph: canonical program.
+        parameters: learned arrays of each node, with leading branch axes.
+        x: input `[batch, length, width]`.
+        xp: array namespace, `numpy` or `jax.numpy`.
+        operand_hooks: functions applied to the operand of some nodes with one operand, by node (see `models.block`).
+        observe: function called with the value of every node, in order.
+        compute_hook: function that computes each op instead of its `apply` (see `models.decoding`).
 
     Returns:
         `[batch, length, width]`.
@@ -67,7 +67,7 @@ def evaluate(
 
 
 def evaluate_reference(graph: Graph, parameters: Sequence[dict[str, np.ndarray]], x: np.ndarray) -> np.ndarray:
-    """The block's output in NumPy float64; overflow gives infinities and NaN, without warnings."""
+    """Return the output of the block in NumPy float64; overflow gives infinities and NaN, without warnings."""
     with np.errstate(all="ignore"):
         return evaluate(graph, parameters, np.asarray(x, np.float64), np)
 
@@ -86,14 +86,14 @@ def _apply(
     ]
     if operand_hook is not None:
         aligned = [operand_hook(operand) for operand in aligned]
-    # A parameter meets [branches..., batch, length, width]: give it an axis for the batch.
+    # A parameter is combined with [branches..., batch, length, width]: give it an axis for the batch.
     learned = {key: xp.expand_dims(array, depth) if depth else array for key, array in learned.items()}
     op = OPS[node.op]
     return op.apply(xp, aligned, learned, node.constant, op.kernel)
 
 
 def _align(value: Array, own: int, depth: int, xp: Any) -> Array:
-    """Give a value computed in an outer scope the missing branch axes (of size 1), where it has branch axes at all."""
+    """Add the missing branch axes (of size 1) to a value of an outer scope, if it has branch axes at all."""
     if own in (0, depth):
         return value
     return xp.expand_dims(value, tuple(range(own, depth)))

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .assembler import assemble, exchange
+from .assembler import assemble, replace_subprogram
 from .errors import UsageError
 from .program import DNA
 from .suggestions import did_you_mean
@@ -206,7 +206,7 @@ TRANSFORMER_GELU = _define(
     "Transformer with GELU in its tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
     "Hendrycks and Gimpel 2016, arXiv 1606.08415",
     # No primitive adds a constant, so the 1 is multiplied out: x/2 + x/2 tanh(...).
-    exchange(
+    replace_subprogram(
         _TRANSFORMER,
         "relu",
         "gelu",
@@ -265,7 +265,7 @@ TRANSFORMER_SQUARED_RELU = _define(
     "TRANSFORMER_SQUARED_RELU",
     "Transformer with squared ReLU",
     "Primer, section 4",
-    exchange(_TRANSFORMER, "relu", "squared_relu", _SQUARED_RELU),
+    replace_subprogram(_TRANSFORMER, "relu", "squared_relu", _SQUARED_RELU),
     _CONSTANTS,
     _DIMENSIONS,
 )
@@ -283,7 +283,7 @@ PRIMER_EZ = _define(
     "PRIMER_EZ",
     "Primer-EZ: squared ReLU and multi-dconv-head attention, what carries over from Primer",
     "Primer, section 4",
-    exchange(_TRANSFORMER | {"head_projection": _MULTI_DCONV_HEAD}, "relu", "squared_relu", _SQUARED_RELU),
+    replace_subprogram(_TRANSFORMER | {"head_projection": _MULTI_DCONV_HEAD}, "relu", "squared_relu", _SQUARED_RELU),
     _CONSTANTS,
     _DIMENSIONS,
 )

@@ -1,7 +1,7 @@
-"""Algebraic rewrites of the canonical form: rows "pattern -> replacement", and those that follow from laws.
+"""Algebraic rewrites of the canonical form: rows "pattern -> replacement", and rewrites that follow from laws of ops.
 
-Patterns are Python expressions over primitives: `x`, `y` stand for any value, `a`, `b` for constants. A rewrite
-keeps the function (over the reals) and the kind and width of the value. Each row is tested on random values.
+Patterns are Python expressions over primitives, with `x`, `y` for any value and `a`, `b` for constants. A rewrite
+preserves the function (over the reals), the kind and the width of the value. Tests check each row on random values.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .value_types import Kind, Value
 __all__ = ["REWRITES", "NodeLike", "Rewrite", "Term", "simplify"]
 
 Term = int | tuple[str, tuple["Term", ...], float | None]
-"""A node's index, or an op applied to terms (with its constant)."""
+"""Index of a node, or an op applied to terms, with its constant."""
 
 
 class NodeLike(Protocol):
-    """What a pattern looks at."""
+    """The fields of a node that patterns use."""
 
     @property
     def op(self) -> str: ...
@@ -43,7 +43,7 @@ class Rewrite:
     replacement: str
 
     def parse(self) -> tuple[ast.Call, ast.expr]:
-        """Both sides as syntax trees."""
+        """Return both sides as syntax trees."""
         pattern = ast.parse(self.pattern, mode="eval").body
         assert isinstance(pattern, ast.Call)
         return pattern, ast.parse(self.replacement, mode="eval").body
@@ -68,11 +68,11 @@ REWRITES = (
     Rewrite("SQUARE(ABS_ROOT(x))", "ABS(x)"),
     Rewrite("RECIP(RECIP(x))", "x"),
 )
-"""Identities of the reals; those that follow from a row's laws are not repeated here."""
+"""Identities over the reals, except those that follow from the laws of an op."""
 
 
 def simplify(op: str, inputs: Sequence[int], constant: float | None, nodes: Sequence[NodeLike]) -> Term | None:
-    """A simpler term for `op(inputs)`, or None where no rewrite applies."""
+    """Return a simpler term for `op(inputs)`, or None if no rewrite applies."""
     by_law = _by_law(op, inputs, constant, nodes)
     if by_law is not None:
         return by_law

@@ -1,10 +1,10 @@
-"""Where a program is a softmax: EXP -> (MASK ->) RED_SUM -> DIVIDE, as Primer writes it, no maximum subtracted.
+"""Detection of softmaxes: EXP -> (MASK ->) RED_SUM -> DIVIDE, as in Primer, without a subtracted maximum.
 
-Written so, it overflows once a score passes 88 in float32 and in bfloat16. A softmax does not change when one number is
-subtracted from all the scores of a row, so whoever runs a program may subtract the row's largest visible score first.
-The program stays what it is: the reference, the fingerprint and the causality proof read EXP as it stands, and only an
-EXP that nothing but its softmax reads may be shifted. The results are equal but for rounding, for rows that overflow,
-and for rows whose sum is below DIVIDE's guard of 1e-6.
+This form overflows once a score exceeds 88 in float32 or bfloat16. A softmax does not change when one number is
+subtracted from all scores of a row, so compiled and exported programs subtract the row's largest visible score first.
+Only an EXP that is read by nothing except its softmax may be shifted. The reference interpreter, the fingerprint and
+the causality proof use the plain EXP. Results are equal up to rounding, except for rows that overflow and rows whose
+sum is below DIVIDE's guard of 1e-6.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["softmax_exponentials"]
 
 
 def softmax_exponentials(graph: Graph) -> Mapping[int, bool]:
-    """The EXP nodes that nothing but a softmax reads, and whether a MASK hides the future from it."""
+    """Return the EXP nodes that only a softmax reads, and for each whether a MASK hides future keys."""
     readers: dict[int, list[int]] = {}
     for index, node in enumerate(graph.nodes):
         for operand in node.inputs:
@@ -34,7 +34,7 @@ def softmax_exponentials(graph: Graph) -> Mapping[int, bool]:
 
 
 def _is_normalised(graph: Graph, readers: Mapping[int, list[int]], weights: int) -> bool:
-    """Whether `weights` are read twice alone: by their sum over the last axis, and by their division by it."""
+    """Return whether exactly two nodes read `weights`: their sum over the last axis, and the division by that sum."""
     users = readers.get(weights, [])
     sums = [index for index in users if graph.nodes[index].op == "RED_SUM"]
     quotients = [index for index in users if graph.nodes[index].op == "DIVIDE"]

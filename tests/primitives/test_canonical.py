@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble, exchange
+from primer_search.primitives.assembler import assemble, replace_subprogram
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.graph import Graph
@@ -396,5 +396,6 @@ def test_exchanging_relu_changes_nothing_else() -> None:
     squared.remove("SQUARE")
     assert squared == ops(library.TRANSFORMER)
     assert (
-        exchange({"main": "a = relu h0", "relu": "y = ABS h0"}, "relu", "sine", "y = SIN h0")["main"] == "a = sine h0"
+        replace_subprogram({"main": "a = relu h0", "relu": "y = ABS h0"}, "relu", "sine", "y = SIN h0")["main"]
+        == "a = sine h0"
     )
