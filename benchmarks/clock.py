@@ -74,7 +74,7 @@ def main() -> None:
     core = pin_to_last_core()  # before JAX starts the threads of its CPU client
     readings = measure(arguments, PROGRAMS[:3] if arguments.quick else PROGRAMS, core)
     report = {
-        "hardware": {**hardware("clock.py"), "pinned_to_core": core},
+        "hardware": {**hardware("clock.py"), "cores": os.cpu_count(), "pinned_to_core": core},
         "budget_seconds": arguments.budget,
         "repetitions": arguments.repetitions,
         "seeds_differ": arguments.seeds_differ,

@@ -154,7 +154,7 @@ def measure(config: RunConfig, program: str, workers: int, seconds: float, peak_
 def device_peak(device: str) -> float | None:
     """Return a device's peak in 10^12 FLOPs per second by its name in JAX; None if it is unknown.
 
-    >>> peak_of("NVIDIA H100 80GB HBM3"), peak_of("NVIDIA L40S"), peak_of("cpu x86_64")
+    >>> device_peak("NVIDIA H100 80GB HBM3"), device_peak("NVIDIA L40S"), device_peak("cpu x86_64")
     (989.0, 362.0, None)
     """
     known = [name for name in PEAK_TFLOPS if name in device]

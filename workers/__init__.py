@@ -1,6 +1,6 @@
-"""One candidate trained under one budget: `config` and `protocol` say what a trial is, asks and answers.
+"""Training of candidates under a budget: settings (`config`), requests and evaluations (`protocol`).
 
-`data` turns text into batches, `devices` finds accelerators, `training` runs one trial, and `executors` run many.
+`data` turns text into batches, `devices` finds accelerators, `training` runs one trial, and `executors` runs many.
 """
 
 __all__ = ["config", "data", "devices", "executors", "protocol", "training"]

@@ -1,4 +1,4 @@
-"""What a trial is asked and what it answers, and the two interfaces between them: `Trainer` and `Executor`.
+"""The protocol of workers: trial requests, evaluations, and the interfaces `Trainer` and `Executor`.
 
 Neither Ray nor JAX is imported here, so that the command line responds before either has loaded.
 """

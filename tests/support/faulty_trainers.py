@@ -1,4 +1,4 @@
-"""Trainers that misbehave on request: the DNA of a trial names what to do."""
+"""Trainers with faults on request: the DNA of a trial names the fault."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
 
 
 def make_one_on_a_machine_that_breaks(first: str) -> FaultyTrainer:
-    """Make the first that asks a trainer; those after it find a broken machine. `first` is a file that is not there."""
+    """Make a trainer for the first caller, which creates the file `first`; fail for later callers."""
     try:
         Path(first).touch(exist_ok=False)
     except FileExistsError:
@@ -23,7 +23,7 @@ def make_one_on_a_machine_that_breaks(first: str) -> FaultyTrainer:
 
 
 class FaultyTrainer:
-    """Does what `request.dna` says; counts the trials it has seen, and keeps what `leak` left behind."""
+    """Does what `request.dna` says, counts its trials, and keeps the memory that `leak` allocates."""
 
     def __init__(self) -> None:
         self.trials = 0
@@ -32,8 +32,8 @@ class FaultyTrainer:
     def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
         self.trials += 1
         progress(Progress("train", spent=1.5, budget=30.0, loss_nats=4.25))
-        deed, _, argument = request.dna.partition(" ")
-        getattr(self, f"_{deed}")(argument)
+        action, _, argument = request.dna.partition(" ")
+        getattr(self, f"_{action}")(argument)
         return Evaluation("ok", message=f"{os.getpid()}", loss_nats=float(request.seed), steps=self.trials)
 
     def _succeed(self, _: str) -> None:
@@ -43,11 +43,11 @@ class FaultyTrainer:
         time.sleep(float(seconds or 1000))
 
     def _spin(self, _: str) -> None:
-        """A loop in C that never lets another thread of the interpreter run."""
+        """Run a loop in C that lets no other thread of the interpreter run."""
         sum(itertools.repeat(0))
 
-    def _eat(self, _: str) -> None:
-        """Touch 2 GiB in two seconds or so, then stop, lest a failed test harm the machine."""
+    def _fill_memory(self, _: str) -> None:
+        """Fill 2 GiB in about two seconds, then stop, to protect the machine if the test fails."""
         hoard = []
         for _step in range(128):
             hoard.append(b"x" * 2**24)
@@ -66,7 +66,7 @@ class FaultyTrainer:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _report_process(self, path: str) -> None:
-        """Write what the process sees: its cores, what JAX sees, and the environment that counts."""
+        """Write the cores, threads and JAX devices of the process, and whether JAX caches compilations."""
         import jax
 
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

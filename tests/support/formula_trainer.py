@@ -1,7 +1,7 @@
-"""A trainer that computes what it reports by a formula: studies of hundreds of trainings in an instant.
+"""A trainer that computes its evaluations by a formula, so that studies of hundreds of trainings take no time.
 
-The loss falls with a power of the budget spent; which program, learning rate and seed it is shifts it. Trainings are
-exact, so that studies that were broken off can be compared with those that were not.
+The loss falls with a power of the budget spent; program, learning rate and seed shift it. Trainings are exact, so
+interrupted studies can be compared with uninterrupted ones.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from primer_search.search.studies import study
 from primer_search.workers.protocol import Evaluation, Progress, Trainer, TrialRequest
 
 SCALE = 0.5
-"""Bits per byte of a nat, on both splits."""
+"""Bits per byte per nat, on both splits."""
 
 
 @dataclass
 class FormulaTrainer:
-    """What it answers; programs go by their structure hash.
+    """Settings and requests of the trainer. Dictionaries are keyed by structure hash.
 
     Attributes:
-        gains: nats a program is better by.
-        failures: how often a program's worker fails before it trains.
-        best_factors: of a program's learning rate; 1 where not given.
-        outcomes: of programs that do not finish.
-        noise: standard deviation, in nats, of what a seed shares and of what is each training's own.
-        epochs, budget: at the end of every training.
-        seen: the requests so far.
+        gains: nats by which a program is better.
+        failures: number of failures of a program's worker before it trains.
+        best_factors: best factor of a program's learning rate; default 1.
+        outcomes: outcomes of programs that do not finish.
+        noise: standard deviation, in nats, of the noise shared by a seed and of that of each training.
+        epochs, budget: epochs and budget at the end of every training.
+        seen: requests so far.
     """
 
     gains: dict[str, float] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class FormulaTrainer:
         self.seen.append(request)
         if request.calibrate:
             return Evaluation("ok", step_ms=20.0)
-        program = structure_of(request.dna)
+        program = structure_key(request.dna)
         self.failures[program] = self.failures.get(program, 0) - 1
         if self.failures[program] >= 0:
             raise OSError("the device fell off the bus")
@@ -81,14 +81,14 @@ class FormulaTrainer:
         )
 
 
-def structure_of(dna: str | DNA) -> str:
-    """What the trainer's dictionaries go by."""
+def structure_key(dna: str | DNA) -> str:
+    """Return the key of a program in the trainer's dictionaries."""
     program = dna_from_json(dna) if isinstance(dna, str) else dna
     return build_graph(program, length_dependent=True).structure_hash
 
 
-def train_by(trainer: FormulaTrainer, patch: pytest.MonkeyPatch) -> FormulaTrainer:
-    """Let studies train with it."""
+def use_trainer(trainer: FormulaTrainer, patch: pytest.MonkeyPatch) -> FormulaTrainer:
+    """Make studies use this trainer."""
 
     def make(*_: Any, **__: Any) -> Callable[[], Trainer]:
         return lambda: trainer
@@ -98,6 +98,6 @@ def train_by(trainer: FormulaTrainer, patch: pytest.MonkeyPatch) -> FormulaTrain
 
 
 def _normal(*words: object) -> float:
-    """A number that looks drawn from a normal distribution, the same for the same words."""
-    crumbs = [zlib.crc32(f"{words} {place}".encode()) / 2**32 for place in range(12)]
-    return sum(crumbs) - 6.0
+    """Return a number that depends on the words alone and is distributed normally."""
+    uniform = [zlib.crc32(f"{words} {place}".encode()) / 2**32 for place in range(12)]
+    return sum(uniform) - 6.0

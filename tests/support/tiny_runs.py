@@ -1,4 +1,4 @@
-"""Searches that fit in seconds: a text of a few words, one-layer models of eight channels, programs of three ops."""
+"""Searches that take seconds: a text of a few words, one-layer models of eight channels, programs of three ops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SEED = assemble(
     CONSTANTS,
     (8, 16),
 )
-"""A block that learns and compiles fast; its children are as small."""
+"""A block that learns and compiles fast, as do its children."""
 
 FOUNDERS = tuple(
     Founder(
@@ -42,7 +42,7 @@ FOUNDERS = tuple(
     )
     for number, op in ((1, "SIN"), (2, "ABS"))
 )
-"""Others as small, to start from."""
+"""Other initial programs of the same size."""
 
 MODEL = ModelConfig(layers=1, unit=1, length=8, vocabulary=300, parameter_cap=3.0)
 TRIAL = TrialConfig(unit="steps", budget_steps=12, hurdles=2, batch=4, evaluation_batches=2)
@@ -58,7 +58,7 @@ CONFIG = RunConfig(
 
 
 def write_text(folder: Path, documents: int = 60) -> Path:
-    """Documents of random words."""
+    """Write documents of random words."""
     folder.mkdir()
     draw = random.Random(0)
     for number in range(documents):
@@ -68,13 +68,13 @@ def write_text(folder: Path, documents: int = 60) -> Path:
 
 
 def tiny_dataset(folder: Path) -> Path:
-    """A prepared dataset of 300 token ids."""
+    """Prepare a dataset of 300 token ids."""
     data = DataConfig(f"text:{write_text(folder / 'text')}", 50_000)
     return prepare(data, MODEL.vocabulary, folder / "cache")
 
 
 def numbers(evaluation: Evaluation) -> dict[str, object]:
-    """What an evaluation says apart from time and memory."""
+    """Return the fields of an evaluation except times and memory."""
     timeless = replace(
         evaluation,
         train_seconds=0.0,
@@ -90,7 +90,7 @@ def numbers(evaluation: Evaluation) -> dict[str, object]:
 
 
 @contextmanager
-def controller_of(
+def open_controller(
     run: RunDirectory,
     dataset: Path,
     config: RunConfig = CONFIG,
@@ -99,7 +99,7 @@ def controller_of(
     observe: Callable[[RunState], None] = lambda state: None,
     founders: Sequence[Founder] = (),
 ):
-    """The controller of a new or an existing run of the tiny search, and its store."""
+    """Open the controller of a new or an existing run of the tiny search, and its store."""
     if not run.store.exists():
         run.path.mkdir(exist_ok=True)
         Store.create(run.path, {"config": config.to_dict(), "seed": seed, "workers": 1}).close()
@@ -111,14 +111,14 @@ def controller_of(
 
 
 def search(path: str, dataset: str, candidates: int, founders: Sequence[Founder] = ()) -> None:
-    """Search until so many candidates are proposed, in this process, saying when it begins (for tests that kill it)."""
+    """Search in this process until `candidates` are proposed; print when it begins (for tests that kill it)."""
     run = RunDirectory(Path(path))
 
     def observe(state: RunState) -> None:
         if state.candidates >= candidates:
             run.request_stop()
 
-    with controller_of(run, Path(dataset), observe=observe, founders=founders) as (controller, _):
+    with open_controller(run, Path(dataset), observe=observe, founders=founders) as (controller, _):
         print("begun", flush=True)
         controller.run(600.0)
 

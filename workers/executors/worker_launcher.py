@@ -1,4 +1,4 @@
-"""The launch of Ray workers: how many there are, and what each receives from its machine and from the driver.
+"""The launch of Ray workers: their number, their share of a machine, and the files that they need.
 
 On a joined cluster, workers receive the driver's package as a wheel (`package_wheel`), and the dataset if their machine
 lacks it (`dataset_transfer`).

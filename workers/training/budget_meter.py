@@ -1,4 +1,4 @@
-"""Budget meters: what a trial is charged for training, in steps, seconds, or reference seconds.
+"""Budget meters, which charge a trial for training in steps, seconds or reference seconds.
 
 Reference seconds make a budget independent of the current speed of the machine. The worker times its candidate in turns
 with the baseline on the same device, and charges each step of the candidate

@@ -33,7 +33,7 @@ from primer_search.tests.search.runs.test_controller import (
     until,
 )
 from primer_search.tests.support import tiny_runs
-from primer_search.tests.support.tiny_runs import CONFIG, FOUNDERS, SEED, controller_of, tiny_dataset
+from primer_search.tests.support.tiny_runs import CONFIG, FOUNDERS, SEED, open_controller, tiny_dataset
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import TrialRequest
 
@@ -172,7 +172,7 @@ def test_a_search_from_founders_that_was_interrupted_makes_what_one_that_was_not
     for fatal in ({1}, {2}, {2}, {1}, set()):
         executor = InlineExecutor(lambda fatal=fatal: InterruptingTrainer(make(), fatal))
         observe = until(CANDIDATES, run)
-        with controller_of(run, dataset, executor=executor, observe=observe, founders=FOUNDERS) as (controller, _):
+        with open_controller(run, dataset, executor=executor, observe=observe, founders=FOUNDERS) as (controller, _):
             try:
                 controller.run(600.0)
             except KeyboardInterrupt:
@@ -196,9 +196,9 @@ def test_a_search_from_founders_that_is_killed_at_random_moments_loses_nothing(
 
 
 def test_a_controller_that_dies_while_it_records_founders_records_the_rest(run: RunDirectory) -> None:
-    with controller_of(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer)) as (_, store):
+    with open_controller(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer)) as (_, store):
         assert [candidate.id for candidate in store.candidates()] == [SEED_ID]
-    with controller_of(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer), founders=FOUNDERS) as (_, store):
+    with open_controller(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer), founders=FOUNDERS) as (_, store):
         assert [candidate.id for candidate in store.candidates()] == [SEED_ID, 1, 2]
 
 
@@ -219,7 +219,7 @@ def test_founders_meet_no_hurdle_are_no_controls_and_count_as_the_best_by_their_
     config = replace(QUICK, search=replace(QUICK.search, hurdle_minimum=1, control_every=2))
     observe = until(12, run)
     executor = InlineExecutor(lambda: trainer)
-    with controller_of(run, Path(), config, executor=executor, observe=observe, founders=FOUNDERS) as (
+    with open_controller(run, Path(), config, executor=executor, observe=observe, founders=FOUNDERS) as (
         controller,
         store,
     ):

@@ -19,7 +19,7 @@ from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.studies.retrain import Reserve, confirm, reserve_of
-from primer_search.tests.support.tiny_runs import CONFIG, controller_of, write_text
+from primer_search.tests.support.tiny_runs import CONFIG, open_controller, write_text
 from primer_search.workers.config import DataConfig, TrialConfig
 from primer_search.workers.data.dataset import prepare
 from primer_search.workers.protocol import Evaluation
@@ -126,7 +126,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         if state.candidates >= 8:
             run.request_stop()
 
-    with controller_of(run, dataset, config, observe=observe) as (controller, store):
+    with open_controller(run, dataset, config, observe=observe) as (controller, store):
         store.set_manifest({"seed_dna": dna_to_json(controller.evolution.seed.dna)})
         controller.run(600.0)
     return run

@@ -32,7 +32,7 @@ from primer_search.search.runs.store import Store
 from primer_search.search.studies.retrain import confirm
 from primer_search.search.studies.retrain_at_scale import RECORD
 from primer_search.tests.support.command import refused
-from primer_search.tests.support.formula_trainer import FormulaTrainer, structure_of, train_by
+from primer_search.tests.support.formula_trainer import FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import CONFIG, CONSTANTS, write_text
 from primer_search.workers.config import DataConfig
 from primer_search.workers.protocol import Evaluation, TrialRequest
@@ -258,8 +258,8 @@ def config_of(run: Path) -> RunConfig:
 
 
 def by_formula(monkeypatch: pytest.MonkeyPatch, gains: Mapping[DNA, float]) -> FormulaTrainer:
-    trainer = FormulaTrainer(gains={structure_of(dna): gain for dna, gain in gains.items()}, noise=0.001)
-    return train_by(trainer, monkeypatch)
+    trainer = FormulaTrainer(gains={structure_key(dna): gain for dna, gain in gains.items()}, noise=0.001)
+    return use_trainer(trainer, monkeypatch)
 
 
 def ladder_at(run: Path) -> Ladder:
@@ -282,7 +282,7 @@ def test_the_best_are_trained_on_every_rung_with_the_same_seeds(run: Path, monke
     assert ladder.agreements[1].kendall_tau == 1.0
     assert len(trainer.seen) == 3 * (4 + 3 + 4)
     assert len({request.seed for request in trainer.seen}) == 3
-    scaled = {request.dna for request in trainer.seen if structure_of(request.dna) == structure_of(
+    scaled = {request.dna for request in trainer.seen if structure_key(request.dna) == structure_key(
         library.get("TRANSFORMER", 4))}  # fmt: skip
     assert len(scaled) == 1, "library programs are fitted to the width"
     json.dumps(ladder.to_dict(), allow_nan=False)
@@ -318,7 +318,7 @@ def test_a_training_that_was_lost_is_tried_again_and_blamed_on_nobody(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer, rungs = by_formula(monkeypatch, {SINE: 0.2}), rungs_of(RUNGS[:1], config_of(run))
-    trainer.outcomes = {structure_of(SINE): "worker_lost"}
+    trainer.outcomes = {structure_key(SINE): "worker_lost"}
     confirm(run, top=2, seeds=2, rungs=rungs)
     assert {climb.result.name for climbs in ladder_at(run).climbs for climb in climbs} == {"seed", "#2"}
     trainer.outcomes = {}

@@ -31,7 +31,7 @@ from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import MakeCandidateTrainer
 from primer_search.tests.support import tiny_runs
-from primer_search.tests.support.tiny_runs import CONFIG, controller_of, numbers, tiny_dataset
+from primer_search.tests.support.tiny_runs import CONFIG, numbers, open_controller, tiny_dataset
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import Evaluation, Progress, Trainer, TrialRequest
 
@@ -112,7 +112,7 @@ def made_up(
 ):
     """Run a search on made-up losses; how it ended, and its store, open to read."""
     executor = InlineExecutor(lambda: trainer)
-    with controller_of(run, Path(), config, executor=executor, observe=until(candidates, run)) as (controller, _):
+    with open_controller(run, Path(), config, executor=executor, observe=until(candidates, run)) as (controller, _):
         ending = controller.run(seconds)
     OPENED.append(Store.open(run.path, read_only=True))
     return ending, OPENED[-1]
@@ -145,7 +145,7 @@ def test_the_reference_found_what_a_search_should(reference: list[Any]) -> None:
 def test_the_same_seed_gives_the_same_search_to_the_last_bit(
     reference: list[Any], dataset: Path, run: RunDirectory
 ) -> None:
-    with controller_of(run, dataset, observe=until(CANDIDATES, run)) as (controller, store):
+    with open_controller(run, dataset, observe=until(CANDIDATES, run)) as (controller, store):
         assert controller.run(600.0) == "stopped"
         assert story(store) == reference
 
@@ -158,7 +158,7 @@ def test_a_search_that_was_interrupted_makes_what_one_that_was_not_does(
     # In the seed's first trial, its second, in that of a candidate; then to the end.
     for fatal in ({0}, {1}, {2}, set()):
         executor = InlineExecutor(lambda fatal=fatal: InterruptingTrainer(make(), fatal))
-        with controller_of(run, dataset, executor=executor, observe=until(CANDIDATES, run)) as (controller, _):
+        with open_controller(run, dataset, executor=executor, observe=until(CANDIDATES, run)) as (controller, _):
             try:
                 controller.run(600.0)
             except KeyboardInterrupt:
@@ -286,7 +286,7 @@ def test_the_deadline_ends_a_run_that_finds_nothing_new(run: RunDirectory) -> No
     config = replace(QUICK, search=replace(QUICK.search, proposals=2))
     begun = time.monotonic()
     executor = InlineExecutor(MadeUpTrainer)
-    with controller_of(run, Path(), config, executor=executor) as (controller, store):
+    with open_controller(run, Path(), config, executor=executor) as (controller, store):
         controller.evolution.rules = replace(controller.evolution.rules, largest=0)
         assert controller.run(1.0) == "ended"
         assert time.monotonic() - begun < 4.0
@@ -303,7 +303,7 @@ def test_state_says_what_happened(run: RunDirectory) -> None:
             run.request_stop()
 
     executor = InlineExecutor(MadeUpTrainer)
-    with controller_of(run, Path(), QUICK, executor=executor, observe=observe) as (controller, store):
+    with open_controller(run, Path(), QUICK, executor=executor, observe=observe) as (controller, store):
         controller.run(60.0)
         results = [trial for trial in store.evaluations() if trial.candidate_id != SEED_ID]
         candidates = len(store.candidates())
@@ -316,7 +316,7 @@ def test_state_says_what_happened(run: RunDirectory) -> None:
     assert last.candidates == candidates
     assert last.last is not None and last.last[0] == results[-1].candidate_id
     # A resumed controller knows the same before it does anything.
-    with controller_of(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer)) as (controller, _):
+    with open_controller(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer)) as (controller, _):
         again = controller.state()
     assert (again.best, again.outcomes, again.seed_losses, again.candidates) == (
         last.best,

@@ -13,7 +13,7 @@ from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.evolution.candidate import SEED_ID
 from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.tests.support.tiny_runs import CONFIG, controller_of
+from primer_search.tests.support.tiny_runs import CONFIG, open_controller
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
 
@@ -52,7 +52,7 @@ def until(candidates: int, run: RunDirectory) -> Callable[[RunState], None]:
 def test_the_seed_is_trained_again_after_so_many_candidates(run: RunDirectory) -> None:
     config = replace(QUICK, search=replace(QUICK.search, control_every=3))
     stop = until(11, run)
-    with controller_of(run, Path(), config, executor=InlineExecutor(CalibratedTrainer), observe=stop) as (
+    with open_controller(run, Path(), config, executor=InlineExecutor(CalibratedTrainer), observe=stop) as (
         controller,
         store,
     ):
@@ -68,7 +68,7 @@ def test_where_budgets_are_in_reference_seconds_the_seed_is_timed_once_for_the_w
     trainer = CalibratedTrainer(25.0)
     for candidates in (3, 6):
         executor = InlineExecutor(lambda: trainer)
-        with controller_of(run, Path(), REFERENCE, executor=executor, observe=until(candidates, run)) as (it, _):
+        with open_controller(run, Path(), REFERENCE, executor=executor, observe=until(candidates, run)) as (it, _):
             it.run(600.0)
     assert [request.calibrate for request in trainer.requests].count(True) == 1
     assert trainer.requests[0].calibrate
@@ -78,7 +78,7 @@ def test_where_budgets_are_in_reference_seconds_the_seed_is_timed_once_for_the_w
 def test_an_allowance_that_is_given_needs_no_timing(run: RunDirectory) -> None:
     trainer = CalibratedTrainer(None)
     config = replace(REFERENCE, trial=replace(REFERENCE.trial, allowance_ms=15.0))
-    with controller_of(run, Path(), config, executor=InlineExecutor(lambda: trainer), observe=until(3, run)) as (
+    with open_controller(run, Path(), config, executor=InlineExecutor(lambda: trainer), observe=until(3, run)) as (
         it,
         _,
     ):
@@ -89,7 +89,7 @@ def test_an_allowance_that_is_given_needs_no_timing(run: RunDirectory) -> None:
 def test_a_seed_that_cannot_be_timed_ends_the_search_with_the_reason(run: RunDirectory) -> None:
     trainer = CalibratedTrainer(None)
     with (
-        controller_of(run, Path(), REFERENCE, executor=InlineExecutor(lambda: trainer)) as (controller, _),
+        open_controller(run, Path(), REFERENCE, executor=InlineExecutor(lambda: trainer)) as (controller, _),
         pytest.raises(WorkFailedError, match="could not be timed: gone"),
     ):
         controller.run(600.0)
@@ -97,7 +97,10 @@ def test_a_seed_that_cannot_be_timed_ends_the_search_with_the_reason(run: RunDir
 
 def test_results_below_the_plausible_are_marked_for_a_recheck_once_the_seed_is_known(run: RunDirectory) -> None:
     trainer = CalibratedTrainer(None)
-    with controller_of(run, Path(), QUICK, executor=InlineExecutor(lambda: trainer), observe=until(5, run)) as (it, _):
+    with open_controller(run, Path(), QUICK, executor=InlineExecutor(lambda: trainer), observe=until(5, run)) as (
+        it,
+        _,
+    ):
         it.ngram_nats = 2.5
         it.run(600.0)
     seeds = [request for request in trainer.requests if request.candidate_id == SEED_ID]

@@ -25,7 +25,7 @@ from primer_search.search.runs.store import Store
 from primer_search.search.studies import ablation
 from primer_search.search.studies.ablation import Ablation, ablate
 from primer_search.tests.support.command import command, refused
-from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, structure_of, train_by
+from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import CONFIG, write_text
 from primer_search.workers.config import DataConfig
 
@@ -60,7 +60,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
-    return train_by(FormulaTrainer(noise=0.002), monkeypatch)
+    return use_trainer(FormulaTrainer(noise=0.002), monkeypatch)
 
 
 def value(trainer: FormulaTrainer, between: ProgramDiff, gain: Callable[[frozenset[int]], float]) -> None:
@@ -69,7 +69,7 @@ def value(trainer: FormulaTrainer, between: ProgramDiff, gain: Callable[[frozens
     subsets: Iterable[tuple[int, ...]] = chain.from_iterable(combinations(numbers, n) for n in range(len(numbers) + 1))
     for subset in subsets:
         try:
-            trainer.gains.setdefault(structure_of(between.apply(subset)), gain(frozenset(subset)))
+            trainer.gains.setdefault(structure_key(between.apply(subset)), gain(frozenset(subset)))
         except InvalidProgramError:
             continue
 
@@ -105,7 +105,7 @@ def test_each_change_is_weighed_both_ways(config: RunConfig, trainer: FormulaTra
     assert found.whole.mean == pytest.approx(SCALE * 0.07, abs=0.006)
     assert [sentence.split(" = ")[1] for sentence in found.silent] == ["ABS(x3)"]
     expected = with_last(with_last(SEED, "head_projection", "DCONV_3X1"), "relu", "SQUARE")
-    assert structure_of(found.minimal) == structure_of(expected)
+    assert structure_key(found.minimal) == structure_key(expected)
 
 
 def test_the_no_op_shows_the_noise(config: RunConfig, trainer: FormulaTrainer) -> None:
@@ -151,7 +151,7 @@ def test_a_program_the_language_refuses_is_listed_with_the_reason(config: RunCon
 def test_a_change_without_which_nothing_trains_is_kept(config: RunConfig, trainer: FormulaTrainer) -> None:
     between = diff_programs(SEED, CANDIDATE)
     number = min(essential_changes(between))
-    trainer.outcomes[structure_of(between.apply(essential_changes(between) - {number}))] = "non_finite"
+    trainer.outcomes[structure_key(between.apply(essential_changes(between) - {number}))] = "non_finite"
     found = ablated(config)
     effect = next(effect for effect in found.effects if effect.change.number == number)
     assert effect.verdict == "needed: does not train without it"
@@ -173,7 +173,7 @@ def test_where_nothing_matters_the_seed_is_the_minimal_program(config: RunConfig
     value(trainer, diff_programs(SEED, CANDIDATE), summed({}))
     found = ablated(config)
     assert found.minimal_changes == ()
-    assert structure_of(found.minimal) == structure_of(SEED)
+    assert structure_key(found.minimal) == structure_key(SEED)
     assert [each.accepted for each in found.rounds] == [True]
     assert len(trainer.seen) == 9 * 3  # the seed had been trained
 
@@ -216,7 +216,7 @@ def test_a_candidate_that_computes_what_the_seed_does_is_refused(config: RunConf
 
 
 def test_a_candidate_that_does_not_train_is_an_error(config: RunConfig, trainer: FormulaTrainer) -> None:
-    trainer.outcomes[structure_of(CANDIDATE)] = "timeout"
+    trainer.outcomes[structure_key(CANDIDATE)] = "timeout"
     with pytest.raises(WorkFailedError, match="the candidate did not train: timeout"):
         ablated(config)
 

@@ -22,7 +22,7 @@ from primer_search.search.reports.figures.comparison_figure import bands_of
 from primer_search.search.studies.compare import Comparison, compare, points_of
 from primer_search.search.studies.compared_programs import matched_units, subjects_of
 from primer_search.tests.support.command import HandmadeRun, command, refused
-from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, structure_of, train_by
+from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import write_text
 
 UNIT = 2
@@ -50,8 +50,8 @@ def config(data: str) -> RunConfig:
 @pytest.fixture
 def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
     """PRIMER_EZ is better by 0.2 nats, TRANSFORMER_PP by nothing."""
-    gains = {structure_of(get("PRIMER_EZ", UNIT)): 0.2}
-    return train_by(FormulaTrainer(gains=gains), monkeypatch)
+    gains = {structure_key(get("PRIMER_EZ", UNIT)): 0.2}
+    return use_trainer(FormulaTrainer(gains=gains), monkeypatch)
 
 
 def compared(config: RunConfig, names: tuple[str, ...] = NAMES, seeds: int = 4, **options: object) -> Comparison:
@@ -112,8 +112,8 @@ def test_a_matched_program_trains_at_its_width(config: RunConfig, trainer: Formu
     comparison = compared(wide, ("PRIMER",), seeds=1, match="params")
     row = row_of(comparison, "PRIMER")
     assert row.unit < 8
-    assert {(request.unit, structure_of(request.dna)) for request in trainer.seen[1:]} == {
-        (row.unit, structure_of(get("PRIMER", row.unit)))
+    assert {(request.unit, structure_key(request.dna)) for request in trainer.seen[1:]} == {
+        (row.unit, structure_key(get("PRIMER", row.unit)))
     }
 
 
@@ -150,7 +150,7 @@ def test_points_are_even_in_the_logarithm_and_below_the_budget(config: RunConfig
 
 
 def test_each_subject_gets_its_own_learning_rate(config: RunConfig, trainer: FormulaTrainer) -> None:
-    trainer.best_factors = {structure_of(get("PRIMER_EZ", UNIT)): 2.0}
+    trainer.best_factors = {structure_key(get("PRIMER_EZ", UNIT)): 2.0}
     comparison = compared(config, sweep=3)
     assert [row.learning_rate for row in comparison.rows] == pytest.approx([0.01, 0.02, 0.01])
     assert [row.at_edge for row in comparison.rows] == [False, True, False]
@@ -162,7 +162,7 @@ def test_each_subject_gets_its_own_learning_rate(config: RunConfig, trainer: For
 
 
 def test_failures_are_told_and_leave_the_others_alone(config: RunConfig, trainer: FormulaTrainer) -> None:
-    trainer.outcomes = {structure_of(get("TRANSFORMER_PP", UNIT)): "non_finite"}
+    trainer.outcomes = {structure_key(get("TRANSFORMER_PP", UNIT)): "non_finite"}
     comparison = compared(config)
     failed = row_of(comparison, "TRANSFORMER_PP")
     assert failed.failures == tuple((seed, "non_finite", "said so") for seed in range(4))

@@ -19,7 +19,7 @@ from primer_search.search.reports.progress.study_progress import LineStudyDispla
 from primer_search.search.studies.study import Arm, Study, StudyState, Training, run_study
 from primer_search.search.studies.study_log import Record
 from primer_search.system.signals import Interrupted
-from primer_search.tests.support.formula_trainer import FormulaTrainer, structure_of, train_by
+from primer_search.tests.support.formula_trainer import FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import CONFIG, CONSTANTS, SEED, write_text
 from primer_search.workers.config import DataConfig
 from primer_search.workers.protocol import Evaluation, HurdleThreshold
@@ -40,7 +40,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
 @pytest.fixture
 def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
     """Trainings by formula instead of real ones."""
-    return train_by(FormulaTrainer(budget=CONFIG.trial.budget), monkeypatch)
+    return use_trainer(FormulaTrainer(budget=CONFIG.trial.budget), monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +209,7 @@ def test_a_lost_worker_is_tried_twice_more_and_then_not_recorded(
 ) -> None:
     config = replace(config, search=replace(config.search, retries=2))
     record = tmp_path / "record.jsonl"
-    train_by(FormulaTrainer(failures={structure_of(SEED): failures}), monkeypatch)
+    use_trainer(FormulaTrainer(failures={structure_key(SEED): failures}), monkeypatch)
     first, second = train(config, record, seeds=(0,))
     assert (first.evaluation.outcome, second.evaluation.outcome) == (outcome, "ok")
     assert set(trained_in(record)) == ({("plain", 0), ("squared", 0)} if outcome == "ok" else {("squared", 0)})

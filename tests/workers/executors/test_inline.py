@@ -1,4 +1,4 @@
-"""The executor that trains in this process: faults, interruptions, and what is left to others when it stops."""
+"""The inline executor: faults, interrupts and stops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def request(dna: str, trial: int = 0) -> TrialRequest:
 
 
 def run(inline: InlineExecutor, dna: str) -> Evaluation:
-    """Run one trial to its end."""
+    """Run one trial."""
     inline.submit(request(dna))
     [(_, evaluation)] = inline.wait(0.0)
     return evaluation
@@ -46,7 +46,7 @@ def test_inline_turns_an_unexpected_exception_into_a_lost_worker_and_logs_it(cap
         assert run(inline, "succeed").outcome == "ok"
 
 
-def test_inline_gives_a_trial_up_where_somebody_asked_to_stop() -> None:
+def test_inline_ends_a_trial_when_a_stop_is_requested() -> None:
     asked: list[bool] = []
     with InlineExecutor(FaultyTrainer, lambda: bool(asked)) as inline:
         inline.submit(request("succeed", trial=1))
@@ -58,7 +58,7 @@ def test_inline_gives_a_trial_up_where_somebody_asked_to_stop() -> None:
         assert inline.free == 1
 
 
-def test_inline_lets_an_interrupt_pass_and_returns_the_trial_it_broke_off() -> None:
+def test_inline_passes_an_interrupt_on_and_returns_the_interrupted_trial() -> None:
     with InlineExecutor(InterruptedTrainer) as inline:
         inline.submit(request("succeed", trial=5))
         with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""A search in one process needs neither Ray nor TFDS nor what pages are made with: for machines that have only JAX."""
+"""An inline search works on machines without Ray, TFDS and the libraries for pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ABSENT = ("ray", "tensorflow_datasets", "tensorflow", "array_record", "plotly", "jinja2", "safetensors", "transformers")
-"""Dependencies, and extras, that are made impossible to import."""
+"""Dependencies and extras that cannot be imported here."""
 
 WITHOUT = f"""
 import sys
@@ -29,7 +29,7 @@ def without(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search that ended."""
+    """A finished search."""
     folder = tmp_path_factory.mktemp("alone") / "run"
     ended = without("--config", "smoke", "--executor", "inline", "--budget", "8s", "--run-dir", str(folder))
     assert ended.returncode == 0, ended.stderr
@@ -38,23 +38,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_search_ends_with_its_leaderboard_where_only_jax_and_flax_are(run: Path) -> None:
+def test_a_search_ends_with_its_leaderboard_with_only_jax_and_flax_installed(run: Path) -> None:
     board = without("leaderboard", str(run), "--json")
     assert board.returncode == 0, board.stderr
-    facts = json.loads(board.stdout)  # on a busy machine no candidate, which a comparison below is sure to train
+    facts = json.loads(board.stdout)  # a busy machine may train no candidate; the comparison below always trains
     assert facts["candidates"] or not facts["totals"]["trials"]
     assert facts["about"]["config"]["workers"]["executor"] == "inline"
     assert facts["about"]["versions"]["jax"]
     assert "--budget 8s" in facts["about"]["command"]
 
 
-def test_a_page_that_cannot_be_made_is_one_sentence(run: Path) -> None:
+def test_a_page_that_cannot_be_made_is_reported_in_one_sentence(run: Path) -> None:
     ended = without("report", str(run))
     assert ended.returncode == 2
     assert ended.stderr == "primer-search: this needs jinja2, which is not installed: pip install jinja2\n"
 
 
-def test_without_ray_the_way_on_is_named_before_anything_is_begun(tmp_path: Path) -> None:
+def test_without_ray_the_remedy_is_named_before_anything_starts(tmp_path: Path) -> None:
     ended = without("--config", "laptop", "--budget", "12s", "--run-dir", str(tmp_path / "run"))
     assert ended.returncode == 2
     assert "--executor inline" in ended.stderr
@@ -62,7 +62,7 @@ def test_without_ray_the_way_on_is_named_before_anything_is_begun(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_comparison_is_printed_and_kept_where_no_page_can_be_made(tmp_path: Path) -> None:
+def test_a_comparison_is_printed_and_saved_without_its_page(tmp_path: Path) -> None:
     tiny = ["--set", "trial.budget_steps=7", "--set", "model.layers=1", "--set", "trial.evaluation_batches=1"]
     words = ["compare", "PRIMER_EZ", "--config", "smoke", *tiny, "--seeds", "1", "--executor", "inline"]
     ended = without(*words, "-o", str(tmp_path / "out"), "--json")

@@ -1,7 +1,7 @@
-"""Searches on a Ray cluster of several nodes on this machine, one of which is killed in mid-search, and a worker too.
+"""Searches on a Ray cluster of several nodes on this machine, of which one node and one worker are killed.
 
-The driver and the nodes share neither package nor data, as far as one machine allows: the driver's data cache lies at a
-path that means another folder in every other process, and workers run the wheel the driver built.
+The driver and the nodes share neither the package nor data, as far as possible on one machine. The path of the driver's
+data cache means another folder in every other process, and workers run the wheel that the driver built.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from primer_search.workers.protocol import Executor, TrialRequest
 BUDGET_SECONDS = 100
 
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tells the driver's files from the workers' by /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="separates the files of driver and workers by /proc")
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def nodes_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def cluster(nodes_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head without a core for workers, and two nodes of one core each, whose data cache is their own."""
+    """A head without a core for workers, and two nodes of one core each with their own data cache."""
     silence_ray()
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(nodes_folder / "cache"))
     monkeypatch.setenv("TMPDIR", str(nodes_folder))
     monkeypatch.chdir(nodes_folder)
-    # Ray takes some ten seconds to miss a node; here it may be quicker.
+    # Ray takes about ten seconds to notice a lost node; these settings make it faster.
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
     cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -64,7 +64,7 @@ def cluster(nodes_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
 
 
 def start_search(cluster: Any, folder: Path, budget_seconds: int) -> subprocess.Popen[str]:
-    """`primer-search` in a process of its own, on the cluster."""
+    """Start `primer-search` in another process, on the cluster."""
     (folder / "driver").mkdir()
     text = write_text(folder / "text")
     command = [sys.executable, "-m", "primer_search", "--config", "smoke", "--address", cluster.address]
@@ -76,7 +76,7 @@ def start_search(cluster: Any, folder: Path, budget_seconds: int) -> subprocess.
 
 
 def finished(folder: Path) -> list[FinishedTrial]:
-    """What is in the store by now."""
+    """Return the finished trials in the store."""
     if not (folder / "run" / "run.sqlite").exists():
         return []
     with Store.open(folder / "run", read_only=True) as store:
@@ -90,13 +90,13 @@ def wait_for(condition: Callable[[], object], search: subprocess.Popen[str]) -> 
 
 
 def workers_of(node: Any) -> list[psutil.Process]:
-    """The workers a node's daemon has started."""
+    """Return the workers that a node's daemon has started."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
     return [child for child in raylet.children(recursive=True) if child.name() == "ray::Worker"]
 
 
 def run_all(executor: Executor, requests: list[TrialRequest]) -> dict[int, str]:
-    """Run these trials one a worker; outcomes by trial."""
+    """Run these trials, one per worker, and return the outcomes by trial."""
     while executor.free < len(requests):
         executor.wait(1.0)
     for request in requests:
@@ -113,13 +113,13 @@ def outcomes_of(executor: Executor, count: int) -> dict[int, str]:
     return ended
 
 
-def test_trials_on_other_nodes_go_on_when_one_is_killed(cluster: Any, nodes_folder: Path, tmp_path: Path) -> None:
+def test_trials_on_other_nodes_continue_when_one_is_killed(cluster: Any, nodes_folder: Path, tmp_path: Path) -> None:
     from primer_search.workers.executors.ray_cluster import cloudpickle
     from primer_search.workers.executors.ray_pool import RayExecutor
 
     cloudpickle.register_pickle_by_value(faulty_trainers)
     dataset = tiny_dataset(tmp_path)
-    # An open folder is another one, or none, under the same number in any other process.
+    # In other processes, this descriptor number means another folder or none.
     handle = os.open(dataset.parent, os.O_RDONLY)
     options: dict[str, Any] = {"wall_limit_seconds": 60.0, "dataset": f"/proc/self/fd/{handle}/{dataset.name}"}
     try:
@@ -131,18 +131,18 @@ def test_trials_on_other_nodes_go_on_when_one_is_killed(cluster: Any, nodes_fold
                 executor.submit(TrialRequest(trial, trial, "sleep 6", 0))
             cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
             assert sorted(outcomes_of(executor, 2).values()) == ["ok", "worker_lost"]
-            for trial, deed in ((4, "die"), (5, "succeed")):
+            for trial, action in ((4, "die"), (5, "succeed")):
                 while not executor.free:
                     executor.wait(1.0)
-                executor.submit(TrialRequest(trial, trial, deed, 0))
-                assert outcomes_of(executor, 1) == {trial: "worker_lost" if deed == "die" else "ok"}
+                executor.submit(TrialRequest(trial, trial, action, 0))
+                assert outcomes_of(executor, 1) == {trial: "worker_lost" if action == "die" else "ok"}
     finally:
         os.close(handle)
-    assert_everything_arrived_once(nodes_folder)
+    assert_package_and_text_arrived_once(nodes_folder)
 
 
-def assert_everything_arrived_once(nodes_folder: Path) -> None:
-    """The workers had neither the driver's package nor its text; the nodes are one machine, which has both now."""
+def assert_package_and_text_arrived_once(nodes_folder: Path) -> None:
+    """The nodes, which are one machine, lacked the package and the text, and now have one copy of each."""
     [unpacked] = nodes_folder.glob("primer-search-*")
     [package] = unpacked.iterdir()
     assert (package / "primer_search" / "workers" / "protocol.py").is_file()
@@ -151,7 +151,7 @@ def assert_everything_arrived_once(nodes_folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_outlives_a_node_and_a_worker_and_ends_on_time_with_every_other_evaluation(
+def test_a_search_survives_the_loss_of_a_node_and_a_worker_and_ends_on_time(
     cluster: Any, nodes_folder: Path, tmp_path: Path
 ) -> None:
     assert cluster_devices(cluster.address).per_host == (1, 1)
@@ -178,9 +178,9 @@ def test_a_search_outlives_a_node_and_a_worker_and_ends_on_time_with_every_other
     with Store.open(tmp_path / "run", read_only=True) as store:
         assert store.unfinished_trials() == []
         totals = leaderboard(store).totals
-    # What was under way on the node and on the worker is lost and tried again, and nothing else is.
+    # Only the trials on the lost node and the killed worker are repeated.
     assert totals.lost <= 2
     assert totals.trials == len(after)
     assert "worker_lost" not in outcomes.values()
     assert json.loads(out)["run"]
-    assert_everything_arrived_once(nodes_folder)
+    assert_package_and_text_arrived_once(nodes_folder)

@@ -1,4 +1,4 @@
-"""What training is charged: reference seconds cancel the speed of the machine, and nothing else."""
+"""Budget meters: reference seconds cancel the speed of the machine, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import pytest
 
 from primer_search.workers.training.budget_meter import ClockMeter, ReferenceMeter, StepMeter
 
-SEED_SECONDS = 0.01
+BASELINE_SECONDS = 0.01
 ALLOWANCE = 0.02
 
 
 class Reference:
-    """The seed's step on a machine whose slowness the test sets."""
+    """The baseline's step on a machine whose slowness the test sets."""
 
     def __init__(self) -> None:
         self.slowness = 1.0
         self.seconds = 0.0
 
     def time(self, seconds: float) -> tuple[float, int]:
-        one = SEED_SECONDS * self.slowness
+        one = BASELINE_SECONDS * self.slowness
         count = max(1, int(seconds / one))
         self.seconds += count * one
         return count * one, count
 
 
 def train(meter: ReferenceMeter, reference: Reference, relative: float, slownesses: list[float]) -> None:
-    """Chunks of ten steps of a candidate `relative` times as slow as the seed, after a slow first step."""
+    """Charge chunks of ten steps of a candidate `relative` times as slow as the baseline, after a slow first step."""
     meter.charge(1, 5.0)
     for slowness in slownesses:
         reference.slowness = slowness
-        meter.charge(10, 10 * SEED_SECONDS * relative * slowness)
+        meter.charge(10, 10 * BASELINE_SECONDS * relative * slowness)
 
 
 @pytest.mark.parametrize("relative", [0.5, 1.0, 3.0])
-def test_a_step_costs_its_time_relative_to_the_seeds_times_the_allowance(relative: float) -> None:
+def test_a_step_costs_its_time_relative_to_the_baseline_times_the_allowance(relative: float) -> None:
     reference = Reference()
     meter = ReferenceMeter(reference, ALLOWANCE)  # type: ignore[arg-type]
     train(meter, reference, relative, [1.0] * 50)
@@ -42,7 +42,7 @@ def test_a_step_costs_its_time_relative_to_the_seeds_times_the_allowance(relativ
     assert meter.spent == pytest.approx(501 * relative * ALLOWANCE)
 
 
-def test_a_slow_machine_slows_both_and_costs_nothing() -> None:
+def test_a_slow_machine_slows_both_programs_and_changes_no_cost() -> None:
     quiet, busy = Reference(), Reference()
     meters = [ReferenceMeter(each, ALLOWANCE) for each in (quiet, busy)]  # type: ignore[arg-type]
     train(meters[0], quiet, 1.5, [1.0] * 60)
@@ -62,20 +62,20 @@ def test_a_disturbed_machine_costs_little() -> None:
     assert np.std(spent) < 0.1 * np.mean(spent)
 
 
-def test_timing_the_seed_takes_a_tenth_and_what_is_spent_never_falls() -> None:
+def test_timing_the_baseline_takes_a_tenth_and_the_spent_budget_never_falls() -> None:
     reference = Reference()
     meter = ReferenceMeter(reference, ALLOWANCE)  # type: ignore[arg-type]
     seconds = before = 0.0
     for slowness in np.random.default_rng(1).uniform(1, 5, 400):
         reference.slowness = float(slowness)
-        meter.charge(10, 10 * SEED_SECONDS * float(slowness))
-        seconds += 10 * SEED_SECONDS * float(slowness)
+        meter.charge(10, 10 * BASELINE_SECONDS * float(slowness))
+        seconds += 10 * BASELINE_SECONDS * float(slowness)
         assert meter.spent >= before
         before = meter.spent
     assert 0.08 * seconds < reference.seconds < 0.12 * seconds
 
 
-def test_the_slow_first_step_is_charged_as_one_of_the_seeds() -> None:
+def test_the_slow_first_step_is_charged_as_one_of_the_baseline() -> None:
     reference = Reference()
     meter = ReferenceMeter(reference, ALLOWANCE)  # type: ignore[arg-type]
     meter.charge(1, 60.0)

@@ -1,4 +1,4 @@
-"""One trial spread over several devices is the trial of one device, but for rounding; eight devices of the host."""
+"""A trial on eight devices of the host gives the results of one device, except for rounding."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ config = ModelConfig(layers=1, unit=2, length=8, vocabulary=300, length_dependen
 model = language_model(build_graph(library.get(sys.argv[1], 2), length_dependent=True), config)
 parameters = model.init(np.random.default_rng(0))
 tokens = np.random.default_rng(1).integers(0, 300, (8, 9)).astype(np.int32)
-# Its state is the gradient: a difference of parameters would have lost digits.
+# The state of this optimizer is the gradient. A difference of parameters would have lost digits.
 optimizer = optax.GradientTransformation(
     lambda parameters: jax.tree.map(jnp.zeros_like, parameters), lambda gradients, _, parameters: (gradients, gradients)
 )
@@ -53,8 +53,8 @@ one, eight = found[1], found[8]
 for single, spread in zip(one["gradients"], eight["gradients"], strict=True):
     assert np.abs(single).max() > 0
     np.testing.assert_allclose(spread, single, rtol=0, atol=1e-5 * np.abs(single).max())
-for what in ("losses", "probe_logits", "norm"):
-    np.testing.assert_allclose(eight[what], one[what], rtol=1e-5, atol=1e-5)
+for name in ("losses", "probe_logits", "norm"):
+    np.testing.assert_allclose(eight[name], one[name], rtol=1e-5, atol=1e-5)
 print(json.dumps([one["shares"], eight["shares"], eight["whole"]]))
 """
 
@@ -86,7 +86,7 @@ print(json.dumps([found[1], found[8], refused, timed]))
 
 
 def on_eight_devices(script: str, *arguments: str) -> Any:
-    """What a script prints last, run where JAX sees eight CPU devices."""
+    """Run a script in a process with eight CPU devices, and return its last line of output as JSON."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     prelude = "import warnings\nwarnings.simplefilter('error')\n"
     done = subprocess.run(
@@ -110,8 +110,8 @@ def test_gradients_losses_and_probe_logits_of_eight_devices_are_those_of_one(pro
 def test_a_trial_on_eight_devices_ends_where_one_device_ends(tmp_path: Path) -> None:
     one, eight, refused, timed = on_eight_devices(TRIALS, str(tiny_dataset(tmp_path)))
     assert (one["outcome"], eight["outcome"], timed["outcome"]) == ("ok", "ok", "ok"), (one, eight, timed)
-    for what in ("loss_nats", "test_loss_nats"):
-        assert eight[what] == pytest.approx(one[what], abs=1e-4)
+    for name in ("loss_nats", "test_loss_nats"):
+        assert eight[name] == pytest.approx(one[name], abs=1e-4)
     assert [point[2] for point in eight["curve"]] == pytest.approx([point[2] for point in one["curve"]], abs=1e-4)
     assert (eight["steps"], eight["tokens"]) == (one["steps"], one["tokens"])
     assert eight["moved_logits"] == pytest.approx(0.0, abs=2e-6)
@@ -120,7 +120,7 @@ def test_a_trial_on_eight_devices_ends_where_one_device_ends(tmp_path: Path) -> 
     assert timed["relative_step"] > 0
 
 
-def test_devices_that_are_not_there_are_refused_before_anything_trains(tmp_path: Path) -> None:
+def test_missing_devices_are_refused_before_anything_trains(tmp_path: Path) -> None:
     trial = replace(TRIAL, batch=999, devices=999)
     with pytest.raises(UsageError, match=r"trial\.devices = 999"):
         CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(tmp_path), dna_to_json(SEED))

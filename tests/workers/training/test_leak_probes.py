@@ -1,6 +1,6 @@
-"""The probes of the real language model, against blocks that cheat as no program could, and against honest ones.
+"""The probes of the real language model, on honest blocks and on blocks that leak in ways that no program could.
 
-The step is the model's forward pass alone: causality needs no gradient, and compiles in a fraction of the time.
+The step is only the forward pass of the model: causality needs no gradient, and this compiles faster.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Leak = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class HandMadeBlock:
-    """x + gate * function(x, gate); the gate is 0 at first, and drawn at random for probes."""
+    """x + size * gate * function(x); the initial gate is 0, and probes draw it at random."""
 
     function: Leak
     size: float = 1.0
@@ -48,7 +48,7 @@ class HandMadeBlock:
 
 
 class ForwardStep:
-    """A training step that never trains."""
+    """A training step that does not train."""
 
     def __init__(self, model: LanguageModel):
         self._forward = jax.jit(model.losses_and_probe_logits)
@@ -76,7 +76,7 @@ CHEATS: dict[str, Leak] = {
     "reads far ahead": lambda x, xp: ahead(x, 9),
     "knows the last token": lambda x, xp: x[:, -1:],
     "knows the mean of all": lambda x, xp: xp.mean(x, axis=1, keepdims=True),
-    "knows a size, not a sign": lambda x, xp: xp.square(ahead(x, 1)),
+    "knows a magnitude, not a sign": lambda x, xp: xp.square(ahead(x, 1)),
     "sums from the end": lambda x, xp: xp.cumsum(x[:, ::-1], axis=1)[:, ::-1] / 16,
     "knows one channel of the next token": lambda x, xp: ahead(x, 1) * (xp.arange(8) == 7),
     "knows the largest of all": lambda x, xp: xp.max(x, axis=1, keepdims=True),
@@ -86,18 +86,18 @@ CHEATS: dict[str, Leak] = {
 
 
 @pytest.mark.parametrize("name", CHEATS)
-def test_a_leak_of_a_hundredth_behind_a_closed_gate_is_seen(name: str) -> None:
+def test_a_leak_of_a_hundredth_behind_a_closed_gate_is_found(name: str) -> None:
     with pytest.raises(CausalityFault, match="sees the future"):
         probe(LanguageModel(MODEL, HandMadeBlock(CHEATS[name], 0.01)))
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_batch_of_one_or_two_sequences_is_enough_to_see_the_next_token(batch: int) -> None:
+def test_a_batch_of_one_or_two_sequences_is_enough_to_find_a_leak(batch: int) -> None:
     with pytest.raises(CausalityFault):
         probe(LanguageModel(MODEL, HandMadeBlock(lambda x, xp: ahead(x, 1), 0.1)), batch)
 
 
-def test_an_odd_vocabulary_and_an_odd_length_hide_nothing() -> None:
+def test_an_odd_vocabulary_and_an_odd_length_hide_no_leak() -> None:
     model = replace(MODEL, vocabulary=301, length=15)
     with pytest.raises(CausalityFault):
         probe(LanguageModel(model, HandMadeBlock(lambda x, xp: ahead(x, 1), 0.05)))
@@ -114,12 +114,12 @@ def test_an_odd_vocabulary_and_an_odd_length_hide_nothing() -> None:
     ids=["the previous token", "sums from the start", "large values", "wide range"],
 )
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_who_reads_the_past_alone_passes(function: Leak, precision: str) -> None:
+def test_a_block_that_reads_only_the_past_passes(function: Leak, precision: str) -> None:
     probe(LanguageModel(replace(MODEL, precision=precision), HandMadeBlock(function)), seeds=5)
 
 
 @pytest.mark.parametrize("name", ["reads the very token to predict", "knows the mean of all"])
-def test_a_plain_leak_is_seen_in_bfloat16_too(name: str) -> None:
+def test_a_plain_leak_is_also_found_in_bfloat16(name: str) -> None:
     with pytest.raises(CausalityFault):
         probe(LanguageModel(replace(MODEL, precision="bfloat16"), HandMadeBlock(CHEATS[name])))
 
@@ -192,7 +192,7 @@ def test_dependence_on_the_length_alone_is_refused_by_the_block_check() -> None:
     # Behind a mask every key is past, but their mean divides by all of them.
     text = "s = T_MAT_MUL h0 h0\nm = MASK s\nmean = RED_MEAN m\no = MULTIPLY h0 mean"
     graph = build_graph(assemble({"main": text}, {"zero": 0.0}, (8,)), length_dependent=True)
-    check_causality(graph)  # a program that is tied to its length may
+    check_causality(graph)  # allowed for a program that is tied to its length
     with pytest.raises(InvalidProgramError):
         build_graph(assemble({"main": text}, {"zero": 0.0}, (8,)))
 

@@ -1,4 +1,4 @@
-"""The loss of an n-gram model: right where it can be computed by hand, and no better than the text allows."""
+"""The n-gram baseline: its loss agrees with computations by hand, and is not better than the text allows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from primer_search.workers.training.ngram_baseline import DISCOUNT, ngram_loss
 
 @dataclass
 class Text:
-    """What `ngram_loss` reads of a dataset."""
+    """The part of a dataset that `ngram_loss` reads."""
 
     train: np.ndarray
     validation: np.ndarray
     vocabulary: int
 
 
-def test_a_bigram_model_is_that_of_the_textbook() -> None:
+def test_a_bigram_model_agrees_with_the_textbook() -> None:
     train, validation, vocabulary = [0, 1, 0, 2, 0, 1], [0, 1, 0, 0], 4
     text = Text(np.array(train), np.array(validation), vocabulary)
 
@@ -63,7 +63,7 @@ def test_random_text_has_the_entropy_of_its_vocabulary() -> None:
     assert ngram_loss(text, 3) == pytest.approx(math.log(16), abs=0.05)  # type: ignore[arg-type]
 
 
-def test_the_order_is_shortened_where_keys_would_overflow() -> None:
+def test_the_order_is_reduced_if_keys_would_overflow() -> None:
     train = np.arange(1000) % 60_000
     text = Text(train, train[:100], 262_144)
     assert ngram_loss(text, 8) == ngram_loss(text, 3)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ def parameters(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("config", [ADAMW, ADAFACTOR, replace(ADAMW, gradient_clip=1.0, weight_decay=0.1)])
-def test_the_initial_state_is_the_optimizers_own(config: OptimizerConfig, rng: np.random.Generator) -> None:
+def test_the_initial_state_equals_that_of_the_optimizer(config: OptimizerConfig, rng: np.random.Generator) -> None:
     optimizer, start = make_optimizer(config), parameters(rng)
     ours, theirs = initial_state(optimizer, start), optimizer.init(start)
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
@@ -33,24 +33,24 @@ def test_the_initial_state_is_the_optimizers_own(config: OptimizerConfig, rng: n
         np.testing.assert_array_equal(our, their)
 
 
-def test_the_learning_rate_warms_up_in_a_line_and_stays() -> None:
+def test_the_learning_rate_warms_up_linearly_and_stays() -> None:
     schedule = learning_rate(ADAMW)
     np.testing.assert_allclose(
         [float(schedule(step)) for step in (0, 1, 3, 4, 1000)], [0.025, 0.05, 0.1, 0.1, 0.1], rtol=1e-6
     )
 
 
-def test_the_learning_rate_falls_with_the_root_of_the_step() -> None:
+def test_the_learning_rate_falls_with_the_square_root_of_the_step() -> None:
     schedule = learning_rate(replace(ADAMW, schedule="rsqrt"))
     # Counted from 1: the peak at step 4 of 4, half of it four times as far, a tenth a hundred times as far.
     np.testing.assert_allclose([float(schedule(step)) for step in (0, 3, 15, 399)], [0.025, 0.1, 0.05, 0.01], rtol=1e-6)
 
 
-def test_no_step_is_taken_at_a_rate_of_zero() -> None:
+def test_the_first_learning_rate_is_not_zero() -> None:
     assert float(learning_rate(replace(ADAMW, warmup_steps=10_000))(0)) > 0
 
 
-def test_the_first_step_of_adamw_has_the_length_of_the_rate(rng: np.random.Generator) -> None:
+def test_the_first_step_of_adamw_has_the_size_of_the_learning_rate(rng: np.random.Generator) -> None:
     start = parameters(rng)
     optimizer = make_optimizer(ADAMW)
     gradients = jax.tree.map(np.sign, start)
@@ -60,7 +60,7 @@ def test_the_first_step_of_adamw_has_the_length_of_the_rate(rng: np.random.Gener
 
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
-def test_a_huge_gradient_is_clipped_before_anything_remembers_it(name: str, rng: np.random.Generator) -> None:
+def test_a_huge_gradient_is_clipped_before_it_enters_the_optimizer_state(name: str, rng: np.random.Generator) -> None:
     start = parameters(rng)
     gradients = jax.tree.map(lambda array: 1e4 * array, start)
     norm = np.sqrt(sum(float(np.sum(np.square(leaf))) for leaf in jax.tree.leaves(gradients)))

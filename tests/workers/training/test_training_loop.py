@@ -1,4 +1,4 @@
-"""The training loop against a clock that the test turns: where it stops, what it charges, what it remembers."""
+"""The training loop with a clock that the test sets: where it stops, what it charges, what it records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from primer_search.workers.training.training_loop import NonFiniteLoss, Training
 
 
 class Losses:
-    """Token losses that a device has finished, or not."""
+    """Token losses, which a device has computed or not."""
 
     def __init__(self, values: np.ndarray, ready: bool):
         self.values = values
@@ -36,9 +36,9 @@ class Result:
 
 
 class Steps:
-    """A training step that takes a known time and gives the losses it is told to, on a device beside the host.
+    """A training step with a given time and given losses, on a device other than the host.
 
-    `put_seconds` is how long it takes until a batch is there; `ready` whether the device has run dry by then.
+    `put_seconds` is the time to send a batch; `ready` is whether the device has finished its step by then.
     """
 
     overlaps = True
@@ -70,12 +70,12 @@ class Steps:
 
 
 def loop_over(steps: Steps, **trial: Any) -> tuple[TrainingLoop, list[Progress]]:
-    heard: list[Progress] = []
+    reports: list[Progress] = []
     config = TrialConfig(batch=2, **trial)
     batches = TrainBatches(np.arange(100, dtype=np.uint16), 2, 4, seed=0)
     clock = PhaseClock(steps.clock)
     meter = StepMeter() if config.unit == "steps" else ClockMeter()
-    return TrainingLoop(steps, None, batches, config, clock, meter, heard.append), heard  # type: ignore[arg-type]
+    return TrainingLoop(steps, None, batches, config, clock, meter, reports.append), reports  # type: ignore[arg-type]
 
 
 def test_a_budget_in_steps_is_met_exactly_and_a_hurdle_between_two_steps_rounds_up() -> None:
@@ -95,7 +95,7 @@ def test_a_budget_in_seconds_is_overrun_by_less_than_a_chunk(seconds: float) -> 
     assert loop.spent == pytest.approx(loop.steps * seconds)
 
 
-def test_a_clock_that_shows_no_time_for_the_first_steps_cannot_spend_the_budget_at_once() -> None:
+def test_a_clock_too_coarse_for_the_first_steps_does_not_exhaust_the_budget_at_once() -> None:
     loop, _ = loop_over(Steps([0.0, 0.0, 0.0, 0.02]), unit="cpu_seconds", budget_seconds=2.0)
     loop.train_until(2.0)
     assert loop.spent < 2.5
@@ -115,8 +115,8 @@ def test_time_between_chunks_is_not_charged() -> None:
     assert loop.clock.seconds["evaluate"] == pytest.approx(100.0)
 
 
-def test_the_curve_rises_in_spent_and_steps_and_ends_where_the_loop_is() -> None:
-    loop, heard = loop_over(
+def test_the_curve_rises_in_budget_and_steps_and_ends_at_the_last_step() -> None:
+    loop, reports = loop_over(
         Steps(0.03, {k: 5.0 - 0.01 * k for k in range(200)}), unit="wall_seconds", budget_seconds=3.0
     )
     loop.train_until(3.0)
@@ -125,17 +125,17 @@ def test_the_curve_rises_in_spent_and_steps_and_ends_where_the_loop_is() -> None
     assert list(steps) == sorted(set(steps))
     assert (spent[-1], steps[-1], losses[-1]) == (loop.spent, loop.steps, loop.loss)
     assert losses[0] == pytest.approx(5.0)
-    assert [progress.spent for progress in heard] == list(spent)
+    assert [progress.spent for progress in reports] == list(spent)
 
 
-def test_the_step_time_is_a_median_that_one_slow_chunk_does_not_move() -> None:
+def test_the_step_time_is_a_median_that_ignores_one_slow_chunk() -> None:
     loop, _ = loop_over(Steps([0.5] + [0.01] * 5000), unit="wall_seconds", budget_seconds=4.0)
     loop.train_until(4.0)
     assert loop.step_ms == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
-def test_a_loss_that_is_no_number_ends_training_and_is_on_no_curve(loss: float) -> None:
+def test_a_loss_that_is_not_a_number_ends_training_and_is_left_out_of_the_curve(loss: float) -> None:
     loop, _ = loop_over(Steps(0.01, {30: loss}), unit="steps", budget_steps=100)
     with pytest.raises(NonFiniteLoss, match="infinite or not a number within"):
         loop.train_until(100)
@@ -143,7 +143,7 @@ def test_a_loss_that_is_no_number_ends_training_and_is_on_no_curve(loss: float) 
     assert all(np.isfinite(point[2]) for point in loop.curve)
 
 
-def test_a_phase_that_raises_is_charged_all_the_same() -> None:
+def test_a_phase_that_raises_is_still_charged() -> None:
     steps = Steps(0.0)
     clock = PhaseClock(steps.clock)
     with pytest.raises(RuntimeError), clock.phase("compile"):
@@ -162,7 +162,7 @@ def test_the_processor_clock_does_not_run_while_the_process_sleeps() -> None:
     assert processor() - before[0] < 0.05
 
 
-def test_a_budget_in_steps_gives_the_same_curve_whatever_the_clock_says() -> None:
+def test_a_budget_in_steps_gives_the_same_curve_by_every_clock() -> None:
     losses = {k: 5.0 - 0.01 * k for k in range(1000)}
     curves = []
     for seconds in (1e-5, 0.5):
@@ -174,7 +174,7 @@ def test_a_budget_in_steps_gives_the_same_curve_whatever_the_clock_says() -> Non
     assert 100 <= len(curves[0]) <= 110
 
 
-def test_every_step_sees_the_batch_of_its_number_and_a_loop_that_goes_on_those_it_would_have_seen() -> None:
+def test_every_step_sees_the_batch_of_its_number_also_after_a_pause() -> None:
     whole, parts = Steps(0.001), Steps(0.001)
     batches = TrainBatches(np.arange(100, dtype=np.uint16), 2, 4, seed=0)
     loop, _ = loop_over(whole, unit="steps", budget_steps=40)
@@ -190,7 +190,7 @@ def test_every_step_sees_the_batch_of_its_number_and_a_loop_that_goes_on_those_i
         np.testing.assert_array_equal(parts.seen[step], batches.batch_at(step))
 
 
-def test_a_device_that_runs_dry_waits_for_its_batch_and_one_that_is_busy_does_not() -> None:
+def test_an_idle_device_waits_for_its_batch_and_a_busy_one_does_not() -> None:
     busy, dry = Steps(0.03), Steps(0.03)
     dry.ready = True
     shares = []
@@ -205,7 +205,7 @@ def test_a_device_that_runs_dry_waits_for_its_batch_and_one_that_is_busy_does_no
 
 
 def test_a_processor_waits_as_long_as_it_works_on_batches() -> None:
-    """While a step runs in other threads, the time of this one alone went into the batch."""
+    """While a step runs in other threads, only the time of this thread counts for the batch."""
     steps = Steps(1e-9)
     steps.overlaps = False
     loop, _ = loop_over(steps, unit="steps", budget_steps=50)

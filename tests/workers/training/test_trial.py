@@ -1,4 +1,4 @@
-"""Trials by the real trainer: every outcome it can give, what its clocks charge, and exact repetition."""
+"""Trials by the real trainer: every outcome, the times charged, and exact repetition."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def run(
     dna: DNA = SEED,
     seed: int = 5,
     thresholds: tuple[float | None, ...] = (),
-    heard: list[Progress] | None = None,
+    reports: list[Progress] | None = None,
 ) -> Evaluation:
     positions = hurdle_positions(trainer.trial.budget, 2)
     hurdles = tuple(HurdleThreshold(at, loss) for at, loss in zip(positions, thresholds, strict=False))
     request = TrialRequest(0, 0, dna_to_json(dna), seed, hurdles)
-    evaluation = trainer.run(request, (heard if heard is not None else []).append)
+    evaluation = trainer.run(request, (reports if reports is not None else []).append)
     check_sound(evaluation)
     return evaluation
 
 
 def check_sound(evaluation: Evaluation) -> None:
-    """What holds of every evaluation: a known outcome, no NaN anywhere, an explanation of everything but success."""
+    """Check every evaluation: a known outcome, no NaN, and a message unless it succeeded."""
     json.dumps(evaluation.to_dict(), allow_nan=False)
     assert evaluation.kind in OUTCOME_ADVICE
     assert bool(evaluation.message) == (evaluation.outcome != "ok")
@@ -80,11 +80,11 @@ def check_sound(evaluation: Evaluation) -> None:
 
 @pytest.fixture(scope="module")
 def trained(dataset: Path) -> tuple[Evaluation, list[Progress]]:
-    heard: list[Progress] = []
-    return run(trainer(dataset), thresholds=(None, None), heard=heard), heard
+    reports: list[Progress] = []
+    return run(trainer(dataset), thresholds=(None, None), reports=reports), reports
 
 
-def test_a_full_trial_says_all_there_is_to_say(trained: tuple[Evaluation, list[Progress]]) -> None:
+def test_a_full_trial_reports_every_figure(trained: tuple[Evaluation, list[Progress]]) -> None:
     evaluation, _ = trained
     assert evaluation.outcome == "ok"
     assert evaluation.loss_nats is not None and evaluation.loss_nats < math.log(MODEL.vocabulary) + 1
@@ -100,7 +100,7 @@ def test_a_full_trial_says_all_there_is_to_say(trained: tuple[Evaluation, list[P
     assert evaluation.input_wait_share is not None and 0 < evaluation.input_wait_share < 1
 
 
-def test_an_evaluation_of_before_waiting_was_measured_opens(trained: tuple[Evaluation, list[Progress]]) -> None:
+def test_an_evaluation_without_the_input_wait_opens(trained: tuple[Evaluation, list[Progress]]) -> None:
     older = trained[0].to_dict()
     del older["input_wait_share"]
     assert Evaluation.from_dict(older) == replace(trained[0], input_wait_share=None)
@@ -121,11 +121,11 @@ def test_the_curve_of_a_trial_rises_and_stops_at_its_hurdles(trained: tuple[Eval
 
 
 def test_progress_goes_through_the_phases_in_order(trained: tuple[Evaluation, list[Progress]]) -> None:
-    _, heard = trained
-    phases = [progress.phase for progress in heard]
+    _, reports = trained
+    phases = [progress.phase for progress in reports]
     assert list(dict.fromkeys(phases)) == ["compile", "probe", "train", "evaluate", "recheck"]
     assert phases.count("evaluate") == 3
-    assert all(progress.budget == 12.0 for progress in heard)
+    assert all(progress.budget == 12.0 for progress in reports)
 
 
 def test_compilation_and_evaluation_are_not_charged_to_training(trained: tuple[Evaluation, list[Progress]]) -> None:
@@ -182,7 +182,7 @@ def test_a_trial_stops_at_a_hurdle_it_cannot_pass(dataset: Path, trained: tuple[
     assert "hurdle 2" in evaluation.message
 
 
-def test_a_trial_that_is_better_than_every_threshold_goes_on(
+def test_a_trial_that_is_better_than_every_threshold_continues(
     dataset: Path, trained: tuple[Evaluation, list[Progress]]
 ) -> None:
     losses = trained[0].hurdle_losses
@@ -204,14 +204,14 @@ def test_a_trial_that_is_better_than_every_threshold_goes_on(
         ("large = C_MUL h0 constant=hundred\noutput = EXP large", "finiteness"),
     ],
 )
-def test_what_cannot_train_is_rejected_before_training(dataset: Path, text: str, why: str) -> None:
+def test_a_program_that_cannot_train_is_rejected_before_training(dataset: Path, text: str, why: str) -> None:
     evaluation = run(trainer(dataset), program(text))
     assert evaluation.outcome == f"rejected:{why}"
     assert evaluation.steps == 0 and evaluation.curve == () and evaluation.bits_per_byte is None
     assert evaluation.train_seconds == 0.0
 
 
-def test_a_loss_that_blows_up_in_training_is_no_number(dataset: Path) -> None:
+def test_a_loss_that_blows_up_in_training_is_non_finite(dataset: Path) -> None:
     blows_up = program(
         "mixed = CONV_1X1 h0 width=8\nsmall = C_MUL mixed constant=third\none = EXP small\noutput = EXP one"
     )
@@ -237,7 +237,7 @@ def requested(trainer: CandidateTrainer, dna: DNA = SEED, **request: Any) -> Eva
     return trainer.run(TrialRequest(0, 0, dna_to_json(dna), 5, **request), lambda progress: None)
 
 
-def test_a_result_too_good_to_be_true_is_rechecked_on_unseen_text_and_says_so(dataset: Path) -> None:
+def test_a_suspiciously_good_result_is_probed_on_unseen_text_and_says_so(dataset: Path) -> None:
     plain, suspected = requested(trainer(dataset)), requested(trainer(dataset), suspicious_nats=100.0)
     assert plain.quarantine == ""
     assert "100.0000" in suspected.quarantine
@@ -255,7 +255,7 @@ def test_a_model_that_leaks_once_trained_gets_no_loss(dataset: Path, monkeypatch
     assert (evaluation.outcome, evaluation.loss_nats, evaluation.quarantine) == ("rejected:batch", None, "")
 
 
-def test_the_test_split_is_scored_only_where_it_is_asked_for(dataset: Path) -> None:
+def test_the_test_split_is_scored_only_on_request(dataset: Path) -> None:
     plain, tested = requested(trainer(dataset)), requested(trainer(dataset), test=True)
     assert plain.test_loss_nats is None
     assert tested.loss_nats == plain.loss_nats
@@ -264,7 +264,7 @@ def test_the_test_split_is_scored_only_where_it_is_asked_for(dataset: Path) -> N
     assert tested.test_bits_per_byte is not None
 
 
-def test_learning_rate_and_unit_can_be_had_otherwise_for_one_trial(dataset: Path) -> None:
+def test_learning_rate_and_unit_can_be_changed_for_one_trial(dataset: Path) -> None:
     plain = requested(trainer(dataset))
     assert requested(trainer(dataset), learning_rate_factor=3.0).loss_nats != plain.loss_nats
     wider = requested(trainer(dataset), unit=2)
@@ -272,15 +272,15 @@ def test_learning_rate_and_unit_can_be_had_otherwise_for_one_trial(dataset: Path
     assert wider.parameters > 1.5 * plain.parameters
 
 
-def test_the_average_of_the_parameters_is_what_is_evaluated(dataset: Path) -> None:
+def test_the_average_of_the_parameters_is_evaluated(dataset: Path) -> None:
     averaging = replace(CONFIG.optimizer, averaging=8.0)
     averaged, last = requested(trainer(dataset, optimizer=averaging)), requested(trainer(dataset))
     assert averaged.curve == last.curve  # training itself is the same
     assert averaged.loss_nats != last.loss_nats
 
 
-def test_the_average_weighs_late_steps_as_it_should() -> None:
-    """The average of 1, 2, ..., n under the weights that the recursion gives is (exponent + 1) / (exponent + 2) n."""
+def test_the_average_weighs_late_steps_more() -> None:
+    """The average of 1, 2, ..., n by the weights of the recursion is (exponent + 1) / (exponent + 2) n."""
     model = language_model(build_graph(SEED), MODEL)
     functions = StepFunctions(model, make_optimizer(CONFIG.optimizer), 1, averaging=8.0)
     average = Average.start({"w": np.zeros(1)})
@@ -290,7 +290,7 @@ def test_the_average_weighs_late_steps_as_it_should() -> None:
     assert float(average.parameters["w"][0]) == pytest.approx(900, rel=0.01)
 
 
-def test_reference_seconds_charge_the_seed_its_allowance(dataset: Path) -> None:
+def test_reference_seconds_charge_the_baseline_its_allowance(dataset: Path) -> None:
     trial = replace(TRIAL, unit="reference_seconds", budget_seconds=2.0)
     timed = CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(dataset), dna_to_json(SEED))
     calibration = requested(timed, calibrate=True)
