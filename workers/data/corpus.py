@@ -104,7 +104,7 @@ class TextCorpus:
         """All documents, in order.
 
         Raises:
-            UsageError: the text is not any more what `identity` says.
+            UsageError: the text has changed since `identity` was computed.
         """
         digest = blake2b(digest_size=DIGEST_BYTES)
         held: list[bytes] = []
@@ -154,7 +154,7 @@ class RecordCorpus:
         """All documents, in order.
 
         Raises:
-            UsageError: a file is gone.
+            UsageError: a file is missing.
         """
         for split, facts in self.published.splits.items():
             files = tuple((path, records) for path, records in facts["files"])
@@ -170,7 +170,7 @@ class RecordCorpus:
 
 
 Corpus = TextCorpus | RecordCorpus
-"""What can be prepared."""
+"""A source that can be prepared."""
 
 
 def _contents(source: str) -> Iterator[bytes]:

@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...primitives.errors import UsageError
-from ...system.files import write_atomically
+from ...system.files import file_sha256, replace_folder, write_atomically
 from ...system.locks import delete_unlocked_folder, lock_folder
 from ..config import DataConfig
 from .corpus import Corpus, RecordCorpus, open_corpus
@@ -39,8 +38,6 @@ FORMAT = 3
 """Raise it when the same text and settings would give other files."""
 
 FILES = ("manifest.json", "tokenizer.json", *(f"{split}.bin" for split in SPLITS))
-
-HASH_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,11 +214,7 @@ def _publish(draft: Path, target: Path) -> None:
     for file in draft.iterdir():
         if file.name not in FILES:
             file.unlink()
-    if target.exists():  # and is damaged
-        damaged = draft.with_name(f"{draft.name}.{secrets.token_hex(4)}.damaged")
-        target.rename(damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
-    draft.rename(target)
+    replace_folder(draft, target)  # what is there is damaged
 
 
 def _build(
@@ -245,14 +238,14 @@ def _build(
         "content_hash": corpus.identity,
         "vocabulary": vocabulary,
         "tokenizer_size": built.tokenizer.size,
-        "tokenizer_sha256": _sha256(draft / "tokenizer.json"),
+        "tokenizer_sha256": file_sha256(draft / "tokenizer.json"),
         "end_of_document": built.tokenizer.end_of_document,
         "dtype": dtype,
         "word_perplexity": data.word_perplexity or corpus.sentences,
         "splits": {
             split: {
                 **built.splits[split],
-                "sha256": _sha256(_bin(draft, split)),
+                "sha256": file_sha256(_bin(draft, split)),
                 "bytes_per_token": built.splits[split]["bytes"] / built.splits[split]["tokens"],
             }
             for split in SPLITS
@@ -284,7 +277,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
-            f"{path} is no prepared dataset (no readable manifest.json): give what prepare made."
+            f"{path} is not a prepared dataset (no readable manifest.json): run `primer-search data prepare`"
         ) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(path, "manifest.json is not JSON") from error
@@ -297,26 +290,18 @@ def _check_files(path: Path, manifest: dict[str, Any], verify: bool) -> None:
     """Raise ValueError, LookupError, TypeError or OSError if the files are not what the manifest says."""
     if manifest["dataset_hash"] != _dataset_hash(manifest):
         raise ValueError("manifest.json was changed")
-    if manifest["tokenizer_sha256"] != _sha256(path / "tokenizer.json"):
+    if manifest["tokenizer_sha256"] != file_sha256(path / "tokenizer.json"):
         raise ValueError("tokenizer.json was changed")
     for split in SPLITS:
         described = manifest["splits"][split]
         if _bin(path, split).stat().st_size != described["tokens"] * np.dtype(manifest["dtype"]).itemsize:
             raise ValueError(f"{split}.bin has another size than the manifest says")
-        if verify and described["sha256"] != _sha256(_bin(path, split)):
+        if verify and described["sha256"] != file_sha256(_bin(path, split)):
             raise ValueError(f"{split}.bin was changed")
 
 
 def _bin(path: Path, split: str) -> Path:
     return path / f"{split}.bin"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _damaged(path: Path, why: str) -> UsageError:

@@ -1,12 +1,11 @@
-"""How a dataset is built: corpus to splits, tokenizer and token ids, by a crew of processes, in constant memory.
+"""Dataset builder: a corpus becomes splits, a tokenizer and token ids, by several processes, in constant memory.
 
-    <draft>/  places.bin       the split of each document, where the source has not all of them
+    <draft>/  places.bin       the split of each document, if the source lacks a split
               tokenizer.json   trained on a bounded sample of the train documents, the same every time
               *.bin            token ids, appended portion by portion in the order of the corpus
 
-Each stage keeps a journal (see `journal`), so a build that was killed goes on where it stopped and ends with the same
-bytes. What memory holds does not grow with the corpus, except for the splits of text without any: 100 bytes a document,
-in files that the system may page out.
+Each stage writes a `Journal`, so a build that was killed continues where it stopped and gives the same bytes. Memory
+does not grow with the corpus. The exception is a source without splits: 100 bytes per document, in memory-mapped files.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from .tokenizer import Tokenizer
 __all__ = ["Built", "build"]
 
 INLINE_BYTES = 24_000_000
-"""Text below this is done before processes had started."""
+"""Smaller text is done before processes have started."""
 
 PROCESS_BYTES = 8_000_000
-"""Text a process should have to be worth starting."""
+"""The least text per process that is worth its start."""
 
 MOST_PROCESSES = 6
-"""Of 100 to 150 MB each: so many and this one stay under 1 GiB. Who has more memory may ask for more."""
+"""Each takes 100 to 150 MB, so that all of them and this process stay under 1 GiB. `--processes` may ask for more."""
 
 TELL_SECONDS = 10.0
 MARKS = ("digests", "sizes", "keys", *(f"band{band}" for band in range(BANDS)))
@@ -52,7 +51,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What stands in the draft: for each split documents, bytes, words and tokens; the tokenizer."""
+    """The result of a build: documents, bytes, words and tokens of each split, and the tokenizer."""
 
     splits: dict[str, dict[str, int]]
     tokenizer: Tokenizer
@@ -61,7 +60,7 @@ class Built:
 def build(
     draft: Path, corpus: Corpus, data: DataConfig, vocabulary: int, dtype: str, tell: Tell, processes: int | None = None
 ) -> Built:
-    """Build a corpus in a folder, or go on building it; what it goes on with stays there, for the caller to delete.
+    """Build a dataset in a folder, or continue an earlier build. The caller deletes the intermediate files.
 
     Args:
         draft: the folder, empty or as a killed build left it.

@@ -1,4 +1,4 @@
-"""A prepared dataset on machines that do not share the driver's disk: shipped once to each, and kept there.
+"""Transfer of a prepared dataset to machines that do not share the driver's disk, once to each.
 
 A dataset's folder is named by a hash of what it is made from, so a machine that has a folder of that name under
 its own data cache has the dataset, whoever put it there.
@@ -25,7 +25,7 @@ MOST_BYTES = 8 * 2**30
 
 
 def find_local_dataset(path: str) -> Path | None:
-    """Where this machine has the dataset: at the path itself, or in its own cache; None if it has it nowhere."""
+    """Return the dataset's folder on this machine (the path itself, or in the data cache), or None."""
     for folder in (Path(path), default_cache_dir() / Path(path).name):
         with suppress(UsageError):
             return Dataset.open(folder, verify=False).path
@@ -33,17 +33,17 @@ def find_local_dataset(path: str) -> Path | None:
 
 
 def dataset_files(path: str) -> dict[str, np.ndarray]:
-    """The files of a dataset by name, memory-mapped, as bytes.
+    """Return the files of a dataset by name, as memory-mapped bytes.
 
     Raises:
-        UsageError: it is too large to be shipped.
+        UsageError: the dataset is larger than `MOST_BYTES`.
     """
     files = {file.name: file for file in sorted(Path(path).iterdir()) if file.is_file()}
     size = sum(file.stat().st_size for file in files.values())
     if size > MOST_BYTES:
         raise UsageError(
             f"the prepared text is {size / 2**30:.1f} GiB, and more than {MOST_BYTES / 2**30:g} GiB is not shipped to "
-            "machines of a cluster: set PRIMER_SEARCH_CACHE to a folder that all of them share."
+            "machines of a cluster: set PRIMER_SEARCH_CACHE to a folder that all of them share"
         )
     empty = np.empty(0, np.uint8)
     return {
@@ -55,11 +55,11 @@ def dataset_files(path: str) -> dict[str, np.ndarray]:
 
 
 def install_dataset(name: str, names: Sequence[str], contents: Sequence[np.ndarray]) -> Path:
-    """Write a dataset into this machine's cache, unless it is there by now; returns its folder.
+    """Write a dataset into this machine's cache, unless another process has, and return its folder.
 
     Args:
-        name: of its folder.
-        names, contents: of its files.
+        name: name of the dataset's folder.
+        names, contents: names and contents of its files.
     """
     target = default_cache_dir() / name
     draft = target.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")

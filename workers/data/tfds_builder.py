@@ -9,7 +9,6 @@ Building needs TensorFlow (the extra `lm1b`); reading goes through array_record 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives.errors import UsageError
+from ...system.error_text import error_summary, strip_folders
+from ...system.files import file_sha256
 from ...system.locks import scratch_folder
 
 __all__ = ["LM1B_ARCHIVE", "LM1B_PLACE", "build", "main", "read_texts"]
@@ -109,7 +110,7 @@ def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop:
             reader.close()
         except (OSError, ValueError, RuntimeError, LookupError, DecodeError) as error:
             raise UsageError(
-                f"{path} is damaged ({_first_line(error)}): delete its folder and run `data prepare` again."
+                f"{path} is damaged ({_summary(error)}): delete its folder and run `data prepare` again."
             ) from error
     return texts
 
@@ -170,7 +171,7 @@ def _builder(name: str, root: Path) -> Any:
         return tfds.builder(name, data_dir=str(root), file_format="array_record")
     except (ValueError, LookupError, OSError, RuntimeError) as error:
         raise UsageError(
-            f"tensorflow-datasets has no set {name} as array_record ({_first_line(error)}): correct the name, or give"
+            f"tensorflow-datasets has no set {name} as array_record ({_summary(error)}): correct the name, or give"
             " another --data-dir."
         ) from error
 
@@ -261,7 +262,7 @@ def _check_reachable(builder: Any) -> None:
 
 
 def _not_built(name: str, root: Path, archive: str | None, error: BaseException) -> UsageError:
-    why = _first_line(error)
+    why = _summary(error)
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return UsageError(f"{root} cannot be written ({why}): give another --data-dir.")
     if re.search("no space left|not enough disk space|quota exceeded", why, re.IGNORECASE):
@@ -284,16 +285,13 @@ def _not_built(name: str, root: Path, archive: str | None, error: BaseException)
 def _archive_facts(path: Path) -> dict[str, Any]:
     import tensorflow_datasets as tfds
 
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        sha256 = file_sha256(path)
     except OSError as error:
         raise UsageError(f"--archive {path} cannot be read ({error.strerror}): give a readable file.") from error
     known = tfds.builder_cls("lm1b").url_infos or {}
-    published = digest.hexdigest() in {info.checksum for info in known.values()}
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest(), "published": published}
+    published = sha256 in {info.checksum for info in known.values()}
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256, "published": published}
 
 
 def _describe(builder: Any, feature: str) -> dict[str, Any]:
@@ -336,7 +334,6 @@ def _archive_of(builder: Any) -> dict[str, Any] | None:
     return {"name": LM1B_ARCHIVE, "sha256": info.checksum if published else None, "published": published}
 
 
-def _first_line(error: BaseException) -> str:
-    """The error in a line, without the folders of the files it names: those are scratch folders of this module."""
-    lines = re.sub(r"(?<![\w/:])(?:/[^/\s'\"]+)+/", "", str(error)).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.:')}" if lines else type(error).__name__
+def _summary(error: BaseException) -> str:
+    """Return an error in one line, without the folders of the files it names, which are scratch folders."""
+    return strip_folders(error_summary(error)).rstrip(".:")

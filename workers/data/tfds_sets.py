@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ...primitives.errors import UsageError, WorkFailedError
+from ...system.error_text import strip_folders
+from ...system.files import write_atomically
 from ...system.locks import delete_unlocked_folder, scratch_folder
 
 __all__ = ["TfdsSet", "is_tfds_source", "load", "locate"]
@@ -248,7 +250,7 @@ def _last_line(log: IO[bytes]) -> str:
     tail = os.pread(log.fileno(), 4096, max(0, size - 4096)).decode("utf-8", "replace")
     lines = [line.strip() for line in re.split(r"[\r\n]|\x1b\[A", tail)]
     told = [line for line in lines if line and not re.match(r"(?:[IWEF]\d{4} |WARNING: All log messages)", line)]
-    return re.sub(r"(?<![\w/:])(?:/[^/\s'\"]+)+/", "", told[-1])[:160] if told else ""
+    return strip_folders(told[-1])[:160] if told else ""
 
 
 def _note(source: str, cache: Path) -> Path:
@@ -259,11 +261,9 @@ def _note(source: str, cache: Path) -> Path:
 def _remember(found: TfdsSet, cache: Path) -> None:
     path = _note(found.source, cache)
     fields = {name: getattr(found, name) for name in TfdsSet.__dataclass_fields__}
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+        write_atomically(path, json.dumps(fields, indent=2) + "\n")
     except OSError as error:
         raise _unwritable(cache, error) from error
 

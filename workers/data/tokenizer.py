@@ -80,10 +80,10 @@ class Tokenizer:
 
     @staticmethod
     def from_json(text: str) -> Tokenizer:
-        """Read back what `to_json` gave.
+        """Load a tokenizer from the text of `to_json`.
 
         Raises:
-            UsageError: the text is no tokenizer of ours.
+            UsageError: the text is not a tokenizer of this package.
         """
         from tokenizers import Tokenizer as Inner
 
@@ -108,15 +108,15 @@ class Tokenizer:
         return self._inner.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without an end-of-document token."""
+        """Return the token ids of a text, without an end-of-document token."""
         return self._inner.encode(text).ids
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """`encode` for many texts."""
+        """Return the token ids of many texts."""
         return [encoding.ids for encoding in self._inner.encode_batch_fast(list(texts))]
 
     def packer(self, dtype: str) -> CachingEncoder:
-        """What encodes much text fast, into ids of this NumPy type."""
+        """Return an encoder for large texts, with ids of this NumPy type."""
         return CachingEncoder(self, dtype)
 
     def decode(self, ids: Sequence[int]) -> str:

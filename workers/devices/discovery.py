@@ -17,6 +17,7 @@ from functools import cache
 from glob import glob
 
 from ...primitives.errors import UsageError
+from ...system.error_text import last_line
 from ..protocol import Platform
 from .ray_environment import check_address
 
@@ -119,10 +120,10 @@ def cluster_devices(address: str, accel: str = "auto") -> VisibleDevices:
     command = [sys.executable, "-c", _CLUSTER_QUESTION, address]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_CLUSTER_SECONDS, check=True)
-        nodes = json.loads(answer.stdout.strip().splitlines()[-1])
+        nodes = json.loads(last_line(answer.stdout))
     except subprocess.CalledProcessError as error:
-        said = [line for line in error.stderr.splitlines() if line.strip()]
-        raise UsageError(f"cannot join the Ray cluster at --address {address}: {said[-1] if said else error}") from None
+        why = last_line(error.stderr) or error
+        raise UsageError(f"cannot join the Ray cluster at --address {address}: {why}") from None
     except subprocess.TimeoutExpired:
         why = f"no answer within {_CLUSTER_SECONDS} s; is it the port of Ray's head (6379), and no firewall between?"
         raise UsageError(f"cannot join the Ray cluster at --address {address}: {why}") from None
@@ -263,7 +264,7 @@ def _ask_jax(environment: Mapping[str, str]) -> VisibleDevices:
             env={**environment, **fraction, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
             check=True,
         )
-        platform, kinds, memory = json.loads(answer.stdout.strip().splitlines()[-1])
+        platform, kinds, memory = json.loads(last_line(answer.stdout))
     except subprocess.TimeoutExpired:
         why = f"JAX gave no answer within {_ANSWER_SECONDS} s; on a TPU slice of several hosts, join Ray with --address"
         return VisibleDevices("cpu", ("cpu",), trouble=why)
@@ -276,8 +277,8 @@ def _ask_jax(environment: Mapping[str, str]) -> VisibleDevices:
 
 
 def _last_words(stderr: str) -> str:
-    lines = [" ".join(line.split()) for line in stderr.splitlines() if line.strip()]
-    return f"JAX said: {lines[-1][:300]}" if lines else ""
+    line = " ".join(last_line(stderr).split())
+    return f"JAX said: {line[:300]}" if line else ""
 
 
 def _hints_at_accelerator(environment: Mapping[str, str]) -> bool:

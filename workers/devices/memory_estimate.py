@@ -24,9 +24,9 @@ class MemoryEstimate:
     """Bytes that one training holds on each of its devices.
 
     Attributes:
-        parameters: and their average, if one is kept.
-        optimizer: its state, and gradients and updates.
-        activations: of the blocks, and the logits.
+        parameters: parameters, and their average if one is kept.
+        optimizer: optimizer state, gradients and updates.
+        activations: activations of the blocks, and the logits.
     """
 
     parameters: int

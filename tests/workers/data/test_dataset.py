@@ -343,7 +343,7 @@ class TestDamage:
 
     def test_a_folder_or_path_without_a_dataset_is_refused(self, tmp_path: Path):
         for path in (tmp_path, tmp_path / "missing"):
-            with pytest.raises(UsageError, match="no prepared dataset"):
+            with pytest.raises(UsageError, match=r"manifest\.json"):
                 Dataset.open(path)
 
 
