@@ -1,9 +1,9 @@
-"""What goes on inside a model under stress: the largest value of every node, layer by layer, and its gradients.
+"""Recorder of activations and gradients: the largest value of every node in every layer of a model.
 
-One compiled function runs a model forwards and backwards and records, for each layer and each node of the canonical
-graph, its largest magnitude and its largest value. Layers are scanned and recomputed in the backward pass, so that
-neither compile time nor memory grows with depth times length. What runs is what a trial runs: the same block functions,
-with whatever they do to keep a softmax from overflowing; the scores are recorded before that.
+One compiled function runs a model forwards and backwards. For each layer and each node of the canonical graph it
+records the largest magnitude and the largest value. Layers are scanned and recomputed in the backward pass, so that
+neither compile time nor memory grows with depth times length. The block functions are those of a trial, including the
+shift that keeps a softmax from overflowing; scores are recorded before it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RecordedPass:
-    """What one forward and backward pass showed.
+    """Record of one forward and backward pass.
 
     Attributes:
         loss: mean over the batch, in nats per token.
-        gradient_norm: of all parameters.
-        gradient_norms: of each layer's parameters, `[layers]`.
-        magnitudes: largest magnitude of each node, `[layers, nodes]`; not finite where one element was not.
+        gradient_norm: gradient norm of all parameters.
+        gradient_norms: gradient norm of each layer's parameters, `[layers]`.
+        magnitudes: largest magnitude of each node, `[layers, nodes]`; not finite if one element is not.
         highest: largest value of each node, `[layers, nodes]`.
     """
 
@@ -54,12 +54,12 @@ class RecordedPass:
 
     @property
     def finite(self) -> bool:
-        """Whether loss and gradients are."""
+        """Whether loss and gradients are finite."""
         return bool(np.isfinite(self.loss) and np.isfinite(self.gradient_norm))
 
     @property
     def first_non_finite(self) -> tuple[int, int] | None:
-        """Layer and node of the first value that is not finite, in the order of computation."""
+        """Layer and node of the first value that is not finite, in the order of computation; None without any."""
         broken = np.argwhere(~np.isfinite(self.magnitudes))
         return (int(broken[0, 0]), int(broken[0, 1])) if len(broken) else None
 
@@ -67,12 +67,12 @@ class RecordedPass:
 jax.tree_util.register_dataclass(RecordedPass)
 
 Recorder = Callable[[Any, np.ndarray, float], RecordedPass]
-"""Of parameters, tokens `[batch, length + 1]` and a factor for the input of the first layer."""
+"""Function of parameters, tokens `[batch, length + 1]` and a factor of the first layer's input."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Rematerialised:
-    """A block whose values are computed again for its gradients, instead of being kept."""
+class _RematerializedBlock:
+    """Block with activations that are recomputed in the backward pass instead of stored."""
 
     block: BlockLike
 
@@ -87,30 +87,30 @@ class _Rematerialised:
 
 
 def with_rematerialization(model: LanguageModel) -> LanguageModel:
-    """The same model with scanned layers, trained within the memory of one layer."""
-    return LanguageModel(replace(model.config, stack="scan"), _Rematerialised(model.block))
+    """Return the same model with scanned, rematerialized layers: training needs the activations of one layer."""
+    return LanguageModel(replace(model.config, stack="scan"), _RematerializedBlock(model.block))
 
 
 def make_recorder(model: LanguageModel) -> Recorder:
-    """The compiled observation of a model whose block is a compiled program (`BlockFunctions`)."""
+    """Return the compiled recorder of a model whose block is a compiled program (`BlockFunctions`)."""
 
     def loss(parameters: Any, tokens: Array, scale: Array) -> tuple[Array, tuple[Array, Array]]:
         losses, records = _recorded_losses(model, parameters, tokens, scale)
         return jnp.mean(losses), records
 
     @jax.jit
-    def observe(parameters: Any, tokens: Array, scale: Array) -> RecordedPass:
+    def record(parameters: Any, tokens: Array, scale: Array) -> RecordedPass:
         (mean, records), gradients = jax.value_and_grad(loss, has_aux=True)(parameters, tokens, scale)
         squares = [jnp.sum(jnp.square(leaf).reshape(leaf.shape[0], -1), 1) for leaf in gradients["blocks"].values()]
         layers = sum(squares, jnp.zeros(model.config.layers))
         rest = [jnp.sum(jnp.square(leaf)) for leaf in (gradients["embedding"], *gradients["final_norm"].values())]
         return RecordedPass(mean, jnp.sqrt(jnp.sum(layers) + sum(rest)), jnp.sqrt(layers), *records)
 
-    return lambda parameters, tokens, scale: jax.tree.map(np.asarray, observe(parameters, tokens, scale))
+    return lambda parameters, tokens, scale: jax.tree.map(np.asarray, record(parameters, tokens, scale))
 
 
 def node_name(graph: Graph, node: int) -> str:
-    """Where a node stands in the program: `self_attention.softmax.exp`."""
+    """Return the path of a node in the program: `self_attention.softmax.exp`."""
     found = graph.nodes[node]
     if found.op == INPUT:
         return "the block's input"
@@ -119,19 +119,19 @@ def node_name(graph: Graph, node: int) -> str:
 
 
 def scale_dense_kernels(model: LanguageModel, parameters: Any, factor: float) -> Any:
-    """The parameters with the kernels of every dense layer in the blocks `factor` times as large."""
+    """Return the parameters with the kernels of the blocks' dense layers multiplied by `factor`."""
     dense = {spec.name for spec in model.block.specs if spec.init is Init.FAN_IN}
     blocks = {name: array * factor if name in dense else array for name, array in parameters["blocks"].items()}
     return {**parameters, "blocks": blocks}
 
 
 def find_breaking_scale(holds: Callable[[float], bool], largest: float, halvings: int = 6) -> float | None:
-    """About the smallest factor between 1 and `largest` at which something no longer holds, or None.
+    """Return about the smallest factor between 1 and `largest` for which `holds` is False, or None without any.
 
-    Goes up by hundreds, then halves the interval on a logarithmic scale; what breaks and holds again further up is
-    found only where a power of a hundred meets it.
+    The factor is multiplied by 100 until `holds` is False; bisection on a logarithmic scale follows. A failure at an
+    intermediate factor alone is found only if a power of 100 falls on it.
 
-    >>> round(breaking_scale(lambda factor: factor < 50, 1e4))
+    >>> round(find_breaking_scale(lambda factor: factor < 50, 1e4))
     52
     """
     low, high = 1.0, min(100.0, largest)
@@ -148,7 +148,7 @@ def find_breaking_scale(holds: Callable[[float], bool], largest: float, halvings
 def _recorded_losses(
     model: LanguageModel, parameters: Any, tokens: Int[Array, "batch length+1"], scale: Array
 ) -> tuple[Float[Array, "batch length"], tuple[Array, Array]]:
-    """`LanguageModel.token_losses`, and the records of its layers (a test compares the two)."""
+    """Return `LanguageModel.token_losses` and the records of its layers; a test compares the losses."""
     dtype = jnp.dtype(model.config.precision)
     embedding, inputs = parameters["embedding"], tokens[:, :-1]
     x = embedding[inputs] * float(np.sqrt(model.config.width)) + sinusoids(inputs.shape[1], model.config.width)
@@ -161,7 +161,7 @@ def _recorded_losses(
 
 
 def _recorded(block: BlockFunctions, parameters: Parameters, x: Array) -> tuple[Array, tuple[Array, Array]]:
-    """The block's output; the largest magnitude and the largest value of every node."""
+    """Return the block's output, and the largest magnitude and the largest value of every node."""
     magnitudes: list[Array] = []
     highest: list[Array] = []
 

@@ -1,8 +1,8 @@
-"""A canonical program as pure functions: `init` and `apply`, and for decoding `init_cache` and `decode`.
+"""Pure functions of a canonical program: `init` and `apply`, and for decoding `init_cache` and `decode`.
 
-Interpretation happens while JAX traces, so a compiled program costs nothing at run time. A softmax is computed from
-shifted scores, so that it cannot overflow (`primitives.softmaxes`). Parameters are a flat
-dict from readable names to arrays; they are drawn by canonical order, so names never change a result.
+The program is interpreted while JAX traces, which costs nothing at run time. Softmaxes subtract the largest score
+first, so that they cannot overflow (`primitives.softmax_patterns`). Parameters are a flat dict from readable names to
+arrays; they are drawn in canonical order, so that names never change a result.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class BlockFunctions:
-    """A program at one size.
+    """Functions of a program at one size.
 
     Attributes:
-        graph: the canonical program.
-        specs: its learned arrays, in canonical order.
-        width: channels of its input and output.
-        length: the only sequence length it takes, None where it takes any.
+        graph: canonical program.
+        specs: learned arrays, in canonical order.
+        width: channels of input and output.
+        length: the only sequence length of a program tied to one; None: any length.
     """
 
     graph: Graph
@@ -49,39 +49,41 @@ class BlockFunctions:
     length: int | None = None
 
     def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Initial parameters, float32, drawn on the host: compiling a draw for every shape would cost seconds."""
+        """Return initial parameters, float32, drawn by NumPy: compiling a draw for every shape would take seconds."""
         return {spec.name: initial_value(spec, rng.standard_normal, np).astype(np.float32) for spec in self.specs}
 
     def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Random parameters, none at 0 or 1, for probes (see `draw_parameter`)."""
+        """Return random parameters for probes, none of them 0 or 1 (see `draw_parameter`)."""
         return {spec.name: draw_parameter(spec, rng).astype(np.float32) for spec in self.specs}
 
     def apply(
         self, parameters: Parameters, x: Float[Array, "batch length width"]
     ) -> Float[Array, "batch length width"]:
-        """The block's output; parameters are cast to the dtype of `x`."""
+        """Return the block's output; parameters are cast to the dtype of `x`."""
         return evaluate(self.graph, self._by_node(parameters, x.dtype), x, jnp, self.shifts)
 
     def init_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> decoding.Cache:
-        """A cache for `decode` with room for `length` positions of `batch` sequences, kept in `dtype`.
+        """Return an empty cache for `decode`, with room for `length` positions of `batch` sequences.
 
         Raises:
             InvalidProgramError: the program is not proved causal.
-            UsageError: the cache would hold nothing, or the program is tied to another length.
+            UsageError: the batch or the length is below 1, or the program is tied to another length.
         """
         if self.length is not None and length != self.length:
-            raise UsageError(f"the program is tied to {self.length} positions; make its cache that long, not {length}")
+            raise UsageError(
+                f"length is {length}, but the program is tied to length={self.length}; make the cache that long"
+            )
         return decoding.init_cache(self.graph, self.width // MODEL_WIDTH, batch, length, dtype)
 
     def decode(
         self, parameters: Parameters, cache: decoding.Cache, x: Float[Array, "batch new width"]
     ) -> tuple[Float[Array, "batch new width"], decoding.Cache]:
-        """The outputs at the next positions, one or more, and the cache after them.
+        """Return the outputs at the next positions, one or more, and the updated cache.
 
-        They are those of `apply` on the whole sequence. Past the end of the cache they are NaN.
+        The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN.
 
         Raises:
-            UsageError: there are more new positions than the cache has room for, or other sequences.
+            UsageError: there are more new positions than the cache is long, or the batch size differs.
         """
         return decoding.decode(self.graph, self._by_node(parameters, x.dtype), cache, x, self.shifts)
 
@@ -93,33 +95,33 @@ class BlockFunctions:
 
     @property
     def shifts(self) -> dict[int, decoding.Shift]:
-        """What keeps each softmax from overflowing: its scores, less the largest that a row sees."""
+        """Shift of each softmax's scores, by node: the largest visible score of a row is subtracted."""
         masked = softmax_exponentials(self.graph)
         return {node: subtract_visible_maximum if hidden else subtract_maximum for node, hidden in masked.items()}
 
 
 def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFunctions:
-    """The program at `unit` channels a unit (the model is 8 units wide).
+    """Return the functions of a program at a size.
 
     Args:
-        graph: a canonical program.
-        unit: channels in a unit of relative width.
-        length: sequence length; needed only where the program is tied to one.
+        graph: canonical program.
+        unit: channels in a unit of relative width; the model is 8 units wide.
+        length: sequence length; needed only if the program is tied to one.
 
     Raises:
-        InvalidProgramError: a width is no whole number of channels at this unit.
-        UsageError: the program is tied to one sequence length, and none was given.
+        InvalidProgramError: a width is not a whole number of channels at this unit.
+        UsageError: the program is tied to one sequence length, and none is given.
     """
     if graph.length_dependent and length is None:
-        raise UsageError("this program is tied to one sequence length; say which with `length`")
+        raise UsageError("length is missing, but the program is tied to one sequence length; give it")
     tied_to = length if graph.length_dependent else None
     return BlockFunctions(graph, parameter_specs(graph, unit, length), MODEL_WIDTH * unit, tied_to)
 
 
 def subtract_maximum(scores: Float[Array, "*axes keys"], first: int | Array = 0) -> Float[Array, "*axes keys"]:
-    """Scores less the largest of their row, at most 0: a softmax of them is the same, and cannot overflow.
+    """Return the scores minus the largest of their row, at most 0: their softmax is the same and cannot overflow.
 
-    Where the rows start (`first`) does not matter here.
+    `first`, the position of the first row, has no effect here.
     """
     return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
 
@@ -127,9 +129,9 @@ def subtract_maximum(scores: Float[Array, "*axes keys"], first: int | Array = 0)
 def subtract_visible_maximum(
     scores: Float[Array, "*axes rows keys"], first: int | Array = 0
 ) -> Float[Array, "*axes rows keys"]:
-    """The same where a row sees no later keys; those stay at most 0, too, for a MASK to remove.
+    """Return the scores minus the largest of those that are not later than their row.
 
-    The rows start at position `first`, the keys at 0.
+    Later scores become 0; a MASK removes them. The rows start at position `first`, the keys at 0.
     """
     visible = decoding.visible_keys(scores.shape[-2], scores.shape[-1], first)
     seen = jnp.where(visible, scores, -jnp.inf)
@@ -137,12 +139,12 @@ def subtract_visible_maximum(
 
 
 def initial_value(spec: ParameterSpec, normal: Callable[[tuple[int, ...]], Any], xp: Any) -> Any:
-    """One parameter's starting value (see `Init`), over the array namespace `xp`.
+    """Return the initial value of one parameter (see `Init`).
 
     Args:
-        spec: the parameter.
-        normal: draws standard normals of a shape; called only where the start is random.
-        xp: `numpy` or `jax.numpy`.
+        spec: specification of the parameter.
+        normal: function that draws standard normals of a shape; called only for random initial values.
+        xp: array namespace, `numpy` or `jax.numpy`.
     """
     if spec.init is Init.ONES:
         return xp.ones(spec.shape)

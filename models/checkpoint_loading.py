@@ -1,4 +1,4 @@
-"""Trained parameters in modules: a `DNABlock`, or an exported NNX or Linen block.
+"""Load trained parameters into modules: a `DNABlock`, or an exported NNX or Linen block.
 
     from primer_search.models import linen_params, load_weights_into
 
@@ -6,7 +6,7 @@
     params = linen_params("runs/first/weights/12", layer=0)               # exported with --api linen
     block.apply({"params": params}, x)
 
-What an exported module calls a parameter, and how it shapes it, is the exporter's to say (`parameter_placements`).
+The exporter decides the names and shapes of an exported module's parameters (`parameter_placements`).
 """
 
 from __future__ import annotations
@@ -21,42 +21,46 @@ from flax import nnx
 
 from ..primitives.errors import UsageError
 from .block import compile_block
-from .checkpoint import Tree, Weights, flatten, load_weights
+from .checkpoint import Weights, load_weights
+from .checkpoint_folder import Tree, flatten
 from .dna_block import DNABlock
 from .export import parameter_placements
 
 __all__ = ["linen_params", "load_weights_into", "module_parameters"]
 
 TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.1
-"""Largest difference of outputs, relative to the largest entry, with parameters in float32 and in less."""
+"""Largest difference of outputs, relative to the largest entry, with parameters in float32 and in other dtypes."""
 
 LONGEST_PROBE = 8
-"""Positions on which an exported block is run beside the program."""
+"""Positions of the input on which an exported block is compared with its program."""
 
 
 def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer: int = 0) -> None:
-    """Give a block the parameters of one trained layer, in the dtype its own have.
+    """Set a block's parameters to those of one trained layer, cast to the block's dtypes.
 
-    An exported block is then run beside the trained program: another may have parameters of the same names and shapes.
+    The output of an exported block is then compared with the trained program's, as another program may have parameters
+    of the same names and shapes.
 
     Args:
-        block: a `DNABlock` of the trained program, or an instance of the NNX module exported from it.
-        weights: a folder that `primer-search train` made, or what `load_weights` read from it.
-        layer: which of the model's layers, from 0.
+        block: `DNABlock` of the trained program, or instance of the NNX module exported from it.
+        weights: folder that `primer-search train` made, or the result of `load_weights`.
+        layer: index of the model's layer, from 0.
 
     Raises:
-        UsageError: the folder is damaged, there is no such layer, or the block is of another program or size,
-            or in Linen; the block then keeps the parameters it had.
+        UsageError: the folder is damaged, the layer does not exist, or the block has another program or size, or is a
+            Linen module. The block's parameters are then unchanged.
     """
     if not isinstance(block, nnx.Module):
-        raise UsageError("the block is no instance of an NNX module: for one in Linen, use linen_params")
+        raise UsageError("block is not an instance of an NNX module; for a Linen module, use linen_params")
     weights = _loaded(weights)
     if not isinstance(block, DNABlock):
-        arrays = flatten(_placed(weights, layer))
+        arrays = flatten(_exported_layer(weights, layer))
     elif block.functions.graph == weights.graph:
         arrays = flatten({"parameters": _layer(weights, layer)})
     else:
-        raise UsageError("the weights are of another program than the block: build it from the `dna` beside them")
+        raise UsageError(
+            "the weights are of another program than the block; build it from the `dna` in their model.json"
+        )
     parameters = {
         ".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(nnx.state(block, nnx.Param))
     }
@@ -64,31 +68,33 @@ def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer
     before = [(path, leaf.replace(jnp.asarray(leaf[...]))) for path, leaf in parameters.values()]
     given = [(path, leaf.replace(jnp.asarray(arrays[name], leaf.dtype))) for name, (path, leaf) in parameters.items()]
     nnx.update(block, nnx.from_flat_state(given))
-    if not isinstance(block, DNABlock) and not _computes(block, weights, layer):
+    if not isinstance(block, DNABlock) and not _equals_program(block, weights, layer):
         nnx.update(block, nnx.from_flat_state(before))
-        raise UsageError("the weights are of another program than the block, which computes something else with them")
+        raise UsageError(
+            "the weights are of another program than the block: its outputs with them differ from the trained program's"
+        )
 
 
 def linen_params(weights: Weights | Path | str, *, layer: int = 0) -> Tree:
-    """The `params` of a block exported with `--api linen`: `block.apply({"params": params}, x)`.
+    """Return the `params` of a block exported with `--api linen`, for `block.apply({"params": params}, x)`.
 
     Args:
-        weights: a folder that `primer-search train` made, or what `load_weights` read from it.
-        layer: which of the model's layers, from 0.
+        weights: folder that `primer-search train` made, or the result of `load_weights`.
+        layer: index of the model's layer, from 0.
 
     Raises:
-        UsageError: the folder is damaged, or there is no such layer.
+        UsageError: the folder is damaged, or the layer does not exist.
     """
-    return _placed(_loaded(weights), layer)
+    return _exported_layer(_loaded(weights), layer)
 
 
 def module_parameters(weights: Weights) -> Tree:
-    """The whole model in the exported module's own layout.
+    """Return the parameters of the whole model in the exported module's layout.
 
     Returns:
         `embedding`, `final_norm`, and `layers` with a dict of the module's parameters for each layer "0", "1", ...
     """
-    layers = {str(layer): _placed(weights, layer) for layer in range(weights.model.layers)}
+    layers = {str(layer): _exported_layer(weights, layer) for layer in range(weights.model.layers)}
     outside = {name: value for name, value in weights.parameters.items() if name != "blocks"}
     return {**outside, "layers": layers}
 
@@ -100,12 +106,12 @@ def _loaded(weights: Weights | Path | str) -> Weights:
 def _layer(weights: Weights, layer: int) -> dict[str, np.ndarray]:
     layers = weights.model.layers
     if not 0 <= layer < layers:
-        raise UsageError(f"the trained model has layers 0 to {layers - 1}: there is no layer {layer}")
+        raise UsageError(f"layer is {layer}, but the trained model has layers 0 to {layers - 1}")
     return {name: array[layer] for name, array in weights.parameters["blocks"].items()}
 
 
-def _placed(weights: Weights, layer: int) -> Tree:
-    """One layer's arrays in the exported module's own tree."""
+def _exported_layer(weights: Weights, layer: int) -> Tree:
+    """Return one layer's arrays in the exported module's tree."""
     arrays, model = _layer(weights, layer), weights.model
     tree: Tree = {}
     for placement in parameter_placements(
@@ -119,8 +125,8 @@ def _placed(weights: Weights, layer: int) -> Tree:
     return tree
 
 
-def _computes(block: nnx.Module, weights: Weights, layer: int) -> bool:
-    """Whether a block makes of a random input what the trained program makes of it."""
+def _equals_program(block: nnx.Module, weights: Weights, layer: int) -> bool:
+    """Return whether a block and the trained program have the same output for a random input."""
     program = compile_block(weights.graph, weights.model.unit, weights.model.length)
     length = program.length or min(weights.model.length, LONGEST_PROBE)
     x = np.random.default_rng(0).standard_normal((1, length, program.width)).astype(np.float32)
@@ -132,12 +138,12 @@ def _computes(block: nnx.Module, weights: Weights, layer: int) -> bool:
 
 
 def _check(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    if odd := sorted(set(arrays) ^ set(shapes)):
-        whose = "the block has no" if odd[0] in arrays else "the weights have no"
-        raise UsageError(f"the weights are of another program than the block: {whose} {odd[0]}")
+    if different := sorted(set(arrays) ^ set(shapes)):
+        whose = "the block has no" if different[0] in arrays else "the weights have no"
+        raise UsageError(f"the weights are of another program than the block: {whose} {different[0]}")
     for name, array in arrays.items():
         if array.shape != shapes[name]:
             raise UsageError(
-                f"the block is not built at the size of the weights: {name} is {list(shapes[name])} there and "
-                f"{list(array.shape)} here; model.json beside them says the width"
+                f"the block and the weights have different sizes: {name} is {list(shapes[name])} in the block and "
+                f"{list(array.shape)} in the weights; their model.json has the width"
             )

@@ -1,4 +1,4 @@
-"""The shape of the language model a candidate block is stacked into."""
+"""Shape of the language model that candidate blocks are trained in."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..primitives.value_types import MODEL_WIDTH
 __all__ = ["STRICT", "ModelConfig"]
 
 STRICT: dict[str, Any] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
-"""How configs are validated (pydantic reads this where they are loaded; nothing here imports it)."""
+"""Validation settings of the configs, which pydantic reads when they are loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """A decoder-only language model: tied embedding, positions, `layers` equal blocks, final norm.
+    """Decoder-only language model: tied embedding, positions, `layers` equal blocks, final norm.
 
     Attributes:
-        layers: how many copies of the block are stacked.
+        layers: number of stacked blocks.
         unit: channels in one unit of relative width; the model is 8 units wide.
         length: tokens in a training sequence.
         vocabulary: number of token ids.
         precision: dtype of activations; parameters and losses stay float32.
-        stack: run the layers one after the other (`unroll`), as a loop (`scan`), or as measured best (`auto`).
-        length_dependent: allow ops that tie a block to one sequence length.
-        parameter_cap: largest number of parameters of a candidate, as a multiple of the seed's.
+        stack: layers one after the other (`unroll`), in a loop (`scan`), or as measured best (`auto`).
+        length_dependent: whether to allow ops that tie a block to one sequence length.
+        parameter_cap: largest number of parameters of a candidate, as a multiple of the baseline's.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -43,5 +43,5 @@ class ModelConfig:
 
     @property
     def width(self) -> int:
-        """Channels of the block's input and output, d_model."""
+        """Channels of the block's input and output (d_model)."""
         return MODEL_WIDTH * self.unit

@@ -1,4 +1,4 @@
-"""Parameters and forward operations of a whole language model built from a program."""
+"""Size and cost of a language model whose blocks are a program."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["model_cost"]
 
 
 def model_cost(dna: DNA, model: ModelConfig, unit: int) -> dict[str, float]:
-    """Parameters (`params`) and forward operations per token (`flops`) of the whole model at a unit of width.
+    """Return the parameters (`params`) and forward operations per token (`flops`) of the whole model.
 
     Raises:
-        InvalidProgramError: the program does not exist at that width.
+        InvalidProgramError: a width is not a whole number of channels at this unit.
     """
     block = block_cost(build_graph(dna, length_dependent=model.length_dependent), unit, model.length)
     parameters = model_parameters(block.parameters, unit, model.layers, model.vocabulary)

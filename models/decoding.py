@@ -1,16 +1,16 @@
-"""Step-by-step decoding of any canonical program: new positions from what a cache keeps of the earlier ones.
+"""Step-by-step decoding of any canonical program: a cache holds what new positions need of earlier ones.
 
-The interpreter walks the graph as ever, over the new positions alone; at each op, this brings in what the op's row of
-the table says it keeps (`Op.decode_state`): a convolution its last inputs, a running sum its last output,
-a product with scores its second operand of every position. Scores have the rows of the new positions, and all the
-cache's positions as keys; the later ones are zeros until they come, and a causal program does not look at them.
+The interpreter evaluates the graph at the new positions only. At each op, a hook adds what the op's row of the table
+caches (`Op.decode_state`): a convolution its last inputs, a running sum its last output, a product with scores its
+second operand at every position. Scores have the new positions as rows and all positions of the cache as keys. Later
+keys are zeros, which a causal program does not read.
 
-A cache is a plain pytree, arrays in the interpreter's layout `[branches..., batch, positions, width]`:
+A cache is a plain pytree of arrays in the interpreter's layout `[branches..., batch, positions, width]`:
 
     {"position": int32 scalar, "history": {name: all positions}, "state": {name: the last few}}
 
-Sequences of a batch go in step. A program that keeps no history (convolutions and running sums alone) never comes to
-the end of its cache.
+All sequences of a batch have the same position. A program without history (only convolutions and running sums) can
+decode any number of positions.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ from ..primitives.value_types import channels
 __all__ = ["Cache", "Shift", "decode", "init_cache", "nan_past_end", "visible_keys"]
 
 Cache = dict[str, Any]
-"""`position`, `history` and `state`; a pytree of arrays."""
+"""Pytree of arrays: `position`, `history` and `state`."""
 
 Shift = Callable[..., Array]
-"""`shift(scores, first)`, where the rows start at that position (see `BlockFunctions.shifts`)."""
+"""Function of scores and the position of their first row (see `BlockFunctions.shifts`)."""
 
 POSITIONS = -2
-"""The axis of positions, in every layout."""
+"""Axis of positions in every layout."""
 
 
 def init_cache(graph: Graph, unit: int, batch: int, length: int, dtype: Any = jnp.float32) -> Cache:
-    """A cache before the first position.
+    """Return an empty cache.
 
     Args:
-        graph: a canonical program.
+        graph: canonical program.
         unit: channels in a unit of relative width.
-        batch: sequences.
-        length: positions the cache has room for.
-        dtype: what it keeps numbers in.
+        batch: number of sequences.
+        length: positions that the cache has room for.
+        dtype: dtype of the cached arrays.
 
     Raises:
-        InvalidProgramError: the program is not proved causal; then decoding has no meaning.
-        UsageError: there is no sequence, or no position.
+        InvalidProgramError: the program is not proved causal; decoding is then undefined.
+        UsageError: the batch or the length is below 1.
     """
     if batch < 1 or length < 1:
-        raise UsageError(f"a cache of {batch} sequences of {length} positions holds nothing; both must be at least 1")
+        raise UsageError(f"the cache has batch={batch} and length={length}, but both must be at least 1")
     prove_causal(graph)
-    kept = decode_plan(graph)
+    plan = decode_plan(graph)
 
     def rows(source: int, positions: int, value: float = 0.0) -> Array:
         node = graph.nodes[source]
@@ -70,10 +70,10 @@ def init_cache(graph: Graph, unit: int, batch: int, length: int, dtype: Any = jn
 
     return {
         "position": jnp.zeros((), jnp.int32),
-        "history": {name: rows(index, length) for index, name in _names(graph, kept.history).items()},
+        "history": {name: rows(index, length) for index, name in _names(graph, plan.history).items()},
         "state": {
-            name: rows(state_source(graph, index), kept.state[index], OPS[graph.nodes[index].op].before_start)
-            for index, name in _names(graph, kept.state).items()
+            name: rows(state_source(graph, index), plan.state[index], OPS[graph.nodes[index].op].before_start)
+            for index, name in _names(graph, plan.state).items()
         },
     }
 
@@ -85,23 +85,23 @@ def decode(
     x: Float[Array, "batch new width"],
     shifts: Mapping[int, Shift],
 ) -> tuple[Float[Array, "batch new width"], Cache]:
-    """The outputs at the next positions, and the cache after them.
+    """Return the outputs at the next positions, and the updated cache.
 
-    Past the end of the cache the outputs are NaN: a traced position cannot raise an error.
+    Past the end of the cache the outputs are NaN, as a traced position cannot raise an error.
 
     Args:
-        graph: a canonical program.
-        parameters: for each node its learned arrays.
-        cache: of `init_cache`, or of an earlier call.
-        x: the inputs at the next positions, one or more.
-        shifts: for some nodes of one operand, what is done to the operand first.
+        graph: canonical program.
+        parameters: learned arrays of each node.
+        cache: cache made by `init_cache` or returned by an earlier call.
+        x: inputs at the next positions, one or more.
+        shifts: functions applied to the scores of softmaxes, by node.
 
     Raises:
-        UsageError: there are more new positions than the cache has room for, or other sequences.
+        UsageError: there are more new positions than the cache is long, or the batch size differs.
     """
     _check(cache, x)
     step = _Step(graph, cache, x.shape[POSITIONS], shifts)
-    y = evaluate(graph, parameters, x, jnp, step.before, compute_hook=step.compute_hook)
+    y = evaluate(graph, parameters, x, jnp, step.operand_hooks, compute_hook=step.compute_hook)
     length = _length(cache)
     if length is not None:
         y = nan_past_end(y, step.position, length)
@@ -109,17 +109,17 @@ def decode(
 
 
 def nan_past_end(y: Float[Array, "batch new width"], position: Array, length: int) -> Float[Array, "batch new width"]:
-    """`y` where the new positions from `position` on are within a cache of `length`, else NaN."""
+    """Return `y` if all its positions, from `position` on, are within a cache of `length`, else NaN."""
     return jnp.where(position + y.shape[POSITIONS] <= length, y, jnp.nan)
 
 
 def visible_keys(rows: int, keys: int, first: int | Array = 0) -> Bool[Array, "rows keys"]:
-    """Which keys are not later than their row, where the rows start at position `first`."""
+    """Return True for keys that are not later than their row; the rows start at position `first`."""
     return jnp.arange(keys) <= first + jnp.arange(rows)[:, None]
 
 
 class _Step:
-    """One walk over the graph: fills `history` and `state` as it goes.
+    """Evaluation of the graph at the new positions; its hooks fill `history` and `state`.
 
     Values of nodes have the rows of the new positions only, except `DecodePlan.recomputed_scores`, which have all rows.
     """
@@ -128,41 +128,41 @@ class _Step:
         self.graph = graph
         self.new = new
         self.position = cache["position"]
-        self.kept = decode_plan(graph)
-        self.names = {"history": _names(graph, self.kept.history), "state": _names(graph, self.kept.state)}
+        self.plan = decode_plan(graph)
+        self.names = {"history": _names(graph, self.plan.history), "state": _names(graph, self.plan.state)}
         self.cache = cache
         self.history: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
-        self.before = {index: partial(shift, first=self._first(index)) for index, shift in shifts.items()}
+        self.operand_hooks = {index: partial(shift, first=self._first_row(index)) for index, shift in shifts.items()}
 
     def compute_hook(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
-        """A node's value; `compute` gives it, from operands with all the positions that it needs."""
+        """Return a node's value, computed by `compute` from operands at all positions that it needs."""
         node = self.graph.nodes[index]
         op = OPS[node.op]
-        if index in self.kept.recomputed_scores:
-            return compute([self._all(i, value) for i, value in zip(node.inputs, operands, strict=True)])
-        rows = [self._new(i, value) for i, value in zip(node.inputs, operands, strict=True)]
+        if index in self.plan.recomputed_scores:
+            return compute([self._all_rows(i, value) for i, value in zip(node.inputs, operands, strict=True)])
+        rows = [self._new_rows(i, value) for i, value in zip(node.inputs, operands, strict=True)]
         if op.time_dependence is TimeDependence.MASKS:
             return jnp.where(visible_keys(self.new, rows[0].shape[-1], self.position), rows[0], 0)
         if op.decode_state is DecodeState.SECOND:
-            return compute([rows[0], self._all(node.inputs[1], operands[1])])
-        if index in self.kept.state:
-            return self._continued(index, op.decode_state, rows[0], compute)
+            return compute([rows[0], self._all_rows(node.inputs[1], operands[1])])
+        if index in self.plan.state:
+            return self._continue_state(index, op.decode_state, rows[0], compute)
         return compute(rows)
 
-    def _first(self, index: int) -> int | Array:
-        """The position of the first row of a node's operand."""
-        return 0 if index in self.kept.recomputed_scores else self.position
+    def _first_row(self, index: int) -> int | Array:
+        """Return the position of the first row of a node's operand."""
+        return 0 if index in self.plan.recomputed_scores else self.position
 
-    def _new(self, index: int, value: Array) -> Array:
-        """The rows of the new positions."""
-        if index not in self.kept.recomputed_scores:
+    def _new_rows(self, index: int, value: Array) -> Array:
+        """Return the rows of the new positions."""
+        if index not in self.plan.recomputed_scores:
             return value
         return lax.dynamic_slice_in_dim(value, self.position, self.new, axis=POSITIONS)
 
-    def _all(self, index: int, value: Array) -> Array:
-        """The rows of all positions; what is new goes into the history."""
-        if index in self.kept.recomputed_scores:
+    def _all_rows(self, index: int, value: Array) -> Array:
+        """Return the rows of all positions, after adding the new ones to the history."""
+        if index in self.plan.recomputed_scores:
             return value
         name = self.names["history"][index]
         if name not in self.history:
@@ -172,38 +172,40 @@ class _Step:
             )
         return self.history[name].astype(value.dtype)
 
-    def _continued(self, index: int, keep: DecodeState, value: Array, compute: Compute) -> Array:
-        """An op that runs along the length, continued from its last inputs, or its last output as one more input.
+    def _continue_state(self, index: int, kind: DecodeState, value: Array, compute: Compute) -> Array:
+        """Continue an op along the length, from its last inputs, or from its last output as one more input.
 
-        What runs on and on does so in the cache's precision, if that is higher: rounded at every step it would drift.
+        Running ops use the cache's dtype if it is wider: rounding at every step would accumulate.
         """
-        name, few = self.names["state"][index], self.kept.state[index]
+        name, few = self.names["state"][index], self.plan.state[index]
         earlier = self.cache["state"][name]
-        dtype = value.dtype if keep is DecodeState.INPUTS else jnp.promote_types(earlier.dtype, value.dtype)
+        dtype = value.dtype if kind is DecodeState.INPUTS else jnp.promote_types(earlier.dtype, value.dtype)
         inputs = jnp.concatenate([earlier.astype(dtype), value.astype(dtype)], axis=POSITIONS)
         outputs = compute([inputs])
-        last = (inputs if keep is DecodeState.INPUTS else outputs)[..., -few:, :]
+        last = (inputs if kind is DecodeState.INPUTS else outputs)[..., -few:, :]
         self.state[name] = last.astype(earlier.dtype)
         return outputs[..., few:, :].astype(value.dtype)
 
 
 def _check(cache: Cache, x: Array) -> None:
-    """Refuse inputs that are not of the cache's sequences, or too long for it."""
+    """Check that the inputs have the cache's batch size and are not longer than it."""
     for array in (*cache["history"].values(), *cache["state"].values()):
         if array.shape[-3] != x.shape[0]:
-            raise UsageError(f"the cache is of {array.shape[-3]} sequences, not {x.shape[0]}; make one with that batch")
+            raise UsageError(f"x has {x.shape[0]} sequences, but the cache has {array.shape[-3]}; make another cache")
     length = _length(cache)
     if length is not None and x.shape[POSITIONS] > length:
-        raise UsageError(f"{x.shape[POSITIONS]} new positions do not fit into a cache of {length}; make a longer one")
+        raise UsageError(
+            f"x has {x.shape[POSITIONS]} positions, but the cache has room for {length}; make a longer cache"
+        )
 
 
 def _length(cache: Cache) -> int | None:
-    """How many positions the cache has room for; None where it keeps no history."""
+    """Return the positions that the cache has room for; None without history."""
     return next((array.shape[POSITIONS] for array in cache["history"].values()), None)
 
 
 def _names(graph: Graph, indices: Iterable[int]) -> dict[int, str]:
-    """Readable names of nodes, by their index: the calls they came from, numbered where several have the same."""
+    """Return readable names of nodes, by index: the calls they came from, numbered if several have the same."""
     names: dict[str, int] = {}
     for index in sorted(indices):
         node = graph.nodes[index]

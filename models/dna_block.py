@@ -1,4 +1,4 @@
-"""Any DNA as a Flax NNX module: the block a search found, in a model of one's own.
+"""Flax NNX module of any program, such as the block that a search found.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -8,7 +8,7 @@
     >>> block(jnp.ones((2, 16, 64))).shape
     (2, 16, 64)
 
-It decodes as Flax's attention does: `init_cache` with the longest input, then the next positions, one or more a call.
+It decodes as Flax's attention does: call `init_cache` with the longest input, then give one or more positions a call.
 
     >>> block.init_cache((2, 16, 64))
     >>> block(jnp.ones((2, 10, 64)), decode=True).shape  # a prompt
@@ -16,8 +16,8 @@ It decodes as Flax's attention does: `init_cache` with the longest input, then t
     >>> block(jnp.ones((2, 1, 64)), decode=True).shape
     (2, 1, 64)
 
-The module interprets the canonical program while JAX traces; under `nnx.jit` nothing of that is left. To take a block
-along without this package, export its source instead.
+The module interprets the canonical program while JAX traces, which costs nothing under `nnx.jit`. To use a block
+without this package, export its source instead.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _PARTS = ("history", "state")
 
 
 class DNABlock(nnx.Module):
-    """One decoder block, `[batch, length, width] -> [batch, length, width]`, causal if its program is.
+    """Decoder block, `[batch, length, width] -> [batch, length, width]`, causal if its program is.
 
     Attributes:
         width: channels of input and output.
-        length: the only sequence length it takes, None where it takes any.
-        parameters: the learned arrays by their readable names, those of the compiled program.
-        cache: what decoding keeps, as `nnx.Cache` variables; None before `init_cache`.
+        length: the only sequence length of a program tied to one; None: any length.
+        parameters: learned arrays by their names in the compiled program.
+        cache: decoding cache, as `nnx.Cache` variables; None before `init_cache`.
     """
 
     def __init__(
@@ -64,26 +64,26 @@ class DNABlock(nnx.Module):
         param_dtype: DType = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Compile the program and draw its parameters.
+        """Compile the program and initialize its parameters.
 
         Args:
-            dna: a program; constants are taken as they are (`library.get(name, unit)` fits a query scale to a unit).
+            dna: program; its constants are used as they are (`library.get(name, unit)` adapts a query scale to a unit).
             width: channels of input and output, a multiple of 8: one unit is width / 8 channels.
-            length: sequence length; needed by programs tied to one, and allows them.
-            dtype: what it computes in and returns; None means as the input.
-            param_dtype: what parameters are kept in.
-            rngs: the stream `params` is drawn from.
+            length: sequence length; required for, and allows, programs tied to one.
+            dtype: dtype of the computation and the output; None: that of the input.
+            param_dtype: dtype of the parameters.
+            rngs: random stream `params`.
 
         Raises:
-            UsageError: the width is no multiple of 8, or the program is tied to a length and none is given.
+            UsageError: the width is not a multiple of 8, or the program is tied to a length and none is given.
             InvalidProgramError: the program is invalid, or does not fit the width.
         """
         if width < MODEL_WIDTH or width % MODEL_WIDTH:
-            raise UsageError(f"the width of a DNABlock is {width}, but must be a positive multiple of {MODEL_WIDTH}")
+            raise UsageError(f"width is {width}, but must be a positive multiple of {MODEL_WIDTH}")
         graph = build_graph(dna, length_dependent=length is not None)
         if graph.length_dependent and (length is None or length < 1):
             raise UsageError(
-                "this program is tied to one sequence length; give it, as in DNABlock(dna, length=64, ...)"
+                "length is missing, but the program is tied to one; give it, as in DNABlock(dna, length=64, ...)"
             )
         self.width = width
         self.length = length if graph.length_dependent else None
@@ -100,49 +100,47 @@ class DNABlock(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch length width"], *, decode: bool = False
     ) -> Float[Array, "batch length width"]:
-        """The block's output.
+        """Return the block's output.
 
         Args:
             x: whole sequences; with `decode`, their next positions, one or more.
-            decode: go on from the cache, and update it. Past its end the output is NaN.
+            decode: continue from the cache, and update it. Past its end the output is NaN.
 
         Raises:
-            UsageError: `x` has another rank, width, or (where the program is tied to one) length; or there is no
-                cache, or it is of another batch, or too short for `x`.
+            UsageError: `x` has another rank, width, or (for a program tied to one) length; or the cache is missing, has
+                another batch size, or is shorter than `x`.
         """
         if x.ndim != 3 or x.shape[2] != self.width:
-            raise UsageError(f"the block takes [batch, length, {self.width}], not {list(x.shape)}")
+            raise UsageError(f"x has shape {list(x.shape)}, but must be [batch, length, {self.width}]")
         x = x if self.dtype is None else x.astype(self.dtype)
         parameters = {name: parameter[...] for name, parameter in self.parameters.items()}
         if decode:
             return self._decode(parameters, x)
         if self.length is not None and x.shape[1] != self.length:
-            raise UsageError(f"the program is tied to sequences of {self.length} positions, not {x.shape[1]}")
+            raise UsageError(f"x has {x.shape[1]} positions, but the program is tied to length={self.length}")
         return self.functions.apply(parameters, x)
 
     def init_cache(self, input_shape: Sequence[int], dtype: DType = jnp.float32) -> None:
-        """Make an empty cache, or empty the one there is.
+        """Make an empty cache, or reset the existing one.
 
         Args:
-            input_shape: `(batch, longest, width)`; a program tied to one length has that one.
-            dtype: what the cache is kept in.
+            input_shape: `(batch, longest, width)`; `longest` is the length of a program tied to one.
+            dtype: dtype of the cache.
 
         Raises:
             InvalidProgramError: the program is not proved causal.
-            UsageError: the shape has another rank, width, or (where the program is tied to one) length.
+            UsageError: the shape has another rank, width, or (for a program tied to one) length.
         """
         if len(input_shape) != 3 or input_shape[2] != self.width:
-            raise UsageError(f"a cache is made for inputs of (batch, longest, {self.width}), not {tuple(input_shape)}")
+            raise UsageError(f"input_shape is {tuple(input_shape)}, but must be (batch, longest, {self.width})")
         batch, longest, _ = input_shape
         empty = self.functions.init_cache(batch, longest, dtype)
-        parts = {part: nnx.Dict({key: nnx.Cache(empty[part][key]) for key in empty[part]}) for part in _PARTS}
-        self.cache = nnx.Dict({"position": nnx.Cache(empty["position"]), **parts})
+        fields = {part: nnx.Dict({key: nnx.Cache(empty[part][key]) for key in empty[part]}) for part in _PARTS}
+        self.cache = nnx.Dict({"position": nnx.Cache(empty["position"]), **fields})
 
     def _decode(self, parameters: dict[str, Array], x: Array) -> Array:
         if self.cache is None:
-            raise UsageError(
-                "this block has no cache yet; before decode=True, call block.init_cache((batch, longest, width))"
-            )
+            raise UsageError("there is no cache to decode with; call block.init_cache((batch, longest, width)) first")
         position, parts = self.cache["position"], {part: self.cache[part] for part in _PARTS}
         before: Cache = {part: {key: variable[...] for key, variable in held.items()} for part, held in parts.items()}
         y, after = self.functions.decode(parameters, {"position": position[...], **before}, x)

@@ -1,9 +1,9 @@
-"""Text from a language model, token by token, decoded with a cache: each token costs one position.
+"""Text generation with a cache: each new token costs one position.
 
-    decode the prompt -> sample -> decode what was sampled -> sample -> ...
+    decode the prompt -> sample -> decode the sampled token -> sample -> ...
 
-Sampling is by temperature among the k likeliest tokens (Fan et al. 2018, arXiv 1805.04833); temperature 0 takes the
-likeliest. Token i is drawn from (seed, i), so that the same seed gives the same tokens whatever they are read with.
+Tokens are sampled with a temperature from the k most probable ones (Fan et al. 2018, arXiv 1805.04833); temperature 0
+is greedy. Token i is drawn from (seed, i), so that the same seed gives the same tokens.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ from .language_model import LanguageModel, ModelParameters
 
 __all__ = ["Sampling", "generate"]
 
-
 PREFILL_CHUNK = 512
-"""Positions of a prompt that are taken in at once: the scores of each with all before it are in memory together."""
+"""Positions of a prompt decoded in one step; the scores of all of them are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a token is drawn from logits.
+    """Sampling of a token from logits.
 
     Attributes:
-        temperature: logits are divided by it; 0 takes the likeliest token.
-        top_k: draws among so many of the likeliest; 0 among all.
+        temperature: divisor of the logits; 0 is greedy.
+        top_k: number of most probable tokens to draw from; 0: all.
     """
 
     temperature: float = 0.8
@@ -42,12 +41,12 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature < float("inf"):
-            raise UsageError(f"temperature is {self.temperature:g}: give 0, which takes the likeliest token, or more")
+            raise UsageError(f"temperature is {self.temperature:g}, but must be finite and at least 0, which is greedy")
         if self.top_k < 0:
-            raise UsageError(f"top_k is {self.top_k}: give 0, which draws among all tokens, or more")
+            raise UsageError(f"top_k is {self.top_k}, but must be at least 0, which draws from all tokens")
 
     def draw(self, logits: Float[Array, "batch vocabulary"], key: Array) -> Int[Array, " batch"]:
-        """One token for each sequence."""
+        """Return one token for each sequence."""
         if self.temperature == 0.0:
             return jnp.argmax(logits, axis=-1)
         if 0 < self.top_k < logits.shape[-1]:
@@ -69,27 +68,28 @@ def generate(
     """Continue a prompt.
 
     Args:
-        model, parameters: the trained model.
+        model: trained model.
+        parameters: its parameters.
         prompt: token ids, at least one.
-        tokens: how many follow it.
-        sampling: how they are drawn.
-        seed: of the draws.
-        vocabulary: ids from this one on are never drawn; all of the model's may be, if not given.
+        tokens: number of tokens to generate.
+        sampling: temperature and top-k.
+        seed: random seed.
+        vocabulary: number of token ids that can be drawn; None: all of the model's.
 
     Yields:
         Token ids, each as soon as it is drawn.
 
     Raises:
-        UsageError: the prompt is empty, a program tied to one sequence length is to run past it, or memory for so many
-            tokens is lacking.
+        UsageError: the prompt is empty, the text is longer than the one length a program is tied to, or the cache does
+            not fit into memory.
     """
     longest = _longest(model)
     if not prompt:
-        raise UsageError("the prompt is empty: begin with a token, such as the end of a document before this one")
+        raise UsageError("the prompt is empty; give at least one token, such as the one that ends a document")
     if longest is not None and len(prompt) + tokens > longest:
         raise UsageError(
-            f"the program is tied to sequences of {longest} tokens, and the prompt of {len(prompt)} with {tokens} more "
-            f"is longer: give a shorter prompt, or ask for at most {max(longest - len(prompt), 0)} tokens"
+            f"prompt and new tokens are {len(prompt)} + {tokens}, but the program is tied to {longest} tokens; "
+            f"give a shorter prompt, or ask for at most {max(longest - len(prompt), 0)} tokens"
         )
     return _generate(model, parameters, prompt, tokens, sampling or Sampling(), seed, vocabulary, longest)
 
@@ -109,8 +109,8 @@ def _generate(
     cache = _cache(model, longest or len(prompt) + tokens)
     key, ids = jax.random.key(seed), jnp.asarray(np.array([prompt], np.int32))
     *earlier, new = (ids[:, start : start + PREFILL_CHUNK] for start in range(0, len(prompt), PREFILL_CHUNK))
-    for piece in earlier:
-        _, cache = step(parameters, cache, piece, key, 0)
+    for chunk in earlier:
+        _, cache = step(parameters, cache, chunk, key, 0)
     for number in range(tokens):
         new, cache = step(parameters, cache, new, key, number)
         yield int(new[0, 0])
@@ -120,7 +120,7 @@ def _cache(model: LanguageModel, positions: int) -> Any:
     try:
         return model.init_cache(1, positions)
     except jax.errors.JaxRuntimeError as error:
-        raise UsageError(f"a cache of {positions} positions does not fit into memory: ask for fewer tokens") from error
+        raise UsageError(f"a cache of {positions} positions does not fit into memory; ask for fewer tokens") from error
 
 
 def _step(
@@ -133,12 +133,12 @@ def _step(
     key: Array,
     number: Int[Array, ""] | int,
 ) -> tuple[Int[Array, "1 1"], Any]:
-    """Take in the tokens that are new, and draw the one after them."""
+    """Decode the new tokens, and draw the next one."""
     logits, cache = model.decode(parameters, cache, new)
     drawn = sampling.draw(logits[:, -1, :vocabulary], jax.random.fold_in(key, number))
     return drawn[:, None].astype(jnp.int32), cache
 
 
 def _longest(model: LanguageModel) -> int | None:
-    graph = getattr(model.block, "graph", None)  # a hand-written block has none, and reads any length
+    graph = getattr(model.block, "graph", None)  # a hand-written block has none, and takes any length
     return model.config.length if graph is not None and graph.length_dependent else None

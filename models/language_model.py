@@ -1,8 +1,8 @@
-"""A decoder-only language model round a stack of equal blocks: tied embedding, positions, final norm.
+"""Decoder-only language model around a stack of equal blocks: tied embedding, positions, final norm.
 
-Embedding, positions, head and norm lie outside the searched program (Primer, section 2). Positions are fixed
-sinusoids (Vaswani et al. 2017, section 3.5), so that a model reads sequences of any length; the paper does not
-say which positions it uses, so this is our choice.
+Embedding, positions, head and final norm are not part of the searched program (Primer, section 2). Positions are fixed
+sinusoids (Vaswani et al. 2017, section 3.5), so that a model reads sequences of any length. The paper does not say
+which positions it uses.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from .decoding import Cache, nan_past_end
 __all__ = ["BlockLike", "LanguageModel", "language_model", "layer_norm", "sinusoids"]
 
 PROBE_LOGITS = 4
-"""Tokens whose logits probes compare: several, as one may happen to be blind to a change."""
+"""Number of tokens whose logits probes compare: several, as a change may leave one logit as it was."""
 
 ModelParameters = dict[str, Any]
 BlockLike = Any
-"""Anything with `init(rng)` and `draw(rng) -> parameters`, and `apply(parameters, x) -> y`.
+"""Object with `init(rng)` and `draw(rng) -> parameters`, and `apply(parameters, x) -> y`.
 
-To decode, it also needs `init_cache(batch, length, dtype)` and `decode(parameters, cache, x) -> (y, cache)`.
+Decoding also needs `init_cache(batch, length, dtype)` and `decode(parameters, cache, x) -> (y, cache)`.
 """
 
 
@@ -40,15 +40,15 @@ class LanguageModel:
     """Pure functions of a language model whose blocks are `block`.
 
     Attributes:
-        config: its shape.
-        block: the functions of one block.
+        config: shape of the model.
+        block: functions of one block.
     """
 
     config: ModelConfig
     block: BlockLike
 
     def init(self, rng: np.random.Generator) -> ModelParameters:
-        """Initial parameters, float32, drawn on the host.
+        """Return initial parameters, float32, drawn by NumPy.
 
         `embedding` is [vocabulary, width]; each array of `blocks` has a leading axis of layers; `final_norm` has a
         scale and a bias.
@@ -57,7 +57,7 @@ class LanguageModel:
         return self._parameters(rng, self.block.init, norm)
 
     def draw(self, rng: np.random.Generator) -> ModelParameters:
-        """Random parameters of the same shapes, none at 0 or 1, for probes."""
+        """Return random parameters for probes, of the same shapes, none of them 0 or 1."""
         norm = {key: rng.uniform(0.5, 1.5, self.config.width).astype(np.float32) for key in ("scale", "bias")}
         return self._parameters(rng, self.block.draw, norm)
 
@@ -74,19 +74,19 @@ class LanguageModel:
     def logits(
         self, parameters: ModelParameters, tokens: Int[Array, "batch length"]
     ) -> Float[Array, "batch length vocabulary"]:
-        """Next-token logits, float32."""
+        """Return next-token logits, float32."""
         x = self._embed(parameters, tokens, sinusoids(tokens.shape[1], self.config.width))
         return self._head(parameters, self._stack(parameters["blocks"], x))
 
     def init_cache(self, batch: int, length: int) -> Cache:
-        """A cache for `decode` with room for `length` tokens of `batch` sequences, a plain pytree.
+        """Return an empty cache for `decode`, with room for `length` tokens of `batch` sequences: a plain pytree.
 
-        Its `position` is how many tokens it has seen; `blocks` are the layers' caches, stacked where the layers are
-        scanned, else one after the other, so that no step copies them.
+        `position` is the number of decoded tokens. `blocks` are the caches of the layers: stacked if the layers are
+        scanned, else a tuple, so that a step copies none of them.
 
         Raises:
             InvalidProgramError: the block is not proved causal.
-            UsageError: the cache would hold nothing, or the block is tied to another length.
+            UsageError: the batch or the length is below 1, or the block is tied to another length.
         """
         dtype = jnp.dtype(self.config.precision)
         blocks = tuple(self.block.init_cache(batch, length, dtype) for _ in range(self.config.layers))
@@ -99,18 +99,20 @@ class LanguageModel:
     def decode(
         self, parameters: ModelParameters, cache: Cache, tokens: Int[Array, "batch new"]
     ) -> tuple[Float[Array, "batch new vocabulary"], Cache]:
-        """The logits after the next tokens, one or more (a prompt in one call), and the cache after them.
+        """Return the logits after the next tokens, one or more (a prompt in one call), and the updated cache.
 
-        They are those of `logits` on the whole sequence. Past the end of the cache they are NaN.
+        The logits equal those of `logits` on the whole sequence. Past the end of the cache they are NaN.
 
         Raises:
-            UsageError: there are more new tokens than the cache has room for, or other sequences.
+            UsageError: there are more new tokens than the cache is long, or the batch size differs.
         """
         if tokens.ndim != 2:
-            raise UsageError(f"a language model decodes tokens of [batch, new], not {list(tokens.shape)}")
+            raise UsageError(f"tokens have shape {list(tokens.shape)}, but must be [batch, new]")
         table, position, new = cache["sinusoids"], cache["position"], tokens.shape[1]
         if new > table.shape[0]:
-            raise UsageError(f"{new} new tokens do not fit into a cache of {table.shape[0]}; make a longer one")
+            raise UsageError(
+                f"tokens have {new} positions, but the cache has room for {table.shape[0]}; make a longer cache"
+            )
         x = self._embed(parameters, tokens, jax.lax.dynamic_slice_in_dim(table, position, new))
         x, blocks = self._decode_stack(parameters["blocks"], cache["blocks"], x)
         logits = self._head(parameters, nan_past_end(x, position, table.shape[0]))
@@ -119,15 +121,15 @@ class LanguageModel:
     def token_losses(
         self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
     ) -> Float[Array, "batch length"]:
-        """Negative log-likelihood of each next token, in nats."""
+        """Return the negative log-likelihood of each next token, in nats."""
         return self.losses_and_probe_logits(parameters, tokens)[0]
 
     def losses_and_probe_logits(
         self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
     ) -> tuple[Float[Array, "batch length"], Float[Array, "batch length few"]]:
-        """Token losses in nats, and the logits of the first `PROBE_LOGITS` tokens of the vocabulary.
+        """Return token losses in nats, and the logits of the first `PROBE_LOGITS` tokens of the vocabulary.
 
-        The latter tell what a position has seen without regard to the token that comes next there.
+        The logits show what a position depends on, whatever its next token is.
         """
         logits = self.logits(parameters, tokens[:, :-1])
         chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
@@ -143,7 +145,7 @@ class LanguageModel:
 
     def _stack(self, blocks: Mapping[str, Array], x: Array) -> Array:
         if _scanned(self.config):
-            layers = self.config.layers  # said, as a block without parameters would not tell
+            layers = self.config.layers  # a block without parameters has no arrays to infer it from
             return jax.lax.scan(lambda x, layer: (self.block.apply(layer, x), None), x, blocks, layers)[0]
         for layer in range(self.config.layers):
             x = self.block.apply(_layer(blocks, layer), x)
@@ -163,7 +165,7 @@ class LanguageModel:
 
 
 def language_model(graph: Graph, config: ModelConfig) -> LanguageModel:
-    """The language model that stacks a canonical program.
+    """Return the language model that stacks a canonical program.
 
     Raises:
         InvalidProgramError: the program does not fit the configuration.
@@ -173,7 +175,7 @@ def language_model(graph: Graph, config: ModelConfig) -> LanguageModel:
 
 
 def layer_norm(x: Float[Array, "*axes width"], parameters: Mapping[str, Array]) -> Float[Array, "*axes width"]:
-    """Layer norm with epsilon 1e-6, computed in float32."""
+    """Return the layer norm of `x`, with epsilon 1e-6, computed in float32."""
     x32 = x.astype(jnp.float32)
     centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
     normal = centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + 1e-6)
@@ -181,7 +183,7 @@ def layer_norm(x: Float[Array, "*axes width"], parameters: Mapping[str, Array]) 
 
 
 def sinusoids(length: int, width: int) -> Float[Array, "length width"]:
-    """Fixed positions: sines in the first half of the channels, cosines in the second; a constant of the program."""
+    """Return fixed positions, a constant: sines in the first half of the channels, cosines in the second."""
     half = width // 2
     rates = np.exp(-np.log(10_000.0) * np.arange(half) / max(half - 1, 1))
     angles = np.arange(length)[:, None] * rates[None, :]

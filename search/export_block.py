@@ -114,7 +114,7 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
     """
     from dataclasses import asdict
 
-    from ..models.checkpoint import write_weights_folder
+    from ..models.checkpoint_folder import write_weights_folder
     from ..models.checkpoint_loading import module_parameters
 
     folder = weights_folder(path)

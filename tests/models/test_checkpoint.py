@@ -1,4 +1,4 @@
-"""Weights that travel: both formats, exactly; what is refused; and how they come into modules."""
+"""Checkpoints: exact round trips in both formats, refusal of damaged files, and loading into modules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from flax import nnx
 import primer_search
 from primer_search.models import DNABlock, linen_params, load_weights_into
 from primer_search.models.block import compile_block
-from primer_search.models.checkpoint import FileFormat, Weights, flatten, load_weights, save_weights
+from primer_search.models.checkpoint import Weights, load_weights, save_weights
+from primer_search.models.checkpoint_folder import FileFormat, flatten
 from primer_search.models.checkpoint_loading import module_parameters
 from primer_search.models.export import API, write_export
 from primer_search.primitives import DNA, UsageError
@@ -72,7 +73,7 @@ def test_names_with_dots_of_their_own_survive(name: str, form: FileFormat, tmp_p
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_block_that_learns_nothing_has_weights_all_the_same(form: FileFormat, tmp_path: Path) -> None:
+def test_a_program_without_parameters_has_weights(form: FileFormat, tmp_path: Path) -> None:
     still = assemble({"main": "bent = TANH h0"}, {"zero": 0.0}, (8,))
     save_weights(tmp_path / "w", drawn_weights(still))
     assert load_weights(tmp_path / "w", form).parameters["blocks"] == {}
@@ -88,7 +89,7 @@ def test_either_format_is_enough(present: str, gone: str, saved: Path, tmp_path:
     assert same_arrays(load_weights(folder), drawn_weights(SEED))
 
 
-def test_weights_are_replaced_only_on_request_and_nothing_is_left_beside_them(tmp_path: Path) -> None:
+def test_weights_are_replaced_only_with_overwrite_and_no_temporary_folder_is_left(tmp_path: Path) -> None:
     first, second = drawn_weights(SEED, seed=1), drawn_weights(SEED, seed=2)
     save_weights(tmp_path / "w", first)
     with pytest.raises(UsageError, match="--force"):
@@ -99,7 +100,7 @@ def test_weights_are_replaced_only_on_request_and_nothing_is_left_beside_them(tm
     assert [path.name for path in tmp_path.iterdir()] == ["w"]
 
 
-def test_a_save_that_breaks_off_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_leaves_the_existing_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_weights(tmp_path / "w", drawn_weights(SEED, seed=1))
 
     def full(*_: object, **__: object) -> None:
@@ -123,20 +124,20 @@ def rewrite(path: Path, change: Callable[[dict], None]) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], FileFormat, str]] = {
-    "no folder": (shutil.rmtree, "safetensors", "there are no weights in"),
-    "no description": (lambda w: (w / "model.json").unlink(), "safetensors", "it holds no model.json"),
-    "a torn description": (lambda w: truncate(w / "model.json"), "safetensors", "it is no JSON text"),
+    "no folder": (shutil.rmtree, "safetensors", "no model.json"),
+    "no description": (lambda w: (w / "model.json").unlink(), "safetensors", "no model.json"),
+    "a torn description": (lambda w: truncate(w / "model.json"), "safetensors", "not a JSON text"),
     "another format": (
         lambda w: rewrite(w / "model.json", lambda facts: facts.update(format=9)),
         "safetensors",
-        "in format 1",
+        "format is 9, but must be 1",
     ),
-    "a program that is none": (
+    "an invalid program": (
         lambda w: rewrite(w / "model.json", lambda facts: facts["dna"].pop("constants")),
         "safetensors",
-        "its program is none",
+        "model.json is damaged (dna: ",
     ),
-    "a width that is a word": (
+    "a width that is a string": (
         lambda w: rewrite(w / "model.json", lambda facts: facts["model"].update(unit="wide")),
         "safetensors",
         "model.unit",
@@ -144,12 +145,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], FileFormat, str]] = {
     "a model of another width": (
         lambda w: rewrite(w / "model.json", lambda facts: facts["model"].update(unit=2)),
         "safetensors",
-        "embedding is [300, 8] instead of [300, 16]",
+        "embedding is [300, 8], but must be [300, 16]",
     ),
     "a model of more layers": (
         lambda w: rewrite(w / "model.json", lambda facts: facts["model"].update(layers=3)),
         "orbax",
-        "is [2, 8, 8] instead of [3, 8, 8]",
+        "is [2, 8, 8], but must be [3, 8, 8]",
     ),
     "a program of other parameters": (
         lambda w: rewrite(
@@ -158,7 +159,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], FileFormat, str]] = {
         "safetensors",
         "does not fit the program",
     ),
-    "a torn safetensors file": (lambda w: truncate(w / "model.safetensors"), "safetensors", "not what was written"),
+    "a torn safetensors file": (lambda w: truncate(w / "model.safetensors"), "safetensors", "is damaged"),
     "no safetensors file": (
         lambda w: (w / "model.safetensors").unlink(),
         "safetensors",
@@ -168,7 +169,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], FileFormat, str]] = {
     "a torn checkpoint": (
         lambda w: truncate(next((w / "checkpoint" / "state" / "d").iterdir())),
         "orbax",
-        "not what was written",
+        "is damaged",
     ),
     "a checkpoint with a hole": (
         lambda w: next((w / "checkpoint" / "state" / "d").iterdir()).unlink(),
@@ -194,9 +195,9 @@ def test_weights_of_another_program_are_refused(saved: Path) -> None:
         load_weights(saved, dna=PRIMER_EZ)
 
 
-def test_nothing_here_can_unpickle() -> None:
+def test_no_module_with_weights_can_unpickle() -> None:
     loaders = re.compile(r"pickle|marshal|joblib|shelve|torch|np\.load|numpy\.load|allow_pickle|eval\(|exec\(")
-    files = ("checkpoint", "checkpoint_loading", "generation")
+    files = ("checkpoint", "checkpoint_folder", "checkpoint_loading", "generation")
     for name in (*(f"models/{file}.py" for file in files), "search/train_weights.py", "search/export_block.py"):
         code = (PACKAGE / name).read_text().replace("ever unpickled", "")
         assert not loaders.search(code), name
@@ -257,7 +258,7 @@ def test_an_exported_module_computes_what_the_trained_layer_computes(
 
 
 @pytest.mark.parametrize("block", [nn.Dense(8), DNABlock], ids=["a Linen module", "a class"])
-def test_what_is_no_instance_of_an_nnx_module_is_refused(block: Any, saved: Path) -> None:
+def test_a_block_that_is_not_an_nnx_module_is_refused(block: Any, saved: Path) -> None:
     with pytest.raises(UsageError, match="use linen_params"):
         load_weights_into(block, saved)
 
@@ -294,14 +295,18 @@ WRONG_BLOCKS: dict[str, tuple[Callable[[], nnx.Module], int, str]] = {
         0,
         "another program",
     ),
-    "another width": (lambda: DNABlock(SEED, width=16, rngs=nnx.Rngs(0)), 0, "is [16, 16] there and [8, 8] here"),
-    "a layer too many": (lambda: DNABlock(SEED, width=8, rngs=nnx.Rngs(0)), 2, "there is no layer 2"),
+    "another width": (
+        lambda: DNABlock(SEED, width=16, rngs=nnx.Rngs(0)),
+        0,
+        "is [16, 16] in the block and [8, 8] in the weights",
+    ),
+    "a layer too many": (lambda: DNABlock(SEED, width=8, rngs=nnx.Rngs(0)), 2, "layer is 2"),
     "a module of other parameters": (lambda: nnx.Linear(8, 8, rngs=nnx.Rngs(0)), 0, "another program"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG_BLOCKS)
-def test_a_block_of_another_program_or_size_gets_nothing(case: str, saved: Path) -> None:
+def test_a_block_of_another_program_or_size_is_unchanged(case: str, saved: Path) -> None:
     make, layer, hint = WRONG_BLOCKS[case]
     block = make()
     before = [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(block, nnx.Param))]
@@ -311,14 +316,14 @@ def test_a_block_of_another_program_or_size_gets_nothing(case: str, saved: Path)
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_an_exported_block_of_another_program_with_the_same_parameters_gets_nothing(
+def test_an_exported_block_of_another_program_with_the_same_parameters_is_unchanged(
     exported_nnx: Callable[..., nnx.Module],
 ) -> None:
     """The program takes the square of ReLU where the block does not: names and shapes are the same."""
     other = assembled_with(PRIMER_EZ, "SQUARE", "ABS")
     block = exported_nnx(16, rngs=nnx.Rngs(0))
     before = [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(block, nnx.Param))]
-    with pytest.raises(UsageError, match="computes something else"):
+    with pytest.raises(UsageError, match="outputs"):
         load_weights_into(block, drawn_weights(other, replace(SHAPE, unit=2)))
     after = jax.tree.leaves(nnx.state(block, nnx.Param))
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))

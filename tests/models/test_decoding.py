@@ -1,4 +1,4 @@
-"""Decoded step by step, a program gives what it gives on the whole sequence."""
+"""Decoding step by step gives the outputs of the whole sequence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BATCH, LENGTH = 2, 6
 LARGEST_UNIT = 16
 STEPS, CHUNKS = (1,) * LENGTH, (3, 1, 2)
 CONTINUED = "attention between a convolution and a running sum"
-"""An awkward program that keeps something of every kind."""
+"""An awkward program with every kind of cached state."""
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 PROGRAMS = pytest.mark.parametrize("name", library.names())
 PIECES = pytest.mark.parametrize("pieces", [STEPS, CHUNKS], ids=["one by one", "in chunks"])
@@ -95,7 +95,7 @@ def test_an_awkward_program_decodes_to_its_output(name: str, pieces: tuple[int, 
 
 
 def families(rng: np.random.Generator) -> dict[str, Iterator[DNA]]:
-    """Programs without end: mutants of the library and of the awkward programs, and random ones."""
+    """Endless stream of programs: mutants of the library and of the awkward programs, and random ones."""
     starts = {
         "mutants of the library": [library.get(name) for name in library.names()],
         "mutants of awkward programs": [awkward(name) for name in AWKWARD],
@@ -154,7 +154,7 @@ def test_a_cache_can_be_carried_through_a_compiled_loop(rng: np.random.Generator
     np.testing.assert_allclose(loop(x), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-def test_decoding_leaves_the_cache_it_was_given_as_it_was(rng: np.random.Generator) -> None:
+def test_decoding_does_not_change_the_cache_it_is_given(rng: np.random.Generator) -> None:
     block, parameters = small_block()
     x = jnp.asarray(rng.standard_normal((1, LENGTH, block.width)), jnp.float32)
     _, cache = decoded(block, parameters, x[:, :3], (3,), LENGTH)
@@ -164,7 +164,7 @@ def test_decoding_leaves_the_cache_it_was_given_as_it_was(rng: np.random.Generat
     assert (int(cache["position"]), int(after["position"])) == (3, 5)
 
 
-def test_past_the_end_of_the_cache_the_output_is_not_a_number() -> None:
+def test_outputs_past_the_end_of_the_cache_are_nan() -> None:
     block, parameters = small_block()
     x = jnp.ones((1, 3, block.width))
     _, cache = decoded(block, parameters, x, (3,), 4)
@@ -173,7 +173,7 @@ def test_past_the_end_of_the_cache_the_output_is_not_a_number() -> None:
     assert np.isnan(partly).all() and np.isnan(wholly).all()
 
 
-def test_where_no_history_is_kept_there_is_no_end(rng: np.random.Generator) -> None:
+def test_a_program_without_history_decodes_any_number_of_positions(rng: np.random.Generator) -> None:
     block, parameters = small_block("no history")
     x = jnp.asarray(rng.standard_normal((1, LENGTH, block.width)), jnp.float32)
     output, cache = decoded(block, parameters, x, CHUNKS, longest=1)
@@ -183,7 +183,7 @@ def test_where_no_history_is_kept_there_is_no_end(rng: np.random.Generator) -> N
 
 
 @pytest.mark.parametrize(("computed", "kept"), [("bfloat16", "float32"), ("float32", "bfloat16")])
-def test_a_cache_may_be_kept_in_another_dtype(computed: str, kept: str, rng: np.random.Generator) -> None:
+def test_a_cache_can_have_another_dtype(computed: str, kept: str, rng: np.random.Generator) -> None:
     block, parameters = small_block()
     x = jnp.asarray(rng.standard_normal((1, 3, block.width)), jnp.float32)
     cache = block.init_cache(1, LENGTH, jnp.dtype(kept))
@@ -194,18 +194,18 @@ def test_a_cache_may_be_kept_in_another_dtype(computed: str, kept: str, rng: np.
     np.testing.assert_allclose(np.asarray(y, np.float32), exact, rtol=0, atol=0.1 * np.abs(exact).max())
 
 
-def test_what_does_not_fit_the_cache_is_refused() -> None:
+def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
     block, parameters = small_block()
     cache = block.init_cache(2, 4)
-    with pytest.raises(UsageError, match="5 new positions do not fit into a cache of 4; make a longer one"):
+    with pytest.raises(UsageError, match="x has 5 positions, but the cache has room for 4"):
         block.decode(parameters, cache, jnp.ones((2, 5, block.width)))
-    with pytest.raises(UsageError, match="the cache is of 2 sequences, not 3"):
+    with pytest.raises(UsageError, match="x has 3 sequences, but the cache has 2"):
         block.decode(parameters, cache, jnp.ones((3, 1, block.width)))
-    with pytest.raises(UsageError, match="0 sequences of 4 positions holds nothing"):
+    with pytest.raises(UsageError, match="batch=0 and length=4"):
         block.init_cache(0, 4)
     tied, _ = small_block("the mean over keys")
     assert tied.length == LENGTH
-    with pytest.raises(UsageError, match="tied to 6 positions; make its cache that long, not 7"):
+    with pytest.raises(UsageError, match="length is 7, but the program is tied to length=6"):
         tied.init_cache(1, 7)
 
 
@@ -266,7 +266,7 @@ def test_a_model_in_bfloat16_keeps_its_logits_in_float32_and_its_cache_in_bfloat
     assert dtypes(after) == dtypes(cache)
 
 
-def test_past_the_end_a_model_s_logits_are_not_numbers_whatever_its_blocks_keep(rng: np.random.Generator) -> None:
+def test_logits_past_the_end_of_the_cache_are_nan_whatever_the_blocks_cache(rng: np.random.Generator) -> None:
     model = small_model(awkward("no history"), layers=1)
     tokens, cache = jnp.zeros((1, 3), jnp.int32), model.init_cache(1, 4)
     parameters = model.draw(rng)
@@ -278,11 +278,11 @@ def test_past_the_end_a_model_s_logits_are_not_numbers_whatever_its_blocks_keep(
 def test_tokens_that_do_not_fit_the_cache_are_refused(rng: np.random.Generator) -> None:
     model = small_model("PRIMER")
     parameters, cache = model.init(rng), model.init_cache(1, 8)
-    with pytest.raises(UsageError, match="9 new tokens do not fit into a cache of 8; make a longer one"):
+    with pytest.raises(UsageError, match="tokens have 9 positions, but the cache has room for 8"):
         model.decode(parameters, cache, jnp.zeros((1, 9), jnp.int32))
-    with pytest.raises(UsageError, match=r"decodes tokens of \[batch, new\], not \[9\]"):
+    with pytest.raises(UsageError, match=r"tokens have shape \[9\]"):
         model.decode(parameters, cache, jnp.zeros(9, jnp.int32))
-    with pytest.raises(UsageError, match="tied to 8 positions"):
+    with pytest.raises(UsageError, match="tied to length=8"):
         model.init_cache(1, 16)
 
 

@@ -1,4 +1,4 @@
-"""Text token by token: what is drawn, where it ends, and that only whole characters are shown."""
+"""Generated text: sampling, where it ends, and that only whole characters are shown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def written(weights: Weights, tokens: int, prompt: tuple[int, ...] = PROMPT, **o
     ],
     ids=["PRIMER_EZ", "scanned", "tied to a length"],
 )
-def test_greedy_text_is_what_the_whole_sequence_would_choose(weights: Weights, tokens: int) -> None:
+def test_greedy_text_is_the_argmax_on_the_whole_sequence(weights: Weights, tokens: int) -> None:
     found = written(weights, tokens, sampling=GREEDY)
     whole = np.array([[*PROMPT, *found]], np.int32)
     logits = language_model(weights.graph, weights.model).logits(weights.parameters, jnp.asarray(whole))
@@ -49,15 +49,15 @@ def test_greedy_text_is_what_the_whole_sequence_would_choose(weights: Weights, t
     assert len(found) == tokens
 
 
-def test_a_prompt_taken_in_by_pieces_gives_the_same_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_decoded_in_chunks_gives_the_same_text(monkeypatch: pytest.MonkeyPatch) -> None:
     weights, prompt = drawn_weights(get("PRIMER_EZ", 1)), tuple(range(3, 15))
     whole = written(weights, 6, prompt, sampling=GREEDY)
     monkeypatch.setattr("primer_search.models.generation.LONGEST_PIECE", 5)
     assert written(weights, 6, prompt, sampling=GREEDY) == whole
 
 
-def test_more_tokens_than_memory_has_room_for_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"positions does not fit into memory: ask for fewer tokens"):
+def test_a_cache_that_does_not_fit_into_memory_is_refused() -> None:
+    with pytest.raises(UsageError, match="does not fit into memory"):
         written(drawn_weights(get("PRIMER_EZ", 1)), 10**13)
 
 
@@ -68,12 +68,12 @@ def test_the_same_seed_writes_the_same_and_another_seed_something_else() -> None
     assert first != other
 
 
-def test_a_choice_of_one_is_the_likeliest_at_any_temperature() -> None:
+def test_top_1_is_greedy_at_any_temperature() -> None:
     weights = drawn_weights(SEED)
     assert written(weights, 8, sampling=Sampling(2.0, top_k=1)) == written(weights, 8, sampling=GREEDY)
 
 
-def test_only_the_likeliest_k_are_drawn_and_in_proportion() -> None:
+def test_only_the_top_k_are_drawn_and_in_proportion() -> None:
     logits = jnp.log(jnp.array([[0.1, 0.2, 0.3, 0.4]]))
     keys = jax.random.split(jax.random.key(0), 4000)
     drawn = np.asarray(jax.vmap(lambda key: Sampling(1.0, top_k=2).draw(logits, key))(keys))
@@ -91,7 +91,7 @@ def test_an_empty_prompt_has_no_next_token() -> None:
 
 
 def test_a_program_tied_to_a_length_says_where_it_ends() -> None:
-    with pytest.raises(UsageError, match=r"tied to sequences of 8 tokens.* at most 5 tokens"):
+    with pytest.raises(UsageError, match=r"tied to 8 tokens.* at most 5 tokens"):
         written(drawn_weights(TIED), 6)
 
 
