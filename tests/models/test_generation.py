@@ -52,7 +52,7 @@ def test_greedy_text_is_the_argmax_on_the_whole_sequence(weights: Weights, token
 def test_a_prompt_decoded_in_chunks_gives_the_same_text(monkeypatch: pytest.MonkeyPatch) -> None:
     weights, prompt = drawn_weights(get("PRIMER_EZ", 1)), tuple(range(3, 15))
     whole = written(weights, 6, prompt, sampling=GREEDY)
-    monkeypatch.setattr("primer_search.models.generation.LONGEST_PIECE", 5)
+    monkeypatch.setattr("primer_search.models.generation.PREFILL_CHUNK", 5)
     assert written(weights, 6, prompt, sampling=GREEDY) == whole
 
 
