@@ -1,10 +1,10 @@
-"""What compiling a candidate costs, and what its steps cost in return, under XLA's CPU compiler options.
+"""Compile time of candidates and the time of their steps, for several of XLA's CPU compiler options.
 
     python benchmarks/compile_time.py [--rounds 10] [--json]
 
-Each variant compiles the training step of every program once a round and then takes a few steps; variants alternate
-within a round, so that a slow minute of the machine meets them all. Times are CPU seconds of this process, pinned to
-one core where the system can.
+In each round, every variant compiles the training step of every program and then takes a few steps. Variants alternate
+within a round, so that slow minutes affect all of them. Times are CPU seconds of this process, pinned to one core if
+the system supports it.
 """
 
 from __future__ import annotations

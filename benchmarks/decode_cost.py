@@ -1,17 +1,17 @@
-"""What decoding with a block costs: bytes of its cache, and the time of a step, beside the Transformer's.
+"""Cost of decoding with a block: bytes of its cache, and the time of a step relative to the Transformer's.
 
     python benchmarks/decode_cost.py [PROGRAM|FILE.json ...] [--width 512] [--contexts 64 512 2048] [--batches 1 8]
                                      [--layers 4] [--pairs 20] [--write]
 
-For each program of the library, or those named: bytes that one block's cache keeps of each position, and besides
-(`cache_size`, exact); and how long a block takes over one new token, the last that its cache has room for, as
-`DNABlock` and, where there is one, as the block written by hand. Each is timed in turns with the Transformer of its
-kind in one process; printed are medians, and the median of the paired ratios with its 95% interval. The Transformer's
-own row compares it with itself: what that is off 1 is noise.
+For each program of the library, or the given ones, it shows the bytes that one block caches for each position and in
+addition for each sequence (`cache_size`, exact), and the time of one block for one new token, the last one that its
+cache has room for: as `DNABlock` and, if there is one, as the block written by hand. Runs are interleaved with the
+Transformer of the same kind in one process. The table has medians, and the median of the paired ratios with its 95%
+interval. The Transformer's own row compares it with itself: its difference from 1 is noise.
 
-A step runs several blocks, so that their parameters do not all wait in the processor's cache, in one jitted function to
-which the caches are donated; a block's time is its share. A program tied to one length, such as PRIMER, is built anew
-for each context, at that length, and so is its cache.
+A step runs several blocks in one jitted function with donated caches, so that not all parameters are in the processor's
+cache; a block's time is its share. A program tied to one length, such as PRIMER, is built for each context at that
+length.
 
 `--write` keeps the figures in benchmarks/results/decode_cost.txt and .json, and updates the table in docs/library.md.
 """
@@ -56,18 +56,18 @@ PAGE = Path(__file__).parents[1] / "docs" / "library.md"
 BYTES = {"float32": 4, "bfloat16": 2}
 
 LEAST_SECONDS = 0.05
-"""Of a run; steps of less than that are timed several at once."""
+"""Shortest run; shorter steps are timed several at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRow:
-    """What one block keeps of one sequence, in numbers; times 4 for float32, times 2 for bfloat16, in bytes.
+    """Numbers that one block caches for one sequence; a number has 4 bytes in float32 and 2 in bfloat16.
 
     Attributes:
-        program: its name.
-        parameters: of the block at this width; of one tied to a length, at the first context.
-        per_position: of each position.
-        fixed: besides.
+        program: name of the program.
+        parameters: parameters of the block at this width; if tied to a length, at the first context.
+        per_position: cached numbers of each position.
+        fixed: cached numbers of the sequence in addition.
     """
 
     program: str
@@ -78,15 +78,15 @@ class CacheRow:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """How long one block takes over one new token.
+    """Time of one block for one new token.
 
     Attributes:
-        program: its name.
-        kind: `DNABlock`, or the class that is written by hand.
-        context: positions, the new one among them.
-        batch: sequences.
-        milliseconds: the median.
-        ratio: to the Transformer of this kind.
+        program: name of the program.
+        kind: `DNABlock`, or the class written by hand.
+        context: positions, the new one included.
+        batch: number of sequences.
+        milliseconds: median time.
+        ratio: ratio to the Transformer of the same kind.
     """
 
     program: str
@@ -99,7 +99,7 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is timed."""
+    """Settings of the measurement."""
 
     width: int
     layers: int
@@ -139,14 +139,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def cache_row(name: str, dna: DNA, settings: Settings) -> CacheRow:
-    """What a program keeps, by its graph."""
+    """Return the cache size of a program, from its graph."""
     graph, unit, length = build_graph(dna, length_dependent=True), settings.width // MODEL_WIDTH, settings.contexts[0]
     size = cache_size(graph, unit, length)
     return CacheRow(name, block_cost(graph, unit, length).parameters, size.per_position, size.fixed)
 
 
 def step_rows(programs: Mapping[str, DNA], settings: Settings) -> Iterator[StepRow]:
-    """Time every program beside the Transformer, at each context and batch."""
+    """Time every program and the Transformer, at each context and batch."""
     baseline = library.get(BASELINE, settings.width // MODEL_WIDTH)
     for context in settings.contexts:
         for batch in settings.batches:
@@ -164,7 +164,7 @@ def step_rows(programs: Mapping[str, DNA], settings: Settings) -> Iterator[StepR
 
 
 def makers(name: str, dna: DNA, settings: Settings, context: int) -> dict[str, Callable[[], Any]]:
-    """How a program's blocks are made: as `DNABlock`, and as the class written by hand where there is one."""
+    """Return functions that make a program's blocks: a `DNABlock`, and the class written by hand if there is one."""
     tied = {"length": context} if build_graph(dna, length_dependent=True).length_dependent else {}
     dtype = jnp.dtype(settings.dtype)
     options = tied | {"width": settings.width, "dtype": dtype, "param_dtype": dtype}
@@ -175,7 +175,7 @@ def makers(name: str, dna: DNA, settings: Settings, context: int) -> dict[str, C
 
 
 def start_decoding(name: str, make: Callable[[], Any], settings: Settings, context: int, batch: int) -> Run:
-    """A run of steps over the last position of a cache of `context`; it says the seconds of one block."""
+    """Return a run of steps at the last position of a cache of `context`; it returns the seconds of one block."""
 
     def empty() -> Any:
         block = make()
@@ -194,7 +194,7 @@ def start_decoding(name: str, make: Callable[[], Any], settings: Settings, conte
         for own, before in zip(stacked, caches, strict=True):
             module = nnx.merge(graphdef, own, before)
             x = module(x, decode=True)
-            # The position stays where it was: each step is over the last one.
+            # Reset the position, so that each step decodes the last one.
             now = nnx.state(module, nnx.Cache)
             after.append(jax.tree.map(lambda new, old: new if old.ndim else old, now, before))
         return x, after
@@ -202,7 +202,7 @@ def start_decoding(name: str, make: Callable[[], Any], settings: Settings, conte
     compiled = jax.jit(decode, donate_argnums=1).lower(stacked, caches, x).compile()
     y, caches = compiled(stacked, caches, x)
     if not bool(jnp.isfinite(y).all()):
-        raise UsageError(f"{name} decodes to numbers that are not finite, so that its time says nothing; leave it out")
+        raise UsageError(f"{name} decodes to values that are not finite, so that its time is meaningless; leave it out")
 
     def step() -> jax.Array:
         nonlocal caches
@@ -214,7 +214,7 @@ def start_decoding(name: str, make: Callable[[], Any], settings: Settings, conte
 
 
 def report(about: Mapping[str, Any], settings: Settings, caches: Sequence[CacheRow], steps: Sequence[StepRow]) -> str:
-    """The figures as text."""
+    """Return the results as text."""
     bytes_of = [f"{dtype + ' bytes':>17} {'fixed':>7}" for dtype in BYTES]
     lines = [
         f"$ {about['command']}",
@@ -248,17 +248,17 @@ def _step_line(row: StepRow) -> str:
 
 
 def _drawn(leaf: jax.ShapeDtypeStruct, rng: np.random.Generator, scale: float = 1.0) -> jax.Array:
-    """Any numbers: the time is the same, and drawing them on the host compiles nothing."""
+    """Return random numbers, drawn by NumPy so that nothing is compiled; the time does not depend on them."""
     return jnp.asarray(scale * rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
 
 
 def _filled(leaf: jax.ShapeDtypeStruct, context: int, rng: np.random.Generator) -> jax.Array:
-    """An array of the cache before the last position; the only scalar is where it ends."""
+    """Return an array of the cache before the last position; the only scalar is the position."""
     return _drawn(leaf, rng) if leaf.ndim else jnp.asarray(context - 1, leaf.dtype)
 
 
 def _program(given: str, settings: Settings) -> tuple[str, DNA]:
-    """The name and the DNA of a library program, or of a file."""
+    """Return the name and the DNA of a library program or a file."""
     if given.endswith(".json"):
         return Path(given).stem, dna_from_json(Path(given).read_text(encoding="utf-8"))
     return given, library.get(given, settings.width // MODEL_WIDTH)

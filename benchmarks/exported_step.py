@@ -1,20 +1,19 @@
-"""Does an exported block train as fast as the same block written by hand?
+"""Compare the training speed of an exported block with the same block written by hand.
 
     python benchmarks/exported_step.py [--size laptop|512] [--layers N] [--pairs 30] [--json FILE]
 
-Times full training steps (language model, loss, gradients, AdamW, one jitted function) of one language model with
-five blocks, which are PRIMER_EZ with the same parameters: compiled (as `DNABlock` is), exported to a file and imported
-from it, and written by hand (`PrimerEZBlock`), the latter two in Flax NNX and in Linen. They take turns in one process;
-printed are medians, and the median of the paired ratios to the block written by hand with its 95% interval. "Same" is
-an interval that contains 1.00 or lies below 1.02. Blocks that give other losses than the compiled one are refused.
+It times full training steps (language model, loss, gradients, AdamW, one jitted function) of one language model with
+five versions of PRIMER_EZ with the same parameters: compiled (as in `DNABlock`), exported to a file and imported from
+it, and written by hand (`PrimerEZBlock`), the latter two in Flax NNX and in Linen. Runs are interleaved in one process.
+The table has medians, and the median of the paired ratios to the block written by hand with its 95% interval. "Same"
+means that the interval contains 1.00 or lies below 1.02. A block with other losses than the compiled one is an error.
 
-Modules are merged with their parameters while JAX traces, so that steps of NNX and Linen are called alike.
+Modules are merged with their parameters while JAX traces, so that steps of NNX and Linen are called in the same way.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib.util
 import json
 import tempfile
@@ -29,6 +28,7 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from primer_search.benchmarks.code_size import lines_used, logical_lines
 from primer_search.benchmarks.paired_times import (
     Ratio,
     Run,
@@ -53,20 +53,20 @@ MODELS = Path(__file__).parents[1] / "models"
 BY_HAND = {"nnx": "nnx/blocks.py", "linen": "linen/blocks.py"}
 
 SAME_BELOW = 1.02
-"""A ratio whose interval lies below is as good as 1."""
+"""Upper bound of an interval that counts as a ratio of 1."""
 
 LOSS_TOLERANCE = 1e-4
 """Largest relative difference of a token's loss in the first step."""
 
 LEAST_SECONDS = 0.05
-"""Of a run; steps of less than that are timed several at once."""
+"""Shortest run; shorter steps are timed several at once."""
 
 Arrays = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A model and its batch."""
+    """Model and batch size."""
 
     model: ModelConfig
     batch: int
@@ -81,11 +81,11 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class ModuleBlock:
-    """A Flax module as one block of a `LanguageModel`.
+    """Flax module as one block of a `LanguageModel`.
 
     Attributes:
-        apply: parameters by dotted path, and the input, to the output.
-        convert: parameters of the compiled program to those.
+        apply: function of parameters by dotted path and the input, to the output.
+        convert: function of the compiled program's parameters, to those of the module.
     """
 
     apply: Callable[[Arrays, jax.Array], jax.Array]
@@ -94,7 +94,7 @@ class ModuleBlock:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One block: the median of its steps, and their ratio to those of the block written by hand."""
+    """Median time of one block's steps, and their ratio to those of the block written by hand."""
 
     block: str
     milliseconds: float
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(size: Size, files: Mapping[API, Path], pairs: int) -> list[Row]:
-    """Export the program to files, and time it beside the block written by hand."""
+    """Export the program to files, and time the exported blocks, the block written by hand and the compiled program."""
     blocks = _blocks(size, files)
     compiled = compile_block(build_graph(library.get(PROGRAM, size.model.unit)), size.model.unit)
     parameters = LanguageModel(size.model, compiled).init(np.random.default_rng(0))
@@ -138,54 +138,8 @@ def measure(size: Size, files: Mapping[API, Path], pairs: int) -> list[Row]:
     return [_row(name, times) for name in runs]
 
 
-def logical_lines(file: Path) -> int:
-    """Statements of a file, docstrings not counted."""
-    return _statements(_parsed(file))
-
-
-def lines_used(file: Path, name: str) -> int:
-    """Statements that a class is written in, in its own file and those of the package that it imports from.
-
-    Of a file with several classes, those count that this one uses. Imports do not count, as it has several files.
-    """
-    found: set[tuple[Path, str]] = set()
-    waiting, lines = {(file, name)}, 0
-    while waiting:
-        one, wanted = waiting.pop()
-        found.add((one, wanted))
-        for node in _parsed(one).body:
-            if isinstance(node, ast.ImportFrom) and node.level and wanted in _bound(node):
-                assert node.module is not None
-                imported = one.parents[node.level - 1].joinpath(*node.module.split(".")).with_suffix(".py")
-                waiting.add((imported, wanted))
-            elif wanted in _bound(node) and not isinstance(node, ast.Import | ast.ImportFrom):
-                lines += _statements(node)
-                waiting |= {(one, inner.id) for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-        waiting -= found
-    return lines
-
-
-def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
-def _statements(tree: ast.AST) -> int:
-    statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
-    return sum(not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)) for one in statements)
-
-
-def _bound(node: ast.stmt) -> set[str]:
-    """The names that a statement of a module gives a meaning to."""
-    if isinstance(node, ast.ClassDef | ast.FunctionDef):
-        return {node.name}
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {alias.asname or alias.name for alias in node.names}
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return {target.id for target in targets if isinstance(target, ast.Name)}
-
-
 def _blocks(size: Size, files: Mapping[API, Path]) -> dict[str, ModuleBlock]:
-    """The Flax modules, by hand and exported, as neighbours: they are compared."""
+    """Return the Flax modules by hand and exported, each pair next to each other, as they are compared."""
     unit, width = size.model.unit, size.model.width
     blocks = {}
     for api, file in files.items():
@@ -239,13 +193,13 @@ def _to_exported(placements: Sequence[ParameterPlacement]) -> Callable[[Arrays],
 
 
 def _converted(blocks: Arrays, block: ModuleBlock, layers: int) -> Arrays:
-    """The parameters of all layers, as the block names and shapes them."""
+    """Return the parameters of all layers with the block's names and shapes."""
     each = [block.convert({name: array[layer] for name, array in blocks.items()}) for layer in range(layers)]
     return {name: np.stack([layer[name] for layer in each]) for name in each[0]}
 
 
 def _start(model: LanguageModel, parameters: Any, batch: int) -> tuple[Run, np.ndarray]:
-    """A run of training steps, and the token losses of the first."""
+    """Return a run of training steps, and the token losses of the first step."""
     optimizer = make_optimizer(OptimizerConfig())
     state = TrainState(parameters, initial_state(optimizer, parameters))
     functions = StepFunctions(model, optimizer, batch)
@@ -287,7 +241,7 @@ def _table(about: Mapping[str, Any], size: Size, rows: Sequence[Row], lines: Map
             line += f" {row.ratio.median:10.3f}  {interval:16} {'yes' if row.same else 'no'}"
         table.append(line)
     counted = ", ".join(f"{count} {name}" for name, count in lines.items())
-    return [*table, f"logical lines: {counted} (by hand: what the class uses, no imports)"]
+    return [*table, f"logical lines: {counted} (by hand: all that the class uses, without imports)"]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,7 +1,7 @@
-"""Times of alternatives on a machine that others use, too: taken in turns in one process, compared in pairs.
+"""Interleaved timing of alternatives in one process, compared in pairs, for machines with other load.
 
-A round times each alternative once, and every other round goes backwards: a machine's slow minutes meet all of them.
-On a CPU the clock is this process's CPU time, which a shared machine disturbs least; elsewhere it is the wall clock.
+A round times each alternative once, and every other round runs in reverse order, so that slow minutes affect all of
+them. On a CPU the clock is this process's CPU time, which other load disturbs least; elsewhere it is the wall clock.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import numpy as np
 __all__ = ["Ratio", "Run", "clock", "hardware", "paired_ratio", "pin_to_one_core", "run_interleaved", "timed_run"]
 
 Run = Callable[[], float]
-"""Runs an alternative, which is warm, and says how many seconds one step of it took."""
+"""Function that runs a warm alternative and returns the seconds of one step."""
 
 WARM_STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """The median of paired ratios, and its 95% interval."""
+    """Median of paired ratios, and its 95% interval."""
 
     median: float
     low: float
@@ -39,7 +39,7 @@ class Ratio:
 
 
 def run_interleaved(runs: Mapping[str, Run], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of a step of each alternative in each round."""
+    """Return the seconds of a step of each alternative in each round."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds):
         for name in reversed(list(runs)) if number % 2 else runs:
@@ -48,7 +48,7 @@ def run_interleaved(runs: Mapping[str, Run], rounds: int) -> dict[str, np.ndarra
 
 
 def paired_ratio(times: np.ndarray, others: np.ndarray) -> Ratio:
-    """How long `times` are in `others` of the same rounds; the interval is by bootstrap over the rounds."""
+    """Return the ratio of `times` to `others` of the same rounds; the interval is a bootstrap over the rounds."""
     ratios = times / others
     draws = np.random.default_rng(0).choice(ratios, size=(10_000, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
@@ -56,12 +56,12 @@ def paired_ratio(times: np.ndarray, others: np.ndarray) -> Ratio:
 
 
 def timed_run(step: Callable[[], Any], least_seconds: float, most_steps: int = 1000) -> Run:
-    """A run of as many steps as last `least_seconds` by the clock, after a few that warm it up.
+    """Return a run of enough steps to last `least_seconds` by the clock, after a few warm-up steps.
 
     Args:
-        step: takes one step and returns its arrays, which may still be on their way.
-        least_seconds: shorter runs are rounded by the clock.
-        most_steps: no run has more.
+        step: function that takes one step and returns its arrays, which may still be computed asynchronously.
+        least_seconds: duration of a run; shorter ones would be rounded by the clock.
+        most_steps: largest number of steps in a run.
     """
 
     def run(steps: int) -> float:
@@ -79,22 +79,22 @@ def timed_run(step: Callable[[], Any], least_seconds: float, most_steps: int = 1
 
 
 def clock() -> Callable[[], float]:
-    """CPU time of this process on a CPU, wall clock elsewhere."""
+    """Return the clock: CPU time of this process on a CPU, wall clock elsewhere."""
     return time.process_time if jax.default_backend() == "cpu" else time.perf_counter
 
 
 def pin_to_one_core() -> None:
-    """On a CPU, stay on one core where the system can."""
+    """Pin this process to one core, if it computes on a CPU and the system supports it."""
     if jax.default_backend() == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def hardware(benchmark: str, arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """What the figures were taken on, and the command that took them.
+    """Return the hardware and versions of a measurement, and its command.
 
     Args:
-        benchmark: name of its file.
-        arguments: those it was given; None: those of this process.
+        benchmark: name of the benchmark's file.
+        arguments: command-line arguments; None: those of this process.
     """
     given = sys.argv[1:] if arguments is None else arguments
     return {
@@ -108,7 +108,7 @@ def hardware(benchmark: str, arguments: Sequence[str] | None = None) -> dict[str
 
 
 def _processor() -> str:
-    """The processor's name, as far as the system tells."""
+    """Return the processor's name, as far as the system knows it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

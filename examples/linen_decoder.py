@@ -1,6 +1,6 @@
-"""A decoder in Flax Linen: Primer-EZ blocks under `nn.remat` in `nn.scan`; it trains, then writes with its cache.
+"""Decoder in Flax Linen: Primer-EZ blocks under `nn.remat` in `nn.scan`, trained, then sampled with a cache.
 
-`nn.remat` computes a layer's activations anew in the backward pass, `nn.scan` compiles one layer for all of them and
+`nn.remat` recomputes a layer's activations in the backward pass. `nn.scan` compiles one layer for all of them and
 stacks parameters and caches on a leading axis.
 
     python examples/linen_decoder.py
@@ -20,13 +20,13 @@ from flax import linen as nn
 from primer_search.models.linen import PrimerEZBlock
 
 Tree = Any
-"""Arrays in dicts in dicts."""
+"""Arrays in nested dicts."""
 
 LAYERS, WIDTH, HEADS, LENGTH = 3, 64, 4, 64
 
 
 class Layer(nn.Module):
-    """A block as `nn.scan` takes it: from carry to carry, with no other output."""
+    """Block for `nn.scan`: from carry to carry, without another output."""
 
     decode: bool
 
@@ -36,7 +36,7 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Next-token logits: `[batch, length]` to `[batch, length, 256]`; in `decode`, after what the cache has seen."""
+    """Next-token logits: `[batch, length]` to `[batch, length, 256]`; with `decode`, after the cached tokens."""
 
     decode: bool = False
 
@@ -44,7 +44,7 @@ class Decoder(nn.Module):
     def __call__(self, tokens: jax.Array) -> jax.Array:
         embedding = nn.Embed(256, WIDTH, name="embedding")
         layers = nn.scan(
-            nn.remat(Layer, prevent_cse=False),  # in a scan XLA cannot merge the two computations anyway
+            nn.remat(Layer, prevent_cse=False),  # XLA cannot merge the two computations in a scan anyway
             variable_axes={"params": 0, "cache": 0},
             split_rngs={"params": True},
             length=LAYERS,
@@ -69,7 +69,7 @@ def train_step(
 
 @jax.jit
 def sample_next(variables: Tree, tokens: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
-    """A token that goes on from `tokens`, any number of new ones, and the variables with the cache after them."""
+    """Return a token sampled after `tokens`, one or more new ones, and the variables with the updated cache."""
     logits, changed = Decoder(decode=True).apply(variables, tokens, mutable=["cache"])
     return jax.random.categorical(key, logits[:, -1:]), {**variables, **changed}
 

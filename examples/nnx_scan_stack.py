@@ -1,7 +1,7 @@
-"""A language model of your own in Flax NNX: Primer-EZ blocks in a stack that `nnx.scan` runs, trained with optax.
+"""Language model in Flax NNX: a stack of Primer-EZ blocks under `nnx.scan`, trained with optax.
 
-The parameters of the layers lie on a leading axis, so that the block is compiled once however deep the stack is. The
-text is a module of Python's standard library, its bytes are the tokens.
+The parameters of all layers are stacked on a leading axis, so that the block is compiled once for any depth. The text
+is a module of Python's standard library; its bytes are the tokens.
 
     python examples/nnx_scan_stack.py
 """

@@ -1,8 +1,8 @@
-"""An exported block in somebody else's model: Hugging Face's Flax GPT-2 trains and writes with Primer-EZ for a block.
+"""Exported block in an existing model: Hugging Face's Flax GPT-2 with Primer-EZ blocks trains and generates text.
 
-`exported_primer_ez_linen.py` is what `primer-search export PRIMER_EZ --api linen` wrote, unedited. GPT-2 gives its
-blocks more arguments than `x`, and takes a tuple back: the adapter below is all that lies between them. GPT-2's own
-cache holds the block's, so that `generate` decodes step by step as ever.
+`exported_primer_ez_linen.py` is the unedited output of `primer-search export PRIMER_EZ --api linen`. GPT-2 calls its
+blocks with more arguments than `x` and expects a tuple, which the adapter below provides. GPT-2's cache contains the
+block's cache, so that `generate` decodes step by step as usual.
 
     pip install 'transformers>=4.57,<5'          # the last versions with models in Flax; without PyTorch
     python examples/replace_a_block.py
@@ -23,7 +23,7 @@ from transformers.models.gpt2 import modeling_flax_gpt2 as gpt2
 
 
 class BlockInGPT2(nn.Module):
-    """The exported block behind the interface of `FlaxGPT2Block`; it takes no mask, so texts must not be padded."""
+    """Exported block with the interface of `FlaxGPT2Block`; it takes no mask, so texts must not be padded."""
 
     config: GPT2Config
     dtype: jnp.dtype = jnp.float32
@@ -39,7 +39,7 @@ def main(steps: int = 100, batch: int = 8, length: int = 65) -> None:
     text = np.frombuffer(Path(inspect.__file__).read_bytes(), np.uint8).astype(np.int32)
     rows = text[: len(text) // length * length].reshape(-1, length)
 
-    gpt2.FlaxGPT2Block = BlockInGPT2  # GPT-2 takes its blocks from here, and no argument says which
+    gpt2.FlaxGPT2Block = BlockInGPT2  # GPT-2 has no argument for the class of its blocks
     config = GPT2Config(vocab_size=256, n_positions=length, n_embd=64, n_layer=2, n_head=4, initializer_range=0.125)
     model: Any = gpt2.FlaxGPT2LMHeadModel(config, seed=0, input_shape=(1, length))
     print("a layer of the model holds", sorted(model.params["transformer"]["h"]["0"]["block"]))

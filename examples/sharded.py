@@ -1,8 +1,8 @@
 """Blocks sharded over eight devices of the host: the batch over one axis of the mesh, the parameters over the other.
 
-The hand-written block takes `sharding=` and makes its parameters where they belong. An exported block knows nothing of
-meshes: rules over the paths of its parameters place them, and XLA divides the work in the same way. Either trains to
-the losses that one device gets.
+The hand-written block takes `sharding=` and creates its parameters on the mesh. The exported block has no such
+argument; rules over the paths of its parameters place them, and XLA divides the work in the same way. Both train to the
+same losses as on one device.
 
     python examples/sharded.py
 """
@@ -34,11 +34,11 @@ RULES = {
     r"up/bias": P("model"),
     r"down/kernel": P("model", None),
 }
-"""Where parameters of the exported block go, as in Shoeybi et al. 2019; all others are on every device."""
+"""Placement of the exported block's parameters, as in Shoeybi et al. 2019; all others are on every device."""
 
 
 def place(block: nnx.Module, mesh: jax.sharding.Mesh) -> None:
-    """Move the parameters to where the rules say."""
+    """Move the parameters to the mesh as the rules say."""
 
     def placed(path: tuple, parameter: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path, simple=True, separator="/")

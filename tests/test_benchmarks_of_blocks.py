@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from primer_search.benchmarks import decode_cost, exported_step, utilisation
+from primer_search.benchmarks import code_size, decode_cost, exported_step, utilisation
 from primer_search.benchmarks.library_table import decode_results, library_markdown
 from primer_search.benchmarks.paired_times import paired_ratio, run_interleaved, timed_run
 from primer_search.configs import load
@@ -19,7 +19,7 @@ from primer_search.primitives.program_json import dna_to_json
 TINY = ["--width", "16", "--layers", "1", "--contexts", "6", "--batches", "2", "--pairs", "3", "--all-cores"]
 
 
-def test_alternatives_take_turns_and_every_other_round_goes_backwards() -> None:
+def test_alternatives_are_interleaved_and_every_other_round_is_reversed() -> None:
     order: list[str] = []
 
     def run(name: str) -> float:
@@ -82,8 +82,8 @@ def test_lines_that_a_class_is_written_in_are_those_it_uses(tmp_path: Path) -> N
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    assert exported_step.logical_lines(tmp_path / "parts/layer.py") == 6
-    assert exported_step.lines_used(tmp_path / "block.py", "Block") == 2 + 1 + 2  # Block, SIZE, Layer
+    assert code_size.logical_lines(tmp_path / "parts/layer.py") == 6
+    assert code_size.lines_used(tmp_path / "block.py", "Block") == 2 + 1 + 2  # Block, SIZE, Layer
 
 
 def test_decoding_is_timed_beside_the_transformers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from primer_search.benchmarks.exported_step import lines_used, logical_lines
+from primer_search.benchmarks.code_size import lines_used, logical_lines
 from primer_search.models.export import API, Provenance, export_source, verify_export
 from primer_search.models.export.formatting import LINE_LENGTH
 from primer_search.primitives import DNA, library
