@@ -30,8 +30,19 @@ __all__ = [
 Hidden = Float[Array, "batch length width"]
 Heads = Float[Array, "batch length heads channels"]
 Cached = Float[Array, "batch longest heads channels"]
+
 Mask = Bool[Array, "#batch #heads #queries #keys"]
+"""True where attention is allowed, for padding or several texts in one sequence; the causal mask applies in addition.
+
+Broadcastable to [batch, heads, queries, keys]; when decoding, the keys are all positions of the cache.
+"""
+
 Positions = Int[Array, "*batch length"]
+"""Positions, [length] or [batch, length], that queries and keys are rotated by (RoPE, see `rotary.rotate`).
+
+When decoding, those of the new positions.
+"""
+
 Cache = Callable[[Heads, Heads], tuple[Heads, Heads, int | Int[Array, ""]]]
 """Function that appends keys and values to the cached ones; returns all, and the index of the first new position."""
 

@@ -57,10 +57,8 @@ class DecoderBlock(nnx.Module):
 
         Args:
             x: inputs.
-            mask: True where attention is allowed, in addition to the causal mask: for padding, or several texts in one
-                sequence. Broadcastable to [batch, heads, queries, keys]; in `decode` the keys are the whole cache.
-            positions: [length] or [batch, length]; if given, queries and keys are rotated by them (RoPE, Su et al.
-                2021, in the half-split layout of GPT-NeoX). In `decode`, those of the new positions.
+            mask: where attention is allowed, in addition to the causal mask (`functional.attention.Mask`).
+            positions: rotary positions; None: no rotation (`functional.attention.Positions`).
             decode: continue the sequence of the last call with `decode`, by any number of new positions. Beyond the
                 length of the cache the output is NaN.
             deterministic: whether to turn dropout off; None: as set by the constructor, `train()` or `eval()`.
