@@ -1,4 +1,10 @@
-"""The language: primitive ops, programs made of them, their canonical form, meaning and cost."""
+"""The program language: primitive ops, programs, canonical form, proofs of causality, cost and difference. No I/O.
+
+Ops: ops, op_arithmetic, op_table, value_types. Programs: program, program_json, validation, liveness, assembler,
+library, library_texts, pretty_printer. Graphs: canonical, rewrites, graph, parameters, interpreter, fingerprint, cost,
+decode_state, softmax_patterns, query_scales. Causality: causality_proof, causality_test. Differences:
+program_alignment, program_diff, change_descriptions, diff_printer, null_rewrite. Errors: errors, suggestions.
+"""
 
 from .canonical import build_graph
 from .errors import InvalidProgramError, MalformedProgramError, PrimerSearchError, UsageError, WorkFailedError

@@ -1,6 +1,4 @@
-"""Programs with names: the Transformer a search starts from, its known improvements, and what Primer found.
-
-Each is written in the lines of `notation`, one subprogram at a time, as a reader of the paper would like to see it.
+"""Library of named programs: the Transformer that a search starts from, known improvements, and Primer.
 
 References: Primer (So et al. 2021, arXiv 2109.08668), section 3, appendix A.1 and the figures of appendix A.2.
 """
@@ -13,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from .assembler import assemble, replace_subprogram
 from .errors import UsageError
+from .library_texts import MULTI_DCONV_HEAD_TEXT, PRIMER_TEXT, SQUARED_RELU_TEXT, TRANSFORMER_TEXT
 from .program import DNA
 from .suggestions import did_you_mean
 
@@ -38,11 +37,11 @@ class NamedProgram:
     """A DNA with a name.
 
     Attributes:
-        name: as on the command line.
-        dna: the program, its query scale at the native unit.
-        description: one line.
-        reference: who proposed it.
-        native_unit: channels in one unit at the paper's size (about 35M parameters, 6 layers).
+        name: name on the command line.
+        dna: the program, with its query scale for the native unit.
+        description: description in one line.
+        reference: paper that proposed it.
+        native_unit: channels in one unit of width at the paper's size (about 35M parameters, 6 layers).
         query_scale: index of the constant that is 1 / sqrt(head width), None if the program has none.
     """
 
@@ -55,25 +54,25 @@ class NamedProgram:
 
 
 LIBRARY: dict[str, NamedProgram] = {}
-"""All named programs, in the order they are defined below."""
+"""All named programs, in order of definition."""
 
 
 def names() -> tuple[str, ...]:
-    """The names of the library's programs."""
+    """Return the names of all library programs."""
     return tuple(LIBRARY)
 
 
 def get(name: str, unit: int | None = None) -> DNA:
-    """A library program by its name.
+    """Return a library program.
 
     Args:
         name: one of `names()`.
         unit: channels in one unit of width. A head is one unit wide (8 units in 8 heads), so a program with a query
-            scale gets 1 / sqrt(unit): the baseline is a fair Transformer at every size (our choice). None leaves
-            it at the native unit.
+            scale gets 1 / sqrt(unit), so that the baseline is a fair Transformer at every size (our choice). None
+            keeps the scale of the native unit.
 
     Raises:
-        UsageError: there is no such program, or the unit is no width.
+        UsageError: the name is unknown, or the unit is not a positive integer.
     """
     program = _find(name)
     if unit is not None and (type(unit) is not int or unit < 1):
@@ -86,10 +85,10 @@ def get(name: str, unit: int | None = None) -> DNA:
 
 
 def native_unit(name: str) -> int:
-    """Channels in one unit at the paper's size: 64 (width 512), for PRIMER 48 (width 384).
+    """Return the channels in one unit of width at the paper's size: 64 (width 512), for PRIMER 48 (width 384).
 
     Raises:
-        UsageError: there is no such program.
+        UsageError: the name is unknown.
     """
     return _find(name).native_unit
 
@@ -110,93 +109,24 @@ def _define(
     unit: int = 64,
     length_dependent: bool = False,
 ) -> DNA:
-    """Assemble a program, file it in the library and return its DNA."""
+    """Assemble a program, add it to the library and return its DNA."""
     dna = assemble(subprograms, constants, dimensions, length_dependent)
     scale = list(constants).index("query_scale") if "query_scale" in constants else None
     LIBRARY[name] = NamedProgram(name, dna, description, reference, unit, scale)
     return dna
 
 
-# --- the Transformer, cut by concept ----------------------------------------------------------------------------
+# --- the Transformer and its variants ----------------------------------------------------------------------------
 
-# S0 to S9 of the paper's conceptual initialization, in its order.
-_TRANSFORMER = {
-    "main": """
-        normed      = layer_norm h0
-        heads       = self_attention normed branches=8
-        mixed       = CONV_1X1 heads width=8
-        attended    = residual mixed h0
-        renormed    = layer_norm attended
-        transformed = feed_forward renormed
-        output      = residual transformed attended
-    """,
-    "self_attention": """
-        keys     = head_projection h0
-        queries  = head_projection h0
-        values   = head_projection h0
-        scaled   = C_MUL queries constant=query_scale
-        scores   = T_MAT_MUL scaled keys
-        weights  = softmax scores
-        attended = MAT_MUL weights values
-    """,
-    "feed_forward": """
-        hidden = CONV_1X1 h0 width=32
-        biased = SHIFT hidden
-        active = relu biased
-        output = CONV_1X1 active width=8
-        result = SHIFT output
-    """,
-    "head_projection": """
-        projected = CONV_1X1 h0 width=8
-    """,
-    "softmax": """
-        positive = EXP h0
-        masked   = MASK positive
-        total    = RED_SUM masked
-        weights  = DIVIDE masked total
-    """,
-    "layer_norm": """
-        score  = z_score h0
-        scaled = scale_shift score
-    """,
-    "z_score": """
-        mean      = RED_MEAN h0
-        centred   = DIFFERENCE h0 mean
-        squared   = MULTIPLY centred centred
-        variance  = RED_MEAN squared
-        deviation = ABS_ROOT variance
-        score     = DIVIDE centred deviation
-    """,
-    "scale_shift": """
-        scaled  = SCALE h0
-        shifted = SHIFT scaled
-    """,
-    "residual": """
-        sum = ADD h0 h1
-    """,
-    "relu": """
-        positive = MAX h0 constant=zero
-    """,
-}
 _CONSTANTS = {"zero": 0.0, "query_scale": 0.125}
 # The paper's bank holds six; the program needs 8 and 32, the paper names 2 as well. The other three are our choice.
 _DIMENSIONS = (8, 32, 2, 4, 16, 48)
-
-_SQUARED_RELU = """
-    positive = MAX h0 constant=zero
-    squared  = SQUARE positive
-"""
-# A head projection runs inside each of the eight branches, so this convolution is per head, after each of Q, K and V.
-_MULTI_DCONV_HEAD = """
-    projected = CONV_1X1 h0 width=8
-    convolved = DCONV_3X1 projected
-"""
 
 TRANSFORMER = _define(
     "TRANSFORMER",
     "Pre-norm decoder block with ReLU: the program a search starts from",
     "Vaswani et al. 2017, cut by concept as in Primer, appendix A.1",
-    _TRANSFORMER,
+    TRANSFORMER_TEXT,
     _CONSTANTS,
     _DIMENSIONS,
 )
@@ -207,7 +137,7 @@ TRANSFORMER_GELU = _define(
     "Hendrycks and Gimpel 2016, arXiv 1606.08415",
     # No primitive adds a constant, so the 1 is multiplied out: x/2 + x/2 tanh(...).
     replace_subprogram(
-        _TRANSFORMER,
+        TRANSFORMER_TEXT,
         "relu",
         "gelu",
         """
@@ -231,8 +161,8 @@ TRANSFORMER_PP = _define(
     "Transformer++: RMS norm and SwiGLU, without biases",
     "Zhang and Sennrich 2019 (RMS norm), Shazeer 2020 (SwiGLU); the name is Primer's, section 4",
     {
-        "main": _TRANSFORMER["main"].replace("layer_norm", "rms_norm"),
-        "self_attention": _TRANSFORMER["self_attention"],
+        "main": TRANSFORMER_TEXT["main"].replace("layer_norm", "rms_norm"),
+        "self_attention": TRANSFORMER_TEXT["self_attention"],
         # Equal parameters would ask for 2/3 of 32 = 21.33 units. Of the widths there are, 24 gives 37.2M
         # parameters at the paper's size and 16 gives 32.5M, beside the Transformer's 35.7M: 24 is nearer (our choice).
         "feed_forward": """
@@ -242,8 +172,8 @@ TRANSFORMER_PP = _define(
             hidden = MULTIPLY active value
             output = CONV_1X1 hidden width=8
         """,
-        "head_projection": _TRANSFORMER["head_projection"],
-        "softmax": _TRANSFORMER["softmax"],
+        "head_projection": TRANSFORMER_TEXT["head_projection"],
+        "softmax": TRANSFORMER_TEXT["softmax"],
         "rms_norm": """
             squared = SQUARE h0
             power   = RED_MEAN squared
@@ -251,7 +181,7 @@ TRANSFORMER_PP = _define(
             unit    = DIVIDE h0 root
             scaled  = SCALE unit
         """,
-        "residual": _TRANSFORMER["residual"],
+        "residual": TRANSFORMER_TEXT["residual"],
         "swish": """
             gate   = SIGMOID h0
             active = MULTIPLY h0 gate
@@ -265,7 +195,7 @@ TRANSFORMER_SQUARED_RELU = _define(
     "TRANSFORMER_SQUARED_RELU",
     "Transformer with squared ReLU",
     "Primer, section 4",
-    replace_subprogram(_TRANSFORMER, "relu", "squared_relu", _SQUARED_RELU),
+    replace_subprogram(TRANSFORMER_TEXT, "relu", "squared_relu", SQUARED_RELU_TEXT),
     _CONSTANTS,
     _DIMENSIONS,
 )
@@ -274,7 +204,7 @@ TRANSFORMER_MDHA = _define(
     "TRANSFORMER_MDHA",
     "Transformer with multi-dconv-head attention: a causal depthwise convolution in each head's Q, K and V",
     "Primer, section 4",
-    _TRANSFORMER | {"head_projection": _MULTI_DCONV_HEAD},
+    TRANSFORMER_TEXT | {"head_projection": MULTI_DCONV_HEAD_TEXT},
     _CONSTANTS,
     _DIMENSIONS,
 )
@@ -283,7 +213,9 @@ PRIMER_EZ = _define(
     "PRIMER_EZ",
     "Primer-EZ: squared ReLU and multi-dconv-head attention, what carries over from Primer",
     "Primer, section 4",
-    replace_subprogram(_TRANSFORMER | {"head_projection": _MULTI_DCONV_HEAD}, "relu", "squared_relu", _SQUARED_RELU),
+    replace_subprogram(
+        TRANSFORMER_TEXT | {"head_projection": MULTI_DCONV_HEAD_TEXT}, "relu", "squared_relu", SQUARED_RELU_TEXT
+    ),
     _CONSTANTS,
     _DIMENSIONS,
 )
@@ -291,81 +223,13 @@ PRIMER_EZ = _define(
 
 # --- Primer as it was found -------------------------------------------------------------------------------------
 
-# What is new against the Transformer, numbered (1) to (8). The dead MAX instructions
-# stand where the paper does not say: one in the attention, one in the feed forward (our choice).
-_PRIMER = {
-    # (5) the norm follows the feed forward's output, before its residual
-    "main": """
-        normed      = layer_norm h0
-        heads       = self_attention normed branches=8
-        mixed       = CONV_1X1 heads width=8
-        attended    = residual mixed h0
-        transformed = feed_forward attended
-        renormed    = layer_norm transformed
-        output      = residual renormed attended
-    """,
-    # (2) queries are another projection of the keys, without a scale; (8) a dead MAX
-    "self_attention": """
-        keys     = head_projection h0
-        queries  = CONV_1X1 keys width=8
-        values   = head_projection h0
-        scores   = T_MAT_MUL queries keys
-        dead     = MAX scores constant=dead
-        weights  = softmax scores
-        attended = MAT_MUL weights values
-    """,
-    # (1) twelve times wider than the model, in two branches; (7) no bias on the output; (8) a dead MAX
-    "feed_forward": """
-        hidden = CONV_1X1 h0 width=48 branches=2
-        biased = SHIFT hidden
-        dead   = MAX biased constant=dead
-        active = squared_relu biased
-        output = CONV_1X1 active width=8
-    """,
-    # (2) a convolution in each head, then a factor
-    "head_projection": """
-        projected = CONV_1X1 h0 width=8
-        convolved = DCONV_3X1 projected
-        scaled    = C_MUL convolved constant=factor
-    """,
-    # (3) tanh, then a learned scale for each key position: this ties the block to one length
-    "softmax": """
-        positive = EXP h0
-        masked   = MASK positive
-        total    = RED_SUM masked
-        weights  = DIVIDE masked total
-        squashed = TANH weights
-        scaled   = SCALE squashed
-    """,
-    "layer_norm": _TRANSFORMER["layer_norm"],
-    # (6) x (x - mean) instead of (x - mean)^2; the mean of both is the variance
-    "z_score": """
-        mean      = RED_MEAN h0
-        centred   = DIFFERENCE h0 mean
-        product   = MULTIPLY h0 centred
-        variance  = RED_MEAN product
-        deviation = ABS_ROOT variance
-        score     = DIVIDE centred deviation
-    """,
-    "scale_shift": _TRANSFORMER["scale_shift"],
-    # (4) the branch is added twice: x + 2 f
-    "residual": """
-        sum   = ADD h0 h1
-        twice = ADD h0 sum
-    """,
-    # (7) squared
-    "squared_relu": """
-        positive = MAX h0 constant=floor
-        squared  = SQUARE positive
-    """,
-}
 _PRIMER_DIMENSIONS = (8, 16, 48, 2, 4, 32)
 
 PRIMER = _define(
     "PRIMER",
     "Primer as found by the search, its feed forward cut off at 0, as the paper draws it",
     "Primer, section 3 and appendix A.2",
-    _PRIMER,
+    PRIMER_TEXT,
     {"factor": -1.12, "dead": -0.57, "floor": 0.0},
     _PRIMER_DIMENSIONS,
     unit=48,
@@ -376,7 +240,7 @@ PRIMER_LITERAL = _define(
     "PRIMER_LITERAL",
     "Primer as found by the search, its feed forward cut off at -0.57, as the paper lists its instructions",
     "Primer, section 3 and appendix A.2",
-    _PRIMER | {"squared_relu": _PRIMER["squared_relu"].replace("floor", "dead")},
+    PRIMER_TEXT | {"squared_relu": PRIMER_TEXT["squared_relu"].replace("floor", "dead")},
     {"factor": -1.12, "dead": -0.57},
     _PRIMER_DIMENSIONS,
     unit=48,
