@@ -101,7 +101,7 @@ def test_after_a_kill_only_what_is_left_is_tokenized(folder: Path, tmp_path: Pat
     assert any("where an earlier build stopped" in line for line in lines)
 
 
-@pytest.mark.parametrize("stage", ["_sha256", "_publish"])
+@pytest.mark.parametrize("stage", ["file_sha256", "_publish"])
 def test_a_build_killed_after_its_last_token_tokenizes_nothing_again(
     stage: str, folder: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
