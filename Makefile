@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BUDGET ?= 10m
 ARGS   ?=
+JOBS   ?= logical
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -19,7 +20,7 @@ search: $(VENV)/.installed ## search for better blocks: make search BUDGET=10m A
 	$(BIN)/primer-search --budget $(BUDGET) $(ARGS)
 
 test: $(VENV)/.installed-test ## run the tests but the slow ones: make test ARGS=tests/configs/test_configs.py
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
 
 test-slow: $(VENV)/.installed-test ## run the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)

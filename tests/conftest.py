@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zlib
+from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports JAX
+# Most of the time goes into compiling what runs once; code that LLVM does not optimize is ready sooner.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
 # pytest-xdist sets both in its workers, and a shell may export them; tables would be printed in that width.
 os.environ.pop("COLUMNS", None)
 os.environ.pop("LINES", None)
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 settings.register_profile("primer-search", deadline=None, print_blob=True)
 settings.load_profile("primer-search")
 
 RUN_SEED = int(os.environ.get("PRIMER_SEARCH_TEST_SEED", "0"))
+
+
+COMPILED_BYTES = 2**30
+"""Size above which the cache of compiled programs is deleted before a run."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all tests, the processes they start and later runs share compiled programs, in pytest's cache folder."""
+    if not hasattr(config, "cache"):  # -p no:cacheprovider
+        return
+    folder = config.cache.mkdir("compiled")
+    if not hasattr(config, "workerinput") and sum(file.stat().st_size for file in folder.iterdir()) > COMPILED_BYTES:
+        shutil.rmtree(folder)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 def pytest_report_header() -> str:
@@ -31,3 +52,11 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     seed = [RUN_SEED, zlib.crc32(request.node.name.encode())]
     print(f"rng of {request.node.name}: numpy.random.default_rng({seed})")
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="module")
+def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A lock that modules with Ray hold: their searches expect the cores of the whole machine."""
+    base = tmp_path_factory.getbasetemp()
+    with FileLock((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ray.lock"):
+        yield

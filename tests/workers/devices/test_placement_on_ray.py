@@ -32,7 +32,7 @@ class EnvironmentTrainer:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def devices() -> Iterator[None]:
+def devices(one_ray_at_a_time: None) -> Iterator[None]:
     """A Ray that was told of a GPU and of a TPU host with four chips, which are not there."""
     from primer_search.workers.devices.ray_environment import keep_sigterm_handler
     from primer_search.workers.executors.ray_cluster import cloudpickle, ray

@@ -23,6 +23,8 @@ from primer_search.workers.executors.factory import make_executor
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import Evaluation, Executor, MakeTrainer, TrialRequest
 
+pytestmark = pytest.mark.usefixtures("one_ray_at_a_time")
+
 WALL_LIMIT_SECONDS = 3.0
 MEMORY_LIMIT_BYTES = 2**29
 

@@ -32,7 +32,10 @@ from primer_search.workers.protocol import Executor, TrialRequest
 BUDGET_SECONDS = 100
 
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="separates the files of driver and workers by /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="separates the files of driver and workers by /proc"),
+    pytest.mark.usefixtures("one_ray_at_a_time"),
+]
 
 
 @pytest.fixture
