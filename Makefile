@@ -15,12 +15,13 @@ PIP  := $(BIN)/python -m pip --disable-pip-version-check
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  PYTHON=python3.12 picks the Python of a new .venv; ARGS=... goes to primer-search or pytest"
+	@echo "  JOBS=4 is the number of processes that run tests, one per core otherwise; JOBS=0 runs them in pytest's own process"
 
 search: $(VENV)/.installed ## search for better blocks: make search BUDGET=10m ARGS="--seed 1"
 	$(BIN)/primer-search --budget $(BUDGET) $(ARGS)
 
 test: $(VENV)/.installed-test ## run the tests but the slow ones: make test ARGS=tests/configs/test_configs.py
-	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --maxprocesses=8 --dist=worksteal $(ARGS)
 
 test-slow: $(VENV)/.installed-test ## run the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)

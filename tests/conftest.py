@@ -25,7 +25,7 @@ settings.load_profile("primer-search")
 RUN_SEED = int(os.environ.get("PRIMER_SEARCH_TEST_SEED", "0"))
 
 
-COMPILED_BYTES = 2**30
+COMPILED_BYTES = 2**28
 """Size above which the cache of compiled programs is deleted before a run."""
 
 
