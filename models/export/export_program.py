@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 from pathlib import Path
+from typing import NotRequired, TypedDict, Unpack
 
 from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError, WorkFailedError
@@ -15,7 +16,18 @@ from .render import RESERVED, ExportedSource, render
 from .runtime_source import API
 from .verify import verify_export
 
-__all__ = ["export_source", "parameter_placements", "verified_export", "write_export"]
+__all__ = ["ExportOptions", "export_source", "parameter_placements", "verified_export", "write_export"]
+
+
+class ExportOptions(TypedDict):
+    """Keyword arguments of a verified export; see `export_source`."""
+
+    name: str
+    unit: int
+    length: int
+    length_dependent: NotRequired[bool]
+    api: NotRequired[API]
+    provenance: NotRequired[Provenance | None]
 
 
 def export_source(
@@ -55,16 +67,7 @@ def export_source(
     return render(graph, name, provenance, unit, length, api=api, verified=verified, flax_norms=flax_norms)
 
 
-def verified_export(
-    dna: DNA,
-    *,
-    name: str,
-    unit: int,
-    length: int,
-    length_dependent: bool = False,
-    api: API = "nnx",
-    provenance: Provenance | None = None,
-) -> ExportedSource:
+def verified_export(dna: DNA, **options: Unpack[ExportOptions]) -> ExportedSource:
     """Return `export_source` after verification; norms are guarded as in the program if Flax's do not reproduce it.
 
     Raises:
@@ -72,26 +75,23 @@ def verified_export(
         InvalidProgramError: as in `export_source`.
         WorkFailedError: the source does not reproduce the program.
     """
-    for flax_norms in (True, False):
-        exported = export_source(
+
+    def export(flax_norms: bool) -> ExportedSource:
+        exported = export_source(dna, **options, verified=True, flax_norms=flax_norms)
+        verify_export(
+            exported,
             dna,
-            name=name,
-            unit=unit,
-            length=length,
-            length_dependent=length_dependent,
-            api=api,
-            provenance=provenance,
-            verified=True,
-            flax_norms=flax_norms,
+            options["unit"],
+            options["length"],
+            length_dependent=options.get("length_dependent", False),
+            api=options.get("api", "nnx"),
         )
-        try:
-            verify_export(exported, dna, unit, length, length_dependent=length_dependent, api=api)
-        except WorkFailedError:
-            if not flax_norms:
-                raise
-        else:
-            break
-    return exported
+        return exported
+
+    try:
+        return export(flax_norms=True)
+    except WorkFailedError:
+        return export(flax_norms=False)
 
 
 def parameter_placements(
@@ -108,30 +108,14 @@ def parameter_placements(
     return render(graph, "Block", None, unit, length).placements
 
 
-def write_export(
-    path: Path,
-    dna: DNA,
-    *,
-    name: str,
-    unit: int,
-    length: int,
-    length_dependent: bool = False,
-    api: API = "nnx",
-    provenance: Provenance | None = None,
-    overwrite: bool = False,
-) -> ExportedSource:
+def write_export(path: Path, dna: DNA, *, overwrite: bool = False, **options: Unpack[ExportOptions]) -> ExportedSource:
     """Write the program's verified source to a file.
 
     Args:
         path: the file; its folder must exist.
         dna: the program.
-        name: a Python class name.
-        unit: channels per unit of relative width at the size of the search.
-        length: sequence length of the search.
-        length_dependent: allow ops that tie the block to one sequence length.
-        api: Flax API, `nnx` or `linen`.
-        provenance: origin of the program.
         overwrite: replace an existing file.
+        options: name, unit and length, and optionally the other arguments of `verified_export`.
 
     Raises:
         UsageError: the file exists, cannot be written, or the name is not a valid class name.
@@ -143,14 +127,6 @@ def write_export(
         raise UsageError(f"{path} exists: choose another file or remove it first")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent} is not a folder: create it first, or choose another one for {path.name}")
-    exported = verified_export(
-        dna,
-        name=name,
-        unit=unit,
-        length=length,
-        length_dependent=length_dependent,
-        api=api,
-        provenance=provenance,
-    )
+    exported = verified_export(dna, **options)
     write_output(path, exported.source, "choose a folder you may write to")
     return exported

@@ -14,7 +14,7 @@ API = Literal["nnx", "linen"]
 
 @cache
 def runtime_definitions(api: API) -> dict[str, str]:
-    """Return the source text of each constant, function and class by name, in the order in which files hold them."""
+    """Return the source text of each constant, function and class by name, in the order of exported files."""
     definitions: dict[str, str] = {}
     for module in ("functions", f"{api}_modules"):
         source = Path(__file__).with_name("runtime").joinpath(f"{module}.py").read_text(encoding="utf-8")

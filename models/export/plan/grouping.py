@@ -165,7 +165,7 @@ def _layout(graph: Graph, step: Step, inputs: list[Layout]) -> Layout:
 
 
 def _adjustable_scopes(graph: Graph) -> frozenset[int]:
-    """Return the scopes in which every width is a share of the model's, none that of a value from outside."""
+    """Return the scopes whose widths are all shares of the model's, and none is that of a value from outside."""
     fixed: set[int] = set()
     for node in graph.nodes:
         inputs = [graph.nodes[i] for i in node.inputs]

@@ -77,7 +77,7 @@ def layer_names(plan: ExportPlan, steps: Iterable[Step], namer: Namer, own_call:
         plan: the whole plan.
         steps: steps of one class.
         namer: makes the names unique.
-        own_call: call that the class stands for; names leave it out.
+        own_call: call whose class it is; names leave it out.
     """
     prefixes: dict[int, str] = {}
     for node, role in _roles(plan).items():

@@ -27,7 +27,7 @@ class Submodule:
     Attributes:
         label: label of the call, as in the paths of parameters: `self_attention`, `layer_norm_2`.
         steps: its steps, in order.
-        inputs: nodes from outside that it reads, in the order in which it reads them.
+        inputs: nodes from outside that it reads, in reading order.
         output: the one node that is read outside.
     """
 
