@@ -21,10 +21,9 @@ from .cli_errors import one_line, usage_sentence
 from .cli_options import (
     Address,
     Candidate,
+    Init,
     Json,
     Run,
-    SearchGroup,
-    Seeds,
     WorkersPerDevice,
     pin_to_cpu,
     print_json,
@@ -42,7 +41,6 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="primer-search",
-    cls=SearchGroup,
     help="Search for better decoder blocks for language models, on real text, within a budget of wall clock.",
     epilog="Durations read 90s, 10m, 24h, 7d. Every command that prints a table takes --json.",
     invoke_without_command=True,
@@ -123,8 +121,8 @@ def search(
         int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
     ] = None,
     workers_per_device: WorkersPerDevice = None,
-    seed: Annotated[int, typer.Option(help="Source of the search's randomness.", min=0, metavar="N")] = 0,
-    seeds: Seeds = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the search.", min=0, metavar="N")] = 0,
+    init: Init = None,
     address: Address = None,
     executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
     accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
@@ -164,7 +162,7 @@ def search(
         address=address,
         fake=fake_devices(dry_run),
         strategy=strategy,
-        seeds=seeds or (),
+        init=init or (),
     )
     for note in plan.notes:
         say(note)
@@ -188,7 +186,7 @@ def search(
             run,
             seed=seed,
             budget_seconds=plan.budget_seconds,
-            founders=plan.founders,
+            initial_programs=plan.initial_programs,
             address=address,
             started_at=started_at,
             **hooks,
@@ -267,7 +265,8 @@ def show(
     run: Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")],
     candidate: Candidate = None,
     diff: Annotated[
-        str | None, typer.Option(help="Also show the difference to it: parent, seed, a number, a NAME.", metavar="WHAT")
+        str | None,
+        typer.Option(help="Also show the difference to it: parent, baseline, a number, a NAME.", metavar="WHAT"),
     ] = None,
     json_: Json = False,
 ) -> None:

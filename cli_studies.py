@@ -30,14 +30,14 @@ def register(app: typer.Typer) -> None:
 def confirm(
     run: Run,
     top: Annotated[int, typer.Option(help="How many of the best to train anew.", min=1, metavar="N")] = 10,
-    seeds: Annotated[int, typer.Option(help="Fresh trainings of each.", min=1, metavar="N")] = 3,
+    repeats: Annotated[int, typer.Option(help="Fresh trainings of each.", min=1, metavar="N")] = 3,
     beside: Annotated[
         list[str] | None, typer.Option(help="A library program to train along; repeatable.", metavar="NAME")
     ] = None,
     trial_budget: Annotated[
         str | None, typer.Option(help="Training time of each [the run's].", metavar="DURATION")
     ] = None,
-    rung: Annotated[
+    scale: Annotated[
         list[str] | None,
         typer.Option(
             help="Train the same at another size, too, such as layers=4,unit=16,budget=60s (also: length, batch, "
@@ -55,11 +55,11 @@ def confirm(
 ) -> None:
     """Train a run's best anew with fresh seeds, and score them once on the test text.
 
-    With --rung, also at larger sizes, so that what wins small is tested before it is believed.
+    With --scale, also at larger sizes, so that what wins small is tested before it is believed.
     """
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration
-    from .configs.scales import rungs_of
+    from .configs.scales import parse_scales
     from .search.reports.leaderboard_table import console_for, print_leaderboard
     from .search.reports.progress.study_progress import watched
     from .search.reports.run_page import try_report
@@ -75,18 +75,18 @@ def confirm(
     with Store.open(directory.path, read_only=True) as store:
         settings = settings_of(store, seconds, workers, workers_per_device)
     refuse_contradictions(settings, f"run {directory.path}")
-    rungs = rungs_of(rung or (), settings)
+    scales = parse_scales(scale or (), settings)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
     with watched(directory.path) as display:
         confirmed(
             directory.path,
             top=top,
-            seeds=seeds,
+            repeats=repeats,
             beside=beside or (),
             trial_seconds=seconds,
             workers=workers,
             workers_per_device=workers_per_device,
-            rungs=rungs,
+            scales=scales,
             address=address,
             observe=display.observe,
             tell=display.tell,
@@ -104,12 +104,16 @@ def confirm(
 def compare(
     what: Annotated[
         list[str],
-        typer.Argument(help="Library names, RUN:ID (a number, `best` or `seed`), or files of DNA.", metavar="WHAT..."),
+        typer.Argument(
+            help="Library names, RUN:ID (a number, `best` or `baseline`), or files of DNA.", metavar="WHAT..."
+        ),
     ],
     trial_budget: Annotated[
         str | None, typer.Option(help="Training time of each training [the preset's].", metavar="DURATION")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Trainings of each, all with seeds 0, 1, ...", min=1, metavar="N")] = 3,
+    repeats: Annotated[
+        int, typer.Option(help="Trainings of each, with random seeds 0, 1, ...", min=1, metavar="N")
+    ] = 3,
     baseline: Annotated[str, typer.Option(help="What all are compared with.", metavar="WHAT")] = "TRANSFORMER",
     lr_sweep: Annotated[
         int, typer.Option(help="Learning rates tried for each, factors of two apart.", min=1, max=9, metavar="N")
@@ -142,7 +146,7 @@ def compare(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Train blocks side by side with several seeds: loss, speedup factor and cost, each with its interval."""
+    """Train blocks side by side with several random seeds: loss, speedup factor and cost, each with its interval."""
     from .configs.plan import make_plan
     from .search.reports.comparison import print_comparison, write_comparison
     from .search.reports.leaderboard_table import console_for
@@ -172,7 +176,7 @@ def compare(
         comparison = compared(
             plan.config,
             subjects,
-            seeds=range(seeds),
+            seeds=range(repeats),
             record=folder / "record.jsonl",
             sweep=lr_sweep,
             match=match,
@@ -192,7 +196,9 @@ def ablate(
         str, typer.Argument(help="A run, or a library program or file of DNA.", metavar="RUN|NAME", show_default=False)
     ],
     candidate: Candidate = None,
-    seeds: Annotated[int, typer.Option(help="Trainings of each program, with seeds 0, 1, ...", min=1, metavar="N")] = 3,
+    repeats: Annotated[
+        int, typer.Option(help="Trainings of each program, with random seeds 0, 1, ...", min=1, metavar="N")
+    ] = 3,
     trial_budget: Annotated[
         str | None, typer.Option(help="Training time of each training [the run's].", metavar="DURATION")
     ] = None,
@@ -214,9 +220,9 @@ def ablate(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Weigh every change of a block against its seed, and minimise it: what matters, and what is noise.
+    """Weigh every change of a block against its baseline, and minimise it: what matters, and what is noise.
 
-    A candidate is set against its run's seed under the run's settings, a library program against the Transformer.
+    A candidate is set against its run's baseline under the run's settings, a library program against the Transformer.
     """
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration, make_plan
@@ -260,9 +266,9 @@ def ablate(
     with watched(folder) as display:
         ablation = ablated(
             settings,
-            pair.seed,
+            pair.baseline,
             pair.candidate,
-            seeds=range(seeds),
+            seeds=range(repeats),
             record=folder / "record.jsonl",
             most_trials=max_trials,
             address=address,

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     run: Run,
-    candidate: Annotated[str, typer.Argument(help="A candidate's number, `best` or `seed`.", metavar="CANDIDATE")],
+    candidate: Annotated[str, typer.Argument(help="A candidate's number, `best` or `baseline`.", metavar="CANDIDATE")],
     trial_budget: Annotated[
         str | None, typer.Option(help="Training time [the run's, for each candidate].", metavar="DURATION")
     ] = None,

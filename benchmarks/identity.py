@@ -138,7 +138,7 @@ def laptop_rules() -> Any:
     from primer_search.search.evolution.proposals import Rules
 
     model = load("laptop").model
-    return Rules.of_seed(library.get("TRANSFORMER", model.unit), model)
+    return Rules.for_baseline(library.get("TRANSFORMER", model.unit), model)
 
 
 # --- growing mutants --------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Share of the time of training that goes into waiting for batches, by preset and program.
 
-    python benchmarks/input_wait.py                       # laptop: the seed and Primer EZ, 20 s each
+    python benchmarks/input_wait.py                       # laptop: the baseline and Primer EZ, 20 s each
     python benchmarks/input_wait.py --config gpu --set trial.batch=128 --data text:/some/text
 
 A training waits where the next batch is not there when it is wanted: on a CPU for as long as the host works on it, on

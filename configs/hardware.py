@@ -80,7 +80,7 @@ class Hardware:
         given = "how much a device has is not known" if free is None else f"a worker has {_gib(free)} of each device"
         return {
             "devices": f"{len(devices.kinds)} x {devices.kind}{memory}{spread}{made_up}",
-            "memory": f"about {_gib(self.need.total)} for the seed's size ({split}); {given}",
+            "memory": f"about {_gib(self.need.total)} for the baseline's size ({split}); {given}",
         }
 
     def notes(self) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def hardware_for(
         made_up: whether the devices are nowhere.
 
     Raises:
-        UsageError: the devices cannot hold the workers, or the memory of one not the seed program.
+        UsageError: the devices cannot hold the workers, or the memory of one not the baseline.
     """
     wanted, inline = config.workers.count, config.workers.executor == "inline"
     if inline:
@@ -141,7 +141,7 @@ def hardware_for(
     placement = place_workers(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)
     if devices.platform == "cpu":
         return Hardware(devices, placement, made_up=made_up, inline=inline)
-    graph = build_graph(library_program(config.search.seed_program, config.model.unit))
+    graph = build_graph(library_program(config.search.baseline, config.model.unit))
     need = estimate_memory(graph, config.model, config.trial, config.optimizer)
     hardware = Hardware(devices, placement, need, made_up, inline)
     if hardware.memory_bytes is not None and SMALLEST_MEMORY_FRACTION * need.total > hardware.memory_bytes:

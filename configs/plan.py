@@ -28,7 +28,7 @@ from .load import load
 from .overrides import parse_override
 
 if TYPE_CHECKING:
-    from ..search.evolution.initial_programs import Founder
+    from ..search.evolution.initial_programs import InitialProgram
     from ..workers.devices.discovery import VisibleDevices
 
 __all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
@@ -40,7 +40,7 @@ LEAST_TRIALS = 8
 """Full trials that must fit into a worker's share of the budget; else there is nothing to select from."""
 
 LEAST_OF_ALL = 24
-"""The same for all workers together, where they are few: three trials of the seed, and some to breed from."""
+"""The same for all workers together, where they are few: three trials of the baseline, and some to breed from."""
 
 OVERHEAD_SECONDS = {"cpu": 5.0, "gpu": 25.0, "tpu": 60.0}
 """Compilation, probes and evaluation of a candidate, roughly, for the estimate of how many there will be.
@@ -49,7 +49,7 @@ Measured on a CPU with the preset `laptop`; the others are what their presets re
 """
 
 CLOCK_WORDS = {
-    "reference_seconds": "of training, at the seed's speed",
+    "reference_seconds": "of training, at the baseline's speed",
     "cpu_seconds": "of the worker's CPU time",
     "wall_seconds": "of wall clock",
 }
@@ -66,7 +66,7 @@ class Plan:
         config: every setting.
         budget_seconds: wall clock of the search.
         notes: sentences the user should read.
-        founders: imported programs that the population starts as copies of; none for the seed program alone.
+        initial programs: imported programs that the population starts as copies of; none for the baseline alone.
     """
 
     preset: str
@@ -74,7 +74,7 @@ class Plan:
     config: RunConfig
     budget_seconds: float
     notes: tuple[str, ...] = ()
-    founders: tuple[Founder, ...] = ()
+    initial_programs: tuple[InitialProgram, ...] = ()
 
     @property
     def platform(self) -> str:
@@ -95,9 +95,9 @@ class Plan:
         overhead = OVERHEAD_SECONDS[self.platform]
         full, mean = trial.budget + overhead, mean_cost(trial.budget, trial.hurdles) + overhead
         kept = reserve_of(self.config, self.budget_seconds, self.workers).seconds
-        seconds = self.workers * (self.budget_seconds - kept) - search.seed_trials * full
-        # No hurdle stops a candidate before enough trials, the seed's among them, were seen at it.
-        unstopped = min(max(search.hurdle_minimum - search.seed_trials, 0), max(seconds, 0.0) / full)
+        seconds = self.workers * (self.budget_seconds - kept) - search.baseline_trials * full
+        # No hurdle stops a candidate before enough trials, the baseline's among them, were seen at it.
+        unstopped = min(max(search.hurdle_minimum - search.baseline_trials, 0), max(seconds, 0.0) / full)
         controls = full / search.control_every if search.control_every else 0.0
         return max(1, int(unstopped + (seconds - unstopped * full) / (mean + controls)))
 
@@ -115,7 +115,7 @@ class Plan:
             "hurdles": hurdle_positions(trial.budget, trial.hurdles),
             "candidates_expected": self.candidates_expected,
             "seed": seed,
-            "seeds": [founder.origin for founder in self.founders],
+            "initial_programs": [initial_program.origin for initial_program in self.initial_programs],
             "run_dir": str(run_dir or RUNS / f"<time>-seed{seed}"),
             "notes": list(self.notes),
             "config": asdict(self.config),
@@ -141,9 +141,9 @@ class Plan:
             "hurdles": f"at {places}" if hurdles else "none",
             "candidates": "not estimated: the budget counts steps" if expected is None else f"about {expected}",
             "data": config.data.source,
-            "seed program": config.search.seed_program + ", the baseline" * bool(self.founders),
-            "seeds": ", ".join(founder.origin for founder in self.founders),
-            "seed": str(seed),
+            "baseline": config.search.baseline,
+            "initial programs": ", ".join(initial_program.origin for initial_program in self.initial_programs),
+            "random seed": str(seed),
             "run": str(run_dir or RUNS / f"<time>-seed{seed}"),
         }
         return [f"{name:<13} {value}" for name, value in facts.items() if value]
@@ -169,14 +169,14 @@ def make_plan(
     address: str | None = None,
     fake: VisibleDevices | None = None,
     strategy: str | None = None,
-    seeds: Sequence[str] = (),
+    init: Sequence[str] = (),
 ) -> Plan:
     """Resolve the options of the command; each argument is the option of its name, `config` a preset or a file.
 
     A cluster at `address` is asked for its devices; `fake` devices are planned for as if they were there.
 
     Raises:
-        UsageError: a duration, preset, setting, accelerator, source of text, seed or seed program that is none,
+        UsageError: a duration, preset, setting, accelerator, source of text, seed or baseline that is none,
             settings at odds with each other, or devices that cannot hold what is asked for.
     """
     _choice("--accel", accel, ("auto", *PRESETS))
@@ -210,10 +210,10 @@ def make_plan(
     # What `auto` turned out to be.
     found = replace(settings, workers=replace(settings.workers, accel=devices.platform))
     refuse_contradictions(found, preset)
-    library_program(settings.search.seed_program, settings.model.unit)
+    library_program(settings.search.baseline, settings.model.unit)
     check_source(settings.data.source)
     hardware = hardware_for(found, devices, on_cluster=address is not None, made_up=devices is fake)
-    plan = _founded(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), seeds)
+    plan = _with_initial_programs(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), init)
     return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_seconds is not None)
 
 
@@ -241,14 +241,14 @@ def _refuse_idle_budget(overrides: Sequence[str], settings: RunConfig) -> None:
         )
 
 
-def _founded(plan: Plan, seeds: Sequence[str]) -> Plan:
+def _with_initial_programs(plan: Plan, init: Sequence[str]) -> Plan:
     """With the programs to start from, which are checked here: a search that refuses one leaves nothing behind."""
-    if not seeds:
+    if not init:
         return plan
-    from ..search.load_initial_programs import founders_named
+    from ..search.load_initial_programs import load_initial_programs
 
-    founders, notes = founders_named(seeds, plan.config)
-    return replace(plan, founders=founders, notes=(*plan.notes, *notes))
+    initial_programs, notes = load_initial_programs(init, plan.config)
+    return replace(plan, initial_programs=initial_programs, notes=(*plan.notes, *notes))
 
 
 def _fitted(plan: Plan, asked: bool) -> Plan:

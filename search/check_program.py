@@ -111,8 +111,8 @@ def _cost(graph: Graph, model: ModelConfig) -> dict[str, Any]:
 
 def _cap(config: RunConfig) -> int:
     model = config.model
-    seed = get(config.search.seed_program, model.unit)
-    return int(_cost(build_graph(seed, length_dependent=True), model)["parameters"] * model.parameter_cap)
+    baseline = get(config.search.baseline, model.unit)
+    return int(_cost(build_graph(baseline, length_dependent=True), model)["parameters"] * model.parameter_cap)
 
 
 def _refuse_giants(graph: Graph) -> None:

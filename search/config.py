@@ -24,13 +24,13 @@ class SearchConfig:
             `random-init`, programs drawn at random (the paper's section 2).
         population: individuals alive at once; the oldest dies.
         tournament: individuals drawn for a tournament, the best of which becomes the parent.
-        seed_program: the library program the population starts from.
-        seed_trials: how often the seed is trained before others are compared with it.
-        control_every: after so many further candidates the seed is trained once more, as a control; 0 for never. The
-            spread of all its trials is the noise of fitness.
+        baseline: the library program the population starts from.
+        baseline_trials: how often the baseline is trained before others are compared with it.
+        control_every: after so many further candidates the baseline is trained once more, as a control; 0 for never.
+            The spread of all its trials is the noise of fitness.
         confirm_top: at the end of a search, at most so many of its best are trained anew with fresh seeds and scored on
             the test text, as many as a quarter of the budget allows; 0 for none.
-        confirm_seeds: fresh trainings of each.
+        confirm_repeats: fresh trainings of each.
         proposals: most mutations tried for a child before it takes over the evaluation of what it equals.
         hurdle_window: a hurdle's threshold is the median of the last so many that reached it.
         hurdle_minimum: below so many, all pass.
@@ -42,11 +42,11 @@ class SearchConfig:
     strategy: Literal["evolution", "random", "random-init"] = "evolution"
     population: Annotated[int, Ge(2)] = 20
     tournament: Annotated[int, Ge(1)] = 5
-    seed_program: str = "TRANSFORMER"
-    seed_trials: Annotated[int, Ge(1)] = 3
+    baseline: str = "TRANSFORMER"
+    baseline_trials: Annotated[int, Ge(1)] = 3
     control_every: Annotated[int, Ge(0)] = 25
     confirm_top: Annotated[int, Ge(0)] = 5
-    confirm_seeds: Annotated[int, Ge(1)] = 3
+    confirm_repeats: Annotated[int, Ge(1)] = 3
     proposals: Annotated[int, Ge(1)] = 100
     hurdle_window: Annotated[int, Ge(1)] = 100
     hurdle_minimum: Annotated[int, Ge(1)] = 10

@@ -14,12 +14,12 @@ USUAL_FLOPS: dict[Platform, float] = {"cpu": 2e10, "gpu": 1e14, "tpu": 5e13}
 """What a device may well do in a second of training: no bound and no measurement, only when to warn."""
 
 
-def reading_note(config: RunConfig, seed: DNA, train_tokens: int, platform: Platform) -> str:
+def reading_note(config: RunConfig, baseline: DNA, train_tokens: int, platform: Platform) -> str:
     """What a user should know before trials read a text too often; empty where they will not.
 
     Args:
         config: of the run.
-        seed: its seed program.
+        baseline: its baseline.
         train_tokens: in the training split.
         platform: that trials run on; how fast it is, is not known before the first of them.
     """
@@ -30,7 +30,7 @@ def reading_note(config: RunConfig, seed: DNA, train_tokens: int, platform: Plat
         read = trial.budget_steps * trial.batch * config.model.length / train_tokens
         return f"{text}: a full trial reads it {read:,.1f} times, {remedy}" if read > MOST_EPOCHS else ""
     slowest = MOST_EPOCHS * train_tokens / trial.budget_seconds
-    flops = 3.0 * model_cost(seed, config.model, config.model.unit)["flops"]
+    flops = 3.0 * model_cost(baseline, config.model, config.model.unit)["flops"]
     if slowest > trial.devices * USUAL_FLOPS[platform] / flops:
         return ""
     return f"{text}: a full trial that trains on more than {slowest:,.0f} a second reads it {often}, {remedy}"

@@ -1,7 +1,7 @@
-"""Who may found a search: the programs that `--seeds` names, checked before anything starts.
+"""Who may found a search: the programs that `--init` names, checked before anything starts.
 
 They pass what children pass (kinds, widths, length dependence, parameter cap, causality, finiteness), with the cap of
-the baseline; those of one function count once. See `founders` for what becomes of them.
+the baseline; those of one function count once. See `initial programs` for what becomes of them.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from ..primitives.causality_test import check_causality
 from ..primitives.fingerprint import fingerprint
 from ..primitives.library import get
 from .config import RunConfig
-from .evolution.candidate import SEED_ID
-from .evolution.initial_programs import Founder
+from .evolution.candidate import BASELINE_ID
+from .evolution.initial_programs import InitialProgram
 from .evolution.proposals import Known, Rules
 from .results.program_reference import Subject, subject_of
 
-__all__ = ["founders_named"]
+__all__ = ["load_initial_programs"]
 
 
-def founders_named(named: Sequence[str], config: RunConfig) -> tuple[tuple[Founder, ...], tuple[str, ...]]:
-    """The founders a user names, and sentences on what became of them; those of one function count once.
+def load_initial_programs(
+    named: Sequence[str], config: RunConfig
+) -> tuple[tuple[InitialProgram, ...], tuple[str, ...]]:
+    """The initial programs a user names, and sentences on what became of them; those of one function count once.
 
     Args:
         named: what `subject_of` understands.
@@ -39,50 +41,48 @@ def founders_named(named: Sequence[str], config: RunConfig) -> tuple[tuple[Found
     search, unit = config.search, config.model.unit
     if search.strategy == "random-init":
         raise UsageError(
-            "--seeds has no effect with the strategy random-init, whose programs have no parents: "
+            "--init has no effect with the strategy random-init, whose programs have no parents: "
             "leave it out, or use the strategy evolution or random."
         )
     gate = _Gate(config)
-    founders: list[Founder] = []
+    initial_programs: list[InitialProgram] = []
     notes: list[str] = []
     for text in named:
         subject = _subject(text, unit)
         number, dna = gate.admit(text, subject.dna)
-        if twin := next((each for each in founders if each.candidate_id == number), None):
-            notes.append(f"--seeds {text} computes the same as {twin.origin}: the two count once.")
+        if twin := next((each for each in initial_programs if each.candidate_id == number), None):
+            notes.append(f"--init {text} computes the same as {twin.origin}: the two count once.")
             continue
-        founders.append(Founder(number, _origin(text, subject), dna))
-        if number == SEED_ID and text != search.seed_program:
-            notes.append(
-                f"--seeds {text} computes the same as the seed program {search.seed_program}, which stands in."
-            )
+        initial_programs.append(InitialProgram(number, _origin(text, subject), dna))
+        if number == BASELINE_ID and text != search.baseline:
+            notes.append(f"--init {text} computes the same as the baseline {search.baseline}, which stands in.")
         elif subject.unit not in (None, unit):
             notes.append(
-                f"--seeds {text} was found at unit {subject.unit} and is trained at unit {unit}: its constants, the "
+                f"--init {text} was found at unit {subject.unit} and is trained at unit {unit}: its constants, the "
                 "scale of its queries among them, stay those it was found with."
             )
-    if len(founders) > search.population:
+    if len(initial_programs) > search.population:
         raise UsageError(
-            f"{len(founders)} --seeds do not fit into search.population = {search.population}: "
-            f"name fewer, or add --set search.population={len(founders)}."
+            f"{len(initial_programs)} --init do not fit into search.population = {search.population}: "
+            f"name fewer, or add --set search.population={len(initial_programs)}."
         )
-    return tuple(founders), tuple(notes)
+    return tuple(initial_programs), tuple(notes)
 
 
 class _Gate:
     """What every program must pass to found a search: the checks that children pass, and the number it gets."""
 
     def __init__(self, config: RunConfig):
-        model, name = config.model, config.search.seed_program
+        model, name = config.model, config.search.baseline
         self.baseline = get(name, model.unit)
         self.length_dependent = model.length_dependent or self.baseline.length_dependent
         try:
-            self.rules = Rules.of_seed(self.baseline, model)
+            self.rules = Rules.for_baseline(self.baseline, model)
             graph = self.rules.graph_of(self.baseline)
         except InvalidProgramError as error:
-            raise UsageError(f"search.seed_program = {name} cannot be trained with these settings: {error}") from None
+            raise UsageError(f"search.baseline = {name} cannot be trained with these settings: {error}") from None
         self.known = Known()
-        self.known.add(SEED_ID, graph.structure_hash, fingerprint(graph))
+        self.known.add(BASELINE_ID, graph.structure_hash, fingerprint(graph))
         self.admitted = 0
 
     def admit(self, text: str, dna: DNA) -> tuple[int, DNA]:
@@ -94,13 +94,13 @@ class _Gate:
             check_causality(graph)
         except InvalidProgramError as error:
             remedy = _REMEDIES.get(error.reason, "no search takes such a program")
-            raise UsageError(f"--seeds {text} is refused: {str(error).rstrip('.')}; {remedy}.") from None
+            raise UsageError(f"--init {text} is refused: {str(error).rstrip('.')}; {remedy}.") from None
         function = fingerprint(graph)
         number = self.known.structures.get(graph.structure_hash)
         if number is None and function is not None:
             number = self.known.functions.get(function)
         if number is not None:
-            return number, self.baseline if number == SEED_ID else dna
+            return number, self.baseline if number == BASELINE_ID else dna
         self.admitted += 1
         self.known.add(self.admitted, graph.structure_hash, function)
         return self.admitted, dna
@@ -109,7 +109,7 @@ class _Gate:
 _REMEDIES = {
     "length_dependent": "add --set model.length_dependent=true",
     "widths": "choose another --set model.unit",
-    "parameters": "raise --set model.parameter_cap, or choose a larger --set search.seed_program",
+    "parameters": "raise --set model.parameter_cap, or choose a larger --set search.baseline",
 }
 """What helps a program that is refused, by reason."""
 
@@ -118,7 +118,7 @@ def _subject(text: str, unit: int) -> Subject:
     try:
         return subject_of(text, unit)
     except UsageError as error:
-        said = f"--seeds {text}: {error}" if text else f"--seeds: {error}"
+        said = f"--init {text}: {error}" if text else f"--init: {error}"
         if text.isdecimal():
             said = f"{said.rstrip('.')}; the source of randomness is --seed {text}"
         raise UsageError(said) from None

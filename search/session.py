@@ -24,8 +24,8 @@ from ..workers.protocol import Platform
 from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
 from .epoch_warning import reading_note
-from .evolution.candidate import SEED_ID
-from .evolution.initial_programs import Founder, founders_of
+from .evolution.candidate import BASELINE_ID
+from .evolution.initial_programs import InitialProgram, initial_programs_of
 from .results.leaderboard import leaderboard
 from .runs.controller import Controller, RunState
 from .runs.provenance import command_line, versions
@@ -56,7 +56,7 @@ def start(
     *,
     seed: int,
     budget_seconds: float,
-    founders: Sequence[Founder] = (),
+    initial_programs: Sequence[InitialProgram] = (),
     address: str | None = None,
     started_at: float | None = None,
     observe: Observe = lambda state: None,
@@ -69,29 +69,29 @@ def start(
         run: its directory, created and empty.
         seed: source of all its randomness.
         budget_seconds: wall clock, from `started_at`.
-        founders: what the population starts as copies of (see `admission`); the seed program, if none.
+        initial programs: what the population starts as copies of (see `admission`); the baseline, if none.
         address: of a running Ray cluster.
         started_at: by `time.monotonic`; now, if not given.
         observe: called with the run's state, several times a second.
         tell: called with lines about slow preparations.
 
     Raises:
-        UsageError: data, accelerator or seed program are not there.
+        UsageError: data, accelerator or baseline are not there.
         WorkFailedError: no worker could be started, or the store cannot be written.
     """
     started_at = time.monotonic() if started_at is None else started_at
-    seed_dna = library_program(config.search.seed_program, config.model.unit)
+    baseline_dna = library_program(config.search.baseline, config.model.unit)
     platform = resolve_platform(config.workers.accel, address=address)
     dataset = prepare(config.data, config.model.vocabulary, progress=tell)
     text = Dataset.open(dataset, verify=False)
-    if note := reading_note(config, seed_dna, len(text.train), platform):
+    if note := reading_note(config, baseline_dna, len(text.train), platform):
         tell(f"note: {note}")
     manifest = {
         "command": command_line(),
         "config": config.to_dict(),
         "seed": seed,
-        "seed_dna": dna_to_json(seed_dna),
-        "founders": [founder.to_dict() for founder in founders],
+        "baseline_dna": dna_to_json(baseline_dna),
+        "initial_programs": [initial_program.to_dict() for initial_program in initial_programs],
         "budget_seconds": budget_seconds,
         "dataset": str(dataset),
         "dataset_hash": text.dataset_hash,
@@ -163,7 +163,7 @@ def _search(
     config = RunConfig.from_dict(manifest["config"])
     executor = make_executor(
         config.workers,
-        MakeCandidateTrainer(config, manifest["dataset"], manifest["seed_dna"]),
+        MakeCandidateTrainer(config, manifest["dataset"], manifest["baseline_dna"]),
         wall_limit_seconds=config.trial.wall_limit_seconds,
         platform=platform,
         address=address,
@@ -183,12 +183,12 @@ def _search(
         controller = Controller(
             config,
             manifest["seed"],
-            dna_from_json(manifest["seed_dna"]),
+            dna_from_json(manifest["baseline_dna"]),
             store,
             executor,
             manifest["ngram_nats"],
             observe,
-            founders_of(manifest),
+            initial_programs_of(manifest),
         )
         reserve = reserve_of(config, budget_seconds, executor.slots)
         ending = controller.run(budget_seconds - reserve.seconds, started_at)
@@ -199,7 +199,7 @@ def _search(
 
 def _confirm(store: Store, config: RunConfig, top: int, address: str | None, deadline: float, tell: Tell) -> None:
     """Train the best anew, in what is left of the budget."""
-    if not any(row.rank is not None and row.id != SEED_ID for row in leaderboard(store).rows):
+    if not any(row.rank is not None and row.id != BASELINE_ID for row in leaderboard(store).rows):
         return
     told = 0
 
@@ -214,7 +214,7 @@ def _confirm(store: Store, config: RunConfig, top: int, address: str | None, dea
             store,
             config,
             top=top,
-            seeds=config.search.confirm_seeds,
+            repeats=config.search.confirm_repeats,
             address=address,
             deadline=deadline,
             observe=announce,

@@ -18,7 +18,7 @@ from ..system.signals import Interrupted, interrupt_on_termination
 from ..workers.data.dataset import Dataset, prepare
 from ..workers.protocol import Evaluation, Progress, TrialRequest
 from .config import RunConfig
-from .evolution.candidate import SEED_ID, candidate_name
+from .evolution.candidate import BASELINE_ID, candidate_name
 from .results.leaderboard import leaderboard
 from .results.program_reference import candidate_id_of
 from .runs.loss_floor import plausible_nats
@@ -101,21 +101,21 @@ def plan_training(run: str, named: str, *, trial_seconds: float | None = None, s
         config = settings_of(store, trial_seconds)
         budget_ratio = config.trial.budget / settings_of(store).trial.budget
         finished = [trial for trial in store.evaluations() if trial.evaluation.outcome == "ok"]
-        baseline_dna = manifest.get("seed_dna")
+        baseline_dna = manifest.get("baseline_dna")
         own = [trial.evaluation for trial in finished if trial.candidate_id in (number, candidate.same_as)]
         others = [trial.evaluation for trial in finished]
-        baselines = [trial.evaluation for trial in finished if trial.candidate_id == SEED_ID]
+        baselines = [trial.evaluation for trial in finished if trial.candidate_id == BASELINE_ID]
         return TrainingJob(
             store.run,
             number,
             candidate.dna,
             config,
-            store.candidate(SEED_ID).dna if baseline_dna is None else dna_from_json(baseline_dna),
+            store.candidate(BASELINE_ID).dna if baseline_dna is None else dna_from_json(baseline_dna),
             seed,
             manifest.get("dataset"),
             manifest.get("dataset_hash"),
             allowance_of(store) or config.trial.allowance_ms / 1000 or None,
-            plausible_nats(baselines, manifest.get("ngram_nats")) if number != SEED_ID else None,
+            plausible_nats(baselines, manifest.get("ngram_nats")) if number != BASELINE_ID else None,
             _expected_seconds((own or others)[-1:], budget_ratio),
         )
 
@@ -200,7 +200,7 @@ def _request(job: TrainingJob, trainer: CandidateTrainer, progress: Callable[[Pr
     """Return the trial; if its budget needs the step time of the baseline and the search has none, measure it now."""
     allowance = job.allowance_seconds
     if job.config.trial.unit == "reference_seconds" and allowance is None:
-        timed = trainer.run(TrialRequest(0, SEED_ID, dna_to_json(job.baseline), 0, calibrate=True), progress)
+        timed = trainer.run(TrialRequest(0, BASELINE_ID, dna_to_json(job.baseline), 0, calibrate=True), progress)
         allowance = (timed.step_ms or 0.0) / 1000 or None
     request = TrialRequest(1, job.candidate, dna_to_json(job.dna), job.seed, allowance_seconds=allowance)
     return replace(request, suspicious_nats=job.suspicious_nats)

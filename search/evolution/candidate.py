@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from ...primitives.program import DNA
 from ...workers.protocol import Evaluation
 
-__all__ = ["SEED_ID", "Candidate", "Individual", "candidate_name", "fitness_of"]
+__all__ = ["BASELINE_ID", "Candidate", "Individual", "candidate_name", "fitness_of"]
 
-SEED_ID = 0
-"""Candidate 0 is the seed: the baseline, and the ancestor of all, unless the search has imported `founders`."""
+BASELINE_ID = 0
+"""Candidate 0 is the baseline, and the ancestor of all unless the search has imported initial programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Candidate:
     """One DNA the search proposed.
 
     Attributes:
-        id: its number in the run, in the order of proposal; 0 is the seed.
+        id: its number in the run, in the order of proposal; 0 is the baseline.
         dna: the program.
-        parent: the candidate it was mutated from; None for the seed, for founders and for random programs.
+        parent: the candidate it was mutated from; None for the baseline, for initial programs and for random programs.
         mutations: readable sentences of what was done to the parent, in order; where it came from, if it has none.
         structure_hash: of the canonical dataflow graph.
         same_as: the candidate of the same structure or function whose evaluation this one reuses at no cost, if any.
@@ -78,5 +78,5 @@ def fitness_of(evaluation: Evaluation) -> float | None:
 
 
 def candidate_name(candidate_id: int) -> str:
-    """`seed`, or the number as people write it."""
-    return "seed" if candidate_id == SEED_ID else f"#{candidate_id}"
+    """`baseline`, or the number as people write it."""
+    return "baseline" if candidate_id == BASELINE_ID else f"#{candidate_id}"

@@ -3,8 +3,10 @@
     ask:  a tournament picks a parent, the parent mutates into a candidate
     tell: the candidate joins the population with its fitness, and the oldest individual dies
 
-The population starts as copies of the seed, which share the mean of the seed's own trials, or of imported founders in
-equal parts: these are trained as often as the seed, since a tournament among two of them picks the lower mean nearly
+The population starts as copies of the baseline, which share the mean of the baseline's own trials, or of imported
+initial programs in equal parts: these are trained as often as the baseline, since a tournament among two of them picks
+the lower mean
+    nearly
 always, and one lucky training would decide whose descendants live. Candidate k draws from a generator of its own,
 derived from (run seed, k), so that a run resumes exactly where it stopped.
 """
@@ -20,9 +22,9 @@ from ...primitives import DNA
 from ...primitives.fingerprint import fingerprint
 from ...workers.protocol import Evaluation
 from ..config import RunConfig
-from .candidate import SEED_ID, Candidate, Individual, fitness_of
+from .candidate import BASELINE_ID, Candidate, Individual, fitness_of
 from .hurdles import Hurdles
-from .initial_programs import Founder
+from .initial_programs import InitialProgram
 from .population import Population
 from .proposals import Known, Proposal, Rules, propose
 from .random_programs import propose_random
@@ -37,18 +39,21 @@ class Evolution:
     """The state of a search; replaying a run's candidates and evaluations in order rebuilds it.
 
     Attributes:
-        seed: candidate 0, the baseline.
-        starters: the seed and the imported founders, each with its fingerprint; they have trials of their own.
+        baseline: candidate 0.
+        starters: the baseline and the imported initial programs, each with its fingerprint; they have trials of their
+            own.
         ancestors: numbers of those that the population starts as copies of.
         population: who can become a parent.
         hurdles: what a trial must beat to go on.
     """
 
-    def __init__(self, config: RunConfig, run_seed: int, seed_dna: DNA, founders: Sequence[Founder] = ()):
+    def __init__(
+        self, config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()
+    ):
         self.config = config
         self.run_seed = run_seed
-        self.rules = Rules.of_seed(seed_dna, config.model)
-        self.ancestors = tuple(founder.candidate_id for founder in founders) or (SEED_ID,)
+        self.rules = Rules.for_baseline(baseline_dna, config.model)
+        self.ancestors = tuple(initial_program.candidate_id for initial_program in initial_programs) or (BASELINE_ID,)
         self.population = Population(config.search.population)
         trial, search = config.trial, config.search
         self.hurdles = Hurdles(trial.budget, trial.hurdles, search.hurdle_window, search.hurdle_minimum)
@@ -58,12 +63,17 @@ class Evolution:
         self._waiting: list[Individual] = []
         self._twins: dict[int, int] = {}
         self._trials: dict[int, list[float | None]] = {}
-        imported = [founder for founder in founders if founder.candidate_id != SEED_ID]
+        imported = [
+            initial_program for initial_program in initial_programs if initial_program.candidate_id != BASELINE_ID
+        ]
         self.starters = (
-            self._starter(SEED_ID, seed_dna),
-            *(self._starter(founder.candidate_id, founder.dna, founder.sentence) for founder in imported),
+            self._starter(BASELINE_ID, baseline_dna),
+            *(
+                self._starter(initial_program.candidate_id, initial_program.dna, initial_program.sentence)
+                for initial_program in imported
+            ),
         )
-        self.seed = self.starters[0][0]
+        self.baseline = self.starters[0][0]
 
     @property
     def next_id(self) -> int:
@@ -72,14 +82,14 @@ class Evolution:
 
     @property
     def trials_left(self) -> list[int]:
-        """Whose trials have not reported yet: the seed as often as it lacks some, then the founders in turn."""
-        each = self.config.search.seed_trials
+        """Candidates with trials still to run: the baseline first, then the initial programs in turn."""
+        each = self.config.search.baseline_trials
         missing = [(place, number) for number in self._trials for place in range(len(self._trials[number]), each)]
-        return [number for _, number in sorted(missing, key=lambda trial: (trial[1] != SEED_ID, *trial))]
+        return [number for _, number in sorted(missing, key=lambda trial: (trial[1] != BASELINE_ID, *trial))]
 
     @property
     def ready(self) -> bool:
-        """Whether anybody may breed: founders not before one of them has trained in full, the seed at once."""
+        """Whether a parent is available: at once for the baseline, after a full training for initial programs."""
         return bool(len(self.population) or self._trained())
 
     def candidate(self, candidate_id: int) -> Candidate:
@@ -106,7 +116,7 @@ class Evolution:
     def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Candidate, Proposal]:
         """A program without ancestors."""
         limit = RANDOM_DRAWS * self.config.search.proposals
-        proposal = propose_random(self.seed.dna, rng, self.rules, self._known, limit)
+        proposal = propose_random(self.baseline.dna, rng, self.rules, self._known, limit)
         identity = (proposal.mutations, proposal.structure_hash, proposal.same_as)
         return Candidate(number, proposal.dna, None, *identity), proposal
 
@@ -148,7 +158,7 @@ class Evolution:
     def _tell_starter(self, candidate_id: int, fitness: float | None) -> None:
         trials = self._trials[candidate_id]
         trials.append(fitness)
-        if len(trials) != self.config.search.seed_trials:
+        if len(trials) != self.config.search.baseline_trials:
             return  # more are controls, which do not change its fitness
         numbers = [number for number in trials if number is not None]
         self._fitness[candidate_id] = fmean(numbers) if len(numbers) == len(trials) else None
@@ -166,9 +176,9 @@ class Evolution:
         self._waiting.clear()
 
     def _trained(self) -> list[int]:
-        """Ancestors that may breed before the population lives: the seed needs no proof that it can be trained."""
-        if self.ancestors == (SEED_ID,):
-            return [SEED_ID]
+        """Ancestors that may breed before the population lives: the baseline needs no proof that it can be trained."""
+        if self.ancestors == (BASELINE_ID,):
+            return [BASELINE_ID]
         return [each for each in self.ancestors if any(loss is not None for loss in self._trials[each])]
 
     def _parent(self, rng: np.random.Generator) -> int:

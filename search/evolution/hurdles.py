@@ -56,7 +56,7 @@ class Hurdles:
         self._seen = tuple(deque[float](maxlen=window) for _ in self.positions)
 
     def record(self, hurdle_losses: tuple[float, ...]) -> None:
-        """Take in one finished trial, the seed's too: its losses at the hurdles it reached, in nats per token.
+        """Take in one finished trial, the baseline's too: its losses at the hurdles it reached, in nats per token.
 
         A loss that is no number ends the record (the store keeps none either, so that a resumed run agrees).
 

@@ -55,10 +55,10 @@ class Rules:
     largest: int
 
     @staticmethod
-    def of_seed(seed: DNA, model: ModelConfig) -> Rules:
-        """The cap counts in multiples of the seed's parameters."""
+    def for_baseline(baseline: DNA, model: ModelConfig) -> Rules:
+        """The cap counts in multiples of the baseline's parameters."""
         rules = Rules(model, 0)
-        parameters = rules.parameters(build_graph(seed, length_dependent=model.length_dependent))
+        parameters = rules.parameters(build_graph(baseline, length_dependent=model.length_dependent))
         return Rules(model, int(parameters * model.parameter_cap))
 
     def parameters(self, graph: Graph) -> int:

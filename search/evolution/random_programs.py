@@ -1,4 +1,4 @@
-"""Random programs of the seed's size: what a search without a good start has to work with.
+"""Random programs of the baseline's size: what a search without a good start has to work with.
 
 The paper's control: 78% of random programs of the Transformer's length fail within minutes of training (section 2).
 Ours are drawn uniformly, op by op and field by field, until one passes the checks that every candidate passes.
@@ -21,7 +21,7 @@ from .proposals import Known, Proposal, Rules
 __all__ = ["propose_random", "random_program"]
 
 _PRIMITIVES = tuple(OPS)
-SENTENCE = "A random program of the seed's size"
+SENTENCE = "A random program of the baseline's size"
 
 
 def random_program(like: DNA, rng: np.random.Generator) -> DNA:
@@ -48,11 +48,11 @@ def random_program(like: DNA, rng: np.random.Generator) -> DNA:
     return DNA(constants, dimensions, tuple(subprograms), like.length_dependent)
 
 
-def propose_random(seed: DNA, rng: np.random.Generator, rules: Rules, known: Known, limit: int) -> Proposal:
-    """Draw programs until one is valid and new, at most `limit`; then the seed stands in, at no cost.
+def propose_random(baseline: DNA, rng: np.random.Generator, rules: Rules, known: Known, limit: int) -> Proposal:
+    """Draw programs until one is valid and new, at most `limit`; then the baseline stands in, at no cost.
 
     Args:
-        seed: whose size is taken.
+        baseline: whose size is taken.
         rng: the candidate's own generator.
         rules: what a candidate must obey.
         known: what need not be trained.
@@ -61,7 +61,7 @@ def propose_random(seed: DNA, rng: np.random.Generator, rules: Rules, known: Kno
     fates: Counter[str] = Counter()
     for _ in range(limit):
         fates["drawn"] += 1
-        dna = random_program(seed, rng)
+        dna = random_program(baseline, rng)
         if max(inlined_instruction_counts(dna)) > MAX_INLINED_INSTRUCTIONS:
             fates["invalid_size"] += 1
             continue
@@ -79,5 +79,5 @@ def propose_random(seed: DNA, rng: np.random.Generator, rules: Rules, known: Kno
             fates["same_function"] += 1
             continue
         return Proposal(dna, (SENTENCE,), graph.structure_hash, function, None, fates)
-    structure = build_graph(seed, length_dependent=rules.model.length_dependent).structure_hash
-    return Proposal(seed, (f"None of {limit} random programs was valid and new",), structure, None, 0, fates)
+    structure = build_graph(baseline, length_dependent=rules.model.length_dependent).structure_hash
+    return Proposal(baseline, (f"None of {limit} random programs was valid and new",), structure, None, 0, fates)

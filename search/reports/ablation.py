@@ -93,11 +93,11 @@ def headline(ablation: Ablation) -> str:
     helping = [effect for effect in ablation.effects if effect.verdict == "helps"]
     whole, count = ablation.whole, len(ablation.effects)
     if whole.low is None:
-        return f"{ablation.name} has {_changes(count)} with an effect on what it computes; one seed cannot weigh them"
+        return f"{ablation.name} has {_changes(count)} with an effect on what it computes; one repeat cannot weigh them"
     if not whole.excludes_zero:
-        return f"{ablation.name} is not told apart from {ablation.seed_name} by these trainings"
+        return f"{ablation.name} is not told apart from {ablation.baseline_name} by these trainings"
     direction = "below" if whole.mean > 0 else "above"
-    start = f"{ablation.name} is {abs(whole.mean):.4f} bits/byte {direction} {ablation.seed_name}"
+    start = f"{ablation.name} is {abs(whole.mean):.4f} bits/byte {direction} {ablation.baseline_name}"
     if not helping:
         return f"{start}; no single one of its {_changes(count)} is shown to matter"
     return f"{start}; of its {_changes(count)}, {len(helping)} {'is' if len(helping) == 1 else 'are'} shown to help"
@@ -155,7 +155,7 @@ def _minimal(ablation: Ablation) -> str:
     kept = ", ".join(map(str, ablation.minimal_changes))
     cost = _estimate(ablation.rounds[-1].cost)
     if not count:
-        return f"no change stays: the seed is not shown to be worse ({cost} bits/byte of loss)."
+        return f"no change stays: the baseline is not shown to be worse ({cost} bits/byte of loss)."
     return (
         f"{count} of {_changes(total)} ({kept}) {'stays' if count == 1 else 'stay'}{silent}; together not shown to be "
         f"worse than the candidate ({cost} bits/byte of loss)."
@@ -167,21 +167,21 @@ def _changes(count: int) -> str:
 
 
 def _how(ablation: Ablation) -> str:
-    trial, seeds = ablation.config.trial, len(ablation.seeds)
+    trial, repeats = ablation.config.trial, len(ablation.seeds)
     how = (
         "gains in bits/byte of the test text, positive where the change helps: "
-        f"{trial.budget:g} {UNITS[trial.unit]} of training each, {seeds} seed{'s' * (seeds != 1)}, "
+        f"{trial.budget:g} {UNITS[trial.unit]} of training each, {repeats} repeat{'s' * (repeats != 1)}, "
         f"{ablation.config.data.source}, on {ablation.device or 'no device'}"
     )
-    return how if seeds < 2 else f"{how}; ± are 95% intervals that hold together, paired by seed, the noise pooled"
+    return how if repeats < 2 else f"{how}; ± are 95% intervals that hold together, paired by seed, the noise pooled"
 
 
 def _facts(ablation: Ablation) -> list[tuple[str, str]]:
     trial = ablation.config.trial
     return [
         ("candidate", ablation.name),
-        ("seed program", ablation.seed_name),
-        ("seeds", ", ".join(map(str, ablation.seeds))),
+        ("baseline", ablation.baseline_name),
+        ("random seeds", ", ".join(map(str, ablation.seeds))),
         ("budget", f"{trial.budget:g} {UNITS[trial.unit]}"),
         ("trainings", str(len({(training.arm.key, training.seed) for training in ablation.trainings}))),
         ("text", f"{ablation.config.data.source} (hash {ablation.dataset_hash[:16]})"),

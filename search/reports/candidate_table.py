@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...primitives.pretty_printer import format_program
-from ..evolution.candidate import SEED_ID, Candidate, candidate_name
+from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..results.leaderboard_rows import Row
 from .phrases import count, number, waiting_words
 
@@ -42,15 +42,14 @@ def library_lines(program: dict[str, Any]) -> list[str]:
 
 
 def _title(candidate: Candidate, origin: str | None) -> str:
-    if candidate.id == SEED_ID:
-        return "the seed"
+    if candidate.id == BASELINE_ID:
+        return "the baseline"
     if origin is not None:
         return f"candidate {candidate.id}, imported from {origin}"
     if candidate.parent is None:
         return f"candidate {candidate.id}, a random program"
-    return (
-        f"candidate {candidate.id}, child of {'the seed' if not candidate.parent else f'candidate {candidate.parent}'}"
-    )
+    parent = "the baseline" if not candidate.parent else f"candidate {candidate.parent}"
+    return f"candidate {candidate.id}, child of {parent}"
 
 
 def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
@@ -64,15 +63,15 @@ def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
     facts = {
         "result": f"{losses} ({row.verdict})",
         "difference": f"{number(row.delta_nats, '+.4f')} nats, {number(row.delta_bits_per_byte, '+.4f')} bits/byte, "
-        f"{number(row.noise_multiple, '+.1f')} times the seed's noise",
+        f"{number(row.noise_multiple, '+.1f')} times the baseline's noise",
         "rank": f"{number(row.rank, 'd')}, after {row.trials} trial{'s' if row.trials != 1 else ''}",
         "speed": f"{number(row.step_ms, '.1f')} ms a step{f' ({waiting})' if waiting else ''}, "
-        f"{number(row.speed, '.2f')} times the seed's speed",
+        f"{number(row.speed, '.2f')} times the baseline's speed",
         "size": f"{count(row.parameters)} parameters, {count(row.block_parameters)} a block, "
         f"{number(row.flops_per_token, ',.0f')} FLOPs a token and block",
         "training": f"{row.steps:,} steps, {row.tokens:,} tokens, {row.epochs:.2f} epochs",
     }
-    if row.loss_nats is None or row.id == SEED_ID:
+    if row.loss_nats is None or row.id == BASELINE_ID:
         del facts["difference"]
     if row.quarantine:
         facts["quarantine"] = row.quarantine

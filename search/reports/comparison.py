@@ -140,12 +140,12 @@ def _factor(value: float) -> str:
 
 
 def _how(comparison: Comparison) -> str:
-    trial, seeds = comparison.config.trial, len(comparison.seeds)
+    trial, repeats = comparison.config.trial, len(comparison.seeds)
     how = (
-        f"{trial.budget:g} {BUDGET_WORDS[trial.unit]} of training each, {seeds} seed{'s' * (seeds != 1)}, "
+        f"{trial.budget:g} {BUDGET_WORDS[trial.unit]} of training each, {repeats} repeat{'s' * (repeats != 1)}, "
         f"{comparison.config.data.source}, on {comparison.device or 'no device'}"
     )
-    if seeds < 2:
+    if repeats < 2:
         return how
     return f"{how}; ± and () are 95% intervals, differences paired by seed with the noise pooled over all programs"
 
@@ -165,7 +165,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     allowance = comparison.allowance_seconds
     facts: Sequence[tuple[str, str | None]] = (
         ("baseline", comparison.baseline),
-        ("seeds", ", ".join(map(str, comparison.seeds))),
+        ("random seeds", ", ".join(map(str, comparison.seeds))),
         ("budget", f"{comparison.config.trial.budget:g} {BUDGET_WORDS[comparison.config.trial.unit]}"),
         ("a step of the baseline is charged", None if allowance is None else f"{1000 * allowance:.2f} ms"),
         ("text", f"{comparison.config.data.source} (hash {comparison.dataset_hash[:16]})"),

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ..evolution.candidate import SEED_ID, candidate_name
+from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import Leaderboard, Row
 from .phrases import (
     UNCONFIRMED,
+    baseline_row_words,
+    baseline_words,
     check_words,
     cost_words,
     count,
@@ -25,8 +27,6 @@ from .phrases import (
     number,
     perplexity_words,
     proposal_words,
-    seed_row_words,
-    seed_words,
     share_words,
     started_words,
 )
@@ -56,13 +56,13 @@ def console_for(stream: TextIO) -> Console:
 
 
 def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
-    """The best candidates against the seed, and what the run spent to find them."""
-    console.print(_table(shown_rows(board, top), board.founders, console.width < WIDE))
+    """The best candidates against the baseline, and what the run spent to find them."""
+    console.print(_table(shown_rows(board, top), board.initial_programs, console.width < WIDE))
     totals = board.totals
     facts = [
-        ("seed", seed_words(board.seed)),
+        ("baseline", baseline_words(board.baseline)),
         *([("words", perplexity)] if (perplexity := perplexity_words(board)) else []),
-        *([("founders", started_words(board.founders))] if board.founders else []),
+        *([("initial_programs", started_words(board.initial_programs))] if board.initial_programs else []),
         ("outcomes", outcome_words(totals.outcomes) or "none yet"),
         ("proposals", proposal_words(totals.proposals)),
         ("checks", check_words(totals.checks)),
@@ -80,11 +80,13 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
             console.print(f"[yellow]{candidate_name(row.id)}[/]: {row.quarantine}", soft_wrap=True)
     console.print()
     if board.confirmed:
-        console.print("confirmed on the test text, with fresh seeds", style="bold")
+        console.print("confirmed on the test text, with fresh random seeds", style="bold")
         console.print(_confirmed_table(board.confirmed))
         console.print()
     if board.ladder is not None:
-        console.print("at other sizes: rank, and difference to the seed in bits/byte (95%, best of all)", style="bold")
+        console.print(
+            "at other sizes: rank, and difference to the baseline in bits/byte (95%, best of all)", style="bold"
+        )
         console.print(ladder_table(board.ladder))
         console.print()
         for note in ladder_notes(board.ladder):
@@ -96,9 +98,9 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
 
 
 def shown_rows(board: Leaderboard, top: int) -> list[Row]:
-    """The first rows, and those of the seed and of founders wherever they stand."""
+    """The first rows, and those of the baseline and of initial programs wherever they stand."""
     rows = board.rows
-    return [*rows[:top], *(row for row in rows[top:] if row.id == SEED_ID or row.id in board.founders)]
+    return [*rows[:top], *(row for row in rows[top:] if row.id == BASELINE_ID or row.id in board.initial_programs)]
 
 
 def next_commands(run: Path, board: Leaderboard) -> list[str]:
@@ -106,30 +108,30 @@ def next_commands(run: Path, board: Leaderboard) -> list[str]:
     best, named = best_row(board.rows), shlex.quote(str(run))
     commands = [f"primer-search resume {named} --budget 10m"]
     if best is not None:
-        confirm = [] if board.confirmed else [f"primer-search confirm {named} --top 5 --seeds 3"]
+        confirm = [] if board.confirmed else [f"primer-search confirm {named} --top 5 --init 3"]
         commands = [
             *confirm,
-            f"primer-search show {named} {best.id} --diff seed",
+            f"primer-search show {named} {best.id} --diff baseline",
             f"primer-search export {named} {best.id} -o block.py",
             *commands,
         ]
     return commands
 
 
-def _table(rows: Sequence[Row], founders: Mapping[int, str], narrow: bool) -> Table:
+def _table(rows: Sequence[Row], initial_programs: Mapping[int, str], narrow: bool) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     left_out = ("step ms", "parameters") if narrow else ()
-    titles = ("rank", "id", "loss nats", "bits/byte", "vs seed", "noise", "step ms", "speed", "parameters")
+    titles = ("rank", "id", "loss nats", "bits/byte", "vs baseline", "noise", "step ms", "speed", "parameters")
     for title in titles:
         if title not in left_out:
             table.add_column(title, justify="right", no_wrap=True)
     table.add_column(Text("mutations, newest first", no_wrap=True, overflow="ellipsis"), min_width=12 if narrow else 16)
     for row in rows:
-        words = seed_row_words(founders) if row.id == SEED_ID else "; ".join(lineage_words(row.lineage))
+        words = baseline_row_words(initial_programs) if row.id == BASELINE_ID else "; ".join(lineage_words(row.lineage))
         cells = (
             number(row.rank, "d"),
             candidate_name(row.id),
@@ -141,7 +143,7 @@ def _table(rows: Sequence[Row], founders: Mapping[int, str], narrow: bool) -> Ta
         table.add_row(
             *(cell for title, cell in zip(titles, cells, strict=True) if title not in left_out),
             Text(words, no_wrap=True, overflow="ellipsis"),  # the one column that gives way
-            style="dim" if row.rank is None else "bold" if row.id == SEED_ID or row.id in founders else "",
+            style="dim" if row.rank is None else "bold" if row.id == BASELINE_ID or row.id in initial_programs else "",
         )
     return table
 
@@ -151,7 +153,7 @@ def _confirmed_table(rows: Sequence[Confirmation]) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for title in ("rank", "id", "trainings", "test nats", "bits/byte", "vs seed, bits/byte (95%, best of all)"):
+    for title in ("rank", "id", "trainings", "test nats", "bits/byte", "vs baseline, bits/byte (95%, best of all)"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict")
     for row in rows:
@@ -161,20 +163,20 @@ def _confirmed_table(rows: Sequence[Confirmation]) -> Table:
             f"{row.trainings - row.failed} of {row.trainings}",
             number(row.test_loss_nats),
             number(row.test_bits_per_byte),
-            "–" if row.candidate_id == SEED_ID else difference_words(row).replace(" bits/byte", ""),
+            "–" if row.candidate_id == BASELINE_ID else difference_words(row).replace(" bits/byte", ""),
             row.verdict,
-            style="bold" if row.candidate_id == SEED_ID or row.better else "",
+            style="bold" if row.candidate_id == BASELINE_ID or row.better else "",
         )
     return table
 
 
 def _losses(row: Row) -> tuple[str, str, str, str]:
-    """Loss, bits per byte, and both differences to the seed; what did not train in full says why."""
+    """Loss, bits per byte, and both differences to the baseline; what did not train in full says why."""
     if row.loss_nats is None:
         if row.stopped_at_hurdle is not None:
             return number(row.hurdle_loss_nats), "–", f"hurdle {row.stopped_at_hurdle}", "–"
         return "–", "–", row.outcome.partition(":")[2] or row.outcome.replace("_", " "), "–"
-    if row.id == SEED_ID:
+    if row.id == BASELINE_ID:
         return number(row.loss_nats), number(row.bits_per_byte), "–", "–"
     noise = "inside" if row.inside_noise else number(row.noise_multiple, "+.1f")
     return number(row.loss_nats), number(row.bits_per_byte), number(row.delta_bits_per_byte, "+.4f"), noise

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...workers.protocol import LARGEST_INPUT_WAIT
-from ..evolution.candidate import SEED_ID, candidate_name
+from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import Checks, best_row
-from ..results.leaderboard_rows import Leaderboard, Row, SeedSummary, Totals
+from ..results.leaderboard_rows import BaselineSummary, Leaderboard, Row, Totals
 from ..results.lineage import Ancestry
 from ..results.speedup import MOST_EPOCHS
 
 __all__ = [
     "UNCONFIRMED",
+    "baseline_row_words",
+    "baseline_words",
     "beyond_noise",
     "check_words",
     "cost_words",
@@ -28,8 +30,6 @@ __all__ = [
     "number",
     "perplexity_words",
     "proposal_words",
-    "seed_row_words",
-    "seed_words",
     "share_words",
     "short_mutation",
     "started_words",
@@ -58,15 +58,15 @@ def headline(board: Leaderboard) -> str:
 
 
 def _confirmed_headline(board: Leaderboard) -> str:
-    rows = [row for row in board.confirmed if row.candidate_id not in (None, SEED_ID)]
+    rows = [row for row in board.confirmed if row.candidate_id not in (None, BASELINE_ID)]
     if not rows:
-        return "Only the seed was trained anew, so there is nothing to compare with."
+        return "Only the baseline was trained anew, so there is nothing to compare with."
     best = rows[0]
     name = best.name + _import_words(board, best.candidate_id)
     of = f"{len(rows)} candidates" if len(rows) > 1 else "one candidate"
     trainings = f"{of} trained anew {best.trainings} time{'s' if best.trainings != 1 else ''}"
     if best.better:
-        better = f"better than the seed on the test text, by {difference_words(best)}"
+        better = f"better than the baseline on the test text, by {difference_words(best)}"
         return f"Confirmed: {name} is {better}; {trainings}."
     if best.difference is None:
         return f"Not confirmed: {name}, the best of {trainings}, is {best.verdict}."
@@ -74,7 +74,7 @@ def _confirmed_headline(board: Leaderboard) -> str:
 
 
 def difference_words(row: Confirmation) -> str:
-    """A confirmed difference to the seed with its interval."""
+    """A confirmed difference to the baseline with its interval."""
     if row.difference is None:
         return "–"
     words = f"{row.difference.mean:+.4f} bits/byte"
@@ -84,62 +84,63 @@ def difference_words(row: Confirmation) -> str:
 
 
 def _unconfirmed_headline(board: Leaderboard) -> str:
-    seed, best = board.seed, best_row(board.rows)
-    if seed.loss_nats is None:
-        return "The seed has not finished a full trial, so there is nothing to compare with."
+    baseline, best = board.baseline, best_row(board.rows)
+    if baseline.loss_nats is None:
+        return "The baseline has not finished a full trial, so there is nothing to compare with."
     if best is None:
         return "No candidate has finished a full trial yet."
     assert best.loss_nats is not None
     assert best.delta_nats is not None
     direction = "below" if best.delta_nats < 0 else "above"
     bits = "" if best.delta_bits_per_byte is None else f" ({abs(best.delta_bits_per_byte):.4f} bits/byte)"
-    distance = f"{abs(best.delta_nats):.4f} nats{bits} {direction} the seed's mean"
+    distance = f"{abs(best.delta_nats):.4f} nats{bits} {direction} the baseline's mean"
     name = f"candidate {best.id}{_import_words(board, best.id)}"
-    if seed.noise_nats is None:
-        return f"C{name[1:]} is {distance}, but the seed's noise is unknown: it has one full trial only."
-    noise = f"the noise of {seed.noise_nats:.4f} that the seed's own {seed.trials} trials show"
+    if baseline.noise_nats is None:
+        return f"C{name[1:]} is {distance}, but the baseline's noise is unknown: it has one full trial only."
+    noise = f"the noise of {baseline.noise_nats:.4f} that the baseline's own {baseline.trials} trials show"
     if beyond_noise(best):
-        return f"C{name[1:]} is {distance}, beyond {noise}.{_against_founders(board, best)}"
+        return f"C{name[1:]} is {distance}, beyond {noise}.{_against_initial_programs(board, best)}"
     where = "inside" if best.inside_noise else "beyond"
-    return f"Nothing beat the seed beyond its noise: the best, {name}, is {distance}, {where} {noise}."
+    return f"Nothing beat the baseline beyond its noise: the best, {name}, is {distance}, {where} {noise}."
 
 
 def _import_words(board: Leaderboard, candidate_id: int | None) -> str:
     """What is added to a candidate's name if the search did not find it."""
-    origin = None if candidate_id is None else board.founders.get(candidate_id)
+    origin = None if candidate_id is None else board.initial_programs.get(candidate_id)
     return "" if origin is None else f" (imported from {origin})"
 
 
-def _against_founders(board: Leaderboard, best: Row) -> str:
+def _against_initial_programs(board: Leaderboard, best: Row) -> str:
     """How far the best of a search is from the best of what it started from, where that was imported."""
-    founder = next((row for row in board.rows if row.rank is not None and row.id in board.founders), None)
-    if founder is None or founder.id in (best.id, SEED_ID) or founder.loss_nats is None or best.loss_nats is None:
+    start = next((row for row in board.rows if row.rank is not None and row.id in board.initial_programs), None)
+    if start is None or start.id in (best.id, BASELINE_ID) or start.loss_nats is None or best.loss_nats is None:
         return ""
-    distance = f"{abs(best.loss_nats - founder.loss_nats):.4f} nats"
-    return f" It is {distance} below the best founder, {candidate_name(founder.id)} from {board.founders[founder.id]}."
+    distance = f"{abs(best.loss_nats - start.loss_nats):.4f} nats"
+    origin = f"{candidate_name(start.id)} from {board.initial_programs[start.id]}"
+    return f" It is {distance} below the best initial program, {origin}."
 
 
 def beyond_noise(row: Row) -> bool:
-    """Whether it is better than the seed by more than one more training of the seed could well be."""
+    """Whether it is better than the baseline by more than one more training of the baseline could well be."""
     return row.delta_nats is not None and row.delta_nats < 0 and row.inside_noise is False
 
 
-def seed_words(seed: SeedSummary) -> str:
-    """The seed's mean, spread, number of trials, and the noise they show."""
-    if seed.loss_nats is None:
-        return "no full trial of the seed yet"
-    spread = "" if seed.spread_nats is None else f" ± {seed.spread_nats:.4f}"
-    bits = "" if seed.bits_per_byte is None else f", {seed.bits_per_byte:.4f} bits/byte"
-    noise = "" if seed.noise_nats is None else f"; noise ± {seed.noise_nats:.4f} nats (95%, one more training)"
-    return f"{seed.loss_nats:.4f}{spread} nats (n={seed.trials}){bits}{noise}"
+def baseline_words(baseline: BaselineSummary) -> str:
+    """The baseline's mean, spread, number of trials, and the noise they show."""
+    if baseline.loss_nats is None:
+        return "no full trial of the baseline yet"
+    spread = "" if baseline.spread_nats is None else f" ± {baseline.spread_nats:.4f}"
+    bits = "" if baseline.bits_per_byte is None else f", {baseline.bits_per_byte:.4f} bits/byte"
+    noise = "" if baseline.noise_nats is None else f"; noise ± {baseline.noise_nats:.4f} nats (95%, one more training)"
+    return f"{baseline.loss_nats:.4f}{spread} nats (n={baseline.trials}){bits}{noise}"
 
 
 def perplexity_words(board: Leaderboard) -> str:
-    """Perplexity per word of the seed, the best and the best confirmed; empty for text that does not count words."""
+    """Perplexity per word of the baseline, the best and the best confirmed; empty where words are not counted."""
     best = best_row(board.rows)
     confirmed = next((row for row in board.confirmed if row.rank is not None), None)
     found = {
-        "seed": board.seed.word_perplexity,
+        "baseline": board.baseline.word_perplexity,
         "best": None if best is None else best.word_perplexity,
         f"{'' if confirmed is None else confirmed.name} on the test text": (
             None if confirmed is None else confirmed.test_word_perplexity
@@ -162,14 +163,14 @@ def check_words(checks: Checks) -> str:
     return " · ".join(parts)
 
 
-def seed_row_words(founders: Mapping[int, str]) -> str:
-    """What stands in the seed's row in the place of mutations."""
-    return "the baseline" if founders else "the program the search started from"
+def baseline_row_words(initial_programs: Mapping[int, str]) -> str:
+    """What stands in the baseline's row in the place of mutations."""
+    return "the baseline" if initial_programs else "the program the search started from"
 
 
-def started_words(founders: Mapping[int, str]) -> str:
-    """What the population started as copies of, where that was not the seed alone."""
-    return " · ".join(f"{candidate_name(number)} from {origin}" for number, origin in founders.items())
+def started_words(initial_programs: Mapping[int, str]) -> str:
+    """What the population started as copies of, where that was not the baseline alone."""
+    return " · ".join(f"{candidate_name(number)} from {origin}" for number, origin in initial_programs.items())
 
 
 def number(value: float | None, form: str = ".4f") -> str:

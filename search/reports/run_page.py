@@ -15,7 +15,7 @@ from ...primitives.diff_printer import format_difference
 from ...primitives.errors import UsageError
 from ...primitives.pretty_printer import format_program
 from ...system.files import write_output
-from ..evolution.candidate import SEED_ID, candidate_name
+from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import SHARES, leaderboard
 from ..results.leaderboard_rows import Leaderboard, Row
@@ -26,6 +26,7 @@ from .figures.run_figure import Point, progress_figure
 from .page import template, try_page
 from .phrases import (
     UNCONFIRMED,
+    baseline_row_words,
     beyond_noise,
     check_words,
     cost_words,
@@ -36,13 +37,12 @@ from .phrases import (
     lineage_words,
     number,
     proposal_words,
-    seed_row_words,
     started_words,
     waiting_words,
 )
-from .phrases import seed_words as words_of_seed
+from .phrases import baseline_words as words_of_baseline
 from .progress.search_progress import outcome_words
-from .scale_table import climb_words, ladder_notes
+from .scale_table import ladder_notes, scale_result_words
 
 if TYPE_CHECKING:
     from ..runs.store import Store
@@ -94,7 +94,7 @@ def render_report(store: Store) -> str:
         checks=check_words(totals.checks),
         cost=cost_words(totals),
         text=epoch_words(board.rows),
-        figure=progress_figure(points, board.seed),
+        figure=progress_figure(points, board.baseline),
         tiles=_tiles(board, manifest),
         rows=[_cells(row, board) for row in board.rows[:ROWS]],
         shown={program["anchor"] for program in programs},
@@ -137,8 +137,8 @@ def _tiles(board: Leaderboard, manifest: dict[str, Any]) -> list[tuple[str, str]
 
 def _cells(row: Row, board: Leaderboard) -> dict[str, Any]:
     """One row of the leaderboard as text; `standing` picks its colour."""
-    seed = row.id == SEED_ID
-    standing = "seed" if seed else "better" if beyond_noise(row) else "inside" if row.inside_noise else ""
+    baseline = row.id == BASELINE_ID
+    standing = "baseline" if baseline else "better" if beyond_noise(row) else "inside" if row.inside_noise else ""
     loss = row.hurdle_loss_nats if row.loss_nats is None else row.loss_nats
     return {
         "id": candidate_name(row.id),
@@ -148,27 +148,27 @@ def _cells(row: Row, board: Leaderboard) -> dict[str, Any]:
         "rank": number(row.rank, "d"),
         "loss": number(loss),
         "bits": number(row.bits_per_byte),
-        "delta": "–" if seed else number(row.delta_bits_per_byte, "+.4f"),
-        "noise": "–" if seed else "inside" if row.inside_noise else number(row.noise_multiple, "+.1f"),
+        "delta": "–" if baseline else number(row.delta_bits_per_byte, "+.4f"),
+        "noise": "–" if baseline else "inside" if row.inside_noise else number(row.noise_multiple, "+.1f"),
         "step": number(row.step_ms, ".1f"),
         "waiting": waiting_words(row.input_wait_share),
         "speed": "–" if row.speed is None else f"{row.speed:.2f}×",
         "parameters": count(row.parameters),
-        "mutations": seed_row_words(board.founders) if seed else _mutation_cell(row),
+        "mutations": baseline_row_words(board.initial_programs) if baseline else _mutation_cell(row),
         "outcome": row.outcome if row.rank is None else "",
     }
 
 
 def _confirmed_cells(row: Confirmation) -> dict[str, Any]:
-    seed = row.candidate_id == SEED_ID
+    baseline = row.candidate_id == BASELINE_ID
     return {
-        "standing": "seed" if seed else "better" if row.better else "",
+        "standing": "baseline" if baseline else "better" if row.better else "",
         "rank": number(row.rank, "d"),
         "name": row.name,
         "trainings": f"{row.trainings - row.failed} of {row.trainings}",
         "loss": number(row.test_loss_nats),
         "bits": number(row.test_bits_per_byte),
-        "difference": "–" if seed else difference_words(row).replace(" bits/byte", ""),
+        "difference": "–" if baseline else difference_words(row).replace(" bits/byte", ""),
         "verdict": row.verdict,
     }
 
@@ -177,12 +177,12 @@ def _ladder_cells(ladder: Ladder) -> dict[str, Any]:
     rows = [
         {
             "name": name,
-            "standing": "seed" if name == "seed" else "better" if name in ladder.better_everywhere else "",
-            "cells": [climb_words(ladder.at(place, name)) for place in range(len(ladder.rungs))],
+            "standing": "baseline" if name == "baseline" else "better" if name in ladder.better_everywhere else "",
+            "cells": [scale_result_words(ladder.at(place, name)) for place in range(len(ladder.scales))],
         }
         for name in ladder.names
     ]
-    return {"rungs": ladder.labels, "rows": rows, "notes": ladder_notes(ladder)}
+    return {"scales": ladder.labels, "rows": rows, "notes": ladder_notes(ladder)}
 
 
 def _mutation_cell(row: Row) -> str:
@@ -192,15 +192,15 @@ def _mutation_cell(row: Row) -> str:
 
 
 def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
-    """The best candidates' programs, each beside the seed's."""
-    seed = store.candidate(SEED_ID).dna
-    shown: Sequence[Row] = [row for row in board.rows if row.rank is not None and row.id != SEED_ID][:TOP]
+    """The best candidates' programs, each beside the baseline's."""
+    baseline = store.candidate(BASELINE_ID).dna
+    shown: Sequence[Row] = [row for row in board.rows if row.rank is not None and row.id != BASELINE_ID][:TOP]
     programs: list[dict[str, Any]] = [
         {
-            "id": "seed",
+            "id": "baseline",
             "anchor": "candidate-0",
-            "title": seed_row_words(board.founders),
-            "listing": format_program(seed),
+            "title": baseline_row_words(board.initial_programs),
+            "listing": format_program(baseline),
         }
     ]
     for row in shown:
@@ -211,8 +211,8 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
                 "anchor": f"candidate-{row.id}",
                 "title": f"{number(row.loss_nats)} nats, {row.verdict}",
                 "listing": format_program(dna),
-                "difference": [(line[:1], line) for line in format_difference(seed, dna).splitlines()],
-                "beginning": beginning(row.lineage, board.founders),
+                "difference": [(line[:1], line) for line in format_difference(baseline, dna).splitlines()],
+                "beginning": beginning(row.lineage, board.initial_programs),
                 "lineage": [(candidate_name(step.candidate_id), step.mutations) for step in row.lineage],
             }
         )
@@ -225,10 +225,10 @@ def _source(manifest: dict[str, Any]) -> str:
 
 def _facts(manifest: dict[str, Any], board: Leaderboard) -> list[tuple[str, str]]:
     return [
-        ("seed of randomness", str(manifest.get("seed", "?"))),
+        ("random seed", str(manifest.get("seed", "?"))),
         ("budget", f"{manifest.get('budget_seconds', 0):,.0f} s of wall clock"),
-        ("the seed program", words_of_seed(board.seed)),
-        *([("founders", started_words(board.founders))] if board.founders else []),
+        ("the baseline", words_of_baseline(board.baseline)),
+        *([("initial_programs", started_words(board.initial_programs))] if board.initial_programs else []),
         ("data", f"{_source(manifest)} (hash {str(manifest.get('dataset_hash', '?'))[:16]})"),
         ("workers", str(manifest.get("workers", "?"))),
         ("machine", str(manifest.get("machine", "?"))),

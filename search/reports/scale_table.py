@@ -1,22 +1,22 @@
-"""A ladder of scales as a table: a column for each rung, a line for each pair of rungs."""
+"""A ladder of scales as a table: a column for each scale, a line for each pair of scales."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..evolution.candidate import SEED_ID
-from ..results.scale_ladder import Agreement, Climb, Ladder
+from ..evolution.candidate import BASELINE_ID
+from ..results.scale_ladder import Agreement, Ladder, ScaleResult
 from ..results.statistics import Estimate
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.table import Table
 
-__all__ = ["agreement_words", "climb_words", "ladder_notes", "ladder_table"]
+__all__ = ["agreement_words", "ladder_notes", "ladder_table", "scale_result_words"]
 
 
 def ladder_table(ladder: Ladder) -> Table:
-    """Programs against rungs: rank, and difference to the seed in bits per byte of the test text, with its interval."""
+    """Programs against scales: rank, and difference to the baseline on the test text in bits per byte."""
     from rich import box
     from rich.table import Table
 
@@ -25,14 +25,14 @@ def ladder_table(ladder: Ladder) -> Table:
     for label in ladder.labels:
         table.add_column(label, justify="right")
     for name in ladder.names:
-        climbs = [ladder.at(place, name) for place in range(len(ladder.rungs))]
-        bold = name == "seed" or name in ladder.better_everywhere
-        table.add_row(name, *map(climb_words, climbs), style="bold" if bold else "")
+        results = [ladder.at(place, name) for place in range(len(ladder.scales))]
+        bold = name == "baseline" or name in ladder.better_everywhere
+        table.add_row(name, *map(scale_result_words, results), style="bold" if bold else "")
     return table
 
 
-def climb_words(climb: Climb | None) -> str:
-    """A cell: rank and difference to the seed, or why there is none."""
+def scale_result_words(climb: ScaleResult | None) -> str:
+    """A cell: rank and difference to the baseline, or why there is none."""
     if climb is None:
         return "–"
     row = climb.result
@@ -41,13 +41,13 @@ def climb_words(climb: Climb | None) -> str:
     if row.failed:
         return f"failed {row.failed} of {row.trainings}"
     rank = f"{row.rank}."
-    if row.candidate_id == SEED_ID:
+    if row.candidate_id == BASELINE_ID:
         return f"{rank} {row.test_bits_per_byte:.4f} bits/byte"
     return rank if row.difference is None else f"{rank} {_difference(row.difference)}"
 
 
 def agreement_words(ladder: Ladder, agreement: Agreement) -> str:
-    """How far two rungs agree on the order, in a sentence."""
+    """How far two scales agree on the order, in a sentence."""
     between = f"{ladder.labels[agreement.lower]} → {ladder.labels[agreement.upper]}"
     if agreement.kendall_tau is None or agreement.spearman_rho is None:
         return f"{between}: no rank correlation of {agreement.programs} programs"
@@ -58,32 +58,32 @@ def agreement_words(ladder: Ladder, agreement: Agreement) -> str:
 
 
 def ladder_notes(ladder: Ladder) -> list[str]:
-    """What stands below the table: correlations, what does not fit and why, and who is better at every rung."""
+    """What stands below the table: correlations, what does not fit and why, and who is better at every scale."""
     notes = [agreement_words(ladder, agreement) for agreement in ladder.agreements]
-    notes += [words for place in range(len(ladder.rungs)) if (words := _trained(ladder, place))]
-    for label, climbs in zip(ladder.labels, ladder.climbs, strict=True):
-        notes += [f"{climb.result.name} does not fit {label}: {climb.unfit}" for climb in climbs if climb.unfit]
-    refits = [climb.result.name for climbs in ladder.climbs for climb in climbs if climb.refitted]
+    notes += [words for place in range(len(ladder.scales)) if (words := _trained(ladder, place))]
+    for label, results in zip(ladder.labels, ladder.results, strict=True):
+        notes += [f"{climb.result.name} does not fit {label}: {climb.unfit}" for climb in results if climb.unfit]
+    refits = [climb.result.name for results in ladder.results for climb in results if climb.rescaled]
     if refits:
         notes.append(f"the scale of queries was brought to each width for {_listed(list(dict.fromkeys(refits)))}")
-    widths, rates = {rung.width for rung in ladder.rungs}, {rung.learning_rate for rung in ladder.rungs}
+    widths, rates = {scale.width for scale in ladder.scales}, {scale.learning_rate for scale in ladder.scales}
     if len(widths) > 1 and len(rates) == 1:
         notes.append(
             f"all widths were trained at the learning rate {rates.pop():g}; wider models may want a lower one, and "
-            "programs differ in how they bear this: learning_rate= gives a rung its own"
+            "programs differ in how they bear this: learning_rate= gives a scale its own"
         )
     better = ladder.better_everywhere
-    verdict = f"{_listed(better)} on every rung" if better else "nobody on every rung"
-    return [*notes, f"confirmed better than the seed: {verdict}"]
+    verdict = f"{_listed(better)} on every scale" if better else "nobody on every scale"
+    return [*notes, f"confirmed better than the baseline: {verdict}"]
 
 
 def _trained(ladder: Ladder, place: int) -> str:
-    """How far a rung's budget took the seed: the same seconds are fewer steps of a larger model."""
-    seed = ladder.at(place, "seed")
-    if seed is None or not seed.result.steps or seed.result.epochs is None:
+    """How far a scale's budget took the baseline: the same seconds are fewer steps of a larger model."""
+    baseline = ladder.at(place, "baseline")
+    if baseline is None or not baseline.result.steps or baseline.result.epochs is None:
         return ""
-    times = f"{seed.result.epochs:,.2g} times"
-    return f"{ladder.labels[place]}: {seed.result.steps:,.0f} steps of the seed, the text read {times}"
+    times = f"{baseline.result.epochs:,.2g} times"
+    return f"{ladder.labels[place]}: {baseline.result.steps:,.0f} steps of the baseline, the text read {times}"
 
 
 def _difference(difference: Estimate) -> str:

@@ -11,7 +11,7 @@ from ...primitives.library import LIBRARY, get
 from ...primitives.pretty_printer import format_program
 from ...primitives.program import DNA
 from ...primitives.program_json import dna_to_json
-from ..evolution.candidate import SEED_ID, Candidate, candidate_name
+from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from .leaderboard import leaderboard
 from .leaderboard_rows import Row
 from .lineage import Ancestry, beginning, lineage
@@ -30,8 +30,8 @@ class Description:
     Attributes:
         candidate: with its program.
         row: its place on the leaderboard; None if it has no result of its own.
-        lineage: the steps from the seed to it.
-        origin: where a founder came from; None for others.
+        lineage: the steps from the baseline to it.
+        origin: where a initial program came from; None for others.
         beginning: where the lineage starts, in words.
         against: what it is compared with, in words; None if nothing was asked for.
         difference: to that program, as lines; None likewise.
@@ -75,8 +75,8 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
 
     Args:
         store: of the run, open.
-        named: its number, `best` or `seed`.
-        against: `parent`, `seed`, another candidate's number, or a library program's name.
+        named: its number, `best` or `baseline`.
+        against: `parent`, `baseline`, another candidate's number, or a library program's name.
 
     Raises:
         UsageError: there is no such candidate, or nothing to compare it with.
@@ -104,8 +104,8 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
         candidate,
         row,
         steps,
-        board.founders.get(candidate.id),
-        beginning(steps, board.founders),
+        board.initial_programs.get(candidate.id),
+        beginning(steps, board.initial_programs),
         None if other is None else other[0],
         None if other is None else format_difference(other[1], candidate.dna),
         seconds,
@@ -113,11 +113,11 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
 
 
 def _other(store: Store, candidate: Candidate, against: str) -> tuple[str, DNA]:
-    if against == "seed":
-        return "the seed", store.candidate(SEED_ID).dna
+    if against == "baseline":
+        return "the baseline", store.candidate(BASELINE_ID).dna
     if against == "parent":
         if candidate.parent is None:
-            raise UsageError(f"candidate {candidate.id} has no parent: compare with `seed` or a NAME instead.")
+            raise UsageError(f"candidate {candidate.id} has no parent: compare with `baseline` or a NAME instead.")
         return f"its parent {candidate_name(candidate.parent)}", store.candidate(candidate.parent).dna
     if against in LIBRARY:
         return against, get(against, store.manifest["config"]["model"]["unit"])

@@ -1,7 +1,7 @@
 """What was confirmed: candidates trained anew with fresh seeds, and scored once on the test text.
 
 A search's own ranking is the best of many by one noisy training each, on the text it selected by: part of any lead is
-luck. Confirmation has neither: the seeds are fresh and paired with the seed program's, and the text is the test split,
+luck. Confirmation has neither: the seeds are fresh and paired with the baseline's, and the text is the test split,
 which nothing else reads. What it does not undo by itself is that the best of the confirmed is picked again; the
 intervals are wide enough for that (Sidak), so whichever is picked, its interval holds.
 
@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...workers.protocol import Evaluation
-from ..evolution.candidate import SEED_ID
+from ..evolution.candidate import BASELINE_ID
 from .statistics import Estimate, paired_differences
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Retraining:
     """One fresh training.
 
     Attributes:
-        name: `seed`, `#12`, or a library program's.
+        name: `baseline`, `#12`, or a library program's.
         candidate_id: None for library programs.
         seed: of its randomness, shared by all that are compared.
         budget: of the training, in the trial's unit.
@@ -50,7 +50,7 @@ class Retraining:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """One program's fresh trainings against the seed program's.
+    """One program's fresh trainings against the baseline's.
 
     Attributes:
         rank: by mean loss on the test text, from 1; None where a training failed.
@@ -59,7 +59,7 @@ class Confirmation:
         test_loss_nats, test_bits_per_byte, test_word_perplexity: means over trainings, on the test text; the last where
             it counts words.
         validation_bits_per_byte: their mean on the validation text, to set beside what the search saw.
-        difference: to the seed program, in bits per byte of the test text, paired by seed; negative is better. Its
+        difference: to the baseline, in bits per byte of the test text, paired by seed; negative is better. Its
             95% interval is corrected for all programs that were confirmed together.
         steps, epochs: of a training, means.
         budget: of each training, in the trial's unit.
@@ -81,23 +81,23 @@ class Confirmation:
 
     @property
     def verdict(self) -> str:
-        """Whether it is better than the seed, in words."""
-        if self.candidate_id == SEED_ID:
-            return "the seed"
+        """Whether it is better than the baseline, in words."""
+        if self.candidate_id == BASELINE_ID:
+            return "the baseline"
         if self.failed:
             return f"unstable: {self.failed} of {self.trainings} fresh trainings gave no loss"
         if self.difference is None or self.difference.low is None or self.difference.high is None:
             return "too few trainings for an interval"
         if self.difference.high < 0:
-            return "confirmed better than the seed"
+            return "confirmed better than the baseline"
         if self.difference.low > 0:
-            return "confirmed worse than the seed"
-        return "not told apart from the seed"
+            return "confirmed worse than the baseline"
+        return "not told apart from the baseline"
 
     @property
     def better(self) -> bool:
-        """Whether it is confirmed to be better than the seed."""
-        return self.verdict == "confirmed better than the seed"
+        """Whether it is confirmed to be better than the baseline."""
+        return self.verdict == "confirmed better than the baseline"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -121,7 +121,7 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
 
     Nothing, where no candidate was trained anew: the seed alone confirms nothing.
     """
-    if all(each.candidate_id in (None, SEED_ID) for each in retrainings):
+    if all(each.candidate_id in (None, BASELINE_ID) for each in retrainings):
         return ()
     budget = retrainings[-1].budget
     latest = {(each.name, each.seed): each for each in retrainings if each.budget == budget}
@@ -129,7 +129,7 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
     for each in latest.values():
         arms.setdefault(each.name, []).append(each)
     bits = {name: _test_bits(found) for name, found in arms.items()}
-    differences = paired_differences(bits, "seed", simultaneous=True) if bits.get("seed") else {}
+    differences = paired_differences(bits, "baseline", simultaneous=True) if bits.get("baseline") else {}
     rows = [_confirmation(name, found, differences.get(name)) for name, found in arms.items()]
     rows.sort(key=lambda row: (bool(row.failed), row.test_bits_per_byte is None, row.test_bits_per_byte or 0.0))
     ranked = [row for row in rows if not row.failed]

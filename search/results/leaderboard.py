@@ -1,4 +1,4 @@
-"""The leaderboard: what a run found, ranked against its seed, with the noise of the seed's own trials beside it.
+"""The leaderboard: candidates ranked by loss against the baseline, beside the noise of the baseline's own trials.
 
 Pure functions over a store. Only candidates that trained the full budget are ranked, by loss; those stopped at a hurdle
 follow with the loss they had there, which is never compared with a full one; faults come last. These rows are
@@ -15,11 +15,11 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from ...workers.protocol import Evaluation
-from ..evolution.candidate import SEED_ID, fitness_of
+from ..evolution.candidate import BASELINE_ID, fitness_of
 from ..evolution.initial_programs import origins_of
 from ..runs.time_accounting import SHARES, sessions_of, shares_of_wall_clock
 from .confirmation import confirmations, retrainings_of
-from .leaderboard_rows import Leaderboard, Row, SeedSummary, Totals
+from .leaderboard_rows import BaselineSummary, Leaderboard, Row, Totals
 from .leak_check_totals import Checks, checks_of
 from .lineage import _lineage
 from .scale_ladder import ladder_of
@@ -40,8 +40,8 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
     with store.snapshot():
         pedigree, finished, events, manifest = store.pedigree(), store.evaluations(), store.events(), store.manifest
     results = _by_candidate(finished)
-    seed = _summary(_representative(results.get(SEED_ID, [])))
-    rows = sorted((_row(pedigree[number], found, seed) for number, found in results.items()), key=_order)
+    baseline = _summary(_representative(results.get(BASELINE_ID, [])))
+    rows = sorted((_row(pedigree[number], found, baseline) for number, found in results.items()), key=_order)
     confirmed = confirmations(retrainings_of(events))
     known = {row.candidate_id for row in confirmed}
     rows = [replace(row, unconfirmed=row.id not in known) for row in rows]
@@ -68,12 +68,12 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
     about = {name: manifest.get(name) for name in ABOUT}
     return Leaderboard(
         run=str(store.run.path),
-        seed=seed,
+        baseline=baseline,
         rows=tuple(kept),
         totals=totals,
         confirmed=confirmed,
         ladder=ladder_of(manifest, events),
-        founders=origins_of(manifest),
+        initial_programs=origins_of(manifest),
         about={**about, "device": ", ".join(devices)},
     )
 
@@ -111,10 +111,10 @@ def _mean(found: Sequence[Evaluation], read: Callable[[Evaluation], float | None
     return fmean(values) if values else None
 
 
-def _summary(found: Sequence[Evaluation]) -> SeedSummary:
+def _summary(found: Sequence[Evaluation]) -> BaselineSummary:
     losses = _values(found, _loss)
     noise = prediction_interval(losses).half_width if losses else None
-    return SeedSummary(
+    return BaselineSummary(
         trials=len(losses),
         loss_nats=fmean(losses) if losses else None,
         bits_per_byte=_mean(found, lambda trial: trial.bits_per_byte) if losses else None,
@@ -127,13 +127,13 @@ def _summary(found: Sequence[Evaluation]) -> SeedSummary:
     )
 
 
-def _row(candidate: Ancestor, found: Sequence[Evaluation], seed: SeedSummary) -> Row:
+def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSummary) -> Row:
     """A candidate's row, but for its rank and its lineage."""
     found = _representative(found)
     last, stopped = found[-1], found[-1].kind == "stopped_at_hurdle"
     loss, step_ms = _mean(found, _loss), _mean(found, lambda trial: trial.step_ms)
     bits = _mean(found, lambda trial: trial.bits_per_byte) if loss is not None else None
-    delta = _difference(loss, seed.loss_nats)
+    delta = _difference(loss, baseline.loss_nats)
     return Row(
         rank=None,
         id=candidate.id,
@@ -147,14 +147,14 @@ def _row(candidate: Ancestor, found: Sequence[Evaluation], seed: SeedSummary) ->
         stopped_at_hurdle=len(last.hurdle_losses) if stopped else None,
         hurdle_loss_nats=fitness_of(last) if stopped else None,
         delta_nats=delta,
-        delta_bits_per_byte=_difference(bits, seed.bits_per_byte),
-        noise_multiple=delta / seed.noise_nats if delta is not None and seed.noise_nats else None,
-        inside_noise=_inside(loss, seed),
+        delta_bits_per_byte=_difference(bits, baseline.bits_per_byte),
+        noise_multiple=delta / baseline.noise_nats if delta is not None and baseline.noise_nats else None,
+        inside_noise=_inside(loss, baseline),
         steps=last.steps,
         tokens=last.tokens,
         epochs=last.epochs,
         step_ms=step_ms,
-        speed=_speed(found, step_ms, seed),
+        speed=_speed(found, step_ms, baseline),
         input_wait_share=_mean(found, lambda trial: trial.input_wait_share),
         parameters=last.parameters,
         block_parameters=last.block_parameters,
@@ -165,23 +165,23 @@ def _row(candidate: Ancestor, found: Sequence[Evaluation], seed: SeedSummary) ->
     )
 
 
-def _speed(found: Sequence[Evaluation], step_ms: float | None, seed: SeedSummary) -> float | None:
-    """The seed's time for a step over this one's: timed in turns, where it was; else at different times."""
+def _speed(found: Sequence[Evaluation], step_ms: float | None, baseline: BaselineSummary) -> float | None:
+    """The baseline's time for a step over this one's: timed in turns, where it was; else at different times."""
     relative = _mean(found, lambda trial: trial.relative_step)
     if relative:
         return 1.0 / relative
-    return seed.step_ms / step_ms if seed.step_ms and step_ms else None
+    return baseline.step_ms / step_ms if baseline.step_ms and step_ms else None
 
 
 def _difference(value: float | None, reference: float | None) -> float | None:
     return None if value is None or reference is None else value - reference
 
 
-def _inside(loss: float | None, seed: SeedSummary) -> bool | None:
-    """Whether one more training of the seed could well have ended there."""
-    if loss is None or seed.noise_nats is None or seed.loss_nats is None:
+def _inside(loss: float | None, baseline: BaselineSummary) -> bool | None:
+    """Whether one more training of the baseline could well have ended there."""
+    if loss is None or baseline.noise_nats is None or baseline.loss_nats is None:
         return None
-    return abs(loss - seed.loss_nats) <= seed.noise_nats
+    return abs(loss - baseline.loss_nats) <= baseline.noise_nats
 
 
 def _order(row: Row) -> tuple[int, int, float, int]:
@@ -209,5 +209,5 @@ def _summed(statistics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
-    """The first candidate other than the seed that trained its full budget."""
-    return next((row for row in rows if row.rank is not None and row.id != SEED_ID), None)
+    """The first candidate other than the baseline that trained its full budget."""
+    return next((row for row in rows if row.rank is not None and row.id != BASELINE_ID), None)

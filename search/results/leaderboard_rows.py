@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..evolution.candidate import SEED_ID
+from ..evolution.candidate import BASELINE_ID
 from .confirmation import Confirmation
 from .leak_check_totals import Checks
 from .scale_ladder import Ladder
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     pass
 from .lineage import Ancestry
 
-__all__ = ["Leaderboard", "Row", "SeedSummary", "Totals"]
+__all__ = ["BaselineSummary", "Leaderboard", "Row", "Totals"]
 
 
 @dataclass(frozen=True, slots=True)
-class SeedSummary:
-    """What the seed's own trials say; their spread is the noise of fitness.
+class BaselineSummary:
+    """What the baseline's own trials say; their spread is the noise of fitness.
 
     Attributes:
         trials: how many trained the full budget.
         loss_nats, bits_per_byte, word_perplexity: means over them; the last for text that counts words.
         spread_nats: sample standard deviation; None below two trials.
-        noise_nats: how far from their mean one more training of the seed may well end: half of the 95% prediction
+        noise_nats: how far from their mean one more training of the baseline may well end: half of the 95% prediction
             interval (Student's t), which is wide for few trials; None below two.
         lowest_nats, highest_nats: the best and the worst of them.
         step_ms: mean over them.
@@ -54,15 +54,15 @@ class Row:
         trials: how many gave this outcome.
         loss_nats, bits_per_byte, word_perplexity: after the full budget; None for others.
         stopped_at_hurdle, hurdle_loss_nats: which hurdle (from 1) stopped it, and its loss there.
-        delta_nats: loss minus the seed's mean; negative is better.
+        delta_nats: loss minus the baseline's mean; negative is better.
         delta_bits_per_byte: the same in bits per byte.
-        noise_multiple: the same in multiples of the seed's noise; None if that is unknown or nothing.
-        inside_noise: whether one more training of the seed could well differ as much; None if unknown.
+        noise_multiple: the same in multiples of the baseline's noise; None if that is unknown or nothing.
+        inside_noise: whether one more training of the baseline could well differ as much; None if unknown.
         steps, tokens, epochs, step_ms: how it trained.
-        speed: the seed's time for a step over this one's; above 1 is faster.
+        speed: the baseline's time for a step over this one's; above 1 is faster.
         input_wait_share: of its time of training, what went into waiting for batches.
         parameters, block_parameters, flops_per_token: what it costs.
-        lineage: the mutations from the seed to here.
+        lineage: the mutations from the baseline to here.
         structure_hash: its identity.
         quarantine: why the loss was suspected, and what cleared it; empty for others.
         unconfirmed: until it is trained anew and compared on the test text.
@@ -99,20 +99,20 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """The row against the seed, in words."""
+        """The row against the baseline, in words."""
         if self.stopped_at_hurdle is not None:
             return f"stopped at hurdle {self.stopped_at_hurdle}, not comparable with a full budget"
         if self.loss_nats is None:
             return self.message or self.outcome
         if self.delta_nats is None:
-            return "the seed has no result to compare with yet"
-        if self.id == SEED_ID:
-            return "the seed"
+            return "the baseline has no result to compare with yet"
+        if self.id == BASELINE_ID:
+            return "the baseline"
         if self.inside_noise is None:
-            return "the seed's noise is unknown"
+            return "the baseline's noise is unknown"
         if self.inside_noise:
-            return "inside the seed's noise"
-        return f"{'better' if self.delta_nats < 0 else 'worse'} than the seed beyond its noise"
+            return "inside the baseline's noise"
+        return f"{'better' if self.delta_nats < 0 else 'worse'} than the baseline beyond its noise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,31 +148,33 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """A run's result: the seed's noise, the rows in order, and what was confirmed.
+    """A run's result: the baseline's noise, the rows in order, and what was confirmed.
 
     Attributes:
-        founders: where each candidate that was imported came from.
-        about: what the run was made with: command, device, versions, seed, text and every setting.
+        initial programs: where each candidate that was imported came from.
+        about: what the run was made with: command, device, versions, random seed, text and every setting.
     """
 
     run: str
-    seed: SeedSummary
+    baseline: BaselineSummary
     rows: tuple[Row, ...]
     totals: Totals
     confirmed: tuple[Confirmation, ...] = ()
     ladder: Ladder | None = None
-    founders: Mapping[int, str] = field(default_factory=dict)
+    initial_programs: Mapping[int, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: what `leaderboard --json` prints."""
-        rows = [{**asdict(row), "verdict": row.verdict, "origin": self.founders.get(row.id)} for row in self.rows]
+        rows = [
+            {**asdict(row), "verdict": row.verdict, "origin": self.initial_programs.get(row.id)} for row in self.rows
+        ]
         return {
             "run": self.run,
             "unconfirmed": not self.confirmed,
             "confirmed": [row.to_dict() for row in self.confirmed],
             "ladder": None if self.ladder is None else self.ladder.to_dict(),
-            "seed": asdict(self.seed),
+            "baseline": asdict(self.baseline),
             "candidates": rows,
             "totals": asdict(self.totals),
             "about": dict(self.about),

@@ -14,7 +14,7 @@ from ...primitives.library import LIBRARY, get
 from ...primitives.pretty_printer import format_program
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ...primitives.suggestions import did_you_mean
-from ..evolution.candidate import SEED_ID, candidate_name
+from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..runs.run_directory import RUNS
 from .leaderboard import best_row, leaderboard
 from .leaderboard_rows import Leaderboard
@@ -49,7 +49,7 @@ def subject_of(text: str, unit: int) -> Subject:
     """The program a user names.
 
     Args:
-        text: a name of the library, `RUN:ID` (a number, `best` or `seed`), or a file of DNA.
+        text: a name of the library, `RUN:ID` (a number, `best` or `baseline`), or a file of DNA.
         unit: of the configuration, which library programs are fitted to; files do not say what they were made for.
 
     Raises:
@@ -128,21 +128,21 @@ def _parsed(source: str, content: bytes) -> DNA:
 
 
 def candidate_id_of(text: str, board: Leaderboard) -> int:
-    """The candidate a user names: its number, `seed`, or `best`.
+    """The candidate a user names: its number, `baseline`, or `best`.
 
     Raises:
         UsageError: it is none of these, or nothing has trained in full yet.
     """
     word = text.removeprefix("#").lower()
-    if word == "seed":
-        return SEED_ID
+    if word == "baseline":
+        return BASELINE_ID
     if word == "best":
         best = best_row(board.rows)
         if best is None:
             raise UsageError(f"run {board.run} has no best candidate yet: none has finished a full trial.")
         return best.id
     if not (word.isascii() and word.isdigit() and len(word) < 19):
-        raise UsageError(f"{text[:40]!r} is no candidate: give its number, `best` or `seed`.")
+        raise UsageError(f"{text[:40]!r} is no candidate: give its number, `best` or `baseline`.")
     return int(word)
 
 
@@ -156,10 +156,10 @@ def library_description(name: str, against: str | None = None) -> dict[str, Any]
 
     if name not in LIBRARY:
         if Path(name, "run.sqlite").is_file() or (RUNS / name / "run.sqlite").is_file():
-            raise UsageError(f"{name} is a run: name a candidate of it too, its number, `best` or `seed`.")
+            raise UsageError(f"{name} is a run: name a candidate of it too, its number, `best` or `baseline`.")
         remedy = did_you_mean(name, LIBRARY)
         raise UsageError(f"there is no run and no library program named {name}{remedy}")
-    other = "TRANSFORMER" if against == "seed" else against
+    other = "TRANSFORMER" if against == "baseline" else against
     program = LIBRARY[name]
     return {
         "name": name,

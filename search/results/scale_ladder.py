@@ -1,11 +1,11 @@
 """What a ladder of scales says: winners and seed at rising sizes, and whether the order at one holds at the next.
 
-What wins in a small model for a minute need not win in a large one for an hour. Each rung is a confirmation of its own
-(`confirmation`): fresh seeds, paired with the seed program's, scored on the test text. Between two rungs there are the
-rank correlations of the programs that both ranked. They are damped by noise: programs that no rung tells apart are in
+What wins in a small model for a minute need not win in a large one for an hour. Each scale is a confirmation of its own
+(`confirmation`): fresh seeds, paired with the baseline's, scored on the test text. Between two scales there are the
+rank correlations of the programs that both ranked. They are damped by noise: programs that no scale tells apart are in
 random order at each, so a low correlation among near-equals says little, and one among clear differences much.
 
-The trainings are events of the run; this module reads them. The lowest rung is the run's own size.
+The trainings are events of the run; this module reads them. The lowest scale is the run's own size.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from .statistics import kendall_tau, spearman_rho
 if TYPE_CHECKING:
     from ..runs.records import Event
 
-__all__ = ["UNFIT", "Agreement", "Climb", "Ladder", "Rung", "ladder_of"]
+__all__ = ["INCOMPATIBLE", "Agreement", "Ladder", "Scale", "ScaleResult", "ladder_of"]
 
-UNFIT = "rejected:size"
-"""The outcome of a program that does not exist at a rung's size."""
+INCOMPATIBLE = "rejected:size"
+"""The outcome of a program that does not exist at a scale's size."""
 
 LEAST_PROGRAMS = 3
 """For a rank correlation: the order of two is right or wrong, and says nothing of order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class Scale:
     """A size of model and training.
 
     Attributes:
@@ -52,14 +52,14 @@ class Rung:
     clock: str
 
     @staticmethod
-    def of(config: RunConfig) -> Rung:
+    def of(config: RunConfig) -> Scale:
         """The size that a configuration trains at."""
         model, trial = config.model, config.trial
         rate = config.optimizer.learning_rate
-        return Rung(model.layers, model.unit, model.length, trial.batch, rate, trial.budget, trial.unit)
+        return Scale(model.layers, model.unit, model.length, trial.batch, rate, trial.budget, trial.unit)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `Rung(**values)` reads them back."""
+        """Plain JSON values; `Scale(**values)` reads them back."""
         return asdict(self)
 
     @property
@@ -75,42 +75,42 @@ class Rung:
 
     @property
     def size(self) -> tuple[float, ...]:
-        """By what rungs are ordered: weights of the blocks, then what a training costs."""
+        """By what scales are ordered: weights of the blocks, then what a training costs."""
         return self.layers * self.unit**2, self.budget, self.length, self.batch, self.learning_rate
 
 
 @dataclass(frozen=True, slots=True)
-class Climb:
-    """One program at one rung.
+class ScaleResult:
+    """One program at one scale.
 
     Attributes:
-        result: its fresh trainings there against the seed program's.
+        result: its fresh trainings there against the baseline's.
         unfit: why it cannot be trained at this size; empty for those that can.
-        refitted: whether its query scale was brought to the width.
+        rescaled: whether its query scale was brought to the width.
     """
 
     result: Confirmation
     unfit: str = ""
-    refitted: bool = False
+    rescaled: bool = False
 
     @property
     def verdict(self) -> str:
-        """Whether it is better than the seed there, in words."""
+        """Whether it is better than the baseline there, in words."""
         return f"does not fit: {self.unfit}" if self.unfit else self.result.verdict
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        fit = {"verdict": self.verdict, "unfit": self.unfit or None, "refitted": self.refitted}
+        fit = {"verdict": self.verdict, "unfit": self.unfit or None, "rescaled": self.rescaled}
         return {**self.result.to_dict(), **fit}
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far the order of programs at one rung is that at another.
+    """How far the order of programs at one scale is that at another.
 
     Attributes:
-        lower, upper: places of the rungs in the ladder.
-        programs: how many both rungs ranked, the seed among them.
+        lower, upper: places of the scales in the ladder.
+        programs: how many both scales ranked, the baseline among them.
         kendall_tau, spearman_rho: 1 for the same order, -1 for the opposite; None for too few programs.
     """
 
@@ -123,47 +123,47 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Rungs from the smallest on, what each says of the programs (best first), and how far they agree."""
+    """Scales from the smallest on, what each says of the programs (best first), and how far they agree."""
 
-    rungs: tuple[Rung, ...]
-    climbs: tuple[tuple[Climb, ...], ...]
+    scales: tuple[Scale, ...]
+    results: tuple[tuple[ScaleResult, ...], ...]
     agreements: tuple[Agreement, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The rungs in words: with all in which they differ."""
+        """The scales in words: with all in which they differ."""
         words = {"length": "length", "batch": "batch", "learning_rate": "learning rate"}
-        differ = [name for name in words if len({getattr(rung, name) for rung in self.rungs}) > 1]
+        differ = [name for name in words if len({getattr(scale, name) for scale in self.scales}) > 1]
         return tuple(
-            ", ".join([rung.label, *(f"{words[name]} {getattr(rung, name):g}" for name in differ)])
-            for rung in self.rungs
+            ", ".join([scale.label, *(f"{words[name]} {getattr(scale, name):g}" for name in differ)])
+            for scale in self.scales
         )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All programs: in the order of the highest rung that ranks them."""
-        ordered = [climb.result.name for climbs in reversed(self.climbs) for climb in climbs if climb.result.rank]
-        return tuple(dict.fromkeys([*ordered, *(climb.result.name for climbs in self.climbs for climb in climbs)]))
+        """All programs: in the order of the highest scale that ranks them."""
+        ordered = [climb.result.name for results in reversed(self.results) for climb in results if climb.result.rank]
+        return tuple(dict.fromkeys([*ordered, *(climb.result.name for results in self.results for climb in results)]))
 
     @property
     def better_everywhere(self) -> tuple[str, ...]:
-        """Programs confirmed to be better than the seed at every rung."""
+        """Programs confirmed to be better than the baseline at every scale."""
         return tuple(
             name
             for name in self.names
-            if all((climb := self.at(place, name)) and climb.result.better for place in range(len(self.rungs)))
+            if all((climb := self.at(place, name)) and climb.result.better for place in range(len(self.scales)))
         )
 
-    def at(self, place: int, name: str) -> Climb | None:
-        """What a rung says of a program; None if it was not trained there."""
-        return next((climb for climb in self.climbs[place] if climb.result.name == name), None)
+    def at(self, place: int, name: str) -> ScaleResult | None:
+        """What a scale says of a program; None if it was not trained there."""
+        return next((climb for climb in self.results[place] if climb.result.name == name), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
-            "rungs": [
-                {**rung.to_dict(), "width": rung.width, "programs": [climb.to_dict() for climb in climbs]}
-                for rung, climbs in zip(self.rungs, self.climbs, strict=True)
+            "scales": [
+                {**scale.to_dict(), "width": scale.width, "programs": [climb.to_dict() for climb in results]}
+                for scale, results in zip(self.scales, self.results, strict=True)
             ],
             "agreements": [asdict(agreement) for agreement in self.agreements],
             "better_everywhere": list(self.better_everywhere),
@@ -173,37 +173,37 @@ class Ladder:
 def ladder_of(manifest: Mapping[str, Any], events: Iterable[Event]) -> Ladder | None:
     """The ladder that a run's events hold; None where nothing was trained at another size."""
     events = list(events)
-    trained: dict[Rung, list[Retraining]] = {}
-    refits: set[tuple[Rung, str]] = set()
+    trained: dict[Scale, list[Retraining]] = {}
+    refits: set[tuple[Scale, str]] = set()
     for event in events:
-        if event.kind == "climbed":
-            rung, retraining = Rung(**event.payload["rung"]), retraining_of(event)
-            trained.setdefault(rung, []).append(retraining)
-            if event.payload["refitted"]:
-                refits.add((rung, retraining.name))
+        if event.kind == "retrained_at_scale":
+            scale, retraining = Scale(**event.payload["scale"]), retraining_of(event)
+            trained.setdefault(scale, []).append(retraining)
+            if event.payload["rescaled"]:
+                refits.add((scale, retraining.name))
     if not trained:
         return None
     if ground := retrainings_of(events):
-        own = Rung.of(RunConfig.from_dict(manifest["config"]))
+        own = Scale.of(RunConfig.from_dict(manifest["config"]))
         budget = ground[-1].budget
         trained[replace(own, budget=budget)] = [each for each in ground if each.budget == budget]
-    rungs = tuple(sorted(trained, key=lambda rung: rung.size))
-    climbs = tuple(_climbs(trained[rung], {name for at, name in refits if at == rung}) for rung in rungs)
-    pairs = combinations(range(len(rungs)), 2)
-    return Ladder(rungs, climbs, tuple(_agreement(climbs, lower, upper) for lower, upper in pairs))
+    scales = tuple(sorted(trained, key=lambda scale: scale.size))
+    results = tuple(_results_at_scale(trained[scale], {name for at, name in refits if at == scale}) for scale in scales)
+    pairs = combinations(range(len(scales)), 2)
+    return Ladder(scales, results, tuple(_agreement(results, lower, upper) for lower, upper in pairs))
 
 
-def _climbs(retrainings: Sequence[Retraining], refits: set[str]) -> tuple[Climb, ...]:
-    unfit = {each.name: each.evaluation.message for each in retrainings if each.evaluation.outcome == UNFIT}
+def _results_at_scale(retrainings: Sequence[Retraining], refits: set[str]) -> tuple[ScaleResult, ...]:
+    unfit = {each.name: each.evaluation.message for each in retrainings if each.evaluation.outcome == INCOMPATIBLE}
     rows = confirmations(retrainings)
-    return tuple(Climb(row, unfit.get(row.name, ""), row.name in refits) for row in rows)
+    return tuple(ScaleResult(row, unfit.get(row.name, ""), row.name in refits) for row in rows)
 
 
-def _agreement(climbs: Sequence[Sequence[Climb]], lower: int, upper: int) -> Agreement:
+def _agreement(results: Sequence[Sequence[ScaleResult]], lower: int, upper: int) -> Agreement:
     values = [
         {
             climb.result.name: climb.result.test_bits_per_byte
-            for climb in climbs[place]
+            for climb in results[place]
             if climb.result.rank is not None and climb.result.test_bits_per_byte is not None
         }
         for place in (lower, upper)

@@ -118,7 +118,8 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
 def prediction_interval(values: Sequence[float], level: float = 0.95, further: int = 1) -> Estimate:
     """Where the mean of `further` new trainings will lie: wider than `mean_interval`, as those have noise of their own.
 
-    A single training of another program that falls inside the seed's prediction interval is no evidence of anything.
+    A single training of another program that falls inside the baseline's prediction interval is no evidence of
+    anything.
     """
     return _own_interval(values, level, 1.0 / further)
 

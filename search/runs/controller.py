@@ -1,9 +1,9 @@
 """The controller: keeps every worker busy with the next trial until the budget is spent, and records what happens.
 
-    calibrate: time the seed's steps, where budgets are in reference seconds
-    queue: the seed's trials, then those of imported founders
+    calibrate: time the baseline's steps, where budgets are in reference seconds
+    queue: the baseline's trials, then those of imported initial programs
     while time is left:
-        give each free worker a trial: one that is queued, one of the seed's as a control, or of a new candidate
+        give each free worker a trial: one that is queued, one of the baseline's as a control, or of a new candidate
         record what came back, and tell evolution
 
 Everything that happens is an event in the store before it has consequences, so that a run can be taken up again after
@@ -25,16 +25,16 @@ from ...primitives.errors import WorkFailedError
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, Executor, TrialRequest, WorkerStatus
 from ..config import RunConfig
-from ..evolution.candidate import SEED_ID
+from ..evolution.candidate import BASELINE_ID
 from ..evolution.evolution import Evolution
-from ..evolution.initial_programs import Founder
+from ..evolution.initial_programs import InitialProgram
 from .loss_floor import plausible_nats
 from .store import Store
 
 __all__ = ["Controller", "RunState"]
 
 CALIBRATION = -1
-"""Stands for a trial's number in the request that only times the seed."""
+"""Stands for a trial's number in the request that only times the baseline."""
 
 TICK_SECONDS = 0.25
 """How long the controller waits for a result before it looks at the clock again."""
@@ -46,9 +46,9 @@ class RunState:
 
     Attributes:
         elapsed_seconds, budget_seconds: of this session.
-        candidates: proposed so far, the seed included.
+        candidates: proposed so far, the baseline included.
         outcomes: how many trials ended how.
-        seed_losses: of the seed's finished trials, in nats per token.
+        baseline_losses: of the baseline's finished trials, in nats per token.
         best: candidate and loss of the best full training so far, None before the first.
         best_bits_per_byte: the same loss in bits per byte.
         workers: what each worker does.
@@ -59,7 +59,7 @@ class RunState:
     budget_seconds: float
     candidates: int
     outcomes: dict[str, int]
-    seed_losses: tuple[float, ...]
+    baseline_losses: tuple[float, ...]
     best: tuple[int, float] | None
     best_bits_per_byte: float | None
     workers: tuple[WorkerStatus, ...]
@@ -72,24 +72,24 @@ class Controller:
     Args:
         config: of the run.
         run_seed: source of all randomness.
-        seed_dna: the baseline; the program to start from, unless there are founders.
+        baseline_dna: the baseline; the program to start from, unless there are initial_programs.
         store: open for writing; what it already holds is replayed.
         executor: started.
         ngram_nats: loss of an n-gram model on the validation text, the floor below which results are suspected.
         observe: called with the state after every change and every tick.
-        founders: what to start from instead.
+        initial programs: what to start from instead.
     """
 
     def __init__(
         self,
         config: RunConfig,
         run_seed: int,
-        seed_dna: DNA,
+        baseline_dna: DNA,
         store: Store,
         executor: Executor,
         ngram_nats: float | None = None,
         observe: Callable[[RunState], None] = lambda state: None,
-        founders: Sequence[Founder] = (),
+        initial_programs: Sequence[InitialProgram] = (),
     ):
         self.config = config
         self.run_seed = run_seed
@@ -97,7 +97,7 @@ class Controller:
         self.executor = executor
         self.ngram_nats = ngram_nats
         self.observe = observe
-        self.evolution = Evolution(config, run_seed, seed_dna, founders)
+        self.evolution = Evolution(config, run_seed, baseline_dna, initial_programs)
         self._starters = {candidate.id for candidate, _ in self.evolution.starters}
         self._started_at = time.monotonic()
         self._budget_seconds = 0.0
@@ -105,7 +105,7 @@ class Controller:
         self._losses: Counter[int] = Counter()
         self._seeds: defaultdict[int, set[int]] = defaultdict(set)
         self._outcomes: Counter[str] = Counter()
-        self._seed_trials: list[Evaluation] = []
+        self._baseline_trials: list[Evaluation] = []
         self._originals = 0
         self._controls = 0
         self._allowance_seconds: float | None = config.trial.allowance_ms / 1000 or None
@@ -150,7 +150,7 @@ class Controller:
             self._budget_seconds,
             self.evolution.next_id,
             dict(self._outcomes),
-            tuple(trial.loss_nats for trial in self._seed_trials if trial.loss_nats is not None),
+            tuple(trial.loss_nats for trial in self._baseline_trials if trial.loss_nats is not None),
             self._best,
             self._best_bits_per_byte,
             tuple(self.executor.status()),
@@ -164,12 +164,12 @@ class Controller:
         return self.config.trial.unit == "reference_seconds" and self._allowance_seconds is None
 
     def _calibrate(self) -> None:
-        """Have one worker time the seed; it is no trial of the run, and its failure is tried again."""
+        """Have one worker time the baseline; it is no trial of the run, and its failure is tried again."""
         if self._calibrating or not self.executor.free:
             return
         self._calibrating = True
         self.executor.submit(
-            TrialRequest(CALIBRATION, SEED_ID, dna_to_json(self.evolution.seed.dna), 0, calibrate=True)
+            TrialRequest(CALIBRATION, BASELINE_ID, dna_to_json(self.evolution.baseline.dna), 0, calibrate=True)
         )
 
     def _calibrated(self, evaluation: Evaluation) -> None:
@@ -180,7 +180,9 @@ class Controller:
             return
         self._failed_calibrations += 1
         if self._failed_calibrations > self.config.search.retries:
-            raise WorkFailedError(f"the seed's steps could not be timed: {evaluation.message or evaluation.outcome}")
+            raise WorkFailedError(
+                f"the baseline's steps could not be timed: {evaluation.message or evaluation.outcome}"
+            )
 
     def _dispatch(self) -> None:
         while self.executor.free > 0 and self._elapsed() < self._budget_seconds:
@@ -199,7 +201,7 @@ class Controller:
 
     def _due_control(self) -> int:
         self._controls += 1
-        return SEED_ID
+        return BASELINE_ID
 
     def _new_candidate(self) -> int | None:
         """Propose a candidate and record it; None if nobody can breed yet, or its program needs no training."""
@@ -223,7 +225,7 @@ class Controller:
             self._trial_seed(candidate_id),
             self._open_hurdles() if candidate_id in self._starters else self.evolution.hurdles.thresholds(),
             allowance_seconds=self._allowance_seconds,
-            suspicious_nats=self._suspicious_nats if candidate_id != SEED_ID else None,
+            suspicious_nats=self._suspicious_nats if candidate_id != BASELINE_ID else None,
         )
         self._next_trial += 1
         self._seeds[candidate_id].add(request.seed)
@@ -255,12 +257,12 @@ class Controller:
         loss = evaluation.loss_nats
         if evaluation.kind != "ok" or loss is None:
             return
-        if candidate_id == SEED_ID:
-            self._seed_trials.append(evaluation)
-            if SEED_ID not in self.evolution.trials_left and self._suspicious_nats is None:
-                self._suspicious_nats = plausible_nats(self._seed_trials, self.ngram_nats)
+        if candidate_id == BASELINE_ID:
+            self._baseline_trials.append(evaluation)
+            if BASELINE_ID not in self.evolution.trials_left and self._suspicious_nats is None:
+                self._suspicious_nats = plausible_nats(self._baseline_trials, self.ngram_nats)
             return
-        mean = self.evolution.fitness(candidate_id)  # of a founder's trials, once all are in
+        mean = self.evolution.fitness(candidate_id)  # of a initial program's trials, once all are in
         if mean is not None and (self._best is None or mean < self._best[1]):
             bits = evaluation.bits_per_byte
             self._best = (candidate_id, mean)
@@ -303,10 +305,10 @@ class Controller:
         evaluated |= self._starters
         interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.same_as is None]
         self._queue.extend([*self.evolution.trials_left, *interrupted])
-        self._controls = max(0, len(self._seeds[SEED_ID]) - self.config.search.seed_trials)
+        self._controls = max(0, len(self._seeds[BASELINE_ID]) - self.config.search.baseline_trials)
 
     def _open_hurdles(self) -> tuple:
-        """Trials of the seed and of founders pass every hurdle: they are what others are measured by."""
+        """Trials of the baseline and of initial programs pass every hurdle: they are what others are measured by."""
         return tuple(replace(hurdle, loss_nats=None) for hurdle in self.evolution.hurdles.thresholds())
 
     # --- small things ---
@@ -321,8 +323,8 @@ class Controller:
     def _trial_seed(self, candidate_id: int) -> int:
         """The first of the candidate's own seeds that no finished or running trial of it has.
 
-        A trial that is repeated after an interruption or a fault gets the seed it had, so that where trials are exact
-        (in steps, inline) an interrupted search makes the same candidates as one that was not.
+        A trial that is repeated after an interruption or a fault gets the baseline it had, so that where trials are
+        exact (in steps, inline) an interrupted search makes the same candidates as one that was not.
         """
         sources = (np.random.SeedSequence((self.run_seed, 1, candidate_id, place)) for place in count())
         seeds = (int(source.generate_state(1)[0]) for source in sources)

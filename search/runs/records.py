@@ -24,9 +24,9 @@ EVENT_KINDS = {
     "worker_lost": "a trial's worker died; payload: message",
     "run_stopped": "the run was stopped before its budget was spent",
     "run_ended": "the run spent its budget",
-    "calibrated": "the seed's steps were timed: what a step is worth in reference seconds",
-    "confirmed": "a candidate was trained anew, and scored on the test text",
-    "climbed": "a candidate was trained anew at another size, and scored on the test text; payload: the rung",
+    "calibrated": "the baseline's steps were timed: what a step is worth in reference seconds",
+    "confirmed": "a candidate was retrained and scored on the test text",
+    "retrained_at_scale": "a candidate was retrained at another scale and scored on the test text; payload: the scale",
     "note": "anything worth keeping that changes nothing",
 }
 """Every kind of event, and what it says. Adding a kind is adding a row; its meaning never changes afterwards."""

@@ -35,6 +35,6 @@ def settings_of(
 
 
 def allowance_of(store: Store) -> float | None:
-    """What a step of the seed was worth in the search."""
+    """What a step of the baseline was worth in the search."""
     found = [event.payload["allowance_seconds"] for event in store.events() if event.kind == "calibrated"]
     return found[-1] if found else None

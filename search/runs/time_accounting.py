@@ -56,7 +56,9 @@ def sessions_of(events: Sequence[Event], workers: int = 1) -> list[Session]:
         opening = events[begin]
         # A clock set back in the middle must not make a session end before it starts, nor lose what went before.
         # A confirmation may come days later; one at the end of a search closes with a note.
-        last = max(event.wall_time for event in events[begin:end] if event.kind not in ("confirmed", "climbed"))
+        last = max(
+            event.wall_time for event in events[begin:end] if event.kind not in ("confirmed", "retrained_at_scale")
+        )
         sessions.append(
             Session(opening.sequence, opening.wall_time, last, int(opening.payload.get("workers") or workers))
         )

@@ -1,8 +1,8 @@
 """What each change of a discovered block is worth, and the least of it that is as good.
 
-    seed, candidate        and between them, for each change,
+    baseline, candidate      and between them, for each change,
     candidate without it   what the candidate loses by it: the ablation effect
-    seed with it           what the seed gains by it: the insertion effect
+    baseline with it        what the baseline gains by it: the insertion effect
     no-op                  a rewrite known to do nothing (`no_op`): its "effect" is the noise of the study
 
 Every program trains with the same fresh seeds, and is scored on the test split. Programs that compute one function
@@ -26,7 +26,7 @@ from ...primitives.program_diff import Change
 from ...primitives.program_json import dna_to_json
 from ..config import RunConfig
 from ..results.statistics import Estimate, paired_differences, simultaneous_level
-from .ablation_programs import CANDIDATE, NO_OP, SEED, Plan, words_of
+from .ablation_programs import BASELINE, CANDIDATE, NO_OP, Plan, words_of
 from .study import Arm, Study, StudyState, Training
 
 __all__ = ["Ablation", "Effect", "Round", "ablate"]
@@ -45,7 +45,7 @@ class Effect:
     Attributes:
         change: the change.
         ablation: the candidate's loss without it, minus that with it. None where there is no such program.
-        insertion: the seed's loss, minus that with the change. None likewise.
+        insertion: the baseline's loss, minus that with the change. None likewise.
         ablation_note, insertion_note: why there is none, or which program it was that trained; else empty.
         refused: whether the language refuses the candidate without it.
         kept: whether the minimal program has it.
@@ -91,8 +91,8 @@ class Ablation:
     """A finished ablation.
 
     Attributes:
-        name, seed_name: of the two programs.
-        whole: the seed's loss minus the candidate's: what all changes together are worth.
+        name, baseline_name: of the two programs.
+        whole: the baseline's loss minus the candidate's: what all changes together are worth.
         effects: of the changes that are not silent.
         silent: sentences of the changes that compute nothing.
         control: the effect of the no-op, None where no program has a place for it.
@@ -105,7 +105,7 @@ class Ablation:
     """
 
     name: str
-    seed_name: str
+    baseline_name: str
     whole: Estimate
     effects: tuple[Effect, ...]
     silent: tuple[str, ...]
@@ -126,7 +126,7 @@ class Ablation:
 
         return {
             "name": self.name,
-            "seed": self.seed_name,
+            "baseline": self.baseline_name,
             "whole": asdict(self.whole),
             "effects": [{**asdict(effect), "verdict": effect.verdict} for effect in self.effects],
             "silent": list(self.silent),
@@ -152,7 +152,7 @@ class Ablation:
 
 def ablate(
     config: RunConfig,
-    seed: tuple[str, DNA],
+    baseline: tuple[str, DNA],
     candidate: tuple[str, DNA],
     *,
     seeds: Sequence[int],
@@ -162,11 +162,11 @@ def ablate(
     observe: Callable[[StudyState], None] = lambda state: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Ablation:
-    """Train the programs between a seed and a candidate, say what each change is worth, and minimise the candidate.
+    """Train the programs between a baseline and a candidate, say what each change is worth, and minimise the candidate.
 
     Args:
         config: of every training.
-        seed, candidate: names and programs.
+        baseline, candidate: names and programs.
         seeds: of the trainings.
         record: keeps finished trainings, so that the ablation can go on after an interruption.
         most_trials: trainings to spend at most. Insertions are left out first, then the minimisation.
@@ -175,32 +175,32 @@ def ablate(
 
     Raises:
         UsageError: the programs do not differ, a program is refused, or the trainings needed are over `most_trials`.
-        WorkFailedError: seed or candidate did not train.
+        WorkFailedError: baseline or candidate did not train.
         Interrupted: Ctrl-C; the record keeps what is finished.
     """
-    plan = Plan(config, seed, candidate)
+    plan = Plan(config, baseline, candidate)
     plan.shrink(len(seeds), most_trials)
-    with Study(config, reference=seed[1], record=record, address=address, observe=observe, tell=tell) as study:
+    with Study(config, reference=baseline[1], record=record, address=address, observe=observe, tell=tell) as study:
         tell(f"{len(plan.arms)} programs, {len(plan.arms) * len(seeds)} trainings, for {len(plan.kept)} changes")
         results = _Results(study, seeds, plan.comparisons + MOST_ROUNDS)
         results.train(plan.arms)
-        for name in (SEED, CANDIDATE):
+        for name in (BASELINE, CANDIDATE):
             results.require(name)
         effects = [_effect(plan, results, number) for number in sorted(plan.kept)]
-        whole = results.gain(SEED, CANDIDATE)
+        whole = results.gain(BASELINE, CANDIDATE)
         control = None if plan.control is None else results.cost(NO_OP, plan.control)
         assert whole is not None
         if whole.low is not None and whole.low <= 0.0:
             plan.notes.append(
-                "the candidate is not shown to be better than its seed here, so the minimal program says little: "
-                "more seeds or a longer training would."
+                "the candidate is not shown to be better than its baseline here, so the minimal program says little: "
+                "more repeats or a longer training would."
             )
         kept, rounds = _minimised(plan, results, effects, most_trials)
         dataset_hash = study.dataset_hash
     devices = {training.evaluation.device for training in results.trainings if training.evaluation.device}
     return Ablation(
         name=candidate[0],
-        seed_name=seed[0],
+        baseline_name=baseline[0],
         whole=whole,
         effects=tuple(replace(effect, kept=effect.change.number in kept) for effect in effects),
         silent=tuple(item.description for item in plan.between.changes if item.number not in plan.kept),
@@ -243,7 +243,7 @@ class _Results:
             return ""
         result = failed[0].evaluation
         message = f" ({result.message})" if result.message else ""
-        return f"{result.outcome} with {len(failed)} of {len(self.seeds)} seeds{message}"
+        return f"{result.outcome} with {len(failed)} of {len(self.seeds)} repeats{message}"
 
     def cost(self, arm: str, baseline: str) -> Estimate | None:
         """Loss of an arm minus the baseline's, paired by seed, in bits per byte."""
@@ -279,9 +279,9 @@ def _effect(plan: Plan, results: _Results, number: int) -> Effect:
     return Effect(
         change=plan.between.changes[number - 1],
         ablation=None if without is None else results.cost(without, CANDIDATE),
-        insertion=None if alone in (None, SEED) else results.gain(SEED, alone),
+        insertion=None if alone in (None, BASELINE) else results.gain(BASELINE, alone),
         ablation_note=without_note or results.failure(without),
-        insertion_note="alone it changes nothing" if alone == SEED else alone_note or results.failure(alone),
+        insertion_note="alone it changes nothing" if alone == BASELINE else alone_note or results.failure(alone),
         refused=without is None,
         kept=True,
     )

@@ -13,7 +13,7 @@ from ...primitives.program_diff import ProgramDiff, diff_programs, essential_cha
 from ...primitives.program_json import dna_to_json
 from ..check_program import check
 from ..config import RunConfig
-from ..evolution.candidate import SEED_ID
+from ..evolution.candidate import BASELINE_ID
 from ..results.leaderboard import leaderboard
 from ..results.program_reference import candidate_id_of
 from ..runs.store import Store
@@ -25,7 +25,6 @@ __all__ = [
     "BASELINE",
     "CANDIDATE",
     "NO_OP",
-    "SEED",
     "Pair",
     "Plan",
     "folder_of",
@@ -34,7 +33,7 @@ __all__ = [
     "words_of",
 ]
 
-SEED, CANDIDATE, NO_OP = "seed", "candidate", "no-op"
+BASELINE, CANDIDATE, NO_OP = "baseline", "candidate", "no-op"
 """Names of arms; the others are `without N`, `only N` and `minimal N`."""
 
 
@@ -43,32 +42,32 @@ class Plan:
 
     Args:
         config: of every training.
-        seed, candidate: names and programs.
+        baseline, candidate: names and programs.
 
     Raises:
         UsageError: one of the two is refused, or they compute one function.
 
     Attributes:
         arms: what is to train.
-        between: the changes from the seed to the candidate; `kept` those that are not silent.
-        without, alone: for each of these, the arm of the candidate without it and of the seed with it, and a note, as
-            `add` gives them.
+        between: the changes from the baseline to the candidate; `kept` those that are not silent.
+        without, alone: for each of these, the arm of the candidate without it and of the baseline with it, and a note,
+            as `add` gives them.
         control: the arm the no-op is compared with, None where there is no no-op.
         notes: sentences a reader must know.
     """
 
-    def __init__(self, config: RunConfig, seed: tuple[str, DNA], candidate: tuple[str, DNA]):
+    def __init__(self, config: RunConfig, baseline: tuple[str, DNA], candidate: tuple[str, DNA]):
         self.config = config
         self.arms: list[Arm] = []
         self.notes: list[str] = []
         self._known: dict[str, str] = {}
-        for role, (name, dna) in ((SEED, seed), (CANDIDATE, candidate)):
+        for role, (name, dna) in ((BASELINE, baseline), (CANDIDATE, candidate)):
             arm, why = self.add(role, dna)
             if arm is None:
                 raise UsageError(f"{name} cannot be trained with these settings: {why}")
             if arm != role:
-                raise UsageError(f"{name} and {seed[0]} compute the same function: there is nothing to ablate")
-        self.between: ProgramDiff = diff_programs(seed[1], candidate[1])
+                raise UsageError(f"{name} and {baseline[0]} compute the same function: there is nothing to ablate")
+        self.between: ProgramDiff = diff_programs(baseline[1], candidate[1])
         self.kept = essential_changes(self.between, length_dependent=config.model.length_dependent)
         self.without: dict[int, tuple[str | None, str]] = {}
         self.alone: dict[int, tuple[str | None, str]] = {}
@@ -77,7 +76,7 @@ class Plan:
         for number in sorted(self.kept):
             self.alone[number] = self.add_subset(f"only {number}", {number})
         self.control: str | None = None
-        self._add_control((CANDIDATE, candidate[1]), (SEED, seed[1]))
+        self._add_control((CANDIDATE, candidate[1]), (BASELINE, baseline[1]))
 
     @property
     def comparisons(self) -> int:
@@ -86,7 +85,7 @@ class Plan:
         return len(estimated) + 1 + (self.control is not None)
 
     def add_subset(self, name: str, applied: frozenset[int] | set[int]) -> tuple[str | None, str]:
-        """The arm of the seed with some changes: `add`, for a program that may not even be well-formed."""
+        """The arm of the baseline with some changes: `add`, for a program that may not even be well-formed."""
         try:
             return self.add(name, self.between.apply(applied))
         except MalformedProgramError as error:
@@ -104,13 +103,13 @@ class Plan:
         self.arms.append(Arm(name, dna))
         return name, ""
 
-    def shrink(self, seeds: int, most_trials: int | None) -> None:
+    def shrink(self, repeats: int, most_trials: int | None) -> None:
         """Keep to the trainings there may be: insertions give way.
 
         Raises:
             UsageError: that is not enough.
         """
-        if most_trials is None or len(self.arms) * seeds <= most_trials:
+        if most_trials is None or len(self.arms) * repeats <= most_trials:
             return
         dropped = {arm.name for arm in self.arms if arm.name.startswith("only ")}
         self.arms = [arm for arm in self.arms if arm.name not in dropped]
@@ -119,10 +118,10 @@ class Plan:
             if arm in dropped:
                 self.alone[number] = None, "left out: --max-trials allows no insertions"
         self.notes.append(f"insertions are left out, as --max-trials allows {most_trials} trainings.")
-        if len(self.arms) * seeds > most_trials:
+        if len(self.arms) * repeats > most_trials:
             raise UsageError(
-                f"{len(self.arms)} programs with {seeds} seeds need {len(self.arms) * seeds} trainings, more than "
-                f"--max-trials {most_trials}: allow more, or take fewer --seeds."
+                f"{len(self.arms)} programs with {repeats} repeats need {len(self.arms) * repeats} trainings, "
+                f"more than --max-trials {most_trials}: allow more trainings, or fewer --repeats"
             )
 
     def _add_control(self, *programs: tuple[str, DNA]) -> None:
@@ -140,7 +139,11 @@ def words_of(arm: str) -> str:
     role, _, number = arm.partition(" ")
     if not number:
         return f"the {arm}"
-    roles = {"without": "the candidate without change", "only": "the seed with change", "minimal": "minimal program"}
+    roles = {
+        "without": "the candidate without change",
+        "only": "the baseline with change",
+        "minimal": "minimal program",
+    }
     return f"{roles[role]} {number}"
 
 
@@ -155,11 +158,11 @@ class Pair:
     """Two programs with what people call them.
 
     Attributes:
-        seed, candidate: names and programs.
+        baseline, candidate: names and programs.
         folder: where results go unless the user says otherwise.
     """
 
-    seed: tuple[str, DNA]
+    baseline: tuple[str, DNA]
     candidate: tuple[str, DNA]
     folder: Path
 
@@ -173,7 +176,7 @@ def pair_of_run(
     workers_per_device: int | None = None,
     executor: Literal["ray", "inline"] | None = None,
 ) -> tuple[Pair, RunConfig]:
-    """A candidate of a run, its seed, and the settings both were trained with.
+    """A candidate of a run, its baseline, and the settings both were trained with.
 
     Args:
         run, named: what the user calls them; the candidate by its number or `best`.
@@ -181,13 +184,13 @@ def pair_of_run(
         workers, workers_per_device, executor: others to train with.
 
     Raises:
-        UsageError: there is no such run or candidate, it is the seed, or its budget counts steps.
+        UsageError: there is no such run or candidate, it is the baseline, or its budget counts steps.
     """
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = candidate_id_of(named, leaderboard(store))
-        if number == SEED_ID:
-            raise UsageError(f"candidate {named} is the seed itself: name another, or `best`.")
-        seed, candidate = store.candidate(SEED_ID).dna, store.candidate(number).dna
+        if number == BASELINE_ID:
+            raise UsageError(f"candidate {named} is the baseline itself: name another, or `best`.")
+        baseline, candidate = store.candidate(BASELINE_ID).dna, store.candidate(number).dna
         config, path = RunConfig.from_dict(store.manifest["config"]), store.run.path
     if trial_seconds is not None and config.trial.unit == "steps":
         raise UsageError(f"run {path} counts its trial budgets in steps: leave out --trial-budget.")
@@ -201,7 +204,9 @@ def pair_of_run(
         config = replace(config, workers=replace(config.workers, count=workers))
     if workers_per_device is not None:
         config = replace(config, workers=replace(config.workers, per_device=workers_per_device))
-    pair = Pair(("the seed", seed), (f"candidate {number} of {path.name}", candidate), path / f"ablation-{number}")
+    pair = Pair(
+        ("the baseline", baseline), (f"candidate {number} of {path.name}", candidate), path / f"ablation-{number}"
+    )
     return pair, config
 
 

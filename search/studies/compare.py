@@ -359,7 +359,7 @@ def _notes(
                 f"{', '.join(edges)}: the best rate stands at the edge of the sweep; one beyond may be better."
             )
     if len(seeds) < 2:
-        notes.append("one seed says nothing of noise: there are no intervals.")
+        notes.append("one repeat says nothing of noise: there are no intervals.")
     waits = [training.evaluation.input_wait_share or 0.0 for training in trainings]
     if max(waits, default=0.0) > LARGEST_INPUT_WAIT:
         notes.append(f"step times hold waiting for batches, up to {max(waits):.1%} of a training.")

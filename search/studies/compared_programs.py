@@ -21,7 +21,7 @@ def subjects_of(named: Sequence[str], baseline: str, unit: int) -> list[Subject]
     """The subjects a user names, the baseline first; one that is named twice counts once.
 
     Args:
-        named: names of the library, `RUN:ID` (a number, `best` or `seed`), or files of DNA.
+        named: names of the library, `RUN:ID` (a number, `best` or `baseline`), or files of DNA.
         baseline: one more of these.
         unit: of the configuration.
 

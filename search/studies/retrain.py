@@ -1,4 +1,4 @@
-"""Confirm a run's best: train them anew with fresh seeds, beside the seed program, and score the test text once.
+"""Confirm a run's best: train them anew with fresh seeds, beside the baseline, and score the test text once.
 
 The trainings go through the engine of all studies, keep their record in the run, and become events of the run, from
 which `confirmation` draws its table. A confirmation that is broken off goes on where it stopped.
@@ -18,12 +18,12 @@ from ...primitives.library import get as library_program
 from ...primitives.program_json import dna_from_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS
 from ..config import RunConfig
-from ..evolution.candidate import SEED_ID
+from ..evolution.candidate import BASELINE_ID
 from ..results.confirmation import Retraining, retrainings_of
 from ..results.leaderboard import leaderboard
 from ..runs.run_settings import allowance_of, settings_of
 from ..runs.store import Store
-from .retrain_at_scale import Climber, check_seed, climb, seed_climber
+from .retrain_at_scale import Contender, baseline_contender, check_baseline, climb
 from .study import Arm, StudyState, run_study
 
 __all__ = ["Reserve", "confirm", "confirm_store", "reserve_of"]
@@ -53,7 +53,7 @@ class Reserve:
 
 
 def reserve_of(config: RunConfig, budget_seconds: float, slots: int) -> Reserve:
-    """What is kept of a budget; nothing where not even one candidate and the seed could be confirmed in its quarter.
+    """What is kept of a budget; nothing where a quarter is too short to confirm one candidate.
 
     A budget of trials in steps does not say how long they take, so that nothing can be kept for them.
     """
@@ -62,22 +62,22 @@ def reserve_of(config: RunConfig, budget_seconds: float, slots: int) -> Reserve:
         return Reserve(0.0, 0)
     one = SLOWNESS * trial.budget_seconds + OVERHEAD_SECONDS
     rounds = int((LARGEST_SHARE * budget_seconds - START_SECONDS) / one)  # of one training on each worker
-    top = min(search.confirm_top, rounds * slots // search.confirm_seeds - 1)
+    top = min(search.confirm_top, rounds * slots // search.confirm_repeats - 1)
     if top < 1:
         return Reserve(0.0, 0)
-    return Reserve(START_SECONDS + one * math.ceil((top + 1) * search.confirm_seeds / slots), top)
+    return Reserve(START_SECONDS + one * math.ceil((top + 1) * search.confirm_repeats / slots), top)
 
 
 def confirm(
     path: Path | str,
     *,
     top: int = 10,
-    seeds: int = 3,
+    repeats: int = 3,
     beside: Sequence[str] = (),
     trial_seconds: float | None = None,
     workers: int | None = None,
     workers_per_device: int | None = None,
-    rungs: Sequence[RunConfig] = (),
+    scales: Sequence[RunConfig] = (),
     address: str | None = None,
     observe: Callable[[StudyState], None] = lambda state: None,
     tell: Callable[[str], None] = lambda line: None,
@@ -87,12 +87,12 @@ def confirm(
     Args:
         path: what the user calls the run.
         top: how many of the best to train anew.
-        seeds: trainings of each.
+        repeats: trainings of each.
         beside: library programs to train along with them.
         trial_seconds: budget of each training; the run's full trial budget, if not given.
         workers: how many train at once; as many as in the run, if not given.
         workers_per_device: how many share a GPU; as many as in the run, if not given.
-        rungs: the settings of further trainings of the same programs, at other sizes (see `climb`).
+        scales: the settings of further trainings of the same programs, at other sizes (see `climb`).
         address: of a running Ray cluster.
         observe, tell: as for studies.
 
@@ -102,16 +102,18 @@ def confirm(
     """
     with Store.open(path) as store:
         config = settings_of(store, trial_seconds, workers, workers_per_device)
-        climbers = _climbers(store, config, top, beside)
-        check_seed(climbers[0], config, rungs)
-        confirm_store(store, config, top=top, seeds=seeds, beside=beside, address=address, observe=observe, tell=tell)
-        for rung in rungs:
+        contenders = _contenders(store, config, top, beside)
+        check_baseline(contenders[0], config, scales)
+        confirm_store(
+            store, config, top=top, repeats=repeats, beside=beside, address=address, observe=observe, tell=tell
+        )
+        for scale in scales:
             climb(
                 store,
                 config,
-                rung,
-                climbers,
-                _fresh_seeds(store.manifest["seed"], seeds),
+                scale,
+                contenders,
+                _fresh_seeds(store.manifest["seed"], repeats),
                 address=address,
                 allowance_seconds=allowance_of(store),
                 observe=observe,
@@ -124,7 +126,7 @@ def confirm_store(
     config: RunConfig,
     *,
     top: int,
-    seeds: int,
+    repeats: int,
     beside: Sequence[str] = (),
     address: str | None = None,
     deadline: float | None = None,
@@ -135,14 +137,14 @@ def confirm_store(
 
     A training that was lost with its worker says nothing of the program, and is tried again by the next call.
     """
-    climbers = _climbers(store, config, top, beside)
-    ids = {each.name: each.candidate_id for each in climbers}
+    contenders = _contenders(store, config, top, beside)
+    ids = {each.name: each.candidate_id for each in contenders}
     known = {(each.name, each.seed, each.budget) for each in retrainings_of(store.events())}
     trainings = run_study(
         config,
-        [Arm(each.name, each.dna) for each in climbers],
-        _fresh_seeds(store.manifest["seed"], seeds),
-        reference=climbers[0].dna,
+        [Arm(each.name, each.dna) for each in contenders],
+        _fresh_seeds(store.manifest["seed"], repeats),
+        reference=contenders[0].dna,
         record=store.run.path / RECORD.format(budget=config.trial.budget),
         address=address,
         dataset_hash=store.manifest.get("dataset_hash"),
@@ -160,15 +162,15 @@ def confirm_store(
         store.add_event("confirmed", retraining.payload(), retraining.candidate_id)
 
 
-def _climbers(store: Store, config: RunConfig, top: int, beside: Sequence[str]) -> list[Climber]:
-    """The seed, the best candidates, and the library programs to train along."""
-    chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != SEED_ID][:top]
+def _contenders(store: Store, config: RunConfig, top: int, beside: Sequence[str]) -> list[Contender]:
+    """The baseline, the best candidates, and the library programs to train along."""
+    chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != BASELINE_ID][:top]
     if not chosen:
         raise UsageError(f"run {store.run.path} has no candidate that trained its full budget: nothing to confirm.")
     return [
-        seed_climber(config, dna_from_json(store.manifest["seed_dna"])),
-        *(Climber(f"#{number}", number, store.candidate(number).dna) for number in chosen),
-        *(Climber(name, None, library_program(name, config.model.unit), name) for name in beside),
+        baseline_contender(config, dna_from_json(store.manifest["baseline_dna"])),
+        *(Contender(f"#{number}", number, store.candidate(number).dna) for number in chosen),
+        *(Contender(name, None, library_program(name, config.model.unit), name) for name in beside),
     ]
 
 

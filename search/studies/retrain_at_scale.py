@@ -1,11 +1,11 @@
-"""Climb a ladder of scales: train a run's best, beside its seed, at other sizes, one rung after the other.
+"""Retrain a run's best, beside its baseline, at other sizes, one scale after the other.
 
-Every rung is a study of its own, with a record in the run's folder, so that a ladder that is broken off goes on where
-it stopped. Library programs are fitted to the width, and so is the seed where it is one. Candidates are taken as they
-are, but for a query scale that is still exactly that of the run's width (`query_scales`). A program that does not exist
-at a rung's width or length is not trained there, and the ladder says why.
+Every scale is a study of its own, with a record in the run's folder, so that a ladder that is broken off goes on where
+it stopped. Library programs are fitted to the width, and so is the baseline where it is one. Candidates are taken as
+they are, but for a query scale that is still exactly that of the run's width (`query_scales`). A program that does not
+exist at a scale's width or length is not trained there, and the ladder says why.
 
-Where budgets count reference seconds, they count them by the seed's step at that rung.
+Where budgets count reference seconds, they count them by the baseline's step at that scale.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ from ...primitives.library import get as library_program
 from ...primitives.query_scales import rescale_queries
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 from ..config import RunConfig
-from ..evolution.candidate import SEED_ID
+from ..evolution.candidate import BASELINE_ID
 from ..results.confirmation import Retraining, retraining_of
-from ..results.scale_ladder import UNFIT, Rung
+from ..results.scale_ladder import INCOMPATIBLE, Scale
 from .study import Arm, StudyState, run_study
 
 if TYPE_CHECKING:
     from ..runs.store import Store
 
-__all__ = ["Climber", "check_seed", "climb", "seed_climber", "why_unfit"]
+__all__ = ["Contender", "baseline_contender", "check_baseline", "climb", "why_unfit"]
 
-RECORD = "rung-layers={layers},unit={unit},length={length},batch={batch},rate={learning_rate:g},budget={budget:g}.jsonl"
-"""In the run's folder, one for each rung."""
+RECORD = (
+    "scale-layers={layers},unit={unit},length={length},batch={batch},rate={learning_rate:g},budget={budget:g}.jsonl"
+)
+"""In the run's folder, one for each scale."""
 
 
 @dataclass(frozen=True, slots=True)
-class Climber:
-    """A program to train on the rungs.
+class Contender:
+    """A program to train on the scales.
 
     Attributes:
         name, candidate_id: as in `Retraining`.
@@ -59,8 +61,8 @@ class Climber:
 def climb(
     store: Store,
     own: RunConfig,
-    rung: RunConfig,
-    climbers: Sequence[Climber],
+    scale: RunConfig,
+    contenders: Sequence[Contender],
     seeds: Sequence[int],
     *,
     address: str | None = None,
@@ -68,29 +70,29 @@ def climb(
     observe: Callable[[StudyState], None] = lambda state: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Train on one rung, and keep the results as events of the run.
+    """Train on one scale, and keep the results as events of the run.
 
     Args:
         store: of the run.
-        own: the run's settings; rung: those of the rung.
-        climbers: the seed first.
-        seeds: of the trainings, the same on all rungs.
-        allowance_seconds: what a step of the seed is charged at the run's own size.
+        own: the run's settings; scale: those of the scale.
+        contenders: the baseline first.
+        seeds: of the trainings, the same on all scales.
+        allowance_seconds: what a step of the baseline is charged at the run's own size.
         address, observe, tell: as for studies.
 
     Raises:
         Interrupted: Ctrl-C; what is finished is kept.
     """
-    size = Rung.of(rung)
-    programs = {each.name: each.at(size.unit, own.model.unit) for each in climbers}
-    unfit = {name: why for name, dna in programs.items() if (why := why_unfit(dna, rung))}
-    tell(f"rung of {size.label}")
-    resized = (own.model, own.trial.batch, own.trial.devices) != (rung.model, rung.trial.batch, rung.trial.devices)
+    size = Scale.of(scale)
+    programs = {each.name: each.at(size.unit, own.model.unit) for each in contenders}
+    unfit = {name: why for name, dna in programs.items() if (why := why_unfit(dna, scale))}
+    tell(f"scale of {size.label}")
+    resized = (own.model, own.trial.batch, own.trial.devices) != (scale.model, scale.trial.batch, scale.trial.devices)
     trainings = run_study(
-        replace(rung, trial=replace(rung.trial, allowance_ms=0.0)) if resized else rung,
+        replace(scale, trial=replace(scale.trial, allowance_ms=0.0)) if resized else scale,
         [Arm(name, dna) for name, dna in programs.items() if name not in unfit],
         seeds,
-        reference=programs[climbers[0].name],
+        reference=programs[contenders[0].name],
         record=store.run.path / RECORD.format(**size.to_dict()),
         address=address,
         dataset_hash=store.manifest.get("dataset_hash"),
@@ -99,19 +101,19 @@ def climb(
         tell=tell,
     )
     found = [(training.arm.name, training.seed, training.evaluation) for training in trainings]
-    found += [(name, seeds[0], Evaluation(UNFIT, why)) for name, why in unfit.items()]
-    _keep(store, size, {each.name: each for each in climbers}, programs, found)
+    found += [(name, seeds[0], Evaluation(INCOMPATIBLE, why)) for name, why in unfit.items()]
+    _keep(store, size, {each.name: each for each in contenders}, programs, found)
 
 
-def check_seed(seed: Climber, own: RunConfig, rungs: Sequence[RunConfig]) -> None:
-    """See that the seed can be trained on all rungs: without it there is nothing to compare with.
+def check_baseline(baseline: Contender, own: RunConfig, scales: Sequence[RunConfig]) -> None:
+    """See that the baseline can be trained on all scales: without it there is nothing to compare with.
 
     Raises:
         UsageError: it cannot.
     """
-    for rung in rungs:
-        if why := why_unfit(seed.at(rung.model.unit, own.model.unit), rung):
-            raise UsageError(f"the seed program cannot be trained at a rung of {Rung.of(rung).label}: {why}.")
+    for scale in scales:
+        if why := why_unfit(baseline.at(scale.model.unit, own.model.unit), scale):
+            raise UsageError(f"the baseline cannot be trained at a scale of {Scale.of(scale).label}: {why}.")
 
 
 def why_unfit(dna: DNA, config: RunConfig) -> str:
@@ -126,8 +128,8 @@ def why_unfit(dna: DNA, config: RunConfig) -> str:
 
 def _keep(
     store: Store,
-    size: Rung,
-    climbers: dict[str, Climber],
+    size: Scale,
+    contenders: dict[str, Contender],
     programs: dict[str, DNA],
     found: Sequence[tuple[str, int, Evaluation]],
 ) -> None:
@@ -135,19 +137,21 @@ def _keep(
     known = {
         (known.name, known.seed)
         for event in store.events()
-        if event.kind == "climbed" and Rung(**event.payload["rung"]) == size and (known := retraining_of(event))
+        if event.kind == "retrained_at_scale"
+        and Scale(**event.payload["scale"]) == size
+        and (known := retraining_of(event))
     }
     for name, seed, evaluation in found:
         if (name, seed) in known or evaluation.kind in INFRASTRUCTURE_FAULTS:
             continue
-        climber = climbers[name]
-        retraining = Retraining(name, climber.candidate_id, seed, size.budget, replace(evaluation, curve=()))
-        changed = programs[name] != climber.dna and climber.candidate_id is not None
-        payload = {"rung": size.to_dict(), "refitted": changed, **retraining.payload()}
-        store.add_event("climbed", payload, climber.candidate_id)
+        contender = contenders[name]
+        retraining = Retraining(name, contender.candidate_id, seed, size.budget, replace(evaluation, curve=()))
+        changed = programs[name] != contender.dna and contender.candidate_id is not None
+        payload = {"scale": size.to_dict(), "rescaled": changed, **retraining.payload()}
+        store.add_event("retrained_at_scale", payload, contender.candidate_id)
 
 
-def seed_climber(config: RunConfig, dna: DNA) -> Climber:
-    """The seed: a program of the library, unless the run began otherwise."""
-    name = config.search.seed_program
-    return Climber("seed", SEED_ID, dna, name if library_program(name, config.model.unit) == dna else None)
+def baseline_contender(config: RunConfig, dna: DNA) -> Contender:
+    """The baseline: a program of the library, unless the run began otherwise."""
+    name = config.search.baseline
+    return Contender("baseline", BASELINE_ID, dna, name if library_program(name, config.model.unit) == dna else None)

@@ -36,7 +36,7 @@ def subject_of(run: str, candidate: str | None, config: RunConfig | None) -> tup
 
     Args:
         run: a run, or the name of a library program.
-        candidate: of the run: its number, `best` or `seed`; None for a library program.
+        candidate: of the run: its number, `best` or `baseline`; None for a library program.
         config: to measure in; None for a run's own.
 
     Raises:

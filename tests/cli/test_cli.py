@@ -38,18 +38,18 @@ WRONG_USAGE = {
     "an accelerator that is none": (["--accel", "gpuu"], "did you mean gpu?"),
     "an unknown executor": (["--executor", "slurm"], "none of ray, inline"),
     "fewer workers than none": (["--workers", "-1"], "--workers"),
-    "a seed program that is none": (["--set", "search.seed_program=PRIMAR"], "did you mean PRIMER?"),
-    "a seed that is none": (["--seeds", "PRIMER_ES"], "did you mean PRIMER_EZ?"),
-    "seeds after one another, one of which is none": (["--seeds", "PRIMER_EZ", "PRIMAR"], "--seeds PRIMAR"),
-    "a seed for randomness among programs": (["--config", "smoke", "--seeds", "3"], "randomness is --seed 3"),
-    "a seed of no name": (["--seeds", ""], "is empty"),
-    "a seed that is no DNA": (["--seeds", "{full}/thesis.txt"], "holds no DNA"),
-    "a seed that is a whole run": (["--seeds", "{run}"], "such as {run}:best"),
-    "a seed of a run that is not there": (["--seeds", "no/such/run:3"], "there is no run no/such/run"),
-    "a seed that the run has not": (["--seeds", "{run}:99"], "choose one from 0 to 1"),
-    "a seed tied to its length": (["--seeds", "PRIMER"], "--set model.length_dependent=true"),
+    "a baseline that is none": (["--set", "search.baseline=PRIMAR"], "did you mean PRIMER?"),
+    "an initial program that does not exist": (["--init", "PRIMER_ES"], "did you mean PRIMER_EZ?"),
+    "initial programs, one of which does not exist": (["--init", "PRIMER_EZ", "--init", "PRIMAR"], "--init PRIMAR"),
+    "a random seed among programs": (["--config", "smoke", "--init", "3"], "randomness is --seed 3"),
+    "an initial program without a name": (["--init", ""], "is empty"),
+    "a file without DNA": (["--init", "{full}/thesis.txt"], "holds no DNA"),
+    "a run instead of a candidate": (["--init", "{run}"], "such as {run}:best"),
+    "a candidate of a missing run": (["--init", "no/such/run:3"], "there is no run no/such/run"),
+    "a candidate that the run lacks": (["--init", "{run}:99"], "choose one from 0 to 1"),
+    "an initial program tied to its length": (["--init", "PRIMER"], "--set model.length_dependent=true"),
     "a seed over the cap": (
-        ["--seeds", "PRIMER", "--set", "model.length_dependent=true", "--run-dir", "{folder}/r"],
+        ["--init", "PRIMER", "--set", "model.length_dependent=true", "--run-dir", "{folder}/r"],
         "--set model.parameter_cap",
     ),
     "more seeds than individuals": (
@@ -58,15 +58,18 @@ WRONG_USAGE = {
             "search.population=2",
             "--set",
             "search.tournament=2",
-            "--seeds",
+            "--init",
             "TRANSFORMER",
             "PRIMER_EZ",
             "TRANSFORMER_PP",
         ],
         "--set search.population=3",
     ),
-    "seeds for programs without parents": (["--strategy", "random-init", "--seeds", "PRIMER_EZ"], "has no effect"),
-    "seeds before a command": (["--seeds", "PRIMER_EZ", "resume", "run"], "--seeds stands before `resume`"),
+    "initial programs for a search without parents": (
+        ["--strategy", "random-init", "--init", "PRIMER_EZ"],
+        "has no effect",
+    ),
+    "initial programs before a command": (["--init", "PRIMER_EZ", "resume", "run"], "--init stands before `resume`"),
     "a misspelt option": (["--budgt", "10m"], "did you mean --budget?"),
     "a misspelt command": (["leaderbord", "run"], "did you mean leaderboard?"),
     "an option without its value": (["--budget"], "--budget"),
@@ -81,7 +84,7 @@ WRONG_USAGE = {
     "a resumption of no run": (["resume", "{folder}"], "is no run"),
     "a run directory in use": (["--config", "smoke", "--run-dir", "{full}"], "is not empty"),
     "a candidate out of range": (["show", "{run}", "99"], "choose one from 0 to 1"),
-    "a candidate that is no number": (["show", "{run}", "first"], "`best` or `seed`"),
+    "a candidate that is no number": (["show", "{run}", "first"], "`best` or `baseline`"),
     "a candidate of twenty digits": (["export", "{run}", "9" * 20], "candidate"),
     "a difference to nothing": (["show", "{run}", "1", "--diff", "mother"], "--diff mother"),
     "a library program that is none": (["show", "PRIMERS"], "did you mean PRIMER?"),
@@ -116,7 +119,7 @@ WRONG_USAGE = {
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """An empty folder, a full one, and a run of the seed and one candidate."""
+    """An empty folder, a full one, and a run of the baseline and one candidate."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "folder").mkdir()
@@ -241,10 +244,13 @@ def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
     assert (planned["preset"], planned["budget_seconds"], planned["trial_budget"]) == ("laptop", 600.0, trial.budget)
     assert planned["hurdles"] == list(hurdle_positions(trial.budget, trial.hurdles))
     each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS["cpu"]
-    # Less than hurdles alone would let through: the seed, the first ones and the confirmation take their time, too.
+    # Less than hurdles alone would let through: the baseline, the first ones and the confirmation take their time, too.
     assert 0.4 < planned["candidates_expected"] / (planned["workers"] * 600 / each) < 0.9
     assert not list(Path.cwd().iterdir())
-    assert f"trial budget  {format_duration(trial.budget)} of training, at the seed's speed" in command("--dry-run").out
+    assert (
+        f"trial budget  {format_duration(trial.budget)} of training, at the baseline's speed"
+        in command("--dry-run").out
+    )
 
 
 @pytest.mark.usefixtures("on_cpu")
@@ -268,24 +274,23 @@ def test_a_trial_budget_that_was_asked_for_stays_while_it_fits() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["--seeds", "PRIMER_EZ", "TRANSFORMER_PP"],
-        ["--seeds", "PRIMER_EZ", "--seeds", "TRANSFORMER_PP"],
-        ["--seeds=PRIMER_EZ", "TRANSFORMER_PP", "--seed", "4"],
-        ["--seeds", "PRIMER_EZ", "--run-dir", "resume", "--seeds", "TRANSFORMER_PP", "PRIMER_EZ"],
+        ["--init", "PRIMER_EZ", "--init", "TRANSFORMER_PP"],
+        ["--init=PRIMER_EZ", "--seed", "4", "--init=TRANSFORMER_PP"],
+        ["--init", "PRIMER_EZ", "--run-dir", "resume", "--init", "TRANSFORMER_PP", "--init", "PRIMER_EZ"],
     ],
     ids=" ".join,
 )
-def test_a_plan_names_the_seeds_however_they_are_written(words: list[str]) -> None:
-    assert plan(*words)["seeds"] == ["PRIMER_EZ", "TRANSFORMER_PP"]
+def test_a_plan_names_the_initial_programs(words: list[str]) -> None:
+    assert plan(*words)["initial_programs"] == ["PRIMER_EZ", "TRANSFORMER_PP"]
     lines = command("--dry-run", *words).out.splitlines()
-    assert "seeds         PRIMER_EZ, TRANSFORMER_PP" in lines
-    assert "seed program  TRANSFORMER, the baseline" in lines
+    assert any(line.split() == ["initial", "programs", "PRIMER_EZ,", "TRANSFORMER_PP"] for line in lines)
+    assert any(line.split() == ["baseline", "TRANSFORMER"] for line in lines)
 
 
 @pytest.mark.usefixtures("on_cpu")
-def test_a_plan_without_seeds_says_nothing_of_them() -> None:
-    assert plan()["seeds"] == []
-    assert not [line for line in command("--dry-run").out.splitlines() if line.startswith("seeds ")]
+def test_a_plan_without_initial_programs_lists_none() -> None:
+    assert plan()["initial_programs"] == []
+    assert not [line for line in command("--dry-run").out.splitlines() if line.startswith("initial programs")]
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -56,7 +56,7 @@ def searched(source: str, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     assert result.code == 0, result
     for _ in range(20):
         board = command("leaderboard", path, "--json").json
-        if any(row["rank"] and row["id"] for row in board["candidates"]) and board["seed"]["trials"] == 2:
+        if any(row["rank"] and row["id"] for row in board["candidates"]) and board["baseline"]["trials"] == 2:
             return Searched(path, result.out, result.err)
         result = command("resume", path, "--budget", "5s")
         assert result.code == 0, result
@@ -87,10 +87,10 @@ def test_the_leaderboard_is_one_json_object(searched: Searched) -> None:
 
 
 def test_the_best_candidate_is_shown_with_its_program_and_its_difference(searched: Searched) -> None:
-    shown = command("show", searched.path, "best", "--diff", "seed", "--json").json
+    shown = command("show", searched.path, "best", "--diff", "baseline", "--json").json
     first = next(row for row in command("leaderboard", searched.path, "--json").json["candidates"] if row["id"])
     assert (shown["id"], shown["loss_nats"]) == (first["id"], first["loss_nats"])
-    assert shown["against"] == "the seed"
+    assert shown["against"] == "the baseline"
     assert shown["dna"]["format"] == 1
     printed = command("show", searched.path, str(shown["id"]), "--diff", "parent").out
     assert shown["listing"] in printed
@@ -98,8 +98,8 @@ def test_the_best_candidate_is_shown_with_its_program_and_its_difference(searche
     assert "difference to its parent" in printed
 
 
-def test_the_seed_is_shown_and_has_no_parent(searched: Searched) -> None:
-    assert command("show", searched.path, "seed").out.startswith("the seed")
+def test_the_baseline_is_shown_and_has_no_parent(searched: Searched) -> None:
+    assert command("show", searched.path, "baseline").out.startswith("the baseline")
     assert "no parent" in refused("show", searched.path, "0", "--diff", "parent")
 
 

@@ -22,7 +22,7 @@ from primer_search.primitives import UsageError
 from primer_search.search.generate_text import continue_text
 from primer_search.search.train_weights import plan_training, train_weights
 from primer_search.tests.support.command import command, refused
-from primer_search.tests.support.tiny_runs import SEED
+from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import TIED, drawn_weights, tiny_run
 from primer_search.workers.data.batches import validation_batches
 from primer_search.workers.data.dataset import Dataset
@@ -56,7 +56,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 
 def test_the_weights_are_those_that_evaluation_saw(trained: Path) -> None:
-    weights = load_weights(trained / "weights" / "1", dna=SEED)
+    weights = load_weights(trained / "weights" / "1", dna=BASELINE)
     dataset = Dataset.open(plan_training(str(trained), "1").dataset or "")
     batches = validation_batches(dataset.validation, 4, 8, 2)
     model = language_model(weights.graph, weights.model)
@@ -105,7 +105,7 @@ def test_an_interrupted_training_saves_nothing(run: Path, monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr("primer_search.workers.training.training_loop.TrainingLoop.train_until", interrupt)
-    result = command("train", run, "seed")
+    result = command("train", run, "baseline")
     assert result.code == 130
     assert "no weights were saved" in result.err
     assert not (run / "weights" / "0").exists()
@@ -144,12 +144,12 @@ def test_text_as_json_is_one_object(trained: Path) -> None:
 
 
 def test_a_candidate_without_weights_is_trained_first(run: Path) -> None:
-    result = command("generate", run, "seed", "--tokens", "3")
+    result = command("generate", run, "baseline", "--tokens", "3")
     assert result.code == 0, result.err
     assert "has no weights yet" in result.err
     assert "training seed of run" in result.err
     assert load_weights(run / "weights" / "0").training["candidate"] == 0
-    again = command("generate", run, "seed", "--tokens", "3")
+    again = command("generate", run, "baseline", "--tokens", "3")
     assert again.out == result.out
     assert "training" not in again.err
 
@@ -212,7 +212,7 @@ def test_exported_weights_load_in_two_lines_without_this_package(
 
 def test_existing_output_is_refused_before_anything_trains(run: Path, tmp_path: Path) -> None:
     (tmp_path / "block_weights").mkdir()
-    assert "block_weights exists" in refused("export", run, "seed", "-o", tmp_path / "block.py", "--weights")
+    assert "block_weights exists" in refused("export", run, "baseline", "-o", tmp_path / "block.py", "--weights")
     assert not (run / "weights" / "0").exists()
     assert not (tmp_path / "block.py").exists()
 

@@ -49,7 +49,7 @@ class TestPresets:
         assert f"primer-search --config {name} " in text
         assert all(f"# {word} " in text for word in ("Hardware", "Duration", "Expect"))
 
-    def test_laptop_trains_two_layers_of_width_64_at_the_seeds_speed(self) -> None:
+    def test_laptop_trains_two_layers_of_width_64_at_the_baselines_speed(self) -> None:
         config = load("laptop")
         assert (config.model.layers, config.model.width) == (2, 64)
         assert (config.trial.unit, config.workers.accel) == ("reference_seconds", "cpu")
@@ -67,7 +67,7 @@ class TestPresets:
         assert (optimizer.name, optimizer.learning_rate, optimizer.warmup_steps) == ("adafactor", 0.01, 10_000)
         assert (optimizer.schedule, optimizer.weight_decay) == ("rsqrt", 0.0)
 
-    def test_primer_paper_holds_the_seed_and_its_children_to_the_papers_size(self) -> None:
+    def test_primer_paper_holds_the_baseline_and_its_children_to_the_papers_size(self) -> None:
         model = load("primer_paper").model
         block = block_cost(build_graph(library.get("TRANSFORMER", model.unit)), model.unit, model.length).parameters
         parameters = model_parameters(block, model.unit, model.layers, model.vocabulary)

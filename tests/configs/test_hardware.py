@@ -171,7 +171,7 @@ def test_sharing_what_cannot_be_shared_is_refused(arguments: tuple[str, ...], sa
 
 
 def compiled(config: RunConfig) -> tuple[Any, Any, int]:
-    """The training step of the seed program, as JAX asks for it and as XLA compiled it, and the bytes of parameters."""
+    """The training step of the baseline, as JAX asks for it and as XLA compiled it, and the bytes of parameters."""
     import jax
     import numpy as np
 
@@ -179,7 +179,7 @@ def compiled(config: RunConfig) -> tuple[Any, Any, int]:
     from primer_search.workers.training.optimizer import make_optimizer
     from primer_search.workers.training.train_step import StepFunctions
 
-    graph = build_graph(get(config.search.seed_program, config.model.unit))
+    graph = build_graph(get(config.search.baseline, config.model.unit))
     model, optimizer = language_model(graph, config.model), make_optimizer(config.optimizer)
     functions = StepFunctions(model, optimizer, config.trial.batch, config.optimizer.averaging)
     state = functions.initial_state(model.init(np.random.default_rng(0)))

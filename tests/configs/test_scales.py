@@ -1,45 +1,47 @@
-"""What `confirm --rung` reads: a run's settings with a few of them changed."""
+"""What `confirm --scale` reads: a run's settings with a few of them changed."""
 
 from __future__ import annotations
 
 import pytest
 
-from primer_search.configs.scales import rungs_of
+from primer_search.configs.scales import parse_scales
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.tests.support.tiny_runs import CONFIG
 
 
-def test_a_rung_is_the_runs_settings_with_a_few_changed() -> None:
-    first, second = rungs_of(["layers=4, unit=16, budget=1m 30s", "length=256,batch=8,learning_rate=1e-3"], RunConfig())
+def test_a_scale_is_the_runs_settings_with_a_few_changed() -> None:
+    first, second = parse_scales(
+        ["layers=4, unit=16, budget=1m 30s", "length=256,batch=8,learning_rate=1e-3"], RunConfig()
+    )
     assert (first.model.layers, first.model.unit, first.trial.budget) == (4, 16, 90.0)
     assert (second.model.length, second.trial.batch, second.optimizer.learning_rate) == (256, 8, 1e-3)
     assert second.model.layers == RunConfig().model.layers
-    assert rungs_of(["budget=40"], CONFIG)[0].trial.budget == 40
+    assert parse_scales(["budget=40"], CONFIG)[0].trial.budget == 40
 
 
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
         (["layers"], "must read key=value,..., for example layers=4,unit=16,budget=60s"),
-        (["layer=4"], "--rung layer=4: 'layer' is none of layers, unit, .*; did you mean layers"),
+        (["layer=4"], "--scale layer=4: 'layer' is none of layers, unit, .*; did you mean layers"),
         (["layers=4,layers=5"], "layers stands there twice"),
-        (["layers=0"], r"--rung layers=0: model.layers = 0 must be at least 1$"),
-        (["unit=big"], "--rung unit=big: model.unit = .*big.* must be a whole number"),
+        (["layers=0"], r"--scale layers=0: model.layers = 0 must be at least 1$"),
+        (["unit=big"], "--scale unit=big: model.unit = .*big.* must be a whole number"),
         (
             ["batch=6,devices=4"],
-            "--rung batch=6,devices=4: trial.batch = 6 sequences do not divide .*, or fewer devices$",
+            "--scale batch=6,devices=4: trial.batch = 6 sequences do not divide .*, or fewer devices$",
         ),
-        (["budget=soon"], "--rung budget=soon: budget: 'soon' is no duration"),
+        (["budget=soon"], "--scale budget=soon: budget: 'soon' is no duration"),
         (["layers=2"], "that is the run's own size"),
-        (["layers=4", "layers=4,unit=8"], "another --rung says the same"),
+        (["layers=4", "layers=4,unit=8"], "another --scale says the same"),
     ],
 )
-def test_a_rung_that_is_none_is_refused_in_a_sentence(texts: list[str], sentence: str) -> None:
+def test_a_scale_that_is_none_is_refused_in_a_sentence(texts: list[str], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        rungs_of(texts, RunConfig())
+        parse_scales(texts, RunConfig())
 
 
 def test_a_run_that_counts_steps_takes_a_budget_in_steps() -> None:
     with pytest.raises(UsageError, match="counts steps: write budget=N"):
-        rungs_of(["budget=60s"], CONFIG)
+        parse_scales(["budget=60s"], CONFIG)

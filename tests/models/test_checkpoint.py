@@ -30,7 +30,7 @@ from primer_search.primitives import DNA, UsageError
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import get
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
-from primer_search.tests.support.tiny_runs import CONSTANTS, SEED
+from primer_search.tests.support.tiny_runs import BASELINE, CONSTANTS
 from primer_search.tests.support.tiny_weights import SHAPE, TIED, drawn_weights
 
 PACKAGE = Path(primer_search.__file__).parent
@@ -41,7 +41,7 @@ PRIMER_EZ = get("PRIMER_EZ", 2)
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "12"
-    save_weights(folder, drawn_weights(SEED, candidate=12))
+    save_weights(folder, drawn_weights(BASELINE, candidate=12))
     return folder
 
 
@@ -57,8 +57,8 @@ def same_arrays(found: Weights, wanted: Weights) -> bool:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_both_formats_give_back_exactly_what_was_saved(form: FileFormat, saved: Path) -> None:
-    wanted = drawn_weights(SEED, candidate=12)
-    found = load_weights(saved, form, dna=SEED)
+    wanted = drawn_weights(BASELINE, candidate=12)
+    found = load_weights(saved, form, dna=BASELINE)
     assert same_arrays(found, wanted)
     assert (found.dna, found.model, found.tokenizer) == (wanted.dna, wanted.model, wanted.tokenizer)
     assert found.training == {"candidate": 12}
@@ -86,11 +86,11 @@ def test_either_format_is_enough(present: str, gone: str, saved: Path, tmp_path:
     folder = shutil.copytree(saved, tmp_path / "w")
     shutil.rmtree(folder / gone) if (folder / gone).is_dir() else (folder / gone).unlink()
     assert (folder / present).exists()
-    assert same_arrays(load_weights(folder), drawn_weights(SEED))
+    assert same_arrays(load_weights(folder), drawn_weights(BASELINE))
 
 
 def test_weights_are_replaced_only_with_overwrite_and_no_temporary_folder_is_left(tmp_path: Path) -> None:
-    first, second = drawn_weights(SEED, seed=1), drawn_weights(SEED, seed=2)
+    first, second = drawn_weights(BASELINE, seed=1), drawn_weights(BASELINE, seed=2)
     save_weights(tmp_path / "w", first)
     with pytest.raises(UsageError, match="--force"):
         save_weights(tmp_path / "w", second)
@@ -101,15 +101,15 @@ def test_weights_are_replaced_only_with_overwrite_and_no_temporary_folder_is_lef
 
 
 def test_a_failed_save_leaves_the_existing_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_weights(tmp_path / "w", drawn_weights(SEED, seed=1))
+    save_weights(tmp_path / "w", drawn_weights(BASELINE, seed=1))
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.numpy.save", full)
     with pytest.raises(UsageError, match="No space left"):
-        save_weights(tmp_path / "w", drawn_weights(SEED, seed=2), overwrite=True)
-    assert same_arrays(load_weights(tmp_path / "w"), drawn_weights(SEED, seed=1))
+        save_weights(tmp_path / "w", drawn_weights(BASELINE, seed=2), overwrite=True)
+    assert same_arrays(load_weights(tmp_path / "w"), drawn_weights(BASELINE, seed=1))
     assert [path.name for path in tmp_path.iterdir()] == ["w"]
 
 
@@ -264,7 +264,7 @@ def test_a_block_that_is_not_an_nnx_module_is_refused(block: Any, saved: Path) -
 
 
 def test_weights_take_the_dtype_of_the_block(saved: Path) -> None:
-    block = DNABlock(SEED, width=8, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    block = DNABlock(BASELINE, width=8, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     load_weights_into(block, saved)
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(block, nnx.Param))} == {jnp.dtype(jnp.bfloat16)}
 
@@ -280,7 +280,7 @@ def test_linen_parameters_make_an_exported_linen_module_compute_the_trained_laye
 
 
 def test_the_exported_layout_holds_the_whole_model() -> None:
-    weights = drawn_weights(SEED)
+    weights = drawn_weights(BASELINE)
     tree = module_parameters(weights)
     assert set(tree) == {"embedding", "final_norm", "layers"}
     assert set(tree["layers"]) == {"0", "1"}
@@ -296,11 +296,11 @@ WRONG_BLOCKS: dict[str, tuple[Callable[[], nnx.Module], int, str]] = {
         "another program",
     ),
     "another width": (
-        lambda: DNABlock(SEED, width=16, rngs=nnx.Rngs(0)),
+        lambda: DNABlock(BASELINE, width=16, rngs=nnx.Rngs(0)),
         0,
         "is [16, 16] in the block and [8, 8] in the weights",
     ),
-    "a layer too many": (lambda: DNABlock(SEED, width=8, rngs=nnx.Rngs(0)), 2, "layer is 2"),
+    "a layer too many": (lambda: DNABlock(BASELINE, width=8, rngs=nnx.Rngs(0)), 2, "layer is 2"),
     "a module of other parameters": (lambda: nnx.Linear(8, 8, rngs=nnx.Rngs(0)), 0, "another program"),
 }
 

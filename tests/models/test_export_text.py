@@ -176,7 +176,7 @@ def test_the_docstring_states_the_origin_of_the_block() -> None:
     docstring = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
     for part in ("c17 of monday", "- changed a constant", "4.2500", "4.5000", "0.0200", "unconfirmed", "none yet"):
         assert part in docstring
-    confirmed = replace(provenance, trainings=3, confirmation="3 fresh trainings: confirmed better than the seed.")
+    confirmed = replace(provenance, trainings=3, confirmation="3 fresh trainings: confirmed better than the baseline.")
     text = export_source(TRANSFORMER, name="Best", provenance=confirmed, unit=UNIT).source
     text = " ".join(text.split())
     assert "3 trainings. 3 fresh trainings: confirmed" in text and "unconfirmed" not in text

@@ -18,7 +18,7 @@ from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
 from primer_search.primitives.library import get
 from primer_search.search.generate_text import continue_text
-from primer_search.tests.support.tiny_runs import SEED
+from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import SHAPE, TIED, drawn_weights
 from primer_search.workers.data.tokenizer import Tokenizer
 
@@ -36,7 +36,7 @@ def written(weights: Weights, tokens: int, prompt: tuple[int, ...] = PROMPT, **o
     ("weights", "tokens"),
     [
         (drawn_weights(get("PRIMER_EZ", 2), replace(SHAPE, unit=2)), 9),
-        (drawn_weights(SEED, replace(SHAPE, stack="scan")), 9),
+        (drawn_weights(BASELINE, replace(SHAPE, stack="scan")), 9),
         (drawn_weights(TIED), 5),
     ],
     ids=["PRIMER_EZ", "scanned", "tied to a length"],
@@ -62,14 +62,14 @@ def test_a_cache_that_does_not_fit_into_memory_is_refused() -> None:
 
 
 def test_the_same_seed_writes_the_same_and_another_seed_something_else() -> None:
-    weights = drawn_weights(SEED)
+    weights = drawn_weights(BASELINE)
     first, again, other = (written(weights, 12, seed=seed) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
 def test_top_1_is_greedy_at_any_temperature() -> None:
-    weights = drawn_weights(SEED)
+    weights = drawn_weights(BASELINE)
     assert written(weights, 8, sampling=Sampling(2.0, top_k=1)) == written(weights, 8, sampling=GREEDY)
 
 
@@ -82,12 +82,12 @@ def test_only_the_top_k_are_drawn_and_in_proportion() -> None:
 
 
 def test_ids_that_the_tokenizer_has_no_text_for_are_never_drawn() -> None:
-    assert max(written(drawn_weights(SEED), 20, sampling=Sampling(5.0, top_k=0), vocabulary=7)) < 7
+    assert max(written(drawn_weights(BASELINE), 20, sampling=Sampling(5.0, top_k=0), vocabulary=7)) < 7
 
 
 def test_an_empty_prompt_has_no_next_token() -> None:
     with pytest.raises(UsageError, match="the prompt is empty"):
-        written(drawn_weights(SEED), 3, prompt=())
+        written(drawn_weights(BASELINE), 3, prompt=())
 
 
 def test_a_program_tied_to_a_length_says_where_it_ends() -> None:
@@ -130,7 +130,7 @@ def test_pieces_of_any_tokens_make_up_what_they_decode_to(ids: list[int]) -> Non
 
 
 def test_text_ends_with_its_document() -> None:
-    weights = drawn_weights(SEED)
+    weights = drawn_weights(BASELINE)
     end = Tokenizer.from_json(weights.tokenizer).end_of_document
     weights.parameters["embedding"][:] = 0.0
     weights.parameters["embedding"][end] = 1.0
@@ -141,7 +141,7 @@ def test_text_ends_with_its_document() -> None:
 
 
 def test_an_empty_prompt_begins_a_document_and_long_text_is_noted() -> None:
-    weights = drawn_weights(SEED, ModelConfig(layers=1, unit=1, length=8, vocabulary=300))
+    weights = drawn_weights(BASELINE, ModelConfig(layers=1, unit=1, length=8, vocabulary=300))
     text = continue_text(weights, "", 30, Sampling(1.0))
     assert text.prompt_tokens == 1
     assert "8 tokens" in text.notes[0]
@@ -152,4 +152,4 @@ def test_an_empty_prompt_begins_a_document_and_long_text_is_noted() -> None:
 
 def test_a_prompt_that_is_no_text_is_refused() -> None:
     with pytest.raises(UsageError, match="UTF-8"):
-        continue_text(drawn_weights(SEED), "\udcff", 3, GREEDY)
+        continue_text(drawn_weights(BASELINE), "\udcff", 3, GREEDY)

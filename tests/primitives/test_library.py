@@ -99,7 +99,7 @@ def test_a_library_program_is_an_attribute_with_a_description_and_a_reference(na
     assert "\n" not in entry.description + entry.reference
 
 
-def test_the_seed_is_cut_by_concept_into_s0_to_s9() -> None:
+def test_the_baseline_is_cut_by_concept_into_s0_to_s9() -> None:
     seed = library.TRANSFORMER
     names = "main self_attention feed_forward head_projection softmax layer_norm z_score scale_shift residual relu"
     assert [item.name for item in seed.subprograms] == names.split()
@@ -116,7 +116,7 @@ def test_the_seed_is_cut_by_concept_into_s0_to_s9() -> None:
     assert len(seed.dimensions) == 6
 
 
-def test_primer_ez_differs_from_the_seed_by_one_square_and_one_convolution() -> None:
+def test_primer_ez_differs_from_the_baseline_by_one_square_and_one_convolution() -> None:
     assert lines(library.PRIMER_EZ, "head_projection") == ["x2 = CONV_1X1(h0, width=8u)", "x3 = DCONV_3X1(x2)"]
     assert lines(library.PRIMER_EZ, "squared_relu") == ["x2 = MAX(h0, constant=0.0)", "x3 = SQUARE(x2)"]
     size = sum(len(item.instructions) for item in library.PRIMER_EZ.subprograms)

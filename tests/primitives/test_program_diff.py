@@ -64,7 +64,7 @@ def assert_ends(seed: DNA, candidate: DNA) -> ProgramDiff:
 
 @settings(max_examples=50, deadline=None)
 @given(st.sampled_from(library.names()), st.integers(0, 2**32 - 1), st.integers(0, 25), st.randoms())
-def test_no_change_is_the_seed_and_all_are_the_candidate(name: str, seed: int, mutations: int, draw) -> None:
+def test_no_change_is_the_baseline_and_all_are_the_candidate(name: str, seed: int, mutations: int, draw) -> None:
     start = library.get(name)
     between = assert_ends(start, descendant(start, seed, mutations))
     for _ in range(5):

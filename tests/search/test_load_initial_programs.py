@@ -1,4 +1,4 @@
-"""Founders: what may start a search, what it is called, and how it is told from the baseline."""
+"""Initial programs: what may start a search, what it is called, and how it is told from the baseline."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from primer_search.primitives.program import DNA
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS
-from primer_search.search.evolution.candidate import SEED_ID
-from primer_search.search.evolution.initial_programs import Founder, founders_of, origins_of
-from primer_search.search.load_initial_programs import founders_named
+from primer_search.search.evolution.candidate import BASELINE_ID
+from primer_search.search.evolution.initial_programs import InitialProgram, initial_programs_of, origins_of
+from primer_search.search.load_initial_programs import load_initial_programs
 from primer_search.tests.support.command import HandmadeRun, command
 
 CONFIG = load("laptop")
 UNIT = CONFIG.model.unit
 
 
-def named(*texts: str | Path, config: RunConfig = CONFIG) -> tuple[Founder, ...]:
-    founders, notes = founders_named([str(text) for text in texts], config)
+def named(*texts: str | Path, config: RunConfig = CONFIG) -> tuple[InitialProgram, ...]:
+    initial_programs, notes = load_initial_programs([str(text) for text in texts], config)
     assert notes == ()
-    return founders
+    return initial_programs
 
 
 def refusal(*texts: str | Path, config: RunConfig = CONFIG) -> str:
     with pytest.raises(UsageError) as refused:
-        founders_named([str(text) for text in texts], config)
+        load_initial_programs([str(text) for text in texts], config)
     return str(refused.value)
 
 
@@ -68,38 +68,41 @@ def test_library_programs_are_fitted_to_the_width_and_others_taken_as_they_are(t
 
 
 def test_a_candidate_goes_by_its_run_and_number(run: HandmadeRun) -> None:
-    (founder,) = named(f"{run.path}:best", config=changed("model", unit=8))
-    assert (founder.origin, founder.dna) == ("earlier:1", get("PRIMER_EZ", 8))
-    assert founder.sentence == "Imported from earlier:1"
+    (initial_program,) = named(f"{run.path}:best", config=changed("model", unit=8))
+    assert (initial_program.origin, initial_program.dna) == ("earlier:1", get("PRIMER_EZ", 8))
+    assert initial_program.sentence == "Imported from earlier:1"
 
 
 def test_a_candidate_of_another_width_keeps_its_constants_which_is_said(run: HandmadeRun) -> None:
-    (founder,), notes = founders_named([f"{run.path}:1"], changed("model", unit=4))
-    assert founder.dna == get("PRIMER_EZ", 8)
+    (initial_program,), notes = load_initial_programs([f"{run.path}:1"], changed("model", unit=4))
+    assert initial_program.dna == get("PRIMER_EZ", 8)
     assert len(notes) == 1 and "was found at unit 8 and is trained at unit 4" in notes[0]
 
 
 def test_programs_of_one_function_count_once_which_is_said(tmp_path: Path) -> None:
     twin = get("PRIMER_EZ", UNIT)
     file = written(tmp_path / "twin.json", replace(twin, constants=(*twin.constants, 0.25)))
-    founders, notes = founders_named(["PRIMER_EZ", str(file), "PRIMER_EZ", "TRANSFORMER_PP"], CONFIG)
-    assert [(founder.candidate_id, founder.origin) for founder in founders] == [(1, "PRIMER_EZ"), (2, "TRANSFORMER_PP")]
+    initial_programs, notes = load_initial_programs(["PRIMER_EZ", str(file), "PRIMER_EZ", "TRANSFORMER_PP"], CONFIG)
+    assert [(initial_program.candidate_id, initial_program.origin) for initial_program in initial_programs] == [
+        (1, "PRIMER_EZ"),
+        (2, "TRANSFORMER_PP"),
+    ]
     assert notes == (
-        f"--seeds {file} computes the same as PRIMER_EZ: the two count once.",
-        "--seeds PRIMER_EZ computes the same as PRIMER_EZ: the two count once.",
+        f"--init {file} computes the same as PRIMER_EZ: the two count once.",
+        "--init PRIMER_EZ computes the same as PRIMER_EZ: the two count once.",
     )
 
 
 def test_what_computes_the_same_as_the_baseline_is_the_baseline(tmp_path: Path) -> None:
     seed = get("TRANSFORMER", UNIT)
-    assert named("TRANSFORMER") == (Founder(SEED_ID, "TRANSFORMER", seed),)
+    assert named("TRANSFORMER") == (InitialProgram(BASELINE_ID, "TRANSFORMER", seed),)
     file = written(tmp_path / "twin.json", replace(seed, constants=(*seed.constants, 0.25)))
-    founders, notes = founders_named([str(file), "PRIMER_EZ"], CONFIG)
-    assert [(founder.candidate_id, founder.dna) for founder in founders] == [
-        (SEED_ID, seed),
+    initial_programs, notes = load_initial_programs([str(file), "PRIMER_EZ"], CONFIG)
+    assert [(initial_program.candidate_id, initial_program.dna) for initial_program in initial_programs] == [
+        (BASELINE_ID, seed),
         (1, get("PRIMER_EZ", UNIT)),
     ]
-    assert len(notes) == 1 and "the same as the seed program TRANSFORMER" in notes[0]
+    assert len(notes) == 1 and "the same as the baseline TRANSFORMER" in notes[0]
 
 
 def test_leave_to_be_length_dependent_that_a_program_does_not_use_is_withdrawn(tmp_path: Path) -> None:
@@ -108,37 +111,39 @@ def test_leave_to_be_length_dependent_that_a_program_does_not_use_is_withdrawn(t
     assert named(file, config=changed("model", length_dependent=True))[0].dna.length_dependent
 
 
-def test_founders_survive_the_manifest() -> None:
-    founders = named("PRIMER_EZ", "TRANSFORMER")
-    manifest = json.loads(json.dumps({"founders": [founder.to_dict() for founder in founders]}))
-    assert founders_of(manifest) == founders
+def test_initial_programs_survive_the_manifest() -> None:
+    initial_programs = named("PRIMER_EZ", "TRANSFORMER")
+    manifest = json.loads(
+        json.dumps({"initial_programs": [initial_program.to_dict() for initial_program in initial_programs]})
+    )
+    assert initial_programs_of(manifest) == initial_programs
     assert origins_of(manifest) == {1: "PRIMER_EZ", 0: "TRANSFORMER"}
 
 
-def test_a_manifest_of_before_there_were_founders_has_none() -> None:
-    assert (founders_of({}), origins_of({})) == ((), {})
+def test_a_manifest_of_before_there_were_initial_programs_has_none() -> None:
+    assert (initial_programs_of({}), origins_of({})) == ((), {})
 
 
 # --- what is refused ---
 
 REFUSALS: dict[str, tuple[Sequence[str], RunConfig, str]] = {
-    "a misspelt name": (["PRIMER_ES"], CONFIG, "--seeds PRIMER_ES: .*did you mean PRIMER_EZ?"),
+    "a misspelt name": (["PRIMER_ES"], CONFIG, "--init PRIMER_ES: .*did you mean PRIMER_EZ?"),
     "a number": (["3"], CONFIG, "the source of randomness is --seed 3"),
-    "one tied to its length": (["PRIMER"], CONFIG, "--seeds PRIMER is refused: .*--set model.length_dependent=true"),
+    "one tied to its length": (["PRIMER"], CONFIG, "--init PRIMER is refused: .*--set model.length_dependent=true"),
     "one over the cap": (
         ["TRANSFORMER_PP"],
         changed("model", parameter_cap=1.0),
-        "--seeds TRANSFORMER_PP is refused: .*over the cap of .*--set model.parameter_cap",
+        "--init TRANSFORMER_PP is refused: .*over the cap of .*--set model.parameter_cap",
     ),
     "more than the population holds": (
         ["TRANSFORMER", "PRIMER_EZ", "TRANSFORMER_PP"],
         changed("search", population=2),
-        "3 --seeds do not fit .*--set search.population=3",
+        "3 --init do not fit .*--set search.population=3",
     ),
     "any, where nobody has parents": (["PRIMER_EZ"], changed("search", strategy="random-init"), "random-init"),
     "a baseline that is none here": (
         ["PRIMER_EZ"],
-        changed("search", seed_program="TRANSFORMERS"),
+        changed("search", baseline="TRANSFORMERS"),
         "did you mean TRANSFORMER?",
     ),
 }
@@ -154,14 +159,14 @@ def test_a_width_of_no_whole_channels_is_refused(tmp_path: Path) -> None:
     program = {"main": "output = head h0 branches=16", "head": "output = CONV_1X1 h0 width=8"}
     file = written(tmp_path / "narrow.json", assemble(program, {"zero": 0.0}, (8,)))
     said = refusal(file, config=changed("model", unit=1))
-    assert f"--seeds {file} is refused" in said and "choose another --set model.unit" in said
+    assert f"--init {file} is refused" in said and "choose another --set model.unit" in said
 
 
 @pytest.mark.parametrize("canary", CANARY_PROGRAMS)
 def test_no_program_that_cheats_founds_a_search(canary: str, tmp_path: Path) -> None:
     file = written(tmp_path / "cheat.json", CANARY_PROGRAMS[canary].dna)
     generous = changed("model", parameter_cap=100.0)
-    assert f"--seeds {file} is refused" in refusal(file, config=generous)
+    assert f"--init {file} is refused" in refusal(file, config=generous)
 
 
 # --- what people see ---
@@ -169,18 +174,21 @@ def test_no_program_that_cheats_founds_a_search(canary: str, tmp_path: Path) -> 
 
 @pytest.fixture
 def founded(tmp_path: Path) -> HandmadeRun:
-    """A run from two founders; candidate 3 descends from the first, 4 from the baseline."""
+    """A run from two initial programs; candidate 3 descends from the first, 4 from the baseline."""
     run = HandmadeRun(tmp_path / "founded")
-    founders = [Founder(1, "earlier:45", get("PRIMER_EZ", 8)), Founder(2, "mine.json", get("TRANSFORMER_PP", 8))]
-    run.store.set_manifest({"founders": [founder.to_dict() for founder in founders]})
-    for founder, loss in zip(founders, (2.6, 3.5), strict=True):
-        run.founder(founder, loss)
+    initial_programs = [
+        InitialProgram(1, "earlier:45", get("PRIMER_EZ", 8)),
+        InitialProgram(2, "mine.json", get("TRANSFORMER_PP", 8)),
+    ]
+    run.store.set_manifest({"initial_programs": [initial_program.to_dict() for initial_program in initial_programs]})
+    for initial_program, loss in zip(initial_programs, (2.6, 3.5), strict=True):
+        run.initial_program(initial_program, loss)
     run.child("TRANSFORMER_MDHA", 2.5, parent=1)
     run.child("TRANSFORMER_GELU", 3.05)
     return run
 
 
-def test_the_leaderboard_says_where_founders_came_from(founded: HandmadeRun) -> None:
+def test_the_leaderboard_says_where_initial_programs_came_from(founded: HandmadeRun) -> None:
     rows = {row["id"]: row for row in command("leaderboard", founded.path, "--json").json["candidates"]}
     assert {number: row["origin"] for number, row in rows.items()} == {
         0: None, 1: "earlier:45", 2: "mine.json", 3: None, 4: None,
@@ -190,32 +198,34 @@ def test_the_leaderboard_says_where_founders_came_from(founded: HandmadeRun) -> 
     assert [step["candidate_id"] for step in rows[4]["lineage"]] == [4]
 
 
-def test_the_printed_leaderboard_shows_founders_and_the_baseline_wherever_they_stand(founded: HandmadeRun) -> None:
+def test_the_printed_leaderboard_shows_initial_programs_and_the_baseline_wherever_they_stand(
+    founded: HandmadeRun,
+) -> None:
     out = command("leaderboard", founded.path, "--top", "1").out
     assert "#1 from earlier:45 · #2 from mine.json" in out
     assert out.count("Imported from mine.json") == 1
     assert "the baseline" in out and "the program the search started from" not in out
-    assert "It is 0.1000 nats below the best founder, #1 from earlier:45." in out
+    assert "It is 0.1000 nats below the best initial program, #1 from earlier:45." in out
 
 
-def test_a_founder_that_leads_is_not_said_to_be_found(founded: HandmadeRun) -> None:
-    founded.founder(Founder(5, "late.json", get("TRANSFORMER_SQUARED_RELU", 8)), 2.0)
-    manifest = founded.store.manifest["founders"]
-    late = Founder(5, "late.json", get("TRANSFORMER_SQUARED_RELU", 8)).to_dict()
-    founded.store.set_manifest({"founders": [*manifest, late]})
+def test_a_initial_program_that_leads_is_not_said_to_be_found(founded: HandmadeRun) -> None:
+    founded.initial_program(InitialProgram(5, "late.json", get("TRANSFORMER_SQUARED_RELU", 8)), 2.0)
+    manifest = founded.store.manifest["initial_programs"]
+    late = InitialProgram(5, "late.json", get("TRANSFORMER_SQUARED_RELU", 8)).to_dict()
+    founded.store.set_manifest({"initial_programs": [*manifest, late]})
     assert "Candidate 5 (imported from late.json) is 1.0000 nats" in command("leaderboard", founded.path).out
 
 
-def test_show_says_of_a_founder_where_it_came_from(founded: HandmadeRun) -> None:
+def test_show_says_of_a_initial_program_where_it_came_from(founded: HandmadeRun) -> None:
     assert command("show", founded.path, "1").out.startswith("candidate 1, imported from earlier:45\n")
     assert command("show", founded.path, "2", "--json").json["origin"] == "mine.json"
     child = command("show", founded.path, "3", "--diff", "parent").out
     assert child.startswith("candidate 3, child of candidate 1\n")
     assert "ancestry, from earlier:45:\n  #1\n    Imported from earlier:45\n  #3\n" in child
-    assert "ancestry, from the seed:\n  #4\n" in command("show", founded.path, "4").out
+    assert "ancestry, from the baseline:\n  #4\n" in command("show", founded.path, "4").out
 
 
-def test_the_report_says_where_founders_came_from(founded: HandmadeRun, tmp_path: Path) -> None:
+def test_the_report_says_where_initial_programs_came_from(founded: HandmadeRun, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     assert command("report", founded.path, "-o", page).code == 0
     html = page.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 
 from primer_search.configs.load import load
 from primer_search.search import session
-from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import create_run_directory
@@ -58,8 +58,8 @@ def test_a_search_on_two_workers_uses_both_and_leaves_no_process(
         assert store.unfinished_trials() == []
         assert [candidate.id for candidate in store.candidates()] == list(range(len(store.candidates())))
     assert {worker for worker, _ in at_work} == {0, 1}
-    assert {trial.candidate_id for trial in finished} > {SEED_ID}
+    assert {trial.candidate_id for trial in finished} > {BASELINE_ID}
     assert all(trial.evaluation.kind not in ("timeout", "worker_lost", "out_of_memory") for trial in finished)
-    assert board.seed.trials == 2
+    assert board.baseline.trials == 2
     assert board.totals.trials == len(finished)
     assert board.totals.lost == 0

@@ -13,7 +13,7 @@ from typing import Any
 from primer_search.cli import main
 from primer_search.primitives.library import get
 from primer_search.search.evolution.candidate import Candidate
-from primer_search.search.evolution.initial_programs import Founder
+from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.runs.store import Store
 from primer_search.workers.protocol import Evaluation, TrialRequest
 
@@ -58,16 +58,16 @@ def refused(*arguments: str | Path) -> str:
 
 
 class HandmadeRun:
-    """A run whose losses the test chooses; the seed has three trials, 2.9, 3.0 and 3.1, unless told otherwise."""
+    """A run whose losses the test chooses; the baseline has three trials, 2.9, 3.0 and 3.1, unless told otherwise."""
 
-    def __init__(self, path: Path, seed_losses: tuple[float, ...] = (3.0, 2.9, 3.1)):
+    def __init__(self, path: Path, baseline_losses: tuple[float, ...] = (3.0, 2.9, 3.1)):
         path.mkdir(parents=True, exist_ok=True)
         self.path, self.now, self.next = path, 1000.0, 1
         manifest = {"config": CONFIG, "workers": 1, "seed": 0, "budget_seconds": 600.0, "dataset_hash": "d" * 64}
         self.store = Store.create(path, manifest, clock=lambda: self.now)
         weakref.finalize(self, self.store.close)
         self.store.add_candidate(Candidate(0, get("TRANSFORMER", 8), None, (), "seed's hash"))
-        for loss in seed_losses:
+        for loss in baseline_losses:
             self.train(0, loss)
 
     def train(self, number: int, loss: float, outcome: str = "ok", step_ms: float = 20.0) -> None:
@@ -94,11 +94,11 @@ class HandmadeRun:
             ),
         )
 
-    def founder(self, founder: Founder, loss: float) -> None:
+    def initial_program(self, initial_program: InitialProgram, loss: float) -> None:
         """Let an imported program be a candidate, the manifest aside, and train it."""
-        self.next = founder.candidate_id + 1
-        number, origin = founder.candidate_id, (founder.sentence,)
-        self.store.add_candidate(Candidate(number, founder.dna, None, origin, f"hash {number}"))
+        self.next = initial_program.candidate_id + 1
+        number, origin = initial_program.candidate_id, (initial_program.sentence,)
+        self.store.add_candidate(Candidate(number, initial_program.dna, None, origin, f"hash {number}"))
         self.train(number, loss)
 
     def child(
@@ -109,7 +109,7 @@ class HandmadeRun:
         mutation: str = "Delete in relu: x2 = ABS(h0)",
         parent: int = 0,
     ) -> int:
-        """Propose a child, of the seed unless told otherwise, and train it; its number."""
+        """Propose a child, of the baseline unless told otherwise, and train it; its number."""
         number, self.next = self.next, self.next + 1
         statistics = {"mutations": 3, "invalid_widths": 1, "unchanged": 1}
         candidate = Candidate(

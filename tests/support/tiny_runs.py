@@ -14,7 +14,7 @@ from primer_search.models.config import ModelConfig
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig, SearchConfig
-from primer_search.search.evolution.initial_programs import Founder
+from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.runs.controller import Controller, RunState
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
@@ -27,15 +27,15 @@ from primer_search.workers.protocol import Evaluation, Executor
 WORDS = ("the", "cat", "dog", "sat", "on", "a", "mat", "and", "ran", "to", "see", "what", "was", "in", "by", "river")
 
 CONSTANTS = {"zero": 0.0, "third": 0.3, "hundred": 100.0}
-SEED = assemble(
+BASELINE = assemble(
     {"main": "mixed = CONV_1X1 h0 width=8\nbent = TANH mixed\noutput = ADD bent h0"},
     CONSTANTS,
     (8, 16),
 )
 """A block that learns and compiles fast, as do its children."""
 
-FOUNDERS = tuple(
-    Founder(
+INITIAL_PROGRAMS = tuple(
+    InitialProgram(
         number,
         f"{op.lower()}.json",
         assemble({"main": f"mixed = CONV_1X1 h0 width=8\nbent = {op} mixed\noutput = ADD bent h0"}, CONSTANTS, (8, 16)),
@@ -51,7 +51,7 @@ CONFIG = RunConfig(
     trial=TRIAL,
     optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=5),
     search=SearchConfig(
-        population=4, tournament=2, seed_trials=2, proposals=20, hurdle_window=10, hurdle_minimum=3, retries=1
+        population=4, tournament=2, baseline_trials=2, proposals=20, hurdle_window=10, hurdle_minimum=3, retries=1
     ),
     workers=WorkersConfig(executor="inline", count=1, accel="cpu"),
 )
@@ -97,20 +97,23 @@ def open_controller(
     seed: int = 0,
     executor: Executor | None = None,
     observe: Callable[[RunState], None] = lambda state: None,
-    founders: Sequence[Founder] = (),
+    initial_programs: Sequence[InitialProgram] = (),
 ):
     """Open the controller of a new or an existing run of the tiny search, and its store."""
     if not run.store.exists():
         run.path.mkdir(exist_ok=True)
         Store.create(run.path, {"config": config.to_dict(), "seed": seed, "workers": 1}).close()
-    executor = executor or InlineExecutor(MakeCandidateTrainer(config, str(dataset), dna_to_json(SEED)))
+    executor = executor or InlineExecutor(MakeCandidateTrainer(config, str(dataset), dna_to_json(BASELINE)))
     with Store.open(run.path) as store, executor:
         if store.candidates():
             store.add_event("run_resumed", {"workers": 1})
-        yield Controller(config, seed, SEED, store, executor, observe=observe, founders=founders), store
+        yield (
+            Controller(config, seed, BASELINE, store, executor, observe=observe, initial_programs=initial_programs),
+            store,
+        )
 
 
-def search(path: str, dataset: str, candidates: int, founders: Sequence[Founder] = ()) -> None:
+def search(path: str, dataset: str, candidates: int, initial_programs: Sequence[InitialProgram] = ()) -> None:
     """Search in this process until `candidates` are proposed; print when it begins (for tests that kill it)."""
     run = RunDirectory(Path(path))
 
@@ -118,10 +121,10 @@ def search(path: str, dataset: str, candidates: int, founders: Sequence[Founder]
         if state.candidates >= candidates:
             run.request_stop()
 
-    with open_controller(run, Path(dataset), observe=observe, founders=founders) as (controller, _):
+    with open_controller(run, Path(dataset), observe=observe, initial_programs=initial_programs) as (controller, _):
         print("begun", flush=True)
         controller.run(600.0)
 
 
 if __name__ == "__main__":
-    search(sys.argv[1], sys.argv[2], int(sys.argv[3]), FOUNDERS if "founders" in sys.argv else ())
+    search(sys.argv[1], sys.argv[2], int(sys.argv[3]), INITIAL_PROGRAMS if "initial_programs" in sys.argv else ())

@@ -17,7 +17,7 @@ from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.runs.store import Store
-from primer_search.tests.support.tiny_runs import CONFIG, SEED, write_text
+from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, write_text
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data.dataset import Dataset, prepare
 from primer_search.workers.data.tokenizer import Tokenizer
@@ -56,7 +56,7 @@ def tiny_config(folder: Path) -> RunConfig:
 
 
 def tiny_run(folder: Path) -> Path:
-    """A run of three candidates: the seed, a copy of it that has trained, and one that explodes."""
+    """A run of three candidates: the baseline, a copy of it that has trained, and one that explodes."""
     config, run = tiny_config(folder), folder / "run"
     run.mkdir()
     dataset = prepare(config.data, config.model.vocabulary)
@@ -64,13 +64,13 @@ def tiny_run(folder: Path) -> Path:
         "config": config.to_dict(),
         "seed": 0,
         "workers": 1,
-        "seed_dna": dna_to_json(SEED),
+        "baseline_dna": dna_to_json(BASELINE),
         "dataset": str(dataset),
         "dataset_hash": Dataset.open(dataset, verify=False).dataset_hash,
     }
     with Store.create(run, manifest) as store:
-        store.add_candidate(Candidate(0, SEED, None, (), "seed"))
-        store.add_candidate(Candidate(1, SEED, 0, ("Insert in main: nothing",), "child"))
+        store.add_candidate(Candidate(0, BASELINE, None, (), "seed"))
+        store.add_candidate(Candidate(1, BASELINE, 0, ("Insert in main: nothing",), "child"))
         store.add_candidate(Candidate(2, EXPLOSIVE, 0, ("Insert in main: everything",), "explosive"))
         for number in (0, 1):
             store.start_trial(TrialRequest(number + 1, number, "", seed=0))

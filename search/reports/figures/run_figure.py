@@ -1,4 +1,4 @@
-"""The report's figure: every training that gave a loss, the best so far, and the seed with its noise."""
+"""The report's figure: every training that gave a loss, the best so far, and the baseline with its noise."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from ...evolution.candidate import SEED_ID
-from ...results.leaderboard_rows import SeedSummary
+from ...evolution.candidate import BASELINE_ID
+from ...results.leaderboard_rows import BaselineSummary
 
 __all__ = ["Point", "progress_figure"]
 
-_INK, _GRID, _FULL, _SEED, _STOPPED = "#1f2933", "#e4e7eb", "#2563a8", "#c2571a", "#b8bfc7"
+_INK, _GRID, _FULL, _BASELINE, _STOPPED = "#1f2933", "#e4e7eb", "#2563a8", "#c2571a", "#b8bfc7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +32,22 @@ class Point:
     hurdle: int | None
 
 
-def progress_figure(points: Sequence[Point], seed: SeedSummary) -> str:
+def progress_figure(points: Sequence[Point], baseline: BaselineSummary) -> str:
     """The figure as HTML with its script inlined; empty text where nothing was trained."""
     if not points:
         return ""
     import plotly.graph_objects as go
 
-    full = [point for point in points if point.hurdle is None and point.candidate_id != SEED_ID]
-    seeds = [point for point in points if point.hurdle is None and point.candidate_id == SEED_ID]
+    full = [point for point in points if point.hurdle is None and point.candidate_id != BASELINE_ID]
+    controls = [point for point in points if point.hurdle is None and point.candidate_id == BASELINE_ID]
     stopped = [point for point in points if point.hurdle is not None]
     end = max(point.minutes for point in points)
     figure = go.Figure()
-    _add_seed(figure, seed, end)
+    _add_baseline(figure, baseline, end)
     figure.add_trace(_markers(go, stopped, "stopped at a hurdle (less training)", _STOPPED, "x-thin-open", 6))
     figure.add_trace(_markers(go, full, "full training", _FULL, "circle", 7))
-    figure.add_trace(_markers(go, seeds, "the seed's own trainings", _SEED, "diamond", 8))
-    line = _best_so_far(full, seeds, seed, end)
+    figure.add_trace(_markers(go, controls, "the baseline's own trainings", _BASELINE, "diamond", 8))
+    line = _best_so_far(full, controls, baseline, end)
     figure.add_trace(
         go.Scatter(
             x=[x for x, _ in line],
@@ -58,36 +58,36 @@ def progress_figure(points: Sequence[Point], seed: SeedSummary) -> str:
             hovertemplate="best so far %{y:.4f}<extra></extra>",
         )
     )
-    figure.update_layout(**_layout(_range(full, seeds, stopped)))
+    figure.update_layout(**_layout(_range(full, controls, stopped)))
     return figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True})
 
 
-def _add_seed(figure: Any, seed: SeedSummary, end: float) -> None:
-    if seed.loss_nats is None:
+def _add_baseline(figure: Any, baseline: BaselineSummary, end: float) -> None:
+    if baseline.loss_nats is None:
         return
-    if seed.spread_nats is not None:
-        low, high = seed.loss_nats - seed.spread_nats, seed.loss_nats + seed.spread_nats
+    if baseline.spread_nats is not None:
+        low, high = baseline.loss_nats - baseline.spread_nats, baseline.loss_nats + baseline.spread_nats
         figure.add_shape(
-            type="rect", x0=0, x1=end, y0=low, y1=high, fillcolor=_SEED, opacity=0.14, line_width=0, layer="below"
+            type="rect", x0=0, x1=end, y0=low, y1=high, fillcolor=_BASELINE, opacity=0.14, line_width=0, layer="below"
         )
     figure.add_shape(
         type="line",
         x0=0,
         x1=end,
-        y0=seed.loss_nats,
-        y1=seed.loss_nats,
-        line={"color": _SEED, "width": 1.5, "dash": "dot"},
+        y0=baseline.loss_nats,
+        y1=baseline.loss_nats,
+        line={"color": _BASELINE, "width": 1.5, "dash": "dot"},
     )
-    spread = " ± its spread" if seed.spread_nats is not None else ""
+    spread = " ± its spread" if baseline.spread_nats is not None else ""
     figure.add_annotation(
         x=0.01,
         xref="paper",
-        y=seed.loss_nats + (seed.spread_nats or 0.0),
-        text=f"seed's mean{spread}",
+        y=baseline.loss_nats + (baseline.spread_nats or 0.0),
+        text=f"baseline's mean{spread}",
         showarrow=False,
         xanchor="left",
         yanchor="bottom",
-        font={"color": _SEED, "size": 12},
+        font={"color": _BASELINE, "size": 12},
     )
 
 
@@ -98,16 +98,16 @@ def _markers(go: Any, points: Sequence[Point], name: str, color: str, symbol: st
         name=name,
         mode="markers",
         marker={"color": color, "symbol": symbol, "size": size, "line": {"width": 1.2, "color": color}},
-        customdata=["seed" if point.candidate_id == SEED_ID else f"#{point.candidate_id}" for point in points],
+        customdata=["baseline" if point.candidate_id == BASELINE_ID else f"#{point.candidate_id}" for point in points],
         hovertemplate="%{customdata}: %{y:.4f} nats at %{x:.1f} min<extra></extra>",
     )
 
 
 def _best_so_far(
-    full: Sequence[Point], seeds: Sequence[Point], seed: SeedSummary, end: float
+    full: Sequence[Point], controls: Sequence[Point], baseline: BaselineSummary, end: float
 ) -> list[tuple[float, float]]:
-    """Steps of the best loss; the seed counts with its mean, so that no lucky one of its trials stands as the best."""
-    start = [] if seed.loss_nats is None else [(point.minutes, seed.loss_nats) for point in seeds]
+    """Steps of the best loss so far; the baseline counts with its mean, not with its luckiest trial."""
+    start = [] if baseline.loss_nats is None else [(point.minutes, baseline.loss_nats) for point in controls]
     line: list[tuple[float, float]] = []
     for minutes, loss in sorted([*start, *((point.minutes, point.loss_nats) for point in full)]):
         if not line or loss < line[-1][1]:
@@ -115,9 +115,9 @@ def _best_so_far(
     return [*line, (end, line[-1][1])] if line else []
 
 
-def _range(full: Sequence[Point], seeds: Sequence[Point], stopped: Sequence[Point]) -> list[float] | None:
+def _range(full: Sequence[Point], controls: Sequence[Point], stopped: Sequence[Point]) -> list[float] | None:
     """What is worth seeing: all full trainings up to far above their median, and room for a few stopped ones."""
-    losses = [point.loss_nats for point in (*full, *seeds)]
+    losses = [point.loss_nats for point in (*full, *controls)]
     if not losses:
         return None
     low = min(losses)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ....system.durations import format_duration
 from ....workers.protocol import Evaluation, WorkerStatus
-from ...evolution.candidate import SEED_ID
+from ...evolution.candidate import BASELINE_ID
 
 if TYPE_CHECKING:  # rich is loaded when a panel is drawn
     from rich.console import RenderableType
 
     from ...runs.controller import RunState
 
-__all__ = ["Display", "LineDisplay", "LiveDisplay", "best_against_seed", "make_display", "outcome_words"]
+__all__ = ["Display", "LineDisplay", "LiveDisplay", "best_against_baseline", "make_display", "outcome_words"]
 
 LINE_SECONDS = 60.0
 """How often plain lines say where the search stands, when nothing else happens."""
@@ -69,7 +69,7 @@ class LineDisplay:
         if best is not None and best != self._best:
             self._best = best
             news = "new best" if self._began else "best so far"  # a resumed run knows one already
-            self.tell(f"{format_duration(state.elapsed_seconds)} {news}: {best_against_seed(state)}")
+            self.tell(f"{format_duration(state.elapsed_seconds)} {news}: {best_against_baseline(state)}")
         self._began = True
         if state.elapsed_seconds >= self._next:
             self._next = (state.elapsed_seconds // LINE_SECONDS + 1) * LINE_SECONDS
@@ -128,7 +128,7 @@ class LiveDisplay:
             (f"{format_duration(math.ceil(left))} left", "bold"),
             f" of {format_duration(state.budget_seconds)}   {_counts(state)}",
         )
-        best = Text.assemble(("best  ", "dim"), best_against_seed(state))
+        best = Text.assemble(("best  ", "dim"), best_against_baseline(state))
         events = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self._events]
         return Group(head, best, _workers(state.workers), *events)
 
@@ -154,20 +154,22 @@ def outcome_words(outcomes: Mapping[str, int]) -> str:
     return " · ".join(f"{sums[kind]} {_WORDS.get(kind, kind.replace('_', ' '))}" for kind in kinds)
 
 
-def best_against_seed(state: RunState) -> str:
-    """The best candidate's loss against the seed's mean and spread, in words."""
-    losses = state.seed_losses
+def best_against_baseline(state: RunState) -> str:
+    """The best candidate's loss against the baseline's mean and spread, in words."""
+    losses = state.baseline_losses
     spread = f" ± {stdev(losses):.4f}" if len(losses) > 1 else ""
-    seed = f"seed {fmean(losses):.4f}{spread} nats (n={len(losses)})" if losses else "the seed is still training"
+    baseline = (
+        f"baseline {fmean(losses):.4f}{spread} nats (n={len(losses)})" if losses else "the baseline is still training"
+    )
     if state.best is None:
-        return f"none yet; {seed}"
+        return f"none yet; {baseline}"
     number, loss = state.best
     bits = state.best_bits_per_byte
     words = f"#{number} {loss:.4f} nats" + (f", {bits:.4f} bits/byte" if bits is not None else "")
     if losses:
         delta = loss - fmean(losses)
         in_bits = f", {delta * bits / loss:+.4f} bits/byte" if bits is not None and loss else ""
-        words += f"; {delta:+.4f} nats{in_bits} against the {seed}"
+        words += f"; {delta:+.4f} nats{in_bits} against the {baseline}"
     return words
 
 
@@ -212,4 +214,4 @@ def _event(candidate_id: int, evaluation: Evaluation) -> str:
 
 
 def _name(candidate_id: int) -> str:
-    return "seed" if candidate_id == SEED_ID else f"#{candidate_id}"
+    return "seed" if candidate_id == BASELINE_ID else f"#{candidate_id}"

@@ -14,7 +14,7 @@ LINE_SHARE = 0.25
 """Elsewhere than on a terminal, each such part of the budget is worth a line."""
 
 _WORDS = {
-    "calibrate": "timing the seed's step",
+    "calibrate": "timing the baseline's step",
     "compile": "compiling",
     "probe": "probing",
     "train": "training",

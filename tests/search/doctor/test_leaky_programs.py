@@ -41,7 +41,7 @@ HONEST = {
 
 
 @pytest.mark.parametrize("name", CANARY_PROGRAMS)
-def test_a_program_that_cheats_is_refused_by_each_stage_that_must_whatever_the_seed(name: str) -> None:
+def test_a_program_that_cheats_is_refused_by_each_stage_that_must_whatever_the_baseline(name: str) -> None:
     canary = CANARY_PROGRAMS[name]
     for seed in SEEDS:
         found = refusals(canary.dna, seed)

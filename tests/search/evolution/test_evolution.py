@@ -10,14 +10,14 @@ import pytest
 
 from primer_search.primitives.program import DNA
 from primer_search.primitives.program_json import dna_to_json
-from primer_search.search.evolution.candidate import SEED_ID, Candidate, Individual
+from primer_search.search.evolution.candidate import BASELINE_ID, Candidate, Individual
 from primer_search.search.evolution.evolution import Evolution
-from primer_search.tests.support.tiny_runs import CONFIG, SEED
+from primer_search.tests.support.tiny_runs import BASELINE, CONFIG
 from primer_search.workers.protocol import Evaluation
 
 
 def evolution(run_seed: int = 0, **search: Any) -> Evolution:
-    return Evolution(replace(CONFIG, search=replace(CONFIG.search, **search)), run_seed, SEED)
+    return Evolution(replace(CONFIG, search=replace(CONFIG.search, **search)), run_seed, BASELINE)
 
 
 def result(loss: float) -> Evaluation:
@@ -31,8 +31,8 @@ def fault() -> Evaluation:
 def begun(**search: Any) -> Evolution:
     """An evolution whose seed has been trained."""
     state = evolution(**search)
-    for _ in range(state.config.search.seed_trials):
-        state.tell(SEED_ID, result(5.0))
+    for _ in range(state.config.search.baseline_trials):
+        state.tell(BASELINE_ID, result(5.0))
     return state
 
 
@@ -42,7 +42,7 @@ def propose(state: Evolution) -> Candidate:
     return candidate
 
 
-def twin_of(state: Evolution, original: int, dna: DNA = SEED, structure: str = "twin") -> Candidate:
+def twin_of(state: Evolution, original: int, dna: DNA = BASELINE, structure: str = "twin") -> Candidate:
     twin = Candidate(state.next_id, dna, 0, ("silent",), structure, original)
     state.add(twin, None)
     return twin
@@ -52,24 +52,24 @@ def ids(state: Evolution) -> list[int]:
     return [individual.candidate_id for individual in state.population.members]
 
 
-def test_the_population_starts_as_copies_of_the_seed_once_all_its_trials_are_in() -> None:
+def test_the_population_starts_as_copies_of_the_baseline_once_all_its_trials_are_in() -> None:
     state = evolution()
-    state.tell(SEED_ID, result(4.0))
-    assert state.trials_left == [SEED_ID] and len(state.population) == 0
-    state.tell(SEED_ID, result(6.0))
+    state.tell(BASELINE_ID, result(4.0))
+    assert state.trials_left == [BASELINE_ID] and len(state.population) == 0
+    state.tell(BASELINE_ID, result(6.0))
     assert state.trials_left == []
-    assert state.population.members == (Individual(SEED_ID, 5.0),) * 4
+    assert state.population.members == (Individual(BASELINE_ID, 5.0),) * 4
 
 
-def test_before_the_seeds_trials_are_in_children_are_the_seeds_and_wait() -> None:
+def test_before_the_baselines_trials_are_in_children_are_the_baselines_and_wait() -> None:
     state = evolution()
     first, second = propose(state), propose(state)
     assert (first.id, second.id) == (1, 2)
-    assert first.parent == second.parent == SEED_ID
+    assert first.parent == second.parent == BASELINE_ID
     state.tell(second.id, result(3.0))
     assert len(state.population) == 0
-    state.tell(SEED_ID, result(5.0))
-    state.tell(SEED_ID, result(5.0))
+    state.tell(BASELINE_ID, result(5.0))
+    state.tell(BASELINE_ID, result(5.0))
     assert ids(state) == [0, 0, 0, 2]
     state.tell(first.id, result(4.0))
     assert ids(state) == [0, 0, 2, 1]
@@ -88,10 +88,10 @@ def test_the_oldest_dies_however_good_it_is() -> None:
 
 def test_a_seed_that_fails_once_has_no_fitness_and_the_search_goes_on() -> None:
     state = evolution()
-    state.tell(SEED_ID, result(4.0))
-    state.tell(SEED_ID, fault())
-    assert state.population.members == (Individual(SEED_ID, None),) * 4
-    assert propose(state).parent == SEED_ID
+    state.tell(BASELINE_ID, result(4.0))
+    state.tell(BASELINE_ID, fault())
+    assert state.population.members == (Individual(BASELINE_ID, None),) * 4
+    assert propose(state).parent == BASELINE_ID
 
 
 def test_a_candidates_fault_ranks_after_every_number() -> None:
@@ -113,7 +113,7 @@ def test_a_trial_stopped_at_a_hurdle_has_the_loss_of_its_last_hurdle() -> None:
     assert state.population.members[-1] == Individual(stopped.id, 6.5)
 
 
-def test_hurdles_learn_from_everybody_the_seed_included() -> None:
+def test_hurdles_learn_from_everybody_the_baseline_included() -> None:
     state = begun()
     assert [hurdle.loss_nats for hurdle in state.hurdles.thresholds()] == [None, None]
     state.tell(propose(state).id, Evaluation("stopped_at_hurdle", "worse", hurdle_losses=(8.0,)))
@@ -138,11 +138,11 @@ def test_a_twin_joins_with_its_original_and_after_it() -> None:
     assert {individual.fitness for individual in state.population.members[1:]} == {4.5}
 
 
-def test_a_twin_of_the_seed_that_came_before_the_seeds_fitness_joins_with_it() -> None:
+def test_a_twin_of_the_baseline_that_came_before_the_baselines_fitness_joins_with_it() -> None:
     state = evolution()
-    twin = twin_of(state, SEED_ID)
+    twin = twin_of(state, BASELINE_ID)
     for _ in range(2):
-        state.tell(SEED_ID, result(5.0))
+        state.tell(BASELINE_ID, result(5.0))
     assert ids(state) == [0, 0, 0, twin.id]
     assert state.population.members[-1].fitness == 5.0
 
@@ -155,8 +155,8 @@ def test_whoever_is_proposed_comes_to_live_however_few_attempts_a_proposal_has(l
     for turn in range(60):
         proposed.append(propose(state))
         if turn == 10:
-            state.tell(SEED_ID, result(5.0))
-            state.tell(SEED_ID, result(5.0))
+            state.tell(BASELINE_ID, result(5.0))
+            state.tell(BASELINE_ID, result(5.0))
         # Results come late, in bunches, the youngest first.
         if turn % 5 == 4:
             for candidate in reversed([one for one in proposed[turn - 4 :] if one.same_as is None]):
@@ -191,7 +191,7 @@ def test_asking_is_repeatable_and_changes_nothing() -> None:
 def test_a_replay_of_the_same_events_gives_the_same_next_child() -> None:
     state = evolution(proposals=3)
     events: list[tuple[str, int]] = []
-    pending: list[int] = [SEED_ID, SEED_ID]
+    pending: list[int] = [BASELINE_ID, BASELINE_ID]
     added: dict[int, tuple[Candidate, str | None]] = {}
     for turn in range(20):
         candidate, proposal = state.ask()
@@ -238,8 +238,8 @@ def test_random_programs_have_no_parent_and_join_the_population() -> None:
     assert candidate.id in ids(state)
 
 
-def test_controls_say_how_noisy_the_seed_is_and_do_not_change_its_fitness() -> None:
+def test_controls_say_how_noisy_the_baseline_is_and_do_not_change_its_fitness() -> None:
     state = begun()
     before = state.population.members
-    state.tell(SEED_ID, result(9.0))
+    state.tell(BASELINE_ID, result(9.0))
     assert state.population.members == before

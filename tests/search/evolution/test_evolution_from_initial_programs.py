@@ -1,4 +1,4 @@
-"""Searches that start from founders: who breeds when, who lives, and that interruption and death change nothing.
+"""Searches from initial programs: parents, survivors, and equal results after an interruption or a kill.
 
 Trials are in steps here, inline: an interrupted search and one that was not, in another process, agree to the last bit.
 """
@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from primer_search.search.evolution.candidate import SEED_ID, Individual
+from primer_search.search.evolution.candidate import BASELINE_ID, Individual
 from primer_search.search.evolution.evolution import Evolution
-from primer_search.search.evolution.initial_programs import Founder
+from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import MakeCandidateTrainer
@@ -33,20 +33,20 @@ from primer_search.tests.search.runs.test_controller import (
     until,
 )
 from primer_search.tests.support import tiny_runs
-from primer_search.tests.support.tiny_runs import CONFIG, FOUNDERS, SEED, open_controller, tiny_dataset
+from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, INITIAL_PROGRAMS, open_controller, tiny_dataset
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import TrialRequest
 
-BASELINE = Founder(SEED_ID, "TRANSFORMER", SEED)
+NAMED_BASELINE = InitialProgram(BASELINE_ID, "TRANSFORMER", BASELINE)
 
 
-def founded(*founders: Founder, **search: Any) -> Evolution:
+def founded(*initial_programs: InitialProgram, **search: Any) -> Evolution:
     config = replace(CONFIG, search=replace(CONFIG.search, **search))
-    return Evolution(config, 0, SEED, founders or FOUNDERS)
+    return Evolution(config, 0, BASELINE, initial_programs or INITIAL_PROGRAMS)
 
 
 def trained(state: Evolution, losses: dict[int, float]) -> Evolution:
-    """Let all the trials of the seed and the founders end with these losses."""
+    """Let all the trials of the baseline and the initial programs end with these losses."""
     for number in state.trials_left:
         state.tell(number, result(losses[number]))
     return state
@@ -55,43 +55,43 @@ def trained(state: Evolution, losses: dict[int, float]) -> Evolution:
 # --- evolution ---
 
 
-def test_founders_are_candidates_without_a_parent_that_say_where_they_came_from() -> None:
+def test_initial_programs_are_candidates_without_a_parent_that_say_where_they_came_from() -> None:
     state = founded()
     assert state.next_id == 3
-    for founder in FOUNDERS:
-        candidate = state.candidate(founder.candidate_id)
-        assert (candidate.dna, candidate.parent, candidate.same_as) == (founder.dna, None, None)
-        assert candidate.mutations == (f"Imported from {founder.origin}",)
+    for initial_program in INITIAL_PROGRAMS:
+        candidate = state.candidate(initial_program.candidate_id)
+        assert (candidate.dna, candidate.parent, candidate.same_as) == (initial_program.dna, None, None)
+        assert candidate.mutations == (f"Imported from {initial_program.origin}",)
 
 
-def test_the_seed_is_trained_first_then_founders_in_turn_as_often() -> None:
-    state = founded(seed_trials=3)
+def test_the_baseline_is_trained_first_then_initial_programs_in_turn_as_often() -> None:
+    state = founded(baseline_trials=3)
     assert state.trials_left == [0, 0, 0, 1, 2, 1, 2, 1, 2]
     state.tell(1, result(5.0))
     assert state.trials_left == [0, 0, 0, 2, 1, 2, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("founders", "expected"),
+    ("initial_programs", "expected"),
     [
-        (FOUNDERS, [1, 2, 1, 2]),
-        (FOUNDERS[:1], [1, 1, 1, 1]),
-        ((BASELINE, *FOUNDERS), [0, 1, 2, 0]),
-        ((BASELINE,), [0, 0, 0, 0]),
+        (INITIAL_PROGRAMS, [1, 2, 1, 2]),
+        (INITIAL_PROGRAMS[:1], [1, 1, 1, 1]),
+        ((NAMED_BASELINE, *INITIAL_PROGRAMS), [0, 1, 2, 0]),
+        ((NAMED_BASELINE,), [0, 0, 0, 0]),
     ],
 )
 def test_the_population_starts_as_copies_of_what_was_named_in_equal_parts(
-    founders: tuple[Founder, ...], expected: list[int]
+    initial_programs: tuple[InitialProgram, ...], expected: list[int]
 ) -> None:
-    state = trained(founded(*founders), {0: 5.0, 1: 4.0, 2: 6.0})
+    state = trained(founded(*initial_programs), {0: 5.0, 1: 4.0, 2: 6.0})
     assert ids(state) == expected
     assert [member.fitness for member in state.population.members] == [5.0 - (n == 1) + (n == 2) for n in expected]
 
 
-def test_nobody_breeds_before_a_founder_is_trained_and_then_only_those_that_are() -> None:
+def test_nobody_breeds_before_a_initial_program_is_trained_and_then_only_those_that_are() -> None:
     state = founded()
     assert not state.ready
-    state.tell(SEED_ID, result(5.0))
+    state.tell(BASELINE_ID, result(5.0))
     state.tell(1, fault())
     assert not state.ready
     state.tell(2, result(6.0))
@@ -99,7 +99,7 @@ def test_nobody_breeds_before_a_founder_is_trained_and_then_only_those_that_are(
     assert {propose(state).parent for _ in range(5)} == {2}
 
 
-def test_founders_that_all_fail_live_and_breed_all_the_same() -> None:
+def test_initial_programs_that_all_fail_live_and_breed_all_the_same() -> None:
     state = founded()
     for number in state.trials_left:
         state.tell(number, fault() if number else result(5.0))
@@ -107,7 +107,7 @@ def test_founders_that_all_fail_live_and_breed_all_the_same() -> None:
     assert state.ready and propose(state).parent in (1, 2)
 
 
-def test_a_founder_has_the_mean_of_its_trials() -> None:
+def test_a_initial_program_has_the_mean_of_its_trials() -> None:
     state = founded()
     state.tell(1, result(3.0))
     assert state.fitness(1) is None
@@ -115,14 +115,14 @@ def test_a_founder_has_the_mean_of_its_trials() -> None:
     assert state.fitness(1) == 3.5
 
 
-def test_the_better_founder_breeds_and_a_child_that_is_the_baseline_costs_nothing() -> None:
+def test_the_better_initial_program_breeds_and_a_child_that_is_the_baseline_costs_nothing() -> None:
     state = trained(founded(tournament=4), {0: 5.0, 1: 4.0, 2: 6.0})
     assert {propose(state).parent for _ in range(5)} == {1}
-    twin = twin_of(state, SEED_ID)
+    twin = twin_of(state, BASELINE_ID)
     assert state.population.members[-1] == Individual(twin.id, 5.0)
 
 
-def test_without_selection_founders_breed_alike() -> None:
+def test_without_selection_initial_programs_breed_alike() -> None:
     state = trained(founded(strategy="random"), {0: 5.0, 1: 4.0, 2: 6.0})
     parents = Counter(propose(state).parent for _ in range(30))
     assert set(parents) == {1, 2} and min(parents.values()) > 5
@@ -143,7 +143,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 @pytest.fixture(scope="module")
 def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """A search from founders that nothing disturbs, in a process of its own."""
+    """A search from initial programs that nothing disturbs, in a process of its own."""
     path = tmp_path_factory.mktemp("reference") / "run"
     subprocess.run(arguments_of(path, dataset), check=True, capture_output=True)
     with Store.open(path, read_only=True) as store:
@@ -151,28 +151,32 @@ def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[A
 
 
 def arguments_of(path: Path, dataset: Path) -> list[Any]:
-    return [sys.executable, tiny_runs.__file__, path, dataset, str(CANDIDATES), "founders"]
+    return [sys.executable, tiny_runs.__file__, path, dataset, str(CANDIDATES), "initial_programs"]
 
 
-def test_a_search_from_founders_trains_them_in_full_and_breeds_from_them(reference: list[Any]) -> None:
+def test_a_search_from_initial_programs_trains_them_in_full_and_breeds_from_them(reference: list[Any]) -> None:
     assert [len(results) for _, results in reference[:3]] == [2, 2, 2]
     for _, results in reference[:3]:
         assert {each["outcome"] for each in results} == {"ok"}
         assert results[0]["loss_nats"] != results[1]["loss_nats"]
     parents = {candidate.parent for candidate, _ in reference[3:]}
-    assert parents and SEED_ID not in parents
+    assert parents and BASELINE_ID not in parents
 
 
-def test_a_search_from_founders_that_was_interrupted_makes_what_one_that_was_not_does(
+def test_a_search_from_initial_programs_that_was_interrupted_makes_what_one_that_was_not_does(
     reference: list[Any], dataset: Path, run: RunDirectory
 ) -> None:
     make = MakeCandidateTrainer(CONFIG, str(dataset))
     interruptions = 0
-    # In the seed's second trial, in a founder's first, in a founder's second, in a child's; then to the end.
+    # In the baseline's second trial, in a initial program's first, in a initial program's second, in a child's; then to
+    # the end.
     for fatal in ({1}, {2}, {2}, {1}, set()):
         executor = InlineExecutor(lambda fatal=fatal: InterruptingTrainer(make(), fatal))
         observe = until(CANDIDATES, run)
-        with open_controller(run, dataset, executor=executor, observe=observe, founders=FOUNDERS) as (controller, _):
+        with open_controller(run, dataset, executor=executor, observe=observe, initial_programs=INITIAL_PROGRAMS) as (
+            controller,
+            _,
+        ):
             try:
                 controller.run(600.0)
             except KeyboardInterrupt:
@@ -183,7 +187,7 @@ def test_a_search_from_founders_that_was_interrupted_makes_what_one_that_was_not
 
 
 @pytest.mark.slow
-def test_a_search_from_founders_that_is_killed_at_random_moments_loses_nothing(
+def test_a_search_from_initial_programs_that_is_killed_at_random_moments_loses_nothing(
     reference: list[Any], dataset: Path, run: RunDirectory
 ) -> None:
     draw = random.Random(time.time_ns())
@@ -197,9 +201,11 @@ def test_a_search_from_founders_that_is_killed_at_random_moments_loses_nothing(
 
 def test_a_controller_that_dies_while_it_records_founders_records_the_rest(run: RunDirectory) -> None:
     with open_controller(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer)) as (_, store):
-        assert [candidate.id for candidate in store.candidates()] == [SEED_ID]
-    with open_controller(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer), founders=FOUNDERS) as (_, store):
-        assert [candidate.id for candidate in store.candidates()] == [SEED_ID, 1, 2]
+        assert [candidate.id for candidate in store.candidates()] == [BASELINE_ID]
+    with open_controller(
+        run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer), initial_programs=INITIAL_PROGRAMS
+    ) as (_, store):
+        assert [candidate.id for candidate in store.candidates()] == [BASELINE_ID, 1, 2]
 
 
 class SeenTrainer(MadeUpTrainer):
@@ -214,12 +220,14 @@ class SeenTrainer(MadeUpTrainer):
         return super().run(request, progress)
 
 
-def test_founders_meet_no_hurdle_are_no_controls_and_count_as_the_best_by_their_mean(run: RunDirectory) -> None:
+def test_initial_programs_meet_no_hurdle_are_no_controls_and_count_as_the_best_by_their_mean(run: RunDirectory) -> None:
     trainer = SeenTrainer()
     config = replace(QUICK, search=replace(QUICK.search, hurdle_minimum=1, control_every=2))
     observe = until(12, run)
     executor = InlineExecutor(lambda: trainer)
-    with open_controller(run, Path(), config, executor=executor, observe=observe, founders=FOUNDERS) as (
+    with open_controller(
+        run, Path(), config, executor=executor, observe=observe, initial_programs=INITIAL_PROGRAMS
+    ) as (
         controller,
         store,
     ):
@@ -237,7 +245,7 @@ def test_founders_meet_no_hurdle_are_no_controls_and_count_as_the_best_by_their_
         or trainer.requests[-1].candidate_id == 0
     )
     assert [len(by_candidate[number]) for number in (1, 2)] == [2, 2]
-    assert len(by_candidate[SEED_ID]) - 2 == pytest.approx(len(originals) // 2, abs=1)
+    assert len(by_candidate[BASELINE_ID]) - 2 == pytest.approx(len(originals) // 2, abs=1)
     losses: dict[int, list[float]] = {}
     for trial in finished:
         assert trial.evaluation.loss_nats is not None

@@ -17,7 +17,7 @@ from primer_search.primitives.program import DNA
 from primer_search.search.evolution.proposals import Known, Proposal, Rules, propose
 
 MODEL = ModelConfig(layers=1, unit=8, length=16, vocabulary=300, parameter_cap=1.2)
-SEED = library.get("TRANSFORMER", MODEL.unit)
+BASELINE = library.get("TRANSFORMER", MODEL.unit)
 TINY = assemble(
     {"main": "mixed = CONV_1X1 h0 width=8\nbent = TANH mixed\noutput = ADD bent h0"}, {"zero": 0.0}, (8, 16)
 )
@@ -32,7 +32,7 @@ def known_of(*programs: DNA) -> Known:
 
 
 def proposal_of(parent: DNA, seed: int, known: Known | None = None, limit: int = 100, **model: float) -> Proposal:
-    rules = Rules.of_seed(parent, replace(MODEL, **model))  # type: ignore[arg-type]
+    rules = Rules.for_baseline(parent, replace(MODEL, **model))  # type: ignore[arg-type]
     parent_hash = build_graph(parent).structure_hash
     known = known_of(parent) if known is None else known
     return propose(parent, parent_hash, np.random.default_rng(seed), rules, known, limit)
@@ -40,12 +40,12 @@ def proposal_of(parent: DNA, seed: int, known: Known | None = None, limit: int =
 
 @pytest.fixture(scope="module")
 def proposals() -> list[Proposal]:
-    return [proposal_of(SEED, seed) for seed in range(25)]
+    return [proposal_of(BASELINE, seed) for seed in range(25)]
 
 
 def test_every_child_is_valid_new_and_not_over_the_cap(proposals: list[Proposal]) -> None:
-    rules = Rules.of_seed(SEED, MODEL)
-    parent = build_graph(SEED)
+    rules = Rules.for_baseline(BASELINE, MODEL)
+    parent = build_graph(BASELINE)
     for proposal in proposals:
         graph = build_graph(proposal.dna)
         check_causality(graph)
@@ -53,7 +53,7 @@ def test_every_child_is_valid_new_and_not_over_the_cap(proposals: list[Proposal]
         assert proposal.structure_hash == graph.structure_hash != parent.structure_hash
         assert proposal.function == fingerprint(graph) != fingerprint(parent)
         assert rules.parameters(graph) <= rules.largest
-        assert proposal.dna != SEED and proposal.mutations
+        assert proposal.dna != BASELINE and proposal.mutations
 
 
 def test_the_fates_of_all_mutations_add_up(proposals: list[Proposal]) -> None:
@@ -73,22 +73,22 @@ def test_silent_mutations_accumulate_until_one_speaks(proposals: list[Proposal])
 
 
 def test_a_proposal_is_a_function_of_parent_generator_and_what_is_known(proposals: list[Proposal]) -> None:
-    assert [proposal_of(SEED, seed) for seed in range(3)] == proposals[:3]
+    assert [proposal_of(BASELINE, seed) for seed in range(3)] == proposals[:3]
     assert len({proposal.dna for proposal in proposals}) > 20
 
 
 def test_what_is_known_is_not_proposed_again(proposals: list[Proposal]) -> None:
-    known = known_of(SEED, *(proposal.dna for proposal in proposals[:3]))
+    known = known_of(BASELINE, *(proposal.dna for proposal in proposals[:3]))
     for seed in range(3):
-        again = proposal_of(SEED, seed, known)
+        again = proposal_of(BASELINE, seed, known)
         assert again.structure_hash not in {proposal.structure_hash for proposal in proposals[:3]}
         assert again.mutations[: len(proposals[seed].mutations)] == proposals[seed].mutations
 
 
 def test_proposing_does_not_change_what_is_known() -> None:
-    known = known_of(SEED)
+    known = known_of(BASELINE)
     before = dict(known.structures), dict(known.functions)
-    proposal_of(SEED, 0, known)
+    proposal_of(BASELINE, 0, known)
     assert (known.structures, known.functions) == before
 
 
@@ -117,7 +117,7 @@ def test_a_child_of_known_function_but_new_structure_says_so() -> None:
 
 
 def test_where_no_mutation_is_admissible_the_parent_comes_back_as_itself() -> None:
-    rules = replace(Rules.of_seed(TINY, MODEL), largest=0)
+    rules = replace(Rules.for_baseline(TINY, MODEL), largest=0)
     parent_hash = build_graph(TINY).structure_hash
     proposal = propose(TINY, parent_hash, np.random.default_rng(0), rules, known_of(TINY), 30)
     assert proposal.dna == TINY and proposal.mutations == () and proposal.same_as == 0
@@ -126,8 +126,8 @@ def test_where_no_mutation_is_admissible_the_parent_comes_back_as_itself() -> No
     assert fates["invalid_parameters"] > 10
 
 
-def test_the_cap_is_a_multiple_of_the_seeds_parameters() -> None:
-    rules = Rules.of_seed(TINY, MODEL)
+def test_the_cap_is_a_multiple_of_the_baselines_parameters() -> None:
+    rules = Rules.for_baseline(TINY, MODEL)
     own = rules.parameters(build_graph(TINY))
     assert own == 64 * 64 + 300 * 64 + 2 * 64
     assert rules.largest == int(1.2 * own)

@@ -1,4 +1,4 @@
-"""Random programs: valid ones, of the seed's size, from the candidate's generator alone."""
+"""Random programs: valid ones, of the baseline's size, from the candidate's generator alone."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from primer_search.primitives.validation import inlined_instruction_counts
 from primer_search.search.evolution.proposals import Known, Rules
 from primer_search.search.evolution.random_programs import propose_random, random_program
 
-SEED = library.TRANSFORMER
-RULES = Rules.of_seed(SEED, ModelConfig(layers=1, unit=8, length=16, vocabulary=300))
+BASELINE = library.TRANSFORMER
+RULES = Rules.for_baseline(BASELINE, ModelConfig(layers=1, unit=8, length=16, vocabulary=300))
 
 
 @pytest.mark.parametrize("number", range(20))
-def test_a_random_program_has_the_seeds_shape(number: int) -> None:
-    dna = random_program(SEED, np.random.default_rng(number))
-    assert [len(each.instructions) for each in dna.subprograms] == [len(each.instructions) for each in SEED.subprograms]
-    assert len(dna.constants) == len(SEED.constants) and len(dna.dimensions) == len(SEED.dimensions)
+def test_a_random_program_has_the_baselines_shape(number: int) -> None:
+    dna = random_program(BASELINE, np.random.default_rng(number))
+    assert [len(each.instructions) for each in dna.subprograms] == [
+        len(each.instructions) for each in BASELINE.subprograms
+    ]
+    assert len(dna.constants) == len(BASELINE.constants) and len(dna.dimensions) == len(BASELINE.dimensions)
     assert max(inlined_instruction_counts(dna)) > 0
 
 
 def test_what_is_proposed_passes_every_check_and_is_new() -> None:
     known = Known()
     for number in range(20):
-        proposal = propose_random(SEED, np.random.default_rng(number), RULES, known, 500)
+        proposal = propose_random(BASELINE, np.random.default_rng(number), RULES, known, 500)
         assert proposal.same_as is None
         assert proposal.structure_hash not in known.structures
         check_causality(build_graph(proposal.dna))
@@ -37,10 +39,10 @@ def test_what_is_proposed_passes_every_check_and_is_new() -> None:
 
 
 def test_the_same_generator_gives_the_same_program() -> None:
-    first, second = (propose_random(SEED, np.random.default_rng(5), RULES, Known(), 500) for _ in range(2))
+    first, second = (propose_random(BASELINE, np.random.default_rng(5), RULES, Known(), 500) for _ in range(2))
     assert first.dna == second.dna
 
 
-def test_where_nothing_is_found_the_seed_stands_in_at_no_cost() -> None:
-    proposal = propose_random(SEED, np.random.default_rng(0), Rules(RULES.model, 1), Known(), 5)
-    assert (proposal.dna, proposal.same_as) == (SEED, 0)
+def test_where_nothing_is_found_the_baseline_stands_in_at_no_cost() -> None:
+    proposal = propose_random(BASELINE, np.random.default_rng(0), Rules(RULES.model, 1), Known(), 5)
+    assert (proposal.dna, proposal.same_as) == (BASELINE, 0)

@@ -80,7 +80,7 @@ def test_the_report_says_what_the_leaderboard_says(run: HandmadeRun, page: Page)
     assert "inside" in page.text
 
 
-def test_the_report_shows_programs_and_their_difference_to_the_seed(page: Page) -> None:
+def test_the_report_shows_programs_and_their_difference_to_the_baseline(page: Page) -> None:
     assert "DCONV_3X1(x2)" in page.text
     assert {"candidate-0", "candidate-1", "candidate-2"} <= page.targets
     assert "candidate-3" not in page.targets, "what was stopped has no program here"
@@ -112,7 +112,7 @@ def test_foreign_text_stays_text(html: str, page: Page) -> None:
 
 def test_the_report_of_a_run_that_found_nothing_says_so(tmp_path: Path) -> None:
     text = Page(render_report(HandmadeRun(tmp_path, ()).store)).text
-    assert "The seed has not finished a full trial" in text
+    assert "The baseline has not finished a full trial" in text
     assert "Best so far" not in text
 
 
@@ -126,8 +126,8 @@ def test_a_report_that_cannot_be_written_leaves_nothing(run: HandmadeRun, tmp_pa
     assert {file.name for file in tmp_path.iterdir()} == {"report.html", "other.html"}
 
 
-def test_the_figure_steps_down_with_the_best_and_starts_at_the_seeds_mean(run: HandmadeRun) -> None:
-    seed = leaderboard(run.store).seed
+def test_the_figure_steps_down_with_the_best_and_starts_at_the_baselines_mean(run: HandmadeRun) -> None:
+    baseline = leaderboard(run.store).baseline
     points = [
         Point(1, 0, 3.0, None),
         Point(2, 1, 2.8, None),
@@ -135,7 +135,7 @@ def test_the_figure_steps_down_with_the_best_and_starts_at_the_seeds_mean(run: H
         Point(4, 3, 2.6, None),
         Point(5, 4, 2.0, 1),
     ]
-    figure = progress_figure(points, seed)
+    figure = progress_figure(points, baseline)
     best = re.search(r'"name":"best so far".*?"x":\[(.*?)\],"y":\[(.*?)\]', figure)
     assert best is not None
     assert [float(x) for x in best[1].split(",")] == [1, 2, 4, 5]
@@ -143,4 +143,4 @@ def test_the_figure_steps_down_with_the_best_and_starts_at_the_seeds_mean(run: H
 
 
 def test_a_figure_of_nothing_is_nothing(run: HandmadeRun) -> None:
-    assert progress_figure([], leaderboard(run.store).seed) == ""
+    assert progress_figure([], leaderboard(run.store).baseline) == ""

@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from primer_search.primitives.errors import WorkFailedError
-from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.reports.leaderboard_table import console_for, print_leaderboard
 from primer_search.search.reports.phrases import headline, lineage_words, proposal_words, short_mutation
 from primer_search.search.reports.progress.search_progress import (
     LineDisplay,
     LiveDisplay,
-    best_against_seed,
+    best_against_baseline,
     make_display,
     outcome_words,
 )
@@ -36,10 +36,10 @@ STATE = RunState(
     budget_seconds=600.0,
     candidates=6,
     outcomes={"ok": 4, "stopped_at_hurdle": 1, "rejected:causality": 1},
-    seed_losses=(3.0, 2.98, 3.02),
+    baseline_losses=(3.0, 2.98, 3.02),
     best=(2, 2.8),
     best_bits_per_byte=1.4,
-    workers=(WORKER, replace(WORKER, worker=1, candidate_id=SEED_ID, phase="compile", spent=0.0, loss_nats=None)),
+    workers=(WORKER, replace(WORKER, worker=1, candidate_id=BASELINE_ID, phase="compile", spent=0.0, loss_nats=None)),
     last=(2, Evaluation("ok", loss_nats=2.8)),
 )
 
@@ -73,11 +73,12 @@ def test_lines_tell_each_new_best_and_each_minute_once() -> None:
     ]
 
 
-def test_the_best_is_set_against_the_seed_in_both_units() -> None:
-    assert best_against_seed(STATE) == (
-        "#2 2.8000 nats, 1.4000 bits/byte; -0.2000 nats, -0.1000 bits/byte against the seed 3.0000 ± 0.0200 nats (n=3)"
+def test_the_best_is_set_against_the_baseline_in_both_units() -> None:
+    assert best_against_baseline(STATE) == (
+        "#2 2.8000 nats, 1.4000 bits/byte; -0.2000 nats, -0.1000 bits/byte "
+        "against the baseline 3.0000 ± 0.0200 nats (n=3)"
     )
-    assert "still training" in best_against_seed(replace(STATE, best=None, seed_losses=()))
+    assert "still training" in best_against_baseline(replace(STATE, best=None, baseline_losses=()))
 
 
 def panel(state: RunState | None) -> str:
@@ -105,7 +106,7 @@ def test_the_panel_shows_time_counts_best_workers_and_what_happened() -> None:
     rows = [line.split() for line in text.splitlines() if line.startswith("worker")]
     assert rows[0][:4] == ["worker", "0", "train", "#4"]
     assert rows[0][-3:] == ["40%", "3.250", "nats"]
-    assert rows[1][:4] == ["worker", "1", "compile", "seed"]
+    assert rows[1][:4] == ["worker", "1", "compile", "baseline"]
     assert "#2 trained in full: 2.8000 nats" in text
 
 
@@ -125,7 +126,7 @@ def test_numbers_are_whole_on_narrow_terminals(width: int, tmp_path: Path) -> No
     assert max(map(len, table)) <= width
     assert [line.split()[:4] for line in table[2:]] == [
         ["1", "#1", "2.8000", "1.4000"],
-        ["2", "seed", "3.0000", "1.5000"],
+        ["2", "baseline", "3.0000", "1.5000"],
         ["3", "#2", "3.2000", "1.6000"],
     ]
 
@@ -156,29 +157,41 @@ def test_waiting_for_batches_is_said_where_it_is_worth_a_word(tmp_path: Path) ->
 # --- what is claimed --------------------------------------------------------------------------------------------
 
 
-def board_of(path: Path, losses: list[float], seed_losses: tuple[float, ...] = (3.0, 2.98, 3.02)) -> Leaderboard:
-    run = HandmadeRun(path, seed_losses)
+def board_of(path: Path, losses: list[float], baseline_losses: tuple[float, ...] = (3.0, 2.98, 3.02)) -> Leaderboard:
+    run = HandmadeRun(path, baseline_losses)
     for loss in losses:
         run.child("PRIMER_EZ", loss)
     return leaderboard(run.store)
 
 
 @pytest.mark.parametrize(
-    ("losses", "seed_losses", "sentence"),
+    ("losses", "baseline_losses", "sentence"),
     [
-        ([2.7], (3.0, 2.98, 3.02), "Candidate 1 is 0.3000 nats (0.1500 bits/byte) below the seed's mean, beyond the"),
-        ([2.95], (3.0, 2.98, 3.02), "Nothing beat the seed beyond its noise: the best, candidate 1, is 0.0500 nats"),
-        ([3.5], (3.0, 2.98, 3.02), "Nothing beat the seed beyond its noise"),
-        ([2.7], (3.0,), "Candidate 1 is 0.3000 nats (0.1500 bits/byte) below the seed's mean, but the seed's noise is"),
+        (
+            [2.7],
+            (3.0, 2.98, 3.02),
+            "Candidate 1 is 0.3000 nats (0.1500 bits/byte) below the baseline's mean, beyond the",
+        ),
+        (
+            [2.95],
+            (3.0, 2.98, 3.02),
+            "Nothing beat the baseline beyond its noise: the best, candidate 1, is 0.0500 nats",
+        ),
+        ([3.5], (3.0, 2.98, 3.02), "Nothing beat the baseline beyond its noise"),
+        (
+            [2.7],
+            (3.0,),
+            "Candidate 1 is 0.3000 nats (0.1500 bits/byte) below the baseline's mean, but the baseline's noise is",
+        ),
         ([], (3.0, 2.9), "No candidate has finished a full trial yet."),
-        ([2.7], (), "The seed has not finished a full trial"),
+        ([2.7], (), "The baseline has not finished a full trial"),
     ],
-    ids=["beyond the noise", "inside it", "worse", "one trial of the seed", "nothing yet", "no seed"],
+    ids=["beyond the noise", "inside it", "worse", "one trial of the baseline", "nothing yet", "no seed"],
 )
 def test_the_headline_claims_no_more_than_the_noise_allows(
-    losses: list[float], seed_losses: tuple[float, ...], sentence: str, tmp_path: Path
+    losses: list[float], baseline_losses: tuple[float, ...], sentence: str, tmp_path: Path
 ) -> None:
-    assert headline(board_of(tmp_path, losses, seed_losses)).startswith(sentence)
+    assert headline(board_of(tmp_path, losses, baseline_losses)).startswith(sentence)
 
 
 def printed(board: Leaderboard, top: int = 10) -> str:
@@ -192,15 +205,15 @@ def test_the_leaderboard_says_where_a_difference_is_noise(tmp_path: Path) -> Non
     rows = {line.split()[1]: line.split() for line in text.splitlines() if line.strip()[:1].isdigit()}
     assert rows["#1"][:6] == ["1", "#1", "2.7000", "1.3500", "-0.1500", "-3.0"]
     assert rows["#2"][:6] == ["2", "#2", "2.9500", "1.4750", "-0.0250", "inside"]
-    assert rows["seed"][:4] == ["3", "seed", "3.0000", "1.5000"]
+    assert rows["baseline"][:4] == ["3", "baseline", "3.0000", "1.5000"]
     assert "3.0000 ± 0.0200 nats (n=3)" in text
     assert "UNCONFIRMED" in text
 
 
-def test_the_seed_stands_below_the_rows_that_were_asked_for(tmp_path: Path) -> None:
+def test_the_baseline_stands_below_the_rows_that_were_asked_for(tmp_path: Path) -> None:
     lines = printed(board_of(tmp_path, [2.7, 2.8, 2.9]), top=1).splitlines()
     ranked = [line.split()[1] for line in lines if line.strip()[:1].isdigit()]
-    assert ranked == ["#1", "seed"]
+    assert ranked == ["#1", "baseline"]
 
 
 def test_what_was_stopped_is_not_compared_with_full_trials(tmp_path: Path) -> None:

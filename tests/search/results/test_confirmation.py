@@ -13,7 +13,7 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
-from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.confirmation import Confirmation, Retraining, confirmations, retrainings_of
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import RunDirectory
@@ -36,7 +36,7 @@ def retrained(losses: Mapping[str, Sequence[float | None]], budget: float = 20.0
         )
 
     return [
-        Retraining(name, SEED_ID if name == "seed" else int(name[1:]), seed, budget, evaluation(loss))
+        Retraining(name, BASELINE_ID if name == "baseline" else int(name[1:]), seed, budget, evaluation(loss))
         for name, found in losses.items()
         for seed, loss in enumerate(found)
     ]
@@ -48,23 +48,23 @@ def by_name(rows: Sequence[Confirmation]) -> dict[str, Confirmation]:
 
 def test_a_clear_gain_is_confirmed_and_a_gain_inside_the_noise_is_not() -> None:
     rows = by_name(confirmations(retrained({
-        "seed": (2.00, 2.01, 2.02), "#1": (1.90, 1.91, 1.925), "#2": (2.00, 2.012, 2.01), "#3": (2.10, 2.12, 2.115),
+        "baseline": (2.00, 2.01, 2.02), "#1": (1.90, 1.91, 1.925), "#2": (2.00, 2.012, 2.01), "#3": (2.10, 2.12, 2.115),
     })))  # fmt: skip
     assert rows["#1"].better
-    assert rows["#1"].verdict == "confirmed better than the seed"
-    assert rows["#2"].verdict == "not told apart from the seed"
-    assert rows["#3"].verdict == "confirmed worse than the seed"
-    assert [rows[name].rank for name in ("#1", "#2", "seed", "#3")] == [1, 2, 3, 4]
+    assert rows["#1"].verdict == "confirmed better than the baseline"
+    assert rows["#2"].verdict == "not told apart from the baseline"
+    assert rows["#3"].verdict == "confirmed worse than the baseline"
+    assert [rows[name].rank for name in ("#1", "#2", "baseline", "#3")] == [1, 2, 3, 4]
 
 
 def test_one_training_confirms_nothing() -> None:
-    row = by_name(confirmations(retrained({"seed": (2.0,), "#1": (1.0,)})))["#1"]
+    row = by_name(confirmations(retrained({"baseline": (2.0,), "#1": (1.0,)})))["#1"]
     assert not row.better
     assert row.verdict == "too few trainings for an interval"
 
 
 def test_a_fresh_training_that_fails_makes_a_candidate_unstable_and_unranked() -> None:
-    rows = confirmations(retrained({"seed": (2.0, 2.01, 2.02), "#1": (1.5, None, 1.5)}))
+    rows = confirmations(retrained({"baseline": (2.0, 2.01, 2.02), "#1": (1.5, None, 1.5)}))
     assert (rows[-1].name, rows[-1].rank, rows[-1].failed) == ("#1", None, 1)
     assert "unstable: 1 of 3" in rows[-1].verdict
     assert not rows[-1].better
@@ -73,7 +73,7 @@ def test_a_fresh_training_that_fails_makes_a_candidate_unstable_and_unranked() -
 def test_more_candidates_make_the_intervals_wider() -> None:
     rng = np.random.default_rng(0)
     noisy = {f"#{k}": list(2 + 0.01 * rng.standard_normal(3)) for k in range(1, 11)}
-    all_of_them = by_name(confirmations(retrained({"seed": (2.0, 2.01, 1.99), **noisy})))["#1"].difference
+    all_of_them = by_name(confirmations(retrained({"baseline": (2.0, 2.01, 1.99), **noisy})))["#1"].difference
     assert all_of_them is not None and all_of_them.half_width is not None
     assert all_of_them.half_width > 2.5 * 0.01 * (2 / 3) ** 0.5  # at one comparison, 20 degrees of freedom: 2.1
 
@@ -82,21 +82,23 @@ def test_the_best_of_many_equals_is_hardly_ever_confirmed() -> None:
     rng = np.random.default_rng(1)
     wrong = 0
     for _ in range(300):
-        losses = {name: list(2 + 0.01 * rng.standard_normal(3)) for name in ("seed", *(f"#{k}" for k in range(1, 9)))}
+        losses = {
+            name: list(2 + 0.01 * rng.standard_normal(3)) for name in ("baseline", *(f"#{k}" for k in range(1, 9)))
+        }
         wrong += any(row.better for row in confirmations(retrained(losses)))
     assert wrong / 300 < 0.06  # 95% intervals, of which half the misses are on this side
 
 
 def test_only_the_last_budget_counts_and_a_repeated_training_counts_once() -> None:
-    short = retrained({"seed": (3.0, 3.0), "#1": (2.5, 2.5)}, 5.0)
-    full = retrained({"seed": (2.0, 2.0), "#2": (2.1, 2.1)}, 20.0)
+    short = retrained({"baseline": (3.0, 3.0), "#1": (2.5, 2.5)}, 5.0)
+    full = retrained({"baseline": (2.0, 2.0), "#2": (2.1, 2.1)}, 20.0)
     rows = confirmations([*short, *full, *full])
-    assert [(row.name, row.trainings, row.budget) for row in rows] == [("seed", 2, 20.0), ("#2", 2, 20.0)]
+    assert [(row.name, row.trainings, row.budget) for row in rows] == [("baseline", 2, 20.0), ("#2", 2, 20.0)]
 
 
-def test_the_seed_alone_confirms_nothing() -> None:
+def test_the_baseline_alone_confirms_nothing() -> None:
     assert confirmations([]) == ()
-    assert confirmations(retrained({"seed": (2.0, 2.0)})) == ()
+    assert confirmations(retrained({"baseline": (2.0, 2.0)})) == ()
 
 
 @pytest.mark.parametrize(("minutes", "slots", "top"), [(2, 2, 0), (10, 2, 1), (10, 8, 5), (60, 2, 5)])
@@ -127,47 +129,47 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
             run.request_stop()
 
     with open_controller(run, dataset, config, observe=observe) as (controller, store):
-        store.set_manifest({"seed_dna": dna_to_json(controller.evolution.seed.dna)})
+        store.set_manifest({"baseline_dna": dna_to_json(controller.evolution.baseline.dna)})
         controller.run(600.0)
     return run
 
 
-def test_confirming_a_run_trains_its_best_and_the_seed_with_the_same_fresh_seeds(run: RunDirectory) -> None:
-    confirm(run.path, top=2, seeds=2)
+def test_confirming_a_run_trains_its_best_and_the_baseline_with_the_same_fresh_seeds(run: RunDirectory) -> None:
+    confirm(run.path, top=2, repeats=2)
     with Store.open(run.path, read_only=True) as store:
         board, trials = leaderboard(store), retrainings_of(store.events())
-        used = {event.payload["seed"] for event in store.events() if event.kind == "started"}
-    best = [row.id for row in board.rows if row.rank is not None and row.id != SEED_ID][:2]
-    assert {row.candidate_id for row in board.confirmed} == {SEED_ID, *best}
-    seeds = {name: {each.seed for each in trials if each.name == name} for name in ("seed", f"#{best[0]}")}
-    assert len(seeds["seed"]) == 2 and seeds["seed"] == seeds[f"#{best[0]}"]
-    assert not used & seeds["seed"]
+        used = {event.payload["baseline"] for event in store.events() if event.kind == "started"}
+    best = [row.id for row in board.rows if row.rank is not None and row.id != BASELINE_ID][:2]
+    assert {row.candidate_id for row in board.confirmed} == {BASELINE_ID, *best}
+    seeds = {name: {each.seed for each in trials if each.name == name} for name in ("baseline", f"#{best[0]}")}
+    assert len(seeds["baseline"]) == 2 and seeds["baseline"] == seeds[f"#{best[0]}"]
+    assert not used & seeds["baseline"]
     assert all(each.evaluation.test_loss_nats is not None for each in trials)
-    assert {row.id for row in board.rows if not row.unconfirmed} == {SEED_ID, *best}
+    assert {row.id for row in board.rows if not row.unconfirmed} == {BASELINE_ID, *best}
     json.dumps(board.to_dict(), allow_nan=False)
 
 
 def test_confirming_again_trains_nothing_twice(run: RunDirectory) -> None:
-    confirm(run.path, top=2, seeds=2)
+    confirm(run.path, top=2, repeats=2)
     with Store.open(run.path, read_only=True) as store:
         before = retrainings_of(store.events())
-    confirm(run.path, top=2, seeds=2)
-    confirm(run.path, top=2, seeds=3)
+    confirm(run.path, top=2, repeats=2)
+    confirm(run.path, top=2, repeats=3)
     with Store.open(run.path, read_only=True) as store:
         after = retrainings_of(store.events())
     assert after[: len(before)] == before
-    assert len(after) == len(before) + 3  # one more of the seed's and of each of the two
+    assert len(after) == len(before) + 3  # one more of the baseline's and of each of the two
 
 
 def test_the_leaderboard_ranks_as_it_did_before_confirmation(run: RunDirectory) -> None:
     with Store.open(run.path, read_only=True) as store:
         before = [(row.id, row.loss_nats) for row in leaderboard(store).rows]
-    confirm(run.path, top=1, seeds=2)
+    confirm(run.path, top=1, repeats=2)
     with Store.open(run.path, read_only=True) as store:
         assert [(row.id, row.loss_nats) for row in leaderboard(store).rows] == before
 
 
 def test_a_run_without_results_has_nothing_to_confirm(tmp_path: Path) -> None:
-    Store.create(tmp_path, {"config": CONFIG.to_dict(), "seed": 0, "seed_dna": "", "workers": 1}).close()
+    Store.create(tmp_path, {"config": CONFIG.to_dict(), "seed": 0, "baseline_dna": "", "workers": 1}).close()
     with pytest.raises(UsageError, match="nothing to confirm"):
         confirm(tmp_path)

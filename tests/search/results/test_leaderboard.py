@@ -94,21 +94,21 @@ def test_a_stopped_candidate_is_never_compared_with_a_full_budget(run: Run) -> N
     assert row.verdict == "stopped at hurdle 1, not comparable with a full budget"
 
 
-def test_the_seed_is_the_mean_of_its_trials_with_their_spread(run: Run) -> None:
+def test_the_baseline_is_the_mean_of_its_trials_with_their_spread(run: Run) -> None:
     board = leaderboard(run.store)
-    assert board.seed.trials == 3
-    assert board.seed.loss_nats == pytest.approx(3.0)
-    assert board.seed.bits_per_byte == pytest.approx(1.5)
-    assert board.seed.spread_nats == pytest.approx(stdev([3.0, 2.98, 3.02])) == pytest.approx(0.02)
+    assert board.baseline.trials == 3
+    assert board.baseline.loss_nats == pytest.approx(3.0)
+    assert board.baseline.bits_per_byte == pytest.approx(1.5)
+    assert board.baseline.spread_nats == pytest.approx(stdev([3.0, 2.98, 3.02])) == pytest.approx(0.02)
     # Student's t with 2 degrees of freedom: 4.303 * 0.02 * sqrt(1 + 1 / 3)
-    assert board.seed.noise_nats == pytest.approx(0.09937, abs=1e-5)
-    assert (board.seed.lowest_nats, board.seed.highest_nats) == (2.98, 3.02)
+    assert board.baseline.noise_nats == pytest.approx(0.09937, abs=1e-5)
+    assert (board.baseline.lowest_nats, board.baseline.highest_nats) == (2.98, 3.02)
     row = rows_of(board)[0]
     assert (row.trials, row.parent, row.delta_nats, row.speed, row.lineage) == (3, None, 0.0, 1.0, ())
-    assert row.verdict == "the seed"
+    assert row.verdict == "the baseline"
 
 
-def test_a_gain_is_measured_in_the_seeds_noise(run: Run) -> None:
+def test_a_gain_is_measured_in_the_baselines_noise(run: Run) -> None:
     rows = rows_of(leaderboard(run.store))
     assert rows[1].delta_nats == pytest.approx(-0.3)
     assert rows[1].delta_bits_per_byte == pytest.approx(-0.15)
@@ -116,14 +116,14 @@ def test_a_gain_is_measured_in_the_seeds_noise(run: Run) -> None:
     assert rows[1].speed == pytest.approx(20 / 25)
     assert rows[5].speed == pytest.approx(2.0)
     verdicts = {number: (row.inside_noise, row.verdict) for number, row in rows.items() if number}
-    assert verdicts[1] == (False, "better than the seed beyond its noise")
-    assert verdicts[3] == (True, "inside the seed's noise")
-    assert verdicts[8] == (False, "worse than the seed beyond its noise")
+    assert verdicts[1] == (False, "better than the baseline beyond its noise")
+    assert verdicts[3] == (True, "inside the baseline's noise")
+    assert verdicts[8] == (False, "worse than the baseline beyond its noise")
     assert verdicts[7] == (None, "its loss became NaN")
     assert all(row.unconfirmed for row in rows.values())
 
 
-def test_a_loss_the_seed_itself_reached_is_inside_its_noise(tmp_path: Path) -> None:
+def test_a_loss_the_baseline_itself_reached_is_inside_its_noise(tmp_path: Path) -> None:
     run = Run(tmp_path, workers=1)
     run.propose(0, None)
     for loss in (2.0, 3.0, 3.0):
@@ -135,23 +135,23 @@ def test_a_loss_the_seed_itself_reached_is_inside_its_noise(tmp_path: Path) -> N
     run.store.close()
 
 
-def test_one_trial_of_the_seed_leaves_the_noise_unknown(tmp_path: Path) -> None:
+def test_one_trial_of_the_baseline_leaves_the_noise_unknown(tmp_path: Path) -> None:
     run = Run(tmp_path, workers=1)
     assert leaderboard(run.store).rows == ()
     run.propose(0, None)
     run.propose(1, 0)
-    run.train(1, full(2.0))  # arrives before the seed's
-    assert leaderboard(run.store).rows[0].verdict == "the seed has no result to compare with yet"
+    run.train(1, full(2.0))  # arrives before the baseline's
+    assert leaderboard(run.store).rows[0].verdict == "the baseline has no result to compare with yet"
     run.train(0, full(3.0))
     board = leaderboard(run.store)
-    assert board.seed.spread_nats is None
+    assert board.baseline.spread_nats is None
     assert rows_of(board)[1].delta_nats == -1.0
     assert rows_of(board)[1].noise_multiple is None
-    assert rows_of(board)[1].verdict == "the seed's noise is unknown"
+    assert rows_of(board)[1].verdict == "the baseline's noise is unknown"
     run.store.close()
 
 
-def test_lineage_runs_from_the_seed_through_reused_candidates(run: Run) -> None:
+def test_lineage_runs_from_the_baseline_through_reused_candidates(run: Run) -> None:
     steps = [(step.candidate_id, step.mutations) for step in lineage(run.store, 5)]
     assert steps == [(1, ("insert SQUARE",)), (2, ("swap", "delete EXP")), (4, ("silent",)), (5, ("delete ADD",))]
     assert rows_of(leaderboard(run.store))[5].lineage == lineage(run.store, 5)

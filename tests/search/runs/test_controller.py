@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from primer_search.search.config import RunConfig
-from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
@@ -135,8 +135,8 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def test_the_reference_found_what_a_search_should(reference: list[Any]) -> None:
     assert len(reference) >= CANDIDATES
-    seed_results = reference[0][1]
-    assert len(seed_results) == 2 and seed_results[0]["loss_nats"] != seed_results[1]["loss_nats"]
+    baseline_results = reference[0][1]
+    assert len(baseline_results) == 2 and baseline_results[0]["loss_nats"] != baseline_results[1]["loss_nats"]
     outcomes = Counter(result["outcome"] for _, results in reference[1:] for result in results or [])
     assert outcomes["ok"] >= 1
     assert sum(outcomes.values()) == sum(candidate.same_as is None for candidate, _ in reference[1:])
@@ -155,7 +155,7 @@ def test_a_search_that_was_interrupted_makes_what_one_that_was_not_does(
 ) -> None:
     make = MakeCandidateTrainer(CONFIG, str(dataset))
     interruptions = 0
-    # In the seed's first trial, its second, in that of a candidate; then to the end.
+    # In the baseline's first trial, its second, in that of a candidate; then to the end.
     for fatal in ({0}, {1}, {2}, set()):
         executor = InlineExecutor(lambda fatal=fatal: InterruptingTrainer(make(), fatal))
         with open_controller(run, dataset, executor=executor, observe=until(CANDIDATES, run)) as (controller, _):
@@ -204,7 +204,7 @@ def check_consistent(store: Store) -> None:
     assert [candidate.id for candidate in candidates] == list(range(len(candidates)))
     assert store.unfinished_trials() == []
     trained = Counter(result.candidate_id for result in results)
-    assert trained.pop(SEED_ID) == 2
+    assert trained.pop(BASELINE_ID) == 2
     assert set(trained.values()) <= {1}, "a candidate was evaluated twice"
     started = [event.trial_id for event in events if event.kind == "started"]
     assert started == list(range(len(started)))
@@ -212,7 +212,7 @@ def check_consistent(store: Store) -> None:
     assert sorted(number for number in ended if number is not None) == started
     place = {(event.kind, event.candidate_id): event.sequence for event in reversed(events)}
     for candidate in candidates[1:]:
-        assert place["proposed", SEED_ID] < place["proposed", candidate.id]
+        assert place["proposed", BASELINE_ID] < place["proposed", candidate.id]
         if candidate.id in trained:
             steps = [place[kind, candidate.id] for kind in ("proposed", "started", "evaluated")]
             assert steps == sorted(steps)
@@ -221,14 +221,14 @@ def check_consistent(store: Store) -> None:
     losses = [row.loss_nats for row in ranked if row.loss_nats is not None]
     assert losses == sorted(losses) and len(losses) == len(ranked)
     finished = {result.candidate_id for result in results if result.evaluation.outcome == "ok"}
-    assert {row.id for row in ranked} | {SEED_ID} == finished | {SEED_ID}
+    assert {row.id for row in ranked} | {BASELINE_ID} == finished | {BASELINE_ID}
 
 
 @pytest.fixture(scope="module")
 def bereaved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in which the seed and candidate 2 lose their worker once, candidate 3 twice."""
+    """A run in which the baseline and candidate 2 lose their worker once, candidate 3 twice."""
     run = RunDirectory(tmp_path_factory.mktemp("bereaved") / "run")
-    ending, store = made_up(run, MadeUpTrainer({SEED_ID: 1, 2: 1, 3: 2}), candidates=5, config=CONFIG)
+    ending, store = made_up(run, MadeUpTrainer({BASELINE_ID: 1, 2: 1, 3: 2}), candidates=5, config=CONFIG)
     store.close()
     assert ending == "stopped"
     return run.path
@@ -239,19 +239,19 @@ def test_a_lost_worker_is_forgiven_as_often_as_the_configuration_says(bereaved: 
         results = {trial.candidate_id: trial.evaluation for trial in store.evaluations()}
         lost = Counter(event.candidate_id for event in store.events() if event.kind == "worker_lost")
         check_consistent(store)
-    assert lost == {SEED_ID: 1, 2: 1, 3: 1}
+    assert lost == {BASELINE_ID: 1, 2: 1, 3: 1}
     assert results[2].outcome == "ok"
     assert results[3].outcome == "rejected:worker_lost"
     assert "2 times" in results[3].message and "no such device" in results[3].message
 
 
-def test_a_repeated_trial_has_the_seed_it_had_and_the_seeds_trials_have_two(bereaved: Path) -> None:
+def test_a_repeated_trial_has_the_baseline_it_had_and_the_baselines_trials_have_two(bereaved: Path) -> None:
     seeds: dict[int | None, list[int]] = {}
     with Store.open(bereaved, read_only=True) as store:
         for event in store.events():
             if event.kind == "started":
                 seeds.setdefault(event.candidate_id, []).append(event.payload["seed"])
-    assert len(seeds[SEED_ID]) == 3 and len(set(seeds[SEED_ID])) == 2
+    assert len(seeds[BASELINE_ID]) == 3 and len(set(seeds[BASELINE_ID])) == 2
     assert len(seeds[2]) == 2 and len(set(seeds[2])) == 1
     first_of_each = [trials[0] for trials in seeds.values()]
     assert len(set(first_of_each)) == len(first_of_each)
@@ -282,7 +282,7 @@ def test_the_deadline_ends_the_run(run: RunDirectory) -> None:
 
 
 def test_the_deadline_ends_a_run_that_finds_nothing_new(run: RunDirectory) -> None:
-    # No child may have more parameters than the seed, nor as many: each proposal is the seed again.
+    # No child may have more parameters than the baseline, nor as many: each proposal is the baseline again.
     config = replace(QUICK, search=replace(QUICK.search, proposals=2))
     begun = time.monotonic()
     executor = InlineExecutor(MadeUpTrainer)
@@ -290,8 +290,8 @@ def test_the_deadline_ends_a_run_that_finds_nothing_new(run: RunDirectory) -> No
         controller.evolution.rules = replace(controller.evolution.rules, largest=0)
         assert controller.run(1.0) == "ended"
         assert time.monotonic() - begun < 4.0
-        assert {candidate.same_as for candidate in store.candidates()} == {None, SEED_ID}
-        assert {trial.candidate_id for trial in store.evaluations()} == {SEED_ID}
+        assert {candidate.same_as for candidate in store.candidates()} == {None, BASELINE_ID}
+        assert {trial.candidate_id for trial in store.evaluations()} == {BASELINE_ID}
 
 
 def test_state_says_what_happened(run: RunDirectory) -> None:
@@ -305,22 +305,22 @@ def test_state_says_what_happened(run: RunDirectory) -> None:
     executor = InlineExecutor(MadeUpTrainer)
     with open_controller(run, Path(), QUICK, executor=executor, observe=observe) as (controller, store):
         controller.run(60.0)
-        results = [trial for trial in store.evaluations() if trial.candidate_id != SEED_ID]
+        results = [trial for trial in store.evaluations() if trial.candidate_id != BASELINE_ID]
         candidates = len(store.candidates())
     last = states[-1]
     best = min(results, key=lambda trial: trial.evaluation.loss_nats or np.inf)
     assert last.best == (best.candidate_id, best.evaluation.loss_nats)
     assert last.best_bits_per_byte == best.evaluation.bits_per_byte
     assert sum(last.outcomes.values()) == len(results) + 2
-    assert len(last.seed_losses) == 2
+    assert len(last.baseline_losses) == 2
     assert last.candidates == candidates
     assert last.last is not None and last.last[0] == results[-1].candidate_id
     # A resumed controller knows the same before it does anything.
     with open_controller(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer)) as (controller, _):
         again = controller.state()
-    assert (again.best, again.outcomes, again.seed_losses, again.candidates) == (
+    assert (again.best, again.outcomes, again.baseline_losses, again.candidates) == (
         last.best,
         last.outcomes,
-        last.seed_losses,
+        last.baseline_losses,
         last.candidates,
     )

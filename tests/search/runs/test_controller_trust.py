@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from primer_search.primitives.errors import WorkFailedError
-from primer_search.search.evolution.candidate import SEED_ID
+from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.tests.support.tiny_runs import CONFIG, open_controller
@@ -22,7 +22,7 @@ REFERENCE = replace(QUICK, trial=replace(QUICK.trial, unit="reference_seconds", 
 
 
 class CalibratedTrainer:
-    """Losses that are a function of the request; times the seed as it is told, and remembers what trials were told."""
+    """Losses that are a function of the request; reports the step time it was given, and records every request."""
 
     def __init__(self, step_ms: float | None = None):
         self.step_ms = step_ms
@@ -49,7 +49,7 @@ def until(candidates: int, run: RunDirectory) -> Callable[[RunState], None]:
     return observe
 
 
-def test_the_seed_is_trained_again_after_so_many_candidates(run: RunDirectory) -> None:
+def test_the_baseline_is_trained_again_after_so_many_candidates(run: RunDirectory) -> None:
     config = replace(QUICK, search=replace(QUICK.search, control_every=3))
     stop = until(11, run)
     with open_controller(run, Path(), config, executor=InlineExecutor(CalibratedTrainer), observe=stop) as (
@@ -58,13 +58,13 @@ def test_the_seed_is_trained_again_after_so_many_candidates(run: RunDirectory) -
     ):
         controller.run(600.0)
         order = [event.candidate_id for event in store.events() if event.kind == "started"]
-        originals = [each.id for each in store.candidates() if each.same_as is None and each.id != SEED_ID]
-    controls = [place for place, number in enumerate(order) if number == SEED_ID][config.search.seed_trials :]
+        originals = [each.id for each in store.candidates() if each.same_as is None and each.id != BASELINE_ID]
+    controls = [place for place, number in enumerate(order) if number == BASELINE_ID][config.search.baseline_trials :]
     assert len(controls) in (len(originals) // 3, len(originals) // 3 - 1)
-    assert all(sum(number != SEED_ID for number in order[:place]) % 3 == 0 for place in controls)
+    assert all(sum(number != BASELINE_ID for number in order[:place]) % 3 == 0 for place in controls)
 
 
-def test_where_budgets_are_in_reference_seconds_the_seed_is_timed_once_for_the_whole_run(run: RunDirectory) -> None:
+def test_where_budgets_are_in_reference_seconds_the_baseline_is_timed_once_for_the_whole_run(run: RunDirectory) -> None:
     trainer = CalibratedTrainer(25.0)
     for candidates in (3, 6):
         executor = InlineExecutor(lambda: trainer)
@@ -95,7 +95,7 @@ def test_a_seed_that_cannot_be_timed_ends_the_search_with_the_reason(run: RunDir
         controller.run(600.0)
 
 
-def test_results_below_the_plausible_are_marked_for_a_recheck_once_the_seed_is_known(run: RunDirectory) -> None:
+def test_results_below_the_plausible_are_marked_for_a_recheck_once_the_baseline_is_known(run: RunDirectory) -> None:
     trainer = CalibratedTrainer(None)
     with open_controller(run, Path(), QUICK, executor=InlineExecutor(lambda: trainer), observe=until(5, run)) as (
         it,
@@ -103,7 +103,7 @@ def test_results_below_the_plausible_are_marked_for_a_recheck_once_the_seed_is_k
     ):
         it.ngram_nats = 2.5
         it.run(600.0)
-    seeds = [request for request in trainer.requests if request.candidate_id == SEED_ID]
-    others = [request for request in trainer.requests if request.candidate_id != SEED_ID]
+    seeds = [request for request in trainer.requests if request.candidate_id == BASELINE_ID]
+    others = [request for request in trainer.requests if request.candidate_id != BASELINE_ID]
     assert {request.suspicious_nats for request in seeds} == {None}
     assert {request.suspicious_nats for request in others} == {2.5}

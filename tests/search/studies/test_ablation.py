@@ -29,7 +29,7 @@ from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, s
 from primer_search.tests.support.tiny_runs import CONFIG, write_text
 from primer_search.workers.config import DataConfig
 
-SEED = get("TRANSFORMER", 1)
+BASELINE = get("TRANSFORMER", 1)
 
 
 def with_last(dna: DNA, name: str, *ops: str) -> DNA:
@@ -43,7 +43,7 @@ def with_last(dna: DNA, name: str, *ops: str) -> DNA:
 
 # Change 1 a convolution, 2 a tanh on the residual, 3 the squared ReLU, 4 silent.
 CANDIDATE = with_last(
-    with_last(with_last(SEED, "head_projection", "DCONV_3X1"), "residual", "TANH"), "relu", "SQUARE", "ABS"
+    with_last(with_last(BASELINE, "head_projection", "DCONV_3X1"), "residual", "TANH"), "relu", "SQUARE", "ABS"
 )
 
 
@@ -78,16 +78,16 @@ def summed(gains: dict[int, float]) -> Callable[[frozenset[int]], float]:
     return lambda applied: sum(gains.get(number, 0.0) for number in applied)
 
 
-def ablated(config: RunConfig, candidate: DNA = CANDIDATE, seed: DNA = SEED, **options: Any) -> Ablation:
+def ablated(config: RunConfig, candidate: DNA = CANDIDATE, seed: DNA = BASELINE, **options: Any) -> Ablation:
     options = {"seeds": (0, 1, 2), "record": None, **options}
-    return ablate(config, ("the seed", seed), ("candidate 9", candidate), **options)
+    return ablate(config, ("the baseline", seed), ("candidate 9", candidate), **options)
 
 
 # --- effects ----------------------------------------------------------------------------------------------------
 
 
 def test_each_change_is_weighed_both_ways(config: RunConfig, trainer: FormulaTrainer) -> None:
-    between = diff_programs(SEED, CANDIDATE)
+    between = diff_programs(BASELINE, CANDIDATE)
     assert [item.kind for item in between.changes] == ["insert"] * 4
     named = {item.description.split(" = ")[1].split("(")[0]: item.number for item in between.changes}
     worth = {named["DCONV_3X1"]: 0.05, named["SQUARE"]: 0.1, named["TANH"]: -0.08}
@@ -104,12 +104,12 @@ def test_each_change_is_weighed_both_ways(config: RunConfig, trainer: FormulaTra
         assert effect.kept == (expected > 0)
     assert found.whole.mean == pytest.approx(SCALE * 0.07, abs=0.006)
     assert [sentence.split(" = ")[1] for sentence in found.silent] == ["ABS(x3)"]
-    expected = with_last(with_last(SEED, "head_projection", "DCONV_3X1"), "relu", "SQUARE")
+    expected = with_last(with_last(BASELINE, "head_projection", "DCONV_3X1"), "relu", "SQUARE")
     assert structure_key(found.minimal) == structure_key(expected)
 
 
 def test_the_no_op_shows_the_noise(config: RunConfig, trainer: FormulaTrainer) -> None:
-    value(trainer, diff_programs(SEED, CANDIDATE), summed({}))
+    value(trainer, diff_programs(BASELINE, CANDIDATE), summed({}))
     found = ablated(config)
     assert found.control is not None
     assert abs(found.control.mean) < 0.005
@@ -125,8 +125,8 @@ def test_without_a_place_for_the_no_op_there_is_none_and_it_is_said(config: RunC
 
 
 def test_programs_of_one_function_train_once(config: RunConfig, trainer: FormulaTrainer) -> None:
-    """With two changes, the candidate without one is the seed with the other."""
-    found = ablated(config, with_last(with_last(SEED, "head_projection", "DCONV_3X1"), "relu", "SQUARE"))
+    """With two changes, the candidate without one is the baseline with the other."""
+    found = ablated(config, with_last(with_last(BASELINE, "head_projection", "DCONV_3X1"), "relu", "SQUARE"))
     assert len(trainer.seen) == 5 * 3
     assert len({(request.dna, request.seed) for request in trainer.seen}) == 5 * 3
     assert [effect.insertion_note for effect in found.effects] == [
@@ -137,9 +137,9 @@ def test_programs_of_one_function_train_once(config: RunConfig, trainer: Formula
 
 def test_a_program_the_language_refuses_is_listed_with_the_reason(config: RunConfig, trainer: FormulaTrainer) -> None:
     """Attention without scores: with T_MAT_MUL gone, MAT_MUL has no scores to its left."""
-    body = SEED.subprograms[1].instructions
+    body = BASELINE.subprograms[1].instructions
     gated = replace(body[6], op="MULTIPLY", in1=6)
-    candidate = SEED.with_instructions(1, (*body[:4], replace(body[5], in1=5), gated))
+    candidate = BASELINE.with_instructions(1, (*body[:4], replace(body[5], in1=5), gated))
     found = ablated(config, candidate)
     without = {effect.change.kind: effect for effect in found.effects}["op"]
     assert without.ablation is None
@@ -149,7 +149,7 @@ def test_a_program_the_language_refuses_is_listed_with_the_reason(config: RunCon
 
 
 def test_a_change_without_which_nothing_trains_is_kept(config: RunConfig, trainer: FormulaTrainer) -> None:
-    between = diff_programs(SEED, CANDIDATE)
+    between = diff_programs(BASELINE, CANDIDATE)
     number = min(essential_changes(between))
     trainer.outcomes[structure_key(between.apply(essential_changes(between) - {number}))] = "non_finite"
     found = ablated(config)
@@ -169,17 +169,17 @@ def test_one_seed_gives_no_interval_and_drops_nothing(config: RunConfig, trainer
 # --- the minimal program ----------------------------------------------------------------------------------------
 
 
-def test_where_nothing_matters_the_seed_is_the_minimal_program(config: RunConfig, trainer: FormulaTrainer) -> None:
-    value(trainer, diff_programs(SEED, CANDIDATE), summed({}))
+def test_where_nothing_matters_the_baseline_is_the_minimal_program(config: RunConfig, trainer: FormulaTrainer) -> None:
+    value(trainer, diff_programs(BASELINE, CANDIDATE), summed({}))
     found = ablated(config)
     assert found.minimal_changes == ()
-    assert structure_key(found.minimal) == structure_key(SEED)
+    assert structure_key(found.minimal) == structure_key(BASELINE)
     assert [each.accepted for each in found.rounds] == [True]
-    assert len(trainer.seen) == 9 * 3  # the seed had been trained
+    assert len(trainer.seen) == 9 * 3  # the baseline had been trained
 
 
 def test_changes_that_stand_in_for_each_other_are_not_all_dropped(config: RunConfig, trainer: FormulaTrainer) -> None:
-    value(trainer, diff_programs(SEED, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
+    value(trainer, diff_programs(BASELINE, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
     found = ablated(config)
     assert {effect.verdict for effect in found.effects} == {"no effect shown"}
     assert [each.accepted for each in found.rounds] == [False, True]
@@ -190,7 +190,7 @@ def test_when_every_smaller_program_that_was_tried_is_worse_the_candidate_stays(
     config: RunConfig, trainer: FormulaTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "MOST_ROUNDS", 1)
-    value(trainer, diff_programs(SEED, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
+    value(trainer, diff_programs(BASELINE, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
     found = ablated(config)
     assert [each.accepted for each in found.rounds] == [False]
     assert len(found.minimal_changes) == 3
@@ -209,9 +209,11 @@ def test_a_limit_of_trainings_gives_up_insertions_first(config: RunConfig, train
         ablated(config, most_trials=17)
 
 
-def test_a_candidate_that_computes_what_the_seed_does_is_refused(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_a_candidate_that_computes_what_the_baseline_does_is_refused(
+    config: RunConfig, trainer: FormulaTrainer
+) -> None:
     with pytest.raises(UsageError, match="compute the same function"):
-        ablated(config, with_last(SEED, "relu", "ABS"))
+        ablated(config, with_last(BASELINE, "relu", "ABS"))
     assert not trainer.seen
 
 
@@ -265,14 +267,14 @@ def test_the_command_ablates_a_candidate_under_the_settings_of_its_run(
     run = tmp_path / "run"
     run.mkdir()
     with Store.create(run, {"config": config.to_dict(), "seed": 0, "workers": 1}) as store:
-        store.add_candidate(Candidate(0, SEED, None, (), "hash of the seed"))
+        store.add_candidate(Candidate(0, BASELINE, None, (), "hash of the baseline"))
         store.add_candidate(Candidate(1, CANDIDATE, 0, ("Insert",), "hash of 1"))
-    shown = command("ablate", run, "1", "--seeds", "2", "--max-trials", "30", "--json")
+    shown = command("ablate", run, "1", "--repeats", "2", "--max-trials", "30", "--json")
     assert shown.code == 0, shown.err
     assert shown.json["name"] == "candidate 1 of run"
     assert shown.json["config"]["trial"] == config.to_dict()["trial"]
     assert (run / "ablation-1" / "minimal.json").exists()
-    assert "is the seed itself" in refused("ablate", run, "seed")
+    assert "is the baseline itself" in refused("ablate", run, "baseline")
     assert "--config is for library programs" in refused("ablate", run, "1", "--config", "laptop")
     assert "in steps" in refused("ablate", run, "1", "--trial-budget", "5s")
     assert "NO_SUCH" in refused("ablate", "NO_SUCH")

@@ -212,7 +212,7 @@ def test_bands_reach_from_the_lowest_to_the_highest_seed(config: RunConfig, trai
 
 
 def run(folder: Path, data: str, *more: str, what: tuple[str, ...] = NAMES) -> tuple[str | Path, ...]:
-    return ("compare", *what, "--config", "smoke", "--data", data, "-o", folder, "--seeds", "2", *more)
+    return ("compare", *what, "--config", "smoke", "--data", data, "-o", folder, "--repeats", "2", *more)
 
 
 def test_the_command_prints_a_table_and_leaves_everything_in_its_folder(

@@ -20,14 +20,14 @@ from primer_search.search.studies.study import Arm, Study, StudyState, Training,
 from primer_search.search.studies.study_log import Record
 from primer_search.system.signals import Interrupted
 from primer_search.tests.support.formula_trainer import FormulaTrainer, structure_key, use_trainer
-from primer_search.tests.support.tiny_runs import CONFIG, CONSTANTS, SEED, write_text
+from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, CONSTANTS, write_text
 from primer_search.workers.config import DataConfig
 from primer_search.workers.protocol import Evaluation, HurdleThreshold
 
 SQUARED = assemble(
     {"main": "mixed = CONV_1X1 h0 width=8\nbent = SQUARE mixed\noutput = ADD bent h0"}, CONSTANTS, (8, 16)
 )
-ARMS = (Arm("plain", SEED), Arm("squared", SQUARED))
+ARMS = (Arm("plain", BASELINE), Arm("squared", SQUARED))
 POINTS = (3.0, 6.0)
 
 
@@ -49,7 +49,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 def train(config: RunConfig, record: Path | None, arms: Sequence[Arm] = ARMS, **options: Any) -> list[Training]:
-    options = {"seeds": (0, 1), "points": POINTS, "reference": SEED, **options}
+    options = {"seeds": (0, 1), "points": POINTS, "reference": BASELINE, **options}
     return run_study(config, arms, record=record, **options)
 
 
@@ -60,7 +60,7 @@ def trained_in(record: Path) -> list[tuple[str, int]]:
 
 
 def test_real_trainings_measure_points_and_the_test_split_at_their_own_rate(config: RunConfig) -> None:
-    arms = (ARMS[0], Arm("faster", SEED, learning_rate_factor=2.0))
+    arms = (ARMS[0], Arm("faster", BASELINE, learning_rate_factor=2.0))
     plain, faster = [training.evaluation for training in train(config, None, arms, seeds=(0,))]
     for result in (plain, faster):
         assert result.outcome == "ok", result
@@ -82,7 +82,7 @@ def test_every_seed_trains_all_arms_before_the_next(config: RunConfig, tmp_path:
 
 
 def test_an_arms_own_settings_reach_its_trainings(config: RunConfig, trainer: FormulaTrainer) -> None:
-    train(config, None, (ARMS[0], Arm("wide", SEED, learning_rate_factor=0.5, unit=2)), seeds=(7,), test=False)
+    train(config, None, (ARMS[0], Arm("wide", BASELINE, learning_rate_factor=0.5, unit=2)), seeds=(7,), test=False)
     settings = [(one.learning_rate_factor, one.unit, one.seed, one.test) for one in trainer.seen]
     assert settings == [(1.0, None, 7, False), (0.5, 2, 7, False)]
 
@@ -200,7 +200,7 @@ def test_a_record_has_one_writer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("points", [(0.0,), (6.0, 3.0), (12.0,), (3.0, 3.0)])
 def test_points_outside_the_budget_are_refused(config: RunConfig, points: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="must rise"):
-        Study(config, points=points, reference=SEED, record=None)
+        Study(config, points=points, reference=BASELINE, record=None)
 
 
 @pytest.mark.parametrize(("failures", "outcome"), [(2, "ok"), (3, "worker_lost")])
@@ -209,7 +209,7 @@ def test_a_lost_worker_is_tried_twice_more_and_then_not_recorded(
 ) -> None:
     config = replace(config, search=replace(config.search, retries=2))
     record = tmp_path / "record.jsonl"
-    use_trainer(FormulaTrainer(failures={structure_key(SEED): failures}), monkeypatch)
+    use_trainer(FormulaTrainer(failures={structure_key(BASELINE): failures}), monkeypatch)
     first, second = train(config, record, seeds=(0,))
     assert (first.evaluation.outcome, second.evaluation.outcome) == (outcome, "ok")
     assert set(trained_in(record)) == ({("plain", 0), ("squared", 0)} if outcome == "ok" else {("squared", 0)})
@@ -222,11 +222,11 @@ def test_reference_seconds_are_calibrated_once_and_kept(
 ) -> None:
     trial = replace(config.trial, unit="reference_seconds", budget_seconds=10.0)
     config, record = replace(config, trial=trial), tmp_path / "record.jsonl"
-    with Study(config, points=POINTS, reference=SEED, record=record) as study:
+    with Study(config, points=POINTS, reference=BASELINE, record=record) as study:
         assert study.allowance_seconds is None
         study.train(ARMS, (0,))
         assert study.allowance_seconds == 0.02
-    with Study(config, points=POINTS, reference=SEED, record=record) as study:
+    with Study(config, points=POINTS, reference=BASELINE, record=record) as study:
         assert study.allowance_seconds == 0.02
         study.train(ARMS, (1,))
     assert [request.calibrate for request in trainer.seen] == [True, False, False, False, False]

@@ -131,7 +131,13 @@ class TestLM1B:
             "code = main(sys.argv[1:])\n"
             "print(code, *(name for name in ('tensorflow_datasets', 'tensorflow') if name in sys.modules))"
         )
-        settings = ["model.unit=8", "model.layers=1", "model.length=16", "model.vocabulary=500", "search.seed_trials=1"]
+        settings = [
+            "model.unit=8",
+            "model.layers=1",
+            "model.length=16",
+            "model.vocabulary=500",
+            "search.baseline_trials=1",
+        ]
         arguments = ["--data", "lm1b", "--config", "smoke", "--executor", "inline", "--budget", "25s", "--accel", "cpu"]
         overrides = [word for setting in settings for word in ("--set", setting)]
         run = tmp_path / "run"
@@ -145,10 +151,10 @@ class TestLM1B:
         assert result.stdout.splitlines()[-1] == "0", result.stderr
         assert "NOT the published LM1B" in result.stderr
         board = command("leaderboard", run, "--json").json
-        assert board["seed"]["word_perplexity"] > 1
+        assert board["baseline"]["word_perplexity"] > 1
         assert all("word_perplexity" in row for row in board["candidates"])
         assert "perplexity per word: seed" in command("leaderboard", run).out
-        assert "word perplexity" in command("show", run, "seed").out
+        assert "word perplexity" in command("show", run, "baseline").out
 
     def test_an_archive_of_another_layout_is_one_sentence_and_leaves_nothing(self, tmp_path: Path):
         other = tmp_path / "other.tar.gz"

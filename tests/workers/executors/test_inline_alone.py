@@ -64,7 +64,7 @@ def test_without_ray_the_remedy_is_named_before_anything_starts(tmp_path: Path) 
 
 def test_a_comparison_is_printed_and_saved_without_its_page(tmp_path: Path) -> None:
     tiny = ["--set", "trial.budget_steps=7", "--set", "model.layers=1", "--set", "trial.evaluation_batches=1"]
-    words = ["compare", "PRIMER_EZ", "--config", "smoke", *tiny, "--seeds", "1", "--executor", "inline"]
+    words = ["compare", "PRIMER_EZ", "--config", "smoke", *tiny, "--repeats", "1", "--executor", "inline"]
     ended = without(*words, "-o", str(tmp_path / "out"), "--json")
     assert ended.returncode == 0, ended.stderr
     printed = json.loads(ended.stdout)

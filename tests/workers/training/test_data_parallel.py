@@ -16,7 +16,7 @@ from primer_search.configs import load
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import LIBRARY
 from primer_search.primitives.program_json import dna_to_json
-from primer_search.tests.support.tiny_runs import CONFIG, MODEL, SEED, TRIAL, tiny_dataset
+from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, MODEL, TRIAL, tiny_dataset
 from primer_search.workers.training.trial import CandidateTrainer
 
 GRADIENTS = """
@@ -123,7 +123,7 @@ def test_a_trial_on_eight_devices_ends_where_one_device_ends(tmp_path: Path) -> 
 def test_missing_devices_are_refused_before_anything_trains(tmp_path: Path) -> None:
     trial = replace(TRIAL, batch=999, devices=999)
     with pytest.raises(UsageError, match=r"trial\.devices = 999"):
-        CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(tmp_path), dna_to_json(SEED))
+        CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(tmp_path), dna_to_json(BASELINE))
 
 
 def test_a_batch_that_does_not_divide_among_the_devices_is_refused() -> None:

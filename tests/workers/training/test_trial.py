@@ -20,7 +20,7 @@ from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.program import DNA
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.evolution.hurdles import hurdle_positions
-from primer_search.tests.support.tiny_runs import CONFIG, CONSTANTS, MODEL, SEED, TRIAL, numbers, tiny_dataset
+from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, CONSTANTS, MODEL, TRIAL, numbers, tiny_dataset
 from primer_search.workers.config import OptimizerConfig, TrialConfig
 from primer_search.workers.protocol import OUTCOME_ADVICE, Evaluation, HurdleThreshold, Progress, TrialRequest
 from primer_search.workers.training.leak_probes import BatchFault
@@ -48,7 +48,7 @@ def trainer(
 
 def run(
     trainer: CandidateTrainer,
-    dna: DNA = SEED,
+    dna: DNA = BASELINE,
     seed: int = 5,
     thresholds: tuple[float | None, ...] = (),
     reports: list[Progress] | None = None,
@@ -233,7 +233,7 @@ def test_a_budget_in_seconds_ends_when_it_is_spent(dataset: Path, unit: str) -> 
     assert len(evaluation.hurdle_losses) == 2
 
 
-def requested(trainer: CandidateTrainer, dna: DNA = SEED, **request: Any) -> Evaluation:
+def requested(trainer: CandidateTrainer, dna: DNA = BASELINE, **request: Any) -> Evaluation:
     return trainer.run(TrialRequest(0, 0, dna_to_json(dna), 5, **request), lambda progress: None)
 
 
@@ -281,7 +281,7 @@ def test_the_average_of_the_parameters_is_evaluated(dataset: Path) -> None:
 
 def test_the_average_weighs_late_steps_more() -> None:
     """The average of 1, 2, ..., n by the weights of the recursion is (exponent + 1) / (exponent + 2) n."""
-    model = language_model(build_graph(SEED), MODEL)
+    model = language_model(build_graph(BASELINE), MODEL)
     functions = StepFunctions(model, make_optimizer(CONFIG.optimizer), 1, averaging=8.0)
     average = Average.start({"w": np.zeros(1)})
     for step in range(1, 1001):
@@ -292,7 +292,7 @@ def test_the_average_weighs_late_steps_more() -> None:
 
 def test_reference_seconds_charge_the_baseline_its_allowance(dataset: Path) -> None:
     trial = replace(TRIAL, unit="reference_seconds", budget_seconds=2.0)
-    timed = CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(dataset), dna_to_json(SEED))
+    timed = CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(dataset), dna_to_json(BASELINE))
     calibration = requested(timed, calibrate=True)
     assert calibration.step_ms is not None and calibration.step_ms > 0
     evaluation = requested(timed, allowance_seconds=0.02)
