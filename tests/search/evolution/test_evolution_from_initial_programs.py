@@ -163,7 +163,7 @@ def test_a_search_from_initial_programs_trains_them_in_full_and_breeds_from_them
     assert parents and BASELINE_ID not in parents
 
 
-def test_a_search_from_initial_programs_that_was_interrupted_makes_what_one_that_was_not_does(
+def test_an_interrupted_search_from_initial_programs_continues_exactly(
     reference: list[Any], dataset: Path, run: RunDirectory
 ) -> None:
     make = MakeCandidateTrainer(CONFIG, str(dataset))
@@ -220,7 +220,7 @@ class SeenTrainer(MadeUpTrainer):
         return super().run(request, progress)
 
 
-def test_initial_programs_meet_no_hurdle_are_no_controls_and_count_as_the_best_by_their_mean(run: RunDirectory) -> None:
+def test_initial_programs_pass_hurdles_and_count_by_their_mean(run: RunDirectory) -> None:
     trainer = SeenTrainer()
     config = replace(QUICK, search=replace(QUICK.search, hurdle_minimum=1, control_every=2))
     observe = until(12, run)
