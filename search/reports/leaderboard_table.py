@@ -108,7 +108,7 @@ def next_commands(run: Path, board: Leaderboard) -> list[str]:
     best, named = best_row(board.rows), shlex.quote(str(run))
     commands = [f"primer-search resume {named} --budget 10m"]
     if best is not None:
-        confirm = [] if board.confirmed else [f"primer-search confirm {named} --top 5 --init 3"]
+        confirm = [] if board.confirmed else [f"primer-search confirm {named} --top 5 --repeats 3"]
         commands = [
             *confirm,
             f"primer-search show {named} {best.id} --diff baseline",
