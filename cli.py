@@ -116,9 +116,9 @@ def search(
     data: Annotated[
         str | None, typer.Option(help="python-stdlib, text:PATH, lm1b or tfds:NAME (docs/data.md).", metavar="SOURCE")
     ] = None,
-    run_dir: Annotated[Path | None, typer.Option(help="Where the run goes [runs/...].", metavar="DIR")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Folder of the run [runs/...].", metavar="DIR")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
+        int | None, typer.Option(help="Trainings at the same time; 0: one for each core or device.", min=0, metavar="N")
     ] = None,
     workers_per_device: WorkersPerDevice = None,
     seed: Annotated[int, typer.Option(help="Random seed of the search.", min=0, metavar="N")] = 0,
@@ -206,7 +206,7 @@ def resume(
     top: Top = 10,
     json_: Json = False,
 ) -> None:
-    """Take a run up where it stopped."""
+    """Continue a run where it stopped."""
     started_at = time.monotonic()
     from .configs.plan import duration
     from .search.run_search import Printing, conduct
@@ -234,7 +234,7 @@ def resume(
 
 @app.command()
 def stop(run: Run) -> None:
-    """Ask a running search to save its state and end."""
+    """Ask a running search to save its state and stop."""
     from .search.run_search import request_stop
     from .search.runs.run_directory import find_run
 
@@ -247,7 +247,7 @@ def leaderboard(
     top: Annotated[int | None, typer.Option(help="Rows to show.", min=1, metavar="N")] = None,
     json_: Json = False,
 ) -> None:
-    """Rank what a run has found so far; the run may be going on."""
+    """Rank the candidates of a run, finished or still running."""
     from .search.reports.leaderboard_table import console_for, print_leaderboard
     from .search.results.leaderboard import leaderboard as ranked
     from .search.runs.store import Store
@@ -266,7 +266,9 @@ def show(
     candidate: Candidate = None,
     diff: Annotated[
         str | None,
-        typer.Option(help="Also show the difference to it: parent, baseline, a number, a NAME.", metavar="WHAT"),
+        typer.Option(
+            help="Also show the difference to parent, baseline, a candidate's number or a NAME.", metavar="WHAT"
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -292,14 +294,14 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")] = Path(
         "block.py"
     ),
-    name: Annotated[str | None, typer.Option(help="The class's name.", metavar="CLASS")] = None,
-    api: Annotated[str, typer.Option(help="Of Flax: nnx or linen.", metavar="API")] = "nnx",
+    name: Annotated[str | None, typer.Option(help="Name of the class.", metavar="CLASS")] = None,
+    api: Annotated[str, typer.Option(help="API of Flax: nnx or linen.", metavar="API")] = "nnx",
     weights: Annotated[
         bool, typer.Option("--weights", help="Also write its trained weights; for block.py to block_weights/.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a block as Flax source that needs nothing of this package, checked against the program it came from."""
+    """Write a block as Flax source that does not need this package, checked against its program."""
     if api != "nnx" and api != "linen":
         raise UsageError(f"--api {api}: Flax has no such API; use --api nnx or --api linen")
     from .search.export_block import check_output_is_free, export_candidate, export_library_program, export_weights
@@ -329,9 +331,9 @@ def check(
     ] = "laptop",
     json_: Json = False,
 ) -> None:
-    """Say whether the language accepts a program, what identifies it and what it costs.
+    """Print whether a program is valid, its hashes and its cost.
 
-    Exits 0 (accepted), 1 (a DNA, but refused) or 2 (no DNA).
+    Exits 0 (accepted), 1 (a DNA, but refused) or 2 (not a DNA).
     """
     from .configs import load
     from .search.check_program import check as checked
@@ -371,7 +373,7 @@ def primitives(
     json_: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/primitives.md.")] = False,
 ) -> None:
-    """List the primitive operations programs are made of."""
+    """List the primitive operations."""
     from .primitives.op_table import format_op_lines, format_op_markdown, op_rows
 
     print_json({"primitives": op_rows()}) if json_ else typer.echo(

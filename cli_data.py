@@ -42,17 +42,17 @@ def prepare(
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Where TensorFlow Datasets keeps its sets (lm1b, tfds:); its own default.", metavar="DIR"),
+        typer.Option(help="Folder of TensorFlow Datasets (lm1b, tfds:) [its own default].", metavar="DIR"),
     ] = None,
     archive: Annotated[
         Path | None, typer.Option(help="A local file in place of LM1B's download (lm1b).", metavar="FILE")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(help="How many tokenize; one for each core, where that pays.", metavar="N", min=1)
+        int | None, typer.Option(help="Processes that tokenize [one for each core, at most six].", metavar="N", min=1)
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Tokenize a source once, so that searches on it start at once. Interrupted, the same command goes on."""
+    """Tokenize a source before the first search. After an interruption, the same command continues."""
     from dataclasses import replace
 
     from .configs import load

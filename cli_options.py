@@ -36,7 +36,8 @@ Init = Annotated[
     ),
 ]
 WorkersPerDevice = Annotated[
-    int | None, typer.Option(help="How many share a GPU and its memory [1; for a run, as in it].", min=1, metavar="N")
+    int | None,
+    typer.Option(help="Workers that share one GPU and its memory [1; for a run, as in the run].", min=1, metavar="N"),
 ]
 Address = Annotated[str | None, typer.Option(help="A running Ray cluster: host:port, or auto.", metavar="RAY")]
 

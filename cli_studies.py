@@ -29,10 +29,10 @@ def register(app: typer.Typer) -> None:
 
 def confirm(
     run: Run,
-    top: Annotated[int, typer.Option(help="How many of the best to train anew.", min=1, metavar="N")] = 10,
-    repeats: Annotated[int, typer.Option(help="Fresh trainings of each.", min=1, metavar="N")] = 3,
+    top: Annotated[int, typer.Option(help="Number of the best candidates to retrain.", min=1, metavar="N")] = 10,
+    repeats: Annotated[int, typer.Option(help="Trainings of each.", min=1, metavar="N")] = 3,
     beside: Annotated[
-        list[str] | None, typer.Option(help="A library program to train along; repeatable.", metavar="NAME")
+        list[str] | None, typer.Option(help="A library program to train for comparison; repeatable.", metavar="NAME")
     ] = None,
     trial_budget: Annotated[
         str | None, typer.Option(help="Training time of each [the run's].", metavar="DURATION")
@@ -40,22 +40,24 @@ def confirm(
     scale: Annotated[
         list[str] | None,
         typer.Option(
-            help="Train the same at another size, too, such as layers=4,unit=16,budget=60s (also: length, batch, "
-            "devices, learning_rate); what is left out stays as it is; repeatable.",
+            help="Retrain them at another size, too, such as layers=4,unit=16,budget=60s (also: length, batch, "
+            "devices, learning_rate); other values stay those of the run; repeatable.",
             metavar="KEY=VALUE,...",
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="How many train at once [as in the run]; 0: one a core or device.", min=0, metavar="N"),
+        typer.Option(
+            help="Trainings at the same time [as in the run]; 0: one for each core or device.", min=0, metavar="N"
+        ),
     ] = None,
     workers_per_device: WorkersPerDevice = None,
     address: Address = None,
     json_: Json = False,
 ) -> None:
-    """Train a run's best anew with fresh seeds, and score them once on the test text.
+    """Retrain the best candidates of a run with fresh random seeds, and score them once on test text.
 
-    With --scale, also at larger sizes, so that what wins small is tested before it is believed.
+    With --scale, retrain them in larger models, too: a small winner need not win at a larger size.
     """
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration
@@ -109,17 +111,20 @@ def compare(
         ),
     ],
     trial_budget: Annotated[
-        str | None, typer.Option(help="Training time of each training [the preset's].", metavar="DURATION")
+        str | None, typer.Option(help="Budget of each training [the preset's].", metavar="DURATION")
     ] = None,
     repeats: Annotated[
         int, typer.Option(help="Trainings of each, with random seeds 0, 1, ...", min=1, metavar="N")
     ] = 3,
-    baseline: Annotated[str, typer.Option(help="What all are compared with.", metavar="WHAT")] = "TRANSFORMER",
+    baseline: Annotated[
+        str, typer.Option(help="The program that all are compared with.", metavar="WHAT")
+    ] = "TRANSFORMER",
     lr_sweep: Annotated[
         int, typer.Option(help="Learning rates tried for each, factors of two apart.", min=1, max=9, metavar="N")
     ] = 1,
     match: Annotated[
-        str | None, typer.Option(help="params or flops: widths such that these equal the baseline's.", metavar="COST")
+        str | None,
+        typer.Option(help="params or flops: choose widths so that this cost equals the baseline's.", metavar="COST"),
     ] = None,
     config: Annotated[
         str | None,
@@ -132,7 +137,7 @@ def compare(
         str | None, typer.Option(help="python-stdlib, text:PATH, lm1b or tfds:NAME (docs/data.md).", metavar="SOURCE")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
+        int | None, typer.Option(help="Trainings at the same time; 0: one for each core or device.", min=0, metavar="N")
     ] = None,
     workers_per_device: WorkersPerDevice = None,
     executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
@@ -141,7 +146,7 @@ def compare(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder of the results; it can be gone on with [comparisons/...].", metavar="DIR"
+            "--output", "-o", help="Output folder; repeat the command to continue [comparisons/...].", metavar="DIR"
         ),
     ] = None,
     json_: Json = False,
@@ -200,29 +205,29 @@ def ablate(
         int, typer.Option(help="Trainings of each program, with random seeds 0, 1, ...", min=1, metavar="N")
     ] = 3,
     trial_budget: Annotated[
-        str | None, typer.Option(help="Training time of each training [the run's].", metavar="DURATION")
+        str | None, typer.Option(help="Budget of each training [the run's].", metavar="DURATION")
     ] = None,
     max_trials: Annotated[
-        int | None, typer.Option(help="Trainings at most; insertions give way first.", min=1, metavar="N")
+        int | None, typer.Option(help="Limit of trainings; insertions are dropped first.", min=1, metavar="N")
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="For a NAME: a preset or a .toml file [by accelerator].", metavar="PRESET|FILE")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="How many train at once; 0: one a core or device.", min=0, metavar="N")
+        int | None, typer.Option(help="Trainings at the same time; 0: one for each core or device.", min=0, metavar="N")
     ] = None,
     workers_per_device: WorkersPerDevice = None,
     executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
     address: Address = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the results [RUN/ablation-ID, ablations/...].", metavar="DIR"),
+        typer.Option("--output", "-o", help="Output folder [RUN/ablation-ID, ablations/...].", metavar="DIR"),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Weigh every change of a block against its baseline, and minimise it: what matters, and what is noise.
+    """Measure the effect of each change of a block, and find the smallest program that is as good.
 
-    A candidate is set against its run's baseline under the run's settings, a library program against the Transformer.
+    A candidate is compared with its run's baseline under the run's settings, a library program with the Transformer.
     """
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration, make_plan
@@ -284,13 +289,13 @@ def ablate(
 
 def doctor(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Leave out what compiles: the checks in the language model.")
+        bool, typer.Option("--quick", help="Skip the checks in the language model, which need compilation.")
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")] = False,
 ) -> None:
-    """See that programs that cheat are refused, honest ones are not, and that the machine is fit for a search.
+    """Check that cheating programs are refused, that honest ones are not, and that the machine can run a search.
 
-    Exits 0 (all as it should be) or 1 (a cheat got through, an honest program was refused, or something is missing).
+    Exits 0 (all checks passed) or 1 (a cheat was accepted, an honest program was refused, or something is missing).
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .search.doctor.checks import examine, report
@@ -308,17 +313,19 @@ def stress(
     run: Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")],
     candidate: Candidate = None,
     layers: Annotated[str, typer.Option(help="Depths to try.", metavar="N,...")] = "12,24",
-    length_factor: Annotated[str, typer.Option(help="Lengths to try, times the preset's.", metavar="N,...")] = "16",
+    length_factor: Annotated[
+        str, typer.Option(help="Lengths to try, in multiples of the preset's.", metavar="N,...")
+    ] = "16",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or both.", metavar="NAME,...")] = "float32,bfloat16",
     steps: Annotated[int, typer.Option(help="Training steps in each model.", min=0, metavar="N")] = 50,
-    seed: Annotated[int, typer.Option(help="Of parameters and text.", min=0, metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of parameters and text.", min=0, metavar="N")] = 0,
     config: Annotated[
         str | None,
         typer.Option(help="A preset or a .toml file [the run's own; for a NAME laptop].", metavar="PRESET|FILE"),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure a block deep, long and in low precision: largest values and scores, gradients, where it breaks.
+    """Measure a block at depth, at length and in low precision: largest values and scores, gradients, where it fails.
 
     First the preset's own size, then every depth at every length, all in each precision, one after the other.
     """

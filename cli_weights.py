@@ -32,11 +32,11 @@ def train(
     trial_budget: Annotated[
         str | None, typer.Option(help="Training time [the run's, for each candidate].", metavar="DURATION")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the parameters and the order of the text.", min=0, metavar="N")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace weights that are there.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed of parameters and order of the text.", min=0, metavar="N")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing weights.")] = False,
     json_: Json = False,
 ) -> None:
-    """Train a candidate once more for its weights, under its run's settings, and save them in the run.
+    """Train a candidate again with its run's settings, and save the weights in the run.
 
     RUN/weights/ID/ then holds model.safetensors, the same as an Orbax checkpoint, tokenizer.json and model.json.
     """
@@ -54,22 +54,16 @@ def train(
 def generate(
     run: Annotated[str, typer.Argument(help="A run, or a folder of weights.", metavar="RUN|FOLDER")],
     candidate: Candidate = None,
-    prompt: Annotated[
-        str, typer.Option(help="What the text begins with; a new document if empty.", metavar="TEXT")
-    ] = "",
-    tokens: Annotated[int, typer.Option(help="How many follow at most.", min=1, metavar="N")] = 100,
-    temperature: Annotated[
-        float, typer.Option(help="How boldly it draws; 0: the likeliest token.", metavar="NUMBER")
-    ] = 0.8,
-    top_k: Annotated[
-        int, typer.Option(help="Draw among so many of the likeliest tokens; 0: all.", min=0, metavar="N")
-    ] = 40,
-    seed: Annotated[int, typer.Option(help="Of the draws.", min=0, max=2**32 - 1, metavar="N")] = 0,
+    prompt: Annotated[str, typer.Option(help="Start of the text; if empty, a new document.", metavar="TEXT")] = "",
+    tokens: Annotated[int, typer.Option(help="Largest number of tokens to sample.", min=1, metavar="N")] = 100,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.", metavar="NUMBER")] = 0.8,
+    top_k: Annotated[int, typer.Option(help="Sample from the N most likely tokens; 0: all.", min=0, metavar="N")] = 40,
+    seed: Annotated[int, typer.Option(help="Random seed of the sampling.", min=0, max=2**32 - 1, metavar="N")] = 0,
     json_: Json = False,
 ) -> None:
-    """Let a trained candidate write; one that has no weights is trained first.
+    """Sample text from a candidate; one without weights is trained first.
 
-    Stdout gets the prompt and what follows as it comes, and nothing else.
+    Stdout gets only the prompt and the sampled text.
     """
     _share_the_device()
     if not 0.0 <= temperature < float("inf"):
