@@ -13,10 +13,21 @@ __all__ = ["MIGRATIONS", "Migration"]
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step of the schema: its name, and the statements that make it."""
+    """One step of the schema.
+
+    Attributes:
+        name: what the step does, for people.
+        statements: SQL statements of one transaction.
+        renamed_files: (old prefix, new prefix) of names of files in the run directory.
+    """
 
     name: str
     statements: tuple[str, ...]
+    renamed_files: tuple[tuple[str, str], ...] = ()
+
+
+_EVENTS_ARE_NEVER_UPDATED = """CREATE TRIGGER events_are_never_updated BEFORE UPDATE ON events
+            BEGIN SELECT RAISE(ABORT, 'events are append-only'); END"""
 
 
 _RUN_STORE = Migration(
@@ -49,8 +60,7 @@ _RUN_STORE = Migration(
             trial_id INTEGER REFERENCES trials (trial_id),
             payload TEXT NOT NULL
         )""",
-        """CREATE TRIGGER events_are_never_updated BEFORE UPDATE ON events
-            BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+        _EVENTS_ARE_NEVER_UPDATED,
         """CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
             BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
         """CREATE TRIGGER events_are_never_replaced BEFORE INSERT ON events
@@ -70,4 +80,37 @@ _RUN_STORE = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_RUN_STORE,)
+
+def _renamed_key(table: str, column: str, old: str, new: str, where: str) -> str:
+    """A statement that renames a key of JSON text; quotes inside its strings are escaped, so only keys match."""
+    return f"""UPDATE {table} SET {column} = replace({column}, '"{old}":', '"{new}":') WHERE {where}"""
+
+
+_BASELINE_AND_SCALES = Migration(
+    "baseline_and_scales",
+    (
+        *(
+            _renamed_key("run", "value", old, new, "key = 'config'")
+            for old, new in (
+                ("seed_program", "baseline"),
+                ("seed_trials", "baseline_trials"),
+                ("confirm_seeds", "confirm_repeats"),
+            )
+        ),
+        "UPDATE run SET key = 'baseline_dna' WHERE key = 'seed_dna'",
+        "UPDATE run SET key = 'initial_programs' WHERE key = 'founders'",
+        _renamed_key("evaluations", "evaluation", "moved_nats", "moved_logits", "true"),
+        "DROP TRIGGER events_are_never_updated",
+        _renamed_key("events", "payload", "moved_nats", "moved_logits", "kind IN ('confirmed', 'climbed')"),
+        _renamed_key("events", "payload", "rung", "scale", "kind = 'climbed'"),
+        _renamed_key("events", "payload", "refitted", "rescaled", "kind = 'climbed'"),
+        """UPDATE events SET payload = replace(payload, '"name":"seed"', '"name":"baseline"')
+            WHERE kind IN ('confirmed', 'climbed') AND candidate_id = 0""",
+        "UPDATE events SET kind = 'retrained_at_scale' WHERE kind = 'climbed'",
+        _EVENTS_ARE_NEVER_UPDATED,
+    ),
+    renamed_files=(("rung-", "scale-"),),
+)
+"""The words of today: baseline (was seed), initial programs (founders), scale (rung), repeats (seeds)."""
+
+MIGRATIONS: tuple[Migration, ...] = (_RUN_STORE, _BASELINE_AND_SCALES)

@@ -90,7 +90,7 @@ class Store:
         busy_seconds: float = _BUSY_SECONDS,
         migrations: tuple[Migration, ...] = MIGRATIONS,
     ) -> Store:
-        """Open the store of a run, upgrading its schema if it is to be written.
+        """Open the store of a run; upgrade one that an earlier version wrote.
 
         Args:
             path: what the user calls the run (`find_run`).
@@ -111,9 +111,13 @@ class Store:
                 connection = _open_run_file(run, read_only, busy_seconds)
             undo.callback(connection.close)
             store = cls(run, connection, lock, clock)
-            store._check_schema(migrations, read_only)
+            store._check_schema(migrations)
             if not read_only:
                 store._migrate(migrations)
+            elif store.schema_version < len(migrations):
+                undo.close()
+                cls.open(path, clock=clock, busy_seconds=busy_seconds, migrations=migrations).close()
+                return cls.open(path, read_only, clock, busy_seconds, migrations)
             undo.pop_all()
         return store
 
@@ -317,16 +321,16 @@ class Store:
         self._execute("UPDATE trials SET status = ? WHERE trial_id = ?", (status, int(trial_id)))
         return rows[0][0]
 
-    def _check_schema(self, migrations: tuple[Migration, ...], read_only: bool) -> None:
-        version = self.schema_version
-        said = f"run {self.run.path} has schema {version}, this primer-search reads {len(migrations)}"
-        if version > len(migrations):
-            raise UsageError(f"{said}: upgrade primer-search.")
-        if read_only and version < len(migrations):
-            raise UsageError(f"{said}: `primer-search resume {self.run.path}` upgrades it.")
+    def _check_schema(self, migrations: tuple[Migration, ...]) -> None:
+        if (version := self.schema_version) > len(migrations):
+            said = f"run {self.run.path} has schema {version}, this primer-search reads {len(migrations)}"
+            raise UsageError(f"{said}: upgrade primer-search")
 
     def _migrate(self, migrations: tuple[Migration, ...]) -> None:
         for version, migration in enumerate(migrations[self.schema_version :], start=self.schema_version + 1):
+            for old, new in migration.renamed_files:
+                for file in self.run.path.glob(f"{old}*"):
+                    file.rename(file.with_name(new + file.name.removeprefix(old)))
             with self._transaction():
                 for statement in migration.statements:
                     self._execute(statement)
