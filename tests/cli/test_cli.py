@@ -48,11 +48,11 @@ WRONG_USAGE = {
     "a candidate of a missing run": (["--init", "no/such/run:3"], "there is no run no/such/run"),
     "a candidate that the run lacks": (["--init", "{run}:99"], "choose one from 0 to 1"),
     "an initial program tied to its length": (["--init", "PRIMER"], "--set model.length_dependent=true"),
-    "a seed over the cap": (
+    "an initial program over the cap": (
         ["--init", "PRIMER", "--set", "model.length_dependent=true", "--run-dir", "{folder}/r"],
         "--set model.parameter_cap",
     ),
-    "more seeds than individuals": (
+    "more initial programs than individuals": (
         [
             "--set",
             "search.population=2",
@@ -60,7 +60,9 @@ WRONG_USAGE = {
             "search.tournament=2",
             "--init",
             "TRANSFORMER",
+            "--init",
             "PRIMER_EZ",
+            "--init",
             "TRANSFORMER_PP",
         ],
         "--set search.population=3",
