@@ -121,8 +121,12 @@ def search(path: str, dataset: str, candidates: int, initial_programs: Sequence[
         if state.candidates >= candidates:
             run.request_stop()
 
-    with open_controller(run, Path(dataset), observe=observe, initial_programs=initial_programs) as (controller, _):
+    with open_controller(run, Path(dataset), observe=observe, initial_programs=initial_programs) as (controller, store):
         print("begun", flush=True)
+        results = {trial.candidate_id for trial in store.evaluations()}
+        known = [candidate for candidate in store.candidates() if {candidate.id, candidate.same_as} & results]
+        if len(known) >= candidates == len(store.candidates()):
+            run.request_stop()  # killed after its last result, before it could stop
         controller.run(600.0)
 
 

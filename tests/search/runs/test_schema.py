@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from primer_search.primitives.errors import UsageError, WorkFailedError
+from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.initial_programs import initial_programs_of
 from primer_search.search.runs.run_directory import ControllerLock, RunDirectory
@@ -55,7 +55,7 @@ def test_the_manifest_carries_the_words_of_today(old_run: Path) -> None:
         assert store.manifest["baseline_dna"]
         moved = [trial.evaluation.moved_logits for trial in store.evaluations()]
         assert all(value is not None for value in moved)
-    with Store.open(old_run) as store, pytest.raises(WorkFailedError, match="append-only"):
+    with Store.open(old_run) as store, pytest.raises(ValueError, match="append-only"):
         store._execute("UPDATE events SET kind = 'note'")
 
 
