@@ -16,23 +16,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from . import cli_programs, cli_runs, cli_studies, cli_weights
 from .cli_data import data_app
 from .cli_errors import one_line, usage_sentence
 from .cli_options import (
     Address,
-    Candidate,
     Init,
     Json,
-    Run,
+    Top,
     WorkersPerDevice,
     pin_to_cpu,
     print_json,
     say,
 )
-from .cli_studies import register
-from .cli_weights import register as register_weights
-from .cli_weights import trained_or_saved
-from .primitives.errors import MalformedProgramError, PrimerSearchError, UsageError
+from .primitives.errors import PrimerSearchError, UsageError
 
 if TYPE_CHECKING:
     from .search.session import Session
@@ -52,10 +49,9 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
-register(app)
-register_weights(app)
+for module in (cli_runs, cli_programs, cli_studies, cli_weights):
+    module.register(app)
 
-Top = Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1, metavar="N")]
 Budget = Annotated[str, typer.Option(help="Wall clock of the whole search.", metavar="DURATION")]
 
 
@@ -194,191 +190,6 @@ def search(
 
     pin_to_cpu(plan.platform, plan.config.workers.executor)
     conduct(run, begin, Printing(top, json_))
-
-
-@app.command()
-def resume(
-    run: Run,
-    budget: Annotated[
-        str | None, typer.Option(help="More wall clock [what is left of the run's].", metavar="DURATION")
-    ] = None,
-    address: Address = None,
-    top: Top = 10,
-    json_: Json = False,
-) -> None:
-    """Continue a run where it stopped."""
-    started_at = time.monotonic()
-    from .configs.plan import duration
-    from .search.run_search import Printing, conduct
-    from .search.runs.store import Store
-    from .workers.devices.discovery import resolve_platform
-    from .workers.devices.ray_environment import check_address
-
-    seconds = None if budget is None else duration("--budget", budget)
-    with Store.open(run, read_only=True) as store:
-        directory, workers = store.run, store.manifest["config"]["workers"]
-    if (holder := directory.controller()) is not None:
-        raise UsageError(
-            f"run {directory.path} is going on already, written by {holder}: wait for it, or stop it first."
-        )
-    check_address(address, workers["executor"])
-
-    def go_on(**hooks: Any) -> Session:
-        from .search.session import resume as take_up
-
-        return take_up(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
-
-    pin_to_cpu(resolve_platform(workers["accel"], address=address), workers["executor"])
-    conduct(directory, go_on, Printing(top, json_))
-
-
-@app.command()
-def stop(run: Run) -> None:
-    """Ask a running search to save its state and stop."""
-    from .search.run_search import request_stop
-    from .search.runs.run_directory import find_run
-
-    say(request_stop(find_run(run)))
-
-
-@app.command()
-def leaderboard(
-    run: Run,
-    top: Annotated[int | None, typer.Option(help="Rows to show.", min=1, metavar="N")] = None,
-    json_: Json = False,
-) -> None:
-    """Rank the candidates of a run, finished or still running."""
-    from .search.reports.leaderboard_table import console_for, print_leaderboard
-    from .search.results.leaderboard import leaderboard as ranked
-    from .search.runs.store import Store
-
-    with Store.open(run, read_only=True) as store:
-        board = ranked(store, top if json_ else None)
-    if json_:
-        print_json(board.to_dict())
-    else:
-        print_leaderboard(board, console_for(sys.stdout), top or 20)
-
-
-@app.command()
-def show(
-    run: Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")],
-    candidate: Candidate = None,
-    diff: Annotated[
-        str | None,
-        typer.Option(
-            help="Also show the difference to parent, baseline, a candidate's number or a NAME.", metavar="WHAT"
-        ),
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Show a candidate: its program, result, ancestry and difference; or a library program."""
-    from .search.reports.candidate_table import description_lines, library_lines
-    from .search.results.candidate_summary import describe
-    from .search.results.program_reference import library_description
-    from .search.runs.store import Store
-
-    if candidate is None:
-        program = library_description(run, diff)
-        print_json(program) if json_ else typer.echo("\n".join(library_lines(program)))
-        return
-    with Store.open(run, read_only=True) as store:
-        described = describe(store, candidate, diff)
-    print_json(described.to_dict()) if json_ else typer.echo("\n".join(description_lines(described)))
-
-
-@app.command()
-def export(
-    run: Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")],
-    candidate: Candidate = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")] = Path(
-        "block.py"
-    ),
-    name: Annotated[str | None, typer.Option(help="Name of the class.", metavar="CLASS")] = None,
-    api: Annotated[str, typer.Option(help="API of Flax: nnx or linen.", metavar="API")] = "nnx",
-    weights: Annotated[
-        bool, typer.Option("--weights", help="Also write its trained weights; for block.py to block_weights/.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-) -> None:
-    """Write a block as Flax source that does not need this package, checked against its program."""
-    if api != "nnx" and api != "linen":
-        raise UsageError(f"--api {api}: Flax has no such API; use --api nnx or --api linen")
-    from .search.export_block import check_output_is_free, export_candidate, export_library_program, export_weights
-
-    trained = None
-    if weights:
-        if candidate is None:
-            raise UsageError(f"--weights: {run} alone has none; name a run and one of its candidates")
-        if not force:
-            check_output_is_free(output)
-        trained = trained_or_saved(run, candidate)
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    if candidate is None:
-        written = export_library_program(run, output, name, api, force)
-    else:
-        written = export_candidate(run, candidate, output, name, api, force)
-    say(f"wrote {output}: class {written}, checked against the program")
-    if trained is not None:
-        say(f"wrote {export_weights(trained, output, written, api, force)}: README.md there says how to load them")
-
-
-@app.command()
-def check(
-    dna: Annotated[str, typer.Argument(help="A file of DNA, - for stdin, or a library name.", metavar="DNA|NAME")],
-    config: Annotated[
-        str, typer.Option(help="Sizes to check at: a preset or a .toml file.", metavar="PRESET|FILE")
-    ] = "laptop",
-    json_: Json = False,
-) -> None:
-    """Print whether a program is valid, its hashes and its cost.
-
-    Exits 0 (accepted), 1 (a DNA, but refused) or 2 (not a DNA).
-    """
-    from .configs import load
-    from .search.check_program import check as checked
-    from .search.check_program import check_lines
-    from .search.results.program_reference import read_program
-
-    settings = load(config)
-    try:
-        result = checked(read_program(dna, settings.model.unit), settings)
-    except MalformedProgramError as error:
-        if json_:
-            print_json({"accepted": False, "reason": "malformed", "message": str(error)})
-        raise
-    print_json(result.to_dict()) if json_ else typer.echo("\n".join(check_lines(result)))
-    raise typer.Exit(0 if result.accepted else 1)
-
-
-@app.command()
-def report(
-    run: Run,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page [in the run].", metavar="FILE")
-    ] = None,
-) -> None:
-    """Write a run's report, one self-contained HTML page."""
-    from .search.reports.run_page import write_report
-    from .search.runs.store import Store
-
-    with Store.open(run, read_only=True) as store:
-        path = output or store.run.report
-        write_report(store, path)
-    say(f"wrote {path}")
-
-
-@app.command()
-def primitives(
-    json_: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/primitives.md.")] = False,
-) -> None:
-    """List the primitive operations."""
-    from .primitives.op_table import format_op_lines, format_op_markdown, op_rows
-
-    print_json({"primitives": op_rows()}) if json_ else typer.echo(
-        format_op_markdown() if markdown else "\n".join(format_op_lines())
-    )
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------

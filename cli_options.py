@@ -14,6 +14,8 @@ __all__ = [
     "Init",
     "Json",
     "Run",
+    "RunOrName",
+    "Top",
     "WorkersPerDevice",
     "pin_to_cpu",
     "print_json",
@@ -21,6 +23,8 @@ __all__ = [
 ]
 
 Run = Annotated[str, typer.Argument(help="A run: its directory, or its name under runs/.", metavar="RUN")]
+RunOrName = Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")]
+Top = Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1, metavar="N")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Candidate = Annotated[
     str | None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import Address, Candidate, Json, Run, WorkersPerDevice, pin_to_cpu, print_json, say
+from .cli_options import Address, Candidate, Json, Run, RunOrName, WorkersPerDevice, pin_to_cpu, print_json, say
 from .primitives.errors import UsageError, WorkFailedError
 
 __all__ = ["register"]
@@ -310,7 +310,7 @@ def doctor(
 
 
 def stress(
-    run: Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")],
+    run: RunOrName,
     candidate: Candidate = None,
     layers: Annotated[str, typer.Option(help="Depths to try.", metavar="N,...")] = "12,24",
     length_factor: Annotated[

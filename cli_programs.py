@@ -1,0 +1,95 @@
+"""The commands on one program: export, check and primitives. They only parse and print, as `cli` does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_options import Candidate, Json, RunOrName, print_json, say
+from .cli_weights import trained_or_saved
+from .primitives.errors import MalformedProgramError, UsageError
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (export, check, primitives):
+        app.command()(command)
+
+
+def export(
+    run: RunOrName,
+    candidate: Candidate = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")] = Path(
+        "block.py"
+    ),
+    name: Annotated[str | None, typer.Option(help="Name of the class.", metavar="CLASS")] = None,
+    api: Annotated[str, typer.Option(help="API of Flax: nnx or linen.", metavar="API")] = "nnx",
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Also write its trained weights; for block.py to block_weights/.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a block as Flax source that does not need this package, checked against its program."""
+    if api != "nnx" and api != "linen":
+        raise UsageError(f"--api {api}: Flax has no such API; use --api nnx or --api linen")
+    from .search.export_block import check_output_is_free, export_candidate, export_library_program, export_weights
+
+    trained = None
+    if weights:
+        if candidate is None:
+            raise UsageError(f"--weights: {run} alone has none; name a run and one of its candidates")
+        if not force:
+            check_output_is_free(output)
+        trained = trained_or_saved(run, candidate)
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if candidate is None:
+        written = export_library_program(run, output, name, api, force)
+    else:
+        written = export_candidate(run, candidate, output, name, api, force)
+    say(f"wrote {output}: class {written}, checked against the program")
+    if trained is not None:
+        say(f"wrote {export_weights(trained, output, written, api, force)}: README.md there says how to load them")
+
+
+def check(
+    dna: Annotated[str, typer.Argument(help="A file of DNA, - for stdin, or a library name.", metavar="DNA|NAME")],
+    config: Annotated[
+        str, typer.Option(help="Sizes to check at: a preset or a .toml file.", metavar="PRESET|FILE")
+    ] = "laptop",
+    json_: Json = False,
+) -> None:
+    """Print whether a program is valid, its hashes and its cost.
+
+    Exits 0 (accepted), 1 (a DNA, but refused) or 2 (not a DNA).
+    """
+    from .configs import load
+    from .search.check_program import check as checked
+    from .search.check_program import check_lines
+    from .search.results.program_reference import read_program
+
+    settings = load(config)
+    try:
+        result = checked(read_program(dna, settings.model.unit), settings)
+    except MalformedProgramError as error:
+        if json_:
+            print_json({"accepted": False, "reason": "malformed", "message": str(error)})
+        raise
+    print_json(result.to_dict()) if json_ else typer.echo("\n".join(check_lines(result)))
+    raise typer.Exit(0 if result.accepted else 1)
+
+
+def primitives(
+    json_: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/primitives.md.")] = False,
+) -> None:
+    """List the primitive operations."""
+    from .primitives.op_table import format_op_lines, format_op_markdown, op_rows
+
+    print_json({"primitives": op_rows()}) if json_ else typer.echo(
+        format_op_markdown() if markdown else "\n".join(format_op_lines())
+    )

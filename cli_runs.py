@@ -1,0 +1,127 @@
+"""The commands on one run: resume, stop, leaderboard, show and report. They only parse and print, as `cli` does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli_options import Address, Candidate, Json, Run, RunOrName, Top, pin_to_cpu, print_json, say
+from .primitives.errors import UsageError
+
+if TYPE_CHECKING:
+    from .search.session import Session
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (resume, stop, leaderboard, show, report):
+        app.command()(command)
+
+
+def resume(
+    run: Run,
+    budget: Annotated[
+        str | None, typer.Option(help="More wall clock [what is left of the run's].", metavar="DURATION")
+    ] = None,
+    address: Address = None,
+    top: Top = 10,
+    json_: Json = False,
+) -> None:
+    """Continue a run where it stopped."""
+    started_at = time.monotonic()
+    from .configs.plan import duration
+    from .search.run_search import Printing, conduct
+    from .search.runs.store import Store
+    from .workers.devices.discovery import resolve_platform
+    from .workers.devices.ray_environment import check_address
+
+    seconds = None if budget is None else duration("--budget", budget)
+    with Store.open(run, read_only=True) as store:
+        directory, workers = store.run, store.manifest["config"]["workers"]
+    if (holder := directory.controller()) is not None:
+        raise UsageError(
+            f"run {directory.path} is going on already, written by {holder}: wait for it, or stop it first."
+        )
+    check_address(address, workers["executor"])
+
+    def go_on(**hooks: Any) -> Session:
+        from .search.session import resume as take_up
+
+        return take_up(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
+
+    pin_to_cpu(resolve_platform(workers["accel"], address=address), workers["executor"])
+    conduct(directory, go_on, Printing(top, json_))
+
+
+def stop(run: Run) -> None:
+    """Ask a running search to save its state and stop."""
+    from .search.run_search import request_stop
+    from .search.runs.run_directory import find_run
+
+    say(request_stop(find_run(run)))
+
+
+def leaderboard(
+    run: Run,
+    top: Annotated[int | None, typer.Option(help="Rows to show.", min=1, metavar="N")] = None,
+    json_: Json = False,
+) -> None:
+    """Rank the candidates of a run, finished or still running."""
+    from .search.reports.leaderboard_table import console_for, print_leaderboard
+    from .search.results.leaderboard import leaderboard as ranked
+    from .search.runs.store import Store
+
+    with Store.open(run, read_only=True) as store:
+        board = ranked(store, top if json_ else None)
+    if json_:
+        print_json(board.to_dict())
+    else:
+        print_leaderboard(board, console_for(sys.stdout), top or 20)
+
+
+def show(
+    run: RunOrName,
+    candidate: Candidate = None,
+    diff: Annotated[
+        str | None,
+        typer.Option(
+            help="Also show the difference to parent, baseline, a candidate's number or a NAME.", metavar="WHAT"
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Show a candidate: its program, result, ancestry and difference; or a library program."""
+    from .search.reports.candidate_table import description_lines, library_lines
+    from .search.results.candidate_summary import describe
+    from .search.results.program_reference import library_description
+    from .search.runs.store import Store
+
+    if candidate is None:
+        program = library_description(run, diff)
+        print_json(program) if json_ else typer.echo("\n".join(library_lines(program)))
+        return
+    with Store.open(run, read_only=True) as store:
+        described = describe(store, candidate, diff)
+    print_json(described.to_dict()) if json_ else typer.echo("\n".join(description_lines(described)))
+
+
+def report(
+    run: Run,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page [in the run].", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write a run's report, one self-contained HTML page."""
+    from .search.reports.run_page import write_report
+    from .search.runs.store import Store
+
+    with Store.open(run, read_only=True) as store:
+        path = output or store.run.report
+        write_report(store, path)
+    say(f"wrote {path}")
