@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -42,6 +43,17 @@ LIGHT_MODULES = (
     "primer_search.configs",
     "primer_search.cli",
 )
+ROOMS = {
+    "workers": ("config", "protocol", "devices", "data", "training", "executors"),
+    "search": (
+        *("config", "evolution", "doctor", "check_program", "runs", "results", "studies"),
+        *("load_initial_programs", "epoch_warning", "train_weights", "export_block", "generate_text"),
+        *("session", "reports", "run_search"),
+    ),
+}
+"""The modules and folders of a package in the order of its imports: each may import only itself and earlier ones."""
+MOST_IN_A_ROOM = 16
+PACKAGES = sorted({file.parent for file in PACKAGE_FILES if file.parent != ROOT})
 MACHINE_PATH = re.compile(r"(?<![\w.~$}])/(?:home|Users|root|work|workspace|mnt)/\w")
 
 
@@ -79,6 +91,22 @@ def imports_of_file(file: Path) -> list[str]:
     return list(imports_of(file.read_text(encoding="utf-8"), module, is_package))
 
 
+def module_of(file: Path) -> str:
+    """The dotted name of a module of the package."""
+    return ".".join(("primer_search", *file.relative_to(ROOT).with_suffix("").parts))
+
+
+def imports_of_modules(file: Path) -> set[str]:
+    """The imports of a file, with `from .room import module` read as the module."""
+    found = set(imports_of_file(file))
+    base = module_of(file).split(".")[:-1]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level and node.module:
+            prefix = ".".join([*base[: len(base) - node.level + 1], node.module])
+            found |= {f"{prefix}.{alias.name}" for alias in node.names}
+    return found
+
+
 def test_relative_imports_are_resolved_as_python_does() -> None:
     source = "import ray\nfrom . import a\nfrom .b import c\nfrom ..models import d\nfrom .. import cli\n"
     expected = ["ray", "p.search.a", "p.search.b", "p.models", "p.cli"]
@@ -91,6 +119,42 @@ def test_imports_flow_one_way(file: Path) -> None:
     own = LAYERS.index(file.relative_to(ROOT).parts[0])
     upward = [name for name in imports_of_file(file) if (layer_of(name) or 0) > own]
     assert not upward, f"{name_of(file)} is in {LAYERS[own]} and imports {upward}; the order is {' <- '.join(LAYERS)}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_imports_flow_one_way_inside_a_package(package: str) -> None:
+    order = ROOMS[package]
+    assert set(order) == {path.stem for path in (ROOT / package).iterdir() if not path.name.startswith("__")}
+    for file in PACKAGE_FILES:
+        layer, room = [*file.relative_to(ROOT).with_suffix("").parts, ""][:2]
+        if layer != package or room == "__init__":
+            continue
+        inside = [name.split(".")[2] for name in imports_of_file(file) if name.startswith(f"primer_search.{package}.")]
+        later = {name for name in inside if order.index(name) > order.index(room)}
+        assert not later, f"{name_of(file)} imports {later}; the order is {' <- '.join(order)}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    names = {module_of(file): file for file in PACKAGE_FILES if file.name != "__init__.py"}
+    graph = {name: names.keys() & imports_of_modules(file) for name, file in names.items()}
+    tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=name_of)
+def test_a_package_says_what_lives_there(package: Path) -> None:
+    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    assert [target.id for target in assigned if isinstance(target, ast.Name)].count("__all__") == 1
+
+
+@pytest.mark.parametrize(
+    "package",
+    [each for each in PACKAGES if name_of(each).split("/")[0] in ("models", "workers", "search")],
+    ids=name_of,
+)
+def test_a_room_holds_few_files_and_folders(package: Path) -> None:
+    assert len([path for path in package.iterdir() if not path.name.startswith("__")]) <= MOST_IN_A_ROOM
 
 
 @pytest.mark.parametrize("file", PACKAGE_FILES, ids=name_of)

@@ -5,30 +5,29 @@ run resumes. The other tables say the same in a form that is easy to query. An e
 status are one transaction, so a process killed at any moment leaves a run that can be read and resumed; write-ahead
 logging lets readers (leaderboard, show, report) look on while the one controller writes.
 
-This is the only module that imports sqlite3. A `Store` belongs to the thread that opened it.
+A `Store` belongs to the thread that opened it.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...primitives.errors import UsageError, WorkFailedError
+from ...primitives.errors import UsageError
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, HurdleThreshold, TrialRequest
 from ..evolution.candidate import Candidate
+from .connection import APPLICATION_ID, Connection, connect, explain_errors, open_run_file
 from .records import EVENT_KINDS, Ancestor, Event, FinishedTrial, storable, to_json
 from .run_directory import ControllerLock, RunDirectory, find_run
 from .schema import MIGRATIONS, Migration
 
 __all__ = ["Store"]
 
-_APPLICATION_ID = 0x50524D53  # "PRMS", which tells a run store from other SQLite files
 _BUSY_SECONDS = 30.0
 
 
@@ -40,7 +39,7 @@ class Store:
     """
 
     def __init__(
-        self, run: RunDirectory, connection: sqlite3.Connection, lock: ControllerLock | None, clock: Callable[[], float]
+        self, run: RunDirectory, connection: Connection, lock: ControllerLock | None, clock: Callable[[], float]
     ):
         self.run = run
         self._connection = connection
@@ -68,10 +67,10 @@ class Store:
             partial = run.path / "run.sqlite.partial"
             for remnant in run.path.glob(f"{partial.name}*"):
                 remnant.unlink()
-            with _explained(run):
-                connection = _connect(partial, "mode=rwc", _BUSY_SECONDS)
+            with explain_errors(run):
+                connection = connect(partial, "mode=rwc", _BUSY_SECONDS)
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             with cls(run, connection, None, clock) as store:
                 store._migrate(MIGRATIONS)
                 store.set_manifest({"started_at": clock(), **manifest})
@@ -107,8 +106,8 @@ class Store:
         with ExitStack() as undo:
             if lock is not None:
                 undo.callback(lock.release)
-            with _explained(run):
-                connection = _open_run_file(run, read_only, busy_seconds)
+            with explain_errors(run):
+                connection = open_run_file(run, read_only, busy_seconds)
             undo.callback(connection.close)
             store = cls(run, connection, lock, clock)
             store._check_schema(migrations)
@@ -287,7 +286,7 @@ class Store:
     # -- the file ------------------------------------------------------------------------------------------------------
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with _explained(self.run):
+        with explain_errors(self.run):
             return self._connection.execute(statement, values).fetchall()
 
     @contextmanager
@@ -335,61 +334,6 @@ class Store:
                 for statement in migration.statements:
                     self._execute(statement)
                 self._execute(f"PRAGMA user_version = {version}")
-
-
-def _connect(path: Path, query: str, busy_seconds: float) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?{query}"
-    connection = sqlite3.connect(uri, uri=True, timeout=busy_seconds, isolation_level=None)
-    try:
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")  # a result costs minutes of training, a sync milliseconds
-        connection.execute("PRAGMA schema_version").fetchall()  # reads the file: what is no database fails here
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _open_run_file(run: RunDirectory, read_only: bool, busy_seconds: float) -> sqlite3.Connection:
-    try:
-        connection = _connect(run.store, "mode=ro" if read_only else "mode=rw", busy_seconds)
-    except sqlite3.OperationalError:
-        # Reading a write-ahead log needs a file beside it; where none can be made (a read-only disk) and no log is left
-        # behind, the file alone is the whole run.
-        if not read_only or Path(f"{run.store}-wal").exists():
-            raise
-        connection = _connect(run.store, "mode=ro&immutable=1", busy_seconds)
-    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        connection.close()
-        raise UsageError(f"{run.path} is no run: its run.sqlite was not written by primer-search.")
-    return connection
-
-
-@contextmanager
-def _explained(run: RunDirectory) -> Iterator[None]:
-    """Turn SQLite's errors into the package's own, with a remedy."""
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        raise ValueError(f"run {run.path} refuses this record: {error}") from error
-    except sqlite3.ProgrammingError:
-        raise
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_NOTADB:
-            raise UsageError(f"{run.path} is no run: its run.sqlite is not an SQLite file.") from error
-        raise WorkFailedError(
-            _REMEDIES.get(code, "the store of run {run} failed: {error}.").format(run=run.path, error=error)
-        ) from error
-
-
-_REMEDIES = {
-    sqlite3.SQLITE_FULL: "the disk that holds run {run} is full: make room, then `primer-search resume {run}`.",
-    sqlite3.SQLITE_BUSY: "another program keeps run {run} locked: close it, then `primer-search resume {run}`.",
-    sqlite3.SQLITE_READONLY: "the store of run {run} cannot be written: check its permissions.",
-    sqlite3.SQLITE_CANTOPEN: "the store of run {run} cannot be opened: check the permissions of its folder.",
-    sqlite3.SQLITE_CORRUPT: "the store of run {run} is damaged ({error}): restore it from a copy.",
-}
 
 
 def _candidate(
