@@ -395,7 +395,5 @@ def test_exchanging_relu_changes_nothing_else() -> None:
     squared = ops(library.TRANSFORMER_SQUARED_RELU)
     squared.remove("SQUARE")
     assert squared == ops(library.TRANSFORMER)
-    assert (
-        replace_subprogram({"main": "a = relu h0", "relu": "y = ABS h0"}, "relu", "sine", "y = SIN h0")["main"]
-        == "a = sine h0"
-    )
+    replaced = replace_subprogram({"main": "a = relu h0", "relu": "y = ABS h0"}, "relu", "sine", "y = SIN h0")
+    assert replaced["main"] == "a = sine h0"
