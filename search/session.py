@@ -34,7 +34,7 @@ from .runs.store import Store
 from .runs.time_accounting import sessions_of
 from .runs.trainer_factory import MakeCandidateTrainer
 from .studies.retrain import confirm_store, reserve_of
-from .studies.study import StudyState
+from .studies.study_queue import StudyState
 
 __all__ = ["Session", "resume", "start"]
 

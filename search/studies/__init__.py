@@ -11,4 +11,5 @@ __all__ = [
     "stress_result",
     "study",
     "study_log",
+    "study_queue",
 ]

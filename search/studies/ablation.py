@@ -27,7 +27,8 @@ from ...primitives.program_json import dna_to_json
 from ..config import RunConfig
 from ..results.statistics import Estimate, paired_differences, simultaneous_level
 from .ablation_programs import BASELINE, CANDIDATE, NO_OP, Plan, words_of
-from .study import Arm, Study, StudyState, Training
+from .study import Study
+from .study_queue import Arm, StudyState, Training
 
 __all__ = ["Ablation", "Effect", "Round", "ablate"]
 

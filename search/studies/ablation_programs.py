@@ -18,8 +18,8 @@ from ..results.leaderboard import leaderboard
 from ..results.program_reference import candidate_id_of
 from ..runs.store import Store
 from .compared_programs import subjects_of
-from .study import Arm
 from .study_log import identity_of
+from .study_queue import Arm
 
 __all__ = [
     "BASELINE",

@@ -24,8 +24,9 @@ from ..results.speedup import Speedup, curve_of, speedup
 from ..results.statistics import Estimate, mean_interval, paired_differences
 from ..runs.provenance import command_line, versions
 from .compared_programs import matched_units
-from .study import Arm, Study, StudyState, Training
+from .study import Study
 from .study_log import identity_of
+from .study_queue import Arm, StudyState, Training
 
 __all__ = ["Comparison", "Row", "compare", "default_folder", "points_of"]
 

@@ -24,7 +24,8 @@ from ..results.leaderboard import leaderboard
 from ..runs.run_settings import allowance_of, settings_of
 from ..runs.store import Store
 from .retrain_at_scale import Contender, baseline_contender, check_baseline, climb
-from .study import Arm, StudyState, run_study
+from .study import run_study
+from .study_queue import Arm, StudyState
 
 __all__ = ["Reserve", "confirm", "confirm_store", "reserve_of"]
 

@@ -23,7 +23,8 @@ from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..results.confirmation import Retraining, retraining_of
 from ..results.scale_ladder import INCOMPATIBLE, Scale
-from .study import Arm, StudyState, run_study
+from .study import run_study
+from .study_queue import Arm, StudyState
 
 if TYPE_CHECKING:
     from ..runs.store import Store

@@ -21,7 +21,7 @@ from ..phrases import number
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.console import RenderableType
 
-    from ...studies.study import StudyState, Training
+    from ...studies.study_queue import StudyState, Training
 
 __all__ = ["LineStudyDisplay", "LiveStudyDisplay", "StudyDisplay", "make_study_display", "watched"]
 

@@ -16,8 +16,9 @@ from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.search.reports.progress.study_progress import LineStudyDisplay, LiveStudyDisplay
-from primer_search.search.studies.study import Arm, Study, StudyState, Training, run_study
+from primer_search.search.studies.study import Study, run_study
 from primer_search.search.studies.study_log import Record
+from primer_search.search.studies.study_queue import Arm, StudyState, Training
 from primer_search.system.signals import Interrupted
 from primer_search.tests.support.formula_trainer import FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, CONSTANTS, write_text
