@@ -189,7 +189,7 @@ def compare(
             observe=display.observe,
             tell=display.tell,
         )
-    # Printed first: what cannot be written is no reason to withhold it.
+    # Printed before files are written, which may fail.
     print_json(comparison.to_dict()) if json_ else print_comparison(comparison, console_for(sys.stdout))
     page = write_comparison(comparison, folder)
     if not json_:
@@ -280,7 +280,7 @@ def ablate(
             observe=display.observe,
             tell=display.tell,
         )
-    # Printed first: what cannot be written is no reason to withhold it.
+    # Printed before files are written, which may fail.
     print_json(ablation.to_dict()) if json_ else print_ablation(ablation, console_for(sys.stdout))
     page = write_ablation(ablation, folder)
     if not json_:

@@ -28,7 +28,7 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Printing:
-    """What is printed when a search ends: so many rows, or JSON."""
+    """Output at the end of a search: number of leaderboard rows, or JSON."""
 
     top: int = 10
     as_json: bool = False

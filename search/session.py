@@ -198,7 +198,7 @@ def _search(
 
 
 def _confirm(store: Store, config: RunConfig, top: int, address: str | None, deadline: float, tell: Tell) -> None:
-    """Train the best anew, in what is left of the budget."""
+    """Retrain the best candidates within the remaining budget."""
     if not any(row.rank is not None and row.id != BASELINE_ID for row in leaderboard(store).rows):
         return
     told = 0

@@ -79,7 +79,7 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
         against: `parent`, `baseline`, another candidate's number, or a library program's name.
 
     Raises:
-        UsageError: there is no such candidate, or nothing to compare it with.
+        UsageError: the candidate, or the program to compare it with, does not exist.
     """
     with store.snapshot():
         board = leaderboard(store)

@@ -1,4 +1,4 @@
-"""What was confirmed: candidates trained anew with fresh seeds, and scored once on the test text.
+"""Confirmations: candidates retrained with fresh random seeds and scored once on the test text.
 
 A search's own ranking is the best of many by one noisy training each, on the text it selected by: part of any lead is
 luck. Confirmation has neither: the seeds are fresh and paired with the baseline's, and the text is the test split,
@@ -119,7 +119,7 @@ def retraining_of(event: Event) -> Retraining:
 def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]:
     """What the fresh trainings say, best first; only those of the last budget, as others do not compare.
 
-    Nothing, where no candidate was trained anew: the seed alone confirms nothing.
+    Empty if no candidate was retrained: the baseline alone confirms nothing.
     """
     if all(each.candidate_id in (None, BASELINE_ID) for each in retrainings):
         return ()

@@ -128,7 +128,7 @@ def _summary(found: Sequence[Evaluation]) -> BaselineSummary:
 
 
 def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSummary) -> Row:
-    """A candidate's row, but for its rank and its lineage."""
+    """Build a candidate's row without rank and lineage."""
     found = _representative(found)
     last, stopped = found[-1], found[-1].kind == "stopped_at_hurdle"
     loss, step_ms = _mean(found, _loss), _mean(found, lambda trial: trial.step_ms)
@@ -197,7 +197,7 @@ def _placed(row: Row, place: int, pedigree: Mapping[int, Ancestor]) -> Row:
 
 
 def _summed(statistics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Numbers added up key by key, at any depth; what is no number is left out."""
+    """Add up numbers key by key, at any depth; leave out other values."""
     totals: dict[str, Any] = {}
     for key in dict.fromkeys(key for each in statistics for key in each):
         values = [each[key] for each in statistics if key in each]

@@ -65,7 +65,7 @@ class Row:
         lineage: the mutations from the baseline to here.
         structure_hash: its identity.
         quarantine: why the loss was suspected, and what cleared it; empty for others.
-        unconfirmed: until it is trained anew and compared on the test text.
+        unconfirmed: whether the candidate still lacks a retraining compared on the test text.
     """
 
     rank: int | None

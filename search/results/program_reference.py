@@ -86,7 +86,7 @@ def read_program(named: str, unit: int | None = None) -> DNA:
 
     Raises:
         MalformedProgramError: the file holds no DNA.
-        UsageError: there is no such file or name.
+        UsageError: the file or name does not exist.
     """
     if named == "-":
         return _parsed("standard input", _limited("standard input", sys.stdin.buffer))
@@ -150,7 +150,7 @@ def library_description(name: str, against: str | None = None) -> dict[str, Any]
     """A library program as plain JSON values, with its difference to another one.
 
     Raises:
-        UsageError: there is no such program.
+        UsageError: the program does not exist.
     """
     import json
 

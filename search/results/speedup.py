@@ -7,8 +7,8 @@ over seeds, its running minimum, interpolated in the logarithm of compute. A pro
 below 1, by the same construction the other way round: the compute at which the baseline reached the program's final
 loss, over the full budget. A factor outside what the points cover is known as a bound only, and says so.
 
-The interval is ours. Seeds are drawn anew, with replacement and the same ones for both programs; the spread of the
-factor's logarithm over such draws, times sqrt(n / (n - 1)), is its standard error, and the interval Student's with
+The interval is ours. Random seeds are resampled, with replacement and the same ones for both programs; the spread of
+the factor's logarithm over such draws, times sqrt(n / (n - 1)), is its standard error, and the interval Student's with
 n - 1 degrees of freedom: percentiles of so few seeds would be too narrow. Past four epochs repeated text wears out
 (Muennighoff et al. 2023) and a factor would say more of the data than of the program: none is claimed.
 """

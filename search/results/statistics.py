@@ -118,7 +118,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
 def prediction_interval(values: Sequence[float], level: float = 0.95, further: int = 1) -> Estimate:
     """Where the mean of `further` new trainings will lie: wider than `mean_interval`, as those have noise of their own.
 
-    A single training of another program that falls inside the baseline's prediction interval is no evidence of
+    A single training of another program that falls inside the baseline's prediction interval is not evidence of
     anything.
     """
     return _own_interval(values, level, 1.0 / further)
@@ -149,14 +149,14 @@ def paired_differences(
     """Each arm's difference to a baseline over the seeds they share, with the noise pooled over all arms.
 
     Args:
-        losses: of all arms, the baseline among them. Arms that share no seed with it are left out.
+        losses: of all arms, the baseline among them. Arms that share no random seed with it are left out.
         baseline: the name of the arm to subtract.
         level: of confidence.
         simultaneous: widen the intervals so that all hold together, as needed where the best of them is picked.
 
     Returns:
         For every other arm, arm minus baseline: negative is better where lower is. The mean is that of the pairs;
-        without a second pair anywhere there is no interval.
+        an interval needs a second pair.
     """
     reference = losses.get(baseline, {})
     pairs = {

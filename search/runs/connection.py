@@ -33,7 +33,7 @@ def connect(path: Path, query: str, busy_seconds: float) -> Connection:
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")  # a result costs minutes of training, a sync milliseconds
-        connection.execute("PRAGMA schema_version").fetchall()  # reads the file: what is no database fails here
+        connection.execute("PRAGMA schema_version").fetchall()  # reads the file: other files fail here
     except BaseException:
         connection.close()
         raise

@@ -34,7 +34,7 @@ from .store import Store
 __all__ = ["Controller", "RunState"]
 
 CALIBRATION = -1
-"""Stands for a trial's number in the request that only times the baseline."""
+"""Trial id of the calibration run, which only times the baseline."""
 
 TICK_SECONDS = 0.25
 """How long the controller waits for a result before it looks at the clock again."""
@@ -164,7 +164,7 @@ class Controller:
         return self.config.trial.unit == "reference_seconds" and self._allowance_seconds is None
 
     def _calibrate(self) -> None:
-        """Have one worker time the baseline; it is no trial of the run, and its failure is tried again."""
+        """Let one worker time the baseline. This is not a trial of the run; after a failure it is tried again."""
         if self._calibrating or not self.executor.free:
             return
         self._calibrating = True
@@ -204,7 +204,7 @@ class Controller:
         return BASELINE_ID
 
     def _new_candidate(self) -> int | None:
-        """Propose a candidate and record it; None if nobody can breed yet, or its program needs no training."""
+        """Propose a candidate and record it; None if no parent is available yet or the program needs no training."""
         if not self.evolution.ready:
             return None
         candidate, proposal = self.evolution.ask()

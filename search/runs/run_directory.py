@@ -85,7 +85,7 @@ class RunDirectory:
         self.stop_request.unlink(missing_ok=True)
 
     def controller(self) -> str | None:
-        """The process that is writing the run, in words, or None if nobody is."""
+        """The process that is writing the run, in words; None if the run is idle."""
         try:
             file = os.open(self.lock, os.O_RDONLY)
         except OSError:
@@ -179,7 +179,7 @@ def find_run(path: Path | str) -> RunDirectory:
     """The run a user names: its directory, the store in it, or its bare name under `runs/`.
 
     Raises:
-        UsageError: there is no run there.
+        UsageError: the directory does not hold a run.
     """
     named = Path(path)
     try:

@@ -1,7 +1,7 @@
 """Where a run's wall clock went: its sessions, and the shares of its workers' time, from events alone.
 
 A run is one or more sessions, each from its `run_started` or `run_resumed` to its last event; what lies between two
-sessions is nobody's time. A worker's time is what its trials took; the rest is idle.
+sessions is not counted. A worker's time is what its trials took; the rest is idle.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Effect:
 
     Attributes:
         change: the change.
-        ablation: the candidate's loss without it, minus that with it. None where there is no such program.
+        ablation: the candidate's loss without it, minus that with it. None if that program is invalid.
         insertion: the baseline's loss, minus that with the change. None likewise.
         ablation_note, insertion_note: why there is none, or which program it was that trained; else empty.
         refused: whether the language refuses the candidate without it.
@@ -169,7 +169,7 @@ def ablate(
         config: of every training.
         baseline, candidate: names and programs.
         seeds: of the trainings.
-        record: keeps finished trainings, so that the ablation can go on after an interruption.
+        record: file of finished trainings, from which an interrupted ablation resumes.
         most_trials: trainings to spend at most. Insertions are left out first, then the minimisation.
         address: of a running Ray cluster.
         observe, tell: see `Study`.

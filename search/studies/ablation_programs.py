@@ -52,7 +52,7 @@ class Plan:
         between: the changes from the baseline to the candidate; `kept` those that are not silent.
         without, alone: for each of these, the arm of the candidate without it and of the baseline with it, and a note,
             as `add` gives them.
-        control: the arm the no-op is compared with, None where there is no no-op.
+        control: the arm the no-op is compared with, None without a no-op.
         notes: sentences a reader must know.
     """
 
@@ -92,7 +92,7 @@ class Plan:
             return None, f"no such program: {error}"
 
     def add(self, name: str, dna: DNA) -> tuple[str | None, str]:
-        """Plan a program: the name of the arm that stands for it, None if it is refused; and why, if not by its own."""
+        """Plan a program: return its arm's name (None if the program is invalid), and the reason if it has no arm."""
         result = check(dna, self.config)
         if not result.accepted or result.structure_hash is None:
             return None, f"refused ({result.reason}): {result.message}"
@@ -184,7 +184,7 @@ def pair_of_run(
         workers, workers_per_device, executor: others to train with.
 
     Raises:
-        UsageError: there is no such run or candidate, it is the baseline, or its budget counts steps.
+        UsageError: the run or candidate does not exist, it is the baseline, or its budget counts steps.
     """
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = candidate_id_of(named, leaderboard(store))
@@ -214,7 +214,7 @@ def pair_of_names(named: str, config: RunConfig) -> Pair:
     """A library program, or a file of DNA, against the Transformer of the same unit.
 
     Raises:
-        UsageError: there is no such program.
+        UsageError: the program does not exist.
     """
     baseline, other = subjects_of([named], BASELINE, config.model.unit)
     unit = config.model.unit
@@ -223,7 +223,7 @@ def pair_of_names(named: str, config: RunConfig) -> Pair:
 
 
 def folder_of(name: str, config: RunConfig, programs: Sequence[DNA]) -> str:
-    """A folder's name for programs under settings, so that the same command goes on where it stopped."""
+    """Output folder of an ablation, named by programs and settings: the same command resumes there."""
     settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
     known = identity_of({"settings": settings, "dna": [dna_to_json(dna) for dna in programs]})
     safe = "".join(sign if sign.isalnum() else "_" for sign in name)

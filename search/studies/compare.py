@@ -166,7 +166,7 @@ def points_of(config: RunConfig) -> tuple[float, ...]:
 
 
 def default_folder(config: RunConfig, subjects: Sequence[Subject]) -> Path:
-    """Where a comparison goes: named by subjects and settings, so that the same command goes on where it stopped."""
+    """Output folder of a comparison, named by subjects and settings: the same command resumes there."""
     names = [subject.name for subject in subjects[1:4]] + (["etc"] if len(subjects) > 4 else [])
     safe = "-".join("".join(sign if sign.isalnum() else "_" for sign in name) for name in names)
     settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
@@ -192,7 +192,7 @@ def compare(
         config: of every training.
         subjects: the baseline first, whose step is the reference of reference seconds.
         seeds: of the trainings.
-        record: keeps finished trainings, so that the comparison can go on after an interruption.
+        record: file of finished trainings, from which an interrupted comparison resumes.
         sweep: learning rates tried for each subject, spaced by factors of two around the configured one; the first seed
             decides by validation loss.
         match: one of `MATCHES`, brought as near to the baseline's as a whole unit of width allows.

@@ -1,7 +1,7 @@
-"""Confirm a run's best: train them anew with fresh seeds, beside the baseline, and score the test text once.
+"""Confirm a run's best: retrain them with fresh random seeds beside the baseline; score the test text once.
 
 The trainings go through the engine of all studies, keep their record in the run, and become events of the run, from
-which `confirmation` draws its table. A confirmation that is broken off goes on where it stopped.
+which `confirmation` draws its table. An interrupted confirmation resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SLOWNESS = 1.2
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """What a search keeps of its budget for the confirmation: so many seconds, for so many of its best."""
+    """The part of a search's budget that is reserved for confirming its best candidates."""
 
     seconds: float
     top: int
@@ -87,7 +87,7 @@ def confirm(
 
     Args:
         path: what the user calls the run.
-        top: how many of the best to train anew.
+        top: number of best candidates to retrain.
         repeats: trainings of each.
         beside: library programs to train along with them.
         trial_seconds: budget of each training; the run's full trial budget, if not given.

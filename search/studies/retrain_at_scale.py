@@ -2,7 +2,7 @@
 
 Every scale is a study of its own, with a record in the run's folder, so that a ladder that is broken off goes on where
 it stopped. Library programs are fitted to the width, and so is the baseline where it is one. Candidates are taken as
-they are, but for a query scale that is still exactly that of the run's width (`query_scales`). A program that does not
+they are, except a query scale that is still exactly that of the run's width (`query_scales`). A program that does not
 exist at a scale's width or length is not trained there, and the ladder says why.
 
 Where budgets count reference seconds, they count them by the baseline's step at that scale.
@@ -134,7 +134,7 @@ def _keep(
     programs: dict[str, DNA],
     found: Sequence[tuple[str, int, Evaluation]],
 ) -> None:
-    """Add to the run's events what they do not hold, but for trainings that were lost with their worker."""
+    """Add new retrainings to the run's events, except those lost with their worker."""
     known = {
         (known.name, known.seed)
         for event in store.events()

@@ -40,7 +40,7 @@ def subject_of(run: str, candidate: str | None, config: RunConfig | None) -> tup
         config: to measure in; None for a run's own.
 
     Raises:
-        UsageError: there is no such program, run or candidate, or no configuration for a library program.
+        UsageError: the program, run or candidate does not exist, or a library program lacks a configuration.
     """
     if candidate is None:
         library_description(run)  # complains of a name the library does not hold
@@ -121,7 +121,7 @@ def stress(
 
 
 LARGEST_VALUE = float(np.finfo(np.float32).max)
-"""Stands for an open score that is not finite: None says that no score is open."""
+"""Marks an open score that is not finite; None means that no score is open."""
 
 
 class _Stressed:

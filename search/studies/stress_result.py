@@ -16,7 +16,7 @@ SCORE_LIMIT = 88.7
 """EXP overflows above it, in float32 and in bfloat16, which have one range."""
 
 SCORE_MARGIN = 2.0
-"""A score that EXP sees as it is must still be able to grow by this factor: training goes on after the steps here. A
+"""A score that EXP sees as it is must still be able to grow by this factor: training continues after these steps. A
 softmax is computed from scores less their maximum, and has no limit."""
 
 VALUE_LIMIT = 1.8e19
@@ -166,5 +166,5 @@ class Line:
 
 
 def quantity(value: float | None) -> str:
-    """A number in three digits; None stands for one that is not finite."""
+    """A number in three digits; None means not finite."""
     return "not finite" if value is None else f"{value:.3g}"

@@ -1,11 +1,11 @@
-"""The engine of `compare`, `confirm` and `ablate`: the same programs trained with several seeds, all alike.
+"""The engine of `compare`, `confirm` and `ablate`: every program trained with the same random seeds.
 
     for each seed: for each arm: train, append to the record
 
 Arms with the same seed see the same text in the same order and draw their parameters from the same seed, so that
-their differences are paired. Seeds are the outer loop: wherever a study is broken off, its arms stand balanced, and it
-goes on from its record. No training is stopped at a hurdle. Where the budget counts reference seconds, the step of the
-reference program is timed once, before anything trains, and every training is charged by it.
+their differences are paired. Seeds are the outer loop: an interrupted study has trained all arms equally often,
+and resumes from its record. No training is stopped at a hurdle. Where the budget counts reference seconds, the step of
+the reference program is timed once, before anything trains, and every training is charged by it.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class Study:
     """A context in which arms can be trained, more of them after results are seen; workers stay warm in between.
 
     Args:
-        config: of every training; its hurdles and its section `search` play no part, but for `retries`.
+        config: settings of every training; hurdles and the section `search` are ignored, except `retries`.
         points: of the budget, in the trial's unit, rising and below the full budget, at which the validation loss is
-            measured (`hurdle_losses`, `hurdle_steps`); nobody stops there.
+            measured (`hurdle_losses`, `hurdle_steps`); no training stops there.
         test: whether each trained model is scored on the test split, too.
         reference: the program whose step is the measure of reference seconds.
         record: file that keeps finished trainings (see `record`); None keeps them nowhere.
@@ -152,11 +152,11 @@ class Study:
         return self._record.calibration_seconds if self._allowance_seconds is None else self._allowance_seconds
 
     def train(self, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Training]:
-        """Train every arm with every seed, but for what the record holds; arms of one key train once.
+        """Train every arm with every random seed, except what the record holds; arms of one key train once.
 
         Returns:
             The trainings, seed by seed, in each in the order of the arms. One whose worker died again and again has the
-            outcome `worker_lost`, and is tried anew when the study goes on.
+            outcome `worker_lost`, and is tried again when the study resumes.
 
         Raises:
             Interrupted: Ctrl-C; the record keeps what is finished.

@@ -4,7 +4,7 @@
     {"calibration_seconds": 0.0123}
     {"arm": "PRIMER_EZ", "key": "<hash of the arm>", "seed": 0, "evaluation": {...}}
 
-A study that was broken off goes on from its record; one of other settings or other text is refused, since its numbers
+An interrupted study resumes from its record; one of other settings or other text is refused, since its numbers
 would not compare. A last line that was torn by a crash is cut off.
 """
 
@@ -66,7 +66,7 @@ class Record:
         self._append({"arm": arm, "key": key, "seed": seed, "evaluation": evaluation.to_dict()})
 
     def calibrate(self, seconds: float) -> None:
-        """Keep what a step of the reference program took, so that a study that goes on charges the same."""
+        """Record the step time of the reference program, so that a resumed study charges the same."""
         self.calibration_seconds = seconds
         self._append({"calibration_seconds": seconds})
 

@@ -110,7 +110,7 @@ class Arm:
     """A program under the settings it is trained with.
 
     Attributes:
-        name: what tables call it; outside its identity, so that renaming it trains nothing anew.
+        name: label in tables; not part of the identity, so a renamed arm is not retrained.
         dna: the program.
         learning_rate_factor: times the configured learning rate.
         unit: of relative width instead of the configured one; None keeps that.
