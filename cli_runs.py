@@ -97,18 +97,18 @@ def show(
     json_: Json = False,
 ) -> None:
     """Show a candidate: its program, result, ancestry and difference; or a library program."""
-    from .search.reports.candidate_table import description_lines, library_lines
+    from .search.reports.candidate_table import format_description, format_library_program
     from .search.results.candidate_summary import describe
     from .search.results.program_reference import library_description
     from .search.runs.store import Store
 
     if candidate is None:
         program = library_description(run, diff)
-        print_json(program) if json_ else typer.echo("\n".join(library_lines(program)))
+        print_json(program) if json_ else typer.echo("\n".join(format_library_program(program)))
         return
     with Store.open(run, read_only=True) as store:
         described = describe(store, candidate, diff)
-    print_json(described.to_dict()) if json_ else typer.echo("\n".join(description_lines(described)))
+    print_json(described.to_dict()) if json_ else typer.echo("\n".join(format_description(described)))
 
 
 def report(

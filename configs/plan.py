@@ -48,7 +48,7 @@ OVERHEAD_SECONDS = {"cpu": 5.0, "gpu": 25.0, "tpu": 60.0}
 Measured on a CPU with the preset `laptop`; the others are what their presets reckon with.
 """
 
-CLOCK_WORDS = {
+CLOCK_PHRASES = {
     "reference_seconds": "of training, at the baseline's speed",
     "cpu_seconds": "of the worker's CPU time",
     "wall_seconds": "of wall clock",
@@ -128,13 +128,13 @@ class Plan:
         if trial.unit == "steps":
             budget, places = f"{trial.budget_steps} steps", ", ".join(f"{at:.1f}" for at in hurdles)
         else:
-            clock = CLOCK_WORDS[trial.unit]
+            clock = CLOCK_PHRASES[trial.unit]
             budget, places = f"{format_duration(trial.budget)} {clock}", ", ".join(map(format_duration, hurdles))
         expected = self.candidates_expected
         facts = {
             "preset": self.preset,
             "budget": f"{format_duration(self.budget_seconds)} of wall clock",
-            "workers": self._workers_in_words(),
+            "workers": self._format_workers(),
             **self.hardware.facts(),
             "strategy": config.search.strategy,
             "trial budget": budget,
@@ -148,7 +148,7 @@ class Plan:
         }
         return [f"{name:<13} {value}" for name, value in facts.items() if value]
 
-    def _workers_in_words(self) -> str:
+    def _format_workers(self) -> str:
         share = self.hardware.placement.share
         each = f", each on {share.devices} devices" if share.devices > 1 else ""
         each = f", {share.per_device} a device" if share.per_device > 1 else each

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from ...primitives.pretty_printer import format_program
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..results.leaderboard_rows import Row
-from .phrases import count, number, waiting_words
+from .phrases import count, format_input_wait, number
 
 if TYPE_CHECKING:
     pass
 from ..results.candidate_summary import Description
 
-__all__ = ["description_lines", "library_lines"]
+__all__ = ["format_description", "format_library_program"]
 
 
-def description_lines(described: Description) -> list[str]:
+def format_description(described: Description) -> list[str]:
     """The description as text."""
     candidate, row = described.candidate, described.row
     lines = [_title(candidate, described.origin), ""]
@@ -33,7 +33,7 @@ def description_lines(described: Description) -> list[str]:
     return lines
 
 
-def library_lines(program: dict[str, Any]) -> list[str]:
+def format_library_program(program: dict[str, Any]) -> list[str]:
     """`library_description` as text."""
     lines = [f"{program['name']}: {program['description']}", program["reference"], "", program["listing"]]
     if program["difference"] is not None:
@@ -55,7 +55,7 @@ def _title(candidate: Candidate, origin: str | None) -> str:
 def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
     if row is None:
         return [f"{'result':<11} none yet"]
-    waiting = waiting_words(row.input_wait_share)
+    waiting = format_input_wait(row.input_wait_share)
     words = "" if row.word_perplexity is None else f", word perplexity {row.word_perplexity:,.1f}"
     losses = f"{number(row.loss_nats)} nats per token, {number(row.bits_per_byte)} bits/byte{words}"
     if row.loss_nats is None:

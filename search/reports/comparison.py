@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # rich is loaded when something is printed
 
 __all__ = ["print_comparison", "render_comparison", "write_comparison"]
 
-BUDGET_WORDS = {
+BUDGET_UNITS = {
     "reference_seconds": "reference seconds",
     "cpu_seconds": "CPU seconds",
     "wall_seconds": "seconds of wall clock",
@@ -67,7 +67,7 @@ def render_comparison(comparison: Comparison) -> str:
         title=" · ".join(row.name for row in comparison.rows),
         headline=_headline(comparison),
         how=_how(comparison),
-        curves=curves_figure(comparison, BUDGET_WORDS[comparison.config.trial.unit]),
+        curves=curves_figure(comparison, BUDGET_UNITS[comparison.config.trial.unit]),
         differences=differences_figure(comparison),
         titles=list(cells[0]),
         rows=[
@@ -142,7 +142,7 @@ def _factor(value: float) -> str:
 def _how(comparison: Comparison) -> str:
     trial, repeats = comparison.config.trial, len(comparison.seeds)
     how = (
-        f"{trial.budget:g} {BUDGET_WORDS[trial.unit]} of training each, {repeats} repeat{'s' * (repeats != 1)}, "
+        f"{trial.budget:g} {BUDGET_UNITS[trial.unit]} of training each, {repeats} repeat{'s' * (repeats != 1)}, "
         f"{comparison.config.data.source}, on {comparison.device or 'no device'}"
     )
     if repeats < 2:
@@ -166,7 +166,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     facts: Sequence[tuple[str, str | None]] = (
         ("baseline", comparison.baseline),
         ("random seeds", ", ".join(map(str, comparison.seeds))),
-        ("budget", f"{comparison.config.trial.budget:g} {BUDGET_WORDS[comparison.config.trial.unit]}"),
+        ("budget", f"{comparison.config.trial.budget:g} {BUDGET_UNITS[comparison.config.trial.unit]}"),
         ("a step of the baseline is charged", None if allowance is None else f"{1000 * allowance:.2f} ms"),
         ("text", f"{comparison.config.data.source} (hash {comparison.dataset_hash[:16]})"),
         ("device", comparison.device),

@@ -14,23 +14,23 @@ from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import Leaderboard, Row
 from .phrases import (
     UNCONFIRMED,
-    baseline_row_words,
-    baseline_words,
-    check_words,
-    cost_words,
     count,
-    difference_words,
-    epoch_words,
+    format_baseline,
+    format_baseline_row,
+    format_checks,
+    format_confirmed_difference,
+    format_cost,
+    format_epochs,
+    format_initial_programs,
+    format_input_waits,
+    format_lineage,
+    format_perplexities,
+    format_proposals,
+    format_shares,
     headline,
-    input_words,
-    lineage_words,
     number,
-    perplexity_words,
-    proposal_words,
-    share_words,
-    started_words,
 )
-from .progress.search_progress import outcome_words
+from .progress.search_progress import format_outcomes
 from .scale_table import ladder_notes, ladder_table
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
@@ -60,16 +60,16 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     console.print(_table(shown_rows(board, top), board.initial_programs, console.width < WIDE))
     totals = board.totals
     facts = [
-        ("baseline", baseline_words(board.baseline)),
-        *([("words", perplexity)] if (perplexity := perplexity_words(board)) else []),
-        *([("initial_programs", started_words(board.initial_programs))] if board.initial_programs else []),
-        ("outcomes", outcome_words(totals.outcomes) or "none yet"),
-        ("proposals", proposal_words(totals.proposals)),
-        ("checks", check_words(totals.checks)),
-        ("cost", cost_words(totals)),
-        *([("text", read)] if (read := epoch_words(board.rows)) else []),
-        ("wall clock", share_words(totals.shares)),
-        *([("input", waited)] if (waited := input_words(board.rows)) else []),
+        ("baseline", format_baseline(board.baseline)),
+        *([("words", perplexity)] if (perplexity := format_perplexities(board)) else []),
+        *([("initial programs", format_initial_programs(board.initial_programs))] if board.initial_programs else []),
+        ("outcomes", format_outcomes(totals.outcomes) or "none yet"),
+        ("proposals", format_proposals(totals.proposals)),
+        ("checks", format_checks(totals.checks)),
+        ("cost", format_cost(totals)),
+        *([("text", read)] if (read := format_epochs(board.rows)) else []),
+        ("wall clock", format_shares(totals.shares)),
+        *([("input", waited)] if (waited := format_input_waits(board.rows)) else []),
     ]
     width = max(len(name) for name, _ in facts)
     console.print()
@@ -131,7 +131,8 @@ def _table(rows: Sequence[Row], initial_programs: Mapping[int, str], narrow: boo
             table.add_column(title, justify="right", no_wrap=True)
     table.add_column(Text("mutations, newest first", no_wrap=True, overflow="ellipsis"), min_width=12 if narrow else 16)
     for row in rows:
-        words = baseline_row_words(initial_programs) if row.id == BASELINE_ID else "; ".join(lineage_words(row.lineage))
+        baseline = row.id == BASELINE_ID
+        words = format_baseline_row(initial_programs) if baseline else "; ".join(format_lineage(row.lineage))
         cells = (
             number(row.rank, "d"),
             candidate_name(row.id),
@@ -143,7 +144,7 @@ def _table(rows: Sequence[Row], initial_programs: Mapping[int, str], narrow: boo
         table.add_row(
             *(cell for title, cell in zip(titles, cells, strict=True) if title not in left_out),
             Text(words, no_wrap=True, overflow="ellipsis"),  # the one column that gives way
-            style="dim" if row.rank is None else "bold" if row.id == BASELINE_ID or row.id in initial_programs else "",
+            style="dim" if row.rank is None else "bold" if baseline or row.id in initial_programs else "",
         )
     return table
 
@@ -163,7 +164,7 @@ def _confirmed_table(rows: Sequence[Confirmation]) -> Table:
             f"{row.trainings - row.failed} of {row.trainings}",
             number(row.test_loss_nats),
             number(row.test_bits_per_byte),
-            "–" if row.candidate_id == BASELINE_ID else difference_words(row).replace(" bits/byte", ""),
+            "–" if row.candidate_id == BASELINE_ID else format_confirmed_difference(row).replace(" bits/byte", ""),
             row.verdict,
             style="bold" if row.candidate_id == BASELINE_ID or row.better else "",
         )

@@ -16,24 +16,24 @@ from ..results.speedup import MOST_EPOCHS
 
 __all__ = [
     "UNCONFIRMED",
-    "baseline_row_words",
-    "baseline_words",
     "beyond_noise",
-    "check_words",
-    "cost_words",
     "count",
-    "difference_words",
-    "epoch_words",
+    "format_baseline",
+    "format_baseline_row",
+    "format_checks",
+    "format_confirmed_difference",
+    "format_cost",
+    "format_epochs",
+    "format_initial_programs",
+    "format_input_wait",
+    "format_input_waits",
+    "format_lineage",
+    "format_perplexities",
+    "format_proposals",
+    "format_shares",
     "headline",
-    "input_words",
-    "lineage_words",
     "number",
-    "perplexity_words",
-    "proposal_words",
-    "share_words",
     "short_mutation",
-    "started_words",
-    "waiting_words",
 ]
 
 UNCONFIRMED = (
@@ -60,20 +60,21 @@ def headline(board: Leaderboard) -> str:
 def _confirmed_headline(board: Leaderboard) -> str:
     rows = [row for row in board.confirmed if row.candidate_id not in (None, BASELINE_ID)]
     if not rows:
-        return "Only the baseline was trained anew, so there is nothing to compare with."
+        return "Only the baseline was trained again, so there is nothing to compare with."
     best = rows[0]
-    name = best.name + _import_words(board, best.candidate_id)
+    name = best.name + _format_origin(board, best.candidate_id)
     of = f"{len(rows)} candidates" if len(rows) > 1 else "one candidate"
-    trainings = f"{of} trained anew {best.trainings} time{'s' if best.trainings != 1 else ''}"
+    trainings = f"{of} trained again {best.trainings} time{'s' if best.trainings != 1 else ''}"
     if best.better:
-        better = f"better than the baseline on the test text, by {difference_words(best)}"
+        better = f"better than the baseline on the test text, by {format_confirmed_difference(best)}"
         return f"Confirmed: {name} is {better}; {trainings}."
     if best.difference is None:
         return f"Not confirmed: {name}, the best of {trainings}, is {best.verdict}."
-    return f"Not confirmed: {name}, the best of {trainings}, differs by {difference_words(best)}: {best.verdict}."
+    difference = format_confirmed_difference(best)
+    return f"Not confirmed: {name}, the best of {trainings}, differs by {difference}: {best.verdict}."
 
 
-def difference_words(row: Confirmation) -> str:
+def format_confirmed_difference(row: Confirmation) -> str:
     """A confirmed difference to the baseline with its interval."""
     if row.difference is None:
         return "–"
@@ -94,7 +95,7 @@ def _unconfirmed_headline(board: Leaderboard) -> str:
     direction = "below" if best.delta_nats < 0 else "above"
     bits = "" if best.delta_bits_per_byte is None else f" ({abs(best.delta_bits_per_byte):.4f} bits/byte)"
     distance = f"{abs(best.delta_nats):.4f} nats{bits} {direction} the baseline's mean"
-    name = f"candidate {best.id}{_import_words(board, best.id)}"
+    name = f"candidate {best.id}{_format_origin(board, best.id)}"
     if baseline.noise_nats is None:
         return f"C{name[1:]} is {distance}, but the baseline's noise is unknown: it has one full trial only."
     noise = f"the noise of {baseline.noise_nats:.4f} that the baseline's own {baseline.trials} trials show"
@@ -104,7 +105,7 @@ def _unconfirmed_headline(board: Leaderboard) -> str:
     return f"Nothing beat the baseline beyond its noise: the best, {name}, is {distance}, {where} {noise}."
 
 
-def _import_words(board: Leaderboard, candidate_id: int | None) -> str:
+def _format_origin(board: Leaderboard, candidate_id: int | None) -> str:
     """What is added to a candidate's name if the search did not find it."""
     origin = None if candidate_id is None else board.initial_programs.get(candidate_id)
     return "" if origin is None else f" (imported from {origin})"
@@ -125,7 +126,7 @@ def beyond_noise(row: Row) -> bool:
     return row.delta_nats is not None and row.delta_nats < 0 and row.inside_noise is False
 
 
-def baseline_words(baseline: BaselineSummary) -> str:
+def format_baseline(baseline: BaselineSummary) -> str:
     """The baseline's mean, spread, number of trials, and the noise they show."""
     if baseline.loss_nats is None:
         return "no full trial of the baseline yet"
@@ -135,7 +136,7 @@ def baseline_words(baseline: BaselineSummary) -> str:
     return f"{baseline.loss_nats:.4f}{spread} nats (n={baseline.trials}){bits}{noise}"
 
 
-def perplexity_words(board: Leaderboard) -> str:
+def format_perplexities(board: Leaderboard) -> str:
     """Perplexity per word of the baseline, the best and the best confirmed; empty where words are not counted."""
     best = best_row(board.rows)
     confirmed = next((row for row in board.confirmed if row.rank is not None), None)
@@ -150,7 +151,7 @@ def perplexity_words(board: Leaderboard) -> str:
     return f"perplexity per word: {', '.join(known)}" if known else ""
 
 
-def check_words(checks: Checks) -> str:
+def format_checks(checks: Checks) -> str:
     """What was checked for leaks, and what came of it."""
     parts = [f"{checks.proved:,} programs proved causal", f"{checks.probed:,} models probed before training"]
     if checks.rechecked:
@@ -163,12 +164,12 @@ def check_words(checks: Checks) -> str:
     return " · ".join(parts)
 
 
-def baseline_row_words(initial_programs: Mapping[int, str]) -> str:
+def format_baseline_row(initial_programs: Mapping[int, str]) -> str:
     """What stands in the baseline's row in the place of mutations."""
     return "the baseline" if initial_programs else "the program the search started from"
 
 
-def started_words(initial_programs: Mapping[int, str]) -> str:
+def format_initial_programs(initial_programs: Mapping[int, str]) -> str:
     """What the population started as copies of, where that was not the baseline alone."""
     return " · ".join(f"{candidate_name(number)} from {origin}" for number, origin in initial_programs.items())
 
@@ -183,7 +184,7 @@ def count(value: int | None) -> str:
     return number(value, ",")
 
 
-def lineage_words(lineage: Sequence[Ancestry]) -> list[str]:
+def format_lineage(lineage: Sequence[Ancestry]) -> list[str]:
     """What made a candidate, newest first: of each step the mutation that made its program new.
 
     A child mutates until its program is new, so the last mutation of a step did it; `(+2)` counts those before, most of
@@ -209,7 +210,7 @@ def short_mutation(sentence: str) -> str:
     return sentence
 
 
-def proposal_words(proposals: Mapping[str, Any]) -> str:
+def format_proposals(proposals: Mapping[str, Any]) -> str:
     """What became of the mutations."""
     fates = {name: int(value) for name, value in proposals.items() if isinstance(value, int | float)}
     mutations, drawn = fates.pop("mutations", 0), fates.pop("drawn", 0)
@@ -235,7 +236,7 @@ def proposal_words(proposals: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def cost_words(totals: Totals) -> str:
+def format_cost(totals: Totals) -> str:
     """What the search cost."""
     return (
         f"{totals.worker_seconds / 60:.1f} worker-minutes for {totals.trials:,} trainings, "
@@ -243,10 +244,10 @@ def cost_words(totals: Totals) -> str:
     )
 
 
-def waiting_words(input_wait_share: float | None) -> str:
+def format_input_wait(input_wait_share: float | None) -> str:
     """That training waited for batches; nothing where it was too little to say.
 
-    >>> waiting_words(0.051), waiting_words(0.004)
+    >>> format_input_wait(0.051), format_input_wait(0.004)
     ('5.1% of it waiting for batches', '')
     """
     if input_wait_share is None or input_wait_share <= LARGEST_INPUT_WAIT:
@@ -254,9 +255,9 @@ def waiting_words(input_wait_share: float | None) -> str:
     return f"{input_wait_share:.1%} of it waiting for batches"
 
 
-def input_words(rows: Sequence[Row]) -> str:
+def format_input_waits(rows: Sequence[Row]) -> str:
     """How many candidates' trainings waited for batches, and the worst; nothing where none did."""
-    shares = {row.id: row.input_wait_share for row in rows if waiting_words(row.input_wait_share)}
+    shares = {row.id: row.input_wait_share for row in rows if format_input_wait(row.input_wait_share)}
     if not shares:
         return ""
     worst = max(shares, key=lambda number: shares[number] or 0.0)
@@ -266,7 +267,7 @@ def input_words(rows: Sequence[Row]) -> str:
     )
 
 
-def epoch_words(rows: Sequence[Row]) -> str:
+def format_epochs(rows: Sequence[Row]) -> str:
     """How often a full training read the text, and what that means past a few times; empty before there is one.
 
     Losses on a text that was read often tell how well a program memorises (Muennighoff et al. 2023).
@@ -280,6 +281,6 @@ def epoch_words(rows: Sequence[Row]) -> str:
     return f"{words}: past {MOST_EPOCHS:g}, losses tell how programs memorise it; give a larger text, or shorter trials"
 
 
-def share_words(shares: Mapping[str, float]) -> str:
+def format_shares(shares: Mapping[str, float]) -> str:
     """Where the workers' wall clock went, in percent."""
     return " · ".join(f"{name} {share:.0%}" for name, share in shares.items())

@@ -26,23 +26,23 @@ from .figures.run_figure import Point, progress_figure
 from .page import template, try_page
 from .phrases import (
     UNCONFIRMED,
-    baseline_row_words,
     beyond_noise,
-    check_words,
-    cost_words,
     count,
-    difference_words,
-    epoch_words,
+    format_baseline,
+    format_baseline_row,
+    format_checks,
+    format_confirmed_difference,
+    format_cost,
+    format_epochs,
+    format_initial_programs,
+    format_input_wait,
+    format_lineage,
+    format_proposals,
     headline,
-    lineage_words,
     number,
-    proposal_words,
-    started_words,
-    waiting_words,
 )
-from .phrases import baseline_words as words_of_baseline
-from .progress.search_progress import outcome_words
-from .scale_table import ladder_notes, scale_result_words
+from .progress.search_progress import format_outcomes
+from .scale_table import format_scale_result, ladder_notes
 
 if TYPE_CHECKING:
     from ..runs.store import Store
@@ -91,17 +91,17 @@ def render_report(store: Store) -> str:
         unconfirmed="" if board.confirmed else UNCONFIRMED,
         confirmed=[_confirmed_cells(row) for row in board.confirmed],
         ladder=board.ladder and _ladder_cells(board.ladder),
-        checks=check_words(totals.checks),
-        cost=cost_words(totals),
-        text=epoch_words(board.rows),
+        checks=format_checks(totals.checks),
+        cost=format_cost(totals),
+        text=format_epochs(board.rows),
         figure=progress_figure(points, board.baseline),
         tiles=_tiles(board, manifest),
         rows=[_cells(row, board) for row in board.rows[:ROWS]],
         shown={program["anchor"] for program in programs},
         left_out=max(len(board.rows) - ROWS, 0),
         programs=programs,
-        outcomes=outcome_words(totals.outcomes),
-        proposals=proposal_words(totals.proposals),
+        outcomes=format_outcomes(totals.outcomes),
+        proposals=format_proposals(totals.proposals),
         shares=[(name, share, SHARES[name]) for name, share in totals.shares.items()],
         sections=manifest.get("config", {}),
         facts=_facts(manifest, board),
@@ -151,10 +151,10 @@ def _cells(row: Row, board: Leaderboard) -> dict[str, Any]:
         "delta": "–" if baseline else number(row.delta_bits_per_byte, "+.4f"),
         "noise": "–" if baseline else "inside" if row.inside_noise else number(row.noise_multiple, "+.1f"),
         "step": number(row.step_ms, ".1f"),
-        "waiting": waiting_words(row.input_wait_share),
+        "waiting": format_input_wait(row.input_wait_share),
         "speed": "–" if row.speed is None else f"{row.speed:.2f}×",
         "parameters": count(row.parameters),
-        "mutations": baseline_row_words(board.initial_programs) if baseline else _mutation_cell(row),
+        "mutations": format_baseline_row(board.initial_programs) if baseline else _mutation_cell(row),
         "outcome": row.outcome if row.rank is None else "",
     }
 
@@ -168,7 +168,7 @@ def _confirmed_cells(row: Confirmation) -> dict[str, Any]:
         "trainings": f"{row.trainings - row.failed} of {row.trainings}",
         "loss": number(row.test_loss_nats),
         "bits": number(row.test_bits_per_byte),
-        "difference": "–" if baseline else difference_words(row).replace(" bits/byte", ""),
+        "difference": "–" if baseline else format_confirmed_difference(row).replace(" bits/byte", ""),
         "verdict": row.verdict,
     }
 
@@ -178,7 +178,7 @@ def _ladder_cells(ladder: Ladder) -> dict[str, Any]:
         {
             "name": name,
             "standing": "baseline" if name == "baseline" else "better" if name in ladder.better_everywhere else "",
-            "cells": [scale_result_words(ladder.at(place, name)) for place in range(len(ladder.scales))],
+            "cells": [format_scale_result(ladder.at(place, name)) for place in range(len(ladder.scales))],
         }
         for name in ladder.names
     ]
@@ -186,7 +186,7 @@ def _ladder_cells(ladder: Ladder) -> dict[str, Any]:
 
 
 def _mutation_cell(row: Row) -> str:
-    words, shown = lineage_words(row.lineage), 2 if row.rank is not None else 1
+    words, shown = format_lineage(row.lineage), 2 if row.rank is not None else 1
     more = f"; … {len(words) - shown} more" if len(words) > shown else ""
     return "; ".join(words[:shown]) + more
 
@@ -199,7 +199,7 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
         {
             "id": "baseline",
             "anchor": "candidate-0",
-            "title": baseline_row_words(board.initial_programs),
+            "title": format_baseline_row(board.initial_programs),
             "listing": format_program(baseline),
         }
     ]
@@ -227,8 +227,8 @@ def _facts(manifest: dict[str, Any], board: Leaderboard) -> list[tuple[str, str]
     return [
         ("random seed", str(manifest.get("seed", "?"))),
         ("budget", f"{manifest.get('budget_seconds', 0):,.0f} s of wall clock"),
-        ("the baseline", words_of_baseline(board.baseline)),
-        *([("initial_programs", started_words(board.initial_programs))] if board.initial_programs else []),
+        ("the baseline", format_baseline(board.baseline)),
+        *([("initial programs", format_initial_programs(board.initial_programs))] if board.initial_programs else []),
         ("data", f"{_source(manifest)} (hash {str(manifest.get('dataset_hash', '?'))[:16]})"),
         ("workers", str(manifest.get("workers", "?"))),
         ("machine", str(manifest.get("machine", "?"))),

@@ -12,7 +12,7 @@ from ..results.statistics import Estimate
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.table import Table
 
-__all__ = ["agreement_words", "ladder_notes", "ladder_table", "scale_result_words"]
+__all__ = ["format_agreement", "format_scale_result", "ladder_notes", "ladder_table"]
 
 
 def ladder_table(ladder: Ladder) -> Table:
@@ -27,11 +27,11 @@ def ladder_table(ladder: Ladder) -> Table:
     for name in ladder.names:
         results = [ladder.at(place, name) for place in range(len(ladder.scales))]
         bold = name == "baseline" or name in ladder.better_everywhere
-        table.add_row(name, *map(scale_result_words, results), style="bold" if bold else "")
+        table.add_row(name, *map(format_scale_result, results), style="bold" if bold else "")
     return table
 
 
-def scale_result_words(climb: ScaleResult | None) -> str:
+def format_scale_result(climb: ScaleResult | None) -> str:
     """A cell: rank and difference to the baseline, or why there is none."""
     if climb is None:
         return "–"
@@ -46,7 +46,7 @@ def scale_result_words(climb: ScaleResult | None) -> str:
     return rank if row.difference is None else f"{rank} {_difference(row.difference)}"
 
 
-def agreement_words(ladder: Ladder, agreement: Agreement) -> str:
+def format_agreement(ladder: Ladder, agreement: Agreement) -> str:
     """How far two scales agree on the order, in a sentence."""
     between = f"{ladder.labels[agreement.lower]} → {ladder.labels[agreement.upper]}"
     if agreement.kendall_tau is None or agreement.spearman_rho is None:
@@ -59,7 +59,7 @@ def agreement_words(ladder: Ladder, agreement: Agreement) -> str:
 
 def ladder_notes(ladder: Ladder) -> list[str]:
     """What stands below the table: correlations, what does not fit and why, and who is better at every scale."""
-    notes = [agreement_words(ladder, agreement) for agreement in ladder.agreements]
+    notes = [format_agreement(ladder, agreement) for agreement in ladder.agreements]
     notes += [words for place in range(len(ladder.scales)) if (words := _trained(ladder, place))]
     for label, results in zip(ladder.labels, ladder.results, strict=True):
         notes += [f"{climb.result.name} does not fit {label}: {climb.unfit}" for climb in results if climb.unfit]

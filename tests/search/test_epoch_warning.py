@@ -11,7 +11,7 @@ import pytest
 from primer_search.configs import load
 from primer_search.primitives import library
 from primer_search.search.epoch_warning import reading_note
-from primer_search.search.reports.phrases import epoch_words
+from primer_search.search.reports.phrases import format_epochs
 from primer_search.workers.protocol import Platform
 
 
@@ -46,7 +46,7 @@ def test_a_leaderboard_says_how_often_the_text_was_read() -> None:
     def rows(*epochs: float) -> Any:
         return [SimpleNamespace(rank=1, epochs=found) for found in epochs] + [SimpleNamespace(rank=None, epochs=99.0)]
 
-    assert epoch_words(rows(0.321, 0.2)) == "read 0.32 times in a full training"
-    assert epoch_words(rows(4.0)) == "read 4 times in a full training"
-    assert epoch_words(rows(17.2)).startswith("read 17 times in a full training: past 4, losses tell how programs")
-    assert epoch_words(rows()) == ""
+    assert format_epochs(rows(0.321, 0.2)) == "read 0.32 times in a full training"
+    assert format_epochs(rows(4.0)) == "read 4 times in a full training"
+    assert format_epochs(rows(17.2)).startswith("read 17 times in a full training: past 4, losses tell how programs")
+    assert format_epochs(rows()) == ""

@@ -40,7 +40,7 @@ def forest_figure(ablation: Ablation) -> str:
         )
     figure.add_vline(x=0.0, line={"color": _NOISE, "width": 1.5, "dash": "dot"})
     figure.add_trace(_marks(go, "candidate − without it", ablations, sentences, _ABLATION, "square"))
-    figure.add_trace(_marks(go, "seed − with it alone", insertions, sentences, _INSERTION, "diamond-open"))
+    figure.add_trace(_marks(go, "baseline − with it alone", insertions, sentences, _INSERTION, "diamond-open"))
     figure.add_trace(_marks(go, "all changes", [(last, ablation.whole)], [ablation.name], _INK, "diamond"))
     if ablation.control is not None:
         figure.add_trace(_marks(go, "no-op (noise)", [(last + 1, ablation.control)], [rows[-1]], _NOISE, "circle"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # rich is loaded when a panel is drawn
 
     from ...runs.controller import RunState
 
-__all__ = ["Display", "LineDisplay", "LiveDisplay", "best_against_baseline", "make_display", "outcome_words"]
+__all__ = ["Display", "LineDisplay", "LiveDisplay", "best_against_baseline", "format_outcomes", "make_display"]
 
 LINE_SECONDS = 60.0
 """How often plain lines say where the search stands, when nothing else happens."""
@@ -140,10 +140,10 @@ class LiveDisplay:
         self._live.stop()
 
 
-def outcome_words(outcomes: Mapping[str, int]) -> str:
+def format_outcomes(outcomes: Mapping[str, int]) -> str:
     """How many trials ended how, in words; reasons of rejection are summed.
 
-    >>> outcome_words({"ok": 3, "rejected:causality": 1, "rejected:finiteness": 1})
+    >>> format_outcomes({"ok": 3, "rejected:causality": 1, "rejected:finiteness": 1})
     '3 trained in full · 2 rejected'
     """
     sums: dict[str, int] = {}
@@ -177,7 +177,7 @@ def _counts(state: RunState) -> str:
     ended = sum(state.outcomes.values())
     minutes = state.elapsed_seconds / 60.0
     rate = f" ({ended / minutes:.1f} trials a minute)" if ended and minutes > 0.5 else ""
-    words = outcome_words(state.outcomes)
+    words = format_outcomes(state.outcomes)
     return f"{state.candidates} candidate{'s' * (state.candidates != 1)}{rate}" + (f"   {words}" if words else "")
 
 
@@ -214,4 +214,4 @@ def _event(candidate_id: int, evaluation: Evaluation) -> str:
 
 
 def _name(candidate_id: int) -> str:
-    return "seed" if candidate_id == BASELINE_ID else f"#{candidate_id}"
+    return "baseline" if candidate_id == BASELINE_ID else f"#{candidate_id}"

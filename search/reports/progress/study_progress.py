@@ -79,7 +79,7 @@ class LineStudyDisplay:
                 if state.seconds_left is None or state.done == state.total
                 else f", about {format_duration(state.seconds_left)} left"
             )
-            self.tell(f"{state.done}/{state.total}  {training_words(state.last)}{left}")
+            self.tell(f"{state.done}/{state.total}  {format_training(state.last)}{left}")
         self._done = state.done
 
     def tell(self, line: str) -> None:
@@ -117,7 +117,7 @@ class LiveStudyDisplay:
         """Take in where the study stands."""
         before = None if self._state is None else self._state.last
         if state.last is not None and state.last is not before:
-            self._events = [*self._events, training_words(state.last)][-_EVENTS:]
+            self._events = [*self._events, format_training(state.last)][-_EVENTS:]
         self._state, self._seen_at = state, time.monotonic()
 
     def tell(self, line: str) -> None:
@@ -162,7 +162,7 @@ StudyDisplay = LineStudyDisplay | LiveStudyDisplay
 """Where progress goes; a context manager."""
 
 
-def training_words(training: Training) -> str:
+def format_training(training: Training) -> str:
     """A finished training in a few words."""
     result, arm = training.evaluation, training.arm
     rate = "" if arm.learning_rate_factor == 1.0 else f", learning rate × {arm.learning_rate_factor:g}"

@@ -13,13 +13,13 @@ from rich.console import Console
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.reports.leaderboard_table import console_for, print_leaderboard
-from primer_search.search.reports.phrases import headline, lineage_words, proposal_words, short_mutation
+from primer_search.search.reports.phrases import format_lineage, format_proposals, headline, short_mutation
 from primer_search.search.reports.progress.search_progress import (
     LineDisplay,
     LiveDisplay,
     best_against_baseline,
+    format_outcomes,
     make_display,
-    outcome_words,
 )
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard
@@ -143,7 +143,7 @@ def test_the_panel_of_a_hundred_workers_stays_small() -> None:
 
 def test_outcomes_are_summed_over_reasons_in_a_fixed_order() -> None:
     outcomes = {"rejected:kinds": 1, "timeout": 1, "ok": 2, "rejected:causality": 3, "stopped_at_hurdle": 5}
-    assert outcome_words(outcomes) == "2 trained in full · 5 stopped at a hurdle · 4 rejected · 1 timeout"
+    assert format_outcomes(outcomes) == "2 trained in full · 5 stopped at a hurdle · 4 rejected · 1 timeout"
 
 
 def test_waiting_for_batches_is_said_where_it_is_worth_a_word(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_mutations_are_told_newest_first_and_silent_ones_are_counted() -> None:
         Ancestry(1, ("Insert in relu: x3 = SQUARE(x2)",)),
         Ancestry(2, ("Mutate field in1 in main: x2 = ABS(h0) becomes x2 = ABS(h1)", "Delete in softmax: x2 = EXP(h0)")),
     )
-    assert lineage_words(lineage) == ["softmax: − x2 = EXP(h0) (+1)", "relu: + x3 = SQUARE(x2)"]
+    assert format_lineage(lineage) == ["softmax: − x2 = EXP(h0) (+1)", "relu: + x3 = SQUARE(x2)"]
 
 
 def test_each_type_of_mutation_has_a_short_form() -> None:
@@ -247,7 +247,7 @@ def test_each_type_of_mutation_has_a_short_form() -> None:
 
 def test_fates_of_mutations_add_up() -> None:
     fates = {"mutations": 100, "invalid_widths": 20, "invalid_kinds": 10, "unchanged": 30, "same_function": 5}
-    assert proposal_words(fates) == (
+    assert format_proposals(fates) == (
         "100 mutations: 35 new programs · 30 left the program as it was (30%) · 5 known function (5%) · "
         "30 invalid (30%: widths 20, kinds 10)"
     )
