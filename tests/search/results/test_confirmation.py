@@ -138,7 +138,7 @@ def test_confirming_a_run_trains_its_best_and_the_baseline_with_the_same_fresh_s
     confirm(run.path, top=2, repeats=2)
     with Store.open(run.path, read_only=True) as store:
         board, trials = leaderboard(store), retrainings_of(store.events())
-        used = {event.payload["baseline"] for event in store.events() if event.kind == "started"}
+        used = {event.payload["seed"] for event in store.events() if event.kind == "started"}
     best = [row.id for row in board.rows if row.rank is not None and row.id != BASELINE_ID][:2]
     assert {row.candidate_id for row in board.confirmed} == {BASELINE_ID, *best}
     seeds = {name: {each.seed for each in trials if each.name == name} for name in ("baseline", f"#{best[0]}")}

@@ -155,7 +155,7 @@ def test_a_change_without_which_nothing_trains_is_kept(config: RunConfig, traine
     found = ablated(config)
     effect = next(effect for effect in found.effects if effect.change.number == number)
     assert effect.verdict == "needed: does not train without it"
-    assert effect.ablation_note == "non_finite with 3 of 3 seeds (said so)"
+    assert effect.ablation_note == "non_finite with 3 of 3 repeats (said so)"
     assert effect.kept
 
 
@@ -163,7 +163,7 @@ def test_one_seed_gives_no_interval_and_drops_nothing(config: RunConfig, trainer
     found = ablated(config, seeds=(0,))
     assert {effect.verdict for effect in found.effects} == {"too few trainings to say"}
     assert len(found.minimal_changes) == 3
-    assert "one seed" in headline(found)
+    assert "one repeat" in headline(found)
 
 
 # --- the minimal program ----------------------------------------------------------------------------------------

@@ -71,9 +71,9 @@ def test_subjects_are_library_programs_candidates_and_files(tmp_path: Path) -> N
     run.child("PRIMER_EZ", 2.5)
     file = tmp_path / "mine.json"
     file.write_text(dna_to_json(get("TRANSFORMER_GELU")))
-    named = [f"{run.path}:best", f"{run.path}:1", f"{run.path}:seed", str(file), "PRIMER_EZ", "TRANSFORMER"]
+    named = [f"{run.path}:best", f"{run.path}:1", f"{run.path}:baseline", str(file), "PRIMER_EZ", "TRANSFORMER"]
     subjects = subjects_of(named, "TRANSFORMER", UNIT)
-    assert [subject.name for subject in subjects] == ["TRANSFORMER", "search:1", "search:seed", "mine", "PRIMER_EZ"]
+    assert [subject.name for subject in subjects] == ["TRANSFORMER", "search:1", "search:baseline", "mine", "PRIMER_EZ"]
     assert subjects[1].dna == get("PRIMER_EZ", 8)
     assert [subject.unit for subject in subjects] == [None, 8, 8, UNIT, None]
     assert subjects[0].at(16) == get("TRANSFORMER", 16)

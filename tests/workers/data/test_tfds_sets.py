@@ -153,7 +153,7 @@ class TestLM1B:
         board = command("leaderboard", run, "--json").json
         assert board["baseline"]["word_perplexity"] > 1
         assert all("word_perplexity" in row for row in board["candidates"])
-        assert "perplexity per word: seed" in command("leaderboard", run).out
+        assert "perplexity per word: baseline" in command("leaderboard", run).out
         assert "word perplexity" in command("show", run, "baseline").out
 
     def test_an_archive_of_another_layout_is_one_sentence_and_leaves_nothing(self, tmp_path: Path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -316,7 +317,12 @@ def start_driver(*actions: str, address: str = "") -> subprocess.Popen[str]:
 
 
 def workers_under(pid: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(pid).children(recursive=True) if child.name() == "ray::Worker"]
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a process may end while it is looked at
+            if child.name() == "ray::Worker":
+                found.append(child)
+    return found
 
 
 def test_a_closed_executor_leaves_no_process_and_a_silent_console():

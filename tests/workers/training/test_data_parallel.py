@@ -63,7 +63,7 @@ import json, sys
 from dataclasses import replace
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.program_json import dna_to_json
-from primer_search.tests.support.tiny_runs import CONFIG, CONSTANTS, MODEL, SEED, TRIAL
+from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, CONSTANTS, MODEL, TRIAL
 from primer_search.workers.protocol import TrialRequest
 from primer_search.workers.training.trial import CandidateTrainer
 
@@ -76,11 +76,13 @@ found = {}
 for devices in (1, 8):
     trial = replace(TRIAL, batch=8, devices=devices)
     trainer = CandidateTrainer(MODEL, trial, optimizer, sys.argv[1])
-    found[devices] = trainer.run(TrialRequest(0, 0, dna_to_json(SEED), 5, test=True), lambda progress: None).to_dict()
+    request = TrialRequest(0, 0, dna_to_json(BASELINE), 5, test=True)
+    found[devices] = trainer.run(request, lambda progress: None).to_dict()
 refused = trainer.run(TrialRequest(1, 1, dna_to_json(LEAK), 5), lambda progress: None).outcome
 clocked = replace(trial, unit="reference_seconds", budget_seconds=0.1)
-trainer = CandidateTrainer(MODEL, clocked, optimizer, sys.argv[1], dna_to_json(SEED))
-timed = trainer.run(TrialRequest(0, 0, dna_to_json(SEED), 5, allowance_seconds=0.02), lambda progress: None).to_dict()
+trainer = CandidateTrainer(MODEL, clocked, optimizer, sys.argv[1], dna_to_json(BASELINE))
+request = TrialRequest(0, 0, dna_to_json(BASELINE), 5, allowance_seconds=0.02)
+timed = trainer.run(request, lambda progress: None).to_dict()
 print(json.dumps([found[1], found[8], refused, timed]))
 """
 
