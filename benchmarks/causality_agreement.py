@@ -4,7 +4,7 @@
 
 Programs are drawn in four families of equal size: random ones over all ops; random ones that make scores, over the ops
 that move information between positions and what surrounds them; descendants of library programs; and mutants of
-canaries and of library programs, which stand closest to the line. Each that the language builds is judged twice,
+leaky programs and of library programs, which stand closest to the line. Each that the language builds is judged twice,
 independently: by the proof (`prove_causal`) and by the test in float64 (`probe_block`). No program may be accepted by
 the proof and refused by the test. The reverse, the proof's over-caution, is counted by the op at which it refused.
 
@@ -41,7 +41,7 @@ from primer_search.primitives.parameters import draw_parameters, parameter_count
 from primer_search.primitives.program import BRANCHES, RELATIVE_DIMENSIONS, Instruction, Subprogram
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.primitives.value_types import MODEL_WIDTH, Kind
-from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS
+from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.evolution.mutations import MUTATIONS, mutate
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
@@ -203,7 +203,7 @@ def built_programs(count: int, seed: int, tally: Tally) -> Iterator[tuple[str, D
     """Different programs that the language builds, families in turn; about half may be tied to one length."""
     rng = np.random.default_rng(seed)
     descendants = [library.LIBRARY[name].dna for name in library.names()]
-    border = [canary.dna for canary in CANARY_PROGRAMS.values()] + descendants
+    border = [leaky.dna for leaky in LEAKY_PROGRAMS.values()] + descendants
     made = 0
     while made < count:
         family = FAMILIES[made % len(FAMILIES)]

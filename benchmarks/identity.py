@@ -135,10 +135,10 @@ def laptop_rules() -> Any:
     """What a child of a search with the laptop preset must obey."""
     from primer_search.configs.load import load
     from primer_search.primitives import library
-    from primer_search.search.evolution.proposals import Rules
+    from primer_search.search.evolution.proposals import CandidateRules
 
     model = load("laptop").model
-    return Rules.for_baseline(library.get("TRANSFORMER", model.unit), model)
+    return CandidateRules.for_baseline(library.get("TRANSFORMER", model.unit), model)
 
 
 # --- growing mutants --------------------------------------------------------------------------------------------

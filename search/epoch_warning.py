@@ -8,13 +8,13 @@ from ..workers.protocol import Platform
 from .config import RunConfig
 from .results.speedup import MOST_EPOCHS
 
-__all__ = ["reading_note"]
+__all__ = ["epoch_warning"]
 
 USUAL_FLOPS: dict[Platform, float] = {"cpu": 2e10, "gpu": 1e14, "tpu": 5e13}
 """What a device may well do in a second of training: no bound and no measurement, only when to warn."""
 
 
-def reading_note(config: RunConfig, baseline: DNA, train_tokens: int, platform: Platform) -> str:
+def epoch_warning(config: RunConfig, baseline: DNA, train_tokens: int, platform: Platform) -> str:
     """What a user should know before trials read a text too often; empty where they will not.
 
     Args:

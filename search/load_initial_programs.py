@@ -17,7 +17,7 @@ from ..primitives.library import get
 from .config import RunConfig
 from .evolution.candidate import BASELINE_ID
 from .evolution.initial_programs import InitialProgram
-from .evolution.proposals import Known, Rules
+from .evolution.proposals import CandidateRules, SeenPrograms
 from .results.program_reference import Subject, subject_of
 
 __all__ = ["load_initial_programs"]
@@ -77,11 +77,11 @@ class _Gate:
         self.baseline = get(name, model.unit)
         self.length_dependent = model.length_dependent or self.baseline.length_dependent
         try:
-            self.rules = Rules.for_baseline(self.baseline, model)
+            self.rules = CandidateRules.for_baseline(self.baseline, model)
             graph = self.rules.graph_of(self.baseline)
         except InvalidProgramError as error:
             raise UsageError(f"search.baseline = {name} cannot be trained with these settings: {error}") from None
-        self.known = Known()
+        self.known = SeenPrograms()
         self.known.add(BASELINE_ID, graph.structure_hash, fingerprint(graph))
         self.admitted = 0
 

@@ -23,7 +23,7 @@ from ..workers.executors.factory import make_executor
 from ..workers.protocol import Platform
 from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
-from .epoch_warning import reading_note
+from .epoch_warning import epoch_warning
 from .evolution.candidate import BASELINE_ID
 from .evolution.initial_programs import InitialProgram, initial_programs_of
 from .results.leaderboard import leaderboard
@@ -84,7 +84,7 @@ def start(
     platform = resolve_platform(config.workers.accel, address=address)
     dataset = prepare(config.data, config.model.vocabulary, progress=tell)
     text = Dataset.open(dataset, verify=False)
-    if note := reading_note(config, baseline_dna, len(text.train), platform):
+    if note := epoch_warning(config, baseline_dna, len(text.train), platform):
         tell(f"note: {note}")
     manifest = {
         "command": command_line(),

@@ -1,7 +1,7 @@
-"""Can results on this machine be believed? Every canary must be refused, no library program may be.
+"""Self-test of this installation: every leaky program must be refused, and every library program accepted.
 
-Asked of the code as it is installed and of the device as JAX sees it: rounding, compilers and libraries differ, and a
-probe that fails there would fail silently. Then what else a search stands on (see `environment`).
+The checks run the installed code on the device that JAX uses. Rounding, compilers and libraries differ between
+machines, and a probe that does not work on one of them would fail silently. `environment` checks the rest.
 """
 
 from __future__ import annotations
@@ -16,73 +16,71 @@ from ...models.language_model import language_model
 from ...primitives import DNA, InvalidProgramError, build_graph, library
 from ...primitives.causality_test import check_causality
 from .environment import Finding, environment_findings
-from .leaky_blocks import CANARY_BLOCKS, CanaryBlock
-from .leaky_programs import CANARY_PROGRAMS, CanaryProgram, refusals
-from .probe_harness import SMALL, CanaryOrdeal, compiled_step, undergo
+from .leaky_blocks import LEAKY_BLOCKS, LeakyBlock
+from .leaky_programs import LEAKY_PROGRAMS, LeakyProgram, refusals
+from .probe_harness import SMALL, BlockProber, compiled_step, run_probes
 
-__all__ = ["canary_block_findings", "canary_program_findings", "examine", "library_findings", "report"]
+__all__ = ["examine", "leaky_block_findings", "leaky_program_findings", "library_findings", "report"]
 
 
 _PREFIX = "it sees the future: "
 
 
 def examine(quick: bool = False, progress: Callable[[str], None] | None = None) -> Iterator[Finding]:
-    """Look at everything, one finding at a time.
+    """Run all checks and yield one finding at a time.
 
     Args:
-        quick: leave out what compiles: canaries in the language model, and library programs there.
-        progress: told what comes next.
+        quick: whether to skip the checks that compile, those of blocks and library programs in the language model.
+        progress: function called with the name of the next check.
     """
     tell = progress or (lambda line: None)
     tell("the environment")
     yield from environment_findings()
-    tell(f"{len(CANARY_PROGRAMS)} programs that cheat")
-    yield from canary_program_findings(tuple(CANARY_PROGRAMS.values()))
+    tell(f"{len(LEAKY_PROGRAMS)} programs that cheat")
+    yield from leaky_program_findings(tuple(LEAKY_PROGRAMS.values()))
     if not quick:
-        tell(f"{len(CANARY_BLOCKS)} blocks that cheat, in the language model")
-        yield from canary_block_findings(tuple(CANARY_BLOCKS.values()))
+        tell(f"{len(LEAKY_BLOCKS)} blocks that cheat, in the language model")
+        yield from leaky_block_findings(tuple(LEAKY_BLOCKS.values()))
     tell(f"{len(library.names())} library programs" + ("" if quick else ", in the language model too"))
     yield from library_findings(library.names(), in_model=not quick)
 
 
-def canary_program_findings(canaries: Sequence[CanaryProgram]) -> Iterator[Finding]:
-    """Whether each program is refused by every stage that must, for the reason expected."""
-    for canary in canaries:
-        found = refusals(canary.dna)
-        missing = [stage for stage in canary.refused_by if stage not in [refusal.stage for refusal in found]]
+def leaky_program_findings(programs: Sequence[LeakyProgram]) -> Iterator[Finding]:
+    """Check that each program is refused by all its `refused_by` stages, for the expected reason."""
+    for program in programs:
+        found = refusals(program.dna)
+        missing = [stage for stage in program.refused_by if stage not in [refusal.stage for refusal in found]]
         stages = " and ".join(refusal.stage for refusal in found)
         if not found:
-            yield Finding("canary programs", canary.name, "failed", f"it got through: {canary.how}")
+            yield Finding("leaky programs", program.name, "failed", f"it got through: {program.how}")
         elif missing:
-            words = f"it got through the {' and the '.join(missing)}, though not the {stages}: {canary.how}"
-            yield Finding("canary programs", canary.name, "failed", words)
-        elif found[0].reason != canary.reason:
-            words = f"refused for {found[0].reason}, but its fault is {canary.reason}: {canary.how}"
-            yield Finding("canary programs", canary.name, "failed", words)
+            words = f"it got through the {' and the '.join(missing)}, though not the {stages}: {program.how}"
+            yield Finding("leaky programs", program.name, "failed", words)
+        elif found[0].reason != program.reason:
+            words = f"refused for {found[0].reason}, but its fault is {program.reason}: {program.how}"
+            yield Finding("leaky programs", program.name, "failed", words)
         else:
             words = f"{found[0].reason}, by the {stages}: {found[0].message.removeprefix(_PREFIX)}"
-            yield Finding("canary programs", canary.name, "refused", words)
+            yield Finding("leaky programs", program.name, "refused", words)
 
 
-def canary_block_findings(canaries: Sequence[CanaryBlock]) -> Iterator[Finding]:
-    """Whether each block is refused in the language model, before training or once trained, for the reason expected."""
-    ordeal = CanaryOrdeal(canaries)
-    for canary in canaries:
-        verdict = ordeal.verdict(canary)
-        if not verdict.refused_by:
-            yield Finding("canary blocks", canary.name, "failed", f"it got through: {canary.how}")
-        elif (verdict.refused_by, verdict.reason) != (canary.refused_by, canary.reason):
-            words = (
-                f"refused for {verdict.reason} by the {verdict.refused_by}, but should be for {canary.reason} by the "
-            )
-            yield Finding("canary blocks", canary.name, "failed", f"{words}{canary.refused_by}: {canary.how}")
+def leaky_block_findings(blocks: Sequence[LeakyBlock]) -> Iterator[Finding]:
+    """Check that each block is refused in the language model, at the expected stage and for the expected reason."""
+    prober = BlockProber(blocks)
+    for block in blocks:
+        result = prober.probe(block)
+        if not result.refused_by:
+            yield Finding("leaky blocks", block.name, "failed", f"it got through: {block.how}")
+        elif (result.refused_by, result.reason) != (block.refused_by, block.reason):
+            words = f"refused for {result.reason} by the {result.refused_by}, but should be for {block.reason} by the "
+            yield Finding("leaky blocks", block.name, "failed", f"{words}{block.refused_by}: {block.how}")
         else:
-            words = f"{verdict.reason}, by the {verdict.refused_by}: {verdict.message.removeprefix(_PREFIX)}"
-            yield Finding("canary blocks", canary.name, "refused", words)
+            words = f"{result.reason}, by the {result.refused_by}: {result.message.removeprefix(_PREFIX)}"
+            yield Finding("leaky blocks", block.name, "refused", words)
 
 
 def library_findings(names: Sequence[str], in_model: bool = True) -> Iterator[Finding]:
-    """Whether each library program is accepted, by the language and by the probes of the language model."""
+    """Check that each library program is accepted by the language and by the probes of the language model."""
     for name in names:
         why = library_refusal(library.get(name, SMALL.unit), in_model)
         where = "proof, test" + (", probe and recheck" if in_model else "")
@@ -90,7 +88,7 @@ def library_findings(names: Sequence[str], in_model: bool = True) -> Iterator[Fi
 
 
 def library_refusal(dna: DNA, in_model: bool) -> str:
-    """Why a program is refused; empty if it is not."""
+    """Return why a program is refused; empty if it is accepted."""
     try:
         graph = build_graph(dna)
         check_causality(graph)
@@ -99,11 +97,11 @@ def library_refusal(dna: DNA, in_model: bool) -> str:
     if not in_model:
         return ""
     model = language_model(graph, SMALL)
-    verdict = undergo(compiled_step(model), model, model.draw(np.random.default_rng(1)))
-    return f"refused for {verdict.reason} by the {verdict.refused_by}: {verdict.message}" if verdict.reason else ""
+    result = run_probes(compiled_step(model), model, model.draw(np.random.default_rng(1)))
+    return f"refused for {result.reason} by the {result.refused_by}: {result.message}" if result.reason else ""
 
 
 def report(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Plain JSON values: what `doctor --json` prints."""
+    """Return the JSON values that `doctor --json` prints."""
     failed = [finding.check for finding in findings if finding.failed]
     return {"healthy": not failed, "failed": failed, "findings": [asdict(finding) for finding in findings]}

@@ -18,20 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["CANARY_BLOCKS", "CanaryBlock"]
+__all__ = ["LEAKY_BLOCKS", "LeakyBlock"]
 
 Sequences = Float[Array, "batch length width"]
 
 
 @dataclass(frozen=True, slots=True)
-class CanaryBlock:
+class LeakyBlock:
     """A block that cheats, as `models.language_model.LanguageModel` takes it: `x + gate * leak(x)`, or as it says.
 
     Attributes:
         name: short and unique.
         how: how it cheats, in a sentence.
         function: `function(gate, x) -> y`.
-        refused_by: `probe`, before training, or `probe_trained_model`, on trained weights.
+        refused_by: `probe`, before training, or `recheck`, on trained weights.
         reason: in one word, as in the outcome `rejected:<reason>`.
         shut: the gate where it starts and wherever the probe before training draws it; None if that draws at random.
         trained: the gate after training, for what only the recheck can see.
@@ -63,12 +63,12 @@ class CanaryBlock:
         return {**parameters, "blocks": blocks}
 
 
-CANARY_BLOCKS: dict[str, CanaryBlock] = {}
+LEAKY_BLOCKS: dict[str, LeakyBlock] = {}
 """All by name, in the order they are defined below."""
 
 
 def _define(name: str, how: str, function: Callable[[Any, Any], Any], **facts: Any) -> None:
-    CANARY_BLOCKS[name] = CanaryBlock(name, how, function, **facts)
+    LEAKY_BLOCKS[name] = LeakyBlock(name, how, function, **facts)
 
 
 def _leak(name: str, how: str, leak: Callable[[Any], Any], **facts: Any) -> None:

@@ -1,9 +1,9 @@
-"""Programs that cheat, each in a way of its own: a check that lets one of them through is broken.
+"""Programs that see the future, each in a different way; a check that accepts one of them is broken.
 
 Every one is a well-formed DNA that a mutation or two could make of an honest block, and the language must refuse it for
 the reason given here. Where sampling can see the leak as well, both lines of defence must catch it: the proof (see
-`time_dependence`), and the test on resampled futures (see `causality`) without the proof. Blocks that cheat as no
-program can are in `canary_blocks`.
+`causality_proof`), and the test on resampled futures (see `causality_test`) without the proof. Blocks that cheat as no
+program can are in `leaky_blocks`.
 
 References: the leaks of published systems that these are made after are a finite or misplaced mask, an even function of
 the future, a gate that opens in training, and losses of zero that were overflows.
@@ -18,14 +18,14 @@ from ...primitives.assembler import assemble
 from ...primitives.causality_proof import prove_causal
 from ...primitives.causality_test import probe_block
 
-__all__ = ["CANARY_PROGRAMS", "STAGES", "CanaryProgram", "Refusal", "refusals"]
+__all__ = ["LEAKY_PROGRAMS", "STAGES", "LeakyProgram", "Refusal", "refusals"]
 
 STAGES = ("language", "proof", "test")
 """Where a program can be refused: kinds and length (`build_graph`), the static proof, the block's test in float64."""
 
 
 @dataclass(frozen=True, slots=True)
-class CanaryProgram:
+class LeakyProgram:
     """A program that cheats.
 
     Attributes:
@@ -75,7 +75,7 @@ def refusals(dna: DNA, seed: int = 0) -> list[Refusal]:
     return found
 
 
-CANARY_PROGRAMS: dict[str, CanaryProgram] = {}
+LEAKY_PROGRAMS: dict[str, LeakyProgram] = {}
 """All by name, in the order they are defined below."""
 
 _CONSTANTS = {"zero": 0.0, "tenth": 0.1, "1e-4": 1e-4, "1e-6": 1e-6, "1e-14": 1e-14, "1e15": 1e15}
@@ -99,15 +99,15 @@ def _define(
     reason: str = "causality",
     length_dependent: bool = False,
 ) -> None:
-    """File a canary whose MAIN and further subprograms `f`, `g` are these lines, separated by `;`."""
+    """Register a leaky program whose MAIN and further subprograms `f`, `g` are these lines, separated by `;`."""
     bodies = ("\n".join(line.strip() for line in body.split(";")) for body in subprograms)
     texts: dict[str, str] = dict(zip(("main", "f", "g"), bodies, strict=False))
     dna = assemble(texts, _CONSTANTS, (8, 32), length_dependent)
-    CANARY_PROGRAMS[name] = CanaryProgram(name, how, dna, refused_by, reason)
+    LEAKY_PROGRAMS[name] = LeakyProgram(name, how, dna, refused_by, reason)
 
 
 def _head(name: str, how: str, lines: str, **facts: object) -> None:
-    """File a canary that is one head of attention, whose `weights` come of these lines."""
+    """Register a leaky attention head whose `weights` these lines compute."""
     body = _HEAD.strip().replace("\n", ";").replace("{}", lines)
     _define(name, how, body, **facts)  # type: ignore[arg-type]
 

@@ -1,7 +1,7 @@
-"""What the probes say of a block in the real language model, before training and once trained, with no training at all.
+"""Run the leak probes of a trial on a block in the real language model, without training.
 
-The parameters after training are given by whoever asks. Nothing here is looser or stricter than in a trial: the probes
-are its own, and run on its training step.
+The caller gives the parameters after training. The probes and the training step are those of a trial, so that nothing
+is looser or stricter here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel
 from ...workers.training.leak_probes import ProbeFault, probe_causality, probe_trained_model
 from ...workers.training.train_step import StepFunctions, TrainState
-from .leaky_blocks import CanaryBlock
+from .leaky_blocks import LeakyBlock
 
-__all__ = ["SMALL", "CanaryOrdeal", "Verdict", "compiled_step", "undergo"]
+__all__ = ["SMALL", "BlockProber", "ProbeResult", "compiled_step", "run_probes"]
 
 SMALL = ModelConfig(layers=1, unit=1, length=16, vocabulary=300)
 """A language model that compiles in seconds."""
@@ -31,8 +31,8 @@ _NO_STATE = optax.EmptyState()
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Who refused (`probe` or `probe_trained_model`), why in one word, and the sentence; all empty where nobody did."""
+class ProbeResult:
+    """Stage that refused (`probe` or `recheck`), reason in one word, and message; all empty if the block passed."""
 
     refused_by: str = ""
     reason: str = ""
@@ -40,29 +40,29 @@ class Verdict:
 
 
 def compiled_step(model: LanguageModel, batch: int = BATCH) -> StepFunctions:
-    """The training step. Probes read its losses only, so the optimizer, much of the compile time, may do nothing."""
+    """Return the compiled training step; its optimizer does nothing, since probes read only losses."""
     functions = StepFunctions(model, optax.identity(), batch)
     functions.compile_step(TrainState(model.init(np.random.default_rng(0)), _NO_STATE))
     return functions
 
 
-def undergo(
+def run_probes(
     functions: StepFunctions,
     model: LanguageModel,
     trained: Any,
     seed: int = 0,
     batch: int = BATCH,
     optimizer_state: Any = _NO_STATE,
-) -> Verdict:
+) -> ProbeResult:
     """Probe a model with random parameters and, if it passes, with its trained ones.
 
     Args:
-        functions: of `compiled_step`, or with another optimizer.
-        model: what is probed.
+        functions: result of `compiled_step`, or a step with another optimizer.
+        model: model to probe.
         trained: parameters after training.
-        seed: of tokens, parameters and futures.
+        seed: random seed of tokens, parameters and futures.
         batch: sequences in a batch.
-        optimizer_state: any, of the optimizer's shapes.
+        optimizer_state: any state with the optimizer's shapes.
     """
     rng, state = np.random.default_rng(seed), TrainState(trained, optimizer_state)
     tokens = rng.integers(model.config.vocabulary, size=(batch, model.config.length + 1)).astype(np.int32)
@@ -72,36 +72,36 @@ def undergo(
         stage = "recheck"
         probe_trained_model(functions, model.config, state, tokens, rng)
     except ProbeFault as fault:
-        return Verdict(stage, fault.reason, str(fault))
-    return Verdict()
+        return ProbeResult(stage, fault.reason, str(fault))
+    return ProbeResult()
 
 
-class CanaryOrdeal:
-    """Many blocks in one model that is compiled once: a parameter picks the block.
+class BlockProber:
+    """Probes of many blocks in one model, compiled once; a parameter selects the block.
 
     Args:
-        blocks: the blocks that can be tried.
+        blocks: blocks to probe.
         config: shape of the language model.
     """
 
-    def __init__(self, blocks: Sequence[CanaryBlock], config: ModelConfig = SMALL):
+    def __init__(self, blocks: Sequence[LeakyBlock], config: ModelConfig = SMALL):
         self.blocks, self.config = tuple(blocks), config
         self.functions = compiled_step(self._model(self.blocks[0]))
 
-    def verdict(self, block: CanaryBlock, seed: int = 0) -> Verdict:
-        """What the probes say of one of the blocks."""
+    def probe(self, block: LeakyBlock, seed: int = 0) -> ProbeResult:
+        """Return the probes' result for one of the blocks."""
         model = self._model(block)
-        return undergo(self.functions, model, block.train(model.init(np.random.default_rng(seed))), seed)
+        return run_probes(self.functions, model, block.train(model.init(np.random.default_rng(seed))), seed)
 
-    def _model(self, block: CanaryBlock) -> LanguageModel:
+    def _model(self, block: LeakyBlock) -> LanguageModel:
         return LanguageModel(self.config, _Picked(self.blocks, self.blocks.index(block)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Picked:
-    """One of some blocks, in a form that compiles to the same program for each."""
+    """One of several blocks, in a form that compiles to the same program for each."""
 
-    blocks: tuple[CanaryBlock, ...]
+    blocks: tuple[LeakyBlock, ...]
     index: int
 
     def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:

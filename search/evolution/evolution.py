@@ -26,7 +26,7 @@ from .candidate import BASELINE_ID, Candidate, Individual, fitness_of
 from .hurdles import Hurdles
 from .initial_programs import InitialProgram
 from .population import Population
-from .proposals import Known, Proposal, Rules, propose
+from .proposals import CandidateRules, Proposal, SeenPrograms, propose
 from .random_programs import propose_random
 
 __all__ = ["Evolution"]
@@ -52,13 +52,13 @@ class Evolution:
     ):
         self.config = config
         self.run_seed = run_seed
-        self.rules = Rules.for_baseline(baseline_dna, config.model)
+        self.rules = CandidateRules.for_baseline(baseline_dna, config.model)
         self.ancestors = tuple(initial_program.candidate_id for initial_program in initial_programs) or (BASELINE_ID,)
         self.population = Population(config.search.population)
         trial, search = config.trial, config.search
         self.hurdles = Hurdles(trial.budget, trial.hurdles, search.hurdle_window, search.hurdle_minimum)
         self._candidates: dict[int, Candidate] = {}
-        self._known = Known()
+        self._known = SeenPrograms()
         self._fitness: dict[int, float | None] = {}
         self._waiting: list[Individual] = []
         self._twins: dict[int, int] = {}

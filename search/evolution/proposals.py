@@ -25,11 +25,11 @@ from ...primitives.fingerprint import fingerprint
 from ...primitives.parameters import parameter_count
 from .mutations import mutate
 
-__all__ = ["Known", "Proposal", "Rules", "propose"]
+__all__ = ["CandidateRules", "Proposal", "SeenPrograms", "propose"]
 
 
 @dataclass(slots=True)
-class Known:
+class SeenPrograms:
     """Programs that need no training: candidate numbers by structure and by function."""
 
     structures: dict[str, int] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CandidateRules:
     """What every candidate must obey.
 
     Attributes:
@@ -55,11 +55,11 @@ class Rules:
     largest: int
 
     @staticmethod
-    def for_baseline(baseline: DNA, model: ModelConfig) -> Rules:
+    def for_baseline(baseline: DNA, model: ModelConfig) -> CandidateRules:
         """The cap counts in multiples of the baseline's parameters."""
-        rules = Rules(model, 0)
+        rules = CandidateRules(model, 0)
         parameters = rules.parameters(build_graph(baseline, length_dependent=model.length_dependent))
-        return Rules(model, int(parameters * model.parameter_cap))
+        return CandidateRules(model, int(parameters * model.parameter_cap))
 
     def parameters(self, graph: Graph) -> int:
         """Learned scalars of the whole model with this block."""
@@ -90,7 +90,7 @@ class Proposal:
         mutations: what was done to the parent, in words.
         structure_hash, function: its identity; `function` is its fingerprint.
         same_as: the known candidate it equals, if every attempt to make something new failed.
-        statistics: how many mutations met which fate.
+        statistics: outcome counts of the mutations tried.
     """
 
     dna: DNA
@@ -102,7 +102,7 @@ class Proposal:
 
 
 def propose(
-    parent: DNA, parent_hash: str, rng: np.random.Generator, rules: Rules, known: Known, limit: int
+    parent: DNA, parent_hash: str, rng: np.random.Generator, rules: CandidateRules, known: SeenPrograms, limit: int
 ) -> Proposal:
     """Mutate `parent` until the child is valid and new, at most `limit` times.
 
@@ -113,33 +113,33 @@ def propose(
         known: what need not be trained.
         limit: most mutations to try.
     """
-    fates: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     child, mutations, structure, same_as = parent, (), parent_hash, known.structures.get(parent_hash)
     function: str | None = None
     for _ in range(limit):
-        fates["mutations"] += 1
+        outcomes["mutations"] += 1
         mutant, sentence = mutate(child, rng)
         try:
             graph = rules.graph_of(mutant)
             new_structure = graph.structure_hash not in known.structures
             function = _function(graph, known) if new_structure else None
         except InvalidProgramError as error:
-            fates[f"invalid_{error.reason}"] += 1
+            outcomes[f"invalid_{error.reason}"] += 1
             continue
         child, mutations, structure = mutant, (*mutations, sentence), graph.structure_hash
         if not new_structure:
             same_as = known.structures[structure]
-            fates["unchanged" if structure == parent_hash else "same_structure"] += 1
+            outcomes["unchanged" if structure == parent_hash else "same_structure"] += 1
             continue
         if function is not None and function in known.functions:
             same_as = known.functions[function]
-            fates["same_function"] += 1
+            outcomes["same_function"] += 1
             continue
-        return Proposal(child, mutations, structure, function, None, fates)
-    return Proposal(child, mutations, structure, function, same_as, fates)
+        return Proposal(child, mutations, structure, function, None, outcomes)
+    return Proposal(child, mutations, structure, function, same_as, outcomes)
 
 
-def _function(graph: Graph, known: Known) -> str | None:
+def _function(graph: Graph, known: SeenPrograms) -> str | None:
     """The fingerprint of a graph of new structure, which is checked unless its function was checked before.
 
     Raises:

@@ -16,7 +16,7 @@ from ...primitives.fingerprint import fingerprint
 from ...primitives.ops import OPS
 from ...primitives.program import BRANCHES, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction, Subprogram
 from ...primitives.validation import inlined_instruction_counts
-from .proposals import Known, Proposal, Rules
+from .proposals import CandidateRules, Proposal, SeenPrograms
 
 __all__ = ["propose_random", "random_program"]
 
@@ -48,7 +48,9 @@ def random_program(like: DNA, rng: np.random.Generator) -> DNA:
     return DNA(constants, dimensions, tuple(subprograms), like.length_dependent)
 
 
-def propose_random(baseline: DNA, rng: np.random.Generator, rules: Rules, known: Known, limit: int) -> Proposal:
+def propose_random(
+    baseline: DNA, rng: np.random.Generator, rules: CandidateRules, known: SeenPrograms, limit: int
+) -> Proposal:
     """Draw programs until one is valid and new, at most `limit`; then the baseline stands in, at no cost.
 
     Args:
@@ -58,26 +60,26 @@ def propose_random(baseline: DNA, rng: np.random.Generator, rules: Rules, known:
         known: what need not be trained.
         limit: most programs to draw.
     """
-    fates: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     for _ in range(limit):
-        fates["drawn"] += 1
+        outcomes["drawn"] += 1
         dna = random_program(baseline, rng)
         if max(inlined_instruction_counts(dna)) > MAX_INLINED_INSTRUCTIONS:
-            fates["invalid_size"] += 1
+            outcomes["invalid_size"] += 1
             continue
         try:
             graph = rules.graph_of(dna)
             if graph.structure_hash in known.structures:
-                fates["same_structure"] += 1
+                outcomes["same_structure"] += 1
                 continue
             check_causality(graph)
         except InvalidProgramError as error:
-            fates[f"invalid_{error.reason}"] += 1
+            outcomes[f"invalid_{error.reason}"] += 1
             continue
         function = fingerprint(graph)
         if function is not None and function in known.functions:
-            fates["same_function"] += 1
+            outcomes["same_function"] += 1
             continue
-        return Proposal(dna, (SENTENCE,), graph.structure_hash, function, None, fates)
+        return Proposal(dna, (SENTENCE,), graph.structure_hash, function, None, outcomes)
     structure = build_graph(baseline, length_dependent=rules.model.length_dependent).structure_hash
-    return Proposal(baseline, (f"None of {limit} random programs was valid and new",), structure, None, 0, fates)
+    return Proposal(baseline, (f"None of {limit} random programs was valid and new",), structure, None, 0, outcomes)

@@ -10,7 +10,7 @@ import pytest
 
 from primer_search.configs import load
 from primer_search.primitives import library
-from primer_search.search.epoch_warning import reading_note
+from primer_search.search.epoch_warning import epoch_warning
 from primer_search.search.reports.phrases import format_epochs
 from primer_search.workers.protocol import Platform
 
@@ -30,7 +30,7 @@ def test_a_text_too_small_for_its_trials_is_pointed_out_before_they_train(
     preset: str, platform: Platform, tokens: int, words: str
 ) -> None:
     config = load(preset)
-    note = reading_note(config, library.get("TRANSFORMER", config.model.unit), tokens, platform)
+    note = epoch_warning(config, library.get("TRANSFORMER", config.model.unit), tokens, platform)
     assert words in note
     assert bool(words) == bool(note)
 
@@ -38,7 +38,7 @@ def test_a_text_too_small_for_its_trials_is_pointed_out_before_they_train(
 def test_steps_say_exactly_how_often() -> None:
     config = load("smoke")
     config = replace(config, trial=replace(config.trial, budget_steps=100, batch=10))
-    note = reading_note(config, library.get("TRANSFORMER", 2), 20 * 10 * config.model.length, "cpu")
+    note = epoch_warning(config, library.get("TRANSFORMER", 2), 20 * 10 * config.model.length, "cpu")
     assert "a full trial reads it 5.0 times" in note
 
 

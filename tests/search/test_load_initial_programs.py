@@ -18,7 +18,7 @@ from primer_search.primitives.library import get
 from primer_search.primitives.program import DNA
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
-from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS
+from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.evolution.initial_programs import InitialProgram, initial_programs_of, origins_of
 from primer_search.search.load_initial_programs import load_initial_programs
@@ -162,9 +162,9 @@ def test_a_width_of_no_whole_channels_is_refused(tmp_path: Path) -> None:
     assert f"--init {file} is refused" in said and "choose another --set model.unit" in said
 
 
-@pytest.mark.parametrize("canary", CANARY_PROGRAMS)
-def test_no_program_that_cheats_founds_a_search(canary: str, tmp_path: Path) -> None:
-    file = written(tmp_path / "cheat.json", CANARY_PROGRAMS[canary].dna)
+@pytest.mark.parametrize("leaky", LEAKY_PROGRAMS)
+def test_no_program_that_cheats_founds_a_search(leaky: str, tmp_path: Path) -> None:
+    file = written(tmp_path / "cheat.json", LEAKY_PROGRAMS[leaky].dna)
     generous = changed("model", parameter_cap=100.0)
     assert f"--init {file} is refused" in refusal(file, config=generous)
 

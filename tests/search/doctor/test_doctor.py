@@ -12,8 +12,8 @@ import pytest
 from primer_search.primitives import library
 from primer_search.search.doctor import checks, leaky_programs
 from primer_search.search.doctor.environment import clock_finding, environment_findings
-from primer_search.search.doctor.leaky_blocks import CANARY_BLOCKS, CanaryBlock
-from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS, CanaryProgram
+from primer_search.search.doctor.leaky_blocks import LEAKY_BLOCKS, LeakyBlock
+from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS, LeakyProgram
 from primer_search.tests.support.command import command
 
 
@@ -26,10 +26,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_quick_command_finds_all_as_it_should_be(cache: Path) -> None:
     result = command("doctor", "--quick")
     assert result.code == 0, result
-    for name in (*CANARY_PROGRAMS, *library.names(), "Python", "JAX", "Ray", "data cache", "free disk", "CPU clock"):
+    for name in (*LEAKY_PROGRAMS, *library.names(), "Python", "JAX", "Ray", "data cache", "free disk", "CPU clock"):
         assert name in result.out
     assert "failed" not in result.out
-    assert f"{len(CANARY_PROGRAMS)} programs that cheat" in result.err
+    assert f"{len(LEAKY_PROGRAMS)} programs that cheat" in result.err
 
 
 def test_json_is_one_object_with_every_finding(cache: Path) -> None:
@@ -38,7 +38,7 @@ def test_json_is_one_object_with_every_finding(cache: Path) -> None:
     assert result.json["healthy"] is True
     assert result.json["failed"] == []
     verdicts = {finding["check"]: finding["verdict"] for finding in result.json["findings"]}
-    assert [verdicts[name] for name in CANARY_PROGRAMS] == ["refused"] * len(CANARY_PROGRAMS)
+    assert [verdicts[name] for name in LEAKY_PROGRAMS] == ["refused"] * len(LEAKY_PROGRAMS)
     assert [verdicts[name] for name in library.names()] == ["accepted"] * len(library.names())
     assert all(finding["reason"] for finding in result.json["findings"])
 
@@ -46,8 +46,8 @@ def test_json_is_one_object_with_every_finding(cache: Path) -> None:
 def test_a_program_that_gets_through_is_named_and_the_exit_code_is_1(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harmless = replace(CANARY_PROGRAMS["unmasked softmax"], name="wolf", dna=library.TRANSFORMER)
-    monkeypatch.setitem(leaky_programs.CANARY_PROGRAMS, "wolf", harmless)
+    harmless = replace(LEAKY_PROGRAMS["unmasked softmax"], name="wolf", dna=library.TRANSFORMER)
+    monkeypatch.setitem(leaky_programs.LEAKY_PROGRAMS, "wolf", harmless)
     result = command("doctor", "--quick")
     assert result.code == 1
     assert result.err.splitlines()[-1].endswith(" checks failed: wolf")
@@ -55,26 +55,26 @@ def test_a_program_that_gets_through_is_named_and_the_exit_code_is_1(
 
 
 @pytest.mark.parametrize(
-    ("canary", "words"),
+    ("leaky", "words"),
     [
-        (replace(CANARY_PROGRAMS["leak of 1e-14"], refused_by=("proof", "test")), "got through the test, though not"),
+        (replace(LEAKY_PROGRAMS["leak of 1e-14"], refused_by=("proof", "test")), "got through the test, though not"),
         (
-            replace(CANARY_PROGRAMS["transposed mask"], reason="causality"),
+            replace(LEAKY_PROGRAMS["transposed mask"], reason="causality"),
             "refused for kinds, but its fault is causality",
         ),
     ],
 )
-def test_a_program_refused_by_too_few_or_for_another_reason_fails(canary: CanaryProgram, words: str) -> None:
-    (finding,) = checks.canary_program_findings([canary])
+def test_a_program_refused_by_too_few_or_for_another_reason_fails(leaky: LeakyProgram, words: str) -> None:
+    (finding,) = checks.leaky_program_findings([leaky])
     assert finding.failed
     assert words in finding.reason
 
 
 def test_a_block_that_gets_through_or_is_caught_elsewhere_fails() -> None:
-    honest = CanaryBlock("honest", "does not cheat at all", lambda gate, x: x * gate)
-    early = replace(CANARY_BLOCKS["reads the next token"], refused_by="recheck")
-    right = CANARY_BLOCKS["its neighbour's first token"]
-    findings = list(checks.canary_block_findings([honest, early, right]))
+    honest = LeakyBlock("honest", "does not cheat at all", lambda gate, x: x * gate)
+    early = replace(LEAKY_BLOCKS["reads the next token"], refused_by="recheck")
+    right = LEAKY_BLOCKS["its neighbour's first token"]
+    findings = list(checks.leaky_block_findings([honest, early, right]))
     assert [finding.verdict for finding in findings] == ["failed", "failed", "refused"]
     assert "got through" in findings[0].reason
     assert "by the probe, but should be for causality by the recheck" in findings[1].reason
@@ -86,7 +86,7 @@ def test_a_library_program_is_accepted_in_the_language_model_and_a_cheat_there_w
 ) -> None:
     (finding,) = checks.library_findings(["TRANSFORMER"])
     assert finding.verdict == "accepted"
-    cheat = CANARY_PROGRAMS["unmasked softmax"].dna
+    cheat = LEAKY_PROGRAMS["unmasked softmax"].dna
     assert "causality" in checks.library_refusal(cheat, in_model=False)
     monkeypatch.setattr(checks, "check_causality", lambda graph: None)  # as if proof and test were broken
     assert "by the probe" in checks.library_refusal(cheat, in_model=True)

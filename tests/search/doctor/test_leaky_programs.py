@@ -21,9 +21,9 @@ from primer_search.primitives.causality_test import LENGTH, check_causality, pro
 from primer_search.primitives.graph import smallest_unit
 from primer_search.primitives.parameters import parameter_count
 from primer_search.primitives.program_json import dna_to_json
-from primer_search.search.doctor.leaky_blocks import CANARY_BLOCKS, CanaryBlock
-from primer_search.search.doctor.leaky_programs import CANARY_PROGRAMS, STAGES, refusals
-from primer_search.search.doctor.probe_harness import SMALL, CanaryOrdeal, Verdict, undergo
+from primer_search.search.doctor.leaky_blocks import LEAKY_BLOCKS, LeakyBlock
+from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS, STAGES, refusals
+from primer_search.search.doctor.probe_harness import SMALL, BlockProber, ProbeResult, run_probes
 from primer_search.search.evolution.mutations import mutate
 from primer_search.tests.support.strategies import random_dna
 from primer_search.workers.config import OptimizerConfig
@@ -32,53 +32,51 @@ from primer_search.workers.training.train_step import StepFunctions, TrainState
 
 SEEDS = range(5)
 HONEST = {
-    "sees the past": CanaryBlock("past", "", lambda gate, x: x + gate * jnp.cumsum(x, axis=1)),
-    "sees itself": CanaryBlock("itself", "", lambda gate, x: gate * jnp.tanh(3 * x)),
+    "sees the past": LeakyBlock("past", "", lambda gate, x: x + gate * jnp.cumsum(x, axis=1)),
+    "sees itself": LeakyBlock("itself", "", lambda gate, x: gate * jnp.tanh(3 * x)),
 }
 
 
 # --- programs ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CANARY_PROGRAMS)
+@pytest.mark.parametrize("name", LEAKY_PROGRAMS)
 def test_a_program_that_cheats_is_refused_by_each_stage_that_must_whatever_the_baseline(name: str) -> None:
-    canary = CANARY_PROGRAMS[name]
+    leaky = LEAKY_PROGRAMS[name]
     for seed in SEEDS:
-        found = refusals(canary.dna, seed)
-        assert set(canary.refused_by) <= {refusal.stage for refusal in found}
-        assert found[0].reason == canary.reason
+        found = refusals(leaky.dna, seed)
+        assert set(leaky.refused_by) <= {refusal.stage for refusal in found}
+        assert found[0].reason == leaky.reason
 
 
-@pytest.mark.parametrize("name", CANARY_PROGRAMS)
+@pytest.mark.parametrize("name", LEAKY_PROGRAMS)
 def test_a_program_that_cheats_is_refused_by_what_a_search_asks(name: str) -> None:
-    canary = CANARY_PROGRAMS[name]
+    leaky = LEAKY_PROGRAMS[name]
     with pytest.raises(InvalidProgramError) as refusal:
-        check_causality(build_graph(canary.dna))
-    assert refusal.value.reason == canary.reason
+        check_causality(build_graph(leaky.dna))
+    assert refusal.value.reason == leaky.reason
 
 
 def test_some_leaks_only_the_proof_can_see() -> None:
     for name in ("leak of 1e-14", "leak above a threshold"):
-        graph = build_graph(CANARY_PROGRAMS[name].dna)
+        graph = build_graph(LEAKY_PROGRAMS[name].dna)
         for seed in SEEDS:
             probe_block(graph, seed)
         with pytest.raises(InvalidProgramError):
             prove_causal(graph)
 
 
-def test_canary_programs_are_many_different_and_described() -> None:
-    assert len(CANARY_PROGRAMS) >= 40
-    assert len({canary.dna for canary in CANARY_PROGRAMS.values()}) == len(CANARY_PROGRAMS)
+def test_leaky_programs_are_many_different_and_described() -> None:
+    assert len(LEAKY_PROGRAMS) >= 40
+    assert len({leaky.dna for leaky in LEAKY_PROGRAMS.values()}) == len(LEAKY_PROGRAMS)
     structures = [
-        build_graph(canary.dna).structure_hash
-        for canary in CANARY_PROGRAMS.values()
-        if canary.refused_by != ("language",)
+        build_graph(leaky.dna).structure_hash for leaky in LEAKY_PROGRAMS.values() if leaky.refused_by != ("language",)
     ]
     assert len(set(structures)) == len(structures), "two of them are one program in canonical form"
-    for canary in (*CANARY_PROGRAMS.values(), *CANARY_BLOCKS.values()):
-        assert len(canary.how) > 15
-        assert not canary.how.endswith(".")
-    assert all(set(canary.refused_by) <= set(STAGES) for canary in CANARY_PROGRAMS.values())
+    for leaky in (*LEAKY_PROGRAMS.values(), *LEAKY_BLOCKS.values()):
+        assert len(leaky.how) > 15
+        assert not leaky.how.endswith(".")
+    assert all(set(leaky.refused_by) <= set(STAGES) for leaky in LEAKY_PROGRAMS.values())
 
 
 @pytest.mark.parametrize("name", library.names())
@@ -103,7 +101,7 @@ def test_an_honest_program_whose_output_is_rounding_alone_is_not_called_a_cheat(
 
 def test_what_the_proof_accepts_near_the_line_the_test_accepts() -> None:
     rng = np.random.default_rng(5)
-    border = [canary.dna for canary in CANARY_PROGRAMS.values()] + [library.get(name) for name in library.names()]
+    border = [leaky.dna for leaky in LEAKY_PROGRAMS.values()] + [library.get(name) for name in library.names()]
     ops = (
         "T_MAT_MUL",
         "MAT_MUL",
@@ -157,28 +155,28 @@ def _verdicts(dna: DNA) -> tuple[bool, bool] | None:
 
 
 @pytest.fixture(scope="module")
-def ordeal() -> CanaryOrdeal:
-    return CanaryOrdeal((*CANARY_BLOCKS.values(), *HONEST.values()))
+def prober() -> BlockProber:
+    return BlockProber((*LEAKY_BLOCKS.values(), *HONEST.values()))
 
 
-@pytest.mark.parametrize("name", CANARY_BLOCKS)
-def test_a_block_that_cheats_is_refused_when_and_for_what_it_should_be(name: str, ordeal: CanaryOrdeal) -> None:
-    canary = CANARY_BLOCKS[name]
+@pytest.mark.parametrize("name", LEAKY_BLOCKS)
+def test_a_block_that_cheats_is_refused_when_and_for_what_it_should_be(name: str, prober: BlockProber) -> None:
+    leaky = LEAKY_BLOCKS[name]
     for seed in SEEDS:
-        verdict = ordeal.verdict(canary, seed)
-        assert (verdict.refused_by, verdict.reason) == (canary.refused_by, canary.reason)
+        verdict = prober.probe(leaky, seed)
+        assert (verdict.refused_by, verdict.reason) == (leaky.refused_by, leaky.reason)
         assert verdict.message
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_an_honest_block_passes(name: str, ordeal: CanaryOrdeal) -> None:
+def test_an_honest_block_passes(name: str, prober: BlockProber) -> None:
     for seed in SEEDS:
-        assert ordeal.verdict(HONEST[name], seed) == Verdict()
+        assert prober.probe(HONEST[name], seed) == ProbeResult()
 
 
 def test_a_gate_that_real_training_opens_is_caught_and_was_shut_before() -> None:
-    canary = CANARY_BLOCKS["gate that starts shut"]
-    model = LanguageModel(ModelConfig(layers=1, unit=1, length=16, vocabulary=300), canary)
+    leaky = LEAKY_BLOCKS["gate that starts shut"]
+    model = LanguageModel(ModelConfig(layers=1, unit=1, length=16, vocabulary=300), leaky)
     optimizer = make_optimizer(OptimizerConfig(learning_rate=0.03, warmup_steps=1))
     functions = StepFunctions(model, optimizer, 4)
     parameters = model.init(np.random.default_rng(0))
@@ -189,9 +187,9 @@ def test_a_gate_that_real_training_opens_is_caught_and_was_shut_before() -> None
         tokens = rng.integers(300, size=(4, 17)).astype(np.int32)
         state, _ = functions.step(jax.tree.map(np.array, state), tokens)
     assert np.abs(np.asarray(state.parameters["blocks"]["gate"])).max() > 0.01, "noise is predicted by reading it only"
-    assert _undergo(functions, model, parameters, state) == Verdict()
-    assert _undergo(functions, model, state.parameters, state).reason == "causality"
+    assert _probe(functions, model, parameters, state) == ProbeResult()
+    assert _probe(functions, model, state.parameters, state).reason == "causality"
 
 
-def _undergo(functions: StepFunctions, model: LanguageModel, parameters: Any, state: TrainState) -> Verdict:
-    return undergo(functions, model, jax.tree.map(np.array, parameters), optimizer_state=state.optimizer)
+def _probe(functions: StepFunctions, model: LanguageModel, parameters: Any, state: TrainState) -> ProbeResult:
+    return run_probes(functions, model, jax.tree.map(np.array, parameters), optimizer_state=state.optimizer)

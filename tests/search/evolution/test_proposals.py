@@ -14,7 +14,7 @@ from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
 from primer_search.primitives.program import DNA
-from primer_search.search.evolution.proposals import Known, Proposal, Rules, propose
+from primer_search.search.evolution.proposals import CandidateRules, Proposal, SeenPrograms, propose
 
 MODEL = ModelConfig(layers=1, unit=8, length=16, vocabulary=300, parameter_cap=1.2)
 BASELINE = library.get("TRANSFORMER", MODEL.unit)
@@ -23,16 +23,18 @@ TINY = assemble(
 )
 
 
-def known_of(*programs: DNA) -> Known:
-    known = Known()
+def known_of(*programs: DNA) -> SeenPrograms:
+    known = SeenPrograms()
     for number, program in enumerate(programs):
         graph = build_graph(program)
         known.add(number, graph.structure_hash, fingerprint(graph))
     return known
 
 
-def proposal_of(parent: DNA, seed: int, known: Known | None = None, limit: int = 100, **model: float) -> Proposal:
-    rules = Rules.for_baseline(parent, replace(MODEL, **model))  # type: ignore[arg-type]
+def proposal_of(
+    parent: DNA, seed: int, known: SeenPrograms | None = None, limit: int = 100, **model: float
+) -> Proposal:
+    rules = CandidateRules.for_baseline(parent, replace(MODEL, **model))  # type: ignore[arg-type]
     parent_hash = build_graph(parent).structure_hash
     known = known_of(parent) if known is None else known
     return propose(parent, parent_hash, np.random.default_rng(seed), rules, known, limit)
@@ -44,7 +46,7 @@ def proposals() -> list[Proposal]:
 
 
 def test_every_child_is_valid_new_and_not_over_the_cap(proposals: list[Proposal]) -> None:
-    rules = Rules.for_baseline(BASELINE, MODEL)
+    rules = CandidateRules.for_baseline(BASELINE, MODEL)
     parent = build_graph(BASELINE)
     for proposal in proposals:
         graph = build_graph(proposal.dna)
@@ -109,7 +111,7 @@ def test_a_child_of_known_function_but_new_structure_says_so() -> None:
     parent = assemble({"main": "a = MULTIPLY h0 h0\nb = TANH a"}, {"zero": 0.0}, (8,))
     twin = fingerprint(build_graph(parent))
     assert twin is not None
-    known = Known(structures={}, functions={twin: 7})
+    known = SeenPrograms(structures={}, functions={twin: 7})
     seen = [proposal_of(parent, seed, known, limit=1) for seed in range(60)]
     equal = [proposal for proposal in seen if proposal.same_as is not None]
     assert equal
@@ -117,7 +119,7 @@ def test_a_child_of_known_function_but_new_structure_says_so() -> None:
 
 
 def test_where_no_mutation_is_admissible_the_parent_comes_back_as_itself() -> None:
-    rules = replace(Rules.for_baseline(TINY, MODEL), largest=0)
+    rules = replace(CandidateRules.for_baseline(TINY, MODEL), largest=0)
     parent_hash = build_graph(TINY).structure_hash
     proposal = propose(TINY, parent_hash, np.random.default_rng(0), rules, known_of(TINY), 30)
     assert proposal.dna == TINY and proposal.mutations == () and proposal.same_as == 0
@@ -127,7 +129,7 @@ def test_where_no_mutation_is_admissible_the_parent_comes_back_as_itself() -> No
 
 
 def test_the_cap_is_a_multiple_of_the_baselines_parameters() -> None:
-    rules = Rules.for_baseline(TINY, MODEL)
+    rules = CandidateRules.for_baseline(TINY, MODEL)
     own = rules.parameters(build_graph(TINY))
     assert own == 64 * 64 + 300 * 64 + 2 * 64
     assert rules.largest == int(1.2 * own)
@@ -145,7 +147,7 @@ def test_a_mutation_that_leaks_is_taken_back() -> None:
 
 
 def test_of_equals_the_first_stays_known() -> None:
-    known = Known()
+    known = SeenPrograms()
     known.add(1, "a", "f")
     known.add(2, "a", "f")
     known.add(3, "b", None)

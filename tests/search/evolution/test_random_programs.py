@@ -9,11 +9,11 @@ from primer_search.models.config import ModelConfig
 from primer_search.primitives import build_graph, library
 from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.validation import inlined_instruction_counts
-from primer_search.search.evolution.proposals import Known, Rules
+from primer_search.search.evolution.proposals import CandidateRules, SeenPrograms
 from primer_search.search.evolution.random_programs import propose_random, random_program
 
 BASELINE = library.TRANSFORMER
-RULES = Rules.for_baseline(BASELINE, ModelConfig(layers=1, unit=8, length=16, vocabulary=300))
+RULES = CandidateRules.for_baseline(BASELINE, ModelConfig(layers=1, unit=8, length=16, vocabulary=300))
 
 
 @pytest.mark.parametrize("number", range(20))
@@ -27,7 +27,7 @@ def test_a_random_program_has_the_baselines_shape(number: int) -> None:
 
 
 def test_what_is_proposed_passes_every_check_and_is_new() -> None:
-    known = Known()
+    known = SeenPrograms()
     for number in range(20):
         proposal = propose_random(BASELINE, np.random.default_rng(number), RULES, known, 500)
         assert proposal.same_as is None
@@ -39,10 +39,10 @@ def test_what_is_proposed_passes_every_check_and_is_new() -> None:
 
 
 def test_the_same_generator_gives_the_same_program() -> None:
-    first, second = (propose_random(BASELINE, np.random.default_rng(5), RULES, Known(), 500) for _ in range(2))
+    first, second = (propose_random(BASELINE, np.random.default_rng(5), RULES, SeenPrograms(), 500) for _ in range(2))
     assert first.dna == second.dna
 
 
 def test_where_nothing_is_found_the_baseline_stands_in_at_no_cost() -> None:
-    proposal = propose_random(BASELINE, np.random.default_rng(0), Rules(RULES.model, 1), Known(), 5)
+    proposal = propose_random(BASELINE, np.random.default_rng(0), CandidateRules(RULES.model, 1), SeenPrograms(), 5)
     assert (proposal.dna, proposal.same_as) == (BASELINE, 0)
