@@ -168,7 +168,7 @@ def search(
         return
     from datetime import datetime
 
-    from .search.run_search import Printing, conduct
+    from .search.run_search import OutputOptions, search_with_display
     from .search.runs.run_directory import create_run_directory, new_run_directory
 
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
@@ -189,7 +189,7 @@ def search(
         )
 
     pin_to_cpu(plan.platform, plan.config.workers.executor)
-    conduct(run, begin, Printing(top, json_))
+    search_with_display(run, begin, OutputOptions(top, json_))
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------

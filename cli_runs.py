@@ -36,7 +36,7 @@ def resume(
     """Continue a run where it stopped."""
     started_at = time.monotonic()
     from .configs.plan import duration
-    from .search.run_search import Printing, conduct
+    from .search.run_search import OutputOptions, search_with_display
     from .search.runs.store import Store
     from .workers.devices.discovery import resolve_platform
     from .workers.devices.ray_environment import check_address
@@ -56,7 +56,7 @@ def resume(
         return take_up(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
 
     pin_to_cpu(resolve_platform(workers["accel"], address=address), workers["executor"])
-    conduct(directory, go_on, Printing(top, json_))
+    search_with_display(directory, go_on, OutputOptions(top, json_))
 
 
 def stop(run: Run) -> None:

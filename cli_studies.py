@@ -67,7 +67,7 @@ def confirm(
     from .search.reports.run_page import try_report
     from .search.results.leaderboard import leaderboard
     from .search.runs.run_directory import find_run
-    from .search.runs.run_settings import settings_of
+    from .search.runs.run_settings import load_config
     from .search.runs.store import Store
     from .search.studies.retrain import confirm as confirmed
     from .workers.devices.discovery import resolve_platform
@@ -75,7 +75,7 @@ def confirm(
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     directory = find_run(run)
     with Store.open(directory.path, read_only=True) as store:
-        settings = settings_of(store, seconds, workers, workers_per_device)
+        settings = load_config(store, seconds, workers, workers_per_device)
     refuse_contradictions(settings, f"run {directory.path}")
     scales = parse_scales(scale or (), settings)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)

@@ -18,23 +18,23 @@ from .reports.progress.search_progress import make_display
 from .runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .session import SearchResult
 
-__all__ = ["Printing", "conduct", "request_stop"]
+__all__ = ["OutputOptions", "request_stop", "search_with_display"]
 
 STOP_SECONDS = 20.0
 """How long `stop` waits for the controller to obey."""
 
 
 @dataclass(frozen=True, slots=True)
-class Printing:
+class OutputOptions:
     """Output at the end of a search: number of leaderboard rows, or JSON."""
 
     top: int = 10
     as_json: bool = False
 
 
-def conduct(run: RunDirectory, session: Callable[..., Session], printing: Printing) -> None:
+def search_with_display(run: RunDirectory, session: Callable[..., SearchResult], printing: OutputOptions) -> None:
     """Search with a display, then print what came of it and write the report.
 
     Args:
@@ -84,7 +84,7 @@ def request_stop(run: RunDirectory) -> str:
     return f"run {run.path} has been asked to stop, and will once its controller looks up"
 
 
-def _print_end(run: RunDirectory, ending: str, printing: Printing) -> None:
+def _print_end(run: RunDirectory, ending: str, printing: OutputOptions) -> None:
     from .reports.leaderboard_table import console_for, next_commands, print_leaderboard
     from .reports.run_page import try_report
     from .results.leaderboard import leaderboard

@@ -31,19 +31,19 @@ from .runs.controller import Controller, RunState
 from .runs.provenance import command_line, versions
 from .runs.run_directory import RunDirectory
 from .runs.store import Store
-from .runs.time_accounting import sessions_of
-from .runs.trainer_factory import MakeCandidateTrainer
+from .runs.time_accounting import find_sessions
+from .runs.trainer_factory import CandidateTrainerFactory
 from .studies.retrain import confirm_store, reserve_of
 from .studies.study_queue import StudyState
 
-__all__ = ["Session", "resume", "start"]
+__all__ = ["SearchResult", "resume", "start"]
 
 Observe = Callable[[RunState], None]
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SearchResult:
     """How a session on a run went: `ending` is `ended` or `stopped`."""
 
     run: RunDirectory
@@ -61,7 +61,7 @@ def start(
     started_at: float | None = None,
     observe: Observe = lambda state: None,
     tell: Tell = lambda line: None,
-) -> Session:
+) -> SearchResult:
     """Begin a run in an empty directory and search until the budget is spent.
 
     Args:
@@ -110,7 +110,7 @@ def resume(
     started_at: float | None = None,
     observe: Observe = lambda state: None,
     tell: Tell = lambda line: None,
-) -> Session:
+) -> SearchResult:
     """Take up a run where it stopped.
 
     Args:
@@ -140,7 +140,7 @@ def resume(
 
 
 def _budget_left(store: Store) -> float:
-    spent = sum(session.seconds for session in sessions_of(store.events()))
+    spent = sum(session.seconds for session in find_sessions(store.events()))
     left = float(store.manifest["budget_seconds"]) - spent
     if left < 1:
         raise UsageError(
@@ -158,12 +158,12 @@ def _search(
     observe: Observe,
     tell: Tell,
     resumed: bool = False,
-) -> Session:
+) -> SearchResult:
     manifest = store.manifest
     config = RunConfig.from_dict(manifest["config"])
     executor = make_executor(
         config.workers,
-        MakeCandidateTrainer(config, manifest["dataset"], manifest["baseline_dna"]),
+        CandidateTrainerFactory(config, manifest["dataset"], manifest["baseline_dna"]),
         wall_limit_seconds=config.trial.wall_limit_seconds,
         platform=platform,
         address=address,
@@ -194,7 +194,7 @@ def _search(
         ending = controller.run(budget_seconds - reserve.seconds, started_at)
     if ending == "ended" and reserve.top:
         _confirm(store, config, reserve.top, address, started_at + budget_seconds, tell)
-    return Session(store.run, ending)
+    return SearchResult(store.run, ending)
 
 
 def _confirm(store: Store, config: RunConfig, top: int, address: str | None, deadline: float, tell: Tell) -> None:

@@ -21,9 +21,9 @@ from .config import RunConfig
 from .evolution.candidate import BASELINE_ID, candidate_name
 from .results.leaderboard import leaderboard
 from .results.program_reference import candidate_id_of
-from .runs.loss_floor import plausible_nats
+from .runs.loss_floor import loss_floor_nats
 from .runs.run_directory import RunDirectory, find_run
-from .runs.run_settings import allowance_of, settings_of
+from .runs.run_settings import load_allowance_seconds, load_config
 from .runs.store import Store
 
 if TYPE_CHECKING:  # loads JAX
@@ -98,8 +98,8 @@ def plan_training(run: str, named: str, *, trial_seconds: float | None = None, s
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = candidate_id_of(named, leaderboard(store))
         manifest, candidate = store.manifest, store.candidate(number)
-        config = settings_of(store, trial_seconds)
-        budget_ratio = config.trial.budget / settings_of(store).trial.budget
+        config = load_config(store, trial_seconds)
+        budget_ratio = config.trial.budget / load_config(store).trial.budget
         finished = [trial for trial in store.evaluations() if trial.evaluation.outcome == "ok"]
         baseline_dna = manifest.get("baseline_dna")
         own = [trial.evaluation for trial in finished if trial.candidate_id in (number, candidate.same_as)]
@@ -114,8 +114,8 @@ def plan_training(run: str, named: str, *, trial_seconds: float | None = None, s
             seed,
             manifest.get("dataset"),
             manifest.get("dataset_hash"),
-            allowance_of(store) or config.trial.allowance_ms / 1000 or None,
-            plausible_nats(baselines, manifest.get("ngram_nats")) if number != BASELINE_ID else None,
+            load_allowance_seconds(store) or config.trial.allowance_ms / 1000 or None,
+            loss_floor_nats(baselines, manifest.get("ngram_nats")) if number != BASELINE_ID else None,
             _expected_seconds((own or others)[-1:], budget_ratio),
         )
 

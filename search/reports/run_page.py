@@ -21,7 +21,7 @@ from ..results.leaderboard import SHARES, leaderboard
 from ..results.leaderboard_rows import Leaderboard, Row
 from ..results.lineage import beginning
 from ..results.scale_ladder import Ladder
-from ..runs.time_accounting import active_seconds, sessions_of
+from ..runs.time_accounting import active_seconds, find_sessions
 from .figures.run_figure import Point, progress_figure
 from .page import template, try_page
 from .phrases import (
@@ -111,7 +111,7 @@ def render_report(store: Store) -> str:
 
 def _points(store: Store) -> list[Point]:
     """Every training that gave a loss, when it arrived."""
-    sessions = sessions_of(store.events())
+    sessions = find_sessions(store.events())
     points = []
     for trial in store.evaluations():
         result = trial.evaluation

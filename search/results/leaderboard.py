@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, fitness_of
 from ..evolution.initial_programs import origins_of
-from ..runs.time_accounting import SHARES, sessions_of, shares_of_wall_clock
+from ..runs.time_accounting import SHARES, find_sessions, shares_of_wall_clock
 from .confirmation import confirmations, retrainings_of
 from .leaderboard_rows import BaselineSummary, Leaderboard, Row, Totals
 from .leak_check_totals import Checks, checks_of
@@ -46,7 +46,7 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
     known = {row.candidate_id for row in confirmed}
     rows = [replace(row, unconfirmed=row.id not in known) for row in rows]
     kept = [_placed(row, place, pedigree) for place, row in enumerate(rows[:top], start=1)]
-    sessions = sessions_of(events, int(manifest.get("workers") or 1))
+    sessions = find_sessions(events, int(manifest.get("workers") or 1))
     shares, worker_seconds = shares_of_wall_clock(sessions, events, finished)
     kinds = Counter(event.kind for event in events)
     totals = Totals(

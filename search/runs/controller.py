@@ -28,7 +28,7 @@ from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..evolution.evolution import Evolution
 from ..evolution.initial_programs import InitialProgram
-from .loss_floor import plausible_nats
+from .loss_floor import loss_floor_nats
 from .store import Store
 
 __all__ = ["Controller", "RunState"]
@@ -260,7 +260,7 @@ class Controller:
         if candidate_id == BASELINE_ID:
             self._baseline_trials.append(evaluation)
             if BASELINE_ID not in self.evolution.trials_left and self._suspicious_nats is None:
-                self._suspicious_nats = plausible_nats(self._baseline_trials, self.ngram_nats)
+                self._suspicious_nats = loss_floor_nats(self._baseline_trials, self.ngram_nats)
             return
         mean = self.evolution.fitness(candidate_id)  # of a initial program's trials, once all are in
         if mean is not None and (self._best is None or mean < self._best[1]):

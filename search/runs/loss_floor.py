@@ -15,7 +15,7 @@ import numpy as np
 
 from ...workers.protocol import Evaluation
 
-__all__ = ["ENVELOPE_SPEEDUP", "envelope_nats", "plausible_nats"]
+__all__ = ["ENVELOPE_SPEEDUP", "envelope_nats", "loss_floor_nats"]
 
 ENVELOPE_SPEEDUP = 8.0
 """Times the budget to which the baseline's curve is continued."""
@@ -27,7 +27,7 @@ STEEPEST = 0.5
 """The largest exponent believed of a noisy curve."""
 
 
-def plausible_nats(baseline: Sequence[Evaluation], ngram_nats: float | None) -> float | None:
+def loss_floor_nats(baseline: Sequence[Evaluation], ngram_nats: float | None) -> float | None:
     """The loss below which a candidate is suspected; None before the baseline has a result.
 
     Args:

@@ -8,10 +8,10 @@ from ...primitives import UsageError
 from ..config import RunConfig
 from .store import Store
 
-__all__ = ["allowance_of", "settings_of"]
+__all__ = ["load_allowance_seconds", "load_config"]
 
 
-def settings_of(
+def load_config(
     store: Store,
     trial_seconds: float | None = None,
     workers: int | None = None,
@@ -34,7 +34,7 @@ def settings_of(
     return replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
 
 
-def allowance_of(store: Store) -> float | None:
+def load_allowance_seconds(store: Store) -> float | None:
     """What a step of the baseline was worth in the search."""
     found = [event.payload["allowance_seconds"] for event in store.events() if event.kind == "calibrated"]
     return found[-1] if found else None

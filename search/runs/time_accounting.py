@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .records import Event, FinishedTrial
 
-__all__ = ["SHARES", "Session", "active_seconds", "sessions_of", "shares_of_wall_clock"]
+__all__ = ["SHARES", "Session", "active_seconds", "find_sessions", "shares_of_wall_clock"]
 
 SHARES = {
     "training": "training steps",
@@ -48,7 +48,7 @@ class Session:
         return self.end - self.start
 
 
-def sessions_of(events: Sequence[Event], workers: int = 1) -> list[Session]:
+def find_sessions(events: Sequence[Event], workers: int = 1) -> list[Session]:
     """The sessions of a run; `workers` is what an opening event that gives none means."""
     openings = [place for place, event in enumerate(events) if event.kind in _OPENINGS]
     sessions = []

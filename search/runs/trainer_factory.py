@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from ...workers.protocol import Trainer
 from ..config import RunConfig
 
-__all__ = ["MakeCandidateTrainer"]
+__all__ = ["CandidateTrainerFactory"]
 
 
 @dataclass(frozen=True, slots=True)
-class MakeCandidateTrainer:
+class CandidateTrainerFactory:
     """Makes a worker's trainer; picklable, and imports JAX only where it is called.
 
     Attributes:

@@ -21,7 +21,7 @@ from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..results.confirmation import Retraining, retrainings_of
 from ..results.leaderboard import leaderboard
-from ..runs.run_settings import allowance_of, settings_of
+from ..runs.run_settings import load_allowance_seconds, load_config
 from ..runs.store import Store
 from .retrain_at_scale import Contender, baseline_contender, check_baseline, climb
 from .study import run_study
@@ -102,7 +102,7 @@ def confirm(
         Interrupted: Ctrl-C; what is finished is kept.
     """
     with Store.open(path) as store:
-        config = settings_of(store, trial_seconds, workers, workers_per_device)
+        config = load_config(store, trial_seconds, workers, workers_per_device)
         contenders = _contenders(store, config, top, beside)
         check_baseline(contenders[0], config, scales)
         confirm_store(
@@ -116,7 +116,7 @@ def confirm(
                 contenders,
                 _fresh_seeds(store.manifest["seed"], repeats),
                 address=address,
-                allowance_seconds=allowance_of(store),
+                allowance_seconds=load_allowance_seconds(store),
                 observe=observe,
                 tell=tell,
             )
@@ -149,7 +149,7 @@ def confirm_store(
         record=store.run.path / RECORD.format(budget=config.trial.budget),
         address=address,
         dataset_hash=store.manifest.get("dataset_hash"),
-        allowance_seconds=allowance_of(store),
+        allowance_seconds=load_allowance_seconds(store),
         deadline=deadline,
         observe=observe,
         tell=tell,

@@ -31,7 +31,7 @@ from ...workers.protocol import (
     TrialRequest,
 )
 from ..config import RunConfig
-from ..runs.trainer_factory import MakeCandidateTrainer
+from ..runs.trainer_factory import CandidateTrainerFactory
 from .study_log import Record
 from .study_queue import Arm, StudyQueue, StudyState, Training
 
@@ -244,7 +244,7 @@ class Study:
             self._tell("starting the workers")
             executor = make_executor(
                 self.config.workers,
-                MakeCandidateTrainer(self.config, str(self._dataset), reference=dna_to_json(self.reference)),
+                CandidateTrainerFactory(self.config, str(self._dataset), reference=dna_to_json(self.reference)),
                 # Many evaluations come on top of what a trial of a search has.
                 wall_limit_seconds=trial.wall_limit_seconds + (trial.overhead_seconds if self.points else 0.0),
                 platform=self._platform,

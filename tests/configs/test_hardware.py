@@ -17,7 +17,7 @@ from primer_search.configs import load
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.library import get
 from primer_search.search.config import RunConfig
-from primer_search.search.runs.run_settings import settings_of
+from primer_search.search.runs.run_settings import load_config
 from primer_search.search.runs.store import Store
 from primer_search.system.host import usable_core_count
 from primer_search.tests.support.command import HandmadeRun, Result, command, refused
@@ -142,8 +142,8 @@ def test_studies_take_workers_per_device_and_keep_those_of_a_run(tmp_path: Path)
     (tmp_path / "run").mkdir()
     shared = replace(CONFIG, workers=WorkersConfig(count=2, accel="gpu", per_device=4))
     with Store.create(tmp_path / "run", {"config": shared.to_dict()}) as store:
-        assert settings_of(store).workers.per_device == 4
-        assert settings_of(store, workers_per_device=1).workers == WorkersConfig(count=2, accel="gpu")
+        assert load_config(store).workers.per_device == 4
+        assert load_config(store, workers_per_device=1).workers == WorkersConfig(count=2, accel="gpu")
     said = "workers.per_device = 2 has no effect on workers.accel = cpu"
     for study in (("compare", "PRIMER_EZ"), ("ablate", "PRIMER_EZ")):
         assert said in refused(*study, "--config", "laptop", "--workers-per-device", "2")

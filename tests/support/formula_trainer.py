@@ -93,7 +93,7 @@ def use_trainer(trainer: FormulaTrainer, patch: pytest.MonkeyPatch) -> FormulaTr
     def make(*_: Any, **__: Any) -> Callable[[], Trainer]:
         return lambda: trainer
 
-    patch.setattr(study, "MakeCandidateTrainer", make)
+    patch.setattr(study, "CandidateTrainerFactory", make)
     return trainer
 
 

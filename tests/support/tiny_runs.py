@@ -18,7 +18,7 @@ from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.runs.controller import Controller, RunState
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
-from primer_search.search.runs.trainer_factory import MakeCandidateTrainer
+from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig
 from primer_search.workers.data.dataset import prepare
 from primer_search.workers.executors.inline import InlineExecutor
@@ -103,7 +103,7 @@ def open_controller(
     if not run.store.exists():
         run.path.mkdir(exist_ok=True)
         Store.create(run.path, {"config": config.to_dict(), "seed": seed, "workers": 1}).close()
-    executor = executor or InlineExecutor(MakeCandidateTrainer(config, str(dataset), dna_to_json(BASELINE)))
+    executor = executor or InlineExecutor(CandidateTrainerFactory(config, str(dataset), dna_to_json(BASELINE)))
     with Store.open(run.path) as store, executor:
         if store.candidates():
             store.add_event("run_resumed", {"workers": 1})

@@ -21,7 +21,7 @@ from primer_search.search.evolution.evolution import Evolution
 from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
-from primer_search.search.runs.trainer_factory import MakeCandidateTrainer
+from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.tests.search.evolution.test_evolution import fault, ids, propose, result, twin_of
 from primer_search.tests.search.runs.test_controller import (
     CANDIDATES,
@@ -166,7 +166,7 @@ def test_a_search_from_initial_programs_trains_them_in_full_and_breeds_from_them
 def test_an_interrupted_search_from_initial_programs_continues_exactly(
     reference: list[Any], dataset: Path, run: RunDirectory
 ) -> None:
-    make = MakeCandidateTrainer(CONFIG, str(dataset))
+    make = CandidateTrainerFactory(CONFIG, str(dataset))
     interruptions = 0
     # In the baseline's second trial, in a initial program's first, in a initial program's second, in a child's; then to
     # the end.

@@ -24,7 +24,7 @@ from primer_search.search.reports.progress.search_progress import (
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard
 from primer_search.search.results.lineage import Ancestry
-from primer_search.search.run_search import Printing, conduct
+from primer_search.search.run_search import OutputOptions, search_with_display
 from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.tests.support.command import HandmadeRun
@@ -264,12 +264,12 @@ def test_a_search_that_breaks_off_leaves_its_traceback_in_the_runs_log(tmp_path:
     HandmadeRun(tmp_path)
     run = RunDirectory(tmp_path)
     with pytest.raises(WorkFailedError, match=r"broke off with ZeroDivisionError: of things .*run\.log"):
-        conduct(run, break_down, Printing())
+        search_with_display(run, break_down, OutputOptions())
     assert "in break_down" in run.log.read_text()
 
 
 def test_a_search_that_breaks_before_it_has_a_store_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(ZeroDivisionError):
-        conduct(RunDirectory(tmp_path / "run"), break_down, Printing())
+        search_with_display(RunDirectory(tmp_path / "run"), break_down, OutputOptions())
     assert not list(tmp_path.iterdir())

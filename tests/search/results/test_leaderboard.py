@@ -19,7 +19,7 @@ from primer_search.search.results.leaderboard_rows import Leaderboard, Row
 from primer_search.search.results.lineage import lineage
 from primer_search.search.runs.records import Event
 from primer_search.search.runs.store import Store
-from primer_search.search.runs.time_accounting import SHARES, active_seconds, sessions_of
+from primer_search.search.runs.time_accounting import SHARES, active_seconds, find_sessions
 from primer_search.workers.protocol import Evaluation, TrialRequest
 
 
@@ -234,7 +234,7 @@ def test_time_at_work_never_exceeds_the_sessions_whatever_the_clock_does(steps: 
     for sequence, (kind, seconds) in enumerate(steps, start=2):
         now += seconds
         events.append(Event(sequence, now, kind, None, None, {}))
-    sessions = sessions_of(events)
+    sessions = find_sessions(events)
     assert len(sessions) == 1 + sum(kind == "run_resumed" for kind, _ in steps)
     assert all(session.seconds >= 0.0 for session in sessions)
     elapsed = sum(session.seconds for session in sessions)

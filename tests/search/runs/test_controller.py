@@ -29,7 +29,7 @@ from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
-from primer_search.search.runs.trainer_factory import MakeCandidateTrainer
+from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.tests.support import tiny_runs
 from primer_search.tests.support.tiny_runs import CONFIG, numbers, open_controller, tiny_dataset
 from primer_search.workers.executors.inline import InlineExecutor
@@ -153,7 +153,7 @@ def test_the_same_seed_gives_the_same_search_to_the_last_bit(
 def test_a_search_that_was_interrupted_makes_what_one_that_was_not_does(
     reference: list[Any], dataset: Path, run: RunDirectory
 ) -> None:
-    make = MakeCandidateTrainer(CONFIG, str(dataset))
+    make = CandidateTrainerFactory(CONFIG, str(dataset))
     interruptions = 0
     # In the baseline's first trial, its second, in that of a candidate; then to the end.
     for fatal in ({0}, {1}, {2}, set()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from primer_search.search.runs.loss_floor import ENVELOPE_SPEEDUP, envelope_nats, plausible_nats
+from primer_search.search.runs.loss_floor import ENVELOPE_SPEEDUP, envelope_nats, loss_floor_nats
 from primer_search.workers.protocol import Evaluation
 
 
@@ -25,22 +25,22 @@ def test_the_envelope_continues_the_baselines_power_law(exponent: float) -> None
 
 
 def test_what_the_baseline_itself_might_reach_is_not_suspected() -> None:
-    bound = plausible_nats([baseline_trial(0.1)], None)
+    bound = loss_floor_nats([baseline_trial(0.1)], None)
     assert bound is not None
     assert bound < 4.0 * 4.2**-0.1  # the largest speedup that the paper reports
 
 
 def test_the_ngram_floor_counts_where_the_baseline_stays_above_it() -> None:
-    assert plausible_nats([baseline_trial(0.1)], 3.9) == 3.9
-    assert plausible_nats([baseline_trial(0.1)], 4.1) == envelope_nats([baseline_trial(0.1)])
-    assert plausible_nats([baseline_trial(0.1)], 1.0) == envelope_nats([baseline_trial(0.1)])
+    assert loss_floor_nats([baseline_trial(0.1)], 3.9) == 3.9
+    assert loss_floor_nats([baseline_trial(0.1)], 4.1) == envelope_nats([baseline_trial(0.1)])
+    assert loss_floor_nats([baseline_trial(0.1)], 1.0) == envelope_nats([baseline_trial(0.1)])
 
 
 def test_nobody_is_suspected_before_the_baseline_has_a_result() -> None:
-    assert plausible_nats([], 3.0) is None
-    assert plausible_nats([Evaluation("non_finite")], 3.0) is None
+    assert loss_floor_nats([], 3.0) is None
+    assert loss_floor_nats([Evaluation("non_finite")], 3.0) is None
 
 
 def test_a_seed_without_a_curve_leaves_a_generous_bound() -> None:
-    bound = plausible_nats([Evaluation("ok", loss_nats=4.0)], None)
+    bound = loss_floor_nats([Evaluation("ok", loss_nats=4.0)], None)
     assert bound == pytest.approx(4.0 * ENVELOPE_SPEEDUP**-0.5)
