@@ -1,4 +1,4 @@
-"""A search on the console: the display while it runs, where everything else goes, and what stands there at the end."""
+"""Run a search on the console: its progress display, its log, and the output at its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["OutputOptions", "request_stop", "search_with_display"]
 
 STOP_SECONDS = 20.0
-"""How long `stop` waits for the controller to obey."""
+"""How long `stop` waits for the controller to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,17 @@ class OutputOptions:
     as_json: bool = False
 
 
-def search_with_display(run: RunDirectory, session: Callable[..., SearchResult], printing: OutputOptions) -> None:
-    """Search with a display, then print what came of it and write the report.
+def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], output: OutputOptions) -> None:
+    """Search with a progress display, then print the leaderboard and write the report.
 
     Args:
-        run: where the search keeps its results.
-        session: does the work; takes `observe` and `tell`.
-        printing: how the end is printed.
+        run: directory of the run.
+        search: function that searches; takes `observe` and `tell`.
+        output: form of the output.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; what was found is saved.
-        WorkFailedError: something unforeseen broke the search off; its traceback is in the run's log.
+        Interrupted: Ctrl-C or SIGTERM; the results so far are saved.
+        WorkFailedError: an unexpected error ended the search; its traceback is in the run's log.
     """
     try:
         with (
@@ -53,38 +53,37 @@ def search_with_display(run: RunDirectory, session: Callable[..., SearchResult],
             make_display(terminal) as display,
         ):
             observe, tell = interruption.check_before(display.observe), interruption.check_before(display.tell)
-            ending = session(observe=observe, tell=tell).ending
+            ending = search(observe=observe, tell=tell).ending
     except KeyboardInterrupt:
         raise Interrupted(_after_interruption(run)) from None
     except PrimerSearchError:
-        _remove_unborn(run)
+        _remove_without_store(run)
         raise
     except Exception as error:
-        born = run.store.exists()
-        if not born or not log_traceback(run.log, error) or os.environ.get("PRIMER_SEARCH_DEBUG"):
-            _remove_unborn(run)
+        if not run.store.exists() or not log_traceback(run.log, error) or os.environ.get("PRIMER_SEARCH_DEBUG"):
+            _remove_without_store(run)
             raise
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise WorkFailedError(f"the search broke off with {said} (its traceback is in {run.log})") from error
-    _print_end(run, ending, printing)
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise WorkFailedError(f"the search failed with {message} (its traceback is in {run.log})") from error
+    _print_end(run, ending, output)
 
 
 def request_stop(run: RunDirectory) -> str:
-    """Ask a run's controller to stop, wait a little, and say what came of it."""
+    """Ask a run's controller to stop, wait up to `STOP_SECONDS`, and return a message about the result."""
     import time
 
     if run.controller() is None:
-        return f"run {run.path} is not running: there is nothing to stop"
+        return f"run {run.path} is not running"
     run.request_stop()
     until = time.monotonic() + STOP_SECONDS
     while time.monotonic() < until:
         if run.controller() is None:
-            return f"run {run.path} has stopped; `primer-search resume {shlex.quote(str(run.path))}` takes it up"
+            return f"run {run.path} has stopped: resume it with `primer-search resume {shlex.quote(str(run.path))}`"
         time.sleep(0.1)
-    return f"run {run.path} has been asked to stop, and will once its controller looks up"
+    return f"run {run.path} is asked to stop, and its controller has not ended after {STOP_SECONDS:g} s"
 
 
-def _print_end(run: RunDirectory, ending: str, printing: OutputOptions) -> None:
+def _print_end(run: RunDirectory, ending: str, output: OutputOptions) -> None:
     from .reports.leaderboard_table import console_for, next_commands, print_leaderboard
     from .reports.run_page import try_report
     from .results.leaderboard import leaderboard
@@ -93,13 +92,13 @@ def _print_end(run: RunDirectory, ending: str, printing: OutputOptions) -> None:
     with Store.open(run.path, read_only=True) as store:
         board = leaderboard(store)
         report = try_report(store)
-    if printing.as_json:
+    if output.as_json:
         print(json.dumps(board.to_dict(), allow_nan=False))
         return
     console = console_for(sys.stdout)
-    why = "stopped as asked" if ending == "stopped" else "the budget is spent"
+    why = "stopped on request" if ending == "stopped" else "the budget is spent"
     console.print(f"run {run.path}: {why}\n", soft_wrap=True, markup=False)
-    print_leaderboard(board, console, printing.top)
+    print_leaderboard(board, console, output.top)
     console.print(f"\nreport  {report}\nnext", soft_wrap=True, markup=False)
     for command in next_commands(run.path, board):
         console.print(f"  {command}", soft_wrap=True, markup=False)
@@ -107,13 +106,13 @@ def _print_end(run: RunDirectory, ending: str, printing: OutputOptions) -> None:
 
 def _after_interruption(run: RunDirectory) -> str:
     if not run.store.exists():
-        _remove_unborn(run)
-        return "interrupted before the search began: nothing was kept"
-    return f"interrupted, and what was found is saved: go on with `primer-search resume {shlex.quote(str(run.path))}`"
+        _remove_without_store(run)
+        return "interrupted before the search began: nothing is saved"
+    return f"interrupted, and the results are saved: continue with `primer-search resume {shlex.quote(str(run.path))}`"
 
 
-def _remove_unborn(run: RunDirectory) -> None:
-    """Leave nothing behind of a run that never got a store."""
+def _remove_without_store(run: RunDirectory) -> None:
+    """Remove the directory of a run that has no store yet."""
     if run.store.exists():
         return
     with suppress(OSError):

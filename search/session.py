@@ -1,7 +1,6 @@
-"""One command's work on a run: prepare the data, open the store and the workers, search, close everything.
+"""Start or resume a run: prepare the data, open the store, start the workers, and search.
 
-`start` begins a run, `resume` takes one up. Both belong to the process that calls them, which trains nothing itself
-unless the executor is `inline`.
+The calling process runs the controller. It trains candidates itself only if the executor is `inline`.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """How a session on a run went: `ending` is `ended` or `stopped`."""
+    """Run that was searched, and `ending`: `ended` if its budget is spent, `stopped` if a stop was requested."""
 
     run: RunDirectory
     ending: str
@@ -62,21 +61,21 @@ def start(
     observe: Observe = lambda state: None,
     tell: Tell = lambda line: None,
 ) -> SearchResult:
-    """Begin a run in an empty directory and search until the budget is spent.
+    """Start a run in an empty directory and search until the budget is spent.
 
     Args:
-        config: of the run.
-        run: its directory, created and empty.
-        seed: source of all its randomness.
-        budget_seconds: wall clock, from `started_at`.
-        initial programs: what the population starts as copies of (see `admission`); the baseline, if none.
-        address: of a running Ray cluster.
-        started_at: by `time.monotonic`; now, if not given.
-        observe: called with the run's state, several times a second.
-        tell: called with lines about slow preparations.
+        config: run configuration.
+        run: existing empty directory of the run.
+        seed: random seed from which all others derive.
+        budget_seconds: wall clock from `started_at` on.
+        initial_programs: programs that the population starts from; the baseline if empty.
+        address: address of a running Ray cluster.
+        started_at: start of the session, by `time.monotonic`; None means now.
+        observe: callback that receives the run's state several times a second.
+        tell: callback that receives messages about slow preparations.
 
     Raises:
-        UsageError: data, accelerator or baseline are not there.
+        UsageError: the data, the accelerator or the baseline is missing.
         WorkFailedError: no worker could be started, or the store cannot be written.
     """
     started_at = time.monotonic() if started_at is None else started_at
@@ -111,14 +110,15 @@ def resume(
     observe: Observe = lambda state: None,
     tell: Tell = lambda line: None,
 ) -> SearchResult:
-    """Take up a run where it stopped.
+    """Resume a run where it stopped.
 
     Args:
-        path: what the user calls the run.
-        budget_seconds: wall clock for this session; what is left of the run's budget, if not given.
+        path: name or path of the run.
+        budget_seconds: wall clock for this session; None is the rest of the run's budget.
+        address, started_at, observe, tell: as for `start`.
 
     Raises:
-        UsageError: no such run, another controller is at it, its budget is spent, or its data changed.
+        UsageError: the run does not exist, another controller writes it, its budget is spent, or its data changed.
     """
     started_at = time.monotonic() if started_at is None else started_at
     with Store.open(path) as store:
@@ -132,7 +132,7 @@ def resume(
         if found != manifest["dataset_hash"]:
             raise UsageError(
                 f"the text of {config.data.source} changed since run {store.run.path} began "
-                f"(hash {found[:12]}, was {manifest['dataset_hash'][:12]}): restore it, or start a new run."
+                f"(hash {found[:12]}, was {manifest['dataset_hash'][:12]}): restore it, or start a new run"
             )
         store.set_manifest({"dataset": str(dataset)})
         store.run.clear_stop()
@@ -143,9 +143,7 @@ def _budget_left(store: Store) -> float:
     spent = sum(session.seconds for session in find_sessions(store.events()))
     left = float(store.manifest["budget_seconds"]) - spent
     if left < 1:
-        raise UsageError(
-            f"run {store.run.path} has spent its budget: give it more with `--budget`, such as `--budget 10m`."
-        )
+        raise UsageError(f"run {store.run.path} has spent its budget: give it more, such as `--budget 10m`")
     return left
 
 
@@ -201,13 +199,13 @@ def _confirm(store: Store, config: RunConfig, top: int, address: str | None, dea
     """Retrain the best candidates within the remaining budget."""
     if not any(row.rank is not None and row.id != BASELINE_ID for row in leaderboard(store).rows):
         return
-    told = 0
+    announced = 0
 
     def announce(state: StudyState) -> None:
-        nonlocal told
-        if state.done != told:
-            told = state.done
-            tell(f"confirming the best: {state.done} of {state.total} fresh trainings")
+        nonlocal announced
+        if state.done != announced:
+            announced = state.done
+            tell(f"confirming the best candidates: {state.done} of {state.total} trainings finished")
 
     try:
         confirm_store(
@@ -223,6 +221,6 @@ def _confirm(store: Store, config: RunConfig, top: int, address: str | None, dea
         store.add_event("note", {"why": "the search ended with a confirmation"})
     except Interrupted:
         raise Interrupted(
-            "interrupted while confirming; the search is saved, and "
-            f"`primer-search confirm {shlex.quote(str(store.run.path))}` goes on"
+            "interrupted while confirming; the search is saved: "
+            f"continue with `primer-search confirm {shlex.quote(str(store.run.path))}`"
         ) from None

@@ -1,4 +1,4 @@
-"""One run: its directory, its SQLite store, the controller loop that trains candidates, and where its time goes."""
+"""One run: its directory, its SQLite store, the controller that trains candidates, and the accounting of its time."""
 
 __all__ = [
     "connection",
@@ -7,6 +7,7 @@ __all__ = [
     "provenance",
     "records",
     "run_directory",
+    "run_settings",
     "schema",
     "store",
     "time_accounting",

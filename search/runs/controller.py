@@ -1,13 +1,13 @@
-"""The controller: keeps every worker busy with the next trial until the budget is spent, and records what happens.
+"""The search loop: keep every worker busy until the budget is spent, and record every result.
 
-    calibrate: time the baseline's steps, where budgets are in reference seconds
-    queue: the baseline's trials, then those of imported initial programs
+    calibrate: time the baseline's steps, if budgets are in reference seconds
+    queue: the trials of the baseline, then those of the initial programs
     while time is left:
-        give each free worker a trial: one that is queued, one of the baseline's as a control, or of a new candidate
-        record what came back, and tell evolution
+        give each free worker a trial: a queued one, a control trial of the baseline, or one of a new candidate
+        record each result, and tell evolution
 
-Everything that happens is an event in the store before it has consequences, so that a run can be taken up again after
-any death of this process. Only one controller writes a run.
+Every event is written to the store before the controller acts on it, so a run can resume after this process is killed
+at any moment. Only one controller at a time writes a run.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ CALIBRATION = -1
 """Trial id of the calibration run, which only times the baseline."""
 
 TICK_SECONDS = 0.25
-"""How long the controller waits for a result before it looks at the clock again."""
+"""Longest wait for a result before the clock and the stop request are checked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What a run looks like from outside, for progress displays.
+    """Snapshot of a running search, for progress displays.
 
     Attributes:
-        elapsed_seconds, budget_seconds: of this session.
-        candidates: proposed so far, the baseline included.
-        outcomes: how many trials ended how.
-        baseline_losses: of the baseline's finished trials, in nats per token.
-        best: candidate and loss of the best full training so far, None before the first.
+        elapsed_seconds, budget_seconds: time spent and time allowed in this session.
+        candidates: number of candidates so far, including the baseline.
+        outcomes: number of trials by outcome.
+        baseline_losses: losses of the baseline's finished trials, in nats per token.
+        best: id and loss of the best fully trained candidate so far; None before the first.
         best_bits_per_byte: the same loss in bits per byte.
-        workers: what each worker does.
-        last: the trial that ended last, None before the first.
+        workers: status of each worker.
+        last: candidate and evaluation of the trial that ended last; None before the first.
     """
 
     elapsed_seconds: float
@@ -67,17 +67,17 @@ class RunState:
 
 
 class Controller:
-    """Runs one search in one store.
+    """One search that writes one store.
 
     Args:
-        config: of the run.
-        run_seed: source of all randomness.
-        baseline_dna: the baseline; the program to start from, unless there are initial_programs.
-        store: open for writing; what it already holds is replayed.
-        executor: started.
-        ngram_nats: loss of an n-gram model on the validation text, the floor below which results are suspected.
-        observe: called with the state after every change and every tick.
-        initial programs: what to start from instead.
+        config: run configuration.
+        run_seed: random seed from which all others derive.
+        baseline_dna: baseline program, and the start of the search if there are no initial programs.
+        store: store opened for writing; its events are replayed.
+        executor: started executor.
+        ngram_nats: loss of an n-gram model on the validation text, a lower bound on credible losses.
+        observe: callback that receives the state after each turn of the loop.
+        initial_programs: programs to start from in place of the baseline.
     """
 
     def __init__(
@@ -119,14 +119,14 @@ class Controller:
         self._next_trial = store.next_trial_id()
 
     def run(self, budget_seconds: float, started_at: float | None = None) -> str:
-        """Search until the budget is spent or somebody asks to stop.
+        """Search until the budget is spent or a stop is requested.
 
         Args:
             budget_seconds: wall clock for this session.
-            started_at: when it began, by `time.monotonic`; now, if not given.
+            started_at: start of the session, by `time.monotonic`; None means now.
 
         Returns:
-            `ended` when the budget is spent, `stopped` when the run's stop file asked for it.
+            `ended` if the budget is spent, `stopped` if the run's stop file exists.
         """
         self._started_at = time.monotonic() if started_at is None else started_at
         self._budget_seconds = budget_seconds
@@ -135,7 +135,7 @@ class Controller:
                 if self.store.run.stop_requested():
                     return self._finish("run_stopped", "asked to stop")
                 self._calibrate() if self._uncalibrated else self._dispatch()
-                for request, evaluation in self.executor.wait(self._patience()):
+                for request, evaluation in self.executor.wait(self._wait_seconds()):
                     self._record(request, evaluation)
                 self.observe(self.state())
             return self._finish("run_ended", "the budget is spent")
@@ -144,7 +144,7 @@ class Controller:
             raise
 
     def state(self) -> RunState:
-        """A snapshot for progress displays."""
+        """Return a snapshot for progress displays."""
         return RunState(
             self._elapsed(),
             self._budget_seconds,
@@ -172,7 +172,8 @@ class Controller:
             TrialRequest(CALIBRATION, BASELINE_ID, dna_to_json(self.evolution.baseline.dna), 0, calibrate=True)
         )
 
-    def _calibrated(self, evaluation: Evaluation) -> None:
+    def _record_calibration(self, evaluation: Evaluation) -> None:
+        """Store the measured step time; let a failed calibration repeat up to `search.retries` times."""
         self._calibrating = False
         if evaluation.step_ms:
             self._allowance_seconds = evaluation.step_ms / 1000
@@ -189,7 +190,7 @@ class Controller:
             if self._queue:
                 candidate_id = self._queue.popleft()
             else:
-                candidate_id = self._due_control() if self._control_is_due else self._new_candidate()
+                candidate_id = self._next_control() if self._control_is_due else self._new_candidate()
             if candidate_id is None:
                 return  # look at the workers and the clock before the next attempt
             self._start(candidate_id)
@@ -199,7 +200,7 @@ class Controller:
         every = self.config.search.control_every
         return bool(every) and self._originals // every > self._controls
 
-    def _due_control(self) -> int:
+    def _next_control(self) -> int:
         self._controls += 1
         return BASELINE_ID
 
@@ -234,7 +235,7 @@ class Controller:
 
     def _record(self, request: TrialRequest, evaluation: Evaluation) -> None:
         if request.calibrate:
-            self._calibrated(evaluation)
+            self._record_calibration(evaluation)
             return
         candidate_id = request.candidate_id
         if evaluation.kind in INFRASTRUCTURE_FAULTS:
@@ -245,7 +246,7 @@ class Controller:
                 self._queue.append(candidate_id)
                 return
             times = self._losses[candidate_id]
-            message = f"its worker died {times} times: {evaluation.message}"
+            message = f"the worker died {times} times during this trial: {evaluation.message}"
             evaluation = replace(evaluation, outcome="rejected:worker_lost", message=message)
         self.store.finish_trial(request.trial_id, evaluation)
         self._tell(candidate_id, evaluation)
@@ -262,7 +263,7 @@ class Controller:
             if BASELINE_ID not in self.evolution.trials_left and self._suspicious_nats is None:
                 self._suspicious_nats = loss_floor_nats(self._baseline_trials, self.ngram_nats)
             return
-        mean = self.evolution.fitness(candidate_id)  # of a initial program's trials, once all are in
+        mean = self.evolution.fitness(candidate_id)  # None until all trials of an initial program have ended
         if mean is not None and (self._best is None or mean < self._best[1]):
             bits = evaluation.bits_per_byte
             self._best = (candidate_id, mean)
@@ -279,7 +280,7 @@ class Controller:
     # --- beginning and resuming ---
 
     def _replay(self) -> None:
-        """Take in what the store holds, in order of arrival; then queue what has begun and not ended."""
+        """Replay the stored events in order of arrival, then queue the trials that did not end."""
         candidates = {candidate.id: candidate for candidate in self.store.candidates()}
         for starter, function in self.evolution.starters:
             if starter.id not in candidates:
@@ -308,7 +309,7 @@ class Controller:
         self._controls = max(0, len(self._seeds[BASELINE_ID]) - self.config.search.baseline_trials)
 
     def _open_hurdles(self) -> tuple:
-        """Trials of the baseline and of initial programs pass every hurdle: they are what others are measured by."""
+        """Return hurdles without thresholds, for the baseline and initial programs, which others are compared with."""
         return tuple(replace(hurdle, loss_nats=None) for hurdle in self.evolution.hurdles.thresholds())
 
     # --- small things ---
@@ -316,15 +317,15 @@ class Controller:
     def _elapsed(self) -> float:
         return time.monotonic() - self._started_at
 
-    def _patience(self) -> float:
+    def _wait_seconds(self) -> float:
         tick = 0.01 if self.executor.free else TICK_SECONDS
         return max(0.01, min(tick, self._budget_seconds - self._elapsed()))
 
     def _trial_seed(self, candidate_id: int) -> int:
-        """The first of the candidate's own seeds that no finished or running trial of it has.
+        """Return the candidate's first random seed that none of its finished or running trials uses.
 
-        A trial that is repeated after an interruption or a fault gets the baseline it had, so that where trials are
-        exact (in steps, inline) an interrupted search makes the same candidates as one that was not.
+        A trial repeated after an interruption or a fault gets its earlier seed again. So if trials are deterministic
+        (budgets in steps, inline executor), an interrupted search makes the same candidates as an uninterrupted one.
         """
         sources = (np.random.SeedSequence((self.run_seed, 1, candidate_id, place)) for place in count())
         seeds = (int(source.generate_state(1)[0]) for source in sources)

@@ -1,9 +1,8 @@
-"""Too good to be true: the loss below which a result is quarantined and rechecked before it may count.
+"""Loss floor: a result below it is suspicious, so it is quarantined and rechecked before it counts.
 
-Two bounds, both of the run's own: an envelope, which continues the baseline's learning curve to several times the
-budget (a block that learns as much in the budget as the baseline would in eight of them is beyond anything published:
-Primer's largest speedup is 4.2), and the loss of an n-gram model, where the baseline itself does not reach that. Honest
-results may fall below either; then the recheck clears them.
+Two bounds come from the run itself. The envelope extrapolates the baseline's learning curve to eight times the budget;
+a speedup of eight exceeds all published ones (the largest in the Primer paper is 4.2). The second bound is the loss of
+an n-gram model, used if the baseline does not reach it. A correct result can fall below either; the recheck clears it.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from ...workers.protocol import Evaluation
 __all__ = ["ENVELOPE_SPEEDUP", "envelope_nats", "loss_floor_nats"]
 
 ENVELOPE_SPEEDUP = 8.0
-"""Times the budget to which the baseline's curve is continued."""
+"""Multiple of the budget to which the baseline's curve is extrapolated."""
 
 TAIL = 0.1
-"""Part of the budget from which on the curve is taken as a power law; before it, the warm-up bends it."""
+"""Fraction of the budget after which the curve is fitted as a power law; the warm-up distorts the earlier part."""
 
 STEEPEST = 0.5
-"""The largest exponent believed of a noisy curve."""
+"""Largest exponent accepted from the fit of a noisy curve."""
 
 
 def loss_floor_nats(baseline: Sequence[Evaluation], ngram_nats: float | None) -> float | None:
-    """The loss below which a candidate is suspected; None before the baseline has a result.
+    """Return the loss below which a result is suspicious, or None before the baseline has a result.
 
     Args:
-        baseline: full trials of the baseline.
-        ngram_nats: loss of an n-gram model on the same validation text, if known.
+        baseline: full trials of the baseline program.
+        ngram_nats: loss of an n-gram model on the same validation text; None if unknown.
     """
     losses = [trial.loss_nats for trial in baseline if trial.loss_nats is not None]
     envelope = envelope_nats(baseline)
@@ -44,7 +43,7 @@ def loss_floor_nats(baseline: Sequence[Evaluation], ngram_nats: float | None) ->
 
 
 def envelope_nats(baseline: Sequence[Evaluation], speedup: float = ENVELOPE_SPEEDUP) -> float | None:
-    """The loss that the baseline's learning curve, loss = a * spent^-b, reaches at `speedup` times the budget."""
+    """Return the baseline's loss at `speedup` times the budget, extrapolated by loss = a * spent^-b."""
     losses = [trial.loss_nats for trial in baseline if trial.loss_nats is not None]
     if not losses:
         return None
@@ -53,7 +52,7 @@ def envelope_nats(baseline: Sequence[Evaluation], speedup: float = ENVELOPE_SPEE
 
 
 def _exponent(trial: Evaluation) -> float | None:
-    """b of the tail of a curve of training losses; None where it is too short for a fit."""
+    """Return the exponent b fitted to the tail of a training curve, or None if the tail has under three points."""
     if not trial.curve:
         return None
     points = np.array([(spent, loss) for spent, _, loss in trial.curve if spent >= TAIL * trial.curve[-1][0]])

@@ -1,4 +1,4 @@
-"""What a result was made with: the command that was given, and the versions of what it ran on."""
+"""Provenance of a result: the command line, and the versions of the software it ran on."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ PACKAGES = (
 )
 
 _DRIVER = Path("/proc/driver/nvidia/version")
-"""What NVIDIA's kernel module says of itself; asking it opens no device."""
+"""Version file of NVIDIA's kernel module; reading it does not open a device."""
 
 
 def command_line() -> str:
-    """The command that this process was given."""
+    """Return the command line of this process, quoted for a shell."""
     program = Path(sys.argv[0]).name
     return shlex.join(["primer-search" if program == "__main__.py" else program, *sys.argv[1:]])  # python -m
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of the packages a result may depend on, and of a GPU's driver, where they are installed."""
+    """Return the installed versions of Python, of the packages that affect results, and of the GPU driver."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

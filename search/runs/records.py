@@ -1,4 +1,4 @@
-"""What the run store's rows are as objects, and the strict JSON their values are kept in."""
+"""Rows of the run store as objects, and the strict JSON of their values."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ __all__ = ["EVENT_KINDS", "Ancestor", "Event", "FinishedTrial", "storable", "to_
 
 EVENT_KINDS = {
     "run_started": "the run began; payload may give `workers`",
-    "run_resumed": "a later process took the run up; payload may give `workers`",
-    "proposed": "a candidate was made; payload: statistics of its proposal",
-    "started": "a trial was handed to a worker; payload: its seed",
-    "evaluated": "a trial gave an evaluation; payload: outcome and loss_nats",
-    "reused": "a candidate took over the evaluation of the candidate it equals",
-    "cancelled": "a trial was given up without a result; payload: why",
+    "run_resumed": "a later process resumed the run; payload may give `workers`",
+    "proposed": "a candidate was proposed; payload: statistics of its proposal",
+    "started": "a trial was handed to a worker; payload: its random seed",
+    "evaluated": "a trial ended with an evaluation; payload: outcome and loss_nats",
+    "reused": "a candidate shares the evaluation of an equivalent candidate; payload: same_as",
+    "cancelled": "a trial was cancelled without a result; payload: why",
     "worker_lost": "a trial's worker died; payload: message",
     "run_stopped": "the run was stopped before its budget was spent",
     "run_ended": "the run spent its budget",
-    "calibrated": "the baseline's steps were timed: what a step is worth in reference seconds",
+    "calibrated": "the baseline's step was timed; payload: allowance_seconds, the reference seconds of one step",
     "confirmed": "a candidate was retrained and scored on the test text",
     "retrained_at_scale": "a candidate was retrained at another scale and scored on the test text; payload: the scale",
-    "note": "anything worth keeping that changes nothing",
+    "note": "a remark that does not affect the search; payload: why",
 }
-"""Every kind of event, and what it says. Adding a kind is adding a row; its meaning never changes afterwards."""
+"""Description of each kind of event. A new kind is a new row; the meaning of a kind never changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened in a run.
+    """One event of a run.
 
     Attributes:
-        sequence: its number, from 1, in order of arrival.
-        wall_time: seconds since the epoch, by the controller's clock (which may be set back: order by `sequence`).
-        kind: a key of `EVENT_KINDS`.
-        candidate_id, trial_id: what it is about, if anything.
-        payload: JSON values.
+        sequence: number of the event, from 1, in order of arrival.
+        wall_time: controller's clock in seconds since the epoch; it can be set back, so order by `sequence`.
+        kind: key of `EVENT_KINDS`.
+        candidate_id, trial_id: candidate and trial of the event, or None.
+        payload: JSON values by name.
     """
 
     sequence: int
@@ -54,7 +54,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class FinishedTrial:
-    """A trial's evaluation, and the event with which it arrived."""
+    """Evaluation of a trial, with the number and time of its event."""
 
     sequence: int
     wall_time: float
@@ -65,7 +65,7 @@ class FinishedTrial:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A candidate without its DNA, which is slow to parse: enough for ancestry and tables."""
+    """Candidate without its DNA, which is slow to parse; enough for lineages and tables."""
 
     id: int
     parent: int | None
@@ -75,12 +75,12 @@ class Ancestor:
 
 
 def to_json(value: Any) -> str:
-    """Strict JSON text of plain values, NumPy scalars among them; numbers that are none become null."""
+    """Return strict JSON of plain values and NumPy scalars; NaN and infinities become null."""
     return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
 
 
 def storable(evaluation: Evaluation) -> Evaluation:
-    """The evaluation without numbers that are none: absent where that can be said, else the series ends or skips."""
+    """Return the evaluation without NaN and infinities: the loss is None, hurdles are cut off, curve points dropped."""
     loss = evaluation.loss_nats
     return replace(
         evaluation,
@@ -91,7 +91,7 @@ def storable(evaluation: Evaluation) -> Evaluation:
 
 
 def _finite(value: Any) -> Any:
-    """The value with NumPy scalars made plain, and numbers that are none made null: JSON has no NaN."""
+    """Return the value with NumPy scalars as Python numbers, and NaN and infinities as None (JSON has neither)."""
     if hasattr(value, "item") and not isinstance(value, float | Mapping):
         value = value.item()
     if isinstance(value, float):

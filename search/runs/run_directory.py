@@ -1,12 +1,12 @@
-"""The folder a run lives in: what its files are called, the lock of its one controller, the request to stop.
+"""Directory of a run: its file names, the lock of its controller, and the stop request.
 
 runs/20260314-150926-seed0/
     run.sqlite        the store
-    controller.lock   held by the process that writes the run, which it names
-    stop              present while somebody asks the controller to stop
+    controller.lock   locked by the process that writes the run; holds its name
+    stop              present while a stop is requested
     report.html       the last report
     run.log           the log
-    weights/12/       what candidate 12 has learned, if somebody trained it for that
+    weights/12/       weights of candidate 12, if they were trained
 """
 
 from __future__ import annotations
@@ -32,60 +32,60 @@ __all__ = [
 ]
 
 RUNS = Path("runs")
-"""Where runs go unless the user says otherwise."""
+"""Default parent directory of runs."""
 
 _LOCK_SECONDS = 0.2
-"""How long to retry the lock, which `controller()` of another process may hold for an instant."""
+"""How long to retry the lock, which `controller()` in another process can hold for an instant."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """The files of one run."""
+    """Paths of the files of one run."""
 
     path: Path
 
     @property
     def store(self) -> Path:
-        """The SQLite file."""
+        """SQLite file of the run."""
         return self.path / "run.sqlite"
 
     @property
     def report(self) -> Path:
-        """The last report, one self-contained page."""
+        """Latest report, a self-contained HTML page."""
         return self.path / "report.html"
 
     @property
     def log(self) -> Path:
-        """The log, as text."""
+        """Text log."""
         return self.path / "run.log"
 
     @property
     def lock(self) -> Path:
-        """The file the controller holds locked while it writes the run."""
+        """File that the controller keeps locked while it writes the run."""
         return self.path / "controller.lock"
 
     @property
     def stop_request(self) -> Path:
-        """The file whose presence asks the controller to stop."""
+        """File that asks the controller to stop by its presence."""
         return self.path / "stop"
 
     def request_stop(self) -> None:
-        """Ask the run's controller to stop; asking twice is asking once."""
+        """Ask the run's controller to stop; repeated requests have no further effect."""
         try:
             self.stop_request.touch()
         except OSError as error:
-            raise UsageError(f"cannot ask run {self.path} to stop: {error.strerror}; check its permissions.") from error
+            raise UsageError(f"cannot ask run {self.path} to stop: {error.strerror}; check its permissions") from error
 
     def stop_requested(self) -> bool:
-        """Whether somebody asked; the controller polls this."""
+        """Return whether a stop is requested; the controller polls this."""
         return self.stop_request.exists()
 
     def clear_stop(self) -> None:
-        """Forget the request, once obeyed or when the run is resumed."""
+        """Remove the stop request, after the stop or on resuming."""
         self.stop_request.unlink(missing_ok=True)
 
     def controller(self) -> str | None:
-        """The process that is writing the run, in words; None if the run is idle."""
+        """Return a description of the process that writes the run, or None if none does."""
         try:
             file = os.open(self.lock, os.O_RDONLY)
         except OSError:
@@ -97,45 +97,43 @@ class RunDirectory:
 
 
 class ControllerLock:
-    """The right to write a run, held by one process at a time and given back when it dies, however it dies."""
+    """Lock for writing a run, held by one process at a time; the system releases it when the process ends."""
 
     def __init__(self, run: RunDirectory):
         """Take the lock.
 
         Raises:
-            UsageError: another controller holds it (the message names its process).
+            UsageError: another process holds the lock; the message names it.
             WorkFailedError: the lock file cannot be written.
         """
         try:
             self._file: int | None = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise WorkFailedError(
-                f"cannot write in run {run.path}: {error.strerror}; check its permissions."
-            ) from error
+            raise WorkFailedError(f"cannot write in run {run.path}: {error.strerror}; check its permissions") from error
         try:
             if not _lock(self._file, timeout_seconds=_LOCK_SECONDS):
                 raise UsageError(
                     f"run {run.path} is being written by {_holder(run.lock)}: wait for it, "
-                    f"or end it with `primer-search stop {run.path}`."
+                    f"or end it with `primer-search stop {run.path}`"
                 )
             os.ftruncate(self._file, 0)
             os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         except OSError as error:
             self.release()
-            raise WorkFailedError(f"cannot write in run {run.path}: {error.strerror}; make room for it.") from error
+            raise WorkFailedError(f"cannot write in run {run.path}: {error.strerror}; free some disk space") from error
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
-        """Give the lock back; a second call does nothing. The file stays: removing it would race with a taker."""
+        """Release the lock; a second call does nothing. The file stays: removing it would cause a race."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
 
 def default_run_name(seed: int, now: datetime) -> str:
-    """The name of a run that the user did not name.
+    """Return the default name of a run.
 
     >>> default_run_name(7, datetime(2026, 3, 14, 15, 9, 26))
     '20260314-150926-seed7'
@@ -144,39 +142,39 @@ def default_run_name(seed: int, now: datetime) -> str:
 
 
 def new_run_directory(seed: int, now: datetime, runs: Path = RUNS) -> RunDirectory:
-    """Create a run directory under its default name, numbered on if two runs start in one second."""
+    """Create a run directory under its default name, with a number appended if that name is taken."""
     name = default_run_name(seed, now)
     for attempt in range(1, 1000):
         path = runs / (name if attempt == 1 else f"{name}-{attempt}")
         if not path.exists():
             return create_run_directory(path)
-    raise UsageError(f"{runs / name} and 998 like it exist: name the run with --run-dir.")
+    raise UsageError(f"{runs / name} and 998 numbered ones exist: name the run with --run-dir")
 
 
 def create_run_directory(path: Path) -> RunDirectory:
-    """Create an empty directory for a run, or take one that is empty.
+    """Create a directory for a run, or accept an empty one.
 
     Raises:
-        UsageError: it holds something already, is a file, or cannot be made.
+        UsageError: the path is a file or a directory with files in it, or cannot be created.
     """
     if (path / "run.sqlite").exists():
         raise UsageError(
-            f"{path} holds a run already: go on with `primer-search resume {path}`, or choose another --run-dir."
+            f"{path} already holds a run: resume it with `primer-search resume {path}`, or choose another --run-dir"
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
         occupied = any(path.iterdir())
     except OSError as error:
         raise UsageError(
-            f"cannot make the run directory {path}: {error.strerror}; choose another --run-dir."
+            f"cannot create the run directory {path}: {error.strerror}; choose another --run-dir"
         ) from error
     if occupied:
-        raise UsageError(f"{path} is not empty: choose another --run-dir, or empty it first.")
+        raise UsageError(f"{path} is not empty: choose another --run-dir, or empty it first")
     return RunDirectory(path)
 
 
 def find_run(path: Path | str) -> RunDirectory:
-    """The run a user names: its directory, the store in it, or its bare name under `runs/`.
+    """Return the run that a user names by its directory, its store, or its name under `runs/`.
 
     Raises:
         UsageError: the directory does not hold a run.
@@ -188,10 +186,10 @@ def find_run(path: Path | str) -> RunDirectory:
                 return RunDirectory(directory)
         exists = named.exists()
     except OSError as error:
-        raise UsageError(f"cannot look for a run in {named}: {error.strerror}; check the path.") from error
+        raise UsageError(f"cannot look for a run in {named}: {error.strerror}; check the path") from error
     if not exists:
-        raise UsageError(f"there is no run {named}: no such directory{_known_runs(RUNS)}.")
-    raise UsageError(f"{named} is no run: it holds no run.sqlite{_known_runs(named if named.is_dir() else RUNS)}.")
+        raise UsageError(f"there is no run {named}: no such directory{_known_runs(RUNS)}")
+    raise UsageError(f"{named} is not a run: it has no run.sqlite{_known_runs(named if named.is_dir() else RUNS)}")
 
 
 def _known_runs(runs: Path) -> str:

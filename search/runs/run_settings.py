@@ -1,4 +1,4 @@
-"""The settings a run was made with, and those that a study of it overrides."""
+"""Configuration of a stored run, with the values that a study overrides."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ def load_config(
     workers: int | None = None,
     workers_per_device: int | None = None,
 ) -> RunConfig:
-    """A run's settings, with another budget of a training, or other numbers of workers, of all or a device.
+    """Return the run's configuration with the given values in place of its own; None keeps the run's value.
+
+    Args:
+        store: store of the run.
+        trial_seconds: budget of one training.
+        workers: total number of workers.
+        workers_per_device: number of workers that share a device.
 
     Raises:
-        UsageError: a budget in seconds, where the run counts steps.
+        UsageError: `trial_seconds` is given and the run counts steps.
     """
     config = RunConfig.from_dict(store.manifest["config"])
     if workers is not None:
@@ -30,11 +36,11 @@ def load_config(
     if trial_seconds is None:
         return config
     if config.trial.unit == "steps":
-        raise UsageError(f"run {store.run.path} counts steps: --trial-budget does not apply to it.")
+        raise UsageError(f"run {store.run.path} counts steps: --trial-budget does not apply to it")
     return replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
 
 
 def load_allowance_seconds(store: Store) -> float | None:
-    """What a step of the baseline was worth in the search."""
+    """Return the baseline's step time that the search measured, or None if it measured none."""
     found = [event.payload["allowance_seconds"] for event in store.events() if event.kind == "calibrated"]
     return found[-1] if found else None

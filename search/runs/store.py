@@ -1,9 +1,9 @@
-"""The run store: one SQLite file that holds everything a run proposed, trained and found, in order of arrival.
+"""The run store: one SQLite file with every candidate, trial and result of a run, in order of arrival.
 
-`events` is append-only and complete: replaying it rebuilds the population, the hurdles and the clock, which is how a
-run resumes. The other tables say the same in a form that is easy to query. An evaluation, its event and its trial's
-status are one transaction, so a process killed at any moment leaves a run that can be read and resumed; write-ahead
-logging lets readers (leaderboard, show, report) look on while the one controller writes.
+The table `events` is append-only and complete. A run resumes by replaying it, which rebuilds the population, the
+hurdles and the clock. The other tables hold the same facts in a form that is easy to query. An evaluation, its event
+and its trial's status are written in one transaction, so a process killed at any moment leaves a run that can be read
+and resumed. Write-ahead logging lets other processes read the run (leaderboard, show, report) while it is written.
 
 A `Store` belongs to the thread that opened it.
 """
@@ -34,8 +34,8 @@ _BUSY_SECONDS = 30.0
 class Store:
     """A run's store, opened with `Store.create` or `Store.open`; a context manager that closes itself.
 
-    Writing methods raise `WorkFailedError`, and change nothing, when the disk is full or another program holds the
-    file locked; they raise ValueError when asked for what cannot be (a candidate twice, a result for no running trial).
+    Writing methods raise WorkFailedError, and change nothing, if the disk is full or another program locks the file.
+    They raise ValueError for an impossible record (a candidate twice, a result of a trial that is not running).
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class Store:
 
     @classmethod
     def create(cls, path: Path | str, manifest: Mapping[str, Any], clock: Callable[[], float] = time.time) -> Store:
-        """Make the store of a new run in an existing directory, with the event `run_started`, and open it to write.
+        """Create the store of a new run, with the event `run_started`, and open it for writing.
 
         Args:
-            path: the run directory.
+            path: existing directory of the run.
             manifest: JSON values by name (config, seed, budget, dataset hash, versions, ...); `started_at` is added.
-            clock: what stamps events, in seconds since the epoch.
+            clock: clock of the events, in seconds since the epoch.
 
         Raises:
-            UsageError: there is a store already, or another controller is at work there.
+            UsageError: the directory has a store, or another process writes it.
         """
         run = RunDirectory(Path(path))
         lock = ControllerLock(run)
         try:
             if run.store.exists():
-                raise UsageError(f"{run.path} holds a run already: go on with `primer-search resume {run.path}`.")
-            # Built under another name, so that no half-made store is ever taken for a run.
+                raise UsageError(f"{run.path} already holds a run: resume it with `primer-search resume {run.path}`")
+            # Built under another name, so that an incomplete store is never opened as a run.
             partial = run.path / "run.sqlite.partial"
             for remnant in run.path.glob(f"{partial.name}*"):
                 remnant.unlink()
@@ -89,17 +89,17 @@ class Store:
         busy_seconds: float = _BUSY_SECONDS,
         migrations: tuple[Migration, ...] = MIGRATIONS,
     ) -> Store:
-        """Open the store of a run; upgrade one that an earlier version wrote.
+        """Open the store of a run, and upgrade it if an earlier version wrote it.
 
         Args:
-            path: what the user calls the run (`find_run`).
-            read_only: look on; allowed while a controller writes.
-            clock: what stamps events, in seconds since the epoch.
-            busy_seconds: how long to wait for another program that holds the file locked.
-            migrations: the schema to bring it to.
+            path: name or path of the run (`find_run`).
+            read_only: only read; allowed while a controller writes.
+            clock: clock of the events, in seconds since the epoch.
+            busy_seconds: how long to wait for another program that locks the file.
+            migrations: migrations of the schema to upgrade to.
 
         Raises:
-            UsageError: no run there, one of a newer schema, or one that another controller is writing.
+            UsageError: the run does not exist, has a newer schema, or is being written by another controller.
         """
         run = find_run(path)
         lock = None if read_only else ControllerLock(run)
@@ -121,7 +121,7 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Close the file and let go of the run."""
+        """Close the file and release the lock of the run."""
         self._connection.close()
         if self._lock is not None:
             self._lock.release()
@@ -134,13 +134,13 @@ class Store:
 
     @property
     def schema_version(self) -> int:
-        """How many migrations the file has seen."""
+        """Number of migrations applied to the file."""
         return self._execute("PRAGMA user_version")[0][0]
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def set_manifest(self, values: Mapping[str, Any]) -> None:
-        """Set entries of the manifest; those not named stay."""
+        """Set entries of the manifest and leave the others."""
         with self._transaction():
             for key, value in values.items():
                 self._execute(
@@ -172,7 +172,7 @@ class Store:
     def finish_trial(self, trial_id: int, evaluation: Evaluation) -> None:
         """Record a trial's result: evaluation, event and status together.
 
-        An infrastructure fault says nothing of the candidate: it leaves the event `worker_lost` and no evaluation.
+        An infrastructure fault is not a result of the candidate: it adds the event `worker_lost` and no evaluation.
         """
         lost = evaluation.kind in INFRASTRUCTURE_FAULTS
         with self._transaction():
@@ -189,7 +189,7 @@ class Store:
             )
 
     def cancel_trial(self, trial_id: int, why: str) -> None:
-        """Record that a running trial was given up without a result (event `cancelled`)."""
+        """Record that a running trial was cancelled without a result (event `cancelled`)."""
         with self._transaction():
             self._append("cancelled", self._end(trial_id, "cancelled"), trial_id, {"why": why})
 
@@ -200,7 +200,7 @@ class Store:
         candidate_id: int | None = None,
         trial_id: int | None = None,
     ) -> int:
-        """Append an event; returns its sequence number."""
+        """Append an event and return its sequence number."""
         with self._transaction():
             return self._append(kind, candidate_id, trial_id, payload)
 
@@ -208,7 +208,7 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let everything read inside see one state of the run, whatever the controller writes meanwhile."""
+        """Make all reads in the context see one state of the run, even while the controller writes."""
         if self._connection.in_transaction:  # inside another snapshot
             yield
             return
@@ -220,29 +220,29 @@ class Store:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What the run is: JSON values by name."""
+        """Description of the run, as JSON values by name."""
         return {key: json.loads(value) for key, value in self._execute("SELECT key, value FROM run ORDER BY rowid")}
 
     def candidates(self) -> list[Candidate]:
-        """Every candidate, in order of proposal."""
+        """Return all candidates, in order of proposal."""
         return [_candidate(*row) for row in self._execute("SELECT * FROM candidates ORDER BY id")]
 
     def candidate(self, candidate_id: int) -> Candidate:
-        """One candidate.
+        """Return one candidate.
 
         Raises:
-            UsageError: the run has none of that number.
+            UsageError: the run has no candidate with that id.
         """
         last = self._execute("SELECT coalesce(max(id), -1) FROM candidates")[0][0]
-        known = 0 <= candidate_id <= last  # SQLite cannot even look for a number of twenty digits
+        known = 0 <= candidate_id <= last  # SQLite refuses integers of more than 64 bits
         rows = self._execute("SELECT * FROM candidates WHERE id = ?", (int(candidate_id),)) if known else []
         if not rows:
             remedy = f"choose one from 0 to {last}" if last >= 0 else "it has none yet"
-            raise UsageError(f"run {self.run.path} has no candidate {candidate_id}: {remedy}.")
+            raise UsageError(f"run {self.run.path} has no candidate {candidate_id}: {remedy}")
         return _candidate(*rows[0])
 
     def pedigree(self) -> dict[int, Ancestor]:
-        """Every candidate by number, without its DNA."""
+        """Return all candidates by id, without their DNA."""
         rows = self._execute("SELECT id, parent, mutations, structure_hash, same_as FROM candidates ORDER BY id")
         return {
             number: Ancestor(number, parent, tuple(json.loads(mutations)), structure_hash, same_as)
@@ -250,7 +250,7 @@ class Store:
         }
 
     def evaluations(self) -> list[FinishedTrial]:
-        """Every finished trial, in order of arrival."""
+        """Return all finished trials, in order of arrival."""
         rows = self._execute(
             "SELECT sequence, wall_time, e.trial_id, e.candidate_id, evaluation"
             " FROM evaluations AS e JOIN events USING (sequence) ORDER BY sequence"
@@ -261,7 +261,7 @@ class Store:
         ]
 
     def events(self, after: int = 0) -> list[Event]:
-        """Every event that followed the one numbered `after`, in order of arrival."""
+        """Return all events after the one numbered `after`, in order of arrival."""
         rows = self._execute("SELECT * FROM events WHERE sequence > ? ORDER BY sequence", (int(after),))
         return [
             Event(sequence, at, kind, candidate, trial, json.loads(payload))
@@ -269,7 +269,7 @@ class Store:
         ]
 
     def unfinished_trials(self) -> list[TrialRequest]:
-        """Trials handed out and neither finished, cancelled nor lost, as they were requested."""
+        """Return the requests of trials that were started and have not finished, been cancelled or been lost."""
         rows = self._execute(
             "SELECT trial_id, candidate_id, dna, seed, hurdles FROM trials JOIN candidates ON id = candidate_id"
             " WHERE status = 'running' ORDER BY trial_id"
@@ -280,7 +280,7 @@ class Store:
         ]
 
     def next_trial_id(self) -> int:
-        """The first trial number not yet used, from 0."""
+        """Return the first unused trial id, from 0."""
         return self._execute("SELECT coalesce(max(trial_id) + 1, 0) FROM trials")[0][0]
 
     # -- the file ------------------------------------------------------------------------------------------------------
@@ -343,5 +343,5 @@ def _candidate(
 
 
 def _integer(value: int | None) -> int | None:
-    """NumPy's integers would be stored as bytes."""
+    """Return a Python integer, since sqlite3 would store a NumPy integer as bytes."""
     return None if value is None else int(value)

@@ -1,7 +1,7 @@
-"""Where a run's wall clock went: its sessions, and the shares of its workers' time, from events alone.
+"""Accounting of a run's wall clock: its sessions, and the shares of its workers' time, computed from events alone.
 
-A run is one or more sessions, each from its `run_started` or `run_resumed` to its last event; what lies between two
-sessions is not counted. A worker's time is what its trials took; the rest is idle.
+A run has one or more sessions. A session lasts from `run_started` or `run_resumed` to its last event; the time between
+sessions is not counted. A worker is busy while it runs a trial, and idle otherwise.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SHARES = {
     "compiling": "turning programs into machine code",
     "evaluating": "validation",
     "probing": "checks before training",
-    "other": "in a trial and none of these: waiting for a processor, and trials lost, killed or not yet finished",
-    "idle": "no trial at all",
+    "other": "waiting for a processor, and trials that were lost or killed, or are not finished yet",
+    "idle": "time without a trial",
 }
-"""What a worker's time is spent on; where a trial's parts are processor seconds, `other` is the rest of its time."""
+"""Uses of a worker's time; where a trial's parts are processor seconds, `other` is the rest of its wall clock."""
 
 _OPENINGS = ("run_started", "run_resumed")
 _CLOSINGS = ("evaluated", "worker_lost", "cancelled")
@@ -29,12 +29,12 @@ _CLOSINGS = ("evaluated", "worker_lost", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One controller's time at a run.
+    """Time that one controller spent on a run.
 
     Attributes:
-        first: sequence number of the event that opened it.
-        start, end: wall clock of its first and last event, in seconds since the epoch.
-        workers: how many trained.
+        first: sequence number of the opening event.
+        start, end: times of the first and last event, in seconds since the epoch.
+        workers: number of workers.
     """
 
     first: int
@@ -44,18 +44,18 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted."""
+        """Length of the session."""
         return self.end - self.start
 
 
 def find_sessions(events: Sequence[Event], workers: int = 1) -> list[Session]:
-    """The sessions of a run; `workers` is what an opening event that gives none means."""
+    """Return the sessions of a run; `workers` is the number if an opening event does not give one."""
     openings = [place for place, event in enumerate(events) if event.kind in _OPENINGS]
     sessions = []
     for begin, end in zip(openings, [*openings[1:], len(events)], strict=True):
         opening = events[begin]
-        # A clock set back in the middle must not make a session end before it starts, nor lose what went before.
-        # A confirmation may come days later; one at the end of a search closes with a note.
+        # The latest time, not the last event's: a clock set back must not shorten the session.
+        # A later confirmation belongs to no session; one at the end of a search closes with a note.
         last = max(
             event.wall_time for event in events[begin:end] if event.kind not in ("confirmed", "retrained_at_scale")
         )
@@ -66,7 +66,7 @@ def find_sessions(events: Sequence[Event], workers: int = 1) -> list[Session]:
 
 
 def active_seconds(sessions: Sequence[Session], sequence: int, wall_time: float) -> float:
-    """Seconds at work between the run's start and an event, pauses between sessions left out."""
+    """Return the seconds between the run's start and an event, without the pauses between sessions."""
     seconds = 0.0
     for place, session in enumerate(sessions):
         if place + 1 == len(sessions) or sequence < sessions[place + 1].first:
@@ -78,7 +78,7 @@ def active_seconds(sessions: Sequence[Session], sequence: int, wall_time: float)
 def shares_of_wall_clock(
     sessions: Sequence[Session], events: Sequence[Event], finished: Sequence[FinishedTrial]
 ) -> tuple[dict[str, float], float]:
-    """The workers' time by `SHARES`, which sum to 1, and that time in seconds (workers times elapsed)."""
+    """Return the workers' time as shares (keys of `SHARES`, sum 1), and in seconds (workers times elapsed)."""
     available = sum(session.workers * session.seconds for session in sessions)
     spans = _spans(sessions, events)
     spent = dict.fromkeys(SHARES, 0.0)
@@ -86,7 +86,9 @@ def shares_of_wall_clock(
         result = trial.evaluation
         wall = result.wall_seconds or spans.get(trial.trial_id, 0.0)
         parts = (result.train_seconds, result.compile_seconds, result.evaluate_seconds, result.probe_seconds)
-        scale = min(1.0, wall / sum(parts)) if sum(parts) > 0.0 else 0.0  # several cores: more seconds than the wall's
+        scale = (
+            min(1.0, wall / sum(parts)) if sum(parts) > 0.0 else 0.0
+        )  # several cores can use more seconds than the wall clock shows
         for name, seconds in zip(SHARES, parts, strict=False):
             spent[name] += seconds * scale
         spent["other"] += max(wall - sum(parts), 0.0)
@@ -99,7 +101,7 @@ def shares_of_wall_clock(
 
 
 def _spans(sessions: Sequence[Session], events: Sequence[Event]) -> dict[int, float]:
-    """Seconds from each trial's start to its end, or to the end of its session where no result came in it."""
+    """Return each trial's seconds from its start to its end, or to the end of its session if it has no result."""
     spans: dict[int, float] = {}
     started: dict[int, float] = {}
     over = 0.0

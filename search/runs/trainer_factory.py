@@ -1,4 +1,4 @@
-"""How a worker gets its trainer: what crosses to the worker's process, before JAX is imported there."""
+"""Factory of a worker's trainer, sent to the worker's process before JAX is imported there."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["CandidateTrainerFactory"]
 
 @dataclass(frozen=True, slots=True)
 class CandidateTrainerFactory:
-    """Makes a worker's trainer; picklable, and imports JAX only where it is called.
+    """Picklable factory of a worker's trainer, which imports JAX only when called.
 
     Attributes:
-        config: of the run.
-        dataset: path of the prepared text; on a machine that does not have it there, its own cache is looked at.
-        reference: DNA of the program whose step is worth the allowance, where budgets are in reference seconds.
+        config: run configuration.
+        dataset: path of the prepared text; a machine without that path uses its own cache.
+        reference: DNA of the program whose step time is the unit of reference seconds; None for other units.
     """
 
     config: RunConfig

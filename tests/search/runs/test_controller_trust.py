@@ -49,7 +49,7 @@ def until(candidates: int, run: RunDirectory) -> Callable[[RunState], None]:
     return observe
 
 
-def test_the_baseline_is_trained_again_after_so_many_candidates(run: RunDirectory) -> None:
+def test_the_baseline_is_trained_again_after_every_control_every_candidates(run: RunDirectory) -> None:
     config = replace(QUICK, search=replace(QUICK.search, control_every=3))
     stop = until(11, run)
     with open_controller(run, Path(), config, executor=InlineExecutor(CalibratedTrainer), observe=stop) as (
@@ -86,7 +86,7 @@ def test_an_allowance_that_is_given_needs_no_timing(run: RunDirectory) -> None:
     assert {request.allowance_seconds for request in trainer.requests} == {0.015}
 
 
-def test_a_seed_that_cannot_be_timed_ends_the_search_with_the_reason(run: RunDirectory) -> None:
+def test_a_baseline_that_cannot_be_timed_ends_the_search_with_the_reason(run: RunDirectory) -> None:
     trainer = CalibratedTrainer(None)
     with (
         open_controller(run, Path(), REFERENCE, executor=InlineExecutor(lambda: trainer)) as (controller, _),

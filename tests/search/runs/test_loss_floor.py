@@ -36,11 +36,11 @@ def test_the_ngram_floor_counts_where_the_baseline_stays_above_it() -> None:
     assert loss_floor_nats([baseline_trial(0.1)], 1.0) == envelope_nats([baseline_trial(0.1)])
 
 
-def test_nobody_is_suspected_before_the_baseline_has_a_result() -> None:
+def test_no_result_is_suspicious_before_the_baseline_has_one() -> None:
     assert loss_floor_nats([], 3.0) is None
     assert loss_floor_nats([Evaluation("non_finite")], 3.0) is None
 
 
-def test_a_seed_without_a_curve_leaves_a_generous_bound() -> None:
+def test_a_baseline_without_a_curve_leaves_a_generous_bound() -> None:
     bound = loss_floor_nats([Evaluation("ok", loss_nats=4.0)], None)
     assert bound == pytest.approx(4.0 * ENVELOPE_SPEEDUP**-0.5)

@@ -14,7 +14,7 @@ from primer_search.search.runs.store import Store
 
 def test_a_run_is_found_by_its_folder_its_store_or_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="no run nowhere: no such directory; start one with"):
+    with pytest.raises(UsageError, match="nowhere: no such directory; start one with"):
         find_run("nowhere")
     run = new_run_directory(seed=2, now=datetime(2026, 3, 14, 15, 9, 26))
     Store.create(run.path, {}).close()
@@ -32,13 +32,13 @@ def test_a_run_directory_is_made_once(tmp_path: Path) -> None:
     assert [run.path.name for run in (first, second)] == ["20260314-150926-seed0", "20260314-150926-seed0-2"]
     assert create_run_directory(first.path) == first
     first.log.touch()
-    with pytest.raises(UsageError, match="not empty: choose another --run-dir"):
+    with pytest.raises(UsageError, match=r"not empty.*--run-dir"):
         create_run_directory(first.path)
     Store.create(second.path, {}).close()
     for again in (lambda: create_run_directory(second.path), lambda: Store.create(second.path, {})):
-        with pytest.raises(UsageError, match="holds a run already: go on with `primer-search resume"):
+        with pytest.raises(UsageError, match=r"holds a run.*primer-search resume"):
             again()
-    with pytest.raises(UsageError, match="cannot make the run directory"):
+    with pytest.raises(UsageError, match="below-a-file"):
         create_run_directory(first.log / "below-a-file")
 
 

@@ -353,7 +353,7 @@ def test_a_run_on_a_disk_that_cannot_be_written_is_still_read(store: Store) -> N
 def test_a_folder_that_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such directory"):
         Store.open(tmp_path / "missing")
-    with pytest.raises(UsageError, match=r"holds no run\.sqlite"):
+    with pytest.raises(UsageError, match=r"has no run\.sqlite"):
         Store.open(tmp_path, read_only=True)
     (tmp_path / "run.sqlite").write_text("this is no database, however long it may be " * 100)
     with pytest.raises(UsageError, match="not an SQLite file"):
