@@ -32,7 +32,7 @@ from .cli_options import (
 from .primitives.errors import PrimerSearchError, UsageError
 
 if TYPE_CHECKING:
-    from .search.session import Session
+    from .search.session import SearchResult
 
 __all__ = ["app", "main"]
 
@@ -174,7 +174,7 @@ def search(
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
     say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
 
-    def begin(**hooks: Any) -> Session:
+    def begin(**hooks: Any) -> SearchResult:
         from .search.session import start
 
         return start(

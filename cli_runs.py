@@ -13,7 +13,7 @@ from .cli_options import Address, Candidate, Json, Run, RunOrName, Top, pin_to_c
 from .primitives.errors import UsageError
 
 if TYPE_CHECKING:
-    from .search.session import Session
+    from .search.session import SearchResult
 
 __all__ = ["register"]
 
@@ -50,7 +50,7 @@ def resume(
         )
     check_address(address, workers["executor"])
 
-    def go_on(**hooks: Any) -> Session:
+    def go_on(**hooks: Any) -> SearchResult:
         from .search.session import resume as take_up
 
         return take_up(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
