@@ -125,7 +125,9 @@ def test_a_report_goes_where_it_is_told(searched: Searched, tmp_path: Path) -> N
     page = tmp_path / "report.html"
     assert command("report", searched.path, "-o", page).code == 0
     assert "<table" in page.read_text(encoding="utf-8")
-    assert "cannot write" in refused("report", searched.path, "-o", tmp_path / "none" / "report.html")
+    missing = tmp_path / "none" / "report.html"
+    refusal = refused("report", searched.path, "-o", missing)
+    assert f"cannot write {missing}" in refusal and "-o" in refusal
 
 
 def test_resume_goes_on_and_prints_json_alone(searched: Searched) -> None:

@@ -184,7 +184,8 @@ def test_an_instruction_cannot_read_itself() -> None:
 def test_the_last_subprogram_can_call_none() -> None:
     data = plain()
     data["subprograms"][9]["instructions"][0]["op"] = "call:9"
-    assert "last subprogram" in refusal(json.dumps(data))
+    message = refusal(json.dumps(data))
+    assert "subprogram 9" in message and "last subprogram" in message
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def requested(trainer: CandidateTrainer, dna: DNA = BASELINE, **request: Any) ->
 def test_a_suspiciously_good_result_is_probed_on_unseen_text_and_says_so(dataset: Path) -> None:
     plain, suspected = requested(trainer(dataset)), requested(trainer(dataset), suspicious_nats=100.0)
     assert plain.quarantine == ""
-    assert "100.0000" in suspected.quarantine
+    assert "100.0000" in suspected.quarantine and "cleared" in suspected.quarantine
     assert suspected.outcome == "ok"
     assert suspected.loss_nats == plain.loss_nats
     assert plain.moved_logits == suspected.moved_logits == 0.0
