@@ -148,6 +148,17 @@ def test_a_package_says_what_lives_there(package: Path) -> None:
     assert [target.id for target in assigned if isinstance(target, ast.Name)].count("__all__") == 1
 
 
+@pytest.mark.parametrize("package", PACKAGES, ids=name_of)
+def test_a_package_that_exports_nothing_else_lists_its_modules(package: Path) -> None:
+    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
+    if any(isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body):
+        return
+    (listed,) = (ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign))
+    modules = {file.stem for file in package.glob("*.py")} - {"__init__"}
+    folders = {folder.name for folder in package.iterdir() if (folder / "__init__.py").exists()}
+    assert set(listed) == modules | folders
+
+
 @pytest.mark.parametrize(
     "package",
     [each for each in PACKAGES if name_of(each).split("/")[0] in ("models", "workers", "search")],

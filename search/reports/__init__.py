@@ -2,6 +2,7 @@
 
 __all__ = [
     "ablation",
+    "candidate_table",
     "comparison",
     "doctor_table",
     "figures",

@@ -15,17 +15,10 @@ if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
 from ...primitives.program_json import dna_to_json
 from ...system.files import write_output
+from .comparison import BUDGET_UNITS
 from .page import template, try_page
 
 __all__ = ["headline", "print_ablation", "render_ablation", "write_ablation"]
-
-UNITS = {
-    "reference_seconds": "reference seconds",
-    "cpu_seconds": "CPU seconds",
-    "wall_seconds": "seconds of wall clock",
-    "steps": "steps",
-}
-"""Units of a trial's budget, as a sentence has them."""
 
 
 def print_ablation(ablation: Ablation, console: Console) -> None:
@@ -170,7 +163,7 @@ def _how(ablation: Ablation) -> str:
     trial, repeats = ablation.config.trial, len(ablation.seeds)
     how = (
         "gains in bits/byte of the test text, positive where the change helps: "
-        f"{trial.budget:g} {UNITS[trial.unit]} of training each, {repeats} repeat{'s' * (repeats != 1)}, "
+        f"{trial.budget:g} {BUDGET_UNITS[trial.unit]} of training each, {repeats} repeat{'s' * (repeats != 1)}, "
         f"{ablation.config.data.source}, on {ablation.device or 'no device'}"
     )
     return how if repeats < 2 else f"{how}; ± are 95% intervals that hold together, paired by seed, the noise pooled"
@@ -182,7 +175,7 @@ def _facts(ablation: Ablation) -> list[tuple[str, str]]:
         ("candidate", ablation.name),
         ("baseline", ablation.baseline_name),
         ("random seeds", ", ".join(map(str, ablation.seeds))),
-        ("budget", f"{trial.budget:g} {UNITS[trial.unit]}"),
+        ("budget", f"{trial.budget:g} {BUDGET_UNITS[trial.unit]}"),
         ("trainings", str(len({(training.arm.key, training.seed) for training in ablation.trainings}))),
         ("text", f"{ablation.config.data.source} (hash {ablation.dataset_hash[:16]})"),
         ("device", ablation.device),

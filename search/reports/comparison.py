@@ -18,7 +18,7 @@ from .phrases import count, number
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
 
-__all__ = ["print_comparison", "render_comparison", "write_comparison"]
+__all__ = ["BUDGET_UNITS", "print_comparison", "render_comparison", "write_comparison"]
 
 BUDGET_UNITS = {
     "reference_seconds": "reference seconds",

@@ -31,12 +31,12 @@ def ladder_table(ladder: Ladder) -> Table:
     return table
 
 
-def format_scale_result(climb: ScaleResult | None) -> str:
+def format_scale_result(entry: ScaleResult | None) -> str:
     """A cell: rank and difference to the baseline, or why there is none."""
-    if climb is None:
+    if entry is None:
         return "–"
-    row = climb.result
-    if climb.unfit:
+    row = entry.result
+    if entry.unfit:
         return "does not fit"
     if row.failed:
         return f"failed {row.failed} of {row.trainings}"
@@ -62,8 +62,8 @@ def ladder_notes(ladder: Ladder) -> list[str]:
     notes = [format_agreement(ladder, agreement) for agreement in ladder.agreements]
     notes += [words for place in range(len(ladder.scales)) if (words := _trained(ladder, place))]
     for label, results in zip(ladder.labels, ladder.results, strict=True):
-        notes += [f"{climb.result.name} does not fit {label}: {climb.unfit}" for climb in results if climb.unfit]
-    refits = [climb.result.name for results in ladder.results for climb in results if climb.rescaled]
+        notes += [f"{entry.result.name} does not fit {label}: {entry.unfit}" for entry in results if entry.unfit]
+    refits = [entry.result.name for results in ladder.results for entry in results if entry.rescaled]
     if refits:
         notes.append(f"the scale of queries was brought to each width for {_listed(list(dict.fromkeys(refits)))}")
     widths, rates = {scale.width for scale in ladder.scales}, {scale.learning_rate for scale in ladder.scales}

@@ -31,7 +31,7 @@ class Description:
         candidate: with its program.
         row: its place on the leaderboard; None if it has no result of its own.
         lineage: the steps from the baseline to it.
-        origin: where a initial program came from; None for others.
+        origin: where an initial program came from; None for others.
         beginning: where the lineage starts, in words.
         against: what it is compared with, in words; None if nothing was asked for.
         difference: to that program, as lines; None likewise.

@@ -17,14 +17,14 @@ __all__ = ["Ancestry", "beginning", "lineage"]
 
 @dataclass(frozen=True, slots=True)
 class Ancestry:
-    """One step to a candidate: the mutations that made it from its parent; at a initial program, where it came from."""
+    """One step to a candidate: the mutations that made it from its parent, or the origin of an initial program."""
 
     candidate_id: int
     mutations: tuple[str, ...]
 
 
 def lineage(store: Store, candidate_id: int) -> tuple[Ancestry, ...]:
-    """The steps from the baseline (left out), or from a initial program, to a candidate.
+    """The steps from the baseline (left out), or from an initial program, to a candidate.
 
     Raises:
         UsageError: the run has no such candidate.
@@ -37,13 +37,13 @@ def _lineage(pedigree: Mapping[int, Ancestor], candidate_id: int) -> tuple[Ances
     candidate = pedigree[candidate_id]
     while candidate.id != BASELINE_ID:
         steps.append(Ancestry(candidate.id, candidate.mutations))
-        if candidate.parent is None:  # a initial program, or a random program
+        if candidate.parent is None:  # an initial program, or a random program
             break
         candidate = pedigree[candidate.parent]
     return tuple(reversed(steps))
 
 
 def beginning(lineage: Sequence[Ancestry], initial_programs: Mapping[int, str]) -> str:
-    """Where an ancestry begins: at a initial program, or at the baseline."""
+    """Where an ancestry begins: at an initial program, or at the baseline."""
     first = initial_programs.get(lineage[0].candidate_id) if lineage else None
     return "the baseline" if first is None else first

@@ -142,8 +142,8 @@ class Ladder:
     @property
     def names(self) -> tuple[str, ...]:
         """All programs: in the order of the highest scale that ranks them."""
-        ordered = [climb.result.name for results in reversed(self.results) for climb in results if climb.result.rank]
-        return tuple(dict.fromkeys([*ordered, *(climb.result.name for results in self.results for climb in results)]))
+        ordered = [entry.result.name for results in reversed(self.results) for entry in results if entry.result.rank]
+        return tuple(dict.fromkeys([*ordered, *(entry.result.name for results in self.results for entry in results)]))
 
     @property
     def better_everywhere(self) -> tuple[str, ...]:
@@ -151,18 +151,18 @@ class Ladder:
         return tuple(
             name
             for name in self.names
-            if all((climb := self.at(place, name)) and climb.result.better for place in range(len(self.scales)))
+            if all((entry := self.at(place, name)) and entry.result.better for place in range(len(self.scales)))
         )
 
     def at(self, place: int, name: str) -> ScaleResult | None:
         """What a scale says of a program; None if it was not trained there."""
-        return next((climb for climb in self.results[place] if climb.result.name == name), None)
+        return next((entry for entry in self.results[place] if entry.result.name == name), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "scales": [
-                {**scale.to_dict(), "width": scale.width, "programs": [climb.to_dict() for climb in results]}
+                {**scale.to_dict(), "width": scale.width, "programs": [entry.to_dict() for entry in results]}
                 for scale, results in zip(self.scales, self.results, strict=True)
             ],
             "agreements": [asdict(agreement) for agreement in self.agreements],
@@ -202,9 +202,9 @@ def _results_at_scale(retrainings: Sequence[Retraining], refits: set[str]) -> tu
 def _agreement(results: Sequence[Sequence[ScaleResult]], lower: int, upper: int) -> Agreement:
     values = [
         {
-            climb.result.name: climb.result.test_bits_per_byte
-            for climb in results[place]
-            if climb.result.rank is not None and climb.result.test_bits_per_byte is not None
+            entry.result.name: entry.result.test_bits_per_byte
+            for entry in results[place]
+            if entry.result.rank is not None and entry.result.test_bits_per_byte is not None
         }
         for place in (lower, upper)
     ]

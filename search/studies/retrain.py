@@ -23,7 +23,7 @@ from ..results.confirmation import Retraining, retrainings_of
 from ..results.leaderboard import leaderboard
 from ..runs.run_settings import load_allowance_seconds, load_config
 from ..runs.store import Store
-from .retrain_at_scale import Contender, baseline_contender, check_baseline, climb
+from .retrain_at_scale import Contender, baseline_contender, check_baseline, retrain_at_scale
 from .study import run_study
 from .study_queue import Arm, StudyState
 
@@ -93,7 +93,7 @@ def confirm(
         trial_seconds: budget of each training; the run's full trial budget, if not given.
         workers: how many train at once; as many as in the run, if not given.
         workers_per_device: how many share a GPU; as many as in the run, if not given.
-        scales: the settings of further trainings of the same programs, at other sizes (see `climb`).
+        scales: the settings of further trainings of the same programs, at other sizes (see `retrain_at_scale`).
         address: of a running Ray cluster.
         observe, tell: as for studies.
 
@@ -109,7 +109,7 @@ def confirm(
             store, config, top=top, repeats=repeats, beside=beside, address=address, observe=observe, tell=tell
         )
         for scale in scales:
-            climb(
+            retrain_at_scale(
                 store,
                 config,
                 scale,

@@ -29,7 +29,7 @@ from .study_queue import Arm, StudyState
 if TYPE_CHECKING:
     from ..runs.store import Store
 
-__all__ = ["Contender", "baseline_contender", "check_baseline", "climb", "why_unfit"]
+__all__ = ["Contender", "baseline_contender", "check_baseline", "retrain_at_scale", "why_unfit"]
 
 RECORD = (
     "scale-layers={layers},unit={unit},length={length},batch={batch},rate={learning_rate:g},budget={budget:g}.jsonl"
@@ -59,7 +59,7 @@ class Contender:
         return rescale_queries(self.dna, own_unit, unit)
 
 
-def climb(
+def retrain_at_scale(
     store: Store,
     own: RunConfig,
     scale: RunConfig,

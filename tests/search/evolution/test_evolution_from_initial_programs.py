@@ -168,8 +168,8 @@ def test_an_interrupted_search_from_initial_programs_continues_exactly(
 ) -> None:
     make = CandidateTrainerFactory(CONFIG, str(dataset))
     interruptions = 0
-    # In the baseline's second trial, in a initial program's first, in a initial program's second, in a child's; then to
-    # the end.
+    # In the baseline's second trial, in an initial program's first, in an initial program's second, in a child's; then
+    # to the end.
     for fatal in ({1}, {2}, {2}, {1}, set()):
         executor = InlineExecutor(lambda fatal=fatal: InterruptingTrainer(make(), fatal))
         observe = until(CANDIDATES, run)

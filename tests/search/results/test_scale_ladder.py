@@ -322,7 +322,7 @@ def test_a_training_that_was_lost_is_tried_again_and_blamed_on_nobody(
     trainer, scales = by_formula(monkeypatch, {SINE: 0.2}), parse_scales(SCALES[:1], config_of(run))
     trainer.outcomes = {structure_key(SINE): "worker_lost"}
     confirm(run, top=2, repeats=2, scales=scales)
-    assert {climb.result.name for results in ladder_at(run).results for climb in results} == {"baseline", "#2"}
+    assert {entry.result.name for results in ladder_at(run).results for entry in results} == {"baseline", "#2"}
     trainer.outcomes = {}
     confirm(run, top=2, repeats=2, scales=scales)
     ladder = ladder_at(run)
