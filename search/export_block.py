@@ -12,7 +12,7 @@ from ..primitives.program_json import dna_to_json
 from .results.leaderboard import leaderboard
 from .results.leaderboard_rows import Leaderboard
 from .results.lineage import beginning, lineage
-from .results.program_reference import candidate_id_of, library_description
+from .results.program_reference import find_candidate_id, library_description
 from .runs.store import Store
 
 if TYPE_CHECKING:  # loads JAX
@@ -55,7 +55,7 @@ def export_candidate(
     from ..models.export import write_export
 
     with Store.open(run, read_only=True) as store, store.snapshot():
-        number = candidate_id_of(candidate, leaderboard(store))
+        number = find_candidate_id(store, candidate)
         dna, model = store.candidate(number).dna, store.manifest["config"]["model"]
         provenance = candidate_provenance(store, number)
     name = name or f"Block{number}"

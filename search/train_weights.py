@@ -19,8 +19,7 @@ from ..workers.data.dataset import Dataset, prepare
 from ..workers.protocol import Evaluation, Progress, TrialRequest
 from .config import RunConfig
 from .evolution.candidate import BASELINE_ID, candidate_name
-from .results.leaderboard import leaderboard
-from .results.program_reference import candidate_id_of
+from .results.program_reference import find_candidate_id
 from .runs.loss_floor import loss_floor_nats
 from .runs.run_directory import RunDirectory, find_run
 from .runs.run_settings import load_allowance_seconds, load_config
@@ -96,7 +95,7 @@ def plan_training(run: str, named: str, *, trial_seconds: float | None = None, s
         UsageError: the run or the candidate does not exist, or the run counts its budgets in steps.
     """
     with Store.open(run, read_only=True) as store, store.snapshot():
-        number = candidate_id_of(named, leaderboard(store))
+        number = find_candidate_id(store, named)
         manifest, candidate = store.manifest, store.candidate(number)
         config = load_config(store, trial_seconds)
         budget_ratio = config.trial.budget / load_config(store).trial.budget

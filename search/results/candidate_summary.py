@@ -15,7 +15,7 @@ from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from .leaderboard import leaderboard
 from .leaderboard_rows import Row
 from .lineage import Ancestry, beginning, lineage
-from .program_reference import candidate_id_of
+from .program_reference import find_candidate_id
 
 if TYPE_CHECKING:
     from ..runs.store import Store
@@ -83,7 +83,7 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
     """
     with store.snapshot():
         board = leaderboard(store)
-        candidate = store.candidate(candidate_id_of(named, board))
+        candidate = store.candidate(find_candidate_id(store, named))
         evaluated = candidate.id if candidate.same_as is None else candidate.same_as
         row = next((row for row in board.rows if row.id == evaluated), None)
         other = None if against is None else _other(store, candidate, against)

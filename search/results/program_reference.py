@@ -16,13 +16,11 @@ from ...primitives.program_json import dna_from_json, dna_to_json
 from ...primitives.suggestions import did_you_mean
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..runs.run_directory import RUNS
-from .leaderboard import best_row, leaderboard
-from .leaderboard_rows import Leaderboard
 
-if TYPE_CHECKING:
-    pass
+if TYPE_CHECKING:  # loads SQLite
+    from ..runs.store import Store
 
-__all__ = ["Subject", "candidate_id_of", "library_description", "read_program", "subject_of"]
+__all__ = ["Subject", "find_candidate_id", "library_description", "read_program", "subject_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +63,8 @@ def subject_of(text: str, unit: int) -> Subject:
         return Subject(Path(text).stem, read_program(text, unit), unit)
     from ..runs.store import Store
 
-    pass
-
     with Store.open(run, read_only=True) as store, store.snapshot():
-        number = candidate_id_of(candidate, leaderboard(store))
+        number = find_candidate_id(store, candidate)
         name = f"{store.run.path.name}:{candidate_name(number).removeprefix('#')}"
         return Subject(name, store.candidate(number).dna, int(store.manifest["config"]["model"]["unit"]))
 
@@ -127,22 +123,25 @@ def _parsed(source: str, content: bytes) -> DNA:
         raise MalformedProgramError(f"{source} holds no DNA: {error}") from None
 
 
-def candidate_id_of(text: str, board: Leaderboard) -> int:
-    """The candidate a user names: its number, `baseline`, or `best`.
+def find_candidate_id(store: Store, reference: str) -> int:
+    """Return the id of the candidate that a user names by its number, `best` or `baseline`.
 
     Raises:
-        UsageError: it is none of these, or nothing has trained in full yet.
+        UsageError: the reference is none of these, or is `best` before a candidate has finished a full trial.
     """
-    word = text.removeprefix("#").lower()
+    word = reference.removeprefix("#").lower()
     if word == "baseline":
         return BASELINE_ID
     if word == "best":
-        best = best_row(board.rows)
+        best = store.best_candidate_id()
         if best is None:
-            raise UsageError(f"run {board.run} has no best candidate yet: none has finished a full trial.")
-        return best.id
+            raise UsageError(
+                f"run {store.run.path} has no best candidate: wait until one has finished a full trial, "
+                "or give a number or `baseline`"
+            )
+        return best
     if not (word.isascii() and word.isdigit() and len(word) < 19):
-        raise UsageError(f"{text[:40]!r} is no candidate: give its number, `best` or `baseline`.")
+        raise UsageError(f"{reference[:40]!r} is not a candidate: give its number, `best` or `baseline`")
     return int(word)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from ...primitives.errors import UsageError
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, HurdleThreshold, TrialRequest
-from ..evolution.candidate import Candidate
+from ..evolution.candidate import BASELINE_ID, Candidate
 from .connection import APPLICATION_ID, Connection, connect, explain_errors, open_run_file
 from .records import EVENT_KINDS, Ancestor, Event, FinishedTrial, storable, to_json
 from .run_directory import ControllerLock, RunDirectory, find_run
@@ -248,6 +248,15 @@ class Store:
             number: Ancestor(number, parent, tuple(json.loads(mutations)), structure_hash, same_as)
             for number, parent, mutations, structure_hash, same_as in rows
         }
+
+    def best_candidate_id(self) -> int | None:
+        """Return the candidate, other than the baseline, with the lowest mean loss in full trials, or None."""
+        rows = self._execute(
+            "SELECT candidate_id FROM evaluations WHERE outcome = 'ok' AND loss_nats IS NOT NULL AND candidate_id != ?"
+            " GROUP BY candidate_id ORDER BY avg(loss_nats), candidate_id LIMIT 1",
+            (BASELINE_ID,),
+        )
+        return rows[0][0] if rows else None
 
     def evaluations(self) -> list[FinishedTrial]:
         """Return all finished trials, in order of arrival."""

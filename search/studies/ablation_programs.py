@@ -14,8 +14,7 @@ from ...primitives.program_json import dna_to_json
 from ..check_program import check
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
-from ..results.leaderboard import leaderboard
-from ..results.program_reference import candidate_id_of
+from ..results.program_reference import find_candidate_id
 from ..runs.store import Store
 from .compared_programs import subjects_of
 from .study_log import identity_of
@@ -187,7 +186,7 @@ def pair_of_run(
         UsageError: the run or candidate does not exist, it is the baseline, or its budget counts steps.
     """
     with Store.open(run, read_only=True) as store, store.snapshot():
-        number = candidate_id_of(named, leaderboard(store))
+        number = find_candidate_id(store, named)
         if number == BASELINE_ID:
             raise UsageError(f"candidate {named} is the baseline itself: name another, or `best`.")
         baseline, candidate = store.candidate(BASELINE_ID).dna, store.candidate(number).dna

@@ -20,8 +20,7 @@ from ...primitives.library import get
 from ...primitives.softmax_patterns import softmax_exponentials
 from ..config import RunConfig
 from ..evolution.candidate import candidate_name
-from ..results.leaderboard import leaderboard
-from ..results.program_reference import candidate_id_of, library_description
+from ..results.program_reference import find_candidate_id, library_description
 from ..runs.store import Store
 from .stress_result import LARGEST_SCALE, Break, Line, Peak, Setting, Snapshot
 
@@ -48,7 +47,7 @@ def subject_of(run: str, candidate: str | None, config: RunConfig | None) -> tup
             raise UsageError(f"{run} is a library program, which has no configuration of its own: give --config")
         return run, get(run, config.model.unit), config
     with Store.open(run, read_only=True) as store, store.snapshot():
-        number = candidate_id_of(candidate, leaderboard(store))
+        number = find_candidate_id(store, candidate)
         own = RunConfig.from_dict(store.manifest["config"])
         return f"{candidate_name(number)} of {run}", store.candidate(number).dna, config or own
 

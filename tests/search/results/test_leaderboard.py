@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
-from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.results.leaderboard import best_row, leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard, Row
 from primer_search.search.results.lineage import lineage
+from primer_search.search.results.program_reference import find_candidate_id
 from primer_search.search.runs.records import Event
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.time_accounting import SHARES, active_seconds, find_sessions
@@ -84,6 +85,30 @@ def test_full_budgets_come_first_by_loss_then_later_hurdles_and_faults_last(run:
     rows = leaderboard(run.store).rows
     assert [row.id for row in rows] == [2, 1, 3, 0, 8, 5, 6, 7]
     assert [row.rank for row in rows] == [1, 2, 3, 4, 5, None, None, None]
+
+
+def test_a_candidate_is_found_by_its_number_as_the_baseline_and_as_the_best_of_the_leaderboard(run: Run) -> None:
+    best = best_row(leaderboard(run.store).rows)
+    assert best is not None
+    assert find_candidate_id(run.store, "best") == best.id == 2
+    run.train(2, full(3.4))  # a mean of 3.0
+    assert find_candidate_id(run.store, "Best") == 1
+    assert (find_candidate_id(run.store, "baseline"), find_candidate_id(run.store, "#7")) == (0, 7)
+    for unknown in ("worst", "-1", "\u0663", "9" * 19):
+        with pytest.raises(UsageError):
+            find_candidate_id(run.store, unknown)
+
+
+def test_before_the_first_full_trial_there_is_a_baseline_and_no_best_candidate(tmp_path: Path) -> None:
+    run = Run(tmp_path, workers=1)
+    run.propose(0, None)
+    run.train(0, full(3.0))
+    run.propose(1, 0, "insert LOG")
+    run.train(1, Evaluation("non_finite"))
+    assert find_candidate_id(run.store, "baseline") == 0
+    with pytest.raises(UsageError, match="best"):
+        find_candidate_id(run.store, "best")
+    run.store.close()
 
 
 def test_a_stopped_candidate_is_never_compared_with_a_full_budget(run: Run) -> None:
