@@ -158,7 +158,7 @@ def compare(
     from .search.reports.progress.study_progress import watched
     from .search.studies.compare import compare as compared
     from .search.studies.compare import default_folder
-    from .search.studies.compared_programs import MATCHES, subjects_of
+    from .search.studies.compared_programs import MATCHES, named_programs
 
     if match not in (None, *MATCHES):
         raise UsageError(f"--match {match} is none of {', '.join(MATCHES)}")
@@ -174,7 +174,7 @@ def compare(
         accel=accel,
         address=address,
     )
-    subjects = subjects_of(what, baseline, plan.config.model.unit)
+    subjects = named_programs(what, baseline, plan.config.model.unit)
     folder = output or default_folder(plan.config, subjects)
     pin_to_cpu(plan.platform, plan.config.workers.executor)
     with watched(folder) as display:
@@ -235,7 +235,7 @@ def ablate(
     from .search.reports.leaderboard_table import console_for
     from .search.reports.progress.study_progress import watched
     from .search.studies.ablation import ablate as ablated
-    from .search.studies.ablation_programs import pair_of_names, pair_of_run
+    from .search.studies.ablation_programs import pair_from_names, pair_from_run
     from .workers.devices.discovery import resolve_platform
     from .workers.devices.ray_environment import check_address
 
@@ -251,12 +251,12 @@ def ablate(
             executor=executor,
             address=address,
         )
-        pair, settings = pair_of_names(run, plan.config), plan.config
+        pair, settings = pair_from_names(run, plan.config), plan.config
     elif config is not None:
         raise UsageError("--config is for library programs; a candidate trains under the settings of its run")
     else:
         seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
-        pair, settings = pair_of_run(
+        pair, settings = pair_from_run(
             run,
             candidate,
             trial_seconds=seconds,
@@ -333,13 +333,13 @@ def stress(
     from .configs import load
     from .search.reports.leaderboard_table import console_for
     from .search.reports.stress_table import print_stress
-    from .search.studies.stress import numbers, settings_of, subject_of
+    from .search.studies.stress import numbers, program_and_config, stress_settings
     from .search.studies.stress import stress as stressed
 
     chosen = load(config or "laptop") if config is not None or candidate is None else None
-    name, dna, settled = subject_of(run, candidate, chosen)
+    name, dna, settled = program_and_config(run, candidate, chosen)
     depths, factors = numbers("--layers", layers), numbers("--length-factor", length_factor)
-    settings = settings_of(settled, depths, factors, precision.split(","))
+    settings = stress_settings(settled, depths, factors, precision.split(","))
     lines = list(stressed(dna, settled, settings, steps, seed, say))
     if json_:
         print_json({"program": name, "steps": steps, "seed": seed, "lines": [line.to_dict() for line in lines]})

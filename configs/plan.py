@@ -17,7 +17,7 @@ from ..primitives.suggestions import did_you_mean
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
 from ..search.runs.run_directory import RUNS
-from ..search.studies.retrain import reserve_of
+from ..search.studies.retrain import confirmation_budget
 from ..system.durations import format_duration, parse_duration
 from ..workers.data.dataset import check_source
 from ..workers.devices.ray_environment import check_address
@@ -94,7 +94,7 @@ class Plan:
             return None
         overhead = OVERHEAD_SECONDS[self.platform]
         full, mean = trial.budget + overhead, mean_cost(trial.budget, trial.hurdles) + overhead
-        kept = reserve_of(self.config, self.budget_seconds, self.workers).seconds
+        kept = confirmation_budget(self.config, self.budget_seconds, self.workers).seconds
         seconds = self.workers * (self.budget_seconds - kept) - search.baseline_trials * full
         # No hurdle stops a candidate before enough trials, the baseline's among them, were seen at it.
         unstopped = min(max(search.hurdle_minimum - search.baseline_trials, 0), max(seconds, 0.0) / full)

@@ -18,7 +18,7 @@ from .config import RunConfig
 from .evolution.candidate import BASELINE_ID
 from .evolution.initial_programs import InitialProgram
 from .evolution.proposals import CandidateRules, SeenPrograms
-from .results.program_reference import Subject, subject_of
+from .results.program_reference import NamedProgram, named_program
 
 __all__ = ["load_initial_programs"]
 
@@ -29,7 +29,7 @@ def load_initial_programs(
     """The initial programs a user names, and sentences on what became of them; those of one function count once.
 
     Args:
-        named: what `subject_of` understands.
+        named: what `named_program` understands.
         config: of the run.
 
     Raises:
@@ -114,9 +114,9 @@ _REMEDIES = {
 """What helps a program that is refused, by reason."""
 
 
-def _subject(text: str, unit: int) -> Subject:
+def _subject(text: str, unit: int) -> NamedProgram:
     try:
-        return subject_of(text, unit)
+        return named_program(text, unit)
     except UsageError as error:
         said = f"--init {text}: {error}" if text else f"--init: {error}"
         if text.isdecimal():
@@ -124,7 +124,7 @@ def _subject(text: str, unit: int) -> Subject:
         raise UsageError(said) from None
 
 
-def _origin(text: str, subject: Subject) -> str:
+def _origin(text: str, subject: NamedProgram) -> str:
     """Library programs and candidates go by their names, files by what the user typed, folders included."""
     if text == "-":
         return "standard input"

@@ -32,7 +32,7 @@ from .runs.run_directory import RunDirectory
 from .runs.store import Store
 from .runs.time_accounting import find_sessions
 from .runs.trainer_factory import CandidateTrainerFactory
-from .studies.retrain import confirm_store, reserve_of
+from .studies.retrain import confirm_store, confirmation_budget
 from .studies.study_queue import StudyState
 
 __all__ = ["SearchResult", "resume", "start"]
@@ -188,7 +188,7 @@ def _search(
             observe,
             initial_programs_of(manifest),
         )
-        reserve = reserve_of(config, budget_seconds, executor.slots)
+        reserve = confirmation_budget(config, budget_seconds, executor.slots)
         ending = controller.run(budget_seconds - reserve.seconds, started_at)
     if ending == "ended" and reserve.top:
         _confirm(store, config, reserve.top, address, started_at + budget_seconds, tell)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...system.files import write_output
 from ..results.speedup import Speedup
 from ..results.statistics import Estimate
-from ..studies.compare import Comparison, Row
+from ..studies.compare import Comparison, ComparisonRow
 from .figures.comparison_figure import curves_figure, differences_figure
 from .page import template, try_page
 from .phrases import count, number
@@ -84,7 +84,7 @@ def render_comparison(comparison: Comparison) -> str:
     )
 
 
-def _cells(row: Row, comparison: Comparison) -> dict[str, str]:
+def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
     """One row as text, by the title of its column; columns that would say the same of all are left out."""
     swept, matched = bool(comparison.sweep), len({one.unit for one in comparison.rows}) > 1
     failed = any(one.failures for one in comparison.rows)

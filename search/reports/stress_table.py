@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..studies.stress_result import LARGEST_SCALE, SCORE_LIMIT, Break, Line, Peak, Snapshot, quantity
+from ..studies.stress_result import (
+    LARGEST_SCALE,
+    SCORE_LIMIT,
+    ActivationPeak,
+    ActivationStats,
+    Failure,
+    StressResult,
+    quantity,
+)
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
@@ -13,7 +21,7 @@ if TYPE_CHECKING:  # rich is loaded when something is printed
 __all__ = ["print_stress"]
 
 
-def print_stress(name: str, lines: Sequence[Line], console: Console) -> None:
+def print_stress(name: str, lines: Sequence[StressResult], console: Console) -> None:
     """A row for each model, its verdict below it; then how to read them."""
     from rich import box
     from rich.table import Table
@@ -69,7 +77,7 @@ def print_stress(name: str, lines: Sequence[Line], console: Console) -> None:
         console.print(f"[dim]{title:<8}[/] {words}", soft_wrap=True)
 
 
-def _score(snapshot: Snapshot) -> str:
+def _score(snapshot: ActivationStats) -> str:
     return "none" if snapshot.score is None else quantity(snapshot.score.value)
 
 
@@ -77,11 +85,11 @@ def _protection(shifted: bool) -> str:
     return " were they not shifted: every EXP here is a softmax's, computed from scores less their maximum" * shifted
 
 
-def _factor(found: Break | None, line: Line) -> str:
+def _factor(found: Failure | None, line: StressResult) -> str:
     if line.training is not None:
         return "–"
     return "holds" if found is None else f"×{found.at:.3g}"
 
 
-def _where(peak: Peak) -> str:
+def _where(peak: ActivationPeak) -> str:
     return f"{peak.node}, layer {peak.layer}"

@@ -20,11 +20,11 @@ from ..runs.run_directory import RUNS
 if TYPE_CHECKING:  # loads SQLite
     from ..runs.store import Store
 
-__all__ = ["Subject", "find_candidate_id", "library_description", "read_program", "subject_of"]
+__all__ = ["NamedProgram", "find_candidate_id", "library_description", "named_program", "read_program"]
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class NamedProgram:
     """A program that was named.
 
     Attributes:
@@ -43,7 +43,7 @@ class Subject:
         return get(self.name, unit) if self.unit is None and self.name in LIBRARY else self.dna
 
 
-def subject_of(text: str, unit: int) -> Subject:
+def named_program(text: str, unit: int) -> NamedProgram:
     """The program a user names.
 
     Args:
@@ -56,17 +56,17 @@ def subject_of(text: str, unit: int) -> Subject:
     run, colon, candidate = text.rpartition(":")
     exists = os.path.exists(text)
     if text in LIBRARY and not exists:
-        return Subject(text, get(text, unit))
+        return NamedProgram(text, get(text, unit))
     if text and any(os.path.isfile(os.path.join(place, "run.sqlite")) for place in (text, RUNS / text)):
         raise UsageError(f"{text} is a run: name a candidate of it, such as {text}:best.")
     if not colon or exists:
-        return Subject(Path(text).stem, read_program(text, unit), unit)
+        return NamedProgram(Path(text).stem, read_program(text, unit), unit)
     from ..runs.store import Store
 
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = find_candidate_id(store, candidate)
         name = f"{store.run.path.name}:{candidate_name(number).removeprefix('#')}"
-        return Subject(name, store.candidate(number).dna, int(store.manifest["config"]["model"]["unit"]))
+        return NamedProgram(name, store.candidate(number).dna, int(store.manifest["config"]["model"]["unit"]))
 
 
 LARGEST_FILE = 64 * 2**20

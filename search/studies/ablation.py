@@ -26,11 +26,11 @@ from ...primitives.program_diff import Change
 from ...primitives.program_json import dna_to_json
 from ..config import RunConfig
 from ..results.statistics import Estimate, paired_differences, simultaneous_level
-from .ablation_programs import BASELINE, CANDIDATE, NO_OP, Plan, words_of
+from .ablation_programs import BASELINE, CANDIDATE, NO_OP, AblationPlan, format_arm
 from .study import Study
 from .study_queue import Arm, StudyState, Training
 
-__all__ = ["Ablation", "Effect", "Round", "ablate"]
+__all__ = ["Ablation", "Effect", "MinimizationRound", "ablate"]
 
 MOST_ROUNDS = 3
 """Programs tried as the minimal one; after that, the candidate stays as it is."""
@@ -73,7 +73,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class MinimizationRound:
     """A program tried as the minimal one.
 
     Attributes:
@@ -111,7 +111,7 @@ class Ablation:
     effects: tuple[Effect, ...]
     silent: tuple[str, ...]
     control: Estimate | None
-    rounds: tuple[Round, ...]
+    rounds: tuple[MinimizationRound, ...]
     minimal: DNA
     minimal_changes: tuple[int, ...]
     seeds: tuple[int, ...]
@@ -179,7 +179,7 @@ def ablate(
         WorkFailedError: baseline or candidate did not train.
         Interrupted: Ctrl-C; the record keeps what is finished.
     """
-    plan = Plan(config, baseline, candidate)
+    plan = AblationPlan(config, baseline, candidate)
     plan.shrink(len(seeds), most_trials)
     with Study(config, reference=baseline[1], record=record, address=address, observe=observe, tell=tell) as study:
         tell(f"{len(plan.arms)} programs, {len(plan.arms) * len(seeds)} trainings, for {len(plan.kept)} changes")
@@ -263,7 +263,7 @@ class _Results:
         notes = ["one seed says nothing of noise: there are no intervals."] if len(self.seeds) < 2 else []
         names = dict.fromkeys(training.arm.name for training in self.trainings)
         failures = {name: self.failure(name) for name in names}
-        return notes + [f"{words_of(name)}: {failure}." for name, failure in failures.items() if failure]
+        return notes + [f"{format_arm(name)}: {failure}." for name, failure in failures.items() if failure]
 
     def _losses(self) -> Mapping[str, Mapping[int, float]]:
         losses: dict[str, dict[int, float]] = {}
@@ -274,7 +274,7 @@ class _Results:
         return losses
 
 
-def _effect(plan: Plan, results: _Results, number: int) -> Effect:
+def _effect(plan: AblationPlan, results: _Results, number: int) -> Effect:
     without, without_note = plan.without[number]
     alone, alone_note = plan.alone[number]
     return Effect(
@@ -289,14 +289,14 @@ def _effect(plan: Plan, results: _Results, number: int) -> Effect:
 
 
 def _minimised(
-    plan: Plan, results: _Results, effects: Sequence[Effect], most_trials: int | None
-) -> tuple[frozenset[int], list[Round]]:
+    plan: AblationPlan, results: _Results, effects: Sequence[Effect], most_trials: int | None
+) -> tuple[frozenset[int], list[MinimizationRound]]:
     """The changes of the least program that is not shown to be worse than the candidate, and the way there."""
     dropped = sorted(
         (effect.change.number for effect in effects if _can_go(effect, plan, results)),
         key=lambda number: _mean(effects, number),
     )
-    rounds: list[Round] = []
+    rounds: list[MinimizationRound] = []
     while dropped and len(rounds) < MOST_ROUNDS:
         kept = plan.kept - set(dropped)
         before = len(plan.arms)
@@ -311,7 +311,7 @@ def _minimised(
         results.train(new)
         cost = results.cost(arm, CANDIDATE)
         worse = cost is None or bool(results.failure(arm)) or (cost.low is not None and cost.low > 0.0)
-        rounds.append(Round(tuple(sorted(kept)), cost, not worse))
+        rounds.append(MinimizationRound(tuple(sorted(kept)), cost, not worse))
         if not worse:
             return kept, rounds
         del dropped[len(dropped) // 2 :]
@@ -320,7 +320,7 @@ def _minimised(
     return plan.kept, rounds
 
 
-def _can_go(effect: Effect, plan: Plan, results: _Results) -> bool:
+def _can_go(effect: Effect, plan: AblationPlan, results: _Results) -> bool:
     """Whether losing the change is not shown to cost anything; without an interval, nothing is shown."""
     arm = plan.without[effect.change.number][0]
     low = None if effect.ablation is None else effect.ablation.low

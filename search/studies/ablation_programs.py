@@ -16,27 +16,27 @@ from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..results.program_reference import find_candidate_id
 from ..runs.store import Store
-from .compared_programs import subjects_of
-from .study_log import identity_of
+from .compared_programs import named_programs
+from .study_log import json_hash
 from .study_queue import Arm
 
 __all__ = [
     "BASELINE",
     "CANDIDATE",
     "NO_OP",
-    "Pair",
-    "Plan",
+    "AblationPair",
+    "AblationPlan",
     "folder_of",
-    "pair_of_names",
-    "pair_of_run",
-    "words_of",
+    "format_arm",
+    "pair_from_names",
+    "pair_from_run",
 ]
 
 BASELINE, CANDIDATE, NO_OP = "baseline", "candidate", "no-op"
 """Names of arms; the others are `without N`, `only N` and `minimal N`."""
 
 
-class Plan:
+class AblationPlan:
     """The arms of the first round.
 
     Args:
@@ -98,7 +98,7 @@ class Plan:
         function = result.fingerprint or result.structure_hash
         known = self._known.setdefault(function, name)
         if known != name:
-            return known, f"the same function as {words_of(known)}"
+            return known, f"the same function as {format_arm(known)}"
         self.arms.append(Arm(name, dna))
         return name, ""
 
@@ -133,7 +133,7 @@ class Plan:
         self.notes.append("no no-op control: neither program computes the mean of (x - mean)² that it rewrites.")
 
 
-def words_of(arm: str) -> str:
+def format_arm(arm: str) -> str:
     """An arm by its name, as a sentence has it."""
     role, _, number = arm.partition(" ")
     if not number:
@@ -153,7 +153,7 @@ BASELINE = "TRANSFORMER"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class AblationPair:
     """Two programs with what people call them.
 
     Attributes:
@@ -166,7 +166,7 @@ class Pair:
     folder: Path
 
 
-def pair_of_run(
+def pair_from_run(
     run: str,
     named: str,
     *,
@@ -174,7 +174,7 @@ def pair_of_run(
     workers: int | None = None,
     workers_per_device: int | None = None,
     executor: Literal["ray", "inline"] | None = None,
-) -> tuple[Pair, RunConfig]:
+) -> tuple[AblationPair, RunConfig]:
     """A candidate of a run, its baseline, and the settings both were trained with.
 
     Args:
@@ -203,27 +203,27 @@ def pair_of_run(
         config = replace(config, workers=replace(config.workers, count=workers))
     if workers_per_device is not None:
         config = replace(config, workers=replace(config.workers, per_device=workers_per_device))
-    pair = Pair(
+    pair = AblationPair(
         ("the baseline", baseline), (f"candidate {number} of {path.name}", candidate), path / f"ablation-{number}"
     )
     return pair, config
 
 
-def pair_of_names(named: str, config: RunConfig) -> Pair:
+def pair_from_names(named: str, config: RunConfig) -> AblationPair:
     """A library program, or a file of DNA, against the Transformer of the same unit.
 
     Raises:
         UsageError: the program does not exist.
     """
-    baseline, other = subjects_of([named], BASELINE, config.model.unit)
+    baseline, other = named_programs([named], BASELINE, config.model.unit)
     unit = config.model.unit
     folder = Path("ablations") / folder_of(other.name, config, (baseline.at(unit), other.at(unit)))
-    return Pair((baseline.name, baseline.at(unit)), (other.name, other.at(unit)), folder)
+    return AblationPair((baseline.name, baseline.at(unit)), (other.name, other.at(unit)), folder)
 
 
 def folder_of(name: str, config: RunConfig, programs: Sequence[DNA]) -> str:
     """Output folder of an ablation, named by programs and settings: the same command resumes there."""
     settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
-    known = identity_of({"settings": settings, "dna": [dna_to_json(dna) for dna in programs]})
+    known = json_hash({"settings": settings, "dna": [dna_to_json(dna) for dna in programs]})
     safe = "".join(sign if sign.isalnum() else "_" for sign in name)
     return f"{safe[:80]}-{known[:6]}"

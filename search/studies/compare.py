@@ -19,16 +19,16 @@ from ...models.cost import model_cost
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import LARGEST_INPUT_WAIT, Evaluation
 from ..config import RunConfig
-from ..results.program_reference import Subject
+from ..results.program_reference import NamedProgram
 from ..results.speedup import Speedup, curve_of, speedup
 from ..results.statistics import Estimate, mean_interval, paired_differences
 from ..runs.provenance import command_line, versions
 from .compared_programs import matched_units
 from .study import Study
-from .study_log import identity_of
+from .study_log import json_hash
 from .study_queue import Arm, StudyState, Training
 
-__all__ = ["Comparison", "Row", "compare", "default_folder", "points_of"]
+__all__ = ["Comparison", "ComparisonRow", "compare", "curve_points", "default_folder"]
 
 POINTS = 12
 """Points of a curve, the end of training among them."""
@@ -38,7 +38,7 @@ FIRST_POINT = 0.04
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparisonRow:
     """What a comparison says of one subject; numbers that are not known are None.
 
     Attributes:
@@ -109,7 +109,7 @@ class Comparison:
         command: that made it.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     baseline: str
     seeds: tuple[int, ...]
     config: RunConfig
@@ -156,7 +156,7 @@ class Comparison:
         }
 
 
-def points_of(config: RunConfig) -> tuple[float, ...]:
+def curve_points(config: RunConfig) -> tuple[float, ...]:
     """Points of the budget at which curves are measured, evenly spaced in its logarithm, the end left out."""
     budget = config.trial.budget
     points = [budget * FIRST_POINT ** (1 - number / (POINTS - 1)) for number in range(POINTS - 1)]
@@ -165,18 +165,18 @@ def points_of(config: RunConfig) -> tuple[float, ...]:
     return tuple(points)
 
 
-def default_folder(config: RunConfig, subjects: Sequence[Subject]) -> Path:
+def default_folder(config: RunConfig, subjects: Sequence[NamedProgram]) -> Path:
     """Output folder of a comparison, named by subjects and settings: the same command resumes there."""
     names = [subject.name for subject in subjects[1:4]] + (["etc"] if len(subjects) > 4 else [])
     safe = "-".join("".join(sign if sign.isalnum() else "_" for sign in name) for name in names)
     settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
-    known = identity_of({"settings": settings, "dna": [dna_to_json(subject.dna) for subject in subjects]})
+    known = json_hash({"settings": settings, "dna": [dna_to_json(subject.dna) for subject in subjects]})
     return Path("comparisons") / f"{safe[:80]}-{known[:6]}"
 
 
 def compare(
     config: RunConfig,
-    subjects: Sequence[Subject],
+    subjects: Sequence[NamedProgram],
     *,
     seeds: Sequence[int],
     record: Path | None,
@@ -210,7 +210,7 @@ def compare(
     ]
     with Study(
         config,
-        points=points_of(config),
+        points=curve_points(config),
         reference=arms[0].dna,
         record=record,
         address=address,
@@ -242,9 +242,9 @@ def compare(
     )
 
 
-def _distinct(subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:
+def _distinct(subjects: Sequence[NamedProgram]) -> tuple[list[NamedProgram], list[str]]:
     """One of each program: a twin would share its trainings, and pass for knowledge of the noise."""
-    kept: dict[str, Subject] = {}
+    kept: dict[str, NamedProgram] = {}
     notes = []
     for subject in subjects:
         first = kept.setdefault(dna_to_json(subject.dna), subject)
@@ -272,7 +272,7 @@ def _best_factor(tried: Sequence[tuple[float, float | None]]) -> float:
 # --- what came of it ---
 
 
-def _row(arm: Arm, trainings: Sequence[Training], baseline: Arm, config: RunConfig, at_edge: bool) -> Row:
+def _row(arm: Arm, trainings: Sequence[Training], baseline: Arm, config: RunConfig, at_edge: bool) -> ComparisonRow:
     found = _results(trainings, arm)
     finished = {seed: result for seed, result in found.items() if result.outcome == "ok"}
     results = list(finished.values())
@@ -281,7 +281,7 @@ def _row(arm: Arm, trainings: Sequence[Training], baseline: Arm, config: RunConf
     memory = [result.peak_memory_bytes for result in found.values() if result.peak_memory_bytes is not None]
     rates = [result.tokens / result.train_seconds for result in results if result.train_seconds]
     tokens_per_second = fmean(rates) if rates else None
-    return Row(
+    return ComparisonRow(
         name=arm.name,
         unit=unit,
         learning_rate=config.optimizer.learning_rate * arm.learning_rate_factor,
@@ -345,7 +345,7 @@ def _middle(results: Sequence[Evaluation], name: str) -> float | None:
 
 
 def _notes(
-    rows: Sequence[Row],
+    rows: Sequence[ComparisonRow],
     trainings: Sequence[Training],
     tried: dict[str, tuple[tuple[float, float | None], ...]],
     seeds: Sequence[int],

@@ -9,15 +9,15 @@ from dataclasses import replace
 from ...models.config import ModelConfig
 from ...models.cost import model_cost
 from ...primitives import InvalidProgramError, UsageError
-from ..results.program_reference import Subject, subject_of
+from ..results.program_reference import NamedProgram, named_program
 
-__all__ = ["MATCHES", "matched_units", "subjects_of"]
+__all__ = ["MATCHES", "matched_units", "named_programs"]
 
 MATCHES = ("params", "flops")
 """What `match` can make equal: parameters of the whole model, or forward operations per token."""
 
 
-def subjects_of(named: Sequence[str], baseline: str, unit: int) -> list[Subject]:
+def named_programs(named: Sequence[str], baseline: str, unit: int) -> list[NamedProgram]:
     """The subjects a user names, the baseline first; one that is named twice counts once.
 
     Args:
@@ -28,9 +28,9 @@ def subjects_of(named: Sequence[str], baseline: str, unit: int) -> list[Subject]
     Raises:
         UsageError: one of them is none of these.
     """
-    subjects: dict[str, Subject] = {}
+    subjects: dict[str, NamedProgram] = {}
     for text in dict.fromkeys((baseline, *named)):
-        subject = subject_of(text, unit)
+        subject = named_program(text, unit)
         known = subjects.setdefault(subject.name, subject)
         if known.dna != subject.dna:
             raise UsageError(f"two different programs are named {subject.name}: rename one of the files.")
@@ -39,7 +39,9 @@ def subjects_of(named: Sequence[str], baseline: str, unit: int) -> list[Subject]
     return list(subjects.values())
 
 
-def matched_units(subjects: Sequence[Subject], model: ModelConfig, match: str | None) -> tuple[list[int], list[str]]:
+def matched_units(
+    subjects: Sequence[NamedProgram], model: ModelConfig, match: str | None
+) -> tuple[list[int], list[str]]:
     """The unit of width each subject is trained at, and sentences on what that makes of it.
 
     Args:
@@ -70,7 +72,7 @@ def matched_units(subjects: Sequence[Subject], model: ModelConfig, match: str | 
     return units, notes
 
 
-def _nearest_unit(subject: Subject, model: ModelConfig, match: str, goal: float) -> int:
+def _nearest_unit(subject: NamedProgram, model: ModelConfig, match: str, goal: float) -> int:
     distances: dict[int, float] = {}
     for unit in range(1, 4 * model.unit + 1):
         try:
@@ -82,7 +84,7 @@ def _nearest_unit(subject: Subject, model: ModelConfig, match: str, goal: float)
     return min(distances, key=lambda unit: (distances[unit], unit))
 
 
-def _cost_or_refuse(subject: Subject, model: ModelConfig) -> dict[str, float]:
+def _cost_or_refuse(subject: NamedProgram, model: ModelConfig) -> dict[str, float]:
     try:
         return model_cost(subject.at(model.unit), model, model.unit)
     except InvalidProgramError as error:

@@ -27,7 +27,7 @@ from .retrain_at_scale import Contender, baseline_contender, check_baseline, ret
 from .study import run_study
 from .study_queue import Arm, StudyState
 
-__all__ = ["Reserve", "confirm", "confirm_store", "reserve_of"]
+__all__ = ["ConfirmationBudget", "confirm", "confirm_store", "confirmation_budget"]
 
 RECORD = "confirmation-{budget:g}.jsonl"
 """In the run's folder, one for each budget."""
@@ -46,27 +46,27 @@ SLOWNESS = 1.2
 
 
 @dataclass(frozen=True, slots=True)
-class Reserve:
+class ConfirmationBudget:
     """The part of a search's budget that is reserved for confirming its best candidates."""
 
     seconds: float
     top: int
 
 
-def reserve_of(config: RunConfig, budget_seconds: float, slots: int) -> Reserve:
+def confirmation_budget(config: RunConfig, budget_seconds: float, slots: int) -> ConfirmationBudget:
     """What is kept of a budget; nothing where a quarter is too short to confirm one candidate.
 
     A budget of trials in steps does not say how long they take, so that nothing can be kept for them.
     """
     search, trial = config.search, config.trial
     if trial.unit == "steps" or not search.confirm_top:
-        return Reserve(0.0, 0)
+        return ConfirmationBudget(0.0, 0)
     one = SLOWNESS * trial.budget_seconds + OVERHEAD_SECONDS
     rounds = int((LARGEST_SHARE * budget_seconds - START_SECONDS) / one)  # of one training on each worker
     top = min(search.confirm_top, rounds * slots // search.confirm_repeats - 1)
     if top < 1:
-        return Reserve(0.0, 0)
-    return Reserve(START_SECONDS + one * math.ceil((top + 1) * search.confirm_repeats / slots), top)
+        return ConfirmationBudget(0.0, 0)
+    return ConfirmationBudget(START_SECONDS + one * math.ceil((top + 1) * search.confirm_repeats / slots), top)
 
 
 def confirm(

@@ -22,15 +22,15 @@ from ..config import RunConfig
 from ..evolution.candidate import candidate_name
 from ..results.program_reference import find_candidate_id, library_description
 from ..runs.store import Store
-from .stress_result import LARGEST_SCALE, Break, Line, Peak, Setting, Snapshot
+from .stress_result import LARGEST_SCALE, ActivationPeak, ActivationStats, Failure, StressResult, StressSetting
 
 if TYPE_CHECKING:  # load JAX
     from ...models.activation_recorder import RecordedPass, Recorder
 
-__all__ = ["numbers", "settings_of", "stress", "subject_of"]
+__all__ = ["numbers", "program_and_config", "stress", "stress_settings"]
 
 
-def subject_of(run: str, candidate: str | None, config: RunConfig | None) -> tuple[str, DNA, RunConfig]:
+def program_and_config(run: str, candidate: str | None, config: RunConfig | None) -> tuple[str, DNA, RunConfig]:
     """The program a user names, what to call it, and the configuration it is measured in.
 
     Args:
@@ -67,9 +67,9 @@ def numbers(option: str, text: str) -> list[int]:
         raise UsageError(f"{option} {text[:40]!r} is no list of whole numbers: write, say, {option} 12,24") from None
 
 
-def settings_of(
+def stress_settings(
     config: RunConfig, layers: Sequence[int], length_factors: Sequence[int], precisions: Sequence[str]
-) -> list[Setting]:
+) -> list[StressSetting]:
     """The configuration's own model, then every depth at every length; all of it in each precision.
 
     Raises:
@@ -84,23 +84,23 @@ def settings_of(
             raise UsageError(f"--precision {precision} is not known: give float32, bfloat16, or both with a comma")
     model, tokens = config.model, config.trial.batch * config.model.length
     sizes = dict.fromkeys([(model.layers, model.length), *product(layers, (f * model.length for f in length_factors))])
-    return [Setting(*size, precision, max(1, tokens // size[1])) for precision in precisions for size in sizes]
+    return [StressSetting(*size, precision, max(1, tokens // size[1])) for precision in precisions for size in sizes]
 
 
 def stress(
     dna: DNA,
     config: RunConfig,
-    settings: Sequence[Setting],
+    settings: Sequence[StressSetting],
     steps: int = 50,
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
-) -> Iterator[Line]:
+) -> Iterator[StressResult]:
     """Measure a program in each model, one after the other, in this process.
 
     Args:
         dna: the program.
         config: vocabulary, unit, optimizer and text.
-        settings: the models (`settings_of`).
+        settings: the models (`stress_settings`).
         steps: of training, in each.
         seed: of parameters and text.
         tell: told what happens, a line at a time.
@@ -126,7 +126,7 @@ LARGEST_VALUE = float(np.finfo(np.float32).max)
 class _Stressed:
     """A program in one model, compiled."""
 
-    def __init__(self, graph: Graph, config: RunConfig, setting: Setting, tokens: Any, seed: int):
+    def __init__(self, graph: Graph, config: RunConfig, setting: StressSetting, tokens: Any, seed: int):
         from ...models.activation_recorder import make_recorder, with_rematerialization
         from ...models.language_model import language_model
         from ...workers.data.batches import TrainBatches
@@ -149,7 +149,7 @@ class _Stressed:
         self.scores = [graph.nodes[index].inputs[0] for index in exponentials]
         self.unprotected = [graph.nodes[index].inputs[0] for index in exponentials if index not in shifted]
 
-    def line(self, steps: int) -> Line:
+    def line(self, steps: int) -> StressResult:
         batch = self.batches.batch_at(steps)
         initial = self._snapshot(self.observe(self.state.parameters, batch, 1.0))
         losses, training, parameters = self._train(steps)
@@ -160,9 +160,9 @@ class _Stressed:
         weights = None if training else self._probe(lambda factor: self._with_weights(parameters, batch, factor))
         tail = losses[-max(1, len(losses) // 10) :]
         ends = (_json(losses[0]), _json(float(np.mean(tail)))) if losses else (None, None)
-        return Line(self.setting, steps, initial, trained, ends, training, inputs, weights)
+        return StressResult(self.setting, steps, initial, trained, ends, training, inputs, weights)
 
-    def _train(self, steps: int) -> tuple[list[float], Break | None, Any]:
+    def _train(self, steps: int) -> tuple[list[float], Failure | None, Any]:
         """Losses, where training broke if it did, and the last parameters (before the break)."""
         import jax
 
@@ -174,7 +174,7 @@ class _Stressed:
             self.state, result = self.functions.step(self.state, tokens)
             losses.append(float(np.mean(np.asarray(result.token_losses, np.float64))))
             if not (math.isfinite(losses[-1]) and math.isfinite(float(result.gradient_norm))):
-                return losses, Break(step + 1, self._where(self.observe(parameters, tokens, 1.0))), parameters
+                return losses, Failure(step + 1, self._where(self.observe(parameters, tokens, 1.0))), parameters
         return losses, None, self.state.parameters
 
     def _with_weights(self, parameters: Any, batch: np.ndarray, factor: float) -> RecordedPass:
@@ -182,11 +182,11 @@ class _Stressed:
 
         return self.observe(scale_dense_kernels(self.model, parameters, factor), batch, 1.0)
 
-    def _probe(self, observe: Callable[[float], RecordedPass]) -> Break | None:
+    def _probe(self, observe: Callable[[float], RecordedPass]) -> Failure | None:
         from ...models.activation_recorder import find_breaking_scale
 
         found = find_breaking_scale(lambda factor: observe(factor).finite, LARGEST_SCALE)
-        return None if found is None else Break(found, self._where(observe(found)))
+        return None if found is None else Failure(found, self._where(observe(found)))
 
     def _where(self, observation: RecordedPass) -> str:
         from ...models.activation_recorder import node_name
@@ -196,7 +196,7 @@ class _Stressed:
             return f"layer {broken[0] + 1}, {node_name(self.graph, broken[1])}"
         return "gradient" if math.isfinite(float(observation.loss)) else "the output of the model"
 
-    def _snapshot(self, observation: RecordedPass) -> Snapshot:
+    def _snapshot(self, observation: RecordedPass) -> ActivationStats:
         magnitudes = np.where(np.isnan(observation.magnitudes), np.inf, observation.magnitudes)
         by_node = sorted(range(len(self.graph.nodes)), key=lambda node: -magnitudes[:, node].max())
         score = max(
@@ -207,7 +207,7 @@ class _Stressed:
         open_scores = [
             float(np.nan_to_num(observation.highest[:, node], nan=LARGEST_VALUE).max()) for node in self.unprotected
         ]
-        return Snapshot(
+        return ActivationStats(
             _json(float(observation.loss)),
             tuple(self._peak(magnitudes, node) for node in by_node[:5]),
             score,
@@ -216,11 +216,11 @@ class _Stressed:
             tuple(_json(float(norm)) for norm in observation.gradient_norms),
         )
 
-    def _peak(self, values: np.ndarray, node: int) -> Peak:
+    def _peak(self, values: np.ndarray, node: int) -> ActivationPeak:
         from ...models.activation_recorder import node_name
 
         layer = int(np.argmax(values[:, node]))
-        return Peak(node_name(self.graph, node), layer + 1, _json(float(values[layer, node])))
+        return ActivationPeak(node_name(self.graph, node), layer + 1, _json(float(values[layer, node])))
 
 
 def _json(value: float) -> float | None:

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["LARGEST_SCALE", "SCORE_LIMIT", "Break", "Line", "Peak", "Setting", "Snapshot", "quantity"]
+__all__ = [
+    "LARGEST_SCALE",
+    "SCORE_LIMIT",
+    "ActivationPeak",
+    "ActivationStats",
+    "Failure",
+    "StressResult",
+    "StressSetting",
+    "quantity",
+]
 
 SCORE_LIMIT = 88.7
 """EXP overflows above it, in float32 and in bfloat16, which have one range."""
@@ -39,7 +48,7 @@ LARGEST_SCALE = 1e4
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class StressSetting:
     """One model.
 
     Attributes:
@@ -55,7 +64,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Peak:
+class ActivationPeak:
     """The largest value of a kind: where it stood, and how large it was (None: not finite)."""
 
     node: str
@@ -64,7 +73,7 @@ class Peak:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ActivationStats:
     """What a model showed at one moment.
 
     Attributes:
@@ -76,8 +85,8 @@ class Snapshot:
     """
 
     loss_nats: float | None
-    activations: tuple[Peak, ...]
-    score: Peak | None
+    activations: tuple[ActivationPeak, ...]
+    score: ActivationPeak | None
     open_score: float | None
     gradient_norm: float | None
     gradient_norms: tuple[float | None, ...]
@@ -97,7 +106,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Break:
+class Failure:
     """Where something stopped being finite: at which step or factor, and in which layer and node."""
 
     at: float
@@ -105,7 +114,7 @@ class Break:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StressResult:
     """What one model bore.
 
     Attributes:
@@ -117,14 +126,14 @@ class Line:
         inputs, weights: the factor at which it breaks, up to `LARGEST_SCALE`; None where it does not.
     """
 
-    setting: Setting
+    setting: StressSetting
     steps: int
-    initial: Snapshot
-    trained: Snapshot | None
+    initial: ActivationStats
+    trained: ActivationStats | None
     losses: tuple[float | None, float | None]
-    training: Break | None
-    inputs: Break | None
-    weights: Break | None
+    training: Failure | None
+    inputs: Failure | None
+    weights: Failure | None
 
     @property
     def verdict(self) -> str:

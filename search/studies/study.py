@@ -32,7 +32,7 @@ from ...workers.protocol import (
 )
 from ..config import RunConfig
 from ..runs.trainer_factory import CandidateTrainerFactory
-from .study_log import Record
+from .study_log import StudyLog
 from .study_queue import Arm, StudyQueue, StudyState, Training
 
 __all__ = ["Study", "run_study"]
@@ -132,7 +132,7 @@ class Study:
                 f"the text of {config.data.source} is another one than that of the search "
                 f"(hash {self.dataset_hash[:12]}, was {dataset_hash[:12]}), and results would not compare: restore it."
             )
-        self._record = Record(record, self._description())
+        self._record = StudyLog(record, self._description())
         self._stack = ExitStack()
         self._stack.callback(self._record.close)
         self._executor: Executor | None = None

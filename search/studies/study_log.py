@@ -21,17 +21,17 @@ from ...primitives.errors import UsageError, WorkFailedError
 from ...system.locks import try_lock
 from ...workers.protocol import Evaluation
 
-__all__ = ["Record", "identity_of"]
+__all__ = ["StudyLog", "json_hash"]
 
 FORMAT = 1
 
 
-def identity_of(values: Mapping[str, Any]) -> str:
+def json_hash(values: Mapping[str, Any]) -> str:
     """A hash of plain JSON values, whatever the order of their names."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-class Record:
+class StudyLog:
     """The finished trainings of one study; a context manager that holds the file against other writers.
 
     Args:
@@ -76,7 +76,7 @@ class Record:
             os.close(self._file)
             self._file = None
 
-    def __enter__(self) -> Record:
+    def __enter__(self) -> StudyLog:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,12 +85,12 @@ class Record:
     def _take_in(self, path: Path) -> None:
         lines = list(self._whole_lines(path))
         if not lines:
-            self._append({"format": FORMAT, "study": dict(self.study), "identity": identity_of(self.study)})
+            self._append({"format": FORMAT, "study": dict(self.study), "identity": json_hash(self.study)})
             return
         header = lines[0]
         if header.get("format") != FORMAT or not isinstance(header.get("study"), dict):
             raise UsageError(f"{path} is no record of a study: choose another folder with -o, or remove the file.")
-        if header.get("identity") != identity_of(self.study):
+        if header.get("identity") != json_hash(self.study):
             raise UsageError(
                 f"{path} holds trainings under other settings ({_first_difference(header['study'], self.study)}), "
                 "which do not compare: choose another folder with -o, or give the settings it was made with."

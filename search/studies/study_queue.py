@@ -14,7 +14,7 @@ from ...workers.protocol import (
     Evaluation,
     WorkerStatus,
 )
-from .study_log import Record, identity_of
+from .study_log import StudyLog, json_hash
 
 __all__ = ["Arm", "StudyQueue", "StudyState", "Training"]
 
@@ -47,7 +47,7 @@ class StudyQueue:
 
     arms: Sequence[Arm]
     seeds: Sequence[int]
-    record: Record
+    record: StudyLog
     queue: deque[tuple[Arm, int]] = field(default_factory=deque)
     place: dict[str, int] = field(default_factory=dict)
     lost: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -124,7 +124,7 @@ class Arm:
     @property
     def key(self) -> str:
         """Identity: a hash of everything but the name."""
-        return identity_of(
+        return json_hash(
             {"dna": dna_to_json(self.dna), "learning_rate_factor": self.learning_rate_factor, "unit": self.unit}
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ....workers.protocol import Evaluation
 from ...results.speedup import curve_of
-from ...studies.compare import Comparison, Row
+from ...studies.compare import Comparison, ComparisonRow
 
 __all__ = ["Band", "bands_of", "curves_figure", "differences_figure"]
 
@@ -152,7 +152,7 @@ def _traces(name: str, xs: Sequence[float], band: Band, color: str, legend: bool
     return [around, line]
 
 
-def _bar(go: Any, row: Row, color: str) -> Any:
+def _bar(go: Any, row: ComparisonRow, color: str) -> Any:
     estimate = row.difference
     assert estimate is not None
     half = estimate.half_width
@@ -166,7 +166,7 @@ def _bar(go: Any, row: Row, color: str) -> Any:
     )
 
 
-def _pairs(go: Any, comparison: Comparison, row: Row, color: str) -> Any:
+def _pairs(go: Any, comparison: Comparison, row: ComparisonRow, color: str) -> Any:
     """The difference at each seed, as small open marks."""
     theirs = {one.seed: one.evaluation.test_bits_per_byte for one in comparison.of(comparison.baseline)}
     ours = {one.seed: one.evaluation.test_bits_per_byte for one in comparison.of(row.name)}

@@ -19,8 +19,8 @@ from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.reports.comparison import render_comparison
 from primer_search.search.reports.figures.comparison_figure import bands_of
-from primer_search.search.studies.compare import Comparison, compare, points_of
-from primer_search.search.studies.compared_programs import matched_units, subjects_of
+from primer_search.search.studies.compare import Comparison, compare, curve_points
+from primer_search.search.studies.compared_programs import matched_units, named_programs
 from primer_search.tests.support.command import HandmadeRun, command, refused
 from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import write_text
@@ -55,7 +55,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
 
 
 def compared(config: RunConfig, names: tuple[str, ...] = NAMES, seeds: int = 4, **options: object) -> Comparison:
-    subjects = subjects_of(names, "TRANSFORMER", config.model.unit)
+    subjects = named_programs(names, "TRANSFORMER", config.model.unit)
     return compare(config, subjects, seeds=range(seeds), record=None, **options)  # pyright: ignore[reportArgumentType]
 
 
@@ -72,7 +72,7 @@ def test_subjects_are_library_programs_candidates_and_files(tmp_path: Path) -> N
     file = tmp_path / "mine.json"
     file.write_text(dna_to_json(get("TRANSFORMER_GELU")))
     named = [f"{run.path}:best", f"{run.path}:1", f"{run.path}:baseline", str(file), "PRIMER_EZ", "TRANSFORMER"]
-    subjects = subjects_of(named, "TRANSFORMER", UNIT)
+    subjects = named_programs(named, "TRANSFORMER", UNIT)
     assert [subject.name for subject in subjects] == ["TRANSFORMER", "search:1", "search:baseline", "mine", "PRIMER_EZ"]
     assert subjects[1].dna == get("PRIMER_EZ", 8)
     assert [subject.unit for subject in subjects] == [None, 8, 8, UNIT, None]
@@ -85,7 +85,7 @@ def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.json").write_text(dna_to_json(get(program)))
     with pytest.raises(UsageError, match="two different programs are named x"):
-        subjects_of([str(tmp_path / "a/x.json"), str(tmp_path / "b/x.json")], "TRANSFORMER", UNIT)
+        named_programs([str(tmp_path / "a/x.json"), str(tmp_path / "b/x.json")], "TRANSFORMER", UNIT)
 
 
 # --- what is matched ---
@@ -95,7 +95,7 @@ def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in LIBRARY if name != "TRANSFORMER"])
 def test_a_matched_program_is_nearer_the_baseline_than_any_other_width(name: str, match: str) -> None:
     model = load("laptop").model
-    subjects = subjects_of([name], "TRANSFORMER", model.unit)
+    subjects = named_programs([name], "TRANSFORMER", model.unit)
     units, notes = matched_units(subjects, model, match)
     goal = model_cost(subjects[0].dna, model, model.unit)[match]
     ratios = [model_cost(subjects[1].at(unit), model, unit)[match] / goal for unit in range(1, 17)]
@@ -138,12 +138,12 @@ def test_a_clear_gain_is_found_and_nothing_else(config: RunConfig, trainer: Form
 
 
 def test_points_are_even_in_the_logarithm_and_below_the_budget(config: RunConfig) -> None:
-    points = points_of(load("laptop"))
+    points = curve_points(load("laptop"))
     assert len(points) == 11
     assert points[0] == pytest.approx(0.04 * 20.0)
     ratios = {round(after / before, 9) for before, after in zip(points, (*points[1:], 20.0), strict=True)}
     assert len(ratios) == 1
-    steps = points_of(config)
+    steps = curve_points(config)
     assert steps == tuple(sorted({float(int(point)) for point in steps}))
     assert steps[0] >= 1
     assert steps[-1] < 20
@@ -205,7 +205,7 @@ def test_bands_reach_from_the_lowest_to_the_highest_seed(config: RunConfig, trai
     band = bands_of(compared(config))["PRIMER_EZ"]
     assert all(low <= middle <= high for low, middle, high in zip(band.low, band.mean, band.high, strict=True))
     assert (band.steps[-1], band.tokens[-1], band.seconds[-1]) == pytest.approx((200, 20_000, 40.0))
-    assert len(band.mean) == len(points_of(config)) + 1
+    assert len(band.mean) == len(curve_points(config)) + 1
 
 
 # --- the command ---

@@ -20,8 +20,15 @@ from primer_search.primitives import DNA, UsageError, build_graph, library
 from primer_search.primitives.assembler import assemble
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
-from primer_search.search.studies.stress import settings_of, stress, subject_of
-from primer_search.search.studies.stress_result import SCORE_LIMIT, Break, Line, Peak, Setting, Snapshot
+from primer_search.search.studies.stress import program_and_config, stress, stress_settings
+from primer_search.search.studies.stress_result import (
+    SCORE_LIMIT,
+    ActivationPeak,
+    ActivationStats,
+    Failure,
+    StressResult,
+    StressSetting,
+)
 from primer_search.tests.support.command import HandmadeRun, command
 from primer_search.tests.support.tiny_runs import CONFIG, write_text
 from primer_search.workers.config import DataConfig
@@ -48,8 +55,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     return replace(CONFIG, data=DataConfig(f"text:{text}"))
 
 
-def lines(dna: DNA, config: RunConfig, steps: int, precisions: Sequence[str] = ("float32",)) -> list[Line]:
-    return list(stress(dna, config, settings_of(config, [1], [1], precisions), steps))
+def lines(dna: DNA, config: RunConfig, steps: int, precisions: Sequence[str] = ("float32",)) -> list[StressResult]:
+    return list(stress(dna, config, stress_settings(config, [1], [1], precisions), steps))
 
 
 # --- what is observed -------------------------------------------------------------------------------------------
@@ -124,7 +131,7 @@ def test_an_open_exponential_breaks_where_its_input_passes_the_limit(config: Run
 
 def test_training_that_breaks_says_at_which_step_and_where(config: RunConfig) -> None:
     (line,) = lines(OVERFLOWS, config, 3)
-    assert line.training == Break(1, "layer 1, exp")
+    assert line.training == Failure(1, "layer 1, exp")
     assert line.trained is None
     assert line.verdict == "breaks at step 1, layer 1, exp"
     assert line.to_dict()["initial"]["activations"][0]["value"] is None
@@ -140,16 +147,18 @@ def test_a_softmax_is_safe_in_low_precision(config: RunConfig) -> None:
 
 # --- verdicts ---------------------------------------------------------------------------------------------------
 
-CALM = Snapshot(2.0, (Peak("add", 1, 10.0),), Peak("t_mat_mul", 1, 60.0), None, 1.0, (1.0, 0.5))
-LINE = Line(Setting(2, 8, "float32", 4), 10, CALM, CALM, (3.0, 2.0), None, None, None)
+CALM = ActivationStats(
+    2.0, (ActivationPeak("add", 1, 10.0),), ActivationPeak("t_mat_mul", 1, 60.0), None, 1.0, (1.0, 0.5)
+)
+LINE = StressResult(StressSetting(2, 8, "float32", 4), 10, CALM, CALM, (3.0, 2.0), None, None, None)
 VERDICTS = {
     "safe": LINE,
-    "breaks at step 4, gradient": replace(LINE, trained=None, training=Break(4, "gradient")),
-    "breaks at inputs x12, layer 1, exp": replace(LINE, inputs=Break(12.0, "layer 1, exp")),
-    "breaks at weights x2.5, layer 2, exp": replace(LINE, weights=Break(2.5, "layer 2, exp")),
+    "breaks at step 4, gradient": replace(LINE, trained=None, training=Failure(4, "gradient")),
+    "breaks at inputs x12, layer 1, exp": replace(LINE, inputs=Failure(12.0, "layer 1, exp")),
+    "breaks at weights x2.5, layer 2, exp": replace(LINE, weights=Failure(2.5, "layer 2, exp")),
     "close: EXP of 60, and it overflows at 88.7": replace(LINE, trained=replace(CALM, open_score=60.0)),
     "close: add reaches 1e+20, its square overflows": replace(
-        LINE, trained=replace(CALM, activations=(Peak("add", 1, 1e20),))
+        LINE, trained=replace(CALM, activations=(ActivationPeak("add", 1, 1e20),))
     ),
     "close: gradients of its layers differ 1e+04 times": replace(
         LINE, initial=replace(CALM, gradient_norms=(1.0, 1e-4))
@@ -164,7 +173,7 @@ def test_the_verdict_follows_from_the_margins(verdict: str) -> None:
 
 
 def test_breaks_beyond_the_margins_are_safe() -> None:
-    far = Break(5000.0, "layer 1, exp")
+    far = Failure(5000.0, "layer 1, exp")
     assert replace(LINE, inputs=far, weights=replace(far, at=20.0)).verdict == "safe"
 
 
@@ -173,29 +182,29 @@ def test_breaks_beyond_the_margins_are_safe() -> None:
 
 def test_the_presets_own_size_comes_first_and_long_sequences_come_alone() -> None:
     config = replace(CONFIG, model=replace(CONFIG.model, layers=1, length=8), trial=replace(CONFIG.trial, batch=4))
-    settings = settings_of(config, [1, 12], [1, 16], ["float32"])
+    settings = stress_settings(config, [1, 12], [1, 16], ["float32"])
     assert settings == [
-        Setting(1, 8, "float32", 4),
-        Setting(1, 128, "float32", 1),
-        Setting(12, 8, "float32", 4),
-        Setting(12, 128, "float32", 1),
+        StressSetting(1, 8, "float32", 4),
+        StressSetting(1, 128, "float32", 1),
+        StressSetting(12, 8, "float32", 4),
+        StressSetting(12, 128, "float32", 1),
     ]
 
 
 @pytest.mark.parametrize("wrong", [([0], [1], ["float32"]), ([1], [0], ["float32"]), ([1], [1], ["float16"])])
 def test_what_is_out_of_bounds_is_refused(wrong: tuple[list[int], list[int], list[str]]) -> None:
     with pytest.raises(UsageError, match="--"):
-        settings_of(CONFIG, *wrong)
+        stress_settings(CONFIG, *wrong)
 
 
 def test_a_candidate_is_measured_in_its_runs_configuration(tmp_path: Path) -> None:
     run = HandmadeRun(tmp_path / "run")
     child = run.child("PRIMER_EZ", 2.5)
-    name, dna, config = subject_of(str(run.path), str(child), None)
+    name, dna, config = program_and_config(str(run.path), str(child), None)
     assert dna == library.get("PRIMER_EZ", 8)
     assert config.model.length == 128
     assert str(child) in name
-    assert subject_of("TRANSFORMER", None, CONFIG)[1] == library.get("TRANSFORMER", CONFIG.model.unit)
+    assert program_and_config("TRANSFORMER", None, CONFIG)[1] == library.get("TRANSFORMER", CONFIG.model.unit)
 
 
 def test_the_command_prints_one_json_object(config: RunConfig, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.search.reports.progress.study_progress import LineStudyDisplay, LiveStudyDisplay
 from primer_search.search.studies.study import Study, run_study
-from primer_search.search.studies.study_log import Record
+from primer_search.search.studies.study_log import StudyLog
 from primer_search.search.studies.study_queue import Arm, StudyState, Training
 from primer_search.system.signals import Interrupted
 from primer_search.tests.support.formula_trainer import FormulaTrainer, structure_key, use_trainer
@@ -183,19 +183,19 @@ def test_a_file_that_is_no_record_is_refused_and_left_alone(config: RunConfig, t
 @pytest.mark.parametrize("kept", [0, 5, 200])
 def test_a_header_that_was_torn_is_written_anew(tmp_path: Path, kept: int) -> None:
     path, study = tmp_path / "record.jsonl", {"model": {"name": "x" * 300}}
-    Record(path, study).close()
+    StudyLog(path, study).close()
     path.write_bytes(path.read_bytes()[:kept])
-    with Record(path, study) as record:
+    with StudyLog(path, study) as record:
         record.add("a", "key", 0, Evaluation("ok", loss_nats=1.0))
-    with Record(path, study) as record:
+    with StudyLog(path, study) as record:
         assert record.result("key", 0) == Evaluation("ok", loss_nats=1.0)
 
 
 def test_a_record_has_one_writer(tmp_path: Path) -> None:
     path = tmp_path / "record.jsonl"
-    with Record(path, {}), pytest.raises(UsageError, match="another process"):
-        Record(path, {})
-    Record(path, {}).close()
+    with StudyLog(path, {}), pytest.raises(UsageError, match="another process"):
+        StudyLog(path, {})
+    StudyLog(path, {}).close()
 
 
 @pytest.mark.parametrize("points", [(0.0,), (6.0, 3.0), (12.0,), (3.0, 3.0)])
