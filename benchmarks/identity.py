@@ -113,7 +113,7 @@ def time_children(children: int) -> dict[str, dict[str, float]]:
         try:
             mutant = mutate(parent, rng)[0]
             times.append(time.process_time())
-            graph = rules.graph_of(mutant)
+            graph = rules.build_graph(mutant)
             _ = graph.structure_hash
             times.append(time.process_time())
             for stage in (prove_causal, probe_block, fingerprint):
@@ -181,13 +181,13 @@ def grow_shard(shard: int, size: int, checkpoints: Path | None = None) -> tuple[
 
     rules, rng = laptop_rules(), np.random.default_rng([3, shard])
     family = [library.get(name, rules.model.unit) for name in STARTS]
-    known = {rules.graph_of(dna).structure_hash for dna in family}
+    known = {rules.build_graph(dna).structure_hash for dna in family}
     mutants: list[Mutant] = []
     fates: Counter[str] = Counter()
     while len(mutants) < size:
         child = mutate(family[int(rng.integers(len(family)))], rng)[0]
         try:
-            graph = rules.graph_of(child)
+            graph = rules.build_graph(child)
             if graph.structure_hash not in known:
                 prove_causal(graph)
         except InvalidProgramError as error:

@@ -78,7 +78,7 @@ class _Gate:
         self.length_dependent = model.length_dependent or self.baseline.length_dependent
         try:
             self.rules = CandidateRules.for_baseline(self.baseline, model)
-            graph = self.rules.graph_of(self.baseline)
+            graph = self.rules.build_graph(self.baseline)
         except InvalidProgramError as error:
             raise UsageError(f"search.baseline = {name} cannot be trained with these settings: {error}") from None
         self.known = SeenPrograms()
@@ -90,7 +90,7 @@ class _Gate:
         if not self.length_dependent:
             dna = replace(dna, length_dependent=False)  # its own leave to be so, which its children would inherit
         try:
-            graph = self.rules.graph_of(dna)
+            graph = self.rules.build_graph(dna)
             check_causality(graph)
         except InvalidProgramError as error:
             remedy = _REMEDIES.get(error.reason, "no search takes such a program")

@@ -24,7 +24,7 @@ from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
 from .epoch_warning import epoch_warning
 from .evolution.candidate import BASELINE_ID
-from .evolution.initial_programs import InitialProgram, initial_programs_of
+from .evolution.initial_programs import InitialProgram, read_initial_programs
 from .results.leaderboard import leaderboard
 from .runs.controller import Controller, RunState
 from .runs.provenance import command_line, versions
@@ -186,7 +186,7 @@ def _search(
             executor,
             manifest["ngram_nats"],
             observe,
-            initial_programs_of(manifest),
+            read_initial_programs(manifest),
         )
         reserve = confirmation_budget(config, budget_seconds, executor.slots)
         ending = controller.run(budget_seconds - reserve.seconds, started_at)

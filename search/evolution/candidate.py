@@ -1,8 +1,8 @@
-"""A candidate is a DNA with a parent; an individual is a candidate's membership in the population.
+"""Candidates (DNAs with a parent) and individuals (members of the population).
 
-Fitness is the validation loss in nats per token: lower is better, and None ranks after every number. A candidate that
-failed by its own fault (non-finite, timeout, rejected, out of memory) has None, never a stand-in number, so that the
-cause is not lost in the score.
+Fitness is the validation loss in nats per token. Lower is better, and None ranks after every number. A candidate that
+failed (non-finite, timeout, rejected, out of memory) has no fitness rather than a large number, so that the score does
+not hide the cause.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from ...primitives.program import DNA
 from ...workers.protocol import Evaluation
 
-__all__ = ["BASELINE_ID", "Candidate", "Individual", "candidate_name", "fitness_of"]
+__all__ = ["BASELINE_ID", "Candidate", "Individual", "candidate_name", "evaluation_fitness"]
 
 BASELINE_ID = 0
-"""Candidate 0 is the baseline, and the ancestor of all unless the search has imported initial programs."""
+"""Id of the baseline, the ancestor of all candidates unless the search imports initial programs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One DNA the search proposed.
+    """One DNA that the search proposed.
 
     Attributes:
-        id: its number in the run, in the order of proposal; 0 is the baseline.
+        id: number in the run, in the order of proposal; 0 is the baseline.
         dna: the program.
         parent: the candidate it was mutated from; None for the baseline, for initial programs and for random programs.
-        mutations: readable sentences of what was done to the parent, in order; where it came from, if it has none.
-        structure_hash: of the canonical dataflow graph.
-        same_as: the candidate of the same structure or function whose evaluation this one reuses at no cost, if any.
+        mutations: descriptions of the edits of the parent, in order; without a parent, the origin of the program.
+        structure_hash: hash of the canonical dataflow graph.
+        same_as: earlier candidate with the same structure or function, whose evaluation this one reuses; None if new.
     """
 
     id: int
@@ -45,7 +45,7 @@ class Individual:
     """A member of the population.
 
     Attributes:
-        candidate_id: the candidate it is a copy of.
+        candidate_id: candidate that this is a copy of.
         fitness: validation loss in nats per token; None ranks after every number.
     """
 
@@ -54,20 +54,22 @@ class Individual:
 
     def __post_init__(self) -> None:
         if self.fitness is not None and not math.isfinite(self.fitness):
-            raise ValueError(f"candidate {self.candidate_id} has fitness {self.fitness}: say None, which ranks last")
+            raise ValueError(
+                f"candidate {self.candidate_id} has fitness {self.fitness}, not finite: use None, which ranks last"
+            )
 
 
-def fitness_of(evaluation: Evaluation) -> float | None:
-    """The fitness an evaluation gives: the final loss, or that of the last hurdle for a trial stopped at one.
+def evaluation_fitness(evaluation: Evaluation) -> float | None:
+    """Return the final loss, or the loss at the last hurdle for a trial that stopped there.
 
-    Carrying the loss of the last hurdle is our choice where the paper is silent; it was trained for less, so it can
-    only look worse than it might have become.
+    The loss at the last hurdle is our choice (the paper does not say). It is higher than the final loss would have
+    been, because training was shorter.
 
     Raises:
-        ValueError: the evaluation says nothing of its candidate (`worker_lost`).
+        ValueError: the worker was lost, so the evaluation has no result.
     """
     if evaluation.kind == "worker_lost":
-        raise ValueError("a lost worker says nothing of its candidate: repeat the trial")
+        raise ValueError("the worker was lost, so the candidate has no result: repeat the trial")
     if evaluation.kind == "ok":
         loss = evaluation.loss_nats
     elif evaluation.kind == "stopped_at_hurdle":
@@ -78,5 +80,5 @@ def fitness_of(evaluation: Evaluation) -> float | None:
 
 
 def candidate_name(candidate_id: int) -> str:
-    """`baseline`, or the number as people write it."""
+    """Return `baseline`, or the id as `#17`."""
     return "baseline" if candidate_id == BASELINE_ID else f"#{candidate_id}"

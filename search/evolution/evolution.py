@@ -3,12 +3,10 @@
     ask:  a tournament picks a parent, the parent mutates into a candidate
     tell: the candidate joins the population with its fitness, and the oldest individual dies
 
-The population starts as copies of the baseline, which share the mean of the baseline's own trials, or of imported
-initial programs in equal parts: these are trained as often as the baseline, since a tournament among two of them picks
-the lower mean
-    nearly
-always, and one lucky training would decide whose descendants live. Candidate k draws from a generator of its own,
-derived from (run seed, k), so that a run resumes exactly where it stopped.
+The population starts as copies of the baseline, or of imported initial programs in equal parts. The fitness of a copy
+is the mean loss of several trainings. Without this, one lucky training of an initial program would win nearly all
+tournaments. Candidate k draws from a random generator derived from (run seed, k), so a run resumes exactly where it
+stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from ...primitives import DNA
 from ...primitives.fingerprint import fingerprint
 from ...workers.protocol import Evaluation
 from ..config import RunConfig
-from .candidate import BASELINE_ID, Candidate, Individual, fitness_of
+from .candidate import BASELINE_ID, Candidate, Individual, evaluation_fitness
 from .hurdles import Hurdles
 from .initial_programs import InitialProgram
 from .population import Population
@@ -32,7 +30,7 @@ from .random_programs import propose_random
 __all__ = ["Evolution"]
 
 RANDOM_DRAWS = 50
-"""Random programs drawn for each mutation that a child of a parent may take: fewer of them are valid."""
+"""Random programs drawn per mutation that a child may take: a smaller share of them is valid."""
 
 
 class Evolution:
@@ -40,11 +38,11 @@ class Evolution:
 
     Attributes:
         baseline: candidate 0.
-        starters: the baseline and the imported initial programs, each with its fingerprint; they have trials of their
-            own.
-        ancestors: numbers of those that the population starts as copies of.
-        population: who can become a parent.
-        hurdles: what a trial must beat to go on.
+        starters: the baseline and the imported initial programs, each with its fingerprint; each is trained several
+            times.
+        ancestors: ids of the candidates that the population starts as copies of.
+        population: candidates eligible as parents.
+        hurdles: losses that a trial must beat to continue.
     """
 
     def __init__(
@@ -69,7 +67,7 @@ class Evolution:
         self.starters = (
             self._starter(BASELINE_ID, baseline_dna),
             *(
-                self._starter(initial_program.candidate_id, initial_program.dna, initial_program.sentence)
+                self._starter(initial_program.candidate_id, initial_program.dna, initial_program.description)
                 for initial_program in imported
             ),
         )
@@ -77,29 +75,29 @@ class Evolution:
 
     @property
     def next_id(self) -> int:
-        """The number of the next candidate."""
+        """Id of the next candidate."""
         return len(self._candidates)
 
     @property
     def trials_left(self) -> list[int]:
-        """Candidates with trials still to run: the baseline first, then the initial programs in turn."""
+        """Ids of the starters with trials still to run: the baseline first, then the initial programs in turn."""
         each = self.config.search.baseline_trials
         missing = [(place, number) for number in self._trials for place in range(len(self._trials[number]), each)]
         return [number for _, number in sorted(missing, key=lambda trial: (trial[1] != BASELINE_ID, *trial))]
 
     @property
     def ready(self) -> bool:
-        """Whether a parent is available: at once for the baseline, after a full training for initial programs."""
+        """Whether a parent is available: the baseline from the start, an initial program after one full training."""
         return bool(len(self.population) or self._trained())
 
     def candidate(self, candidate_id: int) -> Candidate:
-        """A candidate by its number."""
+        """Return a candidate by its id."""
         return self._candidates[candidate_id]
 
     def ask(self) -> tuple[Candidate, Proposal]:
-        """The next candidate: a mutated winner of a tournament. It counts as proposed once `add` has it.
+        """Return the next candidate, a mutation of a tournament's winner; `add` counts it as proposed.
 
-        Only where somebody is `ready`.
+        Call it only while `ready`.
         """
         number = self.next_id
         rng = np.random.default_rng((self.run_seed, 0, number))
@@ -114,16 +112,16 @@ class Evolution:
         return candidate, proposal
 
     def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Candidate, Proposal]:
-        """A program without ancestors."""
+        """Return a random program, which has no parent."""
         limit = RANDOM_DRAWS * self.config.search.proposals
         proposal = propose_random(self.baseline.dna, rng, self.rules, self._known, limit)
         identity = (proposal.mutations, proposal.structure_hash, proposal.same_as)
         return Candidate(number, proposal.dna, None, *identity), proposal
 
     def add(self, candidate: Candidate, function: str | None) -> None:
-        """Count a candidate as proposed; one that equals a known candidate joins as soon as that has a fitness."""
+        """Count a candidate as proposed; one equal to a known candidate joins the population with its fitness."""
         self._candidates[candidate.id] = candidate
-        # What equals a twin equals its original, which is the one that gets a fitness.
+        # A twin of a twin equals the original, and only the original gets a fitness.
         original = candidate.id if candidate.same_as is None else candidate.same_as
         self._known.add(original, candidate.structure_hash, function)
         if original == candidate.id:
@@ -134,9 +132,9 @@ class Evolution:
             self._twins[candidate.id] = original
 
     def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
-        """Take in the result of a trial."""
+        """Record the result of a trial."""
         self.hurdles.record(evaluation.hurdle_losses)
-        fitness = fitness_of(evaluation)
+        fitness = evaluation_fitness(evaluation)
         if candidate_id in self._trials:
             self._tell_starter(candidate_id, fitness)
             return
@@ -145,11 +143,11 @@ class Evolution:
         self._join_twins_of(candidate_id)
 
     def fitness(self, candidate_id: int) -> float | None:
-        """Of a candidate: None while its trials are not all in, and where one of them gave no loss."""
+        """Return the fitness of a candidate; None until all its trials have ended, or if one of them has no loss."""
         return self._fitness.get(candidate_id)
 
     def _starter(self, number: int, dna: DNA, *origin: str) -> tuple[Candidate, str | None]:
-        graph = self.rules.graph_of(dna)
+        graph = self.rules.build_graph(dna)
         candidate, function = Candidate(number, dna, None, origin, graph.structure_hash), fingerprint(graph)
         self._trials[number] = []
         self.add(candidate, function)
@@ -159,15 +157,15 @@ class Evolution:
         trials = self._trials[candidate_id]
         trials.append(fitness)
         if len(trials) != self.config.search.baseline_trials:
-            return  # more are controls, which do not change its fitness
+            return  # later trials are controls, which do not change its fitness
         numbers = [number for number in trials if number is not None]
         self._fitness[candidate_id] = fmean(numbers) if len(numbers) == len(trials) else None
         self._join_twins_of(candidate_id)
         if not self.trials_left:
-            self._found()
+            self._fill_population()
 
-    def _found(self) -> None:
-        """Let the first population live, in equal parts, and then those who waited for it."""
+    def _fill_population(self) -> None:
+        """Fill the population with copies of the ancestors in equal parts, then add the candidates that waited."""
         for place in range(self.config.search.population):
             ancestor = self.ancestors[place % len(self.ancestors)]
             self.population.add(Individual(ancestor, self._fitness[ancestor]))
@@ -176,13 +174,13 @@ class Evolution:
         self._waiting.clear()
 
     def _trained(self) -> list[int]:
-        """Ancestors that may breed before the population lives: the baseline needs no proof that it can be trained."""
+        """Return the possible parents before the population is filled: the baseline, or trained initial programs."""
         if self.ancestors == (BASELINE_ID,):
             return [BASELINE_ID]
         return [each for each in self.ancestors if any(loss is not None for loss in self._trials[each])]
 
     def _parent(self, rng: np.random.Generator) -> int:
-        """Until the starters' trials are in, any of the ancestors that are trained."""
+        """Return the id of the parent; until the population is filled, that of a random trained ancestor."""
         if not len(self.population):
             trained = self._trained()
             return trained[0] if len(trained) == 1 else trained[int(rng.integers(len(trained)))]

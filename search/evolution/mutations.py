@@ -1,14 +1,13 @@
 """The six mutations of Primer (appendix A.2), each a function of a DNA and a source of randomness.
 
-A mutation changes one thing. It may be silent (it touches a field nothing reads, or an instruction no output depends
-on): silent changes accumulate until a later one makes them speak, and whoever proposes a child mutates it again
-while its structure is known. Every child is well-formed.
+A mutation changes one thing, and every child is well-formed. A mutation is silent if it changes an unused field, or an
+instruction that no output depends on. Silent mutations accumulate until a later one makes use of them.
 
-What the paper leaves open is our choice: a subprogram is drawn uniformly, then an instruction in it, so that small
-subprograms (the activation, the residual) are found as often as large ones; Delete-and-Insert is a deletion, then
-an insertion anywhere; a bank is drawn uniformly, then an entry; a changed field, op or dimension is never drawn equal
-to what it was. A mutation that cannot act on a program, makes it too large (`MAX_INLINED_INSTRUCTIONS`) or leaves it as
-it was is drawn again, type and all.
+Our choices, where the paper does not say: a subprogram is drawn uniformly, then an instruction in it, so that small
+subprograms (the activation, the residual) change as often as large ones. Delete-and-Insert is a deletion, then an
+insertion anywhere. A bank is drawn uniformly, then an entry. A new value differs from the old one. If a mutation does
+not apply to a program, makes it too large (`MAX_INLINED_INSTRUCTIONS`) or changes nothing, another is drawn, with a
+new type.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ...primitives.validation import inlined_instruction_counts
 __all__ = ["MUTATIONS", "Mutation", "mutate"]
 
 Mutation = Callable[[DNA, np.random.Generator], "tuple[DNA, str] | None"]
-"""Gives the child and a sentence that says what changed, or None where it cannot act."""
+"""Returns the child and a one-line description of the edit, or None if the mutation does not apply."""
 
 _PRIMITIVES = tuple(OPS)
 _FIELDS = ("op", "in1", "in2", "constant", "dimension", "branches")
@@ -39,17 +38,17 @@ T = TypeVar("T")
 
 
 def mutate(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
-    """One mutation, its type drawn uniformly.
+    """Apply one mutation, with its type drawn uniformly.
 
     Args:
-        dna: a well-formed program.
-        rng: the child's own generator; the same state gives the same child.
+        dna: well-formed program.
+        rng: random generator of the child; the same state gives the same child.
 
     Returns:
-        The child, well-formed and different from its parent in one change, and a sentence that says which.
+        The child, which is well-formed and differs from its parent in one change, and a description of the change.
     """
     types = tuple(MUTATIONS.values())
-    while True:  # ends: changing a dimension of the bank is always possible
+    while True:  # terminates: a dimension of the bank can always change
         result = _choose(types, rng)(dna, rng)
         if result is None or result[0] == dna:
             continue
@@ -61,9 +60,9 @@ def mutate(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
 
 
 def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Remove an instruction; what read it reads its first operand instead.
+    """Remove an instruction; its readers read its first operand instead.
 
-    Where it was the last, and so the output, the one before it becomes the output.
+    If it was the last, and so the output, the one before it becomes the output.
     """
     index = _subprogram_of_two(dna, rng)
     if index is None:
@@ -81,9 +80,9 @@ def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
-    """Add an instruction at any place, the end included; later references shift, so that none reads it yet.
+    """Add an instruction at any place; later references shift, so that none reads it yet.
 
-    At the end it becomes the output. Op and fields are uniform over all that is admissible.
+    At the end it becomes the output. Op and fields are drawn uniformly from all admissible values.
     """
     index = _below(len(dna.subprograms), rng)
     instructions = dna.subprograms[index].instructions
@@ -99,7 +98,7 @@ def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
 
 
 def _delete_and_insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """A deletion, then an insertion."""
+    """Delete an instruction, then insert one."""
     deleted = _delete(dna, rng)
     if deleted is None:
         return None
@@ -108,7 +107,7 @@ def _delete_and_insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | 
 
 
 def _mutate_field(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Give one of the six fields of an instruction another admissible value, whether its op uses the field or not."""
+    """Change one of the six fields of an instruction to another admissible value, even if its op ignores the field."""
     index = _below(len(dna.subprograms), rng)
     position = _below(len(dna.subprograms[index].instructions), rng)
     instruction = dna.subprograms[index].instructions[position]
@@ -124,7 +123,7 @@ def _mutate_field(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Exchange two instructions of a subprogram, positions and inputs: each takes the other's place in the graph."""
+    """Swap two instructions of a subprogram, with positions and inputs: each takes the other's place in the graph."""
     index = _subprogram_of_two(dna, rng)
     if index is None:
         return None
@@ -138,7 +137,7 @@ def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 def _mutate_bank_value(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
-    """Change one entry of a bank, and so every instruction that shares it."""
+    """Change one entry of a bank, and so every instruction that reads it."""
     if _below(2, rng):
         index = _below(len(dna.constants), rng)
         constant = _mutated_constant(dna.constants[index], rng)
@@ -159,7 +158,7 @@ MUTATIONS: dict[str, Mutation] = {
     "Swap": _swap,
     "Mutate bank value": _mutate_bank_value,
 }
-"""The paper's six types, by the words their sentences start with."""
+"""The paper's six types, by the first words of their descriptions."""
 
 
 # --- draws ------------------------------------------------------------------------------------------------------
@@ -174,23 +173,23 @@ def _choose(items: Sequence[T], rng: np.random.Generator) -> T:
 
 
 def _subprogram_of_two(dna: DNA, rng: np.random.Generator) -> int | None:
-    """A subprogram that holds at least two instructions, if there is one."""
+    """Return the index of a subprogram with at least two instructions; None if all have one."""
     candidates = [index for index, subprogram in enumerate(dna.subprograms) if len(subprogram.instructions) > 1]
     return _choose(candidates, rng) if candidates else None
 
 
 def _mutated_constant(constant: float, rng: np.random.Generator) -> float:
-    """c 10^X + Y with X and Y standard normal (the paper's); drawn again unless float32 can hold it (our choice)."""
+    """Return c 10^X + Y, where X and Y are standard normal; drawn again if float32 cannot hold it (our choice)."""
     for _ in range(_REDRAWS):
         x, y = rng.standard_normal(2)
         result = constant * 10.0 ** float(x) + float(y)
         if math.isfinite(result) and abs(result) <= _LARGEST and result != constant:
             return result
-    return float(rng.standard_normal())  # a constant too large to scale starts afresh
+    return float(rng.standard_normal())  # for a constant that is too large to scale
 
 
 def _admissible(dna: DNA, index: int, position: int, field: str) -> Sequence[Any]:
-    """All values a field of the instruction at this place can have."""
+    """Return all values that a field of the instruction at this place can have."""
     if field == "op":
         return (*_PRIMITIVES, *(f"call:{callee}" for callee in range(index + 1, len(dna.subprograms))))
     if field == "branches":

@@ -1,4 +1,4 @@
-"""Regularized evolution's population: a queue in which the oldest dies, and a tournament that picks a parent.
+"""The population of regularized evolution: a queue that drops its oldest member, and tournaments that pick parents.
 
 Real, Aggarwal, Huang, Le, "Regularized Evolution for Image Classifier Architecture Search" (2019, arXiv 1802.01548),
 as Primer uses it (section 2). Age is the order of arrival, so that a run replays from its events alone.
@@ -20,7 +20,7 @@ class Population:
 
     def __init__(self, size: int):
         if size < 1:
-            raise ValueError(f"a population of {size} cannot hold anybody: at least 1")
+            raise ValueError(f"the population size must be at least 1, not {size}")
         self.size = size
         self._members: deque[Individual] = deque()
 
@@ -29,28 +29,28 @@ class Population:
 
     @property
     def members(self) -> tuple[Individual, ...]:
-        """Those alive, the oldest first."""
+        """Members, the oldest first."""
         return tuple(self._members)
 
     def add(self, individual: Individual) -> Individual | None:
-        """Let an individual arrive; returns the one that died of age for it, if any."""
+        """Add an individual, and return the oldest one if it had to leave."""
         self._members.append(individual)
         return self._members.popleft() if len(self._members) > self.size else None
 
     def tournament(self, rng: np.random.Generator, k: int) -> Individual:
-        """The best of `k` individuals drawn without replacement (of all, where fewer live).
+        """Return the best of `k` individuals drawn without replacement (of all, if there are fewer).
 
-        Equal fitness goes to the younger, so that the outcome depends on the draw alone.
+        Of individuals with equal fitness the youngest wins, so that the outcome depends on the draw alone.
 
         Args:
-            rng: the only source of randomness; one draw is taken from it.
-            k: individuals in the tournament, at least 1.
+            rng: source of randomness; one draw is taken from it.
+            k: number of individuals in the tournament, at least 1.
 
         Raises:
-            ValueError: `k` is below 1, or nobody is alive.
+            ValueError: `k` is below 1, or the population is empty.
         """
         if k < 1 or not self._members:
-            raise ValueError(f"no tournament of {k} among {len(self)} individuals: both must be at least 1")
+            raise ValueError(f"a tournament of {k} among {len(self)} individuals: both must be at least 1")
         drawn = rng.choice(len(self), size=min(k, len(self)), replace=False)
         return self._members[min((int(place) for place in drawn), key=self._rank)]
 

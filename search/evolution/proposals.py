@@ -1,8 +1,8 @@
-"""From a parent to a child worth training: mutate until the program is valid and new (Primer, section 2).
+"""Proposals: mutate a parent until the child is valid and new (Primer, section 2).
 
-A mutation that makes the program invalid is taken back; one that leaves it as it was, or makes it something known,
-stays, and the child mutates again: silent mutations accumulate (our choice), or an inserted instruction could never
-come to be read. After `limit` mutations the child is a new individual of the program it equals.
+A mutation that makes the program invalid is undone. One that leaves its function as it was, or makes it equal to a
+known program, stays, and the child mutates again. So silent mutations accumulate (our choice); otherwise an inserted
+instruction could never be read. After `limit` mutations the child becomes another individual of the program it equals.
 
     mutate -> language (kinds, widths) -> parameter cap -> structure known? -> proved causal -> function known?
            -> probed: finite, causal
@@ -30,13 +30,13 @@ __all__ = ["CandidateRules", "Proposal", "SeenPrograms", "propose"]
 
 @dataclass(slots=True)
 class SeenPrograms:
-    """Programs that need no training: candidate numbers by structure and by function."""
+    """Programs that need no training: candidate ids by structure and by function."""
 
     structures: dict[str, int] = field(default_factory=dict)
     functions: dict[str, int] = field(default_factory=dict)
 
     def add(self, candidate_id: int, structure_hash: str, function: str | None) -> None:
-        """Remember a candidate; the first of equals stays."""
+        """Record a candidate, unless an equal one is recorded already."""
         self.structures.setdefault(structure_hash, candidate_id)
         if function is not None:
             self.functions.setdefault(function, candidate_id)
@@ -44,53 +44,54 @@ class SeenPrograms:
 
 @dataclass(frozen=True, slots=True)
 class CandidateRules:
-    """What every candidate must obey.
+    """Requirements that every candidate must meet.
 
     Attributes:
-        model: the language model it is stacked into.
-        largest: most parameters the whole model may have.
+        model: language model that the block is stacked into.
+        max_parameters: largest number of parameters of the whole model.
     """
 
     model: ModelConfig
-    largest: int
+    max_parameters: int
 
     @staticmethod
     def for_baseline(baseline: DNA, model: ModelConfig) -> CandidateRules:
-        """The cap counts in multiples of the baseline's parameters."""
+        """Return the rules of a run; the cap is a multiple of the baseline's parameters."""
         rules = CandidateRules(model, 0)
         parameters = rules.parameters(build_graph(baseline, length_dependent=model.length_dependent))
         return CandidateRules(model, int(parameters * model.parameter_cap))
 
     def parameters(self, graph: Graph) -> int:
-        """Learned scalars of the whole model with this block."""
+        """Return the number of parameters of the whole model with this block."""
         model = self.model
         block = parameter_count(graph, model.unit, model.length)
         return model_parameters(block, model.unit, model.layers, model.vocabulary)
 
-    def graph_of(self, dna: DNA) -> Graph:
-        """The canonical graph of a program that fits the model.
+    def build_graph(self, dna: DNA) -> Graph:
+        """Return the canonical graph of a program, if it fits the model.
 
         Raises:
-            InvalidProgramError: kinds, widths, length dependence, or too many parameters.
+            InvalidProgramError: kinds or widths do not match, it depends on the length, or it has too many parameters.
         """
         graph = build_graph(dna, length_dependent=self.model.length_dependent)
         parameters = self.parameters(graph)
-        if parameters > self.largest:
-            message = f"the model would have {parameters:,} parameters, over the cap of {self.largest:,}"
+        if parameters > self.max_parameters:
+            message = f"the model would have {parameters:,} parameters, over the cap of {self.max_parameters:,}"
             raise InvalidProgramError("parameters", message)
         return graph
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A child.
+    """A proposed child.
 
     Attributes:
-        dna: the program.
-        mutations: what was done to the parent, in words.
-        structure_hash, function: its identity; `function` is its fingerprint.
-        same_as: the known candidate it equals, if every attempt to make something new failed.
-        statistics: outcome counts of the mutations tried.
+        dna: program.
+        mutations: descriptions of the edits of the parent.
+        structure_hash: hash of the canonical graph.
+        function: fingerprint of its function; None if it has none.
+        same_as: known candidate that it equals, if no attempt to make a new program succeeded; None otherwise.
+        statistics: number of tried mutations by result.
     """
 
     dna: DNA
@@ -107,26 +108,27 @@ def propose(
     """Mutate `parent` until the child is valid and new, at most `limit` times.
 
     Args:
-        parent: a valid program; parent_hash: its structure.
-        rng: the child's own generator.
-        rules: what a child must obey.
-        known: what need not be trained.
-        limit: most mutations to try.
+        parent: valid program.
+        parent_hash: hash of its structure.
+        rng: random generator of the child.
+        rules: requirements of a child.
+        known: programs that need no training.
+        limit: largest number of mutations to try.
     """
     outcomes: Counter[str] = Counter()
     child, mutations, structure, same_as = parent, (), parent_hash, known.structures.get(parent_hash)
     function: str | None = None
     for _ in range(limit):
         outcomes["mutations"] += 1
-        mutant, sentence = mutate(child, rng)
+        mutant, description = mutate(child, rng)
         try:
-            graph = rules.graph_of(mutant)
+            graph = rules.build_graph(mutant)
             new_structure = graph.structure_hash not in known.structures
             function = _function(graph, known) if new_structure else None
         except InvalidProgramError as error:
             outcomes[f"invalid_{error.reason}"] += 1
             continue
-        child, mutations, structure = mutant, (*mutations, sentence), graph.structure_hash
+        child, mutations, structure = mutant, (*mutations, description), graph.structure_hash
         if not new_structure:
             same_as = known.structures[structure]
             outcomes["unchanged" if structure == parent_hash else "same_structure"] += 1
@@ -140,10 +142,10 @@ def propose(
 
 
 def _function(graph: Graph, known: SeenPrograms) -> str | None:
-    """The fingerprint of a graph of new structure, which is checked unless its function was checked before.
+    """Return the fingerprint of a graph of new structure, and check the graph unless its function is known.
 
     Raises:
-        InvalidProgramError: it is not causal, or not finite.
+        InvalidProgramError: it is not causal, or its values are not finite.
     """
     prove_causal(graph)
     function = fingerprint(graph)

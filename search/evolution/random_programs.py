@@ -1,7 +1,8 @@
-"""Random programs of the baseline's size: what a search without a good start has to work with.
+"""Random programs of the baseline's size, for searches without an initial program.
 
-The paper's control: 78% of random programs of the Transformer's length fail within minutes of training (section 2).
-Ours are drawn uniformly, op by op and field by field, until one passes the checks that every candidate passes.
+This is the paper's control: 78% of random programs of the Transformer's length fail within minutes of training
+(section 2). Here each op and field is drawn uniformly, and programs are drawn until one passes all checks of a
+candidate.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from .proposals import CandidateRules, Proposal, SeenPrograms
 __all__ = ["propose_random", "random_program"]
 
 _PRIMITIVES = tuple(OPS)
-SENTENCE = "A random program of the baseline's size"
+DESCRIPTION = "A random program of the baseline's size"
 
 
 def random_program(like: DNA, rng: np.random.Generator) -> DNA:
-    """A program with as many subprograms, instructions and bank entries as another; only its shape is taken over."""
+    """Return a random program with as many subprograms, instructions and bank entries as `like`."""
     constants = tuple(float(constant) for constant in rng.standard_normal(len(like.constants)))
     dimensions = tuple(int(dimension) for dimension in rng.choice(RELATIVE_DIMENSIONS, len(like.dimensions)))
     count = len(like.subprograms)
@@ -51,14 +52,14 @@ def random_program(like: DNA, rng: np.random.Generator) -> DNA:
 def propose_random(
     baseline: DNA, rng: np.random.Generator, rules: CandidateRules, known: SeenPrograms, limit: int
 ) -> Proposal:
-    """Draw programs until one is valid and new, at most `limit`; then the baseline stands in, at no cost.
+    """Draw at most `limit` programs until one is valid and new; if none is, propose the baseline, at no cost.
 
     Args:
-        baseline: whose size is taken.
-        rng: the candidate's own generator.
-        rules: what a candidate must obey.
-        known: what need not be trained.
-        limit: most programs to draw.
+        baseline: program whose size is used.
+        rng: random generator of the candidate.
+        rules: requirements of a candidate.
+        known: programs that need no training.
+        limit: largest number of programs to draw.
     """
     outcomes: Counter[str] = Counter()
     for _ in range(limit):
@@ -68,7 +69,7 @@ def propose_random(
             outcomes["invalid_size"] += 1
             continue
         try:
-            graph = rules.graph_of(dna)
+            graph = rules.build_graph(dna)
             if graph.structure_hash in known.structures:
                 outcomes["same_structure"] += 1
                 continue
@@ -80,6 +81,6 @@ def propose_random(
         if function is not None and function in known.functions:
             outcomes["same_function"] += 1
             continue
-        return Proposal(dna, (SENTENCE,), graph.structure_hash, function, None, outcomes)
+        return Proposal(dna, (DESCRIPTION,), graph.structure_hash, function, None, outcomes)
     structure = build_graph(baseline, length_dependent=rules.model.length_dependent).structure_hash
     return Proposal(baseline, (f"None of {limit} random programs was valid and new",), structure, None, 0, outcomes)

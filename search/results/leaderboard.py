@@ -15,8 +15,8 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from ...workers.protocol import Evaluation
-from ..evolution.candidate import BASELINE_ID, fitness_of
-from ..evolution.initial_programs import origins_of
+from ..evolution.candidate import BASELINE_ID, evaluation_fitness
+from ..evolution.initial_programs import initial_program_origins
 from ..runs.time_accounting import SHARES, find_sessions, shares_of_wall_clock
 from .confirmation import confirmations, retrainings_of
 from .leaderboard_rows import BaselineSummary, Leaderboard, Row, Totals
@@ -73,7 +73,7 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
         totals=totals,
         confirmed=confirmed,
         ladder=ladder_of(manifest, events),
-        initial_programs=origins_of(manifest),
+        initial_programs=initial_program_origins(manifest),
         about={**about, "device": ", ".join(devices)},
     )
 
@@ -99,7 +99,7 @@ def _representative(found: Sequence[Evaluation]) -> list[Evaluation]:
 
 def _loss(evaluation: Evaluation) -> float | None:
     """The loss after the full budget, if there is one."""
-    return fitness_of(evaluation) if evaluation.kind == "ok" else None
+    return evaluation_fitness(evaluation) if evaluation.kind == "ok" else None
 
 
 def _values(found: Sequence[Evaluation], read: Callable[[Evaluation], float | None]) -> list[float]:
@@ -145,7 +145,7 @@ def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSum
         bits_per_byte=bits,
         word_perplexity=_mean(found, lambda trial: trial.word_perplexity) if loss is not None else None,
         stopped_at_hurdle=len(last.hurdle_losses) if stopped else None,
-        hurdle_loss_nats=fitness_of(last) if stopped else None,
+        hurdle_loss_nats=evaluation_fitness(last) if stopped else None,
         delta_nats=delta,
         delta_bits_per_byte=_difference(bits, baseline.bits_per_byte),
         noise_multiple=delta / baseline.noise_nats if delta is not None and baseline.noise_nats else None,

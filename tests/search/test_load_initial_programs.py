@@ -20,7 +20,11 @@ from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.evolution.candidate import BASELINE_ID
-from primer_search.search.evolution.initial_programs import InitialProgram, initial_programs_of, origins_of
+from primer_search.search.evolution.initial_programs import (
+    InitialProgram,
+    initial_program_origins,
+    read_initial_programs,
+)
 from primer_search.search.load_initial_programs import load_initial_programs
 from primer_search.tests.support.command import HandmadeRun, command
 
@@ -70,7 +74,7 @@ def test_library_programs_are_fitted_to_the_width_and_others_taken_as_they_are(t
 def test_a_candidate_goes_by_its_run_and_number(run: HandmadeRun) -> None:
     (initial_program,) = named(f"{run.path}:best", config=changed("model", unit=8))
     assert (initial_program.origin, initial_program.dna) == ("earlier:1", get("PRIMER_EZ", 8))
-    assert initial_program.sentence == "Imported from earlier:1"
+    assert initial_program.description == "Imported from earlier:1"
 
 
 def test_a_candidate_of_another_width_keeps_its_constants_which_is_said(run: HandmadeRun) -> None:
@@ -116,12 +120,12 @@ def test_initial_programs_survive_the_manifest() -> None:
     manifest = json.loads(
         json.dumps({"initial_programs": [initial_program.to_dict() for initial_program in initial_programs]})
     )
-    assert initial_programs_of(manifest) == initial_programs
-    assert origins_of(manifest) == {1: "PRIMER_EZ", 0: "TRANSFORMER"}
+    assert read_initial_programs(manifest) == initial_programs
+    assert initial_program_origins(manifest) == {1: "PRIMER_EZ", 0: "TRANSFORMER"}
 
 
 def test_a_manifest_of_before_there_were_initial_programs_has_none() -> None:
-    assert (initial_programs_of({}), origins_of({})) == ((), {})
+    assert (read_initial_programs({}), initial_program_origins({})) == ((), {})
 
 
 # --- what is refused ---

@@ -97,7 +97,7 @@ class HandmadeRun:
     def initial_program(self, initial_program: InitialProgram, loss: float) -> None:
         """Let an imported program be a candidate, the manifest aside, and train it."""
         self.next = initial_program.candidate_id + 1
-        number, origin = initial_program.candidate_id, (initial_program.sentence,)
+        number, origin = initial_program.candidate_id, (initial_program.description,)
         self.store.add_candidate(Candidate(number, initial_program.dna, None, origin, f"hash {number}"))
         self.train(number, loss)
 

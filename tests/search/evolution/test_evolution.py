@@ -86,7 +86,7 @@ def test_the_oldest_dies_however_good_it_is() -> None:
     assert len(state.population) == 4
 
 
-def test_a_seed_that_fails_once_has_no_fitness_and_the_search_goes_on() -> None:
+def test_a_baseline_that_fails_once_has_no_fitness_and_the_search_continues() -> None:
     state = evolution()
     state.tell(BASELINE_ID, result(4.0))
     state.tell(BASELINE_ID, fault())
@@ -113,7 +113,7 @@ def test_a_trial_stopped_at_a_hurdle_has_the_loss_of_its_last_hurdle() -> None:
     assert state.population.members[-1] == Individual(stopped.id, 6.5)
 
 
-def test_hurdles_learn_from_everybody_the_baseline_included() -> None:
+def test_hurdles_record_the_losses_of_every_trial_the_baseline_included() -> None:
     state = begun()
     assert [hurdle.loss_nats for hurdle in state.hurdles.thresholds()] == [None, None]
     state.tell(propose(state).id, Evaluation("stopped_at_hurdle", "worse", hurdle_losses=(8.0,)))
@@ -148,7 +148,7 @@ def test_a_twin_of_the_baseline_that_came_before_the_baselines_fitness_joins_wit
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-def test_whoever_is_proposed_comes_to_live_however_few_attempts_a_proposal_has(limit: int) -> None:
+def test_every_proposed_candidate_joins_the_population_even_with_few_attempts(limit: int) -> None:
     """Twins, twins of twins and twins of what is still in training: nobody waits for ever."""
     state = evolution(proposals=limit, population=500)
     proposed: list[Candidate] = []
@@ -238,7 +238,7 @@ def test_random_programs_have_no_parent_and_join_the_population() -> None:
     assert candidate.id in ids(state)
 
 
-def test_controls_say_how_noisy_the_baseline_is_and_do_not_change_its_fitness() -> None:
+def test_controls_do_not_change_the_fitness_of_the_baseline() -> None:
     state = begun()
     before = state.population.members
     state.tell(BASELINE_ID, result(9.0))

@@ -55,7 +55,7 @@ def trained(state: Evolution, losses: dict[int, float]) -> Evolution:
 # --- evolution ---
 
 
-def test_initial_programs_are_candidates_without_a_parent_that_say_where_they_came_from() -> None:
+def test_initial_programs_have_an_origin_and_no_parent() -> None:
     state = founded()
     assert state.next_id == 3
     for initial_program in INITIAL_PROGRAMS:
@@ -80,7 +80,7 @@ def test_the_baseline_is_trained_first_then_initial_programs_in_turn_as_often() 
         ((NAMED_BASELINE,), [0, 0, 0, 0]),
     ],
 )
-def test_the_population_starts_as_copies_of_what_was_named_in_equal_parts(
+def test_the_population_starts_as_copies_of_the_named_programs_in_equal_parts(
     initial_programs: tuple[InitialProgram, ...], expected: list[int]
 ) -> None:
     state = trained(founded(*initial_programs), {0: 5.0, 1: 4.0, 2: 6.0})
@@ -88,7 +88,7 @@ def test_the_population_starts_as_copies_of_what_was_named_in_equal_parts(
     assert [member.fitness for member in state.population.members] == [5.0 - (n == 1) + (n == 2) for n in expected]
 
 
-def test_nobody_breeds_before_a_initial_program_is_trained_and_then_only_those_that_are() -> None:
+def test_only_trained_initial_programs_become_parents() -> None:
     state = founded()
     assert not state.ready
     state.tell(BASELINE_ID, result(5.0))
@@ -99,7 +99,7 @@ def test_nobody_breeds_before_a_initial_program_is_trained_and_then_only_those_t
     assert {propose(state).parent for _ in range(5)} == {2}
 
 
-def test_initial_programs_that_all_fail_live_and_breed_all_the_same() -> None:
+def test_initial_programs_become_parents_even_if_all_fail() -> None:
     state = founded()
     for number in state.trials_left:
         state.tell(number, fault() if number else result(5.0))
@@ -107,7 +107,7 @@ def test_initial_programs_that_all_fail_live_and_breed_all_the_same() -> None:
     assert state.ready and propose(state).parent in (1, 2)
 
 
-def test_a_initial_program_has_the_mean_of_its_trials() -> None:
+def test_the_fitness_of_an_initial_program_is_the_mean_of_its_trials() -> None:
     state = founded()
     state.tell(1, result(3.0))
     assert state.fitness(1) is None
@@ -115,14 +115,14 @@ def test_a_initial_program_has_the_mean_of_its_trials() -> None:
     assert state.fitness(1) == 3.5
 
 
-def test_the_better_initial_program_breeds_and_a_child_that_is_the_baseline_costs_nothing() -> None:
+def test_the_better_initial_program_wins_and_a_child_equal_to_the_baseline_costs_nothing() -> None:
     state = trained(founded(tournament=4), {0: 5.0, 1: 4.0, 2: 6.0})
     assert {propose(state).parent for _ in range(5)} == {1}
     twin = twin_of(state, BASELINE_ID)
     assert state.population.members[-1] == Individual(twin.id, 5.0)
 
 
-def test_without_selection_initial_programs_breed_alike() -> None:
+def test_without_selection_initial_programs_are_parents_equally_often() -> None:
     state = trained(founded(strategy="random"), {0: 5.0, 1: 4.0, 2: 6.0})
     parents = Counter(propose(state).parent for _ in range(30))
     assert set(parents) == {1, 2} and min(parents.values()) > 5
@@ -154,7 +154,7 @@ def arguments_of(path: Path, dataset: Path) -> list[Any]:
     return [sys.executable, tiny_runs.__file__, path, dataset, str(CANDIDATES), "initial_programs"]
 
 
-def test_a_search_from_initial_programs_trains_them_in_full_and_breeds_from_them(reference: list[Any]) -> None:
+def test_a_search_trains_its_initial_programs_in_full_and_mutates_them(reference: list[Any]) -> None:
     assert [len(results) for _, results in reference[:3]] == [2, 2, 2]
     for _, results in reference[:3]:
         assert {each["outcome"] for each in results} == {"ok"}
@@ -199,7 +199,7 @@ def test_a_search_from_initial_programs_that_is_killed_at_random_moments_loses_n
         assert story(store) == reference
 
 
-def test_a_controller_that_dies_while_it_records_founders_records_the_rest(run: RunDirectory) -> None:
+def test_a_controller_killed_while_recording_initial_programs_records_the_rest(run: RunDirectory) -> None:
     with open_controller(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer)) as (_, store):
         assert [candidate.id for candidate in store.candidates()] == [BASELINE_ID]
     with open_controller(

@@ -47,7 +47,7 @@ def test_no_hurdles_cost_the_full_budget() -> None:
 
 
 @pytest.mark.parametrize(("budget", "n"), [(0.0, 3), (-1.0, 3), (math.nan, 3), (30.0, -1)])
-def test_a_budget_that_is_none_is_refused(budget: float, n: int) -> None:
+def test_invalid_budgets_and_numbers_of_hurdles_are_refused(budget: float, n: int) -> None:
     with pytest.raises(ValueError, match="hurdles in a budget"):
         hurdle_positions(budget, n)
 
@@ -61,7 +61,7 @@ def test_all_pass_until_enough_reached_a_hurdle() -> None:
     assert thresholds(hurdles) == [6.0, None]
 
 
-def test_only_the_last_so_many_count() -> None:
+def test_only_the_latest_losses_count() -> None:
     hurdles = Hurdles(30.0, 1, window=3, minimum=1)
     for loss in (1.0, 1.0, 9.0, 8.0, 7.0):
         hurdles.record((loss,))
@@ -89,7 +89,7 @@ def test_worse_losses_never_make_a_threshold_stricter(trials: list[tuple[list[fl
         assert lenient is None or strict is None or lenient >= strict
 
 
-def test_a_loss_that_is_no_number_ends_the_record() -> None:
+def test_losses_after_a_non_finite_one_are_ignored() -> None:
     hurdles = Hurdles(30.0, 3, minimum=1)
     hurdles.record((3.0, math.nan, 1.0))
     assert thresholds(hurdles) == [3.0, None, None]

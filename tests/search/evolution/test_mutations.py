@@ -77,7 +77,7 @@ def test_mutants_survive_the_round_trip_through_json(dna: DNA) -> None:
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_mutation_changes_one_thing_and_says_which(name: str, rng: np.random.Generator) -> None:
+def test_a_mutation_changes_one_thing_and_describes_it(name: str, rng: np.random.Generator) -> None:
     for _ in range(300):
         result = MUTATIONS[name](library.TRANSFORMER, rng)
         assert result is not None

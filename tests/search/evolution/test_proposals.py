@@ -54,11 +54,11 @@ def test_every_child_is_valid_new_and_not_over_the_cap(proposals: list[Proposal]
         assert proposal.same_as is None
         assert proposal.structure_hash == graph.structure_hash != parent.structure_hash
         assert proposal.function == fingerprint(graph) != fingerprint(parent)
-        assert rules.parameters(graph) <= rules.largest
+        assert rules.parameters(graph) <= rules.max_parameters
         assert proposal.dna != BASELINE and proposal.mutations
 
 
-def test_the_fates_of_all_mutations_add_up(proposals: list[Proposal]) -> None:
+def test_the_results_of_all_mutations_add_up(proposals: list[Proposal]) -> None:
     for proposal in proposals:
         fates = dict(proposal.statistics)
         mutations = fates.pop("mutations")
@@ -68,7 +68,7 @@ def test_the_fates_of_all_mutations_add_up(proposals: list[Proposal]) -> None:
         assert len(proposal.mutations) == kept + accepted
 
 
-def test_silent_mutations_accumulate_until_one_speaks(proposals: list[Proposal]) -> None:
+def test_silent_mutations_accumulate(proposals: list[Proposal]) -> None:
     patient = [proposal for proposal in proposals if proposal.statistics.get("unchanged")]
     assert patient
     assert all(len(proposal.mutations) >= 2 for proposal in patient)
@@ -79,7 +79,7 @@ def test_a_proposal_is_a_function_of_parent_generator_and_what_is_known(proposal
     assert len({proposal.dna for proposal in proposals}) > 20
 
 
-def test_what_is_known_is_not_proposed_again(proposals: list[Proposal]) -> None:
+def test_known_programs_are_not_proposed_again(proposals: list[Proposal]) -> None:
     known = known_of(BASELINE, *(proposal.dna for proposal in proposals[:3]))
     for seed in range(3):
         again = proposal_of(BASELINE, seed, known)
@@ -87,14 +87,14 @@ def test_what_is_known_is_not_proposed_again(proposals: list[Proposal]) -> None:
         assert again.mutations[: len(proposals[seed].mutations)] == proposals[seed].mutations
 
 
-def test_proposing_does_not_change_what_is_known() -> None:
+def test_proposing_does_not_change_the_seen_programs() -> None:
     known = known_of(BASELINE)
     before = dict(known.structures), dict(known.functions)
     proposal_of(BASELINE, 0, known)
     assert (known.structures, known.functions) == before
 
 
-def test_after_the_last_attempt_the_child_says_whom_it_equals() -> None:
+def test_after_the_last_attempt_the_child_names_the_candidate_it_equals() -> None:
     equals = [proposal for seed in range(40) if (proposal := proposal_of(TINY, seed, limit=1)).same_as is not None]
     assert len(equals) >= 5
     for proposal in equals:
@@ -106,7 +106,7 @@ def test_after_the_last_attempt_the_child_says_whom_it_equals() -> None:
             assert proposal.function is None
 
 
-def test_a_child_of_known_function_but_new_structure_says_so() -> None:
+def test_a_child_of_known_function_and_new_structure_is_recognised() -> None:
     # x tanh(x) is even: of all children, those that only turn the sign in front of it are twins the rewrites may miss.
     parent = assemble({"main": "a = MULTIPLY h0 h0\nb = TANH a"}, {"zero": 0.0}, (8,))
     twin = fingerprint(build_graph(parent))
@@ -118,7 +118,7 @@ def test_a_child_of_known_function_but_new_structure_says_so() -> None:
     assert all(proposal.same_as == 7 and proposal.function == twin for proposal in equal)
 
 
-def test_where_no_mutation_is_admissible_the_parent_comes_back_as_itself() -> None:
+def test_without_a_valid_mutation_the_parent_is_proposed_again() -> None:
     rules = replace(CandidateRules.for_baseline(TINY, MODEL), largest=0)
     parent_hash = build_graph(TINY).structure_hash
     proposal = propose(TINY, parent_hash, np.random.default_rng(0), rules, known_of(TINY), 30)
@@ -132,21 +132,21 @@ def test_the_cap_is_a_multiple_of_the_baselines_parameters() -> None:
     rules = CandidateRules.for_baseline(TINY, MODEL)
     own = rules.parameters(build_graph(TINY))
     assert own == 64 * 64 + 300 * 64 + 2 * 64
-    assert rules.largest == int(1.2 * own)
+    assert rules.max_parameters == int(1.2 * own)
     wide = assemble({"main": "a = CONV_31X1 h0 width=8"}, {"zero": 0.0}, (8,))
     with pytest.raises(InvalidProgramError, match="over the cap") as refusal:
-        rules.graph_of(wide)
+        rules.build_graph(wide)
     assert refusal.value.reason == "parameters"
 
 
-def test_a_mutation_that_leaks_is_taken_back() -> None:
+def test_a_mutation_that_leaks_is_undone() -> None:
     # Without its mask this attends to the future; deleting it is one mutation.
     masked = assemble({"main": "s = T_MAT_MUL h0 h0\nm = MASK s\no = MAT_MUL m h0\nr = ADD o h0"}, {"zero": 0.0}, (8,))
     fates = [proposal_of(masked, seed).statistics for seed in range(30)]
     assert sum(fate.get("invalid_causality", 0) for fate in fates) > 0
 
 
-def test_of_equals_the_first_stays_known() -> None:
+def test_the_first_of_equal_candidates_stays_recorded() -> None:
     known = SeenPrograms()
     known.add(1, "a", "f")
     known.add(2, "a", "f")

@@ -26,7 +26,7 @@ def test_a_random_program_has_the_baselines_shape(number: int) -> None:
     assert max(inlined_instruction_counts(dna)) > 0
 
 
-def test_what_is_proposed_passes_every_check_and_is_new() -> None:
+def test_a_proposed_random_program_passes_every_check_and_is_new() -> None:
     known = SeenPrograms()
     for number in range(20):
         proposal = propose_random(BASELINE, np.random.default_rng(number), RULES, known, 500)
@@ -43,6 +43,6 @@ def test_the_same_generator_gives_the_same_program() -> None:
     assert first.dna == second.dna
 
 
-def test_where_nothing_is_found_the_baseline_stands_in_at_no_cost() -> None:
+def test_if_no_random_program_is_valid_the_baseline_is_proposed_at_no_cost() -> None:
     proposal = propose_random(BASELINE, np.random.default_rng(0), CandidateRules(RULES.model, 1), SeenPrograms(), 5)
     assert (proposal.dna, proposal.same_as) == (BASELINE, 0)

@@ -11,7 +11,7 @@ import pytest
 
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
-from primer_search.search.evolution.initial_programs import initial_programs_of
+from primer_search.search.evolution.initial_programs import read_initial_programs
 from primer_search.search.runs.run_directory import ControllerLock, RunDirectory
 from primer_search.search.runs.schema import MIGRATIONS
 from primer_search.search.runs.store import Store
@@ -51,7 +51,7 @@ def test_the_manifest_carries_the_words_of_today(old_run: Path) -> None:
         assert store.schema_version == len(MIGRATIONS)
         config = RunConfig.from_dict(store.manifest["config"])
         assert (config.search.baseline, config.search.baseline_trials) == ("TRANSFORMER", 2)
-        assert [each.origin for each in initial_programs_of(store.manifest)] == ["PRIMER_EZ", "TRANSFORMER_GELU"]
+        assert [each.origin for each in read_initial_programs(store.manifest)] == ["PRIMER_EZ", "TRANSFORMER_GELU"]
         assert store.manifest["baseline_dna"]
         moved = [trial.evaluation.moved_logits for trial in store.evaluations()]
         assert all(value is not None for value in moved)
