@@ -119,7 +119,7 @@ def test_a_child_of_known_function_and_new_structure_is_recognised() -> None:
 
 
 def test_without_a_valid_mutation_the_parent_is_proposed_again() -> None:
-    rules = replace(CandidateRules.for_baseline(TINY, MODEL), largest=0)
+    rules = replace(CandidateRules.for_baseline(TINY, MODEL), max_parameters=0)
     parent_hash = build_graph(TINY).structure_hash
     proposal = propose(TINY, parent_hash, np.random.default_rng(0), rules, known_of(TINY), 30)
     assert proposal.dna == TINY and proposal.mutations == () and proposal.same_as == 0
