@@ -42,7 +42,7 @@ from primer_search.primitives.program import BRANCHES, RELATIVE_DIMENSIONS, Inst
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.primitives.value_types import MODEL_WIDTH, Kind
 from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
-from primer_search.search.evolution.mutations import MUTATIONS, mutate
+from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
 from primer_search.workers.training.optimizer import initial_state, make_optimizer

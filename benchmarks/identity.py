@@ -103,7 +103,7 @@ def time_children(children: int) -> dict[str, dict[str, float]]:
     from primer_search.primitives.causality_proof import prove_causal
     from primer_search.primitives.causality_test import probe_block
     from primer_search.primitives.fingerprint import fingerprint
-    from primer_search.search.evolution.mutations import mutate
+    from primer_search.search.evolution.paper_mutations import mutate
 
     rules, rng = laptop_rules(), np.random.default_rng(0)
     parent = library.get("TRANSFORMER", rules.model.unit)
@@ -177,7 +177,7 @@ def grow_shard(shard: int, size: int, checkpoints: Path | None = None) -> tuple[
     from primer_search.primitives import InvalidProgramError, library
     from primer_search.primitives.causality_proof import prove_causal
     from primer_search.primitives.fingerprint import fingerprint
-    from primer_search.search.evolution.mutations import mutate
+    from primer_search.search.evolution.paper_mutations import mutate
 
     rules, rng = laptop_rules(), np.random.default_rng([3, shard])
     family = [library.get(name, rules.model.unit) for name in STARTS]

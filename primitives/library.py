@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from .assembler import assemble, replace_subprogram
 from .errors import UsageError
 from .library_texts import MULTI_DCONV_HEAD_TEXT, PRIMER_TEXT, SQUARED_RELU_TEXT, TRANSFORMER_TEXT
-from .program import DNA
+from .program import BRANCHES, DNA
 from .suggestions import did_you_mean
 
 __all__ = [
@@ -53,6 +53,9 @@ class NamedProgram:
     query_scale: int | None
 
 
+HEADS = 8
+"""Attention heads of all library programs, as in the paper."""
+
 LIBRARY: dict[str, NamedProgram] = {}
 """All named programs, in order of definition."""
 
@@ -62,26 +65,39 @@ def names() -> tuple[str, ...]:
     return tuple(LIBRARY)
 
 
-def get(name: str, unit: int | None = None) -> DNA:
+def get(name: str, unit: int | None = None, heads: int = HEADS) -> DNA:
     """Return a library program.
 
     Args:
         name: one of `names()`.
-        unit: channels in one unit of width. A head is one unit wide (8 units in 8 heads), so a program with a query
-            scale gets 1 / sqrt(unit), so that the baseline is a fair Transformer at every size (our choice). None
-            keeps the scale of the native unit.
+        unit: channels in one unit of width. A program with a query scale gets 1 / sqrt(head width), so that the
+            baseline is a fair Transformer at every size (our choice). None keeps the scale of the native unit.
+        heads: number of attention heads, one of `BRANCHES`; they are the branches of self-attention.
 
     Raises:
-        UsageError: the name is unknown, or the unit is not a positive integer.
+        UsageError: the name is unknown, the unit is not a positive integer, or the number of heads is not allowed.
     """
     program = _find(name)
     if unit is not None and (type(unit) is not int or unit < 1):
         raise UsageError(f"the unit of the library program {name} is {unit!r}, but must be an integer of at least 1")
-    if unit is None or program.query_scale is None:
-        return program.dna
-    constants = list(program.dna.constants)
-    constants[program.query_scale] = 1.0 / math.sqrt(unit)
-    return replace(program.dna, constants=tuple(constants))
+    if heads not in BRANCHES:
+        raise UsageError(f"the number of heads is {heads!r}, but must be one of {', '.join(map(str, BRANCHES))}")
+    dna = _with_heads(program.dna, heads)
+    if program.query_scale is None or (unit is None and heads == HEADS):
+        return dna
+    constants = list(dna.constants)
+    constants[program.query_scale] = 1.0 / math.sqrt((unit or program.native_unit) * HEADS / heads)
+    return replace(dna, constants=tuple(constants))
+
+
+def _with_heads(dna: DNA, heads: int) -> DNA:
+    """Return a program with another number of branches of self-attention."""
+    attention = [subprogram.name for subprogram in dna.subprograms].index("self_attention")
+    main = tuple(
+        replace(instruction, branches=heads) if instruction.callee == attention else instruction
+        for instruction in dna.subprograms[0].instructions
+    )
+    return dna.with_instructions(0, main)
 
 
 def native_unit(name: str) -> int:

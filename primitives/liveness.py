@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from .ops import OPS
 from .program import DNA, Instruction
 
-__all__ = ["LiveValues", "live_values", "operands_read"]
+__all__ = ["LiveValues", "OperandSlot", "live_values", "operand_slots", "operands_read"]
+
+OperandSlot = Literal["in1", "in2"]
+"""A field of an instruction that names an operand."""
+
+SLOTS: tuple[OperandSlot, ...] = ("in1", "in2")
 
 LiveValues = frozenset[int]
 """Value indices of a subprogram: 0 and 1 are `h0` and `h1`, k + 2 is the output of instruction k."""
@@ -28,8 +34,12 @@ def live_values(dna: DNA) -> list[LiveValues]:
 
 def operands_read(instruction: Instruction, live: Sequence[LiveValues]) -> tuple[int, ...]:
     """Return the values that an instruction reads; of a call, the arguments that the callee's output depends on."""
-    operands = (instruction.in1, instruction.in2)
+    return tuple(getattr(instruction, slot) for slot in operand_slots(instruction, live))
+
+
+def operand_slots(instruction: Instruction, live: Sequence[LiveValues]) -> tuple[OperandSlot, ...]:
+    """Return the operand fields that an instruction reads, given the live values of each subprogram."""
     callee = instruction.callee
     if callee is None:
-        return operands[: OPS[instruction.op].operands]
-    return tuple(operand for argument, operand in enumerate(operands) if argument in live[callee])
+        return SLOTS[: OPS[instruction.op].operands]
+    return tuple(slot for argument, slot in enumerate(SLOTS) if argument in live[callee])

@@ -69,6 +69,7 @@ class TrialConfig:
         allowance_ms: milliseconds charged for a step of the baseline in reference seconds, so that it trains for
             `1000 * budget_seconds / allowance_ms` steps on any machine; 0 measures its step when the run begins.
         budget_steps: optimizer steps of a full trial, when `unit` is `steps`.
+        price: whether trials in steps also time the candidate's step in turns with the baseline's.
         hurdles: number of halving hurdles before the end (appendix A.2); 0 turns them off.
         batch: sequences in a training batch.
         devices: number of devices that one trial uses, each for an equal part of the batch.
@@ -83,6 +84,7 @@ class TrialConfig:
     budget_seconds: Annotated[float, Gt(0.0)] = 30.0
     allowance_ms: Annotated[float, Ge(0.0)] = 0.0
     budget_steps: Annotated[int, Ge(1)] = 500
+    price: bool = False
     hurdles: Annotated[int, Ge(0), Le(10)] = 3
     batch: Annotated[int, Ge(1), Le(65_536)] = 16
     devices: Annotated[int, Ge(1), Le(65_536)] = 1

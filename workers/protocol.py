@@ -115,7 +115,7 @@ class Evaluation:
         spent: budget used, in the trial's unit.
         step_ms: median milliseconds of a training step, by the trial's clock.
         relative_step: time of a step divided by that of the baseline's step, both timed in turns on the same device;
-            None unless budgets are in reference seconds.
+            None unless budgets are in reference seconds or `trial.price` is on.
         input_wait_share: share of training time spent waiting for batches; on an accelerator an upper bound. None if
             nothing was trained.
         moved_logits: largest change of a logit of the trained model when later tokens, or other examples of the batch,
@@ -123,6 +123,8 @@ class Evaluation:
         quarantine: why the loss was suspicious, for a result that further probes cleared; otherwise empty.
         parameters, block_parameters: number of parameters of the whole model and of one block.
         flops_per_token: forward floating-point operations of one block, per token.
+        step_flops, step_bytes, step_transcendentals: XLA's operation counts of the training step before optimization:
+            floating-point operations, bytes accessed, and transcendental functions.
         peak_memory_bytes: peak memory of the worker (resident on a CPU, device memory elsewhere).
         device: name of the device.
     """
@@ -155,6 +157,9 @@ class Evaluation:
     parameters: int | None = None
     block_parameters: int | None = None
     flops_per_token: float | None = None
+    step_flops: float | None = None
+    step_bytes: float | None = None
+    step_transcendentals: float | None = None
     peak_memory_bytes: int | None = None
     device: str = ""
 

@@ -23,7 +23,7 @@ from ...primitives.causality_test import probe_block
 from ...primitives.cost import model_parameters
 from ...primitives.fingerprint import fingerprint
 from ...primitives.parameters import parameter_count
-from .mutations import mutate
+from .paper_mutations import mutate
 
 __all__ = ["CandidateRules", "Proposal", "SeenPrograms", "propose"]
 

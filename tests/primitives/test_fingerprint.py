@@ -10,7 +10,7 @@ from primer_search.primitives.assembler import assemble
 from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
-from primer_search.search.evolution.mutations import mutate
+from primer_search.search.evolution.paper_mutations import mutate
 
 CONSTANTS = {
     "zero": 0.0,

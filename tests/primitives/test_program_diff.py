@@ -19,7 +19,7 @@ from primer_search.primitives.fingerprint import function_identity
 from primer_search.primitives.null_rewrite import null_rewrite
 from primer_search.primitives.program import DNA
 from primer_search.primitives.program_diff import ProgramDiff, diff_programs, essential_changes
-from primer_search.search.evolution.mutations import mutate
+from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.tests.support.strategies import dnas
 
 CONSTANTS = {"zero": 0.0, "half": 0.5}

@@ -23,7 +23,7 @@ import numpy as np
 
 from .train_step import StepFunctions, TrainState
 
-__all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "StepMeter"]
+__all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "RelativeTimer", "StepMeter"]
 
 REFERENCE_SHARE = 0.1
 """Time spent on steps of the baseline, relative to the time spent on the candidate's."""
@@ -36,6 +36,11 @@ class Meter(Protocol):
     """Adds up the cost of training."""
 
     @property
+    def timer(self) -> RelativeTimer | None:
+        """Timer of the steps relative to the baseline's; None if the meter has none."""
+        ...
+
+    @property
     def spent(self) -> float:
         """Total charged so far, in the trial's unit."""
         ...
@@ -46,18 +51,27 @@ class Meter(Protocol):
 
 
 class StepMeter:
-    """Counts optimizer steps."""
+    """Counts optimizer steps.
 
-    def __init__(self) -> None:
+    Args:
+        timer: timer of the candidate's steps relative to the baseline's; None: they are not timed.
+    """
+
+    def __init__(self, timer: RelativeTimer | None = None) -> None:
+        self.timer = timer
         self.spent = 0.0
 
     def charge(self, steps: int, seconds: float) -> None:
         """Charge one per step."""
         self.spent += steps
+        if self.timer is not None:
+            self.timer.add(steps, seconds)
 
 
 class ClockMeter:
     """Counts seconds."""
+
+    timer: RelativeTimer | None = None
 
     def __init__(self) -> None:
         self.spent = 0.0
@@ -67,19 +81,16 @@ class ClockMeter:
         self.spent += seconds
 
 
-class ReferenceMeter:
-    """Counts reference seconds.
+class RelativeTimer:
+    """Times the steps of a candidate in turns with those of the baseline.
 
     Args:
         step: training step of the baseline, to time.
-        allowance_seconds: seconds charged for one of these steps.
     """
 
-    def __init__(self, step: ReferenceStep, allowance_seconds: float):
+    def __init__(self, step: ReferenceStep):
         self.step = step
-        self.allowance_seconds = allowance_seconds
-        self.spent = 0.0
-        self._steps = 0
+        self.steps = 0
         self._candidate = _Timing()
         self._reference = _Timing()
 
@@ -94,18 +105,36 @@ class ReferenceMeter:
             return None
         return self._candidate.mean / self._reference.mean
 
-    def charge(self, steps: int, seconds: float) -> None:
-        """Time the baseline if it is due, then charge all steps so far by the ratio known now."""
-        if self._steps:  # the first steps are slower
+    def add(self, steps: int, seconds: float) -> None:
+        """Add steps of the candidate that took `seconds` together, and time the baseline if it is due."""
+        if self.steps:  # the first steps are slower
             self._candidate.add(steps, seconds)
-        self._steps += steps
+        self.steps += steps
         due = REFERENCE_SHARE * self._candidate.seconds - self._reference.seconds
         if due > READING_SECONDS or (due > 0 and not self._reference.steps):
             taken, count = self.step.time(due)
             self._reference.add(count, taken)
+
+
+class ReferenceMeter:
+    """Counts reference seconds.
+
+    Args:
+        timer: timer of the candidate's steps relative to the baseline's.
+        allowance_seconds: seconds charged for one step of the baseline.
+    """
+
+    def __init__(self, timer: RelativeTimer, allowance_seconds: float):
+        self.timer = timer
+        self.allowance_seconds = allowance_seconds
+        self.spent = 0.0
+
+    def charge(self, steps: int, seconds: float) -> None:
+        """Add the steps to the timer, then charge all steps so far by the ratio known now."""
+        self.timer.add(steps, seconds)
         # Charging all steps again corrects what an early, less certain ratio charged; the total never decreases.
         # While the ratio is unknown, a step costs as much as one of the baseline's.
-        self.spent = max(self.spent, self._steps * (self.relative_step or 1.0) * self.allowance_seconds)
+        self.spent = max(self.spent, self.timer.steps * (self.timer.relative_step or 1.0) * self.allowance_seconds)
 
 
 @dataclass(slots=True)

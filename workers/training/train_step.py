@@ -6,7 +6,7 @@ host, no operation runs eagerly, and the probes reuse the training step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,6 +83,8 @@ class StepFunctions:
 
     Attributes:
         overlaps: whether the host can do other work while a step runs; false on a CPU.
+        static_cost: XLA's operation counts of the lowered step, before optimization: `step_flops`, `step_bytes` and
+            `step_transcendentals`; empty before `compile_step`.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class StepFunctions:
         self.overlaps = jax.default_backend() != "cpu"
         self._model = model
         self._optimizer = optimizer
+        self.static_cost: dict[str, float] = {}
         self._step: Callable[..., Any] | None = None
         self._evaluate: Callable[..., Any] | None = None
 
@@ -112,7 +115,9 @@ class StepFunctions:
     def compile_step(self, state: TrainState) -> None:
         """Compile the training step for states of this shape."""
         step = jax.jit(self._train, donate_argnums=0, **self._shardings(step=True))
-        self._step = step.lower(_shapes(state), self._tokens).compile(self._options)
+        lowered = step.lower(_shapes(state), self._tokens)
+        self.static_cost = _static_cost(lowered.cost_analysis() or {})
+        self._step = lowered.compile(self._options)
 
     def compile_evaluation(self, state: TrainState) -> None:
         """Compile the evaluation, unless it is compiled."""
@@ -179,6 +184,11 @@ class StepFunctions:
 
     def _loss(self, parameters: Any, tokens: jax.Array) -> jax.Array:
         return jnp.mean(self._model.token_losses(parameters, tokens))
+
+
+def _static_cost(analysis: Mapping[str, Any]) -> dict[str, float]:
+    names = {"step_flops": "flops", "step_bytes": "bytes accessed", "step_transcendentals": "transcendentals"}
+    return {name: float(analysis[key]) for name, key in names.items() if key in analysis}
 
 
 def _shapes(tree: Any) -> Any:

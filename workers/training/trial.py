@@ -27,7 +27,7 @@ from ..config import OptimizerConfig, TrialConfig
 from ..data.batches import TrainBatches, validation_batches
 from ..data.dataset import Dataset
 from ..protocol import Evaluation, Progress, TrialRequest
-from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, StepMeter
+from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, RelativeTimer, StepMeter
 from .data_parallel import data_mesh
 from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
 from .leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
@@ -72,7 +72,7 @@ class CandidateTrainer:
         self.model = replace(model, vocabulary=self.dataset.vocabulary)
         self.trial = trial
         self.optimizer = optimizer
-        self.clock = clock_function(trial.unit, jax.default_backend())
+        self.clock = clock_function("reference_seconds" if trial.price else trial.unit, jax.default_backend())
         self._reference_dna = reference
         self.validation = self.scored_batches("validation")
 
@@ -97,10 +97,10 @@ class CandidateTrainer:
     def make_meter(self, allowance_seconds: float | None) -> Meter:
         """Return the budget meter of one trial."""
         if self.trial.unit == "steps":
-            return StepMeter()
+            return StepMeter(RelativeTimer(self.reference_step) if self.trial.price else None)
         if self.trial.unit != "reference_seconds" or allowance_seconds is None:
             return ClockMeter()
-        return ReferenceMeter(self.reference_step, allowance_seconds)
+        return ReferenceMeter(RelativeTimer(self.reference_step), allowance_seconds)
 
     def compile_step(
         self, model: LanguageModel, config: OptimizerConfig, seed: int
@@ -219,7 +219,7 @@ class _Trial:
             "spent": loop.spent,
             "step_ms": loop.step_ms,
             "input_wait_share": loop.input_wait_share,
-            "relative_step": loop.meter.relative_step if isinstance(loop.meter, ReferenceMeter) else None,
+            "relative_step": loop.meter.timer.relative_step if loop.meter.timer is not None else None,
             "moved_logits": self.moved_logits,
         }
 
@@ -246,6 +246,7 @@ class _Trial:
                 "flops_per_token": cost.flops_per_token,
             }
             functions, state = self.trainer.compile_step(model, self.optimizer, self.request.seed)
+            self.cost |= functions.static_cost
         self.compiled = True
         return model, functions, state
 

@@ -24,7 +24,7 @@ from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.doctor.leaky_blocks import LEAKY_BLOCKS, LeakyBlock
 from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS, STAGES, refusals
 from primer_search.search.doctor.probe_harness import SMALL, BlockProber, ProbeResult, run_probes
-from primer_search.search.evolution.mutations import mutate
+from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.tests.support.strategies import random_dna
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.optimizer import initial_state, make_optimizer

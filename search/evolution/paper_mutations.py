@@ -23,6 +23,7 @@ from ...primitives.ops import OPS
 from ...primitives.pretty_printer import format_instruction, subprogram_label
 from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
 from ...primitives.validation import inlined_instruction_counts
+from .program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
 
 __all__ = ["MUTATIONS", "Mutation", "mutate"]
 
@@ -69,13 +70,7 @@ def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
         return None
     instructions = dna.subprograms[index].instructions
     position = _below(len(instructions), rng)
-    gone, substitute = position + 2, instructions[position].in1
-
-    def renumbered(value: int) -> int:
-        return substitute if value == gone else value - (value > gone)
-
-    later = (_rewired(instruction, renumbered) for instruction in instructions[position + 1 :])
-    child = dna.with_instructions(index, (*instructions[:position], *later))
+    child = delete_instruction(dna, index, position, instructions[position].in1)
     return child, f"Delete in {subprogram_label(dna, index)}: {format_instruction(dna, index, position)}"
 
 
@@ -85,15 +80,9 @@ def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     At the end it becomes the output. Op and fields are drawn uniformly from all admissible values.
     """
     index = _below(len(dna.subprograms), rng)
-    instructions = dna.subprograms[index].instructions
-    position = _below(len(instructions) + 1, rng)
+    position = _below(len(dna.subprograms[index].instructions) + 1, rng)
     values = {name: _choose(_admissible(dna, index, position, name), rng) for name in _FIELDS}
-
-    def renumbered(value: int) -> int:
-        return value + (value >= position + 2)
-
-    later = (_rewired(instruction, renumbered) for instruction in instructions[position:])
-    child = dna.with_instructions(index, (*instructions[:position], Instruction(**values), *later))
+    child = insert_instruction(dna, index, position, Instruction(**values))
     return child, f"Insert in {subprogram_label(dna, index)}: {format_instruction(child, index, position)}"
 
 
@@ -116,7 +105,7 @@ def _mutate_field(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     others = [value for value in _admissible(dna, index, position, name) if value != old]
     if not others:
         return None
-    child = _with_instruction(dna, index, position, replace(instruction, **{name: _choose(others, rng)}))
+    child = replace_instruction(dna, index, position, replace(instruction, **{name: _choose(others, rng)}))
     before, after = format_instruction(dna, index, position), format_instruction(child, index, position)
     change = f"{before} becomes {after}" if before != after else f"{before} ignores the change"
     return child, f"Mutate field {name} in {subprogram_label(dna, index)}: {change}"
@@ -141,12 +130,12 @@ def _mutate_bank_value(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     if _below(2, rng):
         index = _below(len(dna.constants), rng)
         constant = _mutated_constant(dna.constants[index], rng)
-        child = replace(dna, constants=_with_item(dna.constants, index, constant))
+        child = replace(dna, constants=replace_item(dna.constants, index, constant))
         return child, f"Mutate bank value: constant {index} from {dna.constants[index]:.6g} to {constant:.6g}"
     index = _below(len(dna.dimensions), rng)
     old = dna.dimensions[index]
     dimension = _choose([other for other in RELATIVE_DIMENSIONS if other != old], rng)
-    child = replace(dna, dimensions=_with_item(dna.dimensions, index, dimension))
+    child = replace(dna, dimensions=replace_item(dna.dimensions, index, dimension))
     return child, f"Mutate bank value: dimension {index} from {old}u to {dimension}u"
 
 
@@ -201,18 +190,3 @@ def _admissible(dna: DNA, index: int, position: int, field: str) -> Sequence[Any
         "dimension": len(dna.dimensions),
     }
     return range(bounds[field])
-
-
-# --- parts of a DNA ---------------------------------------------------------------------------------------------
-
-
-def _rewired(instruction: Instruction, renumbered: Callable[[int], int]) -> Instruction:
-    return replace(instruction, in1=renumbered(instruction.in1), in2=renumbered(instruction.in2))
-
-
-def _with_instruction(dna: DNA, index: int, position: int, instruction: Instruction) -> DNA:
-    return dna.with_instructions(index, _with_item(dna.subprograms[index].instructions, position, instruction))
-
-
-def _with_item(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
-    return (*items[:index], item, *items[index + 1 :])

@@ -25,7 +25,7 @@ from primer_search.primitives.program import (
 )
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
 from primer_search.primitives.validation import check_well_formed, inlined_instruction_counts
-from primer_search.search.evolution.mutations import MUTATIONS, mutate
+from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.tests.support.strategies import dnas, mutants_of_the_library, random_dna
 
 CHAIN = assemble(

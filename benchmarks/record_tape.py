@@ -1,0 +1,209 @@
+"""Record the tape: trainings of many children to the end, with learning curves and prices.
+
+    python benchmarks/record_tape.py TAPE.jsonl --heads 8,4,2,1            the baseline and PRIMER_EZ by number of heads
+    python benchmarks/record_tape.py TAPE.jsonl --children 300             children of an evolution that stops none
+    python benchmarks/record_tape.py TAPE.jsonl --repeats 60               a second seed for the best 60
+
+Every training takes the same number of steps at the `laptop` preset, past the budget by a quarter, and is evaluated on
+the way. Its step is timed in turns with the baseline's. So any rule that stops trainings early, prices steps, or picks
+parents can be replayed on the tape without training (benchmarks/replay_tape.py).
+
+Children come from mutations of live code, the paper's mutations, and merges, in fixed shares; half of the parents are
+the baseline, and half are drawn from the best quarter so far. The file is extended: run the command again to continue,
+or run two at once with different `--seed`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from primer_search.configs.load import load
+from primer_search.primitives import DNA, InvalidProgramError, library
+from primer_search.primitives.causality_proof import prove_causal
+from primer_search.primitives.causality_test import probe_block
+from primer_search.primitives.program_json import dna_from_json, dna_to_json
+from primer_search.search.evolution.live_mutations import mutate_live
+from primer_search.search.evolution.paper_mutations import mutate
+from primer_search.search.evolution.proposals import CandidateRules
+from primer_search.search.evolution.recombination import merge_programs
+from primer_search.workers.data.dataset import prepare
+from primer_search.workers.protocol import HurdleThreshold, TrialRequest
+from primer_search.workers.training.trial import CandidateTrainer
+
+POINTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.7, 1.0)
+"""Shares of the budget at which a training is evaluated, besides its end at 1.25."""
+
+SHARES = {"live": 0.6, "paper": 0.15, "merge": 0.25}
+"""Share of children by origin; a merge needs 20 trained children, and is a live mutation before."""
+
+PRICE_SLOPE = 0.4
+"""Nats by which the loss falls when steps grow by a factor e: what a step that is cheaper by that factor is worth."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the tape: a program, where it is from, and the result of one training.
+
+    Attributes:
+        kind: `library`, `live`, `paper`, `merge`, or `repeat` of an earlier entry.
+        name: id of the program in the tape; repeats share it.
+        parents: names of the parents.
+        mutations: descriptions of the edits.
+        dna: program as JSON text.
+        seed: random seed of the training.
+        evaluation: the evaluation's JSON values.
+    """
+
+    kind: str
+    name: str
+    parents: tuple[str, ...]
+    mutations: tuple[str, ...]
+    dna: str
+    seed: int
+    evaluation: dict[str, Any]
+
+    @property
+    def fitness(self) -> float:
+        """Loss at the budget plus the price of its step; infinite for a failed training."""
+        losses, price = self.evaluation["hurdle_losses"], self.evaluation["relative_step"]
+        if self.evaluation["outcome"] != "ok" or not price:
+            return math.inf
+        return losses[len(POINTS) - 1] + PRICE_SLOPE * math.log(price)
+
+
+def main() -> None:
+    """Record what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tape", type=Path, help="file of JSON lines, extended")
+    parser.add_argument("--heads", default="", help="numbers of heads of the baseline and PRIMER_EZ, with commas")
+    parser.add_argument("--trainings", type=int, default=4, help="trainings of each with --heads (default 4)")
+    parser.add_argument("--children", type=int, default=0, help="children to record, in the whole file")
+    parser.add_argument("--repeats", type=int, default=0, help="best children to train once more")
+    parser.add_argument("--baseline-heads", type=int, default=8, help="heads of the baseline that evolves (default 8)")
+    parser.add_argument("--steps", type=int, default=1000, help="budget in optimizer steps (default 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the proposals (default 0)")
+    arguments = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")
+    recorder = Recorder(arguments.tape, arguments.steps, arguments.baseline_heads, arguments.seed)
+    heads = [int(number) for number in arguments.heads.split(",") if number]
+    recorder.record_heads(heads, arguments.trainings)
+    recorder.record_children(arguments.children)
+    recorder.record_repeats(arguments.repeats)
+
+
+class Recorder:
+    """Trains programs and appends the results to the tape."""
+
+    def __init__(self, tape: Path, steps: int, heads: int, seed: int):
+        config = load("laptop")
+        trial = replace(config.trial, unit="steps", budget_steps=steps * 5 // 4, price=True, hurdles=0)
+        self.tape = tape
+        self.points = tuple(HurdleThreshold(round(share * steps), None) for share in POINTS)
+        self.baseline = library.get("TRANSFORMER", config.model.unit, heads)
+        self.unit = config.model.unit
+        dataset = prepare(config.data, config.model.vocabulary)
+        self.trainer = CandidateTrainer(
+            config.model, trial, config.optimizer, str(dataset), dna_to_json(library.get("TRANSFORMER", self.unit))
+        )
+        self.rules = CandidateRules.for_baseline(self.baseline, self.trainer.model)
+        self.seed = seed
+        self.rng = np.random.default_rng((seed, int(time.time())))
+
+    def entries(self) -> list[Entry]:
+        """Return the tape so far, with the lines of other processes."""
+        if not self.tape.exists():
+            return []
+        return [Entry(**json.loads(line)) for line in self.tape.read_text().splitlines()]
+
+    def record_heads(self, heads: Sequence[int], trainings: int) -> None:
+        """Train the baseline and PRIMER_EZ with each number of heads, in turns."""
+        for training in range(trainings):
+            for name in ("TRANSFORMER", "PRIMER_EZ"):
+                for number in heads:
+                    label = f"{name}/{number}"
+                    if sum(entry.name == label for entry in self.entries()) <= training:
+                        dna = dna_to_json(library.get(name, self.unit, number))
+                        self.train("library", label, (), (), dna)
+
+    def record_children(self, count: int) -> None:
+        """Propose and train children until the tape holds `count`."""
+        while True:
+            entries = [entry for entry in self.entries() if entry.kind in SHARES]
+            if len(entries) >= count:
+                return
+            kind, parents, mutations, dna = self.propose(entries)
+            self.train(kind, f"{self.seed}-{len(entries)}-{int(time.time())}", parents, mutations, dna_to_json(dna))
+
+    def record_repeats(self, count: int) -> None:
+        """Train the best children once more, the best first, unless they are repeated already."""
+        entries = self.entries()
+        repeated = {entry.name for entry in entries if entry.kind == "repeat"}
+        best = sorted((entry for entry in entries if entry.kind in SHARES), key=lambda entry: entry.fitness)[:count]
+        for entry in best:
+            if entry.name not in repeated and entry.name not in {e.name for e in self.entries() if e.kind == "repeat"}:
+                self.train("repeat", entry.name, entry.parents, entry.mutations, entry.dna)
+
+    def propose(self, entries: Sequence[Entry]) -> tuple[str, tuple[str, ...], tuple[str, ...], DNA]:
+        """Return kind, parents, edits and program of a valid child that the tape does not hold."""
+        structures = {self.rules.build_graph(self.baseline).structure_hash}
+        structures |= {self.rules.build_graph(dna_from_json(entry.dna)).structure_hash for entry in entries}
+        ranked = sorted((entry for entry in entries if math.isfinite(entry.fitness)), key=lambda entry: entry.fitness)
+        best = ranked[: max(1, len(ranked) // 4)]
+        while True:
+            kind = str(self.rng.choice(list(SHARES), p=list(SHARES.values())))
+            if kind == "merge" and len(entries) < 20:
+                kind = "live"
+            proposal = self._merged(best) if kind == "merge" else self._mutated(kind, best)
+            if proposal is None:
+                continue
+            parents, mutations, dna = proposal
+            try:
+                graph = self.rules.build_graph(dna)
+                if graph.structure_hash in structures:
+                    continue
+                prove_causal(graph)
+                probe_block(graph)
+            except InvalidProgramError:
+                continue
+            return kind, parents, mutations, dna
+
+    def _mutated(self, kind: str, best: Sequence[Entry]) -> tuple[tuple[str, ...], tuple[str, ...], DNA]:
+        parent = None if not best or self.rng.random() < 0.5 else best[int(self.rng.integers(len(best)))]
+        dna = self.baseline if parent is None else dna_from_json(parent.dna)
+        child, description = (mutate_live if kind == "live" else mutate)(dna, self.rng)
+        return (() if parent is None else (parent.name,)), (description,), child
+
+    def _merged(self, best: Sequence[Entry]) -> tuple[tuple[str, ...], tuple[str, ...], DNA] | None:
+        one, other = (best[int(place)] for place in self.rng.choice(len(best), size=2, replace=False))
+        child = merge_programs(self.baseline, dna_from_json(one.dna), dna_from_json(other.dna))
+        return None if child is None else ((one.name, other.name), ("Merge",), child)
+
+    def train(self, kind: str, name: str, parents: tuple[str, ...], mutations: tuple[str, ...], dna: str) -> None:
+        """Train a program once and append the result."""
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+        start = time.perf_counter()
+        evaluation = self.trainer.run(TrialRequest(0, 0, dna, seed, self.points), lambda progress: None).to_dict()
+        entry = Entry(kind, name, parents, mutations, dna, seed, evaluation)
+        with self.tape.open("a") as file:
+            file.write(json.dumps(entry.__dict__) + "\n")
+        price = evaluation["relative_step"]
+        print(
+            f"{kind:8}{name:28} {evaluation['outcome']:12} fitness {entry.fitness:.4f}, "
+            f"price {price or math.nan:.3f}, {time.perf_counter() - start:.0f} s  {'; '.join(mutations)[:90]}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

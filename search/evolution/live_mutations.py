@@ -1,0 +1,318 @@
+"""Mutations of live code: each edits a place that the output depends on.
+
+Most of the paper's mutations change nothing, break the program or repeat each other: they act on any instruction, and
+an inserted one is read by none (docs/discovery.md has the shares). These mutations draw their place among the *live
+edges*, the operands that the output depends on, and every edit takes effect at once:
+
+    Insert      an op on an edge
+    Wrap        an op beside an edge, joined with it by ADD or MULTIPLY: a parallel branch or a gate, in one edit
+    Delete      an instruction
+    Replace op  another op at the same place
+    Rewire      another value at an edge
+    Swap        two instructions
+    Resize      another width or number of branches
+    Constant    another constant, by a factor 2^N(0, 1) (Lion, arXiv 2302.06675, appendix)
+
+Ops are drawn by family first. All families have equal weight, and the weights of the edits are fixed: a preference for
+convolutions, say, would put Primer's result into the search by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from ...primitives.liveness import OperandSlot, live_values, operand_slots
+from ...primitives.ops import OPS
+from ...primitives.pretty_printer import format_instruction, subprogram_label
+from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
+from ...primitives.validation import inlined_instruction_counts
+from .program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
+
+__all__ = ["LIVE_MUTATIONS", "OP_FAMILIES", "Edge", "live_edges", "mutate_live"]
+
+OP_FAMILIES: dict[str, tuple[str, ...]] = {
+    "arithmetic": ("ADD", "DIFFERENCE", "DIVIDE", "MULTIPLY"),
+    "matrix product": ("MAT_MUL", "T_MAT_MUL"),
+    "function": (*("ABS_ROOT", "SQUARE", "EXP", "LOG", "ABS", "RECIP", "SIGN", "COS", "SIN", "TANH", "SIGMOID"),),
+    "running": ("CUM_PROD", "CUM_SUM"),
+    "reduction": ("RED_MEAN", "RED_SUM", "RED_MIN", "RED_MAX", "RED_PROD"),
+    "learned vector": ("SCALE", "SHIFT"),
+    "constant": ("C_MUL", "MAX", "MIN"),
+    "mask": ("MASK",),
+    "dense": ("CONV_1X1",),
+    "convolution": ("CONV_3X1", "CONV_7X1", "CONV_15X1", "CONV_31X1"),
+    "depthwise convolution": ("DCONV_3X1", "DCONV_7X1", "DCONV_15X1", "DCONV_31X1"),
+}
+"""The 39 primitives by family (the groups of the paper's Table 2, convolutions apart); calls are one more family."""
+
+JOINS = ("ADD", "MULTIPLY")
+"""Ops that join a wrapped value with the value itself."""
+
+_ATTEMPTS = 1000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An operand that the output of the program depends on.
+
+    Attributes:
+        subprogram: index of the subprogram.
+        position: position of the reader; the number of instructions for the output of the subprogram.
+        slot: operand of the reader; `in1` for the output.
+        value: value index that it reads.
+    """
+
+    subprogram: int
+    position: int
+    slot: OperandSlot
+    value: int
+
+
+def live_edges(dna: DNA) -> list[Edge]:
+    """Return all live edges of the subprograms that MAIN calls, directly or not, in program order."""
+    live = live_values(dna)
+    edges: list[Edge] = []
+    for index in _called(dna):
+        instructions = dna.subprograms[index].instructions
+        for position, instruction in enumerate(instructions):
+            if position + 2 in live[index]:
+                edges += [
+                    Edge(index, position, slot, getattr(instruction, slot)) for slot in operand_slots(instruction, live)
+                ]
+        edges.append(Edge(index, len(instructions), "in1", len(instructions) + 1))
+    return edges
+
+
+def mutate_live(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+    """Apply one mutation of live code, with its type drawn by the weights of `LIVE_MUTATIONS`.
+
+    Args:
+        dna: well-formed program.
+        rng: random generator of the child; the same state gives the same child.
+
+    Returns:
+        The child, which is well-formed and differs from its parent, and a description of the edit.
+
+    Raises:
+        RuntimeError: no mutation applies; a program that is valid always has one.
+    """
+    names = list(LIVE_MUTATIONS)
+    weights = np.array([weight for _, weight in LIVE_MUTATIONS.values()])
+    for _ in range(_ATTEMPTS):
+        name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+        result = LIVE_MUTATIONS[name][0](dna, rng)
+        if result is None or result[0] == dna:
+            continue
+        if max(inlined_instruction_counts(result[0])) <= MAX_INLINED_INSTRUCTIONS:
+            return result
+    raise RuntimeError(f"none of {_ATTEMPTS} mutations applies to this program")
+
+
+# --- the edits --------------------------------------------------------------------------------------------------
+
+
+def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+    """Insert an op on a live edge; of an op with two operands, the other one is any value in scope."""
+    edge = _choose(live_edges(dna), rng)
+    instruction = _drawn(dna, edge, edge.value, _draw_op(dna, edge.subprogram, rng), rng)
+    child = _insert_at(dna, edge, instruction)
+    line = format_instruction(child, edge.subprogram, edge.position)
+    return child, f"Insert in {subprogram_label(dna, edge.subprogram)}: {line}"
+
+
+def _wrap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+    """Compute an op beside a live edge and join its result with the edge, by ADD or MULTIPLY.
+
+    The op reads the value of the edge, or half of the time any value in scope.
+    """
+    edge = _choose(live_edges(dna), rng)
+    source = edge.value if _below(2, rng) else _below(edge.position + 2, rng)
+    beside = _drawn(dna, edge, source, _draw_op(dna, edge.subprogram, rng), rng)
+    child = insert_instruction(dna, edge.subprogram, edge.position, beside)
+    added = edge.position + 2
+    later = replace(edge, position=edge.position + 1)
+    join = Instruction(_choose(JOINS, rng), edge.value, added)
+    child = _insert_at(child, later, join)
+    lines = " and ".join(
+        format_instruction(child, edge.subprogram, place) for place in (edge.position, edge.position + 1)
+    )
+    return child, f"Wrap in {subprogram_label(dna, edge.subprogram)}: {lines}"
+
+
+def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    """Delete a live instruction; its readers read one of its operands instead."""
+    places = [(index, at) for index, at in _live_instructions(dna) if len(dna.subprograms[index].instructions) > 1]
+    if not places:
+        return None
+    index, position = _choose(places, rng)
+    instruction = dna.subprograms[index].instructions[position]
+    slot = _choose(operand_slots(instruction, live_values(dna)) or ("in1",), rng)
+    child = delete_instruction(dna, index, position, getattr(instruction, slot))
+    return child, f"Delete in {subprogram_label(dna, index)}: {format_instruction(dna, index, position)}"
+
+
+def _replace_op(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+    """Give a live instruction another op, with the same fields."""
+    index, position = _choose(_live_instructions(dna), rng)
+    instruction = dna.subprograms[index].instructions[position]
+    return _changed(dna, index, position, replace(instruction, op=_draw_op(dna, index, rng)), "Replace op")
+
+
+def _rewire(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    """Let a live edge read another value in scope."""
+    edge = _choose(live_edges(dna), rng)
+    others = [value for value in range(edge.position + 2) if value != edge.value]
+    if edge.position == len(dna.subprograms[edge.subprogram].instructions):
+        return None  # the output is always the last value
+    instruction = dna.subprograms[edge.subprogram].instructions[edge.position]
+    return _changed(
+        dna, edge.subprogram, edge.position, replace(instruction, **{edge.slot: _choose(others, rng)}), "Rewire"
+    )
+
+
+def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    """Swap two live instructions of a subprogram, all fields but their operands."""
+    places = _live_instructions(dna)
+    index, first = _choose(places, rng)
+    others = [at for owner, at in places if owner == index and at != first]
+    if not others:
+        return None
+    first, second = sorted((first, _choose(others, rng)))
+    one, other = (dna.subprograms[index].instructions[at] for at in (first, second))
+    child = replace_instruction(dna, index, first, replace(other, in1=one.in1, in2=one.in2))
+    child = replace_instruction(child, index, second, replace(one, in1=other.in1, in2=other.in2))
+    lines = " with ".join(format_instruction(dna, index, at) for at in (first, second))
+    return child, f"Swap in {subprogram_label(dna, index)}: {lines}"
+
+
+def _resize(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    """Change a width (of one instruction, or of all that share the entry of the bank) or a number of branches."""
+    places = _live_instructions(dna)
+    if _below(2, rng):
+        index, position = _choose(places, rng)
+        instruction = dna.subprograms[index].instructions[position]
+        at = BRANCHES.index(instruction.branches)
+        branches = _choose([BRANCHES[other] for other in (at - 1, at + 1) if 0 <= other < len(BRANCHES)], rng)
+        return _changed(dna, index, position, replace(instruction, branches=branches), "Resize")
+    sized = [(index, at) for index, at in places if _uses(dna, index, at, "uses_dimension")]
+    if not sized:
+        return None
+    index, position = _choose(sized, rng)
+    instruction = dna.subprograms[index].instructions[position]
+    if _below(2, rng):
+        entry = _choose([other for other in range(len(dna.dimensions)) if other != instruction.dimension] or [0], rng)
+        return _changed(dna, index, position, replace(instruction, dimension=entry), "Resize")
+    old = dna.dimensions[instruction.dimension]
+    new = _choose([width for width in RELATIVE_DIMENSIONS if width != old], rng)
+    child = replace(dna, dimensions=replace_item(dna.dimensions, instruction.dimension, new))
+    return child, f"Resize: dimension {instruction.dimension} from {old}u to {new}u"
+
+
+def _constant(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    """Change a constant that a live instruction reads by a factor 2^N(0, 1), or 0 to a number from N(0, 1)."""
+    read = sorted(
+        {
+            dna.subprograms[index].instructions[at].constant
+            for index, at in _live_instructions(dna)
+            if _uses(dna, index, at, "uses_constant")
+        }
+    )
+    if not read:
+        return None
+    index, draw = _choose(read, rng), float(rng.standard_normal())
+    old = dna.constants[index]
+    new = draw if old == 0.0 else old * 2.0**draw
+    if not abs(new) < float(np.finfo(np.float32).max):
+        return None
+    child = replace(dna, constants=replace_item(dna.constants, index, new))
+    return child, f"Constant {index} from {old:.6g} to {new:.6g}"
+
+
+LIVE_MUTATIONS: dict[str, tuple[Callable[[DNA, np.random.Generator], tuple[DNA, str] | None], int]] = {
+    "Insert": (_insert, 4),
+    "Wrap": (_wrap, 3),
+    "Delete": (_delete, 2),
+    "Replace op": (_replace_op, 2),
+    "Rewire": (_rewire, 2),
+    "Swap": (_swap, 1),
+    "Resize": (_resize, 2),
+    "Constant": (_constant, 1),
+}
+"""The edits with their weights, by the first words of their descriptions."""
+
+
+# --- draws and places -------------------------------------------------------------------------------------------
+
+
+def _below(bound: int, rng: np.random.Generator) -> int:
+    return int(rng.integers(bound))
+
+
+def _choose(items: Sequence[T], rng: np.random.Generator) -> T:
+    return items[int(rng.integers(len(items)))]
+
+
+def _draw_op(dna: DNA, subprogram: int, rng: np.random.Generator) -> str:
+    """Return an op: its family uniformly, then one of the family; calls of later subprograms are one family."""
+    calls = tuple(f"call:{callee}" for callee in range(subprogram + 1, len(dna.subprograms)))
+    families = [*OP_FAMILIES.values(), *((calls,) if calls else ())]
+    return _choose(_choose(families, rng), rng)
+
+
+def _drawn(dna: DNA, edge: Edge, value: int, op: str, rng: np.random.Generator) -> Instruction:
+    """Return an instruction of one branch that reads `value`, and any value in scope beside it."""
+    other = _below(edge.position + 2, rng)
+    first, second = (value, other) if op not in OPS or _below(2, rng) else (other, value)
+    if op in OPS and OPS[op].operands == 1:
+        first, second = value, value
+    return Instruction(op, first, second, _below(len(dna.constants), rng), _below(len(dna.dimensions), rng))
+
+
+def _insert_at(dna: DNA, edge: Edge, instruction: Instruction) -> DNA:
+    """Return the program with an instruction whose result the reader of the edge reads."""
+    child = insert_instruction(dna, edge.subprogram, edge.position, instruction)
+    if edge.position == len(dna.subprograms[edge.subprogram].instructions):
+        return child  # the last instruction is the output
+    reader = child.subprograms[edge.subprogram].instructions[edge.position + 1]
+    return replace_instruction(
+        child, edge.subprogram, edge.position + 1, replace(reader, **{edge.slot: edge.position + 2})
+    )
+
+
+def _changed(dna: DNA, index: int, position: int, instruction: Instruction, name: str) -> tuple[DNA, str]:
+    child = replace_instruction(dna, index, position, instruction)
+    before, after = format_instruction(dna, index, position), format_instruction(child, index, position)
+    return child, f"{name} in {subprogram_label(dna, index)}: {before} becomes {after}"
+
+
+def _live_instructions(dna: DNA) -> list[tuple[int, int]]:
+    """Return the subprogram and position of every instruction that the output depends on."""
+    live = live_values(dna)
+    return [
+        (index, position)
+        for index in _called(dna)
+        for position in range(len(dna.subprograms[index].instructions))
+        if position + 2 in live[index]
+    ]
+
+
+def _called(dna: DNA) -> list[int]:
+    """Return the subprograms that the output depends on, in order."""
+    live, called = live_values(dna), {0}
+    for index in range(len(dna.subprograms)):  # calls go to higher indices
+        if index in called:
+            for position, instruction in enumerate(dna.subprograms[index].instructions):
+                if position + 2 in live[index] and instruction.callee is not None:
+                    called.add(instruction.callee)
+    return sorted(called)
+
+
+def _uses(dna: DNA, index: int, position: int, field: Literal["uses_constant", "uses_dimension"]) -> bool:
+    op = dna.subprograms[index].instructions[position].op
+    return op in OPS and getattr(OPS[op], field)

@@ -1,0 +1,58 @@
+"""Edits of a DNA that mutations are made of: insert, delete and replace an instruction, and redirect an operand.
+
+All keep a program well-formed. References to later instructions shift, so that every reader keeps its operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from ...primitives.program import DNA, Instruction
+
+__all__ = ["delete_instruction", "insert_instruction", "replace_instruction", "replace_item"]
+
+T = TypeVar("T")
+
+
+def delete_instruction(dna: DNA, subprogram: int, position: int, substitute: int) -> DNA:
+    """Return the program without one instruction; its readers read the value `substitute` instead.
+
+    If it was the last, and so the output, the one before it becomes the output.
+    """
+    instructions = dna.subprograms[subprogram].instructions
+    gone = position + 2
+
+    def renumbered(value: int) -> int:
+        return substitute if value == gone else value - (value > gone)
+
+    later = (_rewired(instruction, renumbered) for instruction in instructions[position + 1 :])
+    return dna.with_instructions(subprogram, (*instructions[:position], *later))
+
+
+def insert_instruction(dna: DNA, subprogram: int, position: int, instruction: Instruction) -> DNA:
+    """Return the program with an instruction that none reads yet; at the end it becomes the output."""
+    instructions = dna.subprograms[subprogram].instructions
+
+    def renumbered(value: int) -> int:
+        return value + (value >= position + 2)
+
+    later = (_rewired(other, renumbered) for other in instructions[position:])
+    return dna.with_instructions(subprogram, (*instructions[:position], instruction, *later))
+
+
+def replace_instruction(dna: DNA, subprogram: int, position: int, instruction: Instruction) -> DNA:
+    """Return the program with another instruction at a position."""
+    return dna.with_instructions(
+        subprogram, replace_item(dna.subprograms[subprogram].instructions, position, instruction)
+    )
+
+
+def replace_item(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
+    """Return the items with another one at an index."""
+    return (*items[:index], item, *items[index + 1 :])
+
+
+def _rewired(instruction: Instruction, renumbered: Callable[[int], int]) -> Instruction:
+    return replace(instruction, in1=renumbered(instruction.in1), in2=renumbered(instruction.in2))
