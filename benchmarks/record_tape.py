@@ -4,7 +4,7 @@
     python benchmarks/record_tape.py TAPE.jsonl --children 300             children of an evolution that stops none
     python benchmarks/record_tape.py TAPE.jsonl --repeats 60               a second seed for the best 60
 
-Every training takes the same number of steps at the `laptop` preset, past the budget by a quarter, and is evaluated on
+Every training takes the same number of steps at the `laptop` preset, past the budget by a tenth, and is evaluated on
 the way. Its step is timed in turns with the baseline's. So any rule that stops trainings early, prices steps, or picks
 parents can be replayed on the tape without training (benchmarks/replay_tape.py).
 
@@ -42,7 +42,7 @@ from primer_search.workers.protocol import HurdleThreshold, TrialRequest
 from primer_search.workers.training.trial import CandidateTrainer
 
 POINTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.7, 1.0)
-"""Shares of the budget at which a training is evaluated, besides its end at 1.25."""
+"""Shares of the budget at which a training is evaluated, besides its end at 1.1."""
 
 SHARES = {"live": 0.6, "paper": 0.15, "merge": 0.25}
 """Share of children by origin; a merge needs 20 trained children, and is a live mutation before."""
@@ -107,7 +107,7 @@ class Recorder:
 
     def __init__(self, tape: Path, steps: int, heads: int, seed: int):
         config = load("laptop")
-        trial = replace(config.trial, unit="steps", budget_steps=steps * 5 // 4, price=True, hurdles=0)
+        trial = replace(config.trial, unit="steps", budget_steps=steps * 11 // 10, price=True, hurdles=0)
         self.tape = tape
         self.points = tuple(HurdleThreshold(round(share * steps), None) for share in POINTS)
         self.baseline = library.get("TRANSFORMER", config.model.unit, heads)

@@ -231,7 +231,7 @@ def _constant(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     if not abs(new) < float(np.finfo(np.float32).max):
         return None
     child = replace(dna, constants=replace_item(dna.constants, index, new))
-    return child, f"Constant {index} from {old:.6g} to {new:.6g}"
+    return child, f"Constant: {index} from {old:.6g} to {new:.6g}"
 
 
 LIVE_MUTATIONS: dict[str, tuple[Callable[[DNA, np.random.Generator], tuple[DNA, str] | None], int]] = {

@@ -1,0 +1,125 @@
+"""Count what single mutations of the baseline become, for each mutation of the paper's set and of the live set.
+
+    python benchmarks/mutation_shares.py [--count 1500] [--heads 8] [--json]
+
+A child is *invalid* (kinds, widths, size, causality, non-finite values), *silent* (the baseline's structure or
+function), a *repeat* of an earlier child of the same set, or *new*. For new children the page counts the kinds of
+program that they hold beyond the baseline: a live depthwise convolution, a live product or square, or merely fewer
+floating-point operations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from primer_search.configs.load import load
+from primer_search.primitives import DNA, InvalidProgramError, library
+from primer_search.primitives.causality_proof import prove_causal
+from primer_search.primitives.causality_test import probe_block
+from primer_search.primitives.cost import block_cost
+from primer_search.primitives.fingerprint import fingerprint
+from primer_search.primitives.graph import Graph
+from primer_search.search.evolution.live_mutations import mutate_live
+from primer_search.search.evolution.paper_mutations import mutate
+from primer_search.search.evolution.proposals import CandidateRules
+
+SETS: dict[str, Callable[[DNA, np.random.Generator], tuple[DNA, str]]] = {"paper": mutate, "live": mutate_live}
+
+
+def main() -> None:
+    """Print the shares of both sets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=1500, help="mutations of each set (default 1500)")
+    parser.add_argument("--heads", type=int, default=8, help="attention heads of the baseline (default 8)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
+    parser.add_argument("--json", action="store_true", help="print only one JSON object")
+    arguments = parser.parse_args()
+    shares = {name: MutationShares(arguments.heads, function) for name, function in SETS.items()}
+    for each in shares.values():
+        each.count(arguments.count, np.random.default_rng(arguments.seed))
+    if arguments.json:
+        print(json.dumps({name: each.to_dict() for name, each in shares.items()}))
+        return
+    for name, each in shares.items():
+        print(f"\n{name}: {arguments.count} mutations of the Transformer with {arguments.heads} heads")
+        print(f"{'type':20}{'drawn':>7}{'invalid':>9}{'silent':>8}{'repeat':>8}{'new':>7}")
+        for kind, outcomes in sorted(each.outcomes.items()):
+            total = sum(outcomes.values())
+            columns = (100 * outcomes[outcome] / total for outcome in ("invalid", "silent", "repeat", "new"))
+            print(f"{kind:20}{total:7}" + "".join(f"{share:7.0f}%" for share in columns))
+        new = sum(outcomes["new"] for outcomes in each.outcomes.values())
+        print("of the new: " + ", ".join(f"{kind} {100 * number / new:.1f}%" for kind, number in each.kinds.items()))
+
+
+class MutationShares:
+    """Counts of one set of mutations.
+
+    Attributes:
+        outcomes: number of children by type of mutation and outcome.
+        kinds: number of new children by kind of program; a child can be of several kinds.
+    """
+
+    def __init__(self, heads: int, mutation: Callable[[DNA, np.random.Generator], tuple[DNA, str]]):
+        self.model = load("laptop").model
+        self.mutation = mutation
+        self.baseline = library.get("TRANSFORMER", self.model.unit, heads)
+        self.rules = CandidateRules.for_baseline(self.baseline, self.model)
+        graph = self.rules.build_graph(self.baseline)
+        self._ops = _op_counts(graph)
+        self._flops = self._block_flops(graph)
+        self._own = graph.structure_hash, fingerprint(graph)
+        self._seen = {*self._own}
+        self.outcomes: dict[str, Counter[str]] = {}
+        self.kinds: Counter[str] = Counter()
+
+    def count(self, number: int, rng: np.random.Generator) -> None:
+        """Apply `number` mutations to the baseline and count the outcomes."""
+        for _ in range(number):
+            child, description = self.mutation(self.baseline, rng)
+            kind = " ".join(description.split(" in ")[0].split(":")[0].split()[:3]).rstrip("0123456789 ")
+            self.outcomes.setdefault(kind, Counter())[self._outcome(child)] += 1
+
+    def to_dict(self) -> dict[str, dict]:
+        """Return plain JSON values."""
+        return {"outcomes": {kind: dict(each) for kind, each in self.outcomes.items()}, "kinds": dict(self.kinds)}
+
+    def _outcome(self, child: DNA) -> str:
+        try:
+            graph = self.rules.build_graph(child)
+            if graph.structure_hash in self._seen:
+                return "silent" if graph.structure_hash == self._own[0] else "repeat"
+            prove_causal(graph)
+            probe_block(graph)
+        except InvalidProgramError:
+            return "invalid"
+        function = fingerprint(graph)
+        if function in self._seen and function is not None:
+            return "silent" if function == self._own[1] else "repeat"
+        self._seen |= {graph.structure_hash, function}
+        self._count_kinds(graph)
+        return "new"
+
+    def _count_kinds(self, graph: Graph) -> None:
+        added = _op_counts(graph) - self._ops
+        if any(op.startswith("DCONV") for op in added):
+            self.kinds["depthwise convolution"] += 1
+        if added["SQUARE"] or added["MULTIPLY"]:
+            self.kinds["square or product"] += 1
+        if not added and self._block_flops(graph) <= self._flops:
+            self.kinds["only smaller"] += 1
+
+    def _block_flops(self, graph: Graph) -> float:
+        return block_cost(graph, self.model.unit, self.model.length).flops_per_token
+
+
+def _op_counts(graph: Graph) -> Counter[str]:
+    return Counter(node.op for node in graph.nodes)
+
+
+if __name__ == "__main__":
+    main()
