@@ -1,0 +1,125 @@
+"""Prediction of the loss at the end of training from the losses so far, fitted to the finished trainings of the run.
+
+At each evaluation point the remaining decrease is a linear function of the value and of the slope (the decrease since
+the point before):
+
+    final = value + a + b * (value - its mean) + c * (slope - its mean) + noise
+
+Programs that learn slowly at first, as those with convolutions do, have a steep slope, and a rule that looks at the
+value alone stops them (docs/discovery.md). `b` and `c` have a normal prior, which decides while few trainings have
+finished; the noise is estimated from the residuals. The prediction has a standard deviation, which includes the
+uncertainty of the coefficients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["LossPredictor", "PointModel", "Prediction"]
+
+COEFFICIENT_MEANS = (0.0, 1.0)
+"""Prior means of `b` and `c`: losses stay as far apart as they are, and fall as much again as since the last point."""
+
+COEFFICIENT_SD = 0.5
+"""Prior standard deviation of `b` and `c`."""
+
+NOISE_SD = 0.05
+"""Prior of the noise, in nats, with the weight of `NOISE_WEIGHT` trainings."""
+
+NOISE_WEIGHT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted loss at the end of training, in nats per token, and its standard deviation."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True, slots=True)
+class PointModel:
+    """The fitted model of one evaluation point: `final = value + intercept + coefficients . (features - means)`.
+
+    Attributes:
+        intercept: mean remaining decrease (negative).
+        coefficients: of the value and of the slope; of the value alone at the first point.
+        means: means of these features.
+        noise_sd: standard deviation of the residuals, in nats.
+        covariance: covariance of the coefficients.
+        trainings: number of finished trainings that it is fitted to.
+    """
+
+    intercept: float
+    coefficients: tuple[float, ...]
+    means: tuple[float, ...]
+    noise_sd: float
+    covariance: np.ndarray
+    trainings: int
+
+    def predict(self, losses: Sequence[float]) -> Prediction:
+        """Predict the final loss of a training from its losses at the points up to this one."""
+        features = np.array(_features(losses)) - self.means
+        mean = losses[-1] + self.intercept + float(features @ self.coefficients)
+        variance = self.noise_sd**2 * (1.0 + 1.0 / self.trainings) + float(features @ self.covariance @ features)
+        return Prediction(mean, math.sqrt(variance))
+
+
+class LossPredictor:
+    """Predicts final losses at the evaluation points of a trial.
+
+    Args:
+        points: number of points before the end.
+    """
+
+    def __init__(self, points: int):
+        self._losses: list[list[tuple[float, ...]]] = [[] for _ in range(points)]
+        self._finals: list[float] = []
+        self._models: dict[int, PointModel] = {}
+
+    @property
+    def trainings(self) -> int:
+        """Number of finished trainings so far."""
+        return len(self._finals)
+
+    def record(self, losses: Sequence[float], final: float) -> None:
+        """Add a finished training: its losses at all points, and at the end."""
+        for point, seen in enumerate(self._losses):
+            seen.append(tuple(losses[: point + 1]))
+        self._finals.append(final)
+        self._models.clear()
+
+    def model(self, point: int) -> PointModel | None:
+        """Return the model of a point (from 0); None before the first finished training."""
+        if not self._finals:
+            return None
+        if point not in self._models:
+            self._models[point] = _fit(self._losses[point], self._finals)
+        return self._models[point]
+
+
+def _features(losses: Sequence[float]) -> tuple[float, ...]:
+    return (losses[-1],) if len(losses) == 1 else (losses[-1], losses[-1] - losses[-2])
+
+
+def _fit(losses: Sequence[Sequence[float]], finals: Sequence[float]) -> PointModel:
+    """Return the posterior mean of the coefficients, given a normal prior and the residuals' variance."""
+    features = np.array([_features(each) for each in losses])
+    remaining = np.array(finals) - features[:, 0]
+    means = features.mean(axis=0)
+    centred = features - means
+    prior = np.array(COEFFICIENT_MEANS[: features.shape[1]])
+    intercept, noise = float(remaining.mean()), NOISE_SD**2
+    for _ in range(5):  # the noise and the coefficients depend on each other
+        precision = centred.T @ centred / noise + np.eye(len(prior)) / COEFFICIENT_SD**2
+        covariance = np.linalg.inv(precision)
+        coefficients = covariance @ (centred.T @ (remaining - intercept) / noise + prior / COEFFICIENT_SD**2)
+        residuals = remaining - intercept - centred @ coefficients
+        noise = float((residuals @ residuals + NOISE_WEIGHT * NOISE_SD**2) / (len(finals) + NOISE_WEIGHT))
+    return PointModel(
+        intercept, tuple(map(float, coefficients)), tuple(map(float, means)), math.sqrt(noise), covariance, len(finals)
+    )
