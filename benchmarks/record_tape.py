@@ -164,7 +164,7 @@ class Recorder:
             kind = str(self.rng.choice(list(SHARES), p=list(SHARES.values())))
             if kind == "merge" and len(entries) < 20:
                 kind = "live"
-            proposal = self._merged(best) if kind == "merge" else self._mutated(kind, best)
+            proposal = self._merged(best, entries) if kind == "merge" else self._mutated(kind, best)
             if proposal is None:
                 continue
             parents, mutations, dna = proposal
@@ -184,9 +184,19 @@ class Recorder:
         child, description = (mutate_live if kind == "live" else mutate)(dna, self.rng)
         return (() if parent is None else (parent.name,)), (description,), child
 
-    def _merged(self, best: Sequence[Entry]) -> tuple[tuple[str, ...], tuple[str, ...], DNA] | None:
+    def _merged(
+        self, best: Sequence[Entry], entries: Sequence[Entry]
+    ) -> tuple[tuple[str, ...], tuple[str, ...], DNA] | None:
+        """Return a merge of two of the best against the program that has exactly the edits they share, if there is one."""
         one, other = (best[int(place)] for place in self.rng.choice(len(best), size=2, replace=False))
-        child = merge_programs(self.baseline, dna_from_json(one.dna), dna_from_json(other.dna))
+        edits = edit_sets(entries)
+        shared = edits[one.name] & edits[other.name]
+        ancestors = [dna_from_json(entry.dna) for entry in entries if edits[entry.name] == shared]
+        if not shared:
+            ancestors = [self.baseline]
+        if not ancestors or shared in (edits[one.name], edits[other.name]):
+            return None
+        child = merge_programs(ancestors[0], dna_from_json(one.dna), dna_from_json(other.dna))
         return None if child is None else ((one.name, other.name), ("Merge",), child)
 
     def train(self, kind: str, name: str, parents: tuple[str, ...], mutations: tuple[str, ...], dna: str) -> None:
@@ -203,6 +213,15 @@ class Recorder:
             f"price {price or math.nan:.3f}, {time.perf_counter() - start:.0f} s  {'; '.join(mutations)[:90]}",
             flush=True,
         )
+
+
+def edit_sets(entries: Sequence[Entry]) -> dict[str, frozenset[str]]:
+    """Return the edits of each child: those of its parents, and its own, named by the child; a merge has none of its own."""
+    edits: dict[str, frozenset[str]] = {}
+    for entry in entries:
+        own = frozenset() if entry.kind == "merge" else frozenset({entry.name})
+        edits[entry.name] = own.union(*(edits[parent] for parent in entry.parents))
+    return edits
 
 
 if __name__ == "__main__":
