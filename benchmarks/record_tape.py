@@ -113,9 +113,8 @@ class Recorder:
         self.baseline = library.get("TRANSFORMER", config.model.unit, heads)
         self.unit = config.model.unit
         dataset = prepare(config.data, config.model.vocabulary)
-        self.trainer = CandidateTrainer(
-            config.model, trial, config.optimizer, str(dataset), dna_to_json(library.get("TRANSFORMER", self.unit))
-        )
+        reference = dna_to_json(self.baseline)
+        self.trainer = CandidateTrainer(config.model, trial, config.optimizer, str(dataset), reference)
         self.rules = CandidateRules.for_baseline(self.baseline, self.trainer.model)
         self.seed = seed
         self.rng = np.random.default_rng((seed, int(time.time())))
@@ -187,7 +186,7 @@ class Recorder:
     def _merged(
         self, best: Sequence[Entry], entries: Sequence[Entry]
     ) -> tuple[tuple[str, ...], tuple[str, ...], DNA] | None:
-        """Return a merge of two of the best against the program that has exactly the edits they share, if there is one."""
+        """Return a merge of two of the best, if a program with exactly the edits they share exists."""
         one, other = (best[int(place)] for place in self.rng.choice(len(best), size=2, replace=False))
         edits = edit_sets(entries)
         shared = edits[one.name] & edits[other.name]
@@ -216,7 +215,7 @@ class Recorder:
 
 
 def edit_sets(entries: Sequence[Entry]) -> dict[str, frozenset[str]]:
-    """Return the edits of each child: those of its parents, and its own, named by the child; a merge has none of its own."""
+    """Return the edits of each child: those of its parents, and its own (named by the child) unless it is a merge."""
     edits: dict[str, frozenset[str]] = {}
     for entry in entries:
         own = frozenset() if entry.kind == "merge" else frozenset({entry.name})

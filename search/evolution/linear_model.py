@@ -38,7 +38,7 @@ class LinearModel:
     covariance: np.ndarray
     noise_sd: float
 
-    def predict(self, features: Sequence[float]) -> Normal:
+    def predict(self, features: Sequence[float] | np.ndarray) -> Normal:
         """Return the predictive distribution of the target, noise included."""
         row = np.asarray(features, float)
         variance = self.noise_sd**2 + float(row @ self.covariance @ row)
