@@ -13,18 +13,18 @@ from ...primitives.program import DNA
 from ...primitives.program_json import dna_to_json
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from .leaderboard import leaderboard
-from .leaderboard_rows import Row
-from .lineage import Ancestry, beginning, lineage
+from .leaderboard_rows import LeaderboardRow
+from .lineage import LineageStep, lineage, lineage_start
 from .program_reference import find_candidate_id
 
 if TYPE_CHECKING:
     from ..runs.store import Store
 
-__all__ = ["Description", "describe"]
+__all__ = ["CandidateSummary", "summarize_candidate"]
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class CandidateSummary:
     """What `show` tells.
 
     Attributes:
@@ -39,8 +39,8 @@ class Description:
     """
 
     candidate: Candidate
-    row: Row | None
-    lineage: tuple[Ancestry, ...]
+    row: LeaderboardRow | None
+    lineage: tuple[LineageStep, ...]
     origin: str | None
     beginning: str
     against: str | None
@@ -70,7 +70,7 @@ class Description:
         }
 
 
-def describe(store: Store, named: str, against: str | None = None) -> Description:
+def summarize_candidate(store: Store, named: str, against: str | None = None) -> CandidateSummary:
     """Look a candidate up.
 
     Args:
@@ -100,12 +100,12 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
         )
     }
     steps = lineage(store, candidate.id)
-    return Description(
+    return CandidateSummary(
         candidate,
         row,
         steps,
         board.initial_programs.get(candidate.id),
-        beginning(steps, board.initial_programs),
+        lineage_start(steps, board.initial_programs),
         None if other is None else other[0],
         None if other is None else format_difference(other[1], candidate.dna),
         seconds,

@@ -22,7 +22,7 @@ from .statistics import Estimate, paired_differences
 if TYPE_CHECKING:
     from ..runs.records import Event
 
-__all__ = ["Confirmation", "Retraining", "confirmations", "retraining_of", "retrainings_of"]
+__all__ = ["Confirmation", "Retraining", "confirmations", "read_retraining", "read_retrainings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,12 @@ class Confirmation:
         return {**asdict(self), "verdict": self.verdict}
 
 
-def retrainings_of(events: Iterable[Event]) -> list[Retraining]:
+def read_retrainings(events: Iterable[Event]) -> list[Retraining]:
     """The fresh trainings among a run's events, in order of arrival."""
-    return [retraining_of(event) for event in events if event.kind == "confirmed"]
+    return [read_retraining(event) for event in events if event.kind == "confirmed"]
 
 
-def retraining_of(event: Event) -> Retraining:
+def read_retraining(event: Event) -> Retraining:
     """The fresh training that an event tells of."""
     payload = event.payload
     evaluation = Evaluation.from_dict(payload["evaluation"])

@@ -18,18 +18,18 @@ from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, evaluation_fitness
 from ..evolution.initial_programs import initial_program_origins
 from ..runs.time_accounting import SHARES, find_sessions, shares_of_wall_clock
-from .confirmation import confirmations, retrainings_of
-from .leaderboard_rows import BaselineSummary, Leaderboard, Row, Totals
-from .leak_check_totals import Checks, checks_of
-from .lineage import _lineage
-from .scale_ladder import ladder_of
+from .confirmation import confirmations, read_retrainings
+from .leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
+from .leak_check_totals import LeakCheckTotals, count_leak_checks
+from .lineage import trace_lineage
+from .scale_ladder import build_ladder
 from .statistics import prediction_interval
 
 if TYPE_CHECKING:  # keeps sqlite3 out of what only formats a leaderboard
     from ..runs.records import Ancestor, FinishedTrial
     from ..runs.store import Store
 
-__all__ = ["SHARES", "Checks", "best_row", "leaderboard"]
+__all__ = ["SHARES", "LeakCheckTotals", "best_row", "leaderboard"]
 
 ABOUT = ("command", "seed", "budget_seconds", "dataset_hash", "versions", "machine", "config")
 """Of a run's manifest, what its results depend on."""
@@ -42,14 +42,14 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
     results = _by_candidate(finished)
     baseline = _summary(_representative(results.get(BASELINE_ID, [])))
     rows = sorted((_row(pedigree[number], found, baseline) for number, found in results.items()), key=_order)
-    confirmed = confirmations(retrainings_of(events))
+    confirmed = confirmations(read_retrainings(events))
     known = {row.candidate_id for row in confirmed}
     rows = [replace(row, unconfirmed=row.id not in known) for row in rows]
     kept = [_placed(row, place, pedigree) for place, row in enumerate(rows[:top], start=1)]
     sessions = find_sessions(events, int(manifest.get("workers") or 1))
     shares, worker_seconds = shares_of_wall_clock(sessions, events, finished)
     kinds = Counter(event.kind for event in events)
-    totals = Totals(
+    totals = RunTotals(
         candidates=len(pedigree),
         evaluated=len(rows),
         reused=kinds["reused"],
@@ -62,7 +62,7 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
         worker_seconds=worker_seconds,
         shares=shares,
         full_budgets=sum(trial.evaluation.spent for trial in finished) / _budget(manifest),
-        checks=checks_of([trial.evaluation for trial in finished], len(pedigree)),
+        checks=count_leak_checks([trial.evaluation for trial in finished], len(pedigree)),
     )
     devices = sorted({trial.evaluation.device for trial in finished if trial.evaluation.device})
     about = {name: manifest.get(name) for name in ABOUT}
@@ -72,7 +72,7 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
         rows=tuple(kept),
         totals=totals,
         confirmed=confirmed,
-        ladder=ladder_of(manifest, events),
+        ladder=build_ladder(manifest, events),
         initial_programs=initial_program_origins(manifest),
         about={**about, "device": ", ".join(devices)},
     )
@@ -127,14 +127,14 @@ def _summary(found: Sequence[Evaluation]) -> BaselineSummary:
     )
 
 
-def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSummary) -> Row:
+def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSummary) -> LeaderboardRow:
     """Build a candidate's row without rank and lineage."""
     found = _representative(found)
     last, stopped = found[-1], found[-1].kind == "stopped_at_hurdle"
     loss, step_ms = _mean(found, _loss), _mean(found, lambda trial: trial.step_ms)
     bits = _mean(found, lambda trial: trial.bits_per_byte) if loss is not None else None
     delta = _difference(loss, baseline.loss_nats)
-    return Row(
+    return LeaderboardRow(
         rank=None,
         id=candidate.id,
         parent=candidate.parent,
@@ -184,7 +184,7 @@ def _inside(loss: float | None, baseline: BaselineSummary) -> bool | None:
     return abs(loss - baseline.loss_nats) <= baseline.noise_nats
 
 
-def _order(row: Row) -> tuple[int, int, float, int]:
+def _order(row: LeaderboardRow) -> tuple[int, int, float, int]:
     if row.loss_nats is not None:
         return (0, 0, row.loss_nats, row.id)
     if row.stopped_at_hurdle is not None and row.hurdle_loss_nats is not None:
@@ -192,8 +192,8 @@ def _order(row: Row) -> tuple[int, int, float, int]:
     return (2, 0, 0.0, row.id)
 
 
-def _placed(row: Row, place: int, pedigree: Mapping[int, Ancestor]) -> Row:
-    return replace(row, rank=place if row.loss_nats is not None else None, lineage=_lineage(pedigree, row.id))
+def _placed(row: LeaderboardRow, place: int, pedigree: Mapping[int, Ancestor]) -> LeaderboardRow:
+    return replace(row, rank=place if row.loss_nats is not None else None, lineage=trace_lineage(pedigree, row.id))
 
 
 def _summed(statistics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -208,6 +208,6 @@ def _summed(statistics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return totals
 
 
-def best_row(rows: Sequence[Row]) -> Row | None:
+def best_row(rows: Sequence[LeaderboardRow]) -> LeaderboardRow | None:
     """The first candidate other than the baseline that trained its full budget."""
     return next((row for row in rows if row.rank is not None and row.id != BASELINE_ID), None)

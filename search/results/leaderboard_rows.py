@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..evolution.candidate import BASELINE_ID
 from .confirmation import Confirmation
-from .leak_check_totals import Checks
+from .leak_check_totals import LeakCheckTotals
 from .scale_ladder import Ladder
 
 if TYPE_CHECKING:
     pass
-from .lineage import Ancestry
+from .lineage import LineageStep
 
-__all__ = ["BaselineSummary", "Leaderboard", "Row", "Totals"]
+__all__ = ["BaselineSummary", "Leaderboard", "LeaderboardRow", "RunTotals"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class BaselineSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LeaderboardRow:
     """One distinct evaluated candidate. Losses are means where it has several trials.
 
     Attributes:
@@ -92,7 +92,7 @@ class Row:
     parameters: int | None
     block_parameters: int | None
     flops_per_token: float | None
-    lineage: tuple[Ancestry, ...]
+    lineage: tuple[LineageStep, ...]
     structure_hash: str
     quarantine: str = ""
     unconfirmed: bool = True
@@ -116,7 +116,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class RunTotals:
     """The run in numbers.
 
     Attributes:
@@ -143,7 +143,7 @@ class Totals:
     worker_seconds: float
     shares: dict[str, float]
     full_budgets: float
-    checks: Checks
+    checks: LeakCheckTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +157,8 @@ class Leaderboard:
 
     run: str
     baseline: BaselineSummary
-    rows: tuple[Row, ...]
-    totals: Totals
+    rows: tuple[LeaderboardRow, ...]
+    totals: RunTotals
     confirmed: tuple[Confirmation, ...] = ()
     ladder: Ladder | None = None
     initial_programs: Mapping[int, str] = field(default_factory=dict)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from ...workers.protocol import Evaluation
 
-__all__ = ["Checks", "checks_of"]
+__all__ = ["LeakCheckTotals", "count_leak_checks"]
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
+class LeakCheckTotals:
     """The checks for programs that see the future, and for results too good to be true.
 
     Attributes:
@@ -32,12 +32,12 @@ class Checks:
     refused: dict[str, int]
 
 
-def checks_of(evaluations: Sequence[Evaluation], candidates: int) -> Checks:
+def count_leak_checks(evaluations: Sequence[Evaluation], candidates: int) -> LeakCheckTotals:
     """What the evaluations of a run's trainings, and the number of its candidates, say of its checks."""
     moved = [one.moved_logits for one in evaluations if one.moved_logits is not None]
     reasons = Counter(trial.outcome.partition(":")[2] for trial in evaluations if trial.kind == "rejected")
     refused = {reason: reasons[reason] for reason in ("causality", "batch", "finiteness") if reasons[reason]}
-    return Checks(
+    return LeakCheckTotals(
         proved=candidates,
         probed=sum(bool(trial.steps) for trial in evaluations) + sum(refused.values()),
         rechecked=len(moved),

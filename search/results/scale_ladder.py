@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...models.config import ModelConfig
 from ..config import RunConfig
-from .confirmation import Confirmation, Retraining, confirmations, retraining_of, retrainings_of
+from .confirmation import Confirmation, Retraining, confirmations, read_retraining, read_retrainings
 from .statistics import kendall_tau, spearman_rho
 
 if TYPE_CHECKING:
     from ..runs.records import Event
 
-__all__ = ["INCOMPATIBLE", "Agreement", "Ladder", "Scale", "ScaleResult", "ladder_of"]
+__all__ = ["INCOMPATIBLE", "Agreement", "Ladder", "Scale", "ScaleResult", "build_ladder"]
 
 INCOMPATIBLE = "rejected:size"
 """The outcome of a program that does not exist at a scale's size."""
@@ -170,20 +170,20 @@ class Ladder:
         }
 
 
-def ladder_of(manifest: Mapping[str, Any], events: Iterable[Event]) -> Ladder | None:
+def build_ladder(manifest: Mapping[str, Any], events: Iterable[Event]) -> Ladder | None:
     """The ladder that a run's events hold; None where nothing was trained at another size."""
     events = list(events)
     trained: dict[Scale, list[Retraining]] = {}
     refits: set[tuple[Scale, str]] = set()
     for event in events:
         if event.kind == "retrained_at_scale":
-            scale, retraining = Scale(**event.payload["scale"]), retraining_of(event)
+            scale, retraining = Scale(**event.payload["scale"]), read_retraining(event)
             trained.setdefault(scale, []).append(retraining)
             if event.payload["rescaled"]:
                 refits.add((scale, retraining.name))
     if not trained:
         return None
-    if ground := retrainings_of(events):
+    if ground := read_retrainings(events):
         own = Scale.of(RunConfig.from_dict(manifest["config"]))
         budget = ground[-1].budget
         trained[replace(own, budget=budget)] = [each for each in ground if each.budget == budget]

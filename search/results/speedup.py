@@ -24,7 +24,7 @@ import numpy as np
 from ...workers.protocol import Evaluation
 from .statistics import t_quantile
 
-__all__ = ["MOST_EPOCHS", "Curve", "Speedup", "curve_of", "speedup"]
+__all__ = ["MOST_EPOCHS", "LossCurve", "Speedup", "loss_curve", "speedup"]
 
 MOST_EPOCHS = 4.0
 """How often the training text may have been seen where a factor is claimed."""
@@ -34,7 +34,7 @@ DRAWS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class LossCurve:
     """Validation losses of one training.
 
     Attributes:
@@ -68,7 +68,7 @@ class Speedup:
     why_none: str = ""
 
 
-def curve_of(evaluation: Evaluation) -> Curve | None:
+def loss_curve(evaluation: Evaluation) -> LossCurve | None:
     """The curve of a training; None if it was not trained to the end."""
     if evaluation.outcome != "ok" or evaluation.loss_nats is None or not evaluation.steps:
         return None
@@ -80,10 +80,12 @@ def curve_of(evaluation: Evaluation) -> Curve | None:
     for at, charged, loss in zip(steps, spent, losses, strict=True):
         kept[at] = float(charged), loss
     compute, loss_nats = zip(*kept.values(), strict=True)
-    return Curve(compute, tuple(kept), loss_nats, evaluation.epochs)
+    return LossCurve(compute, tuple(kept), loss_nats, evaluation.epochs)
 
 
-def speedup(candidate: Sequence[Curve], baseline: Sequence[Curve], level: float = 0.95, seed: int = 0) -> Speedup:
+def speedup(
+    candidate: Sequence[LossCurve], baseline: Sequence[LossCurve], level: float = 0.95, seed: int = 0
+) -> Speedup:
     """The factor of a program against a baseline.
 
     Args:
@@ -123,7 +125,7 @@ class _Table:
         return self.log_compute[draw].mean(0), np.minimum.accumulate(self.loss[draw].mean(0))
 
 
-def _table(curves: Sequence[Curve]) -> _Table:
+def _table(curves: Sequence[LossCurve]) -> _Table:
     """Curves with fewer points (some fell together) are read off between theirs, at the first one's points."""
     grid = np.log(min(curves, key=lambda curve: len(curve.compute)).compute)
     rows = []

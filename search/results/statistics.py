@@ -30,8 +30,8 @@ __all__ = [
     "Noise",
     "kendall_tau",
     "mean_interval",
-    "noise_of",
     "paired_differences",
+    "pooled_noise",
     "prediction_interval",
     "simultaneous_level",
     "spearman_rho",
@@ -124,7 +124,7 @@ def prediction_interval(values: Sequence[float], level: float = 0.95, further: i
     return _own_interval(values, level, 1.0 / further)
 
 
-def noise_of(losses: Losses) -> Noise | None:
+def pooled_noise(losses: Losses) -> Noise | None:
     """The noise of one training, from least squares on arm + seed; None without a second arm and a second seed."""
     arms = [name for name in losses if losses[name]]
     seeds = sorted({seed for name in arms for seed in losses[name]})
@@ -166,7 +166,7 @@ def paired_differences(
     }
     pairs = {name: differences for name, differences in pairs.items() if differences}
     shared = {name: {seed: losses[name][seed] for seed in losses[name] if seed in reference} for name in pairs}
-    noise = noise_of({baseline: reference, **shared})
+    noise = pooled_noise({baseline: reference, **shared})
     if simultaneous:
         level = simultaneous_level(level, len(pairs))
     found = {}

@@ -20,7 +20,7 @@ from ...primitives.program_json import dna_to_json
 from ...workers.protocol import LARGEST_INPUT_WAIT, Evaluation
 from ..config import RunConfig
 from ..results.program_reference import NamedProgram
-from ..results.speedup import Speedup, curve_of, speedup
+from ..results.speedup import Speedup, loss_curve, speedup
 from ..results.statistics import Estimate, mean_interval, paired_differences
 from ..runs.provenance import command_line, versions
 from .compared_programs import matched_units
@@ -320,7 +320,7 @@ def _differences(trainings: Sequence[Training], baseline: Arm) -> dict[str, Esti
 
 
 def _speedup(finished: dict[int, Evaluation], baseline: dict[int, Evaluation]) -> Speedup:
-    curves = [(curve_of(result), curve_of(baseline[seed])) for seed, result in finished.items() if seed in baseline]
+    curves = [(loss_curve(result), loss_curve(baseline[seed])) for seed, result in finished.items() if seed in baseline]
     pairs = [(ours, theirs) for ours, theirs in curves if ours is not None and theirs is not None]
     return speedup([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
 

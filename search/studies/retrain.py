@@ -19,7 +19,7 @@ from ...primitives.program_json import dna_from_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
-from ..results.confirmation import Retraining, retrainings_of
+from ..results.confirmation import Retraining, read_retrainings
 from ..results.leaderboard import leaderboard
 from ..runs.run_settings import load_allowance_seconds, load_config
 from ..runs.store import Store
@@ -140,7 +140,7 @@ def confirm_store(
     """
     contenders = _contenders(store, config, top, beside)
     ids = {each.name: each.candidate_id for each in contenders}
-    known = {(each.name, each.seed, each.budget) for each in retrainings_of(store.events())}
+    known = {(each.name, each.seed, each.budget) for each in read_retrainings(store.events())}
     trainings = run_study(
         config,
         [Arm(each.name, each.dna) for each in contenders],

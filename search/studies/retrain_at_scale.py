@@ -21,7 +21,7 @@ from ...primitives.query_scales import rescale_queries
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
-from ..results.confirmation import Retraining, retraining_of
+from ..results.confirmation import Retraining, read_retraining
 from ..results.scale_ladder import INCOMPATIBLE, Scale
 from .study import run_study
 from .study_queue import Arm, StudyState
@@ -140,7 +140,7 @@ def _keep(
         for event in store.events()
         if event.kind == "retrained_at_scale"
         and Scale(**event.payload["scale"]) == size
-        and (known := retraining_of(event))
+        and (known := read_retraining(event))
     }
     for name, seed, evaluation in found:
         if (name, seed) in known or evaluation.kind in INFRASTRUCTURE_FAULTS:

@@ -15,7 +15,7 @@ from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.results.leaderboard import best_row, leaderboard
-from primer_search.search.results.leaderboard_rows import Leaderboard, Row
+from primer_search.search.results.leaderboard_rows import Leaderboard, LeaderboardRow
 from primer_search.search.results.lineage import lineage
 from primer_search.search.results.program_reference import find_candidate_id
 from primer_search.search.runs.records import Event
@@ -77,7 +77,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     run.store.close()
 
 
-def rows_of(board: Leaderboard) -> dict[int, Row]:
+def rows_of(board: Leaderboard) -> dict[int, LeaderboardRow]:
     return {row.id: row for row in board.rows}
 
 

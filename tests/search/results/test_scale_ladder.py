@@ -26,7 +26,7 @@ from primer_search.search.reports.run_page import render_report
 from primer_search.search.reports.scale_table import ladder_notes, ladder_table
 from primer_search.search.results.confirmation import Retraining
 from primer_search.search.results.leaderboard import leaderboard
-from primer_search.search.results.scale_ladder import Ladder, Scale, ladder_of
+from primer_search.search.results.scale_ladder import Ladder, Scale, build_ladder
 from primer_search.search.results.statistics import kendall_tau, spearman_rho
 from primer_search.search.runs.store import Store
 from primer_search.search.studies.retrain import confirm
@@ -142,14 +142,14 @@ def add_candidates(store: Store) -> None:
 
 
 def read(store: Store) -> Ladder:
-    ladder = ladder_of(store.manifest, store.events())
+    ladder = build_ladder(store.manifest, store.events())
     assert ladder is not None
     return ladder
 
 
 def test_nothing_at_another_size_is_no_ladder(store: Store) -> None:
     told(store, {"baseline": near(2.0), "#1": near(1.9)})
-    assert ladder_of(store.manifest, store.events()) is None
+    assert build_ladder(store.manifest, store.events()) is None
     assert leaderboard(store).to_dict()["ladder"] is None
 
 

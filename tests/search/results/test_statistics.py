@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from primer_search.search.results.statistics import (
     Estimate,
     mean_interval,
-    noise_of,
     paired_differences,
+    pooled_noise,
     prediction_interval,
     simultaneous_level,
     t_quantile,
@@ -34,8 +34,8 @@ def test_one_training_has_no_interval() -> None:
     assert mean_interval([2.0]) == Estimate(2.0, None, None, 1)
     assert prediction_interval([2.0]) == Estimate(2.0, None, None, 1)
     assert paired_differences({"a": {0: 2.0}, "b": {0: 1.5}}, "a") == {"b": Estimate(-0.5, None, None, 1)}
-    assert noise_of({"a": {0: 2.0}, "b": {0: 1.5}}) is None
-    assert noise_of({"a": {0: 2.0, 1: 2.1}}) is None
+    assert pooled_noise({"a": {0: 2.0}, "b": {0: 1.5}}) is None
+    assert pooled_noise({"a": {0: 2.0, 1: 2.1}}) is None
     assert not Estimate(-0.5, None, None, 1).excludes_zero
     with pytest.raises(ValueError, match="nothing"):
         mean_interval([])
@@ -117,7 +117,7 @@ def test_missing_cells_leave_the_noise_unbiased(rng: np.random.Generator) -> Non
     for _ in range(400):
         table = _table(rng, 4, 4)
         del table["1"][0], table["2"][3]
-        noise = noise_of(table)
+        noise = pooled_noise(table)
         assert noise is not None
         assert noise.freedom == 7
         variances.append(noise.sigma**2)
