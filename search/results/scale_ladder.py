@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...models.config import ModelConfig
 from ..config import RunConfig
 from .confirmation import Confirmation, Retraining, confirmations, read_retraining, read_retrainings
-from .statistics import kendall_tau, spearman_rho
+from .statistics import rank_correlations
 
 if TYPE_CHECKING:
     from ..runs.records import Event
@@ -209,7 +209,6 @@ def _agreement(results: Sequence[Sequence[ScaleResult]], lower: int, upper: int)
         for place in (lower, upper)
     ]
     shared = [name for name in values[0] if name in values[1]]
-    if len(shared) < LEAST_PROGRAMS:
-        return Agreement(lower, upper, len(shared), None, None)
     first, second = ([found[name] for name in shared] for found in values)
-    return Agreement(lower, upper, len(shared), kendall_tau(first, second), spearman_rho(first, second))
+    correlations = rank_correlations(first, second) if len(shared) >= LEAST_PROGRAMS else None
+    return Agreement(lower, upper, len(shared), *(correlations or (None, None)))

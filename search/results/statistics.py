@@ -28,13 +28,12 @@ import numpy as np
 __all__ = [
     "Estimate",
     "Noise",
-    "kendall_tau",
     "mean_interval",
     "paired_differences",
     "pooled_noise",
     "prediction_interval",
+    "rank_correlations",
     "simultaneous_level",
-    "spearman_rho",
     "t_quantile",
 ]
 
@@ -180,38 +179,18 @@ def paired_differences(
     return found
 
 
-def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Kendall's tau-b of two rankings: pairs in the same order less pairs in opposite order, over all pairs.
+def rank_correlations(first: Sequence[float], second: Sequence[float]) -> tuple[float, float] | None:
+    """Return Kendall's tau-b and Spearman's rho of paired values, or None if all values on one side are equal.
 
-    Pairs that are tied in a ranking count in neither (Kendall 1945, "The treatment of ties in ranking problems"). None
-    without two items, or where all of a ranking is tied.
-
-    >>> kendall_tau([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0])
-    0.6666666666666666
+    >>> tau, rho = rank_correlations([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0])
+    >>> round(tau, 3), round(rho, 3)
+    (0.667, 0.8)
     """
-    x, y = _signs(first), _signs(second)
-    pairs = math.sqrt(float(np.abs(x).sum()) * float(np.abs(y).sum()))
-    return float((x * y).sum()) / pairs if pairs else None
+    from scipy.stats import kendalltau, spearmanr
 
-
-def spearman_rho(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation: Pearson's of the ranks, tied items sharing their mean rank.
-
-    None without two items, or where all of a ranking is tied.
-
-    >>> spearman_rho([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0])
-    0.8
-    """
-    # An item's rank is half its signs against all items, up to a constant; so are ties shared.
-    x, y = _signs(first).sum(axis=1), _signs(second).sum(axis=1)
-    scale = math.sqrt(float((x * x).sum()) * float((y * y).sum()))
-    return float((x * y).sum()) / scale if scale else None
-
-
-def _signs(values: Sequence[float]) -> np.ndarray:
-    """For every item against every item, whether its value is larger (1), smaller (-1) or the same (0)."""
-    array = np.asarray(values, np.float64)
-    return np.sign(array[:, None] - array[None, :])
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    return float(kendalltau(first, second).statistic), float(spearmanr(first, second).statistic)
 
 
 def _own_interval(values: Sequence[float], level: float, extra: float) -> Estimate:
