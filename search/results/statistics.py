@@ -190,7 +190,9 @@ def rank_correlations(first: Sequence[float], second: Sequence[float]) -> tuple[
 
     if len(set(first)) < 2 or len(set(second)) < 2:
         return None
-    return float(kendalltau(first, second).statistic), float(spearmanr(first, second).statistic)
+    tau = kendalltau(first, second).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    rho = spearmanr(first, second).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    return float(tau), float(rho)
 
 
 def _own_interval(values: Sequence[float], level: float, extra: float) -> Estimate:
