@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ..primitives import DNA, UsageError, WorkFailedError
 from ..primitives.program_json import dna_from_json, dna_to_json
 from ..system.signals import Interrupted, interrupt_on_termination
-from ..workers.data.dataset import Dataset, prepare
+from ..workers.data.dataset import Dataset
 from ..workers.protocol import Evaluation, Progress, TrialRequest
 from .config import RunConfig
 from .evolution.candidate import BASELINE_ID, candidate_name
 from .results.program_reference import find_candidate_id
 from .runs.loss_floor import loss_floor_nats
 from .runs.run_directory import RunDirectory, find_run
-from .runs.run_settings import load_allowance_seconds, load_config
+from .runs.run_settings import load_allowance_seconds, load_config, prepare_same_dataset
 from .runs.store import Store
 
 if TYPE_CHECKING:  # loads JAX
@@ -214,14 +214,7 @@ def _open_dataset(job: TrainingJob, tell: Callable[[str], None]) -> Dataset:
             dataset = None  # the run came from another machine, or its cache was emptied
         if dataset is not None and dataset.dataset_hash == job.dataset_hash:
             return dataset
-    data = job.config.data
-    dataset = Dataset.open(prepare(data, job.config.model.vocabulary, progress=tell), verify=False)
-    if job.dataset_hash is not None and dataset.dataset_hash != job.dataset_hash:
-        raise UsageError(
-            f"the text of {data.source} changed since run {job.run.path} began "
-            f"(hash {dataset.dataset_hash[:12]}, was {job.dataset_hash[:12]}): restore it, or start a new run"
-        )
-    return dataset
+    return prepare_same_dataset(job.config, job.dataset_hash, tell)
 
 
 def _training_record(job: TrainingJob, evaluation: Evaluation, dataset: Dataset) -> dict[str, Any]:

@@ -1,14 +1,16 @@
-"""Configuration of a stored run, with the values that a study overrides."""
+"""Configuration of a stored run, with the values that a study overrides, and its dataset."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from ...primitives import UsageError
+from ...workers.data.dataset import Dataset, prepare
 from ..config import RunConfig
 from .store import Store
 
-__all__ = ["load_allowance_seconds", "load_config"]
+__all__ = ["load_allowance_seconds", "load_config", "prepare_same_dataset"]
 
 
 def load_config(
@@ -44,3 +46,23 @@ def load_allowance_seconds(store: Store) -> float | None:
     """Return the baseline's step time that the search measured, or None if it measured none."""
     found = [event.payload["allowance_seconds"] for event in store.events() if event.kind == "calibrated"]
     return found[-1] if found else None
+
+
+def prepare_same_dataset(config: RunConfig, dataset_hash: str | None, tell: Callable[[str], None]) -> Dataset:
+    """Prepare the dataset of a stored run again, and check that its text is the same.
+
+    Args:
+        config: configuration of the run.
+        dataset_hash: hash of the run's dataset; None is not checked.
+        tell: callback that receives messages about slow preparations.
+
+    Raises:
+        UsageError: the text cannot be read, or has changed.
+    """
+    dataset = Dataset.open(prepare(config.data, config.model.vocabulary, progress=tell), verify=False)
+    if dataset_hash not in (None, dataset.dataset_hash):
+        raise UsageError(
+            f"the text of {config.data.source} changed since the search began "
+            f"(hash {dataset.dataset_hash[:12]}, was {dataset_hash[:12]}): restore it, or start a new run"
+        )
+    return dataset
