@@ -9,8 +9,9 @@ from typing import Any
 from ...workers.protocol import LARGEST_INPUT_WAIT
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
-from ..results.leaderboard import LeakCheckTotals, best_row
+from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
+from ..results.leak_check_totals import LeakCheckTotals
 from ..results.lineage import LineageStep
 from ..results.speedup import MOST_EPOCHS
 

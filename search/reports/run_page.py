@@ -17,11 +17,11 @@ from ...primitives.pretty_printer import format_program
 from ...system.files import write_output
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
-from ..results.leaderboard import SHARES, leaderboard
+from ..results.leaderboard import leaderboard
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from ..results.lineage import lineage_start
 from ..results.scale_ladder import Ladder
-from ..runs.time_accounting import active_seconds, find_sessions
+from ..runs.time_accounting import SHARES, active_seconds, find_sessions
 from .figures.run_figure import Point, progress_figure
 from .page import template, try_page
 from .phrases import (

@@ -38,7 +38,7 @@ def test_one_training_has_no_interval() -> None:
     assert pooled_noise({"a": {0: 2.0}, "b": {0: 1.5}}) is None
     assert pooled_noise({"a": {0: 2.0, 1: 2.1}}) is None
     assert not Estimate(-0.5, None, None, 1).excludes_zero
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError):
         mean_interval([])
 
 
