@@ -34,6 +34,7 @@ from .runs.store import Store
 from .runs.time_accounting import find_sessions
 from .runs.trainer_factory import CandidateTrainerFactory
 from .studies.retrain import confirm_store, confirmation_budget
+from .studies.study import StudyOptions
 from .studies.study_queue import StudyState
 
 __all__ = ["SearchResult", "resume", "start"]
@@ -203,16 +204,8 @@ def _confirm(store: Store, config: RunConfig, top: int, address: str | None, dea
             tell(f"confirming the best candidates: {state.done} of {state.total} trainings finished")
 
     try:
-        confirm_store(
-            store,
-            config,
-            top=top,
-            repeats=config.search.confirm_repeats,
-            address=address,
-            deadline=deadline,
-            observe=announce,
-            tell=tell,
-        )
+        options = StudyOptions(address, deadline, announce, tell)
+        confirm_store(store, config, options, top=top, repeats=config.search.confirm_repeats)
         store.add_event("note", {"why": "the search ended with a confirmation"})
     except Interrupted:
         raise Interrupted(

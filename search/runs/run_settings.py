@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Literal
 
 from ...primitives import UsageError
 from ...workers.data.dataset import Dataset, prepare
 from ..config import RunConfig
 from .store import Store
 
-__all__ = ["load_allowance_seconds", "load_config", "prepare_same_dataset"]
+__all__ = ["ExecutorName", "load_allowance_seconds", "load_config", "prepare_same_dataset"]
+
+ExecutorName = Literal["ray", "inline"]
 
 
 def load_config(
@@ -18,6 +21,7 @@ def load_config(
     trial_seconds: float | None = None,
     workers: int | None = None,
     workers_per_device: int | None = None,
+    executor: ExecutorName | None = None,
 ) -> RunConfig:
     """Return the run's configuration with the given values in place of its own; None keeps the run's value.
 
@@ -26,15 +30,17 @@ def load_config(
         trial_seconds: budget of one training.
         workers: total number of workers.
         workers_per_device: number of workers that share a device.
+        executor: kind of executor; `inline` trains one candidate at a time unless `workers` is given.
 
     Raises:
         UsageError: `trial_seconds` is given and the run counts steps.
     """
     config = RunConfig.from_dict(store.manifest["config"])
-    if workers is not None:
-        config = replace(config, workers=replace(config.workers, count=workers))
-    if workers_per_device is not None:
-        config = replace(config, workers=replace(config.workers, per_device=workers_per_device))
+    given = {"executor": executor, "count": workers, "per_device": workers_per_device}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if executor == "inline":
+        changes = {"count": 1, "per_device": 1, **changes}
+    config = replace(config, workers=replace(config.workers, **changes))
     if trial_seconds is None:
         return config
     if config.trial.unit == "steps":

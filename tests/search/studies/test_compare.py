@@ -56,7 +56,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
 
 def compared(config: RunConfig, names: tuple[str, ...] = NAMES, seeds: int = 4, **options: object) -> Comparison:
     subjects = named_programs(names, "TRANSFORMER", config.model.unit)
-    return compare(config, subjects, seeds=range(seeds), record=None, **options)  # pyright: ignore[reportArgumentType]
+    return compare(config, subjects, seeds=range(seeds), log=None, **options)  # pyright: ignore[reportArgumentType]
 
 
 def row_of(comparison: Comparison, name: str):
@@ -157,7 +157,7 @@ def test_each_subject_gets_its_own_learning_rate(config: RunConfig, trainer: For
     assert [factor for factor, _ in comparison.sweep["PRIMER_EZ"]] == [0.5, 1.0, 2.0]
     assert len(trainer.seen) == 3 * 3 + 3 * 3, "the first seed's training at the best rate is not repeated"
     assert {one.arm.learning_rate_factor for one in comparison.of("PRIMER_EZ")} == {2.0}
-    assert any("PRIMER_EZ: the best rate stands at the edge" in note for note in comparison.notes)
+    assert any("PRIMER_EZ: the best rate is at the edge" in note for note in comparison.notes)
     assert any("PRIMER_EZ 0.02" in note for note in comparison.notes)
 
 
@@ -181,10 +181,10 @@ def test_no_speedup_is_claimed_past_four_epochs(config: RunConfig, trainer: Form
     assert any("no speedup factor, as the text was seen 5.0 times" in note for note in comparison.notes)
 
 
-def test_one_seed_claims_nothing(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_one_repeat_claims_nothing(config: RunConfig, trainer: FormulaTrainer) -> None:
     comparison = compared(config, seeds=1)
     row = row_of(comparison, "PRIMER_EZ")
-    assert row.verdict == "one seed"
+    assert row.verdict == "one repeat"
     assert row.difference is not None
     assert row.difference.low is None
     assert any("no intervals" in note for note in comparison.notes)
@@ -247,7 +247,7 @@ def test_the_command_goes_on_from_its_folder(data: str, trainer: FormulaTrainer,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--match", "size"), "--match size is none of params, flops"),
+        (("--match", "size"), "'--match': 'size' is not one of 'params', 'flops'"),
         (("--baseline", "NOBODY"), "no library program of that name"),
         (("--trial-budget", "1m"), "counts steps"),
         (("--set", "model.units=3"), "units"),
