@@ -20,12 +20,12 @@ from typing import Any
 from ...primitives import DNA, UsageError
 from ...primitives.program_json import dna_to_json
 from ...system.signals import Interrupted
-from ...workers.data.dataset import Dataset, prepare
 from ...workers.devices.discovery import resolve_platform
 from ...workers.executors.factory import make_executor
 from ...workers.protocol import Executor, HurdleThreshold, Platform, TrialRequest
 from ..config import RunConfig
 from ..runs.calibration import Calibration
+from ..runs.run_settings import prepare_same_dataset
 from ..runs.trainer_factory import CandidateTrainerFactory
 from .study_log import StudyLog
 from .study_queue import Arm, StudyQueue, StudyState, Training
@@ -95,13 +95,8 @@ class Study:
         self._baseline_json = dna_to_json(baseline)
         self._calibration = Calibration(config, baseline, allowance_seconds)
         self._platform: Platform = resolve_platform(config.workers.accel, address=self.options.address)
-        self._dataset = str(prepare(config.data, config.model.vocabulary, progress=self.options.tell))
-        self.dataset_hash = Dataset.open(self._dataset, verify=False).dataset_hash
-        if dataset_hash not in (None, self.dataset_hash):
-            raise UsageError(
-                f"the text of {config.data.source} changed since the search "
-                f"(hash {self.dataset_hash[:12]}, was {dataset_hash[:12]}), so losses cannot be compared: restore it"
-            )
+        dataset = prepare_same_dataset(config, dataset_hash, options.tell)
+        self.dataset_hash, self._dataset = dataset.dataset_hash, str(dataset.path)
         self._log = StudyLog(log, self._identity())
         self._calibration.allowance_seconds = self._calibration.allowance_seconds or self._log.calibration_seconds
         self._stack = ExitStack()

@@ -20,7 +20,7 @@ from primer_search.search.config import RunConfig
 from primer_search.search.reports.comparison import render_comparison
 from primer_search.search.reports.figures.comparison_figure import bands_of
 from primer_search.search.studies.compare import Comparison, compare, curve_points
-from primer_search.search.studies.compared_programs import matched_units, named_programs
+from primer_search.search.studies.compared_programs import Match, matched_units, named_programs
 from primer_search.tests.support.command import HandmadeRun, command, refused
 from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import write_text
@@ -93,7 +93,7 @@ def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("match", ["params", "flops"])
 @pytest.mark.parametrize("name", [name for name in LIBRARY if name != "TRANSFORMER"])
-def test_a_matched_program_is_nearer_the_baseline_than_any_other_width(name: str, match: str) -> None:
+def test_a_matched_program_is_nearer_the_baseline_than_any_other_width(name: str, match: Match) -> None:
     model = load("laptop").model
     subjects = named_programs([name], "TRANSFORMER", model.unit)
     units, notes = matched_units(subjects, model, match)
