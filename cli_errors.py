@@ -10,7 +10,7 @@ __all__ = ["one_line", "usage_sentence"]
 def usage_sentence(error: Exception) -> str:
     """What Typer's parser complains of, as a sentence; its exceptions are known by what they carry only."""
     said = getattr(error, "format_message", error.__str__)
-    message = one_line(said()).rstrip(".")
+    message = one_line(said()).rstrip(".").replace("Value error, ", "")
     if near := getattr(error, "possibilities", None):  # of an option that does not exist
         message = f"{message.partition(' (')[0]}; did you mean {near[0]}?"
     context = getattr(error, "ctx", None)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 __all__ = [
+    "Accelerator",
     "Address",
     "Candidate",
+    "Config",
+    "Data",
+    "Executor",
     "Init",
     "Json",
+    "Overrides",
     "Run",
     "RunOrName",
     "Top",
+    "Workers",
     "WorkersPerDevice",
     "pin_to_cpu",
     "print_json",
@@ -38,6 +44,25 @@ Init = Annotated[
         "(as they are); repeatable.",
         metavar="PROGRAM",
     ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option(help="A preset or a .toml file [by accelerator: laptop, gpu or tpu].", metavar="PRESET|FILE"),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
+]
+Data = Annotated[
+    str | None, typer.Option(help="python-stdlib, text:PATH, lm1b or tfds:NAME (docs/data.md).", metavar="SOURCE")
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Trainings at the same time; 0: one for each core or device.", min=0, metavar="N")
+]
+Executor = Annotated[
+    Literal["ray", "inline"] | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")
+]
+Accelerator = Annotated[
+    Literal["auto", "cpu", "gpu", "tpu"] | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")
 ]
 WorkersPerDevice = Annotated[
     int | None,

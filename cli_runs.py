@@ -98,7 +98,7 @@ def show(
 ) -> None:
     """Show a candidate: its program, result, ancestry and difference; or a library program."""
     from .search.reports.candidate_table import format_description, format_library_program
-    from .search.results.candidate_summary import describe
+    from .search.results.candidate_summary import summarize_candidate
     from .search.results.program_reference import library_description
     from .search.runs.store import Store
 
@@ -107,7 +107,7 @@ def show(
         print_json(program) if json_ else typer.echo("\n".join(format_library_program(program)))
         return
     with Store.open(run, read_only=True) as store:
-        described = describe(store, candidate, diff)
+        described = summarize_candidate(store, candidate, diff)
     print_json(described.to_dict()) if json_ else typer.echo("\n".join(format_description(described)))
 
 

@@ -1,21 +1,52 @@
-"""The commands that question results: parsing and printing only, like `cli`."""
+"""Commands that retrain and test programs: confirm, compare, ablate, doctor and stress. Parsing and printing only."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .cli_options import Address, Candidate, Json, Run, RunOrName, WorkersPerDevice, pin_to_cpu, print_json, say
+from .cli_options import (
+    Accelerator,
+    Address,
+    Candidate,
+    Config,
+    Data,
+    Executor,
+    Json,
+    Overrides,
+    Run,
+    RunOrName,
+    Workers,
+    WorkersPerDevice,
+    pin_to_cpu,
+    print_json,
+    say,
+)
 from .primitives.errors import UsageError, WorkFailedError
+
+if TYPE_CHECKING:
+    from .search.studies.study import StudyOptions
 
 __all__ = ["register"]
 
 UNBOUNDED = "3650d"
-"""The wall clock of a study, which takes as long as its trainings do."""
+"""Wall clock of a study, which lasts as long as its trainings."""
+
+LOG = "record.jsonl"
+"""File in a study's output folder with the finished trainings."""
+
+TrialBudget = Annotated[
+    str | None, typer.Option(help="Budget of each training [the run's or the preset's].", metavar="DURATION")
+]
+Repeats = Annotated[
+    int, typer.Option(help="Trainings of each program, with different random seeds.", min=1, metavar="N")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,46 +61,38 @@ def register(app: typer.Typer) -> None:
 def confirm(
     run: Run,
     top: Annotated[int, typer.Option(help="Number of the best candidates to retrain.", min=1, metavar="N")] = 10,
-    repeats: Annotated[int, typer.Option(help="Trainings of each.", min=1, metavar="N")] = 3,
+    repeats: Repeats = 3,
     beside: Annotated[
         list[str] | None, typer.Option(help="A library program to train for comparison; repeatable.", metavar="NAME")
     ] = None,
-    trial_budget: Annotated[
-        str | None, typer.Option(help="Training time of each [the run's].", metavar="DURATION")
-    ] = None,
+    trial_budget: TrialBudget = None,
     scale: Annotated[
         list[str] | None,
         typer.Option(
-            help="Retrain them at another size, too, such as layers=4,unit=16,budget=60s (also: length, batch, "
-            "devices, learning_rate); other values stay those of the run; repeatable.",
+            help="Another size to retrain them at, such as layers=4,unit=16,budget=60s (also: length, batch, devices, "
+            "learning_rate); values that are not given are the run's; repeatable.",
             metavar="KEY=VALUE,...",
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Trainings at the same time [as in the run]; 0: one for each core or device.", min=0, metavar="N"
-        ),
-    ] = None,
+    workers: Workers = None,
     workers_per_device: WorkersPerDevice = None,
     address: Address = None,
     json_: Json = False,
 ) -> None:
     """Retrain the best candidates of a run with fresh random seeds, and score them once on test text.
 
-    With --scale, retrain them in larger models, too: a small winner need not win at a larger size.
+    With --scale, retrain them in larger models as well: a program that is best in a small model may not be best there.
     """
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration
     from .configs.scales import parse_scales
     from .search.reports.leaderboard_table import console_for, print_leaderboard
-    from .search.reports.progress.study_progress import watched
     from .search.reports.run_page import try_report
     from .search.results.leaderboard import leaderboard
     from .search.runs.run_directory import find_run
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store
-    from .search.studies.retrain import confirm as confirmed
+    from .search.studies.retrain import confirm as run_confirm
     from .workers.devices.discovery import resolve_platform
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
@@ -79,19 +102,9 @@ def confirm(
     refuse_contradictions(settings, f"run {directory.path}")
     scales = parse_scales(scale or (), settings)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
-    with watched(directory.path) as display:
-        confirmed(
-            directory.path,
-            top=top,
-            repeats=repeats,
-            beside=beside or (),
-            trial_seconds=seconds,
-            workers=workers,
-            workers_per_device=workers_per_device,
-            scales=scales,
-            address=address,
-            observe=display.observe,
-            tell=display.tell,
+    with displayed_study(directory.path, address) as options:
+        run_confirm(
+            directory.path, options, config=settings, top=top, repeats=repeats, beside=beside or (), scales=scales
         )
     with Store.open(directory.path, read_only=True) as store:
         board = leaderboard(store)
@@ -110,12 +123,8 @@ def compare(
             help="Library names, RUN:ID (a number, `best` or `baseline`), or files of DNA.", metavar="WHAT..."
         ),
     ],
-    trial_budget: Annotated[
-        str | None, typer.Option(help="Budget of each training [the preset's].", metavar="DURATION")
-    ] = None,
-    repeats: Annotated[
-        int, typer.Option(help="Trainings of each, with random seeds 0, 1, ...", min=1, metavar="N")
-    ] = 3,
+    trial_budget: TrialBudget = None,
+    repeats: Repeats = 3,
     baseline: Annotated[
         str, typer.Option(help="The program that all are compared with.", metavar="WHAT")
     ] = "TRANSFORMER",
@@ -123,45 +132,33 @@ def compare(
         int, typer.Option(help="Learning rates tried for each, factors of two apart.", min=1, max=9, metavar="N")
     ] = 1,
     match: Annotated[
-        str | None,
+        Literal["params", "flops"] | None,
         typer.Option(help="params or flops: choose widths so that this cost equals the baseline's.", metavar="COST"),
     ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(help="A preset or a .toml file [by accelerator: laptop, gpu or tpu].", metavar="PRESET|FILE"),
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="python-stdlib, text:PATH, lm1b or tfds:NAME (docs/data.md).", metavar="SOURCE")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings at the same time; 0: one for each core or device.", min=0, metavar="N")
-    ] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    data: Data = None,
+    workers: Workers = None,
     workers_per_device: WorkersPerDevice = None,
-    executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
-    accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
+    executor: Executor = None,
+    accel: Accelerator = None,
     address: Address = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Output folder; repeat the command to continue [comparisons/...].", metavar="DIR"
+            "--output", "-o", help="Output folder; repeat the command to resume [comparisons/...].", metavar="DIR"
         ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Train blocks side by side with several random seeds: loss, speedup factor and cost, each with its interval."""
+    """Train programs several times and compare their loss, speed and cost with a baseline, with intervals."""
     from .configs.plan import make_plan
     from .search.reports.comparison import print_comparison, write_comparison
     from .search.reports.leaderboard_table import console_for
-    from .search.reports.progress.study_progress import watched
-    from .search.studies.compare import compare as compared
+    from .search.studies.compare import compare as run_compare
     from .search.studies.compare import default_folder
-    from .search.studies.compared_programs import MATCHES, named_programs
+    from .search.studies.compared_programs import named_programs
 
-    if match not in (None, *MATCHES):
-        raise UsageError(f"--match {match} is none of {', '.join(MATCHES)}")
     plan = make_plan(
         budget=UNBOUNDED,
         trial_budget=trial_budget,
@@ -174,20 +171,12 @@ def compare(
         accel=accel,
         address=address,
     )
-    subjects = named_programs(what, baseline, plan.config.model.unit)
-    folder = output or default_folder(plan.config, subjects)
+    programs = named_programs(what, baseline, plan.config.model.unit)
+    folder = output or default_folder(plan.config, programs)
     pin_to_cpu(plan.platform, plan.config.workers.executor)
-    with watched(folder) as display:
-        comparison = compared(
-            plan.config,
-            subjects,
-            seeds=range(repeats),
-            record=folder / "record.jsonl",
-            sweep=lr_sweep,
-            match=match,
-            address=address,
-            observe=display.observe,
-            tell=display.tell,
+    with displayed_study(folder, address) as options:
+        comparison = run_compare(
+            plan.config, programs, options, seeds=range(repeats), log=folder / LOG, sweep=lr_sweep, match=match
         )
     # Printed before files are written, which may fail.
     print_json(comparison.to_dict()) if json_ else print_comparison(comparison, console_for(sys.stdout))
@@ -201,23 +190,17 @@ def ablate(
         str, typer.Argument(help="A run, or a library program or file of DNA.", metavar="RUN|NAME", show_default=False)
     ],
     candidate: Candidate = None,
-    repeats: Annotated[
-        int, typer.Option(help="Trainings of each program, with random seeds 0, 1, ...", min=1, metavar="N")
-    ] = 3,
-    trial_budget: Annotated[
-        str | None, typer.Option(help="Budget of each training [the run's].", metavar="DURATION")
-    ] = None,
+    repeats: Repeats = 3,
+    trial_budget: TrialBudget = None,
     max_trials: Annotated[
-        int | None, typer.Option(help="Limit of trainings; insertions are dropped first.", min=1, metavar="N")
+        int | None, typer.Option(help="Largest number of trainings; insertions are left out first.", min=1, metavar="N")
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="For a NAME: a preset or a .toml file [by accelerator].", metavar="PRESET|FILE")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings at the same time; 0: one for each core or device.", min=0, metavar="N")
-    ] = None,
+    workers: Workers = None,
     workers_per_device: WorkersPerDevice = None,
-    executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
+    executor: Executor = None,
     address: Address = None,
     output: Annotated[
         Path | None,
@@ -225,7 +208,7 @@ def ablate(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure the effect of each change of a block, and find the smallest program that is as good.
+    """Measure the effect of each change of a block, and find the smallest program that performs as well.
 
     A candidate is compared with its run's baseline under the run's settings, a library program with the Transformer.
     """
@@ -233,14 +216,11 @@ def ablate(
     from .configs.plan import duration, make_plan
     from .search.reports.ablation import print_ablation, write_ablation
     from .search.reports.leaderboard_table import console_for
-    from .search.reports.progress.study_progress import watched
-    from .search.studies.ablation import ablate as ablated
+    from .search.studies.ablation import ablate as run_ablate
     from .search.studies.ablation_programs import pair_from_names, pair_from_run
     from .workers.devices.discovery import resolve_platform
     from .workers.devices.ray_environment import check_address
 
-    if executor not in (None, "ray", "inline"):
-        raise UsageError(f"--executor {executor} is none of ray, inline")
     if candidate is None:
         plan = make_plan(
             budget=UNBOUNDED,
@@ -253,7 +233,7 @@ def ablate(
         )
         pair, settings = pair_from_names(run, plan.config), plan.config
     elif config is not None:
-        raise UsageError("--config is for library programs; a candidate trains under the settings of its run")
+        raise UsageError("--config is for library programs; a candidate is trained with the settings of its run")
     else:
         seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
         pair, settings = pair_from_run(
@@ -268,17 +248,10 @@ def ablate(
     check_address(address, settings.workers.executor)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
     folder = output or pair.folder
-    with watched(folder) as display:
-        ablation = ablated(
-            settings,
-            pair.baseline,
-            pair.candidate,
-            seeds=range(repeats),
-            record=folder / "record.jsonl",
-            most_trials=max_trials,
-            address=address,
-            observe=display.observe,
-            tell=display.tell,
+    with displayed_study(folder, address) as options:
+        seeds, log = range(repeats), folder / LOG
+        ablation = run_ablate(
+            settings, pair.baseline, pair.candidate, options, seeds=seeds, log=log, most_trials=max_trials
         )
     # Printed before files are written, which may fail.
     print_json(ablation.to_dict()) if json_ else print_ablation(ablation, console_for(sys.stdout))
@@ -289,13 +262,13 @@ def ablate(
 
 def doctor(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Skip the checks in the language model, which need compilation.")
+        bool, typer.Option("--quick", help="Skip the checks of the language model, which need compilation.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Check that cheating programs are refused, that honest ones are not, and that the machine can run a search.
+    """Check that leaky programs are refused, that causal ones are not, and that the machine can run a search.
 
-    Exits 0 (all checks passed) or 1 (a cheat was accepted, an honest program was refused, or something is missing).
+    Exits 0 (all checks passed) or 1 (a leaky program was accepted, a causal one was refused, or something is missing).
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .search.doctor.checks import examine, report
@@ -314,34 +287,44 @@ def stress(
     candidate: Candidate = None,
     layers: Annotated[str, typer.Option(help="Depths to try.", metavar="N,...")] = "12,24",
     length_factor: Annotated[
-        str, typer.Option(help="Lengths to try, in multiples of the preset's.", metavar="N,...")
+        str, typer.Option(help="Lengths to try, as multiples of the preset's.", metavar="N,...")
     ] = "16",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or both.", metavar="NAME,...")] = "float32,bfloat16",
-    steps: Annotated[int, typer.Option(help="Training steps in each model.", min=0, metavar="N")] = 50,
+    steps: Annotated[int, typer.Option(help="Training steps of each model.", min=0, metavar="N")] = 50,
     seed: Annotated[int, typer.Option(help="Random seed of parameters and text.", min=0, metavar="N")] = 0,
     config: Annotated[
         str | None,
-        typer.Option(help="A preset or a .toml file [the run's own; for a NAME laptop].", metavar="PRESET|FILE"),
+        typer.Option(help="A preset or a .toml file [the run's; for a NAME, laptop].", metavar="PRESET|FILE"),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure a block at depth, at length and in low precision: largest values and scores, gradients, where it fails.
+    """Measure a block in deep, long and low-precision models: largest values and scores, gradients, where it fails.
 
-    First the preset's own size, then every depth at every length, all in each precision, one after the other.
+    The models are the preset's own size and every combination of depth and length, each in every precision.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .configs import load
     from .search.reports.leaderboard_table import console_for
     from .search.reports.stress_table import print_stress
-    from .search.studies.stress import numbers, program_and_config, stress_settings
-    from .search.studies.stress import stress as stressed
+    from .search.studies.stress import parse_integers, program_and_config, stress_settings
+    from .search.studies.stress import stress as run_stress
 
     chosen = load(config or "laptop") if config is not None or candidate is None else None
-    name, dna, settled = program_and_config(run, candidate, chosen)
-    depths, factors = numbers("--layers", layers), numbers("--length-factor", length_factor)
-    settings = stress_settings(settled, depths, factors, precision.split(","))
-    lines = list(stressed(dna, settled, settings, steps, seed, say))
+    name, dna, used = program_and_config(run, candidate, chosen)
+    depths, factors = parse_integers("--layers", layers), parse_integers("--length-factor", length_factor)
+    settings = stress_settings(used, depths, factors, precision.split(","))
+    results = list(run_stress(dna, used, settings, steps, seed, say))
     if json_:
-        print_json({"program": name, "steps": steps, "seed": seed, "lines": [line.to_dict() for line in lines]})
+        print_json({"program": name, "steps": steps, "seed": seed, "lines": [result.to_dict() for result in results]})
     else:
-        print_stress(name, lines, console_for(sys.stdout))
+        print_stress(name, results, console_for(sys.stdout))
+
+
+@contextmanager
+def displayed_study(folder: Path, address: str | None) -> Iterator[StudyOptions]:
+    """Show a study's progress on stderr, and yield the options it runs with; libraries print to a log in `folder`."""
+    from .search.reports.progress.study_progress import watched
+    from .search.studies.study import StudyOptions
+
+    with watched(folder) as display:
+        yield StudyOptions(address, observe=display.observe, tell=display.tell)

@@ -38,11 +38,8 @@ def contradictions(config: RunConfig) -> Iterator[str]:
             f"trial.budget_steps = {trial.budget_steps} is too short for trial.hurdles = {trial.hurdles}: "
             f"use at least {hurdle_parts} steps, or fewer hurdles"
         )
-    if trial.batch % trial.devices:
-        yield (
-            f"trial.batch = {trial.batch} sequences do not divide among trial.devices = {trial.devices}: "
-            f"use a multiple of {trial.devices}, or fewer devices"
-        )
+    if trial.batch_problem:
+        yield trial.batch_problem
     if trial.unit == "cpu_seconds" and workers.accel in ("gpu", "tpu"):
         yield (
             f"trial.unit = cpu_seconds does not measure the work of workers.accel = {workers.accel}: "

@@ -11,7 +11,7 @@ from ..primitives.library import LIBRARY, get, native_unit
 from ..primitives.program_json import dna_to_json
 from .results.leaderboard import leaderboard
 from .results.leaderboard_rows import Leaderboard
-from .results.lineage import beginning, lineage
+from .results.lineage import lineage_start, trace_lineage
 from .results.program_reference import find_candidate_id, library_description
 from .runs.store import Store
 
@@ -197,12 +197,12 @@ def candidate_provenance(store: Store, candidate_id: int) -> Provenance:
     budget = f"{trial['budget_steps']} steps"
     if trial["unit"] != "steps":
         budget = f"{trial['budget_seconds']:g} {trial['unit'].replace('_', ' ')}"
-    ancestry = lineage(store, candidate_id)
+    ancestry = trace_lineage(store.pedigree(), candidate_id)
     return Provenance(
         run=f"run {store.run.path.name}",
         candidate=f"candidate {candidate_id}",
         ancestry=tuple(sentence for step in ancestry for sentence in step.mutations),
-        beginning=beginning(ancestry, board.initial_programs),
+        beginning=lineage_start(ancestry, board.initial_programs),
         loss_nats=None if row is None else row.loss_nats,
         baseline_loss_nats=board.baseline.loss_nats,
         baseline_spread_nats=board.baseline.spread_nats,

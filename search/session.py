@@ -29,10 +29,12 @@ from .results.leaderboard import leaderboard
 from .runs.controller import Controller, RunState
 from .runs.provenance import command_line, versions
 from .runs.run_directory import RunDirectory
+from .runs.run_settings import prepare_same_dataset
 from .runs.store import Store
 from .runs.time_accounting import find_sessions
 from .runs.trainer_factory import CandidateTrainerFactory
 from .studies.retrain import confirm_store, confirmation_budget
+from .studies.study import StudyOptions
 from .studies.study_queue import StudyState
 
 __all__ = ["SearchResult", "resume", "start"]
@@ -127,14 +129,8 @@ def resume(
         platform = resolve_platform(config.workers.accel, address=address)
         if budget_seconds is None:
             budget_seconds = _budget_left(store)
-        dataset = prepare(config.data, config.model.vocabulary, progress=tell)
-        found = Dataset.open(dataset, verify=False).dataset_hash
-        if found != manifest["dataset_hash"]:
-            raise UsageError(
-                f"the text of {config.data.source} changed since run {store.run.path} began "
-                f"(hash {found[:12]}, was {manifest['dataset_hash'][:12]}): restore it, or start a new run"
-            )
-        store.set_manifest({"dataset": str(dataset)})
+        dataset = prepare_same_dataset(config, manifest["dataset_hash"], tell)
+        store.set_manifest({"dataset": str(dataset.path)})
         store.run.clear_stop()
         return _search(store, platform, budget_seconds, address, started_at, observe, tell, resumed=True)
 
@@ -208,16 +204,8 @@ def _confirm(store: Store, config: RunConfig, top: int, address: str | None, dea
             tell(f"confirming the best candidates: {state.done} of {state.total} trainings finished")
 
     try:
-        confirm_store(
-            store,
-            config,
-            top=top,
-            repeats=config.search.confirm_repeats,
-            address=address,
-            deadline=deadline,
-            observe=announce,
-            tell=tell,
-        )
+        options = StudyOptions(address, deadline, announce, tell)
+        confirm_store(store, config, options, top=top, repeats=config.search.confirm_repeats)
         store.add_event("note", {"why": "the search ended with a confirmation"})
     except Interrupted:
         raise Interrupted(

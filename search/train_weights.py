@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..primitives import DNA, UsageError, WorkFailedError
 from ..primitives.program_json import dna_from_json, dna_to_json
 from ..system.signals import Interrupted, interrupt_on_termination
-from ..workers.data.dataset import Dataset, prepare
+from ..workers.data.dataset import Dataset
 from ..workers.protocol import Evaluation, Progress, TrialRequest
 from .config import RunConfig
 from .evolution.candidate import BASELINE_ID, candidate_name
 from .results.program_reference import find_candidate_id
+from .runs.calibration import Calibration
 from .runs.loss_floor import loss_floor_nats
 from .runs.run_directory import RunDirectory, find_run
-from .runs.run_settings import load_allowance_seconds, load_config
+from .runs.run_settings import load_allowance_seconds, load_config, prepare_same_dataset
 from .runs.store import Store
 
 if TYPE_CHECKING:  # loads JAX
@@ -54,7 +55,7 @@ class TrainingJob:
         seed: random seed of the parameters and of the order of the text.
         dataset: folder of the run's dataset.
         dataset_hash: hash of the run's dataset.
-        allowance_seconds: seconds that the search charged for a step of the baseline; None if it did not time one.
+        allowance_seconds: step time of the baseline that the search measured; None if it measured none.
         suspicious_nats: loss below which the trial is rechecked on more text.
         expected_seconds: expected wall clock, from the run's trials; None if no trial ended.
     """
@@ -113,7 +114,7 @@ def plan_training(run: str, named: str, *, trial_seconds: float | None = None, s
             seed,
             manifest.get("dataset"),
             manifest.get("dataset_hash"),
-            load_allowance_seconds(store) or config.trial.allowance_ms / 1000 or None,
+            load_allowance_seconds(store),
             loss_floor_nats(baselines, manifest.get("ngram_nats")) if number != BASELINE_ID else None,
             _expected_seconds((own or others)[-1:], budget_ratio),
         )
@@ -197,12 +198,17 @@ def train_weights(
 
 def _request(job: TrainingJob, trainer: CandidateTrainer, progress: Callable[[Progress], None]) -> TrialRequest:
     """Return the trial; if its budget needs the step time of the baseline and the search has none, measure it now."""
-    allowance = job.allowance_seconds
-    if job.config.trial.unit == "reference_seconds" and allowance is None:
-        timed = trainer.run(TrialRequest(0, BASELINE_ID, dna_to_json(job.baseline), 0, calibrate=True), progress)
-        allowance = (timed.step_ms or 0.0) / 1000 or None
-    request = TrialRequest(1, job.candidate, dna_to_json(job.dna), job.seed, allowance_seconds=allowance)
-    return replace(request, suspicious_nats=job.suspicious_nats)
+    calibration = Calibration(job.config, job.baseline, job.allowance_seconds)
+    while calibration.needed:
+        calibration.record(trainer.run(calibration.request(), progress))
+    return TrialRequest(
+        1,
+        job.candidate,
+        dna_to_json(job.dna),
+        job.seed,
+        allowance_seconds=calibration.allowance_seconds,
+        suspicious_nats=job.suspicious_nats,
+    )
 
 
 def _open_dataset(job: TrainingJob, tell: Callable[[str], None]) -> Dataset:
@@ -214,14 +220,7 @@ def _open_dataset(job: TrainingJob, tell: Callable[[str], None]) -> Dataset:
             dataset = None  # the run came from another machine, or its cache was emptied
         if dataset is not None and dataset.dataset_hash == job.dataset_hash:
             return dataset
-    data = job.config.data
-    dataset = Dataset.open(prepare(data, job.config.model.vocabulary, progress=tell), verify=False)
-    if job.dataset_hash is not None and dataset.dataset_hash != job.dataset_hash:
-        raise UsageError(
-            f"the text of {data.source} changed since run {job.run.path} began "
-            f"(hash {dataset.dataset_hash[:12]}, was {job.dataset_hash[:12]}): restore it, or start a new run"
-        )
-    return dataset
+    return prepare_same_dataset(job.config, job.dataset_hash, tell)
 
 
 def _training_record(job: TrainingJob, evaluation: Evaluation, dataset: Dataset) -> dict[str, Any]:

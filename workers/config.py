@@ -98,6 +98,16 @@ class TrialConfig:
         return float(self.budget_steps) if self.unit == "steps" else self.budget_seconds
 
     @property
+    def batch_problem(self) -> str:
+        """Error message if the batch cannot be divided equally among the devices; empty if it can."""
+        if self.batch % self.devices == 0:
+            return ""
+        return (
+            f"trial.batch = {self.batch} sequences do not divide among trial.devices = {self.devices}: "
+            f"use a multiple of {self.devices}, or fewer devices"
+        )
+
+    @property
     def wall_limit_seconds(self) -> float:
         """Wall clock after which a trial is killed (a budget in steps counts one second a step)."""
         return self.slack * self.budget + self.overhead_seconds

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from ...primitives.pretty_printer import format_program
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
-from ..results.leaderboard_rows import Row
+from ..results.leaderboard_rows import LeaderboardRow
 from .phrases import count, format_input_wait, number
 
 if TYPE_CHECKING:
     pass
-from ..results.candidate_summary import Description
+from ..results.candidate_summary import CandidateSummary
 
 __all__ = ["format_description", "format_library_program"]
 
 
-def format_description(described: Description) -> list[str]:
+def format_description(described: CandidateSummary) -> list[str]:
     """The description as text."""
     candidate, row = described.candidate, described.row
     lines = [_title(candidate, described.origin), ""]
@@ -52,7 +52,7 @@ def _title(candidate: Candidate, origin: str | None) -> str:
     return f"candidate {candidate.id}, child of {parent}"
 
 
-def _result_lines(row: Row | None, seconds: dict[str, float]) -> list[str]:
+def _result_lines(row: LeaderboardRow | None, seconds: dict[str, float]) -> list[str]:
     if row is None:
         return [f"{'result':<11} none yet"]
     waiting = format_input_wait(row.input_wait_share)

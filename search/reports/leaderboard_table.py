@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import best_row
-from ..results.leaderboard_rows import Leaderboard, Row
+from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from .phrases import (
     UNCONFIRMED,
     count,
@@ -97,7 +97,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         console.print(f"[bold yellow]UNCONFIRMED[/]: {UNCONFIRMED}.", soft_wrap=True)
 
 
-def shown_rows(board: Leaderboard, top: int) -> list[Row]:
+def shown_rows(board: Leaderboard, top: int) -> list[LeaderboardRow]:
     """The first rows, and those of the baseline and of initial programs wherever they stand."""
     rows = board.rows
     return [*rows[:top], *(row for row in rows[top:] if row.id == BASELINE_ID or row.id in board.initial_programs)]
@@ -118,7 +118,7 @@ def next_commands(run: Path, board: Leaderboard) -> list[str]:
     return commands
 
 
-def _table(rows: Sequence[Row], initial_programs: Mapping[int, str], narrow: bool) -> Table:
+def _table(rows: Sequence[LeaderboardRow], initial_programs: Mapping[int, str], narrow: bool) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -171,7 +171,7 @@ def _confirmed_table(rows: Sequence[Confirmation]) -> Table:
     return table
 
 
-def _losses(row: Row) -> tuple[str, str, str, str]:
+def _losses(row: LeaderboardRow) -> tuple[str, str, str, str]:
     """Loss, bits per byte, and both differences to the baseline; what did not train in full says why."""
     if row.loss_nats is None:
         if row.stopped_at_hurdle is not None:

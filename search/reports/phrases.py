@@ -9,9 +9,10 @@ from typing import Any
 from ...workers.protocol import LARGEST_INPUT_WAIT
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
-from ..results.leaderboard import Checks, best_row
-from ..results.leaderboard_rows import BaselineSummary, Leaderboard, Row, Totals
-from ..results.lineage import Ancestry
+from ..results.leaderboard import best_row
+from ..results.leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
+from ..results.leak_check_totals import LeakCheckTotals
+from ..results.lineage import LineageStep
 from ..results.speedup import MOST_EPOCHS
 
 __all__ = [
@@ -111,7 +112,7 @@ def _format_origin(board: Leaderboard, candidate_id: int | None) -> str:
     return "" if origin is None else f" (imported from {origin})"
 
 
-def _against_initial_programs(board: Leaderboard, best: Row) -> str:
+def _against_initial_programs(board: Leaderboard, best: LeaderboardRow) -> str:
     """How far the best of a search is from the best of what it started from, where that was imported."""
     start = next((row for row in board.rows if row.rank is not None and row.id in board.initial_programs), None)
     if start is None or start.id in (best.id, BASELINE_ID) or start.loss_nats is None or best.loss_nats is None:
@@ -121,7 +122,7 @@ def _against_initial_programs(board: Leaderboard, best: Row) -> str:
     return f" It is {distance} below the best initial program, {origin}."
 
 
-def beyond_noise(row: Row) -> bool:
+def beyond_noise(row: LeaderboardRow) -> bool:
     """Whether it is better than the baseline by more than one more training of the baseline could well be."""
     return row.delta_nats is not None and row.delta_nats < 0 and row.inside_noise is False
 
@@ -151,7 +152,7 @@ def format_perplexities(board: Leaderboard) -> str:
     return f"perplexity per word: {', '.join(known)}" if known else ""
 
 
-def format_checks(checks: Checks) -> str:
+def format_checks(checks: LeakCheckTotals) -> str:
     """What was checked for leaks, and what came of it."""
     parts = [f"{checks.proved:,} programs proved causal", f"{checks.probed:,} models probed before training"]
     if checks.rechecked:
@@ -184,7 +185,7 @@ def count(value: int | None) -> str:
     return number(value, ",")
 
 
-def format_lineage(lineage: Sequence[Ancestry]) -> list[str]:
+def format_lineage(lineage: Sequence[LineageStep]) -> list[str]:
     """What made a candidate, newest first: of each step the mutation that made its program new.
 
     A child mutates until its program is new, so the last mutation of a step did it; `(+2)` counts those before, most of
@@ -236,7 +237,7 @@ def format_proposals(proposals: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def format_cost(totals: Totals) -> str:
+def format_cost(totals: RunTotals) -> str:
     """What the search cost."""
     return (
         f"{totals.worker_seconds / 60:.1f} worker-minutes for {totals.trials:,} trainings, "
@@ -255,7 +256,7 @@ def format_input_wait(input_wait_share: float | None) -> str:
     return f"{input_wait_share:.1%} of it waiting for batches"
 
 
-def format_input_waits(rows: Sequence[Row]) -> str:
+def format_input_waits(rows: Sequence[LeaderboardRow]) -> str:
     """How many candidates' trainings waited for batches, and the worst; nothing where none did."""
     shares = {row.id: row.input_wait_share for row in rows if format_input_wait(row.input_wait_share)}
     if not shares:
@@ -267,7 +268,7 @@ def format_input_waits(rows: Sequence[Row]) -> str:
     )
 
 
-def format_epochs(rows: Sequence[Row]) -> str:
+def format_epochs(rows: Sequence[LeaderboardRow]) -> str:
     """How often a full training read the text, and what that means past a few times; empty before there is one.
 
     Losses on a text that was read often tell how well a program memorises (Muennighoff et al. 2023).

@@ -17,11 +17,11 @@ from ...primitives.pretty_printer import format_program
 from ...system.files import write_output
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
-from ..results.leaderboard import SHARES, leaderboard
-from ..results.leaderboard_rows import Leaderboard, Row
-from ..results.lineage import beginning
+from ..results.leaderboard import leaderboard
+from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
+from ..results.lineage import lineage_start
 from ..results.scale_ladder import Ladder
-from ..runs.time_accounting import active_seconds, find_sessions
+from ..runs.time_accounting import SHARES, active_seconds, find_sessions
 from .figures.run_figure import Point, progress_figure
 from .page import template, try_page
 from .phrases import (
@@ -135,7 +135,7 @@ def _tiles(board: Leaderboard, manifest: dict[str, Any]) -> list[tuple[str, str]
     ]
 
 
-def _cells(row: Row, board: Leaderboard) -> dict[str, Any]:
+def _cells(row: LeaderboardRow, board: Leaderboard) -> dict[str, Any]:
     """One row of the leaderboard as text; `standing` picks its colour."""
     baseline = row.id == BASELINE_ID
     standing = "baseline" if baseline else "better" if beyond_noise(row) else "inside" if row.inside_noise else ""
@@ -185,7 +185,7 @@ def _ladder_cells(ladder: Ladder) -> dict[str, Any]:
     return {"scales": ladder.labels, "rows": rows, "notes": ladder_notes(ladder)}
 
 
-def _mutation_cell(row: Row) -> str:
+def _mutation_cell(row: LeaderboardRow) -> str:
     words, shown = format_lineage(row.lineage), 2 if row.rank is not None else 1
     more = f"; … {len(words) - shown} more" if len(words) > shown else ""
     return "; ".join(words[:shown]) + more
@@ -194,7 +194,9 @@ def _mutation_cell(row: Row) -> str:
 def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
     """The best candidates' programs, each beside the baseline's."""
     baseline = store.candidate(BASELINE_ID).dna
-    shown: Sequence[Row] = [row for row in board.rows if row.rank is not None and row.id != BASELINE_ID][:TOP]
+    shown: Sequence[LeaderboardRow] = [row for row in board.rows if row.rank is not None and row.id != BASELINE_ID][
+        :TOP
+    ]
     programs: list[dict[str, Any]] = [
         {
             "id": "baseline",
@@ -212,7 +214,7 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
                 "title": f"{number(row.loss_nats)} nats, {row.verdict}",
                 "listing": format_program(dna),
                 "difference": [(line[:1], line) for line in format_difference(baseline, dna).splitlines()],
-                "beginning": beginning(row.lineage, board.initial_programs),
+                "beginning": lineage_start(row.lineage, board.initial_programs),
                 "lineage": [(candidate_name(step.candidate_id), step.mutations) for step in row.lineage],
             }
         )

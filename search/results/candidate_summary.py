@@ -1,4 +1,4 @@
-"""One candidate of a run: its program, what it reached, where it came from, and how it differs from another."""
+"""Summary of one candidate: its program, result and lineage, and its difference to another program."""
 
 from __future__ import annotations
 
@@ -13,34 +13,43 @@ from ...primitives.program import DNA
 from ...primitives.program_json import dna_to_json
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from .leaderboard import leaderboard
-from .leaderboard_rows import Row
-from .lineage import Ancestry, beginning, lineage
+from .leaderboard_rows import LeaderboardRow
+from .lineage import LineageStep, lineage_start, trace_lineage
 from .program_reference import find_candidate_id
 
 if TYPE_CHECKING:
     from ..runs.store import Store
 
-__all__ = ["Description", "describe"]
+__all__ = ["CandidateSummary", "summarize_candidate"]
+
+PHASES = {
+    "training": "train_seconds",
+    "compiling": "compile_seconds",
+    "evaluating": "evaluate_seconds",
+    "probing": "probe_seconds",
+    "wall": "wall_seconds",
+}
+"""Fields of an evaluation with the time of each phase."""
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """What `show` tells.
+class CandidateSummary:
+    """Summary of a candidate, as `show` prints it.
 
     Attributes:
-        candidate: with its program.
-        row: its place on the leaderboard; None if it has no result of its own.
-        lineage: the steps from the baseline to it.
-        origin: where an initial program came from; None for others.
-        beginning: where the lineage starts, in words.
-        against: what it is compared with, in words; None if nothing was asked for.
-        difference: to that program, as lines; None likewise.
-        seconds: of its last trial, by phase.
+        candidate: candidate with its program.
+        row: row on the leaderboard, which can be that of an equivalent candidate; None without a result.
+        lineage: steps from the baseline to the candidate.
+        origin: origin of an initial program; None for other candidates.
+        beginning: start of the lineage, as text.
+        against: program of the comparison, as text; None without a comparison.
+        difference: difference to that program, as text of several lines; None without a comparison.
+        seconds: time of the last trial, by phase.
     """
 
     candidate: Candidate
-    row: Row | None
-    lineage: tuple[Ancestry, ...]
+    row: LeaderboardRow | None
+    lineage: tuple[LineageStep, ...]
     origin: str | None
     beginning: str
     against: str | None
@@ -48,7 +57,7 @@ class Description:
     seconds: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: what `show --json` prints."""
+        """Return plain JSON values, as `show --json` prints them."""
         import json
         from dataclasses import asdict
 
@@ -70,13 +79,13 @@ class Description:
         }
 
 
-def describe(store: Store, named: str, against: str | None = None) -> Description:
-    """Look a candidate up.
+def summarize_candidate(store: Store, named: str, against: str | None = None) -> CandidateSummary:
+    """Return the summary of a candidate.
 
     Args:
-        store: of the run, open.
-        named: its number, `best` or `baseline`.
-        against: `parent`, `baseline`, another candidate's number, or a library program's name.
+        store: store of the run.
+        named: number of the candidate, `best` or `baseline`.
+        against: program to compare with: `parent`, `baseline`, a candidate's number, or a library program's name.
 
     Raises:
         UsageError: the candidate, or the program to compare it with, does not exist.
@@ -86,45 +95,36 @@ def describe(store: Store, named: str, against: str | None = None) -> Descriptio
         candidate = store.candidate(find_candidate_id(store, named))
         evaluated = candidate.id if candidate.same_as is None else candidate.same_as
         row = next((row for row in board.rows if row.id == evaluated), None)
-        other = None if against is None else _other(store, candidate, against)
+        other = None if against is None else _compared_program(store, candidate, against)
         last = [trial.evaluation for trial in store.evaluations() if trial.candidate_id == evaluated][-1:]
-    seconds = {
-        phase: getattr(result, f"{field}_seconds")
-        for result in last
-        for phase, field in (
-            ("training", "train"),
-            ("compiling", "compile"),
-            ("evaluating", "evaluate"),
-            ("probing", "probe"),
-            ("wall", "wall"),
-        )
-    }
-    steps = lineage(store, candidate.id)
-    return Description(
+    seconds = {phase: getattr(result, field) for result in last for phase, field in PHASES.items()}
+    steps = trace_lineage(store.pedigree(), candidate.id)
+    return CandidateSummary(
         candidate,
         row,
         steps,
         board.initial_programs.get(candidate.id),
-        beginning(steps, board.initial_programs),
+        lineage_start(steps, board.initial_programs),
         None if other is None else other[0],
         None if other is None else format_difference(other[1], candidate.dna),
         seconds,
     )
 
 
-def _other(store: Store, candidate: Candidate, against: str) -> tuple[str, DNA]:
+def _compared_program(store: Store, candidate: Candidate, against: str) -> tuple[str, DNA]:
     if against == "baseline":
         return "the baseline", store.candidate(BASELINE_ID).dna
     if against == "parent":
         if candidate.parent is None:
-            raise UsageError(f"candidate {candidate.id} has no parent: compare with `baseline` or a NAME instead.")
+            raise UsageError(
+                f"candidate {candidate.id} has no parent: compare with `baseline`, a number or a library program"
+            )
         return f"its parent {candidate_name(candidate.parent)}", store.candidate(candidate.parent).dna
     if against in LIBRARY:
         return against, get(against, store.manifest["config"]["model"]["unit"])
     if against.removeprefix("#").isdecimal() and against.isascii():
         other = store.candidate(int(against.removeprefix("#")[:18]))
         return f"candidate {other.id}", other.dna
-    known = ", ".join(LIBRARY)
     raise UsageError(
-        f"--diff {against} is nothing to compare with: give parent, seed, a candidate's number or {known}."
+        f"--diff {against} does not name a program: give parent, baseline, a candidate's number or {', '.join(LIBRARY)}"
     )

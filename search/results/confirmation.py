@@ -1,40 +1,37 @@
 """Confirmations: candidates retrained with fresh random seeds and scored once on the test text.
 
-A search's own ranking is the best of many by one noisy training each, on the text it selected by: part of any lead is
-luck. Confirmation has neither: the seeds are fresh and paired with the baseline's, and the text is the test split,
-which nothing else reads. What it does not undo by itself is that the best of the confirmed is picked again; the
-intervals are wide enough for that (Sidak), so whichever is picked, its interval holds.
-
-The trainings are events of the run; this module reads them.
+A search ranks each candidate by one noisy training, on the text by which it also selected, so part of any lead is luck.
+Confirmation removes both: the seeds are fresh and paired with the baseline's, and the score is on the test split, which
+nothing else reads. Picking the best of the confirmed candidates is a selection again. The intervals are widened for it
+(Sidak), so the interval of the picked candidate still holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID
-from .statistics import Estimate, paired_differences
+from .statistics import Estimate, known_mean, paired_differences
 
 if TYPE_CHECKING:
     from ..runs.records import Event
 
-__all__ = ["Confirmation", "Retraining", "confirmations", "retraining_of", "retrainings_of"]
+__all__ = ["Confirmation", "Retraining", "confirmations", "read_retraining", "read_retrainings"]
 
 
 @dataclass(frozen=True, slots=True)
 class Retraining:
-    """One fresh training.
+    """One training with a fresh random seed, scored on the test text.
 
     Attributes:
-        name: `baseline`, `#12`, or a library program's.
-        candidate_id: None for library programs.
-        seed: of its randomness, shared by all that are compared.
-        budget: of the training, in the trial's unit.
-        evaluation: with the loss on the test text.
+        name: `baseline`, `#12`, or the name of a library program.
+        candidate_id: id of the candidate; None for library programs.
+        seed: random seed, shared by all programs that are compared.
+        budget: training budget, in the trial's unit.
+        evaluation: evaluation with the loss on the test text.
     """
 
     name: str
@@ -44,25 +41,26 @@ class Retraining:
     evaluation: Evaluation
 
     def payload(self) -> dict[str, Any]:
-        """As the payload of an event `confirmed`."""
+        """Return the payload of an event `confirmed`."""
         return {"name": self.name, "seed": self.seed, "budget": self.budget, "evaluation": self.evaluation.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """One program's fresh trainings against the baseline's.
+    """One program's retrainings, compared with the baseline's.
 
     Attributes:
-        rank: by mean loss on the test text, from 1; None where a training failed.
-        name, candidate_id: as in `Retraining`.
-        trainings, failed: how many there were, and how many of them gave no loss.
-        test_loss_nats, test_bits_per_byte, test_word_perplexity: means over trainings, on the test text; the last where
-            it counts words.
-        validation_bits_per_byte: their mean on the validation text, to set beside what the search saw.
-        difference: to the baseline, in bits per byte of the test text, paired by seed; negative is better. Its
-            95% interval is corrected for all programs that were confirmed together.
-        steps, epochs: of a training, means.
-        budget: of each training, in the trial's unit.
+        rank: rank by mean loss on the test text, from 1; None if a training failed.
+        name: name of the program, as in `Retraining`.
+        candidate_id: id of the candidate; None for library programs.
+        trainings, failed: number of trainings, and of those without a loss.
+        test_loss_nats, test_bits_per_byte: means over the trainings, on the test text.
+        test_word_perplexity: mean on the test text; None unless the text counts words.
+        validation_bits_per_byte: mean on the validation text, to compare with the search.
+        difference: difference to the baseline in bits per byte of the test text, paired by seed; negative is better.
+            The 95% interval is corrected for the number of programs confirmed together.
+        steps, epochs: means over the trainings.
+        budget: budget of each training, in the trial's unit.
     """
 
     rank: int | None
@@ -81,7 +79,7 @@ class Confirmation:
 
     @property
     def verdict(self) -> str:
-        """Whether it is better than the baseline, in words."""
+        """The comparison with the baseline as text."""
         if self.candidate_id == BASELINE_ID:
             return "the baseline"
         if self.failed:
@@ -96,30 +94,30 @@ class Confirmation:
 
     @property
     def better(self) -> bool:
-        """Whether it is confirmed to be better than the baseline."""
+        """Whether the program is confirmed to be better than the baseline."""
         return self.verdict == "confirmed better than the baseline"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {**asdict(self), "verdict": self.verdict}
 
 
-def retrainings_of(events: Iterable[Event]) -> list[Retraining]:
-    """The fresh trainings among a run's events, in order of arrival."""
-    return [retraining_of(event) for event in events if event.kind == "confirmed"]
+def read_retrainings(events: Iterable[Event]) -> list[Retraining]:
+    """Return the retrainings among a run's events, in order of arrival."""
+    return [read_retraining(event) for event in events if event.kind == "confirmed"]
 
 
-def retraining_of(event: Event) -> Retraining:
-    """The fresh training that an event tells of."""
+def read_retraining(event: Event) -> Retraining:
+    """Return the retraining that an event records."""
     payload = event.payload
     evaluation = Evaluation.from_dict(payload["evaluation"])
     return Retraining(payload["name"], event.candidate_id, payload["seed"], payload["budget"], evaluation)
 
 
 def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]:
-    """What the fresh trainings say, best first; only those of the last budget, as others do not compare.
+    """Return the confirmations, best first, from the retrainings with the last budget, as only these are comparable.
 
-    Empty if no candidate was retrained: the baseline alone confirms nothing.
+    The result is empty if only the baseline and library programs were retrained.
     """
     if all(each.candidate_id in (None, BASELINE_ID) for each in retrainings):
         return ()
@@ -147,9 +145,8 @@ def _test_bits(found: Sequence[Retraining]) -> dict[int, float]:
 def _confirmation(name: str, found: Sequence[Retraining], difference: Estimate | None) -> Confirmation:
     full = [each.evaluation for each in found if each.evaluation.test_loss_nats is not None]
 
-    def mean(attribute: str) -> float | None:
-        values = [value for one in full if (value := getattr(one, attribute)) is not None]
-        return fmean(values) if values else None
+    def mean(field: str) -> float | None:
+        return known_mean(getattr(evaluation, field) for evaluation in full)
 
     return Confirmation(
         rank=None,

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..evolution.candidate import BASELINE_ID
 from .confirmation import Confirmation
-from .leak_check_totals import Checks
+from .leak_check_totals import LeakCheckTotals
+from .lineage import LineageStep
 from .scale_ladder import Ladder
 
-if TYPE_CHECKING:
-    pass
-from .lineage import Ancestry
-
-__all__ = ["BaselineSummary", "Leaderboard", "Row", "Totals"]
+__all__ = ["BaselineSummary", "Leaderboard", "LeaderboardRow", "RunTotals"]
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineSummary:
-    """What the baseline's own trials say; their spread is the noise of fitness.
+    """Results of the baseline's trials; their spread is the noise of a loss.
 
     Attributes:
-        trials: how many trained the full budget.
-        loss_nats, bits_per_byte, word_perplexity: means over them; the last for text that counts words.
-        spread_nats: sample standard deviation; None below two trials.
-        noise_nats: how far from their mean one more training of the baseline may well end: half of the 95% prediction
-            interval (Student's t), which is wide for few trials; None below two.
-        lowest_nats, highest_nats: the best and the worst of them.
-        step_ms: mean over them.
+        trials: number of trials with the full budget.
+        loss_nats, bits_per_byte: mean over these trials.
+        word_perplexity: mean over these trials; None unless the text counts words.
+        spread_nats: sample standard deviation of the losses; None below two trials.
+        noise_nats: half width of the 95% prediction interval (Student's t) for one more trial; None below two trials.
+        lowest_nats, highest_nats: lowest and highest loss.
+        step_ms: mean time of a step.
     """
 
     trials: int
@@ -44,28 +41,31 @@ class BaselineSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One distinct evaluated candidate. Losses are means where it has several trials.
+class LeaderboardRow:
+    """One distinct evaluated candidate. Values of several trials are averaged.
 
     Attributes:
-        rank: by loss among those that trained the full budget, from 1; None for others.
-        id, parent: numbers of the candidate and of its parent.
-        outcome: as in `OUTCOME_ADVICE`; message: what happened, for outcomes other than `ok`.
-        trials: how many gave this outcome.
-        loss_nats, bits_per_byte, word_perplexity: after the full budget; None for others.
-        stopped_at_hurdle, hurdle_loss_nats: which hurdle (from 1) stopped it, and its loss there.
+        rank: rank by loss, from 1; None without a full trial.
+        id, parent: ids of the candidate and of its parent.
+        outcome: outcome of the last trial, a key of `OUTCOME_ADVICE`.
+        message: explanation of an outcome other than `ok`.
+        trials: number of trials that the row averages.
+        loss_nats, bits_per_byte, word_perplexity: results after the full budget; None without a full trial.
+        stopped_at_hurdle: hurdle that stopped the candidate, from 1; None if none did.
+        hurdle_loss_nats: loss at that hurdle.
         delta_nats: loss minus the baseline's mean; negative is better.
-        delta_bits_per_byte: the same in bits per byte.
-        noise_multiple: the same in multiples of the baseline's noise; None if that is unknown or nothing.
-        inside_noise: whether one more training of the baseline could well differ as much; None if unknown.
-        steps, tokens, epochs, step_ms: how it trained.
-        speed: the baseline's time for a step over this one's; above 1 is faster.
-        input_wait_share: of its time of training, what went into waiting for batches.
-        parameters, block_parameters, flops_per_token: what it costs.
-        lineage: the mutations from the baseline to here.
-        structure_hash: its identity.
-        quarantine: why the loss was suspected, and what cleared it; empty for others.
-        unconfirmed: whether the candidate still lacks a retraining compared on the test text.
+        delta_bits_per_byte: the same difference in bits per byte.
+        noise_multiple: the same difference in multiples of the baseline's noise; None if the noise is unknown or zero.
+        inside_noise: whether the difference is within the baseline's noise; None if unknown.
+        steps, tokens, epochs: amount of training.
+        step_ms: time of a step.
+        speed: the baseline's step time divided by the candidate's; above 1 is faster.
+        input_wait_share: share of the training time spent waiting for batches.
+        parameters, block_parameters, flops_per_token: size and cost of the model.
+        lineage: steps from the baseline to the candidate.
+        structure_hash: hash of the canonical dataflow graph.
+        quarantine: why the loss was suspicious, and what cleared it; empty if it was not.
+        unconfirmed: whether the candidate has not been retrained and scored on the test text.
     """
 
     rank: int | None
@@ -92,14 +92,14 @@ class Row:
     parameters: int | None
     block_parameters: int | None
     flops_per_token: float | None
-    lineage: tuple[Ancestry, ...]
+    lineage: tuple[LineageStep, ...]
     structure_hash: str
     quarantine: str = ""
     unconfirmed: bool = True
 
     @property
     def verdict(self) -> str:
-        """The row against the baseline, in words."""
+        """The comparison with the baseline as text."""
         if self.stopped_at_hurdle is not None:
             return f"stopped at hurdle {self.stopped_at_hurdle}, not comparable with a full budget"
         if self.loss_nats is None:
@@ -116,19 +116,21 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """The run in numbers.
+class RunTotals:
+    """Totals of a run.
 
     Attributes:
-        candidates: proposed; evaluated: distinct ones with a result; reused: those that took over a known one.
-        outcomes: how many distinct candidates had which outcome.
-        trials, lost, cancelled: trainings that finished, whose worker died, that were given up.
-        proposals: statistics of proposals, summed over all of them.
-        elapsed_seconds: wall clock while a controller was at work.
-        worker_seconds: the same times the workers.
-        shares: of `worker_seconds`, by `SHARES`.
-        full_budgets: what all trainings together spent, in full trial budgets.
-        checks: what was checked, and what the checks found.
+        candidates: number of proposed candidates.
+        evaluated: number of distinct candidates with a result.
+        reused: number of candidates that reuse the result of an equivalent one.
+        outcomes: number of distinct candidates by outcome.
+        trials, lost, cancelled: number of trials that ended, that lost their worker, and that were cancelled.
+        proposals: statistics summed over all proposals.
+        elapsed_seconds: wall clock during which a controller was running.
+        worker_seconds: the same time multiplied by the number of workers.
+        shares: shares of `worker_seconds` by use, a key of `SHARES`.
+        full_budgets: training of all trials together, in full trial budgets.
+        checks: totals of the leak checks.
     """
 
     candidates: int
@@ -143,29 +145,35 @@ class Totals:
     worker_seconds: float
     shares: dict[str, float]
     full_budgets: float
-    checks: Checks
+    checks: LeakCheckTotals
 
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """A run's result: the baseline's noise, the rows in order, and what was confirmed.
+    """The result of a run.
 
     Attributes:
-        initial programs: where each candidate that was imported came from.
-        about: what the run was made with: command, device, versions, random seed, text and every setting.
+        run: path of the run.
+        baseline: results of the baseline.
+        rows: candidates, best first.
+        totals: totals of the run.
+        confirmed: results of retraining, best first; empty if no candidate was retrained.
+        ladder: results of retraining at other scales; None if there are none.
+        initial_programs: origin of each imported initial program, by candidate id.
+        about: what the results depend on: command, device, versions, random seed, text and every setting.
     """
 
     run: str
     baseline: BaselineSummary
-    rows: tuple[Row, ...]
-    totals: Totals
+    rows: tuple[LeaderboardRow, ...]
+    totals: RunTotals
     confirmed: tuple[Confirmation, ...] = ()
     ladder: Ladder | None = None
     initial_programs: Mapping[int, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: what `leaderboard --json` prints."""
+        """Return plain JSON values, as `leaderboard --json` prints them."""
         rows = [
             {**asdict(row), "verdict": row.verdict, "origin": self.initial_programs.get(row.id)} for row in self.rows
         ]

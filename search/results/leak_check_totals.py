@@ -1,4 +1,4 @@
-"""What a run checked for programs that see the future and for results too good to be true, in numbers."""
+"""Totals of the leak checks: programs that see the future, and results that are too good to be true."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 from ...workers.protocol import Evaluation
 
-__all__ = ["Checks", "checks_of"]
+__all__ = ["LeakCheckTotals", "count_leak_checks"]
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
-    """The checks for programs that see the future, and for results too good to be true.
+class LeakCheckTotals:
+    """Totals of a run's leak checks.
 
     Attributes:
-        proved: candidates whose causality was proved, and tested on a block in float64.
-        probed: trainings whose language model was probed before the first step.
-        rechecked: trained models probed again before their loss counted.
+        proved: number of candidates whose causality was proved, and tested on a block in float64.
+        probed: number of trials whose language model was probed before the first step.
+        rechecked: number of trained models that were probed again before their loss counted.
         moved_logits: largest change of a logit that must not change, over models that passed; None before the first.
-        quarantined: results below the plausible that further checks cleared.
-        refused: trainings that a probe refused, by reason.
+        quarantined: number of results below the loss floor that further checks cleared.
+        refused: number of trials that a probe refused, by reason.
     """
 
     proved: int
@@ -32,12 +32,12 @@ class Checks:
     refused: dict[str, int]
 
 
-def checks_of(evaluations: Sequence[Evaluation], candidates: int) -> Checks:
-    """What the evaluations of a run's trainings, and the number of its candidates, say of its checks."""
-    moved = [one.moved_logits for one in evaluations if one.moved_logits is not None]
+def count_leak_checks(evaluations: Sequence[Evaluation], candidates: int) -> LeakCheckTotals:
+    """Return the totals of a run from the evaluations of its trials and the number of its candidates."""
+    moved = [trial.moved_logits for trial in evaluations if trial.moved_logits is not None]
     reasons = Counter(trial.outcome.partition(":")[2] for trial in evaluations if trial.kind == "rejected")
     refused = {reason: reasons[reason] for reason in ("causality", "batch", "finiteness") if reasons[reason]}
-    return Checks(
+    return LeakCheckTotals(
         proved=candidates,
         probed=sum(bool(trial.steps) for trial in evaluations) + sum(refused.values()),
         rechecked=len(moved),

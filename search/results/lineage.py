@@ -10,40 +10,31 @@ from ..evolution.candidate import BASELINE_ID
 
 if TYPE_CHECKING:
     from ..runs.records import Ancestor
-    from ..runs.store import Store
 
-__all__ = ["Ancestry", "beginning", "lineage"]
+__all__ = ["LineageStep", "lineage_start", "trace_lineage"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ancestry:
-    """One step to a candidate: the mutations that made it from its parent, or the origin of an initial program."""
+class LineageStep:
+    """One candidate of a lineage, with the mutations of its parent, or the origin of an initial program."""
 
     candidate_id: int
     mutations: tuple[str, ...]
 
 
-def lineage(store: Store, candidate_id: int) -> tuple[Ancestry, ...]:
-    """The steps from the baseline (left out), or from an initial program, to a candidate.
-
-    Raises:
-        UsageError: the run has no such candidate.
-    """
-    return _lineage(store.pedigree(), store.candidate(candidate_id).id)
-
-
-def _lineage(pedigree: Mapping[int, Ancestor], candidate_id: int) -> tuple[Ancestry, ...]:
-    steps: list[Ancestry] = []
+def trace_lineage(pedigree: Mapping[int, Ancestor], candidate_id: int) -> tuple[LineageStep, ...]:
+    """Return the steps from the baseline, which is left out, or from an initial program to a candidate."""
+    steps: list[LineageStep] = []
     candidate = pedigree[candidate_id]
     while candidate.id != BASELINE_ID:
-        steps.append(Ancestry(candidate.id, candidate.mutations))
+        steps.append(LineageStep(candidate.id, candidate.mutations))
         if candidate.parent is None:  # an initial program, or a random program
             break
         candidate = pedigree[candidate.parent]
     return tuple(reversed(steps))
 
 
-def beginning(lineage: Sequence[Ancestry], initial_programs: Mapping[int, str]) -> str:
-    """Where an ancestry begins: at an initial program, or at the baseline."""
+def lineage_start(lineage: Sequence[LineageStep], initial_programs: Mapping[int, str]) -> str:
+    """Return where a lineage starts: the origin of an initial program, or `the baseline`."""
     first = initial_programs.get(lineage[0].candidate_id) if lineage else None
     return "the baseline" if first is None else first

@@ -1,11 +1,11 @@
-"""What a ladder of scales says: winners and seed at rising sizes, and whether the order at one holds at the next.
+"""Scale ladder: results of the baseline and the best candidates at rising model sizes, and how far they agree.
 
-What wins in a small model for a minute need not win in a large one for an hour. Each scale is a confirmation of its own
-(`confirmation`): fresh seeds, paired with the baseline's, scored on the test text. Between two scales there are the
-rank correlations of the programs that both ranked. They are damped by noise: programs that no scale tells apart are in
-random order at each, so a low correlation among near-equals says little, and one among clear differences much.
+A program that wins in a small model after a minute may lose in a large one after an hour. Each scale is a separate
+confirmation (`confirmation`): fresh seeds, paired with the baseline's, scored on the test text. Two scales are compared
+by the rank correlations of the programs that both ranked. Noise lowers them: programs that are not distinguishable are
+in random order at each scale, so a low correlation says little about near-equals, and much about clear differences.
 
-The trainings are events of the run; this module reads them. The lowest scale is the run's own size.
+The lowest scale is the size of the run itself.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ from typing import TYPE_CHECKING, Any
 
 from ...models.config import ModelConfig
 from ..config import RunConfig
-from .confirmation import Confirmation, Retraining, confirmations, retraining_of, retrainings_of
-from .statistics import kendall_tau, spearman_rho
+from .confirmation import Confirmation, Retraining, confirmations, read_retraining, read_retrainings
+from .statistics import rank_correlations
 
 if TYPE_CHECKING:
     from ..runs.records import Event
 
-__all__ = ["INCOMPATIBLE", "Agreement", "Ladder", "Scale", "ScaleResult", "ladder_of"]
+__all__ = ["INCOMPATIBLE", "Agreement", "Ladder", "Scale", "ScaleResult", "build_ladder"]
 
 INCOMPATIBLE = "rejected:size"
-"""The outcome of a program that does not exist at a scale's size."""
+"""Outcome of a program that is invalid at the size of a scale."""
 
 LEAST_PROGRAMS = 3
-"""For a rank correlation: the order of two is right or wrong, and says nothing of order."""
+"""Smallest number of programs for a rank correlation; for two it is always 1 or -1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A size of model and training.
+    """Size of a model and of its training.
 
     Attributes:
-        layers, unit, length: of the model.
+        layers, unit, length: sizes of the model, as in `ModelConfig`.
         batch: sequences in a batch.
-        learning_rate: its peak.
-        budget: of one training, counted in `clock`, a unit of `TrialConfig`.
+        learning_rate: peak learning rate.
+        budget: budget of one training, in the unit `clock`.
+        clock: unit of the budget, as in `TrialConfig`.
     """
 
     layers: int
@@ -53,13 +54,13 @@ class Scale:
 
     @staticmethod
     def of(config: RunConfig) -> Scale:
-        """The size that a configuration trains at."""
+        """Return the scale of a configuration."""
         model, trial = config.model, config.trial
         rate = config.optimizer.learning_rate
         return Scale(model.layers, model.unit, model.length, trial.batch, rate, trial.budget, trial.unit)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `Scale(**values)` reads them back."""
+        """Return plain JSON values; `Scale(**values)` reads them back."""
         return asdict(self)
 
     @property
@@ -69,13 +70,13 @@ class Scale:
 
     @property
     def label(self) -> str:
-        """The size in words."""
+        """Layers, width and budget as text."""
         budget = f"{self.budget:g} {'steps' if self.clock == 'steps' else 's'}"
         return f"{self.layers} layer{'s' * (self.layers != 1)} of width {self.width}, {budget}"
 
     @property
     def size(self) -> tuple[float, ...]:
-        """By what scales are ordered: weights of the blocks, then what a training costs."""
+        """Sort key: number of block weights up to a factor, then the cost of a training."""
         return self.layers * self.unit**2, self.budget, self.length, self.batch, self.learning_rate
 
 
@@ -84,9 +85,9 @@ class ScaleResult:
     """One program at one scale.
 
     Attributes:
-        result: its fresh trainings there against the baseline's.
-        unfit: why it cannot be trained at this size; empty for those that can.
-        rescaled: whether its query scale was brought to the width.
+        result: retrainings at this scale, compared with the baseline's.
+        unfit: why the program cannot be trained at this size; empty if it can.
+        rescaled: whether its query scale was adapted to the width.
     """
 
     result: Confirmation
@@ -95,22 +96,22 @@ class ScaleResult:
 
     @property
     def verdict(self) -> str:
-        """Whether it is better than the baseline there, in words."""
+        """The comparison with the baseline at this scale as text."""
         return f"does not fit: {self.unfit}" if self.unfit else self.result.verdict
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         fit = {"verdict": self.verdict, "unfit": self.unfit or None, "rescaled": self.rescaled}
         return {**self.result.to_dict(), **fit}
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far the order of programs at one scale is that at another.
+    """Agreement of two scales on the order of programs.
 
     Attributes:
-        lower, upper: places of the scales in the ladder.
-        programs: how many both scales ranked, the baseline among them.
+        lower, upper: indices of the scales in the ladder.
+        programs: number of programs that both scales ranked, including the baseline.
         kendall_tau, spearman_rho: 1 for the same order, -1 for the opposite; None for too few programs.
     """
 
@@ -123,7 +124,13 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Scales from the smallest on, what each says of the programs (best first), and how far they agree."""
+    """Results at several scales.
+
+    Attributes:
+        scales: scales from the smallest to the largest.
+        results: results at each scale, best first.
+        agreements: rank correlations of all pairs of scales.
+    """
 
     scales: tuple[Scale, ...]
     results: tuple[tuple[ScaleResult, ...], ...]
@@ -131,7 +138,7 @@ class Ladder:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The scales in words: with all in which they differ."""
+        """Each scale as text, with every setting that differs between scales."""
         words = {"length": "length", "batch": "batch", "learning_rate": "learning rate"}
         differ = [name for name in words if len({getattr(scale, name) for scale in self.scales}) > 1]
         return tuple(
@@ -141,7 +148,7 @@ class Ladder:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All programs: in the order of the highest scale that ranks them."""
+        """Names of all programs, in the order of the largest scale that ranks them."""
         ordered = [entry.result.name for results in reversed(self.results) for entry in results if entry.result.rank]
         return tuple(dict.fromkeys([*ordered, *(entry.result.name for results in self.results for entry in results)]))
 
@@ -155,11 +162,11 @@ class Ladder:
         )
 
     def at(self, place: int, name: str) -> ScaleResult | None:
-        """What a scale says of a program; None if it was not trained there."""
+        """Return the result of a program at a scale, or None if it was not trained there."""
         return next((entry for entry in self.results[place] if entry.result.name == name), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "scales": [
                 {**scale.to_dict(), "width": scale.width, "programs": [entry.to_dict() for entry in results]}
@@ -170,33 +177,35 @@ class Ladder:
         }
 
 
-def ladder_of(manifest: Mapping[str, Any], events: Iterable[Event]) -> Ladder | None:
-    """The ladder that a run's events hold; None where nothing was trained at another size."""
+def build_ladder(manifest: Mapping[str, Any], events: Iterable[Event]) -> Ladder | None:
+    """Return the ladder from a run's events, or None if nothing was trained at another scale."""
     events = list(events)
     trained: dict[Scale, list[Retraining]] = {}
-    refits: set[tuple[Scale, str]] = set()
+    rescaled: set[tuple[Scale, str]] = set()
     for event in events:
         if event.kind == "retrained_at_scale":
-            scale, retraining = Scale(**event.payload["scale"]), retraining_of(event)
+            scale, retraining = Scale(**event.payload["scale"]), read_retraining(event)
             trained.setdefault(scale, []).append(retraining)
             if event.payload["rescaled"]:
-                refits.add((scale, retraining.name))
+                rescaled.add((scale, retraining.name))
     if not trained:
         return None
-    if ground := retrainings_of(events):
+    if retrainings := read_retrainings(events):
         own = Scale.of(RunConfig.from_dict(manifest["config"]))
-        budget = ground[-1].budget
-        trained[replace(own, budget=budget)] = [each for each in ground if each.budget == budget]
+        budget = retrainings[-1].budget
+        trained[replace(own, budget=budget)] = [each for each in retrainings if each.budget == budget]
     scales = tuple(sorted(trained, key=lambda scale: scale.size))
-    results = tuple(_results_at_scale(trained[scale], {name for at, name in refits if at == scale}) for scale in scales)
+    results = tuple(
+        _results_at_scale(trained[scale], {name for at, name in rescaled if at == scale}) for scale in scales
+    )
     pairs = combinations(range(len(scales)), 2)
     return Ladder(scales, results, tuple(_agreement(results, lower, upper) for lower, upper in pairs))
 
 
-def _results_at_scale(retrainings: Sequence[Retraining], refits: set[str]) -> tuple[ScaleResult, ...]:
+def _results_at_scale(retrainings: Sequence[Retraining], rescaled: set[str]) -> tuple[ScaleResult, ...]:
     unfit = {each.name: each.evaluation.message for each in retrainings if each.evaluation.outcome == INCOMPATIBLE}
     rows = confirmations(retrainings)
-    return tuple(ScaleResult(row, unfit.get(row.name, ""), row.name in refits) for row in rows)
+    return tuple(ScaleResult(row, unfit.get(row.name, ""), row.name in rescaled) for row in rows)
 
 
 def _agreement(results: Sequence[Sequence[ScaleResult]], lower: int, upper: int) -> Agreement:
@@ -209,7 +218,6 @@ def _agreement(results: Sequence[Sequence[ScaleResult]], lower: int, upper: int)
         for place in (lower, upper)
     ]
     shared = [name for name in values[0] if name in values[1]]
-    if len(shared) < LEAST_PROGRAMS:
-        return Agreement(lower, upper, len(shared), None, None)
     first, second = ([found[name] for name in shared] for found in values)
-    return Agreement(lower, upper, len(shared), kendall_tau(first, second), spearman_rho(first, second))
+    correlations = rank_correlations(first, second) if len(shared) >= LEAST_PROGRAMS else None
+    return Agreement(lower, upper, len(shared), *(correlations or (None, None)))

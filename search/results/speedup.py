@@ -1,16 +1,16 @@
-"""The speedup factor of Primer, section 4.1: how much compute a program saves on the way to the baseline's final loss.
+"""Speedup factor of Primer, section 4.1: the compute that a program saves in reaching the baseline's final loss.
 
-    factor = baseline's compute for its full training / compute at which the program reaches the baseline's final loss
+    factor = compute of the baseline's full training / compute at which the program reaches the baseline's final loss
 
-Compute is the budget spent, in the trial's own unit. Losses are validation losses at points of the training: their mean
-over seeds, its running minimum, interpolated in the logarithm of compute. A program that never gets there has a factor
-below 1, by the same construction the other way round: the compute at which the baseline reached the program's final
-loss, over the full budget. A factor outside what the points cover is known as a bound only, and says so.
+Compute is the budget spent, in the trial's unit. The losses are validation losses at points of the training: their mean
+over seeds, its running minimum, interpolated in the logarithm of compute. A program that does not reach the baseline's
+loss has a factor below 1: the compute at which the baseline reached the program's final loss, divided by the full
+budget. A factor outside the measured points is reported as a bound.
 
-The interval is ours. Random seeds are resampled, with replacement and the same ones for both programs; the spread of
-the factor's logarithm over such draws, times sqrt(n / (n - 1)), is its standard error, and the interval Student's with
-n - 1 degrees of freedom: percentiles of so few seeds would be too narrow. Past four epochs repeated text wears out
-(Muennighoff et al. 2023) and a factor would say more of the data than of the program: none is claimed.
+The interval is our own. The seeds are resampled with replacement, the same ones for both programs. The standard
+deviation of the factor's logarithm over these draws, times sqrt(n / (n - 1)), is its standard error, and the interval
+is Student's with n - 1 degrees of freedom, since percentiles of so few seeds would be too narrow. A factor is not
+claimed after four epochs: repeated text loses its value (Muennighoff et al. 2023), and the factor would measure that.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ import numpy as np
 from ...workers.protocol import Evaluation
 from .statistics import t_quantile
 
-__all__ = ["MOST_EPOCHS", "Curve", "Speedup", "curve_of", "speedup"]
+__all__ = ["MOST_EPOCHS", "LossCurve", "Speedup", "loss_curve", "speedup"]
 
 MOST_EPOCHS = 4.0
-"""How often the training text may have been seen where a factor is claimed."""
+"""Largest number of epochs for which a factor is claimed."""
 
 DRAWS = 500
-"""Draws of seeds behind an interval."""
+"""Number of resampled sets of seeds for an interval."""
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class LossCurve:
     """Validation losses of one training.
 
     Attributes:
-        compute: spent at each point, in the trial's unit, rising; the last is the whole.
+        compute: compute spent at each point, in the trial's unit; the last point is the end of the training.
         steps: optimizer steps at each point.
-        loss_nats: validation loss there.
-        epochs: how often the training text was seen in all.
+        loss_nats: validation loss at each point.
+        epochs: number of passes over the training text.
     """
 
     compute: tuple[float, ...]
@@ -55,10 +55,10 @@ class Speedup:
     """A speedup factor.
 
     Attributes:
-        factor: above 1 where the program is faster; None where none is claimed.
+        factor: speedup, above 1 if the program is faster; None if it is not claimed.
         low, high: ends of the interval; None for fewer than two seeds.
-        bound: `>` or `<` where the factor is only known to be beyond what the points cover; else empty.
-        why_none: why no factor is claimed, in a sentence; empty where one is.
+        bound: `>` or `<` if the factor is a bound, as it lies outside the measured points; otherwise empty.
+        why_none: reason why a factor is not claimed; otherwise empty.
     """
 
     factor: float | None
@@ -68,39 +68,40 @@ class Speedup:
     why_none: str = ""
 
 
-def curve_of(evaluation: Evaluation) -> Curve | None:
-    """The curve of a training; None if it was not trained to the end."""
+def loss_curve(evaluation: Evaluation) -> LossCurve | None:
+    """Return the curve of a training, or None if the training did not finish."""
     if evaluation.outcome != "ok" or evaluation.loss_nats is None or not evaluation.steps:
         return None
     points = [(0.0, 0), *((spent, steps) for spent, steps, _ in evaluation.curve), (evaluation.spent, evaluation.steps)]
     steps = [*evaluation.hurdle_steps, evaluation.steps]
     spent = np.interp(steps, [at for _, at in points], [charged for charged, _ in points])
     losses = (*evaluation.hurdle_losses, evaluation.loss_nats)
-    kept: dict[int, tuple[float, float]] = {}  # two points closer than a step are one
+    kept: dict[int, tuple[float, float]] = {}  # points at the same step are merged
     for at, charged, loss in zip(steps, spent, losses, strict=True):
         kept[at] = float(charged), loss
     compute, loss_nats = zip(*kept.values(), strict=True)
-    return Curve(compute, tuple(kept), loss_nats, evaluation.epochs)
+    return LossCurve(compute, tuple(kept), loss_nats, evaluation.epochs)
 
 
-def speedup(candidate: Sequence[Curve], baseline: Sequence[Curve], level: float = 0.95, seed: int = 0) -> Speedup:
-    """The factor of a program against a baseline.
+def speedup(
+    candidate: Sequence[LossCurve], baseline: Sequence[LossCurve], level: float = 0.95, seed: int = 0
+) -> Speedup:
+    """Return the speedup of a program over the baseline.
 
     Args:
         candidate, baseline: curves of the same seeds in the same order, measured at the same points.
-        level: of confidence.
-        seed: of the draws.
+        level: confidence level of the interval.
+        seed: random seed of the resampling.
     """
     if len(candidate) != len(baseline):
-        raise ValueError(f"{len(candidate)} curves of the candidate, {len(baseline)} of the baseline: they are pairs")
+        raise ValueError(f"{len(candidate)} curves of the candidate and {len(baseline)} of the baseline are not pairs")
     if not candidate:
         return Speedup(None, why_none="no seed trained both to the end")
     epochs = max(curve.epochs for curve in (*candidate, *baseline))
     if epochs > MOST_EPOCHS:
         return Speedup(None, why_none=f"the text was seen {epochs:.1f} times, over {MOST_EPOCHS:g}")
     ours, theirs = _table(candidate), _table(baseline)
-    everyone = np.arange(len(candidate))
-    factor, bound = _factor(ours, theirs, everyone)
+    factor, bound = _factor(ours, theirs, np.arange(len(candidate)))
     if len(candidate) < 2:
         return Speedup(factor, bound=bound)
     rng = np.random.default_rng(seed)
@@ -113,35 +114,32 @@ def speedup(candidate: Sequence[Curve], baseline: Sequence[Curve], level: float 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Curves of several seeds on the points they share: log of compute, and loss, both [seeds, points]."""
+    """Curves of several seeds at common points: log of compute, and loss, both [seeds, points]."""
 
     log_compute: np.ndarray
     loss: np.ndarray
 
     def mean(self, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mean curve of some seeds: log of compute [points], and running minimum of the loss [points]."""
+        """Return the mean curve of the drawn seeds: log of compute, and running minimum of the loss, both [points]."""
         return self.log_compute[draw].mean(0), np.minimum.accumulate(self.loss[draw].mean(0))
 
 
-def _table(curves: Sequence[Curve]) -> _Table:
-    """Curves with fewer points (some fell together) are read off between theirs, at the first one's points."""
+def _table(curves: Sequence[LossCurve]) -> _Table:
+    """Return the curves at the points of the shortest one; longer curves are interpolated, and their ends kept."""
     grid = np.log(min(curves, key=lambda curve: len(curve.compute)).compute)
-    rows = []
+    log_compute, losses = [], []
     for curve in curves:
-        own = np.log(curve.compute)
-        if len(own) == len(grid):
-            rows.append((own, np.array(curve.loss_nats)))
-        else:
-            rows.append(
-                (
-                    np.append(grid[:-1], own[-1]),
-                    np.append(np.interp(grid[:-1], own, curve.loss_nats), curve.loss_nats[-1]),
-                )
-            )
-    return _Table(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
+        own, loss = np.log(curve.compute), np.array(curve.loss_nats)
+        if len(own) != len(grid):
+            loss = np.append(np.interp(grid[:-1], own, loss), loss[-1])
+            own = np.append(grid[:-1], own[-1])
+        log_compute.append(own)
+        losses.append(loss)
+    return _Table(np.array(log_compute), np.array(losses))
 
 
 def _factor(candidate: _Table, baseline: _Table, draw: np.ndarray) -> tuple[float, str]:
+    """Return the factor of the drawn seeds' mean curves, and whether it is a bound: `>`, `<` or empty."""
     ours, theirs = candidate.mean(draw), baseline.mean(draw)
     if ours[1][-1] <= theirs[1][-1]:
         at, early = _reached(*ours, float(theirs[1][-1]))
@@ -151,7 +149,7 @@ def _factor(candidate: _Table, baseline: _Table, draw: np.ndarray) -> tuple[floa
 
 
 def _reached(log_compute: np.ndarray, loss: np.ndarray, goal: float) -> tuple[float, bool]:
-    """Log of the compute at which a falling curve reaches a loss, and whether it had by its first point already."""
+    """Return the log of the compute at which a falling curve reaches a loss, and whether it did by its first point."""
     first = int(np.argmax(loss <= goal))
     if first == 0:
         return float(log_compute[0]), True

@@ -1,16 +1,14 @@
-"""What repeated trainings allow to be claimed: intervals for means, paired differences and further trainings.
+"""Statistics of repeated trainings: intervals for means, paired differences and further trainings.
 
-The numbers of a study form a table: programs (arms) by seeds. Arms with the same seed share the order of the text, so
-part of their noise is common and cancels in differences. The model is that of randomised blocks,
+The results of a study form a table of programs (arms) by seeds. Arms with the same seed read the text in the same
+order, so they share part of their noise, which cancels in differences. The model is that of randomised blocks,
 
     loss[arm, seed] = arm + seed + noise,        noise ~ Normal(0, sigma)
 
-fitted by least squares; sigma is pooled over all arms, with (arms - 1) (seeds - 1) degrees of freedom where no cell
-is missing. A difference of two arms has the standard error sigma sqrt(2 / seeds). With two arms this is exactly the
-paired t test; with more, the pooled sigma is far better known than each pair's own. It supposes that arms are about
-equally noisy: one that is wildly unstable widens the intervals of all.
-
-One seed says nothing about noise: then there is a mean and no interval. Intervals are never made up.
+fitted by least squares. Sigma is pooled over all arms, with (arms - 1) (seeds - 1) degrees of freedom if no cell is
+missing. A difference of two arms has the standard error sigma sqrt(2 / seeds). With two arms this is the paired t test;
+with more, the pooled sigma is much better known than that of each pair. The model assumes that all arms are about
+equally noisy: one very unstable arm widens the intervals of all. One seed gives a mean and no interval.
 
 References: Box, Hunter & Hunter, Statistics for Experimenters, chapter 4 (randomised blocks); Sidak (1967),
 "Rectangular confidence regions for the means of multivariate normal distributions".
@@ -19,7 +17,7 @@ References: Box, Hunter & Hunter, Statistics for Experimenters, chapter 4 (rando
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -28,28 +26,28 @@ import numpy as np
 __all__ = [
     "Estimate",
     "Noise",
-    "kendall_tau",
+    "known_mean",
     "mean_interval",
-    "noise_of",
     "paired_differences",
+    "pooled_noise",
     "prediction_interval",
+    "rank_correlations",
     "simultaneous_level",
-    "spearman_rho",
     "t_quantile",
 ]
 
 Losses = Mapping[str, Mapping[int, float]]
-"""For each arm by name, the result of each seed; cells may be missing."""
+"""Result by arm and seed; cells may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its interval.
+    """An estimated mean with its interval.
 
     Attributes:
-        mean: the estimate.
-        low, high: ends of the interval; None where the number of trainings allows none.
-        n: trainings (or pairs) behind it.
+        mean: estimated mean.
+        low, high: ends of the interval; None if there are too few trainings for an interval.
+        n: number of trainings or pairs.
     """
 
     mean: float
@@ -70,17 +68,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Standard deviation of one training, once arm and seed are accounted for, and its degrees of freedom."""
+    """Standard deviation of one training after the effects of arm and seed are removed, and its degrees of freedom."""
 
     sigma: float
     freedom: int
 
 
 def t_quantile(level: float, freedom: int) -> float:
-    """How many standard errors a two-sided interval of Student's t reaches.
+    """Return the half width of a two-sided interval of Student's t, in standard errors.
 
     Args:
-        level: of confidence, between 0 and 1.
+        level: confidence level, between 0 and 1.
         freedom: degrees of freedom, at least 1.
 
     >>> round(t_quantile(0.95, 2), 3)
@@ -92,10 +90,10 @@ def t_quantile(level: float, freedom: int) -> float:
 
 
 def simultaneous_level(level: float, comparisons: int) -> float:
-    """The level each of several intervals needs, so that all of them hold together at `level` (Sidak).
+    """Return the level that each of several intervals needs so that all hold together at `level` (Sidak).
 
-    Use it wherever the best of several is picked: the interval of whichever is picked then still holds. It is exact for
-    independent estimates and a little wide for those with a common baseline.
+    Use it if the best of several is picked: its interval then still holds. It is exact for independent estimates, and
+    slightly too wide for estimates with a common baseline.
 
     >>> round(simultaneous_level(0.95, 10), 5)
     0.99488
@@ -103,11 +101,17 @@ def simultaneous_level(level: float, comparisons: int) -> float:
     return level ** (1.0 / max(comparisons, 1))
 
 
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are not None, or None if there are none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
-    """The mean of some trainings with Student's interval from their own spread.
+    """Return the mean of trainings with Student's interval, from their own spread.
 
     Raises:
-        ValueError: there are none.
+        ValueError: `values` is empty.
 
     >>> mean_interval([1.0])
     Estimate(mean=1.0, low=None, high=None, n=1)
@@ -116,16 +120,15 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
 
 
 def prediction_interval(values: Sequence[float], level: float = 0.95, further: int = 1) -> Estimate:
-    """Where the mean of `further` new trainings will lie: wider than `mean_interval`, as those have noise of their own.
+    """Return the interval for the mean of `further` new trainings; wider than `mean_interval`, as it adds their noise.
 
-    A single training of another program that falls inside the baseline's prediction interval is not evidence of
-    anything.
+    A single training of another program inside the baseline's prediction interval is not evidence of a difference.
     """
     return _own_interval(values, level, 1.0 / further)
 
 
-def noise_of(losses: Losses) -> Noise | None:
-    """The noise of one training, from least squares on arm + seed; None without a second arm and a second seed."""
+def pooled_noise(losses: Losses) -> Noise | None:
+    """Return the noise of one training, from least squares on arm + seed; None for a single arm or a single seed."""
     arms = [name for name in losses if losses[name]]
     seeds = sorted({seed for name in arms for seed in losses[name]})
     cells = [(row, seeds.index(seed), value) for row, name in enumerate(arms) for seed, value in losses[name].items()]
@@ -146,17 +149,16 @@ def noise_of(losses: Losses) -> Noise | None:
 def paired_differences(
     losses: Losses, baseline: str, level: float = 0.95, simultaneous: bool = False
 ) -> dict[str, Estimate]:
-    """Each arm's difference to a baseline over the seeds they share, with the noise pooled over all arms.
+    """Return each arm's difference to the baseline over the seeds they share, with the noise pooled over all arms.
 
     Args:
-        losses: of all arms, the baseline among them. Arms that share no random seed with it are left out.
-        baseline: the name of the arm to subtract.
-        level: of confidence.
-        simultaneous: widen the intervals so that all hold together, as needed where the best of them is picked.
+        losses: results of all arms, including the baseline. Arms without a seed of the baseline are left out.
+        baseline: name of the arm to subtract.
+        level: confidence level.
+        simultaneous: widen the intervals so that all hold together, as needed if the best of them is picked.
 
     Returns:
-        For every other arm, arm minus baseline: negative is better where lower is. The mean is that of the pairs;
-        an interval needs a second pair.
+        The mean of arm minus baseline for every other arm, with an interval if there are two pairs.
     """
     reference = losses.get(baseline, {})
     pairs = {
@@ -166,7 +168,7 @@ def paired_differences(
     }
     pairs = {name: differences for name, differences in pairs.items() if differences}
     shared = {name: {seed: losses[name][seed] for seed in losses[name] if seed in reference} for name in pairs}
-    noise = noise_of({baseline: reference, **shared})
+    noise = pooled_noise({baseline: reference, **shared})
     if simultaneous:
         level = simultaneous_level(level, len(pairs))
     found = {}
@@ -180,43 +182,25 @@ def paired_differences(
     return found
 
 
-def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Kendall's tau-b of two rankings: pairs in the same order less pairs in opposite order, over all pairs.
+def rank_correlations(first: Sequence[float], second: Sequence[float]) -> tuple[float, float] | None:
+    """Return Kendall's tau-b and Spearman's rho of paired values, or None if all values on one side are equal.
 
-    Pairs that are tied in a ranking count in neither (Kendall 1945, "The treatment of ties in ranking problems"). None
-    without two items, or where all of a ranking is tied.
-
-    >>> kendall_tau([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0])
-    0.6666666666666666
+    >>> tau, rho = rank_correlations([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0])
+    >>> round(tau, 3), round(rho, 3)
+    (0.667, 0.8)
     """
-    x, y = _signs(first), _signs(second)
-    pairs = math.sqrt(float(np.abs(x).sum()) * float(np.abs(y).sum()))
-    return float((x * y).sum()) / pairs if pairs else None
+    from scipy.stats import kendalltau, spearmanr
 
-
-def spearman_rho(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation: Pearson's of the ranks, tied items sharing their mean rank.
-
-    None without two items, or where all of a ranking is tied.
-
-    >>> spearman_rho([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0])
-    0.8
-    """
-    # An item's rank is half its signs against all items, up to a constant; so are ties shared.
-    x, y = _signs(first).sum(axis=1), _signs(second).sum(axis=1)
-    scale = math.sqrt(float((x * x).sum()) * float((y * y).sum()))
-    return float((x * y).sum()) / scale if scale else None
-
-
-def _signs(values: Sequence[float]) -> np.ndarray:
-    """For every item against every item, whether its value is larger (1), smaller (-1) or the same (0)."""
-    array = np.asarray(values, np.float64)
-    return np.sign(array[:, None] - array[None, :])
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    tau = kendalltau(first, second).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    rho = spearmanr(first, second).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    return float(tau), float(rho)
 
 
 def _own_interval(values: Sequence[float], level: float, extra: float) -> Estimate:
     if not values:
-        raise ValueError("no mean of nothing")
+        raise ValueError("an interval needs at least one value")
     mean, n = fmean(values), len(values)
     if n < 2:
         return Estimate(mean, None, None, n)

@@ -21,20 +21,18 @@ from itertools import count
 import numpy as np
 
 from ...primitives import DNA
-from ...primitives.errors import WorkFailedError
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, Executor, TrialRequest, WorkerStatus
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..evolution.evolution import Evolution
 from ..evolution.initial_programs import InitialProgram
+from .calibration import Calibration
 from .loss_floor import loss_floor_nats
+from .lost_trials import LostTrials
 from .store import Store
 
 __all__ = ["Controller", "RunState"]
-
-CALIBRATION = -1
-"""Trial id of the calibration run, which only times the baseline."""
 
 TICK_SECONDS = 0.25
 """Longest wait for a result before the clock and the stop request are checked again."""
@@ -102,16 +100,14 @@ class Controller:
         self._started_at = time.monotonic()
         self._budget_seconds = 0.0
         self._queue: deque[int] = deque()
-        self._losses: Counter[int] = Counter()
+        self._lost = LostTrials(config.search.retries)
         self._seeds: defaultdict[int, set[int]] = defaultdict(set)
         self._outcomes: Counter[str] = Counter()
         self._baseline_trials: list[Evaluation] = []
         self._originals = 0
         self._controls = 0
-        self._allowance_seconds: float | None = config.trial.allowance_ms / 1000 or None
+        self._calibration = Calibration(config, self.evolution.baseline.dna)
         self._suspicious_nats: float | None = None
-        self._calibrating = False
-        self._failed_calibrations = 0
         self._best: tuple[int, float] | None = None
         self._best_bits_per_byte: float | None = None
         self._last: tuple[int, Evaluation] | None = None
@@ -134,7 +130,7 @@ class Controller:
             while self._elapsed() < budget_seconds:
                 if self.store.run.stop_requested():
                     return self._finish("run_stopped", "asked to stop")
-                self._calibrate() if self._uncalibrated else self._dispatch()
+                self._calibrate() if self._calibration.needed else self._dispatch()
                 for request, evaluation in self.executor.wait(self._wait_seconds()):
                     self._record(request, evaluation)
                 self.observe(self.state())
@@ -159,31 +155,15 @@ class Controller:
 
     # --- one turn of the loop ---
 
-    @property
-    def _uncalibrated(self) -> bool:
-        return self.config.trial.unit == "reference_seconds" and self._allowance_seconds is None
-
     def _calibrate(self) -> None:
-        """Let one worker time the baseline. This is not a trial of the run; after a failure it is tried again."""
-        if self._calibrating or not self.executor.free:
-            return
-        self._calibrating = True
-        self.executor.submit(
-            TrialRequest(CALIBRATION, BASELINE_ID, dna_to_json(self.evolution.baseline.dna), 0, calibrate=True)
-        )
+        """Let one worker time the baseline's steps."""
+        if self.executor.free and not self._calibration.running:
+            self.executor.submit(self._calibration.request())
 
     def _record_calibration(self, evaluation: Evaluation) -> None:
-        """Store the measured step time; let a failed calibration repeat up to `search.retries` times."""
-        self._calibrating = False
-        if evaluation.step_ms:
-            self._allowance_seconds = evaluation.step_ms / 1000
-            self.store.add_event("calibrated", {"allowance_seconds": self._allowance_seconds})
-            return
-        self._failed_calibrations += 1
-        if self._failed_calibrations > self.config.search.retries:
-            raise WorkFailedError(
-                f"the baseline's steps could not be timed: {evaluation.message or evaluation.outcome}"
-            )
+        self._calibration.record(evaluation)
+        if not self._calibration.needed:
+            self.store.add_event("calibrated", {"allowance_seconds": self._calibration.allowance_seconds})
 
     def _dispatch(self) -> None:
         while self.executor.free > 0 and self._elapsed() < self._budget_seconds:
@@ -225,7 +205,7 @@ class Controller:
             dna_to_json(self.evolution.candidate(candidate_id).dna),
             self._trial_seed(candidate_id),
             self._open_hurdles() if candidate_id in self._starters else self.evolution.hurdles.thresholds(),
-            allowance_seconds=self._allowance_seconds,
+            allowance_seconds=self._calibration.allowance_seconds,
             suspicious_nats=self._suspicious_nats if candidate_id != BASELINE_ID else None,
         )
         self._next_trial += 1
@@ -238,14 +218,13 @@ class Controller:
             self._record_calibration(evaluation)
             return
         candidate_id = request.candidate_id
+        if self._lost.should_repeat(candidate_id, evaluation):
+            self.store.finish_trial(request.trial_id, evaluation)
+            self._seeds[candidate_id].discard(request.seed)
+            self._queue.append(candidate_id)
+            return
         if evaluation.kind in INFRASTRUCTURE_FAULTS:
-            self._losses[candidate_id] += 1
-            if self._losses[candidate_id] <= self.config.search.retries:
-                self.store.finish_trial(request.trial_id, evaluation)
-                self._seeds[candidate_id].discard(request.seed)
-                self._queue.append(candidate_id)
-                return
-            times = self._losses[candidate_id]
+            times = self._lost.losses[candidate_id]
             message = f"the worker died {times} times during this trial: {evaluation.message}"
             evaluation = replace(evaluation, outcome="rejected:worker_lost", message=message)
         self.store.finish_trial(request.trial_id, evaluation)
@@ -293,7 +272,7 @@ class Controller:
             if event.kind == "started":
                 seeds[event.trial_id] = event.payload["seed"]
             elif event.kind == "calibrated":
-                self._allowance_seconds = event.payload["allowance_seconds"]
+                self._calibration.allowance_seconds = event.payload["allowance_seconds"]
             elif event.kind == "proposed" and number is not None and number not in self._starters:
                 self.evolution.add(candidates[number], event.payload.get("fingerprint"))
                 self._originals += candidates[number].same_as is None

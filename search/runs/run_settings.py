@@ -1,14 +1,19 @@
-"""Configuration of a stored run, with the values that a study overrides."""
+"""Configuration of a stored run, with the values that a study overrides, and its dataset."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Literal
 
 from ...primitives import UsageError
+from ...workers.data.dataset import Dataset, prepare
 from ..config import RunConfig
 from .store import Store
 
-__all__ = ["load_allowance_seconds", "load_config"]
+__all__ = ["ExecutorName", "load_allowance_seconds", "load_config", "prepare_same_dataset"]
+
+ExecutorName = Literal["ray", "inline"]
 
 
 def load_config(
@@ -16,6 +21,7 @@ def load_config(
     trial_seconds: float | None = None,
     workers: int | None = None,
     workers_per_device: int | None = None,
+    executor: ExecutorName | None = None,
 ) -> RunConfig:
     """Return the run's configuration with the given values in place of its own; None keeps the run's value.
 
@@ -24,15 +30,17 @@ def load_config(
         trial_seconds: budget of one training.
         workers: total number of workers.
         workers_per_device: number of workers that share a device.
+        executor: kind of executor; `inline` trains one candidate at a time unless `workers` is given.
 
     Raises:
         UsageError: `trial_seconds` is given and the run counts steps.
     """
     config = RunConfig.from_dict(store.manifest["config"])
-    if workers is not None:
-        config = replace(config, workers=replace(config.workers, count=workers))
-    if workers_per_device is not None:
-        config = replace(config, workers=replace(config.workers, per_device=workers_per_device))
+    given = {"executor": executor, "count": workers, "per_device": workers_per_device}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if executor == "inline":
+        changes = {"count": 1, "per_device": 1, **changes}
+    config = replace(config, workers=replace(config.workers, **changes))
     if trial_seconds is None:
         return config
     if config.trial.unit == "steps":
@@ -44,3 +52,23 @@ def load_allowance_seconds(store: Store) -> float | None:
     """Return the baseline's step time that the search measured, or None if it measured none."""
     found = [event.payload["allowance_seconds"] for event in store.events() if event.kind == "calibrated"]
     return found[-1] if found else None
+
+
+def prepare_same_dataset(config: RunConfig, dataset_hash: str | None, tell: Callable[[str], None]) -> Dataset:
+    """Prepare the dataset of a stored run again, and check that its text is the same.
+
+    Args:
+        config: configuration of the run.
+        dataset_hash: hash of the run's dataset; None is not checked.
+        tell: callback that receives messages about slow preparations.
+
+    Raises:
+        UsageError: the text cannot be read, or has changed.
+    """
+    dataset = Dataset.open(prepare(config.data, config.model.vocabulary, progress=tell), verify=False)
+    if dataset_hash not in (None, dataset.dataset_hash):
+        raise UsageError(
+            f"the text of {config.data.source} changed since the search began "
+            f"(hash {dataset.dataset_hash[:12]}, was {dataset_hash[:12]}): restore it, or start a new run"
+        )
+    return dataset

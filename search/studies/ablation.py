@@ -1,22 +1,23 @@
-"""What each change of a discovered block is worth, and the least of it that is as good.
+"""Ablation: the effect of each change of a block, and the smallest program that performs as well.
 
-    baseline, candidate      and between them, for each change,
-    candidate without it   what the candidate loses by it: the ablation effect
-    baseline with it        what the baseline gains by it: the insertion effect
-    no-op                  a rewrite known to do nothing (`no_op`): its "effect" is the noise of the study
+    baseline, candidate    the two programs
+    without N              candidate without change N; what it loses is the ablation effect
+    only N                 baseline with change N; what it gains is the insertion effect
+    no-op                  a rewrite that computes the same (`null_rewrite`); its "effect" is the noise of the study
 
-Every program trains with the same fresh seeds, and is scored on the test split. Programs that compute one function
-train once; those that the language refuses are listed with the reason. Then the block is minimised: changes whose loss
-is not shown to cost anything are dropped together, and what is left is trained, too. If it is worse than the candidate,
-the larger half of what was dropped comes back, and so on (our choice: small effects may add up, so single ablations do
-not decide alone).
+All programs are trained with the same fresh random seeds and scored on the test split. Programs that compute the same
+function are trained once; programs that the language refuses are listed with the reason. Both effects are signed so
+that a positive one says the change helps.
 
-Both effects are signed so that a positive one says the change helps.
+Then the block is minimised. All changes without a significant ablation effect are dropped together, and the remaining
+program is trained. If it is worse than the candidate, the more useful half of the dropped changes is restored, and so
+on. The second training is our choice: small effects may add up, so single ablations do not suffice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,31 +26,33 @@ from ...primitives import DNA, InvalidProgramError, WorkFailedError, build_graph
 from ...primitives.program_diff import Change
 from ...primitives.program_json import dna_to_json
 from ..config import RunConfig
+from ..results.program_reference import NamedProgram
 from ..results.statistics import Estimate, paired_differences, simultaneous_level
 from .ablation_programs import BASELINE, CANDIDATE, NO_OP, AblationPlan, format_arm
-from .study import Study
-from .study_queue import Arm, StudyState, Training
+from .study import QUIET, Study, StudyOptions
+from .study_queue import ONE_REPEAT, Arm, Training, format_devices, losses_by_arm
 
 __all__ = ["Ablation", "Effect", "MinimizationRound", "ablate"]
 
 MOST_ROUNDS = 3
-"""Programs tried as the minimal one; after that, the candidate stays as it is."""
+"""Number of programs tried as the minimal one; if all are worse, no change is dropped."""
 
 LEVEL = 0.95
-"""Of confidence, for all intervals of an ablation together."""
+"""Confidence of all intervals of an ablation together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one change is worth, in bits per byte of the test text; positive is better.
+    """Effects of one change, in bits per byte of the test text; positive is better.
 
     Attributes:
         change: the change.
-        ablation: the candidate's loss without it, minus that with it. None if that program is invalid.
-        insertion: the baseline's loss, minus that with the change. None likewise.
-        ablation_note, insertion_note: why there is none, or which program it was that trained; else empty.
-        refused: whether the language refuses the candidate without it.
-        kept: whether the minimal program has it.
+        ablation: loss of the candidate without the change, minus its loss with it; None if one did not train.
+        insertion: loss of the baseline, minus its loss with the change; None if one did not train.
+        ablation_note: reason for a missing value, or name of the program that was trained instead; else empty.
+        insertion_note: the same for the insertion.
+        refused: whether the language refuses the candidate without the change.
+        kept: whether the minimal program has the change.
     """
 
     change: Change
@@ -62,7 +65,7 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        """What the ablation allows to be said."""
+        """Conclusion: `helps`, `harms`, `no effect shown`, `needed: ...`, or `too few trainings to say`."""
         if self.ablation is None:
             return "needed: refused without it" if self.refused else "needed: does not train without it"
         if self.ablation.low is None or self.ablation.high is None:
@@ -79,7 +82,7 @@ class MinimizationRound:
     Attributes:
         kept: numbers of its changes.
         cost: its loss minus the candidate's, in bits per byte; None if it did not train.
-        accepted: whether it is not shown to be worse.
+        accepted: whether it is not significantly worse.
     """
 
     kept: tuple[int, ...]
@@ -92,16 +95,20 @@ class Ablation:
     """A finished ablation.
 
     Attributes:
-        name, baseline_name: of the two programs.
-        whole: the baseline's loss minus the candidate's: what all changes together are worth.
-        effects: of the changes that are not silent.
-        silent: sentences of the changes that compute nothing.
-        control: the effect of the no-op, None where no program has a place for it.
-        rounds: of the minimisation.
-        minimal: the least program that is not shown to be worse than the candidate.
+        name: name of the candidate.
+        baseline_name: name of the baseline.
+        whole: loss of the baseline minus that of the candidate: the effect of all changes together.
+        effects: effects of the changes that are not silent.
+        silent: descriptions of the changes that do not change the function.
+        control: effect of the no-op; None if neither program can be rewritten.
+        rounds: rounds of the minimisation.
+        minimal: smallest tried program that is not significantly worse than the candidate.
         minimal_changes: numbers of its changes.
-        seeds, config, dataset_hash, device: of the trainings.
-        trainings: behind it all.
+        seeds: random seeds of the trainings.
+        config: configuration of the trainings.
+        dataset_hash: hash of their dataset.
+        device: device that they ran on.
+        trainings: all trainings.
         notes: sentences a reader must know.
     """
 
@@ -122,9 +129,7 @@ class Ablation:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: what `ablate --json` prints."""
-        import json
-
+        """Return JSON values, as `ablate --json` prints them."""
         return {
             "name": self.name,
             "baseline": self.baseline_name,
@@ -153,77 +158,83 @@ class Ablation:
 
 def ablate(
     config: RunConfig,
-    baseline: tuple[str, DNA],
-    candidate: tuple[str, DNA],
+    baseline: NamedProgram,
+    candidate: NamedProgram,
+    options: StudyOptions = QUIET,
     *,
     seeds: Sequence[int],
-    record: Path | None,
+    log: Path | None,
     most_trials: int | None = None,
-    address: str | None = None,
-    observe: Callable[[StudyState], None] = lambda state: None,
-    tell: Callable[[str], None] = lambda line: None,
 ) -> Ablation:
-    """Train the programs between a baseline and a candidate, say what each change is worth, and minimise the candidate.
+    """Train the programs between a baseline and a candidate, estimate the effects, and minimise the candidate.
 
     Args:
-        config: of every training.
-        baseline, candidate: names and programs.
-        seeds: of the trainings.
-        record: file of finished trainings, from which an interrupted ablation resumes.
-        most_trials: trainings to spend at most. Insertions are left out first, then the minimisation.
-        address: of a running Ray cluster.
-        observe, tell: see `Study`.
+        config: configuration of every training.
+        baseline: program that the changes are counted from.
+        candidate: program whose changes are examined.
+        options: how the study runs.
+        seeds: random seeds of the trainings.
+        log: path of the log of finished trainings, from which an interrupted ablation resumes.
+        most_trials: largest number of trainings; insertions are left out first, then the minimisation.
 
     Raises:
-        UsageError: the programs do not differ, a program is refused, or the trainings needed are over `most_trials`.
-        WorkFailedError: baseline or candidate did not train.
-        Interrupted: Ctrl-C; the record keeps what is finished.
+        UsageError: the programs do not differ, one is refused, or `most_trials` is too small.
+        WorkFailedError: the baseline or the candidate did not train.
+        Interrupted: Ctrl-C; finished trainings are in the log.
     """
     plan = AblationPlan(config, baseline, candidate)
-    plan.shrink(len(seeds), most_trials)
-    with Study(config, reference=baseline[1], record=record, address=address, observe=observe, tell=tell) as study:
-        tell(f"{len(plan.arms)} programs, {len(plan.arms) * len(seeds)} trainings, for {len(plan.kept)} changes")
+    plan.limit_trainings(len(seeds), most_trials)
+    with Study(config, baseline.dna, log, options) as study:
+        options.tell(
+            f"{len(plan.arms)} programs, {len(plan.arms) * len(seeds)} trainings, for {len(plan.kept)} changes"
+        )
         results = _Results(study, seeds, plan.comparisons + MOST_ROUNDS)
         results.train(plan.arms)
         for name in (BASELINE, CANDIDATE):
             results.require(name)
         effects = [_effect(plan, results, number) for number in sorted(plan.kept)]
-        whole = results.gain(BASELINE, CANDIDATE)
+        whole = results.gain(CANDIDATE)
         control = None if plan.control is None else results.cost(NO_OP, plan.control)
         assert whole is not None
         if whole.low is not None and whole.low <= 0.0:
             plan.notes.append(
-                "the candidate is not shown to be better than its baseline here, so the minimal program says little: "
-                "more repeats or a longer training would."
+                "the candidate is not shown to be better than its baseline here, so the minimal program says little; "
+                "more repeats or a longer training would help."
             )
-        kept, rounds = _minimised(plan, results, effects, most_trials)
+        kept, rounds = _minimise(plan, results, effects, most_trials)
         dataset_hash = study.dataset_hash
-    devices = {training.evaluation.device for training in results.trainings if training.evaluation.device}
     return Ablation(
-        name=candidate[0],
-        baseline_name=baseline[0],
+        name=candidate.name,
+        baseline_name=baseline.name,
         whole=whole,
         effects=tuple(replace(effect, kept=effect.change.number in kept) for effect in effects),
         silent=tuple(item.description for item in plan.between.changes if item.number not in plan.kept),
         control=control,
         rounds=tuple(rounds),
-        minimal=_without_idle_flag(plan.between.apply(kept), config),
+        minimal=_without_unused_permission(plan.between.apply(kept), config),
         minimal_changes=tuple(sorted(kept)),
         seeds=tuple(seeds),
         config=config,
         dataset_hash=dataset_hash,
-        device=", ".join(sorted(devices)),
+        device=format_devices(results.trainings),
         trainings=tuple(results.trainings),
         notes=tuple(plan.notes + results.notes()),
     )
 
 
-# --- what came of them ------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class _Results:
-    """The trainings so far, and what they say of pairs of arms."""
+    """Trainings so far, and the estimates from them.
+
+    Attributes:
+        study: study that trains.
+        seeds: random seeds of the trainings.
+        comparisons: number of intervals that must hold together.
+        trainings: finished trainings.
+    """
 
     study: Study
     seeds: Sequence[int]
@@ -234,11 +245,11 @@ class _Results:
         self.trainings += self.study.train(arms, self.seeds)
 
     def require(self, name: str) -> None:
-        if not self._losses().get(name):
+        if not losses_by_arm(self.trainings).get(name):
             raise WorkFailedError(f"the {name} did not train: {self.failure(name)}")
 
     def failure(self, name: str | None) -> str:
-        """What became of an arm's trainings that gave no loss, in words; empty if all did."""
+        """Return text about an arm's trainings that gave no loss; empty if all gave one."""
         failed = [t for t in self.trainings if t.arm.name == name and t.evaluation.test_bits_per_byte is None]
         if not failed:
             return ""
@@ -246,32 +257,24 @@ class _Results:
         message = f" ({result.message})" if result.message else ""
         return f"{result.outcome} with {len(failed)} of {len(self.seeds)} repeats{message}"
 
-    def cost(self, arm: str, baseline: str) -> Estimate | None:
-        """Loss of an arm minus the baseline's, paired by seed, in bits per byte."""
+    def cost(self, arm: str, reference: str) -> Estimate | None:
+        """Return the loss of an arm minus that of a reference arm, paired by seed, in bits per byte."""
         level = simultaneous_level(LEVEL, self.comparisons)
-        return paired_differences(self._losses(), baseline, level).get(arm)
+        return paired_differences(losses_by_arm(self.trainings), reference, level).get(arm)
 
-    def gain(self, baseline: str, arm: str) -> Estimate | None:
-        """The same the other way round: what the arm gains on the baseline."""
-        found = self.cost(arm, baseline)
+    def gain(self, arm: str) -> Estimate | None:
+        """Return the loss of the baseline minus that of an arm."""
+        found = self.cost(arm, BASELINE)
         if found is None:
             return None
         low, high = (None if end is None else -end for end in (found.high, found.low))
         return Estimate(-found.mean, low, high, found.n)
 
     def notes(self) -> list[str]:
-        notes = ["one seed says nothing of noise: there are no intervals."] if len(self.seeds) < 2 else []
+        notes = [ONE_REPEAT] if len(self.seeds) < 2 else []
         names = dict.fromkeys(training.arm.name for training in self.trainings)
         failures = {name: self.failure(name) for name in names}
         return notes + [f"{format_arm(name)}: {failure}." for name, failure in failures.items() if failure]
-
-    def _losses(self) -> Mapping[str, Mapping[int, float]]:
-        losses: dict[str, dict[int, float]] = {}
-        for training in self.trainings:
-            loss = training.evaluation.test_bits_per_byte
-            if training.evaluation.outcome == "ok" and loss is not None:
-                losses.setdefault(training.arm.name, {})[training.seed] = loss
-        return losses
 
 
 def _effect(plan: AblationPlan, results: _Results, number: int) -> Effect:
@@ -280,7 +283,7 @@ def _effect(plan: AblationPlan, results: _Results, number: int) -> Effect:
     return Effect(
         change=plan.between.changes[number - 1],
         ablation=None if without is None else results.cost(without, CANDIDATE),
-        insertion=None if alone in (None, BASELINE) else results.gain(BASELINE, alone),
+        insertion=None if alone in (None, BASELINE) else results.gain(alone),
         ablation_note=without_note or results.failure(without),
         insertion_note="alone it changes nothing" if alone == BASELINE else alone_note or results.failure(alone),
         refused=without is None,
@@ -288,12 +291,12 @@ def _effect(plan: AblationPlan, results: _Results, number: int) -> Effect:
     )
 
 
-def _minimised(
+def _minimise(
     plan: AblationPlan, results: _Results, effects: Sequence[Effect], most_trials: int | None
 ) -> tuple[frozenset[int], list[MinimizationRound]]:
-    """The changes of the least program that is not shown to be worse than the candidate, and the way there."""
+    """Return the changes of the smallest program that is not significantly worse, and the rounds that found it."""
     dropped = sorted(
-        (effect.change.number for effect in effects if _can_go(effect, plan, results)),
+        (effect.change.number for effect in effects if _is_dispensable(effect, plan, results)),
         key=lambda number: _mean(effects, number),
     )
     rounds: list[MinimizationRound] = []
@@ -306,7 +309,7 @@ def _minimised(
             continue
         new = plan.arms[before:]
         if most_trials is not None and len(results.trainings) + len(new) * len(results.seeds) > most_trials:
-            plan.notes.append("not minimised: --max-trials leaves no trainings to check the result with.")
+            plan.notes.append("not minimised: --max-trials does not allow trainings of the smaller program.")
             return plan.kept, rounds
         results.train(new)
         cost = results.cost(arm, CANDIDATE)
@@ -320,8 +323,8 @@ def _minimised(
     return plan.kept, rounds
 
 
-def _can_go(effect: Effect, plan: AblationPlan, results: _Results) -> bool:
-    """Whether losing the change is not shown to cost anything; without an interval, nothing is shown."""
+def _is_dispensable(effect: Effect, plan: AblationPlan, results: _Results) -> bool:
+    """Return whether an interval shows no significant loss without the change; without an interval, return False."""
     arm = plan.without[effect.change.number][0]
     low = None if effect.ablation is None else effect.ablation.low
     return low is not None and low <= 0.0 and not results.failure(arm)
@@ -333,8 +336,8 @@ def _mean(effects: Sequence[Effect], number: int) -> float:
     return found.mean
 
 
-def _without_idle_flag(dna: DNA, config: RunConfig) -> DNA:
-    """The program without its permission to depend on the length, where it makes no use of it."""
+def _without_unused_permission(dna: DNA, config: RunConfig) -> DNA:
+    """Return the program without its permission to depend on the length, unless it needs it."""
     plain = replace(dna, length_dependent=False)
     try:
         build_graph(plain, length_dependent=config.model.length_dependent)

@@ -1,23 +1,20 @@
-"""Which programs an ablation trains: every function once, under the first name that computes it."""
+"""Programs that an ablation trains: each function once, under the first name that computes it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.null_rewrite import null_rewrite
 from ...primitives.program_diff import ProgramDiff, diff_programs, essential_changes
-from ...primitives.program_json import dna_to_json
 from ..check_program import check
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
-from ..results.program_reference import find_candidate_id
+from ..results.program_reference import NamedProgram, find_candidate_id
+from ..runs.run_settings import ExecutorName, load_config
 from ..runs.store import Store
-from .compared_programs import named_programs
-from .study_log import json_hash
+from .compared_programs import folder_name, named_programs
 from .study_queue import Arm
 
 __all__ = [
@@ -26,47 +23,50 @@ __all__ = [
     "NO_OP",
     "AblationPair",
     "AblationPlan",
-    "folder_of",
     "format_arm",
     "pair_from_names",
     "pair_from_run",
 ]
 
 BASELINE, CANDIDATE, NO_OP = "baseline", "candidate", "no-op"
-"""Names of arms; the others are `without N`, `only N` and `minimal N`."""
+"""Names of arms; the other names are `without N`, `only N` and `minimal N`."""
 
 
 class AblationPlan:
-    """The arms of the first round.
+    """Arms of the first round.
 
     Args:
-        config: of every training.
-        baseline, candidate: names and programs.
+        config: configuration of every training.
+        baseline: program that the changes are counted from.
+        candidate: program whose changes are examined.
 
     Raises:
-        UsageError: one of the two is refused, or they compute one function.
+        UsageError: one of the two is refused, or they compute the same function.
 
     Attributes:
-        arms: what is to train.
-        between: the changes from the baseline to the candidate; `kept` those that are not silent.
-        without, alone: for each of these, the arm of the candidate without it and of the baseline with it, and a note,
-            as `add` gives them.
-        control: the arm the no-op is compared with, None without a no-op.
+        arms: programs to train.
+        between: changes from the baseline to the candidate.
+        kept: numbers of the changes that are not silent.
+        without: arm and note, as `add` returns them, of the candidate without each change in `kept`.
+        alone: arm and note of the baseline with each change in `kept` alone.
+        control: arm that the no-op is compared with; None without a no-op.
         notes: sentences a reader must know.
     """
 
-    def __init__(self, config: RunConfig, baseline: tuple[str, DNA], candidate: tuple[str, DNA]):
+    def __init__(self, config: RunConfig, baseline: NamedProgram, candidate: NamedProgram):
         self.config = config
         self.arms: list[Arm] = []
         self.notes: list[str] = []
         self._known: dict[str, str] = {}
-        for role, (name, dna) in ((BASELINE, baseline), (CANDIDATE, candidate)):
-            arm, why = self.add(role, dna)
+        for role, program in ((BASELINE, baseline), (CANDIDATE, candidate)):
+            arm, why = self.add(role, program.dna)
             if arm is None:
-                raise UsageError(f"{name} cannot be trained with these settings: {why}")
+                raise UsageError(f"{program.name} cannot be trained with these settings: {why}")
             if arm != role:
-                raise UsageError(f"{name} and {baseline[0]} compute the same function: there is nothing to ablate")
-        self.between: ProgramDiff = diff_programs(baseline[1], candidate[1])
+                raise UsageError(
+                    f"{program.name} computes the same function as {baseline.name}: choose another candidate"
+                )
+        self.between: ProgramDiff = diff_programs(baseline.dna, candidate.dna)
         self.kept = essential_changes(self.between, length_dependent=config.model.length_dependent)
         self.without: dict[int, tuple[str | None, str]] = {}
         self.alone: dict[int, tuple[str | None, str]] = {}
@@ -75,20 +75,20 @@ class AblationPlan:
         for number in sorted(self.kept):
             self.alone[number] = self.add_subset(f"only {number}", {number})
         self.control: str | None = None
-        self._add_control((CANDIDATE, candidate[1]), (BASELINE, baseline[1]))
+        self._add_control((CANDIDATE, candidate.dna), (BASELINE, baseline.dna))
 
     @property
     def comparisons(self) -> int:
-        """How many intervals must hold together."""
+        """Number of intervals that must hold together."""
         estimated = [arm for arm, _ in (*self.without.values(), *self.alone.values()) if arm is not None]
         return len(estimated) + 1 + (self.control is not None)
 
     def add_subset(self, name: str, applied: frozenset[int] | set[int]) -> tuple[str | None, str]:
-        """The arm of the baseline with some changes: `add`, for a program that may not even be well-formed."""
+        """Plan the baseline with some changes, which may not be well-formed; the values are those of `add`."""
         try:
             return self.add(name, self.between.apply(applied))
         except MalformedProgramError as error:
-            return None, f"no such program: {error}"
+            return None, f"malformed: {error}"
 
     def add(self, name: str, dna: DNA) -> tuple[str | None, str]:
         """Plan a program: return its arm's name (None if the program is invalid), and the reason if it has no arm."""
@@ -102,11 +102,11 @@ class AblationPlan:
         self.arms.append(Arm(name, dna))
         return name, ""
 
-    def shrink(self, repeats: int, most_trials: int | None) -> None:
-        """Keep to the trainings there may be: insertions give way.
+    def limit_trainings(self, repeats: int, most_trials: int | None) -> None:
+        """Leave out the insertions if there would be more than `most_trials` trainings.
 
         Raises:
-            UsageError: that is not enough.
+            UsageError: there are still too many.
         """
         if most_trials is None or len(self.arms) * repeats <= most_trials:
             return
@@ -115,12 +115,12 @@ class AblationPlan:
         self._known = {function: name for function, name in self._known.items() if name not in dropped}
         for number, (arm, _) in self.alone.items():
             if arm in dropped:
-                self.alone[number] = None, "left out: --max-trials allows no insertions"
-        self.notes.append(f"insertions are left out, as --max-trials allows {most_trials} trainings.")
+                self.alone[number] = None, "left out because of --max-trials"
+        self.notes.append(f"insertions are left out, because --max-trials is {most_trials}.")
         if len(self.arms) * repeats > most_trials:
             raise UsageError(
                 f"{len(self.arms)} programs with {repeats} repeats need {len(self.arms) * repeats} trainings, "
-                f"more than --max-trials {most_trials}: allow more trainings, or fewer --repeats"
+                f"more than --max-trials {most_trials}: raise it, or reduce --repeats"
             )
 
     def _add_control(self, *programs: tuple[str, DNA]) -> None:
@@ -130,11 +130,13 @@ class AblationPlan:
                 self.arms.append(Arm(NO_OP, twin))
                 self.control = name
                 return
-        self.notes.append("no no-op control: neither program computes the mean of (x - mean)² that it rewrites.")
+        self.notes.append(
+            "without a no-op as control: neither program computes the mean of (x - mean)², which the no-op rewrites."
+        )
 
 
 def format_arm(arm: str) -> str:
-    """An arm by its name, as a sentence has it."""
+    """Return the name of an arm as used in sentences."""
     role, _, number = arm.partition(" ")
     if not number:
         return f"the {arm}"
@@ -146,23 +148,22 @@ def format_arm(arm: str) -> str:
     return f"{roles[role]} {number}"
 
 
-BASELINE = "TRANSFORMER"
-
-
-"""What a named program is compared with."""
+LIBRARY_BASELINE = "TRANSFORMER"
+"""Library program that a named program is compared with."""
 
 
 @dataclass(frozen=True, slots=True)
 class AblationPair:
-    """Two programs with what people call them.
+    """The two programs of an ablation.
 
     Attributes:
-        baseline, candidate: names and programs.
-        folder: where results go unless the user says otherwise.
+        baseline: program that the changes are counted from.
+        candidate: program whose changes are examined.
+        folder: default output folder.
     """
 
-    baseline: tuple[str, DNA]
-    candidate: tuple[str, DNA]
+    baseline: NamedProgram
+    candidate: NamedProgram
     folder: Path
 
 
@@ -173,57 +174,39 @@ def pair_from_run(
     trial_seconds: float | None = None,
     workers: int | None = None,
     workers_per_device: int | None = None,
-    executor: Literal["ray", "inline"] | None = None,
+    executor: ExecutorName | None = None,
 ) -> tuple[AblationPair, RunConfig]:
-    """A candidate of a run, its baseline, and the settings both were trained with.
+    """Return a candidate of a run with its baseline, and the run's configuration.
 
     Args:
-        run, named: what the user calls them; the candidate by its number or `best`.
-        trial_seconds: another training budget.
-        workers, workers_per_device, executor: others to train with.
+        run: name or path of the run.
+        named: the candidate: its number or `best`.
+        trial_seconds, workers, workers_per_device, executor: values in place of the run's, as in `load_config`.
 
     Raises:
-        UsageError: the run or candidate does not exist, it is the baseline, or its budget counts steps.
+        UsageError: the run or candidate does not exist, or it is the baseline.
     """
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = find_candidate_id(store, named)
         if number == BASELINE_ID:
-            raise UsageError(f"candidate {named} is the baseline itself: name another, or `best`.")
+            raise UsageError(f"candidate {named} is the baseline itself: name another, or `best`")
+        config = load_config(store, trial_seconds, workers, workers_per_device, executor)
         baseline, candidate = store.candidate(BASELINE_ID).dna, store.candidate(number).dna
-        config, path = RunConfig.from_dict(store.manifest["config"]), store.run.path
-    if trial_seconds is not None and config.trial.unit == "steps":
-        raise UsageError(f"run {path} counts its trial budgets in steps: leave out --trial-budget.")
-    if trial_seconds is not None:
-        config = replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
-    if executor == "inline":  # which has no workers to count
-        config = replace(config, workers=replace(config.workers, executor="inline", count=1, per_device=1))
-    elif executor is not None:
-        config = replace(config, workers=replace(config.workers, executor=executor))
-    if workers is not None:
-        config = replace(config, workers=replace(config.workers, count=workers))
-    if workers_per_device is not None:
-        config = replace(config, workers=replace(config.workers, per_device=workers_per_device))
+        path, unit = store.run.path, config.model.unit
     pair = AblationPair(
-        ("the baseline", baseline), (f"candidate {number} of {path.name}", candidate), path / f"ablation-{number}"
+        NamedProgram("the baseline", baseline, unit),
+        NamedProgram(f"candidate {number} of {path.name}", candidate, unit),
+        path / f"ablation-{number}",
     )
     return pair, config
 
 
 def pair_from_names(named: str, config: RunConfig) -> AblationPair:
-    """A library program, or a file of DNA, against the Transformer of the same unit.
+    """Return a library program or the program of a DNA file, with the Transformer of the same unit as baseline.
 
     Raises:
         UsageError: the program does not exist.
     """
-    baseline, other = named_programs([named], BASELINE, config.model.unit)
-    unit = config.model.unit
-    folder = Path("ablations") / folder_of(other.name, config, (baseline.at(unit), other.at(unit)))
-    return AblationPair((baseline.name, baseline.at(unit)), (other.name, other.at(unit)), folder)
-
-
-def folder_of(name: str, config: RunConfig, programs: Sequence[DNA]) -> str:
-    """Output folder of an ablation, named by programs and settings: the same command resumes there."""
-    settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
-    known = json_hash({"settings": settings, "dna": [dna_to_json(dna) for dna in programs]})
-    safe = "".join(sign if sign.isalnum() else "_" for sign in name)
-    return f"{safe[:80]}-{known[:6]}"
+    baseline, candidate = named_programs([named], LIBRARY_BASELINE, config.model.unit)
+    folder = Path("ablations") / folder_name([candidate.name], config, [baseline.dna, candidate.dna])
+    return AblationPair(baseline, candidate, folder)

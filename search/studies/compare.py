@@ -1,61 +1,67 @@
-"""Named blocks side by side: several seeds each, paired with a baseline, and what may be claimed of them.
+"""Comparison of programs: several repeats of each, paired with a baseline, and what the differences show.
 
-What is compared are subjects: programs of the library, candidates of runs, files of DNA. Each can be brought to the
-baseline's cost by its unit of width (`match`), and to a learning rate of its own (`sweep`), so that a change of scale
-does not win by either. Final results are scored once on the test split; curves, speedup factors and the choice of
-learning rates read the validation split.
+Programs come from the library, from runs, or from DNA files. `match` chooses each program's unit of width so that its
+cost equals the baseline's, and `sweep` chooses its learning rate, so that neither decides the comparison. Final results
+are scored once on the test split. Curves, speedup factors and the choice of learning rates use the validation split.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, TypeVar
 
 from ...models.cost import model_cost
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import LARGEST_INPUT_WAIT, Evaluation
 from ..config import RunConfig
 from ..results.program_reference import NamedProgram
-from ..results.speedup import Speedup, curve_of, speedup
+from ..results.speedup import Speedup, loss_curve, speedup
 from ..results.statistics import Estimate, mean_interval, paired_differences
 from ..runs.provenance import command_line, versions
-from .compared_programs import matched_units
-from .study import Study
-from .study_log import json_hash
-from .study_queue import Arm, StudyState, Training
+from .compared_programs import Match, folder_name, matched_units
+from .study import QUIET, Study, StudyOptions
+from .study_queue import ONE_REPEAT, Arm, Training, format_devices, losses_by_arm
+
+T = TypeVar("T")
 
 __all__ = ["Comparison", "ComparisonRow", "compare", "curve_points", "default_folder"]
 
 POINTS = 12
-"""Points of a curve, the end of training among them."""
+"""Number of points of a curve, including the end of training."""
 
 FIRST_POINT = 0.04
-"""Share of the budget at which the first of them stands."""
+"""Position of the first point, as a part of the budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """What a comparison says of one subject; numbers that are not known are None.
+    """Result of one program. Unknown numbers are None.
 
     Attributes:
-        name: of the subject.
-        unit: of relative width it was trained at.
-        learning_rate: its peak; `at_edge` tells whether the sweep's best was its lowest or highest.
-        test_bits_per_byte: mean over seeds.
-        validation_bits_per_byte: mean over seeds.
-        difference: test bits per byte minus the baseline's, over the seeds both finished; None for the baseline.
-        speedup: factor against the baseline; None for the baseline.
-        parameters: of the whole model; flops_per_token: forward, of the whole model.
-        step_ms: mean over seeds; relative_step: its time over the reference program's, where that was measured.
-        peak_memory_bytes: the largest.
-        steps, tokens, epochs: means over seeds.
-        tokens_per_second: of training by the trial's clock, mean over seeds; model_tflops: 10^12 FLOPs of the model in
-            such a second, three times the forward ones, recomputation and the optimizer's left out.
-        failures: seed, outcome and message of each training that was not finished.
+        name: name of the program.
+        unit: unit of width that it was trained at.
+        learning_rate: peak learning rate.
+        at_edge: whether this is the lowest or highest learning rate of the sweep.
+        test_bits_per_byte: mean over repeats.
+        validation_bits_per_byte: mean over repeats.
+        difference: test bits per byte minus the baseline's, over the seeds that both finished; None for the baseline.
+        speedup: speedup factor against the baseline; None for the baseline.
+        parameters: number of parameters of the whole model.
+        flops_per_token: FLOPs of the whole model's forward pass.
+        step_ms: median over repeats.
+        relative_step: median ratio of its step time to the baseline's.
+        peak_memory_bytes: largest value of all repeats.
+        steps: mean over repeats.
+        tokens: mean over repeats.
+        epochs: mean over repeats.
+        tokens_per_second: training speed by the trial's clock, mean over repeats.
+        model_tflops: 10^12 model FLOPs per second of training, three times those of the forward pass; recomputation
+            and the optimizer are not counted.
+        failures: random seed, outcome and message of each training that failed.
     """
 
     name: str
@@ -80,11 +86,11 @@ class ComparisonRow:
 
     @property
     def verdict(self) -> str:
-        """What the difference allows to be said."""
+        """What the difference shows: `better`, `worse`, `not told apart`, or `one repeat`; empty for the baseline."""
         if self.difference is None:
             return ""
         if self.difference.low is None:
-            return "one seed"
+            return "one repeat"
         if not self.difference.excludes_zero:
             return "not told apart"
         return "better" if self.difference.mean < 0 else "worse"
@@ -95,18 +101,18 @@ class Comparison:
     """A finished comparison.
 
     Attributes:
-        rows: in the order the subjects were named, the baseline first.
-        baseline: its name.
-        seeds: every subject trained with.
-        config: of the trainings.
-        dataset_hash: of their text.
-        device: they ran on.
-        versions: of Python and packages, when the comparison was made.
-        allowance_seconds: what a step of the reference program was charged, in reference seconds.
-        sweep: for each subject by name, learning rate factor and validation loss in nats (None where it failed).
+        rows: results, the baseline first, then in the order of the arguments.
+        baseline: name of the baseline.
+        seeds: random seeds that every program was trained with.
+        config: configuration of the trainings.
+        dataset_hash: hash of their dataset.
+        device: device that they ran on.
+        versions: versions of Python and packages.
+        allowance_seconds: time charged for a step of the baseline, in reference seconds.
+        sweep: learning rate factors with validation losses in nats (None after a failure), by name of the program.
         notes: sentences a reader must know.
-        trainings: behind the rows, the seeds of each subject at its own learning rate.
-        command: that made it.
+        trainings: trainings behind the rows, without those of the sweep at other learning rates.
+        command: command line that made the comparison.
     """
 
     rows: tuple[ComparisonRow, ...]
@@ -123,11 +129,11 @@ class Comparison:
     command: str = ""
 
     def of(self, name: str) -> list[Training]:
-        """The trainings of one subject, by seed."""
+        """Return the trainings of one program, in the order of their seeds."""
         return [training for training in self.trainings if training.arm.name == name]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: what `compare --json` prints."""
+        """Return JSON values, as `compare --json` prints them."""
         return {
             "command": self.command,
             "baseline": self.baseline,
@@ -157,7 +163,7 @@ class Comparison:
 
 
 def curve_points(config: RunConfig) -> tuple[float, ...]:
-    """Points of the budget at which curves are measured, evenly spaced in its logarithm, the end left out."""
+    """Return the points of the budget at which curves are measured, evenly spaced in its logarithm, without the end."""
     budget = config.trial.budget
     points = [budget * FIRST_POINT ** (1 - number / (POINTS - 1)) for number in range(POINTS - 1)]
     if config.trial.unit == "steps":
@@ -165,95 +171,81 @@ def curve_points(config: RunConfig) -> tuple[float, ...]:
     return tuple(points)
 
 
-def default_folder(config: RunConfig, subjects: Sequence[NamedProgram]) -> Path:
-    """Output folder of a comparison, named by subjects and settings: the same command resumes there."""
-    names = [subject.name for subject in subjects[1:4]] + (["etc"] if len(subjects) > 4 else [])
-    safe = "-".join("".join(sign if sign.isalnum() else "_" for sign in name) for name in names)
-    settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
-    known = json_hash({"settings": settings, "dna": [dna_to_json(subject.dna) for subject in subjects]})
-    return Path("comparisons") / f"{safe[:80]}-{known[:6]}"
+def default_folder(config: RunConfig, programs: Sequence[NamedProgram]) -> Path:
+    """Return the output folder of a comparison, in which a repeated command resumes."""
+    names = [program.name for program in programs[1:4]] + (["etc"] if len(programs) > 4 else [])
+    return Path("comparisons") / folder_name(names, config, [program.dna for program in programs])
 
 
 def compare(
     config: RunConfig,
-    subjects: Sequence[NamedProgram],
+    programs: Sequence[NamedProgram],
+    options: StudyOptions = QUIET,
     *,
     seeds: Sequence[int],
-    record: Path | None,
+    log: Path | None,
     sweep: int = 1,
-    match: str | None = None,
-    address: str | None = None,
-    observe: Callable[[StudyState], None] = lambda state: None,
-    tell: Callable[[str], None] = lambda line: None,
+    match: Match | None = None,
 ) -> Comparison:
-    """Train all subjects with all seeds and say how they stand.
+    """Train all programs with all random seeds, and compare them with the first.
 
     Args:
-        config: of every training.
-        subjects: the baseline first, whose step is the reference of reference seconds.
-        seeds: of the trainings.
-        record: file of finished trainings, from which an interrupted comparison resumes.
-        sweep: learning rates tried for each subject, spaced by factors of two around the configured one; the first seed
-            decides by validation loss.
-        match: one of `MATCHES`, brought as near to the baseline's as a whole unit of width allows.
-        address: of a running Ray cluster.
-        observe, tell: see `Study`.
+        config: configuration of every training.
+        programs: programs to compare, the baseline first.
+        options: how the study runs.
+        seeds: random seeds of the trainings.
+        log: path of the log of finished trainings, from which an interrupted comparison resumes.
+        sweep: number of learning rates tried for each program, spaced by factors of two around the configured one; the
+            validation loss with the first seed decides.
+        match: cost that is made as near to the baseline's as a whole unit of width allows.
 
     Raises:
-        UsageError, WorkFailedError, Interrupted: as `Study`.
+        UsageError, WorkFailedError, Interrupted: as in `Study`.
     """
-    subjects, twins = _distinct(subjects)
-    units, notes = matched_units(subjects, config.model, match)
+    programs, duplicates = _distinct(programs)
+    units, width_notes = matched_units(programs, config.model, match)
     arms = [
-        Arm(subject.name, subject.at(unit), unit=None if unit == config.model.unit else unit)
-        for subject, unit in zip(subjects, units, strict=True)
+        Arm(program.name, program.at(unit), unit=None if unit == config.model.unit else unit)
+        for program, unit in zip(programs, units, strict=True)
     ]
-    with Study(
-        config,
-        points=curve_points(config),
-        reference=arms[0].dna,
-        record=record,
-        address=address,
-        observe=observe,
-        tell=tell,
-    ) as study:
+    with Study(config, arms[0].dna, log, options, points=curve_points(config)) as study:
         factors = [2.0 ** (number - (sweep - 1) // 2) for number in range(sweep)]
-        tried = _swept(study, arms, factors, seeds[0]) if sweep > 1 else {}
+        tried = _sweep_learning_rates(study, arms, factors, seeds[0]) if sweep > 1 else {}
         best = [_best_factor(tried.get(arm.name, ())) for arm in arms]
         arms = [replace(arm, learning_rate_factor=factor) for arm, factor in zip(arms, best, strict=True)]
         trainings = study.train(arms, seeds)
         allowance, dataset_hash = study.allowance_seconds, study.dataset_hash
     edges = {arm.name for arm in arms if sweep > 2 and arm.learning_rate_factor in (factors[0], factors[-1])}
-    rows = tuple(_row(arm, trainings, arms[0], config, arm.name in edges) for arm in arms)
-    devices = {training.evaluation.device for training in trainings if training.evaluation.device}
+    differences = paired_differences(losses_by_arm(trainings), arms[0].name)
+    rows = tuple(_row(arm, trainings, arms[0], differences, config, arm.name in edges) for arm in arms)
     return Comparison(
         rows,
         arms[0].name,
         tuple(seeds),
         config,
         dataset_hash,
-        ", ".join(sorted(devices)),
+        format_devices(trainings),
         versions(),
         allowance,
         tried,
-        (*twins, *notes, *_notes(rows, trainings, tried, seeds)),
+        (*duplicates, *width_notes, *_notes(rows, trainings, tried, seeds)),
         tuple(trainings),
         command_line(),
     )
 
 
-def _distinct(subjects: Sequence[NamedProgram]) -> tuple[list[NamedProgram], list[str]]:
-    """One of each program: a twin would share its trainings, and pass for knowledge of the noise."""
+def _distinct(programs: Sequence[NamedProgram]) -> tuple[list[NamedProgram], list[str]]:
+    """Return each program once, and notes: trainings of a duplicate would wrongly suggest that there is no noise."""
     kept: dict[str, NamedProgram] = {}
     notes = []
-    for subject in subjects:
-        first = kept.setdefault(dna_to_json(subject.dna), subject)
-        if first is not subject:
-            notes.append(f"{subject.name} is the same program as {first.name}, and is trained under that name.")
+    for program in programs:
+        first = kept.setdefault(dna_to_json(program.dna), program)
+        if first is not program:
+            notes.append(f"{program.name} is the same program as {first.name}, and is trained under that name.")
     return list(kept.values()), notes
 
 
-def _swept(
+def _sweep_learning_rates(
     study: Study, arms: Sequence[Arm], factors: Sequence[float], seed: int
 ) -> dict[str, tuple[tuple[float, float | None], ...]]:
     variants = [replace(arm, learning_rate_factor=factor) for arm in arms for factor in factors]
@@ -264,15 +256,22 @@ def _swept(
 
 
 def _best_factor(tried: Sequence[tuple[float, float | None]]) -> float:
-    """That of the lowest loss; of equal ones, the nearest to 1."""
+    """Return the factor with the lowest loss; of equal losses, the factor nearest to 1."""
     finished = [(loss, abs(math.log2(factor)), factor) for factor, loss in tried if loss is not None]
     return min(finished)[2] if finished else 1.0
 
 
-# --- what came of it ---
+# --- results ---
 
 
-def _row(arm: Arm, trainings: Sequence[Training], baseline: Arm, config: RunConfig, at_edge: bool) -> ComparisonRow:
+def _row(
+    arm: Arm,
+    trainings: Sequence[Training],
+    baseline: Arm,
+    differences: Mapping[str, Estimate],
+    config: RunConfig,
+    at_edge: bool,
+) -> ComparisonRow:
     found = _results(trainings, arm)
     finished = {seed: result for seed, result in found.items() if result.outcome == "ok"}
     results = list(finished.values())
@@ -286,18 +285,18 @@ def _row(arm: Arm, trainings: Sequence[Training], baseline: Arm, config: RunConf
         unit=unit,
         learning_rate=config.optimizer.learning_rate * arm.learning_rate_factor,
         at_edge=at_edge,
-        test_bits_per_byte=_mean_of(results, "test_bits_per_byte"),
-        validation_bits_per_byte=_mean_of(results, "bits_per_byte"),
-        difference=None if arm == baseline else _differences(trainings, baseline).get(arm.name),
+        test_bits_per_byte=_summary(mean_interval, results, "test_bits_per_byte"),
+        validation_bits_per_byte=_summary(mean_interval, results, "bits_per_byte"),
+        difference=None if arm == baseline else differences.get(arm.name),
         speedup=None if arm == baseline else _speedup(finished, _results(trainings, baseline)),
         parameters=int(cost["params"]),
         flops_per_token=cost["flops"],
-        step_ms=_middle(results, "step_ms"),
-        relative_step=_middle(results, "relative_step"),
+        step_ms=_summary(median, results, "step_ms"),
+        relative_step=_summary(median, results, "relative_step"),
         peak_memory_bytes=max(memory, default=None),
-        steps=_average(results, "steps"),
-        tokens=_average(results, "tokens"),
-        epochs=_average(results, "epochs"),
+        steps=_summary(fmean, results, "steps"),
+        tokens=_summary(fmean, results, "tokens"),
+        epochs=_summary(fmean, results, "epochs"),
         tokens_per_second=tokens_per_second,
         model_tflops=None if tokens_per_second is None else 3.0 * cost["flops"] * tokens_per_second / 1e12,
         failures=tuple(
@@ -310,38 +309,16 @@ def _results(trainings: Sequence[Training], arm: Arm) -> dict[int, Evaluation]:
     return {training.seed: training.evaluation for training in trainings if training.arm == arm}
 
 
-def _differences(trainings: Sequence[Training], baseline: Arm) -> dict[str, Estimate]:
-    losses: dict[str, dict[int, float]] = {}
-    for training in trainings:
-        loss = training.evaluation.test_bits_per_byte
-        if training.evaluation.outcome == "ok" and loss is not None:
-            losses.setdefault(training.arm.name, {})[training.seed] = loss
-    return paired_differences(losses, baseline.name)
-
-
 def _speedup(finished: dict[int, Evaluation], baseline: dict[int, Evaluation]) -> Speedup:
-    curves = [(curve_of(result), curve_of(baseline[seed])) for seed, result in finished.items() if seed in baseline]
+    curves = [(loss_curve(result), loss_curve(baseline[seed])) for seed, result in finished.items() if seed in baseline]
     pairs = [(ours, theirs) for ours, theirs in curves if ours is not None and theirs is not None]
     return speedup([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
 
 
-def _values(results: Sequence[Evaluation], name: str) -> list[float]:
-    return [value for result in results if (value := getattr(result, name)) is not None]
-
-
-def _mean_of(results: Sequence[Evaluation], name: str) -> Estimate | None:
-    values = _values(results, name)
-    return mean_interval(values) if values else None
-
-
-def _average(results: Sequence[Evaluation], name: str) -> float | None:
-    values = _values(results, name)
-    return fmean(values) if values else None
-
-
-def _middle(results: Sequence[Evaluation], name: str) -> float | None:
-    values = _values(results, name)
-    return median(values) if values else None
+def _summary(summarize: Callable[[list[float]], T], results: Sequence[Evaluation], name: str) -> T | None:
+    """Return a summary of the known values of a field, or None without any."""
+    values = [value for result in results if (value := getattr(result, name)) is not None]
+    return summarize(values) if values else None
 
 
 def _notes(
@@ -356,14 +333,12 @@ def _notes(
         notes.append(f"learning rates, chosen by the validation loss of seed {seeds[0]}: {rates}.")
         edges = [row.name for row in rows if row.at_edge]
         if edges:
-            notes.append(
-                f"{', '.join(edges)}: the best rate stands at the edge of the sweep; one beyond may be better."
-            )
+            notes.append(f"{', '.join(edges)}: the best rate is at the edge of the sweep; one beyond it may be better.")
     if len(seeds) < 2:
-        notes.append("one repeat says nothing of noise: there are no intervals.")
+        notes.append(ONE_REPEAT)
     waits = [training.evaluation.input_wait_share or 0.0 for training in trainings]
     if max(waits, default=0.0) > LARGEST_INPUT_WAIT:
-        notes.append(f"step times hold waiting for batches, up to {max(waits):.1%} of a training.")
+        notes.append(f"step times include waiting for batches, up to {max(waits):.1%} of a training.")
     for row in rows:
         if row.speedup is not None and row.speedup.why_none:
             notes.append(f"{row.name}: no speedup factor, as {row.speedup.why_none}.")

@@ -1,91 +1,103 @@
-"""The programs of a comparison: all that were named, and the width each is trained at."""
+"""Programs of a comparison: those that the user names, and the width that each is trained at."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Literal
 
 from ...models.config import ModelConfig
 from ...models.cost import model_cost
-from ...primitives import InvalidProgramError, UsageError
+from ...primitives import DNA, InvalidProgramError, UsageError
+from ...primitives.program_json import dna_to_json
+from ..config import RunConfig
 from ..results.program_reference import NamedProgram, named_program
+from .study_log import json_hash
 
-__all__ = ["MATCHES", "matched_units", "named_programs"]
+__all__ = ["Match", "folder_name", "matched_units", "named_programs"]
 
-MATCHES = ("params", "flops")
-"""What `match` can make equal: parameters of the whole model, or forward operations per token."""
+Match = Literal["params", "flops"]
+"""Cost that is made equal: parameters of the whole model, or FLOPs of its forward pass per token."""
 
 
 def named_programs(named: Sequence[str], baseline: str, unit: int) -> list[NamedProgram]:
-    """The subjects a user names, the baseline first; one that is named twice counts once.
+    """Return the programs that a user names, the baseline first; a program named twice is returned once.
 
     Args:
-        named: names of the library, `RUN:ID` (a number, `best` or `baseline`), or files of DNA.
-        baseline: one more of these.
-        unit: of the configuration.
+        named: names of the library, `RUN:ID` (a number, `best` or `baseline`), or DNA files.
+        baseline: name of the baseline, in the same form.
+        unit: configured unit of width.
 
     Raises:
-        UsageError: one of them is none of these.
+        UsageError: a program does not exist, two programs have the same name, or there is only one.
     """
-    subjects: dict[str, NamedProgram] = {}
+    programs: dict[str, NamedProgram] = {}
     for text in dict.fromkeys((baseline, *named)):
-        subject = named_program(text, unit)
-        known = subjects.setdefault(subject.name, subject)
-        if known.dna != subject.dna:
-            raise UsageError(f"two different programs are named {subject.name}: rename one of the files.")
-    if len(subjects) < 2:
-        raise UsageError(f"there is only {next(iter(subjects))} to compare: name at least one other program.")
-    return list(subjects.values())
+        program = named_program(text, unit)
+        known = programs.setdefault(program.name, program)
+        if known.dna != program.dna:
+            raise UsageError(f"two different programs are named {program.name}: rename one of the files")
+    if len(programs) < 2:
+        raise UsageError(f"{next(iter(programs))} is the only program: name at least one other to compare it with")
+    return list(programs.values())
 
 
 def matched_units(
-    subjects: Sequence[NamedProgram], model: ModelConfig, match: str | None
+    programs: Sequence[NamedProgram], model: ModelConfig, match: Match | None
 ) -> tuple[list[int], list[str]]:
-    """The unit of width each subject is trained at, and sentences on what that makes of it.
+    """Return the unit of width that each program is trained at, and notes for the reader.
 
     Args:
-        subjects: the first is the baseline, which keeps the configured unit.
-        model: the configuration.
-        match: one of `MATCHES`, brought as near to the baseline's as a whole unit allows; None leaves all at its unit.
+        programs: programs, the baseline first, which keeps the configured unit.
+        model: configuration of the model.
+        match: cost that is made as near to the baseline's as a whole unit allows; None keeps the configured unit.
 
     Raises:
-        UsageError: a subject does not exist at such a width.
+        UsageError: a program is invalid at its width.
     """
     notes: list[str] = []
     if match is None:
-        units = [model.unit for _ in subjects]
+        units = [model.unit for _ in programs]
     else:
-        goal = _cost_or_refuse(subjects[0], model)[match]
-        units = [model.unit, *(_nearest_unit(subject, model, match, goal) for subject in subjects[1:])]
-        for subject, unit in zip(subjects[1:], units[1:], strict=True):
-            ratio = model_cost(subject.at(unit), model, unit)[match] / goal
+        goal = _cost_or_refuse(programs[0], model)[match]
+        units = [model.unit, *(_nearest_unit(program, model, match, goal) for program in programs[1:])]
+        for program, unit in zip(programs[1:], units[1:], strict=True):
+            ratio = model_cost(program.at(unit), model, unit)[match] / goal
             words = "parameters" if match == "params" else "FLOPs per token"
-            notes.append(f"{subject.name} is trained at unit {unit}, with {ratio:.3f} times the baseline's {words}.")
-    for subject, unit in zip(subjects, units, strict=True):
-        _cost_or_refuse(subject, replace(model, unit=unit))
-        if subject.unit not in (None, unit):
+            notes.append(f"{program.name} is trained at unit {unit}, with {ratio:.3f} times the baseline's {words}.")
+    for program, unit in zip(programs, units, strict=True):
+        _cost_or_refuse(program, replace(model, unit=unit))
+        if program.unit not in (None, unit):
             notes.append(
-                f"{subject.name} was made for unit {subject.unit} and is trained at unit {unit}: its constants, the "
-                "scale of its queries among them, stay those it was made with."
+                f"{program.name} was made for unit {program.unit} and is trained at unit {unit}; its constants, "
+                "including the scale of its queries, are not changed."
             )
     return units, notes
 
 
-def _nearest_unit(subject: NamedProgram, model: ModelConfig, match: str, goal: float) -> int:
+def folder_name(names: Sequence[str], config: RunConfig, programs: Sequence[DNA]) -> str:
+    """Return a folder's name that depends on the programs and on every setting of their trainings."""
+    safe = "-".join("".join(sign if sign.isalnum() else "_" for sign in name) for name in names)
+    settings = [asdict(section) for section in (config.model, config.trial, config.optimizer, config.data)]
+    content = json_hash({"settings": settings, "dna": [dna_to_json(dna) for dna in programs]})
+    return f"{safe[:80]}-{content[:6]}"
+
+
+def _nearest_unit(program: NamedProgram, model: ModelConfig, match: Match, goal: float) -> int:
     distances: dict[int, float] = {}
     for unit in range(1, 4 * model.unit + 1):
         try:
-            distances[unit] = abs(math.log(model_cost(subject.at(unit), model, unit)[match] / goal))
+            distances[unit] = abs(math.log(model_cost(program.at(unit), model, unit)[match] / goal))
         except InvalidProgramError:
-            continue  # some widths do not divide by the program's branches
+            continue  # the width is not divisible by the program's branches
     if not distances:
-        raise UsageError(f"{subject.name} exists at no unit of width up to {4 * model.unit}: leave out --match.")
+        raise UsageError(f"{program.name} is invalid at every unit of width up to {4 * model.unit}: leave out --match")
     return min(distances, key=lambda unit: (distances[unit], unit))
 
 
-def _cost_or_refuse(subject: NamedProgram, model: ModelConfig) -> dict[str, float]:
+def _cost_or_refuse(program: NamedProgram, model: ModelConfig) -> dict[str, float]:
     try:
-        return model_cost(subject.at(model.unit), model, model.unit)
+        return model_cost(program.at(model.unit), model, model.unit)
     except InvalidProgramError as error:
-        raise UsageError(f"{subject.name} cannot be trained at model.unit = {model.unit}: {error}") from None
+        raise UsageError(f"{program.name} cannot be trained at model.unit = {model.unit}: {error}") from None

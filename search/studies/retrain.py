@@ -1,14 +1,14 @@
-"""Confirm a run's best: retrain them with fresh random seeds beside the baseline; score the test text once.
+"""Confirmation of a run's best candidates: retrain them and the baseline with fresh random seeds, score the test text.
 
-The trainings go through the engine of all studies, keep their record in the run, and become events of the run, from
-which `confirmation` draws its table. An interrupted confirmation resumes where it stopped.
+The trainings are a study whose log is in the run's folder. They become events of the run, which `confirmation` reads.
+An interrupted confirmation resumes where it stopped.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,33 +16,32 @@ import numpy as np
 from ...primitives import UsageError
 from ...primitives.library import get as library_program
 from ...primitives.program_json import dna_from_json
-from ...workers.protocol import INFRASTRUCTURE_FAULTS
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
-from ..results.confirmation import Retraining, retrainings_of
+from ..results.confirmation import Retraining, read_retrainings
 from ..results.leaderboard import leaderboard
 from ..runs.run_settings import load_allowance_seconds, load_config
 from ..runs.store import Store
-from .retrain_at_scale import Contender, baseline_contender, check_baseline, retrain_at_scale
-from .study import run_study
-from .study_queue import Arm, StudyState
+from .retrain_at_scale import Contender, add_retrainings, baseline_contender, check_baseline, retrain_at_scale
+from .study import QUIET, Study, StudyOptions
+from .study_queue import Arm
 
 __all__ = ["ConfirmationBudget", "confirm", "confirm_store", "confirmation_budget"]
 
-RECORD = "confirmation-{budget:g}.jsonl"
-"""In the run's folder, one for each budget."""
+LOG = "confirmation-{budget:g}.jsonl"
+"""Name of the log in the run's folder; each budget has its own."""
 
 LARGEST_SHARE = 0.25
-"""Of a search's budget, for the confirmation at its end."""
+"""Largest part of a search's budget that is reserved for the confirmation."""
 
 START_SECONDS = 40.0
-"""Until the workers of a confirmation train."""
+"""Time until the workers of a confirmation train."""
 
 OVERHEAD_SECONDS = 10.0
-"""Compilation and evaluation of one training, roughly."""
+"""Approximate time for compilation and evaluation in one training."""
 
 SLOWNESS = 1.2
-"""Wall clock of a training over its budget, on a machine that does other things besides."""
+"""Ratio of a training's wall clock to its budget on a machine that is also used for other work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +53,9 @@ class ConfirmationBudget:
 
 
 def confirmation_budget(config: RunConfig, budget_seconds: float, slots: int) -> ConfirmationBudget:
-    """What is kept of a budget; nothing where a quarter is too short to confirm one candidate.
+    """Return the part of a budget to reserve; zero if a quarter is too short to confirm one candidate.
 
-    A budget of trials in steps does not say how long they take, so that nothing can be kept for them.
+    Nothing is reserved for budgets in steps, because they do not determine how long a trial takes.
     """
     search, trial = config.search, config.trial
     if trial.unit == "steps" or not search.confirm_top:
@@ -71,103 +70,78 @@ def confirmation_budget(config: RunConfig, budget_seconds: float, slots: int) ->
 
 def confirm(
     path: Path | str,
+    options: StudyOptions = QUIET,
     *,
+    config: RunConfig | None = None,
     top: int = 10,
     repeats: int = 3,
     beside: Sequence[str] = (),
-    trial_seconds: float | None = None,
-    workers: int | None = None,
-    workers_per_device: int | None = None,
     scales: Sequence[RunConfig] = (),
-    address: str | None = None,
-    observe: Callable[[StudyState], None] = lambda state: None,
-    tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Confirm the best candidates of a run that no controller is at; then, if asked, at other sizes.
+    """Confirm the best candidates of a run that no other process writes.
 
     Args:
-        path: what the user calls the run.
-        top: number of best candidates to retrain.
-        repeats: trainings of each.
-        beside: library programs to train along with them.
-        trial_seconds: budget of each training; the run's full trial budget, if not given.
-        workers: how many train at once; as many as in the run, if not given.
-        workers_per_device: how many share a GPU; as many as in the run, if not given.
-        scales: the settings of further trainings of the same programs, at other sizes (see `retrain_at_scale`).
-        address: of a running Ray cluster.
-        observe, tell: as for studies.
+        path: name or path of the run.
+        options: how the study runs.
+        config: configuration of the trainings; None is the run's.
+        top: number of candidates to retrain, best first.
+        repeats: trainings of each program.
+        beside: library programs to retrain as well.
+        scales: configurations of other sizes at which the same programs are retrained afterwards.
 
     Raises:
-        UsageError: no such run, another process is at it, or nothing in it trained in full.
-        Interrupted: Ctrl-C; what is finished is kept.
+        UsageError: the run does not exist, another process writes it, or none of its candidates trained in full.
+        Interrupted: Ctrl-C; finished trainings are saved.
     """
     with Store.open(path) as store:
-        config = load_config(store, trial_seconds, workers, workers_per_device)
-        contenders = _contenders(store, config, top, beside)
-        check_baseline(contenders[0], config, scales)
-        confirm_store(
-            store, config, top=top, repeats=repeats, beside=beside, address=address, observe=observe, tell=tell
-        )
-        for scale in scales:
-            retrain_at_scale(
-                store,
-                config,
-                scale,
-                contenders,
-                _fresh_seeds(store.manifest["seed"], repeats),
-                address=address,
-                allowance_seconds=load_allowance_seconds(store),
-                observe=observe,
-                tell=tell,
-            )
+        config = config or load_config(store)
+        confirm_store(store, config, options, top=top, repeats=repeats, beside=beside, scales=scales)
 
 
 def confirm_store(
     store: Store,
     config: RunConfig,
+    options: StudyOptions,
     *,
     top: int,
     repeats: int,
     beside: Sequence[str] = (),
-    address: str | None = None,
-    deadline: float | None = None,
-    observe: Callable[[StudyState], None] = lambda state: None,
-    tell: Callable[[str], None] = lambda line: None,
+    scales: Sequence[RunConfig] = (),
 ) -> None:
-    """The same for an open store; `deadline` (by `time.monotonic`) is when the last training has to be done.
+    """Confirm the best candidates of an open run; the arguments are those of `confirm`.
 
-    A training that was lost with its worker says nothing of the program, and is tried again by the next call.
+    A training that is lost with its worker is not stored, and the next call repeats it.
     """
     contenders = _contenders(store, config, top, beside)
-    ids = {each.name: each.candidate_id for each in contenders}
-    known = {(each.name, each.seed, each.budget) for each in retrainings_of(store.events())}
-    trainings = run_study(
+    check_baseline(contenders[0], config, scales)
+    seeds = _fresh_seeds(store.manifest["seed"], repeats)
+    budget, allowance_seconds = config.trial.budget, load_allowance_seconds(store)
+    with Study(
         config,
-        [Arm(each.name, each.dna) for each in contenders],
-        _fresh_seeds(store.manifest["seed"], repeats),
-        reference=contenders[0].dna,
-        record=store.run.path / RECORD.format(budget=config.trial.budget),
-        address=address,
+        contenders[0].dna,
+        store.run.path / LOG.format(budget=budget),
+        options,
         dataset_hash=store.manifest.get("dataset_hash"),
-        allowance_seconds=load_allowance_seconds(store),
-        deadline=deadline,
-        observe=observe,
-        tell=tell,
+        allowance_seconds=allowance_seconds,
+    ) as study:
+        trainings = study.train([Arm(each.name, each.dna) for each in contenders], seeds)
+    ids = {each.name: each.candidate_id for each in contenders}
+    add_retrainings(
+        store,
+        "confirmed",
+        [Retraining(one.arm.name, ids[one.arm.name], one.seed, budget, one.evaluation) for one in trainings],
+        {(each.name, each.seed) for each in read_retrainings(store.events()) if each.budget == budget},
+        details={},
     )
-    for training in trainings:
-        name, budget = training.arm.name, config.trial.budget
-        if (name, training.seed, budget) in known or training.evaluation.kind in INFRASTRUCTURE_FAULTS:
-            continue
-        evaluation = replace(training.evaluation, curve=())  # the record keeps it
-        retraining = Retraining(name, ids[name], training.seed, budget, evaluation)
-        store.add_event("confirmed", retraining.payload(), retraining.candidate_id)
+    for scale in scales:
+        retrain_at_scale(store, config, scale, contenders, seeds, options, allowance_seconds=allowance_seconds)
 
 
 def _contenders(store: Store, config: RunConfig, top: int, beside: Sequence[str]) -> list[Contender]:
-    """The baseline, the best candidates, and the library programs to train along."""
+    """Return the programs to retrain: the baseline, the best candidates, and library programs."""
     chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != BASELINE_ID][:top]
     if not chosen:
-        raise UsageError(f"run {store.run.path} has no candidate that trained its full budget: nothing to confirm.")
+        raise UsageError(f"run {store.run.path} cannot be confirmed: none of its candidates has trained in full")
     return [
         baseline_contender(config, dna_from_json(store.manifest["baseline_dna"])),
         *(Contender(f"#{number}", number, store.candidate(number).dna) for number in chosen),
@@ -176,6 +150,9 @@ def _contenders(store: Store, config: RunConfig, top: int, beside: Sequence[str]
 
 
 def _fresh_seeds(run_seed: int, count: int) -> list[int]:
-    """Seeds that no trial of the search had (those are drawn from (run seed, 1, ...)), the same ones every time."""
+    """Return random seeds that depend only on the run's seed and that no trial of its search used.
+
+    The trials of a search draw their seeds from (run seed, 1, ...).
+    """
     sources = (np.random.SeedSequence((run_seed, 2, place)) for place in range(count))
     return [int(source.generate_state(1)[0]) for source in sources]

@@ -1,18 +1,18 @@
-"""Retrain a run's best, beside its baseline, at other sizes, one scale after the other.
+"""Retraining of a run's best candidates and its baseline at other sizes.
 
-Every scale is a study of its own, with a record in the run's folder, so that a ladder that is broken off goes on where
-it stopped. Library programs are fitted to the width, and so is the baseline where it is one. Candidates are taken as
-they are, except a query scale that is still exactly that of the run's width (`query_scales`). A program that does not
-exist at a scale's width or length is not trained there, and the ladder says why.
+Every scale is a separate study with its own log in the run's folder, so an interrupted ladder resumes where it stopped.
+Library programs are fitted to the width of the scale, and so is the baseline if it is a library program. Candidates are
+not changed, except that a query scale that equals the one for the run's width is adapted (`query_scales`). A program
+that is invalid at a scale's width or length is not trained there, and the ladder gives the reason.
 
-Where budgets count reference seconds, they count them by the baseline's step at that scale.
+If budgets are in reference seconds, these are measured by the baseline's step at that scale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
 from ...primitives.cost import block_cost
@@ -21,30 +21,36 @@ from ...primitives.query_scales import rescale_queries
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
-from ..results.confirmation import Retraining, retraining_of
+from ..results.confirmation import Retraining, read_retraining
 from ..results.scale_ladder import INCOMPATIBLE, Scale
-from .study import run_study
-from .study_queue import Arm, StudyState
+from .study import QUIET, Study, StudyOptions
+from .study_queue import Arm
 
 if TYPE_CHECKING:
     from ..runs.store import Store
 
-__all__ = ["Contender", "baseline_contender", "check_baseline", "retrain_at_scale", "why_unfit"]
+__all__ = [
+    "Contender",
+    "add_retrainings",
+    "baseline_contender",
+    "check_baseline",
+    "explain_unfit",
+    "retrain_at_scale",
+]
 
-RECORD = (
-    "scale-layers={layers},unit={unit},length={length},batch={batch},rate={learning_rate:g},budget={budget:g}.jsonl"
-)
-"""In the run's folder, one for each scale."""
+LOG = "scale-layers={layers},unit={unit},length={length},batch={batch},rate={learning_rate:g},budget={budget:g}.jsonl"
+"""Name of the log in the run's folder; each scale has its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A program to train on the scales.
+    """A program to retrain.
 
     Attributes:
-        name, candidate_id: as in `Retraining`.
-        dna: as it is at the run's own size.
-        library: its name in the library, if it comes from there.
+        name: name of the program, as in `Retraining`.
+        candidate_id: id of the candidate; None for a library program.
+        dna: program at the run's own size.
+        library: name in the library; None if the program is not from there.
     """
 
     name: str
@@ -53,7 +59,7 @@ class Contender:
     library: str | None = None
 
     def at(self, unit: int, own_unit: int) -> DNA:
-        """The program at another unit of width."""
+        """Return the program for another unit of width; `own_unit` is the run's."""
         if self.library is not None:
             return library_program(self.library, unit)
         return rescale_queries(self.dna, own_unit, unit)
@@ -65,60 +71,93 @@ def retrain_at_scale(
     scale: RunConfig,
     contenders: Sequence[Contender],
     seeds: Sequence[int],
+    options: StudyOptions = QUIET,
     *,
-    address: str | None = None,
     allowance_seconds: float | None = None,
-    observe: Callable[[StudyState], None] = lambda state: None,
-    tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Train on one scale, and keep the results as events of the run.
+    """Retrain programs at one scale, and store the results as events of the run.
 
     Args:
-        store: of the run.
-        own: the run's settings; scale: those of the scale.
-        contenders: the baseline first.
-        seeds: of the trainings, the same on all scales.
-        allowance_seconds: what a step of the baseline is charged at the run's own size.
-        address, observe, tell: as for studies.
+        store: store of the run.
+        own: configuration of the run.
+        scale: configuration of the scale.
+        contenders: programs to retrain, the baseline first.
+        seeds: random seeds of the trainings, the same at all scales.
+        options: how the study runs.
+        allowance_seconds: step time of the baseline at the run's own size.
 
     Raises:
-        Interrupted: Ctrl-C; what is finished is kept.
+        Interrupted: Ctrl-C; finished trainings are in the log.
     """
     size = Scale.of(scale)
     programs = {each.name: each.at(size.unit, own.model.unit) for each in contenders}
-    unfit = {name: why for name, dna in programs.items() if (why := why_unfit(dna, scale))}
-    tell(f"scale of {size.label}")
+    unfit = {name: why for name, dna in programs.items() if (why := explain_unfit(dna, scale))}
+    options.tell(f"scale of {size.label}")
     resized = (own.model, own.trial.batch, own.trial.devices) != (scale.model, scale.trial.batch, scale.trial.devices)
-    trainings = run_study(
+    with Study(
         replace(scale, trial=replace(scale.trial, allowance_ms=0.0)) if resized else scale,
-        [Arm(name, dna) for name, dna in programs.items() if name not in unfit],
-        seeds,
-        reference=programs[contenders[0].name],
-        record=store.run.path / RECORD.format(**size.to_dict()),
-        address=address,
+        programs[contenders[0].name],
+        store.run.path / LOG.format(**size.to_dict()),
+        options,
         dataset_hash=store.manifest.get("dataset_hash"),
         allowance_seconds=None if resized else allowance_seconds,
-        observe=observe,
-        tell=tell,
+    ) as study:
+        trainings = study.train([Arm(name, dna) for name, dna in programs.items() if name not in unfit], seeds)
+    evaluations = [(training.arm.name, training.seed, training.evaluation) for training in trainings]
+    evaluations += [(name, seeds[0], Evaluation(INCOMPATIBLE, why)) for name, why in unfit.items()]
+    ids = {each.name: each.candidate_id for each in contenders}
+    rescaled = {each.name: each.candidate_id is not None and programs[each.name] != each.dna for each in contenders}
+    known = {
+        (retraining.name, retraining.seed)
+        for event in store.events()
+        if event.kind == "retrained_at_scale" and Scale(**event.payload["scale"]) == size
+        for retraining in [read_retraining(event)]
+    }
+    add_retrainings(
+        store,
+        "retrained_at_scale",
+        [Retraining(name, ids[name], seed, size.budget, evaluation) for name, seed, evaluation in evaluations],
+        known,
+        {name: {"scale": size.to_dict(), "rescaled": changed} for name, changed in rescaled.items()},
     )
-    found = [(training.arm.name, training.seed, training.evaluation) for training in trainings]
-    found += [(name, seeds[0], Evaluation(INCOMPATIBLE, why)) for name, why in unfit.items()]
-    _keep(store, size, {each.name: each for each in contenders}, programs, found)
+
+
+def add_retrainings(
+    store: Store,
+    kind: str,
+    retrainings: Iterable[Retraining],
+    known: set[tuple[str, int]],
+    details: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Add retrainings to the events of a run, except known ones and those that were lost with their worker.
+
+    Args:
+        store: store of the run.
+        kind: kind of the events.
+        retrainings: retrainings to add.
+        known: name and random seed of the retrainings that the run holds already.
+        details: further values for the payload, by name of the program.
+    """
+    for each in retrainings:
+        if (each.name, each.seed) in known or each.evaluation.kind in INFRASTRUCTURE_FAULTS:
+            continue
+        stored = replace(each, evaluation=replace(each.evaluation, curve=()))  # the log has the curve
+        store.add_event(kind, {**details.get(each.name, {}), **stored.payload()}, each.candidate_id)
 
 
 def check_baseline(baseline: Contender, own: RunConfig, scales: Sequence[RunConfig]) -> None:
-    """See that the baseline can be trained on all scales: without it there is nothing to compare with.
+    """Check that the baseline, which all others are compared with, can be trained at all scales.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it is invalid at one of them.
     """
     for scale in scales:
-        if why := why_unfit(baseline.at(scale.model.unit, own.model.unit), scale):
-            raise UsageError(f"the baseline cannot be trained at a scale of {Scale.of(scale).label}: {why}.")
+        if why := explain_unfit(baseline.at(scale.model.unit, own.model.unit), scale):
+            raise UsageError(f"the baseline cannot be trained at a scale of {Scale.of(scale).label}: {why}")
 
 
-def why_unfit(dna: DNA, config: RunConfig) -> str:
-    """Why a program cannot be trained under a configuration; empty if it can."""
+def explain_unfit(dna: DNA, config: RunConfig) -> str:
+    """Return why a program cannot be trained with a configuration; empty if it can."""
     model = config.model
     try:
         block_cost(build_graph(dna, length_dependent=model.length_dependent), model.unit, model.length)
@@ -127,32 +166,7 @@ def why_unfit(dna: DNA, config: RunConfig) -> str:
     return ""
 
 
-def _keep(
-    store: Store,
-    size: Scale,
-    contenders: dict[str, Contender],
-    programs: dict[str, DNA],
-    found: Sequence[tuple[str, int, Evaluation]],
-) -> None:
-    """Add new retrainings to the run's events, except those lost with their worker."""
-    known = {
-        (known.name, known.seed)
-        for event in store.events()
-        if event.kind == "retrained_at_scale"
-        and Scale(**event.payload["scale"]) == size
-        and (known := retraining_of(event))
-    }
-    for name, seed, evaluation in found:
-        if (name, seed) in known or evaluation.kind in INFRASTRUCTURE_FAULTS:
-            continue
-        contender = contenders[name]
-        retraining = Retraining(name, contender.candidate_id, seed, size.budget, replace(evaluation, curve=()))
-        changed = programs[name] != contender.dna and contender.candidate_id is not None
-        payload = {"scale": size.to_dict(), "rescaled": changed, **retraining.payload()}
-        store.add_event("retrained_at_scale", payload, contender.candidate_id)
-
-
 def baseline_contender(config: RunConfig, dna: DNA) -> Contender:
-    """The baseline: a program of the library, unless the run began otherwise."""
+    """Return the baseline, with its library name unless the stored program differs from the library's."""
     name = config.search.baseline
     return Contender("baseline", BASELINE_ID, dna, name if library_program(name, config.model.unit) == dna else None)

@@ -27,7 +27,7 @@ from .stress_result import LARGEST_SCALE, ActivationPeak, ActivationStats, Failu
 if TYPE_CHECKING:  # load JAX
     from ...models.activation_recorder import RecordedPass, Recorder
 
-__all__ = ["numbers", "program_and_config", "stress", "stress_settings"]
+__all__ = ["parse_integers", "program_and_config", "stress", "stress_settings"]
 
 
 def program_and_config(run: str, candidate: str | None, config: RunConfig | None) -> tuple[str, DNA, RunConfig]:
@@ -52,13 +52,13 @@ def program_and_config(run: str, candidate: str | None, config: RunConfig | None
         return f"{candidate_name(number)} of {run}", store.candidate(number).dna, config or own
 
 
-def numbers(option: str, text: str) -> list[int]:
+def parse_integers(option: str, text: str) -> list[int]:
     """Whole numbers with commas between them.
 
     Raises:
         UsageError: they are none.
 
-    >>> numbers("--layers", "12,24")
+    >>> parse_integers("--layers", "12,24")
     [12, 24]
     """
     try:

@@ -1,35 +1,75 @@
-"""The queue of a study: its arms, the trainings left and finished, and the state that progress displays show."""
+"""Queue of a study: its arms, the trainings that are left and finished, and the state for progress displays."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...primitives import DNA
 from ...primitives.program_json import dna_to_json
-from ...workers.protocol import (
-    INFRASTRUCTURE_FAULTS,
-    Evaluation,
-    WorkerStatus,
-)
+from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, WorkerStatus
+from ..runs.lost_trials import LostTrials
 from .study_log import StudyLog, json_hash
 
-__all__ = ["Arm", "StudyQueue", "StudyState", "Training"]
+__all__ = ["ONE_REPEAT", "Arm", "StudyQueue", "StudyState", "Training", "format_devices", "losses_by_arm"]
+
+ONE_REPEAT = "one repeat does not show the noise, so there are no intervals."
+"""Note for the readers of a study's results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A program and the settings that it is trained with.
+
+    Attributes:
+        name: label in tables; it is not part of the identity, so a renamed arm is not trained again.
+        dna: program to train.
+        learning_rate_factor: factor on the configured learning rate.
+        unit: unit of width in place of the configured one; None keeps the configured one.
+    """
+
+    name: str
+    dna: DNA
+    learning_rate_factor: float = 1.0
+    unit: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Identity of the arm: a hash of everything except its name."""
+        return json_hash(
+            {"dna": dna_to_json(self.dna), "learning_rate_factor": self.learning_rate_factor, "unit": self.unit}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One finished training of an arm.
+
+    Attributes:
+        arm: arm that was trained.
+        seed: random seed of the parameters and of the order of the text.
+        evaluation: result; its `hurdle_losses` are the validation losses at the study's points.
+    """
+
+    arm: Arm
+    seed: int
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True, slots=True)
 class StudyState:
-    """Where a study stands, for progress displays.
+    """Snapshot of a running study, for progress displays.
 
     Attributes:
-        done, total: trainings, those taken from the record among them.
-        elapsed_seconds: of this call.
-        seconds_left: an estimate; None before a training has ended.
-        names: of the arms; a worker's `candidate_id` is an index into them.
-        workers: what each worker does.
-        last: the training that ended last, None before the first.
+        done: number of finished trainings, including those read from the log.
+        total: number of trainings.
+        elapsed_seconds: time since this call started to train.
+        seconds_left: estimated time left; None before the first training has ended.
+        names: names of the arms; a worker's `candidate_id` is an index into them.
+        workers: status of each worker.
+        last: training that ended last; None before the first.
     """
 
     done: int
@@ -41,104 +81,90 @@ class StudyState:
     last: Training | None
 
 
-@dataclass(slots=True)
 class StudyQueue:
-    """What is to train: a queue, and what has come of it."""
+    """Trainings of some arms with some random seeds; arms with the same key are trained once.
 
-    arms: Sequence[Arm]
-    seeds: Sequence[int]
-    record: StudyLog
-    queue: deque[tuple[Arm, int]] = field(default_factory=deque)
-    place: dict[str, int] = field(default_factory=dict)
-    lost: Counter[tuple[str, int]] = field(default_factory=Counter)
-    given_up: dict[tuple[str, int], Evaluation] = field(default_factory=dict)
-    last: Training | None = None
+    Args:
+        arms: arms to train.
+        seeds: random seeds to train each arm with.
+        log: log with the finished trainings.
+        retries: how often a training is repeated after it was lost with its worker.
 
-    def __post_init__(self) -> None:
-        for number, arm in enumerate(self.arms):
-            self.place.setdefault(arm.key, number)
-        distinct = [self.arms[number] for number in self.place.values()]
-        pairs = ((arm, seed) for seed in dict.fromkeys(self.seeds) for arm in distinct)
-        self.queue.extend((arm, seed) for arm, seed in pairs if self.record.result(arm.key, seed) is None)
+    Attributes:
+        waiting: trainings to start, in order.
+        positions: index of the first arm with each key.
+    """
+
+    def __init__(self, arms: Sequence[Arm], seeds: Sequence[int], log: StudyLog, retries: int):
+        self.arms = arms
+        self.seeds = seeds
+        self.log = log
+        self.positions: dict[str, int] = {}
+        for position, arm in enumerate(arms):
+            self.positions.setdefault(arm.key, position)
+        self._pairs = [(key, seed) for seed in dict.fromkeys(seeds) for key in self.positions]
+        self.waiting = deque(
+            (arms[self.positions[key]], seed) for key, seed in self._pairs if log.result(key, seed) is None
+        )
+        self._lost = LostTrials(retries)
+        self._given_up: dict[tuple[str, int], Evaluation] = {}
+        self._last: Training | None = None
 
     @property
     def total(self) -> int:
-        return len(self.place) * len(dict.fromkeys(self.seeds))
+        """Number of trainings."""
+        return len(self._pairs)
 
     @property
     def done(self) -> int:
-        finished = (self._evaluation(key, seed) is not None for key in self.place for seed in dict.fromkeys(self.seeds))
-        return sum(finished)
+        """Number of finished trainings."""
+        return sum(self._evaluation(key, seed) is not None for key, seed in self._pairs)
 
-    def finish(self, arm: Arm, seed: int, evaluation: Evaluation, retries: int) -> None:
-        """Keep a result; one that says nothing of the arm is tried again, next."""
-        if evaluation.kind not in INFRASTRUCTURE_FAULTS:
-            self.record.add(arm.name, arm.key, seed, evaluation)
-            self.last = Training(arm, seed, evaluation)
+    def finish(self, arm: Arm, seed: int, evaluation: Evaluation) -> None:
+        """Log a result; put a training that was lost with its worker back at the front of the queue."""
+        if self._lost.should_repeat((arm.key, seed), evaluation):
+            self.waiting.appendleft((arm, seed))
             return
-        self.lost[arm.key, seed] += 1
-        if self.lost[arm.key, seed] <= retries:
-            self.queue.appendleft((arm, seed))
+        if evaluation.kind in INFRASTRUCTURE_FAULTS:
+            self._given_up[arm.key, seed] = evaluation
         else:
-            self.given_up[arm.key, seed] = evaluation
-            self.last = Training(arm, seed, evaluation)
+            self.log.add(arm.name, arm.key, seed, evaluation)
+        self._last = Training(arm, seed, evaluation)
 
     def trainings(self) -> list[Training]:
+        """Return the finished trainings of all arms, ordered by seed and then by arm."""
         found = ((arm, seed, self._evaluation(arm.key, seed)) for seed in self.seeds for arm in self.arms)
         return [Training(arm, seed, evaluation) for arm, seed, evaluation in found if evaluation is not None]
 
-    def state(self, start: float, spent: Sequence[float], workers: Sequence[WorkerStatus]) -> StudyState:
+    def state(self, start: float, durations: Sequence[float], workers: Sequence[WorkerStatus]) -> StudyState:
+        """Return a snapshot; `start` is by `time.monotonic`, `durations` are those of the trainings of this call."""
         names = tuple(arm.name for arm in self.arms)
-        left = _seconds_left(spent, len(self.queue), workers)
-        return StudyState(self.done, self.total, time.monotonic() - start, left, names, tuple(workers), self.last)
+        left = _seconds_left(durations, len(self.waiting), workers)
+        return StudyState(self.done, self.total, time.monotonic() - start, left, names, tuple(workers), self._last)
 
     def _evaluation(self, key: str, seed: int) -> Evaluation | None:
-        return self.record.result(key, seed) or self.given_up.get((key, seed))
+        return self.log.result(key, seed) or self._given_up.get((key, seed))
 
 
-def _seconds_left(spent: Sequence[float], waiting: int, workers: Sequence[WorkerStatus]) -> float | None:
-    """From the mean wall clock of the trainings so far, and how far those in flight are."""
-    if not spent:
+def losses_by_arm(trainings: Sequence[Training]) -> dict[str, dict[int, float]]:
+    """Return the test loss of the successful trainings in bits per byte, by name of the arm and random seed."""
+    losses: dict[str, dict[int, float]] = {}
+    for training in trainings:
+        loss = training.evaluation.test_bits_per_byte
+        if training.evaluation.outcome == "ok" and loss is not None:
+            losses.setdefault(training.arm.name, {})[training.seed] = loss
+    return losses
+
+
+def format_devices(trainings: Sequence[Training]) -> str:
+    """Return the names of the devices that the trainings ran on."""
+    return ", ".join(sorted({one.evaluation.device for one in trainings if one.evaluation.device}))
+
+
+def _seconds_left(durations: Sequence[float], waiting: int, workers: Sequence[WorkerStatus]) -> float | None:
+    """Estimate the time left from the mean duration of a training and the time that running ones have taken."""
+    if not durations:
         return None
-    mean = sum(spent) / len(spent)
-    flying = sum(max(mean - worker.wall_seconds, 0.0) for worker in workers if worker.trial_id is not None)
-    return (waiting * mean + flying) / max(len(workers), 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """A program under the settings it is trained with.
-
-    Attributes:
-        name: label in tables; not part of the identity, so a renamed arm is not retrained.
-        dna: the program.
-        learning_rate_factor: times the configured learning rate.
-        unit: of relative width instead of the configured one; None keeps that.
-    """
-
-    name: str
-    dna: DNA
-    learning_rate_factor: float = 1.0
-    unit: int | None = None
-
-    @property
-    def key(self) -> str:
-        """Identity: a hash of everything but the name."""
-        return json_hash(
-            {"dna": dna_to_json(self.dna), "learning_rate_factor": self.learning_rate_factor, "unit": self.unit}
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """One finished training of an arm.
-
-    Attributes:
-        arm: what was trained.
-        seed: of its parameters and of the order of its text.
-        evaluation: what came of it; `hurdle_losses` are the validation losses at the study's points.
-    """
-
-    arm: Arm
-    seed: int
-    evaluation: Evaluation
+    mean = sum(durations) / len(durations)
+    running = sum(max(mean - worker.wall_seconds, 0.0) for worker in workers if worker.trial_id is not None)
+    return (waiting * mean + running) / max(len(workers), 1)

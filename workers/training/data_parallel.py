@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ...primitives.errors import UsageError
+from ..config import TrialConfig
 from ..devices.discovery import too_few_devices_error
 
 __all__ = ["AXIS", "data_mesh", "replicated", "split"]
@@ -19,22 +20,15 @@ AXIS = "data"
 """Axis of the mesh over which a batch is split."""
 
 
-def data_mesh(devices: int, batch: int) -> Mesh | None:
-    """Return a mesh of this process's first devices; None for one device, which needs none.
-
-    Args:
-        devices: number of devices, `trial.devices`.
-        batch: sequences in a batch, a multiple of `devices`.
+def data_mesh(trial: TrialConfig) -> Mesh | None:
+    """Return a mesh of this process's first `trial.devices` devices; None for one device, which needs none.
 
     Raises:
         UsageError: there are fewer devices, or the batch cannot be divided equally.
     """
-    if batch % devices:
-        raise UsageError(
-            f"trial.batch = {batch} sequences cannot be divided among trial.devices = {devices}: "
-            f"use a multiple of {devices}, or fewer devices"
-        )
-    seen = jax.local_devices()
+    if trial.batch_problem:
+        raise UsageError(trial.batch_problem)
+    devices, seen = trial.devices, jax.local_devices()
     if len(seen) < devices:
         raise too_few_devices_error(devices, len(seen), seen[0].platform)
     return None if devices == 1 else Mesh(np.array(seen[:devices]), (AXIS,), axis_types=(AxisType.Auto,))

@@ -67,7 +67,7 @@ class CandidateTrainer:
         dataset_path: str,
         reference: str | None = None,
     ):
-        self._mesh = data_mesh(trial.devices, trial.batch)
+        self._mesh = data_mesh(trial)
         self.dataset = Dataset.open(dataset_path, verify=False)
         self.model = replace(model, vocabulary=self.dataset.vocabulary)
         self.trial = trial

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from ....workers.protocol import Evaluation
-from ...results.speedup import curve_of
+from ...results.speedup import loss_curve
 from ...studies.compare import Comparison, ComparisonRow
 
 __all__ = ["Band", "bands_of", "curves_figure", "differences_figure"]
@@ -91,7 +91,7 @@ def differences_figure(comparison: Comparison) -> str:
 
 
 def _band(results: Sequence[Evaluation], clocked: bool) -> Band | None:
-    curves = [(curve, result) for result in results if (curve := curve_of(result)) is not None]
+    curves = [(curve, result) for result in results if (curve := loss_curve(result)) is not None]
     if not curves:
         return None
     points = min(len(curve.compute) for curve, _ in curves)

@@ -23,7 +23,7 @@ from primer_search.search.reports.progress.search_progress import (
 )
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard
-from primer_search.search.results.lineage import Ancestry
+from primer_search.search.results.lineage import LineageStep
 from primer_search.search.run_search import OutputOptions, search_with_display
 from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
@@ -228,8 +228,10 @@ def test_what_was_stopped_is_not_compared_with_full_trials(tmp_path: Path) -> No
 
 def test_mutations_are_told_newest_first_and_silent_ones_are_counted() -> None:
     lineage = (
-        Ancestry(1, ("Insert in relu: x3 = SQUARE(x2)",)),
-        Ancestry(2, ("Mutate field in1 in main: x2 = ABS(h0) becomes x2 = ABS(h1)", "Delete in softmax: x2 = EXP(h0)")),
+        LineageStep(1, ("Insert in relu: x3 = SQUARE(x2)",)),
+        LineageStep(
+            2, ("Mutate field in1 in main: x2 = ABS(h0) becomes x2 = ABS(h1)", "Delete in softmax: x2 = EXP(h0)")
+        ),
     )
     assert format_lineage(lineage) == ["softmax: − x2 = EXP(h0) (+1)", "relu: + x3 = SQUARE(x2)"]
 

@@ -14,7 +14,7 @@ from primer_search.primitives.errors import UsageError
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import BASELINE_ID
-from primer_search.search.results.confirmation import Confirmation, Retraining, confirmations, retrainings_of
+from primer_search.search.results.confirmation import Confirmation, Retraining, confirmations, read_retrainings
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
@@ -137,7 +137,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def test_confirming_a_run_trains_its_best_and_the_baseline_with_the_same_fresh_seeds(run: RunDirectory) -> None:
     confirm(run.path, top=2, repeats=2)
     with Store.open(run.path, read_only=True) as store:
-        board, trials = leaderboard(store), retrainings_of(store.events())
+        board, trials = leaderboard(store), read_retrainings(store.events())
         used = {event.payload["seed"] for event in store.events() if event.kind == "started"}
     best = [row.id for row in board.rows if row.rank is not None and row.id != BASELINE_ID][:2]
     assert {row.candidate_id for row in board.confirmed} == {BASELINE_ID, *best}
@@ -152,11 +152,11 @@ def test_confirming_a_run_trains_its_best_and_the_baseline_with_the_same_fresh_s
 def test_confirming_again_trains_nothing_twice(run: RunDirectory) -> None:
     confirm(run.path, top=2, repeats=2)
     with Store.open(run.path, read_only=True) as store:
-        before = retrainings_of(store.events())
+        before = read_retrainings(store.events())
     confirm(run.path, top=2, repeats=2)
     confirm(run.path, top=2, repeats=3)
     with Store.open(run.path, read_only=True) as store:
-        after = retrainings_of(store.events())
+        after = read_retrainings(store.events())
     assert after[: len(before)] == before
     assert len(after) == len(before) + 3  # one more of the baseline's and of each of the two
 
@@ -171,5 +171,5 @@ def test_the_leaderboard_ranks_as_it_did_before_confirmation(run: RunDirectory) 
 
 def test_a_run_without_results_has_nothing_to_confirm(tmp_path: Path) -> None:
     Store.create(tmp_path, {"config": CONFIG.to_dict(), "seed": 0, "baseline_dna": "", "workers": 1}).close()
-    with pytest.raises(UsageError, match="nothing to confirm"):
+    with pytest.raises(UsageError, match="none of its candidates has trained in full"):
         confirm(tmp_path)

@@ -15,8 +15,8 @@ from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.results.leaderboard import best_row, leaderboard
-from primer_search.search.results.leaderboard_rows import Leaderboard, Row
-from primer_search.search.results.lineage import lineage
+from primer_search.search.results.leaderboard_rows import Leaderboard, LeaderboardRow
+from primer_search.search.results.lineage import trace_lineage
 from primer_search.search.results.program_reference import find_candidate_id
 from primer_search.search.runs.records import Event
 from primer_search.search.runs.store import Store
@@ -77,7 +77,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     run.store.close()
 
 
-def rows_of(board: Leaderboard) -> dict[int, Row]:
+def rows_of(board: Leaderboard) -> dict[int, LeaderboardRow]:
     return {row.id: row for row in board.rows}
 
 
@@ -177,12 +177,12 @@ def test_one_trial_of_the_baseline_leaves_the_noise_unknown(tmp_path: Path) -> N
 
 
 def test_lineage_runs_from_the_baseline_through_reused_candidates(run: Run) -> None:
-    steps = [(step.candidate_id, step.mutations) for step in lineage(run.store, 5)]
+    steps = [(step.candidate_id, step.mutations) for step in trace_lineage(run.store.pedigree(), 5)]
     assert steps == [(1, ("insert SQUARE",)), (2, ("swap", "delete EXP")), (4, ("silent",)), (5, ("delete ADD",))]
-    assert rows_of(leaderboard(run.store))[5].lineage == lineage(run.store, 5)
-    assert lineage(run.store, 0) == ()
+    assert rows_of(leaderboard(run.store))[5].lineage == trace_lineage(run.store.pedigree(), 5)
+    assert trace_lineage(run.store.pedigree(), 0) == ()
     with pytest.raises(UsageError, match="no candidate 99: choose one from 0 to 8"):
-        lineage(run.store, 99)
+        run.store.candidate(99)
 
 
 def test_totals_count_distinct_candidates_and_sum_statistics(run: Run) -> None:

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.search.results.speedup import Curve, curve_of, speedup
+from primer_search.search.results.speedup import LossCurve, loss_curve, speedup
 from primer_search.workers.protocol import Evaluation
 
 POINTS = tuple(float(point) for point in np.geomspace(4.0, 100.0, 12))
 
 
-def curve(faster: float = 1.0, shift: float = 0.0, epochs: float = 1.0, exponent: float = -0.1) -> Curve:
+def curve(faster: float = 1.0, shift: float = 0.0, epochs: float = 1.0, exponent: float = -0.1) -> LossCurve:
     """A power law that gets everywhere `faster` times sooner than with 1."""
     losses = tuple(3.0 * (faster * point) ** exponent + shift for point in POINTS)
-    return Curve(POINTS, tuple(map(round, POINTS)), losses, epochs)
+    return LossCurve(POINTS, tuple(map(round, POINTS)), losses, epochs)
 
 
 @given(st.floats(0.06, 16.0))
@@ -50,8 +50,8 @@ def test_a_factor_beyond_the_first_point_is_a_bound(faster: float, bound: str) -
 
 def test_a_curve_that_rises_again_counts_from_where_it_was_lowest() -> None:
     losses = (3.0, 2.0, 2.5)
-    dip = Curve((10.0, 50.0, 100.0), (1, 5, 10), losses, 1.0)
-    flat = Curve((10.0, 50.0, 100.0), (1, 5, 10), (3.0, 2.6, 2.4), 1.0)
+    dip = LossCurve((10.0, 50.0, 100.0), (1, 5, 10), losses, 1.0)
+    flat = LossCurve((10.0, 50.0, 100.0), (1, 5, 10), (3.0, 2.6, 2.4), 1.0)
     found = speedup([dip], [flat])
     expected = 100.0 / math.exp(math.log(10.0) + 0.6 * math.log(5.0))
     assert found.factor == pytest.approx(expected)
@@ -120,9 +120,9 @@ def test_a_curve_is_read_from_an_evaluation() -> None:
         spent=9.0,
         epochs=0.5,
     )
-    read = curve_of(evaluation)
+    read = loss_curve(evaluation)
     assert read is not None
     assert read.steps == (2, 5, 10)
     assert read.loss_nats == (3.5, 3.0, 2.0)
     assert read.compute == pytest.approx((1.5, 3.375, 9.0))
-    assert curve_of(Evaluation("non_finite")) is None
+    assert loss_curve(Evaluation("non_finite")) is None

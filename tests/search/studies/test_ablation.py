@@ -21,6 +21,7 @@ from primer_search.primitives.program_json import dna_from_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.reports.ablation import headline, render_ablation, write_ablation
+from primer_search.search.results.program_reference import NamedProgram
 from primer_search.search.runs.store import Store
 from primer_search.search.studies import ablation
 from primer_search.search.studies.ablation import Ablation, ablate
@@ -79,8 +80,8 @@ def summed(gains: dict[int, float]) -> Callable[[frozenset[int]], float]:
 
 
 def ablated(config: RunConfig, candidate: DNA = CANDIDATE, seed: DNA = BASELINE, **options: Any) -> Ablation:
-    options = {"seeds": (0, 1, 2), "record": None, **options}
-    return ablate(config, ("the baseline", seed), ("candidate 9", candidate), **options)
+    options = {"seeds": (0, 1, 2), "log": None, **options}
+    return ablate(config, NamedProgram("the baseline", seed), NamedProgram("candidate 9", candidate), **options)
 
 
 # --- effects ----------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def test_without_a_place_for_the_no_op_there_is_none_and_it_is_said(config: RunC
     seed = get("TRANSFORMER_PP", 1)
     found = ablated(config, with_last(seed, "residual", "TANH"), seed)
     assert found.control is None
-    assert any("no no-op" in note for note in found.notes)
+    assert any("without a no-op" in note for note in found.notes)
 
 
 def test_programs_of_one_function_train_once(config: RunConfig, trainer: FormulaTrainer) -> None:
@@ -204,7 +205,7 @@ def test_a_limit_of_trainings_gives_up_insertions_first(config: RunConfig, train
     found = ablated(config, most_trials=20)
     assert len(trainer.seen) <= 20
     assert all(effect.ablation is not None for effect in found.effects)
-    assert {effect.insertion_note for effect in found.effects} == {"left out: --max-trials allows no insertions"}
+    assert {effect.insertion_note for effect in found.effects} == {"left out because of --max-trials"}
     with pytest.raises(UsageError, match="need 18 trainings, more than --max-trials 17"):
         ablated(config, most_trials=17)
 
@@ -212,7 +213,7 @@ def test_a_limit_of_trainings_gives_up_insertions_first(config: RunConfig, train
 def test_a_candidate_that_computes_what_the_baseline_does_is_refused(
     config: RunConfig, trainer: FormulaTrainer
 ) -> None:
-    with pytest.raises(UsageError, match="compute the same function"):
+    with pytest.raises(UsageError, match="computes the same function"):
         ablated(config, with_last(BASELINE, "relu", "ABS"))
     assert not trainer.seen
 
@@ -276,5 +277,5 @@ def test_the_command_ablates_a_candidate_under_the_settings_of_its_run(
     assert (run / "ablation-1" / "minimal.json").exists()
     assert "is the baseline itself" in refused("ablate", run, "baseline")
     assert "--config is for library programs" in refused("ablate", run, "1", "--config", "laptop")
-    assert "in steps" in refused("ablate", run, "1", "--trial-budget", "5s")
+    assert "--trial-budget" in refused("ablate", run, "1", "--trial-budget", "5s")
     assert "NO_SUCH" in refused("ablate", "NO_SUCH")

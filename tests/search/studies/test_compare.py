@@ -20,7 +20,7 @@ from primer_search.search.config import RunConfig
 from primer_search.search.reports.comparison import render_comparison
 from primer_search.search.reports.figures.comparison_figure import bands_of
 from primer_search.search.studies.compare import Comparison, compare, curve_points
-from primer_search.search.studies.compared_programs import matched_units, named_programs
+from primer_search.search.studies.compared_programs import Match, matched_units, named_programs
 from primer_search.tests.support.command import HandmadeRun, command, refused
 from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import write_text
@@ -56,7 +56,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
 
 def compared(config: RunConfig, names: tuple[str, ...] = NAMES, seeds: int = 4, **options: object) -> Comparison:
     subjects = named_programs(names, "TRANSFORMER", config.model.unit)
-    return compare(config, subjects, seeds=range(seeds), record=None, **options)  # pyright: ignore[reportArgumentType]
+    return compare(config, subjects, seeds=range(seeds), log=None, **options)  # pyright: ignore[reportArgumentType]
 
 
 def row_of(comparison: Comparison, name: str):
@@ -93,7 +93,7 @@ def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("match", ["params", "flops"])
 @pytest.mark.parametrize("name", [name for name in LIBRARY if name != "TRANSFORMER"])
-def test_a_matched_program_is_nearer_the_baseline_than_any_other_width(name: str, match: str) -> None:
+def test_a_matched_program_is_nearer_the_baseline_than_any_other_width(name: str, match: Match) -> None:
     model = load("laptop").model
     subjects = named_programs([name], "TRANSFORMER", model.unit)
     units, notes = matched_units(subjects, model, match)
@@ -157,7 +157,7 @@ def test_each_subject_gets_its_own_learning_rate(config: RunConfig, trainer: For
     assert [factor for factor, _ in comparison.sweep["PRIMER_EZ"]] == [0.5, 1.0, 2.0]
     assert len(trainer.seen) == 3 * 3 + 3 * 3, "the first seed's training at the best rate is not repeated"
     assert {one.arm.learning_rate_factor for one in comparison.of("PRIMER_EZ")} == {2.0}
-    assert any("PRIMER_EZ: the best rate stands at the edge" in note for note in comparison.notes)
+    assert any("PRIMER_EZ: the best rate is at the edge" in note for note in comparison.notes)
     assert any("PRIMER_EZ 0.02" in note for note in comparison.notes)
 
 
@@ -181,10 +181,10 @@ def test_no_speedup_is_claimed_past_four_epochs(config: RunConfig, trainer: Form
     assert any("no speedup factor, as the text was seen 5.0 times" in note for note in comparison.notes)
 
 
-def test_one_seed_claims_nothing(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_one_repeat_claims_nothing(config: RunConfig, trainer: FormulaTrainer) -> None:
     comparison = compared(config, seeds=1)
     row = row_of(comparison, "PRIMER_EZ")
-    assert row.verdict == "one seed"
+    assert row.verdict == "one repeat"
     assert row.difference is not None
     assert row.difference.low is None
     assert any("no intervals" in note for note in comparison.notes)
@@ -247,7 +247,7 @@ def test_the_command_goes_on_from_its_folder(data: str, trainer: FormulaTrainer,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--match", "size"), "--match size is none of params, flops"),
+        (("--match", "size"), "'--match': 'size' is not one of 'params', 'flops'"),
         (("--baseline", "NOBODY"), "no library program of that name"),
         (("--trial-budget", "1m"), "counts steps"),
         (("--set", "model.units=3"), "units"),

@@ -16,7 +16,7 @@ from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.search.reports.progress.study_progress import LineStudyDisplay, LiveStudyDisplay
-from primer_search.search.studies.study import Study, run_study
+from primer_search.search.studies.study import Study, StudyOptions
 from primer_search.search.studies.study_log import StudyLog
 from primer_search.search.studies.study_queue import Arm, StudyState, Training
 from primer_search.system.signals import Interrupted
@@ -50,8 +50,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 def train(config: RunConfig, record: Path | None, arms: Sequence[Arm] = ARMS, **options: Any) -> list[Training]:
-    options = {"seeds": (0, 1), "points": POINTS, "reference": BASELINE, **options}
-    return run_study(config, arms, record=record, **options)
+    """The trainings of arms in a study of its own; `observe` and `tell` are options of the study."""
+    seeds, points = options.pop("seeds", (0, 1)), options.pop("points", POINTS)
+    with Study(config, BASELINE, record, StudyOptions(**options), points=points) as study:
+        return study.train(arms, seeds)
 
 
 def trained_in(record: Path) -> list[tuple[str, int]]:
@@ -83,9 +85,9 @@ def test_every_seed_trains_all_arms_before_the_next(config: RunConfig, tmp_path:
 
 
 def test_an_arms_own_settings_reach_its_trainings(config: RunConfig, trainer: FormulaTrainer) -> None:
-    train(config, None, (ARMS[0], Arm("wide", BASELINE, learning_rate_factor=0.5, unit=2)), seeds=(7,), test=False)
+    train(config, None, (ARMS[0], Arm("wide", BASELINE, learning_rate_factor=0.5, unit=2)), seeds=(7,))
     settings = [(one.learning_rate_factor, one.unit, one.seed, one.test) for one in trainer.seen]
-    assert settings == [(1.0, None, 7, False), (0.5, 2, 7, False)]
+    assert settings == [(1.0, None, 7, True), (0.5, 2, 7, True)]
 
 
 def test_a_finished_study_is_read_from_its_record(config: RunConfig, tmp_path: Path, trainer: FormulaTrainer) -> None:
@@ -106,7 +108,7 @@ def test_an_interrupted_study_goes_on_and_ends_like_one_that_was_not(
         if state.done == 3:
             raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted, match=r"after 3 of 4 trainings.*record\.jsonl keeps.*same command goes on"):
+    with pytest.raises(Interrupted, match=r"3 of 4 trainings.*record\.jsonl"):
         train(config, record, observe=interrupt)
     with record.open("ab") as file:
         file.write(b'{"arm": "squared", "seed": 1, "ev')  # the crash tore a line
@@ -201,7 +203,7 @@ def test_a_record_has_one_writer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("points", [(0.0,), (6.0, 3.0), (12.0,), (3.0, 3.0)])
 def test_points_outside_the_budget_are_refused(config: RunConfig, points: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="must rise"):
-        Study(config, points=points, reference=BASELINE, record=None)
+        Study(config, BASELINE, None, points=points)
 
 
 @pytest.mark.parametrize(("failures", "outcome"), [(2, "ok"), (3, "worker_lost")])
@@ -223,11 +225,11 @@ def test_reference_seconds_are_calibrated_once_and_kept(
 ) -> None:
     trial = replace(config.trial, unit="reference_seconds", budget_seconds=10.0)
     config, record = replace(config, trial=trial), tmp_path / "record.jsonl"
-    with Study(config, points=POINTS, reference=BASELINE, record=record) as study:
+    with Study(config, BASELINE, record, points=POINTS) as study:
         assert study.allowance_seconds is None
         study.train(ARMS, (0,))
         assert study.allowance_seconds == 0.02
-    with Study(config, points=POINTS, reference=BASELINE, record=record) as study:
+    with Study(config, BASELINE, record, points=POINTS) as study:
         assert study.allowance_seconds == 0.02
         study.train(ARMS, (1,))
     assert [request.calibrate for request in trainer.seen] == [True, False, False, False, False]

@@ -26,6 +26,7 @@ import jax, jax.numpy as jnp, numpy as np, optax
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
+from primer_search.workers.config import TrialConfig
 from primer_search.workers.training.data_parallel import data_mesh
 from primer_search.workers.training.train_step import StepFunctions, TrainState
 
@@ -40,7 +41,7 @@ optimizer = optax.GradientTransformation(
 found = {}
 for devices in (1, 8):
     state = TrainState(jax.tree.map(np.array, parameters), optimizer.init(parameters))
-    functions = StepFunctions(model, optimizer, 8, mesh=data_mesh(devices, 8))
+    functions = StepFunctions(model, optimizer, 8, mesh=data_mesh(TrialConfig(batch=8, devices=devices)))
     functions.compile_step(state)
     batch = functions.put(tokens)
     state, result = functions.step(functions.place(state), batch)
