@@ -39,7 +39,13 @@ from primer_search.primitives import build_graph, library
 from primer_search.system.host import CAN_PIN, pin_process, usable_cores
 from primer_search.workers.data.batches import TrainBatches, validation_batches
 from primer_search.workers.data.dataset import Dataset, prepare
-from primer_search.workers.training.budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep
+from primer_search.workers.training.budget_meter import (
+    ClockMeter,
+    Meter,
+    ReferenceMeter,
+    ReferenceStep,
+    RelativeTimer,
+)
 from primer_search.workers.training.optimizer import make_optimizer
 from primer_search.workers.training.train_step import StepFunctions, TrainState
 
@@ -102,7 +108,7 @@ def measure(arguments: argparse.Namespace, programs: tuple[str, ...], core: int 
             loaded = bool(repetition % 2)
             number = repetition if arguments.seeds_differ else 0
             with busy_process(core) if loaded else nullcontext():
-                meter = ReferenceMeter(reference, allowance)
+                meter = ReferenceMeter(RelativeTimer(reference), allowance)
                 readings += training.run(number, arguments.budget, budget_steps, loaded, meter)
             print(f"repetition {repetition + 1}, {name}{', loaded' if loaded else ''}", file=sys.stderr)
     return readings

@@ -24,9 +24,9 @@ from primer_search.primitives.causality_test import probe_block
 from primer_search.primitives.cost import block_cost
 from primer_search.primitives.fingerprint import fingerprint
 from primer_search.primitives.graph import Graph
-from primer_search.search.evolution.live_mutations import mutate_live
 from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.search.evolution.proposals import CandidateRules
+from primer_search.search.guided.live_mutations import mutate_live
 
 SETS: dict[str, Callable[[DNA, np.random.Generator], tuple[DNA, str]]] = {"paper": mutate, "live": mutate_live}
 

@@ -33,10 +33,10 @@ from primer_search.primitives import DNA, InvalidProgramError, library
 from primer_search.primitives.causality_proof import prove_causal
 from primer_search.primitives.causality_test import probe_block
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
-from primer_search.search.evolution.live_mutations import mutate_live
 from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.search.evolution.proposals import CandidateRules
-from primer_search.search.evolution.recombination import merge_programs
+from primer_search.search.guided.live_mutations import mutate_live
+from primer_search.search.guided.recombination import merge_programs
 from primer_search.workers.data.dataset import prepare
 from primer_search.workers.protocol import HurdleThreshold, TrialRequest
 from primer_search.workers.training.trial import CandidateTrainer

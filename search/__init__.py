@@ -12,6 +12,7 @@ __all__ = [
     "evolution",
     "export_block",
     "generate_text",
+    "guided",
     "load_initial_programs",
     "reports",
     "results",

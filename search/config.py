@@ -39,7 +39,7 @@ class SearchConfig:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
-    strategy: Literal["evolution", "random", "random-init"] = "evolution"
+    strategy: Literal["evolution", "random", "random-init", "guided"] = "evolution"
     population: Annotated[int, Ge(2)] = 20
     tournament: Annotated[int, Ge(1)] = 5
     baseline: str = "TRANSFORMER"

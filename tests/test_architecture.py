@@ -46,7 +46,7 @@ LIGHT_MODULES = (
 ROOMS = {
     "workers": ("config", "protocol", "devices", "data", "training", "executors"),
     "search": (
-        *("config", "evolution", "doctor", "check_program", "runs", "results", "studies"),
+        *("config", "evolution", "guided", "doctor", "check_program", "runs", "results", "studies"),
         *("load_initial_programs", "epoch_warning", "train_weights", "export_block", "generate_text"),
         *("session", "reports", "run_search"),
     ),

@@ -5,7 +5,8 @@ Neither Ray nor JAX is imported here, so that the command line responds before e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import TracebackType
 from typing import Any, Literal, Protocol
@@ -51,15 +52,29 @@ LARGEST_INPUT_WAIT = 0.02
 
 @dataclass(frozen=True, slots=True)
 class HurdleThreshold:
-    """A point of the budget where a trial stops unless its loss is below the threshold.
+    """A point of the budget where a trial is evaluated, and stops unless its score is below the threshold.
+
+    The score is a linear function of the losses so far: the latest loss, or a prediction of the final fitness.
 
     Attributes:
         at: position of the hurdle, in the trial's unit (seconds of training or steps).
-        loss_nats: loss that a trial must stay below; None: no threshold.
+        loss_nats: score that a trial must stay below, in nats per token; None: no threshold.
+        weights: weights of the last losses in the score, the latest last.
+        offset: constant of the score, in nats per token.
+        price_slope: weight of the logarithm of the relative step time in the score, where steps are timed.
     """
 
     at: float
     loss_nats: float | None
+    weights: tuple[float, ...] = (1.0,)
+    offset: float = 0.0
+    price_slope: float = 0.0
+
+    def score(self, losses: Sequence[float], relative_step: float | None) -> float:
+        """Return the score of a trial with these losses at the hurdles so far."""
+        priced = self.price_slope * math.log(relative_step) if relative_step else 0.0
+        last = losses[-len(self.weights) :]
+        return self.offset + priced + sum(w * loss for w, loss in zip(self.weights, last, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ __all__ = [
     "evolution",
     "hurdles",
     "initial_programs",
-    "live_mutations",
     "paper_mutations",
     "population",
     "program_edits",
     "proposals",
     "random_programs",
+    "search_strategy",
 ]

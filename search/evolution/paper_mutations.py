@@ -25,10 +25,13 @@ from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELAT
 from ...primitives.validation import inlined_instruction_counts
 from .program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
 
-__all__ = ["MUTATIONS", "Mutation", "mutate"]
+__all__ = ["MUTATIONS", "Mutation", "MutationType", "mutate"]
 
-Mutation = Callable[[DNA, np.random.Generator], "tuple[DNA, str] | None"]
-"""Returns the child and a one-line description of the edit, or None if the mutation does not apply."""
+Mutation = Callable[[DNA, np.random.Generator], tuple[DNA, str]]
+"""Returns the child and a one-line description of the edit."""
+
+MutationType = Callable[[DNA, np.random.Generator], "tuple[DNA, str] | None"]
+"""A mutation that may not apply to a program, and returns None then."""
 
 _PRIMITIVES = tuple(OPS)
 _FIELDS = ("op", "in1", "in2", "constant", "dimension", "branches")
@@ -139,7 +142,7 @@ def _mutate_bank_value(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     return child, f"Mutate bank value: dimension {index} from {old}u to {dimension}u"
 
 
-MUTATIONS: dict[str, Mutation] = {
+MUTATIONS: dict[str, MutationType] = {
     "Delete": _delete,
     "Insert": _insert,
     "Delete and insert": _delete_and_insert,

@@ -23,9 +23,9 @@ from ...primitives.causality_test import probe_block
 from ...primitives.cost import model_parameters
 from ...primitives.fingerprint import fingerprint
 from ...primitives.parameters import parameter_count
-from .paper_mutations import mutate
+from .paper_mutations import Mutation, mutate
 
-__all__ = ["CandidateRules", "Proposal", "SeenPrograms", "propose"]
+__all__ = ["CandidateRules", "Identity", "Proposal", "SeenPrograms", "identify", "propose"]
 
 
 @dataclass(slots=True)
@@ -92,6 +92,7 @@ class Proposal:
         function: fingerprint of its function; None if it has none.
         same_as: known candidate that it equals, if no attempt to make a new program succeeded; None otherwise.
         statistics: number of tried mutations by result.
+        edits: edits of the program (see `edit_model`), if they are not those of its parent and its own.
     """
 
     dna: DNA
@@ -100,10 +101,53 @@ class Proposal:
     function: str | None
     same_as: int | None
     statistics: Mapping[str, int]
+    edits: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a valid program is, compared with the known ones.
+
+    Attributes:
+        structure_hash: hash of the canonical graph.
+        function: fingerprint of its function; None if it has none, or if the structure is known.
+        same_as: known candidate of the same structure or function; None for a new program.
+        same_structure: whether the structure is known.
+    """
+
+    structure_hash: str
+    function: str | None
+    same_as: int | None
+    same_structure: bool
+
+
+def identify(dna: DNA, rules: CandidateRules, known: SeenPrograms) -> Identity:
+    """Check a program, and compare it with the known ones. What is known by structure or function is not probed.
+
+    Raises:
+        InvalidProgramError: it does not fit the model, is not causal, or its values are not finite.
+    """
+    graph = rules.build_graph(dna)
+    structure = graph.structure_hash
+    if structure in known.structures:
+        return Identity(structure, None, known.structures[structure], True)
+    prove_causal(graph)
+    function = fingerprint(graph)
+    if function is not None and function in known.functions:
+        return Identity(structure, function, known.functions[function], False)
+    probe_block(graph)
+    return Identity(structure, function, None, False)
 
 
 def propose(
-    parent: DNA, parent_hash: str, rng: np.random.Generator, rules: CandidateRules, known: SeenPrograms, limit: int
+    parent: DNA,
+    parent_hash: str,
+    rng: np.random.Generator,
+    rules: CandidateRules,
+    known: SeenPrograms,
+    limit: int,
+    mutation: Mutation = mutate,
+    accumulate: bool = True,
 ) -> Proposal:
     """Mutate `parent` until the child is valid and new, at most `limit` times.
 
@@ -114,41 +158,24 @@ def propose(
         rules: requirements of a child.
         known: programs that need no training.
         limit: largest number of mutations to try.
+        mutation: function that applies one mutation.
+        accumulate: whether a child that is valid but known mutates again; if not, the parent does.
     """
     outcomes: Counter[str] = Counter()
     child, mutations, structure, same_as = parent, (), parent_hash, known.structures.get(parent_hash)
     function: str | None = None
     for _ in range(limit):
         outcomes["mutations"] += 1
-        mutant, description = mutate(child, rng)
+        mutant, description = mutation(child if accumulate else parent, rng)
         try:
-            graph = rules.build_graph(mutant)
-            new_structure = graph.structure_hash not in known.structures
-            function = _function(graph, known) if new_structure else None
+            identity = identify(mutant, rules, known)
         except InvalidProgramError as error:
             outcomes[f"invalid_{error.reason}"] += 1
             continue
-        child, mutations, structure = mutant, (*mutations, description), graph.structure_hash
-        if not new_structure:
-            same_as = known.structures[structure]
-            outcomes["unchanged" if structure == parent_hash else "same_structure"] += 1
-            continue
-        if function is not None and function in known.functions:
-            same_as = known.functions[function]
-            outcomes["same_function"] += 1
-            continue
-        return Proposal(child, mutations, structure, function, None, outcomes)
+        mutations = (*mutations, description) if accumulate else (description,)
+        child, structure, function, same_as = mutant, identity.structure_hash, identity.function, identity.same_as
+        if same_as is None:
+            return Proposal(child, mutations, structure, function, None, outcomes)
+        known_by = "same_structure" if identity.same_structure else "same_function"
+        outcomes["unchanged" if structure == parent_hash else known_by] += 1
     return Proposal(child, mutations, structure, function, same_as, outcomes)
-
-
-def _function(graph: Graph, known: SeenPrograms) -> str | None:
-    """Return the fingerprint of a graph of new structure, and check the graph unless its function is known.
-
-    Raises:
-        InvalidProgramError: it is not causal, or its values are not finite.
-    """
-    prove_causal(graph)
-    function = fingerprint(graph)
-    if function is None or function not in known.functions:
-        probe_block(graph)
-    return function

@@ -25,8 +25,8 @@ from ...primitives.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, Executor, TrialRequest, WorkerStatus
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
-from ..evolution.evolution import Evolution
 from ..evolution.initial_programs import InitialProgram
+from ..guided.make_strategy import make_strategy
 from .calibration import Calibration
 from .loss_floor import loss_floor_nats
 from .lost_trials import LostTrials
@@ -95,11 +95,12 @@ class Controller:
         self.executor = executor
         self.ngram_nats = ngram_nats
         self.observe = observe
-        self.evolution = Evolution(config, run_seed, baseline_dna, initial_programs)
+        self.evolution = make_strategy(config, run_seed, baseline_dna, initial_programs)
         self._starters = {candidate.id for candidate, _ in self.evolution.starters}
         self._started_at = time.monotonic()
         self._budget_seconds = 0.0
         self._queue: deque[int] = deque()
+        self._running: Counter[int] = Counter()
         self._lost = LostTrials(config.search.retries)
         self._seeds: defaultdict[int, set[int]] = defaultdict(set)
         self._outcomes: Counter[str] = Counter()
@@ -170,7 +171,7 @@ class Controller:
             if self._queue:
                 candidate_id = self._queue.popleft()
             else:
-                candidate_id = self._next_control() if self._control_is_due else self._new_candidate()
+                candidate_id = self._next_control() if self._control_is_due else self._next_candidate()
             if candidate_id is None:
                 return  # look at the workers and the clock before the next attempt
             self._start(candidate_id)
@@ -184,14 +185,21 @@ class Controller:
         self._controls += 1
         return BASELINE_ID
 
+    def _next_candidate(self) -> int | None:
+        """Return a candidate to train once more, or a new one; None as in `_new_candidate`."""
+        again = self.evolution.next_retest(set(self._running))
+        return self._new_candidate() if again is None else again
+
     def _new_candidate(self) -> int | None:
         """Propose a candidate and record it; None if no parent is available yet or the program needs no training."""
         if not self.evolution.ready:
             return None
         candidate, proposal = self.evolution.ask()
         statistics = {**proposal.statistics, "fingerprint": proposal.function}
+        if proposal.edits is not None:
+            statistics["edits"] = list(proposal.edits)
         self.store.add_candidate(candidate, statistics)
-        self.evolution.add(candidate, proposal.function)
+        self.evolution.add(candidate, proposal.function, proposal.edits)
         if candidate.same_as is None:
             self._originals += 1
             return candidate.id
@@ -204,12 +212,13 @@ class Controller:
             candidate_id,
             dna_to_json(self.evolution.candidate(candidate_id).dna),
             self._trial_seed(candidate_id),
-            self._open_hurdles() if candidate_id in self._starters else self.evolution.hurdles.thresholds(),
+            self.evolution.thresholds(candidate_id),
             allowance_seconds=self._calibration.allowance_seconds,
             suspicious_nats=self._suspicious_nats if candidate_id != BASELINE_ID else None,
         )
         self._next_trial += 1
         self._seeds[candidate_id].add(request.seed)
+        self._running[candidate_id] += 1
         self.store.start_trial(request)
         self.executor.submit(request)
 
@@ -218,6 +227,7 @@ class Controller:
             self._record_calibration(evaluation)
             return
         candidate_id = request.candidate_id
+        self._running -= Counter([candidate_id])
         if self._lost.should_repeat(candidate_id, evaluation):
             self.store.finish_trial(request.trial_id, evaluation)
             self._seeds[candidate_id].discard(request.seed)
@@ -274,7 +284,7 @@ class Controller:
             elif event.kind == "calibrated":
                 self._calibration.allowance_seconds = event.payload["allowance_seconds"]
             elif event.kind == "proposed" and number is not None and number not in self._starters:
-                self.evolution.add(candidates[number], event.payload.get("fingerprint"))
+                self.evolution.add(candidates[number], event.payload.get("fingerprint"), event.payload.get("edits"))
                 self._originals += candidates[number].same_as is None
             elif event.kind == "evaluated" and number is not None:
                 evaluated.add(number)
@@ -286,10 +296,6 @@ class Controller:
         interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.same_as is None]
         self._queue.extend([*self.evolution.trials_left, *interrupted])
         self._controls = max(0, len(self._seeds[BASELINE_ID]) - self.config.search.baseline_trials)
-
-    def _open_hurdles(self) -> tuple:
-        """Return hurdles without thresholds, for the baseline and initial programs, which others are compared with."""
-        return tuple(replace(hurdle, loss_nats=None) for hurdle in self.evolution.hurdles.thresholds())
 
     # --- small things ---
 

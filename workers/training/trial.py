@@ -26,7 +26,7 @@ from ...primitives.program_json import dna_from_json
 from ..config import OptimizerConfig, TrialConfig
 from ..data.batches import TrainBatches, validation_batches
 from ..data.dataset import Dataset
-from ..protocol import Evaluation, Progress, TrialRequest
+from ..protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
 from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, RelativeTimer, StepMeter
 from .data_parallel import data_mesh
 from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
@@ -179,9 +179,12 @@ class _Trial:
         self.loop = TrainingLoop(functions, state, batches, self.config, self.clock, meter, self.report)
         for number, hurdle in enumerate(self.request.hurdles, 1):
             self.loop.train_until(hurdle.at)
-            loss = self._evaluate(functions, self.loop)
-            if hurdle.loss_nats is not None and loss >= hurdle.loss_nats:
-                message = f"the loss {loss:.4f} at hurdle {number} is not below the median {hurdle.loss_nats:.4f}"
+            self._evaluate(functions, self.loop)
+            if hurdle.loss_nats is not None and (score := self._score_at(hurdle)) >= hurdle.loss_nats:
+                predicted = len(hurdle.weights) > 1 or hurdle.offset != 0.0
+                what = "predicted final fitness" if predicted else "loss"
+                limit = "limit" if predicted else "median"
+                message = f"the {what} {score:.4f} at hurdle {number} is not below the {limit} {hurdle.loss_nats:.4f}"
                 self.end("stopped_at_hurdle", message)
                 return
         self.loop.train_until(self.config.budget)
@@ -270,6 +273,10 @@ class _Trial:
         self.losses.append(loss)
         self.loss_steps.append(loop.steps)
         return loss
+
+    def _score_at(self, hurdle: HurdleThreshold) -> float:
+        timer = self.loop.meter.timer if self.loop is not None else None
+        return hurdle.score(self.losses, None if timer is None else timer.relative_step)
 
     def _score(self, functions: StepFunctions, loop: TrainingLoop, split: str, batches: np.ndarray) -> float:
         with self.clock.phase("evaluate"):

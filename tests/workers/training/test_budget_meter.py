@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from primer_search.workers.training.budget_meter import ClockMeter, ReferenceMeter, StepMeter
+from primer_search.workers.training.budget_meter import ClockMeter, ReferenceMeter, RelativeTimer, StepMeter
 
 BASELINE_SECONDS = 0.01
 ALLOWANCE = 0.02
@@ -36,15 +36,15 @@ def train(meter: ReferenceMeter, reference: Reference, relative: float, slowness
 @pytest.mark.parametrize("relative", [0.5, 1.0, 3.0])
 def test_a_step_costs_its_time_relative_to_the_baseline_times_the_allowance(relative: float) -> None:
     reference = Reference()
-    meter = ReferenceMeter(reference, ALLOWANCE)  # type: ignore[arg-type]
+    meter = ReferenceMeter(RelativeTimer(reference), ALLOWANCE)  # type: ignore[arg-type]
     train(meter, reference, relative, [1.0] * 50)
-    assert meter.relative_step == pytest.approx(relative)
+    assert meter.timer.relative_step == pytest.approx(relative)
     assert meter.spent == pytest.approx(501 * relative * ALLOWANCE)
 
 
 def test_a_slow_machine_slows_both_programs_and_changes_no_cost() -> None:
     quiet, busy = Reference(), Reference()
-    meters = [ReferenceMeter(each, ALLOWANCE) for each in (quiet, busy)]  # type: ignore[arg-type]
+    meters = [ReferenceMeter(RelativeTimer(each), ALLOWANCE) for each in (quiet, busy)]  # type: ignore[arg-type]
     train(meters[0], quiet, 1.5, [1.0] * 60)
     train(meters[1], busy, 1.5, [4.0] * 60)
     assert meters[1].spent == pytest.approx(meters[0].spent)
@@ -55,7 +55,7 @@ def test_a_disturbed_machine_costs_little() -> None:
     spent = []
     for _ in range(20):
         reference = Reference()
-        meter = ReferenceMeter(reference, ALLOWANCE)  # type: ignore[arg-type]
+        meter = ReferenceMeter(RelativeTimer(reference), ALLOWANCE)  # type: ignore[arg-type]
         train(meter, reference, 1.0, [1 + 2 * float(rng.random() < 0.3) for _ in range(300)])
         spent.append(meter.spent)
     assert np.mean(spent) == pytest.approx(3001 * ALLOWANCE, rel=0.05)
@@ -64,7 +64,7 @@ def test_a_disturbed_machine_costs_little() -> None:
 
 def test_timing_the_baseline_takes_a_tenth_and_the_spent_budget_never_falls() -> None:
     reference = Reference()
-    meter = ReferenceMeter(reference, ALLOWANCE)  # type: ignore[arg-type]
+    meter = ReferenceMeter(RelativeTimer(reference), ALLOWANCE)  # type: ignore[arg-type]
     seconds = before = 0.0
     for slowness in np.random.default_rng(1).uniform(1, 5, 400):
         reference.slowness = float(slowness)
@@ -77,7 +77,7 @@ def test_timing_the_baseline_takes_a_tenth_and_the_spent_budget_never_falls() ->
 
 def test_the_slow_first_step_is_charged_as_one_of_the_baseline() -> None:
     reference = Reference()
-    meter = ReferenceMeter(reference, ALLOWANCE)  # type: ignore[arg-type]
+    meter = ReferenceMeter(RelativeTimer(reference), ALLOWANCE)  # type: ignore[arg-type]
     meter.charge(1, 60.0)
     assert meter.spent == ALLOWANCE
 

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["EditModel", "Observation", "Posterior"]
+from .linear_model import Normal
+
+__all__ = ["EditModel", "Edits", "Observation"]
 
 Edits = frozenset[int]
 """Edits of a program: ids of the candidates in which they first occurred; empty for the baseline."""
@@ -37,19 +39,6 @@ class Observation:
     edits: Edits
     fitness: float
     variance: float
-
-
-@dataclass(frozen=True, slots=True)
-class Posterior:
-    """What the model knows of one program.
-
-    Attributes:
-        mean: expected fitness relative to the baseline, in nats per token.
-        sd: standard deviation of that expectation.
-    """
-
-    mean: float
-    sd: float
 
 
 class EditModel:
@@ -80,7 +69,7 @@ class EditModel:
         self._factor = np.linalg.cholesky(covariance + 1e-12 * np.eye(len(noise))) if len(noise) else None
         self._weights = self._solve(means) if len(noise) else means
 
-    def posteriors(self, programs: Sequence[Edits]) -> list[Posterior]:
+    def posteriors(self, programs: Sequence[Edits]) -> list[Normal]:
         """Return the posterior of each program, trained or not."""
         new = [frozenset(edits) for edits in programs]
         incidence = self._incidences(new)
@@ -88,7 +77,7 @@ class EditModel:
         own = np.array([float(bool(edits)) for edits in new])
         prior = self._effect * (incidence.sum(axis=1) + unknown) + self._interaction * own
         if self._factor is None:
-            return [Posterior(0.0, float(np.sqrt(variance))) for variance in prior]
+            return [Normal(0.0, float(np.sqrt(variance))) for variance in prior]
         shared = self._effect * incidence @ self._incidence.T
         for row, edits in enumerate(new):
             if edits and edits in self._places:
@@ -96,7 +85,7 @@ class EditModel:
         means = shared @ self._weights
         explained = np.linalg.solve(self._factor, shared.T)
         variances = np.maximum(prior - (explained**2).sum(axis=0), 0.0)
-        return [Posterior(float(m), float(np.sqrt(v))) for m, v in zip(means, variances, strict=True)]
+        return [Normal(float(m), float(np.sqrt(v))) for m, v in zip(means, variances, strict=True)]
 
     def effects(self) -> Mapping[int, float]:
         """Return the posterior mean of the effect of every edit."""

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["LossPredictor", "PointModel", "Prediction"]
+from .linear_model import Normal, fit_linear_model
+
+__all__ = ["LossPredictor", "PointModel"]
 
 COEFFICIENT_MEANS = (0.0, 1.0)
 """Prior means of `b` and `c`: losses stay as far apart as they are, and fall as much again as since the last point."""
@@ -31,14 +33,6 @@ NOISE_SD = 0.05
 """Prior of the noise, in nats, with the weight of `NOISE_WEIGHT` trainings."""
 
 NOISE_WEIGHT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Predicted loss at the end of training, in nats per token, and its standard deviation."""
-
-    mean: float
-    sd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +55,28 @@ class PointModel:
     covariance: np.ndarray
     trainings: int
 
-    def predict(self, losses: Sequence[float]) -> Prediction:
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weights of the last losses, the latest last, in the predicted final loss."""
+        value, slope = self.coefficients if len(self.coefficients) == 2 else (*self.coefficients, 0.0)
+        return (1.0 + value,) if len(self.coefficients) == 1 else (-slope, 1.0 + value + slope)
+
+    @property
+    def offset(self) -> float:
+        """Constant of the predicted final loss, in nats."""
+        return self.intercept - float(np.dot(self.coefficients, self.means))
+
+    @property
+    def typical_sd(self) -> float:
+        """Standard deviation of the prediction for a training of average losses."""
+        return self.noise_sd * math.sqrt(1.0 + 1.0 / self.trainings)
+
+    def predict(self, losses: Sequence[float]) -> Normal:
         """Predict the final loss of a training from its losses at the points up to this one."""
         features = np.array(_features(losses)) - self.means
         mean = losses[-1] + self.intercept + float(features @ self.coefficients)
         variance = self.noise_sd**2 * (1.0 + 1.0 / self.trainings) + float(features @ self.covariance @ features)
-        return Prediction(mean, math.sqrt(variance))
+        return Normal(mean, math.sqrt(variance))
 
 
 class LossPredictor:
@@ -112,14 +122,10 @@ def _fit(losses: Sequence[Sequence[float]], finals: Sequence[float]) -> PointMod
     remaining = np.array(finals) - features[:, 0]
     means = features.mean(axis=0)
     centred = features - means
-    prior = np.array(COEFFICIENT_MEANS[: features.shape[1]])
-    intercept, noise = float(remaining.mean()), NOISE_SD**2
-    for _ in range(5):  # the noise and the coefficients depend on each other
-        precision = centred.T @ centred / noise + np.eye(len(prior)) / COEFFICIENT_SD**2
-        covariance = np.linalg.inv(precision)
-        coefficients = covariance @ (centred.T @ (remaining - intercept) / noise + prior / COEFFICIENT_SD**2)
-        residuals = remaining - intercept - centred @ coefficients
-        noise = float((residuals @ residuals + NOISE_WEIGHT * NOISE_SD**2) / (len(finals) + NOISE_WEIGHT))
+    intercept = float(remaining.mean())
+    prior = [Normal(mean, COEFFICIENT_SD) for mean in COEFFICIENT_MEANS[: features.shape[1]]]
+    fitted = fit_linear_model(centred, remaining - intercept, prior, NOISE_SD, NOISE_WEIGHT)
     return PointModel(
-        intercept, tuple(map(float, coefficients)), tuple(map(float, means)), math.sqrt(noise), covariance, len(finals)
-    )
+        intercept, tuple(map(float, fitted.coefficients)), tuple(map(float, means)), fitted.noise_sd,
+        fitted.covariance, len(finals),
+    )  # fmt: skip

@@ -59,7 +59,7 @@ def fit_linear_model(
     """
     means = np.array([each.mean for each in prior])
     precisions = np.array([each.sd**-2 for each in prior])
-    noise = noise_sd**2
+    noise, coefficients, covariance = noise_sd**2, means, np.diag(1.0 / precisions)
     for _ in range(_ROUNDS):  # the coefficients and the noise depend on each other
         covariance = np.linalg.inv(features.T @ features / noise + np.diag(precisions))
         coefficients = covariance @ (features.T @ targets / noise + precisions * means)

@@ -11,8 +11,8 @@ from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.pretty_printer import format_instruction
 from primer_search.primitives.program import DNA
 from primer_search.primitives.validation import check_well_formed
-from primer_search.search.evolution.live_mutations import mutate_live
-from primer_search.search.evolution.recombination import merge_programs
+from primer_search.search.guided.live_mutations import mutate_live
+from primer_search.search.guided.recombination import merge_programs
 
 
 def program(text: str, constants: tuple[float, ...] = (0.5,), dimensions: tuple[int, ...] = (8,)) -> DNA:

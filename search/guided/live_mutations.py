@@ -30,7 +30,7 @@ from ...primitives.ops import OPS
 from ...primitives.pretty_printer import format_instruction, subprogram_label
 from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
 from ...primitives.validation import inlined_instruction_counts
-from .program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
+from ..evolution.program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
 
 __all__ = ["LIVE_MUTATIONS", "OP_FAMILIES", "Edge", "live_edges", "mutate_live"]
 

@@ -1,0 +1,129 @@
+"""The part of a search that all strategies share: candidates by id, twins, and the trainings of the first programs.
+
+A strategy works by ask and tell: `ask` proposes a candidate, `add` counts it as proposed, `tell` records a trial. No
+clock, no processes, no files. Candidate k draws from a random generator derived from (run seed, k), so a run resumes
+exactly where it stopped.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...primitives import DNA
+from ...primitives.fingerprint import fingerprint
+from ...workers.protocol import Evaluation, HurdleThreshold
+from ..config import RunConfig
+from .candidate import BASELINE_ID, Candidate
+from .initial_programs import InitialProgram
+from .proposals import CandidateRules, Proposal, SeenPrograms
+
+__all__ = ["SearchStrategy"]
+
+
+class SearchStrategy(ABC):
+    """The state of a search; replaying a run's candidates and evaluations in order rebuilds it.
+
+    Attributes:
+        baseline: candidate 0.
+        starters: the baseline and the imported initial programs, each with its fingerprint; each is trained several
+            times.
+        ancestors: ids of the candidates that the search starts from.
+    """
+
+    def __init__(
+        self, config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()
+    ):
+        self.config = config
+        self.run_seed = run_seed
+        self.rules = CandidateRules.for_baseline(baseline_dna, config.model)
+        self.ancestors = tuple(initial_program.candidate_id for initial_program in initial_programs) or (BASELINE_ID,)
+        self._candidates: dict[int, Candidate] = {}
+        self._known = SeenPrograms()
+        self._starter_trials: dict[int, list[float | None]] = {}
+        imported = [program for program in initial_programs if program.candidate_id != BASELINE_ID]
+        self.starters = (
+            self._starter(BASELINE_ID, baseline_dna),
+            *(self._starter(program.candidate_id, program.dna, program.description) for program in imported),
+        )
+        self.baseline = self.starters[0][0]
+
+    @property
+    def next_id(self) -> int:
+        """Id of the next candidate."""
+        return len(self._candidates)
+
+    @property
+    def trials_left(self) -> list[int]:
+        """Ids of the starters with trials still to run: the baseline first, then the initial programs in turn."""
+        each, trials = self.config.search.baseline_trials, self._starter_trials
+        missing = [(place, number) for number in trials for place in range(len(trials[number]), each)]
+        return [number for _, number in sorted(missing, key=lambda trial: (trial[1] != BASELINE_ID, *trial))]
+
+    @property
+    def ready(self) -> bool:
+        """Whether a parent is available: the baseline from the start, an initial program after one full training."""
+        return bool(self._trained_ancestors())
+
+    def candidate(self, candidate_id: int) -> Candidate:
+        """Return a candidate by its id."""
+        return self._candidates[candidate_id]
+
+    @abstractmethod
+    def ask(self) -> tuple[Candidate, Proposal]:
+        """Return the next candidate; `add` counts it as proposed. Call it only while `ready`."""
+
+    def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:
+        """Count a candidate as proposed.
+
+        Args:
+            candidate: new candidate.
+            function: fingerprint of its function; None if it has none.
+            edits: edits of the program (see `edit_model`), for strategies that record them.
+        """
+        self._candidates[candidate.id] = candidate
+        # A twin of a twin equals the original, and only the original is trained.
+        self._known.add(self._original(candidate), candidate.structure_hash, function)
+
+    @abstractmethod
+    def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
+        """Record the result of a trial."""
+
+    @abstractmethod
+    def fitness(self, candidate_id: int) -> float | None:
+        """Return the fitness of a candidate; None until all its trials have ended, or if one of them has no loss."""
+
+    @abstractmethod
+    def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
+        """Return the points at which a trial of the candidate is evaluated, and what it must beat there."""
+
+    def next_retest(self, running: set[int]) -> int | None:
+        """Return a candidate to train once more with a fresh random seed; None if none needs it.
+
+        Args:
+            running: candidates with a trial in progress.
+        """
+        return None
+
+    def _starter(self, number: int, dna: DNA, *origin: str) -> tuple[Candidate, str | None]:
+        graph = self.rules.build_graph(dna)
+        candidate, function = Candidate(number, dna, None, origin, graph.structure_hash), fingerprint(graph)
+        self._starter_trials[number] = []
+        self.add(candidate, function)
+        return candidate, function
+
+    def _generator(self) -> np.random.Generator:
+        """Return the random generator of the next candidate."""
+        return np.random.default_rng((self.run_seed, 0, self.next_id))
+
+    def _original(self, candidate: Candidate) -> int:
+        return candidate.id if candidate.same_as is None else candidate.same_as
+
+    def _trained_ancestors(self) -> list[int]:
+        """Return the possible first parents: the baseline, or the initial programs with a full training."""
+        if self.ancestors == (BASELINE_ID,):
+            return [BASELINE_ID]
+        trials = self._starter_trials
+        return [each for each in self.ancestors if any(loss is not None for loss in trials[each])]

@@ -1,0 +1,12 @@
+"""Guided search: live mutations, merges, and the models that choose parents, stop trainings and price steps."""
+
+__all__ = [
+    "edit_model",
+    "extrapolation",
+    "guided_search",
+    "linear_model",
+    "live_mutations",
+    "make_strategy",
+    "price",
+    "recombination",
+]

@@ -1,0 +1,370 @@
+"""Guided search: evolution for a few hundred noisy trainings.
+
+    ask:  mostly a mutation of live code of a good parent; else a merge of two good programs, or a revert of one edit
+    tell: the loss reached, or the loss predicted for a training that was stopped, enters the model of edits
+
+Fitness is the loss at a fixed number of steps plus the price of a step: `loss + slope * log(step time / the
+baseline's)`, where `slope` is the decrease of the baseline's loss per factor e of steps, measured in the run. So a
+program that is slower must be better by what the baseline would gain in the same time, and a better estimate of the
+price ranks a program again without training it.
+
+Parents, merges and leaders are chosen by the posterior of `edit_model`, which corrects a lucky training by the results
+of related programs. Leaders are trained again with fresh random seeds before they get many children.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, variance
+
+import numpy as np
+
+from ...primitives import DNA, InvalidProgramError
+from ...workers.protocol import Evaluation, HurdleThreshold
+from ..config import RunConfig
+from ..evolution.candidate import BASELINE_ID, Candidate
+from ..evolution.initial_programs import InitialProgram
+from ..evolution.proposals import Proposal, identify, propose
+from ..evolution.search_strategy import SearchStrategy
+from .edit_model import EditModel, Edits, Observation
+from .extrapolation import LossPredictor
+from .linear_model import Normal
+from .live_mutations import mutate_live
+from .price import PriceModel, step_counts
+from .recombination import merge_programs
+
+__all__ = ["GuidedSearch", "Standing"]
+
+POINTS = (0.1, 0.2, 0.35, 0.6)
+"""Shares of the budget at which every training is evaluated; the slope to the end prices steps."""
+
+STOPS = (1, 2)
+"""Places in `POINTS` at which a training may stop; the slope at the first is that since the point before."""
+
+STOP_QUANTILE = 1.28
+"""A training stops where the target lies below its predicted fitness by this many standard deviations (p < 0.1)."""
+
+MINIMUM_TRAININGS = 6
+"""Finished trainings before any is stopped."""
+
+UNSTOPPED_SHARE = 1 / 15
+"""Share of candidates that train to the end whatever they look like, so that the prediction stays unbiased."""
+
+NOISE_SD = 0.016
+"""Prior of the standard deviation of a loss between random seeds, in nats; it weighs as `NOISE_WEIGHT` trainings."""
+
+NOISE_WEIGHT = 5
+
+EFFECT_SD = 0.05
+"""Standard deviation of the effect of one edit, in nats (see `edit_model`)."""
+
+INTERACTION_SD = 0.02
+"""Standard deviation of what the sum of effects misses, in nats."""
+
+MERGE_SHARE = 0.2
+"""Share of candidates that are merges, once two leaders can be merged."""
+
+REVERT_SHARE = 0.05
+"""Share of candidates that take one edit of a leader back."""
+
+PAIRS = 10
+"""Pairs of parents compared for a merge; the one with the lowest posterior mean is merged."""
+
+LEADERS = 8
+"""Number of leaders that are trained again."""
+
+CHILDREN_PER_TRAINING = 4
+"""Children of a leader after which it needs another training, up to `MOST_TRAININGS`."""
+
+MOST_TRAININGS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the search knows of a candidate.
+
+    Attributes:
+        candidate_id: candidate.
+        posterior: fitness relative to the baseline, in nats per token.
+        trainings: number of trainings to the end.
+    """
+
+    candidate_id: int
+    posterior: Normal
+    trainings: int
+
+
+class GuidedSearch(SearchStrategy):
+    """Evolution by posterior means, with merges, reverts, repeated trainings and hurdles that extrapolate.
+
+    Attributes:
+        predictor: predicts the final losses of trainings.
+        price: estimates prices; None before the baseline is trained.
+    """
+
+    def __init__(
+        self, config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()
+    ):
+        self.predictor = LossPredictor(len(POINTS))
+        self.price: PriceModel | None = None
+        self._edits: dict[int, Edits] = {}
+        self._evaluations: defaultdict[int, list[Evaluation]] = defaultdict(list)
+        self._children: Counter[int] = Counter()
+        self._standings: dict[int, Standing] | None = None
+        super().__init__(config, run_seed, baseline_dna, initial_programs)
+
+    # --- ask, add and tell ---
+
+    def ask(self) -> tuple[Candidate, Proposal]:
+        """Return the next candidate: a merge, a revert, or a mutation of a good parent."""
+        number, rng = self.next_id, self._generator()
+        kind = rng.random()
+        made = None
+        if self.config.search.strategy == "guided":
+            if kind < MERGE_SHARE:
+                made = self._merge(rng)
+            elif kind < MERGE_SHARE + REVERT_SHARE:
+                made = self._revert(rng)
+        parent, proposal = made or self._mutate(rng)
+        identity = (proposal.structure_hash, proposal.same_as)
+        return Candidate(number, proposal.dna, parent, proposal.mutations, *identity), proposal
+
+    def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:
+        """Count a candidate as proposed; a mutation has the edits of its parent and its own."""
+        super().add(candidate, function)
+        if edits is not None:
+            self._edits[candidate.id] = frozenset(edits)
+        elif candidate.id == BASELINE_ID:
+            self._edits[candidate.id] = frozenset()
+        else:
+            inherited = frozenset() if candidate.parent is None else self._edits[candidate.parent]
+            self._edits[candidate.id] = inherited | {candidate.id}
+        if candidate.parent is not None:
+            self._children[candidate.parent] += 1
+
+    def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
+        """Record the result of a trial."""
+        self._standings = None
+        self._evaluations[candidate_id].append(evaluation)
+        loss = evaluation.loss_nats if evaluation.kind == "ok" else None
+        if candidate_id in self._starter_trials:
+            self._starter_trials[candidate_id].append(loss)
+        if loss is not None and len(evaluation.hurdle_losses) == len(POINTS):
+            self.predictor.record(evaluation.hurdle_losses, loss)
+        counts = step_counts(evaluation)
+        if counts is None:
+            return
+        if candidate_id == BASELINE_ID and self.price is None:
+            self.price = PriceModel(counts)
+        if self.price is not None and evaluation.relative_step:
+            self.price.record(counts, evaluation.relative_step)
+
+    def fitness(self, candidate_id: int) -> float | None:
+        """Return the mean loss plus the price of a step, in nats per token; None without a training to the end."""
+        losses = self._losses(candidate_id)
+        return fmean(losses) + self._priced(candidate_id).mean if losses else None
+
+    # --- trainings: where they stop, and who is trained again ---
+
+    def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
+        """Return the evaluation points of a trial.
+
+        At the stops, a training must have a predicted fitness that may still reach its parent's posterior mean.
+        Starters, candidates trained again, and a random share of the others are not stopped.
+        """
+        budget = self.config.trial.budget
+        target = self._target(candidate_id)
+        points = []
+        for place, share in enumerate(POINTS):
+            model = self.predictor.model(place) if place in STOPS else None
+            if model is None or target is None:
+                points.append(HurdleThreshold(round(budget * share), None))
+                continue
+            limit = target + STOP_QUANTILE * model.typical_sd
+            points.append(HurdleThreshold(round(budget * share), limit, model.weights, model.offset, self.slope))
+        return tuple(points)
+
+    def next_retest(self, running: set[int]) -> int | None:
+        """Return the first leader that has more children than its trainings justify; None if none has."""
+        leaders = [each for each in self.ranking() if each.candidate_id not in self._starter_trials][:LEADERS]
+        for place, each in enumerate(leaders):
+            children = self._children[each.candidate_id] + (CHILDREN_PER_TRAINING if place == 0 else 0)
+            needed = min(1 + children // CHILDREN_PER_TRAINING, MOST_TRAININGS)
+            if each.trainings < needed and each.candidate_id not in running and each.posterior.mean < 0:
+                return each.candidate_id
+        return None
+
+    @property
+    def slope(self) -> float:
+        """Decrease of the baseline's loss per factor e of steps, in nats; 0 before it is trained."""
+        rises = [
+            (each.hurdle_losses[-1] - each.loss_nats) / -math.log(POINTS[-1])
+            for each in self._evaluations[BASELINE_ID]
+            if each.kind == "ok" and each.loss_nats is not None and len(each.hurdle_losses) == len(POINTS)
+        ]
+        return max(0.0, fmean(rises)) if rises else 0.0
+
+    def ranking(self) -> list[Standing]:
+        """Return the candidates with a training to the end, the best posterior mean first."""
+        trained = [each for each in self.standings().values() if each.trainings]
+        return sorted(trained, key=lambda each: (each.posterior.mean, each.candidate_id))
+
+    def standings(self) -> Mapping[int, Standing]:
+        """Return what the search knows of every candidate with a result, by id."""
+        if self._standings is None:
+            numbers = [number for number in self._evaluations if number == BASELINE_ID or self._observation(number)]
+            posteriors = self._model().posteriors([self._edits[number] for number in numbers])
+            self._standings = {
+                number: Standing(number, posterior, len(self._losses(number)))
+                for number, posterior in zip(numbers, posteriors, strict=True)
+            }
+        return self._standings
+
+    # --- proposals ---
+
+    def _mutate(self, rng: np.random.Generator) -> tuple[int, Proposal]:
+        parent = self._parent(rng)
+        origin = self._candidates[parent]
+        proposal = propose(
+            origin.dna, origin.structure_hash, rng, self.rules, self._known, self.config.search.proposals,
+            mutate_live, accumulate=False,
+        )  # fmt: skip
+        return parent, proposal
+
+    def _parent(self, rng: np.random.Generator) -> int:
+        """Return a parent: the best draw from the posterior of a few random members of the archive."""
+        archive = self._archive()
+        if not archive:
+            trained = self._trained_ancestors()
+            return trained[int(rng.integers(len(trained)))]
+        rivals = 1 if self.config.search.strategy == "random" else self.config.search.tournament
+        drawn = [archive[int(place)] for place in rng.choice(len(archive), min(rivals, len(archive)), replace=False)]
+        draws = [rng.normal(each.posterior.mean, each.posterior.sd) for each in drawn]
+        return drawn[int(np.argmin(draws))].candidate_id
+
+    def _archive(self) -> list[Standing]:
+        """Return the candidates eligible as parents: the best by posterior mean; all with random parents."""
+        ranking = self.ranking()
+        return ranking if self.config.search.strategy == "random" else ranking[: self.config.search.population]
+
+    def _merge(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:
+        """Merge the pair of the archive whose merged edits have the lowest posterior mean."""
+        archive = [each.candidate_id for each in self._archive()]
+        pairs: dict[Edits, tuple[int, int]] = {}
+        for _ in range(PAIRS if len(archive) > 1 else 0):
+            one, other = (archive[int(place)] for place in rng.choice(len(archive), 2, replace=False))
+            first, second = self._edits[one], self._edits[other]
+            if not (first <= second or second <= first) and first | second not in self._edits.values():
+                pairs[first | second] = one, other
+        if not pairs:
+            return None
+        predicted = self._model().posteriors(list(pairs))
+        for _, edits in sorted(zip(predicted, pairs, strict=True), key=lambda pair: pair[0].mean):
+            one, other = pairs[edits]
+            ancestor = self._holder(self._edits[one] & self._edits[other])
+            if ancestor is None:
+                continue
+            dna = merge_programs(ancestor.dna, self._candidates[one].dna, self._candidates[other].dna)
+            proposal = self._checked(dna, f"Merge with #{other}", edits)
+            if proposal is not None:
+                return one, proposal
+        return None
+
+    def _revert(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:
+        """Take one edit of a leader back, by a merge against the candidate in which the edit first occurred."""
+        leaders = [each.candidate_id for each in self._archive()[:LEADERS] if len(self._edits[each.candidate_id]) > 1]
+        if not leaders:
+            return None
+        leader = leaders[int(rng.integers(len(leaders)))]
+        for edit in rng.permutation(sorted(self._edits[leader])):
+            source = self._candidates[int(edit)]
+            left = self._edits[leader] - {int(edit)}
+            if source.parent is None or left in self._edits.values():
+                continue
+            before, after = self._candidates[source.parent].dna, self._candidates[leader].dna
+            proposal = self._checked(merge_programs(source.dna, before, after), f"Revert of the edit of #{edit}", left)
+            if proposal is not None:
+                return leader, proposal
+        return None
+
+    def _checked(self, dna: DNA | None, description: str, edits: Edits) -> Proposal | None:
+        """Return the proposal of a program, if it is valid and new."""
+        if dna is None:
+            return None
+        try:
+            identity = identify(dna, self.rules, self._known)
+        except InvalidProgramError:
+            return None
+        if identity.same_as is not None:
+            return None
+        return Proposal(dna, (description,), identity.structure_hash, identity.function, None, {}, tuple(sorted(edits)))
+
+    def _holder(self, edits: Edits) -> Candidate | None:
+        """Return the candidate with exactly these edits; None if there is none."""
+        return next((self._candidates[number] for number, own in self._edits.items() if own == edits), None)
+
+    # --- the model of edits ---
+
+    def _model(self) -> EditModel:
+        observations = (self._observation(number) for number in self._evaluations if number != BASELINE_ID)
+        return EditModel([each for each in observations if each is not None], EFFECT_SD, INTERACTION_SD)
+
+    def _observation(self, candidate_id: int) -> Observation | None:
+        """Return the measured or predicted fitness of a candidate relative to the baseline; None if it has none."""
+        baseline = self._losses(BASELINE_ID)
+        if not baseline:
+            return None
+        noise = self._noise_variance()
+        losses = self._losses(candidate_id)
+        if losses:
+            loss, uncertainty = fmean(losses), noise / len(losses)
+        else:
+            predicted = self._predicted(candidate_id)
+            if predicted is None:
+                return None
+            loss, uncertainty = predicted.mean, predicted.sd**2 + noise
+        priced = self._priced(candidate_id)
+        fitness = loss + priced.mean - fmean(baseline)
+        return Observation(self._edits[candidate_id], fitness, uncertainty + priced.sd**2 + noise / len(baseline))
+
+    def _losses(self, candidate_id: int) -> list[float]:
+        """Return the losses of the trainings to the end."""
+        results = self._evaluations.get(candidate_id, [])
+        return [each.loss_nats for each in results if each.kind == "ok" and each.loss_nats is not None]
+
+    def _predicted(self, candidate_id: int) -> Normal | None:
+        """Return the final loss predicted for a training that was stopped."""
+        for each in self._evaluations[candidate_id]:
+            model = self.predictor.model(len(each.hurdle_losses) - 1) if each.kind == "stopped_at_hurdle" else None
+            if model is not None:
+                return model.predict(each.hurdle_losses)
+        return None
+
+    def _priced(self, candidate_id: int) -> Normal:
+        """Return the price of a step in nats: slope times the logarithm of the relative step time."""
+        counts = next(filter(None, map(step_counts, self._evaluations[candidate_id])), None)
+        if self.price is None or counts is None:
+            return Normal(0.0, 0.0)
+        timed = [each.relative_step for each in self._evaluations[candidate_id] if each.relative_step]
+        estimate = self.price.estimate(counts, timed)
+        return Normal(self.slope * estimate.mean, self.slope * estimate.sd)
+
+    def _noise_variance(self) -> float:
+        """Return the variance of a loss between random seeds, from the trainings of the baseline."""
+        losses = self._losses(BASELINE_ID)
+        own = variance(losses) * (len(losses) - 1) if len(losses) > 1 else 0.0
+        return (own + NOISE_WEIGHT * NOISE_SD**2) / (max(len(losses) - 1, 0) + NOISE_WEIGHT)
+
+    def _target(self, candidate_id: int) -> float | None:
+        """Return the fitness that a training must be able to reach; None: it is not stopped."""
+        baseline, standings = self._losses(BASELINE_ID), self.standings()
+        again = candidate_id in self._starter_trials or self._losses(candidate_id)
+        rng = np.random.default_rng((self.run_seed, 2, candidate_id))
+        if again or not baseline or self.predictor.trainings < MINIMUM_TRAININGS or rng.random() < UNSTOPPED_SHARE:
+            return None
+        parent = self._candidates[candidate_id].parent
+        standing = standings.get(parent if parent is not None else BASELINE_ID)
+        return fmean(baseline) + (standing.posterior.mean if standing is not None else 0.0)
