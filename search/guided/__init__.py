@@ -7,6 +7,7 @@ __all__ = [
     "linear_model",
     "live_mutations",
     "make_strategy",
+    "measurements",
     "price",
     "recombination",
 ]

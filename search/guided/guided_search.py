@@ -3,10 +3,8 @@
     ask:  mostly a mutation of live code of a good parent; else a merge of two good programs, or a revert of one edit
     tell: the loss reached, or the loss predicted for a training that was stopped, enters the model of edits
 
-Fitness is the loss at a fixed number of steps plus the price of a step: `loss + slope * log(step time / the
-baseline's)`, where `slope` is the decrease of the baseline's loss per factor e of steps, measured in the run. So a
-program that is slower must be better by what the baseline would gain in the same time, and a better estimate of the
-price ranks a program again without training it.
+Fitness is the loss at a fixed number of steps plus the price of a step (see `measurements`), so a better estimate of
+the price ranks a program again without training it.
 
 Parents, merges and leaders are chosen by the posterior of `edit_model`, which corrects a lucky training by the results
 of related programs. Leaders are trained again with fresh random seeds before they get many children.
@@ -14,11 +12,10 @@ of related programs. Leaders are trained again with fresh random seeds before th
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 
 import numpy as np
 
@@ -30,10 +27,9 @@ from ..evolution.initial_programs import InitialProgram
 from ..evolution.proposals import Proposal, identify, propose
 from ..evolution.search_strategy import SearchStrategy
 from .edit_model import EditModel, Edits, Observation
-from .extrapolation import LossPredictor
 from .linear_model import Normal
 from .live_mutations import mutate_live
-from .price import PriceModel, step_counts
+from .measurements import Measurements
 from .recombination import merge_programs
 
 __all__ = ["GuidedSearch", "Standing"]
@@ -52,11 +48,6 @@ MINIMUM_TRAININGS = 6
 
 UNSTOPPED_SHARE = 1 / 15
 """Share of candidates that train to the end whatever they look like, so that the prediction stays unbiased."""
-
-NOISE_SD = 0.016
-"""Prior of the standard deviation of a loss between random seeds, in nats; it weighs as `NOISE_WEIGHT` trainings."""
-
-NOISE_WEIGHT = 5
 
 EFFECT_SD = 0.05
 """Standard deviation of the effect of one edit, in nats (see `edit_model`)."""
@@ -101,17 +92,15 @@ class GuidedSearch(SearchStrategy):
     """Evolution by posterior means, with merges, reverts, repeated trainings and hurdles that extrapolate.
 
     Attributes:
-        predictor: predicts the final losses of trainings.
-        price: estimates prices; None before the baseline is trained.
+        measurements: results of all trials.
     """
 
     def __init__(
         self, config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()
     ):
-        self.predictor = LossPredictor(len(POINTS))
-        self.price: PriceModel | None = None
+        self.measurements = Measurements(POINTS)
         self._edits: dict[int, Edits] = {}
-        self._evaluations: defaultdict[int, list[Evaluation]] = defaultdict(list)
+        self._model = EditModel([], EFFECT_SD, INTERACTION_SD)
         self._children: Counter[int] = Counter()
         self._standings: dict[int, Standing] | None = None
         super().__init__(config, run_seed, baseline_dna, initial_programs)
@@ -148,24 +137,14 @@ class GuidedSearch(SearchStrategy):
     def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Record the result of a trial."""
         self._standings = None
-        self._evaluations[candidate_id].append(evaluation)
-        loss = evaluation.loss_nats if evaluation.kind == "ok" else None
+        self.measurements.record(candidate_id, evaluation)
         if candidate_id in self._starter_trials:
-            self._starter_trials[candidate_id].append(loss)
-        if loss is not None and len(evaluation.hurdle_losses) == len(POINTS):
-            self.predictor.record(evaluation.hurdle_losses, loss)
-        counts = step_counts(evaluation)
-        if counts is None:
-            return
-        if candidate_id == BASELINE_ID and self.price is None:
-            self.price = PriceModel(counts)
-        if self.price is not None and evaluation.relative_step:
-            self.price.record(counts, evaluation.relative_step)
+            self._starter_trials[candidate_id].append(evaluation.loss_nats if evaluation.kind == "ok" else None)
 
     def fitness(self, candidate_id: int) -> float | None:
         """Return the mean loss plus the price of a step, in nats per token; None without a training to the end."""
-        losses = self._losses(candidate_id)
-        return fmean(losses) + self._priced(candidate_id).mean if losses else None
+        losses = self.measurements.losses(candidate_id)
+        return fmean(losses) + self.measurements.priced(candidate_id).mean if losses else None
 
     # --- trainings: where they stop, and who is trained again ---
 
@@ -179,12 +158,13 @@ class GuidedSearch(SearchStrategy):
         target = self._target(candidate_id)
         points = []
         for place, share in enumerate(POINTS):
-            model = self.predictor.model(place) if place in STOPS else None
+            model = self.measurements.predictor.model(place) if place in STOPS else None
             if model is None or target is None:
                 points.append(HurdleThreshold(round(budget * share), None))
                 continue
             limit = target + STOP_QUANTILE * model.typical_sd
-            points.append(HurdleThreshold(round(budget * share), limit, model.weights, model.offset, self.slope))
+            slope = self.measurements.baseline.slope
+            points.append(HurdleThreshold(round(budget * share), limit, model.weights, model.offset, slope))
         return tuple(points)
 
     def next_retest(self, running: set[int]) -> int | None:
@@ -197,16 +177,6 @@ class GuidedSearch(SearchStrategy):
                 return each.candidate_id
         return None
 
-    @property
-    def slope(self) -> float:
-        """Decrease of the baseline's loss per factor e of steps, in nats; 0 before it is trained."""
-        rises = [
-            (each.hurdle_losses[-1] - each.loss_nats) / -math.log(POINTS[-1])
-            for each in self._evaluations[BASELINE_ID]
-            if each.kind == "ok" and each.loss_nats is not None and len(each.hurdle_losses) == len(POINTS)
-        ]
-        return max(0.0, fmean(rises)) if rises else 0.0
-
     def ranking(self) -> list[Standing]:
         """Return the candidates with a training to the end, the best posterior mean first."""
         trained = [each for each in self.standings().values() if each.trainings]
@@ -215,11 +185,18 @@ class GuidedSearch(SearchStrategy):
     def standings(self) -> Mapping[int, Standing]:
         """Return what the search knows of every candidate with a result, by id."""
         if self._standings is None:
-            numbers = [number for number in self._evaluations if number == BASELINE_ID or self._observation(number)]
-            posteriors = self._model().posteriors([self._edits[number] for number in numbers])
+            measured = {number: self.measurements.fitness(number) for number in self.measurements.candidates}
+            known = {number: fitness for number, fitness in measured.items() if fitness is not None}
+            observations = (
+                Observation(self._edits[number], fitness.mean, fitness.sd**2)
+                for number, fitness in known.items()
+                if number != BASELINE_ID
+            )
+            self._model = EditModel(observations, EFFECT_SD, INTERACTION_SD)
+            posteriors = self._model.posteriors([self._edits[number] for number in known])
             self._standings = {
-                number: Standing(number, posterior, len(self._losses(number)))
-                for number, posterior in zip(numbers, posteriors, strict=True)
+                number: Standing(number, posterior, len(self.measurements.losses(number)))
+                for number, posterior in zip(known, posteriors, strict=True)
             }
         return self._standings
 
@@ -261,7 +238,7 @@ class GuidedSearch(SearchStrategy):
                 pairs[first | second] = one, other
         if not pairs:
             return None
-        predicted = self._model().posteriors(list(pairs))
+        predicted = self._model.posteriors(list(pairs))
         for _, edits in sorted(zip(predicted, pairs, strict=True), key=lambda pair: pair[0].mean):
             one, other = pairs[edits]
             ancestor = self._holder(self._edits[one] & self._edits[other])
@@ -306,65 +283,14 @@ class GuidedSearch(SearchStrategy):
         """Return the candidate with exactly these edits; None if there is none."""
         return next((self._candidates[number] for number, own in self._edits.items() if own == edits), None)
 
-    # --- the model of edits ---
-
-    def _model(self) -> EditModel:
-        observations = (self._observation(number) for number in self._evaluations if number != BASELINE_ID)
-        return EditModel([each for each in observations if each is not None], EFFECT_SD, INTERACTION_SD)
-
-    def _observation(self, candidate_id: int) -> Observation | None:
-        """Return the measured or predicted fitness of a candidate relative to the baseline; None if it has none."""
-        baseline = self._losses(BASELINE_ID)
-        if not baseline:
-            return None
-        noise = self._noise_variance()
-        losses = self._losses(candidate_id)
-        if losses:
-            loss, uncertainty = fmean(losses), noise / len(losses)
-        else:
-            predicted = self._predicted(candidate_id)
-            if predicted is None:
-                return None
-            loss, uncertainty = predicted.mean, predicted.sd**2 + noise
-        priced = self._priced(candidate_id)
-        fitness = loss + priced.mean - fmean(baseline)
-        return Observation(self._edits[candidate_id], fitness, uncertainty + priced.sd**2 + noise / len(baseline))
-
-    def _losses(self, candidate_id: int) -> list[float]:
-        """Return the losses of the trainings to the end."""
-        results = self._evaluations.get(candidate_id, [])
-        return [each.loss_nats for each in results if each.kind == "ok" and each.loss_nats is not None]
-
-    def _predicted(self, candidate_id: int) -> Normal | None:
-        """Return the final loss predicted for a training that was stopped."""
-        for each in self._evaluations[candidate_id]:
-            model = self.predictor.model(len(each.hurdle_losses) - 1) if each.kind == "stopped_at_hurdle" else None
-            if model is not None:
-                return model.predict(each.hurdle_losses)
-        return None
-
-    def _priced(self, candidate_id: int) -> Normal:
-        """Return the price of a step in nats: slope times the logarithm of the relative step time."""
-        counts = next(filter(None, map(step_counts, self._evaluations[candidate_id])), None)
-        if self.price is None or counts is None:
-            return Normal(0.0, 0.0)
-        timed = [each.relative_step for each in self._evaluations[candidate_id] if each.relative_step]
-        estimate = self.price.estimate(counts, timed)
-        return Normal(self.slope * estimate.mean, self.slope * estimate.sd)
-
-    def _noise_variance(self) -> float:
-        """Return the variance of a loss between random seeds, from the trainings of the baseline."""
-        losses = self._losses(BASELINE_ID)
-        own = variance(losses) * (len(losses) - 1) if len(losses) > 1 else 0.0
-        return (own + NOISE_WEIGHT * NOISE_SD**2) / (max(len(losses) - 1, 0) + NOISE_WEIGHT)
-
     def _target(self, candidate_id: int) -> float | None:
         """Return the fitness that a training must be able to reach; None: it is not stopped."""
-        baseline, standings = self._losses(BASELINE_ID), self.standings()
-        again = candidate_id in self._starter_trials or self._losses(candidate_id)
+        measured, baseline = self.measurements, self.measurements.baseline.loss_nats
+        if baseline is None or measured.predictor.trainings < MINIMUM_TRAININGS:
+            return None
         rng = np.random.default_rng((self.run_seed, 2, candidate_id))
-        if again or not baseline or self.predictor.trainings < MINIMUM_TRAININGS or rng.random() < UNSTOPPED_SHARE:
+        if candidate_id in self._starter_trials or measured.losses(candidate_id) or rng.random() < UNSTOPPED_SHARE:
             return None
         parent = self._candidates[candidate_id].parent
-        standing = standings.get(parent if parent is not None else BASELINE_ID)
-        return fmean(baseline) + (standing.posterior.mean if standing is not None else 0.0)
+        standing = self.standings().get(BASELINE_ID if parent is None else parent)
+        return baseline + (standing.posterior.mean if standing is not None else 0.0)

@@ -72,9 +72,9 @@ def evolve(search: GuidedSearch, count: int, noise: float = 0.01) -> None:
 
 def test_the_slope_is_the_baselines_decrease_per_factor_e_of_steps() -> None:
     search = start()
-    assert search.slope == 0.0
+    assert search.measurements.baseline.slope == 0.0
     train_baseline(search)
-    assert search.slope == pytest.approx(0.4)
+    assert search.measurements.baseline.slope == pytest.approx(0.4)
 
 
 def test_fitness_is_the_loss_plus_the_price_of_a_step() -> None:
@@ -96,7 +96,9 @@ def test_more_timings_of_a_program_change_its_fitness_without_a_new_loss() -> No
     before = search.fitness(number)
     for _ in range(5):
         search.tell(number, replace(evaluation(END, 1.1), relative_step=1.3))
-    assert before is not None and search.fitness(number) > before + 0.02
+    after = search.fitness(number)
+    assert before is not None and after is not None
+    assert after > before + 0.02
 
 
 def test_nothing_stops_before_enough_trainings_have_finished_and_starters_never_do() -> None:
@@ -105,7 +107,7 @@ def test_nothing_stops_before_enough_trainings_have_finished_and_starters_never_
     number = propose(search)[0].id
     assert all(threshold.loss_nats is None for threshold in search.thresholds(number))
     evolve(search, 30)
-    assert search.predictor.trainings > MINIMUM_TRAININGS
+    assert search.measurements.predictor.trainings > MINIMUM_TRAININGS
     assert all(threshold.loss_nats is None for threshold in search.thresholds(BASELINE_ID))
     stoppable = [propose(search)[0].id for _ in range(20)]
     stops = [any(threshold.loss_nats is not None for threshold in search.thresholds(number)) for number in stoppable]
@@ -144,7 +146,7 @@ def test_a_stopped_training_counts_with_its_predicted_loss() -> None:
 def test_leaders_are_trained_again_before_they_have_many_children() -> None:
     search = start()
     train_baseline(search)
-    evolve(search, 120)
+    evolve(search, 80)
     leaders = [each for each in search.ranking() if each.posterior.mean < 0][:3]
     assert leaders
     assert leaders[0].trainings >= 2
@@ -156,7 +158,7 @@ def test_merges_have_the_edits_of_both_parents_and_reverts_lack_one() -> None:
     search, merges, reverts = start(), 0, 0
     train_baseline(search)
     evolve(search, 10)
-    for _ in range(150):
+    for _ in range(80):
         candidate, _ = propose(search)
         edits = search._edits[candidate.id]
         assert candidate.parent is not None
@@ -171,7 +173,7 @@ def test_merges_have_the_edits_of_both_parents_and_reverts_lack_one() -> None:
         else:
             assert edits == parent | {candidate.id}
         search.tell(candidate.id, evaluation(END + effect(edits)))
-    assert merges > 5
+    assert merges > 3
     assert reverts > 0
 
 
@@ -183,7 +185,7 @@ def test_a_search_finds_more_than_with_random_parents() -> None:
         for seed in range(2):
             search = start(config, seed)
             train_baseline(search)
-            evolve(search, 120)
+            evolve(search, 80)
             bests.append(effect(search._edits[search.ranking()[0].candidate_id]))
         gains[strategy] = np.mean(bests)
     assert gains["guided"] < gains["random"] < 0

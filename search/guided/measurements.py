@@ -1,0 +1,162 @@
+"""Measured fitness: what the trainings of a run say of each candidate, relative to the baseline.
+
+Fitness is the loss at a fixed number of steps plus the price of a step, `slope * log(step time / the baseline's)`. The
+slope is the decrease of the baseline's loss per factor e of steps: a program that is slower must be better by what the
+baseline would gain in the same time. A training that was stopped counts with its predicted loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, variance
+
+from ...workers.protocol import Evaluation
+from ..evolution.candidate import BASELINE_ID
+from .extrapolation import LossPredictor
+from .linear_model import Normal
+from .price import PriceModel, step_counts
+
+__all__ = ["Measurements"]
+
+NOISE_SD = 0.016
+"""Prior of the standard deviation of a loss between random seeds, in nats; it weighs as `NOISE_WEIGHT` trainings."""
+
+NOISE_WEIGHT = 5
+
+
+class Measurements:
+    """The evaluations of a run, and the fitness they give.
+
+    Args:
+        points: shares of the budget at which every training is evaluated.
+
+    Attributes:
+        predictor: predicts the final losses of trainings.
+        price: estimates prices; None before the baseline is trained.
+    """
+
+    def __init__(self, points: Sequence[float]):
+        self.points = tuple(points)
+        self.predictor = LossPredictor(len(points))
+        self.price: PriceModel | None = None
+        self._evaluations: defaultdict[int, list[Evaluation]] = defaultdict(list)
+        self._baseline: _Baseline | None = None
+
+    def record(self, candidate_id: int, evaluation: Evaluation) -> None:
+        """Add the result of one trial."""
+        self._evaluations[candidate_id].append(evaluation)
+        if candidate_id == BASELINE_ID:
+            self._baseline = None
+        loss, losses = evaluation.loss_nats, evaluation.hurdle_losses
+        if evaluation.kind == "ok" and loss is not None and len(losses) == len(self.points):
+            self.predictor.record(losses, loss)
+        counts = step_counts(evaluation)
+        if counts is None:
+            return
+        if candidate_id == BASELINE_ID and self.price is None:
+            self.price = PriceModel(counts)
+        if self.price is not None and evaluation.relative_step:
+            self.price.record(counts, evaluation.relative_step)
+
+    @property
+    def candidates(self) -> Iterable[int]:
+        """Candidates with a result, in the order of their first one."""
+        return self._evaluations.keys()
+
+    @property
+    def baseline(self) -> _Baseline:
+        """Figures of the baseline's trainings."""
+        if self._baseline is None:
+            self._baseline = _Baseline(self._evaluations.get(BASELINE_ID, []), self.points[-1])
+        return self._baseline
+
+    def losses(self, candidate_id: int) -> list[float]:
+        """Return the losses of the trainings to the end, in nats per token."""
+        return _losses(self._evaluations.get(candidate_id, []))
+
+    def priced(self, candidate_id: int) -> Normal:
+        """Return the price of a step in nats."""
+        results = self._evaluations.get(candidate_id, [])
+        counts = next(filter(None, map(step_counts, results)), None)
+        if self.price is None or counts is None:
+            return Normal(0.0, 0.0)
+        estimate = self.price.estimate(counts, [each.relative_step for each in results if each.relative_step])
+        return Normal(self.baseline.slope * estimate.mean, self.baseline.slope * estimate.sd)
+
+    def fitness(self, candidate_id: int) -> Normal | None:
+        """Return the fitness relative to the baseline, with the standard deviation of its error.
+
+        None if the baseline or the candidate has no loss, not even a predicted one.
+        """
+        baseline = self.baseline
+        if baseline.loss_nats is None:
+            return None
+        losses = self.losses(candidate_id)
+        if losses:
+            loss, error = fmean(losses), baseline.noise_variance / len(losses)
+        else:
+            predicted = self._predicted(candidate_id)
+            if predicted is None:
+                return None
+            loss, error = predicted.mean, predicted.sd**2 + baseline.noise_variance
+        priced = self.priced(candidate_id)
+        error += priced.sd**2 + baseline.noise_variance / baseline.trainings
+        return Normal(loss + priced.mean - baseline.loss_nats, math.sqrt(error))
+
+    def _predicted(self, candidate_id: int) -> Normal | None:
+        """Return the final loss predicted for a training that was stopped."""
+        for each in self._evaluations.get(candidate_id, []):
+            model = self.predictor.model(len(each.hurdle_losses) - 1) if each.kind == "stopped_at_hurdle" else None
+            if model is not None:
+                return model.predict(each.hurdle_losses)
+        return None
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """Figures of the baseline's trainings.
+
+    Attributes:
+        results: its evaluations.
+        last_point: share of the budget at the last evaluation before the end.
+    """
+
+    results: Sequence[Evaluation]
+    last_point: float
+
+    @property
+    def trainings(self) -> int:
+        """Number of trainings to the end."""
+        return len(_losses(self.results))
+
+    @cached_property
+    def loss_nats(self) -> float | None:
+        """Mean loss in nats per token; None before the first training."""
+        losses = _losses(self.results)
+        return fmean(losses) if losses else None
+
+    @cached_property
+    def noise_variance(self) -> float:
+        """Variance of a loss between random seeds, in nats squared."""
+        losses = _losses(self.results)
+        freedom = max(len(losses) - 1, 0)
+        squares = freedom * variance(losses) if freedom else 0.0
+        return (squares + NOISE_WEIGHT * NOISE_SD**2) / (freedom + NOISE_WEIGHT)
+
+    @cached_property
+    def slope(self) -> float:
+        """Decrease of the loss per factor e of steps, from the last point to the end, in nats; 0 before a training."""
+        falls = [
+            each.hurdle_losses[-1] - each.loss_nats
+            for each in self.results
+            if each.kind == "ok" and each.loss_nats is not None and each.hurdle_losses
+        ]
+        return max(0.0, fmean(falls) / -math.log(self.last_point)) if falls else 0.0
+
+
+def _losses(results: Iterable[Evaluation]) -> list[float]:
+    return [each.loss_nats for each in results if each.kind == "ok" and each.loss_nats is not None]
