@@ -75,11 +75,11 @@ class Entry:
 
     @property
     def fitness(self) -> float:
-        """Loss at the budget plus the price of its step; infinite for a failed training."""
+        """Loss at the budget, plus the price of a step that is slower than the baseline's; infinite for a failure."""
         losses, price = self.evaluation["hurdle_losses"], self.evaluation["relative_step"]
         if self.evaluation["outcome"] != "ok" or not price:
             return math.inf
-        return losses[len(POINTS) - 1] + PRICE_SLOPE * math.log(price)
+        return losses[len(POINTS) - 1] + PRICE_SLOPE * max(0.0, math.log(price))
 
 
 def main() -> None:

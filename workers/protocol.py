@@ -61,7 +61,7 @@ class HurdleThreshold:
         loss_nats: score that a trial must stay below, in nats per token; None: no threshold.
         weights: weights of the last losses in the score, the latest last.
         offset: constant of the score, in nats per token.
-        price_slope: weight of the logarithm of the relative step time in the score, where steps are timed.
+        price_slope: weight of the logarithm of the relative step time in the score, where steps are timed and slower.
     """
 
     at: float
@@ -72,7 +72,7 @@ class HurdleThreshold:
 
     def score(self, losses: Sequence[float], relative_step: float | None) -> float:
         """Return the score of a trial with these losses at the hurdles so far."""
-        priced = self.price_slope * math.log(relative_step) if relative_step else 0.0
+        priced = self.price_slope * max(0.0, math.log(relative_step)) if relative_step else 0.0
         last = losses[-len(self.weights) :]
         return self.offset + priced + sum(w * loss for w, loss in zip(self.weights, last, strict=True))
 

@@ -3,8 +3,8 @@
     ask:  mostly a mutation of live code of a good parent; else a merge of two good programs, or a revert of one edit
     tell: the loss reached, or the loss predicted for a training that was stopped, enters the model of edits
 
-Fitness is the loss at a fixed number of steps plus the price of a step (see `measurements`), so a better estimate of
-the price ranks a program again without training it.
+Fitness is the loss at a fixed number of steps plus the price of a slower step (see `measurements`), so a better
+estimate of the price ranks a program again without training it.
 
 Parents, merges and leaders are chosen by the posterior of `edit_model`, which corrects a lucky training by the results
 of related programs. Leaders are trained again with fresh random seeds before they get many children.

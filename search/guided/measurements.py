@@ -1,8 +1,11 @@
 """Measured fitness: what the trainings of a run say of each candidate, relative to the baseline.
 
-Fitness is the loss at a fixed number of steps plus the price of a step, `slope * log(step time / the baseline's)`. The
-slope is the decrease of the baseline's loss per factor e of steps: a program that is slower must be better by what the
-baseline would gain in the same time. A training that was stopped counts with its predicted loss.
+A program is better only if it is better in both views, at equal steps and at equal time. So fitness is the loss at a
+fixed number of steps plus the price of a slower step, `slope * max(0, log(step time / the baseline's))`. The slope is
+the decrease of the baseline's loss per factor e of steps: a slower program must be better by what the baseline would
+gain in the same time. A faster program gets no credit for its speed: a search that gives it credit finds small
+programs, which look good at equal time and lose at equal steps (docs/discovery.md). A training that was stopped counts
+with its predicted loss.
 """
 
 from __future__ import annotations
@@ -79,13 +82,13 @@ class Measurements:
         return _losses(self._evaluations.get(candidate_id, []))
 
     def priced(self, candidate_id: int) -> Normal:
-        """Return the price of a step in nats."""
+        """Return the price of a step in nats: that of a slower step, and 0 for a faster one."""
         results = self._evaluations.get(candidate_id, [])
         counts = next(filter(None, map(step_counts, results)), None)
         if self.price is None or counts is None:
             return Normal(0.0, 0.0)
         estimate = self.price.estimate(counts, [each.relative_step for each in results if each.relative_step])
-        return Normal(self.baseline.slope * estimate.mean, self.baseline.slope * estimate.sd)
+        return Normal(self.baseline.slope * max(0.0, estimate.mean), self.baseline.slope * estimate.sd)
 
     def fitness(self, candidate_id: int) -> Normal | None:
         """Return the fitness relative to the baseline, with the standard deviation of its error.
