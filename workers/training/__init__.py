@@ -4,6 +4,7 @@ __all__ = [
     "budget_meter",
     "data_parallel",
     "device_stats",
+    "flat_model",
     "leak_probes",
     "ngram_baseline",
     "optimizer",

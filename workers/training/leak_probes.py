@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from ...models.config import ModelConfig
-from ...models.language_model import LanguageModel
+from .flat_model import TrainableModel
 from .train_step import StepFunctions, TrainState
 
 __all__ = [
@@ -81,7 +81,7 @@ def probe_finite(functions: StepFunctions, state: TrainState, tokens: np.ndarray
 
 
 def probe_causality(
-    functions: StepFunctions, model: LanguageModel, optimizer_state: Any, tokens: np.ndarray, rng: np.random.Generator
+    functions: StepFunctions, model: TrainableModel, optimizer_state: Any, tokens: np.ndarray, rng: np.random.Generator
 ) -> None:
     """Check that an untrained model with random parameters does not see later tokens.
 

@@ -16,8 +16,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from ...models.language_model import LanguageModel
 from .data_parallel import replicated, split
+from .flat_model import TrainableModel
 from .optimizer import initial_state
 
 __all__ = ["Average", "StepFunctions", "StepResult", "TrainState"]
@@ -89,7 +89,7 @@ class StepFunctions:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: TrainableModel,
         optimizer: optax.GradientTransformation,
         batch: int,
         averaging: float = 0.0,

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from ...models.config import ModelConfig
-from ...models.language_model import LanguageModel, language_model
+from ...models.language_model import language_model
 from ...primitives import InvalidProgramError, build_graph
 from ...primitives.cost import block_cost, model_parameters
 from ...primitives.program_json import dna_from_json
@@ -30,6 +30,7 @@ from ..protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
 from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, RelativeTimer, StepMeter
 from .data_parallel import data_mesh
 from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
+from .flat_model import FlatModel, TrainableModel, training_model
 from .leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
 from .optimizer import make_optimizer
 from .phase_clock import PhaseClock, clock_function
@@ -81,7 +82,8 @@ class CandidateTrainer:
         """The baseline's step, compiled on first use."""
         if self._reference_dna is None:
             raise ValueError("a budget in reference seconds needs the baseline's DNA: give `reference`")
-        model = language_model(build_graph(dna_from_json(self._reference_dna)), self.model)
+        graph = build_graph(dna_from_json(self._reference_dna))
+        model = training_model(language_model(graph, self.model), self.optimizer)
         functions, state = self.compile_step(model, self.optimizer, seed=0)
         return ReferenceStep(functions, state, self.train_batches(model, seed=0).batch_at(0), self.clock)
 
@@ -90,7 +92,7 @@ class CandidateTrainer:
         tokens = getattr(self.dataset, split)
         return validation_batches(tokens, self.trial.batch, self.model.length, self.trial.evaluation_batches)
 
-    def train_batches(self, model: LanguageModel, seed: int) -> TrainBatches:
+    def train_batches(self, model: TrainableModel, seed: int) -> TrainBatches:
         """Return the training batches in the order of a seed."""
         return TrainBatches(self.dataset.train, self.trial.batch, model.config.length, seed)
 
@@ -103,7 +105,7 @@ class CandidateTrainer:
         return ReferenceMeter(RelativeTimer(self.reference_step), allowance_seconds)
 
     def compile_step(
-        self, model: LanguageModel, config: OptimizerConfig, seed: int
+        self, model: TrainableModel, config: OptimizerConfig, seed: int
     ) -> tuple[StepFunctions, TrainState]:
         """Compile the training step of a model, and return it with the initial state."""
         optimizer = make_optimizer(config)
@@ -143,7 +145,7 @@ class CandidateTrainer:
             trial.end("out_of_memory" if exhausted else "rejected:compilation", f"XLA: {error}"[:300])
         evaluation = replace(trial.evaluation(), wall_seconds=time.perf_counter() - start)
         if save is not None and trial.loop is not None and evaluation.outcome == "ok":
-            save(jax.device_get(trial.loop.state.evaluated))
+            save(trial.evaluated_parameters())
         return evaluation
 
 
@@ -167,6 +169,7 @@ class _Trial:
         self.moved_logits: float | None = None
         self.quarantine = ""
         self.loop: TrainingLoop | None = None
+        self.trained: TrainableModel | None = None
         self.compiled = False
         self.cost: dict[str, Any] = {}
 
@@ -192,6 +195,12 @@ class _Trial:
         self._probe_trained(functions, self.loop, loss)
         if self.request.test:
             self.test_loss = self._score(functions, self.loop, "test", self.trainer.scored_batches("test"))
+
+    def evaluated_parameters(self) -> Any:
+        """Return the evaluated parameters as arrays on the host."""
+        assert self.loop is not None, "`run` comes first"
+        parameters = jax.device_get(self.loop.state.evaluated)
+        return self.trained.unflatten(parameters) if isinstance(self.trained, FlatModel) else parameters
 
     def end(self, outcome: str, message: str) -> None:
         """Record how the trial ended."""
@@ -236,12 +245,12 @@ class _Trial:
                 figures[f"{prefix}word_perplexity"] = dataset.nats_per_token_to_word_perplexity(loss, split)
         return figures
 
-    def _build(self) -> tuple[LanguageModel, StepFunctions, TrainState]:
+    def _build(self) -> tuple[TrainableModel, StepFunctions, TrainState]:
         config = self.model
         self.report(Progress("compile", 0.0, self.config.budget))
         with self.clock.phase("compile"):
             graph = build_graph(dna_from_json(self.request.dna), length_dependent=config.length_dependent)
-            model = language_model(graph, config)
+            model = training_model(language_model(graph, config), self.optimizer)
             cost = block_cost(graph, config.unit, config.length)
             self.cost = {
                 "parameters": model_parameters(cost.parameters, config.unit, config.layers, config.vocabulary),
@@ -250,11 +259,11 @@ class _Trial:
             }
             functions, state = self.trainer.compile_step(model, self.optimizer, self.request.seed)
             self.cost |= functions.static_cost
-        self.compiled = True
+        self.compiled, self.trained = True, model
         return model, functions, state
 
     def _probe(
-        self, model: LanguageModel, functions: StepFunctions, state: TrainState, batches: TrainBatches
+        self, model: TrainableModel, functions: StepFunctions, state: TrainState, batches: TrainBatches
     ) -> TrainState:
         """Probe copies of the state, and return the unchanged state on the device."""
         self.report(Progress("probe", 0.0, self.config.budget))

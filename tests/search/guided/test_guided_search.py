@@ -86,8 +86,7 @@ def test_fitness_is_the_loss_plus_the_price_of_a_slower_step() -> None:
         price = 0.4 * max(0.0, math.log(relative_step))
         assert search.fitness(number) == pytest.approx(END + price, abs=0.03)
     cheap, dear = (search.standings()[number].posterior.mean for number in (1, 2))
-    assert cheap == pytest.approx(0.0, abs=1e-9)
-    assert dear > 0.03
+    assert dear > max(cheap, 0.03)
 
 
 def test_more_timings_of_a_program_change_its_fitness_without_a_new_loss() -> None:
