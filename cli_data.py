@@ -56,16 +56,15 @@ def prepare(
     from dataclasses import replace
 
     from .configs import load
-    from .workers.data.dataset import Dataset, default_cache_dir
-    from .workers.data.dataset import prepare as prepare_dataset
-    from .workers.data.tfds_sets import is_tfds_source, locate
+    from .workers.data.dataset import Dataset, default_cache_dir, prepare_dataset
+    from .workers.data.tfds_sets import is_tfds_source, locate_set
 
     settings = load(config, set_ or ())
     wanted = settings.model.vocabulary if vocabulary is None else vocabulary
     if not 257 <= wanted <= 262_144:
         raise UsageError(f"--vocabulary is {wanted}, but must be between 257 and 262144")
     if is_tfds_source(source):
-        locate(source, default_cache_dir(), data_dir, archive, say)  # `prepare` warns of a look-alike
+        locate_set(source, default_cache_dir(), data_dir, archive, say)  # `prepare` warns of a look-alike
     elif data_dir is not None or archive is not None:
         option = "--data-dir" if data_dir is not None else "--archive"
         raise UsageError(f"{option} is for lm1b and tfds:NAME, not for {source}: leave it out.")

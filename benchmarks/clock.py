@@ -38,7 +38,7 @@ from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.system.host import CAN_PIN, pin_process, usable_cores
 from primer_search.workers.data.batches import TrainBatches, validation_batches
-from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.data.dataset import Dataset, prepare_dataset
 from primer_search.workers.training.budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep
 from primer_search.workers.training.optimizer import make_optimizer
 from primer_search.workers.training.train_step import StepFunctions, TrainState
@@ -114,7 +114,7 @@ class Training:
     def __init__(self, name: str):
         self.name, self.config = name, load("laptop")
         model, trial = self.config.model, self.config.trial
-        self.data = Dataset.open(prepare(self.config.data, model.vocabulary), verify=False)
+        self.data = Dataset.open(prepare_dataset(self.config.data, model.vocabulary), verify=False)
         self.model = language_model(build_graph(library.get(name, model.unit)), model)
         self.validation = validation_batches(self.data.validation, trial.batch, model.length, trial.evaluation_batches)
         self.functions = self.compiled()

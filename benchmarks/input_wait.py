@@ -66,11 +66,11 @@ def main() -> None:
 
 def measure(config: RunConfig, programs: list[str]) -> list[Reading]:
     """Train each program once by the worker's own trainer."""
-    from primer_search.workers.data.dataset import prepare
+    from primer_search.workers.data.dataset import prepare_dataset
     from primer_search.workers.protocol import TrialRequest
     from primer_search.workers.training.trial import CandidateTrainer
 
-    dataset = prepare(config.data, config.model.vocabulary)
+    dataset = prepare_dataset(config.data, config.model.vocabulary)
     trainer = CandidateTrainer(config.model, config.trial, config.optimizer, str(dataset))
     readings = []
     for number, name in enumerate(programs):

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from primer_search.workers.data.near_duplicates import sketches, text_key
-from primer_search.workers.data.preprocessing_jobs import words_in
-from primer_search.workers.data.text_sources import documents
+from primer_search.workers.data.preprocessing_jobs import count_words
+from primer_search.workers.data.text_sources import read_documents
 from primer_search.workers.data.tokenizer import Tokenizer
 
 SENTENCE_BYTES = 139
@@ -57,7 +57,7 @@ def take(source: str, most: int) -> list[bytes]:
     """Documents of so many bytes, of which there may be less."""
     found: list[bytes] = []
     size = 0
-    for document in documents(source):
+    for document in read_documents(source):
         found.append(document.text.encode())
         size += len(found[-1])
         if size >= most:
@@ -81,7 +81,7 @@ def speeds(contents: list[bytes], tokenizer: Tokenizer, copies: Callable[[list[b
     packer = tokenizer.packer("<u2")
     seconds = {
         "copies": cpu_seconds(lambda: copies(contents)),
-        "words": cpu_seconds(lambda: sum(map(words_in, contents))),
+        "words": cpu_seconds(lambda: sum(map(count_words, contents))),
         "ids": cpu_seconds(lambda: packer.pack(contents)),
     }
     library = cpu_seconds(lambda: [tokenizer.encode(text) for text in texts])

@@ -47,7 +47,7 @@ class Hardware:
         total = self.devices.memory_bytes
         if self.inline and self.devices.platform == "gpu" and total is not None:
             return int(JAX_MEMORY_FRACTION * total)
-        return None if total is None else self.placement.share.memory_bytes(total)
+        return None if total is None else self.placement.resources.memory_bytes(total)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -59,8 +59,8 @@ class Hardware:
                 "memory_bytes": self.devices.memory_bytes,
                 "made_up": self.made_up,
             },
-            "devices_per_worker": self.placement.share.devices,
-            "workers_per_device": self.placement.share.per_device,
+            "devices_per_worker": self.placement.resources.devices,
+            "workers_per_device": self.placement.resources.per_device,
             "memory_needed_bytes": self.need and self.need.total,
             "memory_of_worker_bytes": self.memory_bytes,
         }
@@ -89,7 +89,7 @@ class Hardware:
         if self.devices.trouble:
             notes.append(f"training on the CPU, though an accelerator seems to be here: {self.devices.trouble}")
         chip = devices_per_chip(self.devices.kind) if self.devices.platform == "tpu" else 1
-        share = self.placement.share
+        share = self.placement.resources
         if share.devices % chip:
             more = share.devices + chip - share.devices % chip
             notes.append(
@@ -145,7 +145,7 @@ def hardware_for(
     need = estimate_memory(graph, config.model, config.trial, config.optimizer)
     hardware = Hardware(devices, placement, need, made_up, inline)
     if hardware.memory_bytes is not None and SMALLEST_MEMORY_FRACTION * need.total > hardware.memory_bytes:
-        share = placement.share
+        share = placement.resources
         given = f"a worker has {_gib(hardware.memory_bytes)} of each {devices.kind}"
         remedy = "workers.per_device" if share.per_device > 1 else "trial.batch, model.length or model.layers"
         raise UsageError(

@@ -149,7 +149,7 @@ class Plan:
         return [f"{name:<13} {value}" for name, value in facts.items() if value]
 
     def _format_workers(self) -> str:
-        share = self.hardware.placement.share
+        share = self.hardware.placement.resources
         each = f", each on {share.devices} devices" if share.devices > 1 else ""
         each = f", {share.per_device} a device" if share.per_device > 1 else each
         return f"{self.workers} on {self.platform}{each} ({self.config.workers.executor})"

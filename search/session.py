@@ -16,7 +16,7 @@ from ..primitives import UsageError
 from ..primitives.library import get as library_program
 from ..primitives.program_json import dna_from_json, dna_to_json
 from ..system.signals import Interrupted
-from ..workers.data.dataset import Dataset, prepare
+from ..workers.data.dataset import Dataset, prepare_dataset
 from ..workers.devices.discovery import resolve_platform
 from ..workers.executors.factory import make_executor
 from ..workers.protocol import Platform
@@ -83,7 +83,7 @@ def start(
     started_at = time.monotonic() if started_at is None else started_at
     baseline_dna = library_program(config.search.baseline, config.model.unit)
     platform = resolve_platform(config.workers.accel, address=address)
-    dataset = prepare(config.data, config.model.vocabulary, progress=tell)
+    dataset = prepare_dataset(config.data, config.model.vocabulary, progress=tell)
     text = Dataset.open(dataset, verify=False)
     if note := epoch_warning(config, baseline_dna, len(text.train), platform):
         tell(f"note: {note}")

@@ -109,10 +109,10 @@ def stress(
         InvalidProgramError: the program does not fit the configuration.
         UsageError: the text cannot be read.
     """
-    from ...workers.data.dataset import Dataset, prepare
+    from ...workers.data.dataset import Dataset, prepare_dataset
 
     graph = build_graph(dna, length_dependent=config.model.length_dependent)
-    dataset = Dataset.open(prepare(config.data, config.model.vocabulary, progress=tell), verify=False)
+    dataset = Dataset.open(prepare_dataset(config.data, config.model.vocabulary, progress=tell), verify=False)
     config = replace(config, model=replace(config.model, vocabulary=dataset.vocabulary))
     for setting in settings:
         tell(f"{setting.layers} layers, length {setting.length}, {setting.precision}")

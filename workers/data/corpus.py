@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ...primitives.errors import UsageError
-from .text_sources import documents
-from .tfds_sets import TfdsSet, is_tfds_source, load
+from .text_sources import read_documents
+from .tfds_sets import TfdsSet, is_tfds_source, load_set
 
 __all__ = ["Corpus", "Portion", "RecordCorpus", "TextCorpus", "open_corpus"]
 
@@ -69,7 +69,7 @@ def open_corpus(source: str, cache: Path) -> TextCorpus | RecordCorpus:
     Raises:
         UsageError: no such source, unreadable text, or a published set that was never prepared here.
     """
-    return RecordCorpus.of(load(source, cache)) if is_tfds_source(source) else TextCorpus.of(source)
+    return RecordCorpus.of(load_set(source, cache)) if is_tfds_source(source) else TextCorpus.of(source)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ Corpus = TextCorpus | RecordCorpus
 
 
 def _contents(source: str) -> Iterator[bytes]:
-    for document in documents(source):
+    for document in read_documents(source):
         yield document.text.encode("utf-8")
 
 

@@ -28,11 +28,11 @@ from ..config import DataConfig
 from .corpus import Corpus, RecordCorpus, open_corpus
 from .dataset_builder import build
 from .splits import SPLITS
-from .text_sources import documents
-from .tfds_sets import is_tfds_source, load
+from .text_sources import read_documents
+from .tfds_sets import is_tfds_source, load_set
 from .tokenizer import SMALLEST_VOCABULARY, Tokenizer
 
-__all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "prepare"]
+__all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "prepare_dataset"]
 
 FORMAT = 3
 """Raise it when the same text and settings would give other files."""
@@ -58,10 +58,10 @@ class Dataset:
 
     @staticmethod
     def open(path: Path | str, verify: bool = True) -> Dataset:
-        """Open what `prepare` made.
+        """Open what `prepare_dataset` made.
 
         Args:
-            path: the folder `prepare` returned.
+            path: the folder `prepare_dataset` returned.
             verify: read all files and compare their hashes; otherwise only their sizes.
 
         Raises:
@@ -124,12 +124,12 @@ def default_cache_dir() -> Path:
 def check_source(source: str) -> None:
     """Raise UsageError if a source cannot be prepared, as far as that shows at once; a published set was located."""
     if is_tfds_source(source):
-        load(source, default_cache_dir())
+        load_set(source, default_cache_dir())
     else:
-        documents(source)
+        read_documents(source)
 
 
-def prepare(
+def prepare_dataset(
     data: DataConfig,
     vocabulary: int,
     cache_dir: Path | None = None,

@@ -26,11 +26,11 @@ from ...system.process_pool import ProcessPool
 from ..config import DataConfig
 from .corpus import Corpus, Portion, RecordCorpus
 from .near_duplicates import BANDS, cluster_labels
-from .preprocessing_jobs import Encode, Read, Sketch
-from .splits import FILLED, LEFT_OUT, SPLITS, assign, check_enough, leave_out_repetitions, residues
+from .preprocessing_jobs import EncodeJob, ReadJob, SketchJob
+from .splits import EXCLUDED, FILL_LIMIT, SPLITS, assign_splits, check_enough_text, exclude_repetitions, residue_counts
 from .tokenizer import Tokenizer
 
-__all__ = ["Built", "build"]
+__all__ = ["BuiltDataset", "build"]
 
 INLINE_BYTES = 24_000_000
 """Smaller text is done before processes have started."""
@@ -50,7 +50,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltDataset:
     """The result of a build: documents, bytes, words and tokens of each split, and the tokenizer."""
 
     splits: dict[str, dict[str, int]]
@@ -59,7 +59,7 @@ class Built:
 
 def build(
     draft: Path, corpus: Corpus, data: DataConfig, vocabulary: int, dtype: str, tell: Tell, processes: int | None = None
-) -> Built:
+) -> BuiltDataset:
     """Build a dataset in a folder, or continue an earlier build. The caller deletes the intermediate files.
 
     Args:
@@ -78,11 +78,11 @@ def build(
     """
     with ProcessPool(_processes(corpus, processes)) as crew:
         builder = _Builder(draft, corpus, tell, crew)
-        if not corpus.sentences and residues(corpus.own_splits):
+        if not corpus.sentences and residue_counts(corpus.own_splits):
             builder.split()
         tokenizer = builder.train_tokenizer(data.tokenizer_bytes, vocabulary)
         splits = builder.encode(dtype)
-    return Built(splits, tokenizer)
+    return BuiltDataset(splits, tokenizer)
 
 
 def _processes(corpus: Corpus, asked: int | None) -> int:
@@ -117,7 +117,9 @@ class _Builder:
             return
         counts: list[int] = list(journal.state.get("counts", ()))
         progress = _Progress("finding copies", self.corpus, self.tell, sum(counts))
-        for sketched in self.crew.map(Sketch(portion) for portion in islice(self.corpus.portions(), len(counts), None)):
+        for sketched in self.crew.map(
+            SketchJob(portion) for portion in islice(self.corpus.portions(), len(counts), None)
+        ):
             columns = (sketched.digests, sketched.sizes, sketched.keys, *sketched.bands)
             for name, column in zip(MARKS, columns, strict=True):
                 journal.append(f"{name}.mark", column)
@@ -128,21 +130,21 @@ class _Builder:
 
     def _write_places(self, counts: list[int]) -> None:
         if not sum(counts):
-            check_enough(self.corpus.source, 0, 0)
+            check_enough_text(self.corpus.source, 0, 0)
         marks = {name: np.memmap(self.draft / f"{name}.mark", "<u8", "r+") for name in MARKS}
         own = self._own_places(counts)
         labels, sizes = marks["keys"], marks["sizes"]
         if own is None:
-            check_enough(self.corpus.source, *_distinct(marks["digests"], sizes))
+            check_enough_text(self.corpus.source, *_distinct(marks["digests"], sizes))
         # Labels are only ever lowered to the least of their copies', so a kill in between does no harm.
         cluster_labels(labels, [marks[f"band{band}"] for band in range(BANDS)])
-        wanted = residues(self.corpus.own_splits)
+        wanted = residue_counts(self.corpus.own_splits)
         if own is None:
-            places = leave_out_repetitions(assign(labels, sizes, wanted), marks["digests"])
+            places = exclude_repetitions(assign_splits(labels, sizes, wanted), marks["digests"])
         else:
-            counted = sizes if len(sizes) > FILLED else np.where(own == 0, sizes, 0)
-            places = np.where(own == 0, assign(labels, counted, wanted), own)
-        places[np.asarray(sizes) == 0] = LEFT_OUT
+            counted = sizes if len(sizes) > FILL_LIMIT else np.where(own == 0, sizes, 0)
+            places = np.where(own == 0, assign_splits(labels, counted, wanted), own)
+        places[np.asarray(sizes) == 0] = EXCLUDED
         with replacement(self.draft / "places.bin") as temporary:
             places.tofile(temporary)
 
@@ -173,7 +175,8 @@ class _Builder:
         share = max(1, int(0.9 * self.corpus.text_bytes / most_bytes))
         every, part = (share, 1) if isinstance(self.corpus, RecordCorpus) else (1, share)
         reads = (
-            Read(portion, self._places_of(number), self.hold_out, part) for number, portion in self._numbered(0, every)
+            ReadJob(portion, self._places_of(number), self.hold_out, part)
+            for number, portion in self._numbered(0, every)
         )
         for texts in self.crew.map(reads):
             yield from texts
@@ -189,7 +192,7 @@ class _Builder:
                 self.tell(f"going on with {self.corpus.source} where an earlier build stopped")
             progress = _Progress("tokenizing", self.corpus, self.tell, _total(totals, "documents"))
             jobs = (
-                Encode(portion, self._places_of(number), self.hold_out, self.draft / "tokenizer.json", dtype)
+                EncodeJob(portion, self._places_of(number), self.hold_out, self.draft / "tokenizer.json", dtype)
                 for number, portion in self._numbered(done, 1)
             )
             for encoded in self.crew.map(jobs):
@@ -203,7 +206,7 @@ class _Builder:
                 progress.add(
                     sum(part.documents for part in encoded.values()), sum(part.text_bytes for part in encoded.values())
                 )
-        check_enough(self.corpus.source, _total(totals, "documents"), _total(totals, "bytes"))
+        check_enough_text(self.corpus.source, _total(totals, "documents"), _total(totals, "bytes"))
         empty = next((split for split in SPLITS if not totals[split]["documents"]), None)
         if empty is not None:
             raise UsageError(f"data.source {self.corpus.source} leaves no text for {empty}: give a larger set.")
@@ -244,8 +247,8 @@ class _Progress:
 
 
 def _distinct(digests: np.memmap, sizes: np.memmap) -> tuple[int, int]:
-    """How many different documents there are that are not blank, and their bytes; of the first `FILLED`."""
-    _, first = np.unique(digests[:FILLED], return_index=True)
+    """How many different documents there are that are not blank, and their bytes; of the first `FILL_LIMIT`."""
+    _, first = np.unique(digests[:FILL_LIMIT], return_index=True)
     held = sizes[first]
     return int(np.count_nonzero(held)), int(held.sum())
 

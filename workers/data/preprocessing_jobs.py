@@ -11,14 +11,14 @@ import numpy as np
 
 from .corpus import Portion
 from .near_duplicates import sketches, text_key
-from .splits import LEFT_OUT, SPLITS, is_held_out
+from .splits import EXCLUDED, SPLITS, is_held_out
 from .tokenizer import CachingEncoder, Tokenizer
 
-__all__ = ["Encode", "Encoded", "Read", "Sketch", "Sketched", "words_in"]
+__all__ = ["EncodeJob", "EncodedSplit", "PortionSketch", "ReadJob", "SketchJob", "count_words"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sketched:
+class PortionSketch:
     """Of each document in a portion: its hash, its bytes (0 if blank), its key, and its bands; as little-endian u64."""
 
     documents: int
@@ -29,17 +29,17 @@ class Sketched:
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
+class SketchJob:
     """Find out what splits must know of the documents in a portion."""
 
     portion: Portion
 
-    def __call__(self) -> Sketched:
+    def __call__(self) -> PortionSketch:
         contents = self.portion.read()
         keys, bands = sketches(contents)
         digests = b"".join(blake2b(content, digest_size=8).digest() for content in contents)
         sizes = np.array([len(content) if content.strip() else 0 for content in contents], "<u8")
-        return Sketched(
+        return PortionSketch(
             len(contents),
             digests,
             sizes.tobytes(),
@@ -49,10 +49,10 @@ class Sketch:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadJob:
     """Read the train documents of a portion, or of each document one part in so many, from a place its hash chooses.
 
-    `places` and `hold_out` are those of `Encode`.
+    `places` and `hold_out` are those of `EncodeJob`.
     """
 
     portion: Portion
@@ -68,7 +68,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedSplit:
     """Of one split: token ids as they are written, and how many documents, bytes, words and tokens they are."""
 
     ids: bytes
@@ -79,7 +79,7 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Encode:
+class EncodeJob:
     """Tokenize a portion.
 
     Attributes:
@@ -96,7 +96,7 @@ class Encode:
     tokenizer: Path
     dtype: str
 
-    def __call__(self) -> dict[str, Encoded]:
+    def __call__(self) -> dict[str, EncodedSplit]:
         packer = _packer(self.tokenizer, self.dtype)
         contents = self.portion.read()
         places = _places(self.portion, contents, self.places, self.hold_out)
@@ -105,13 +105,13 @@ class Encode:
             texts = [content for content, its in zip(contents, places, strict=True) if its == place]
             if texts:
                 ids = packer.pack(texts)
-                words = sum(map(words_in, texts))
+                words = sum(map(count_words, texts))
                 tokens = len(ids) // np.dtype(self.dtype).itemsize
-                encoded[split] = Encoded(ids, len(texts), sum(map(len, texts)), words, tokens)
+                encoded[split] = EncodedSplit(ids, len(texts), sum(map(len, texts)), words, tokens)
         return encoded
 
 
-def words_in(content: bytes) -> int:
+def count_words(content: bytes) -> int:
     """Words of a document as the One Billion Word benchmark counts them: runs between spaces, and one for its end."""
     return len(content.split()) + 1
 
@@ -124,7 +124,7 @@ def _places(portion: Portion, contents: list[bytes], places: bytes | None, hold_
     held = SPLITS.index("validation")
     divided = hold_out and own == 0
     return [
-        LEFT_OUT if not content.strip() else held if divided and is_held_out(content) else own for content in contents
+        EXCLUDED if not content.strip() else held if divided and is_held_out(content) else own for content in contents
     ]
 
 

@@ -20,18 +20,18 @@ from ...primitives.errors import UsageError
 from .near_duplicates import partitions, text_key
 
 __all__ = [
-    "FILLED",
-    "LEFT_OUT",
+    "EXCLUDED",
+    "FILL_LIMIT",
     "SPLITS",
-    "assign",
-    "check_enough",
+    "assign_splits",
+    "check_enough_text",
+    "exclude_repetitions",
     "is_held_out",
-    "leave_out_repetitions",
-    "residues",
+    "residue_counts",
 ]
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
-LEFT_OUT = 255
+EXCLUDED = 255
 """In an array of places in `SPLITS`: a document that is blank or a repetition."""
 
 BUCKETS = 200
@@ -44,7 +44,7 @@ LEAST_SHARE = 0.01
 LARGE_SHARE = 0.05
 """Of the bytes; copies of a text above this go to train while others are left: they would be a split by themselves."""
 
-FILLED = 2_000_000
+FILL_LIMIT = 2_000_000
 """Documents from which on hashes alone decide, in constant memory: so many need no filling up."""
 
 LEAST_BYTES = 10_000
@@ -53,7 +53,7 @@ Labels = UInt64[np.ndarray, " documents"]
 Places = UInt8[np.ndarray, " documents"]
 
 
-def residues(own_splits: frozenset[str]) -> dict[str, int]:
+def residue_counts(own_splits: frozenset[str]) -> dict[str, int]:
     """How many residues modulo 200 each split that must be made gets, in order from 0."""
     share = 1 if own_splits else OWN_RESIDUES
     return {split: share for split in SPLITS[1:] if split not in own_splits}
@@ -64,7 +64,7 @@ def is_held_out(content: bytes) -> bool:
     return text_key(content) % BUCKETS == 0
 
 
-def assign(labels: Labels, sizes: Labels, wanted: dict[str, int]) -> Places:
+def assign_splits(labels: Labels, sizes: Labels, wanted: dict[str, int]) -> Places:
     """The split of each document, as a place in `SPLITS`; documents with one label share it.
 
     Args:
@@ -72,7 +72,7 @@ def assign(labels: Labels, sizes: Labels, wanted: dict[str, int]) -> Places:
         sizes: bytes of each; 0 for those that do not count.
         wanted: the splits to take from train, and how many residues modulo 200 each gets.
     """
-    if len(labels) > FILLED:
+    if len(labels) > FILL_LIMIT:
         return _by_residue(labels, wanted)
     clusters, member = np.unique(labels, return_inverse=True)
     held = np.bincount(member, np.asarray(sizes, np.float64), len(clusters))
@@ -83,7 +83,7 @@ def assign(labels: Labels, sizes: Labels, wanted: dict[str, int]) -> Places:
     return split_of[member]
 
 
-def leave_out_repetitions(places: Places, digests: Labels) -> Places:
+def exclude_repetitions(places: Places, digests: Labels) -> Places:
     """The splits with all but the first of equal documents left out.
 
     Args:
@@ -95,11 +95,11 @@ def leave_out_repetitions(places: Places, digests: Labels) -> Places:
         values = digests[part]
         order = np.argsort(values, kind="stable")
         again = np.r_[False, values[order][1:] == values[order][:-1]]
-        kept[part[order[again]]] = LEFT_OUT
+        kept[part[order[again]]] = EXCLUDED
     return kept
 
 
-def check_enough(source: str, documents: int, text_bytes: int) -> None:
+def check_enough_text(source: str, documents: int, text_bytes: int) -> None:
     """Raise UsageError if a source is too little to train, validate and test on."""
     if documents < len(SPLITS) or text_bytes < LEAST_BYTES:
         raise UsageError(
@@ -115,8 +115,8 @@ def _by_residue(labels: Labels, wanted: dict[str, int]) -> Places:
         table[start : start + share] = SPLITS.index(split)
         start += share
     places = np.empty(len(labels), np.uint8)
-    for start in range(0, len(labels), FILLED):
-        part = slice(start, start + FILLED)
+    for start in range(0, len(labels), FILL_LIMIT):
+        part = slice(start, start + FILL_LIMIT)
         places[part] = table[(np.asarray(labels[part]) % np.uint64(BUCKETS)).astype(np.intp)]
     return places
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...primitives.errors import UsageError
 
-__all__ = ["SOURCES", "Document", "Source", "documents"]
+__all__ = ["SOURCES", "Document", "Source", "read_documents"]
 
 CHUNK = 64 * 1024
 """Characters of a document cut from a long file, about; shorter files are cut finer, so that there are `PIECES`."""
@@ -59,7 +59,7 @@ class Source:
     read: Callable[[str], Iterator[Document]]
 
 
-def documents(source: str) -> Iterator[Document]:
+def read_documents(source: str) -> Iterator[Document]:
     """The documents of a source, in an order that does not depend on the machine.
 
     Args:

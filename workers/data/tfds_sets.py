@@ -1,6 +1,6 @@
 """Published text sets by name: `lm1b` and `tfds:NAME`, prepared by TensorFlow Datasets, then remembered by the cache.
 
-`locate` (the command `data prepare`) has TFDS find or build a set in a process of its own and writes down where its
+`locate_set` (the command `data prepare`) has TFDS find or build a set in a process of its own and writes down where its
 records are, in `<cache>/sources/`. Everything after that, searches among it, reads the note and needs no TFDS to know
 what the source is. A set without validation or test text gets them from its train documents (see `splits`).
 """
@@ -26,7 +26,7 @@ from ...system.error_text import strip_folders
 from ...system.files import write_atomically
 from ...system.locks import delete_unlocked_folder, scratch_folder
 
-__all__ = ["TfdsSet", "is_tfds_source", "load", "locate"]
+__all__ = ["TfdsSet", "is_tfds_source", "load_set", "locate_set"]
 
 TELL_SECONDS = 10.0
 END_SECONDS = 20.0
@@ -87,7 +87,7 @@ def is_tfds_source(source: str) -> bool:
     return source == "lm1b" or source.startswith("tfds:")
 
 
-def locate(
+def locate_set(
     source: str,
     cache: Path,
     data_dir: Path | None = None,
@@ -140,8 +140,8 @@ def locate(
     return found
 
 
-def load(source: str, cache: Path) -> TfdsSet:
-    """What `locate` remembered.
+def load_set(source: str, cache: Path) -> TfdsSet:
+    """What `locate_set` remembered.
 
     Raises:
         UsageError: the source was never prepared here, or is written wrongly; says what to run.
@@ -159,9 +159,9 @@ def load(source: str, cache: Path) -> TfdsSet:
 
 
 def _located(source: str, cache: Path) -> TfdsSet | None:
-    """What `locate` remembered, if all of it is still there; a look-alike only ever comes from `archive`."""
+    """What `locate_set` remembered, if all of it is still there; a look-alike only ever comes from `archive`."""
     try:
-        known = load(source, cache)
+        known = load_set(source, cache)
     except UsageError:
         return None
     whole = all(Path(path).is_file() for facts in known.splits.values() for path, _ in facts["files"])

@@ -123,7 +123,7 @@ class Tokenizer:
         """The text of token ids; end-of-document tokens show by their name."""
         return self._inner.decode(list(ids), skip_special_tokens=False)
 
-    def pieces(self, ids: Iterable[int]) -> Iterator[str]:
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """The text of token ids as they come, a piece each; a character waits until all its bytes are there.
 
         The pieces of all ids, and one more for bytes that were left waiting, make up what `decode` gives.

@@ -111,9 +111,9 @@ class Placement:
         idle: devices that no worker uses.
     """
 
-    share: WorkerResources
+    resources: WorkerResources
     workers: int
-    neighbours: int = 1
+    workers_per_host: int = 1
     idle: int = 0
 
 
@@ -150,41 +150,43 @@ def place_workers(seen: VisibleDevices, *, devices: int = 1, per_device: int = 1
             workers than places.
     """
     chip = devices_per_chip(seen.kind) if seen.platform == "tpu" else 1
-    share = WorkerResources(seen.platform, devices, per_device)
-    return place_workers_by_units(share, [host // chip for host in seen.per_host], seen.kind, count)
+    resources = WorkerResources(seen.platform, devices, per_device)
+    return place_workers_by_units(resources, [host // chip for host in seen.per_host], seen.kind, count)
 
 
-def place_workers_by_units(share: WorkerResources, hosts: Sequence[int], kind: str = "", count: int = 0) -> Placement:
+def place_workers_by_units(
+    resources: WorkerResources, hosts: Sequence[int], kind: str = "", count: int = 0
+) -> Placement:
     """`place_workers` for hosts whose devices are counted as Ray does, a TPU's by the chip.
 
     Raises:
         UsageError: see `place_workers`.
     """
-    if share.platform == "tpu" and (chips := share.units(kind)) not in CHIP_BOUNDS:
+    if resources.platform == "tpu" and (chips := resources.units(kind)) not in CHIP_BOUNDS:
         raise UsageError(
-            f"trial.devices = {share.devices} takes {chips} TPU chips of a host, which can be split into parts of "
+            f"trial.devices = {resources.devices} takes {chips} TPU chips of a host, which can be split into parts of "
             f"{', '.join(map(str, CHIP_BOUNDS))}: choose trial.devices so."
         )
-    what = {"cpu": "core", "gpu": "GPU", "tpu": "TPU chip"}[share.platform]
-    most, chip = max(hosts, default=0), devices_per_chip(kind) if share.platform == "tpu" else 1
-    if most < share.units(kind):
+    what = {"cpu": "core", "gpu": "GPU", "tpu": "TPU chip"}[resources.platform]
+    most, chip = max(hosts, default=0), devices_per_chip(kind) if resources.platform == "tpu" else 1
+    if most < resources.units(kind):
         raise UsageError(
-            f"trial.devices = {share.devices} of kind {kind or share.resource} must be on one host, "
+            f"trial.devices = {resources.devices} of kind {kind or resources.resource} must be on one host, "
             f"but the largest here has {_plural(most, what)}{' of two devices' * (chip > 1)}: lower trial.devices."
         )
-    places = sum(share.workers_on(units, kind) for units in hosts)
+    places = sum(resources.workers_on(units, kind) for units in hosts)
     # A cluster may grow cores for workers that wait; devices that are not there will not appear.
-    if count > places and share.platform != "cpu":
+    if count > places and resources.platform != "cpu":
         raise UsageError(
             f"workers.count asks for {count} workers, but {_plural(sum(hosts), what)} hold {places}: "
-            f"lower workers.count{', or share a device with workers.per_device' * (share.platform == 'gpu')}."
+            f"lower workers.count{', or share a device with workers.per_device' * (resources.platform == 'gpu')}."
         )
     workers = count or places
-    used = -(-workers // share.per_device) * share.units(kind)
-    neighbours = share.workers_on(most, kind)
-    if share.platform != "cpu":  # one core is one worker, however few there are
-        neighbours = min(workers, neighbours)
-    return Placement(share, workers, neighbours, max(0, sum(hosts) - used))
+    used = -(-workers // resources.per_device) * resources.units(kind)
+    workers_per_host = resources.workers_on(most, kind)
+    if resources.platform != "cpu":  # one core is one worker, however few there are
+        workers_per_host = min(workers, workers_per_host)
+    return Placement(resources, workers, workers_per_host, max(0, sum(hosts) - used))
 
 
 def _plural(number: int, noun: str) -> str:
