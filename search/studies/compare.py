@@ -235,7 +235,7 @@ def compare(
 
 
 def _distinct(programs: Sequence[NamedProgram]) -> tuple[list[NamedProgram], list[str]]:
-    """Return each program once, and notes: trainings of a duplicate would wrongly suggest that there is no noise."""
+    """Return each program once, and notes: a duplicate would share its trainings and seem to show zero noise."""
     kept: dict[str, NamedProgram] = {}
     notes = []
     for program in programs:

@@ -187,7 +187,7 @@ def test_one_repeat_claims_nothing(config: RunConfig, trainer: FormulaTrainer) -
     assert row.verdict == "one repeat"
     assert row.difference is not None
     assert row.difference.low is None
-    assert any("no intervals" in note for note in comparison.notes)
+    assert any("two repeats" in note for note in comparison.notes)
 
 
 def test_a_twin_of_the_baseline_is_not_trained_again(
