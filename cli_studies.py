@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,9 +28,6 @@ from .cli_options import (
 )
 from .primitives.errors import UsageError, WorkFailedError
 
-if TYPE_CHECKING:
-    from .search.studies.study import StudyOptions
-
 __all__ = ["register"]
 
 UNBOUNDED = "3650d"
@@ -51,11 +46,8 @@ Repeats = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command()(confirm)
-    app.command()(compare)
-    app.command()(ablate)
-    app.command()(doctor)
-    app.command()(stress)
+    for command in (confirm, compare, ablate, doctor, stress):
+        app.command()(command)
 
 
 def confirm(
@@ -87,6 +79,7 @@ def confirm(
     from .configs.plan import duration
     from .configs.scales import parse_scales
     from .search.reports.leaderboard_table import console_for, print_leaderboard
+    from .search.reports.progress.study_progress import watched
     from .search.reports.run_page import try_report
     from .search.results.leaderboard import leaderboard
     from .search.runs.run_directory import find_run
@@ -102,7 +95,7 @@ def confirm(
     refuse_contradictions(settings, f"run {directory.path}")
     scales = parse_scales(scale or (), settings)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
-    with displayed_study(directory.path, address) as options:
+    with watched(directory.path, address) as options:
         run_confirm(
             directory.path, options, config=settings, top=top, repeats=repeats, beside=beside or (), scales=scales
         )
@@ -155,6 +148,7 @@ def compare(
     from .configs.plan import make_plan
     from .search.reports.comparison import print_comparison, write_comparison
     from .search.reports.leaderboard_table import console_for
+    from .search.reports.progress.study_progress import watched
     from .search.studies.compare import compare as run_compare
     from .search.studies.compare import default_folder
     from .search.studies.compared_programs import named_programs
@@ -174,7 +168,7 @@ def compare(
     programs = named_programs(what, baseline, plan.config.model.unit)
     folder = output or default_folder(plan.config, programs)
     pin_to_cpu(plan.platform, plan.config.workers.executor)
-    with displayed_study(folder, address) as options:
+    with watched(folder, address) as options:
         comparison = run_compare(
             plan.config, programs, options, seeds=range(repeats), log=folder / LOG, sweep=lr_sweep, match=match
         )
@@ -216,6 +210,7 @@ def ablate(
     from .configs.plan import duration, make_plan
     from .search.reports.ablation import print_ablation, write_ablation
     from .search.reports.leaderboard_table import console_for
+    from .search.reports.progress.study_progress import watched
     from .search.studies.ablation import ablate as run_ablate
     from .search.studies.ablation_programs import pair_from_names, pair_from_run
     from .workers.devices.discovery import resolve_platform
@@ -248,7 +243,7 @@ def ablate(
     check_address(address, settings.workers.executor)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
     folder = output or pair.folder
-    with displayed_study(folder, address) as options:
+    with watched(folder, address) as options:
         seeds, log = range(repeats), folder / LOG
         ablation = run_ablate(
             settings, pair.baseline, pair.candidate, options, seeds=seeds, log=log, most_trials=max_trials
@@ -318,13 +313,3 @@ def stress(
         print_json({"program": name, "steps": steps, "seed": seed, "lines": [result.to_dict() for result in results]})
     else:
         print_stress(name, results, console_for(sys.stdout))
-
-
-@contextmanager
-def displayed_study(folder: Path, address: str | None) -> Iterator[StudyOptions]:
-    """Show a study's progress on stderr, and yield the options it runs with; libraries print to a log in `folder`."""
-    from .search.reports.progress.study_progress import watched
-    from .search.studies.study import StudyOptions
-
-    with watched(folder) as display:
-        yield StudyOptions(address, observe=display.observe, tell=display.tell)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...primitives.pretty_printer import format_program
 from ..results.statistics import Estimate
-from ..studies.ablation import Ablation, Effect
+from ..studies.ablation import Ablation, Effect, effect_verdict
 from .figures.ablation_figure import forest_figure
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
@@ -33,7 +33,7 @@ def print_ablation(ablation: Ablation, console: Console) -> None:
     styles = {"helps": "green", "harms": "red"}
     for effect in ablation.effects:
         table.add_row(*_cells(effect), style=styles.get(effect.verdict, ""))
-    table.add_row("", "all of them", "", _estimate(ablation.whole), _verdict_of(ablation.whole), style="bold")
+    table.add_row("", "all of them", "", _estimate(ablation.whole), effect_verdict(ablation.whole), style="bold")
     if ablation.control is not None:
         table.add_row("", "no-op: x(x - mean) in a norm", _estimate(ablation.control), "", "noise", style="dim")
     console.print(table)
@@ -65,7 +65,7 @@ def render_ablation(ablation: Ablation) -> str:
         figure=forest_figure(ablation),
         rows=[(effect.verdict, _cells(effect)) for effect in ablation.effects],
         whole=_estimate(ablation.whole),
-        whole_verdict=_verdict_of(ablation.whole),
+        whole_verdict=effect_verdict(ablation.whole),
         control=None if ablation.control is None else _estimate(ablation.control),
         noted=[(effect.change.number, effect.ablation_note, effect.insertion_note) for effect in _noted(ablation)],
         silent=ablation.silent,
@@ -117,12 +117,6 @@ def _estimate(estimate: Estimate | None) -> str:
         return "–"
     half = estimate.half_width
     return f"{estimate.mean:+.4f}" + ("" if half is None else f" ± {half:.4f}")
-
-
-def _verdict_of(whole: Estimate) -> str:
-    if whole.low is None:
-        return "too few trainings to say"
-    return "no effect shown" if not whole.excludes_zero else "helps" if whole.mean > 0 else "harms"
 
 
 def _sentences(ablation: Ablation) -> list[str]:

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,6 +15,7 @@ from ....primitives.errors import UsageError
 from ....system.durations import format_duration
 from ....system.output_capture import redirect_output
 from ....system.signals import interrupt_on_termination
+from ...studies.study import StudyOptions
 from ..phrases import number
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
@@ -30,20 +30,16 @@ _EVENTS = 5
 _WORKERS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Listeners:
-    """What a study tells its news to: `observe` where it stands, `tell` a line."""
-
-    observe: Callable[[StudyState], None]
-    tell: Callable[[str], None]
-
-
 @contextmanager
-def watched(folder: Path) -> Iterator[Listeners]:
-    """Show a study whose results go to `folder` on stderr; what libraries print goes to `log.txt` there.
+def watched(folder: Path, address: str | None) -> Iterator[StudyOptions]:
+    """Show a study's progress on stderr, and yield the options to run it with; libraries print to `log.txt`.
+
+    Args:
+        folder: output folder of the study.
+        address: address of a running Ray cluster.
 
     Raises:
-        UsageError: the folder cannot be made.
+        UsageError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +50,8 @@ def watched(folder: Path) -> Iterator[Listeners]:
         redirect_output(folder / "log.txt") as terminal,
         make_study_display(terminal) as display,
     ):
-        yield Listeners(interruption.check_before(display.observe), interruption.check_before(display.tell))
+        observe, tell = (interruption.check_before(callback) for callback in (display.observe, display.tell))
+        yield StudyOptions(address, observe=observe, tell=tell)
 
 
 def make_study_display(stream: TextIO) -> StudyDisplay:
