@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.exceptions import TyperException
@@ -20,10 +20,16 @@ from . import cli_programs, cli_runs, cli_studies, cli_weights
 from .cli_data import data_app
 from .cli_errors import one_line, usage_sentence
 from .cli_options import (
+    Accelerator,
     Address,
+    Config,
+    Data,
+    Executor,
     Init,
     Json,
+    Overrides,
     Top,
+    Workers,
     WorkersPerDevice,
     pin_to_cpu,
     print_json,
@@ -102,28 +108,19 @@ def search(
         str | None,
         typer.Option(help="Training time of each candidate's full trial [the preset's].", metavar="DURATION"),
     ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(help="A preset or a .toml file [by accelerator: laptop, gpu or tpu].", metavar="PRESET|FILE"),
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="python-stdlib, text:PATH, lm1b or tfds:NAME (docs/data.md).", metavar="SOURCE")
-    ] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    data: Data = None,
     run_dir: Annotated[Path | None, typer.Option(help="Folder of the run [runs/...].", metavar="DIR")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings at the same time; 0: one for each core or device.", min=0, metavar="N")
-    ] = None,
+    workers: Workers = None,
     workers_per_device: WorkersPerDevice = None,
     seed: Annotated[int, typer.Option(help="Random seed of the search.", min=0, metavar="N")] = 0,
     init: Init = None,
     address: Address = None,
-    executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
-    accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
+    executor: Executor = None,
+    accel: Accelerator = None,
     strategy: Annotated[
-        str | None,
+        Literal["evolution", "random", "random-init"] | None,
         typer.Option(help="evolution; random: no selection; random-init: random programs.", metavar="NAME"),
     ] = None,
     top: Top = 10,

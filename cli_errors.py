@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .primitives.suggestions import did_you_mean
 
 __all__ = ["one_line", "usage_sentence"]
@@ -13,6 +15,8 @@ def usage_sentence(error: Exception) -> str:
     message = one_line(said()).rstrip(".").replace("Value error, ", "")
     if near := getattr(error, "possibilities", None):  # of an option that does not exist
         message = f"{message.partition(' (')[0]}; did you mean {near[0]}?"
+    if wrong := re.search(r"'([^']*)' is not one of (.*)", message):
+        message += did_you_mean(wrong[1], re.findall(r"'([^']+)'", wrong[2]), "")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "primer-search"
     if message.startswith("No such command"):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
 from ..primitives.library import get as library_program
-from ..primitives.suggestions import did_you_mean
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
 from ..search.runs.run_directory import RUNS
@@ -179,9 +178,6 @@ def make_plan(
         UsageError: a duration, preset, setting, accelerator, source of text, seed or baseline that is none,
             settings at odds with each other, or devices that cannot hold what is asked for.
     """
-    _choice("--accel", accel, ("auto", *PRESETS))
-    _choice("--executor", executor, ("ray", "inline"))
-    _choice("--strategy", strategy, ("evolution", "random", "random-init"))
     budget_seconds = duration("--budget", budget)
     trial_seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     check_address(address, executor or "ray")
@@ -223,11 +219,6 @@ def duration(option: str, text: str) -> float:
         return parse_duration(text)
     except UsageError as error:
         raise UsageError(f"{option}: {error}") from None
-
-
-def _choice(option: str, word: str | None, known: tuple[str, ...]) -> None:
-    if word is not None and word not in known:
-        raise UsageError(f"{option} {word[:40]!r} is none of {', '.join(known)}{did_you_mean(word, known, '')}")
 
 
 def _refuse_idle_budget(overrides: Sequence[str], settings: RunConfig) -> None:

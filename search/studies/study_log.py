@@ -88,11 +88,9 @@ class StudyLog:
         assert self._file is not None
         *complete, rest = path.read_bytes().split(b"\n")
         try:
-            lines = [json.loads(line) for line in complete]
-        except (ValueError, RecursionError):
-            lines = [None]
-        if not all(isinstance(line, dict) for line in lines):
-            raise UsageError(f"{path} is damaged: remove it, or choose another folder with -o")
+            lines = [dict[str, Any](json.loads(line)) for line in complete]
+        except (ValueError, TypeError, RecursionError):
+            raise UsageError(f"{path} is damaged: remove it, or choose another folder with -o") from None
         header = lines[0] if lines else None
         known = rest.startswith(START[: len(rest)]) if header is None else header.get("format") == FORMAT
         if not known:

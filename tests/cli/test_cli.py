@@ -36,7 +36,7 @@ WRONG_USAGE = {
     "a data path that is not there": (["--data", "text:no/such/text"], "no/such/text"),
     "a source that is none": (["--data", "wikipedia"], "python-stdlib"),
     "an accelerator that is none": (["--accel", "gpuu"], "did you mean gpu?"),
-    "an unknown executor": (["--executor", "slurm"], "none of ray, inline"),
+    "an unknown executor": (["--executor", "slurm"], "not one of 'ray', 'inline'"),
     "fewer workers than none": (["--workers", "-1"], "--workers"),
     "a baseline that is none": (["--set", "search.baseline=PRIMAR"], "did you mean PRIMER?"),
     "an initial program that does not exist": (["--init", "PRIMER_ES"], "did you mean PRIMER_EZ?"),

@@ -50,8 +50,8 @@ def watched(folder: Path, address: str | None) -> Iterator[StudyOptions]:
         redirect_output(folder / "log.txt") as terminal,
         make_study_display(terminal) as display,
     ):
-        observe, tell = (interruption.check_before(callback) for callback in (display.observe, display.tell))
-        yield StudyOptions(address, observe=observe, tell=tell)
+        check_before = interruption.check_before
+        yield StudyOptions(address, observe=check_before(display.observe), tell=check_before(display.tell))
 
 
 def make_study_display(stream: TextIO) -> StudyDisplay:
