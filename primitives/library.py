@@ -25,7 +25,7 @@ __all__ = [
     "TRANSFORMER_MDHA",
     "TRANSFORMER_PP",
     "TRANSFORMER_SQUARED_RELU",
-    "NamedProgram",
+    "LibraryProgram",
     "get",
     "names",
     "native_unit",
@@ -33,7 +33,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class NamedProgram:
+class LibraryProgram:
     """A DNA with a name.
 
     Attributes:
@@ -53,7 +53,7 @@ class NamedProgram:
     query_scale: int | None
 
 
-LIBRARY: dict[str, NamedProgram] = {}
+LIBRARY: dict[str, LibraryProgram] = {}
 """All named programs, in order of definition."""
 
 
@@ -93,7 +93,7 @@ def native_unit(name: str) -> int:
     return _find(name).native_unit
 
 
-def _find(name: str) -> NamedProgram:
+def _find(name: str) -> LibraryProgram:
     if name in LIBRARY:
         return LIBRARY[name]
     raise UsageError(f"there is no library program named {name!r}{did_you_mean(name, LIBRARY)}")
@@ -112,7 +112,7 @@ def _define(
     """Assemble a program, add it to the library and return its DNA."""
     dna = assemble(subprograms, constants, dimensions, length_dependent)
     scale = list(constants).index("query_scale") if "query_scale" in constants else None
-    LIBRARY[name] = NamedProgram(name, dna, description, reference, unit, scale)
+    LIBRARY[name] = LibraryProgram(name, dna, description, reference, unit, scale)
     return dna
 
 

@@ -12,10 +12,9 @@ from dataclasses import replace
 from itertools import product
 
 from ...primitives import DNA, UsageError, build_graph
-from ...primitives.library import get
 from ..config import RunConfig
 from ..evolution.candidate import candidate_name
-from ..results.program_reference import find_candidate_id, library_description
+from ..results.program_reference import find_candidate_id, library_dna
 from ..runs.store import Store
 from .stress_result import StressResult, StressSetting
 
@@ -34,10 +33,10 @@ def program_and_config(run: str, candidate: str | None, config: RunConfig | None
         UsageError: the program, run or candidate does not exist, or a library program is given without a configuration.
     """
     if candidate is None:
-        library_description(run)  # raises the error for an unknown name
+        library_dna(run)  # raises the error for an unknown name
         if config is None:
             raise UsageError(f"the library program {run} needs a configuration: give --config")
-        return run, get(run, config.model.unit), config
+        return run, library_dna(run, config.model.unit), config
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = find_candidate_id(store, candidate)
         own = RunConfig.from_dict(store.manifest["config"])
