@@ -21,7 +21,7 @@ from primer_search.workers.config import DataConfig
 from primer_search.workers.data import tfds_sets
 from primer_search.workers.data.dataset import Dataset, check_source, prepare_dataset
 from primer_search.workers.data.splits import SPLITS, is_held_out
-from primer_search.workers.data.tfds_builder import LM1B_ARCHIVE, LM1B_PLACE
+from primer_search.workers.data.tfds_builder import LM1B_ARCHIVE, LM1B_URL
 from primer_search.workers.data.tfds_sets import TfdsSet, load_set, locate_set
 from primer_search.workers.data.tokenizer import END_OF_DOCUMENT
 
@@ -161,7 +161,7 @@ class TestLM1B:
         write_archive(other, (), ())
         with pytest.raises(UsageError, match=r"--archive .* cannot be built as LM1B .*" + LM1B_ARCHIVE) as caught:
             locate_set("lm1b", tmp_path / "cache", tmp_path / "tfds", other)
-        assert str(tmp_path / "tfds") not in str(caught.value), "of the scratch folder nobody needs to know"
+        assert str(tmp_path / "tfds") not in str(caught.value), "the scratch folder is an internal detail"
         assert [*(tmp_path / "tfds").iterdir(), *(tmp_path / "cache" / "sources").iterdir()] == []
 
     def test_records_and_their_note_are_all_that_building_leaves(self, prepared: tuple[Path, list[str]], home: Path):
@@ -173,7 +173,7 @@ class TestLM1B:
         assert [path.suffix for path in (prepared[0] / "sources").iterdir()] == [".json"]
 
     @pytest.mark.slow
-    def test_a_build_killed_with_all_its_processes_is_begun_anew_and_leaves_nothing(
+    def test_a_build_killed_with_all_its_processes_starts_again_and_leaves_nothing(
         self, prepared: tuple[Path, list[str]], archive: Path, tmp_path: Path
     ):
         program = (
@@ -199,7 +199,7 @@ class TestLM1B:
         with pytest.raises(UsageError) as caught:
             locate_set("lm1b", tmp_path / "cache", tmp_path / "tfds")
         sentence = str(caught.value)
-        assert LM1B_ARCHIVE in sentence and LM1B_PLACE in sentence and "--archive FILE" in sentence
+        assert LM1B_ARCHIVE in sentence and LM1B_URL in sentence and "--archive FILE" in sentence
         assert "\n" not in sentence
 
 
@@ -278,20 +278,20 @@ class TestSetsByName:
         assert len(found.splits["train"]["files"]) == 2000
         assert found.splits["train"]["documents"] == 40_000
 
-    def test_a_set_that_was_found_once_is_found_without_saying_where(
+    def test_a_set_located_once_is_found_again_without_its_folder(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         build_tales(tmp_path / "tfds", {"train": 20})
         source, cache = "tfds:tiny_tales:body", tmp_path / "cache"
         found = locate_set(source, cache, tmp_path / "tfds")
         with monkeypatch.context() as patch:
-            patch.setattr(tfds_sets, "_in_a_process", lambda *_: pytest.fail("TFDS is not needed"))
+            patch.setattr(tfds_sets, "run_builder", lambda *_: pytest.fail("TFDS is not needed"))
             lines: list[str] = []
-            assert locate_set(source, cache, tell=lines.append) == found
+            assert locate_set(source, cache, log=lines.append) == found
         assert str(tmp_path / "tfds") in lines[0]
         Path(found.splits["train"]["files"][0][0]).unlink()
         monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "empty"))
-        with pytest.raises(UsageError, match="no set tiny_tales"):
+        with pytest.raises(UsageError, match="tiny_tales as array_record"):
             locate_set(source, cache)
 
     def test_damaged_records_are_one_sentence(self, tmp_path: Path):
@@ -303,7 +303,7 @@ class TestSetsByName:
             dataset_of(tmp_path / "cache", "tfds:tiny_tales:body", 300)
 
     def test_a_set_without_text_is_refused_before_it_is_downloaded(self, tmp_path: Path):
-        with pytest.raises(UsageError, match="mnist has no text, only image, label"):
+        with pytest.raises(UsageError, match=r"tfds:mnist .*image, label"):
             locate_set("tfds:mnist", tmp_path / "cache", tmp_path / "tfds")
 
     def test_which_text_to_read_must_be_clear(self, tmp_path: Path):
@@ -318,15 +318,15 @@ class TestSetsByName:
             locate_set("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
 
     def test_a_set_that_does_not_exist_is_one_sentence(self, tmp_path: Path):
-        with pytest.raises(UsageError, match=r"no set tiny_sagas .*correct the name") as caught:
+        with pytest.raises(UsageError, match=r"tiny_sagas .*correct the name") as caught:
             locate_set("tfds:tiny_sagas", tmp_path / "cache", tmp_path / "tfds")
         assert "\n" not in str(caught.value)
 
-    def test_records_that_are_gone_say_what_to_run(self, tmp_path: Path):
+    def test_missing_records_name_the_command_to_run(self, tmp_path: Path):
         build_tales(tmp_path / "tfds", {"train": 20, "validation": 2, "test": 2})
         found = locate_set("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
         Path(found.splits["train"]["files"][0][0]).unlink()
-        with pytest.raises(UsageError, match="is gone; run `primer-search data prepare tfds:tiny_tales:body`"):
+        with pytest.raises(UsageError, match=r"array_record.* run `primer-search data prepare tfds:tiny_tales:body`"):
             dataset_of(tmp_path / "cache", "tfds:tiny_tales:body", 300)
 
 
@@ -341,7 +341,7 @@ class TestBeforePreparing:
         assert f"data prepare {source}" in refused("--data", source, "--budget", "1m", "--config", "smoke")
 
     @pytest.mark.parametrize("source", ["tfds:", "tfds:../etc", "tfds:a b", "tfds:name:", "lm1b:text"])
-    def test_a_name_that_is_none_is_refused(self, source: str, tmp_path: Path):
+    def test_a_malformed_name_is_refused(self, source: str, tmp_path: Path):
         with pytest.raises(UsageError, match=r"data\.source"):
             prepare_dataset(DataConfig(source), 300, tmp_path)
 
@@ -349,7 +349,7 @@ class TestBeforePreparing:
         assert "--archive is for lm1b" in refused("data", "prepare", "python-stdlib", "--archive", tmp_path)
         assert "--data-dir is for lm1b" in refused("data", "prepare", "python-stdlib", "--data-dir", tmp_path)
         assert "--archive is for lm1b" in refused("data", "prepare", "tfds:x", "--archive", tmp_path)
-        assert "is no file" in refused("data", "prepare", "lm1b", "--archive", tmp_path / "none.tar.gz")
+        assert "none.tar.gz is not a file" in refused("data", "prepare", "lm1b", "--archive", tmp_path / "none.tar.gz")
 
     def test_another_archive_is_another_identity(self):
         facts = {"files": [["a", 5]], "bytes": 10, "documents": 5}
@@ -367,12 +367,12 @@ class TestBeforePreparing:
             "from importlib.machinery import PathFinder\n"
             "find = PathFinder.find_spec\n"
             "PathFinder.find_spec = lambda name, *rest: None if name == 'tensorflow' else find(name, *rest)\n"
-            "from primer_search.workers.data.tfds_builder import build\n"
+            "from primer_search.workers.data.tfds_builder import build_set\n"
             "from primer_search.primitives.errors import UsageError\n"
-            "try:\n    build('lm1b', sys.argv[1], None)\n"
+            "try:\n    build_set('lm1b', sys.argv[1], None)\n"
             "except UsageError as error:\n    print(error)"
         )
         result = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=120
         )
-        assert result.stdout.strip().rstrip(".").endswith("pip install tensorflow importlib_resources"), result.stderr
+        assert result.stdout.strip().endswith("`pip install tensorflow importlib_resources`"), result.stderr

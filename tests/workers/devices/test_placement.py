@@ -1,4 +1,4 @@
-"""Where workers go, decided from lists of devices that are nowhere."""
+"""Placement of workers on made-up lists of devices."""
 
 from __future__ import annotations
 
@@ -51,16 +51,20 @@ def test_fewer_workers_than_places_leave_devices_idle() -> None:
 @pytest.mark.parametrize(
     ("seen", "options", "sentence"),
     [
-        (gpus(4), {"count": 5}, "workers.count asks for 5 workers, but 4 GPUs hold 4: lower workers.count, or share"),
-        (tpus(4), {"count": 5}, "workers.count asks for 5 workers, but 4 TPU chips hold 4: lower workers.count."),
-        (gpus(2, 2), {"devices": 4}, "must be on one host, but the largest here has 2 GPUs: lower trial.devices"),
-        (tpus(4, 4), {"devices": 8}, "must be on one host, but the largest here has 4 TPU chips"),
+        (gpus(4), {"count": 5}, "workers.count is 5, but 4 GPUs hold only 4: lower workers.count, or share"),
+        (tpus(4), {"count": 5}, "workers.count is 5, but 4 TPU chips hold only 4: lower workers.count$"),
+        (
+            gpus(2, 2),
+            {"devices": 4},
+            "trial.devices is 4, all on one host, but the largest host has 2 GPUs .*lower trial.devices",
+        ),
+        (tpus(4, 4), {"devices": 8}, "trial.devices is 8, all on one host, but the largest host has 4 TPU chips"),
         (
             tpus(8, kind="TPU v3"),
             {"devices": 16},
-            "the largest here has 4 TPU chips of two devices: lower trial.devices",
+            "the largest host has 4 TPU chips of two devices .*lower trial.devices",
         ),
-        (tpus(4), {"devices": 3}, "takes 3 TPU chips of a host, which can be split into parts of 1, 2, 4, 8"),
+        (tpus(4), {"devices": 3}, "takes 3 TPU chips of a host, but a worker can have only 1, 2, 4, 8"),
     ],
 )
 def test_what_no_host_can_hold_is_refused_in_one_sentence(
