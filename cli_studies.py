@@ -211,6 +211,8 @@ def ablate(
     from .search.reports.ablation import print_ablation, write_ablation
     from .search.reports.leaderboard_table import console_for
     from .search.reports.progress.study_progress import watched
+    from .search.runs.run_settings import load_config
+    from .search.runs.store import Store
     from .search.studies.ablation import ablate as run_ablate
     from .search.studies.ablation_programs import pair_from_names, pair_from_run
     from .workers.devices.discovery import resolve_platform
@@ -231,14 +233,9 @@ def ablate(
         raise UsageError("--config is for library programs; a candidate is trained with the settings of its run")
     else:
         seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
-        pair, settings = pair_from_run(
-            run,
-            candidate,
-            trial_seconds=seconds,
-            workers=workers,
-            workers_per_device=workers_per_device,
-            executor=executor,
-        )
+        with Store.open(run, read_only=True) as store, store.snapshot():
+            settings = load_config(store, seconds, workers, workers_per_device, executor)
+            pair = pair_from_run(store, candidate)
         refuse_contradictions(settings, f"run {run}")
     check_address(address, settings.workers.executor)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)

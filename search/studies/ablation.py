@@ -9,9 +9,9 @@ All programs are trained with the same fresh random seeds and scored on the test
 function are trained once; programs that the language refuses are listed with the reason. Both effects are signed so
 that a positive one says the change helps.
 
-Then the block is minimised. All changes without a significant ablation effect are dropped together, and the remaining
-program is trained. If it is worse than the candidate, the more useful half of the dropped changes is restored, and so
-on. The second training is our choice: small effects may add up, so single ablations do not suffice.
+Then the block is minimised. All changes that are not shown to help are dropped together, and the remaining program is
+trained. If it is worse than the candidate, the half of the dropped changes with the larger effects is restored, and so
+on. This training is our choice: small effects may add up, so single ablations do not suffice.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class MinimizationRound:
     Attributes:
         kept: numbers of its changes.
         cost: its loss minus the candidate's, in bits per byte; None if it did not train.
-        accepted: whether it is not significantly worse.
+        accepted: whether it is not shown to be worse.
     """
 
     kept: tuple[int, ...]
@@ -96,7 +96,7 @@ class Ablation:
         silent: descriptions of the changes that do not change the function.
         control: effect of the no-op; None if neither program can be rewritten.
         rounds: rounds of the minimisation.
-        minimal, minimal_changes: smallest tried program that is not significantly worse than the candidate, and the
+        minimal, minimal_changes: smallest tried program that is not shown to be worse than the candidate, and the
             numbers of its changes.
         seeds, config, dataset_hash, device: settings of the trainings.
         trainings: all trainings.
@@ -289,11 +289,16 @@ def _effect(plan: AblationPlan, results: _Results, number: int) -> Effect:
 def _minimise(
     plan: AblationPlan, results: _Results, effects: Sequence[Effect], most_trials: int | None
 ) -> tuple[frozenset[int], list[MinimizationRound]]:
-    """Return the changes of the smallest program that is not significantly worse, and the rounds that found it."""
-    dropped = sorted(
-        (effect.change.number for effect in effects if _is_dispensable(effect, plan, results)),
-        key=lambda number: _mean(effects, number),
-    )
+    """Return the changes of the smallest tried program that is not shown to be worse, and the rounds that found it."""
+    losses = {
+        effect.change.number: effect.ablation.mean
+        for effect in effects
+        if effect.ablation is not None
+        and effect.ablation.low is not None
+        and effect.ablation.low <= 0.0
+        and not results.failure(plan.without[effect.change.number][0])
+    }
+    dropped = sorted(losses, key=losses.__getitem__)
     rounds: list[MinimizationRound] = []
     while dropped and len(rounds) < MOST_ROUNDS:
         kept = plan.kept - set(dropped)
@@ -316,19 +321,6 @@ def _minimise(
     if rounds:
         plan.notes.append("not minimised: every smaller program that was tried is worse than the candidate.")
     return plan.kept, rounds
-
-
-def _is_dispensable(effect: Effect, plan: AblationPlan, results: _Results) -> bool:
-    """Return whether an interval shows no significant loss without the change; without an interval, return False."""
-    arm = plan.without[effect.change.number][0]
-    low = None if effect.ablation is None else effect.ablation.low
-    return low is not None and low <= 0.0 and not results.failure(arm)
-
-
-def _mean(effects: Sequence[Effect], number: int) -> float:
-    found = next(effect.ablation for effect in effects if effect.change.number == number)
-    assert found is not None
-    return found.mean
 
 
 def _without_unused_permission(dna: DNA, config: RunConfig) -> DNA:

@@ -99,10 +99,7 @@ class Comparison:
     Attributes:
         rows: results, the baseline first, then in the order of the arguments.
         baseline: name of the baseline.
-        seeds: random seeds that every program was trained with.
-        config: configuration of the trainings.
-        dataset_hash: hash of their dataset.
-        device: device that they ran on.
+        seeds, config, dataset_hash, device: settings of the trainings.
         versions: versions of Python and packages.
         allowance_seconds: time charged for a step of the baseline, in reference seconds.
         sweep: learning rate factors with validation losses in nats (None after a failure), by name of the program.
