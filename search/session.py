@@ -23,9 +23,7 @@ from ..workers.protocol import Platform
 from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
 from .epoch_warning import epoch_warning
-from .evolution.candidate import BASELINE_ID
 from .evolution.initial_programs import InitialProgram, read_initial_programs
-from .results.leaderboard import leaderboard
 from .runs.controller import Controller, RunState
 from .runs.provenance import command_line, versions
 from .runs.run_directory import RunDirectory
@@ -193,7 +191,7 @@ def _search(
 
 def _confirm(store: Store, config: RunConfig, top: int, address: str | None, deadline: float, tell: Tell) -> None:
     """Retrain the best candidates within the remaining budget."""
-    if not any(row.rank is not None and row.id != BASELINE_ID for row in leaderboard(store).rows):
+    if store.best_candidate_id() is None:
         return
     announced = 0
 

@@ -112,7 +112,7 @@ class Controller:
         self._best_bits_per_byte: float | None = None
         self._last: tuple[int, Evaluation] | None = None
         self._replay()
-        self._next_trial = store.next_trial_id()
+        self._trial_ids = count(store.next_trial_id())
 
     def run(self, budget_seconds: float, started_at: float | None = None) -> str:
         """Search until the budget is spent or a stop is requested.
@@ -153,24 +153,20 @@ class Controller:
             self._last,
         )
 
-    # --- one turn of the loop ---
-
     def _calibrate(self) -> None:
         """Let one worker time the baseline's steps."""
         if self.executor.free and not self._calibration.running:
             self.executor.submit(self._calibration.request())
 
-    def _record_calibration(self, evaluation: Evaluation) -> None:
-        self._calibration.record(evaluation)
-        if not self._calibration.needed:
-            self.store.add_event("calibrated", {"allowance_seconds": self._calibration.allowance_seconds})
-
     def _dispatch(self) -> None:
         while self.executor.free > 0 and self._elapsed() < self._budget_seconds:
             if self._queue:
                 candidate_id = self._queue.popleft()
+            elif self._control_is_due:
+                candidate_id = BASELINE_ID
+                self._controls += 1
             else:
-                candidate_id = self._next_control() if self._control_is_due else self._new_candidate()
+                candidate_id = self._new_candidate()
             if candidate_id is None:
                 return  # look at the workers and the clock before the next attempt
             self._start(candidate_id)
@@ -179,10 +175,6 @@ class Controller:
     def _control_is_due(self) -> bool:
         every = self.config.search.control_every
         return bool(every) and self._originals // every > self._controls
-
-    def _next_control(self) -> int:
-        self._controls += 1
-        return BASELINE_ID
 
     def _new_candidate(self) -> int | None:
         """Propose a candidate and record it; None if no parent is available yet or the program needs no training."""
@@ -199,23 +191,27 @@ class Controller:
         return None
 
     def _start(self, candidate_id: int) -> None:
+        hurdles = self.evolution.hurdles.thresholds()
+        if candidate_id in self._starters:  # never stopped, as others are compared with them
+            hurdles = tuple(replace(hurdle, loss_nats=None) for hurdle in hurdles)
         request = TrialRequest(
-            self._next_trial,
+            next(self._trial_ids),
             candidate_id,
             dna_to_json(self.evolution.candidate(candidate_id).dna),
             self._trial_seed(candidate_id),
-            self._open_hurdles() if candidate_id in self._starters else self.evolution.hurdles.thresholds(),
+            hurdles,
             allowance_seconds=self._calibration.allowance_seconds,
             suspicious_nats=self._suspicious_nats if candidate_id != BASELINE_ID else None,
         )
-        self._next_trial += 1
         self._seeds[candidate_id].add(request.seed)
         self.store.start_trial(request)
         self.executor.submit(request)
 
     def _record(self, request: TrialRequest, evaluation: Evaluation) -> None:
         if request.calibrate:
-            self._record_calibration(evaluation)
+            self._calibration.record(evaluation)
+            if not self._calibration.needed:
+                self.store.add_event("calibrated", {"allowance_seconds": self._calibration.allowance_seconds})
             return
         candidate_id = request.candidate_id
         if self._lost.should_repeat(candidate_id, evaluation):
@@ -256,8 +252,6 @@ class Controller:
         self.store.run.clear_stop()
         return "ended" if kind == "run_ended" else "stopped"
 
-    # --- beginning and resuming ---
-
     def _replay(self) -> None:
         """Replay the stored events in order of arrival, then queue the trials that did not end."""
         candidates = {candidate.id: candidate for candidate in self.store.candidates()}
@@ -265,7 +259,7 @@ class Controller:
             if starter.id not in candidates:
                 self.store.add_candidate(starter, {"fingerprint": function})
         results = {finished.sequence: finished for finished in self.store.evaluations()}
-        evaluated: set[int] = set()
+        evaluated = set(self._starters)
         seeds: dict[int | None, int] = {}
         for event in self.store.events():
             number = event.candidate_id
@@ -282,16 +276,9 @@ class Controller:
                 self._tell(number, results[event.sequence].evaluation)
         for request in self.store.unfinished_trials():
             self.store.cancel_trial(request.trial_id, "its controller died")
-        evaluated |= self._starters
         interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.same_as is None]
         self._queue.extend([*self.evolution.trials_left, *interrupted])
         self._controls = max(0, len(self._seeds[BASELINE_ID]) - self.config.search.baseline_trials)
-
-    def _open_hurdles(self) -> tuple:
-        """Return hurdles without thresholds, for the baseline and initial programs, which others are compared with."""
-        return tuple(replace(hurdle, loss_nats=None) for hurdle in self.evolution.hurdles.thresholds())
-
-    # --- small things ---
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started_at
