@@ -32,7 +32,7 @@ def test_a_scale_is_the_runs_settings_with_a_few_changed() -> None:
             ["batch=6,devices=4"],
             "--scale batch=6,devices=4: trial.batch = 6 sequences do not divide .*, or fewer devices$",
         ),
-        (["budget=soon"], "--scale budget=soon: budget: 'soon' is no duration"),
+        (["budget=soon"], "--scale budget=soon: budget: 'soon' is not a duration"),
         (["layers=2"], "that is the run's own size"),
         (["layers=4", "layers=4,unit=8"], "another --scale says the same"),
     ],
