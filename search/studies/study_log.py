@@ -25,7 +25,7 @@ __all__ = ["StudyLog", "json_hash"]
 
 FORMAT = 1
 START = b'{"format"'
-"""Start of the first line."""
+"""Start of the first line, the header."""
 
 
 def json_hash(values: Mapping[str, Any]) -> str:
@@ -91,19 +91,20 @@ class StudyLog:
             lines = [dict[str, Any](json.loads(line)) for line in complete]
         except (ValueError, TypeError, RecursionError):
             raise UsageError(f"{path} is damaged: remove it, or choose another folder with -o") from None
-        header = lines[0] if lines else None
-        known = rest.startswith(START[: len(rest)]) if header is None else header.get("format") == FORMAT
-        if not known:
+        expected = {"format": FORMAT, "study": dict(self.study), "identity": json_hash(self.study)}
+        header = lines[0] if lines else expected
+        is_log = header.keys() == expected.keys() and header["format"] == FORMAT
+        if not is_log or not (lines or rest.startswith(START[: len(rest)])):
             raise UsageError(f"{path} is not the log of a study: choose another folder with -o, or remove the file")
-        if header is not None and header["identity"] != json_hash(self.study):
+        if header["identity"] != expected["identity"]:
             raise UsageError(
                 f"{path} holds trainings with other settings ({_first_difference(header['study'], self.study)}), "
                 "which cannot be compared: choose another folder with -o, or repeat those settings"
             )
         if rest:
             os.ftruncate(self._file, sum(len(line) + 1 for line in complete))
-        if header is None:
-            self._append({"format": FORMAT, "study": dict(self.study), "identity": json_hash(self.study)})
+        if not lines:
+            self._append(expected)
         for line in lines[1:]:
             if "calibration_seconds" in line:
                 self.calibration_seconds = float(line["calibration_seconds"])

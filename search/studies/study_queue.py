@@ -1,4 +1,4 @@
-"""Queue of a study: its arms, the trainings that are left and finished, and the state for progress displays."""
+"""Queue of a study: its arms, the finished trainings and those that are left, and the state for progress displays."""
 
 from __future__ import annotations
 
