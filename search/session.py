@@ -115,7 +115,7 @@ def resume(
     Args:
         path: name or path of the run.
         budget_seconds: wall clock for this session; None is the rest of the run's budget.
-        address, started_at, observe, tell: as for `start`.
+        address, started_at, observe, tell: the same as in `start`.
 
     Raises:
         UsageError: the run does not exist, another controller writes it, its budget is spent, or its data changed.

@@ -23,7 +23,7 @@ def load_config(
     workers_per_device: int | None = None,
     executor: ExecutorName | None = None,
 ) -> RunConfig:
-    """Return the run's configuration with the given values in place of its own; None keeps the run's value.
+    """Return the run's configuration with the given values; None keeps the run's value.
 
     Args:
         store: store of the run.

@@ -94,7 +94,7 @@ class Store(StoreReader):
             path: name or path of the run (`find_run`).
             read_only: only read; allowed while a controller writes.
             clock: clock of the events, in seconds since the epoch.
-            busy_seconds: how long to wait for another program that locks the file.
+            busy_seconds: longest wait for another program that locks the file.
             migrations: migrations of the schema to upgrade to.
 
         Raises:
