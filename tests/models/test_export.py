@@ -51,7 +51,7 @@ ATTENTION = assemble(
 
 
 def check(dna: DNA, api: API, rendered: ExportedSource | None = None) -> None:
-    verify_export(rendered or source_of(dna, api=api), dna, UNIT, LENGTH, length_dependent=True, api=api)
+    verify_export(rendered or source_of(dna, api=api))
 
 
 def block_of(dna: DNA, width: int = WIDTH, **options: object) -> Any:
@@ -162,7 +162,7 @@ def test_source_that_differs_from_the_program_is_refused(was: str, becomes: str,
 def test_a_module_that_sees_the_future_is_refused_even_if_the_program_does() -> None:
     dna = assemble({"main": "s = T_MAT_MUL h0 h0\nv = MAT_MUL s h0"}, {"zero": 0.0}, (8,))
     with pytest.raises(WorkFailedError, match=r"earlier output|decoded"):
-        verify_export(source_of(dna), dna, UNIT, LENGTH)
+        verify_export(source_of(dna))
 
 
 def test_placements_name_each_parameter_of_the_program_once_and_are_the_same_in_both_apis() -> None:
