@@ -131,7 +131,7 @@ class LanguageModel:
     ) -> tuple[Float[Array, "batch length"], Float[Array, "batch length few"]]:
         """Return token losses in nats, and the logits of the first `PROBE_LOGITS` tokens of the vocabulary.
 
-        The logits show what a position depends on, whatever its next token is.
+        The logits show what a position depends on; its loss depends on the next token as well.
         """
         logits = self.logits(parameters, tokens[:, :-1])
         return negative_log_likelihood(logits, tokens[:, 1:]), logits[..., :PROBE_LOGITS]

@@ -55,7 +55,7 @@ class CausalAttention(nnx.Module):
     def __call__(
         self, x: Hidden, *, mask: Mask | None = None, positions: Positions | None = None, decode: bool = False
     ) -> Hidden:
-        """Attend from each position to itself and earlier ones; the arguments are those of a block, as `PrimerEZBlock`.
+        """Attend from each position to itself and earlier ones; the arguments are those of `PrimerEZBlock`.
 
         Raises:
             ValueError: `x`, the mask or the positions do not fit, or the cache is missing (call `init_cache`).

@@ -1,8 +1,8 @@
 """Idioms: groups of primitives that Flax or `jax.nn` computes in one call.
 
-A reader recognises a layer norm, but not the six primitives that make one. A group is found by its structure, whatever
-the names in the program, and only if no other node reads the values inside it. The call gives the same result except
-for rounding and guards. A norm's guard is a maximum with 1e-6 in the program and a sum with 1e-12 in Flax; a softmax is
+A reader recognises a layer norm, but not the six primitives that make one. A group is found by its structure, not by
+names in the program, and only if no other node reads the values inside it. The call gives the same result except for
+rounding and guards. A norm's guard is a maximum with 1e-6 in the program and a sum with 1e-12 in Flax; a softmax is
 computed from shifted scores (see `primitives.softmax_patterns`). The verification of an export checks the result.
 """
 
