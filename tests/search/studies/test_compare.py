@@ -18,7 +18,7 @@ from primer_search.primitives.library import LIBRARY, get
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.reports.comparison import render_comparison
-from primer_search.search.reports.figures.comparison_figure import bands_of
+from primer_search.search.reports.figures.comparison_figure import loss_bands
 from primer_search.search.studies.compare import Comparison, compare, curve_points
 from primer_search.search.studies.compared_programs import Match, matched_units, named_programs
 from primer_search.tests.support.command import HandmadeRun, command, refused
@@ -170,7 +170,7 @@ def test_failures_are_reported_and_do_not_affect_other_programs(config: RunConfi
     assert failed.difference is None
     assert row_of(comparison, "PRIMER_EZ").verdict == "better"
     assert any("TRANSFORMER_PP did not finish 4 of 4" in note for note in comparison.notes)
-    assert "TRANSFORMER_PP" not in bands_of(comparison)
+    assert "TRANSFORMER_PP" not in loss_bands(comparison)
     assert "non_finite" in render_comparison(comparison)
 
 
@@ -202,7 +202,7 @@ def test_a_duplicate_of_the_baseline_is_not_trained_again(
 
 
 def test_bands_reach_from_the_lowest_to_the_highest_seed(config: RunConfig, trainer: FormulaTrainer) -> None:
-    band = bands_of(compared(config))["PRIMER_EZ"]
+    band = loss_bands(compared(config))["PRIMER_EZ"]
     assert all(low <= middle <= high for low, middle, high in zip(band.low, band.mean, band.high, strict=True))
     assert (band.steps[-1], band.tokens[-1], band.seconds[-1]) == pytest.approx((200, 20_000, 40.0))
     assert len(band.mean) == len(curve_points(config)) + 1
