@@ -79,7 +79,7 @@ def confirm(
     from .configs.plan import duration
     from .configs.scales import parse_scales
     from .search.reports.leaderboard_table import console_for, print_leaderboard
-    from .search.reports.progress.study_progress import watched
+    from .search.reports.progress.study_progress import show_study_progress
     from .search.reports.run_page import try_report
     from .search.results.leaderboard import leaderboard
     from .search.runs.run_directory import find_run
@@ -95,7 +95,7 @@ def confirm(
     refuse_contradictions(settings, f"run {directory.path}")
     scales = parse_scales(scale or (), settings)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
-    with watched(directory.path, address) as options:
+    with show_study_progress(directory.path, address) as options:
         run_confirm(
             directory.path, options, config=settings, top=top, repeats=repeats, beside=beside or (), scales=scales
         )
@@ -148,7 +148,7 @@ def compare(
     from .configs.plan import make_plan
     from .search.reports.comparison import print_comparison, write_comparison
     from .search.reports.leaderboard_table import console_for
-    from .search.reports.progress.study_progress import watched
+    from .search.reports.progress.study_progress import show_study_progress
     from .search.studies.compare import compare as run_compare
     from .search.studies.compare import default_folder
     from .search.studies.compared_programs import named_programs
@@ -168,7 +168,7 @@ def compare(
     programs = named_programs(what, baseline, plan.config.model.unit)
     folder = output or default_folder(plan.config, programs)
     pin_to_cpu(plan.platform, plan.config.workers.executor)
-    with watched(folder, address) as options:
+    with show_study_progress(folder, address) as options:
         comparison = run_compare(
             plan.config, programs, options, seeds=range(repeats), log=folder / LOG, sweep=lr_sweep, match=match
         )
@@ -210,7 +210,7 @@ def ablate(
     from .configs.plan import duration, make_plan
     from .search.reports.ablation import print_ablation, write_ablation
     from .search.reports.leaderboard_table import console_for
-    from .search.reports.progress.study_progress import watched
+    from .search.reports.progress.study_progress import show_study_progress
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store
     from .search.studies.ablation import ablate as run_ablate
@@ -240,7 +240,7 @@ def ablate(
     check_address(address, settings.workers.executor)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
     folder = output or pair.folder
-    with watched(folder, address) as options:
+    with show_study_progress(folder, address) as options:
         seeds, log = range(repeats), folder / LOG
         ablation = run_ablate(
             settings, pair.baseline, pair.candidate, options, seeds=seeds, log=log, most_trials=max_trials

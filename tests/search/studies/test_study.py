@@ -15,7 +15,7 @@ from rich.console import Console
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
-from primer_search.search.reports.progress.study_progress import LineStudyDisplay, LiveStudyDisplay
+from primer_search.search.reports.progress.study_progress import StudyLines, StudyPanel
 from primer_search.search.studies.study import Study, StudyOptions
 from primer_search.search.studies.study_log import StudyLog
 from primer_search.search.studies.study_queue import Arm, StudyState, Training
@@ -246,7 +246,7 @@ def test_other_units_are_not_calibrated(config: RunConfig, trainer: FormulaTrain
 
 def test_the_line_display_prints_each_training_once(config: RunConfig, trainer: FormulaTrainer) -> None:
     stream = io.StringIO()
-    with LineStudyDisplay(stream) as display:
+    with StudyLines(stream) as display:
         train(config, None, (*ARMS, replace(ARMS[0], learning_rate_factor=2.0)), seeds=(0,), observe=display.observe)
     lines = stream.getvalue().splitlines()
     assert [line.partition(":")[0] for line in lines] == [
@@ -260,7 +260,7 @@ def test_the_line_display_prints_each_training_once(config: RunConfig, trainer: 
 
 
 def test_the_live_display_shows_the_progress(config: RunConfig, trainer: FormulaTrainer) -> None:
-    display = LiveStudyDisplay(io.StringIO())
+    display = StudyPanel(io.StringIO())
     display.tell("starting the workers")
     console = Console(file=io.StringIO(), width=100)
     console.print(display.panel())
