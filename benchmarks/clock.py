@@ -5,7 +5,7 @@
 It trains the baseline and other library programs several times. In every other repetition, a busy process competes for
 the same core. A repetition is evaluated each time one of four clocks reaches the budget: wall-clock seconds, CPU
 seconds, reference seconds (steps charged by their time relative to the Transformer's, see
-workers/training/budget_meter.py) and steps. All clocks are thus compared on the same training. The repetitions of a
+workers/training/budget_meter.py) and steps. So all clocks are compared on the same training. The repetitions of a
 program share one random seed (unless `--seeds-differ`), so that only the clock causes a spread, and steps have none.
 
 For each clock it prints the steps reached (with and without load, and their coefficient of variation), the spread of

@@ -212,7 +212,7 @@ def _row(name: str, times: Mapping[str, np.ndarray]) -> Row:
     milliseconds = 1000 * float(np.median(times[name]))
     if name.startswith("by hand"):
         return Row(name, milliseconds, None, None)
-    by_hand = f"by hand, {name.rpartition(' ')[2]}"  # of its own API; the compiled program has none
+    by_hand = f"by hand, {name.rpartition(' ')[2]}"  # of the same API; the compiled program is compared with the first
     others = times.get(by_hand, next(seconds for other, seconds in times.items() if other.startswith("by hand")))
     ratio = paired_ratio(times[name], others)
     return Row(name, milliseconds, ratio, ratio.low <= 1 <= ratio.high or ratio.high < SAME_BELOW)

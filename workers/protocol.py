@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from ..system.error_text import error_summary
@@ -208,7 +207,7 @@ class WorkerStatus:
         worker: number of the worker, from 0.
         trial_id, candidate_id: numbers of the trial and the candidate; None unless a trial runs.
         phase: phase of the trial, or `idle`, `starting`, `absent`.
-        spent, budget, loss_nats: as in `Progress`.
+        spent, budget, loss_nats: attributes of `Progress`.
         wall_seconds: time since the trial began, or since the worker entered this phase.
     """
 
@@ -289,6 +288,4 @@ class Executor(Protocol):
 
     def __enter__(self) -> Executor: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...

@@ -33,7 +33,7 @@ from .tokenizer import Tokenizer
 __all__ = ["BuiltDataset", "Log", "build_dataset"]
 
 INLINE_BYTES = 24_000_000
-"""Smaller text is done before worker processes would have started."""
+"""Text below this size is processed in this process, which takes less time than starting others."""
 
 PROCESS_BYTES = 8_000_000
 """Smallest amount of text for which it pays to start another process."""
@@ -96,6 +96,8 @@ def _process_count(corpus: Corpus, requested: int | None) -> int:
 
 
 class _Builder:
+    """Stages of a build, which share the folder and the positions of portions."""
+
     def __init__(self, folder: Path, corpus: Corpus, log: Log, pool: ProcessPool):
         self.folder, self.corpus, self.log, self.pool = folder, corpus, log, pool
         self.hold_out = corpus.has_sentences and "validation" not in corpus.own_splits

@@ -60,7 +60,7 @@ class ReadJob:
     """Read the train documents of a portion, to train the tokenizer.
 
     Attributes:
-        portion, split_ids, hold_out: as in `EncodeJob`.
+        portion, split_ids, hold_out: attributes of `EncodeJob`.
         parts: 1 reads whole documents; n reads one n-th of each, at a position that the document's hash selects.
     """
 

@@ -2,8 +2,8 @@
 
 Splits of the source itself are kept. Missing ones are taken from its train documents, or from all documents if it has
 no splits. The document's label modulo 200 decides. A label is a hash of the text that copies and near copies share (see
-`near_duplicates`). Copies therefore never straddle splits, and a text has the same split on every machine, whatever
-other documents there are.
+`near_duplicates`), so copies never straddle splits. A text has the same split on every machine, and whichever other
+documents there are.
 
 For a source without splits, our choice is residues 0-4 for validation and 5-9 for test (2.5% each). In a TFDS set,
 train documents with residue 0 become validation, and those with residue 1 become test if test is missing, too. If a

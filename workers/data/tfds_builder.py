@@ -105,15 +105,13 @@ def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop:
                 texts += example.FromString(record).features.feature[feature].bytes_list.value
             reader.close()
         except (OSError, ValueError, RuntimeError, LookupError, DecodeError) as error:
-            summary = strip_folders(error_summary(error)).rstrip(".:")
-            raise UsageError(
-                f"{path} is damaged ({summary}): delete its folder and run `data prepare` again"
-            ) from error
+            remedy = "delete its folder and run `primer-search data prepare` again"
+            raise UsageError(f"{path} is damaged ({_summary(error)}): {remedy}") from error
     return texts
 
 
 def main() -> None:
-    """Serve `build_set` in a process of its own (see `tfds_process`)."""
+    """Serve `build_set` in a separate process (see `tfds_process`)."""
     serve(_answer)
 
 
@@ -144,18 +142,18 @@ def _builder(name: str, root: Path) -> Any:
         ) from error
 
 
-def _choose_feature(name: str, asked: str, features: Any) -> str:
+def _choose_feature(name: str, requested: str, features: Any) -> str:
     import tensorflow_datasets as tfds
 
     texts = [key for key, kind in features.items() if isinstance(kind, tfds.features.Text) and kind.shape == ()]
-    if asked in texts:
-        return asked
-    if not asked and ("text" in texts or len(texts) == 1):
+    if requested in texts:
+        return requested
+    if not requested and ("text" in texts or len(texts) == 1):
         return "text" if "text" in texts else texts[0]
     if not texts:
         found = ", ".join(features) or "none"
         raise UsageError(f"data.source tfds:{name} lacks a text feature (its features: {found}): use another set")
-    what = f"lacks the text feature {asked}" if asked else "has several text features"
+    what = f"lacks the text feature {requested}" if requested else "has several text features"
     raise UsageError(f"data.source tfds:{name} {what}: write tfds:NAME:FEATURE with one of {', '.join(texts)}")
 
 

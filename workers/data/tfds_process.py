@@ -1,4 +1,4 @@
-"""Process that builds TFDS sets, apart from this one because of TensorFlow's memory, threads and messages.
+"""Separate process that builds TFDS sets, because TensorFlow brings much memory, many threads and many messages.
 
 `run_builder` starts the process and `serve` runs in it. They exchange one line of JSON in each direction. The process
 ends when its stdin closes, also if its parent was killed.
@@ -83,7 +83,7 @@ def _wait(child: subprocess.Popen[bytes], errors: IO[bytes], log: Callable[[str]
 
 
 def _end_child(child: subprocess.Popen[bytes]) -> None:
-    """Close the process's stdin, at which it deletes its files and ends; kill it if it does not end in time."""
+    """Close the stdin of a process, so that it deletes its files and ends. Kill it if it does not end in time."""
     assert child.stdin is not None
     child.stdin.close()
     try:

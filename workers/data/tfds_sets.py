@@ -1,6 +1,6 @@
 """Published text sets by name, `lm1b` and `tfds:NAME`, through TensorFlow Datasets (TFDS).
 
-`locate_set`, called by `primer-search data prepare`, lets TFDS find or build a set in a process of its own. It then
+`locate_set`, called by `primer-search data prepare`, lets TFDS find or build a set in a separate process. It then
 describes the set and its files in `<cache>/sources/`. All other code reads this description and does not need TFDS. A
 set without validation or test text gets them from its train documents (see `splits`).
 """

@@ -29,7 +29,6 @@ CHIP_BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
 """Topology of the chips of one process, by their number."""
 
 _GENERAL_RESERVE, _PROCESS_RESERVE = 0.05, 0.05
-_RESOURCES: dict[Platform, str] = {"cpu": "CPU", "gpu": "GPU", "tpu": "TPU"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +45,14 @@ class WorkerResources:
     devices: int = 1
     per_device: int = 1
 
-    @property
-    def resource(self) -> str:
-        """Ray's name of the resource: `CPU`, `GPU`, or `TPU` (counted in chips)."""
-        return _RESOURCES[self.platform]
-
     def units(self, kind: str = "") -> int:
-        """Return how much of the resource the worker occupies: cores, GPUs, or TPU chips of a kind."""
+        """Return the number of units of a host that the worker occupies: cores, GPUs, or TPU chips of a kind."""
         if self.platform == "cpu":
             return 1  # its virtual devices share its cores
         return -(-self.devices // devices_per_chip(kind)) if self.platform == "tpu" else self.devices
 
     def workers_on(self, units: int, kind: str = "") -> int:
-        """Return the number of workers that fit on a host with `units` of the resource."""
+        """Return the number of workers that fit on a host with this number of units."""
         return units // self.units(kind) * self.per_device
 
     def ray_options(self, kind: str = "", alone: bool = True) -> dict[str, Any]:
