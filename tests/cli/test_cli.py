@@ -259,7 +259,7 @@ def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
 def test_a_short_budget_shrinks_the_trial_budget_and_says_so() -> None:
     result = command("--dry-run", "--json", "--budget", "1m", "--workers", "2")
     assert result.json["trial_budget"] == 60 / 12
-    assert "the trial budget is 5s instead of 20s, so that 12 trials a worker fit" in result.err
+    assert "the trial budget is 5s instead of 20s, so that 12 trials per worker fit" in result.err
     assert plan("--budget", "1m", "--workers", "8")["trial_budget"] == 60 / 8
 
 

@@ -213,7 +213,7 @@ class TestRefusals:
             (
                 "primer_paper",
                 "optimizer.weight_decay=0.1",
-                "optimizer.weight_decay = 0.1 has no effect on optimizer.name",
+                "optimizer.weight_decay = 0.1 has no effect with optimizer.name",
             ),
         ],
     )

@@ -89,7 +89,7 @@ def test_workers_follow_the_devices(
 
 def test_a_chip_of_two_devices_is_pointed_out(fake: pytest.MonkeyPatch) -> None:
     fake.setenv(FAKE_DEVICES, "tpu:8:TPU v3:16GiB")
-    assert "trial.devices=2 would use them all" in planned()["notes"][0]
+    assert "trial.devices=2 would use all of them" in planned()["notes"][0]
     assert planned("--set", "trial.devices=2")["notes"] == []
 
 
@@ -97,8 +97,8 @@ def test_a_chip_of_two_devices_is_pointed_out(fake: pytest.MonkeyPatch) -> None:
     ("devices", "arguments", "said"),
     [
         ("tpu:8:TPU v4:2GiB", (), "a worker has 1.9 GiB of each TPU v4: lower trial.batch, model.length or model.laye"),
-        ("gpu:1:A10:24GiB", ("--workers-per-device", "8"), "of each A10: lower workers.per_device."),
-        (TPUS, ("--workers-per-device", "2"), "a TPU chip belongs to the one process that opens it"),
+        ("gpu:1:A10:24GiB", ("--workers-per-device", "8"), "of each A10: lower workers.per_device"),
+        (TPUS, ("--workers-per-device", "2"), "one process owns a TPU chip"),
         (TPUS, ("--workers", "9"), "workers.count is 9, but 8 TPU chips hold only 8"),
         (TPUS, ("--accel", "gpu"), "--accel gpu: JAX sees no GPU on this machine, only 8 TPU devices"),
         ("tpu:8:TPU v4:32GB", (), "must have the form platform:devices[:kind[:memory]]"),
@@ -144,7 +144,7 @@ def test_studies_take_workers_per_device_and_keep_those_of_a_run(tmp_path: Path)
     with Store.create(tmp_path / "run", {"config": shared.to_dict()}) as store:
         assert load_config(store).workers.per_device == 4
         assert load_config(store, workers_per_device=1).workers == WorkersConfig(count=2, accel="gpu")
-    said = "workers.per_device = 2 has no effect on workers.accel = cpu"
+    said = "workers.per_device = 2 has no effect with workers.accel = cpu"
     for study in (("compare", "PRIMER_EZ"), ("ablate", "PRIMER_EZ")):
         assert said in refused(*study, "--config", "laptop", "--workers-per-device", "2")
     for study in (("confirm", "cpus"), ("ablate", "cpus", "1")):
@@ -162,7 +162,7 @@ def test_made_up_devices_train_nothing(fake: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--accel", "cpu", "--workers-per-device", "2"), "has no effect on workers.accel = cpu"),
+        (("--accel", "cpu", "--workers-per-device", "2"), "has no effect with workers.accel = cpu"),
         (("--config", "smoke", "--workers-per-device", "2"), "needs workers.executor = ray"),
     ],
 )

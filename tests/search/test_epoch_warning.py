@@ -18,10 +18,10 @@ from primer_search.workers.protocol import Platform
 @pytest.mark.parametrize(
     ("preset", "platform", "tokens", "words"),
     [
-        ("gpu", "gpu", 3_400_000, "a full trial that trains on more than 45,333 a second reads it more than 4 times"),
+        ("gpu", "gpu", 3_400_000, "a full trial at more than 45,333 tokens per second reads it more than 4 times"),
         ("gpu", "gpu", 300_000_000, ""),
         ("laptop", "cpu", 4_400_000, ""),
-        ("laptop", "cpu", 20_000, "more than 4,000 a second"),
+        ("laptop", "cpu", 20_000, "more than 4,000 tokens per second"),
         ("smoke", "cpu", 100, "a full trial reads it"),
         ("smoke", "cpu", 10_000_000, ""),
     ],
