@@ -74,7 +74,8 @@ def leaderboard(
     json_: Json = False,
 ) -> None:
     """Rank the candidates of a run, finished or still running."""
-    from .search.reports.leaderboard_table import console_for, print_leaderboard
+    from .search.reports.console import console_for
+    from .search.reports.leaderboard_table import print_leaderboard
     from .search.results.leaderboard import leaderboard as ranked
     from .search.runs.store import Store
 

@@ -78,7 +78,8 @@ def confirm(
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration
     from .configs.scales import parse_scales
-    from .search.reports.leaderboard_table import console_for, print_leaderboard
+    from .search.reports.console import console_for
+    from .search.reports.leaderboard_table import print_leaderboard
     from .search.reports.progress.study_progress import show_study_progress
     from .search.reports.run_page import try_report
     from .search.results.leaderboard import leaderboard
@@ -147,7 +148,7 @@ def compare(
     """Train programs several times and compare their loss, speed and cost with a baseline, with intervals."""
     from .configs.plan import make_plan
     from .search.reports.comparison import print_comparison, write_comparison
-    from .search.reports.leaderboard_table import console_for
+    from .search.reports.console import console_for
     from .search.reports.progress.study_progress import show_study_progress
     from .search.studies.compare import compare as run_compare
     from .search.studies.compare import default_folder
@@ -209,7 +210,7 @@ def ablate(
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration, make_plan
     from .search.reports.ablation import print_ablation, write_ablation
-    from .search.reports.leaderboard_table import console_for
+    from .search.reports.console import console_for
     from .search.reports.progress.study_progress import show_study_progress
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store
@@ -264,8 +265,8 @@ def doctor(
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .search.doctor.checks import examine, report
+    from .search.reports.console import console_for
     from .search.reports.doctor_table import print_findings
-    from .search.reports.leaderboard_table import console_for
 
     findings = list(examine(quick, progress=say))
     facts = report(findings)
@@ -296,7 +297,7 @@ def stress(
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .configs import load
-    from .search.reports.leaderboard_table import console_for
+    from .search.reports.console import console_for
     from .search.reports.stress_table import print_stress
     from .search.studies.stress import parse_integers, program_and_config, stress_settings
     from .search.studies.stress import stress as run_stress

@@ -128,7 +128,7 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
 
 def _trained(job: TrainingJob, force: bool = False) -> Weights:
     """Train with a progress display and print the result, all on stderr."""
-    from .search.reports.phrases import number
+    from .search.reports.formatting import format_number
     from .search.reports.progress.training_progress import TrainingProgress
     from .search.train_weights import train_weights
     from .system.durations import format_duration
@@ -140,6 +140,6 @@ def _trained(job: TrainingJob, force: bool = False) -> Weights:
     facts = weights.training
     say(
         f"trained in {format_duration(facts['wall_seconds'])}: {facts['loss_nats']:.4f} nats, "
-        f"{number(facts['bits_per_byte'])} bits/byte; weights in {job.folder}"
+        f"{format_number(facts['bits_per_byte'])} bits/byte; weights in {job.folder}"
     )
     return weights

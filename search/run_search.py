@@ -84,7 +84,8 @@ def request_stop(run: RunDirectory) -> str:
 
 
 def _print_end(run: RunDirectory, ending: str, output: OutputOptions) -> None:
-    from .reports.leaderboard_table import console_for, next_commands, print_leaderboard
+    from .reports.console import console_for
+    from .reports.leaderboard_table import next_commands, print_leaderboard
     from .reports.run_page import try_report
     from .results.leaderboard import leaderboard
     from .runs.store import Store

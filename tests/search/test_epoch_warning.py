@@ -48,5 +48,5 @@ def test_a_leaderboard_says_how_often_the_text_was_read() -> None:
 
     assert format_epochs(rows(0.321, 0.2)) == "read 0.32 times in a full training"
     assert format_epochs(rows(4.0)) == "read 4 times in a full training"
-    assert format_epochs(rows(17.2)).startswith("read 17 times in a full training: past 4, losses tell how programs")
+    assert format_epochs(rows(17.2)).startswith("read 17 times in a full training: past 4, losses measure memorization")
     assert format_epochs(rows()) == ""

@@ -12,7 +12,7 @@ from ....system.durations import format_duration
 from ....system.output_capture import redirect_output
 from ....system.signals import interrupt_on_termination
 from ...studies.study import StudyOptions
-from ..phrases import number
+from ..formatting import format_number
 from .display import LinePrinter, LivePanel, worker_table
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
@@ -101,4 +101,4 @@ def format_training(training: Training) -> str:
         return f"{arm.name} (seed {training.seed}{rate}): {result.outcome}"
     bits = result.bits_per_byte if result.test_bits_per_byte is None else result.test_bits_per_byte
     split = "validation" if result.test_bits_per_byte is None else "test"
-    return f"{arm.name} (seed {training.seed}{rate}): {number(bits)} bits/byte on {split}"
+    return f"{arm.name} (seed {training.seed}{rate}): {format_number(bits)} bits/byte on {split}"

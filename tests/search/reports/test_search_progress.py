@@ -12,7 +12,8 @@ from rich.console import Console
 
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.evolution.candidate import BASELINE_ID
-from primer_search.search.reports.leaderboard_table import console_for, print_leaderboard
+from primer_search.search.reports.console import console_for
+from primer_search.search.reports.leaderboard_table import print_leaderboard
 from primer_search.search.reports.phrases import format_lineage, format_proposals, headline, short_mutation
 from primer_search.search.reports.progress.search_progress import (
     SearchLines,

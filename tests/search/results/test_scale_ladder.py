@@ -214,7 +214,7 @@ def test_table_and_report_show_every_scale_with_its_intervals(store: Store) -> N
     assert "2.0002 bits/byte" in rows["baseline"]
     page = render_report(store)
     assert 'id="ladder"' in page and "8 layers of width 8, 12 steps" in page
-    assert "confirmed better than the baseline: nobody on every scale" in page
+    assert "confirmed better than the baseline: none on every scale" in page
 
 
 # --- trainings --------------------------------------------------------------------------------------------------
