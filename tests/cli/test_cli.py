@@ -41,7 +41,7 @@ WRONG_USAGE = {
     "a baseline that is none": (["--set", "search.baseline=PRIMAR"], "did you mean PRIMER?"),
     "an initial program that does not exist": (["--init", "PRIMER_ES"], "did you mean PRIMER_EZ?"),
     "initial programs, one of which does not exist": (["--init", "PRIMER_EZ", "--init", "PRIMAR"], "--init PRIMAR"),
-    "a random seed among programs": (["--config", "smoke", "--init", "3"], "randomness is --seed 3"),
+    "a random seed among programs": (["--config", "smoke", "--init", "3"], "use --seed 3"),
     "an initial program without a name": (["--init", ""], "is empty"),
     "a file without DNA": (["--init", "{full}/thesis.txt"], "is not DNA"),
     "a run instead of a candidate": (["--init", "{run}"], "such as {run}:best"),
@@ -98,7 +98,7 @@ WRONG_USAGE = {
     "data that is not there": (["data", "prepare", "text:no/such/text"], "no/such/text"),
     "a DNA without a name": (["check", ""], "is empty"),
     "a program without end": (["check", "/dev/zero"], "is larger than"),
-    "a report over the run itself": (["report", "{run}", "-o", "{run}/run.sqlite"], "no .html page"),
+    "a report over the run itself": (["report", "{run}", "-o", "{run}/run.sqlite"], "choose another file with -o"),
     "a report in the place of a folder": (["report", "{run}", "-o", "."], "is a folder"),
     "a difference to a superscript": (
         ["show", "{run}", "1", "--diff", "\N{SUPERSCRIPT TWO}"],

@@ -364,4 +364,4 @@ def test_a_run_with_settings_of_another_version_is_one_sentence(run: Path) -> No
         config = store.manifest["config"]
         config["search"]["former"] = 3
         store.set_manifest({"config": config})
-    assert "this one does not have search.former" in refused("confirm", run, "--scale", "layers=2")
+    assert "search.former is not a setting" in refused("confirm", run, "--scale", "layers=2")
