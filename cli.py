@@ -1,7 +1,7 @@
-"""The command `primer-search`: parsing and printing; what it does lives in the packages below.
+"""The command `primer-search`: it parses options and prints results; the packages do the work.
 
-Nothing heavy is imported before a command needs it, so that `--help` answers at once. Exit codes: 0 done, 1 the work
-failed, 2 wrong usage, configuration or data (one sentence), 130 interrupted (state saved).
+Each command imports what it needs when it runs, so that `--help` answers at once. Exit codes: 0 done; 1 the work
+failed; 2 wrong usage, configuration or data (one sentence); 130 interrupted (state saved).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.exceptions import TyperException
@@ -20,10 +20,16 @@ from . import cli_programs, cli_runs, cli_studies, cli_weights
 from .cli_data import data_app
 from .cli_errors import one_line, usage_sentence
 from .cli_options import (
+    Accelerator,
     Address,
+    Config,
+    Data,
+    Executor,
     Init,
     Json,
+    Overrides,
     Top,
+    Workers,
     WorkersPerDevice,
     pin_to_cpu,
     print_json,
@@ -38,8 +44,8 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="primer-search",
-    help="Search for better decoder blocks for language models, on real text, within a budget of wall clock.",
-    epilog="Durations read 90s, 10m, 24h, 7d. Every command that prints a table takes --json.",
+    help="Search for better decoder blocks of language models by training them, within a wall-clock budget.",
+    epilog="DURATION is a number with a unit: 90s, 10m, 24h or 7d. Commands that print a table take --json.",
     invoke_without_command=True,
     no_args_is_help=False,
     add_completion=False,
@@ -52,14 +58,12 @@ app.add_typer(data_app, name="data")
 for module in (cli_runs, cli_programs, cli_studies, cli_weights):
     module.register(app)
 
-Budget = Annotated[str, typer.Option(help="Wall clock of the whole search.", metavar="DURATION")]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; every error is one line on stderr.
+    """Run the command and print every error as one line on stderr.
 
     Args:
-        arguments: of the command line, without the program's name; `sys.argv` if not given.
+        arguments: words of the command line without the program's name; None takes them from `sys.argv`.
 
     Returns:
         The exit code.
@@ -69,68 +73,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(args=words, prog_name="primer-search", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:
-            raise KeyboardInterrupt  # as Typer had heard one, and said nothing
+            raise KeyboardInterrupt  # Typer has caught one and printed nothing
         return code if isinstance(code, int) else 0
     except PrimerSearchError as error:
-        code = _complain(str(error), error.exit_code)
+        code = _print_error(str(error), error.exit_code)
         if code == 130 and arguments is None and "jaxlib" in sys.modules:
-            os._exit(code)  # XLA crashes when Python takes it apart after an interrupted compilation
+            os._exit(code)  # after an interrupted compilation XLA crashes when Python shuts down
         return code
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("primer_search"):
             raise
-        return _complain(f"this needs {error.name}, which is not installed: pip install {error.name}", 2)
+        return _print_error(f"the package {error.name} is not installed: pip install {error.name}", 2)
     except TyperException as error:
-        return _complain(usage_sentence(error), 2)
+        return _print_error(usage_sentence(error), 2)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+        return _print_error("interrupted", 130)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader left; nothing may be written at exit either
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python would flush the closed pipe at exit
         return 1
     except Exception as error:
         if os.environ.get("PRIMER_SEARCH_DEBUG") or "--debug" in words:
             raise
         kind = type(error).__name__
-        return _complain(f"{kind}: {one_line(str(error))} (a fault of ours; PRIMER_SEARCH_DEBUG=1 shows where)", 1)
+        return _print_error(
+            f"{kind}: {one_line(str(error))} (a bug in primer-search; set PRIMER_SEARCH_DEBUG=1 for the traceback)", 1
+        )
 
 
 @app.callback()
 def search(
     context: typer.Context,
-    budget: Budget = "10m",
+    budget: Annotated[str, typer.Option(help="Wall-clock time of the whole search.", metavar="DURATION")] = "10m",
     trial_budget: Annotated[
         str | None,
-        typer.Option(help="Training time of each candidate's full trial [the preset's].", metavar="DURATION"),
+        typer.Option(
+            help="Training time of each candidate's full trial.", metavar="DURATION", show_default="the preset's"
+        ),
     ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(help="A preset or a .toml file [by accelerator: laptop, gpu or tpu].", metavar="PRESET|FILE"),
+    config: Config = None,
+    set_: Overrides = None,
+    data: Data = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder to store the run in.", metavar="DIR", show_default="runs/<time>-seed<seed>"),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="python-stdlib, text:PATH, lm1b or tfds:NAME (docs/data.md).", metavar="SOURCE")
-    ] = None,
-    run_dir: Annotated[Path | None, typer.Option(help="Folder of the run [runs/...].", metavar="DIR")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings at the same time; 0: one for each core or device.", min=0, metavar="N")
-    ] = None,
+    workers: Workers = None,
     workers_per_device: WorkersPerDevice = None,
     seed: Annotated[int, typer.Option(help="Random seed of the search.", min=0, metavar="N")] = 0,
     init: Init = None,
     address: Address = None,
-    executor: Annotated[str | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")] = None,
-    accel: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")] = None,
+    executor: Executor = None,
+    accel: Accelerator = None,
     strategy: Annotated[
-        str | None,
-        typer.Option(help="evolution; random: no selection; random-init: random programs.", metavar="NAME"),
+        Literal["evolution", "random", "random-init"] | None,
+        typer.Option(
+            help="How parents are chosen: by tournament, at random, or not at all (random programs).",
+            show_default="evolution",
+        ),
     ] = None,
     top: Top = 10,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and train nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
     json_: Json = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Search for better decoder blocks within a budget of wall clock, starting from the Transformer."""
     started_at = time.monotonic()
@@ -192,22 +197,19 @@ def search(
     search_with_display(run, begin, OutputOptions(top, json_))
 
 
-# --- helpers ----------------------------------------------------------------------------------------------------
-
-
 def _refuse_stray_options(context: typer.Context) -> None:
-    """Options of the search before a subcommand would be ignored: say so instead."""
+    """Refuse options of the search that are written before a subcommand, which would ignore them."""
     for name, value in context.params.items():
         source = context.get_parameter_source(name)
         if value is not None and source is not None and source.name == "COMMANDLINE" and name != "debug":
             option = "--" + name.strip("_").replace("_", "-")
             command = context.invoked_subcommand
             raise UsageError(
-                f"{option} stands before `{command}` and belongs to the search: write it after `{command}`"
+                f"{option} before `{command}` is an option of the search and has no effect: write it after `{command}`"
             )
 
 
-def _complain(sentence: str, code: int) -> int:
+def _print_error(sentence: str, code: int) -> int:
     print(f"primer-search: {one_line(sentence)}", file=sys.stderr, flush=True)
     return code
 

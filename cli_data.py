@@ -1,4 +1,4 @@
-"""The command `data`: text made ready for training."""
+"""The command group `data`: prepare text for training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["data_app"]
 
 data_app = typer.Typer(help="Prepare text for training.", no_args_is_help=False, rich_markup_mode=None)
 
-SOURCE_HELP = "python-stdlib, text:PATH of UTF-8 text, lm1b, or tfds:NAME[/CONFIG][:feature]."
+SOURCE_HELP = "python-stdlib, text:PATH (UTF-8 text), lm1b, or tfds:NAME[/CONFIG][:feature]."
 
 
 @data_app.callback()
@@ -26,50 +26,44 @@ def data() -> None:
 def prepare(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="SOURCE")],
     vocabulary: Annotated[
-        int | None,
-        typer.Option(
-            help="Token ids, at most [--config's].",
-            metavar="N",
-            show_default=False,
-        ),
+        int | None, typer.Option(help="Largest number of token ids [that of --config].", metavar="N")
     ] = None,
     config: Annotated[
-        str,
-        typer.Option(help="A preset or TOML file whose vocabulary and [data] settings to use.", metavar="PRESET|FILE"),
+        str, typer.Option(help="Preset or TOML file with the vocabulary and [data] settings.", metavar="PRESET|FILE")
     ] = "laptop",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder of TensorFlow Datasets (lm1b, tfds:) [its own default].", metavar="DIR"),
+        typer.Option(help="Folder of TensorFlow Datasets, for lm1b and tfds: [its default].", metavar="DIR"),
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option(help="A local file in place of LM1B's download (lm1b).", metavar="FILE")
+        Path | None, typer.Option(help="Local file to use instead of the download of lm1b.", metavar="FILE")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(help="Processes that tokenize [one for each core, at most six].", metavar="N", min=1)
+        int | None, typer.Option(help="Worker processes [one for each core, at most six].", metavar="N", min=1)
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Tokenize a source before the first search. After an interruption, the same command continues."""
+    """Tokenize a source. After an interruption, the same command continues."""
     from dataclasses import replace
 
     from .configs import load
-    from .workers.data.dataset import Dataset, default_cache_dir
-    from .workers.data.dataset import prepare as prepare_dataset
-    from .workers.data.tfds_sets import is_tfds_source, locate
+    from .workers.data.dataset import Dataset, default_cache_dir, prepare_dataset
+    from .workers.data.tfds_sets import is_tfds_source, locate_set
 
     settings = load(config, set_ or ())
-    wanted = settings.model.vocabulary if vocabulary is None else vocabulary
-    if not 257 <= wanted <= 262_144:
-        raise UsageError(f"--vocabulary is {wanted}, but must be between 257 and 262144")
+    if vocabulary is None:
+        vocabulary = settings.model.vocabulary
+    elif not 257 <= vocabulary <= 262_144:
+        raise UsageError(f"--vocabulary is {vocabulary}, but must be between 257 and 262144")
     if is_tfds_source(source):
-        locate(source, default_cache_dir(), data_dir, archive, say)  # `prepare` warns of a look-alike
+        locate_set(source, default_cache_dir(), data_dir, archive, say)  # preparing it warns if it is unofficial
     elif data_dir is not None or archive is not None:
         option = "--data-dir" if data_dir is not None else "--archive"
-        raise UsageError(f"{option} is for lm1b and tfds:NAME, not for {source}: leave it out.")
-    path = prepare_dataset(replace(settings.data, source=source), wanted, progress=say, processes=processes)
+        raise UsageError(f"{option} is for lm1b and tfds:NAME, not for {source}: leave it out")
+    path = prepare_dataset(replace(settings.data, source=source), vocabulary, progress=say, processes=processes)
     dataset = Dataset.open(path, verify=False)
     if json_:
         print_json({"path": str(path), **dataset.manifest})

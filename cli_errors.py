@@ -1,6 +1,8 @@
-"""Complaints of the command line's parser, in one sentence with the nearest right word."""
+"""Usage errors of Typer as one sentence, with a suggestion for a misspelt word."""
 
 from __future__ import annotations
+
+import re
 
 from .primitives.suggestions import did_you_mean
 
@@ -8,23 +10,25 @@ __all__ = ["one_line", "usage_sentence"]
 
 
 def usage_sentence(error: Exception) -> str:
-    """What Typer's parser complains of, as a sentence; its exceptions are known by what they carry only."""
+    """Return a usage error of Typer as one sentence; its attributes are all that is public of such an error."""
     said = getattr(error, "format_message", error.__str__)
-    message = one_line(said()).rstrip(".").replace("Value error, ", "")
+    message = one_line(said()).rstrip(".").replace("Value error, ", "").replace("Input should be", "must be")
     if near := getattr(error, "possibilities", None):  # of an option that does not exist
         message = f"{message.partition(' (')[0]}; did you mean {near[0]}?"
+    if wrong := re.search(r"'([^']*)' is not one of (.*)", message):
+        message += did_you_mean(wrong[1], re.findall(r"'([^']+)'", wrong[2]), "")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "primer-search"
     if message.startswith("No such command"):
         word = message.split("'")[1] if "'" in message else ""
         names = [*getattr(getattr(context, "command", None), "commands", {})]
         message = f"there is no command {word!r}{did_you_mean(word, names, '')}"
-        return f"{message} (`{path} --help` lists them)"
-    return f"{message[:1].lower()}{message[1:]} (`{path} --help` says how)"
+        return f"{message} (see `{path} --help`)"
+    return f"{message[:1].lower()}{message[1:]} (see `{path} --help`)"
 
 
 def one_line(text: str) -> str:
-    r"""The text on one line, its runs of white space single.
+    r"""Return the text on one line, with single spaces.
 
     >>> one_line("two\n  lines")
     'two lines'

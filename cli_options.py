@@ -1,4 +1,4 @@
-"""What the commands share: options of one meaning and one help text, the two ways to print, and inline training."""
+"""Options that several commands share, and helpers that print or choose the device."""
 
 from __future__ import annotations
 
@@ -28,61 +28,75 @@ __all__ = [
     "say",
 ]
 
-Run = Annotated[str, typer.Argument(help="A run: its directory, or its name under runs/.", metavar="RUN")]
-RunOrName = Annotated[str, typer.Argument(help="A run, or the name of a library program.", metavar="RUN|NAME")]
-Top = Annotated[int, typer.Option(help="Rows of the leaderboard at the end.", min=1, metavar="N")]
+Run = Annotated[str, typer.Argument(help="Directory of a run, or its name under runs/.", metavar="RUN")]
+RunOrName = Annotated[str, typer.Argument(help="A run, or a library program such as PRIMER_EZ.", metavar="RUN|NAME")]
+Top = Annotated[int, typer.Option(help="Rows of the leaderboard printed at the end.", min=1, metavar="N")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Candidate = Annotated[
     str | None,
-    typer.Argument(help="A candidate's number, `best` or `baseline`.", metavar="CANDIDATE", show_default=False),
+    typer.Argument(help="Number of a candidate, `best` or `baseline`.", metavar="CANDIDATE", show_default=False),
 ]
 Init = Annotated[
     list[str] | None,
     typer.Option(
         "--init",
-        help="A program the population starts from: library names (fitted to the width), RUN:ID, files of DNA "
-        "(as they are); repeatable.",
+        help="Program to start from: a library name, RUN:CANDIDATE or a DNA file; repeatable.",
         metavar="PROGRAM",
     ),
 ]
 Config = Annotated[
     str | None,
-    typer.Option(help="A preset or a .toml file [by accelerator: laptop, gpu or tpu].", metavar="PRESET|FILE"),
+    typer.Option(
+        help="A preset or a .toml file.",
+        metavar="PRESET|FILE",
+        show_default="by accelerator: laptop, gpu or tpu",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
 ]
 Data = Annotated[
-    str | None, typer.Option(help="python-stdlib, text:PATH, lm1b or tfds:NAME (docs/data.md).", metavar="SOURCE")
+    str | None,
+    typer.Option(
+        help="Text to train on: python-stdlib, text:PATH, lm1b or tfds:NAME (see docs/data.md).",
+        metavar="SOURCE",
+        show_default="the preset's",
+    ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(help="Trainings at the same time; 0: one for each core or device.", min=0, metavar="N")
+    int | None, typer.Option(help="Trainings that run in parallel; 0: one per core or device.", min=0, metavar="N")
 ]
 Executor = Annotated[
-    Literal["ray", "inline"] | None, typer.Option(help="ray, or inline (in this process).", metavar="NAME")
+    Literal["ray", "inline"] | None,
+    typer.Option(help="Where trials run: in Ray workers, or in this process.", show_default="the preset's"),
 ]
 Accelerator = Annotated[
-    Literal["auto", "cpu", "gpu", "tpu"] | None, typer.Option(help="auto, cpu, gpu or tpu.", metavar="NAME")
+    Literal["auto", "cpu", "gpu", "tpu"] | None,
+    typer.Option(help="Accelerator to train on; auto takes what JAX finds."),
 ]
 WorkersPerDevice = Annotated[
     int | None,
-    typer.Option(help="Workers that share one GPU and its memory [1; for a run, as in the run].", min=1, metavar="N"),
+    typer.Option(help="Workers that share one GPU and its memory.", min=1, metavar="N", show_default="1, or the run's"),
 ]
-Address = Annotated[str | None, typer.Option(help="A running Ray cluster: host:port, or auto.", metavar="RAY")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster to use: host:port, or auto.", metavar="RAY")]
 
 
 def say(line: str) -> None:
-    """Print a line for people, on stderr."""
+    """Print a message on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on stdout; not-a-number is an error."""
+    """Print one JSON object on stdout.
+
+    Raises:
+        ValueError: the value contains NaN or infinity, which JSON lacks.
+    """
     print(json.dumps(value, allow_nan=False))
 
 
 def pin_to_cpu(platform: str, executor: str) -> None:
-    """Let this process's JAX see the CPU alone, unless it is to train on an accelerator itself (`inline`)."""
+    """Hide accelerators from JAX in this process, unless it trains on one itself (`inline`)."""
     if platform == "cpu" or executor != "inline":
         from .workers.devices.discovery import use_cpu_only
 

@@ -1,10 +1,10 @@
-"""The commands on one program: export, check and primitives. They only parse and print, as `cli` does."""
+"""Commands on one program: export, check and primitives. They only parse options and print."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,21 +28,24 @@ def export(
         "block.py"
     ),
     name: Annotated[str | None, typer.Option(help="Name of the class.", metavar="CLASS")] = None,
-    api: Annotated[str, typer.Option(help="API of Flax: nnx or linen.", metavar="API")] = "nnx",
+    api: Annotated[Literal["nnx", "linen"], typer.Option(help="Flax API of the class.")] = "nnx",
     weights: Annotated[
-        bool, typer.Option("--weights", help="Also write its trained weights; for block.py to block_weights/.")
+        bool, typer.Option("--weights", help="Also write trained weights, for block.py into block_weights/.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a block as Flax source that does not need this package, checked against its program."""
-    if api != "nnx" and api != "linen":
-        raise UsageError(f"--api {api}: Flax has no such API; use --api nnx or --api linen")
+    """Write a block as Flax source, checked against its program.
+
+    The file does not need this package.
+    """
     from .search.export_block import check_output_is_free, export_candidate, export_library_program, export_weights
 
     trained = None
     if weights:
         if candidate is None:
-            raise UsageError(f"--weights: {run} alone has none; name a run and one of its candidates")
+            raise UsageError(
+                f"--weights needs a trained candidate, but {run} is given alone: name a run and one of its candidates"
+            )
         if not force:
             check_output_is_free(output)
         trained = trained_or_saved(run, candidate)
@@ -57,15 +60,15 @@ def export(
 
 
 def check(
-    dna: Annotated[str, typer.Argument(help="A file of DNA, - for stdin, or a library name.", metavar="DNA|NAME")],
+    dna: Annotated[str, typer.Argument(help="A DNA file, - for stdin, or a library name.", metavar="DNA|NAME")],
     config: Annotated[
-        str, typer.Option(help="Sizes to check at: a preset or a .toml file.", metavar="PRESET|FILE")
+        str, typer.Option(help="Model sizes: a preset or a .toml file.", metavar="PRESET|FILE")
     ] = "laptop",
     json_: Json = False,
 ) -> None:
     """Print whether a program is valid, its hashes and its cost.
 
-    Exits 0 (accepted), 1 (a DNA, but refused) or 2 (not a DNA).
+    Exit codes: 0 accepted, 1 refused, 2 not a DNA.
     """
     from .configs import load
     from .search.check_program import check as checked

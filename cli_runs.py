@@ -1,4 +1,4 @@
-"""The commands on one run: resume, stop, leaderboard, show and report. They only parse and print, as `cli` does."""
+"""Commands on one run: resume, stop, leaderboard, show and report. They only parse options and print."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def register(app: typer.Typer) -> None:
 def resume(
     run: Run,
     budget: Annotated[
-        str | None, typer.Option(help="More wall clock [what is left of the run's].", metavar="DURATION")
+        str | None,
+        typer.Option(help="Further wall-clock time.", metavar="DURATION", show_default="what is left of the run's"),
     ] = None,
     address: Address = None,
     top: Top = 10,
@@ -45,18 +46,16 @@ def resume(
     with Store.open(run, read_only=True) as store:
         directory, workers = store.run, store.manifest["config"]["workers"]
     if (holder := directory.controller()) is not None:
-        raise UsageError(
-            f"run {directory.path} is going on already, written by {holder}: wait for it, or stop it first."
-        )
+        raise UsageError(f"run {directory.path} is already running (by {holder}): wait until it ends, or stop it first")
     check_address(address, workers["executor"])
 
-    def go_on(**hooks: Any) -> SearchResult:
-        from .search.session import resume as take_up
+    def continue_run(**hooks: Any) -> SearchResult:
+        from .search.session import resume as resume_session
 
-        return take_up(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
+        return resume_session(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
 
     pin_to_cpu(resolve_platform(workers["accel"], address=address), workers["executor"])
-    search_with_display(directory, go_on, OutputOptions(top, json_))
+    search_with_display(directory, continue_run, OutputOptions(top, json_))
 
 
 def stop(run: Run) -> None:
@@ -69,11 +68,14 @@ def stop(run: Run) -> None:
 
 def leaderboard(
     run: Run,
-    top: Annotated[int | None, typer.Option(help="Rows to show.", min=1, metavar="N")] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Rows to print.", min=1, metavar="N", show_default="20; with --json, all")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Rank the candidates of a run, finished or still running."""
-    from .search.reports.leaderboard_table import console_for, print_leaderboard
+    from .search.reports.console import console_for
+    from .search.reports.leaderboard_table import print_leaderboard
     from .search.results.leaderboard import leaderboard as ranked
     from .search.runs.store import Store
 
@@ -91,12 +93,16 @@ def show(
     diff: Annotated[
         str | None,
         typer.Option(
-            help="Also show the difference to parent, baseline, a candidate's number or a NAME.", metavar="WHAT"
+            help="Also show the difference to `parent`, `baseline`, a candidate's number or a library NAME.",
+            metavar="WHAT",
         ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Show a candidate: its program, result, ancestry and difference; or a library program."""
+    """Show a candidate of a run, or a library program.
+
+    A candidate is shown with its program, result and ancestry.
+    """
     from .search.reports.candidate_table import format_description, format_library_program
     from .search.results.candidate_summary import summarize_candidate
     from .search.results.program_reference import library_description
@@ -114,10 +120,11 @@ def show(
 def report(
     run: Run,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page [in the run].", metavar="FILE")
+        Path | None,
+        typer.Option("--output", "-o", help="File to write.", metavar="FILE", show_default="report.html in the run"),
     ] = None,
 ) -> None:
-    """Write a run's report, one self-contained HTML page."""
+    """Write the report of a run as one self-contained HTML page."""
     from .search.reports.run_page import write_report
     from .search.runs.store import Store
 

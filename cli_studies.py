@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,9 +28,6 @@ from .cli_options import (
 )
 from .primitives.errors import UsageError, WorkFailedError
 
-if TYPE_CHECKING:
-    from .search.studies.study import StudyOptions
-
 __all__ = ["register"]
 
 UNBOUNDED = "3650d"
@@ -51,11 +46,8 @@ Repeats = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command()(confirm)
-    app.command()(compare)
-    app.command()(ablate)
-    app.command()(doctor)
-    app.command()(stress)
+    for command in (confirm, compare, ablate, doctor, stress):
+        app.command()(command)
 
 
 def confirm(
@@ -86,7 +78,9 @@ def confirm(
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration
     from .configs.scales import parse_scales
-    from .search.reports.leaderboard_table import console_for, print_leaderboard
+    from .search.reports.console import console_for
+    from .search.reports.leaderboard_table import print_leaderboard
+    from .search.reports.progress.study_progress import show_study_progress
     from .search.reports.run_page import try_report
     from .search.results.leaderboard import leaderboard
     from .search.runs.run_directory import find_run
@@ -102,7 +96,7 @@ def confirm(
     refuse_contradictions(settings, f"run {directory.path}")
     scales = parse_scales(scale or (), settings)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
-    with displayed_study(directory.path, address) as options:
+    with show_study_progress(directory.path, address) as options:
         run_confirm(
             directory.path, options, config=settings, top=top, repeats=repeats, beside=beside or (), scales=scales
         )
@@ -154,7 +148,8 @@ def compare(
     """Train programs several times and compare their loss, speed and cost with a baseline, with intervals."""
     from .configs.plan import make_plan
     from .search.reports.comparison import print_comparison, write_comparison
-    from .search.reports.leaderboard_table import console_for
+    from .search.reports.console import console_for
+    from .search.reports.progress.study_progress import show_study_progress
     from .search.studies.compare import compare as run_compare
     from .search.studies.compare import default_folder
     from .search.studies.compared_programs import named_programs
@@ -174,7 +169,7 @@ def compare(
     programs = named_programs(what, baseline, plan.config.model.unit)
     folder = output or default_folder(plan.config, programs)
     pin_to_cpu(plan.platform, plan.config.workers.executor)
-    with displayed_study(folder, address) as options:
+    with show_study_progress(folder, address) as options:
         comparison = run_compare(
             plan.config, programs, options, seeds=range(repeats), log=folder / LOG, sweep=lr_sweep, match=match
         )
@@ -215,7 +210,10 @@ def ablate(
     from .configs.consistency import refuse_contradictions
     from .configs.plan import duration, make_plan
     from .search.reports.ablation import print_ablation, write_ablation
-    from .search.reports.leaderboard_table import console_for
+    from .search.reports.console import console_for
+    from .search.reports.progress.study_progress import show_study_progress
+    from .search.runs.run_settings import load_config
+    from .search.runs.store import Store
     from .search.studies.ablation import ablate as run_ablate
     from .search.studies.ablation_programs import pair_from_names, pair_from_run
     from .workers.devices.discovery import resolve_platform
@@ -236,19 +234,14 @@ def ablate(
         raise UsageError("--config is for library programs; a candidate is trained with the settings of its run")
     else:
         seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
-        pair, settings = pair_from_run(
-            run,
-            candidate,
-            trial_seconds=seconds,
-            workers=workers,
-            workers_per_device=workers_per_device,
-            executor=executor,
-        )
+        with Store.open(run, read_only=True) as store, store.snapshot():
+            settings = load_config(store, seconds, workers, workers_per_device, executor)
+            pair = pair_from_run(store, candidate)
         refuse_contradictions(settings, f"run {run}")
     check_address(address, settings.workers.executor)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
     folder = output or pair.folder
-    with displayed_study(folder, address) as options:
+    with show_study_progress(folder, address) as options:
         seeds, log = range(repeats), folder / LOG
         ablation = run_ablate(
             settings, pair.baseline, pair.candidate, options, seeds=seeds, log=log, most_trials=max_trials
@@ -272,8 +265,8 @@ def doctor(
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .search.doctor.checks import examine, report
+    from .search.reports.console import console_for
     from .search.reports.doctor_table import print_findings
-    from .search.reports.leaderboard_table import console_for
 
     findings = list(examine(quick, progress=say))
     facts = report(findings)
@@ -304,7 +297,7 @@ def stress(
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .configs import load
-    from .search.reports.leaderboard_table import console_for
+    from .search.reports.console import console_for
     from .search.reports.stress_table import print_stress
     from .search.studies.stress import parse_integers, program_and_config, stress_settings
     from .search.studies.stress import stress as run_stress
@@ -318,13 +311,3 @@ def stress(
         print_json({"program": name, "steps": steps, "seed": seed, "lines": [result.to_dict() for result in results]})
     else:
         print_stress(name, results, console_for(sys.stdout))
-
-
-@contextmanager
-def displayed_study(folder: Path, address: str | None) -> Iterator[StudyOptions]:
-    """Show a study's progress on stderr, and yield the options it runs with; libraries print to a log in `folder`."""
-    from .search.reports.progress.study_progress import watched
-    from .search.studies.study import StudyOptions
-
-    with watched(folder) as display:
-        yield StudyOptions(address, observe=display.observe, tell=display.tell)

@@ -1,4 +1,4 @@
-"""The commands that train a candidate for its weights and let it write: parsing and printing only, like `cli`."""
+"""Commands that train the weights of a candidate and sample text from it. They only parse options and print."""
 
 from __future__ import annotations
 
@@ -28,17 +28,21 @@ def register(app: typer.Typer) -> None:
 
 def train(
     run: Run,
-    candidate: Annotated[str, typer.Argument(help="A candidate's number, `best` or `baseline`.", metavar="CANDIDATE")],
+    candidate: Annotated[str, typer.Argument(help="Number of a candidate, `best` or `baseline`.", metavar="CANDIDATE")],
     trial_budget: Annotated[
-        str | None, typer.Option(help="Training time [the run's, for each candidate].", metavar="DURATION")
+        str | None,
+        typer.Option(help="Training time.", metavar="DURATION", show_default="the run's trial budget"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed of parameters and order of the text.", min=0, metavar="N")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of the parameters and the order of the text.", min=0, metavar="N")
+    ] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace existing weights.")] = False,
     json_: Json = False,
 ) -> None:
-    """Train a candidate again with its run's settings, and save the weights in the run.
+    """Train a candidate with its run's settings and save its weights.
 
-    RUN/weights/ID/ then holds model.safetensors, the same as an Orbax checkpoint, tokenizer.json and model.json.
+    They go to RUN/weights/CANDIDATE/: model.safetensors, the same as an Orbax checkpoint, tokenizer.json and
+    model.json.
     """
     _share_the_device()
     from .configs.plan import duration
@@ -52,27 +56,31 @@ def train(
 
 
 def generate(
-    run: Annotated[str, typer.Argument(help="A run, or a folder of weights.", metavar="RUN|FOLDER")],
+    run: Annotated[str, typer.Argument(help="A run, or a folder of saved weights.", metavar="RUN|FOLDER")],
     candidate: Candidate = None,
-    prompt: Annotated[str, typer.Option(help="Start of the text; if empty, a new document.", metavar="TEXT")] = "",
-    tokens: Annotated[int, typer.Option(help="Largest number of tokens to sample.", min=1, metavar="N")] = 100,
+    prompt: Annotated[
+        str, typer.Option(help="Start of the text; if empty, the text is a new document.", metavar="TEXT")
+    ] = "",
+    tokens: Annotated[int, typer.Option(help="Most tokens to sample.", min=1, metavar="N")] = 100,
     temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.", metavar="NUMBER")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Sample from the N most likely tokens; 0: all.", min=0, metavar="N")] = 40,
     seed: Annotated[int, typer.Option(help="Random seed of the sampling.", min=0, max=2**32 - 1, metavar="N")] = 0,
     json_: Json = False,
 ) -> None:
-    """Sample text from a candidate; one without weights is trained first.
+    """Sample text from a candidate.
 
-    Stdout gets only the prompt and the sampled text.
+    A candidate without weights is trained first. Only the prompt and the sampled text go to stdout.
     """
     _share_the_device()
     if not 0.0 <= temperature < float("inf"):
-        raise UsageError(f"--temperature {temperature:g} is no temperature: give 0, the likeliest token, or more")
+        raise UsageError(
+            f"--temperature {temperature:g} must be a number of at least 0, where 0 picks the most likely token"
+        )
     from .search.train_weights import load_weights_folder
     from .system.signals import Interrupted
 
     weights = load_weights_folder(run) if candidate is None else trained_or_saved(run, candidate)
-    from .models.generation import Sampling  # after the training, which says on which device JAX is to run
+    from .models.generation import Sampling  # after the training, which chooses the device of JAX
     from .search.generate_text import continue_text
 
     text = continue_text(weights, prompt, tokens, Sampling(temperature, top_k), seed)
@@ -90,25 +98,25 @@ def generate(
 
 
 def trained_or_saved(run: str, candidate: str) -> Weights:
-    """A candidate's weights; they are trained, under the settings of its run, if nobody has done so."""
+    """Return a candidate's weights; if none are saved, train them with the settings of its run."""
     from .search.train_weights import load_saved_weights, plan_training
 
     job = plan_training(run, candidate)
     if (weights := load_saved_weights(job)) is not None:
         return weights
-    say(f"{job.name} has no weights yet; `primer-search train` can train it for longer than its run did")
+    say(f"{job.name} has no saved weights, so it is trained now (`primer-search train` can train it for longer)")
     return _trained(job)
 
 
 def _share_the_device() -> None:
-    """A search may be using it: JAX is to take memory as it needs it."""
+    """Let JAX allocate device memory as needed, since a search may be using the device."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def _stream(prompt: str, pieces: Iterable[str]) -> str:
-    """Print text as it comes, the prompt first; all that came after it."""
+    """Print the prompt and the pieces as they arrive; return the pieces joined."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has no sign for a character ends no text
+        sys.stdout.reconfigure(errors="replace")  # terminals may lack characters
     written = []
     print(prompt, end="", flush=True)
     for piece in pieces:
@@ -119,8 +127,8 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
 
 
 def _trained(job: TrainingJob, force: bool = False) -> Weights:
-    """Train with a display, and say what came of it; all of it goes to stderr."""
-    from .search.reports.phrases import number
+    """Train with a progress display and print the result, all on stderr."""
+    from .search.reports.formatting import format_number
     from .search.reports.progress.training_progress import TrainingProgress
     from .search.train_weights import train_weights
     from .system.durations import format_duration
@@ -131,7 +139,7 @@ def _trained(job: TrainingJob, force: bool = False) -> Weights:
         weights = train_weights(job, overwrite=force, progress=progress, tell=say)
     facts = weights.training
     say(
-        f"trained it in {format_duration(facts['wall_seconds'])}: {facts['loss_nats']:.4f} nats, "
-        f"{number(facts['bits_per_byte'])} bits/byte; weights in {job.folder}"
+        f"trained in {format_duration(facts['wall_seconds'])}: {facts['loss_nats']:.4f} nats, "
+        f"{format_number(facts['bits_per_byte'])} bits/byte; weights in {job.folder}"
     )
     return weights

@@ -1,21 +1,20 @@
-"""Does whatever the proof of causality accepts pass the tests of it, in NumPy and in the language model?
+"""Agreement between the causality proof and the causality tests, in NumPy and in the language model.
 
     python benchmarks/causality_agreement.py [--programs 10000] [--models 300] [--seed 0]
 
-Programs are drawn in four families of equal size: random ones over all ops; random ones that make scores, over the ops
-that move information between positions and what surrounds them; descendants of library programs; and mutants of
-leaky programs and of library programs, which stand closest to the line. Each that the language builds is judged twice,
-independently: by the proof (`prove_causal`) and by the test in float64 (`probe_block`). No program may be accepted by
-the proof and refused by the test. The reverse, the proof's over-caution, is counted by the op at which it refused.
+Programs are drawn in four families of equal size: random programs over all ops (`random`); random programs with scores,
+over the ops that move information between positions (`mixing`); descendants of library programs (`library`); and
+mutants of leaky programs and of library programs (`border`). Each valid program is judged independently by the proof
+(`prove_causal`) and by the test in float64 (`probe_block`). The proof must not accept a program that the test refuses.
+The reverse is counted by the op at which the proof refused: the proof is more cautious than necessary.
 
-Of the programs that both accept, some are then stacked into the language model (one layer, unit 2, length 16): probed
-before training, trained for a few steps by AdamW, and rechecked. None may be refused for causality. The largest
-change of a loss that should not have moved is what rounding makes of an honest program.
+Some of the programs that both accept then run in the language model (one layer, unit 2, length 16): they are probed
+before training, trained for a few steps by AdamW, and probed again. None may be refused for causality. The largest
+change of a logit that should not change shows the effect of rounding.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import re
@@ -30,6 +29,7 @@ from importlib.metadata import version
 import jax
 import numpy as np
 
+from primer_search.benchmarks.command import benchmark_parser, log, processor_name
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import DNA, OPS, Graph, InvalidProgramError, build_graph, library
@@ -45,8 +45,8 @@ from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
-from primer_search.workers.training.optimizer import initial_state, make_optimizer
-from primer_search.workers.training.train_step import StepFunctions, TrainState
+from primer_search.workers.training.optimizer import make_optimizer
+from primer_search.workers.training.train_step import StepFunctions
 
 MIXING = (
     "T_MAT_MUL", "T_MAT_MUL", "MAT_MUL", "MAT_MUL", *["MASK"] * 8, "EXP", "RED_SUM", "RED_MEAN", "RED_MAX", "RED_MIN",
@@ -54,43 +54,43 @@ MIXING = (
     "LOG", "SHIFT", "SCALE", "CONV_1X1", "DCONV_3X1", "MAX", "C_MUL",
 )  # fmt: skip
 FAMILIES = ("random", "mixing", "library", "border")
-SMALL = 300_000
-"""Parameters at the size blocks are tested at: wider programs cost seconds each and decide nothing new."""
+LARGEST_SIZE = 300_000
+"""Largest number of parameters. Wider programs take seconds each and are not different in kind."""
 
 RETRIES = 5
-"""Further seeds of the test where the proof refuses alone."""
+"""Seeds of the test for programs that only the proof refuses."""
 
 MODEL = ModelConfig(layers=1, unit=2, length=16, vocabulary=300, length_dependent=True)
 BATCH, STEPS = 4, 5
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
-"""Compiles in half the time; XLA's own passes stay, LLVM's go."""
+"""Options that halve the compile time: no optimization by LLVM, but XLA's own."""
 
 LARGEST_GRAPH = 60
-"""Nodes of a program that is compiled; most are far below."""
+"""Largest number of nodes of a compiled program. Most have far fewer."""
 
 
 @dataclass
 class Tally:
-    """What was counted."""
+    """Counts of both parts."""
 
     invalid: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    cautious: Counter[tuple[str, str]] = field(default_factory=Counter)
+    refused_by_proof: Counter[tuple[str, str]] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     rounded: int = 0
     structures: set[str] = field(default_factory=set)
     disagreements: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
-    largest_move: float = 0.0
+    largest_change: float = 0.0
     probe_seconds: float = 0.0
 
 
 def main() -> None:
-    """Run both parts and print the tables; exits 1 on a crash or a disagreement."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", type=int, default=10_000)
-    parser.add_argument("--models", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
+    """Run both parts and print the tables; exit with 1 after a crash or a disagreement."""
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--programs", type=int, default=10_000, help="programs to judge (default 10000)")
+    parser.add_argument("--models", type=int, default=300, help="programs to train (default 300)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
     arguments = parser.parse_args()
     tally, start = Tally(), time.perf_counter()
     accepted = judge_blocks(arguments.programs, arguments.seed, tally)
@@ -108,75 +108,74 @@ def main() -> None:
 
 
 def judge_blocks(count: int, seed: int, tally: Tally) -> dict[str, list[DNA]]:
-    """Judge `count` programs in NumPy; those that both accept, by family, each structure once."""
+    """Judge `count` programs in NumPy; return those that both accept, by family."""
     accepted: dict[str, list[DNA]] = {family: [] for family in FAMILIES}
     for number, (family, dna, graph) in enumerate(built_programs(count, seed, tally), 1):
         if judge(family, dna, graph, tally) == "accept":
             accepted[family].append(dna)
         if number % 1000 == 0:
-            say(f"{number} programs, {len(tally.disagreements)} disagreements, {len(tally.crashes)} crashes")
+            log(f"{number} programs, {len(tally.disagreements)} disagreements, {len(tally.crashes)} crashes")
     return accepted
 
 
 def judge(family: str, dna: DNA, graph: Graph, tally: Tally) -> str:
-    """Both verdicts on one program, filed; what both say if they agree."""
+    """Judge one program and count the verdicts; return the verdict, or `disagree` or `crash`."""
     try:
-        proof, culprit = said(lambda: prove_causal(graph))
+        proof, message = judged(lambda: prove_causal(graph))
         start = time.perf_counter()
-        test, _ = said(lambda: probe_block(graph))
+        test, _ = judged(lambda: probe_block(graph))
         tally.probe_seconds += time.perf_counter() - start
         if proof == "causality" and test == "accept":
-            found = any(said(lambda seed=seed: probe_block(graph, seed))[0] != "accept" for seed in range(1, RETRIES))
+            found = any(judged(lambda seed=seed: probe_block(graph, seed))[0] != "accept" for seed in range(1, RETRIES))
             test = "found later" if found else "accept"
             if not found:
-                op = re.search(r"future: (\w+) at", culprit)
-                tally.cautious[op.group(1) if op else "?", family] += 1
+                op = re.search(r"future: (\w+) at", message)
+                tally.refused_by_proof[op.group(1) if op else "?", family] += 1
     except Exception:  # noqa: BLE001 - crashes are what is counted
         tally.crashes.append(f"crash: {dna_to_json(dna)}\n{traceback.format_exc()}")
         return "crash"
     tally.verdicts[family, proof, test] += 1
     if proof == "accept" and test == "causality":
-        smallest = minimised(dna, disagrees)
-        why = said(lambda: probe_block(build_graph(smallest)))[1]
-        noise = is_rounding(build_graph(smallest))
-        tally.rounded += noise
-        kind = "rounding alone" if noise else "accepted by the proof, refused by the test"
+        smallest = minimized(dna, disagrees)
+        why = judged(lambda: probe_block(build_graph(smallest)))[1]
+        only_rounding = is_rounding(build_graph(smallest))
+        tally.rounded += only_rounding
+        kind = "only rounding" if only_rounding else "accepted by the proof, refused by the test"
         tally.disagreements.append(f"{kind} ({family}): {why}: {dna_to_json(smallest)}")
     return proof if proof == test else "disagree"
 
 
 def judge_models(accepted: dict[str, list[DNA]], count: int, seed: int, tally: Tally) -> None:
-    """Stack `count` accepted programs into the language model, families in turn, and probe, train, recheck."""
+    """Probe, train and probe again `count` accepted programs in the language model, from all families in turn."""
     rng, tried = np.random.default_rng((seed, 1)), 0
     queues = {family: [dnas[i] for i in rng.permutation(len(dnas))] for family, dnas in accepted.items()}
     while tried < count and any(queues.values()):
         for queue in queues.values():
             if tried == count or not queue:
                 continue
-            verdict = judge_model(queue.pop(), tried, tally)
-            tally.models[verdict] += 1
-            tried += verdict != "too wide or large"
+            outcome = judge_model(queue.pop(), tried, tally)
+            tally.models[outcome] += 1
+            tried += outcome != "too wide or large"
             if tried % 25 == 0:
-                say(f"{tried} models: {dict(tally.models)}, largest move {tally.largest_move:.2g} nats")
+                log(f"{tried} models: {dict(tally.models)}, largest change of a logit {tally.largest_change:.2g}")
 
 
 def judge_model(dna: DNA, seed: int, tally: Tally) -> str:
-    """One program in the language model: what became of it."""
+    """Judge one program in the language model; return the outcome."""
     rng = np.random.default_rng((seed, 2))
     try:
         graph = build_graph(dna)
         if len(graph.nodes) > LARGEST_GRAPH:
             return "too wide or large"
         model = language_model(graph, MODEL)
-    except InvalidProgramError:  # a width is no whole number of channels at this unit
+    except InvalidProgramError:  # a width is not a whole number of channels at this unit
         return "too wide or large"
     optimizer = make_optimizer(OptimizerConfig(warmup_steps=1))
     functions = StepFunctions(model, optimizer, BATCH, compiler_options=COMPILER_OPTIONS)
     tokens = rng.integers(MODEL.vocabulary, size=(STEPS + 1, BATCH, MODEL.length + 1)).astype(np.int32)
     stage = "compile"
     try:
-        parameters = model.init(rng)
-        state = TrainState(parameters, initial_state(optimizer, parameters))
+        state = functions.initial_state(model.init(rng))
         functions.compile_step(state)
         stage = "probe"
         probe_finite(functions, jax.tree.map(np.array, state), tokens[0])
@@ -185,7 +184,8 @@ def judge_model(dna: DNA, seed: int, tally: Tally) -> str:
         for batch in tokens[:-1]:
             state, _ = functions.step(jax.tree.map(np.array, state), batch)
         stage = "recheck"
-        tally.largest_move = max(tally.largest_move, probe_trained_model(functions, MODEL, state, tokens[-1], rng))
+        change = probe_trained_model(functions, MODEL, state, tokens[-1], rng)
+        tally.largest_change = max(tally.largest_change, change)
     except ProbeFault as fault:
         if fault.reason != "finiteness":
             tally.disagreements.append(f"proved and tested, but refused by the {stage} ({fault}): {dna_to_json(dna)}")
@@ -200,7 +200,7 @@ def judge_model(dna: DNA, seed: int, tally: Tally) -> str:
 
 
 def built_programs(count: int, seed: int, tally: Tally) -> Iterator[tuple[str, DNA, Graph]]:
-    """Different programs that the language builds, families in turn; about half may be tied to one length."""
+    """Yield different valid programs of all families in turn. About half of them may depend on the length."""
     rng = np.random.default_rng(seed)
     descendants = [library.LIBRARY[name].dna for name in library.names()]
     border = [leaky.dna for leaky in LEAKY_PROGRAMS.values()] + descendants
@@ -219,12 +219,12 @@ def built_programs(count: int, seed: int, tally: Tally) -> Iterator[tuple[str, D
         dna = replace(dna, length_dependent=bool(rng.integers(2)))
         try:
             graph = build_graph(dna)
-            if parameter_count(graph, smallest_unit(graph), LENGTH) > SMALL:
+            if parameter_count(graph, smallest_unit(graph), LENGTH) > LARGEST_SIZE:
                 raise InvalidProgramError("size", "too large to compare")
             if graph.structure_hash in tally.structures:
                 raise InvalidProgramError("known", "judged before")
             if family == "mixing" and not any(node.value.kind is Kind.SCORES for node in graph.nodes):
-                raise InvalidProgramError("no scores", "positions meet only where there are scores")
+                raise InvalidProgramError("no scores", "information moves between positions only through scores")
         except InvalidProgramError as error:
             tally.invalid[error.reason] += 1
             continue
@@ -237,7 +237,7 @@ def built_programs(count: int, seed: int, tally: Tally) -> Iterator[tuple[str, D
 
 
 def random_program(rng: np.random.Generator, ops: Sequence[str], largest: int = 10) -> DNA:
-    """A random program of up to three subprograms; later instructions read later values more often than earlier."""
+    """Return a random program of up to three subprograms. Instructions read recent values more often than old ones."""
     subprograms = int(rng.integers(1, 4))
     constants = tuple(float(constant) for constant in rng.normal(size=3))
     dimensions = tuple(int(dimension) for dimension in rng.choice(RELATIVE_DIMENSIONS[:7], size=3))
@@ -264,28 +264,27 @@ def random_program(rng: np.random.Generator, ops: Sequence[str], largest: int = 
 
 
 def disagrees(dna: DNA) -> bool:
-    """Whether the proof accepts what the test refuses."""
+    """Return whether the proof accepts a program that the test refuses."""
     try:
         graph = build_graph(dna)
     except InvalidProgramError:
         return False
-    return said(lambda: prove_causal(graph))[0] == "accept" and said(lambda: probe_block(graph))[0] == "causality"
+    return judged(lambda: prove_causal(graph))[0] == "accept" and judged(lambda: probe_block(graph))[0] == "causality"
 
 
 def is_rounding(graph: Graph) -> bool:
-    """Whether the block's output is nothing but rounding: inputs changed in their last digits change all of it."""
+    """Return whether the outputs are only rounding errors, which a change of the inputs' last digit changes fully."""
     rng = np.random.default_rng(0)
     unit = smallest_unit(graph)
     parameters = draw_parameters(graph, unit, rng, LENGTH)
     x = rng.standard_normal((2, LENGTH, MODEL_WIDTH * unit))
-    there, here = (
-        evaluate_reference(graph, parameters, each) for each in (x, x * (1 + 1e-15 * rng.choice((-1, 1), x.shape)))
-    )
-    return bool(np.abs(there - here).max() > 1e-3 * np.abs(there).max())
+    outputs = evaluate_reference(graph, parameters, x)
+    changed = evaluate_reference(graph, parameters, x * (1 + 1e-15 * rng.choice((-1, 1), x.shape)))
+    return bool(np.abs(outputs - changed).max() > 1e-3 * np.abs(outputs).max())
 
 
-def minimised(dna: DNA, holds: Callable[[DNA], bool], tries: int = 500) -> DNA:
-    """A smaller program of which the same holds, by deletions drawn at random."""
+def minimized(dna: DNA, holds: Callable[[DNA], bool], tries: int = 500) -> DNA:
+    """Return a smaller program with the same property, by random deletions."""
     rng = np.random.default_rng(0)
     delete = MUTATIONS["Delete"]
     for _ in range(tries):
@@ -295,8 +294,8 @@ def minimised(dna: DNA, holds: Callable[[DNA], bool], tries: int = 500) -> DNA:
     return dna
 
 
-def said(check: Callable[[], None]) -> tuple[str, str]:
-    """A check's verdict, `accept` or the reason of its refusal, and its sentence."""
+def judged(check: Callable[[], None]) -> tuple[str, str]:
+    """Return the verdict of a check (`accept` or the reason of the refusal) and its message."""
     try:
         check()
     except InvalidProgramError as error:
@@ -304,13 +303,14 @@ def said(check: Callable[[], None]) -> tuple[str, str]:
     return "accept", ""
 
 
-# --- what is printed --------------------------------------------------------------------------------------------
+# --- report ---------------------------------------------------------------------------------------------------
 
 
 def print_blocks(tally: Tally, seconds: float) -> None:
+    """Print the results of the first part."""
     total = sum(tally.verdicts.values())
     print(f"\nblocks in NumPy: {total} different programs in {seconds:.0f} s, {len(tally.crashes)} crashes")
-    print(f"{1000 * tally.probe_seconds / max(total, 1):.1f} ms a test; drawn beside them, and not counted:")
+    print(f"{1000 * tally.probe_seconds / max(total, 1):.1f} ms a test; other programs drawn, but not judged:")
     print("  " + ", ".join(f"{reason} {number}" for reason, number in tally.invalid.most_common()))
     columns = {
         "both accept": ("accept", "accept"),
@@ -322,49 +322,41 @@ def print_blocks(tally: Tally, seconds: float) -> None:
     }
     print(f"\n{'family':10}" + "".join(f"{name:>13}" for name in ("programs", *columns)))
     for family in (*FAMILIES, "all"):
-        mine = Counter[tuple[str, str]]()
+        counts = Counter[tuple[str, str]]()
         for (name, proof, test), number in tally.verdicts.items():
-            mine[proof, test] += number * (family in (name, "all"))
+            counts[proof, test] += number * (family in (name, "all"))
         cells = [
-            sum(number for verdict, number in mine.items() if "finiteness" in verdict) if pair is None else mine[pair]
+            sum(number for verdict, number in counts.items() if "finiteness" in verdict)
+            if pair is None
+            else counts[pair]
             for pair in columns.values()
         ]
-        print(f"{family:10}" + "".join(f"{number:13d}" for number in (sum(mine.values()), *cells)))
-    alone = sum(tally.cautious.values())
+        print(f"{family:10}" + "".join(f"{number:13d}" for number in (sum(counts.values()), *cells)))
+    alone = sum(tally.refused_by_proof.values())
     print(
         f"\nrefused by the proof alone, with {RETRIES} seeds of the test: {alone} of {total} ({alone / total:.2%}), at"
     )
     by_op = Counter[str]()
-    for (op, _), number in tally.cautious.items():
+    for (op, _), number in tally.refused_by_proof.items():
         by_op[op] += number
     print("  " + ", ".join(f"{op} {number}" for op, number in by_op.most_common()))
     print(f"accepted by the proof, refused by the test: {len(tally.disagreements)},")
-    print(f"  of which {tally.rounded} have outputs that are nothing but rounding")
+    print(f"  of which {tally.rounded} have outputs that are only rounding errors")
 
 
 def print_models(tally: Tally, seconds: float) -> None:
-    tried = sum(number for verdict, number in tally.models.items() if verdict != "too wide or large")
+    """Print the results of the second part."""
+    tried = sum(number for outcome, number in tally.models.items() if outcome != "too wide or large")
     print(f"\nlanguage models: {tried} in {seconds:.0f} s, {STEPS} steps of training each")
-    print("\n".join(f"  {number:5d} {verdict}" for verdict, number in tally.models.most_common()))
-    print(f"  largest change of a loss of an honest model, once trained: {tally.largest_move:.2g} nats")
+    print("\n".join(f"  {number:5d} {outcome}" for outcome, number in tally.models.most_common()))
+    print(f"  largest change of a logit of a causal model, once trained: {tally.largest_change:.2g}")
 
 
 def hardware() -> str:
+    """Return the processor, system and versions in one line."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "jaxlib", "numpy"))
     python = f"{platform.system()}, Python {platform.python_version()}"
     return f"{processor_name()}, {os.cpu_count()} cores, {python}, {packages}"
-
-
-def processor_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

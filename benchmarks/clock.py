@@ -1,17 +1,16 @@
-"""Compare the units of a trial's budget: by which one do repeated trials rank most alike on a shared machine?
+"""Compare the units of a trial's budget: which one gives the most repeatable ranking on a shared machine?
 
     python benchmarks/clock.py [--quick] [--json]
 
-It trains the baseline and other library programs several times, half of the repetitions while a busy process competes
-for the same core. Each repetition reads all four clocks at once: it is evaluated when its *wall* seconds, its *cpu*
-seconds, its *reference* seconds (steps charged by their time relative to the Transformer's, see
-workers/training/budget_meter.py) and its *steps* reach the budget. So the clocks are compared on the same training. The
-repetitions of a program share one random seed (unless `--seeds-differ`), so the clock causes the spread, and there is
-none by steps. The mean of a program by one clock is the truth that its single trials are compared with.
+It trains the baseline and other library programs several times. In every other repetition, a busy process competes for
+the same core. A repetition is evaluated each time one of four clocks reaches the budget: wall-clock seconds, CPU
+seconds, reference seconds (steps charged by their time relative to the Transformer's, see
+workers/training/budget_meter.py) and steps. So all clocks are compared on the same training. The repetitions of a
+program share one random seed (unless `--seeds-differ`), so that only the clock causes a spread, and steps have none.
 
-It prints for each clock the steps reached (with and without load, coefficient of variation over all), the spread of
-losses within a program and between programs, and how well the ranking by one trial per program, drawn from loaded and
-unloaded ones, agrees with the ranking by means (Kendall's and Spearman's rank correlation).
+For each clock it prints the steps reached (with and without load, and their coefficient of variation), the spread of
+losses within a program and between programs, and the rank correlation (Kendall's and Spearman's) between a ranking by
+one random trial per program and the ranking by the means of all trials.
 """
 
 from __future__ import annotations
@@ -32,13 +31,12 @@ import jax
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
-from primer_search.benchmarks.paired_times import hardware
+from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log, pin_to_last_core
 from primer_search.configs.load import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
-from primer_search.system.host import CAN_PIN, pin_process, usable_cores
 from primer_search.workers.data.batches import TrainBatches, validation_batches
-from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.data.dataset import Dataset, prepare_dataset
 from primer_search.workers.training.budget_meter import (
     ClockMeter,
     Meter,
@@ -67,17 +65,19 @@ class Reading:
 
 def main() -> None:
     """Run the benchmark and print its results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", type=float, default=6.0, help="seconds, by wall and by cpu (default 6)")
-    parser.add_argument("--repetitions", type=int, default=6, help="per program, half of them loaded (default 6)")
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--budget", type=float, default=6.0, help="budget in seconds (default 6)")
+    parser.add_argument("--repetitions", type=int, default=6, help="repetitions of a program (default 6)")
     parser.add_argument("--seeds-differ", action="store_true", help="give every repetition another random seed")
-    parser.add_argument("--quick", action="store_true", help="check that it works: 3 programs, 2 repetitions of 1 s")
-    parser.add_argument("--json", action="store_true", help="print only one JSON object")
+    parser.add_argument("--quick", action="store_true", help="short test run: 3 programs, 2 repetitions of 1 s")
+    add_json(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.budget, arguments.repetitions = 1.0, 2
     jax.config.update("jax_platforms", "cpu")
-    core = pin_to_last_core()  # before JAX starts the threads of its CPU client
+    core = pin_to_last_core()
+    if core is None:
+        log("this system cannot pin processes to cores, so the load may run on another core")
     readings = measure(arguments, PROGRAMS[:3] if arguments.quick else PROGRAMS, core)
     report = {
         "hardware": {**hardware("clock.py"), "cores": os.cpu_count(), "pinned_to_core": core},
@@ -110,7 +110,7 @@ def measure(arguments: argparse.Namespace, programs: tuple[str, ...], core: int 
             with busy_process(core) if loaded else nullcontext():
                 meter = ReferenceMeter(RelativeTimer(reference), allowance)
                 readings += training.run(number, arguments.budget, budget_steps, loaded, meter)
-            print(f"repetition {repetition + 1}, {name}{', loaded' if loaded else ''}", file=sys.stderr)
+            log(f"repetition {repetition + 1}, {name}{', loaded' if loaded else ''}")
     return readings
 
 
@@ -120,7 +120,7 @@ class Training:
     def __init__(self, name: str):
         self.name, self.config = name, load("laptop")
         model, trial = self.config.model, self.config.trial
-        self.data = Dataset.open(prepare(self.config.data, model.vocabulary), verify=False)
+        self.data = Dataset.open(prepare_dataset(self.config.data, model.vocabulary), verify=False)
         self.model = language_model(build_graph(library.get(name, model.unit)), model)
         self.validation = validation_batches(self.data.validation, trial.batch, model.length, trial.evaluation_batches)
         self.functions = self.compiled()
@@ -187,16 +187,6 @@ def busy_process(core: int | None) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
-
-
-def pin_to_last_core() -> int | None:
-    """Pin this process to its last core, as a worker is; return None if the system cannot."""
-    if not CAN_PIN:
-        print("this system cannot pin processes to cores, so the load may run on another core", file=sys.stderr)
-        return None
-    core = usable_cores()[-1]
-    pin_process((core,))
-    return core
 
 
 # --- summary ----------------------------------------------------------------------------------------------------

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from dataclasses import dataclass
@@ -21,11 +19,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from primer_search.benchmarks.command import add_json, benchmark_parser, pin_to_last_core, processor_name
 from primer_search.configs import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
-from primer_search.workers.training import train_step
-from primer_search.workers.training.optimizer import initial_state, make_optimizer
+from primer_search.workers.training.optimizer import make_optimizer
+from primer_search.workers.training.train_step import StepFunctions
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "XLA's defaults": {},
@@ -47,15 +46,14 @@ class Sample:
 def main() -> None:
     """Run the benchmark and print a table."""
     arguments = _arguments()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    pin_to_last_core()
     samples: dict[tuple[str, str], list[Sample]] = {}
     for _ in range(arguments.rounds):
         for program in PROGRAMS:
             for variant, options in VARIANTS.items():
                 samples.setdefault((program, variant), []).append(_measure(program, options, arguments.steps))
     rows = [_row(program, variant, found) for (program, variant), found in samples.items()]
-    about = {"machine": platform.processor() or platform.machine(), "jax": jax.__version__, "rounds": arguments.rounds}
+    about = {"machine": processor_name(), "jax": jax.__version__, "rounds": arguments.rounds}
     if arguments.json:
         print(json.dumps({"about": about, "rows": rows}))
         return
@@ -69,9 +67,8 @@ def _measure(program: str, options: dict[str, Any], count: int) -> Sample:
     config = load("laptop")
     model = language_model(build_graph(library.get(program, config.model.unit)), config.model)
     optimizer = make_optimizer(config.optimizer)
-    parameters = model.init(np.random.default_rng(0))
-    state = train_step.TrainState(parameters, initial_state(optimizer, parameters))
-    functions = train_step.StepFunctions(model, optimizer, config.trial.batch, compiler_options=options)
+    functions = StepFunctions(model, optimizer, config.trial.batch, compiler_options=options)
+    state = functions.initial_state(model.init(np.random.default_rng(0)))
     start = time.process_time()
     functions.compile_step(state)
     compiled = time.process_time()
@@ -100,10 +97,10 @@ def _summary(values: list[float]) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="compilations of each variant")
     parser.add_argument("--steps", type=int, default=20, help="training steps after each compilation")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
     return parser.parse_args()
 
 

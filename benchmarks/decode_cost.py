@@ -13,7 +13,7 @@ A step runs several blocks in one jitted function with donated caches, so that n
 cache; a block's time is its share. A program tied to one length, such as PRIMER, is built for each context at that
 length.
 
-`--write` keeps the figures in benchmarks/results/decode_cost.txt and .json, and updates the table in docs/library.md.
+`--write` writes the figures to benchmarks/results/decode_cost.txt and .json, and updates the table in docs/library.md.
 """
 
 from __future__ import annotations
@@ -32,16 +32,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from primer_search.benchmarks.command import add_pairs, benchmark_parser, hardware, pin_to_one_core
 from primer_search.benchmarks.library_table import RESULTS, decode_results, library_markdown
-from primer_search.benchmarks.paired_times import (
-    Ratio,
-    Run,
-    hardware,
-    paired_ratio,
-    pin_to_one_core,
-    run_interleaved,
-    timed_run,
-)
+from primer_search.benchmarks.paired_times import Ratio, Run, paired_ratio, run_interleaved, timed_run
 from primer_search.models import DNABlock
 from primer_search.models import nnx as nnx_blocks
 from primer_search.primitives import DNA, PrimerSearchError, UsageError, build_graph, library
@@ -231,7 +224,7 @@ def report(about: Mapping[str, Any], settings: Settings, caches: Sequence[CacheR
 
 
 def write(document: Mapping[str, Any], text: str, results: Path = RESULTS, page: Path = PAGE) -> None:
-    """Keep the figures, and update the page's table if it shows the former figures."""
+    """Write the figures, and update the page's table if it shows the former figures."""
     former = library_markdown(decode_results(results))
     results.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     results.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
@@ -265,18 +258,17 @@ def _program(given: str, settings: Settings) -> tuple[str, DNA]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("programs", nargs="*", metavar="PROGRAM|FILE.json", help="default: the whole library")
     parser.add_argument("--width", type=int, default=512, help="channels, a multiple of 8")
     parser.add_argument("--layers", type=int, default=4, help="blocks in a step")
-    parser.add_argument("--contexts", type=int, nargs="+", default=[64, 512, 2048], help="positions, the new one last")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="sequences")
-    parser.add_argument("--pairs", type=int, default=20, help="rounds of measurements")
-    parser.add_argument("--dtype", choices=tuple(BYTES), default="float32", help="of parameters, cache and arithmetic")
+    parser.add_argument("--contexts", type=int, nargs="+", default=[64, 512, 2048], help="positions, new one included")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="sequences in a batch")
+    parser.add_argument("--dtype", choices=tuple(BYTES), default="float32", help="type of all numbers")
     parser.add_argument(
-        "--write", action="store_true", help="keep the figures in benchmarks/results, and in docs/library.md"
+        "--write", action="store_true", help="write the figures to benchmarks/results and docs/library.md"
     )
-    parser.add_argument("--all-cores", action="store_true", help="do not pin this process to one core (on a CPU)")
+    add_pairs(parser, 20)
     return parser
 
 

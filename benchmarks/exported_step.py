@@ -29,22 +29,15 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from primer_search.benchmarks.code_size import lines_used, logical_lines
-from primer_search.benchmarks.paired_times import (
-    Ratio,
-    Run,
-    hardware,
-    paired_ratio,
-    pin_to_one_core,
-    run_interleaved,
-    timed_run,
-)
+from primer_search.benchmarks.command import add_pairs, benchmark_parser, hardware, pin_to_one_core
+from primer_search.benchmarks.paired_times import Ratio, Run, paired_ratio, run_interleaved, timed_run
 from primer_search.models import LanguageModel, ModelConfig, compile_block, linen
 from primer_search.models import nnx as nnx_blocks
 from primer_search.models.export import API, ParameterPlacement, write_export
 from primer_search.primitives import build_graph, library
 from primer_search.tests.support.blocks_by_hand import from_program
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.optimizer import initial_state, make_optimizer
+from primer_search.workers.training.optimizer import make_optimizer
 from primer_search.workers.training.train_step import StepFunctions, TrainState
 
 PROGRAM = "PRIMER_EZ"
@@ -200,9 +193,8 @@ def _converted(blocks: Arrays, block: ModuleBlock, layers: int) -> Arrays:
 
 def _start(model: LanguageModel, parameters: Any, batch: int) -> tuple[Run, np.ndarray]:
     """Return a run of training steps, and the token losses of the first step."""
-    optimizer = make_optimizer(OptimizerConfig())
-    state = TrainState(parameters, initial_state(optimizer, parameters))
-    functions = StepFunctions(model, optimizer, batch)
+    functions = StepFunctions(model, make_optimizer(OptimizerConfig()), batch)
+    state = functions.initial_state(parameters)
     functions.compile_step(state)
     shape = (batch, model.config.length + 1)
     tokens = np.random.default_rng(1).integers(model.config.vocabulary, size=shape).astype(np.int32)
@@ -220,7 +212,7 @@ def _row(name: str, times: Mapping[str, np.ndarray]) -> Row:
     milliseconds = 1000 * float(np.median(times[name]))
     if name.startswith("by hand"):
         return Row(name, milliseconds, None, None)
-    by_hand = f"by hand, {name.rpartition(' ')[2]}"  # of its own API; the compiled program has none
+    by_hand = f"by hand, {name.rpartition(' ')[2]}"  # of the same API; the compiled program is compared with the first
     others = times.get(by_hand, next(seconds for other, seconds in times.items() if other.startswith("by hand")))
     ratio = paired_ratio(times[name], others)
     return Row(name, milliseconds, ratio, ratio.low <= 1 <= ratio.high or ratio.high < SAME_BELOW)
@@ -245,13 +237,14 @@ def _table(about: Mapping[str, Any], size: Size, rows: Sequence[Row], lines: Map
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=tuple(SIZES), default="laptop", help="which model to time")
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--size", choices=tuple(SIZES), default="laptop", help="size of the model")
     parser.add_argument("--layers", type=int, help="blocks in the model (default: the size's)")
-    parser.add_argument("--api", choices=("nnx", "linen"), nargs="*", default=("nnx", "linen"), help="of Flax")
-    parser.add_argument("--pairs", type=int, default=30, help="rounds of measurements")
+    parser.add_argument(
+        "--api", choices=("nnx", "linen"), nargs="*", default=("nnx", "linen"), help="APIs (default: both)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to a file")
-    parser.add_argument("--all-cores", action="store_true", help="do not pin this process to one core (on a CPU)")
+    add_pairs(parser, 30)
     return parser.parse_args(arguments)
 
 

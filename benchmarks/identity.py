@@ -1,33 +1,31 @@
-"""Is a program's identity cheap, and is it right?
+"""Cost and correctness of a program's identity.
 
     python benchmarks/identity.py [--mutants N] [--processes N] [--checkpoints DIR] [--quick] [--json]
 
 Two measurements:
 
-1. Milliseconds a child, of CPU time: what a proposal computes of a mutant of the Transformer at laptop size, by stage.
-2. False merges: many distinct mutants (by structure hash), grown as a search grows them, each a mutation of a library
-   program or of an earlier mutant, valid and proved causal. Those of one fingerprint are taken for one function. Each
-   is compared with the first of its group on fresh inputs and fresh parameters, at another length and another unit:
-   where they differ, a search would have thrown away a new function. The same again with inputs ten times as large,
-   for information: a clip at 30 is no clip at the size inputs have.
+1. CPU milliseconds for a child: each stage of a proposal, for mutants of the Transformer at laptop size.
+2. False merges. Many mutants with distinct structure hashes are grown as in a search: each is a mutation of a library
+   program or of an earlier mutant, valid and proved causal. A search treats mutants with the same fingerprint as the
+   same function. Here each is compared with the first of its group on new inputs and parameters, at another length and
+   unit. If they differ, a search would have lost a new function. The comparison is repeated with inputs ten times as
+   large, for information only: a clip at 30 has no effect at the usual size of inputs.
 
-Differences are relative to the root mean square of the outputs at a position. The probe of causality is left out of
-the second (proved programs pass it: tests/primitives/test_causality_test.py), since it is most of a child's cost.
+Differences are relative to the root mean square of the outputs at a position. The second measurement omits the
+causality test, which is most of a child's cost. Proved programs pass it (tests/primitives/test_causality_test.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import multiprocessing
 import os
 import pickle
 import platform
-import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -35,21 +33,22 @@ from typing import Any
 
 import numpy as np
 
+from primer_search.benchmarks.command import add_json, benchmark_parser, log, processor_name
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
 
 STARTS = ("TRANSFORMER", "TRANSFORMER_SQUARED_RELU", "TRANSFORMER_GELU", "TRANSFORMER_PP", "TRANSFORMER_MDHA",
           "PRIMER_EZ")  # fmt: skip
 SHARD = 2000
 UNIT, LENGTH, SEQUENCES = 24, 11, 3
-"""Of the comparison; fingerprints are taken at unit 16 and length 6."""
+"""Sizes of the comparison; fingerprints use unit 16 and length 6."""
 
 FALSE = 1e-5
-"""Relative difference that makes a merge false: ten steps of the fingerprint's grid."""
+"""Relative difference above which a merge is false: ten steps of the fingerprint's grid."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A valid program and its identity."""
+    """A valid program, its structure hash and its fingerprint."""
 
     dna: str
     structure: str
@@ -58,7 +57,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Merge:
-    """Two structures with one fingerprint, and how far their outputs differ, relative to their size."""
+    """Two structures with the same fingerprint, and the relative difference of their outputs."""
 
     one: str
     other: str
@@ -67,28 +66,33 @@ class Merge:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run both measurements and print the results."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--children", type=int, default=3000, help="mutants to time (default 3000)")
     parser.add_argument("--mutants", type=int, default=100_000, help="distinct mutants to group (default 100000)")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one a core")
-    parser.add_argument("--checkpoints", type=Path, help="folder that keeps finished shards, to go on after a stop")
-    parser.add_argument("--quick", action="store_true", help="see that it works: 100 children, 1000 mutants")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one for each core")
+    parser.add_argument("--checkpoints", type=Path, help="folder of finished shards, to continue a stopped run")
+    parser.add_argument("--quick", action="store_true", help="short test run: 100 children, 1000 mutants")
+    add_json(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.children, arguments.mutants = 100, 1000
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = "1"  # read by the processes that are started: each has one core
+        os.environ[variable] = "1"  # for the worker processes, which have one core each
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
         stages = pool.apply(time_children, (arguments.children,))
-        mutants, fates = grow(pool, arguments.mutants, arguments.checkpoints)
+        mutants, outcomes = grow(pool, arguments.mutants, arguments.checkpoints)
         merges = compare_groups(pool, mutants)
     report = {
-        "hardware": hardware(),
+        "hardware": {
+            "processor": processor_name(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
         "milliseconds": stages,
         "mutants": len(mutants),
-        "fates": fates,
+        "outcomes": outcomes,
         **summary(mutants, merges),
     }
     print(json.dumps(report)) if arguments.json else print_report(report)
@@ -98,7 +102,7 @@ def main() -> None:
 
 
 def time_children(children: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each stage for mutants of the Transformer that pass all of them: median and 95th percentile."""
+    """Return the median and 95th percentile of each stage, for mutants of the Transformer that pass all stages."""
     from primer_search.primitives import InvalidProgramError, library
     from primer_search.primitives.causality_proof import prove_causal
     from primer_search.primitives.causality_test import probe_block
@@ -132,7 +136,7 @@ def time_children(children: int) -> dict[str, dict[str, float]]:
 
 
 def laptop_rules() -> Any:
-    """What a child of a search with the laptop preset must obey."""
+    """Return the rules for candidates of a search with the laptop preset."""
     from primer_search.configs.load import load
     from primer_search.primitives import library
     from primer_search.search.evolution.proposals import CandidateRules
@@ -145,20 +149,20 @@ def laptop_rules() -> Any:
 
 
 def grow(pool: Any, target: int, checkpoints: Path | None) -> tuple[list[Mutant], dict[str, int]]:
-    """So many mutants of distinct structure, and how many mutations met which fate."""
+    """Return `target` mutants with distinct structures, and the number of mutations by outcome."""
     found: dict[str, Mutant] = {}
-    fates: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     started_at = time.monotonic()
     size = min(SHARD, target)
-    for mutants, met in _shards(pool, size, checkpoints):
+    for mutants, counted in _shards(pool, size, checkpoints):
         for mutant in mutants:
             found.setdefault(mutant.structure, mutant)
-        fates.update(met)
+        outcomes.update(counted)
         minutes = (time.monotonic() - started_at) / 60
-        print(f"{len(found):,} distinct mutants after {minutes:.1f} min", file=sys.stderr, flush=True)
+        log(f"{len(found):,} distinct mutants after {minutes:.1f} min")
         if len(found) >= target:
             break
-    return list(found.values())[:target], dict(fates)
+    return list(found.values())[:target], dict(outcomes)
 
 
 def _shards(pool: Any, size: int, checkpoints: Path | None) -> Iterator[tuple[list[Mutant], Counter[str]]]:
@@ -170,7 +174,7 @@ def _shards(pool: Any, size: int, checkpoints: Path | None) -> Iterator[tuple[li
 
 
 def grow_shard(shard: int, size: int, checkpoints: Path | None = None) -> tuple[list[Mutant], Counter[str]]:
-    """A family of `size` mutants of distinct structure: each is a mutation of a drawn earlier one."""
+    """Return `size` mutants with distinct structures, each a mutation of an earlier one, and counts of outcomes."""
     file = None if checkpoints is None else checkpoints / f"shard-{shard}-{size}.pickle"
     if file is not None and file.is_file():
         return pickle.loads(file.read_bytes())
@@ -183,7 +187,7 @@ def grow_shard(shard: int, size: int, checkpoints: Path | None = None) -> tuple[
     family = [library.get(name, rules.model.unit) for name in STARTS]
     known = {rules.build_graph(dna).structure_hash for dna in family}
     mutants: list[Mutant] = []
-    fates: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     while len(mutants) < size:
         child = mutate(family[int(rng.integers(len(family)))], rng)[0]
         try:
@@ -191,26 +195,26 @@ def grow_shard(shard: int, size: int, checkpoints: Path | None = None) -> tuple[
             if graph.structure_hash not in known:
                 prove_causal(graph)
         except InvalidProgramError as error:
-            fates[f"invalid: {error.reason}"] += 1
+            outcomes[f"invalid: {error.reason}"] += 1
             continue
-        family.append(child)  # silent mutations stay, as in a search
+        family.append(child)  # mutations without effect are parents, too, as in a search
         if graph.structure_hash in known:
-            fates["known structure"] += 1
+            outcomes["known structure"] += 1
             continue
         known.add(graph.structure_hash)
         mutants.append(Mutant(dna_to_json(child), graph.structure_hash, fingerprint(graph)))
-        fates["new structure"] += 1
+        outcomes["new structure"] += 1
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(pickle.dumps((mutants, fates)))
-    return mutants, fates
+        file.write_bytes(pickle.dumps((mutants, outcomes)))
+    return mutants, outcomes
 
 
 # --- comparing --------------------------------------------------------------------------------------------------
 
 
 def compare_groups(pool: Any, mutants: Iterable[Mutant]) -> list[Merge]:
-    """Every merge: each later member of a group of one fingerprint with the group's first."""
+    """Return all merges: each mutant with the first one of the same fingerprint."""
     groups: dict[str, list[str]] = defaultdict(list)
     for mutant in mutants:
         if mutant.function is not None:
@@ -224,12 +228,12 @@ def compare_groups(pool: Any, mutants: Iterable[Mutant]) -> list[Merge]:
             reported_at = now
             false = sum(merge.difference > FALSE for merge in merges)
             message = f"{done:,} of {len(merged):,} groups, {len(merges):,} merges, {false} false"
-            print(f"{message}, after {(now - started_at) / 60:.1f} min", file=sys.stderr, flush=True)
+            log(f"{message}, after {(now - started_at) / 60:.1f} min")
     return merges
 
 
 def compare_group(members: list[str]) -> list[Merge]:
-    """Compare the programs of a group (as JSON) with its first."""
+    """Compare the programs of a group (as JSON) with the first."""
     from primer_search.primitives import build_graph
     from primer_search.primitives.graph import smallest_unit
 
@@ -244,21 +248,23 @@ def compare_group(members: list[str]) -> list[Merge]:
 
 
 def fresh_outputs(graph: Any, unit: int, seed: int = 1_000_003) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs for inputs and parameters that no fingerprint has met; and for inputs ten times as large."""
+    """Return outputs for inputs and parameters other than the fingerprint's, and for inputs ten times as large."""
     from primer_search.primitives.interpreter import evaluate_reference
     from primer_search.primitives.parameters import draw_parameters
     from primer_search.primitives.value_types import MODEL_WIDTH
 
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((SEQUENCES, LENGTH, MODEL_WIDTH * unit))
-    parameters = draw_parameters(graph, unit, rng, LENGTH)  # in canonical order: twins get the same
+    parameters = draw_parameters(
+        graph, unit, rng, LENGTH
+    )  # in canonical order, so that equal functions get equal parameters
     return evaluate_reference(graph, parameters, x), evaluate_reference(graph, parameters, 10 * x)
 
 
 def relative_difference(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest difference, relative to the root mean square at its position (a millionth of the largest, at least).
+    """Return the largest difference, relative to the root mean square at its position.
 
-    Infinite where only one of the two is finite.
+    The divisor is at least a millionth of the largest output. The difference is infinite if only one output is finite.
     """
     finite = np.isfinite(one) & np.isfinite(other)
     if np.any(np.isfinite(one) != np.isfinite(other)):
@@ -271,11 +277,11 @@ def relative_difference(one: np.ndarray, other: np.ndarray) -> float:
     return float((np.abs(a - b) / np.maximum(size, 1e-6)).max())
 
 
-# --- summing up -------------------------------------------------------------------------------------------------
+# --- summary ----------------------------------------------------------------------------------------------------
 
 
 def summary(mutants: list[Mutant], merges: list[Merge]) -> dict[str, Any]:
-    """What the groups say; the false merges with what tells their programs apart."""
+    """Summarize the groups, with the differences between programs of false merges."""
     sizes = Counter(mutant.function for mutant in mutants if mutant.function is not None)
     false = sorted((merge for merge in merges if merge.difference > FALSE), key=lambda merge: -merge.difference)
     return {
@@ -287,49 +293,35 @@ def summary(mutants: list[Mutant], merges: list[Merge]) -> dict[str, Any]:
         "false_merges": len(false),
         "largest_true_difference": max((merge.difference for merge in merges if merge.difference <= FALSE), default=0),
         "differ_at_ten_times": sum(merge.difference_large_inputs > FALSE for merge in merges) - len(false),
-        "false": [(merge.difference, distinction(merge)) for merge in false[:20]],
+        "false": [(merge.difference, program_difference(merge)) for merge in false[:20]],
     }
 
 
-def distinction(merge: Merge) -> str:
-    """What tells two programs apart, as the lines of a difference."""
+def program_difference(merge: Merge) -> str:
+    """Return the difference between two programs as text."""
     from primer_search.primitives.diff_printer import format_difference
 
     return format_difference(dna_from_json(merge.one), dna_from_json(merge.other))
 
 
-def hardware() -> dict[str, Any]:
-    return {
-        "processor": _processor_name(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
-
-
-def _processor_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def print_report(report: dict[str, Any], say: Callable[[str], None] = print) -> None:
-    say(" ".join(f"{key}={value}" for key, value in report["hardware"].items()) + "\n")
-    say(f"{'milliseconds':22}{'median':>9}{'95 %':>9}")
+def print_report(report: dict[str, Any]) -> None:
+    """Print the results as text."""
+    print(" ".join(f"{key}={value}" for key, value in report["hardware"].items()) + "\n")
+    print(f"{'milliseconds':22}{'median':>9}{'95 %':>9}")
     for stage, taken in report["milliseconds"].items():
-        say(f"{stage:22}{taken['median']:9.2f}{taken['percentile_95']:9.2f}")
-    fates = ", ".join(f"{fate} {number:,}" for fate, number in sorted(report["fates"].items()))
-    say(f"\n{report['mutants']:,} distinct valid mutants (mutations: {fates})")
-    say(f"{report['not_finite']:,} without a fingerprint: not finite ({report['not_finite'] / report['mutants']:.1%})")
+        print(f"{stage:22}{taken['median']:9.2f}{taken['percentile_95']:9.2f}")
+    outcomes = ", ".join(f"{outcome} {number:,}" for outcome, number in sorted(report["outcomes"].items()))
+    print(f"\n{report['mutants']:,} distinct valid mutants (mutations: {outcomes})")
+    print(
+        f"{report['not_finite']:,} without a fingerprint: not finite ({report['not_finite'] / report['mutants']:.1%})"
+    )
     groups = f"{report['groups']:,} of several structures, at most {report['largest_group']:,}"
-    say(f"{report['functions']:,} functions; {groups}")
-    say(f"{report['merges']:,} merges, {report['false_merges']} of them false (relative difference above {FALSE:g});")
-    say(f"of the others the largest difference is {report['largest_true_difference']:.1e}, and")
-    say(f"{report['differ_at_ten_times']:,} differ for inputs ten times as large")
-    for difference, words in report["false"]:
-        say(f"\ndifference {difference:.2g}:\n{words}")
+    print(f"{report['functions']:,} functions; {groups}")
+    print(f"{report['merges']:,} merges, {report['false_merges']} of them false (relative difference above {FALSE:g});")
+    print(f"of the others the largest difference is {report['largest_true_difference']:.1e}, and")
+    print(f"{report['differ_at_ten_times']:,} differ for inputs ten times as large")
+    for difference, text in report["false"]:
+        print(f"\ndifference {difference:.2g}:\n{text}")
 
 
 if __name__ == "__main__":

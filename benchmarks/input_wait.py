@@ -1,20 +1,20 @@
-"""Share of the time of training that goes into waiting for batches, by preset and program.
+"""Share of training time spent waiting for batches, by preset and program.
 
     python benchmarks/input_wait.py                       # laptop: the baseline and Primer EZ, 20 s each
     python benchmarks/input_wait.py --config gpu --set trial.batch=128 --data text:/some/text
 
-A training waits where the next batch is not there when it is wanted: on a CPU for as long as the host works on it, on
-an accelerator if the device has finished the step before the batch has been sent, then at most since it was asked for.
-Evaluations measure the same in every trial (`input_wait_share`). A share under 2% is the goal.
+Training waits if the next batch is not ready when it is needed. On a CPU, the wait is the time the host works on the
+batch. On an accelerator, it is at most the time since the batch was requested, if the device finishes the step before
+the batch arrives. Every trial measures the same (`input_wait_share`). The goal is a share below 2%.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from primer_search.benchmarks.command import add_json, benchmark_parser
 from primer_search.configs.load import load
 from primer_search.primitives import library
 from primer_search.primitives.program_json import dna_to_json
@@ -23,15 +23,15 @@ from primer_search.search.config import RunConfig
 
 @dataclass(frozen=True)
 class Reading:
-    """One program's training.
+    """Training of one program.
 
     Attributes:
-        program: its name.
-        input_wait_share: of the time of training.
-        step_ms: median, in the trial's clock.
-        batch_ms: what one step waited for its batch, on average.
-        steps: trained.
-        device: it ran on.
+        program: name of the program.
+        input_wait_share: share of training time spent waiting for batches.
+        step_ms: median time of a step, by the trial's clock.
+        batch_ms: mean time that a step waits for its batch.
+        steps: number of steps.
+        device: name of the device.
     """
 
     program: str
@@ -43,18 +43,19 @@ class Reading:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    """Run the benchmark and print a table."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--config", default="laptop", metavar="PRESET|FILE", help="default: laptop")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a setting")
-    parser.add_argument("--data", metavar="SOURCE", help="the preset's, if not given")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of training for each program (default 20)")
+    parser.add_argument("--data", metavar="SOURCE", help="source of text (default: the preset's)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds of training for each program (default 20)")
     parser.add_argument("--programs", nargs="+", default=["TRANSFORMER", "PRIMER_EZ"], choices=library.names())
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
+    add_json(parser)
     arguments = parser.parse_args()
     config = load(arguments.config, arguments.set)
     if arguments.data is not None:
         config = replace(config, data=replace(config.data, source=arguments.data))
-    # By a clock that needs no seed to compare with, and without stops on the way.
+    # A clock that does not need the time of the baseline.
     unit = "cpu_seconds" if config.trial.unit in ("cpu_seconds", "reference_seconds") else "wall_seconds"
     config = replace(config, trial=replace(config.trial, unit=unit, budget_seconds=arguments.seconds))
     readings = measure(config, arguments.programs)
@@ -65,12 +66,12 @@ def main() -> None:
 
 
 def measure(config: RunConfig, programs: list[str]) -> list[Reading]:
-    """Train each program once by the worker's own trainer."""
-    from primer_search.workers.data.dataset import prepare
+    """Train each program once, as a worker does."""
+    from primer_search.workers.data.dataset import prepare_dataset
     from primer_search.workers.protocol import TrialRequest
     from primer_search.workers.training.trial import CandidateTrainer
 
-    dataset = prepare(config.data, config.model.vocabulary)
+    dataset = prepare_dataset(config.data, config.model.vocabulary)
     trainer = CandidateTrainer(config.model, config.trial, config.optimizer, str(dataset))
     readings = []
     for number, name in enumerate(programs):
@@ -84,6 +85,7 @@ def measure(config: RunConfig, programs: list[str]) -> list[Reading]:
 
 
 def print_readings(readings: list[Reading], config: RunConfig) -> None:
+    """Print a table of the readings."""
     model, trial = config.model, config.trial
     print(
         f"{readings[0].device}, {model.layers} layers of width {model.width}, "

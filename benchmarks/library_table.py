@@ -15,7 +15,7 @@ from typing import Any
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.decode_state import CacheSize, cache_size
-from primer_search.primitives.library import LIBRARY, NamedProgram, get
+from primer_search.primitives.library import LIBRARY, LibraryProgram, get
 from primer_search.primitives.value_types import MODEL_WIDTH
 
 __all__ = ["RESULTS", "decode_results", "library_markdown"]
@@ -62,7 +62,7 @@ def decode_results(file: Path = RESULTS) -> DecodeResults | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def _cells(name: str, program: NamedProgram, steps: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _cells(name: str, program: LibraryProgram, steps: Mapping[str, Mapping[str, Any]]) -> list[str]:
     native = block_cost(build_graph(program.dna), program.native_unit, PAPER_LENGTH)
     parameters = model_parameters(native.parameters, program.native_unit, PAPER_LAYERS, PAPER_VOCABULARY)
     block = block_cost(build_graph(get(name, WIDTH // MODEL_WIDTH)), WIDTH // MODEL_WIDTH, PAPER_LENGTH)

@@ -7,21 +7,15 @@ them. On a CPU the clock is this process's CPU time, which other load disturbs l
 from __future__ import annotations
 
 import math
-import os
-import platform
-import shlex
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-__all__ = ["Ratio", "Run", "clock", "hardware", "paired_ratio", "pin_to_one_core", "run_interleaved", "timed_run"]
+__all__ = ["Ratio", "Run", "clock", "paired_ratio", "run_interleaved", "timed_run"]
 
 Run = Callable[[], float]
 """Function that runs a warm alternative and returns the seconds of one step."""
@@ -81,35 +75,3 @@ def timed_run(step: Callable[[], Any], least_seconds: float, most_steps: int = 1
 def clock() -> Callable[[], float]:
     """Return the clock: CPU time of this process on a CPU, wall clock elsewhere."""
     return time.process_time if jax.default_backend() == "cpu" else time.perf_counter
-
-
-def pin_to_one_core() -> None:
-    """Pin this process to one core, if it computes on a CPU and the system supports it."""
-    if jax.default_backend() == "cpu" and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
-def hardware(benchmark: str, arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the hardware and versions of a measurement, and its command.
-
-    Args:
-        benchmark: name of the benchmark's file.
-        arguments: command-line arguments; None: those of this process.
-    """
-    given = sys.argv[1:] if arguments is None else arguments
-    return {
-        "command": shlex.join(["python", f"benchmarks/{benchmark}", *given]),
-        "device": _processor() if jax.default_backend() == "cpu" else jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "clock": "cpu time" if jax.default_backend() == "cpu" else "wall clock",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("jax", "jaxlib", "flax")},
-    }
-
-
-def _processor() -> str:
-    """Return the processor's name, as far as the system knows it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

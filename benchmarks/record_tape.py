@@ -37,7 +37,7 @@ from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.search.evolution.proposals import CandidateRules
 from primer_search.search.guided.live_mutations import mutate_live
 from primer_search.search.guided.recombination import merge_programs
-from primer_search.workers.data.dataset import prepare
+from primer_search.workers.data.dataset import prepare_dataset
 from primer_search.workers.protocol import HurdleThreshold, TrialRequest
 from primer_search.workers.training.trial import CandidateTrainer
 
@@ -112,7 +112,7 @@ class Recorder:
         self.points = tuple(HurdleThreshold(round(share * steps), None) for share in POINTS)
         self.baseline = library.get("TRANSFORMER", config.model.unit, heads)
         self.unit = config.model.unit
-        dataset = prepare(config.data, config.model.vocabulary)
+        dataset = prepare_dataset(config.data, config.model.vocabulary)
         reference = dna_to_json(self.baseline)
         self.trainer = CandidateTrainer(config.model, trial, config.optimizer, str(dataset), reference)
         self.rules = CandidateRules.for_baseline(self.baseline, self.trainer.model)

@@ -1,16 +1,15 @@
-"""How fast text becomes token ids, in megabytes of text a second of CPU time, each step by itself and all together.
+"""Speed of tokenization in megabytes of text per CPU second, for each step and all together.
 
     python benchmarks/tokenizing.py [--megabytes 64] [--vocabulary 32768] [--source text:PATH] [--json]
 
-CPU seconds of one process, not wall clock: a shared machine slows the wall, and the steps run on as many cores as there
-are. Two kinds of documents: files as they are, and sentences about as long as LM1B's 139 bytes. Steps are those of
-`data prepare`: `copies` (sketches that keep near copies in one split; a key alone for sentences), `words` counted,
-`ids` (the tokenizer) and, to compare, `library` (the `tokenizers` library by itself).
+It measures CPU seconds of one process, because other load on the machine affects the wall clock. It uses two kinds of
+documents: whole files, and sentences of about 139 bytes, the mean of LM1B. The steps are those of `data prepare`:
+`copies` (sketches that find near copies; only keys for sentences), `words` (counting words) and `ids` (encoding).
+`library` is the `tokenizers` library alone, for comparison.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -19,23 +18,25 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
+from primer_search.benchmarks.command import add_json, benchmark_parser
 from primer_search.workers.data.near_duplicates import sketches, text_key
-from primer_search.workers.data.preprocessing_jobs import words_in
-from primer_search.workers.data.text_sources import documents
-from primer_search.workers.data.tokenizer import Tokenizer
+from primer_search.workers.data.preprocessing_jobs import count_words
+from primer_search.workers.data.text_sources import read_documents
+from primer_search.workers.data.tokenizer import CachingEncoder, Tokenizer
 
 SENTENCE_BYTES = 139
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=64.0)
-    parser.add_argument("--vocabulary", type=int, default=32_768)
-    parser.add_argument("--source", default="python-stdlib")
-    parser.add_argument("--json", action="store_true")
+    """Run the benchmark and print the speeds."""
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--megabytes", type=float, default=64.0, help="amount of text (default 64)")
+    parser.add_argument("--vocabulary", type=int, default=32_768, help="number of token ids (default 32768)")
+    parser.add_argument("--source", default="python-stdlib", help="source of text (default python-stdlib)")
+    add_json(parser)
     arguments = parser.parse_args()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # as in the processes of `data prepare`, each of them a core's worth
-    files = take(arguments.source, int(arguments.megabytes * 1e6))
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # as in the worker processes of `data prepare`
+    files = first_documents(arguments.source, int(arguments.megabytes * 1e6))
     tokenizer = Tokenizer.train((content.decode() for content in files), arguments.vocabulary)
     result = {
         "python": platform.python_version(),
@@ -53,11 +54,11 @@ def main() -> None:
         print(f"{kind:<10}", *(f"{step} {speed:.1f}" for step, speed in result[kind].items()), "MB/s", sep="  ")
 
 
-def take(source: str, most: int) -> list[bytes]:
-    """Documents of so many bytes, of which there may be less."""
+def first_documents(source: str, most: int) -> list[bytes]:
+    """Return the first documents of a source, about `most` bytes of them."""
     found: list[bytes] = []
     size = 0
-    for document in documents(source):
+    for document in read_documents(source):
         found.append(document.text.encode())
         size += len(found[-1])
         if size >= most:
@@ -66,7 +67,7 @@ def take(source: str, most: int) -> list[bytes]:
 
 
 def sentences(contents: list[bytes]) -> list[bytes]:
-    """Words and signs between spaces, so many together as one of LM1B's sentences has bytes."""
+    """Cut documents into sentences of LM1B's mean length, with spaces between words and punctuation."""
     found: list[bytes] = []
     for content in contents:
         text = " ".join(re.findall(r"\w+|[^\w\s]", content.decode()))
@@ -75,14 +76,14 @@ def sentences(contents: list[bytes]) -> list[bytes]:
 
 
 def speeds(contents: list[bytes], tokenizer: Tokenizer, copies: Callable[[list[bytes]], object]) -> dict[str, float]:
-    """Megabytes a CPU second of each step, and of the three that `data prepare` takes together."""
+    """Return the megabytes per CPU second of each step, and of the three steps of `data prepare` together."""
     megabytes = sum(map(len, contents)) / 1e6
     texts = [content.decode() for content in contents]
-    packer = tokenizer.packer("<u2")
+    encoder = CachingEncoder(tokenizer, "<u2")
     seconds = {
         "copies": cpu_seconds(lambda: copies(contents)),
-        "words": cpu_seconds(lambda: sum(map(words_in, contents))),
-        "ids": cpu_seconds(lambda: packer.pack(contents)),
+        "words": cpu_seconds(lambda: sum(map(count_words, contents))),
+        "ids": cpu_seconds(lambda: encoder.encode(contents)),
     }
     library = cpu_seconds(lambda: [tokenizer.encode(text) for text in texts])
     found = {**seconds, "together": sum(seconds.values()), "library": library}
@@ -90,6 +91,7 @@ def speeds(contents: list[bytes], tokenizer: Tokenizer, copies: Callable[[list[b
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
+    """Return the CPU seconds of a call."""
     start = time.process_time()
     work()
     return time.process_time() - start

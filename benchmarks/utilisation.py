@@ -27,7 +27,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from primer_search.benchmarks.paired_times import hardware
+from primer_search.benchmarks.command import benchmark_parser, hardware
 from primer_search.configs.load import load
 from primer_search.models.cost import model_cost
 from primer_search.models.language_model import language_model
@@ -284,7 +284,7 @@ def _device(readings: Sequence[Reading]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--config", default="laptop", metavar="PRESET|FILE", help="default: laptop")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a setting")
     parser.add_argument("--programs", nargs="+", default=["TRANSFORMER"], choices=library.names())
@@ -293,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", nargs="+", type=int, default=[1], help="numbers of processes that share the device"
     )
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds of steps per line (default 10)")
-    parser.add_argument("--peak-tflops", type=float, help="peak of the device")
+    parser.add_argument("--peak-tflops", type=float, help="peak of the device (default: by its name)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     return parser
 

@@ -1,6 +1,6 @@
-"""What must hold between settings, where each by itself is within its bounds.
+"""Checks of settings against each other, after each is known to be within its own bounds.
 
-A setting that would be silently ignored is a contradiction too: whoever wrote it meant something by it.
+A setting that would have no effect is refused too, because the user expects one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ __all__ = ["contradictions", "refuse_contradictions"]
 
 
 def refuse_contradictions(config: RunConfig, where: str) -> None:
-    """Raise UsageError for settings at odds with each other; `where` they stand goes into its sentence."""
+    """Raise a UsageError for the first contradiction; its message names the source `where` of the settings."""
     for sentence in contradictions(config):
         raise UsageError(f"{sentence} (in {where})")
 
 
 def contradictions(config: RunConfig) -> Iterator[str]:
-    """One sentence for each contradiction between settings, the plainest first."""
+    """Yield one sentence for each contradiction between settings."""
     search, trial, optimizer, workers = config.search, config.trial, config.optimizer, config.workers
     hurdle_parts = 2 ** (trial.hurdles + 1) - 1
     if search.tournament > search.population:
@@ -45,33 +45,29 @@ def contradictions(config: RunConfig) -> Iterator[str]:
             f"trial.unit = cpu_seconds does not measure the work of workers.accel = {workers.accel}: "
             f"set trial.unit=wall_seconds, or use the preset {workers.accel}"
         )
-    if workers.per_device > 1 and workers.executor == "inline":
-        yield (
-            f"workers.per_device = {workers.per_device} needs workers.executor = ray: inline trains one candidate at a "
-            "time in the process of the search"
-        )
+    for name, value in (("per_device", workers.per_device), ("count", workers.count)):
+        if value > 1 and workers.executor == "inline":
+            yield (
+                f"workers.{name} = {value} needs workers.executor = ray: inline trains one candidate at a time "
+                "in the process of the search"
+            )
     if workers.per_device > 1 and workers.accel == "cpu":
         yield (
-            f"workers.per_device = {workers.per_device} has no effect on workers.accel = cpu, whose cores workers do "
-            "not share: set workers.count"
+            f"workers.per_device = {workers.per_device} has no effect with workers.accel = cpu, where each worker has "
+            "its own cores: set workers.count"
         )
     if workers.per_device > 1 and workers.accel == "tpu":
         yield (
-            f"workers.per_device = {workers.per_device} cannot be had of workers.accel = tpu: "
-            "a TPU chip belongs to the one process that opens it; leave it at 1"
+            f"workers.per_device = {workers.per_device} does not work with workers.accel = tpu: "
+            "one process owns a TPU chip; leave it at 1"
         )
     if workers.per_device > 1 and trial.devices > 1:
         yield (
-            f"workers.per_device = {workers.per_device} shares a device that trial.devices = {trial.devices} joins "
-            "with others: set one of the two to 1"
-        )
-    if workers.executor == "inline" and workers.count > 1:
-        yield (
-            f"workers.count = {workers.count} needs workers.executor = ray: inline trains one candidate at a time "
-            "in the process of the search"
+            f"workers.per_device = {workers.per_device} cannot be combined with trial.devices = {trial.devices}: "
+            "set one of the two to 1"
         )
     if optimizer.name == "adafactor" and optimizer.weight_decay:
         yield (
-            f"optimizer.weight_decay = {optimizer.weight_decay} has no effect on optimizer.name = adafactor: "
+            f"optimizer.weight_decay = {optimizer.weight_decay} has no effect with optimizer.name = adafactor: "
             "set it to 0, or use adamw"
         )

@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in one sentence: where it stands, its value, its bound, and the nearest right name."""
+"""Messages for invalid settings, with source, value and bound of the setting, or the closest known name."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _BOUNDS = {
     "bool_type": "must be true or false",
     "string_type": "must be text in quotes",
 }
-"""Kinds of validation error of pydantic, in the words of a user; the braces take their numbers from the error."""
+"""Message for each type of pydantic error; the fields in braces come from the context of the error."""
 
 
 def explain(error: Mapping[str, Any], name: str, overridden: Collection[tuple[str, str]] = ()) -> str:
-    """Say in one sentence what a validation error means.
+    """Return a validation error as one sentence.
 
     Args:
-        error: one entry of pydantic's `ValidationError.errors()` for a `RunConfig`.
-        name: the preset or file that was read.
-        overridden: the (section, key) pairs that came from `--set`.
+        error: entry of pydantic's `ValidationError.errors()` for a `RunConfig`.
+        name: preset or file that was read.
+        overridden: (section, key) pairs that came from `--set`.
     """
     path = tuple(str(part) for part in error["loc"])
     if not path:
@@ -52,7 +52,7 @@ def explain(error: Mapping[str, Any], name: str, overridden: Collection[tuple[st
 
 
 def _settings() -> dict[str, tuple[str, ...]]:
-    """The keys of each section."""
+    """Return the keys of each section."""
     default = RunConfig()
     return {
         section.name: tuple(key.name for key in fields(getattr(default, section.name))) for section in fields(default)
@@ -62,16 +62,11 @@ def _settings() -> dict[str, tuple[str, ...]]:
 def _unknown(section: str, key: str | None, source: str) -> str:
     known = _settings()
     if key is None:
-        remedy = did_you_mean(section, known)
-        return f"there is no section {section!r} ({source}){remedy}"
-    elsewhere = [other for other, keys in known.items() if key in keys]
-    nearest = closest_match(key, known[section])
-    if elsewhere:
-        remedy = f"did you mean {elsewhere[0]}.{key}?"
-    elif nearest:
-        remedy = f"did you mean {section}.{nearest}?"
-    else:
-        remedy = f"{section} has {', '.join(known[section])}"
+        return f"there is no section {section!r} ({source}){did_you_mean(section, known)}"
+    similar = [f"{other}.{key}" for other, keys in known.items() if key in keys]
+    if match := closest_match(key, known[section]):
+        similar.append(f"{section}.{match}")
+    remedy = f"did you mean {similar[0]}?" if similar else f"{section} has {', '.join(known[section])}"
     return f"there is no setting {section}.{key} ({source}); {remedy}"
 
 

@@ -1,4 +1,4 @@
-"""What a search will run on: devices, the workers they hold, and whether a candidate fits into a device's memory."""
+"""Hardware of a search: devices, workers on them, and whether a candidate fits into a device's memory."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["Hardware", "choose_devices", "hardware_for"]
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """Devices, and what they hold.
+    """Devices and the workers on them.
 
     Attributes:
-        devices: all there are.
-        placement: of the workers.
-        need: device memory of one training; None on CPUs, where it is one of many things in a process.
-        made_up: the devices are nowhere.
-        inline: the search's own process trains.
+        devices: visible devices.
+        placement: placement of the workers.
+        need: estimated device memory of one training; None on CPUs.
+        made_up: whether the devices are simulated.
+        inline: whether the process of the search trains.
     """
 
     devices: VisibleDevices
@@ -43,14 +43,14 @@ class Hardware:
 
     @property
     def memory_bytes(self) -> int | None:
-        """Of a device, what a worker may fill; None where nobody says."""
+        """Device memory that a worker may use, per device; None if unknown."""
         total = self.devices.memory_bytes
         if self.inline and self.devices.platform == "gpu" and total is not None:
             return int(JAX_MEMORY_FRACTION * total)
-        return None if total is None else self.placement.share.memory_bytes(total)
+        return None if total is None else self.placement.resources.memory_bytes(total)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the hardware as JSON values."""
         return {
             "devices": {
                 "platform": self.devices.platform,
@@ -59,14 +59,14 @@ class Hardware:
                 "memory_bytes": self.devices.memory_bytes,
                 "made_up": self.made_up,
             },
-            "devices_per_worker": self.placement.share.devices,
-            "workers_per_device": self.placement.share.per_device,
+            "devices_per_worker": self.placement.resources.devices,
+            "workers_per_device": self.placement.resources.per_device,
             "memory_needed_bytes": self.need and self.need.total,
             "memory_of_worker_bytes": self.memory_bytes,
         }
 
     def facts(self) -> dict[str, str]:
-        """Lines of a plan, by their names; none for a plain CPU."""
+        """Return the lines of a plan by name; empty for CPUs."""
         if self.need is None:
             return {}
         devices, hosts = self.devices, self.devices.per_host
@@ -77,38 +77,40 @@ class Hardware:
         parts["activations"] = self.need.activations
         split = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
         free = self.memory_bytes
-        given = "how much a device has is not known" if free is None else f"a worker has {_gib(free)} of each device"
+        given = "the memory of a device is unknown" if free is None else f"a worker has {_gib(free)} of each device"
         return {
             "devices": f"{len(devices.kinds)} x {devices.kind}{memory}{spread}{made_up}",
             "memory": f"about {_gib(self.need.total)} for the baseline's size ({split}); {given}",
         }
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences the user should read."""
+        """Return messages for the user."""
         notes = []
         if self.devices.trouble:
-            notes.append(f"training on the CPU, though an accelerator seems to be here: {self.devices.trouble}")
+            notes.append(
+                f"training on the CPU, although this machine seems to have an accelerator: {self.devices.trouble}"
+            )
         chip = devices_per_chip(self.devices.kind) if self.devices.platform == "tpu" else 1
-        share = self.placement.share
+        share = self.placement.resources
         if share.devices % chip:
             more = share.devices + chip - share.devices % chip
             notes.append(
-                f"a worker owns whole chips, of which a {self.devices.kind} shows {chip} devices each: "
-                f"trial.devices={more} would use them all."
+                f"a worker owns whole chips, and a chip of a {self.devices.kind} has {chip} devices: "
+                f"trial.devices={more} would use all of them"
             )
         if self.need is not None and self.memory_bytes is not None and self.need.total > self.memory_bytes:
             notes.append(
-                f"a candidate may need {_gib(self.need.total)} of device memory where a worker has "
-                f"{_gib(self.memory_bytes)}: some will run out of it; lower trial.batch if many do."
+                f"a candidate may need {_gib(self.need.total)} of device memory, but a worker has "
+                f"{_gib(self.memory_bytes)}: lower trial.batch if many candidates run out of memory"
             )
         return tuple(notes)
 
 
 def choose_devices(accel: str, address: str | None = None, fake: VisibleDevices | None = None) -> VisibleDevices:
-    """The devices for an `--accel`: those made up, those of the cluster at `address`, or those of this machine.
+    """Return the devices for `--accel`: `fake` ones if given, else those of the cluster or of this machine.
 
     Raises:
-        UsageError: they are not there.
+        UsageError: the accelerator is not found.
     """
     if fake is None:
         return find_devices(accel, address)
@@ -121,13 +123,13 @@ def hardware_for(
     """Place a search's workers.
 
     Args:
-        config: every setting, `workers.accel` resolved.
-        devices: to train on.
-        on_cluster: a cluster's CPUs are counted by Ray, this machine's by what its processes may use.
-        made_up: whether the devices are nowhere.
+        config: run configuration with a resolved `workers.accel`.
+        devices: devices to train on.
+        on_cluster: whether Ray has counted the CPUs of a cluster; this machine's usable cores are counted here.
+        made_up: whether the devices are simulated.
 
     Raises:
-        UsageError: the devices cannot hold the workers, or the memory of one not the baseline.
+        UsageError: the workers do not fit on the devices, or the baseline does not fit into a worker's memory.
     """
     wanted, inline = config.workers.count, config.workers.executor == "inline"
     if inline:
@@ -145,12 +147,12 @@ def hardware_for(
     need = estimate_memory(graph, config.model, config.trial, config.optimizer)
     hardware = Hardware(devices, placement, need, made_up, inline)
     if hardware.memory_bytes is not None and SMALLEST_MEMORY_FRACTION * need.total > hardware.memory_bytes:
-        share = placement.share
+        share = placement.resources
         given = f"a worker has {_gib(hardware.memory_bytes)} of each {devices.kind}"
         remedy = "workers.per_device" if share.per_device > 1 else "trial.batch, model.length or model.layers"
         raise UsageError(
             f"a candidate needs about {_gib(need.total)} of device memory, and {given}: lower {remedy}"
-            f"{', or raise trial.devices' * (share.per_device == 1)}."
+            f"{', or raise trial.devices' * (share.per_device == 1)}"
         )
     return hardware
 

@@ -1,8 +1,8 @@
 """Presets and configuration files: TOML in, a validated `RunConfig` out.
 
-A file holds one table for each section of `RunConfig` (`[model]`, `[trial]`, ...); what it leaves out keeps the default
-on the dataclass. Bounds and types live on the dataclasses too; pydantic reads them there, in JSON mode (its strict
-Python mode refuses dicts where it expects dataclasses), and is imported only when something is loaded.
+A file holds one table for each section of `RunConfig` (`[model]`, `[trial]`, ...). Missing settings take the defaults
+of the dataclasses, which also define types and bounds. pydantic checks these in JSON mode, because its strict Python
+mode refuses dicts for dataclasses.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PRESETS = Path(__file__).parent
 
 
 def preset_names() -> tuple[str, ...]:
-    """The presets that ship with the package, by name.
+    """Return the names of the presets that ship with the package.
 
     >>> preset_names()
     ('gpu', 'laptop', 'primer_paper', 'smoke', 'tpu')
@@ -38,15 +38,15 @@ def preset_names() -> tuple[str, ...]:
 
 
 def load(preset_or_path: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a preset or a TOML file, lay overrides over it, and validate the whole.
+    """Read a preset or a TOML file, apply overrides, and validate the result.
 
     Args:
         preset_or_path: one of `preset_names()`, or the path of a TOML file.
-        overrides: `section.key=value`, the last one for a key wins; keys that end in `_seconds` also take durations.
+        overrides: texts `section.key=value`; the last one for a key wins. `_seconds` keys also take durations.
 
     Raises:
-        UsageError: no such preset or file, no TOML, or settings that are unknown, of a wrong type, out of bounds, or at
-            odds with each other.
+        UsageError: the preset or file does not exist or is not TOML, or a setting is unknown, of a wrong type, out of
+            bounds, or contradicts another.
 
     >>> load("smoke", ["trial.batch=3"]).trial.batch
     3
@@ -55,7 +55,7 @@ def load(preset_or_path: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def loads(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """`load` for TOML text that is already at hand; `name` says in messages where it came from."""
+    """Like `load`, for TOML text; messages call it `name`."""
     try:
         settings = tomllib.loads(text)
     except ValueError as error:
@@ -73,7 +73,7 @@ def loads(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def dump(config: RunConfig) -> str:
-    """The configuration as TOML, every setting spelt out; `loads` and `load` read it back exactly."""
+    """Return the configuration as TOML with every setting; `loads` and `load` read it back exactly."""
     lines = []
     for section, settings in asdict(config).items():
         lines += [f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in settings.items()), ""]
@@ -100,7 +100,7 @@ def _read(preset_or_path: str) -> str:
 
 
 def _read_durations(settings: dict[str, Any]) -> None:
-    """Turn `30s` into 30.0 wherever a key ends in `_seconds`."""
+    """Convert durations such as `30s` to seconds, for keys that end in `_seconds`."""
     for section, values in settings.items():
         for key, value in values.items() if isinstance(values, dict) else ():
             if key.endswith("_seconds") and isinstance(value, str):
@@ -129,5 +129,5 @@ def _adapter() -> Any:
 
 
 def _toml(value: str | bool | int | float) -> str:
-    # A JSON string is a TOML basic string but for DEL, which TOML wants escaped.
+    # A JSON string is a TOML basic string, except that TOML requires DEL to be escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""One setting given on the command line, `--set section.key=value`, with values in TOML's syntax."""
+"""Settings given on the command line, `--set section.key=value`, with values in TOML syntax."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Override", "parse_override", "parse_value"]
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """`section.key = value`, to be laid over the settings of a file; the value is not yet validated."""
+    """A setting that replaces that of a file; the value is not yet validated."""
 
     section: str
     key: str
@@ -24,7 +24,7 @@ def parse_override(text: str) -> Override:
     """Read `section.key=value`.
 
     Raises:
-        UsageError: the text has another form.
+        UsageError: the text is not of this form.
 
     >>> parse_override("trial.batch=32")
     Override(section='trial', key='batch', value=32)
@@ -37,7 +37,7 @@ def parse_override(text: str) -> Override:
 
 
 def parse_value(text: str) -> Any:
-    """A TOML value; what is none is taken as a bare word, so that shells need no inner quotes.
+    """Return a TOML value; other text is returned as it is, so that strings do not need quotes.
 
     >>> parse_value("3"), parse_value("true"), parse_value("bfloat16"), parse_value("text:notes/")
     (3, True, 'bfloat16', 'text:notes/')

@@ -1,6 +1,6 @@
-"""What a search will do, from what the user typed: the preset, the settings laid over it, and a trial budget that fits.
+"""Plan of a search, from the options of the user: preset, settings, hardware, and a trial budget that fits.
 
-Nothing is made or started here; `--dry-run` prints a plan and stops.
+Planning does not write or start anything; `--dry-run` prints the plan.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
 from ..primitives.library import get as library_program
-from ..primitives.suggestions import did_you_mean
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
 from ..search.runs.run_directory import RUNS
@@ -34,18 +33,18 @@ if TYPE_CHECKING:
 __all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
 
 PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
-"""The preset of each platform, where the user names none."""
+"""Default preset of each platform."""
 
 LEAST_TRIALS = 8
-"""Full trials that must fit into a worker's share of the budget; else there is nothing to select from."""
+"""Full trials that must fit into each worker's share of the budget; with fewer, selection has too little choice."""
 
 LEAST_OF_ALL = 24
-"""The same for all workers together, where they are few: three trials of the baseline, and some to breed from."""
+"""Full trials of all workers together that must fit: three of the baseline, and some for selection."""
 
 OVERHEAD_SECONDS = {"cpu": 5.0, "gpu": 25.0, "tpu": 60.0}
-"""Compilation, probes and evaluation of a candidate, roughly, for the estimate of how many there will be.
+"""Rough time of compilation, probes and evaluation of a candidate, for the estimated number of candidates.
 
-Measured on a CPU with the preset `laptop`; the others are what their presets reckon with.
+Measured on a CPU with the preset `laptop`; the others are the assumptions of their presets.
 """
 
 CLOCK_PHRASES = {
@@ -53,7 +52,7 @@ CLOCK_PHRASES = {
     "cpu_seconds": "of the worker's CPU time",
     "wall_seconds": "of wall clock",
 }
-"""What a trial's budget counts, in words."""
+"""Description of each unit of a trial's budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +61,11 @@ class Plan:
 
     Attributes:
         preset: name or path of the configuration.
-        hardware: devices, and how the workers lie on them.
-        config: every setting.
-        budget_seconds: wall clock of the search.
-        notes: sentences the user should read.
-        initial programs: imported programs that the population starts as copies of; none for the baseline alone.
+        hardware: devices and the workers on them.
+        config: run configuration.
+        budget_seconds: wall-clock budget of the search.
+        notes: messages for the user.
+        initial_programs: programs that the population starts from; if empty, the baseline alone.
     """
 
     preset: str
@@ -83,12 +82,12 @@ class Plan:
 
     @property
     def workers(self) -> int:
-        """How many will train at once: as configured, or all that find place."""
+        """Number of trials that run in parallel."""
         return self.hardware.placement.workers
 
     @property
     def candidates_expected(self) -> int | None:
-        """About how many candidates will be trained; None if the trial budget counts steps."""
+        """Estimated number of candidates; None if the trial budget counts steps."""
         trial, search = self.config.trial, self.config.search
         if trial.unit == "steps":
             return None
@@ -96,13 +95,13 @@ class Plan:
         full, mean = trial.budget + overhead, mean_cost(trial.budget, trial.hurdles) + overhead
         kept = confirmation_budget(self.config, self.budget_seconds, self.workers).seconds
         seconds = self.workers * (self.budget_seconds - kept) - search.baseline_trials * full
-        # No hurdle stops a candidate before enough trials, the baseline's among them, were seen at it.
+        # A hurdle stops candidates only after enough trials, including the baseline's, have reached it.
         unstopped = min(max(search.hurdle_minimum - search.baseline_trials, 0), max(seconds, 0.0) / full)
         controls = full / search.control_every if search.control_every else 0.0
         return max(1, int(unstopped + (seconds - unstopped * full) / (mean + controls)))
 
     def to_dict(self, seed: int, run_dir: Path | None) -> dict[str, Any]:
-        """Plain JSON values: what `--dry-run --json` prints."""
+        """Return the JSON values that `--dry-run --json` prints."""
         trial = self.config.trial
         return {
             "preset": self.preset,
@@ -122,7 +121,7 @@ class Plan:
         }
 
     def lines(self, seed: int, run_dir: Path | None) -> list[str]:
-        """The plan as text: what `--dry-run` prints."""
+        """Return the lines that `--dry-run` prints."""
         trial, config = self.config.trial, self.config
         hurdles = hurdle_positions(trial.budget, trial.hurdles)
         if trial.unit == "steps":
@@ -149,7 +148,7 @@ class Plan:
         return [f"{name:<13} {value}" for name, value in facts.items() if value]
 
     def _format_workers(self) -> str:
-        share = self.hardware.placement.share
+        share = self.hardware.placement.resources
         each = f", each on {share.devices} devices" if share.devices > 1 else ""
         each = f", {share.per_device} a device" if share.per_device > 1 else each
         return f"{self.workers} on {self.platform}{each} ({self.config.workers.executor})"
@@ -171,17 +170,14 @@ def make_plan(
     strategy: str | None = None,
     init: Sequence[str] = (),
 ) -> Plan:
-    """Resolve the options of the command; each argument is the option of its name, `config` a preset or a file.
+    """Resolve the options of the command. Arguments are the options of the same names, except `fake`.
 
-    A cluster at `address` is asked for its devices; `fake` devices are planned for as if they were there.
+    Devices are those of the cluster at `address`, else those of this machine; `fake` devices replace them.
 
     Raises:
-        UsageError: a duration, preset, setting, accelerator, source of text, seed or baseline that is none,
-            settings at odds with each other, or devices that cannot hold what is asked for.
+        UsageError: an option or setting is invalid, settings contradict each other, or the devices are too few or too
+            small.
     """
-    _choice("--accel", accel, ("auto", *PRESETS))
-    _choice("--executor", executor, ("ray", "inline"))
-    _choice("--strategy", strategy, ("evolution", "random", "random-init"))
     budget_seconds = duration("--budget", budget)
     trial_seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     check_address(address, executor or "ray")
@@ -201,13 +197,13 @@ def make_plan(
     if trial_seconds is not None and settings.trial.unit == "steps":
         raise UsageError(
             f"--trial-budget {trial_budget} is a time, but trial.unit of {preset} counts steps: "
-            "write --set trial.budget_steps=N, or add --set trial.unit=wall_seconds."
+            "write --set trial.budget_steps=N, or add --set trial.unit=wall_seconds"
         )
     _refuse_idle_budget(overrides, settings)
     check_address(address, settings.workers.executor)
     check_installed(settings.workers.executor)
     devices = devices or choose_devices(settings.workers.accel, address, fake)
-    # What `auto` turned out to be.
+    # Contradictions depend on the platform that `auto` resolves to.
     found = replace(settings, workers=replace(settings.workers, accel=devices.platform))
     refuse_contradictions(found, preset)
     library_program(settings.search.baseline, settings.model.unit)
@@ -218,20 +214,15 @@ def make_plan(
 
 
 def duration(option: str, text: str) -> float:
-    """`parse_duration`, its complaints naming the option."""
+    """Read a duration; errors name the option."""
     try:
         return parse_duration(text)
     except UsageError as error:
         raise UsageError(f"{option}: {error}") from None
 
 
-def _choice(option: str, word: str | None, known: tuple[str, ...]) -> None:
-    if word is not None and word not in known:
-        raise UsageError(f"{option} {word[:40]!r} is none of {', '.join(known)}{did_you_mean(word, known, '')}")
-
-
 def _refuse_idle_budget(overrides: Sequence[str], settings: RunConfig) -> None:
-    """Presets spell out both budgets; whoever sets the one that does not count means something by it."""
+    """Refuse `--set` of the trial budget that the trial's unit does not use; presets set both."""
     unit = settings.trial.unit
     counts, idle = ("steps", "seconds") if unit == "steps" else ("seconds", "steps")
     if any((given.section, given.key) == ("trial", f"budget_{idle}") for given in map(parse_override, overrides)):
@@ -242,7 +233,7 @@ def _refuse_idle_budget(overrides: Sequence[str], settings: RunConfig) -> None:
 
 
 def _with_initial_programs(plan: Plan, init: Sequence[str]) -> Plan:
-    """With the programs to start from, which are checked here: a search that refuses one leaves nothing behind."""
+    """Add the initial programs. They are checked here, before the search creates a directory."""
     if not init:
         return plan
     from ..search.load_initial_programs import load_initial_programs
@@ -252,7 +243,7 @@ def _with_initial_programs(plan: Plan, init: Sequence[str]) -> Plan:
 
 
 def _fitted(plan: Plan, asked: bool) -> Plan:
-    """Shrink the trial budget until enough trials fit; one that was asked for stays if it fits once."""
+    """Shorten the trial budget until enough trials fit; a budget the user gave is kept if one trial fits."""
     least = max(LEAST_TRIALS, -(-LEAST_OF_ALL // plan.workers))
     trial, longest = plan.config.trial, plan.budget_seconds / least
     if trial.budget_seconds <= longest:
@@ -260,11 +251,11 @@ def _fitted(plan: Plan, asked: bool) -> Plan:
     wanted, whole = format_duration(trial.budget_seconds), format_duration(plan.budget_seconds)
     if asked and trial.budget_seconds < plan.budget_seconds:
         fit = plan.budget_seconds / trial.budget_seconds
-        note = f"only {fit:.1f} trials of {wanted} a worker fit into --budget {whole}: expect little."
+        note = f"only {fit:.1f} trials of {wanted} per worker fit into --budget {whole}: expect little improvement"
         return replace(plan, notes=(*plan.notes, note))
     note = (
         f"the trial budget is {format_duration(longest)} instead of {wanted}, "
-        f"so that {least} trials a worker fit into --budget {whole}."
+        f"so that {least} trials per worker fit into --budget {whole}"
     )
     config = replace(plan.config, trial=replace(trial, budget_seconds=longest))
     return replace(plan, config=config, notes=(*plan.notes, note))

@@ -1,6 +1,6 @@
-"""The scales of a ladder of scales, as `confirm --scale` writes them: `layers=4,unit=16,budget=60s`.
+"""Parser of `confirm --scale`, such as `layers=4,unit=16,budget=60s`.
 
-A scale is the run's settings with a few of them changed, and is validated as they are.
+A scale is the settings of a run with a few changes; the result is validated like any settings.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ _KEYS = {
     "devices": "trial.devices",
     "learning_rate": "optimizer.learning_rate",
 }
-"""What a scale may change, and the setting it is; besides these the budget."""
+"""Keys of a scale besides `budget`, and the setting that each changes."""
 
 
 def parse_scales(texts: Sequence[str], config: RunConfig) -> list[RunConfig]:
-    """The settings of each scale, in the order given.
+    """Return the settings of each scale, in the order given.
 
     Args:
-        texts: `key=value,...` each; keys are layers, unit, length, batch, devices, learning_rate and budget.
-        config: of the run, which says what is left out.
+        texts: scales as `key=value,...`; keys are those of `_KEYS` and budget.
+        config: run configuration, for all other settings.
 
     Raises:
-        UsageError: a scale that is none, changes nothing, or stands there twice; settings out of bounds or at odds.
+        UsageError: a scale is malformed, changes nothing, repeats another or has invalid settings.
     """
-    # No training of a study is stopped at a hurdle, so none need fit into the budget of a scale.
+    # Studies train without hurdles, so the budget of a scale does not have to leave room for them.
     own = replace(config, trial=replace(config.trial, hurdles=0))
     scales: dict[Scale, RunConfig] = {}
     for text in texts:
         scale = _parse_scale(text, own)
         size = Scale.of(scale)
         if size == Scale.of(own):
-            raise UsageError(f"--scale {text}: that is the run's own size, which is trained anyway: change a setting.")
+            raise UsageError(f"--scale {text}: this is the size of the run, which is trained anyway; change a setting")
         if size in scales:
-            raise UsageError(f"--scale {text}: another --scale says the same.")
+            raise UsageError(f"--scale {text}: another --scale has the same settings; leave one out")
         scales[size] = scale
     return list(scales.values())
 
@@ -62,9 +62,9 @@ def _parse_scale(text: str, config: RunConfig) -> RunConfig:
         if not (equals and key and value):
             raise UsageError(f"--scale {text[:60]!r} must read key=value,..., for example layers=4,unit=16,budget=60s")
         if key not in known:
-            raise UsageError(f"--scale {text}: {key!r} is none of {', '.join(known)}{did_you_mean(key, known, '')}")
+            raise UsageError(f"--scale {text}: {key!r} is not one of {', '.join(known)}{did_you_mean(key, known, '')}")
         if key in seen:
-            raise UsageError(f"--scale {text}: {key} stands there twice")
+            raise UsageError(f"--scale {text}: {key} is given twice")
         seen.add(key)
         setting, read = _budget(text, value, config) if key == "budget" else (_KEYS[key], parse_value(value))
         overrides.append(f"{setting}={json.dumps(read)}")
@@ -76,10 +76,10 @@ def _parse_scale(text: str, config: RunConfig) -> RunConfig:
 
 
 def _budget(text: str, value: str, config: RunConfig) -> tuple[str, Any]:
-    """The setting that a run's budget is, and its value."""
+    """Return the setting that holds a run's budget, and its value."""
     if config.trial.unit == "steps":
         if not value.isdecimal():
-            raise UsageError(f"--scale {text}: the run counts steps: write budget=N, a whole number of them")
+            raise UsageError(f"--scale {text}: the run counts steps: write budget=N with a whole number of steps")
         return "trial.budget_steps", int(value)
     try:
         return "trial.budget_seconds", parse_duration(value)

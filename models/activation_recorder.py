@@ -18,10 +18,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..primitives.graph import CONCAT, INPUT, Graph
-from ..primitives.interpreter import evaluate
 from ..primitives.ops import Init
 from .block import BlockFunctions, Parameters
-from .language_model import BlockLike, LanguageModel, layer_norm, sinusoids
+from .language_model import LanguageModel, negative_log_likelihood
 
 __all__ = [
     "RecordedPass",
@@ -70,25 +69,9 @@ Recorder = Callable[[Any, np.ndarray, float], RecordedPass]
 """Function of parameters, tokens `[batch, length + 1]` and a factor of the first layer's input."""
 
 
-@dataclass(frozen=True, slots=True)
-class _RematerializedBlock:
-    """Block with activations that are recomputed in the backward pass instead of stored."""
-
-    block: BlockLike
-
-    def init(self, rng: np.random.Generator) -> Any:
-        return self.block.init(rng)
-
-    def draw(self, rng: np.random.Generator) -> Any:
-        return self.block.draw(rng)
-
-    def apply(self, parameters: Any, x: Array) -> Array:
-        return jax.checkpoint(self.block.apply)(parameters, x)
-
-
 def with_rematerialization(model: LanguageModel) -> LanguageModel:
     """Return the same model with scanned, rematerialized layers: training needs the activations of one layer."""
-    return LanguageModel(replace(model.config, stack="scan"), _RematerializedBlock(model.block))
+    return LanguageModel(replace(model.config, stack="scan"), model.block, rematerialize=True)
 
 
 def make_recorder(model: LanguageModel) -> Recorder:
@@ -149,15 +132,10 @@ def _recorded_losses(
     model: LanguageModel, parameters: Any, tokens: Int[Array, "batch length+1"], scale: Array
 ) -> tuple[Float[Array, "batch length"], tuple[Array, Array]]:
     """Return `LanguageModel.token_losses` and the records of its layers; a test compares the losses."""
-    dtype = jnp.dtype(model.config.precision)
-    embedding, inputs = parameters["embedding"], tokens[:, :-1]
-    x = embedding[inputs] * float(np.sqrt(model.config.width)) + sinusoids(inputs.shape[1], model.config.width)
+    x = model.embed(parameters, tokens[:, :-1], scale=scale)
     layer = jax.checkpoint(lambda x, layer: _recorded(model.block, layer, x))
-    x, records = jax.lax.scan(layer, (x * scale).astype(dtype), parameters["blocks"], model.config.layers)
-    x = layer_norm(x, parameters["final_norm"])
-    logits = jnp.matmul(x, embedding.T.astype(dtype), preferred_element_type=jnp.float32)
-    chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - chosen, records
+    x, records = jax.lax.scan(layer, x, parameters["blocks"], model.config.layers)
+    return negative_log_likelihood(model.head(parameters, x), tokens[:, 1:]), records
 
 
 def _recorded(block: BlockFunctions, parameters: Parameters, x: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -170,8 +148,5 @@ def _recorded(block: BlockFunctions, parameters: Parameters, x: Array) -> tuple[
         magnitudes.append(jnp.max(jnp.abs(value)))
         highest.append(jnp.max(value))
 
-    by_node: list[dict[str, Array]] = [{} for _ in block.graph.nodes]
-    for spec in block.specs:
-        by_node[spec.node][spec.key] = parameters[spec.name].astype(x.dtype)
-    output = evaluate(block.graph, by_node, x, jnp, block.shifts, record)
+    output = block.apply(parameters, x, record)
     return output, (jnp.stack(magnitudes), jnp.stack(highest))

@@ -57,16 +57,19 @@ class BlockFunctions:
         return {spec.name: draw_parameter(spec, rng).astype(np.float32) for spec in self.specs}
 
     def apply(
-        self, parameters: Parameters, x: Float[Array, "batch length width"]
+        self,
+        parameters: Parameters,
+        x: Float[Array, "batch length width"],
+        record: Callable[[Array], None] | None = None,
     ) -> Float[Array, "batch length width"]:
-        """Return the block's output; parameters are cast to the dtype of `x`."""
-        return evaluate(self.graph, self._by_node(parameters, x.dtype), x, jnp, self.shifts)
+        """Return the block's output; parameters are cast to the dtype of `x`, and `record` gets each node's value."""
+        return evaluate(self.graph, self._by_node(parameters, x.dtype), x, jnp, self.shifts, record)
 
     def init_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> decoding.Cache:
         """Return an empty cache for `decode`, with room for `length` positions of `batch` sequences.
 
         Raises:
-            InvalidProgramError: the program is not proved causal.
+            InvalidProgramError: the program is not proved causal; decoding is then undefined.
             UsageError: the batch or the length is below 1, or the program is tied to another length.
         """
         if self.length is not None and length != self.length:

@@ -54,15 +54,7 @@ def write_weights_folder(
     texts: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write arrays in both formats, a tokenizer and a description: the whole folder or nothing.
-
-    Args:
-        folder: folder to make, with its parents.
-        tree: arrays in nested dicts; the safetensors file joins their keys with dots.
-        tokenizer: JSON text.
-        description: JSON values.
-        texts: further files, by name.
-        overwrite: replace the folder if it exists.
+    """Write arrays in both formats, a tokenizer, a description and other `texts` by name: the whole folder or nothing.
 
     Raises:
         UsageError: the folder exists, or cannot be written.
@@ -115,10 +107,7 @@ def read_arrays(
 ) -> tuple[Path, dict[str, np.ndarray]]:
     """Return the arrays of a folder by their keys joined with dots, and the file or folder they are from.
 
-    Args:
-        folder: folder of `write_weights_folder`.
-        description: its description.
-        file_format: format to read; None: safetensors if it is there, else Orbax.
+    Without a format, safetensors is read if it is there, else Orbax.
 
     Raises:
         UsageError: a file is missing or damaged.
@@ -169,13 +158,10 @@ def _write_files(
     files = {
         path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }
-    description = {"format": FORMAT, **description, "versions": _versions(), "files": files}
+    versions = {name: importlib.metadata.version(name) for name in ("primer-search", "jax", "flax", "orbax-checkpoint")}
+    description = {"format": FORMAT, **description, "versions": versions, "files": files}
     text = json.dumps(description, indent=2, allow_nan=False) + "\n"
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("primer-search", "jax", "flax", "orbax-checkpoint")}
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -76,11 +76,7 @@ def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer
 
 
 def linen_params(weights: Weights | Path | str, *, layer: int = 0) -> Tree:
-    """Return the `params` of a block exported with `--api linen`, for `block.apply({"params": params}, x)`.
-
-    Args:
-        weights: folder that `primer-search train` made, or the result of `load_weights`.
-        layer: index of the model's layer, from 0.
+    """Return the `params` of a block exported with `--api linen`; the arguments are those of `load_weights_into`.
 
     Raises:
         UsageError: the folder is damaged, or the layer does not exist.

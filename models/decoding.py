@@ -45,19 +45,7 @@ POSITIONS = -2
 
 
 def init_cache(graph: Graph, unit: int, batch: int, length: int, dtype: Any = jnp.float32) -> Cache:
-    """Return an empty cache.
-
-    Args:
-        graph: canonical program.
-        unit: channels in a unit of relative width.
-        batch: number of sequences.
-        length: positions that the cache has room for.
-        dtype: dtype of the cached arrays.
-
-    Raises:
-        InvalidProgramError: the program is not proved causal; decoding is then undefined.
-        UsageError: the batch or the length is below 1.
-    """
+    """Return an empty cache with room for `length` positions of `batch` sequences; see `BlockFunctions.init_cache`."""
     if batch < 1 or length < 1:
         raise UsageError(f"the cache has batch={batch} and length={length}, but both must be at least 1")
     prove_causal(graph)
@@ -85,7 +73,7 @@ def decode(
     x: Float[Array, "batch new width"],
     shifts: Mapping[int, Shift],
 ) -> tuple[Float[Array, "batch new width"], Cache]:
-    """Return the outputs at the next positions, and the updated cache.
+    """Return the outputs at the next positions, and the updated cache; see `BlockFunctions.decode`.
 
     Past the end of the cache the outputs are NaN, as a traced position cannot raise an error.
 
@@ -95,9 +83,6 @@ def decode(
         cache: cache made by `init_cache` or returned by an earlier call.
         x: inputs at the next positions, one or more.
         shifts: functions applied to the scores of softmaxes, by node.
-
-    Raises:
-        UsageError: there are more new positions than the cache is long, or the batch size differs.
     """
     _check(cache, x)
     step = _Step(graph, cache, x.shape[POSITIONS], shifts)
@@ -133,7 +118,8 @@ class _Step:
         self.cache = cache
         self.history: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
-        self.operand_hooks = {index: partial(shift, first=self._first_row(index)) for index, shift in shifts.items()}
+        first_rows = {index: 0 if index in self.plan.recomputed_scores else self.position for index in shifts}
+        self.operand_hooks = {index: partial(shift, first=first_rows[index]) for index, shift in shifts.items()}
 
     def compute_hook(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
         """Return a node's value, computed by `compute` from operands at all positions that it needs."""
@@ -149,10 +135,6 @@ class _Step:
         if index in self.plan.state:
             return self._continue_state(index, op.decode_state, rows[0], compute)
         return compute(rows)
-
-    def _first_row(self, index: int) -> int | Array:
-        """Return the position of the first row of a node's operand."""
-        return 0 if index in self.plan.recomputed_scores else self.position
 
     def _new_rows(self, index: int, value: Array) -> Array:
         """Return the rows of the new positions."""

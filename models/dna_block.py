@@ -140,7 +140,9 @@ class DNABlock(nnx.Module):
 
     def _decode(self, parameters: dict[str, Array], x: Array) -> Array:
         if self.cache is None:
-            raise UsageError("there is no cache to decode with; call block.init_cache((batch, longest, width)) first")
+            raise UsageError(
+                "the cache to decode with is missing; call block.init_cache((batch, longest, width)) first"
+            )
         position, parts = self.cache["position"], {part: self.cache[part] for part in _PARTS}
         before: Cache = {part: {key: variable[...] for key, variable in held.items()} for part, held in parts.items()}
         y, after = self.functions.decode(parameters, {"position": position[...], **before}, x)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..primitives.errors import UsageError
+from .decoding import Cache
 from .language_model import LanguageModel, ModelParameters
 
 __all__ = ["Sampling", "generate"]
@@ -69,10 +69,10 @@ def generate(
 
     Args:
         model: trained model.
-        parameters: its parameters.
+        parameters: parameters of the model.
         prompt: token ids, at least one.
         tokens: number of tokens to generate.
-        sampling: temperature and top-k.
+        sampling: sampling of each token; None: with the default temperature.
         seed: random seed.
         vocabulary: number of token ids that can be drawn; None: all of the model's.
 
@@ -83,7 +83,8 @@ def generate(
         UsageError: the prompt is empty, the text is longer than the one length a program is tied to, or the cache does
             not fit into memory.
     """
-    longest = _longest(model)
+    graph = getattr(model.block, "graph", None)  # a hand-written block has none, and takes any length
+    longest = model.config.length if graph is not None and graph.length_dependent else None
     if not prompt:
         raise UsageError("the prompt is empty; give at least one token, such as the one that ends a document")
     if longest is not None and len(prompt) + tokens > longest:
@@ -91,54 +92,33 @@ def generate(
             f"prompt and new tokens are {len(prompt)} + {tokens}, but the program is tied to {longest} tokens; "
             f"give a shorter prompt, or ask for at most {max(longest - len(prompt), 0)} tokens"
         )
-    return _generate(model, parameters, prompt, tokens, sampling or Sampling(), seed, vocabulary, longest)
+    draw = (sampling or Sampling()).draw
+
+    @partial(jax.jit, donate_argnums=1)
+    def step(
+        parameters: ModelParameters, cache: Cache, new: Int[Array, "1 new"], key: Array, number: Array | int
+    ) -> tuple[Int[Array, "1 1"], Cache]:
+        """Decode the new tokens, and draw the next one."""
+        logits, cache = model.decode(parameters, cache, new)
+        drawn = draw(logits[:, -1, :vocabulary], jax.random.fold_in(key, number))
+        return drawn[:, None].astype(jnp.int32), cache
+
+    def continuation() -> Iterator[int]:
+        on_device = jax.device_put(parameters)
+        cache = _empty_cache(model, longest or len(prompt) + tokens)
+        key, ids = jax.random.key(seed), jnp.asarray(np.array([prompt], np.int32))
+        *earlier, new = (ids[:, start : start + PREFILL_CHUNK] for start in range(0, len(prompt), PREFILL_CHUNK))
+        for chunk in earlier:
+            _, cache = step(on_device, cache, chunk, key, 0)
+        for number in range(tokens):
+            new, cache = step(on_device, cache, new, key, number)
+            yield int(new[0, 0])
+
+    return continuation()
 
 
-def _generate(
-    model: LanguageModel,
-    parameters: ModelParameters,
-    prompt: Sequence[int],
-    tokens: int,
-    sampling: Sampling,
-    seed: int,
-    vocabulary: int | None,
-    longest: int | None,
-) -> Iterator[int]:
-    step = jax.jit(partial(_step, model, sampling, vocabulary), donate_argnums=1)
-    parameters = jax.device_put(parameters)
-    cache = _cache(model, longest or len(prompt) + tokens)
-    key, ids = jax.random.key(seed), jnp.asarray(np.array([prompt], np.int32))
-    *earlier, new = (ids[:, start : start + PREFILL_CHUNK] for start in range(0, len(prompt), PREFILL_CHUNK))
-    for chunk in earlier:
-        _, cache = step(parameters, cache, chunk, key, 0)
-    for number in range(tokens):
-        new, cache = step(parameters, cache, new, key, number)
-        yield int(new[0, 0])
-
-
-def _cache(model: LanguageModel, positions: int) -> Any:
+def _empty_cache(model: LanguageModel, positions: int) -> Cache:
     try:
         return model.init_cache(1, positions)
     except jax.errors.JaxRuntimeError as error:
         raise UsageError(f"a cache of {positions} positions does not fit into memory; ask for fewer tokens") from error
-
-
-def _step(
-    model: LanguageModel,
-    sampling: Sampling,
-    vocabulary: int | None,
-    parameters: ModelParameters,
-    cache: Any,
-    new: Int[Array, "1 new"],
-    key: Array,
-    number: Int[Array, ""] | int,
-) -> tuple[Int[Array, "1 1"], Any]:
-    """Decode the new tokens, and draw the next one."""
-    logits, cache = model.decode(parameters, cache, new)
-    drawn = sampling.draw(logits[:, -1, :vocabulary], jax.random.fold_in(key, number))
-    return drawn[:, None].astype(jnp.int32), cache
-
-
-def _longest(model: LanguageModel) -> int | None:
-    graph = getattr(model.block, "graph", None)  # a hand-written block has none, and takes any length
-    return model.config.length if graph is not None and graph.length_dependent else None

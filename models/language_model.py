@@ -18,11 +18,11 @@ from jaxtyping import Array, Float, Int
 
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
-from .block import BlockFunctions, compile_block
+from .block import compile_block
 from .config import ModelConfig
 from .decoding import Cache, nan_past_end
 
-__all__ = ["BlockLike", "LanguageModel", "language_model", "layer_norm", "sinusoids"]
+__all__ = ["BlockLike", "LanguageModel", "language_model", "negative_log_likelihood"]
 
 PROBE_LOGITS = 4
 """Number of tokens whose logits probes compare: several, as a change may leave one logit as it was."""
@@ -42,10 +42,12 @@ class LanguageModel:
     Attributes:
         config: shape of the model.
         block: functions of one block.
+        rematerialize: whether the backward pass recomputes the activations inside a block instead of storing them.
     """
 
     config: ModelConfig
     block: BlockLike
+    rematerialize: bool = False
 
     def init(self, rng: np.random.Generator) -> ModelParameters:
         """Return initial parameters, float32, drawn by NumPy.
@@ -75,8 +77,8 @@ class LanguageModel:
         self, parameters: ModelParameters, tokens: Int[Array, "batch length"]
     ) -> Float[Array, "batch length vocabulary"]:
         """Return next-token logits, float32."""
-        x = self._embed(parameters, tokens, sinusoids(tokens.shape[1], self.config.width))
-        return self._head(parameters, self._stack(parameters["blocks"], x))
+        x = self.embed(parameters, tokens)
+        return self.head(parameters, self._stack(parameters["blocks"], x))
 
     def init_cache(self, batch: int, length: int) -> Cache:
         """Return an empty cache for `decode`, with room for `length` tokens of `batch` sequences: a plain pytree.
@@ -113,9 +115,9 @@ class LanguageModel:
             raise UsageError(
                 f"tokens have {new} positions, but the cache has room for {table.shape[0]}; make a longer cache"
             )
-        x = self._embed(parameters, tokens, jax.lax.dynamic_slice_in_dim(table, position, new))
+        x = self.embed(parameters, tokens, jax.lax.dynamic_slice_in_dim(table, position, new))
         x, blocks = self._decode_stack(parameters["blocks"], cache["blocks"], x)
-        logits = self._head(parameters, nan_past_end(x, position, table.shape[0]))
+        logits = self.head(parameters, nan_past_end(x, position, table.shape[0]))
         return logits, {"position": position + new, "sinusoids": table, "blocks": blocks}
 
     def token_losses(
@@ -129,26 +131,31 @@ class LanguageModel:
     ) -> tuple[Float[Array, "batch length"], Float[Array, "batch length few"]]:
         """Return token losses in nats, and the logits of the first `PROBE_LOGITS` tokens of the vocabulary.
 
-        The logits show what a position depends on, whatever its next token is.
+        The logits show what a position depends on; its loss depends on the next token as well.
         """
         logits = self.logits(parameters, tokens[:, :-1])
-        chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-        return jax.nn.logsumexp(logits, axis=-1) - chosen, logits[..., :PROBE_LOGITS]
+        return negative_log_likelihood(logits, tokens[:, 1:]), logits[..., :PROBE_LOGITS]
 
-    def _embed(self, parameters: ModelParameters, tokens: Array, positions: Array) -> Array:
+    def embed(
+        self, parameters: ModelParameters, tokens: Array, positions: Array | None = None, scale: Array | None = None
+    ) -> Array:
+        """Return the first block's input, times `scale`; `positions` are by default those of the sequence's start."""
+        positions = sinusoids(tokens.shape[1], self.config.width) if positions is None else positions
         x = parameters["embedding"][tokens] * float(np.sqrt(self.config.width)) + positions
-        return x.astype(jnp.dtype(self.config.precision))
+        return (x if scale is None else x * scale).astype(jnp.dtype(self.config.precision))
 
-    def _head(self, parameters: ModelParameters, x: Array) -> Array:
+    def head(self, parameters: ModelParameters, x: Array) -> Array:
+        """Return the logits of the last block's output."""
         embedding = parameters["embedding"].astype(x.dtype)
         return jnp.matmul(layer_norm(x, parameters["final_norm"]), embedding.T, preferred_element_type=jnp.float32)
 
     def _stack(self, blocks: Mapping[str, Array], x: Array) -> Array:
+        apply = jax.checkpoint(self.block.apply) if self.rematerialize else self.block.apply
         if _scanned(self.config):
             layers = self.config.layers  # a block without parameters has no arrays to infer it from
-            return jax.lax.scan(lambda x, layer: (self.block.apply(layer, x), None), x, blocks, layers)[0]
+            return jax.lax.scan(lambda x, layer: (apply(layer, x), None), x, blocks, layers)[0]
         for layer in range(self.config.layers):
-            x = self.block.apply(_layer(blocks, layer), x)
+            x = apply(_layer(blocks, layer), x)
         return x
 
     def _decode_stack(self, blocks: Mapping[str, Array], caches: Any, x: Array) -> tuple[Array, Any]:
@@ -170,8 +177,15 @@ def language_model(graph: Graph, config: ModelConfig) -> LanguageModel:
     Raises:
         InvalidProgramError: the program does not fit the configuration.
     """
-    block: BlockFunctions = compile_block(graph, config.unit, config.length)
-    return LanguageModel(config, block)
+    return LanguageModel(config, compile_block(graph, config.unit, config.length))
+
+
+def negative_log_likelihood(
+    logits: Float[Array, "batch length vocabulary"], tokens: Int[Array, "batch length"]
+) -> Float[Array, "batch length"]:
+    """Return the loss of each token, in nats."""
+    chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
 def layer_norm(x: Float[Array, "*axes width"], parameters: Mapping[str, Array]) -> Float[Array, "*axes width"]:

@@ -25,7 +25,7 @@ __all__ = [
     "TRANSFORMER_MDHA",
     "TRANSFORMER_PP",
     "TRANSFORMER_SQUARED_RELU",
-    "NamedProgram",
+    "LibraryProgram",
     "get",
     "names",
     "native_unit",
@@ -33,7 +33,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class NamedProgram:
+class LibraryProgram:
     """A DNA with a name.
 
     Attributes:
@@ -56,7 +56,7 @@ class NamedProgram:
 HEADS = 8
 """Attention heads of all library programs, as in the paper."""
 
-LIBRARY: dict[str, NamedProgram] = {}
+LIBRARY: dict[str, LibraryProgram] = {}
 """All named programs, in order of definition."""
 
 
@@ -109,7 +109,7 @@ def native_unit(name: str) -> int:
     return _find(name).native_unit
 
 
-def _find(name: str) -> NamedProgram:
+def _find(name: str) -> LibraryProgram:
     if name in LIBRARY:
         return LIBRARY[name]
     raise UsageError(f"there is no library program named {name!r}{did_you_mean(name, LIBRARY)}")
@@ -128,7 +128,7 @@ def _define(
     """Assemble a program, add it to the library and return its DNA."""
     dna = assemble(subprograms, constants, dimensions, length_dependent)
     scale = list(constants).index("query_scale") if "query_scale" in constants else None
-    LIBRARY[name] = NamedProgram(name, dna, description, reference, unit, scale)
+    LIBRARY[name] = LibraryProgram(name, dna, description, reference, unit, scale)
     return dna
 
 

@@ -76,8 +76,8 @@ MULTI_DCONV_HEAD_TEXT = """
     convolved = DCONV_3X1 projected
 """
 
-# What is new against the Transformer, numbered (1) to (8). The dead MAX instructions
-# stand where the paper does not say: one in the attention, one in the feed forward (our choice).
+# Differences from the Transformer, numbered (1) to (8). The paper does not give the places of the dead MAX
+# instructions: one is in the attention, one in the feed forward (our choice).
 PRIMER_TEXT = {
     # (5) the norm follows the feed forward's output, before its residual
     "main": """

@@ -278,7 +278,7 @@ def _cheapest(rows: int, columns: int, cost: Callable[[int, int], float]) -> tup
         if i and j and table[i][j] == table[i - 1][j - 1] + cost(i - 1, j - 1):
             i, j = i - 1, j - 1
             pairs.append((i, j))
-        elif j and table[i][j] == table[i][j - 1] + _GAP:
+        elif j and (not i or table[i][j] == table[i][j - 1] + _GAP):  # sums of gaps are not exact
             j -= 1
             pairs.append((None, j))
         else:

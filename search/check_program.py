@@ -1,7 +1,6 @@
-"""What the language says of a DNA, before anything is trained: accepted or refused and why, its identity, its cost.
+"""Check of a DNA without training: whether it is valid, its identity and its cost.
 
-The checks are those a candidate of a search meets, without the parameter cap, which is the search's own: the report
-says whether the program stays below it.
+The checks are those of a search, except that a program over the search's parameter cap is reported, not refused.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .config import RunConfig
 __all__ = ["Check", "check", "check_lines"]
 
 LARGEST_PROBE = 50_000_000
-"""Most parameters a program may have at the size it is probed at: float64 draws of more would fill the memory."""
+"""Most parameters of a program at the size of the causality test; more float64 values would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +29,17 @@ class Check:
     """The result of a check; sizes are those of the configuration.
 
     Attributes:
-        accepted: whether the language takes the program.
-        reason: why not, in one word (see `InvalidProgramError`); None if accepted.
-        message: why not, in a sentence.
-        structure_hash: identity of the canonical form; None if there is none.
-        fingerprint: identity of the function; None if the program was refused before it could be taken.
-        parameters: of the whole model; block_parameters: of one block.
+        accepted: whether the program is valid.
+        reason: reason for refusal in one word (see `InvalidProgramError`); None if accepted.
+        message: reason for refusal in a sentence.
+        structure_hash: identity of the canonical form; None if the program does not have one.
+        fingerprint: identity of the function; None if the program was refused first.
+        parameters: parameters of the model.
+        block_parameters: parameters of one block.
         flops_per_token: forward floating-point operations of one block, per token.
-        parameter_cap: the most parameters a candidate of a search in this configuration may have.
+        parameter_cap: most parameters of a candidate in a search with this configuration.
         length_dependent: whether the program is tied to one sequence length.
-        nodes: of the canonical graph.
+        nodes: number of nodes of the canonical graph.
     """
 
     accepted: bool
@@ -55,7 +55,7 @@ class Check:
     nodes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: what `check --json` prints."""
+        """Return the JSON values that `check --json` prints."""
         return asdict(self)
 
 
@@ -80,20 +80,20 @@ def check(dna: DNA, config: RunConfig) -> Check:
 
 
 def check_lines(result: Check) -> list[str]:
-    """The result as text."""
+    """Return the lines that `check` prints."""
     verdict = "accepted" if result.accepted else f"refused ({result.reason}): {result.message}"
     facts = {
         "structure": result.structure_hash,
         "fingerprint": result.fingerprint,
         "parameters": None if result.parameters is None else _sizes(result),
-        "FLOPs": None if result.flops_per_token is None else f"{result.flops_per_token:,.0f} a token and block",
+        "FLOPs": None if result.flops_per_token is None else f"{result.flops_per_token:,.0f} per token and block",
         "length": "tied to one sequence length" if result.length_dependent else None,
     }
     return [verdict, *(f"{name:<12} {value}" for name, value in facts.items() if value is not None)]
 
 
 def _sizes(result: Check) -> str:
-    sizes = f"{result.parameters:,} in the model, {result.block_parameters:,} a block"
+    sizes = f"{result.parameters:,} in the model, {result.block_parameters:,} per block"
     assert result.parameters is not None
     if result.parameter_cap is not None and result.parameters > result.parameter_cap:
         return f"{sizes}; a search caps them at {result.parameter_cap:,}"

@@ -1,4 +1,4 @@
-"""What a search is, and the whole configuration of a run."""
+"""Settings of a search, and the configuration of a run."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class SearchConfig:
     """Regularized evolution (Real et al. 2019) as Primer uses it (section 2 and appendix A.2).
 
     Attributes:
-        strategy: `evolution`; `random`, the control without selection (anybody alive may become the parent); or
+        strategy: `evolution`; `random`, the control without selection (any live individual may become the parent); or
             `random-init`, programs drawn at random (the paper's section 2).
-        population: individuals alive at once; the oldest dies.
-        tournament: individuals drawn for a tournament, the best of which becomes the parent.
-        baseline: the library program the population starts from.
-        baseline_trials: how often the baseline is trained before others are compared with it.
-        control_every: after so many further candidates the baseline is trained once more, as a control; 0 for never.
-            The spread of all its trials is the noise of fitness.
-        confirm_top: at the end of a search, at most so many of its best are trained anew with fresh seeds and scored on
-            the test text, as many as a quarter of the budget allows; 0 for none.
-        confirm_repeats: fresh trainings of each.
-        proposals: most mutations tried for a child before it takes over the evaluation of what it equals.
-        hurdle_window: a hurdle's threshold is the median of the last so many that reached it.
-        hurdle_minimum: below so many, all pass.
-        retries: how often a trial is repeated after an infrastructure fault.
+        population: number of live individuals; the oldest is removed when one is added.
+        tournament: individuals drawn for a tournament; the best becomes the parent.
+        baseline: library program that all candidates are measured by, and the default start of the population.
+        baseline_trials: trainings of the baseline before the first candidate.
+        control_every: number of candidates between further trainings of the baseline; 0 for none. The spread of all
+            its trials is the noise of fitness.
+        confirm_top: largest number of the best candidates to retrain with fresh random seeds and to score on test text
+            at the end of a search, within a quarter of the budget; 0 for none.
+        confirm_repeats: retrainings of each of them.
+        proposals: most mutations tried for a child; if none is new, the child takes the evaluation of its equal.
+        hurdle_window: number of latest results at a hurdle whose median is its threshold.
+        hurdle_minimum: number of results at a hurdle before it stops trials.
+        retries: repetitions of a trial after an infrastructure fault.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -55,7 +55,7 @@ class SearchConfig:
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Everything a run is determined by, apart from its seed and its budget."""
+    """All settings of a run, except its random seed and its budget."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -67,29 +67,21 @@ class RunConfig:
     workers: WorkersConfig = field(default_factory=WorkersConfig)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain JSON values by section; `from_dict` reads them back."""
+        """Return the settings as JSON values by section; `from_dict` reads them back."""
         return asdict(self)
 
     @staticmethod
     def from_dict(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
-        """The inverse of `to_dict`, for values that were validated when they were written.
+        """Return the configuration that `to_dict` wrote; missing settings take their defaults.
 
         Raises:
-            UsageError: a setting that this version does not have; one that is missing keeps its default.
+            UsageError: a setting is unknown to this version.
         """
-        types = {
-            "model": ModelConfig,
-            "trial": TrialConfig,
-            "optimizer": OptimizerConfig,
-            "data": DataConfig,
-            "search": SearchConfig,
-            "workers": WorkersConfig,
-        }
+        types: dict[str, Any] = {section.name: section.default_factory for section in fields(RunConfig)}
         for name, values in sections.items():
             known = {setting.name for setting in fields(types[name])} if name in types else set()
             if former := [f"{name}.{key}" for key in values if key not in known]:
                 raise UsageError(
-                    f"these settings were kept by another version of primer-search, and this one does not have "
-                    f"{former[0]}: use the version they were made with, or begin anew."
+                    f"{former[0]} is not a setting of this version: use the version of the run, or start a new run"
                 )
         return RunConfig(**{name: types[name](**values) for name, values in sections.items()})

@@ -1,4 +1,4 @@
-"""How often a trial reads its training text: past a few times, losses say more of the text than of the program."""
+"""Warning if a trial reads its training text too often: losses then measure memorisation."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from .results.speedup import MOST_EPOCHS
 __all__ = ["epoch_warning"]
 
 USUAL_FLOPS: dict[Platform, float] = {"cpu": 2e10, "gpu": 1e14, "tpu": 5e13}
-"""What a device may well do in a second of training: no bound and no measurement, only when to warn."""
+"""Plausible floating-point operations per second of training: a rough assumption, used only for the warning."""
 
 
 def epoch_warning(config: RunConfig, baseline: DNA, train_tokens: int, platform: Platform) -> str:
-    """What a user should know before trials read a text too often; empty where they will not.
+    """Return a warning if trials may read the training text too often, else an empty text.
 
     Args:
-        config: of the run.
-        baseline: its baseline.
-        train_tokens: in the training split.
-        platform: that trials run on; how fast it is, is not known before the first of them.
+        config: run configuration.
+        baseline: baseline program.
+        train_tokens: tokens in the training split.
+        platform: platform of the trials; their speed is assumed, since it is unknown before the first trial.
     """
     trial, often = config.trial, f"more than {MOST_EPOCHS:g} times"
     text = f"the training text has {train_tokens:,} tokens"
-    remedy = "which tells how programs memorise it: give a larger text with --data, or trials a shorter budget"
+    remedy = "so losses measure memorisation: give a larger text with --data, or a shorter trial budget"
     if trial.unit == "steps":
         read = trial.budget_steps * trial.batch * config.model.length / train_tokens
         return f"{text}: a full trial reads it {read:,.1f} times, {remedy}" if read > MOST_EPOCHS else ""
@@ -33,4 +33,4 @@ def epoch_warning(config: RunConfig, baseline: DNA, train_tokens: int, platform:
     flops = 3.0 * model_cost(baseline, config.model, config.model.unit)["flops"]
     if slowest > trial.devices * USUAL_FLOPS[platform] / flops:
         return ""
-    return f"{text}: a full trial that trains on more than {slowest:,.0f} a second reads it {often}, {remedy}"
+    return f"{text}: a full trial at more than {slowest:,.0f} tokens per second reads it {often}, {remedy}"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..primitives.errors import UsageError
-from ..primitives.library import LIBRARY, get, native_unit
+from ..primitives.library import LIBRARY, native_unit
 from ..primitives.program_json import dna_to_json
 from .results.leaderboard import leaderboard
 from .results.leaderboard_rows import Leaderboard
 from .results.lineage import lineage_start, trace_lineage
-from .results.program_reference import find_candidate_id, library_description
+from .results.program_reference import find_candidate_id, library_dna
 from .runs.store import Store
 
 if TYPE_CHECKING:  # loads JAX
@@ -79,8 +79,7 @@ def export_library_program(
     """Write a library program's block at the paper's size, and return the name of its class. See `export_candidate`."""
     from ..models.export import Provenance, write_export
 
-    library_description(program)  # refuses an unknown name
-    dna, unit = get(program), native_unit(program)
+    dna, unit = library_dna(program), native_unit(program)
     name = name or default_class_name(program)
     provenance = Provenance("the library", program, setting=LIBRARY[program].reference)
     write_export(

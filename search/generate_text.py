@@ -29,7 +29,7 @@ class Continuation:
         self._times: list[float] = []
 
     def __iter__(self) -> Iterator[str]:
-        return self._tokenizer.pieces(self._timed())
+        return self._tokenizer.decode_stream(self._timed())
 
     @property
     def tokens(self) -> int:

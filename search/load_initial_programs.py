@@ -1,7 +1,7 @@
-"""Who may found a search: the programs that `--init` names, checked before anything starts.
+"""Initial programs of a search, named by `--init` and checked before the search starts.
 
-They pass what children pass (kinds, widths, length dependence, parameter cap, causality, finiteness), with the cap of
-the baseline; those of one function count once. See `initial programs` for what becomes of them.
+They must pass the checks of children: kinds, widths, length dependence, parameter cap, causality and finiteness.
+Programs that compute the same function count once. See `evolution.initial_programs` for their use.
 """
 
 from __future__ import annotations
@@ -26,51 +26,51 @@ __all__ = ["load_initial_programs"]
 def load_initial_programs(
     named: Sequence[str], config: RunConfig
 ) -> tuple[tuple[InitialProgram, ...], tuple[str, ...]]:
-    """The initial programs a user names, and sentences on what became of them; those of one function count once.
+    """Return the initial programs that a user names, and messages about them.
 
     Args:
-        named: what `named_program` understands.
-        config: of the run.
+        named: names that `named_program` accepts.
+        config: run configuration.
 
     Raises:
-        UsageError: one of them is no program, or none that this configuration takes; there are more of them than the
-            population holds, or the strategy has no use for them.
+        UsageError: a program does not exist or is not valid with this configuration, the population is too small for
+            all, or the strategy does not use initial programs.
     """
     if not named:
         return (), ()
     search, unit = config.search, config.model.unit
     if search.strategy == "random-init":
         raise UsageError(
-            "--init has no effect with the strategy random-init, whose programs have no parents: "
-            "leave it out, or use the strategy evolution or random."
+            "--init has no effect with the strategy random-init, which draws its programs at random: "
+            "leave it out, or use the strategy evolution or random"
         )
-    gate = _Gate(config)
+    checker = _Checker(config)
     initial_programs: list[InitialProgram] = []
     notes: list[str] = []
     for text in named:
         subject = _subject(text, unit)
-        number, dna = gate.admit(text, subject.dna)
+        number, dna = checker.admit(text, subject.dna)
         if twin := next((each for each in initial_programs if each.candidate_id == number), None):
-            notes.append(f"--init {text} computes the same as {twin.origin}: the two count once.")
+            notes.append(f"--init {text} computes the same as {twin.origin}, and the two count once")
             continue
         initial_programs.append(InitialProgram(number, _origin(text, subject), dna))
         if number == BASELINE_ID and text != search.baseline:
-            notes.append(f"--init {text} computes the same as the baseline {search.baseline}, which stands in.")
+            notes.append(f"--init {text} computes the same as the baseline {search.baseline}, which replaces it")
         elif subject.unit not in (None, unit):
             notes.append(
-                f"--init {text} was found at unit {subject.unit} and is trained at unit {unit}: its constants, the "
-                "scale of its queries among them, stay those it was found with."
+                f"--init {text} was found at unit {subject.unit} and is trained at unit {unit}: its constants, "
+                "including the query scale, are not adjusted"
             )
     if len(initial_programs) > search.population:
         raise UsageError(
             f"{len(initial_programs)} --init do not fit into search.population = {search.population}: "
-            f"name fewer, or add --set search.population={len(initial_programs)}."
+            f"name fewer, or add --set search.population={len(initial_programs)}"
         )
     return tuple(initial_programs), tuple(notes)
 
 
-class _Gate:
-    """What every program must pass to found a search: the checks that children pass, and the number it gets."""
+class _Checker:
+    """Checks initial programs as a search checks children, and numbers them."""
 
     def __init__(self, config: RunConfig):
         model, name = config.model, config.search.baseline
@@ -86,15 +86,15 @@ class _Gate:
         self.admitted = 0
 
     def admit(self, text: str, dna: DNA) -> tuple[int, DNA]:
-        """The number of a program, which is that of an earlier one if it computes the same, and the program."""
+        """Return the program and its number, which is that of an earlier program with the same function, if any."""
         if not self.length_dependent:
-            dna = replace(dna, length_dependent=False)  # its own leave to be so, which its children would inherit
+            dna = replace(dna, length_dependent=False)  # children would inherit the permission
         try:
             graph = self.rules.build_graph(dna)
             check_causality(graph)
         except InvalidProgramError as error:
-            remedy = _REMEDIES.get(error.reason, "no search takes such a program")
-            raise UsageError(f"--init {text} is refused: {str(error).rstrip('.')}; {remedy}.") from None
+            remedy = _REMEDIES.get(error.reason, "a search does not accept such a program")
+            raise UsageError(f"--init {text} is refused: {str(error).rstrip('.')}; {remedy}") from None
         function = fingerprint(graph)
         number = self.known.structures.get(graph.structure_hash)
         if number is None and function is not None:
@@ -111,7 +111,7 @@ _REMEDIES = {
     "widths": "choose another --set model.unit",
     "parameters": "raise --set model.parameter_cap, or choose a larger --set search.baseline",
 }
-"""What helps a program that is refused, by reason."""
+"""Remedy for each reason of refusal."""
 
 
 def _subject(text: str, unit: int) -> NamedProgram:
@@ -120,12 +120,12 @@ def _subject(text: str, unit: int) -> NamedProgram:
     except UsageError as error:
         said = f"--init {text}: {error}" if text else f"--init: {error}"
         if text.isdecimal():
-            said = f"{said.rstrip('.')}; the source of randomness is --seed {text}"
+            said = f"{said.rstrip('.')}; for the random seed, use --seed {text}"
         raise UsageError(said) from None
 
 
 def _origin(text: str, subject: NamedProgram) -> str:
-    """Library programs and candidates go by their names, files by what the user typed, folders included."""
+    """Return the name of a library program or candidate, or the path of a file as the user typed it."""
     if text == "-":
         return "standard input"
     return text if Path(text).stem == subject.name else subject.name

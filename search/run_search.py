@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..primitives.errors import PrimerSearchError, WorkFailedError
 from ..system.output_capture import log_traceback, redirect_output
 from ..system.signals import Interrupted, interrupt_on_termination
-from .reports.progress.search_progress import make_display
+from .reports.progress.search_progress import search_display
 from .runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], 
         with (
             interrupt_on_termination() as interruption,
             redirect_output(run.log) as terminal,
-            make_display(terminal) as display,
+            search_display(terminal) as display,
         ):
             observe, tell = interruption.check_before(display.observe), interruption.check_before(display.tell)
             ending = search(observe=observe, tell=tell).ending
@@ -84,7 +84,8 @@ def request_stop(run: RunDirectory) -> str:
 
 
 def _print_end(run: RunDirectory, ending: str, output: OutputOptions) -> None:
-    from .reports.leaderboard_table import console_for, next_commands, print_leaderboard
+    from .reports.console import console_for
+    from .reports.leaderboard_table import next_commands, print_leaderboard
     from .reports.run_page import try_report
     from .results.leaderboard import leaderboard
     from .runs.store import Store

@@ -16,16 +16,14 @@ from ..primitives import UsageError
 from ..primitives.library import get as library_program
 from ..primitives.program_json import dna_from_json, dna_to_json
 from ..system.signals import Interrupted
-from ..workers.data.dataset import Dataset, prepare
+from ..workers.data.dataset import Dataset, prepare_dataset
 from ..workers.devices.discovery import resolve_platform
 from ..workers.executors.factory import make_executor
 from ..workers.protocol import Platform
 from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
 from .epoch_warning import epoch_warning
-from .evolution.candidate import BASELINE_ID
 from .evolution.initial_programs import InitialProgram, read_initial_programs
-from .results.leaderboard import leaderboard
 from .runs.controller import Controller, RunState
 from .runs.provenance import command_line, versions
 from .runs.run_directory import RunDirectory
@@ -83,7 +81,7 @@ def start(
     started_at = time.monotonic() if started_at is None else started_at
     baseline_dna = library_program(config.search.baseline, config.model.unit)
     platform = resolve_platform(config.workers.accel, address=address)
-    dataset = prepare(config.data, config.model.vocabulary, progress=tell)
+    dataset = prepare_dataset(config.data, config.model.vocabulary, progress=tell)
     text = Dataset.open(dataset, verify=False)
     if note := epoch_warning(config, baseline_dna, len(text.train), platform):
         tell(f"note: {note}")
@@ -117,7 +115,7 @@ def resume(
     Args:
         path: name or path of the run.
         budget_seconds: wall clock for this session; None is the rest of the run's budget.
-        address, started_at, observe, tell: as for `start`.
+        address, started_at, observe, tell: the same as in `start`.
 
     Raises:
         UsageError: the run does not exist, another controller writes it, its budget is spent, or its data changed.
@@ -193,7 +191,7 @@ def _search(
 
 def _confirm(store: Store, config: RunConfig, top: int, address: str | None, deadline: float, tell: Tell) -> None:
     """Retrain the best candidates within the remaining budget."""
-    if not any(row.rank is not None and row.id != BASELINE_ID for row in leaderboard(store).rows):
+    if store.best_candidate_id() is None:
         return
     announced = 0
 

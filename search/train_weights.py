@@ -140,8 +140,7 @@ def load_weights_folder(place: str) -> Weights:
     from ..models.checkpoint import load_weights
 
     if not (Path(place) / "model.json").is_file():
-        run = find_run(place)
-        raise UsageError(f"{run.path} is a run: name a candidate as well, such as `best`")
+        raise UsageError(f"{find_run(place).path} is a run: name a candidate as well, such as `best`")
     return load_weights(place)
 
 

@@ -26,7 +26,7 @@ def parse_duration(text: str) -> float:
         Seconds, more than zero.
 
     Raises:
-        UsageError: the text is no duration, is zero, or is longer than ten years.
+        UsageError: the text is not a duration, is zero, or is longer than ten years.
 
     >>> parse_duration("10m"), parse_duration("1h 30m")
     (600.0, 5400.0)
@@ -35,7 +35,7 @@ def parse_duration(text: str) -> float:
     parts = re.findall(_PART, text) if _DURATION.fullmatch(text) else []
     units = [unit for _, unit in parts]
     if not parts or units != sorted(set(units), key="dhms".index):
-        raise UsageError(f"{text[:40]!r} is no duration: {remedy}")
+        raise UsageError(f"{text[:40]!r} is not a duration: {remedy}")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if not 0 < seconds <= _LONGEST_SECONDS:
         raise UsageError(f"{text[:40]!r} must be longer than 0s and at most 3650d: {remedy}")

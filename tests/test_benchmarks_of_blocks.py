@@ -177,7 +177,7 @@ def test_utilisation_is_not_measured_where_the_device_is_not(
     with pytest.raises(SystemExit) as caught:
         utilisation.main(["--config", "gpu"])
     assert caught.value.code == 2
-    assert "--accel gpu: JAX sees no GPU here" in capsys.readouterr().err
+    assert "--accel gpu: JAX sees no GPU on this machine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Training of candidates under a budget: settings (`config`), requests and evaluations (`protocol`).
+"""Training of candidates under a budget.
 
-`data` turns text into batches, `devices` finds accelerators, `training` runs one trial, and `executors` runs many.
+`config` holds the settings, and `protocol` the requests and evaluations of trials. `data` turns text into batches,
+`devices` finds accelerators, `training` runs one trial, and `executors` run many.
 """
 
 __all__ = ["config", "data", "devices", "executors", "protocol", "training"]

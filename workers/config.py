@@ -1,4 +1,4 @@
-"""Settings of a trial (data, optimizer, budget, limits) and of the workers that run it."""
+"""Settings of trials (data, optimizer, budget, limits) and of the workers that run them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["DataConfig", "OptimizerConfig", "TrialConfig", "WorkersConfig"]
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """The text that is trained on.
+    """Text to train on.
 
     Attributes:
-        source: `python-stdlib`; `text:PATH` for a file or folder of UTF-8 text; for a published set `lm1b` or
-            `tfds:NAME[/CONFIG][:feature]`, after `primer-search data prepare`.
-        tokenizer_bytes: most bytes of text that the tokenizer is trained on.
-        word_perplexity: whether losses are also given as perplexity per word, for text with words between spaces;
-            always for `lm1b`, whose unit it is.
+        source: `python-stdlib`; `text:PATH` for a file or folder of UTF-8 text; `lm1b` or
+            `tfds:NAME[/CONFIG][:feature]` for a published set, after `primer-search data prepare`.
+        tokenizer_bytes: largest amount of text that the tokenizer is trained on.
+        word_perplexity: whether to report losses also as perplexity per word, for text with spaces between words;
+            always reported for `lm1b`, where it is the usual unit.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -33,7 +33,7 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """The optimizer every candidate is trained with.
+    """Optimizer of all candidates.
 
     Attributes:
         name: `adamw` or `adafactor` (the paper's).
@@ -42,9 +42,9 @@ class OptimizerConfig:
         schedule: schedule after the warm-up, `constant` or `rsqrt` (proportional to 1/sqrt(step), the paper's).
         weight_decay: decoupled decay (adamw only).
         gradient_clip: largest global norm of the gradient; 0 turns clipping off.
-        averaging: exponent of the average of the parameters that is evaluated: step t weighs about t ** averaging
-            (Shamir & Zhang 2013, arXiv 1212.1824), which acts like a learning rate lowered before every evaluation;
-            0 evaluates the last step's parameters.
+        averaging: exponent of the parameter average used in evaluations. Step t has a weight of about t ** averaging
+            (Shamir & Zhang 2013, arXiv 1212.1824), which acts like lowering the learning rate before every evaluation.
+            0 evaluates the parameters of the last step.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -115,7 +115,7 @@ class TrialConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorkersConfig:
-    """The processes that train.
+    """Worker processes that train.
 
     Attributes:
         executor: `ray` for Ray actors, `inline` for this process.

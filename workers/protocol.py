@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from ..system.error_text import error_summary
@@ -44,7 +43,7 @@ OUTCOME_ADVICE = {
 """Every outcome and its explanation for users. Rejections are written `rejected:<why>`."""
 
 INFRASTRUCTURE_FAULTS = frozenset({"worker_lost"})
-"""Outcomes unrelated to the candidate: the trial is repeated. All others count as the candidate's own."""
+"""Outcomes unrelated to the candidate, after which the trial is repeated. All others count for the candidate."""
 
 LARGEST_INPUT_WAIT = 0.02
 """Share of training time spent waiting for batches above which tables mention it."""
@@ -52,7 +51,7 @@ LARGEST_INPUT_WAIT = 0.02
 
 @dataclass(frozen=True, slots=True)
 class HurdleThreshold:
-    """A point of the budget where a trial is evaluated, and stops unless its score is below the threshold.
+    """Point of the budget where a trial is evaluated, and stops unless its score is below the threshold.
 
     The score is a linear function of the losses so far: the latest loss, or a prediction of the final fitness.
 
@@ -87,13 +86,13 @@ class TrialRequest:
         dna: the DNA as JSON text.
         seed: random seed of the parameters and of the order of batches.
         hurdles: hurdles in the order in which the trial reaches them.
-        allowance_seconds: seconds charged for one step of the baseline, where budgets are in reference seconds; None
-            before it is measured, which charges plain seconds.
-        suspicious_nats: validation loss below which the result is quarantined and probed further; None: no such bound.
+        allowance_seconds: seconds charged for a step of the baseline, for budgets in reference seconds; None: not
+            measured yet, so that actual seconds are charged.
+        suspicious_nats: validation loss below which the result is quarantined and probed further; None: no bound.
         learning_rate_factor: multiplier of the configured learning rate.
         unit: unit of relative widths; None: the configured one.
         test: whether to score the trained model on the test split, once, at the end.
-        calibrate: whether to train nothing, and report the time of a step of the baseline as `step_ms`.
+        calibrate: whether to measure only the time of a step of the baseline (`step_ms`), without training.
     """
 
     trial_id: int
@@ -111,31 +110,30 @@ class TrialRequest:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The result of one trial. Numbers that the trial did not reach are None, never NaN.
+    """Result of one trial. Missing numbers are None, never NaN.
 
     Attributes:
         outcome: a key of `OUTCOME_ADVICE` (`rejected:<why>` for rejections).
-        message: one sentence on what happened, for outcomes other than `ok`.
+        message: one sentence that explains an outcome other than `ok`.
         loss_nats: validation loss in nats per token at the end of training; the candidate's fitness.
         bits_per_byte: the same loss in bits per byte of text, comparable across tokenizers.
-        word_perplexity: the same loss as perplexity per word, for text that counts words (LM1B's unit).
-        test_loss_nats, test_bits_per_byte, test_word_perplexity: the same for the test split, if it was requested.
-        hurdle_losses: validation loss in nats per token at each hurdle that was reached.
-        hurdle_steps: optimizer steps at each of these hurdles.
+        word_perplexity: the same loss as perplexity per word (LM1B's unit), for datasets with word perplexity.
+        test_loss_nats, test_bits_per_byte, test_word_perplexity: the same for the test split, if requested.
+        hurdle_losses, hurdle_steps: validation loss in nats per token, and optimizer steps, at each hurdle reached.
         curve: points `(budget spent, steps, training loss in nats)` of the learning curve.
         steps, tokens, epochs: amount of training: optimizer steps, tokens, passes over the training text.
-        train_seconds, compile_seconds, evaluate_seconds, probe_seconds: time of each phase by the trial's clock
-            (CPU seconds of the worker on a CPU, unless the budget is in wall-clock seconds or steps; else wall clock).
+        train_seconds, compile_seconds, evaluate_seconds, probe_seconds: time of each phase by the trial's clock, which
+            is the worker's CPU time for budgets in CPU or reference seconds on a CPU, and wall clock otherwise.
         wall_seconds: wall clock of the whole trial.
         spent: budget used, in the trial's unit.
         step_ms: median milliseconds of a training step, by the trial's clock.
         relative_step: time of a step divided by that of the baseline's step, both timed in turns on the same device;
             None unless budgets are in reference seconds or `trial.price` is on.
-        input_wait_share: share of training time spent waiting for batches; on an accelerator an upper bound. None if
-            nothing was trained.
+        input_wait_share: share of training time spent waiting for batches; on an accelerator an upper bound. None
+            without training.
         moved_logits: largest change of a logit of the trained model when later tokens, or other examples of the batch,
-            were replaced (0 but for rounding); None if it was not trained to the end.
-        quarantine: why the loss was suspicious, for a result that further probes cleared; otherwise empty.
+            are replaced (0 except for rounding); None if training did not finish.
+        quarantine: reason why the loss was suspicious, if further probes cleared the result; otherwise empty.
         parameters, block_parameters: number of parameters of the whole model and of one block.
         flops_per_token: forward floating-point operations of one block, per token.
         step_flops, step_bytes, step_transcendentals: XLA's operation counts of the training step before optimization:
@@ -206,7 +204,7 @@ def fault_evaluation(error: BaseException, wall_seconds: float) -> Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a trial is.
+    """Progress of a trial.
 
     Attributes:
         phase: current phase in one word (`compile`, `probe`, `train`, `evaluate`, ...).
@@ -223,12 +221,13 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """What one worker is doing; `trial_id` and `candidate_id` are None unless it runs a trial.
+    """Status of one worker.
 
     Attributes:
         worker: number of the worker, from 0.
+        trial_id, candidate_id: numbers of the trial and the candidate; None unless a trial runs.
         phase: phase of the trial, or `idle`, `starting`, `absent`.
-        spent, budget, loss_nats: as in `Progress`.
+        spent, budget, loss_nats: attributes of `Progress`.
         wall_seconds: time since the trial began, or since the worker entered this phase.
     """
 
@@ -246,69 +245,67 @@ class Trainer(Protocol):
     """Trains candidates. Faults of a candidate are returned as evaluations, not raised."""
 
     def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
-        """Run one trial, and report its progress now and then."""
+        """Run one trial and report its progress repeatedly."""
         ...
 
 
 MakeTrainer = Callable[[], Trainer]
-"""Makes a trainer. It is pickled and called once in every worker.
+"""Factory of trainers, pickled and called once in every worker.
 
-The trainer stays in that worker, with its data and compiled functions, from trial to trial.
+The trainer keeps its data and compiled functions from trial to trial.
 """
 
 
 class Executor(Protocol):
-    """Runs trials on `slots` workers; a context manager that leaves no process behind.
+    """Runs trials on `slots` workers. As a context manager, it ends all its processes.
 
-    Lost workers are replaced, and new ones become ready, inside `wait` only: call it at least once a second. Call all
-    methods from one thread.
+    Only `wait` replaces lost workers and makes new ones ready, so call it at least once a second. Call all methods from
+    one thread.
     """
 
     @property
     def slots(self) -> int:
-        """Number of trials that can run at once when every worker is up."""
+        """Number of trials that can run at once when all workers are ready."""
         ...
 
     @property
     def free(self) -> int:
-        """Number of workers that are ready for a trial now."""
+        """Number of workers ready for a trial now."""
         ...
 
     def start(self) -> None:
-        """Start the workers, without waiting until they are ready. Entering the context calls it."""
+        """Start the workers without waiting until they are ready. Entering the context calls this method."""
         ...
 
     def submit(self, request: TrialRequest) -> None:
         """Start a trial on a free worker.
 
         Raises:
-            RuntimeError: no worker is free.
+            RuntimeError: all workers are busy.
         """
         ...
 
     def wait(self, timeout_seconds: float) -> list[tuple[TrialRequest, Evaluation]]:
-        """Return the finished trials as soon as there is one; an empty list at the timeout or when a worker is free.
+        """Return finished trials as soon as one exists, or an empty list at the timeout or when a worker is free.
 
         Raises:
-            WorkFailedError: a worker could not be started, several times in a row.
-            PrimerSearchError: any error of this package that `make_trainer` raised, such as missing data.
+            WorkFailedError: a worker failed to start several times in a row.
+            PrimerSearchError: `make_trainer` raised an error of this package, such as missing data.
         """
         ...
 
     def status(self) -> list[WorkerStatus]:
-        """Return the latest known status of each worker, without waiting for any."""
+        """Return the latest known status of each worker, without waiting."""
         ...
 
     def cancel(self) -> list[TrialRequest]:
-        """Kill every running trial at once, and return the requests."""
+        """Kill all running trials and return their requests."""
         ...
 
     def close(self) -> None:
-        """Cancel all trials, and end every process that this executor started."""
+        """Cancel all trials and end all processes of this executor."""
         ...
 
     def __enter__(self) -> Executor: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...

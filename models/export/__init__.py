@@ -10,9 +10,8 @@
 from .classes import ParameterPlacement
 from .export_program import export_source, parameter_placements, verified_export, write_export
 from .provenance import Provenance
-from .render import ExportedSource
 from .runtime_source import API
-from .verify import verify_export
+from .verify import ExportedSource, verify_export
 
 __all__ = [
     "API",

@@ -89,7 +89,7 @@ def _linen_block(one: ExportedClass, sizes: SizeExpressions, layers: list[str]) 
 
 def _size_fields(one: ExportedClass, sizes: SizeExpressions) -> list[str]:
     """Return the declarations of the block's size arguments."""
-    defaults = {sizes.counts[scope]: sizes.default(scope) for scope in one.scopes}
+    defaults = {sizes.counts[scope]: sizes.graph.scopes[scope] for scope in one.scopes}
     names = size_arguments(one, sizes)
     return [f"{name}: int = {defaults[name]}" if name in defaults else f"{name}: int" for name in names]
 
@@ -108,7 +108,7 @@ def _block_docstring(plan: ExportPlan, one: ExportedClass, sizes: SizeExpression
         argument = sizes.counts[scope]
         noun = "heads" if argument.startswith("heads") else "parallel branches"
         of_call = f"{noun} of {_call_around(plan, scope)}"
-        lines.append(f"        {argument}: number of {of_call}; {sizes.default(scope)} in the program.")
+        lines.append(f"        {argument}: number of {of_call}; {plan.graph.scopes[scope]} in the program.")
     lines += [
         "        dtype: dtype of the computation; None promotes inputs and parameters to a common one, as Flax does.",
         "        param_dtype: dtype of the parameters.",

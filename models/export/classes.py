@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -72,54 +73,41 @@ class ExportedClass:
 def make_classes(
     plan: ExportPlan, name: str, taken: frozenset[str], sizes: SizeExpressions
 ) -> tuple[ExportedClass, ...]:
-    """Return all classes, submodules first and the block last.
-
-    Args:
-        plan: the steps of the block.
-        name: name of the block's class.
-        taken: names that the file uses already.
-        sizes: sizes as expressions of the module's arguments.
-    """
+    """Return all classes, submodules first and the block `name` last, without the names that the file has `taken`."""
     items = find_submodules(plan)
-    context = _Context(plan, sizes, value_names(plan), taken)
+    make = partial(_class, plan, sizes, value_names(plan), taken)
     class_namer = Namer(taken | {name}, separator="")
     made: dict[tuple[object, ...], ExportedClass] = {}
     by_output: dict[int, ExportedClass] = {}
     for submodule in items:
         if isinstance(submodule, Submodule):
-            unnamed = _class(context, "", submodule, submodule.steps, {})
+            unnamed = make("", submodule, submodule.steps, {})
             signature = _signature(plan, unnamed)
             if signature not in made:
                 made[signature] = replace(unnamed, name=class_namer.unique(_class_name(submodule.label)))
             by_output[submodule.output] = made[signature]
-    return (*made.values(), _class(context, name, None, items, by_output))
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    plan: ExportPlan
-    sizes: SizeExpressions
-    values: Mapping[int, str]
-    taken: frozenset[str]
+    return (*made.values(), make(name, None, items, by_output))
 
 
 def _class(
-    context: _Context,
+    plan: ExportPlan,
+    sizes: SizeExpressions,
+    names: Mapping[int, str],
+    taken: frozenset[str],
     name: str,
     submodule: Submodule | None,
     items: Sequence[Step | Submodule],
     classes: Mapping[int, ExportedClass],
 ) -> ExportedClass:
-    plan, sizes = context.plan, context.sizes
     steps = [item for item in items if isinstance(item, Step)]
     submodules = [item for item in items if isinstance(item, Submodule)]
     attribute_namer = Namer(RESERVED_ATTRIBUTES)
     attributes = {one.output: attribute_namer.unique(identifier(one.label)) for one in submodules}
     attributes |= layer_names(plan, steps, attribute_namer, "" if submodule is None else submodule.label)
     inputs = dict(zip((0,) if submodule is None else submodule.inputs, INPUT_NAMES, strict=False))
-    namer = Namer(context.taken | set(INPUT_NAMES))
+    namer = Namer(taken | set(INPUT_NAMES))
     all_steps = [*steps, *(step for one in submodules for step in one.steps)]
-    writer = MethodBodyWriter(plan, items, inputs, context.values, attributes, sizes, namer, attribute_namer)
+    writer = MethodBodyWriter(plan, items, inputs, names, attributes, sizes, namer, attribute_namer)
     return ExportedClass(
         name=name,
         submodule=submodule,
@@ -128,15 +116,15 @@ def _class(
         classes=classes,
         inputs=tuple(inputs.values()),
         body=writer.write(),
-        scopes=sizes.used_in(_scopes(plan, all_steps)),
+        scopes=tuple(sorted(_scopes(plan, all_steps) & sizes.counts.keys())),
         length_dependent=_is_length_dependent(plan.graph, all_steps),
         is_stateful=any(map(plan.needs_start, all_steps)),
     )
 
 
-def _scopes(plan: ExportPlan, steps: Sequence[Step]) -> list[int]:
+def _scopes(plan: ExportPlan, steps: Sequence[Step]) -> set[int]:
     nodes = [plan.graph.nodes[node] for step in steps for node in (step.node, *step.inputs)]
-    return [scope for node in nodes for scope in node.scope]
+    return {scope for node in nodes for scope in node.scope}
 
 
 def _is_length_dependent(graph: Graph, steps: Sequence[Step]) -> bool:
@@ -203,10 +191,10 @@ def placements(
         else:
             names, prefix, steps = block.attributes, (), (item,)
         for step in steps:
-            for node in step.layer.learned if step.layer else ():
-                assert step.layer is not None
-                op = plan.graph.nodes[node].op
-                found[node] = (*prefix, *_path(step.layer, names[step.node], op)), step.layer
+            if step.layer is not None:
+                for node, op in zip(step.layer.learned, step.layer.ops, strict=True):
+                    array = () if step.layer.kind is LayerKind.VECTOR else (OPS[op].parameters[0].name,)
+                    found[node] = (*prefix, names[step.node], *array), step.layer
     return tuple(_placement(plan, spec, *found[spec.node]) for spec in specs)
 
 
@@ -218,10 +206,6 @@ def _attributes(made: ExportedClass, submodule: Submodule) -> dict[int, str]:
         for own, other in zip(submodule.steps, made.submodule.steps, strict=True)
         if own.layer is not None
     }
-
-
-def _path(layer: Layer, name: str, op: str) -> tuple[str, ...]:
-    return (name,) if layer.kind is LayerKind.VECTOR else (name, OPS[op].parameters[0].name)
 
 
 def _placement(plan: ExportPlan, spec: ParameterSpec, path: tuple[str, ...], layer: Layer) -> ParameterPlacement:

@@ -19,6 +19,9 @@ __all__ = ["layer_statements", "size_arguments"]
 EPSILON = "epsilon=1e-12"
 """Guard of Flax's norms, added under the root; the program takes the maximum of the root and 1e-6."""
 
+FLAX = {"nnx": "nnx", "linen": "nn"}
+"""Flax API as a name in the file."""
+
 PARTIALS = {
     "nnx": {"linear": "nnx.Linear", "general": "nnx.LinearGeneral"},
     "linen": {"linear": "nn.Dense", "general": "nn.DenseGeneral"},
@@ -34,15 +37,7 @@ OPTIONS = {
 def layer_statements(
     plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool
 ) -> list[str]:
-    """Return the statements that construct the layers of a class, in order; empty if it has none.
-
-    Args:
-        plan: the whole plan.
-        one: the class.
-        sizes: sizes as expressions of the module's arguments.
-        api: Flax API.
-        flax_norms: whether norms are Flax's; otherwise they are guarded as in the program.
-    """
+    """Return the statements that construct the layers of a class, in order; empty if it has none."""
     made = ["        self.position = Position()"] if one.submodule is None and one.is_stateful else []
     for item in one.items:
         if isinstance(item, Submodule):
@@ -107,10 +102,9 @@ def _norm(layer: Layer, source: Sequence[str], api: API, flax_norms: bool) -> tu
     absent = [f"{name}=False" for op, name in names.items() if op not in layer.ops]
     if not flax_norms:
         return "GuardedNorm", [*given, f"centred={centred}", *absent, "**options"]
-    flax = "nnx" if api == "nnx" else "nn"
     if centred:
-        return f"{flax}.LayerNorm", [*given, EPSILON, "use_fast_variance=False", *absent, "**options"]
-    return f"{flax}.RMSNorm", [*given, EPSILON, *absent[:-1], "**options"]
+        return f"{FLAX[api]}.LayerNorm", [*given, EPSILON, "use_fast_variance=False", *absent, "**options"]
+    return f"{FLAX[api]}.RMSNorm", [*given, EPSILON, *absent[:-1], "**options"]
 
 
 def _dense(
@@ -126,7 +120,7 @@ def _dense(
 def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> tuple[str, list[str]]:
     kind = layer.kind
     if kind is LayerKind.BRANCHED_LINEAR:
-        return ("nnx.Einsum" if api == "nnx" else "nn.Einsum"), _einsum(layer, source, target, api)
+        return f"{FLAX[api]}.Einsum", _einsum(layer, source, target, api)
     if kind is LayerKind.CONV:
         shape = _tuple([*target[:-1], str(layer.kernel), source[-1], target[-1]])
         given = [f"({source[0]},)" if len(source) == 1 else _tuple(source)] if api == "nnx" else []
@@ -139,9 +133,8 @@ def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API)
 
 def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> list[str]:
     """Return the arguments of a dense layer for each branch."""
-    flax = "nnx" if api == "nnx" else "nn"
     axes = ", ".join(map(str, range(len(layer.scope)))) + ("," if len(layer.scope) == 1 else "")
-    init = f'kernel_init={flax}.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=({axes}))'
+    init = f'kernel_init={FLAX[api]}.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=({axes}))'
     shape = _tuple([*target[:-1], source[-1], target[-1]])
     if api == "nnx":
         return [_equation(layer), shape, init, "**options"]

@@ -8,13 +8,16 @@ from typing import NotRequired, TypedDict, Unpack
 
 from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError, WorkFailedError
+from ...primitives.parameters import parameter_specs
 from ...primitives.program import DNA
 from ...system.files import write_output
-from .classes import ParameterPlacement
-from .provenance import Provenance
-from .render import RESERVED, ExportedSource, render
+from .classes import ParameterPlacement, make_classes, placements
+from .plan.grouping import plan_export
+from .plan.sizes import SizeExpressions
+from .provenance import Provenance, docstring_lines
+from .render import RESERVED, render, size_sentence
 from .runtime_source import API
-from .verify import verify_export
+from .verify import ExportedSource, verify_export
 
 __all__ = ["ExportOptions", "export_source", "parameter_placements", "verified_export", "write_export"]
 
@@ -45,12 +48,12 @@ def export_source(
     """Return the program as the text of a Python file whose last class is `name`, a Flax module.
 
     Args:
-        dna: the program.
-        name: a Python class name.
+        dna: program.
+        name: Python class name.
         unit: channels per unit of relative width at the size of the search.
         length: sequence length of the search; required if the program depends on it.
-        length_dependent: allow ops that tie the block to one sequence length.
-        api: Flax API, `nnx` or `linen`.
+        length_dependent: whether to allow ops that tie the block to one sequence length.
+        api: Flax API.
         provenance: origin of the program.
         verified: whether the text says that it was verified, as in `verified_export`.
         flax_norms: whether norms are Flax's, whose guards differ from the program's at tiny variances.
@@ -63,8 +66,15 @@ def export_source(
         raise UsageError(f"--name {name!r} cannot name the exported class; use a Python identifier such as MyBlock")
     graph = build_graph(dna, length_dependent=length_dependent)
     if graph.length_dependent and length is None:
-        raise UsageError("this program depends on the sequence length: give `length`")
-    return render(graph, name, provenance, unit, length, api=api, verified=verified, flax_norms=flax_norms)
+        raise UsageError("length is missing, but the program depends on the sequence length; give it")
+    plan = plan_export(graph, unit)
+    sizes = SizeExpressions.of(plan, "" if api == "nnx" else "self.")
+    classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()), sizes)
+    size = size_sentence(plan, unit, length)
+    docstring = docstring_lines(name, provenance, size, graph.structure_hash, api, verified)
+    source = render(docstring, plan, classes, sizes, api, flax_norms)
+    placed = placements(plan, classes[-1], parameter_specs(graph, unit, length))
+    return ExportedSource(source, placed, graph, unit, length, api)
 
 
 def verified_export(dna: DNA, **options: Unpack[ExportOptions]) -> ExportedSource:
@@ -78,14 +88,7 @@ def verified_export(dna: DNA, **options: Unpack[ExportOptions]) -> ExportedSourc
 
     def export(flax_norms: bool) -> ExportedSource:
         exported = export_source(dna, **options, verified=True, flax_norms=flax_norms)
-        verify_export(
-            exported,
-            dna,
-            options["unit"],
-            options["length"],
-            length_dependent=options.get("length_dependent", False),
-            api=options.get("api", "nnx"),
-        )
+        verify_export(exported)
         return exported
 
     try:
@@ -99,23 +102,16 @@ def parameter_placements(
 ) -> tuple[ParameterPlacement, ...]:
     """Return the path and the layout that each parameter of the compiled program has in the exported module.
 
-    Example:
-        >>> from primer_search.primitives.library import TRANSFORMER
-        >>> [".".join(p.path) for p in parameter_placements(TRANSFORMER, 8) if "head_projection_2" in p.name]
-        ['self_attention.query_projection.kernel']
+    >>> from primer_search.primitives.library import TRANSFORMER
+    >>> [".".join(p.path) for p in parameter_placements(TRANSFORMER, 8) if "head_projection_2" in p.name]
+    ['self_attention.query_projection.kernel']
     """
-    graph = build_graph(dna, length_dependent=length_dependent)
-    return render(graph, "Block", None, unit, length).placements
+    options = {"unit": unit, "length": length, "length_dependent": length_dependent}
+    return export_source(dna, name="Block", **options).placements
 
 
 def write_export(path: Path, dna: DNA, *, overwrite: bool = False, **options: Unpack[ExportOptions]) -> ExportedSource:
-    """Write the program's verified source to a file.
-
-    Args:
-        path: the file; its folder must exist.
-        dna: the program.
-        overwrite: replace an existing file.
-        options: name, unit and length, and optionally the other arguments of `verified_export`.
+    """Write the program's verified source to a file in an existing folder.
 
     Raises:
         UsageError: the file exists, cannot be written, or the name is not a valid class name.
@@ -124,9 +120,9 @@ def write_export(path: Path, dna: DNA, *, overwrite: bool = False, **options: Un
     """
     path = Path(path)
     if path.is_dir() or (path.exists() and not overwrite):
-        raise UsageError(f"{path} exists: choose another file or remove it first")
+        raise UsageError(f"{path} exists; choose another file, or remove it first")
     if not path.parent.is_dir():
-        raise UsageError(f"{path.parent} is not a folder: create it first, or choose another one for {path.name}")
+        raise UsageError(f"{path.parent} is not a folder; create it first, or choose another one for {path.name}")
     exported = verified_export(dna, **options)
     write_output(path, exported.source, "choose a folder you may write to")
     return exported

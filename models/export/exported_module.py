@@ -67,7 +67,7 @@ class ExportedFunctions:
             return {_names(path): leaf[...] for path, leaf in nnx.to_flat_state(state)}
         variables = self.make().init(jax.random.key(0), jnp.zeros((1, length, self.width)))
         flat: dict[Any, Any] = dict(flatten_dict(variables.get("params", {})))
-        return {_names(path): leaf for path, leaf in flat.items()}
+        return flat
 
     def shapes(self, length: int) -> dict[Path, tuple[int, ...]]:
         """Return the shapes of the parameters without drawing them, which would take seconds of compilation."""

@@ -16,9 +16,8 @@ LINE_LENGTH = 120
 def call_lines(head: str, arguments: Sequence[str], tail: str, indent: int) -> list[str]:
     """Format `head(arguments)tail` on one line, with all arguments on the next line, or with one argument per line.
 
-    Example:
-        >>> call_lines("f", ["a", "b=1"], "", 4)
-        ['    f(a, b=1)']
+    >>> call_lines("f", ["a", "b=1"], "", 4)
+    ['    f(a, b=1)']
     """
     pad, inner = " " * indent, " " * (indent + 4)
     joined = ", ".join(arguments)

@@ -56,14 +56,14 @@ class MethodBodyWriter:
     """Writes the `__call__` of one class; a value that its only reader may contain waits in `pending` for that reader.
 
     Args:
-        plan: the whole plan.
+        plan: plan of the whole file.
         items: steps and submodules that the class computes, in order.
         inputs: names of the input values, by node.
         names: names of the other values, by node; they may repeat.
         attributes: attributes of layers and submodules, by the node of their output.
         sizes: sizes as expressions of the module's arguments.
-        namer: makes the names of variables unique.
-        attribute_namer: makes the names of attributes unique.
+        namer: source of unique variables.
+        attribute_namer: source of unique attributes.
     """
 
     def __init__(

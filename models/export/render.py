@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import builtins
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from ...primitives.graph import Graph
-from ...primitives.parameters import parameter_count, parameter_specs
+from ...primitives.parameters import parameter_count
 from ...primitives.value_types import MODEL_WIDTH
 from .class_header import class_header
-from .classes import ExportedClass, ParameterPlacement, make_classes, placements
+from .classes import ExportedClass
 from .formatting import LINE_LENGTH, call_lines
-from .plan.grouping import plan_export
 from .plan.sizes import SizeExpressions
 from .plan.steps import ExportPlan
-from .provenance import Provenance, docstring_lines
 from .runtime_source import API, runtime_definitions
 
-__all__ = ["RESERVED", "ExportedSource", "render"]
+__all__ = ["RESERVED", "render", "size_sentence"]
 
 RESERVED = frozenset(
     {"self", "x", "y", "z", "jax", "jnp", "nnx", "nn", "functools", "Any", "math", "width", "length", "dtype"}
@@ -35,53 +32,31 @@ COMMENTS = (
 """Comments on statements that contain these texts."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExportedSource:
-    """An exported file.
-
-    Attributes:
-        source: text of the file.
-        placements: positions of the compiled program's parameters in the block.
-    """
-
-    source: str
-    placements: tuple[ParameterPlacement, ...]
-
-
 def render(
-    graph: Graph,
-    name: str,
-    provenance: Provenance | None,
-    unit: int,
-    length: int | None,
-    *,
-    api: API = "nnx",
-    verified: bool = False,
-    flax_norms: bool = True,
-) -> ExportedSource:
-    """Return the source of a file whose class `name` computes `graph`.
-
-    Args:
-        graph: a canonical program.
-        name: a valid class name.
-        provenance: origin of the program.
-        unit: channels per unit of relative width at the size of the search.
-        length: sequence length of the search.
-        api: Flax API.
-        verified: whether the docstring says that the file was verified.
-        flax_norms: whether norms are Flax's; otherwise they are guarded as in the program.
-    """
-    plan = plan_export(graph, unit)
-    sizes = SizeExpressions.of(plan, "" if api == "nnx" else "self.")
-    classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()), sizes)
+    docstring: Sequence[str],
+    plan: ExportPlan,
+    classes: Sequence[ExportedClass],
+    sizes: SizeExpressions,
+    api: API,
+    flax_norms: bool,
+) -> str:
+    """Return the text of a file with these classes, the runtime definitions and the imports that they need."""
     code = "".join(f"\n\n{_class_text(plan, one, sizes, api, flax_norms)}\n" for one in classes)
     definitions = _needed_definitions(code, api)
-    docstring = docstring_lines(name, provenance, _sizes(plan, unit, length), graph.structure_hash, api, verified)
     sections = ["\n".join(docstring), "\n".join(_imports("".join([code, *definitions.values()]), api))]
     sections += [text for key, text in definitions.items() if key.isupper()]
     others = "".join(f"\n\n{text}\n" for key, text in definitions.items() if not key.isupper())
-    source = "\n\n".join(sections) + "\n" + others + code
-    return ExportedSource(source, placements(plan, classes[-1], parameter_specs(graph, unit, length)))
+    return "\n\n".join(sections) + "\n" + others + code
+
+
+def size_sentence(plan: ExportPlan, unit: int, length: int | None) -> str:
+    """Return the sentences of the file's docstring about the sizes of the block."""
+    count = parameter_count(plan.graph, unit, length)
+    size = f"width {MODEL_WIDTH * unit}" + (f" and length {length}" if plan.graph.length_dependent else "")
+    text = f"{count:,} parameters at {size}, the size of the program. The block can be built at other sizes."
+    if plan.query_scales:
+        text += " Queries are scaled by 1 / sqrt(head width) at every size."
+    return f"{text} All other constants are the program's, at every size."
 
 
 def _class_text(plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool) -> str:
@@ -161,12 +136,3 @@ def _imports(code: str, api: API) -> list[str]:
     if _uses(code, "promote_dtype"):
         lines.append(f"from flax.{'nnx.nn' if api == 'nnx' else 'linen'}.dtypes import promote_dtype")
     return [*lines, "from jax.typing import DTypeLike"]
-
-
-def _sizes(plan: ExportPlan, unit: int, length: int | None) -> str:
-    count = parameter_count(plan.graph, unit, length)
-    size = f"width {MODEL_WIDTH * unit}" + (f" and length {length}" if plan.graph.length_dependent else "")
-    text = f"{count:,} parameters at {size}, the size of the program. The block can be built at other sizes."
-    if plan.query_scales:
-        text += " Queries are scaled by 1 / sqrt(head width) at every size."
-    return f"{text} All other constants are the program's, at every size."

@@ -6,24 +6,22 @@ values at later positions. One run compares outputs and gradients and checks cau
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...primitives.canonical import build_graph
 from ...primitives.errors import WorkFailedError
+from ...primitives.graph import Graph
 from ...primitives.ops import Init
-from ...primitives.program import DNA
 from ..block import BlockFunctions, compile_block, initial_value
 from .classes import ParameterPlacement
 from .exported_module import ExportedFunctions, load_source
-from .render import ExportedSource
 from .runtime_source import API
 
-__all__ = ["verify_export"]
+__all__ = ["ExportedSource", "verify_export"]
 
 TOLERANCE = 1e-5
 """Largest difference in float32, relative to the array's largest entry."""
@@ -41,110 +39,110 @@ LONGEST_PROBE = 8
 """Sequence length at which a program that does not depend on it is verified, at most."""
 
 
-def verify_export(
-    exported: ExportedSource,
-    dna: DNA,
-    unit: int,
-    length: int | None = None,
-    *,
-    length_dependent: bool = False,
-    api: API = "nnx",
-    seed: int = 0,
-) -> None:
-    """Check that exported source reproduces its program.
+@dataclass(frozen=True, slots=True)
+class ExportedSource:
+    """Exported file.
 
-    Args:
-        exported: exported text, whose last class is the block, and the placements of its parameters.
-        dna: the program.
-        unit: channels per unit of relative width.
-        length: sequence length; a program that does not depend on it is verified on a short one.
-        length_dependent: allow ops that tie the block to one sequence length.
-        api: Flax API of the text.
-        seed: random seed of parameters and inputs.
+    Attributes:
+        source: text of the file; its last class is the block.
+        placements: paths and layouts of the compiled program's parameters in the block.
+        graph: canonical program.
+        unit: channels per unit of relative width at the size of the search.
+        length: sequence length of the search; None only if the program does not depend on it.
+        api: Flax API.
+    """
+
+    source: str
+    placements: tuple[ParameterPlacement, ...]
+    graph: Graph
+    unit: int
+    length: int | None
+    api: API
+
+
+def verify_export(exported: ExportedSource, seed: int = 0) -> None:
+    """Check that exported source reproduces its program with the random parameters and inputs of a seed.
+
+    A program that does not depend on the sequence length is verified on a short sequence.
 
     Raises:
         WorkFailedError: outputs, gradients, parameters or initial values differ, a later position changes an
             earlier output, or decoding in pieces gives other outputs than the whole sequence.
     """
-    graph = build_graph(dna, length_dependent=length_dependent)
-    if length is None or not graph.length_dependent:
-        length = min(length or LONGEST_PROBE, LONGEST_PROBE)
-    program = compile_block(graph, unit, length)
-    fixed_length = length if graph.length_dependent else None
-    functions = ExportedFunctions(load_source(exported.source), api, program.width, fixed_length)
+    length = exported.length or LONGEST_PROBE
+    if not exported.graph.length_dependent:
+        length = min(length, LONGEST_PROBE)
+    program = compile_block(exported.graph, exported.unit, length)
+    functions = ExportedFunctions(load_source(exported.source), exported.api, program.width, program.length)
+    comparison = _Comparison(functions, program, exported.placements, length, seed)
     # On the CPU, since other devices lack float64 or multiply float32 matrices with fewer bits.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        _check_initial_values(functions, program, exported.placements, length)
-        difference = _find_difference(functions, program, exported.placements, length, seed, TOLERANCE)
+        comparison.check_initial_values()
+        difference = comparison.find_difference(TOLERANCE)
         if difference is not None:
             with jax.enable_x64(True):
-                difference = _find_difference(functions, program, exported.placements, length, seed, EXACT_TOLERANCE)
+                difference = comparison.find_difference(EXACT_TOLERANCE)
     if difference is not None:
         raise WorkFailedError(f"the exported source does not reproduce the program: {difference}; nothing was written")
 
 
-def _check_initial_values(
-    exported: ExportedFunctions, program: BlockFunctions, placements: Sequence[ParameterPlacement], length: int
-) -> None:
-    """Check paths, shapes and initial values; of parameters that start random, only the shapes."""
-    shapes = exported.shapes(length)
-    expected = {placement.path for placement in placements}
-    if set(shapes) != expected:
-        raise WorkFailedError(f"the exported module's parameters differ: {sorted(set(shapes) ^ expected)}")
-    fixed = {
-        placement.path: placement.to_module_layout(initial_value(spec, np.zeros, np))
-        for spec, placement in zip(program.specs, placements, strict=True)
-    }
-    drawn = {
-        placement.path for spec, placement in zip(program.specs, placements, strict=True) if spec.init is Init.FAN_IN
-    }
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Exported module and compiled program at one size."""
 
-    def starts() -> dict[Any, jax.Array]:
-        return {path: leaf for path, leaf in exported.initial(length).items() if path not in drawn}
+    exported: ExportedFunctions
+    program: BlockFunctions
+    placements: tuple[ParameterPlacement, ...]
+    length: int
+    seed: int
 
-    found = jax.jit(starts)() if len(drawn) < len(fixed) else {}
-    for path, wanted in fixed.items():
-        if shapes[path] != wanted.shape or (path in found and not np.allclose(found[path], wanted)):
-            raise WorkFailedError(f"the exported module starts {'.'.join(path)} differently than the program does")
+    def check_initial_values(self) -> None:
+        """Check paths, shapes and initial values; of parameters that start random, only the shapes."""
+        shapes = self.exported.shapes(self.length)
+        expected = {placement.path for placement in self.placements}
+        if set(shapes) != expected:
+            raise WorkFailedError(f"the exported module's parameters differ: {sorted(set(shapes) ^ expected)}")
+        pairs = list(zip(self.program.specs, self.placements, strict=True))
+        drawn = {placement.path for spec, placement in pairs if spec.init is Init.FAN_IN}
 
+        def starts() -> dict[Any, jax.Array]:
+            return {path: leaf for path, leaf in self.exported.initial(self.length).items() if path not in drawn}
 
-def _find_difference(
-    exported: ExportedFunctions,
-    program: BlockFunctions,
-    placements: Sequence[ParameterPlacement],
-    length: int,
-    seed: int,
-    tolerance: float,
-) -> str | None:
-    """Return a description of the first difference, or None."""
-    rng = np.random.default_rng(seed)
-    dtype = jnp.dtype(jnp.float64) if tolerance == EXACT_TOLERANCE else jnp.dtype(jnp.float32)
-    drawn = {name: jnp.asarray(array, dtype) for name, array in program.draw(rng).items()}
-    inputs = jnp.asarray(_inputs(rng, length, program.width), dtype)
-    weights = jnp.asarray(rng.standard_normal(inputs.shape), dtype)
-    carried = {
-        placement.path: jnp.asarray(placement.to_module_layout(np.asarray(drawn[placement.name])))
-        for placement in placements
-    }
-    pieces = _pieces(length)
+        found = jax.jit(starts)() if len(drawn) < len(pairs) else {}
+        for spec, placement in pairs:
+            path, wanted = placement.path, placement.to_module_layout(initial_value(spec, np.zeros, np))
+            if shapes[path] != wanted.shape or (path in found and not np.allclose(found[path], wanted)):
+                raise WorkFailedError(f"the exported module starts {'.'.join(path)} differently than the program does")
 
-    def everything(drawn: Any, carried: Any, x: jax.Array) -> tuple[Any, ...]:
-        output, pull = jax.vjp(program.apply, drawn, x)
-        own_output, own_pull = jax.vjp(exported.apply, carried, x)
-        return output, pull(weights), own_output, own_pull(weights), exported.decode(carried, x[:1], pieces)
+    def find_difference(self, tolerance: float) -> str | None:
+        """Return a description of the first difference, or None."""
+        rng = np.random.default_rng(self.seed)
+        dtype = jnp.dtype(jnp.float64) if tolerance == EXACT_TOLERANCE else jnp.dtype(jnp.float32)
+        drawn = {name: jnp.asarray(array, dtype) for name, array in self.program.draw(rng).items()}
+        inputs = jnp.asarray(_inputs(rng, self.length, self.program.width), dtype)
+        weights = jnp.asarray(rng.standard_normal(inputs.shape), dtype)
+        carried = {p.path: jnp.asarray(p.to_module_layout(np.asarray(drawn[p.name]))) for p in self.placements}
+        pieces = _pieces(self.length)
 
-    run = jax.jit(everything, compiler_options=FAST_COMPILATION)
-    output, (gradients, slope), own_output, (own, own_slope), decoded = run(drawn, carried, inputs)
-    pairs = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
-    pairs += [(f"the gradient of {p.name}", p.to_module_layout(gradients[p.name]), own[p.path]) for p in placements]
-    # A value that is 0 in exact arithmetic is rounding noise in both, so its own size cannot be the divisor.
-    floor = NEGLIGIBLE * max(1.0, *(_size(np.asarray(wanted)) for _, wanted, _ in pairs[1:]))
-    pairs.append((f"the output, decoded in pieces of {pieces},", own_output[:1], decoded))
-    for name, wanted, found in pairs:
-        difference = _difference(np.asarray(wanted), np.asarray(found), floor)
-        if not difference <= tolerance:
-            return f"{name} differs by {difference:.2g} of its size"
-    return _leak(np.asarray(own_output), tolerance)
+        def everything(drawn: Any, carried: Any, x: jax.Array) -> tuple[Any, ...]:
+            output, pull = jax.vjp(self.program.apply, drawn, x)
+            own_output, own_pull = jax.vjp(self.exported.apply, carried, x)
+            return output, pull(weights), own_output, own_pull(weights), self.exported.decode(carried, x[:1], pieces)
+
+        run = jax.jit(everything, compiler_options=FAST_COMPILATION)
+        output, (gradients, slope), own_output, (own, own_slope), decoded = run(drawn, carried, inputs)
+        pairs = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
+        for placement in self.placements:
+            name, wanted = placement.name, placement.to_module_layout(gradients[placement.name])
+            pairs.append((f"the gradient of {name}", wanted, own[placement.path]))
+        # A value that is 0 in exact arithmetic is rounding noise in both, so its own size cannot be the divisor.
+        floor = NEGLIGIBLE * max(1.0, *(_size(np.asarray(wanted)) for _, wanted, _ in pairs[1:]))
+        pairs.append((f"the output, decoded in pieces of {pieces},", own_output[:1], decoded))
+        for name, wanted, found in pairs:
+            difference = _difference(np.asarray(wanted), np.asarray(found), floor)
+            if not difference <= tolerance:
+                return f"{name} differs by {difference:.2g} of its size"
+        return _leak(np.asarray(own_output), tolerance)
 
 
 def _pieces(length: int) -> list[int]:

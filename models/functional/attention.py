@@ -68,10 +68,9 @@ def attend(
 ) -> Heads:
     """Return a weighted sum of the values at each position and earlier ones.
 
+    Queries, keys and values are those of the new positions.
+
     Args:
-        query: queries of the new positions.
-        key: keys of the new positions.
-        value: values of the new positions.
         mask: additional mask (`causal_mask`).
         positions: positions that rotate queries and keys (`rotate`); None: no rotation.
         cache: cache of the earlier positions; None without any.
@@ -114,20 +113,10 @@ def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask:
 def append_to_cache(
     cached_key: Cached, cached_value: Cached, index: Int[Array, ""], key: Heads, value: Heads
 ) -> tuple[Cached, Cached, Int[Array, ""]]:
-    """Write new keys and values after the cached ones.
+    """Write new keys and values after the cached ones; return both caches, and the index after the new positions.
 
-    The number of filled positions is a traced value, so that a position beyond the end cannot raise an error. It makes
-    the values NaN, and all outputs with them, rather than silently wrong.
-
-    Args:
-        cached_key: earlier keys, and room for later ones.
-        cached_value: earlier values, and room for later ones.
-        index: number of filled positions.
-        key: keys of the new positions.
-        value: values of the new positions.
-
-    Returns:
-        Both caches and the index after the new positions.
+    The number of filled positions, `index`, is a traced value, so that a position beyond the end cannot raise an error.
+    It makes the values NaN, and all outputs with them, rather than silently wrong.
 
     Raises:
         ValueError: the batch size differs from the cache's, or there are more new positions than the cache is long.
@@ -147,13 +136,7 @@ def softmax_attention(query: Heads, key: Heads, value: Heads, *, mask: Mask) -> 
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1), its softmax in float32.
 
     It is written out because `jax.nn.dot_product_attention` makes a small block's training step a tenth slower on a CPU
-    (benchmarks/exported_step.py).
-
-    Args:
-        query: queries.
-        key: keys.
-        value: values.
-        mask: True where attention is allowed, which is somewhere for every query.
+    (benchmarks/exported_step.py). The mask must allow at least one key for every query.
     """
     query = query * query.shape[-1] ** -0.5
     scores = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=jnp.float32)
@@ -166,12 +149,7 @@ def tanh_softmax_attention(
 ) -> Heads:
     """Primer's attention: a softmax of unscaled scores, then tanh, then a learned scale for each key position.
 
-    Args:
-        query: queries.
-        key: keys.
-        value: values.
-        scale: factor of each key position of each head; may be longer than the keys.
-        mask: True where attention is allowed, which is somewhere for every query.
+    The scale may be longer than the keys. The mask must allow at least one key for every query.
     """
     scores = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=jnp.float32)
     weights = jnp.tanh(jax.nn.softmax(scores, where=mask)) * scale[:, None, : key.shape[1]]

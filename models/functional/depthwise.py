@@ -44,14 +44,11 @@ def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> t
 def initial_taps(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
     """Return 0.5 at the current position and 0.5 / kernel at earlier ones, in all channels, as in the authors' T5 code.
 
-    Args:
-        key: unused; the values are not random.
-        shape: [kernel, ...].
-        dtype: dtype of the result.
+    The shape is [kernel, ...].
 
     >>> initial_taps(None, (4, 1))[:, 0].tolist()
     [0.125, 0.125, 0.125, 0.5]
     """
-    del key
+    del key  # the values are not random
     taps = jnp.full(tuple(shape), 0.5 / shape[0], dtype)
     return taps.at[-1].set(0.5)

@@ -22,7 +22,7 @@ from ..functional.depthwise import initial_taps
 from ..functional.initializers import per_head_init
 from .causal_depthwise_conv import CausalDepthwiseConv
 from .key_value_cache import KeyValueCache
-from .layers import LayerModule, check_width, head_projection, output_projection, with_mesh_axes
+from .layers import LayerModule, check_width, dense_fields, head_projection, output_projection, with_mesh_axes
 
 __all__ = ["CausalAttention", "MultiDConvHeadAttention", "MultiHeadAttention", "PrimerAttention"]
 
@@ -40,16 +40,10 @@ class CausalAttention(LayerModule):
     def __call__(
         self, x: Hidden, mask: Mask | None = None, positions: Positions | None = None, decode: bool = False
     ) -> Hidden:
-        """Attend from each position to itself and earlier ones.
-
-        Args:
-            x: inputs.
-            mask: where attention is allowed, in addition to the causal mask (`functional.attention.Mask`).
-            positions: rotary positions; None: no rotation (`functional.attention.Positions`).
-            decode: continue the sequence of the last call with `decode`, by any number of new positions.
+        """Attend from each position to itself and earlier ones; the arguments are those of `PrimerEZBlock`.
 
         Raises:
-            ValueError: `x`, the mask or the positions do not fit, or there is no cache to decode with.
+            ValueError: `x`, the mask or the positions do not fit, or the cache to decode with is missing.
         """
         check_width(self, x, "key", "kernel")
         width = x.shape[-1]
@@ -146,15 +140,9 @@ class PrimerAttention(CausalAttention, kw_only=True):
         convolve = partial(_convolution, self, self.kernel_size)
         key = PRIMER_FACTOR * convolve(name="key_conv")(project(name="key")(x), decode)
         value = PRIMER_FACTOR * convolve(name="value_conv")(project(name="value")(x), decode)
-        query = nn.Einsum(
-            (self.heads, width // self.heads, width // self.heads),
-            "blhc,hcd->blhd",
-            use_bias=False,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            kernel_init=with_mesh_axes(per_head_init(self.kernel_init), self.sharding, "heads", None, None),
-            name="query",
-        )
+        shape = (self.heads, width // self.heads, width // self.heads)
+        fields = dense_fields(self, "heads", None, None, kernel_init=per_head_init(self.kernel_init))
+        query = nn.Einsum(shape, "blhc,hcd->blhd", use_bias=False, **fields, name="query")
         return query(key), key, value
 
     def _mix(self, query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads:

@@ -59,8 +59,8 @@ class DecoderBlock(LayerModule):
             deterministic: whether to turn dropout off; None: as the module's attribute says.
 
         Raises:
-            ValueError: `x`, the mask or the positions do not fit, there is no cache to decode with, or the sequence is
-                longer than the `length` of a `PrimerBlock`.
+            ValueError: `x`, the mask or the positions do not fit, the cache to decode with is missing, or the sequence
+                is longer than the `length` of a `PrimerBlock`.
         """
         check_width(self, x, "attention_norm", "scale")
         deterministic = self.deterministic if deterministic is None else deterministic
@@ -104,8 +104,8 @@ class TransformerBlock(DecoderBlock):
         return MultiHeadAttention(self.heads, **self.shared_fields(), name="attention")
 
     def _feed_forward(self, width: int) -> FeedForward:
-        shared = {"bias_init": self.bias_init, **self.shared_fields()}
-        return FeedForward(self.mlp_width or 4 * width, nn.relu, **shared, name="feed_forward")
+        options = {"bias_init": self.bias_init, **self.shared_fields()}
+        return FeedForward(self.mlp_width or 4 * width, nn.relu, **options, name="feed_forward")
 
 
 class TransformerPPBlock(DecoderBlock):

@@ -46,14 +46,10 @@ class CausalDepthwiseConv(nn.Module):
     def __call__(
         self, x: Float[Array, "batch length *features"], decode: bool = False
     ) -> Float[Array, "batch length *features"]:
-        """Return the convolved sequence.
-
-        Args:
-            x: inputs.
-            decode: continue the sequence of the last call with `decode`.
+        """Return the convolved sequence; with `decode`, it continues the sequence of the last such call.
 
         Raises:
-            ValueError: there is no cache to decode with, or it has another batch size.
+            ValueError: the cache to decode with is missing, or has another batch size.
         """
         kernel = self.param("kernel", self.kernel_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)

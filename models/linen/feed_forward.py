@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ..functional.attention import Hidden
 from ..functional.elementwise import squared_relu
-from .layers import LayerModule, with_mesh_axes
+from .layers import LayerModule, dense_fields, with_mesh_axes
 
 __all__ = ["FeedForward", "SquaredReLU", "SwiGLU"]
 
@@ -37,23 +37,11 @@ class FeedForward(LayerModule):
 
     @nn.compact
     def __call__(self, x: Hidden) -> Hidden:
-        hidden = nn.Dense(
-            self.mlp_width,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            kernel_init=with_mesh_axes(self.kernel_init, self.sharding, "embed", "mlp"),
-            bias_init=with_mesh_axes(self.bias_init, self.sharding, "mlp"),
-            name="hidden",
-        )
-        out = nn.Dense(
-            x.shape[-1],
-            use_bias=self.use_out_bias,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            kernel_init=with_mesh_axes(self.kernel_init, self.sharding, "mlp", "embed"),
-            bias_init=with_mesh_axes(self.bias_init, self.sharding, "embed"),
-            name="out",
-        )
+        inward, outward = dense_fields(self, "embed", "mlp"), dense_fields(self, "mlp", "embed")
+        hidden_bias = with_mesh_axes(self.bias_init, self.sharding, "mlp")
+        hidden = nn.Dense(self.mlp_width, bias_init=hidden_bias, **inward, name="hidden")
+        out_bias = with_mesh_axes(self.bias_init, self.sharding, "embed")
+        out = nn.Dense(x.shape[-1], use_bias=self.use_out_bias, bias_init=out_bias, **outward, name="out")
         return out(self.activation(hidden(x)))
 
 
@@ -73,12 +61,10 @@ class SwiGLU(LayerModule):
 
     @nn.compact
     def __call__(self, x: Hidden) -> Hidden:
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        inward = with_mesh_axes(self.kernel_init, self.sharding, "embed", "mlp")
-        outward = with_mesh_axes(self.kernel_init, self.sharding, "mlp", "embed")
-        gate = nn.Dense(self.mlp_width, use_bias=False, kernel_init=inward, **dtypes, name="gate")
-        hidden = nn.Dense(self.mlp_width, use_bias=False, kernel_init=inward, **dtypes, name="hidden")
-        out = nn.Dense(x.shape[-1], use_bias=False, kernel_init=outward, **dtypes, name="out")
+        inward, outward = dense_fields(self, "embed", "mlp"), dense_fields(self, "mlp", "embed")
+        gate = nn.Dense(self.mlp_width, use_bias=False, **inward, name="gate")
+        hidden = nn.Dense(self.mlp_width, use_bias=False, **inward, name="hidden")
+        out = nn.Dense(x.shape[-1], use_bias=False, **outward, name="out")
         return out(nn.silu(gate(x)) * hidden(x))
 
 

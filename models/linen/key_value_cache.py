@@ -29,7 +29,7 @@ class KeyValueCache(nn.Module):
         During `init`, make an empty cache with as many positions as the input has.
 
         Raises:
-            ValueError: there is no cache, or the new positions do not fit it.
+            ValueError: the cache is missing, or the new positions do not fit it.
         """
         ready = cache_exists(self, "key")
         zeros = with_mesh_axes(jnp.zeros, self.sharding, "batch", None, "heads", None)
@@ -52,7 +52,7 @@ def cache_exists(module: nn.Module, variable: str) -> bool:
     ready = module.has_variable("cache", variable)
     if not ready and not module.is_initializing():
         raise ValueError(
-            "there is no cache to decode with; make the variables with the longest input, as in "
+            "the cache to decode with is missing; make the variables with the longest input, as in "
             "init(key, jnp.ones((batch, longest, width)), decode=True), and pass their collection 'cache' to apply"
         )
     return ready

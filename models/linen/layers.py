@@ -6,6 +6,8 @@ whole kernel do not fit.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
@@ -19,6 +21,7 @@ from ..functional.sharding import Dimension, Sharding, mesh_axes
 __all__ = [
     "LayerModule",
     "check_width",
+    "dense_fields",
     "head_projection",
     "layer_norm",
     "output_projection",
@@ -57,55 +60,45 @@ class LayerModule(nn.Module, kw_only=True):
 
 def head_projection(module: LayerModule, width: int, heads: int, name: str) -> nn.Einsum:
     """[batch, length, width] -> [batch, length, heads, width / heads]."""
-    kernel_init = with_mesh_axes(matrix_init(module.kernel_init, inputs=1), module.sharding, "embed", "heads", None)
-    return nn.Einsum(
-        (width, heads, width // heads),
-        "blw,whc->blhc",
-        use_bias=False,
-        dtype=module.dtype,
-        param_dtype=module.param_dtype,
-        kernel_init=kernel_init,
-        name=name,
-    )
+    kernel_init = matrix_init(module.kernel_init, inputs=1)
+    fields = dense_fields(module, "embed", "heads", None, kernel_init=kernel_init)
+    return nn.Einsum((width, heads, width // heads), "blw,whc->blhc", use_bias=False, **fields, name=name)
 
 
 def output_projection(module: LayerModule, width: int, heads: int, name: str) -> nn.Einsum:
     """[batch, length, heads, width / heads] -> [batch, length, width]."""
-    kernel_init = with_mesh_axes(matrix_init(module.kernel_init, inputs=2), module.sharding, "heads", None, "embed")
-    return nn.Einsum(
-        (heads, width // heads, width),
-        "blhc,hcw->blw",
-        use_bias=False,
-        dtype=module.dtype,
-        param_dtype=module.param_dtype,
-        kernel_init=kernel_init,
-        name=name,
-    )
+    kernel_init = matrix_init(module.kernel_init, inputs=2)
+    fields = dense_fields(module, "heads", None, "embed", kernel_init=kernel_init)
+    return nn.Einsum((heads, width // heads, width), "blhc,hcw->blw", use_bias=False, **fields, name=name)
+
+
+def dense_fields(
+    module: LayerModule, *dimensions: Dimension | None, kernel_init: Initializer | None = None
+) -> dict[str, Any]:
+    """Return the fields of a Flax layer whose kernel has these dimensions."""
+    kernel_init = with_mesh_axes(kernel_init or module.kernel_init, module.sharding, *dimensions)
+    return {"dtype": module.dtype, "param_dtype": module.param_dtype, "kernel_init": kernel_init}
 
 
 def layer_norm(module: LayerModule, name: str) -> nn.LayerNorm:
     """Layer norm over the width (Ba et al. 2016); its variance is the mean of squared deviations."""
-    return nn.LayerNorm(
-        epsilon=NORM_EPSILON,
-        use_fast_variance=False,
-        dtype=module.dtype,
-        param_dtype=module.param_dtype,
-        scale_init=with_mesh_axes(nn.initializers.ones, module.sharding, "embed"),
-        bias_init=with_mesh_axes(nn.initializers.zeros, module.sharding, "embed"),
-        name=name,
-    )
+    bias_init = with_mesh_axes(nn.initializers.zeros, module.sharding, "embed")
+    return nn.LayerNorm(bias_init=bias_init, **_norm_fields(module), name=name)
 
 
 def rms_norm(module: LayerModule, name: str) -> nn.RMSNorm:
     """Root mean square norm over the width (Zhang and Sennrich 2019)."""
-    return nn.RMSNorm(
-        epsilon=NORM_EPSILON,
-        use_fast_variance=False,
-        dtype=module.dtype,
-        param_dtype=module.param_dtype,
-        scale_init=with_mesh_axes(nn.initializers.ones, module.sharding, "embed"),
-        name=name,
-    )
+    return nn.RMSNorm(**_norm_fields(module), name=name)
+
+
+def _norm_fields(module: LayerModule) -> dict[str, Any]:
+    return {
+        "epsilon": NORM_EPSILON,
+        "use_fast_variance": False,
+        "dtype": module.dtype,
+        "param_dtype": module.param_dtype,
+        "scale_init": with_mesh_axes(nn.initializers.ones, module.sharding, "embed"),
+    }
 
 
 def with_mesh_axes(init: Initializer, sharding: Sharding | None, *dimensions: Dimension | None) -> Initializer:

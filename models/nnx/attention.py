@@ -55,16 +55,10 @@ class CausalAttention(nnx.Module):
     def __call__(
         self, x: Hidden, *, mask: Mask | None = None, positions: Positions | None = None, decode: bool = False
     ) -> Hidden:
-        """Attend from each position to itself and earlier ones.
-
-        Args:
-            x: inputs.
-            mask: where attention is allowed, in addition to the causal mask (`functional.attention.Mask`).
-            positions: rotary positions; None: no rotation (`functional.attention.Positions`).
-            decode: continue the sequence of the last call with `decode`, by any number of new positions.
+        """Attend from each position to itself and earlier ones; the arguments are those of `PrimerEZBlock`.
 
         Raises:
-            ValueError: `x`, the mask or the positions do not fit, or there is no cache (call `init_cache`).
+            ValueError: `x`, the mask or the positions do not fit, or the cache is missing (call `init_cache`).
         """
         check_input(x, self.width)
         if decode:
@@ -79,12 +73,7 @@ class CausalAttention(nnx.Module):
         return self.out(heads)
 
     def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
-        """Start a new sequence for `decode`.
-
-        Args:
-            input_shape: (batch, longest, width); the cache has room for `longest` positions.
-            dtype: dtype of the cached keys, values and convolution inputs.
-        """
+        """Start a new sequence for `decode`, with a cache for the input shape (batch, longest, width)."""
         batch, longest = check_cache_shape(input_shape, self.width)
         shape = (batch, longest, self.heads, self.width // self.heads)
         self.cache.init_cache(shape, dtype)
@@ -144,16 +133,10 @@ class MultiDConvHeadAttention(MultiHeadAttention):
     """
 
     def __init__(self, width: int = 512, heads: int = 8, *, kernel_size: int = 3, **options: Unpack[LayerOptions]):
-        """Initialize the parameters.
+        """Initialize the parameters; the other arguments are those of `MultiHeadAttention`.
 
         Args:
-            width: channels of input and output, a multiple of `heads`.
-            heads: number of heads.
             kernel_size: positions that a convolution sums, the current one included.
-            **options: `LayerOptions`.
-
-        Raises:
-            ValueError: the width is not a multiple of the heads, or the kernel size is below 1.
         """
         super().__init__(width, heads, **options)
         self.query_conv = _convolution(width, heads, kernel_size, **options)
@@ -190,11 +173,7 @@ class PrimerAttention(CausalAttention):
         """Initialize the parameters; the other arguments are those of `MultiDConvHeadAttention`.
 
         Args:
-            width: channels of input and output, a multiple of `heads`.
-            heads: number of heads.
             length: longest sequence.
-            kernel_size: positions that a convolution sums, the current one included.
-            **options: `LayerOptions`.
         """
         sharding = options.get("sharding")
         super().__init__(width, heads, sharding)
@@ -212,25 +191,13 @@ class PrimerAttention(CausalAttention):
         ones = jnp.ones((heads, length), options.get("param_dtype", jnp.float32))
         self.position_scale = nnx.Param(ones, **mesh_metadata(sharding, "heads", None))
 
-    def __call__(
-        self, x: Hidden, *, mask: Mask | None = None, positions: Positions | None = None, decode: bool = False
-    ) -> Hidden:
-        """Attend from each position to itself and earlier ones; the arguments are those of `MultiHeadAttention`."""
-        check_input(x, self.width)
-        check_length(x.shape[1], self.length)
-        return super().__call__(x, mask=mask, positions=positions, decode=decode)
-
     def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
-        """Start a new sequence for `decode`; the arguments are those of `MultiHeadAttention`.
-
-        Raises:
-            ValueError: the cache is longer than the longest sequence.
-        """
-        _, longest = check_cache_shape(input_shape, self.width)
-        check_length(longest, self.length)
+        """Start a new sequence for `decode`, with a cache not longer than `length`; see `MultiHeadAttention`."""
+        check_length(check_cache_shape(input_shape, self.width)[1], self.length)
         super().init_cache(input_shape, dtype)
 
     def _project(self, x: Hidden, decode: bool) -> tuple[Heads, Heads, Heads]:
+        check_length(x.shape[1], self.length)
         key = PRIMER_FACTOR * self.key_conv(self.key(x), decode=decode)
         value = PRIMER_FACTOR * self.value_conv(self.value(x), decode=decode)
         return self.query(key), key, value

@@ -19,6 +19,18 @@ from .layers import LayerOptions, layer_norm, rms_norm
 __all__ = ["PrimerBlock", "PrimerEZBlock", "TransformerBlock", "TransformerPPBlock"]
 
 
+class BlockOptions(LayerOptions, total=False):
+    """Keyword arguments of every block: `LayerOptions`, and these.
+
+    Attributes:
+        dropout_rate: dropout of the outputs of attention and feed forward, 0 by default.
+        deterministic: whether dropout is off by default; `train()` and `eval()` change it.
+    """
+
+    dropout_rate: float
+    deterministic: bool
+
+
 class DecoderBlock(nnx.Module):
     """Base of the blocks: attention and feed forward, each with a norm, dropout and a residual connection.
 
@@ -28,17 +40,17 @@ class DecoderBlock(nnx.Module):
 
     def __init__(
         self,
-        attention: CausalAttention,
-        feed_forward: FeedForward | SwiGLU,
+        attention: Callable[..., CausalAttention],
+        feed_forward: Callable[..., FeedForward | SwiGLU],
         norm: Callable[..., nnx.LayerNorm | nnx.RMSNorm],
         *,
-        dropout_rate: float,
-        deterministic: bool,
+        dropout_rate: float = 0.0,
+        deterministic: bool = False,
         **options: Unpack[LayerOptions],
     ):
         check_dropout_rate(dropout_rate)
-        self.width, self.dtype = attention.width, options.get("dtype")
-        self.attention, self.feed_forward = attention, feed_forward
+        self.attention, self.feed_forward = attention(**options), feed_forward(**options)
+        self.width, self.dtype = self.attention.width, options.get("dtype")
         self.attention_norm = norm(self.width, **options)
         self.feed_forward_norm = norm(self.width, **options)
         rngs = options["rngs"] if dropout_rate else None
@@ -64,7 +76,7 @@ class DecoderBlock(nnx.Module):
             deterministic: whether to turn dropout off; None: as set by the constructor, `train()` or `eval()`.
 
         Raises:
-            ValueError: `x`, the mask or the positions do not fit, there is no cache (call `init_cache`), or the
+            ValueError: `x`, the mask or the positions do not fit, the cache is missing (call `init_cache`), or the
                 sequence is longer than the `length` of a `PrimerBlock`.
         """
         check_input(x, self.width)
@@ -73,12 +85,7 @@ class DecoderBlock(nnx.Module):
         return self._add_branches(jnp.asarray(x, self.dtype), attend, drop)
 
     def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
-        """Start a new sequence for `decode`.
-
-        Args:
-            input_shape: (batch, longest, width); the cache has room for `longest` positions.
-            dtype: dtype of the cache.
-        """
+        """Start a new sequence for `decode`, with a cache for the input shape (batch, longest, width)."""
         self.attention.init_cache(input_shape, dtype)
 
     def _add_branches(self, x: Hidden, attend: Callable[..., Hidden], drop: Callable[..., Hidden]) -> Hidden:
@@ -103,18 +110,14 @@ class TransformerBlock(DecoderBlock):
         heads: int = 8,
         *,
         mlp_width: int | None = None,
-        dropout_rate: float = 0.0,
-        deterministic: bool = False,
         bias_init: Initializer = nnx.initializers.zeros,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[BlockOptions],
     ):
         """Initialize the parameters; the arguments are those of `PrimerEZBlock`, except `kernel_size`."""
-        attention = MultiHeadAttention(width, heads, **options)
+        attention = partial(MultiHeadAttention, width, heads)
         mlp_width = 4 * width if mlp_width is None else mlp_width
-        feed_forward = FeedForward(width, mlp_width, nnx.relu, bias_init=bias_init, **options)
-        super().__init__(
-            attention, feed_forward, layer_norm, dropout_rate=dropout_rate, deterministic=deterministic, **options
-        )
+        feed_forward = partial(FeedForward, width, mlp_width, nnx.relu, bias_init=bias_init)
+        super().__init__(attention, feed_forward, layer_norm, **options)
 
 
 class TransformerPPBlock(DecoderBlock):
@@ -133,19 +136,15 @@ class TransformerPPBlock(DecoderBlock):
         heads: int = 8,
         *,
         mlp_width: int | None = None,
-        dropout_rate: float = 0.0,
-        deterministic: bool = False,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[BlockOptions],
     ):
         """Initialize the parameters; the arguments are those of `PrimerEZBlock`, without `kernel_size` and `bias_init`.
 
         The default of `mlp_width` is 3 times the width.
         """
-        attention = MultiHeadAttention(width, heads, **options)
-        feed_forward = SwiGLU(width, 3 * width if mlp_width is None else mlp_width, **options)
-        super().__init__(
-            attention, feed_forward, rms_norm, dropout_rate=dropout_rate, deterministic=deterministic, **options
-        )
+        attention = partial(MultiHeadAttention, width, heads)
+        feed_forward = partial(SwiGLU, width, 3 * width if mlp_width is None else mlp_width)
+        super().__init__(attention, feed_forward, rms_norm, **options)
 
 
 class PrimerEZBlock(DecoderBlock):
@@ -174,10 +173,8 @@ class PrimerEZBlock(DecoderBlock):
         *,
         mlp_width: int | None = None,
         kernel_size: int = 3,
-        dropout_rate: float = 0.0,
-        deterministic: bool = False,
         bias_init: Initializer = nnx.initializers.zeros,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[BlockOptions],
     ):
         """Initialize the parameters.
 
@@ -186,20 +183,16 @@ class PrimerEZBlock(DecoderBlock):
             heads: number of attention heads.
             mlp_width: channels of the feed forward's hidden layer; None: 4 times the width.
             kernel_size: positions that the attention's convolutions sum, the current one included.
-            dropout_rate: dropout of the outputs of attention and feed forward.
-            deterministic: whether dropout is off by default; `train()` and `eval()` change it.
             bias_init: initializer of the biases of dense layers.
-            **options: `LayerOptions`.
+            **options: `BlockOptions`.
 
         Raises:
             ValueError: the width is not a multiple of the heads, or a size or rate is out of range.
         """
-        attention = MultiDConvHeadAttention(width, heads, kernel_size=kernel_size, **options)
+        attention = partial(MultiDConvHeadAttention, width, heads, kernel_size=kernel_size)
         mlp_width = 4 * width if mlp_width is None else mlp_width
-        feed_forward = FeedForward(width, mlp_width, SquaredReLU(), bias_init=bias_init, **options)
-        super().__init__(
-            attention, feed_forward, layer_norm, dropout_rate=dropout_rate, deterministic=deterministic, **options
-        )
+        feed_forward = partial(FeedForward, width, mlp_width, SquaredReLU(), bias_init=bias_init)
+        super().__init__(attention, feed_forward, layer_norm, **options)
 
 
 class PrimerBlock(DecoderBlock):
@@ -227,25 +220,19 @@ class PrimerBlock(DecoderBlock):
         length: int,
         mlp_width: int | None = None,
         kernel_size: int = 3,
-        dropout_rate: float = 0.0,
-        deterministic: bool = False,
         bias_init: Initializer = nnx.initializers.zeros,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[BlockOptions],
     ):
         """Initialize the parameters; the other arguments are those of `PrimerEZBlock`.
 
         Args:
-            width: channels of input and output, a multiple of `heads`.
-            heads: number of attention heads.
             length: longest sequence.
             mlp_width: channels of the feed forward's hidden layer; None: 12 times the width.
         """
-        attention = PrimerAttention(width, heads, length=length, kernel_size=kernel_size, **options)
+        attention = partial(PrimerAttention, width, heads, length=length, kernel_size=kernel_size)
         mlp_width = 12 * width if mlp_width is None else mlp_width
-        feed_forward = FeedForward(width, mlp_width, SquaredReLU(), use_out_bias=False, bias_init=bias_init, **options)
-        super().__init__(
-            attention, feed_forward, layer_norm, dropout_rate=dropout_rate, deterministic=deterministic, **options
-        )
+        feed_forward = partial(FeedForward, width, mlp_width, SquaredReLU(), use_out_bias=False, bias_init=bias_init)
+        super().__init__(attention, feed_forward, layer_norm, **options)
 
     def _add_branches(self, x: Hidden, attend: Callable[..., Hidden], drop: Callable[..., Hidden]) -> Hidden:
         x = x + 2 * drop(attend(self.attention_norm(x)))

@@ -68,14 +68,10 @@ class CausalDepthwiseConv(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch length *features"], *, decode: bool = False
     ) -> Float[Array, "batch length *features"]:
-        """Return the convolved sequence.
-
-        Args:
-            x: inputs.
-            decode: continue the sequence of the last call with `decode`.
+        """Return the convolved sequence; with `decode`, it continues the sequence of the last such call.
 
         Raises:
-            ValueError: `x` has other axes, there is no cache (call `init_cache`), or it has another batch size.
+            ValueError: `x` has other axes, or the cache is missing (call `init_cache`) or has another batch size.
         """
         if x.shape[2:] != self.features:
             expected = ", ".join(map(str, ("batch", "length", *self.features)))
@@ -84,7 +80,7 @@ class CausalDepthwiseConv(nnx.Module):
         if not decode:
             return causal_depthwise(x, kernel)[0]
         if self.past is None:
-            raise ValueError("there is no cache to decode with; call init_cache first")
+            raise ValueError("the cache to decode with is missing; call init_cache first")
         check_cached_batch(self.past.shape[0], x.shape[0])
         y, past = causal_depthwise(x, kernel, self.past[...])
         self.past[...] = past.astype(self.past.dtype)

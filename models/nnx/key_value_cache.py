@@ -34,7 +34,7 @@ class KeyValueCache(nnx.Module):
         """Append new positions; return all keys and values, and the index of the first new position.
 
         Raises:
-            ValueError: there is no cache, or the new positions do not fit it.
+            ValueError: the cache is missing, or the new positions do not fit it.
         """
         self.check_cache_space(key)
         assert self.key is not None and self.value is not None and self.index is not None
@@ -47,10 +47,10 @@ class KeyValueCache(nnx.Module):
         """Check that new positions, [batch, length, ...], fit the cache.
 
         Raises:
-            ValueError: there is no cache, it has another batch size, or it is shorter than `x`.
+            ValueError: the cache is missing, has another batch size, or is shorter than `x`.
         """
         if self.key is None:
-            raise ValueError("there is no cache to decode with; call init_cache first")
+            raise ValueError("the cache to decode with is missing; call init_cache first")
         check_cached_batch(self.key.shape[0], x.shape[0])
         check_cache_space(x.shape[1], self.key.shape[1])
 

@@ -57,22 +57,17 @@ def output_projection(width: int, heads: int, **options: Unpack[LayerOptions]) -
 def layer_norm(width: int, **options: Unpack[LayerOptions]) -> nnx.LayerNorm:
     """Layer norm over the width (Ba et al. 2016); its variance is the mean of squared deviations."""
     axes = mesh_metadata(options.get("sharding"), "embed")
-    return nnx.LayerNorm(
-        width,
-        epsilon=NORM_EPSILON,
-        use_fast_variance=False,
-        scale_metadata=axes,
-        bias_metadata=axes,
-        **without_kernel(**options),
-    )
+    return nnx.LayerNorm(width, bias_metadata=axes, **_norm_arguments(**options))
 
 
 def rms_norm(width: int, **options: Unpack[LayerOptions]) -> nnx.RMSNorm:
     """Root mean square norm over the width (Zhang and Sennrich 2019)."""
+    return nnx.RMSNorm(width, **_norm_arguments(**options))
+
+
+def _norm_arguments(**options: Unpack[LayerOptions]) -> dict[str, Any]:
     axes = mesh_metadata(options.get("sharding"), "embed")
-    return nnx.RMSNorm(
-        width, epsilon=NORM_EPSILON, use_fast_variance=False, scale_metadata=axes, **without_kernel(**options)
-    )
+    return {"epsilon": NORM_EPSILON, "use_fast_variance": False, "scale_metadata": axes, **without_kernel(**options)}
 
 
 def dense_arguments(

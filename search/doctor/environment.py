@@ -1,4 +1,4 @@
-"""What a search stands on, looked at before it starts: Python, JAX, Ray, the data cache, disk, memory, clocks."""
+"""Checks of the environment: Python, JAX, Ray, the data cache, disk, memory and clocks."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ __all__ = ["Finding", "clock_finding", "environment_findings"]
 
 LEAST_DISK_BYTES = 1 << 30
 LEAST_MEMORY_BYTES = 1 << 30
-"""Below these a run of the laptop preset may not come to its end."""
+"""Least free disk and memory for a run of the laptop preset."""
 
 COARSE_CLOCK_SECONDS = 0.02
-"""A clock that goes in larger steps than this cannot time a training step."""
+"""Largest resolution of a clock that can time a training step."""
 
 RAY_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        group: what it belongs to.
-        check: what was looked at.
-        verdict: `ok`, `refused` or `accepted` where all is as it should be, `warning`, or `failed`.
+        group: group of the check.
+        check: name of the check.
+        verdict: `failed`, `warning`, or for a passed check `ok`, `refused` or `accepted`.
         reason: what was found, in a few words or a sentence.
     """
 
@@ -50,12 +50,12 @@ class Finding:
 
     @property
     def failed(self) -> bool:
-        """Whether something must be mended before results can be believed."""
+        """Whether the check failed, so that results are not reliable."""
         return self.verdict == "failed"
 
 
 def environment_findings() -> Iterator[Finding]:
-    """Look at the environment; imports JAX, and Ray in a process of its own."""
+    """Check the environment. JAX is imported here, Ray in a separate process."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     yield _finding("Python", sys.version_info >= (3, 11), f"{python} on {platform.system()} {platform.machine()}")
     yield _jax()
@@ -72,11 +72,11 @@ def environment_findings() -> Iterator[Finding]:
 
 
 def clock_finding(name: str, clock: Callable[[], float]) -> Finding:
-    """Whether a clock goes on, never back, and in steps fine enough to time a training step.
+    """Check that a clock advances, never goes back, and has a resolution that can time a training step.
 
     Args:
-        name: as shown.
-        clock: gives seconds.
+        name: name of the check.
+        clock: function that returns seconds.
     """
     readings = [clock()]
     end = time.perf_counter() + 0.1
@@ -107,7 +107,7 @@ def _jax() -> Finding:
 
 
 def _ray() -> Finding:
-    """Imported in another process: it takes a second, and starts threads."""
+    """Import Ray in another process, because the import takes a second and starts threads."""
     try:
         installed = version("ray")
     except PackageNotFoundError:
@@ -133,7 +133,7 @@ def _cache(cache: Path) -> Finding:
 
 
 def _disk(cache: Path) -> Finding:
-    """Free disk where data and, from here, runs are written."""
+    """Check the free disk for data and, in the current folder, for runs."""
     places = {"data": cache, "runs": Path.cwd()}
     free = {name: shutil.disk_usage(_existing(path)).free for name, path in places.items()}
     words = ", ".join(f"{size / 1e9:.1f} GB for {name}" for name, size in free.items())

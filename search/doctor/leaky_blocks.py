@@ -1,10 +1,10 @@
-"""Blocks that cheat as no program of the language can: functions written by hand, which no proof ever sees.
+"""Leaky blocks: hand-written functions that cheat in ways a program cannot, so that the proof does not apply.
 
-They stand in the real language model in a program's place, and the probes must catch them there: before training
-(`probe_causality`), or, where a leak stays shut until training opens it, on trained weights (`probe_trained_model`).
+They replace the block of the real language model, and the probes must catch them there: before training
+(`probe_causality`), or on trained weights if training opens the leak (`probe_trained_model`).
 
-Out of reach, and so not here: a leak that moves losses by less than their rounding in float32, and one that waits for a
-token pattern which no probe happens to show. In programs of the language the proof finds both.
+The probes cannot catch a leak that moves losses by less than their rounding in float32, nor one that waits for a token
+pattern which the probes do not contain. In programs of the language, the proof finds both.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Sequences = Float[Array, "batch length width"]
 
 @dataclass(frozen=True, slots=True)
 class LeakyBlock:
-    """A block that cheats, as `models.language_model.LanguageModel` takes it: `x + gate * leak(x)`, or as it says.
+    """A block that cheats, usually `x + gate * leak(x)`; `LanguageModel` accepts it.
 
     Attributes:
-        name: short and unique.
-        how: how it cheats, in a sentence.
-        function: `function(gate, x) -> y`.
-        refused_by: `probe`, before training, or `recheck`, on trained weights.
-        reason: in one word, as in the outcome `rejected:<reason>`.
-        shut: the gate where it starts and wherever the probe before training draws it; None if that draws at random.
-        trained: the gate after training, for what only the recheck can see.
+        name: short unique name.
+        how: one sentence about the leak.
+        function: function from `gate` and `x` to the output.
+        refused_by: stage that must refuse it: `probe` before training or `recheck` on trained weights.
+        reason: expected reason in one word, as in the outcome `rejected:<reason>`.
+        shut: value of the gate before training; None if the probe draws it at random.
+        trained: value of the gate after training.
     """
 
     name: str
@@ -46,25 +46,25 @@ class LeakyBlock:
     trained: float = 1.0
 
     def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """The gate before training."""
+        """Return the gate before training."""
         return {"gate": np.full(1, 1.0 if self.shut is None else self.shut, np.float32)}
 
     def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """The gate a probe before training sees."""
+        """Return the gate for a probe before training."""
         return {"gate": rng.uniform(0.5, 1.5, 1).astype(np.float32)} if self.shut is None else self.init(rng)
 
     def apply(self, parameters: Any, x: Sequences) -> Sequences:
-        """The block's output."""
+        """Return the block's output."""
         return self.function(parameters["gate"].astype(x.dtype), x)
 
     def train(self, parameters: Any) -> Any:
-        """A model's parameters as training would leave them: the gate open."""
+        """Return the model's parameters with the gate open, as after training."""
         blocks = {**parameters["blocks"], "gate": np.full_like(parameters["blocks"]["gate"], self.trained)}
         return {**parameters, "blocks": blocks}
 
 
 LEAKY_BLOCKS: dict[str, LeakyBlock] = {}
-"""All by name, in the order they are defined below."""
+"""Leaky blocks by name, in the order of their definition."""
 
 
 def _define(name: str, how: str, function: Callable[[Any, Any], Any], **facts: Any) -> None:
@@ -72,12 +72,12 @@ def _define(name: str, how: str, function: Callable[[Any, Any], Any], **facts: A
 
 
 def _leak(name: str, how: str, leak: Callable[[Any], Any], **facts: Any) -> None:
-    """File `x + gate * leak(x)`."""
+    """Register `x + gate * leak(x)`."""
     _define(name, how, lambda gate, x: x + gate * leak(x), **facts)
 
 
 def _ahead(x: Sequences, by: int) -> Sequences:
-    """What stands `by` positions later; zeros after the end."""
+    """Return the values `by` positions later; zeros after the end."""
     return jnp.pad(x, ((0, 0), (0, by), (0, 0)))[:, by:]
 
 
@@ -133,7 +133,7 @@ _leak(
 _leak("leak of 1e-4", "adds a ten-thousandth of the next token", lambda x: 1e-4 * _ahead(x, 1))
 _leak(
     "half of the next token",
-    "adds half of the channels of the next token, where twin tokens might be alike",
+    "adds half of the channels of the next token, where two tokens might agree",
     lambda x: _ahead(x, 1) * (jnp.arange(x.shape[2]) < x.shape[2] // 2),
 )
 _leak(
@@ -159,7 +159,7 @@ _define(
 _leak("reads its neighbour", "adds the next example of the batch", lambda x: jnp.roll(x, 1, axis=0))
 _leak(
     "its neighbour's first token",
-    "adds the first token of the next example, which is nobody's future",
+    "adds the first token of the next example, which is not in the future of any token",
     lambda x: jnp.roll(x[:, :1], 1, axis=0),
     refused_by="recheck",
     reason="batch",

@@ -1,4 +1,4 @@
-"""Programs that see the future, each in a different way; a check that accepts one of them is broken.
+"""Leaky programs: each sees the future in a different way, and a check that accepts one of them is broken.
 
 Every one is a well-formed DNA that a mutation or two could make of an honest block, and the language must refuse it for
 the reason given here. Where sampling can see the leak as well, both lines of defence must catch it: the proof (see
@@ -29,11 +29,11 @@ class LeakyProgram:
     """A program that cheats.
 
     Attributes:
-        name: short and unique.
-        how: how it cheats, in a sentence.
-        dna: the program.
-        refused_by: the stages (of `STAGES`) that must each refuse it, independently of one another; others may.
-        reason: of the first of them, as in `InvalidProgramError`.
+        name: short unique name.
+        how: one sentence about the leak.
+        dna: program.
+        refused_by: stages (of `STAGES`) that must refuse it, each independently; others may.
+        reason: reason of the first of them, as in `InvalidProgramError`.
     """
 
     name: str
@@ -45,7 +45,7 @@ class LeakyProgram:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """That a stage refused a program: its name, the reason in one word, and the sentence it gave."""
+    """Refusal of a program by a stage: the stage, the reason in one word, and the message."""
 
     stage: str
     reason: str
@@ -53,11 +53,11 @@ class Refusal:
 
 
 def refusals(dna: DNA, seed: int = 0) -> list[Refusal]:
-    """What each stage says against a program, asked independently: the test is run whatever the proof says.
+    """Return the refusals of a program; the test runs even if the proof refuses.
 
     Args:
-        dna: a well-formed program.
-        seed: of the test's parameters and futures.
+        dna: well-formed program.
+        seed: random seed of the test's parameters and futures.
     """
     found: list[Refusal] = []
     try:
@@ -76,7 +76,7 @@ def refusals(dna: DNA, seed: int = 0) -> list[Refusal]:
 
 
 LEAKY_PROGRAMS: dict[str, LeakyProgram] = {}
-"""All by name, in the order they are defined below."""
+"""Leaky programs by name, in the order of their definition."""
 
 _CONSTANTS = {"zero": 0.0, "tenth": 0.1, "1e-4": 1e-4, "1e-6": 1e-6, "1e-14": 1e-14, "1e15": 1e15}
 _HEAD = """
@@ -325,7 +325,7 @@ _define(
 )
 _define(
     "root of what is not a number",
-    "the same, through two ops whose guards would make a message of NaN, did they let it through",
+    "the same, through two ops whose guards would turn NaN into a message if they let it through",
     f"{_OVERFLOW}; g = RECIP t; r = ABS_ROOT g; o = ADD r h0",
     refused_by=("test",),
     reason="finiteness",

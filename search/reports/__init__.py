@@ -1,11 +1,13 @@
-"""Tables, HTML pages and figures of runs and studies. Only commands import it."""
+"""Tables, HTML pages, figures and progress displays of runs and studies."""
 
 __all__ = [
     "ablation",
     "candidate_table",
     "comparison",
+    "console",
     "doctor_table",
     "figures",
+    "formatting",
     "leaderboard_table",
     "page",
     "phrases",

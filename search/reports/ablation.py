@@ -1,4 +1,4 @@
-"""An ablation as a table for the console, as files, and as one self-contained HTML page with a forest plot."""
+"""Results of an ablation: a table for the console, files, and one self-contained HTML page with a forest plot."""
 
 from __future__ import annotations
 
@@ -7,35 +7,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...primitives.pretty_printer import format_program
-from ..results.statistics import Estimate
-from ..studies.ablation import Ablation, Effect
+from ..studies.ablation import Ablation, Effect, effect_verdict
 from .figures.ablation_figure import forest_figure
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
 from ...primitives.program_json import dna_to_json
 from ...system.files import write_output
-from .comparison import BUDGET_UNITS
+from .console import number_table
+from .formatting import format_budget, format_estimate, format_trainings, pluralize
 from .page import template, try_page
 
 __all__ = ["headline", "print_ablation", "render_ablation", "write_ablation"]
 
 
 def print_ablation(ablation: Ablation, console: Console) -> None:
-    """The table, the minimal program, and what a reader must know."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for title, side in (("#", "right"), ("change", "left"), ("ablation", "right"), ("insertion", "right")):
-        table.add_column(title, justify=side, no_wrap=title != "change")  # type: ignore[arg-type]
-    table.add_column("verdict")
+    """Print the table, the minimal program, and notes for the reader."""
+    text = ("change", "verdict")
+    table = number_table(("#", "change", "ablation", "insertion", "verdict"), left=text, wrap=text)
     styles = {"helps": "green", "harms": "red"}
     for effect in ablation.effects:
         table.add_row(*_cells(effect), style=styles.get(effect.verdict, ""))
-    table.add_row("", "all of them", "", _estimate(ablation.whole), _verdict_of(ablation.whole), style="bold")
+    table.add_row("", "all of them", "", format_estimate(ablation.whole), effect_verdict(ablation.whole), style="bold")
     if ablation.control is not None:
-        table.add_row("", "no-op: x(x - mean) in a norm", _estimate(ablation.control), "", "noise", style="dim")
+        table.add_row("", "no-op: x(x - mean) in a norm", format_estimate(ablation.control), "", "noise", style="dim")
     console.print(table)
     console.print()
     for line in _sentences(ablation):
@@ -46,7 +41,7 @@ def write_ablation(ablation: Ablation, folder: Path) -> str:
     """Write `ablation.json`, `minimal.json` (a DNA, as `check` and `compare` read it) and the page `ablation.html`.
 
     Returns:
-        The page's place, or why there is none.
+        Path of the page, or why it was not written.
 
     Raises:
         UsageError: the JSON cannot be written.
@@ -57,21 +52,25 @@ def write_ablation(ablation: Ablation, folder: Path) -> str:
 
 
 def render_ablation(ablation: Ablation) -> str:
-    """The ablation as HTML text."""
+    """Return the ablation as HTML text."""
     return template("ablation.html.j2").render(
         title=ablation.name,
         headline=headline(ablation),
-        how=_how(ablation),
+        method=_format_method(ablation),
         figure=forest_figure(ablation),
         rows=[(effect.verdict, _cells(effect)) for effect in ablation.effects],
-        whole=_estimate(ablation.whole),
-        whole_verdict=_verdict_of(ablation.whole),
-        control=None if ablation.control is None else _estimate(ablation.control),
+        whole=format_estimate(ablation.whole),
+        whole_verdict=effect_verdict(ablation.whole),
+        control=None if ablation.control is None else format_estimate(ablation.control),
         noted=[(effect.change.number, effect.ablation_note, effect.insertion_note) for effect in _noted(ablation)],
         silent=ablation.silent,
         minimal=_minimal(ablation),
         rounds=[
-            (", ".join(map(str, each.kept)) or "none", _estimate(each.cost), "taken" if each.accepted else "worse")
+            (
+                ", ".join(map(str, each.kept)) or "none",
+                format_estimate(each.cost),
+                "taken" if each.accepted else "worse",
+            )
             for each in ablation.rounds
         ],
         listing=format_program(ablation.minimal),
@@ -82,57 +81,46 @@ def render_ablation(ablation: Ablation) -> str:
 
 
 def headline(ablation: Ablation) -> str:
-    """What was found, in one honest sentence."""
+    """Return the main result in one sentence."""
     helping = [effect for effect in ablation.effects if effect.verdict == "helps"]
-    whole, count = ablation.whole, len(ablation.effects)
+    whole, changes = ablation.whole, pluralize(len(ablation.effects), "change")
     if whole.low is None:
-        return f"{ablation.name} has {_changes(count)} with an effect on what it computes; one repeat cannot weigh them"
+        return f"{ablation.name} has {changes} with an effect on its function; one repeat cannot show which matter"
     if not whole.excludes_zero:
-        return f"{ablation.name} is not told apart from {ablation.baseline_name} by these trainings"
+        return f"{ablation.name} is statistically indistinguishable from {ablation.baseline_name} in these trainings"
     direction = "below" if whole.mean > 0 else "above"
     start = f"{ablation.name} is {abs(whole.mean):.4f} bits/byte {direction} {ablation.baseline_name}"
     if not helping:
-        return f"{start}; no single one of its {_changes(count)} is shown to matter"
-    return f"{start}; of its {_changes(count)}, {len(helping)} {'is' if len(helping) == 1 else 'are'} shown to help"
+        return f"{start}; none of its {changes} is shown to matter alone"
+    return f"{start}; of its {changes}, {len(helping)} {'is' if len(helping) == 1 else 'are'} shown to help"
 
 
-# --- words ------------------------------------------------------------------------------------------------------
+# --- text ------------------------------------------------------------------------------------------------------
 
 
 def _cells(effect: Effect) -> tuple[str, str, str, str, str]:
-    insertion = _estimate(effect.insertion)
+    insertion = format_estimate(effect.insertion)
     if effect.insertion is None and effect.insertion_note.startswith("alone"):
         insertion = "silent"
     return (
         str(effect.change.number),
         effect.change.description,
-        _estimate(effect.ablation),
+        format_estimate(effect.ablation),
         insertion,
         f"{effect.verdict}{'' if effect.kept else ', dropped'}",
     )
 
 
-def _estimate(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "–"
-    half = estimate.half_width
-    return f"{estimate.mean:+.4f}" + ("" if half is None else f" ± {half:.4f}")
-
-
-def _verdict_of(whole: Estimate) -> str:
-    if whole.low is None:
-        return "too few trainings to say"
-    return "no effect shown" if not whole.excludes_zero else "helps" if whole.mean > 0 else "harms"
-
-
 def _sentences(ablation: Ablation) -> list[str]:
-    lines = [headline(ablation) + ".", _how(ablation) + "."]
+    lines = [headline(ablation) + ".", _format_method(ablation) + "."]
     for effect in _noted(ablation):
         notes = [("without it", effect.ablation_note), ("alone", effect.insertion_note)]
         words = "; ".join(f"{when}: {note.removeprefix('alone ')}" for when, note in notes if note)
         lines.append(f"change {effect.change.number}, {words}.")
     if ablation.silent:
-        lines.append(f"dropped without a training, as they compute nothing: {'; '.join(ablation.silent)}.")
+        lines.append(
+            f"dropped without a training, because they do not change the function: {'; '.join(ablation.silent)}."
+        )
     return [*lines, f"minimal: {_minimal(ablation)}", *(f"note: {note}" for note in ablation.notes)]
 
 
@@ -142,40 +130,35 @@ def _noted(ablation: Ablation) -> list[Effect]:
 
 def _minimal(ablation: Ablation) -> str:
     count, total = len(ablation.minimal_changes), len(ablation.effects)
+    changes = pluralize(total, "change")
     silent = f", and without {len(ablation.silent)} silent ones" if ablation.silent else ""
     if count == total:
-        return f"all {_changes(total)} stay{silent}."
+        return f"all {changes} stay{silent}."
     kept = ", ".join(map(str, ablation.minimal_changes))
-    cost = _estimate(ablation.rounds[-1].cost)
+    cost = format_estimate(ablation.rounds[-1].cost)
     if not count:
         return f"no change stays: the baseline is not shown to be worse ({cost} bits/byte of loss)."
     return (
-        f"{count} of {_changes(total)} ({kept}) {'stays' if count == 1 else 'stay'}{silent}; together not shown to be "
+        f"{count} of {changes} ({kept}) {'stays' if count == 1 else 'stay'}{silent}; together not shown to be "
         f"worse than the candidate ({cost} bits/byte of loss)."
     )
 
 
-def _changes(count: int) -> str:
-    return f"{count} change{'s' * (count != 1)}"
-
-
-def _how(ablation: Ablation) -> str:
-    trial, repeats = ablation.config.trial, len(ablation.seeds)
-    how = (
-        "gains in bits/byte of the test text, positive where the change helps: "
-        f"{trial.budget:g} {BUDGET_UNITS[trial.unit]} of training each, {repeats} repeat{'s' * (repeats != 1)}, "
-        f"{ablation.config.data.source}, on {ablation.device or 'no device'}"
-    )
-    return how if repeats < 2 else f"{how}; ± are 95% intervals that hold together, paired by seed, the noise pooled"
+def _format_method(ablation: Ablation) -> str:
+    repeats = len(ablation.seeds)
+    trainings = format_trainings(ablation.config, repeats, ablation.device)
+    method = f"gains in bits/byte of the test text, positive if the change helps: {trainings}"
+    if repeats < 2:
+        return method
+    return f"{method}; ± are 95% intervals that hold for all changes together, paired by random seed, noise pooled"
 
 
 def _facts(ablation: Ablation) -> list[tuple[str, str]]:
-    trial = ablation.config.trial
     return [
         ("candidate", ablation.name),
         ("baseline", ablation.baseline_name),
         ("random seeds", ", ".join(map(str, ablation.seeds))),
-        ("budget", f"{trial.budget:g} {BUDGET_UNITS[trial.unit]}"),
+        ("budget", format_budget(ablation.config.trial)),
         ("trainings", str(len({(training.arm.key, training.seed) for training in ablation.trainings}))),
         ("text", f"{ablation.config.data.source} (hash {ablation.dataset_hash[:16]})"),
         ("device", ablation.device),

@@ -1,23 +1,21 @@
-"""One candidate, or one library program, as lines of text: what `show` prints."""
+"""Lines of text about one candidate or one library program, as `show` prints them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...primitives.pretty_printer import format_program
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
-from ..results.leaderboard_rows import LeaderboardRow
-from .phrases import count, format_input_wait, number
-
-if TYPE_CHECKING:
-    pass
 from ..results.candidate_summary import CandidateSummary
+from ..results.leaderboard_rows import LeaderboardRow
+from .formatting import format_count, format_number, pluralize
+from .phrases import format_input_wait
 
 __all__ = ["format_description", "format_library_program"]
 
 
 def format_description(described: CandidateSummary) -> list[str]:
-    """The description as text."""
+    """Return the lines about a candidate."""
     candidate, row = described.candidate, described.row
     lines = [_title(candidate, described.origin), ""]
     if candidate.same_as is not None:
@@ -57,18 +55,19 @@ def _result_lines(row: LeaderboardRow | None, seconds: dict[str, float]) -> list
         return [f"{'result':<11} none yet"]
     waiting = format_input_wait(row.input_wait_share)
     words = "" if row.word_perplexity is None else f", word perplexity {row.word_perplexity:,.1f}"
-    losses = f"{number(row.loss_nats)} nats per token, {number(row.bits_per_byte)} bits/byte{words}"
+    losses = f"{format_number(row.loss_nats)} nats per token, {format_number(row.bits_per_byte)} bits/byte{words}"
     if row.loss_nats is None:
         losses = row.outcome if row.hurdle_loss_nats is None else f"{row.hurdle_loss_nats:.4f} nats per token there"
     facts = {
         "result": f"{losses} ({row.verdict})",
-        "difference": f"{number(row.delta_nats, '+.4f')} nats, {number(row.delta_bits_per_byte, '+.4f')} bits/byte, "
-        f"{number(row.noise_multiple, '+.1f')} times the baseline's noise",
-        "rank": f"{number(row.rank, 'd')}, after {row.trials} trial{'s' if row.trials != 1 else ''}",
-        "speed": f"{number(row.step_ms, '.1f')} ms a step{f' ({waiting})' if waiting else ''}, "
-        f"{number(row.speed, '.2f')} times the baseline's speed",
-        "size": f"{count(row.parameters)} parameters, {count(row.block_parameters)} a block, "
-        f"{number(row.flops_per_token, ',.0f')} FLOPs a token and block",
+        "difference": f"{format_number(row.delta_nats, '+.4f')} nats, "
+        f"{format_number(row.delta_bits_per_byte, '+.4f')} bits/byte, "
+        f"{format_number(row.noise_multiple, '+.1f')} times the baseline's noise",
+        "rank": f"{format_number(row.rank, 'd')}, after {pluralize(row.trials, 'trial')}",
+        "speed": f"{format_number(row.step_ms, '.1f')} ms a step{f' ({waiting})' if waiting else ''}, "
+        f"{format_number(row.speed, '.2f')} times the baseline's speed",
+        "size": f"{format_count(row.parameters)} parameters, {format_count(row.block_parameters)} a block, "
+        f"{format_number(row.flops_per_token, ',.0f')} FLOPs a token and block",
         "training": f"{row.steps:,} steps, {row.tokens:,} tokens, {row.epochs:.2f} epochs",
     }
     if row.loss_nats is None or row.id == BASELINE_ID:

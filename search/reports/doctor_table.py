@@ -1,4 +1,4 @@
-"""What the doctor found, as tables for the console."""
+"""Findings of the doctor as tables for the console."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STYLES = {"failed": "bold red", "warning": "yellow"}
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """One table a group: check, verdict, reason given; in full where something is wrong, else in one line."""
+    """Print a table for each group. Reasons of warnings and failures wrap; the others are cut to one line."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""The pages' templates, and a file written whole or not at all."""
+"""Templates of the HTML pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["template", "try_page"]
 
 
 def template(name: str) -> Any:
-    """A template of this folder, which escapes what it is given and refuses names it is not given."""
+    """Return a template, which escapes its values and raises an error for a missing one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -26,7 +26,7 @@ def template(name: str) -> Any:
 
 
 def try_page(page: Path, write: Callable[[Path], None]) -> str:
-    """Write a page; its place, or why there is none: no reason to withhold results."""
+    """Write a page and return its path, or the reason why it was not written, so that the results still appear."""
     try:
         write(page)
     except (UsageError, ModuleNotFoundError) as error:

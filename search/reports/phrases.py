@@ -1,4 +1,4 @@
-"""A run's result in words and numbers, the same on the console and in the report: one place decides what is claimed."""
+"""Results of a run as sentences: the console and the page make the same claims."""
 
 from __future__ import annotations
 
@@ -14,26 +14,20 @@ from ..results.leaderboard_rows import BaselineSummary, Leaderboard, Leaderboard
 from ..results.leak_check_totals import LeakCheckTotals
 from ..results.lineage import LineageStep
 from ..results.speedup import MOST_EPOCHS
+from .formatting import pluralize
+from .progress.search_progress import format_outcomes
 
 __all__ = [
     "UNCONFIRMED",
     "beyond_noise",
-    "count",
-    "format_baseline",
     "format_baseline_row",
-    "format_checks",
     "format_confirmed_difference",
-    "format_cost",
     "format_epochs",
-    "format_initial_programs",
     "format_input_wait",
-    "format_input_waits",
     "format_lineage",
-    "format_perplexities",
     "format_proposals",
-    "format_shares",
     "headline",
-    "number",
+    "run_facts",
     "short_mutation",
 ]
 
@@ -41,7 +35,7 @@ UNCONFIRMED = (
     "one training each, ranked on the validation text that the search itself selected by: the best of many looks "
     "better than it is, so confirm it before you believe it"
 )
-"""Why no result of a search alone is to be believed."""
+"""Warning about results that were not retrained."""
 
 _SHORTER = (
     (r"^Delete in (\S+): (.*)$", r"\1: − \2"),
@@ -54,18 +48,18 @@ _SHORTER = (
 
 
 def headline(board: Leaderboard) -> str:
-    """What the run found, in one honest sentence: of what was confirmed, if anything was."""
+    """Return the main result in one sentence: about the retrained candidates if there are any."""
     return _confirmed_headline(board) if board.confirmed else _unconfirmed_headline(board)
 
 
 def _confirmed_headline(board: Leaderboard) -> str:
     rows = [row for row in board.confirmed if row.candidate_id not in (None, BASELINE_ID)]
     if not rows:
-        return "Only the baseline was trained again, so there is nothing to compare with."
+        return "Only the baseline was retrained, so there is nothing to compare with."
     best = rows[0]
     name = best.name + _format_origin(board, best.candidate_id)
     of = f"{len(rows)} candidates" if len(rows) > 1 else "one candidate"
-    trainings = f"{of} trained again {best.trainings} time{'s' if best.trainings != 1 else ''}"
+    trainings = f"{of} retrained {pluralize(best.trainings, 'time')}"
     if best.better:
         better = f"better than the baseline on the test text, by {format_confirmed_difference(best)}"
         return f"Confirmed: {name} is {better}; {trainings}."
@@ -76,7 +70,7 @@ def _confirmed_headline(board: Leaderboard) -> str:
 
 
 def format_confirmed_difference(row: Confirmation) -> str:
-    """A confirmed difference to the baseline with its interval."""
+    """Format the difference of a retrained candidate to the baseline, with its interval."""
     if row.difference is None:
         return "–"
     words = f"{row.difference.mean:+.4f} bits/byte"
@@ -107,13 +101,13 @@ def _unconfirmed_headline(board: Leaderboard) -> str:
 
 
 def _format_origin(board: Leaderboard, candidate_id: int | None) -> str:
-    """What is added to a candidate's name if the search did not find it."""
+    """Return a note on the origin of an imported candidate; empty for others."""
     origin = None if candidate_id is None else board.initial_programs.get(candidate_id)
     return "" if origin is None else f" (imported from {origin})"
 
 
 def _against_initial_programs(board: Leaderboard, best: LeaderboardRow) -> str:
-    """How far the best of a search is from the best of what it started from, where that was imported."""
+    """Format the distance from the best candidate to the best initial program, if any were imported."""
     start = next((row for row in board.rows if row.rank is not None and row.id in board.initial_programs), None)
     if start is None or start.id in (best.id, BASELINE_ID) or start.loss_nats is None or best.loss_nats is None:
         return ""
@@ -122,13 +116,31 @@ def _against_initial_programs(board: Leaderboard, best: LeaderboardRow) -> str:
     return f" It is {distance} below the best initial program, {origin}."
 
 
+def run_facts(board: Leaderboard) -> list[tuple[str, str]]:
+    """Return facts about a run as pairs of a name and a text."""
+    totals = board.totals
+    facts = [
+        ("baseline", _format_baseline(board.baseline)),
+        ("words", _format_perplexities(board)),
+        ("initial programs", _format_initial_programs(board.initial_programs)),
+        ("outcomes", format_outcomes(totals.outcomes) or "none yet"),
+        ("proposals", format_proposals(totals.proposals)),
+        ("checks", _format_checks(totals.checks)),
+        ("cost", _format_cost(totals)),
+        ("text", format_epochs(board.rows)),
+        ("wall clock", " · ".join(f"{name} {share:.0%}" for name, share in totals.shares.items())),
+        ("input", _format_input_waits(board.rows)),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
 def beyond_noise(row: LeaderboardRow) -> bool:
-    """Whether it is better than the baseline by more than one more training of the baseline could well be."""
+    """Return whether a candidate is better than the baseline by more than the noise of one training."""
     return row.delta_nats is not None and row.delta_nats < 0 and row.inside_noise is False
 
 
-def format_baseline(baseline: BaselineSummary) -> str:
-    """The baseline's mean, spread, number of trials, and the noise they show."""
+def _format_baseline(baseline: BaselineSummary) -> str:
+    """Format the mean, spread, number of trials and noise of the baseline."""
     if baseline.loss_nats is None:
         return "no full trial of the baseline yet"
     spread = "" if baseline.spread_nats is None else f" ± {baseline.spread_nats:.4f}"
@@ -137,8 +149,8 @@ def format_baseline(baseline: BaselineSummary) -> str:
     return f"{baseline.loss_nats:.4f}{spread} nats (n={baseline.trials}){bits}{noise}"
 
 
-def format_perplexities(board: Leaderboard) -> str:
-    """Perplexity per word of the baseline, the best and the best confirmed; empty where words are not counted."""
+def _format_perplexities(board: Leaderboard) -> str:
+    """Format the perplexity per word of the baseline, the best and the best confirmed candidate; empty if unknown."""
     best = best_row(board.rows)
     confirmed = next((row for row in board.confirmed if row.rank is not None), None)
     found = {
@@ -152,54 +164,44 @@ def format_perplexities(board: Leaderboard) -> str:
     return f"perplexity per word: {', '.join(known)}" if known else ""
 
 
-def format_checks(checks: LeakCheckTotals) -> str:
-    """What was checked for leaks, and what came of it."""
+def _format_checks(checks: LeakCheckTotals) -> str:
+    """Format the leak checks and their results."""
     parts = [f"{checks.proved:,} programs proved causal", f"{checks.probed:,} models probed before training"]
     if checks.rechecked:
         moved = f"no past logit moved by more than {checks.moved_logits:.1g}"
         parts.append(f"{checks.rechecked:,} rechecked once trained ({moved})")
     if checks.quarantined:
-        parts.append(f"{checks.quarantined:,} too good to be true and cleared")
+        parts.append(f"{checks.quarantined:,} quarantined for an implausible loss and cleared")
     if checks.refused:
         parts.append("refused: " + ", ".join(f"{reason} {count:,}" for reason, count in checks.refused.items()))
     return " · ".join(parts)
 
 
 def format_baseline_row(initial_programs: Mapping[int, str]) -> str:
-    """What stands in the baseline's row in the place of mutations."""
+    """Return the text of the baseline's row in the column of mutations."""
     return "the baseline" if initial_programs else "the program the search started from"
 
 
-def format_initial_programs(initial_programs: Mapping[int, str]) -> str:
-    """What the population started as copies of, where that was not the baseline alone."""
+def _format_initial_programs(initial_programs: Mapping[int, str]) -> str:
+    """Format the initial programs; empty if the baseline is the only one."""
     return " · ".join(f"{candidate_name(number)} from {origin}" for number, origin in initial_programs.items())
 
 
-def number(value: float | None, form: str = ".4f") -> str:
-    """A number in a format, or a dash where there is none."""
-    return "–" if value is None else format(value, form)
-
-
-def count(value: int | None) -> str:
-    """A whole number with thousands set apart, or a dash."""
-    return number(value, ",")
-
-
 def format_lineage(lineage: Sequence[LineageStep]) -> list[str]:
-    """What made a candidate, newest first: of each step the mutation that made its program new.
+    """Format the mutations that led to a candidate, newest first, one for each ancestor.
 
-    A child mutates until its program is new, so the last mutation of a step did it; `(+2)` counts those before, most of
-    them silent.
+    A child is mutated until its program is new, so the last mutation of each ancestor is shown; `(+2)` counts the
+    earlier ones, most of which do not change the function.
     """
     words = []
     for step in reversed(lineage):
-        *before, last = step.mutations or ("a new individual of the same program",)
+        *before, last = step.mutations or ("another copy of the same program",)
         words.append(short_mutation(last) + (f" (+{len(before)})" if before else ""))
     return words
 
 
 def short_mutation(sentence: str) -> str:
-    """A mutation's sentence in the signs of a difference.
+    """Shorten the description of a mutation to the signs of a diff.
 
     >>> short_mutation("Insert in relu: x3 = SQUARE(x2)")
     'relu: + x3 = SQUARE(x2)'
@@ -212,15 +214,15 @@ def short_mutation(sentence: str) -> str:
 
 
 def format_proposals(proposals: Mapping[str, Any]) -> str:
-    """What became of the mutations."""
-    fates = {name: int(value) for name, value in proposals.items() if isinstance(value, int | float)}
-    mutations, drawn = fates.pop("mutations", 0), fates.pop("drawn", 0)
+    """Format how many mutations gave a new program, and why the others did not."""
+    counts = {name: int(value) for name, value in proposals.items() if isinstance(value, int | float)}
+    mutations, drawn = counts.pop("mutations", 0), counts.pop("drawn", 0)
     tried, noun = mutations + drawn, "random program" if drawn else "mutation"
     if not tried:
         return "none yet"
-    invalid = {name.removeprefix("invalid_"): value for name, value in fates.items() if name.startswith("invalid_")}
-    known = {name: value for name, value in fates.items() if not name.startswith("invalid_")}
-    new = tried - sum(fates.values())
+    invalid = {name.removeprefix("invalid_"): value for name, value in counts.items() if name.startswith("invalid_")}
+    known = {name: value for name, value in counts.items() if not name.startswith("invalid_")}
+    new = tried - sum(counts.values())
     parts = [f"{tried:,} {noun}{'s' * (tried != 1)}: {new:,} new program{'s' * (new != 1)}"]
     words = {
         "unchanged": "left the program as it was",
@@ -237,8 +239,8 @@ def format_proposals(proposals: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def format_cost(totals: RunTotals) -> str:
-    """What the search cost."""
+def _format_cost(totals: RunTotals) -> str:
+    """Format the cost of the search."""
     return (
         f"{totals.worker_seconds / 60:.1f} worker-minutes for {totals.trials:,} trainings, "
         f"together as long as {totals.full_budgets:.1f} full ones"
@@ -246,7 +248,7 @@ def format_cost(totals: RunTotals) -> str:
 
 
 def format_input_wait(input_wait_share: float | None) -> str:
-    """That training waited for batches; nothing where it was too little to say.
+    """Format the share of training spent waiting for batches; empty if it is small.
 
     >>> format_input_wait(0.051), format_input_wait(0.004)
     ('5.1% of it waiting for batches', '')
@@ -256,8 +258,8 @@ def format_input_wait(input_wait_share: float | None) -> str:
     return f"{input_wait_share:.1%} of it waiting for batches"
 
 
-def format_input_waits(rows: Sequence[LeaderboardRow]) -> str:
-    """How many candidates' trainings waited for batches, and the worst; nothing where none did."""
+def _format_input_waits(rows: Sequence[LeaderboardRow]) -> str:
+    """Format how many candidates waited for batches, and the longest wait; empty if none did."""
     shares = {row.id: row.input_wait_share for row in rows if format_input_wait(row.input_wait_share)}
     if not shares:
         return ""
@@ -269,19 +271,14 @@ def format_input_waits(rows: Sequence[LeaderboardRow]) -> str:
 
 
 def format_epochs(rows: Sequence[LeaderboardRow]) -> str:
-    """How often a full training read the text, and what that means past a few times; empty before there is one.
+    """Format how often a full training read the text, with a warning if that is too often; empty before the first one.
 
-    Losses on a text that was read often tell how well a program memorises (Muennighoff et al. 2023).
+    Losses on a text that was read often measure memorization (Muennighoff et al. 2023).
     """
     most = max((row.epochs for row in rows if row.rank is not None), default=0.0)
     if not most:
         return ""
-    words = f"read {most:,.2g} times in a full training"
+    often = f"read {most:,.2g} times in a full training"
     if most <= MOST_EPOCHS:
-        return words
-    return f"{words}: past {MOST_EPOCHS:g}, losses tell how programs memorise it; give a larger text, or shorter trials"
-
-
-def format_shares(shares: Mapping[str, float]) -> str:
-    """Where the workers' wall clock went, in percent."""
-    return " · ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        return often
+    return f"{often}: past {MOST_EPOCHS:g}, losses measure memorization; use a larger text or shorter trials"

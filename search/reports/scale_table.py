@@ -1,13 +1,13 @@
-"""A ladder of scales as a table: a column for each scale, a line for each pair of scales."""
+"""Results of a scale ladder: a table with a column for each scale, and notes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..evolution.candidate import BASELINE_ID
 from ..results.scale_ladder import Agreement, Ladder, ScaleResult
-from ..results.statistics import Estimate
+from .console import number_table
+from .formatting import format_estimate
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.table import Table
@@ -16,14 +16,8 @@ __all__ = ["format_agreement", "format_scale_result", "ladder_notes", "ladder_ta
 
 
 def ladder_table(ladder: Ladder) -> Table:
-    """Programs against scales: rank, and difference to the baseline on the test text in bits per byte."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    table.add_column("id", justify="right", no_wrap=True)
-    for label in ladder.labels:
-        table.add_column(label, justify="right")
+    """Return a table of programs and scales: rank, and difference to the baseline in bits per byte of the test text."""
+    table = number_table(("id", *ladder.labels), wrap=ladder.labels)
     for name in ladder.names:
         results = [ladder.at(place, name) for place in range(len(ladder.scales))]
         bold = name == "baseline" or name in ladder.better_everywhere
@@ -32,7 +26,7 @@ def ladder_table(ladder: Ladder) -> Table:
 
 
 def format_scale_result(entry: ScaleResult | None) -> str:
-    """A cell: rank and difference to the baseline, or why there is none."""
+    """Format a cell: rank and difference to the baseline, or why they are missing."""
     if entry is None:
         return "–"
     row = entry.result
@@ -43,11 +37,11 @@ def format_scale_result(entry: ScaleResult | None) -> str:
     rank = f"{row.rank}."
     if row.candidate_id == BASELINE_ID:
         return f"{rank} {row.test_bits_per_byte:.4f} bits/byte"
-    return rank if row.difference is None else f"{rank} {_difference(row.difference)}"
+    return rank if row.difference is None else f"{rank} {format_estimate(row.difference)}"
 
 
 def format_agreement(ladder: Ladder, agreement: Agreement) -> str:
-    """How far two scales agree on the order, in a sentence."""
+    """Format the rank correlation of two scales."""
     between = f"{ladder.labels[agreement.lower]} → {ladder.labels[agreement.upper]}"
     if agreement.kendall_tau is None or agreement.spearman_rho is None:
         return f"{between}: no rank correlation of {agreement.programs} programs"
@@ -58,38 +52,29 @@ def format_agreement(ladder: Ladder, agreement: Agreement) -> str:
 
 
 def ladder_notes(ladder: Ladder) -> list[str]:
-    """What stands below the table: correlations, what does not fit and why, and who is better at every scale."""
+    """Return the notes below the table: correlations, programs that do not fit, and those better at every scale."""
     notes = [format_agreement(ladder, agreement) for agreement in ladder.agreements]
     notes += [words for place in range(len(ladder.scales)) if (words := _trained(ladder, place))]
     for label, results in zip(ladder.labels, ladder.results, strict=True):
         notes += [f"{entry.result.name} does not fit {label}: {entry.unfit}" for entry in results if entry.unfit]
     refits = [entry.result.name for results in ladder.results for entry in results if entry.rescaled]
     if refits:
-        notes.append(f"the scale of queries was brought to each width for {_listed(list(dict.fromkeys(refits)))}")
+        notes.append(f"the scale of queries was adapted to each width for {', '.join(dict.fromkeys(refits))}")
     widths, rates = {scale.width for scale in ladder.scales}, {scale.learning_rate for scale in ladder.scales}
     if len(widths) > 1 and len(rates) == 1:
         notes.append(
             f"all widths were trained at the learning rate {rates.pop():g}; wider models may want a lower one, and "
-            "programs differ in how they bear this: learning_rate= gives a scale its own"
+            "not all programs to the same degree: learning_rate= sets the rate of one scale"
         )
     better = ladder.better_everywhere
-    verdict = f"{_listed(better)} on every scale" if better else "nobody on every scale"
+    verdict = f"{', '.join(better)} on every scale" if better else "none on every scale"
     return [*notes, f"confirmed better than the baseline: {verdict}"]
 
 
 def _trained(ladder: Ladder, place: int) -> str:
-    """How far a scale's budget took the baseline: the same seconds are fewer steps of a larger model."""
+    """Format the steps of the baseline within a scale's budget: fewer for a larger model in the same time."""
     baseline = ladder.at(place, "baseline")
     if baseline is None or not baseline.result.steps or baseline.result.epochs is None:
         return ""
     times = f"{baseline.result.epochs:,.2g} times"
     return f"{ladder.labels[place]}: {baseline.result.steps:,.0f} steps of the baseline, the text read {times}"
-
-
-def _difference(difference: Estimate) -> str:
-    half = "" if difference.half_width is None else f" ± {difference.half_width:.4f}"
-    return f"{difference.mean:+.4f}{half}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

@@ -1,4 +1,4 @@
-"""What `stress` found, as a table for the console."""
+"""Results of a stress test as a table for the console."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..studies.stress_result import (
     StressResult,
     quantity,
 )
+from .console import number_table, print_facts
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
@@ -22,25 +23,9 @@ __all__ = ["print_stress"]
 
 
 def print_stress(name: str, lines: Sequence[StressResult], console: Console) -> None:
-    """A row for each model, its verdict below it; then how to read them."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for title in (
-        "layers",
-        "length",
-        "precision",
-        "loss",
-        "largest",
-        "score",
-        "gradient",
-        "ratio",
-        "inputs",
-        "weights",
-    ):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("verdict")
+    """Print a row for each model, then the meaning of the columns."""
+    titles = ("layers", "length", "precision", "loss", "largest", "score", "gradient", "ratio", "inputs", "weights")
+    table = number_table((*titles, "verdict"), left=("verdict",), wrap=("verdict",))
     for line in lines:
         setting, last = line.setting, line.trained or line.initial
         style = "" if line.verdict == "safe" else "bold red" if line.verdict.startswith("breaks") else "yellow"
@@ -65,16 +50,15 @@ def print_stress(name: str, lines: Sequence[StressResult], console: Console) -> 
     last = lines[-1].trained or lines[-1].initial
     shifted = last.score is not None and last.open_score is None
     facts = [
-        ("largest", f"value in any block: in the last model {_where(last.activations[0])}"),
+        ("largest", f"largest value in any block, in the last model at {_where(last.activations[0])}"),
         ("score", f"largest input of an EXP, which overflows at {SCORE_LIMIT}{_protection(shifted)}"),
-        ("ratio", "largest over smallest gradient norm of a layer"),
+        ("ratio", "largest gradient norm of a layer divided by the smallest"),
         (
             "inputs",
-            f"factor on the first layer's input at which it breaks (up to {LARGEST_SCALE:g}); weights: on kernels",
+            f"smallest factor on the first layer's input that breaks it (up to {LARGEST_SCALE:g}); weights: on kernels",
         ),
     ]
-    for title, words in facts:
-        console.print(f"[dim]{title:<8}[/] {words}", soft_wrap=True)
+    print_facts(facts, console)
 
 
 def _score(snapshot: ActivationStats) -> str:
@@ -82,7 +66,7 @@ def _score(snapshot: ActivationStats) -> str:
 
 
 def _protection(shifted: bool) -> str:
-    return " were they not shifted: every EXP here is a softmax's, computed from scores less their maximum" * shifted
+    return " without a shift: every EXP here belongs to a softmax, which subtracts the maximum" * shifted
 
 
 def _factor(found: Failure | None, line: StressResult) -> str:

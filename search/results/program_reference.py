@@ -1,7 +1,8 @@
-"""A program as the user names it: from the library, a candidate of a run, or a file of DNA."""
+"""Look-up of the programs that a user names: library programs, candidates of runs, and files of DNA."""
 
 from __future__ import annotations
 
+import json
 import os.path
 import sys
 from dataclasses import dataclass
@@ -15,23 +16,23 @@ from ...primitives.pretty_printer import format_program
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ...primitives.suggestions import did_you_mean
 from ..evolution.candidate import BASELINE_ID, candidate_name
-from ..runs.run_directory import RUNS
+from ..runs.run_directory import is_run
 
 if TYPE_CHECKING:  # loads SQLite
     from ..runs.store import Store
 
-__all__ = ["NamedProgram", "find_candidate_id", "library_description", "named_program", "read_program"]
+__all__ = ["NamedProgram", "find_candidate_id", "library_description", "library_dna", "named_program", "read_program"]
 
 
 @dataclass(frozen=True, slots=True)
 class NamedProgram:
-    """A program that was named.
+    """Program that a user named.
 
     Attributes:
-        name: what tables call it.
+        name: name in tables.
         dna: the program.
-        unit: the width it was evolved or written at, for one whose constants are fixed; None for a library program,
-            whose query scale follows the width it is trained at.
+        unit: unit of width for which the program's constants were made; None for a library program, whose query scale
+            follows the width.
     """
 
     name: str
@@ -39,26 +40,26 @@ class NamedProgram:
     unit: int | None = None
 
     def at(self, unit: int) -> DNA:
-        """The program for a unit of width."""
+        """Return the program for a unit of width."""
         return get(self.name, unit) if self.unit is None and self.name in LIBRARY else self.dna
 
 
 def named_program(text: str, unit: int) -> NamedProgram:
-    """The program a user names.
+    """Return the program that a user names.
 
     Args:
-        text: a name of the library, `RUN:ID` (a number, `best` or `baseline`), or a file of DNA.
-        unit: of the configuration, which library programs are fitted to; files do not say what they were made for.
+        text: name of a library program, `RUN:ID` (a number, `best` or `baseline`), or a file of DNA.
+        unit: unit of width of the configuration, for library programs and for files, which do not state their unit.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: the text is none of these.
     """
     run, colon, candidate = text.rpartition(":")
     exists = os.path.exists(text)
     if text in LIBRARY and not exists:
         return NamedProgram(text, get(text, unit))
-    if text and any(os.path.isfile(os.path.join(place, "run.sqlite")) for place in (text, RUNS / text)):
-        raise UsageError(f"{text} is a run: name a candidate of it, such as {text}:best.")
+    if is_run(text):
+        raise UsageError(f"{text} is a run: name a candidate as well, such as {text}:best")
     if not colon or exists:
         return NamedProgram(Path(text).stem, read_program(text, unit), unit)
     from ..runs.store import Store
@@ -70,22 +71,22 @@ def named_program(text: str, unit: int) -> NamedProgram:
 
 
 LARGEST_FILE = 64 * 2**20
-"""Bytes of DNA that are read; the largest program the language allows is far smaller."""
+"""Largest size of a file of DNA in bytes, far above that of the largest program the language allows."""
 
 
 def read_program(named: str, unit: int | None = None) -> DNA:
-    """The program a user names: a file of DNA, `-` for stdin, or a name from the library.
+    """Return the program in a file, on standard input (`-`), or in the library.
 
     Args:
-        named: what the user typed.
-        unit: the unit width a library program's query scale is for.
+        named: path of the file, `-`, or name of a library program.
+        unit: unit of width for the query scale of a library program.
 
     Raises:
-        MalformedProgramError: the file holds no DNA.
+        MalformedProgramError: the file is not DNA.
         UsageError: the file or name does not exist.
     """
     if named == "-":
-        return _parsed("standard input", _limited("standard input", sys.stdin.buffer))
+        return _read_dna("standard input", sys.stdin.buffer)
     if not named:
         raise UsageError("the name of the program is empty: give a file of DNA, - for standard input, or a name")
     path = Path(named)
@@ -93,10 +94,10 @@ def read_program(named: str, unit: int | None = None) -> DNA:
         return get(named, unit)
     try:
         with path.open("rb") as file:
-            return _parsed(named, _limited(named, file))
+            return _read_dna(named, file)
     except FileNotFoundError:
         remedy = did_you_mean(named, LIBRARY)
-        raise UsageError(f"there is no file {named} and no library program of that name{remedy}") from None
+        raise UsageError(f"there is no file or library program named {named}{remedy}") from None
     except MalformedProgramError:
         raise
     except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
@@ -106,21 +107,16 @@ def read_program(named: str, unit: int | None = None) -> DNA:
         ) from None
 
 
-def _limited(source: str, file: BinaryIO) -> bytes:
-    """All of a file, which may have no end."""
+def _read_dna(source: str, file: BinaryIO) -> DNA:
     content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
-        raise MalformedProgramError(f"{source} holds no DNA: it is larger than {LARGEST_FILE // 2**20} MiB")
-    return content
-
-
-def _parsed(source: str, content: bytes) -> DNA:
+        raise MalformedProgramError(f"{source} is not DNA: it is larger than {LARGEST_FILE // 2**20} MiB")
     try:
         return dna_from_json(content.decode("utf-8"))
     except UnicodeDecodeError:
-        raise MalformedProgramError(f"{source} holds no DNA: it is not UTF-8 text") from None
+        raise MalformedProgramError(f"{source} is not DNA: it is not UTF-8 text") from None
     except MalformedProgramError as error:
-        raise MalformedProgramError(f"{source} holds no DNA: {error}") from None
+        raise MalformedProgramError(f"{source} is not DNA: {error}") from None
 
 
 def find_candidate_id(store: Store, reference: str) -> int:
@@ -145,19 +141,26 @@ def find_candidate_id(store: Store, reference: str) -> int:
     return int(word)
 
 
-def library_description(name: str, against: str | None = None) -> dict[str, Any]:
-    """A library program as plain JSON values, with its difference to another one.
+def library_dna(name: str, unit: int | None = None) -> DNA:
+    """Return a library program, where a user can give a library name or a run with a candidate.
 
     Raises:
-        UsageError: the program does not exist.
+        UsageError: the library does not have the program.
     """
-    import json
-
     if name not in LIBRARY:
-        if Path(name, "run.sqlite").is_file() or (RUNS / name / "run.sqlite").is_file():
-            raise UsageError(f"{name} is a run: name a candidate of it too, its number, `best` or `baseline`.")
-        remedy = did_you_mean(name, LIBRARY)
-        raise UsageError(f"there is no run and no library program named {name}{remedy}")
+        if is_run(name):
+            raise UsageError(f"{name} is a run: name a candidate as well, its number, `best` or `baseline`")
+        raise UsageError(f"there is no run or library program named {name}{did_you_mean(name, LIBRARY)}")
+    return get(name, unit)
+
+
+def library_description(name: str, against: str | None = None) -> dict[str, Any]:
+    """Return a library program as plain JSON values, with its difference to another one.
+
+    Raises:
+        UsageError: the library does not have one of the programs.
+    """
+    dna = library_dna(name)
     other = "TRANSFORMER" if against == "baseline" else against
     program = LIBRARY[name]
     return {
@@ -165,8 +168,8 @@ def library_description(name: str, against: str | None = None) -> dict[str, Any]
         "description": program.description,
         "reference": program.reference,
         "native_unit": program.native_unit,
-        "dna": json.loads(dna_to_json(program.dna)),
-        "listing": format_program(program.dna),
+        "dna": json.loads(dna_to_json(dna)),
+        "listing": format_program(dna),
         "against": other,
-        "difference": None if other is None else format_difference(get(other), program.dna),
+        "difference": None if other is None else format_difference(get(other), dna),
     }

@@ -12,6 +12,7 @@ __all__ = [
     "run_settings",
     "schema",
     "store",
+    "store_reader",
     "time_accounting",
     "trainer_factory",
 ]

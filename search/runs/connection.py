@@ -26,7 +26,7 @@ def connect(path: Path, query: str, busy_seconds: float) -> Connection:
     Args:
         path: the SQLite file.
         query: parameters of its URI, such as `mode=ro`.
-        busy_seconds: how long to wait for another program that holds the file locked.
+        busy_seconds: longest wait for another program that locks the file.
     """
     uri = f"{path.absolute().as_uri()}?{query}"
     connection = sqlite3.connect(uri, uri=True, timeout=busy_seconds, isolation_level=None)

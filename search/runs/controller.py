@@ -113,7 +113,7 @@ class Controller:
         self._best_bits_per_byte: float | None = None
         self._last: tuple[int, Evaluation] | None = None
         self._replay()
-        self._next_trial = store.next_trial_id()
+        self._trial_ids = count(store.next_trial_id())
 
     def run(self, budget_seconds: float, started_at: float | None = None) -> str:
         """Search until the budget is spent or a stop is requested.
@@ -154,24 +154,20 @@ class Controller:
             self._last,
         )
 
-    # --- one turn of the loop ---
-
     def _calibrate(self) -> None:
         """Let one worker time the baseline's steps."""
         if self.executor.free and not self._calibration.running:
             self.executor.submit(self._calibration.request())
 
-    def _record_calibration(self, evaluation: Evaluation) -> None:
-        self._calibration.record(evaluation)
-        if not self._calibration.needed:
-            self.store.add_event("calibrated", {"allowance_seconds": self._calibration.allowance_seconds})
-
     def _dispatch(self) -> None:
         while self.executor.free > 0 and self._elapsed() < self._budget_seconds:
             if self._queue:
                 candidate_id = self._queue.popleft()
+            elif self._control_is_due:
+                candidate_id = BASELINE_ID
+                self._controls += 1
             else:
-                candidate_id = self._next_control() if self._control_is_due else self._next_candidate()
+                candidate_id = self._next_candidate()
             if candidate_id is None:
                 return  # look at the workers and the clock before the next attempt
             self._start(candidate_id)
@@ -180,10 +176,6 @@ class Controller:
     def _control_is_due(self) -> bool:
         every = self.config.search.control_every
         return bool(every) and self._originals // every > self._controls
-
-    def _next_control(self) -> int:
-        self._controls += 1
-        return BASELINE_ID
 
     def _next_candidate(self) -> int | None:
         """Return a candidate to train once more, or a new one; None as in `_new_candidate`."""
@@ -208,7 +200,7 @@ class Controller:
 
     def _start(self, candidate_id: int) -> None:
         request = TrialRequest(
-            self._next_trial,
+            next(self._trial_ids),
             candidate_id,
             dna_to_json(self.evolution.candidate(candidate_id).dna),
             self._trial_seed(candidate_id),
@@ -216,7 +208,6 @@ class Controller:
             allowance_seconds=self._calibration.allowance_seconds,
             suspicious_nats=self._suspicious_nats if candidate_id != BASELINE_ID else None,
         )
-        self._next_trial += 1
         self._seeds[candidate_id].add(request.seed)
         self._running[candidate_id] += 1
         self.store.start_trial(request)
@@ -224,7 +215,9 @@ class Controller:
 
     def _record(self, request: TrialRequest, evaluation: Evaluation) -> None:
         if request.calibrate:
-            self._record_calibration(evaluation)
+            self._calibration.record(evaluation)
+            if not self._calibration.needed:
+                self.store.add_event("calibrated", {"allowance_seconds": self._calibration.allowance_seconds})
             return
         candidate_id = request.candidate_id
         self._running -= Counter([candidate_id])
@@ -266,8 +259,6 @@ class Controller:
         self.store.run.clear_stop()
         return "ended" if kind == "run_ended" else "stopped"
 
-    # --- beginning and resuming ---
-
     def _replay(self) -> None:
         """Replay the stored events in order of arrival, then queue the trials that did not end."""
         candidates = {candidate.id: candidate for candidate in self.store.candidates()}
@@ -275,7 +266,7 @@ class Controller:
             if starter.id not in candidates:
                 self.store.add_candidate(starter, {"fingerprint": function})
         results = {finished.sequence: finished for finished in self.store.evaluations()}
-        evaluated: set[int] = set()
+        evaluated = set(self._starters)
         seeds: dict[int | None, int] = {}
         for event in self.store.events():
             number = event.candidate_id
@@ -292,12 +283,9 @@ class Controller:
                 self._tell(number, results[event.sequence].evaluation)
         for request in self.store.unfinished_trials():
             self.store.cancel_trial(request.trial_id, "its controller died")
-        evaluated |= self._starters
         interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.same_as is None]
         self._queue.extend([*self.evolution.trials_left, *interrupted])
         self._controls = max(0, len(self._seeds[BASELINE_ID]) - self.config.search.baseline_trials)
-
-    # --- small things ---
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started_at

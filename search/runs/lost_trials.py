@@ -14,7 +14,7 @@ class LostTrials:
     """Counter of the trials lost with their worker. Such a trial says nothing about its program.
 
     Args:
-        retries: how often one trial may be repeated.
+        retries: largest number of repetitions of one trial.
     """
 
     def __init__(self, retries: int):

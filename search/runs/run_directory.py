@@ -28,6 +28,7 @@ __all__ = [
     "create_run_directory",
     "default_run_name",
     "find_run",
+    "is_run",
     "new_run_directory",
 ]
 
@@ -171,6 +172,11 @@ def create_run_directory(path: Path) -> RunDirectory:
     if occupied:
         raise UsageError(f"{path} is not empty: choose another --run-dir, or empty it first")
     return RunDirectory(path)
+
+
+def is_run(place: str) -> bool:
+    """Return whether `place` is the directory of a run, or its name under `runs/`."""
+    return bool(place) and any(os.path.isfile(os.path.join(folder, "run.sqlite")) for folder in (place, RUNS / place))
 
 
 def find_run(path: Path | str) -> RunDirectory:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ...primitives import UsageError
-from ...workers.data.dataset import Dataset, prepare
+from ...workers.data.dataset import Dataset, prepare_dataset
 from ..config import RunConfig
 from .store import Store
 
@@ -23,7 +23,7 @@ def load_config(
     workers_per_device: int | None = None,
     executor: ExecutorName | None = None,
 ) -> RunConfig:
-    """Return the run's configuration with the given values in place of its own; None keeps the run's value.
+    """Return the run's configuration with the given values; None keeps the run's value.
 
     Args:
         store: store of the run.
@@ -65,7 +65,7 @@ def prepare_same_dataset(config: RunConfig, dataset_hash: str | None, tell: Call
     Raises:
         UsageError: the text cannot be read, or has changed.
     """
-    dataset = Dataset.open(prepare(config.data, config.model.vocabulary, progress=tell), verify=False)
+    dataset = Dataset.open(prepare_dataset(config.data, config.model.vocabulary, progress=tell), verify=False)
     if dataset_hash not in (None, dataset.dataset_hash):
         raise UsageError(
             f"the text of {config.data.source} changed since the search began "

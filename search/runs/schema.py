@@ -1,7 +1,7 @@
-"""The run store's schema, as named migrations: each is applied once, in order, in a transaction of its own.
+"""The run store's schema, as named migrations. Each is applied once, in order, in its own transaction.
 
-Data only; `store` applies them. To change the schema, append a migration: never edit one that was released, since
-stores written by it exist. The number of migrations applied is the schema version (`PRAGMA user_version`).
+To change the schema, append a migration. Never edit one that was released, since stores written by it exist. The number
+of applied migrations is the schema version (`PRAGMA user_version`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class Migration:
     """One step of the schema.
 
     Attributes:
-        name: what the step does, for people.
-        statements: SQL statements of one transaction.
+        name: readable name of the step.
+        statements: SQL statements of the transaction.
         renamed_files: (old prefix, new prefix) of names of files in the run directory.
     """
 
@@ -51,7 +51,7 @@ _RUN_STORE = Migration(
             status TEXT NOT NULL CHECK (status IN ('running', 'finished', 'cancelled', 'lost'))
         )""",
         "CREATE INDEX trials_by_status ON trials (status)",
-        # REPLACE deletes without firing delete triggers, hence the third trigger below.
+        # REPLACE deletes without firing delete triggers, so the third trigger below is needed.
         """CREATE TABLE events (
             sequence INTEGER PRIMARY KEY AUTOINCREMENT,
             wall_time REAL NOT NULL,
@@ -82,7 +82,7 @@ _RUN_STORE = Migration(
 
 
 def _renamed_key(table: str, column: str, old: str, new: str, where: str) -> str:
-    """A statement that renames a key of JSON text; quotes inside its strings are escaped, so only keys match."""
+    """Return SQL that renames a key of JSON text; quotes inside its strings are escaped, so only keys match."""
     return f"""UPDATE {table} SET {column} = replace({column}, '"{old}":', '"{new}":') WHERE {where}"""
 
 
@@ -111,6 +111,6 @@ _BASELINE_AND_SCALES = Migration(
     ),
     renamed_files=(("rung-", "scale-"),),
 )
-"""The words of today: baseline (was seed), initial programs (founders), scale (rung), repeats (seeds)."""
+"""Renames: seed to baseline, founders to initial programs, rung to scale, seeds to repeats."""
 
 MIGRATIONS: tuple[Migration, ...] = (_RUN_STORE, _BASELINE_AND_SCALES)

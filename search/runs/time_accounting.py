@@ -86,9 +86,8 @@ def shares_of_wall_clock(
         result = trial.evaluation
         wall = result.wall_seconds or spans.get(trial.trial_id, 0.0)
         parts = (result.train_seconds, result.compile_seconds, result.evaluate_seconds, result.probe_seconds)
-        scale = (
-            min(1.0, wall / sum(parts)) if sum(parts) > 0.0 else 0.0
-        )  # several cores can use more seconds than the wall clock shows
+        # Several cores can use more seconds than the wall clock shows.
+        scale = min(1.0, wall / sum(parts)) if sum(parts) > 0.0 else 0.0
         for name, seconds in zip(SHARES, parts, strict=False):
             spent[name] += seconds * scale
         spent["other"] += max(wall - sum(parts), 0.0)

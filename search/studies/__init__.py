@@ -9,6 +9,7 @@ __all__ = [
     "retrain_at_scale",
     "stress",
     "stress_result",
+    "stressed_model",
     "study",
     "study_log",
     "study_queue",

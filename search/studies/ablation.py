@@ -9,9 +9,9 @@ All programs are trained with the same fresh random seeds and scored on the test
 function are trained once; programs that the language refuses are listed with the reason. Both effects are signed so
 that a positive one says the change helps.
 
-Then the block is minimised. All changes without a significant ablation effect are dropped together, and the remaining
-program is trained. If it is worse than the candidate, the more useful half of the dropped changes is restored, and so
-on. The second training is our choice: small effects may add up, so single ablations do not suffice.
+Then the block is minimised. All changes that are not shown to help are dropped together, and the remaining program is
+trained. If it is worse than the candidate, the half of the dropped changes with the larger effects is restored, and so
+on. This training is our choice: small effects may add up, so single ablations do not suffice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .ablation_programs import BASELINE, CANDIDATE, NO_OP, AblationPlan, format_
 from .study import QUIET, Study, StudyOptions
 from .study_queue import ONE_REPEAT, Arm, Training, format_devices, losses_by_arm
 
-__all__ = ["Ablation", "Effect", "MinimizationRound", "ablate"]
+__all__ = ["Ablation", "Effect", "MinimizationRound", "ablate", "effect_verdict"]
 
 MOST_ROUNDS = 3
 """Number of programs tried as the minimal one; if all are worse, no change is dropped."""
@@ -49,8 +49,7 @@ class Effect:
         change: the change.
         ablation: loss of the candidate without the change, minus its loss with it; None if one did not train.
         insertion: loss of the baseline, minus its loss with the change; None if one did not train.
-        ablation_note: reason for a missing value, or name of the program that was trained instead; else empty.
-        insertion_note: the same for the insertion.
+        ablation_note, insertion_note: reason for a missing value, or name of the program trained instead; else empty.
         refused: whether the language refuses the candidate without the change.
         kept: whether the minimal program has the change.
     """
@@ -65,14 +64,10 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        """Conclusion: `helps`, `harms`, `no effect shown`, `needed: ...`, or `too few trainings to say`."""
+        """What `effect_verdict` returns for the ablation, or `needed: ...` if there is none."""
         if self.ablation is None:
             return "needed: refused without it" if self.refused else "needed: does not train without it"
-        if self.ablation.low is None or self.ablation.high is None:
-            return "too few trainings to say"
-        if not self.ablation.excludes_zero:
-            return "no effect shown"
-        return "helps" if self.ablation.mean > 0 else "harms"
+        return effect_verdict(self.ablation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +77,7 @@ class MinimizationRound:
     Attributes:
         kept: numbers of its changes.
         cost: its loss minus the candidate's, in bits per byte; None if it did not train.
-        accepted: whether it is not significantly worse.
+        accepted: whether it is not shown to be worse.
     """
 
     kept: tuple[int, ...]
@@ -95,19 +90,15 @@ class Ablation:
     """A finished ablation.
 
     Attributes:
-        name: name of the candidate.
-        baseline_name: name of the baseline.
+        name, baseline_name: names of the candidate and the baseline.
         whole: loss of the baseline minus that of the candidate: the effect of all changes together.
         effects: effects of the changes that are not silent.
         silent: descriptions of the changes that do not change the function.
         control: effect of the no-op; None if neither program can be rewritten.
         rounds: rounds of the minimisation.
-        minimal: smallest tried program that is not significantly worse than the candidate.
-        minimal_changes: numbers of its changes.
-        seeds: random seeds of the trainings.
-        config: configuration of the trainings.
-        dataset_hash: hash of their dataset.
-        device: device that they ran on.
+        minimal, minimal_changes: smallest tried program that is not shown to be worse than the candidate, and the
+            numbers of its changes.
+        seeds, config, dataset_hash, device: settings of the trainings.
         trainings: all trainings.
         notes: sentences a reader must know.
     """
@@ -156,6 +147,13 @@ class Ablation:
         }
 
 
+def effect_verdict(effect: Estimate) -> str:
+    """Return `helps`, `harms`, `no effect shown`, or `too few trainings to say`."""
+    if effect.low is None:
+        return "too few trainings to say"
+    return "no effect shown" if not effect.excludes_zero else "helps" if effect.mean > 0 else "harms"
+
+
 def ablate(
     config: RunConfig,
     baseline: NamedProgram,
@@ -191,7 +189,8 @@ def ablate(
         results = _Results(study, seeds, plan.comparisons + MOST_ROUNDS)
         results.train(plan.arms)
         for name in (BASELINE, CANDIDATE):
-            results.require(name)
+            if not losses_by_arm(results.trainings).get(name):
+                raise WorkFailedError(f"the {name} did not train: {results.failure(name)}")
         effects = [_effect(plan, results, number) for number in sorted(plan.kept)]
         whole = results.gain(CANDIDATE)
         control = None if plan.control is None else results.cost(NO_OP, plan.control)
@@ -244,10 +243,6 @@ class _Results:
     def train(self, arms: Sequence[Arm]) -> None:
         self.trainings += self.study.train(arms, self.seeds)
 
-    def require(self, name: str) -> None:
-        if not losses_by_arm(self.trainings).get(name):
-            raise WorkFailedError(f"the {name} did not train: {self.failure(name)}")
-
     def failure(self, name: str | None) -> str:
         """Return text about an arm's trainings that gave no loss; empty if all gave one."""
         failed = [t for t in self.trainings if t.arm.name == name and t.evaluation.test_bits_per_byte is None]
@@ -294,11 +289,16 @@ def _effect(plan: AblationPlan, results: _Results, number: int) -> Effect:
 def _minimise(
     plan: AblationPlan, results: _Results, effects: Sequence[Effect], most_trials: int | None
 ) -> tuple[frozenset[int], list[MinimizationRound]]:
-    """Return the changes of the smallest program that is not significantly worse, and the rounds that found it."""
-    dropped = sorted(
-        (effect.change.number for effect in effects if _is_dispensable(effect, plan, results)),
-        key=lambda number: _mean(effects, number),
-    )
+    """Return the changes of the smallest tried program that is not shown to be worse, and the rounds that found it."""
+    losses = {
+        effect.change.number: effect.ablation.mean
+        for effect in effects
+        if effect.ablation is not None
+        and effect.ablation.low is not None
+        and effect.ablation.low <= 0.0
+        and not results.failure(plan.without[effect.change.number][0])
+    }
+    dropped = sorted(losses, key=losses.__getitem__)
     rounds: list[MinimizationRound] = []
     while dropped and len(rounds) < MOST_ROUNDS:
         kept = plan.kept - set(dropped)
@@ -321,19 +321,6 @@ def _minimise(
     if rounds:
         plan.notes.append("not minimised: every smaller program that was tried is worse than the candidate.")
     return plan.kept, rounds
-
-
-def _is_dispensable(effect: Effect, plan: AblationPlan, results: _Results) -> bool:
-    """Return whether an interval shows no significant loss without the change; without an interval, return False."""
-    arm = plan.without[effect.change.number][0]
-    low = None if effect.ablation is None else effect.ablation.low
-    return low is not None and low <= 0.0 and not results.failure(arm)
-
-
-def _mean(effects: Sequence[Effect], number: int) -> float:
-    found = next(effect.ablation for effect in effects if effect.change.number == number)
-    assert found is not None
-    return found.mean
 
 
 def _without_unused_permission(dna: DNA, config: RunConfig) -> DNA:

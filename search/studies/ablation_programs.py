@@ -12,7 +12,6 @@ from ..check_program import check
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..results.program_reference import NamedProgram, find_candidate_id
-from ..runs.run_settings import ExecutorName, load_config
 from ..runs.store import Store
 from .compared_programs import folder_name, named_programs
 from .study_queue import Arm
@@ -27,6 +26,9 @@ __all__ = [
     "pair_from_names",
     "pair_from_run",
 ]
+
+LIBRARY_BASELINE = "TRANSFORMER"
+"""Baseline of library programs and DNA files."""
 
 BASELINE, CANDIDATE, NO_OP = "baseline", "candidate", "no-op"
 """Names of arms; the other names are `without N`, `only N` and `minimal N`."""
@@ -49,7 +51,7 @@ class AblationPlan:
         kept: numbers of the changes that are not silent.
         without: arm and note, as `add` returns them, of the candidate without each change in `kept`.
         alone: arm and note of the baseline with each change in `kept` alone.
-        control: arm that the no-op is compared with; None without a no-op.
+        control: arm that the no-op is compared with; None if neither program allows a no-op.
         notes: sentences a reader must know.
     """
 
@@ -148,10 +150,6 @@ def format_arm(arm: str) -> str:
     return f"{roles[role]} {number}"
 
 
-LIBRARY_BASELINE = "TRANSFORMER"
-"""Library program that a named program is compared with."""
-
-
 @dataclass(frozen=True, slots=True)
 class AblationPair:
     """The two programs of an ablation.
@@ -167,38 +165,21 @@ class AblationPair:
     folder: Path
 
 
-def pair_from_run(
-    run: str,
-    named: str,
-    *,
-    trial_seconds: float | None = None,
-    workers: int | None = None,
-    workers_per_device: int | None = None,
-    executor: ExecutorName | None = None,
-) -> tuple[AblationPair, RunConfig]:
-    """Return a candidate of a run with its baseline, and the run's configuration.
-
-    Args:
-        run: name or path of the run.
-        named: the candidate: its number or `best`.
-        trial_seconds, workers, workers_per_device, executor: values in place of the run's, as in `load_config`.
+def pair_from_run(store: Store, named: str) -> AblationPair:
+    """Return a candidate of a run, which is named by its number or `best`, with the baseline of the run.
 
     Raises:
-        UsageError: the run or candidate does not exist, or it is the baseline.
+        UsageError: the candidate does not exist, or is the baseline.
     """
-    with Store.open(run, read_only=True) as store, store.snapshot():
-        number = find_candidate_id(store, named)
-        if number == BASELINE_ID:
-            raise UsageError(f"candidate {named} is the baseline itself: name another, or `best`")
-        config = load_config(store, trial_seconds, workers, workers_per_device, executor)
-        baseline, candidate = store.candidate(BASELINE_ID).dna, store.candidate(number).dna
-        path, unit = store.run.path, config.model.unit
-    pair = AblationPair(
-        NamedProgram("the baseline", baseline, unit),
-        NamedProgram(f"candidate {number} of {path.name}", candidate, unit),
+    number = find_candidate_id(store, named)
+    if number == BASELINE_ID:
+        raise UsageError(f"candidate {named} is the baseline itself: name another, or `best`")
+    path = store.run.path
+    return AblationPair(
+        NamedProgram("the baseline", store.candidate(BASELINE_ID).dna),
+        NamedProgram(f"candidate {number} of {path.name}", store.candidate(number).dna),
         path / f"ablation-{number}",
     )
-    return pair, config
 
 
 def pair_from_names(named: str, config: RunConfig) -> AblationPair:

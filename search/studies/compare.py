@@ -46,18 +46,14 @@ class ComparisonRow:
         unit: unit of width that it was trained at.
         learning_rate: peak learning rate.
         at_edge: whether this is the lowest or highest learning rate of the sweep.
-        test_bits_per_byte: mean over repeats.
-        validation_bits_per_byte: mean over repeats.
+        test_bits_per_byte, validation_bits_per_byte: means over repeats.
         difference: test bits per byte minus the baseline's, over the seeds that both finished; None for the baseline.
         speedup: speedup factor against the baseline; None for the baseline.
         parameters: number of parameters of the whole model.
         flops_per_token: FLOPs of the whole model's forward pass.
-        step_ms: median over repeats.
-        relative_step: median ratio of its step time to the baseline's.
+        step_ms, relative_step: median step time, and its ratio to the baseline's.
         peak_memory_bytes: largest value of all repeats.
-        steps: mean over repeats.
-        tokens: mean over repeats.
-        epochs: mean over repeats.
+        steps, tokens, epochs: means over repeats.
         tokens_per_second: training speed by the trial's clock, mean over repeats.
         model_tflops: 10^12 model FLOPs per second of training, three times those of the forward pass; recomputation
             and the optimizer are not counted.
@@ -103,10 +99,7 @@ class Comparison:
     Attributes:
         rows: results, the baseline first, then in the order of the arguments.
         baseline: name of the baseline.
-        seeds: random seeds that every program was trained with.
-        config: configuration of the trainings.
-        dataset_hash: hash of their dataset.
-        device: device that they ran on.
+        seeds, config, dataset_hash, device: settings of the trainings.
         versions: versions of Python and packages.
         allowance_seconds: time charged for a step of the baseline, in reference seconds.
         sweep: learning rate factors with validation losses in nats (None after a failure), by name of the program.
@@ -235,7 +228,7 @@ def compare(
 
 
 def _distinct(programs: Sequence[NamedProgram]) -> tuple[list[NamedProgram], list[str]]:
-    """Return each program once, and notes: trainings of a duplicate would wrongly suggest that there is no noise."""
+    """Return each program once, and notes: a duplicate would share its trainings and seem to show zero noise."""
     kept: dict[str, NamedProgram] = {}
     notes = []
     for program in programs:

@@ -46,7 +46,7 @@ SLOWNESS = 1.2
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationBudget:
-    """The part of a search's budget that is reserved for confirming its best candidates."""
+    """Seconds of a search's budget that are reserved to confirm the `top` best candidates."""
 
     seconds: float
     top: int

@@ -1,7 +1,7 @@
-"""What one model bore under `stress`, and when that is called safe.
+"""Result of the stress test for one model, and the margins that decide whether it is safe.
 
-`safe` means: nothing stopped being finite, in training or in the probes up to their margins, and what was met stays
-away from where it would break. The margins are below; each says what it is for.
+A model is safe if all values are finite in training and in the probes up to the margins below, and if the recorded
+values are not close to overflow.
 """
 
 from __future__ import annotations
@@ -22,39 +22,42 @@ __all__ = [
 ]
 
 SCORE_LIMIT = 88.7
-"""EXP overflows above it, in float32 and in bfloat16, which have one range."""
+"""Largest input of EXP that does not overflow, in float32 and in bfloat16, which has the same range."""
 
 SCORE_MARGIN = 2.0
-"""A score that EXP sees as it is must still be able to grow by this factor: training continues after these steps. A
-softmax is computed from scores less their maximum, and has no limit."""
+"""Factor by which an unshifted score must be able to grow, because training continues after these steps. A softmax is
+computed from scores minus their maximum, so its scores have no limit."""
 
 VALUE_LIMIT = 1.8e19
-"""The square of a larger value overflows: sums of squares, and the gradient's norm, must not."""
+"""Largest value whose square does not overflow; sums of squares and the norm of the gradient must not overflow."""
 
 INPUT_MARGIN = 1e3
-"""Factor on the first layer's input that a model must bear: single activations of trained models reach thousands of
-times the typical one (Sun et al. 2024, arXiv 2402.17762)."""
+"""Factor on the first layer's input that must be safe: single activations of trained models reach thousands of times
+the typical one (Sun et al. 2024, arXiv 2402.17762)."""
 
 WEIGHT_MARGIN = 4.0
-"""Factor on all dense kernels that it must bear: queries and keys grow in training, and scores with both, 16 times."""
+"""Factor on all dense kernels that must be safe: queries and keys grow in training, so scores grow 16 times."""
 
 GRADIENT_MARGIN = 1e3
-"""Largest ratio of gradient norms between layers: one factor clips them all, so that the smaller would stand still."""
+"""Largest ratio of gradient norms between layers. All are clipped by the same factor; beyond this ratio the layers with
+small gradients would hardly change."""
 
 LOSS_MARGIN = 0.5
-"""Nats above the first loss at which training has gone astray (at rates that suit the preset's own size)."""
+"""Largest increase of the loss in nats; beyond it, training diverges (at a learning rate for the preset's own size)."""
 
 LARGEST_SCALE = 1e4
+"""Largest factor that the probes try."""
 
 
 @dataclass(frozen=True, slots=True)
 class StressSetting:
-    """One model.
+    """Size and precision of one model.
 
     Attributes:
-        layers, length: of the model.
-        precision: of its activations.
-        batch: sequences in a training batch: as many tokens as the configuration's, or one sequence.
+        layers: number of layers.
+        length: sequence length.
+        precision: data type of the activations.
+        batch: sequences in a training batch: as many tokens as in the configuration, but at least one sequence.
     """
 
     layers: int
@@ -65,7 +68,13 @@ class StressSetting:
 
 @dataclass(frozen=True, slots=True)
 class ActivationPeak:
-    """The largest value of a kind: where it stood, and how large it was (None: not finite)."""
+    """Largest value of one kind.
+
+    Attributes:
+        node: name of the node that computed it.
+        layer: layer of the node, from 1.
+        value: the value; None if it is not finite.
+    """
 
     node: str
     layer: int
@@ -74,14 +83,15 @@ class ActivationPeak:
 
 @dataclass(frozen=True, slots=True)
 class ActivationStats:
-    """What a model showed at one moment.
+    """Values recorded in one forward and backward pass.
 
     Attributes:
-        loss_nats: of one batch, per token.
-        activations: the largest magnitudes, of five nodes, each in the layer where it is largest.
-        score: the largest input of an EXP, before a softmax is shifted; None where the program has none.
-        open_score: the largest that an EXP meets unshifted; None where every EXP is a softmax's.
-        gradient_norm: of all parameters; gradient_norms: by layer.
+        loss_nats: loss of one batch, per token.
+        activations: largest magnitudes of the five largest nodes.
+        score: largest input of an EXP before the shift of a softmax; None if the program has no EXP.
+        open_score: largest input of an EXP that is not shifted; None if every EXP belongs to a softmax.
+        gradient_norm: gradient norm of all parameters.
+        gradient_norms: gradient norm of each layer.
     """
 
     loss_nats: float | None
@@ -93,12 +103,12 @@ class ActivationStats:
 
     @property
     def score_headroom(self) -> float | None:
-        """What the largest score, were it not shifted, is away from overflow."""
+        """Difference between the limit of EXP and the largest score before its shift."""
         return None if self.score is None or self.score.value is None else SCORE_LIMIT - self.score.value
 
     @property
     def gradient_ratio(self) -> float | None:
-        """Largest over smallest gradient norm of a layer; None where one is not finite, or none is above zero."""
+        """Ratio of the largest gradient norm of a layer to the smallest; None if one is not finite or all are zero."""
         norms = [norm for norm in self.gradient_norms if norm is not None]
         if len(norms) < len(self.gradient_norms) or not max(norms):
             return None
@@ -107,7 +117,12 @@ class ActivationStats:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Where something stopped being finite: at which step or factor, and in which layer and node."""
+    """First value that is not finite.
+
+    Attributes:
+        at: training step or scale factor at which it occurs.
+        where: name of its layer and node.
+    """
 
     at: float
     where: str
@@ -115,15 +130,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class StressResult:
-    """What one model bore.
+    """Result of one model.
 
     Attributes:
-        setting: the model.
-        steps: it was trained.
-        initial, trained: observations; `trained` is None where training broke.
-        losses: training losses at the first step and, as a mean, over the last tenth of them.
-        training: the step at which training broke.
-        inputs, weights: the factor at which it breaks, up to `LARGEST_SCALE`; None where it does not.
+        setting: size and precision of the model.
+        steps: number of training steps.
+        initial: record before training.
+        trained: record after training; None if training failed.
+        losses: training loss of the first step, and mean over the last tenth of the steps.
+        training: failure in training; None without one.
+        inputs: failure when the first layer's input is scaled up to `LARGEST_SCALE`; None without one.
+        weights: failure when the dense kernels are scaled up to `LARGEST_SCALE`; None without one.
     """
 
     setting: StressSetting
@@ -137,7 +154,7 @@ class StressResult:
 
     @property
     def verdict(self) -> str:
-        """`safe`, `breaks at ...`, or `close: ...` where it holds by less than a margin asks for."""
+        """Conclusion: `safe`, `breaks at ...`, or `close: ...` if a margin is not kept."""
         if self.training is not None:
             return f"breaks at step {self.training.at:.0f}, {self.training.where}"
         for name, margin, found in (("inputs", INPUT_MARGIN, self.inputs), ("weights", WEIGHT_MARGIN, self.weights)):
@@ -146,34 +163,30 @@ class StressResult:
         return "; ".join(f"close: {why}" for why in self._close()) or "safe"
 
     def _close(self) -> Iterator[str]:
-        for snapshot in (self.initial, self.trained):
-            if snapshot is None:
+        for stats in (self.initial, self.trained):
+            if stats is None:
                 continue
-            if snapshot.open_score is not None and snapshot.open_score * SCORE_MARGIN > SCORE_LIMIT:
-                yield f"EXP of {snapshot.open_score:.3g}, and it overflows at {SCORE_LIMIT}"
-            if (largest := snapshot.activations[0]).value is None or largest.value > VALUE_LIMIT:
+            if stats.open_score is not None and stats.open_score * SCORE_MARGIN > SCORE_LIMIT:
+                yield f"EXP of {stats.open_score:.3g}, and it overflows at {SCORE_LIMIT}"
+            if (largest := stats.activations[0]).value is None or largest.value > VALUE_LIMIT:
                 yield f"{largest.node} reaches {quantity(largest.value)}, its square overflows"
-            if (ratio := snapshot.gradient_ratio) is None or ratio > GRADIENT_MARGIN:
+            if (ratio := stats.gradient_ratio) is None or ratio > GRADIENT_MARGIN:
                 yield f"gradients of its layers differ {quantity(ratio)} times"
         first, last = self.losses
         if first is not None and last is not None and last > first + LOSS_MARGIN:
             yield f"its loss rose from {first:.2f} to {last:.2f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return JSON values."""
+        stats = {"initial": self.initial, "trained": self.trained}
         derived = {
-            name: None
-            if (snapshot := getattr(self, name)) is None
-            else {
-                **asdict(snapshot),
-                "score_headroom": snapshot.score_headroom,
-                "gradient_ratio": snapshot.gradient_ratio,
-            }
-            for name in ("initial", "trained")
+            name: {**asdict(one), "score_headroom": one.score_headroom, "gradient_ratio": one.gradient_ratio}
+            for name, one in stats.items()
+            if one is not None
         }
         return {**asdict(self), **derived, "verdict": self.verdict}
 
 
 def quantity(value: float | None) -> str:
-    """A number in three digits; None means not finite."""
+    """Return a number with three digits; None means not finite."""
     return "not finite" if value is None else f"{value:.3g}"

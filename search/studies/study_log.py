@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from ...workers.protocol import Evaluation
 __all__ = ["StudyLog", "json_hash"]
 
 FORMAT = 1
+START = b'{"format"'
+"""Start of the first line, the header."""
 
 
 def json_hash(values: Mapping[str, Any]) -> str:
@@ -83,43 +85,31 @@ class StudyLog:
         self.close()
 
     def _load(self, path: Path) -> None:
-        lines = list(self._complete_lines(path))
-        if not lines:
-            self._append({"format": FORMAT, "study": dict(self.study), "identity": json_hash(self.study)})
-            return
-        header = lines[0]
-        if header.get("format") != FORMAT or not isinstance(header.get("study"), dict):
-            raise _not_a_log(path)
-        if header.get("identity") != json_hash(self.study):
+        assert self._file is not None
+        *complete, rest = path.read_bytes().split(b"\n")
+        try:
+            lines = [dict[str, Any](json.loads(line)) for line in complete]
+        except (ValueError, TypeError, RecursionError):
+            raise UsageError(f"{path} is damaged: remove it, or choose another folder with -o") from None
+        expected = {"format": FORMAT, "study": dict(self.study), "identity": json_hash(self.study)}
+        header = lines[0] if lines else expected
+        is_log = header.keys() == expected.keys() and header["format"] == FORMAT
+        if not is_log or not (lines or rest.startswith(START[: len(rest)])):
+            raise UsageError(f"{path} is not the log of a study: choose another folder with -o, or remove the file")
+        if header["identity"] != expected["identity"]:
             raise UsageError(
                 f"{path} holds trainings with other settings ({_first_difference(header['study'], self.study)}), "
                 "which cannot be compared: choose another folder with -o, or repeat those settings"
             )
+        if rest:
+            os.ftruncate(self._file, sum(len(line) + 1 for line in complete))
+        if not lines:
+            self._append(expected)
         for line in lines[1:]:
             if "calibration_seconds" in line:
                 self.calibration_seconds = float(line["calibration_seconds"])
             else:
                 self._results[line["key"], line["seed"]] = Evaluation.from_dict(line["evaluation"])
-
-    def _complete_lines(self, path: Path) -> Iterator[dict[str, Any]]:
-        """Yield the complete lines, and cut off an incomplete last one."""
-        assert self._file is not None
-        content, end = path.read_bytes(), 0
-        while (stop := content.find(b"\n", end)) >= 0:
-            try:
-                line = json.loads(content[end:stop])
-            except (ValueError, RecursionError):
-                line = None
-            if not isinstance(line, dict):
-                if content.find(b"\n", stop + 1) >= 0 or end == 0:
-                    raise UsageError(f"{path} is damaged: remove it, or choose another folder with -o")
-                break
-            yield line
-            end = stop + 1
-        if end == 0 and content and not content.startswith(b'{"format"'[: len(content)]):
-            raise _not_a_log(path)
-        if end < len(content):
-            os.ftruncate(self._file, end)
 
     def _append(self, line: dict[str, Any]) -> None:
         if self._file is None:
@@ -150,10 +140,6 @@ def _open_locked(path: Path) -> int:
         os.close(file)
         raise UsageError(f"another process writes {path}: wait until it ends, or choose another folder with -o")
     return file
-
-
-def _not_a_log(path: Path) -> UsageError:
-    return UsageError(f"{path} is not the log of a study: choose another folder with -o, or remove the file")
 
 
 def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any], section: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Queue of a study: its arms, the trainings that are left and finished, and the state for progress displays."""
+"""Queue of a study: its arms, the finished trainings and those that are left, and the state for progress displays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .study_log import StudyLog, json_hash
 
 __all__ = ["ONE_REPEAT", "Arm", "StudyQueue", "StudyState", "Training", "format_devices", "losses_by_arm"]
 
-ONE_REPEAT = "one repeat does not show the noise, so there are no intervals."
+ONE_REPEAT = "intervals need at least two repeats, because one does not show the noise."
 """Note for the readers of a study's results."""
 
 

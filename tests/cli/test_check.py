@@ -52,7 +52,7 @@ NO_DNA = {
 def test_what_is_no_dna_is_refused_in_one_sentence(fault: str, tmp_path: Path) -> None:
     file = tmp_path / "dna.json"
     file.write_text(NO_DNA[fault])
-    assert "dna.json holds no DNA: " in refused("check", file)
+    assert "dna.json is not DNA: " in refused("check", file)
     result = command("check", file, "--json")
     assert (result.code, result.json["accepted"], result.json["reason"]) == (2, False, "malformed")
 

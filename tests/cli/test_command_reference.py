@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import typer
 
@@ -39,8 +39,11 @@ def described(name: str, item: Any) -> list[str]:
     written = " ".join([name, *words, *(["[OPTIONS]"] if options else [])])
     rows = [("`" + word + "`", item.help, "") for word, item in zip(words, arguments, strict=True)]
     for option in options:
-        value = f" {option.metavar}" if option.metavar and not option.is_flag else ""
+        annotation = option.type_descriptor.annotation
+        choices = "|".join(get_args(annotation)) if get_origin(annotation) is Literal else ""
+        value = "" if option.is_flag else f" {option.metavar or choices}".rstrip()
         default = "" if option.is_flag or option.default is None else f"`{option.default}`"
+        default = option.show_default if isinstance(option.show_default, str) else default
         rows.append((f"`{', '.join(option.opts)}{value}`", option.help, default))
     lines = ["| | | default |", "|---|---|---|"]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]

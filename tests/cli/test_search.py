@@ -186,7 +186,7 @@ def test_an_interrupted_search_exits_with_130_and_says_how_to_go_on(
 
 def test_stop_ends_a_running_search_which_prints_its_leaderboard(running: tuple[subprocess.Popen[str], Path]) -> None:
     process, path = running
-    assert "is going on already" in refused("resume", path)
+    assert "is already running" in refused("resume", path)
     result = command("stop", path)
     # A compilation in this process hears nothing, and takes its time where others want the machine.
     assert (result.code, "has stopped" in result.err or "is asked to stop" in result.err) == (0, True)

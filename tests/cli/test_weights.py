@@ -146,7 +146,7 @@ def test_text_as_json_is_one_object(trained: Path) -> None:
 def test_a_candidate_without_weights_is_trained_first(run: Path) -> None:
     result = command("generate", run, "baseline", "--tokens", "3")
     assert result.code == 0, result.err
-    assert "has no weights yet" in result.err
+    assert "has no saved weights" in result.err
     assert "training baseline of run" in result.err
     assert load_weights(run / "weights" / "0").training["candidate"] == 0
     again = command("generate", run, "baseline", "--tokens", "3")

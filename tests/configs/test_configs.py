@@ -186,7 +186,7 @@ class TestRefusals:
             (
                 "laptop",
                 "trial.budget_seconds=3x",
-                "trial.budget_seconds: '3x' is no duration: write a number and a unit",
+                "trial.budget_seconds: '3x' is not a duration: write a number and a unit",
             ),
             ("laptop", "data.source=\udcff", "the settings of laptop are not plain text and numbers: "),
         ],
@@ -213,7 +213,7 @@ class TestRefusals:
             (
                 "primer_paper",
                 "optimizer.weight_decay=0.1",
-                "optimizer.weight_decay = 0.1 has no effect on optimizer.name",
+                "optimizer.weight_decay = 0.1 has no effect with optimizer.name",
             ),
         ],
     )

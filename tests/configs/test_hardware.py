@@ -89,7 +89,7 @@ def test_workers_follow_the_devices(
 
 def test_a_chip_of_two_devices_is_pointed_out(fake: pytest.MonkeyPatch) -> None:
     fake.setenv(FAKE_DEVICES, "tpu:8:TPU v3:16GiB")
-    assert "trial.devices=2 would use them all" in planned()["notes"][0]
+    assert "trial.devices=2 would use all of them" in planned()["notes"][0]
     assert planned("--set", "trial.devices=2")["notes"] == []
 
 
@@ -97,12 +97,12 @@ def test_a_chip_of_two_devices_is_pointed_out(fake: pytest.MonkeyPatch) -> None:
     ("devices", "arguments", "said"),
     [
         ("tpu:8:TPU v4:2GiB", (), "a worker has 1.9 GiB of each TPU v4: lower trial.batch, model.length or model.laye"),
-        ("gpu:1:A10:24GiB", ("--workers-per-device", "8"), "of each A10: lower workers.per_device."),
-        (TPUS, ("--workers-per-device", "2"), "a TPU chip belongs to the one process that opens it"),
-        (TPUS, ("--workers", "9"), "workers.count asks for 9 workers, but 8 TPU chips hold 8"),
-        (TPUS, ("--accel", "gpu"), "--accel gpu: JAX sees no GPU here, only 8 TPU devices"),
-        ("tpu:8:TPU v4:32GB", (), "must read platform:devices[:kind[:memory]]"),
-        ("npu:8", (), "must read platform:devices[:kind[:memory]]"),
+        ("gpu:1:A10:24GiB", ("--workers-per-device", "8"), "of each A10: lower workers.per_device"),
+        (TPUS, ("--workers-per-device", "2"), "one process owns a TPU chip"),
+        (TPUS, ("--workers", "9"), "workers.count is 9, but 8 TPU chips hold only 8"),
+        (TPUS, ("--accel", "gpu"), "--accel gpu: JAX sees no GPU on this machine, only 8 TPU devices"),
+        ("tpu:8:TPU v4:32GB", (), "must have the form platform:devices[:kind[:memory]]"),
+        ("npu:8", (), "must have the form platform:devices[:kind[:memory]]"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused_in_one_sentence(
@@ -119,7 +119,7 @@ def test_an_inline_trial_takes_no_more_devices_than_this_process_shows(
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     spread = ("--config", "laptop", "--executor", "inline", "--set", "trial.devices=8", "--run-dir", tmp_path / "run")
     said = refused(*spread)
-    assert "trial.devices = 8, but a worker sees 1 CPU device: train with --executor ray" in said
+    assert "trial.devices is 8, but a worker sees 1 CPU device: train with --executor ray" in said
     assert not (tmp_path / "run").exists(), "nothing is made for what cannot train"
     flag = "--xla_force_host_platform_device_count="
     monkeypatch.setenv(shown, f"--other=1 {flag}2 {flag}8" if shown == "XLA_FLAGS" else "8")
@@ -144,7 +144,7 @@ def test_studies_take_workers_per_device_and_keep_those_of_a_run(tmp_path: Path)
     with Store.create(tmp_path / "run", {"config": shared.to_dict()}) as store:
         assert load_config(store).workers.per_device == 4
         assert load_config(store, workers_per_device=1).workers == WorkersConfig(count=2, accel="gpu")
-    said = "workers.per_device = 2 has no effect on workers.accel = cpu"
+    said = "workers.per_device = 2 has no effect with workers.accel = cpu"
     for study in (("compare", "PRIMER_EZ"), ("ablate", "PRIMER_EZ")):
         assert said in refused(*study, "--config", "laptop", "--workers-per-device", "2")
     for study in (("confirm", "cpus"), ("ablate", "cpus", "1")):
@@ -155,14 +155,14 @@ def test_studies_take_workers_per_device_and_keep_those_of_a_run(tmp_path: Path)
 
 
 def test_made_up_devices_train_nothing(fake: pytest.MonkeyPatch) -> None:
-    assert f"{FAKE_DEVICES} is for --dry-run alone" in refused("--budget", "24h", "--accel", "tpu")
+    assert f"{FAKE_DEVICES} is only for --dry-run" in refused("--budget", "24h", "--accel", "tpu")
     assert fake_devices(dry_run=False, environment={}) is None
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--accel", "cpu", "--workers-per-device", "2"), "has no effect on workers.accel = cpu"),
+        (("--accel", "cpu", "--workers-per-device", "2"), "has no effect with workers.accel = cpu"),
         (("--config", "smoke", "--workers-per-device", "2"), "needs workers.executor = ray"),
     ],
 )

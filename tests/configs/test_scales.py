@@ -24,17 +24,17 @@ def test_a_scale_is_the_runs_settings_with_a_few_changed() -> None:
     ("texts", "sentence"),
     [
         (["layers"], "must read key=value,..., for example layers=4,unit=16,budget=60s"),
-        (["layer=4"], "--scale layer=4: 'layer' is none of layers, unit, .*; did you mean layers"),
-        (["layers=4,layers=5"], "layers stands there twice"),
+        (["layer=4"], "--scale layer=4: 'layer' is not one of layers, unit, .*; did you mean layers"),
+        (["layers=4,layers=5"], "layers is given twice"),
         (["layers=0"], r"--scale layers=0: model.layers = 0 must be at least 1$"),
         (["unit=big"], "--scale unit=big: model.unit = .*big.* must be a whole number"),
         (
             ["batch=6,devices=4"],
             "--scale batch=6,devices=4: trial.batch = 6 sequences do not divide .*, or fewer devices$",
         ),
-        (["budget=soon"], "--scale budget=soon: budget: 'soon' is no duration"),
-        (["layers=2"], "that is the run's own size"),
-        (["layers=4", "layers=4,unit=8"], "another --scale says the same"),
+        (["budget=soon"], "--scale budget=soon: budget: 'soon' is not a duration"),
+        (["layers=2"], "the size of the run"),
+        (["layers=4", "layers=4,unit=8"], "another --scale has the same settings"),
     ],
 )
 def test_a_scale_that_is_none_is_refused_in_a_sentence(texts: list[str], sentence: str) -> None:

@@ -145,7 +145,7 @@ def test_a_clone_decodes_independently() -> None:
 
 def test_wrong_decoding_is_an_error_with_a_remedy() -> None:
     module = make("PRIMER")
-    with pytest.raises(UsageError, match=r"no cache .*init_cache\(\(batch, longest, width\)\)"):
+    with pytest.raises(UsageError, match=r"cache .* missing.*init_cache\(\(batch, longest, width\)\)"):
         module(jnp.ones((1, 1, WIDTH)), decode=True)
     for shape in ((1, LENGTH), (1, LENGTH, 16)):
         with pytest.raises(UsageError, match=r"input_shape is \(1, 6.* \(batch, longest, 32\)"):

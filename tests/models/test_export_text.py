@@ -115,7 +115,7 @@ def test_an_idiom_whose_inner_value_is_read_elsewhere_is_written_as_primitives()
     )
     rendered = source_of(dna)
     assert "LayerNorm" not in rendered.source and "variance = " in rendered.source
-    verify_export(rendered, dna, UNIT, LENGTH)
+    verify_export(rendered)
 
 
 def test_calls_that_are_the_same_code_share_a_class() -> None:
@@ -125,7 +125,7 @@ def test_calls_that_are_the_same_code_share_a_class() -> None:
     )
     rendered = source_of(dna)
     assert rendered.source.count("class Mix") == 1 and "self.mix_2 = Mix(" in rendered.source
-    verify_export(rendered, dna, UNIT, LENGTH)
+    verify_export(rendered)
 
 
 def test_a_number_of_branches_that_the_program_fixes_is_not_an_argument() -> None:
@@ -135,7 +135,7 @@ def test_a_number_of_branches_that_the_program_fixes_is_not_an_argument() -> Non
     )
     rendered = source_of(dna)
     assert "branches" not in rendered.source.split("class Block")[1]
-    verify_export(rendered, dna, UNIT, LENGTH)
+    verify_export(rendered)
 
 
 def test_two_classes_with_the_same_name_are_numbered() -> None:
@@ -167,7 +167,7 @@ def test_names_that_python_or_the_file_uses_are_avoided() -> None:
     dna = assemble({"main": "\n".join([*lines, "z = ADD v0 v1"]), **names}, {"zero": 0.0}, (8,))
     renamed = replace(dna, subprograms=(*dna.subprograms[:-1], replace(dna.subprograms[-1], name='Ünï "x" \n\\')))
     for program in (dna, renamed):
-        verify_export(source_of(program), program, UNIT, LENGTH)
+        verify_export(source_of(program))
 
 
 def test_the_docstring_states_the_origin_of_the_block() -> None:

@@ -106,7 +106,7 @@ def test_a_sampling_out_of_bounds_names_its_field(field: str, value: float) -> N
 
 @given(st.text(max_size=40))
 def test_pieces_are_whole_characters_and_together_the_text(text: str) -> None:
-    pieces = list(TOKENIZER.pieces(TOKENIZER.encode(text)))
+    pieces = list(TOKENIZER.decode_stream(TOKENIZER.encode(text)))
     assert "".join(pieces) == text
     assert all(("\N{REPLACEMENT CHARACTER}" in piece) <= ("\N{REPLACEMENT CHARACTER}" in text) for piece in pieces)
 
@@ -114,19 +114,19 @@ def test_pieces_are_whole_characters_and_together_the_text(text: str) -> None:
 def test_a_character_of_several_tokens_comes_with_its_last() -> None:
     bytewise = Tokenizer.train(["plain"], 257)
     ids = bytewise.encode("é🙂!")
-    assert list(bytewise.pieces(ids)) == ["", "é", "", "", "", "🙂", "!"]
+    assert list(bytewise.decode_stream(ids)) == ["", "é", "", "", "", "🙂", "!"]
 
 
 def test_bytes_that_never_become_a_character_are_shown_at_last() -> None:
     bytewise = Tokenizer.train(["plain"], 257)
     ids = bytewise.encode("🙂")[:2]
-    assert list(bytewise.pieces(ids)) == ["", "", "\N{REPLACEMENT CHARACTER}"]
+    assert list(bytewise.decode_stream(ids)) == ["", "", "\N{REPLACEMENT CHARACTER}"]
 
 
 @given(st.lists(st.integers(0, 289), max_size=20))
 def test_pieces_of_any_tokens_make_up_what_they_decode_to(ids: list[int]) -> None:
     ids = [token for token in ids if token < TOKENIZER.size]
-    assert "".join(TOKENIZER.pieces(ids)) == TOKENIZER.decode(ids)
+    assert "".join(TOKENIZER.decode_stream(ids)) == TOKENIZER.decode(ids)
 
 
 def test_text_ends_with_its_document() -> None:

@@ -226,7 +226,9 @@ def test_positions_beyond_the_cache_are_nan_rather_than_wrong(rng: np.random.Gen
 def test_decoding_without_a_fitting_cache_is_an_error_with_a_remedy(rng: np.random.Generator) -> None:
     block, x = make("PRIMER"), random_input(rng)
     variables = init(block, x)
-    with pytest.raises(ValueError, match="there is no cache to decode with; make the variables with the longest input"):
+    with pytest.raises(
+        ValueError, match="the cache to decode with is missing; make the variables with the longest input"
+    ):
         block.apply(variables, x, decode=True, mutable=["cache"])
     with pytest.raises(ValueError, match="the cache holds 2 sequences, but x has 1"):
         decode(block, init(block, x, decode=True), x[:1], (6,))

@@ -18,10 +18,10 @@ from primer_search.workers.protocol import Platform
 @pytest.mark.parametrize(
     ("preset", "platform", "tokens", "words"),
     [
-        ("gpu", "gpu", 3_400_000, "a full trial that trains on more than 45,333 a second reads it more than 4 times"),
+        ("gpu", "gpu", 3_400_000, "a full trial at more than 45,333 tokens per second reads it more than 4 times"),
         ("gpu", "gpu", 300_000_000, ""),
         ("laptop", "cpu", 4_400_000, ""),
-        ("laptop", "cpu", 20_000, "more than 4,000 a second"),
+        ("laptop", "cpu", 20_000, "more than 4,000 tokens per second"),
         ("smoke", "cpu", 100, "a full trial reads it"),
         ("smoke", "cpu", 10_000_000, ""),
     ],
@@ -48,5 +48,5 @@ def test_a_leaderboard_says_how_often_the_text_was_read() -> None:
 
     assert format_epochs(rows(0.321, 0.2)) == "read 0.32 times in a full training"
     assert format_epochs(rows(4.0)) == "read 4 times in a full training"
-    assert format_epochs(rows(17.2)).startswith("read 17 times in a full training: past 4, losses tell how programs")
+    assert format_epochs(rows(17.2)).startswith("read 17 times in a full training: past 4, losses measure memorization")
     assert format_epochs(rows()) == ""

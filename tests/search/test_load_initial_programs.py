@@ -92,8 +92,8 @@ def test_programs_of_one_function_count_once_which_is_said(tmp_path: Path) -> No
         (2, "TRANSFORMER_PP"),
     ]
     assert notes == (
-        f"--init {file} computes the same as PRIMER_EZ: the two count once.",
-        "--init PRIMER_EZ computes the same as PRIMER_EZ: the two count once.",
+        f"--init {file} computes the same as PRIMER_EZ, and the two count once",
+        "--init PRIMER_EZ computes the same as PRIMER_EZ, and the two count once",
     )
 
 
@@ -132,7 +132,7 @@ def test_a_manifest_of_before_there_were_initial_programs_has_none() -> None:
 
 REFUSALS: dict[str, tuple[Sequence[str], RunConfig, str]] = {
     "a misspelt name": (["PRIMER_ES"], CONFIG, "--init PRIMER_ES: .*did you mean PRIMER_EZ?"),
-    "a number": (["3"], CONFIG, "the source of randomness is --seed 3"),
+    "a number": (["3"], CONFIG, "use --seed 3"),
     "one tied to its length": (["PRIMER"], CONFIG, "--init PRIMER is refused: .*--set model.length_dependent=true"),
     "one over the cap": (
         ["TRANSFORMER_PP"],

@@ -17,6 +17,17 @@ from primer_search.tests.support.strategies import mutants, random_dna
 LENGTH = 4
 UNIT = 2
 
+ATTENTION = assemble(
+    {
+        "main": "heads = attention h0 branches=2\nmixed = CONV_1X1 heads width=8\nsum = ADD mixed h0",
+        "attention": "k = CONV_1X1 h0 width=8\nq = CONV_1X1 k width=8\nb = SHIFT q\nqk = T_MAT_MUL b k\n"
+        "t = C_MUL qk constant=scale\ne = EXP t\nm = MASK e\ns = RED_SUM m\nw = DIVIDE m s\nr = MAT_MUL w k",
+    },
+    {"scale": 0.125},
+    (8,),
+)
+"""A small attention with shared keys and values."""
+
 
 def source_of(dna: DNA, unit: int = UNIT, name: str = "Block", api: API = "nnx") -> ExportedSource:
     """Return the unverified export of a program."""

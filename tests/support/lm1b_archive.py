@@ -8,7 +8,7 @@ import tarfile
 from functools import cache
 from pathlib import Path
 
-from primer_search.workers.data.text_sources import documents
+from primer_search.workers.data.text_sources import read_documents
 
 TOP = "1-billion-word-language-modeling-benchmark-r13output"
 TRAIN = f"{TOP}/training-monolingual.tokenized.shuffled/news.en-{{:05}}-of-00100"
@@ -19,7 +19,7 @@ HELD_OUT = f"{TOP}/heldout-monolingual.tokenized.shuffled/news.en.heldout-{{:05}
 def sentences(count: int) -> tuple[str, ...]:
     """So many different sentences, their words and signs between spaces as in the benchmark."""
     found: dict[str, None] = {}
-    for document in documents("python-stdlib"):
+    for document in read_documents("python-stdlib"):
         for text in re.findall(r"[A-Z][a-z]+ [^\n\"#.]{30,160}\.", document.text):
             found[" ".join(re.findall(r"\w+|[^\w\s]", text))] = None
         if len(found) >= count:

@@ -20,7 +20,7 @@ from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig
-from primer_search.workers.data.dataset import prepare
+from primer_search.workers.data.dataset import prepare_dataset
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import Evaluation, Executor
 
@@ -70,7 +70,7 @@ def write_text(folder: Path, documents: int = 60) -> Path:
 def tiny_dataset(folder: Path) -> Path:
     """Prepare a dataset of 300 token ids."""
     data = DataConfig(f"text:{write_text(folder / 'text')}", 50_000)
-    return prepare(data, MODEL.vocabulary, folder / "cache")
+    return prepare_dataset(data, MODEL.vocabulary, folder / "cache")
 
 
 def numbers(evaluation: Evaluation) -> dict[str, object]:

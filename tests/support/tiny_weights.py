@@ -19,7 +19,7 @@ from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, write_text
 from primer_search.workers.config import DataConfig
-from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.data.dataset import Dataset, prepare_dataset
 from primer_search.workers.data.tokenizer import Tokenizer
 from primer_search.workers.protocol import Evaluation, TrialRequest
 
@@ -59,7 +59,7 @@ def tiny_run(folder: Path) -> Path:
     """A run of three candidates: the baseline, a copy of it that has trained, and one that explodes."""
     config, run = tiny_config(folder), folder / "run"
     run.mkdir()
-    dataset = prepare(config.data, config.model.vocabulary)
+    dataset = prepare_dataset(config.data, config.model.vocabulary)
     manifest = {
         "config": config.to_dict(),
         "seed": 0,

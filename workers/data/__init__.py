@@ -11,6 +11,7 @@ __all__ = [
     "splits",
     "text_sources",
     "tfds_builder",
+    "tfds_process",
     "tfds_sets",
     "tokenizer",
 ]

@@ -1,7 +1,8 @@
-"""Token ids to batches: training windows in a reproducible random order, and one fixed set of validation windows.
+"""Batches of token windows: a reproducible random order for training, one fixed set for validation.
 
-A batch depends on the seed and the step alone, so a trial that stops and goes on sees what it would have seen, and two
-candidates with one seed see the same text. A window holds `length + 1` tokens: inputs, and targets one to the right.
+A batch depends on the seed and the step alone. An interrupted trial therefore continues with the same batches, and two
+candidates with the same seed see the same text. A window holds `length + 1` tokens: the inputs, and the targets shifted
+by one.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ Tokens = Integer[np.ndarray, " tokens"]
 
 
 class TrainBatches:
-    """Batches of a token stream, epoch after epoch, without replacement within an epoch.
+    """Batches of a token stream, drawn without replacement within an epoch.
 
-    An epoch cuts the stream into windows at every `length` tokens after a random offset, and visits them in random
-    order: every token but fewer than `2 * length` at the ends is a target once an epoch, in other company each time.
+    An epoch starts at a random offset, cuts the stream into windows of `length` tokens, and visits them in random
+    order. Every token is a target once in an epoch, except fewer than `2 * length` at the ends of the stream.
     """
 
     def __init__(self, tokens: Tokens, batch: int, length: int, seed: int):
         """Make batches.
 
         Args:
-            tokens: the training split; may be a memory map, and stays one.
+            tokens: training split, which may be a memory map.
             batch: sequences in a batch.
             length: predicted tokens in a sequence.
-            seed: not negative.
+            seed: random seed, not negative.
 
         Raises:
             UsageError: the stream is shorter than one window.
         """
         _check_long_enough(tokens, length, "training")
-        # A view that is no np.memmap: indexing that subclass costs several times as much.
+        # A plain view of the memory map: indexing np.memmap itself costs several times as much.
         self._tokens = np.asarray(tokens)
         self._batch = batch
         self._length = length
@@ -47,20 +48,19 @@ class TrainBatches:
         self._epoch_starts: dict[int, np.ndarray] = {}
 
     def batch_at(self, step: int) -> Int32[np.ndarray, "{self._batch} {self._length}+1"]:
-        """The batch of a step, counted from 0; random access, the same whenever it is asked for."""
+        """Return the batch of a step, counted from 0. Steps can be read in any order."""
         visits = np.arange(step * self._batch, (step + 1) * self._batch)
-        epochs, places = np.divmod(visits, self.windows_per_epoch)
-        first, last = int(epochs[0]), int(epochs[-1])
-        parts = [self._starts(epoch)[places[epochs == epoch]] for epoch in range(first, last + 1)]
+        epochs, windows = np.divmod(visits, self.windows_per_epoch)
+        parts = [self._starts(epoch)[windows[epochs == epoch]] for epoch in range(epochs[0], epochs[-1] + 1)]
         starts = np.concatenate(parts)
         return self._tokens[starts[:, None] + self._window].astype(np.int32)
 
     def epochs_seen(self, step: int) -> float:
-        """How often the text has been seen after `step` steps."""
+        """Return the number of passes over the text after `step` steps."""
         return step * self._batch / self.windows_per_epoch
 
     def _starts(self, epoch: int) -> np.ndarray:
-        """Where the windows of an epoch start, in the order they are visited (the last two epochs are kept)."""
+        """Return the first token of each window of an epoch, in visiting order. The last two epochs are cached."""
         if epoch not in self._epoch_starts:
             rng = np.random.default_rng([self._seed, epoch])
             offset = rng.integers(self._offsets)
@@ -73,16 +73,16 @@ class TrainBatches:
 def validation_batches(
     tokens: Tokens, batch: int, length: int, count: int
 ) -> Int32[np.ndarray, "{count} {batch} {length}+1"]:
-    """A fixed set of windows, spread evenly over all of a split; each single batch is spread over it, too.
+    """Return fixed windows of a split. Each batch is spread evenly over the whole split.
 
     Args:
-        tokens: the split.
+        tokens: token stream of the split.
         batch: windows in a batch.
         length: predicted tokens in a window.
         count: number of batches.
 
     Returns:
-        The windows; they overlap only where the split has fewer than `count * batch * (length + 1)` tokens.
+        The windows. They overlap only if the split has fewer than `count * batch * (length + 1)` tokens.
 
     Raises:
         UsageError: the split is shorter than one window.
@@ -97,6 +97,6 @@ def validation_batches(
 def _check_long_enough(tokens: Tokens, length: int, name: str) -> None:
     if len(tokens) < length + 1:
         raise UsageError(
-            f"The {name} text has {len(tokens)} tokens, fewer than the {length + 1} that one sequence of model.length"
-            f" {length} needs: use more text or a shorter length."
+            f"the {name} text has {len(tokens)} tokens, but one sequence of model.length {length} needs {length + 1}: "
+            "use more text or a shorter length"
         )

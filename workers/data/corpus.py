@@ -1,8 +1,8 @@
-"""A source as a corpus: a sequence of portions, small enough to hold, that processes read and tokenize on their own.
+"""Corpus: a source as a sequence of portions, each small enough for memory.
 
-`TextCorpus` is text this process reads (python-stdlib, text:PATH), whose portions carry the text. `RecordCorpus` is a
-published set, whose portions say where the records are, so that the processes read them, too. The portions of a corpus
-are always the same, and in the same order.
+Worker processes read and tokenize portions independently. `TextCorpus` is text that this process reads
+(python-stdlib, text:PATH); its portions carry the text. `RecordCorpus` is a TFDS set; its portions carry the positions
+of records, which the worker processes read. A corpus always has the same portions in the same order.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 from ...primitives.errors import UsageError
-from .text_sources import documents
-from .tfds_sets import TfdsSet, is_tfds_source, load
+from .text_sources import read_documents
+from .tfds_sets import TfdsSet, is_tfds_source, load_set
 
 __all__ = ["Corpus", "Portion", "RecordCorpus", "TextCorpus", "open_corpus"]
 
@@ -23,33 +23,21 @@ PORTION_BYTES = 2 * 1024 * 1024
 DIGEST_BYTES = 16
 
 
-class Portion(Protocol):
-    """Some documents that follow one another."""
-
-    @property
-    def split(self) -> str | None:
-        """The split that the source itself puts them in, if it has splits."""
-        ...
-
-    def read(self) -> list[bytes]:
-        """Their texts in UTF-8."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class TextPortion:
-    """Documents that were read already."""
+    """Consecutive documents that are already in memory."""
 
     contents: tuple[bytes, ...]
-    split: None = None
+    split: ClassVar[None] = None
 
     def read(self) -> list[bytes]:
+        """Return the documents in UTF-8."""
         return list(self.contents)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPortion:
-    """Records `start` to `stop` of a split."""
+    """Records `start` to `stop` of a split of a TFDS set."""
 
     files: tuple[tuple[str, int], ...]
     feature: str
@@ -58,42 +46,39 @@ class RecordPortion:
     stop: int
 
     def read(self) -> list[bytes]:
+        """Return the documents in UTF-8."""
         from .tfds_builder import read_texts
 
         return read_texts(self.files, self.feature, self.start, self.stop)
 
 
-def open_corpus(source: str, cache: Path) -> TextCorpus | RecordCorpus:
-    """The corpus of a source.
-
-    Raises:
-        UsageError: no such source, unreadable text, or a published set that was never prepared here.
-    """
-    return RecordCorpus.of(load(source, cache)) if is_tfds_source(source) else TextCorpus.of(source)
+Portion = TextPortion | RecordPortion
+"""Consecutive documents. `split` is the split that the source itself assigns to them, or None."""
 
 
 @dataclass(frozen=True)
 class TextCorpus:
-    """Text of this machine, read once to know it.
+    """Text of this machine.
 
     Attributes:
-        source: as the user writes it.
-        identity: hexadecimal; other text, other identity.
-        documents, text_bytes: how many there are.
-        own_splits: splits that the source has itself; others are made from its train documents, or from all.
-        sentences: every document is a sentence, in which words stand between spaces; none are copies.
+        source: source as the user wrote it.
+        identity: hexadecimal hash of the text.
+        documents: number of documents.
+        text_bytes: bytes of text.
+        own_splits: splits that the source itself has; the others are taken from its train documents, or from all.
+        has_sentences: whether every document is one sentence with spaces between words. Copies are then not removed.
     """
 
     source: str
     identity: str
     documents: int
     text_bytes: int
-    own_splits: frozenset[str] = frozenset()
-    sentences: bool = False
+    own_splits: ClassVar[frozenset[str]] = frozenset()
+    has_sentences: ClassVar[bool] = False
 
     @staticmethod
-    def of(source: str) -> TextCorpus:
-        """Read a source through."""
+    def from_source(source: str) -> TextCorpus:
+        """Read all text of a source, to count and hash it."""
         digest, count, size = blake2b(digest_size=DIGEST_BYTES), 0, 0
         for content in _contents(source):
             digest.update(_digest(content))
@@ -101,80 +86,85 @@ class TextCorpus:
         return TextCorpus(source, digest.hexdigest(), count, size)
 
     def portions(self) -> Iterator[Portion]:
-        """All documents, in order.
+        """Yield all documents in order.
 
         Raises:
             UsageError: the text has changed since `identity` was computed.
         """
         digest = blake2b(digest_size=DIGEST_BYTES)
-        held: list[bytes] = []
+        pending: list[bytes] = []
         size = 0
         for content in _contents(self.source):
             digest.update(_digest(content))
-            held.append(content)
+            pending.append(content)
             size += len(content)
             if size >= PORTION_BYTES:
-                yield TextPortion(tuple(held))
-                held, size = [], 0
+                yield TextPortion(tuple(pending))
+                pending, size = [], 0
         if digest.hexdigest() != self.identity:
-            raise UsageError(
-                f"data.source {self.source} changed while it was being read: run again once it is complete."
-            )
-        if held:
-            yield TextPortion(tuple(held))
+            raise UsageError(f"data.source {self.source} changed while it was read: run again once it is complete")
+        if pending:
+            yield TextPortion(tuple(pending))
 
 
 @dataclass(frozen=True)
 class RecordCorpus:
-    """A published set's records; attributes as for `TextCorpus`, `text_bytes` being those of the files."""
+    """Records of a TFDS set. It has the attributes of `TextCorpus`; `text_bytes` is the size of the record files."""
 
     source: str
     identity: str
     documents: int
     text_bytes: int
     own_splits: frozenset[str]
-    sentences: bool
-    published: TfdsSet = field(repr=False)
+    has_sentences: bool
+    tfds_set: TfdsSet = field(repr=False)
 
     @staticmethod
-    def of(published: TfdsSet) -> RecordCorpus:
-        """The corpus of a set."""
-        splits = published.splits
+    def from_set(found: TfdsSet) -> RecordCorpus:
+        """Return the corpus of a set."""
         return RecordCorpus(
-            published.source,
-            published.identity,
-            sum(facts["documents"] for facts in splits.values()),
-            sum(facts["bytes"] for facts in splits.values()),
-            frozenset(splits),
-            published.set_name.startswith("lm1b/"),
-            published,
+            found.source,
+            found.identity,
+            documents=sum(facts["documents"] for facts in found.splits.values()),
+            text_bytes=sum(facts["bytes"] for facts in found.splits.values()),
+            own_splits=frozenset(found.splits),
+            has_sentences=found.set_name.startswith("lm1b/"),
+            tfds_set=found,
         )
 
     def portions(self) -> Iterator[Portion]:
-        """All documents, in order.
+        """Yield all documents in order.
 
         Raises:
             UsageError: a file is missing.
         """
-        for split, facts in self.published.splits.items():
+        for split, facts in self.tfds_set.splits.items():
             files = tuple((path, records) for path, records in facts["files"])
             missing = next((path for path, _ in files if not Path(path).is_file()), None)
             if missing is not None:
-                raise UsageError(
-                    f"data.source {self.source}: {missing} is gone; run `primer-search data prepare {self.source}`."
-                )
+                remedy = f"run `primer-search data prepare {self.source}`"
+                raise UsageError(f"data.source {self.source} lacks the file {missing}: {remedy}")
             total = facts["documents"]
             step = max(1, PORTION_BYTES * total // max(1, facts["bytes"]))
             for start in range(0, total, step):
-                yield RecordPortion(files, self.published.feature, split, start, min(start + step, total))
+                yield RecordPortion(files, self.tfds_set.feature, split, start, min(start + step, total))
 
 
 Corpus = TextCorpus | RecordCorpus
-"""A source that can be prepared."""
+"""Text that can be prepared."""
+
+
+def open_corpus(source: str, cache: Path) -> Corpus:
+    """Return the corpus of a source.
+
+    Raises:
+        UsageError: the source does not exist, is unreadable, or is a TFDS set that was not prepared on this machine.
+    """
+    return RecordCorpus.from_set(load_set(source, cache)) if is_tfds_source(source) else TextCorpus.from_source(source)
 
 
 def _contents(source: str) -> Iterator[bytes]:
-    for document in documents(source):
+    for document in read_documents(source):
         yield document.text.encode("utf-8")
 
 

@@ -1,8 +1,8 @@
-"""Dataset builder: a corpus becomes splits, a tokenizer and token ids, by several processes, in constant memory.
+"""Dataset builder: several processes turn a corpus into splits, a tokenizer and token ids, in constant memory.
 
-    <draft>/  places.bin       the split of each document, if the source lacks a split
-              tokenizer.json   trained on a bounded sample of the train documents, the same every time
-              *.bin            token ids, appended portion by portion in the order of the corpus
+    <folder>/  split_ids.bin    split of each document, if the source lacks a split
+               tokenizer.json   trained on a limited, reproducible sample of the train documents
+               *.bin            token ids, appended portion by portion in the order of the corpus
 
 Each stage writes a `Journal`, so a build that was killed continues where it stopped and gives the same bytes. Memory
 does not grow with the corpus. The exception is a source without splits: 100 bytes per document, in memory-mapped files.
@@ -26,69 +26,69 @@ from ...system.process_pool import ProcessPool
 from ..config import DataConfig
 from .corpus import Corpus, Portion, RecordCorpus
 from .near_duplicates import BANDS, cluster_labels
-from .preprocessing_jobs import Encode, Read, Sketch
-from .splits import FILLED, LEFT_OUT, SPLITS, assign, check_enough, leave_out_repetitions, residues
+from .preprocessing_jobs import EncodeJob, ReadJob, SketchJob
+from .splits import EXCLUDED, FILL_LIMIT, SPLITS, assign_splits, check_enough_text, exclude_repetitions, residue_counts
 from .tokenizer import Tokenizer
 
-__all__ = ["Built", "build"]
+__all__ = ["BuiltDataset", "Log", "build_dataset"]
 
 INLINE_BYTES = 24_000_000
-"""Smaller text is done before processes have started."""
+"""Text below this size is processed in this process, which takes less time than starting others."""
 
 PROCESS_BYTES = 8_000_000
-"""The least text per process that is worth its start."""
+"""Smallest amount of text for which it pays to start another process."""
 
 MOST_PROCESSES = 6
-"""Each takes 100 to 150 MB, so that all of them and this process stay under 1 GiB. `--processes` may ask for more."""
+"""Default limit. Each process takes 100 to 150 MB, so that all together stay under 1 GiB."""
 
-TELL_SECONDS = 10.0
-MARKS = ("digests", "sizes", "keys", *(f"band{band}" for band in range(BANDS)))
-
+PROGRESS_SECONDS = 10.0
+COLUMNS = ("digests", "sizes", "keys", *(f"band{band}" for band in range(BANDS)))
 COUNTS = ("documents", "bytes", "words", "tokens")
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
+"""Receives one line of progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """The result of a build: documents, bytes, words and tokens of each split, and the tokenizer."""
+class BuiltDataset:
+    """The tokenizer, and the documents, bytes, words and tokens of each split."""
 
     splits: dict[str, dict[str, int]]
     tokenizer: Tokenizer
 
 
-def build(
-    draft: Path, corpus: Corpus, data: DataConfig, vocabulary: int, dtype: str, tell: Tell, processes: int | None = None
-) -> Built:
-    """Build a dataset in a folder, or continue an earlier build. The caller deletes the intermediate files.
+def build_dataset(
+    folder: Path, corpus: Corpus, data: DataConfig, vocabulary: int, dtype: str, log: Log, processes: int | None = None
+) -> BuiltDataset:
+    """Build a dataset in a folder, or continue a killed build. The caller deletes the intermediate files.
 
     Args:
-        draft: the folder, empty or as a killed build left it.
-        corpus: the text.
-        data: how much of it the tokenizer learns from.
-        vocabulary: number of token ids, at most.
-        dtype: of the ids.
-        tell: given lines on the way.
-        processes: how many work on it; as the cores and the size suggest if None.
+        folder: folder of the dataset, empty or as the killed build left it.
+        corpus: text.
+        data: settings; only `tokenizer_bytes` is read.
+        vocabulary: largest number of token ids.
+        dtype: NumPy type of the ids.
+        log: receives lines of progress.
+        processes: number of worker processes; None: chosen by cores and size.
 
     Raises:
-        UsageError: the text changed while it was read, or is too little.
-        WorkFailedError: a process died.
+        UsageError: the text changed while it was read, or is too short.
+        WorkFailedError: a worker process died.
         OSError: the folder cannot be written.
     """
-    with ProcessPool(_processes(corpus, processes)) as crew:
-        builder = _Builder(draft, corpus, tell, crew)
-        if not corpus.sentences and residues(corpus.own_splits):
+    with ProcessPool(_process_count(corpus, processes)) as pool:
+        builder = _Builder(folder, corpus, log, pool)
+        if not corpus.has_sentences and residue_counts(corpus.own_splits):
             builder.split()
         tokenizer = builder.train_tokenizer(data.tokenizer_bytes, vocabulary)
         splits = builder.encode(dtype)
-    return Built(splits, tokenizer)
+    return BuiltDataset(splits, tokenizer)
 
 
-def _processes(corpus: Corpus, asked: int | None) -> int:
+def _process_count(corpus: Corpus, requested: int | None) -> int:
     least = 1 if isinstance(corpus, RecordCorpus) else 0  # TFDS is never loaded where models may train
-    if asked is not None:
-        return max(least, asked)
+    if requested is not None:
+        return max(least, requested)
     cores = usable_core_count()
     if corpus.text_bytes < INLINE_BYTES or cores == 1:
         return least
@@ -96,162 +96,166 @@ def _processes(corpus: Corpus, asked: int | None) -> int:
 
 
 class _Builder:
-    def __init__(self, draft: Path, corpus: Corpus, tell: Tell, crew: ProcessPool):
-        self.draft, self.corpus, self.tell, self.crew = draft, corpus, tell, crew
-        self.hold_out = corpus.sentences and "validation" not in corpus.own_splits
-        self.places: np.memmap | None = None
-        self.starts: list[int] = []
+    """Stages of a build, which share the folder and the positions of portions."""
+
+    def __init__(self, folder: Path, corpus: Corpus, log: Log, pool: ProcessPool):
+        self.folder, self.corpus, self.log, self.pool = folder, corpus, log, pool
+        self.hold_out = corpus.has_sentences and "validation" not in corpus.own_splits
+        self.split_ids: np.memmap | None = None
+        self.portion_starts: list[int] = []
 
     def split(self) -> None:
-        """Find each document's split, from sketches of all that are not in a split already."""
-        with Journal(self.draft, "marks.json", [f"{name}.mark" for name in MARKS]) as journal:
+        """Assign each document to a split, by sketches of all documents."""
+        with Journal(self.folder, "sketches.json", [f"{name}.sketch" for name in COLUMNS]) as journal:
             self._sketch_all(journal)
             counts = journal.state["counts"]
-        self.starts = [0, *np.cumsum(counts, dtype=np.int64).tolist()]
-        if not (self.draft / "places.bin").exists():
-            self._write_places(counts)
-        self.places = np.memmap(self.draft / "places.bin", np.uint8, "r")
+        self.portion_starts = [0, *np.cumsum(counts, dtype=np.int64).tolist()]
+        if not (self.folder / "split_ids.bin").exists():
+            self._write_split_ids(counts)
+        self.split_ids = np.memmap(self.folder / "split_ids.bin", np.uint8, "r")
 
     def _sketch_all(self, journal: Journal) -> None:
         if journal.state.get("done"):
             return
         counts: list[int] = list(journal.state.get("counts", ()))
-        progress = _Progress("finding copies", self.corpus, self.tell, sum(counts))
-        for sketched in self.crew.map(Sketch(portion) for portion in islice(self.corpus.portions(), len(counts), None)):
-            columns = (sketched.digests, sketched.sizes, sketched.keys, *sketched.bands)
-            for name, column in zip(MARKS, columns, strict=True):
-                journal.append(f"{name}.mark", column)
-            counts.append(sketched.documents)
+        progress = _Progress("finding copies", self.corpus, self.log, sum(counts))
+        portions = islice(self.corpus.portions(), len(counts), None)
+        for sketch in self.pool.map(SketchJob(portion) for portion in portions):
+            columns = (sketch.digests, sketch.sizes, sketch.keys, *sketch.bands)
+            for name, column in zip(COLUMNS, columns, strict=True):
+                journal.append(f"{name}.sketch", column)
+            counts.append(sketch.documents)
             journal.commit({"counts": counts})
-            progress.add(sketched.documents, int(np.frombuffer(sketched.sizes, "<u8").sum()))
+            progress.add(sketch.documents, int(np.frombuffer(sketch.sizes, "<u8").sum()))
         journal.commit({"counts": counts, "done": True})
 
-    def _write_places(self, counts: list[int]) -> None:
+    def _write_split_ids(self, counts: list[int]) -> None:
         if not sum(counts):
-            check_enough(self.corpus.source, 0, 0)
-        marks = {name: np.memmap(self.draft / f"{name}.mark", "<u8", "r+") for name in MARKS}
-        own = self._own_places(counts)
-        labels, sizes = marks["keys"], marks["sizes"]
+            check_enough_text(self.corpus.source, 0, 0)
+        columns = {name: np.memmap(self.folder / f"{name}.sketch", "<u8", "r+") for name in COLUMNS}
+        own = self._own_split_ids(counts)
+        labels, sizes = columns["keys"], columns["sizes"]
         if own is None:
-            check_enough(self.corpus.source, *_distinct(marks["digests"], sizes))
-        # Labels are only ever lowered to the least of their copies', so a kill in between does no harm.
-        cluster_labels(labels, [marks[f"band{band}"] for band in range(BANDS)])
-        wanted = residues(self.corpus.own_splits)
+            check_enough_text(self.corpus.source, *_count_distinct(columns["digests"], sizes))
+        # A kill in between does no harm: labels only ever fall, to the smallest key among copies.
+        cluster_labels(labels, [columns[f"band{band}"] for band in range(BANDS)])
+        shares = residue_counts(self.corpus.own_splits)
         if own is None:
-            places = leave_out_repetitions(assign(labels, sizes, wanted), marks["digests"])
+            split_ids = exclude_repetitions(assign_splits(labels, sizes, shares), columns["digests"])
         else:
-            counted = sizes if len(sizes) > FILLED else np.where(own == 0, sizes, 0)
-            places = np.where(own == 0, assign(labels, counted, wanted), own)
-        places[np.asarray(sizes) == 0] = LEFT_OUT
-        with replacement(self.draft / "places.bin") as temporary:
-            places.tofile(temporary)
+            counted = sizes if len(sizes) > FILL_LIMIT else np.where(own == 0, sizes, 0)
+            split_ids = np.where(own == 0, assign_splits(labels, counted, shares), own)
+        split_ids[np.asarray(sizes) == 0] = EXCLUDED
+        with replacement(self.folder / "split_ids.bin") as temporary:
+            split_ids.tofile(temporary)
 
-    def _own_places(self, counts: list[int]) -> np.ndarray | None:
+    def _own_split_ids(self, counts: list[int]) -> np.ndarray | None:
         if not self.corpus.own_splits:
             return None
         splits = [SPLITS.index(portion.split or "train") for portion in self.corpus.portions()]
         return np.repeat(np.array(splits, np.uint8), counts)
 
     def train_tokenizer(self, most_bytes: int, vocabulary: int) -> Tokenizer:
-        """Train on a sample of train text, or load what an earlier build trained."""
-        path = self.draft / "tokenizer.json"
+        """Train on a sample of train text, or load the tokenizer of a killed build."""
+        path = self.folder / "tokenizer.json"
         if path.exists():
             return Tokenizer.load(path)
-        what = "MB of records" if isinstance(self.corpus, RecordCorpus) else "MB"
-        self.tell(
-            f"preparing {self.corpus.source}: {self.corpus.documents:,} documents,"
-            f" {self.corpus.text_bytes / 1e6:,.1f} {what}; training the tokenizer"
-        )
-        tokenizer = Tokenizer.train(_up_to(self._sample(most_bytes), most_bytes), vocabulary)
+        unit = "MB of records" if isinstance(self.corpus, RecordCorpus) else "MB"
+        size = f"{self.corpus.documents:,} documents, {self.corpus.text_bytes / 1e6:,.1f} {unit}"
+        self.log(f"preparing {self.corpus.source}: {size}; training the tokenizer")
+        tokenizer = Tokenizer.train(_truncated(self._sample(most_bytes), most_bytes), vocabulary)
         if tokenizer.size < vocabulary:
-            self.tell(f"the text gave {tokenizer.size} tokens of the {vocabulary} asked for; the other ids stay unused")
+            self.log(f"the text gave only {tokenizer.size} of {vocabulary} tokens; the other ids stay unused")
         write_atomically(path, tokenizer.to_json())
         return tokenizer
 
     def _sample(self, most_bytes: int) -> Iterator[bytes]:
-        """Train text from all over the corpus: some portions of records, or a part of every other document."""
+        """Yield train text from the whole corpus: every n-th portion of records, or an n-th of each text document."""
         share = max(1, int(0.9 * self.corpus.text_bytes / most_bytes))
-        every, part = (share, 1) if isinstance(self.corpus, RecordCorpus) else (1, share)
-        reads = (
-            Read(portion, self._places_of(number), self.hold_out, part) for number, portion in self._numbered(0, every)
+        every, parts = (share, 1) if isinstance(self.corpus, RecordCorpus) else (1, share)
+        jobs = (
+            ReadJob(portion, self._portion_split_ids(number), self.hold_out, parts)
+            for number, portion in self._numbered(0, every)
         )
-        for texts in self.crew.map(reads):
+        for texts in self.pool.map(jobs):
             yield from texts
 
     def encode(self, dtype: str) -> dict[str, dict[str, int]]:
-        """Write every document's ids to its split's file; documents, bytes, words and tokens of each split."""
-        with Journal(self.draft, "tokens.json", [f"{split}.bin" for split in SPLITS]) as journal:
+        """Write the ids of every document to the file of its split; return the counts of each split."""
+        with Journal(self.folder, "tokens.json", [f"{split}.bin" for split in SPLITS]) as journal:
             totals: dict[str, dict[str, int]] = journal.state.get("totals") or {
                 split: dict.fromkeys(COUNTS, 0) for split in SPLITS
             }
             done = journal.state.get("portions", 0)
             if done:
-                self.tell(f"going on with {self.corpus.source} where an earlier build stopped")
-            progress = _Progress("tokenizing", self.corpus, self.tell, _total(totals, "documents"))
+                self.log(f"continuing {self.corpus.source} where an earlier build stopped")
+            progress = _Progress("tokenizing", self.corpus, self.log, _total(totals, "documents"))
             jobs = (
-                Encode(portion, self._places_of(number), self.hold_out, self.draft / "tokenizer.json", dtype)
+                EncodeJob(
+                    portion, self._portion_split_ids(number), self.hold_out, self.folder / "tokenizer.json", dtype
+                )
                 for number, portion in self._numbered(done, 1)
             )
-            for encoded in self.crew.map(jobs):
+            for encoded in self.pool.map(jobs):
                 for split, part in encoded.items():
                     journal.append(f"{split}.bin", part.ids)
                     counted = (part.documents, part.text_bytes, part.words, part.tokens)
-                    for name, count in zip(totals[split], counted, strict=True):
+                    for name, count in zip(COUNTS, counted, strict=True):
                         totals[split][name] += count
                 done += 1
                 journal.commit({"portions": done, "totals": totals})
                 progress.add(
                     sum(part.documents for part in encoded.values()), sum(part.text_bytes for part in encoded.values())
                 )
-        check_enough(self.corpus.source, _total(totals, "documents"), _total(totals, "bytes"))
+        check_enough_text(self.corpus.source, _total(totals, "documents"), _total(totals, "bytes"))
         empty = next((split for split in SPLITS if not totals[split]["documents"]), None)
         if empty is not None:
-            raise UsageError(f"data.source {self.corpus.source} leaves no text for {empty}: give a larger set.")
+            raise UsageError(f"data.source {self.corpus.source} leaves the split {empty} empty: use a larger set")
         return totals
 
     def _numbered(self, start: int, every: int) -> Iterator[tuple[int, Portion]]:
         return islice(enumerate(self.corpus.portions()), start, None, every)
 
-    def _places_of(self, number: int) -> bytes | None:
-        if self.places is None:
+    def _portion_split_ids(self, number: int) -> bytes | None:
+        if self.split_ids is None:
             return None
-        return self.places[self.starts[number] : self.starts[number + 1]].tobytes()
+        return self.split_ids[self.portion_starts[number] : self.portion_starts[number + 1]].tobytes()
 
 
 class _Progress:
-    """Says every ten seconds how far a stage is, how fast, and how long it will take."""
+    """Logs the progress of a stage every ten seconds: documents, speed and remaining time."""
 
-    def __init__(self, stage: str, corpus: Corpus, tell: Tell, documents: int):
-        self._stage, self._corpus, self._tell = stage, corpus, tell
+    def __init__(self, stage: str, corpus: Corpus, log: Log, documents: int):
+        self._stage, self._total, self._log = stage, corpus.documents, log
         self._documents, self._first = documents, documents
         self._bytes = 0
-        self._started = self._told = time.monotonic()
+        self._started = self._logged = time.monotonic()
 
     def add(self, documents: int, text_bytes: int) -> None:
-        """Count what was done."""
+        """Count finished documents."""
         self._documents += documents
         self._bytes += text_bytes
         now = time.monotonic()
-        if now - self._told < TELL_SECONDS:
+        if now - self._logged < PROGRESS_SECONDS:
             return
-        self._told = now
+        self._logged = now
         seconds = now - self._started
-        left = seconds * (self._corpus.documents - self._documents) / max(1, self._documents - self._first)
-        self._tell(
-            f"{self._stage}: {self._documents:,} of {self._corpus.documents:,} documents,"
+        left = seconds * (self._total - self._documents) / max(1, self._documents - self._first)
+        self._log(
+            f"{self._stage}: {self._documents:,} of {self._total:,} documents,"
             f" {self._bytes / 1e6 / seconds:.1f} MB/s, {format_duration(left)} left"
         )
 
 
-def _distinct(digests: np.memmap, sizes: np.memmap) -> tuple[int, int]:
-    """How many different documents there are that are not blank, and their bytes; of the first `FILLED`."""
-    _, first = np.unique(digests[:FILLED], return_index=True)
-    held = sizes[first]
-    return int(np.count_nonzero(held)), int(held.sum())
+def _count_distinct(digests: np.memmap, sizes: np.memmap) -> tuple[int, int]:
+    """Count the distinct documents that are not blank, and their bytes, among the first `FILL_LIMIT`."""
+    _, first = np.unique(digests[:FILL_LIMIT], return_index=True)
+    distinct = sizes[first]
+    return int(np.count_nonzero(distinct)), int(distinct.sum())
 
 
-def _up_to(contents: Iterator[bytes], most_bytes: int) -> Iterator[str]:
-    """Texts of so many bytes in all; a cut can fall inside a character, whose bytes are then left out."""
+def _truncated(contents: Iterator[bytes], most_bytes: int) -> Iterator[str]:
+    """Yield texts up to `most_bytes` in total. Bytes of an incomplete character at a cut are dropped."""
     left = most_bytes
     for content in contents:
         if left <= 0:

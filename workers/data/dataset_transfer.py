@@ -1,7 +1,7 @@
 """Transfer of a prepared dataset to machines that do not share the driver's disk, once to each.
 
-A dataset's folder is named by a hash of what it is made from, so a machine that has a folder of that name under
-its own data cache has the dataset, whoever put it there.
+The name of a dataset's folder is a hash of its inputs. A machine with a folder of that name in its data cache therefore
+already has the dataset.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .dataset import Dataset, default_cache_dir
 __all__ = ["MOST_BYTES", "dataset_files", "find_local_dataset", "install_dataset"]
 
 MOST_BYTES = 8 * 2**30
-"""The largest dataset that is shipped. LM1B, a billion tokens of two bytes, is 2 GiB."""
+"""Size limit for a transfer. LM1B, with a billion tokens of two bytes, has 2 GiB."""
 
 
 def find_local_dataset(path: str) -> Path | None:
@@ -42,34 +42,31 @@ def dataset_files(path: str) -> dict[str, np.ndarray]:
     size = sum(file.stat().st_size for file in files.values())
     if size > MOST_BYTES:
         raise UsageError(
-            f"the prepared text is {size / 2**30:.1f} GiB, and more than {MOST_BYTES / 2**30:g} GiB is not shipped to "
-            "machines of a cluster: set PRIMER_SEARCH_CACHE to a folder that all of them share"
+            f"the dataset has {size / 2**30:.1f} GiB, but at most {MOST_BYTES / 2**30:g} GiB are sent to machines of a "
+            "cluster: set PRIMER_SEARCH_CACHE to a folder that all of them share"
         )
-    empty = np.empty(0, np.uint8)
-    return {
-        name: np.asarray(np.memmap(file, np.uint8, "r"))
-        if file.stat().st_size
-        else empty  # an empty file cannot be mapped
+    return {  # an empty file cannot be mapped
+        name: np.asarray(np.memmap(file, np.uint8, "r")) if file.stat().st_size else np.empty(0, np.uint8)
         for name, file in files.items()
     }
 
 
 def install_dataset(name: str, names: Sequence[str], contents: Sequence[np.ndarray]) -> Path:
-    """Write a dataset into this machine's cache, unless another process has, and return its folder.
+    """Write a dataset into this machine's cache and return its folder. A dataset that is already there stays.
 
     Args:
         name: name of the dataset's folder.
         names, contents: names and contents of its files.
     """
     target = default_cache_dir() / name
-    draft = target.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
-    draft.mkdir(parents=True)
+    partial = target.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
+    partial.mkdir(parents=True)
     try:
         for file, content in zip(names, contents, strict=True):
-            content.tofile(draft / file)
-        Dataset.open(draft)
-        with suppress(OSError):  # another worker was first
-            draft.rename(target)
+            content.tofile(partial / file)
+        Dataset.open(partial)
+        with suppress(OSError):  # another worker has written it meanwhile
+            partial.rename(target)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     return target

@@ -1,17 +1,17 @@
-"""Near-duplicate documents found at streaming cost, so that copies of a text end in one split.
+"""Detection of near-duplicate documents in one pass over the text, so that copies of a text get the same split.
 
-Every document has a key: the hash of its text without case, punctuation and spacing (case of ASCII alone, punctuation
-and spaces of ASCII and typography; other signs stay as they are). Documents with one key are copies. Longer ones also
-have a sketch: MinHash (Broder 1997) over runs of 16 bytes of that text, in 8 bands of 6; documents that share a band
-are taken for copies, and copies of copies, too.
-Copies share a label, the least of their keys; a split that follows the label never divides them. Two documents whose
-runs overlap by 95%, 90%, 80%, 50% (Jaccard) share a label with probability 0.99998, 0.998, 0.91, 0.12.
+Every document has a key: the hash of its text without case, punctuation and spacing (case of ASCII letters; punctuation
+and spaces of ASCII and typography). Documents with the same key are copies. Longer documents also have a sketch:
+MinHash (Broder 1997) of all runs of 16 bytes of that text, in 8 bands of 6 rows. Documents that share a band count as
+copies, directly or through others. All copies get one label, their smallest key.
 
-Otherwise different documents that share a header share a label if it makes up all that a band is taken from: of 2,000
-with a header of a third of each document none did, of a half a fifth, of 0.7 most.
+Two documents whose runs overlap by 95%, 90%, 80% or 50% (Jaccard) share a label with probability 0.99998, 0.998, 0.91
+or 0.12. Different documents with a common header share a label if a band is taken from the header alone. In groups of
+2,000 documents this happened to none with a header of a third of their length, to a fifth with a header of half, and
+to most with a header of 0.7.
 
-What this does not catch: two short documents (under 256 bytes, a sentence or two) that differ in a word; a passage
-quoted inside a much longer document; paraphrases and translations; the rest of those at 80% and below.
+Copies that are not found: two short documents (under 256 bytes, one or two sentences) that differ in a word; a passage
+quoted in a much longer document; paraphrases and translations; the other documents that overlap by 80% or less.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from jaxtyping import UInt64
 __all__ = ["BANDS", "cluster_labels", "normalized", "partitions", "sketches", "text_key"]
 
 LONG = 256
-"""Bytes of normalized text from which on a document has a sketch: below, two sentences would share one by chance."""
+"""Bytes of normalized text from which a document has a sketch; shorter texts would share bands by chance."""
 
 BANDS = 8
 ROWS = 6
 SAMPLE = 4
-"""One run in so many is hashed, chosen by its content, so copies choose the same."""
+"""One run in four is hashed. Its content decides, so that copies hash the same runs."""
 
 PARTITION = 2_000_000
-"""Documents that are sorted in memory at once."""
+"""Largest number of documents sorted in memory at once."""
 
 Labels = UInt64[np.ndarray, " documents"]
 
@@ -42,15 +42,15 @@ _SPACED = bytes(byte if byte >= 128 or chr(byte).isalnum() else 32 for byte in r
 _TYPOGRAPHY = re.compile(rb"\xc2[\x80-\xbf]|\xe2\x80[\x80-\xbf]|\xe2\x81[\x80-\xaf]|\xe3\x80[\x80-\x83]")
 """In UTF-8: signs and spaces of Latin-1, General Punctuation (dashes, curly quotes), and the CJK space and stops.
 
-Bytes, not what `str` knows of characters: that changes with the Unicode version, and so with the Python.
+The pattern matches bytes, because the character classes of `str` change with Python's version of Unicode.
 """
 
 _ODD = np.random.PCG64(2109_08668).random_raw(BANDS * ROWS + 3) | np.uint64(1)
-"""Of the raw stream, which NumPy keeps the same for ever, as it does not promise of its distributions."""
+"""Odd factors of the hash functions, from the raw stream, which NumPy never changes, unlike its distributions."""
 
 
 def normalized(content: bytes) -> bytes:
-    """UTF-8 text as copies of it share it: lower case, words of letters and digits, one space between them.
+    """Return UTF-8 text in the form that copies share: lower-case words of letters and digits, one space between them.
 
     >>> normalized(b"The  cat, it SAT.")
     b'the cat it sat'
@@ -60,52 +60,52 @@ def normalized(content: bytes) -> bytes:
 
 
 def text_key(content: bytes) -> int:
-    """64 bits that texts share if they are equal but for case, punctuation and spacing."""
+    """Return a 64-bit hash of a text that ignores case, punctuation and spacing."""
     return _key(normalized(content))
 
 
 def sketches(contents: Sequence[bytes]) -> tuple[Labels, UInt64[np.ndarray, "documents {BANDS}"]]:
-    """Keys and bands of documents; a short document's bands are its key."""
+    """Return keys and bands of documents. All bands of a short document are its key."""
     keys = np.empty(len(contents), np.uint64)
     bands = np.empty((len(contents), BANDS), np.uint64)
-    for place, content in enumerate(contents):
+    for index, content in enumerate(contents):
         text = normalized(content)
-        keys[place] = bands[place] = _key(text)
+        keys[index] = bands[index] = _key(text)
         if len(text) >= LONG:
-            bands[place] = _bands(text)
+            bands[index] = _bands(text)
     return keys, bands
 
 
 def cluster_labels(labels: Labels, bands: Sequence[Labels]) -> None:
-    """Give documents that share a band, directly or through others, the least of their labels, in place.
+    """Give documents that share a band, directly or through others, the smallest of their labels, in place.
 
     Args:
-        labels: at first the documents' keys; may be a memory map, as may each of the bands.
-        bands: for each band its value for every document.
+        labels: the documents' keys, changed in place; may be a memory map.
+        bands: values of each band, for every document; may be memory maps.
     """
     changed = True
     while changed:
         changed = False
         for band in bands:
-            for places in partitions(band):
-                changed = _lower(labels, band, places) or changed
+            for positions in partitions(band):
+                changed = _lower(labels, band, positions) or changed
 
 
-def _lower(labels: Labels, band: Labels, places: np.ndarray) -> bool:
-    """Within documents at `places`, lower labels to the least among those with the same band; whether any changed."""
-    values = np.asarray(band[places])
+def _lower(labels: Labels, band: Labels, positions: np.ndarray) -> bool:
+    """Lower labels at `positions` to the smallest among documents with the same band; return whether any changed."""
+    values = np.asarray(band[positions])
     order = np.argsort(values, kind="stable")
-    places, values = places[order], values[order]
+    positions, values = positions[order], values[order]
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-    old = np.asarray(labels[places])
+    old = np.asarray(labels[positions])
     new = np.repeat(np.minimum.reduceat(old, starts), np.diff(np.r_[starts, len(values)]))
     different = new != old
-    labels[places[different]] = new[different]
+    labels[positions[different]] = new[different]
     return bool(different.any())
 
 
 def partitions(values: Labels) -> Iterator[np.ndarray]:
-    """Positions, in groups small enough to sort; equal values fall into one group."""
+    """Yield positions in groups small enough to sort. Equal values are in the same group."""
     if not len(values):
         return
     parts = np.uint64(len(values) // PARTITION + 1)
@@ -117,8 +117,8 @@ def partitions(values: Labels) -> Iterator[np.ndarray]:
             start + np.flatnonzero(np.asarray(values[start : start + PARTITION]) % parts == part)
             for start in range(0, len(values), PARTITION)
         ]
-        if len(places := np.concatenate(found)):
-            yield places
+        if len(positions := np.concatenate(found)):
+            yield positions
 
 
 def _bands(text: bytes) -> UInt64[np.ndarray, " {BANDS}"]:
@@ -127,21 +127,21 @@ def _bands(text: bytes) -> UInt64[np.ndarray, " {BANDS}"]:
     if len(chosen) < ROWS:
         chosen = runs
     mixed = np.arange(1, BANDS + 1, dtype=np.uint64)
-    for row in _least(chosen, _ODD[: BANDS * ROWS]).reshape(BANDS, ROWS).T:
+    for row in _smallest(chosen, _ODD[: BANDS * ROWS]).reshape(BANDS, ROWS).T:
         mixed = (mixed ^ row) * _ODD[-1]
         mixed ^= mixed >> np.uint64(29)
     return mixed
 
 
-def _least(runs: Labels, factors: Labels) -> Labels:
-    """The least of all runs under each of the hash functions, which multiply by a factor."""
+def _smallest(runs: Labels, factors: Labels) -> Labels:
+    """Return the smallest hash of all runs, for each factor of a hash function."""
     if len(runs) > 2048:
         return np.array([np.min(runs * factor) for factor in factors], np.uint64)
     return np.min(factors[:, None] * runs, axis=1)
 
 
 def _runs(text: bytes) -> UInt64[np.ndarray, " runs"]:
-    """Hashes of all runs of 16 bytes, in their order."""
+    """Return hashes of all runs of 16 bytes, in order."""
     words = np.ndarray((len(text) - 7,), "<u8", text, strides=(1,))
     runs = words[:-8] * _ODD[-2] ^ words[8:] * _ODD[-3]
     runs ^= runs >> np.uint64(31)

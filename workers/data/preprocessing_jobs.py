@@ -1,7 +1,8 @@
-"""The jobs that processes do on portions of a corpus: sketch documents, sample text, turn text into token ids."""
+"""Jobs of worker processes on portions of a corpus: sketch documents, sample text, encode text as token ids."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -11,15 +12,22 @@ import numpy as np
 
 from .corpus import Portion
 from .near_duplicates import sketches, text_key
-from .splits import LEFT_OUT, SPLITS, is_held_out
+from .splits import EXCLUDED, SPLITS, is_held_out
 from .tokenizer import CachingEncoder, Tokenizer
 
-__all__ = ["Encode", "Encoded", "Read", "Sketch", "Sketched", "words_in"]
+__all__ = ["EncodeJob", "EncodedSplit", "PortionSketch", "ReadJob", "SketchJob", "count_words"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sketched:
-    """Of each document in a portion: its hash, its bytes (0 if blank), its key, and its bands; as little-endian u64."""
+class PortionSketch:
+    """Columns of little-endian u64, with one number for each document of a portion.
+
+    Attributes:
+        documents: number of documents.
+        digests: hashes of the exact text.
+        sizes: bytes; 0 for blank documents.
+        keys, bands: keys and bands of `near_duplicates`.
+    """
 
     documents: int
     digests: bytes
@@ -29,47 +37,47 @@ class Sketched:
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
-    """Find out what splits must know of the documents in a portion."""
+class SketchJob:
+    """Compute what splitting needs to know about the documents of a portion."""
 
     portion: Portion
 
-    def __call__(self) -> Sketched:
+    def __call__(self) -> PortionSketch:
         contents = self.portion.read()
         keys, bands = sketches(contents)
-        digests = b"".join(blake2b(content, digest_size=8).digest() for content in contents)
         sizes = np.array([len(content) if content.strip() else 0 for content in contents], "<u8")
-        return Sketched(
+        return PortionSketch(
             len(contents),
-            digests,
-            sizes.tobytes(),
-            keys.astype("<u8").tobytes(),
-            tuple(band.astype("<u8").tobytes() for band in bands.T),
+            digests=b"".join(blake2b(content, digest_size=8).digest() for content in contents),
+            sizes=sizes.tobytes(),
+            keys=keys.astype("<u8").tobytes(),
+            bands=tuple(band.astype("<u8").tobytes() for band in bands.T),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Read the train documents of a portion, or of each document one part in so many, from a place its hash chooses.
+class ReadJob:
+    """Read the train documents of a portion, to train the tokenizer.
 
-    `places` and `hold_out` are those of `Encode`.
+    Attributes:
+        portion, split_ids, hold_out: attributes of `EncodeJob`.
+        parts: 1 reads whole documents; n reads one n-th of each, at a position that the document's hash selects.
     """
 
     portion: Portion
-    places: bytes | None
+    split_ids: bytes | None
     hold_out: bool
     parts: int
 
     def __call__(self) -> list[bytes]:
         contents = self.portion.read()
-        places = _places(self.portion, contents, self.places, self.hold_out)
-        train = [content for content, place in zip(contents, places, strict=True) if place == 0]
-        return train if self.parts == 1 else [_part(content, self.parts) for content in train]
+        split_ids = _split_ids(self.portion, contents, self.split_ids, self.hold_out)
+        return [_part(content, self.parts) for content, split in zip(contents, split_ids, strict=True) if split == 0]
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """Of one split: token ids as they are written, and how many documents, bytes, words and tokens they are."""
+class EncodedSplit:
+    """Token ids that a portion adds to one split, and their counts."""
 
     ids: bytes
     documents: int
@@ -79,61 +87,61 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Encode:
-    """Tokenize a portion.
+class EncodeJob:
+    """Encode a portion; return the result for each split.
 
     Attributes:
-        portion: of the corpus.
-        places: the split of each document, as a place in `SPLITS` or LEFT_OUT; None if they follow from the portion.
-        hold_out: whether a train portion gives validation the sentences whose hash is 0 (used without `places`).
-        tokenizer: its file.
-        dtype: of the ids.
+        portion: portion of the corpus.
+        split_ids: split of each document, as an index of `SPLITS` or EXCLUDED; None: the split of the portion.
+        hold_out: whether the sentences of a train portion whose hash is 0 go to validation (only without `split_ids`).
+        tokenizer: file of the tokenizer.
+        dtype: NumPy type of the ids.
     """
 
     portion: Portion
-    places: bytes | None
+    split_ids: bytes | None
     hold_out: bool
     tokenizer: Path
     dtype: str
 
-    def __call__(self) -> dict[str, Encoded]:
-        packer = _packer(self.tokenizer, self.dtype)
+    def __call__(self) -> dict[str, EncodedSplit]:
+        encoder = _encoder(self.tokenizer, self.dtype)
         contents = self.portion.read()
-        places = _places(self.portion, contents, self.places, self.hold_out)
+        split_ids = _split_ids(self.portion, contents, self.split_ids, self.hold_out)
         encoded = {}
-        for place, split in enumerate(SPLITS):
-            texts = [content for content, its in zip(contents, places, strict=True) if its == place]
+        for index, name in enumerate(SPLITS):
+            texts = [content for content, split in zip(contents, split_ids, strict=True) if split == index]
             if texts:
-                ids = packer.pack(texts)
-                words = sum(map(words_in, texts))
+                ids = encoder.encode(texts)
+                words = sum(map(count_words, texts))
                 tokens = len(ids) // np.dtype(self.dtype).itemsize
-                encoded[split] = Encoded(ids, len(texts), sum(map(len, texts)), words, tokens)
+                encoded[name] = EncodedSplit(ids, len(texts), sum(map(len, texts)), words, tokens)
         return encoded
 
 
-def words_in(content: bytes) -> int:
-    """Words of a document as the One Billion Word benchmark counts them: runs between spaces, and one for its end."""
+def count_words(content: bytes) -> int:
+    """Count words as the One Billion Word benchmark does: runs between spaces, plus one for the end of the document."""
     return len(content.split()) + 1
 
 
-def _places(portion: Portion, contents: list[bytes], places: bytes | None, hold_out: bool) -> bytes | list[int]:
-    if places is not None:
-        return places
+def _split_ids(portion: Portion, contents: list[bytes], given: bytes | None, hold_out: bool) -> Sequence[int]:
+    if given is not None:
+        return given
     assert portion.split is not None
-    own = SPLITS.index(portion.split)
-    held = SPLITS.index("validation")
-    divided = hold_out and own == 0
+    own, validation = SPLITS.index(portion.split), SPLITS.index("validation")
+    hold_out = hold_out and own == 0
     return [
-        LEFT_OUT if not content.strip() else held if divided and is_held_out(content) else own for content in contents
+        EXCLUDED if not content.strip() else validation if hold_out and is_held_out(content) else own
+        for content in contents
     ]
 
 
 def _part(content: bytes, parts: int) -> bytes:
     length = -(-len(content) // parts)
-    start = text_key(content) % (len(content) - length + 1)
+    start = text_key(content) % (len(content) - length + 1) if parts > 1 else 0
     return content[start : start + length]
 
 
 @lru_cache(maxsize=1)
-def _packer(tokenizer: Path, dtype: str) -> CachingEncoder:
-    return Tokenizer.load(tokenizer).packer(dtype)
+def _encoder(tokenizer: Path, dtype: str) -> CachingEncoder:
+    return CachingEncoder(Tokenizer.load(tokenizer), dtype)

@@ -1,11 +1,14 @@
-"""Which split a document belongs to: train, validation (what fitness reads) or test (what final comparisons read).
+"""Assignment of documents to train, validation (scored during search) and test (scored by final comparisons).
 
-A source's own splits are kept. Those it lacks are made from its train documents, or from all if it has none, by each
-document's label modulo 200: a hash of its text, which copies and near copies share (see `near_duplicates`), so they are
-never divided, and a text keeps its split on every machine and when others come and go. Our choice for text without any
-splits: residues 0-4 are validation, 5-9 test (2.5% each). A published set gives its train documents at 0 to validation,
-and at 1 to test where it has no test text either. Only where that leaves a split with too little, in short sources, do
-documents with the next hashes fill it up. Equal documents of text without splits count once; published sets stay whole.
+Splits of the source itself are kept. Missing ones are taken from its train documents, or from all documents if it has
+no splits. The document's label modulo 200 decides. A label is a hash of the text that copies and near copies share (see
+`near_duplicates`), so copies never straddle splits. A text has the same split on every machine, and whichever other
+documents there are.
+
+For a source without splits, our choice is residues 0-4 for validation and 5-9 for test (2.5% each). In a TFDS set,
+train documents with residue 0 become validation, and those with residue 1 become test if test is missing, too. If a
+short source leaves a split too small, documents with the next residues fill it. Repetitions of a document are excluded
+from a source without splits; TFDS sets stay complete.
 """
 
 from __future__ import annotations
@@ -20,123 +23,130 @@ from ...primitives.errors import UsageError
 from .near_duplicates import partitions, text_key
 
 __all__ = [
-    "FILLED",
-    "LEFT_OUT",
+    "EXCLUDED",
+    "FILL_LIMIT",
     "SPLITS",
-    "assign",
-    "check_enough",
+    "assign_splits",
+    "check_enough_text",
+    "exclude_repetitions",
     "is_held_out",
-    "leave_out_repetitions",
-    "residues",
+    "residue_counts",
 ]
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
-LEFT_OUT = 255
-"""In an array of places in `SPLITS`: a document that is blank or a repetition."""
+EXCLUDED = 255
+"""Split id of a document that is blank or a repetition; other split ids are indices of `SPLITS`."""
 
-BUCKETS = 200
+RESIDUES = 200
 OWN_RESIDUES = 5
-"""Of 200, for validation and for test, where a source has no splits."""
+"""Residues for each of validation and test, for a source without splits."""
 
 LEAST_SHARE = 0.01
-"""Of the bytes, in validation and in test: in short sources, documents with the next hashes fill them up to this."""
+"""Share of the bytes up to which validation and test are filled."""
 
 LARGE_SHARE = 0.05
-"""Of the bytes; copies of a text above this go to train while others are left: they would be a split by themselves."""
+"""Share of the bytes above which a group of copies goes to train if possible: it would be a whole split by itself."""
 
-FILLED = 2_000_000
-"""Documents from which on hashes alone decide, in constant memory: so many need no filling up."""
+FILL_LIMIT = 2_000_000
+"""Documents above which the residue alone decides, in constant memory. A source of this size fills every split."""
 
 LEAST_BYTES = 10_000
 
 Labels = UInt64[np.ndarray, " documents"]
-Places = UInt8[np.ndarray, " documents"]
+SplitIds = UInt8[np.ndarray, " documents"]
 
 
-def residues(own_splits: frozenset[str]) -> dict[str, int]:
-    """How many residues modulo 200 each split that must be made gets, in order from 0."""
+def residue_counts(own_splits: frozenset[str]) -> dict[str, int]:
+    """Return the number of residues for each split that the source lacks, in order from residue 0."""
     share = 1 if own_splits else OWN_RESIDUES
     return {split: share for split in SPLITS[1:] if split not in own_splits}
 
 
 def is_held_out(content: bytes) -> bool:
-    """Whether a sentence of a set without validation text belongs to it: design rule "hash modulo 200 is 0"."""
-    return text_key(content) % BUCKETS == 0
+    """Whether a train sentence of a set without validation text goes to validation (its residue is 0)."""
+    return text_key(content) % RESIDUES == 0
 
 
-def assign(labels: Labels, sizes: Labels, wanted: dict[str, int]) -> Places:
-    """The split of each document, as a place in `SPLITS`; documents with one label share it.
-
-    Args:
-        labels: of the documents (see `near_duplicates.cluster_labels`).
-        sizes: bytes of each; 0 for those that do not count.
-        wanted: the splits to take from train, and how many residues modulo 200 each gets.
-    """
-    if len(labels) > FILLED:
-        return _by_residue(labels, wanted)
-    clusters, member = np.unique(labels, return_inverse=True)
-    held = np.bincount(member, np.asarray(sizes, np.float64), len(clusters))
-    order, ends = _order(clusters, held, list(wanted.values()))
-    split_of = np.zeros(len(clusters), np.uint8)
-    for split, (start, end) in zip(wanted, pairwise([0, *ends]), strict=True):
-        split_of[order[start:end]] = SPLITS.index(split)
-    return split_of[member]
-
-
-def leave_out_repetitions(places: Places, digests: Labels) -> Places:
-    """The splits with all but the first of equal documents left out.
+def assign_splits(labels: Labels, sizes: Labels, shares: dict[str, int]) -> SplitIds:
+    """Return the split id of each document. Documents with the same label share a split.
 
     Args:
-        places: of all documents.
-        digests: 64 bits of each that only equal texts share.
+        labels: labels of the documents (see `near_duplicates.cluster_labels`).
+        sizes: bytes of the documents; 0 for those that do not count.
+        shares: splits to take from train, and the number of residues of each.
     """
-    kept = places.copy()
+    if len(labels) > FILL_LIMIT:
+        return _assign_by_residue(labels, shares)
+    clusters, members = np.unique(labels, return_inverse=True)
+    cluster_sizes = np.bincount(members, np.asarray(sizes, np.float64), len(clusters))
+    order, ends = _order(clusters, cluster_sizes, list(shares.values()))
+    split_ids = np.zeros(len(clusters), np.uint8)
+    for split, (start, end) in zip(shares, pairwise([0, *ends]), strict=True):
+        split_ids[order[start:end]] = SPLITS.index(split)
+    return split_ids[members]
+
+
+def exclude_repetitions(split_ids: SplitIds, digests: Labels) -> SplitIds:
+    """Return the split ids with all but the first of equal documents excluded.
+
+    Args:
+        split_ids: split ids of all documents.
+        digests: 64-bit hashes of their exact text.
+    """
+    result = split_ids.copy()
     for part in partitions(digests):
         values = digests[part]
         order = np.argsort(values, kind="stable")
-        again = np.r_[False, values[order][1:] == values[order][:-1]]
-        kept[part[order[again]]] = LEFT_OUT
-    return kept
+        repeated = np.r_[False, values[order][1:] == values[order][:-1]]
+        result[part[order[repeated]]] = EXCLUDED
+    return result
 
 
-def check_enough(source: str, documents: int, text_bytes: int) -> None:
-    """Raise UsageError if a source is too little to train, validate and test on."""
+def check_enough_text(source: str, documents: int, text_bytes: int) -> None:
+    """Check that a source is large enough for all splits.
+
+    Raises:
+        UsageError: it has too few documents or bytes.
+    """
     if documents < len(SPLITS) or text_bytes < LEAST_BYTES:
         raise UsageError(
-            f"data.source {source} is too little text ({documents} different documents, {text_bytes} bytes):"
-            f" give at least {len(SPLITS)} documents and {LEAST_BYTES} bytes."
+            f"data.source {source} has {documents} different documents with {text_bytes} bytes:"
+            f" use at least {len(SPLITS)} documents and {LEAST_BYTES} bytes"
         )
 
 
-def _by_residue(labels: Labels, wanted: dict[str, int]) -> Places:
-    table = np.zeros(BUCKETS, np.uint8)
+def _assign_by_residue(labels: Labels, shares: dict[str, int]) -> SplitIds:
+    table = np.zeros(RESIDUES, np.uint8)
     start = 0
-    for split, share in wanted.items():
+    for split, share in shares.items():
         table[start : start + share] = SPLITS.index(split)
         start += share
-    places = np.empty(len(labels), np.uint8)
-    for start in range(0, len(labels), FILLED):
-        part = slice(start, start + FILLED)
-        places[part] = table[(np.asarray(labels[part]) % np.uint64(BUCKETS)).astype(np.intp)]
-    return places
+    split_ids = np.empty(len(labels), np.uint8)
+    for start in range(0, len(labels), FILL_LIMIT):
+        part = slice(start, start + FILL_LIMIT)
+        split_ids[part] = table[(np.asarray(labels[part]) % np.uint64(RESIDUES)).astype(np.intp)]
+    return split_ids
 
 
-def _order(clusters: Labels, held: np.ndarray, shares: Sequence[int]) -> tuple[np.ndarray, list[int]]:
-    """Clusters by bucket, large ones last, and where each wanted split ends in that order; none is left empty."""
-    bucket = (clusters % np.uint64(BUCKETS)).astype(np.int64)
-    total = held.sum()
-    large = held > LARGE_SHARE * total
-    empty = held == 0  # blank documents fill nothing
-    order = np.lexsort((clusters, bucket, large, empty))
-    below = np.r_[0.0, np.cumsum(held[order])]
-    last = int(np.count_nonzero(~empty))
+def _order(clusters: Labels, sizes: np.ndarray, shares: Sequence[int]) -> tuple[np.ndarray, list[int]]:
+    """Sort clusters by residue, large ones last; return the order and the end of each split in it.
+
+    No split is empty, train included.
+    """
+    residues = (clusters % np.uint64(RESIDUES)).astype(np.int64)
+    total = sizes.sum()
+    large = sizes > LARGE_SHARE * total
+    blank = sizes == 0
+    order = np.lexsort((clusters, residues, large, blank))
+    bytes_before = np.r_[0.0, np.cumsum(sizes[order])]
+    last = int(np.count_nonzero(~blank))
     ends: list[int] = []
-    start, residue = 0, 0
-    for place, share in enumerate(shares):
-        residue += share
-        limit = last - (len(shares) - place)
-        hashed = int(np.count_nonzero(~empty & ~large & (bucket < residue)))
-        filled = int(np.searchsorted(below, below[start] + LEAST_SHARE * total))
-        start = min(max(hashed, filled, start + 1), limit)
+    start, residue_end = 0, 0
+    for index, share in enumerate(shares):
+        residue_end += share
+        limit = last - (len(shares) - index)
+        by_residue = int(np.count_nonzero(~blank & ~large & (residues < residue_end)))
+        by_size = int(np.searchsorted(bytes_before, bytes_before[start] + LEAST_SHARE * total))
+        start = min(max(by_residue, by_size, start + 1), limit)
         ends.append(start)
     return order, ends

@@ -1,22 +1,14 @@
-"""TensorFlow Datasets, found or built, and its records read: the one module that imports `tensorflow_datasets`.
+"""Builder of TFDS sets: find a set of TensorFlow Datasets, or let its own builder build it.
 
-It runs in processes of its own (see `published`), so neither it nor TensorFlow is ever loaded where models train.
-Building needs TensorFlow (the extra `lm1b`); reading goes through array_record alone. TFDS's `as_data_source` spends
-40 us on a record, mostly on generic decoding, which for LM1B's sentences would be more than tokenizing them;
-`read_texts` reads the same files in ranges, in 3-6 us, and a test holds the two equal.
+Only this module imports `tensorflow_datasets`. It runs in separate processes, so that TFDS and TensorFlow are never
+loaded where models train. Building needs TensorFlow (the extra `lm1b`); reading records does not.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 import re
-import shutil
-import sys
-import tempfile
-import threading
-import traceback
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,44 +18,44 @@ from ...primitives.errors import UsageError
 from ...system.error_text import error_summary, strip_folders
 from ...system.files import file_sha256
 from ...system.locks import scratch_folder
+from .tfds_process import delete_at_exit, serve
 
-__all__ = ["LM1B_ARCHIVE", "LM1B_PLACE", "build", "main", "read_texts"]
+__all__ = ["LM1B_ARCHIVE", "LM1B_URL", "build_set", "main", "read_texts"]
 
 LM1B_ARCHIVE = "1-billion-word-language-modeling-benchmark-r13output.tar.gz"
-LM1B_PLACE = "http://www.statmt.org/lm-benchmark/"
+LM1B_URL = "http://www.statmt.org/lm-benchmark/"
 LM1B_EXAMPLES = {"train": 30_301_028, "test": 306_688}
-"""How many sentences the published archive holds."""
+"""Sentences in the published archive."""
 
 NOTE = "primer_search.json"
-"""Beside the records that we had built: which archive they are from."""
+"""File beside records built by this package; it describes their archive."""
 
 SCRATCH = ".primer-search"
-"""Below `data_dir`: where a set is built, by one process at a time; what a killed one left there is deleted."""
+"""Folder below `data_dir` where one process at a time builds a set. The leftovers of killed processes are deleted."""
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 READ_AHEAD = "readahead_buffer_size:4194304"
 REACH_SECONDS = 20.0
-NO_TENSORFLOW = (
-    "a TFDS set is built with TensorFlow, which is not fully installed: pip install tensorflow importlib_resources"
-)
+NO_TENSORFLOW = "building a TFDS set needs TensorFlow: run `pip install tensorflow importlib_resources`"
 
 
-def build(name: str, data_dir: str | None, archive: str | None, feature: str = "") -> dict[str, Any]:
-    """Find a text set that TFDS has prepared as array_record, or let TFDS's own builder prepare it.
+def build_set(name: str, data_dir: str | None, archive: str | None, feature: str = "") -> dict[str, Any]:
+    """Find a text set that TFDS has built as array_record, or let TFDS build it.
 
     Args:
-        name: as `tfds.builder` takes it, a configuration after a slash.
-        data_dir: where prepared sets are; TFDS's own default if None.
-        archive: for lm1b, a local file to use in place of the download. One that is not the published one is built
-            apart, below `data_dir/not-published-<checksum>`, where nobody takes it for the benchmark.
-        feature: the text to read; if empty, the one named `text`, or the only one.
+        name: name for `tfds.builder`; a configuration follows a slash.
+        data_dir: folder of TFDS sets; None: the default of TFDS.
+        archive: local file to use instead of the download of lm1b. An unofficial archive is built in a separate folder
+            `data_dir/not-published-<checksum>`, so that it is never mistaken for the benchmark.
+        feature: text feature to read; empty: the feature named `text`, or the only one.
 
     Returns:
-        The full name, versions, text feature, archive and splits, with the files of each, as JSON values.
+        The full name, version of TFDS, text feature, archive and splits with their files, as JSON values.
 
     Raises:
-        UsageError: no such set, the download failed, TensorFlow or text is missing, or the archive has another layout.
+        UsageError: the set does not exist, the download failed, the archive has another layout, or TensorFlow or the
+            text feature is missing.
     """
     root = Path(data_dir or _default_data_dir()).expanduser()
     facts: dict[str, Any] | None = None
@@ -72,7 +64,7 @@ def build(name: str, data_dir: str | None, archive: str | None, feature: str = "
         if not facts["published"]:
             root /= f"not-published-{facts['sha256'][:12]}"
     builder = _builder(name, root)
-    feature = _choose_feature(name, feature, builder.info.features)  # before it is built, which can take hours
+    feature = _choose_feature(name, feature, builder.info.features)  # before building, which can take hours
     if not builder.data_path.exists():
         _prepare(name, root, archive, facts)
         builder = _builder(name, root)
@@ -80,11 +72,15 @@ def build(name: str, data_dir: str | None, archive: str | None, feature: str = "
 
 
 def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop: int) -> list[bytes]:
-    """Texts of records `start` to `stop` of a split, as UTF-8 bytes; records without the text are left out.
+    """Return the texts of records `start` to `stop` of a split in UTF-8, without records that lack the feature.
+
+    Reading ranges of the files takes 3-6 us per record. `as_data_source` of TFDS takes 40 us, mostly for generic
+    decoding, which is more than tokenizing a sentence of LM1B takes. A test compares the two.
 
     Args:
-        files: the split's array_record files, each with its number of records.
-        feature: the name of a scalar text feature.
+        files: array_record files of the split, each with its number of records.
+        feature: name of a scalar text feature.
+        start, stop: range of records.
 
     Raises:
         UsageError: a file is damaged.
@@ -109,53 +105,23 @@ def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop:
                 texts += example.FromString(record).features.feature[feature].bytes_list.value
             reader.close()
         except (OSError, ValueError, RuntimeError, LookupError, DecodeError) as error:
-            raise UsageError(
-                f"{path} is damaged ({_summary(error)}): delete its folder and run `data prepare` again."
-            ) from error
+            remedy = "delete its folder and run `primer-search data prepare` again"
+            raise UsageError(f"{path} is damaged ({_summary(error)}): {remedy}") from error
     return texts
 
 
 def main() -> None:
-    """`build` for a process of its own: JSON arguments on stdin, a JSON object on stdout; ends when stdin closes.
-
-    The arguments are those of `build` and `temporary`, a folder that whoever started the process deletes.
-    """
-    request = json.loads(sys.stdin.readline())
-    answer_to, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
-    tempfile.tempdir = request.pop("temporary")  # TFDS leaves folders behind in it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    code = 1
-    try:
-        print(json.dumps(_answer(request)), file=answer_to, flush=True)
-        code = 0
-    finally:
-        if code:
-            traceback.print_exc()
-        _end(code)
+    """Serve `build_set` in a separate process (see `tfds_process`)."""
+    serve(_answer)
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {"built": build(**request)}
+        return {"built": build_set(**request)}
     except UsageError as error:
         return {"error": str(error)}
-    except ImportError as error:  # TFDS loads what it needs late, and wherever it needs it
-        return {"error": f"{NO_TENSORFLOW} ({error})."}
-
-
-to_delete: list[Path] = []
-"""Folders that nobody needs when this process ends, if only because the one that started it was killed."""
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    _end(1)
-
-
-def _end(code: int) -> None:
-    for folder in to_delete:
-        shutil.rmtree(folder, ignore_errors=True)
-    os._exit(code)  # TensorFlow's threads may hang at exit
+    except ImportError as error:  # TFDS imports TensorFlow late, and in many places
+        return {"error": f"{NO_TENSORFLOW} ({error})"}
 
 
 def _default_data_dir() -> str:
@@ -171,40 +137,37 @@ def _builder(name: str, root: Path) -> Any:
         return tfds.builder(name, data_dir=str(root), file_format="array_record")
     except (ValueError, LookupError, OSError, RuntimeError) as error:
         raise UsageError(
-            f"tensorflow-datasets has no set {name} as array_record ({_summary(error)}): correct the name, or give"
-            " another --data-dir."
+            f"TensorFlow Datasets cannot find {name} as array_record ({_summary(error)}): correct the name, or give"
+            " another --data-dir"
         ) from error
 
 
-def _choose_feature(name: str, asked: str, features: Any) -> str:
+def _choose_feature(name: str, requested: str, features: Any) -> str:
     import tensorflow_datasets as tfds
 
     texts = [key for key, kind in features.items() if isinstance(kind, tfds.features.Text) and kind.shape == ()]
-    if asked in texts:
-        return asked
-    if not asked and ("text" in texts or len(texts) == 1):
+    if requested in texts:
+        return requested
+    if not requested and ("text" in texts or len(texts) == 1):
         return "text" if "text" in texts else texts[0]
-    what = f"has no text feature {asked}" if asked else "does not say which text to read"
     if not texts:
-        raise UsageError(
-            f"data.source tfds:{name} has no text, only {', '.join(features) or 'nothing'}: name another set."
-        )
-    raise UsageError(
-        f"data.source tfds:{name} {what}: write tfds:NAME:FEATURE with one of its text features ({', '.join(texts)})."
-    )
+        found = ", ".join(features) or "none"
+        raise UsageError(f"data.source tfds:{name} lacks a text feature (its features: {found}): use another set")
+    what = f"lacks the text feature {requested}" if requested else "has several text features"
+    raise UsageError(f"data.source tfds:{name} {what}: write tfds:NAME:FEATURE with one of {', '.join(texts)}")
 
 
 def _prepare(name: str, root: Path, archive: str | None, facts: dict[str, Any] | None) -> None:
-    """Have a set built in a scratch folder, then put it in its place as a whole, with the note on its archive."""
+    """Build a set in a scratch folder, then move it to its place, with the description of its archive."""
     try:
         import tensorflow  # noqa: F401
     except ImportError as error:
-        raise UsageError(f"{NO_TENSORFLOW}.") from error
+        raise UsageError(NO_TENSORFLOW) from error
     try:
         with scratch_folder(root / SCRATCH) as folder:
             if _builder(name, root).data_path.exists():  # another process was faster
                 return
-            to_delete.append(folder)
+            delete_at_exit.append(folder)
             builder = _builder(name, folder / "sets")
             if builder.name == "lm1b" and archive is None:
                 _check_reachable(builder)
@@ -214,7 +177,7 @@ def _prepare(name: str, root: Path, archive: str | None, facts: dict[str, Any] |
             _move(folder / "sets" / builder.name, root / builder.name)
     except (MemoryError, UsageError):
         raise
-    except Exception as error:  # a builder is foreign code and raises what it likes; the cause is named
+    except Exception as error:  # builders are foreign code and raise any error
         raise _not_built(name, root, archive, error) from error
     finally:
         if facts is not None and not facts["published"] and root.is_dir() and not any(root.iterdir()):
@@ -222,7 +185,7 @@ def _prepare(name: str, root: Path, archive: str | None, facts: dict[str, Any] |
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move a folder, or where the target is there already, what it lacks."""
+    """Move a folder. If the target exists, move only the files and folders that it lacks."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
@@ -240,7 +203,7 @@ def _download_and_prepare(
     downloads = root / "downloads"
     settings: dict[str, Any] = {"try_download_gcs": False}
     if archive is not None and facts is not None:
-        # TFDS takes a file of its download's name in `manual_dir` for the download, and checks it against `url_infos`.
+        # TFDS uses a file with the name of the download in `manual_dir`, and checks it against `url_infos`.
         ((url, info),) = builder.url_infos.items()
         downloads = folder / "downloads"
         (folder / "manual").mkdir()
@@ -251,11 +214,11 @@ def _download_and_prepare(
         settings |= {"manual_dir": folder / "manual", "extract_dir": folder / "extracted"}
     builder.download_and_prepare(download_dir=downloads, download_config=tfds.download.DownloadConfig(**settings))
     if not sum(split.num_examples for split in builder.info.splits.values()):
-        raise ValueError("it holds no example")
+        raise ValueError("it is empty")
 
 
 def _check_reachable(builder: Any) -> None:
-    """Raise OSError or ValueError if the download is not there: TFDS retries for minutes what does not answer."""
+    """Raise OSError or ValueError if the download does not answer, for which TFDS would retry for minutes."""
     ((url, _),) = builder.url_infos.items()
     request = urllib.request.Request(url, method="HEAD")
     urllib.request.urlopen(request, timeout=REACH_SECONDS).close()
@@ -264,21 +227,19 @@ def _check_reachable(builder: Any) -> None:
 def _not_built(name: str, root: Path, archive: str | None, error: BaseException) -> UsageError:
     why = _summary(error)
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return UsageError(f"{root} cannot be written ({why}): give another --data-dir.")
+        return UsageError(f"{root} cannot be written ({why}): give another --data-dir")
     if re.search("no space left|not enough disk space|quota exceeded", why, re.IGNORECASE):
-        return UsageError(
-            f"{root} has too little space to build {name} ({why}): free some, or give another --data-dir."
-        )
+        return UsageError(f"{root} has too little space for {name} ({why}): free some, or give another --data-dir")
     if name.split("/")[0] != "lm1b":
-        return UsageError(f"tensorflow-datasets cannot prepare {name} ({why}): see its page on tensorflow.org.")
+        return UsageError(f"TensorFlow Datasets cannot build {name} ({why}): see its page on tensorflow.org")
     if archive is not None:
         return UsageError(
-            f"--archive {archive} cannot be built as LM1B ({why}): give {LM1B_ARCHIVE} as published, or a tar.gz of"
-            " the same layout."
+            f"--archive {archive} cannot be built as LM1B ({why}): give the published {LM1B_ARCHIVE}, or a tar.gz with"
+            " the same layout"
         )
     return UsageError(
-        f"LM1B cannot be downloaded ({why}): get {LM1B_ARCHIVE}, which {LM1B_PLACE} publishes, by other means and run"
-        " `primer-search data prepare lm1b --archive FILE`."
+        f"LM1B cannot be downloaded ({why}): get {LM1B_ARCHIVE} from {LM1B_URL} by other means and run"
+        " `primer-search data prepare lm1b --archive FILE`"
     )
 
 
@@ -288,7 +249,7 @@ def _archive_facts(path: Path) -> dict[str, Any]:
     try:
         sha256 = file_sha256(path)
     except OSError as error:
-        raise UsageError(f"--archive {path} cannot be read ({error.strerror}): give a readable file.") from error
+        raise UsageError(f"--archive {path} cannot be read ({error.strerror}): give a readable file") from error
     known = tfds.builder_cls("lm1b").url_infos or {}
     published = sha256 in {info.checksum for info in known.values()}
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256, "published": published}
@@ -300,8 +261,8 @@ def _describe(builder: Any, feature: str) -> dict[str, Any]:
     info = builder.info
     if info.file_format is None or info.file_format.value != "array_record":
         raise UsageError(
-            f"{builder.data_path} holds {info.full_name} in another format than array_record: give another --data-dir,"
-            " where it can be prepared again."
+            f"{builder.data_path} has {info.full_name} in another format than array_record: give another --data-dir,"
+            " where it is built again"
         )
     return {
         "set": info.full_name,
@@ -322,7 +283,7 @@ def _describe(builder: Any, feature: str) -> dict[str, Any]:
 
 
 def _archive_of(builder: Any) -> dict[str, Any] | None:
-    """What LM1B's records were built from; TFDS itself has checked a download, which its counts confirm."""
+    """Describe the archive of LM1B's records. TFDS itself checks a download; the sizes must be the published ones."""
     if builder.name != "lm1b":
         return None
     note = Path(builder.data_path, NOTE)

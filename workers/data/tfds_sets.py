@@ -1,50 +1,44 @@
-"""Published text sets by name: `lm1b` and `tfds:NAME`, prepared by TensorFlow Datasets, then remembered by the cache.
+"""Published text sets by name, `lm1b` and `tfds:NAME`, through TensorFlow Datasets (TFDS).
 
-`locate` (the command `data prepare`) has TFDS find or build a set in a process of its own and writes down where its
-records are, in `<cache>/sources/`. Everything after that, searches among it, reads the note and needs no TFDS to know
-what the source is. A set without validation or test text gets them from its train documents (see `splits`).
+`locate_set`, called by `primer-search data prepare`, lets TFDS find or build a set in a separate process. It then
+describes the set and its files in `<cache>/sources/`. All other code reads this description and does not need TFDS. A
+set without validation or test text gets them from its train documents (see `splits`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ...primitives.errors import UsageError, WorkFailedError
-from ...system.error_text import strip_folders
+from ...primitives.errors import UsageError
 from ...system.files import write_atomically
 from ...system.locks import delete_unlocked_folder, scratch_folder
+from .tfds_process import run_builder
 
-__all__ = ["TfdsSet", "is_tfds_source", "load", "locate"]
+__all__ = ["TfdsSet", "cache_errors", "is_tfds_source", "load_set", "locate_set"]
 
-TELL_SECONDS = 10.0
-END_SECONDS = 20.0
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
-"""Our splits, and what publishers call them."""
+"""Splits of this package, and their names in published sets."""
 
 
 @dataclass(frozen=True, slots=True)
 class TfdsSet:
-    """Where the records of a set are.
+    """A set and the files of its records.
 
     Attributes:
-        source: as the user writes it.
-        set_name: TFDS's full name, with the version.
-        tfds_version: of the library that found it.
-        feature: the text feature that is read.
-        archive: LM1B's: name, sha256, and whether it is the published one; None for others.
-        splits: for each of our splits the set has: `files` (path, records), `bytes` of them, `documents`.
+        source: source as the user wrote it.
+        set_name: full name in TFDS, with the version.
+        tfds_version: version of TFDS that found or built it.
+        feature: text feature to read.
+        archive: archive of LM1B (`name`, `sha256`, and whether it is the `published` one); None for other sets.
+        splits: splits of the set by our names, each with its `files` (path, records), their `bytes`, and `documents`.
     """
 
     source: str
@@ -56,12 +50,12 @@ class TfdsSet:
 
     @property
     def is_unofficial(self) -> bool:
-        """Whether it was built from something else than what was published under its name."""
+        """Whether it was built from an archive that is not the published one."""
         return self.archive is not None and not self.archive["published"]
 
     @property
     def identity(self) -> str:
-        """Of the text: set, version, feature, archive, and the size of everything (hexadecimal)."""
+        """Hexadecimal hash that identifies the text: set, version, feature, archive and all sizes."""
         sizes = {
             split: [facts["documents"], facts["bytes"], [records for _, records in facts["files"]]]
             for split, facts in self.splits.items()
@@ -71,51 +65,53 @@ class TfdsSet:
 
     @property
     def warning(self) -> str:
-        """What to say before a look-alike is used; empty for others."""
+        """Warning about an unofficial set; empty for other sets."""
         if not self.is_unofficial:
             return ""
         assert self.archive is not None
         checksum = (self.archive["sha256"] or "unknown")[:12]
         return (
             f"warning: {self.source} here is NOT the published LM1B but {self.archive['name']} (sha256 {checksum});"
-            " its results do not compare with the benchmark's"
+            " do not compare its results with those of the benchmark"
         )
 
 
 def is_tfds_source(source: str) -> bool:
-    """Whether a source is read through TFDS."""
+    """Return whether a source is a TFDS set."""
     return source == "lm1b" or source.startswith("tfds:")
 
 
-def locate(
+def locate_set(
     source: str,
     cache: Path,
     data_dir: Path | None = None,
     archive: Path | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> TfdsSet:
-    """Have TFDS find or build a set, and remember where it is; without `data_dir` and `archive`, where it was.
+    """Let TFDS find or build a set, and store its description in the cache.
+
+    Without `data_dir` and `archive`, a set that was located before is returned at once.
 
     Args:
         source: `lm1b` or `tfds:NAME[/CONFIG][:feature]`.
-        cache: where datasets are kept.
-        data_dir: where TFDS keeps its sets; its own default if None.
-        archive: for lm1b, a local file in place of the download.
-        tell: given lines on the way.
+        cache: folder of prepared datasets.
+        data_dir: folder of TFDS sets; None: the default of TFDS.
+        archive: local file to use instead of the download of lm1b.
+        log: receives lines of progress.
 
     Raises:
-        UsageError: no such set or text feature, no TensorFlow, a download that failed, an archive that is not one.
+        UsageError: the set, its text feature, TensorFlow, the download or a valid archive is missing.
         WorkFailedError: the building process died.
     """
     name, feature = _parse(source)
     if archive is not None and source != "lm1b":
-        raise UsageError(f"--archive is for lm1b, not for {source}: leave it out.")
+        raise UsageError(f"--archive is for lm1b, not for {source}: leave it out")
     if archive is not None and not archive.is_file():
-        raise UsageError(f"--archive {archive} is no file: give the path of the LM1B archive.")
-    if data_dir is None and archive is None and (known := _located(source, cache)):
-        tell(f"{source} lies in {Path(known.splits['train']['files'][0][0]).parent}")
+        raise UsageError(f"--archive {archive} is not a file: give the path of the LM1B archive")
+    if data_dir is None and archive is None and (known := _known_set(source, cache)):
+        log(f"found {source} in {Path(known.splits['train']['files'][0][0]).parent}")
         return known
-    tell(f"asking tensorflow-datasets for {name}; a set that is not there yet is built now, which can take long")
+    log(f"looking for {name} in TensorFlow Datasets; if it is not built yet, this can take long")
     request = {
         "name": name,
         "feature": feature,
@@ -123,153 +119,92 @@ def locate(
         "archive": None if archive is None else str(archive),
     }
     with ExitStack() as stack:
-        try:
+        with cache_errors(cache):
             temporary = stack.enter_context(_temporary(cache))
-        except OSError as error:
-            raise _unwritable(cache, error) from error
-        built = _in_a_process({**request, "temporary": str(temporary)}, tell)
+        built = run_builder({**request, "temporary": str(temporary)}, log)
     found = TfdsSet(
         source,
-        built["set"],
-        built["tfds_version"],
-        built["feature"],
-        built["archive"],
-        _our_splits(source, built["splits"]),
+        set_name=built["set"],
+        tfds_version=built["tfds_version"],
+        feature=built["feature"],
+        archive=built["archive"],
+        splits=_own_splits(source, built["splits"]),
     )
-    _remember(found, cache)
+    with cache_errors(cache):
+        path = _description_file(source, cache)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(asdict(found), indent=2) + "\n")
     return found
 
 
-def load(source: str, cache: Path) -> TfdsSet:
-    """What `locate` remembered.
+def load_set(source: str, cache: Path) -> TfdsSet:
+    """Return the result of an earlier `locate_set`.
 
     Raises:
-        UsageError: the source was never prepared here, or is written wrongly; says what to run.
+        UsageError: the source is malformed, or was not prepared on this machine.
     """
     _parse(source)
+    path = _description_file(source, cache)
     try:
-        return TfdsSet(**json.loads(_note(source, cache).read_text(encoding="utf-8")))
+        return TfdsSet(**json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
+        archive = " (with --archive FILE if the download fails)" if source == "lm1b" else ""
         raise UsageError(
-            f"data.source {source} is not prepared: run `primer-search data prepare {source}` first"
-            f"{' (--archive FILE where the download fails)' if source == 'lm1b' else ''}."
+            f"data.source {source} is not prepared: run `primer-search data prepare {source}` first{archive}"
         ) from error
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{_note(source, cache)} is damaged: run `primer-search data prepare {source}`.") from error
+        raise UsageError(f"{path} is damaged: run `primer-search data prepare {source}`") from error
 
 
-def _located(source: str, cache: Path) -> TfdsSet | None:
-    """What `locate` remembered, if all of it is still there; a look-alike only ever comes from `archive`."""
+@contextmanager
+def cache_errors(cache: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a UsageError that names the data cache."""
     try:
-        known = load(source, cache)
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"the data cache {cache} cannot be written ({error}): make it writable, free space, or set"
+            " PRIMER_SEARCH_CACHE to another folder"
+        ) from error
+
+
+def _known_set(source: str, cache: Path) -> TfdsSet | None:
+    """Return the result of an earlier `locate_set` if all its files exist; an unofficial set needs `archive` again."""
+    try:
+        known = load_set(source, cache)
     except UsageError:
         return None
-    whole = all(Path(path).is_file() for facts in known.splits.values() for path, _ in facts["files"])
-    return known if whole and not known.is_unofficial else None
+    complete = all(Path(path).is_file() for facts in known.splits.values() for path, _ in facts["files"])
+    return known if complete and not known.is_unofficial else None
 
 
 def _parse(source: str) -> tuple[str, str]:
-    """TFDS's name of the set, and the feature asked for (or nothing)."""
+    """Return the name of the set in TFDS and the requested feature (or an empty string)."""
     if source == "lm1b":
         return "lm1b", ""
     name, _, feature = source.removeprefix("tfds:").partition(":")
     if not re.fullmatch(r"[\w.-]+(/[\w.+-]+)*", name) or source.endswith(":"):
-        raise UsageError(f"data.source is {source!r}: write tfds:NAME[/CONFIG][:feature], as in tfds:wiki40b/en.")
+        raise UsageError(f"data.source is {source!r}: write tfds:NAME[/CONFIG][:feature], such as tfds:wiki40b/en")
     return ("lm1b", feature) if name.split("/")[0] == "lm1b" else (name, feature)
 
 
-def _our_splits(source: str, splits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _own_splits(source: str, splits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     ours = {
         split: next((splits[name] for name in names if name in splits), None) for split, names in SPLIT_NAMES.items()
     }
     if ours["train"] is None:
-        raise UsageError(f"data.source {source} has no split named train, only {', '.join(splits) or 'none'}.")
+        raise UsageError(f"data.source {source} lacks the split train (its splits: {', '.join(splits) or 'none'})")
     return {split: facts for split, facts in ours.items() if facts is not None and facts["documents"]}
 
 
 def _temporary(cache: Path) -> AbstractContextManager[Path]:
-    """A folder for the files that TFDS drops; those of processes that were killed are deleted first."""
+    """Return a folder for TFDS's temporary files, after deleting the folders of killed processes."""
     folder = cache / "sources"
     for left in folder.glob(".temporary-*"):
         delete_unlocked_folder(left)
     return scratch_folder(folder / f".temporary-{secrets.token_hex(4)}")
 
 
-def _in_a_process(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
-    """Run `tfds.build` apart: TensorFlow's memory, threads and messages stay out of this process."""
-    code = "from primer_search.workers.data.tfds_builder import main; main()"
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as answers:  # a pipe would fill up: the list is long
-        child = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=answers, stderr=log, env=environment
-        )
-        assert child.stdin is not None
-        try:
-            child.stdin.write(json.dumps(request).encode() + b"\n")
-            child.stdin.flush()
-            _wait(child, log, tell)
-        finally:
-            _end(child)
-        answers.seek(0)
-        if not (answer := answers.read()):
-            raise WorkFailedError(
-                f"the process that builds {request['name']} ended with exit code {child.returncode}"
-                f" ({_last_line(log) or 'no message'}): check memory and disk, and run again."
-            )
-    parsed = json.loads(answer)
-    if "error" in parsed:
-        raise UsageError(parsed["error"])
-    return parsed["built"]
-
-
-def _wait(child: subprocess.Popen[bytes], log: IO[bytes], tell: Callable[[str], None]) -> None:
-    told = ""
-    while child.poll() is None:
-        try:
-            child.wait(TELL_SECONDS)
-        except subprocess.TimeoutExpired:
-            if (line := _last_line(log)) != told and line:
-                tell(f"tensorflow-datasets: {line}")
-                told = line
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a process that ends when its input closes, once it has cleaned up."""
-    assert child.stdin is not None
-    child.stdin.close()
-    try:
-        child.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def _last_line(log: IO[bytes]) -> str:
-    """What was last printed for people to read: no line of TensorFlow's log, and of a file its name alone."""
-    size = os.fstat(log.fileno()).st_size
-    tail = os.pread(log.fileno(), 4096, max(0, size - 4096)).decode("utf-8", "replace")
-    lines = [line.strip() for line in re.split(r"[\r\n]|\x1b\[A", tail)]
-    told = [line for line in lines if line and not re.match(r"(?:[IWEF]\d{4} |WARNING: All log messages)", line)]
-    return strip_folders(told[-1])[:160] if told else ""
-
-
-def _note(source: str, cache: Path) -> Path:
+def _description_file(source: str, cache: Path) -> Path:
     slug = re.sub(r"[^\w.-]+", "-", source)
     return cache / "sources" / f"{slug}-{hashlib.sha256(source.encode()).hexdigest()[:8]}.json"
-
-
-def _remember(found: TfdsSet, cache: Path) -> None:
-    path = _note(found.source, cache)
-    fields = {name: getattr(found, name) for name in TfdsSet.__dataclass_fields__}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(fields, indent=2) + "\n")
-    except OSError as error:
-        raise _unwritable(cache, error) from error
-
-
-def _unwritable(cache: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"The data cache {cache} cannot be written ({error}): make it writable and roomy, or"
-        " set PRIMER_SEARCH_CACHE to another folder."
-    )

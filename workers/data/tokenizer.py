@@ -1,7 +1,7 @@
-"""Byte-level BPE: any UTF-8 text to token ids and back without loss.
+"""Byte-level BPE tokenizer: any UTF-8 text to token ids and back without loss.
 
-Sennrich et al. 2016 (arXiv 1508.07909) over bytes, as GPT-2 does it. The vocabulary is the 256 bytes, one
-end-of-document token and learned merges. This is the one module that imports `tokenizers`, and only when asked to.
+It is the algorithm of Sennrich et al. 2016 (arXiv 1508.07909) over bytes, as in GPT-2. The vocabulary consists of the
+256 bytes, one end-of-document token and learned merges. Only this module imports `tokenizers`, and only when needed.
 """
 
 from __future__ import annotations
@@ -23,45 +23,47 @@ __all__ = ["END_OF_DOCUMENT", "SMALLEST_VOCABULARY", "CachingEncoder", "Tokenize
 
 END_OF_DOCUMENT = "<|endofdocument|>"
 SMALLEST_VOCABULARY = 257
-"""The bytes and the end-of-document token."""
+"""Number of bytes plus the end-of-document token."""
 
 LEAST_FREQUENCY = 2
-"""A pair that occurs once in all of the text is not worth a token."""
+"""Smallest number of occurrences of a pair that becomes a token."""
 
 ASCII_PIECE = re.compile(
     r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\t-\r A-Za-z0-9]+|[\t-\r ]+(?![^\t-\r ])|[\t-\r ]+"
 )
-"""Where byte-level BPE cuts ASCII text before it looks for merges: what GPT-2's pattern comes to there."""
+"""Pieces that byte-level BPE cuts ASCII text into before merging: GPT-2's pattern, restricted to ASCII."""
 
 SINGLE_SPACE = re.compile(r"(?<=\S)(?= \S)")
-"""A place where a piece begins in any text: before a space between two characters that are none."""
+"""Position before a single space between two other characters, where a piece begins in any text."""
 
-REMEMBERED = 150_000
-REMEMBERED_LENGTH = 64
-"""Pieces whose token ids a `CachingEncoder` caches (twice as many in all, about 60 MB), and their longest length."""
+CACHE_PIECES, CACHE_PIECE_LENGTH = 150_000, 64
+"""Pieces in each of the two generations of a `CachingEncoder`'s cache (60 MB in all), and their longest length."""
 
 
 class Tokenizer:
-    """A trained tokenizer. The end-of-document token never comes out of text, not even of text that spells its name."""
+    """A trained tokenizer. No text is encoded as the end-of-document token, not even text that spells its name."""
 
     def __init__(self, inner: tokenizers.Tokenizer):
         end = inner.token_to_id(END_OF_DOCUMENT)
         if end is None:
-            raise UsageError(f"The tokenizer has no {END_OF_DOCUMENT} token: it was not made by primer-search.")
+            raise UsageError(f"the tokenizer lacks the token {END_OF_DOCUMENT}: use a tokenizer made by primer-search")
         inner.encode_special_tokens = True
         self._inner = inner
         self.end_of_document: int = end
 
     @staticmethod
     def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-        """Learn merges from texts until the vocabulary is full or no pair occurs twice.
+        """Learn merges from texts until the vocabulary is full or every pair occurs only once.
 
         Args:
-            texts: read once, in order; the result depends on nothing else.
-            vocabulary: number of token ids, at most; at least `SMALLEST_VOCABULARY`.
+            texts: texts, read once in order.
+            vocabulary: largest number of token ids.
+
+        Raises:
+            UsageError: the vocabulary is smaller than `SMALLEST_VOCABULARY`.
         """
         if vocabulary < SMALLEST_VOCABULARY:
-            raise UsageError(f"model.vocabulary is {vocabulary}: give at least {SMALLEST_VOCABULARY}, a token a byte.")
+            raise UsageError(f"model.vocabulary is {vocabulary}, but must be at least {SMALLEST_VOCABULARY}")
         from tokenizers import Tokenizer as Inner
         from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -90,7 +92,7 @@ class Tokenizer:
         try:
             inner = Inner.from_str(text)
         except Exception as error:
-            raise UsageError(f"The tokenizer cannot be read ({error}): prepare the data again.") from error
+            raise UsageError(f"the tokenizer cannot be read ({error}): prepare the data again") from error
         return Tokenizer(inner)
 
     @staticmethod
@@ -99,12 +101,12 @@ class Tokenizer:
         return Tokenizer.from_json(path.read_text(encoding="utf-8"))
 
     def to_json(self) -> str:
-        """The format of the `tokenizers` library."""
+        """Return the tokenizer in the JSON format of the `tokenizers` library."""
         return self._inner.to_str()
 
     @property
     def size(self) -> int:
-        """Number of token ids; less than was asked for where the text had too few pairs."""
+        """Number of token ids, which is smaller than requested if the text had too few pairs."""
         return self._inner.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
@@ -115,18 +117,14 @@ class Tokenizer:
         """Return the token ids of many texts."""
         return [encoding.ids for encoding in self._inner.encode_batch_fast(list(texts))]
 
-    def packer(self, dtype: str) -> CachingEncoder:
-        """Return an encoder for large texts, with ids of this NumPy type."""
-        return CachingEncoder(self, dtype)
-
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids; end-of-document tokens show by their name."""
+        """Return the text of token ids, with the name of each end-of-document token."""
         return self._inner.decode(list(ids), skip_special_tokens=False)
 
-    def pieces(self, ids: Iterable[int]) -> Iterator[str]:
-        """The text of token ids as they come, a piece each; a character waits until all its bytes are there.
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """Yield the text of each token id as it arrives. A character is held back until all its bytes are there.
 
-        The pieces of all ids, and one more for bytes that were left waiting, make up what `decode` gives.
+        An extra last part holds incomplete bytes, so that all parts joined equal the result of `decode`.
         """
         incremental = codecs.getincrementaldecoder("utf-8")("replace")
         for token in ids:
@@ -136,15 +134,15 @@ class Tokenizer:
 
     def _bytes_of(self, token: int) -> bytes:
         written = self._inner.id_to_token(token) or ""
-        return written.encode() if token == self.end_of_document else bytes(BYTE_OF_SIGN[sign] for sign in written)
+        return written.encode() if token == self.end_of_document else bytes(BYTE_OF_CHARACTER[one] for one in written)
 
 
 class CachingEncoder:
-    """Encodes texts to the bytes of their ids, each text ended by the end-of-document token.
+    """Fast encoder for large texts: token ids of a NumPy type, with the end-of-document token after each text.
 
-    Merges never cross the pieces that text is cut into, so a piece has the same ids wherever it stands. Text repeats
-    its pieces, and looking them up is several times as fast as merging them anew. Beyond ASCII, where pieces follow
-    Unicode's tables, text is cut at its single spaces only, between which the library finds the pieces.
+    BPE cuts text into pieces before merging, so a piece has the same ids everywhere. Text repeats its pieces, and
+    looking their ids up in a cache is several times as fast as merging again. Pieces beyond ASCII follow Unicode's
+    tables. Such text is therefore cut only at single spaces, and the library finds the pieces between them.
     """
 
     def __init__(self, tokenizer: Tokenizer, dtype: str):
@@ -154,11 +152,11 @@ class CachingEncoder:
         self._known: dict[str, bytes] = {}
         self._older: dict[str, bytes] = {}
 
-    def pack(self, contents: Iterable[bytes]) -> bytes:
-        """The ids of texts in UTF-8, one after the other."""
-        return b"".join(map(self._pack_one, contents))
+    def encode(self, contents: Iterable[bytes]) -> bytes:
+        """Return the ids of texts in UTF-8, as the bytes of one array."""
+        return b"".join(map(self._encode_one, contents))
 
-    def _pack_one(self, content: bytes) -> bytes:
+    def _encode_one(self, content: bytes) -> bytes:
         pieces = _pieces(content.decode("utf-8", "replace"))
         ids = list(map(self._known.get, pieces))
         if None in ids:
@@ -167,14 +165,14 @@ class CachingEncoder:
         return b"".join(cast("list[bytes]", ids)) + self._end
 
     def _find(self, pieces: set[str]) -> dict[str, bytes]:
-        """The ids of pieces that were not seen lately, from before or from the library, which is asked once for all."""
+        """Look up pieces in the older generation of the cache; encode the others by one call of the library."""
         found = {piece: self._older[piece] for piece in pieces if piece in self._older}
         unknown = [piece for piece in pieces if piece not in found]
         for piece, ids in zip(unknown, self._tokenizer.encode_all(unknown), strict=True):
             found[piece] = np.array(ids, self._dtype).tobytes()
-        if len(self._known) > REMEMBERED:  # what is still in use moves over, one by one
+        if len(self._known) > CACHE_PIECES:  # pieces still in use return to the new generation one by one
             self._older, self._known = self._known, {}
-        self._known.update((piece, ids) for piece, ids in found.items() if len(piece) <= REMEMBERED_LENGTH)
+        self._known.update((piece, ids) for piece, ids in found.items() if len(piece) <= CACHE_PIECE_LENGTH)
         return found
 
 
@@ -190,12 +188,12 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
-def _byte_of_sign() -> dict[str, int]:
-    """GPT-2's visible signs for bytes: those of Latin-1 where they print, else the ones from U+0100 on, in order."""
+def _byte_of_character() -> dict[str, int]:
+    """Return the byte of each character in a token: printable Latin-1, and U+0100 onwards for the other bytes."""
     printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = sorted(set(range(256)) - set(printing))
-    return {chr(byte): byte for byte in printing} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printing} | {chr(0x100 + index): byte for index, byte in enumerate(others)}
 
 
-BYTE_OF_SIGN = _byte_of_sign()
-"""How the tokenizer writes bytes, the other way round."""
+BYTE_OF_CHARACTER = _byte_of_character()
+"""Inverse of GPT-2's table that writes bytes as visible characters."""

@@ -1,3 +1,3 @@
-"""Accelerators: which devices exist, which worker gets which, and what fits in their memory."""
+"""Accelerators: discovery of devices, placement of workers on them, and estimates of their memory."""
 
 __all__ = ["discovery", "memory_estimate", "placement", "ray_environment"]

@@ -1,4 +1,4 @@
-"""How much device memory one training needs: an estimate from the program, before anything is compiled."""
+"""Estimate of the device memory of one training, from the program alone, before compilation."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..config import OptimizerConfig, TrialConfig
 __all__ = ["SMALLEST_MEMORY_FRACTION", "MemoryEstimate", "estimate_memory"]
 
 SMALLEST_MEMORY_FRACTION = 0.66
-"""The least that trainings were seen to need of their estimate (see `estimate_memory`)."""
+"""Smallest measured ratio of a training's memory to its estimate (see `estimate_memory`)."""
 
 _FLOAT32 = 4
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes that one training holds on each of its devices.
+    """Bytes of one training on each of its devices.
 
     Attributes:
-        parameters: parameters, and their average if one is kept.
+        parameters: parameters, and their average if there is one.
         optimizer: optimizer state, gradients and updates.
         activations: activations of the blocks, and the logits.
     """
@@ -35,33 +35,33 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all parts."""
         return self.parameters + self.optimizer + self.activations
 
 
 def estimate_memory(graph: Graph, model: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig) -> MemoryEstimate:
-    """What a candidate as large as the seed may get needs, more rather than less.
+    """Estimate the memory of a candidate with as many parameters as the search allows. The estimate is rather too high.
 
     With P = `model_parameters` of the program times `model.parameter_cap`, 4 bytes each:
 
-        parameters  = 4 P (8 P where an average is kept)
-        optimizer   = 8 P of state for AdamW, none to speak of for Adafactor (its statistics are rows and columns),
-                      and 8 P while a step lasts: gradients and updates
+        parameters  = 4 P; 8 P with an average of the parameters
+        optimizer   = 8 P for the state of AdamW (nearly 0 for Adafactor, whose statistics are rows and columns)
+                      + 8 P for gradients and updates during a step
         activations = layers * tokens * (channels of every value of the block, in all branches) * bytes of the precision
-                      + tokens * vocabulary * 8: the logits and their gradient, in float32
+                      + tokens * vocabulary * 8 for the logits and their gradient, in float32
 
-    where tokens = batch * length / devices, and Scores have `length` channels. Every value is counted as kept for the
-    backward pass, which XLA's fusion spares in part. A mutated program may need more than the seed, at as many
-    parameters: such a trial ends as `out_of_memory`.
+    where tokens = batch * length / devices, and Scores have `length` channels. The estimate assumes that every value is
+    stored for the backward pass; XLA's fusion avoids some of them. A mutated program with the same number of parameters
+    may need more memory than the baseline; such a trial ends as `out_of_memory`.
 
-    What XLA on a CPU reports of TRANSFORMER, PRIMER_EZ and PRIMER (widths 64 to 256, 2 and 6 layers, lengths 64 to 256)
-    is 0.66 to 0.90 of this in float32, and in bfloat16, with JAX 0.12, 0.69 to 0.93. The CPU of JAX 0.10 computes
-    bfloat16 in float32 and keeps it so from layer to layer where they are scanned: there it is up to 1.70. No
-    accelerator was measured.
+    XLA on a CPU reports 0.66 to 0.90 of the estimate in float32, and 0.69 to 0.93 in bfloat16 with JAX 0.12, for
+    TRANSFORMER, PRIMER_EZ and PRIMER (widths 64 to 256, 2 and 6 layers, lengths 64 to 256). With JAX 0.10 it reports up
+    to 1.70 in bfloat16, because that version stores float32 values between scanned layers. Accelerators were not
+    measured.
 
     Args:
-        graph: of the program, usually the seed's.
-        model, trial, optimizer: the configuration.
+        graph: graph of the program, usually of the baseline.
+        model, trial, optimizer: configuration.
     """
     block = block_cost(graph, model.unit, model.length).parameters
     count = model_parameters(block, model.unit, model.layers, model.vocabulary) * model.parameter_cap

@@ -1,16 +1,14 @@
-"""Where workers go: how many a set of devices holds, what Ray reserves for one, and what its environment says.
+"""Placement of workers on devices: how many fit, what Ray reserves for each, and their environment variables.
 
-Pure: it decides from a list of devices, which tests make up. One worker takes `trial.devices` devices of one host; on
-GPUs several may share one device. A TPU is handed out by the chip, the least that a process can own: TPU v2, v3 and v7
-show JAX two devices a chip, the others one. A host's chips can be split into parts of 1, 2, 4 or 8. Ray tells each
-worker its chips (`TPU_VISIBLE_CHIPS`, ray/_private/accelerators/tpu.py), and the bounds here tell libtpu that these
-are all there are, as JAX's own multi-process tests do (jax/_src/test_multiprocess.py): on a slice of several hosts it
-would otherwise wait for the others.
+The functions are pure and decide from a list of devices. One worker takes `trial.devices` devices of one host. Several
+workers may share one GPU. TPUs are assigned by chip, the smallest part that a process can own: a chip of TPU v2, v3 or
+v7 is two JAX devices, any other is one. A worker can have 1, 2, 4 or 8 chips of a host. Ray tells each worker its chips
+(`TPU_VISIBLE_CHIPS`, ray/_private/accelerators/tpu.py). The bounds set here tell libtpu that no other chips exist, as
+in JAX's own multi-process tests (jax/_src/test_multiprocess.py); else it waits for the other hosts of a slice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,49 +23,42 @@ __all__ = [
     "WorkerResources",
     "gpu_memory_fraction",
     "place_workers",
-    "place_workers_by_units",
 ]
 
 CHIP_BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
-"""How the chips of one process lie, by their number."""
+"""Topology of the chips of one process, by their number."""
 
 _GENERAL_RESERVE, _PROCESS_RESERVE = 0.05, 0.05
-_RESOURCES: dict[Platform, str] = {"cpu": "CPU", "gpu": "GPU", "tpu": "TPU"}
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerResources:
-    """What one worker takes.
+    """Devices of one worker.
 
     Attributes:
-        platform: where it trains.
-        devices: of a host, `trial.devices`.
-        per_device: workers that share one device, `workers.per_device`.
+        platform: platform it trains on.
+        devices: number of devices, all on one host (`trial.devices`).
+        per_device: number of workers that share one device (`workers.per_device`).
     """
 
     platform: Platform = "cpu"
     devices: int = 1
     per_device: int = 1
 
-    @property
-    def resource(self) -> str:
-        """Ray's name for what the worker takes: `CPU`, `GPU`, or `TPU`, of which Ray counts the chips."""
-        return _RESOURCES[self.platform]
-
     def units(self, kind: str = "") -> int:
-        """Of that resource, how many the worker takes whole: devices, or the chips of a TPU of this kind."""
+        """Return the number of units of a host that the worker occupies: cores, GPUs, or TPU chips of a kind."""
         if self.platform == "cpu":
             return 1  # its virtual devices share its cores
         return -(-self.devices // devices_per_chip(kind)) if self.platform == "tpu" else self.devices
 
     def workers_on(self, units: int, kind: str = "") -> int:
-        """How many workers a host with so many of the resource holds."""
+        """Return the number of workers that fit on a host with this number of units."""
         return units // self.units(kind) * self.per_device
 
     def ray_options(self, kind: str = "", alone: bool = True) -> dict[str, Any]:
-        """What Ray reserves for a worker; on a cluster that is not its `alone`, also a core beside its device."""
+        """Return Ray's options for a worker, with a core beside its device unless Ray runs `alone` for this search."""
         if self.platform == "gpu":
-            # Ray counts in ten-thousandths, and rounds: six times 0.1667 would be more than one.
+            # Ray rounds to ten-thousandths, and six times 0.1667 is more than one.
             part = int(10_000 / self.per_device) / 10_000
             device = {"num_gpus": part if self.per_device > 1 else self.devices}
         else:
@@ -75,27 +66,27 @@ class WorkerResources:
         return {"num_cpus": int(self.platform == "cpu" or not alone), **device}
 
     def environment(self, kind: str = "") -> dict[str, str]:
-        """Environment variables of a worker, before it loads JAX."""
+        """Return the environment variables to set before a worker imports JAX."""
         if self.platform == "gpu":
-            # The second name is the older one; JAX refuses both together, and the user's own may be set.
+            # JAX refuses the new and the old name together, and the user may have set the old one.
             fraction = f"{gpu_memory_fraction(self.per_device):.4f}"
             return {"XLA_CLIENT_MEM_FRACTION": fraction, "XLA_PYTHON_CLIENT_MEM_FRACTION": ""}
         if self.platform == "tpu":
             return {
                 "TPU_CHIPS_PER_PROCESS_BOUNDS": CHIP_BOUNDS[self.units(kind)],
                 "TPU_PROCESS_BOUNDS": "1,1,1",
-                "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # several processes on a host, each with chips of its own
+                "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # several processes on a host, each with its own chips
             }
         return {}
 
     def memory_bytes(self, device_bytes: int) -> int:
-        """Of a device's memory, what the worker may fill; a TPU's runtime keeps a little for itself."""
+        """Return the part of a device's memory that the worker may fill. The runtime of a TPU reserves a little."""
         fraction = gpu_memory_fraction(self.per_device) if self.platform == "gpu" else 1 - _GENERAL_RESERVE
         return int(fraction * device_bytes)
 
     @property
     def xla_flags(self) -> str:
-        """What a CPU worker that spreads a trial tells XLA: its cores are so many devices."""
+        """XLA flags of a CPU worker whose trial uses several devices; otherwise empty."""
         several = self.platform == "cpu" and self.devices > 1
         return f"--xla_force_host_platform_device_count={self.devices}" if several else ""
 
@@ -105,30 +96,30 @@ class Placement:
     """Workers on devices.
 
     Attributes:
-        share: what each worker takes.
-        workers: how many train at once.
-        neighbours: the most that find place on one host.
-        idle: devices that no worker uses.
+        resources: devices of each worker.
+        workers: number of workers.
+        workers_per_host: largest number of workers on one host.
+        idle: number of unused devices (chips of a TPU).
     """
 
-    share: WorkerResources
+    resources: WorkerResources
     workers: int
-    neighbours: int = 1
+    workers_per_host: int = 1
     idle: int = 0
 
 
 JAX_MEMORY_FRACTION = 0.75
-"""The part of a GPU's memory that JAX takes unasked, as it does in the process of an `inline` search."""
+"""Part of a GPU's memory that JAX takes by default, as in the process of an `inline` search."""
 
 
 def gpu_memory_fraction(per_device: int) -> float:
-    """The part of a GPU's memory that JAX takes, at once, in each of `per_device` processes that share it.
+    """Return the part of a GPU's memory that JAX allocates in each of `per_device` processes that share it.
 
-    By default JAX takes `JAX_MEMORY_FRACTION` in the first process, and the second fails. What is outside JAX's pool
-    must fit beside it, 0.5-1 GiB a process: the CUDA context, loaded kernels, what cuBLAS and autotuning take. Left for
-    it are 5% of the device for each process and 5% for all, on 16 GiB 0.8 GiB each. So 1 worker takes 90%, 2 take 42.5%
-    each, 4 take 18.75%, 8 take 6.9%. The pool is still taken at once: a candidate that needs more than its share runs
-    out of memory itself, not its neighbour.
+    By default JAX allocates `JAX_MEMORY_FRACTION` in the first process, and the second fails. Each process also needs
+    0.5-1 GiB outside JAX's pool, for the CUDA context, kernels, cuBLAS and autotuning. Reserved for this are 5% of the
+    device for each process and 5% for all; on 16 GiB, this is 0.8 GiB each. So 1 worker gets 90%, 2 get 42.5% each, 4
+    get 18.75%, 8 get 6.9%. JAX allocates its whole pool at the start, so a candidate that needs more than its part runs
+    out of memory itself and does not take memory from the other workers.
 
     >>> [round(gpu_memory_fraction(n), 4) for n in (1, 2, 4)]
     [0.9, 0.425, 0.1875]
@@ -137,54 +128,46 @@ def gpu_memory_fraction(per_device: int) -> float:
 
 
 def place_workers(seen: VisibleDevices, *, devices: int = 1, per_device: int = 1, count: int = 0) -> Placement:
-    """Workers for devices: as many as there is place for, or `count`.
+    """Place workers on devices: as many as fit, or `count`.
 
     Args:
-        seen: the devices, host by host. On CPUs, a device is a core where they are a cluster's.
+        seen: devices of all hosts. On the CPUs of a cluster, a device is a core.
         devices: `trial.devices`.
         per_device: `workers.per_device`.
-        count: `workers.count`; 0 means all that find place.
+        count: `workers.count`; 0: as many as fit.
 
     Raises:
-        UsageError: no host has the devices of one worker, they cannot be shared or divided so, or there are more
-            workers than places.
+        UsageError: one worker does not fit on any host, a host's chips cannot be split as requested, or `count` workers
+            do not fit.
     """
-    chip = devices_per_chip(seen.kind) if seen.platform == "tpu" else 1
-    share = WorkerResources(seen.platform, devices, per_device)
-    return place_workers_by_units(share, [host // chip for host in seen.per_host], seen.kind, count)
-
-
-def place_workers_by_units(share: WorkerResources, hosts: Sequence[int], kind: str = "", count: int = 0) -> Placement:
-    """`place_workers` for hosts whose devices are counted as Ray does, a TPU's by the chip.
-
-    Raises:
-        UsageError: see `place_workers`.
-    """
-    if share.platform == "tpu" and (chips := share.units(kind)) not in CHIP_BOUNDS:
+    resources = WorkerResources(seen.platform, devices, per_device)
+    per_unit = devices_per_chip(seen.kind) if seen.platform == "tpu" else 1
+    hosts = [host // per_unit for host in seen.per_host]
+    units, largest, total = resources.units(seen.kind), max(hosts, default=0), sum(hosts)
+    name = {"cpu": "core", "gpu": "GPU", "tpu": "TPU chip"}[seen.platform]
+    if seen.platform == "tpu" and units not in CHIP_BOUNDS:
         raise UsageError(
-            f"trial.devices = {share.devices} takes {chips} TPU chips of a host, which can be split into parts of "
-            f"{', '.join(map(str, CHIP_BOUNDS))}: choose trial.devices so."
+            f"trial.devices is {devices}, which takes {units} TPU chips of a host, but a worker can have only"
+            f" {', '.join(map(str, CHIP_BOUNDS))}: choose trial.devices accordingly"
         )
-    what = {"cpu": "core", "gpu": "GPU", "tpu": "TPU chip"}[share.platform]
-    most, chip = max(hosts, default=0), devices_per_chip(kind) if share.platform == "tpu" else 1
-    if most < share.units(kind):
+    if largest < units:
         raise UsageError(
-            f"trial.devices = {share.devices} of kind {kind or share.resource} must be on one host, "
-            f"but the largest here has {_plural(most, what)}{' of two devices' * (chip > 1)}: lower trial.devices."
+            f"trial.devices is {devices}, all on one host, but the largest host has {_plural(largest, name)}"
+            f"{' of two devices' * (per_unit > 1)} ({seen.kind}): lower trial.devices"
         )
-    places = sum(share.workers_on(units, kind) for units in hosts)
-    # A cluster may grow cores for workers that wait; devices that are not there will not appear.
-    if count > places and share.platform != "cpu":
+    places = sum(resources.workers_on(host, seen.kind) for host in hosts)
+    # A cluster may add CPU nodes for waiting workers, but not accelerators.
+    if count > places and seen.platform != "cpu":
         raise UsageError(
-            f"workers.count asks for {count} workers, but {_plural(sum(hosts), what)} hold {places}: "
-            f"lower workers.count{', or share a device with workers.per_device' * (share.platform == 'gpu')}."
+            f"workers.count is {count}, but {_plural(total, name)} hold only {places}: "
+            f"lower workers.count{', or share a device with workers.per_device' * (seen.platform == 'gpu')}"
         )
     workers = count or places
-    used = -(-workers // share.per_device) * share.units(kind)
-    neighbours = share.workers_on(most, kind)
-    if share.platform != "cpu":  # one core is one worker, however few there are
-        neighbours = min(workers, neighbours)
-    return Placement(share, workers, neighbours, max(0, sum(hosts) - used))
+    workers_per_host = resources.workers_on(largest, seen.kind)
+    if seen.platform != "cpu":
+        workers_per_host = min(workers, workers_per_host)
+    used = -(-workers // per_device) * units
+    return Placement(resources, workers, workers_per_host, max(0, total - used))
 
 
 def _plural(number: int, noun: str) -> str:

@@ -1,7 +1,7 @@
-"""What surrounds a Ray cluster and needs no Ray: its address, its noise, its processes, the environment of workers.
+"""Environment of Ray: address check, output, signals and environment variables of workers. It does not import Ray.
 
-Ray's driver-side manners are adjusted here: it talks on stdout and stderr, takes over SIGTERM, tries a dead
-address for two minutes before it ends the process, and hands the driver's JAX_PLATFORMS on to its actors.
+It changes four habits of Ray's driver: to print on stdout and stderr, to replace the SIGTERM handler, to try a dead
+address for two minutes and then end the process, and to pass the driver's JAX_PLATFORMS to its actors.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _JAX_PLATFORMS: dict[Platform, str] = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning about actors without GPUs
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # the raylet's messages, on stdout whatever log_to_driver says
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # the answer of a worker we killed is nobody's
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # else the raylet prints on stdout, even without log_to_driver
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # results of killed workers are never read
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # Ray's own default, 15, leaves workers what any other program does not want
+    "RAY_worker_niceness": "0",  # Ray's default, 15, lets any other program slow workers down
 }
 
 
 def silence_ray() -> None:
-    """Keep Ray off the console, stdout included, unless the user's environment says otherwise; before Ray's import."""
+    """Keep Ray's messages off the console, except for variables the user has set. Call it before importing Ray."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
 
 
 def worker_environment(platform: Platform, threads: int, flags: str = "") -> dict[str, str]:
-    """Environment variables of a worker that owns `threads` cores; `flags` are XLA's, added to the user's."""
+    """Return the environment variables of a worker with `threads` cores; `flags` are added to the user's XLA flags."""
     variables = {"JAX_PLATFORMS": _JAX_PLATFORMS[platform], "JAX_ENABLE_COMPILATION_CACHE": "false"}
     for library in ("OMP", "OPENBLAS", "MKL"):
         variables[f"{library}_NUM_THREADS"] = str(threads)
@@ -54,11 +54,11 @@ def worker_environment(platform: Platform, threads: int, flags: str = "") -> dic
 
 
 def check_address(address: str | None, executor: str = "ray") -> None:
-    """Refuse at once an address where nobody listens, or that nobody would use.
+    """Check the address of a Ray cluster. None is accepted.
 
     Raises:
-        UsageError: the address is no `host:port` (or `auto`), nobody answers there within five seconds, or the
-            executor is not `ray`.
+        UsageError: the executor is not `ray`, the address is neither `host:port` nor `auto`, or it does not answer
+            within five seconds.
     """
     if address is not None and executor != "ray":
         raise UsageError(f"--address joins a Ray cluster, but workers.executor is {executor}: leave --address out")
@@ -66,12 +66,12 @@ def check_address(address: str | None, executor: str = "ray") -> None:
         return
     host, separator, port = address.rpartition(":")
     if "://" in address or not separator or not port.isdigit():
-        raise UsageError(f"--address {address} is no Ray address; write host:port (Ray's port is 6379), or auto")
+        raise UsageError(f"--address {address} is not a Ray address: write host:port (Ray's port is 6379), or auto")
     try:
         socket.create_connection((host, int(port)), timeout=5.0).close()
     except (OSError, OverflowError) as error:
         remedy = "start one there with `ray start --head`, or leave --address out"
-        raise UsageError(f"no Ray cluster answers at --address {address} ({error}); {remedy}") from error
+        raise UsageError(f"no Ray cluster answers at --address {address} ({error}): {remedy}") from error
 
 
 @contextmanager

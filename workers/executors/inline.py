@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from ..protocol import Evaluation, MakeTrainer, Progress, Trainer, TrialRequest, WorkerStatus, fault_evaluation
 
@@ -98,9 +97,7 @@ class InlineExecutor:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _record(self, progress: Progress) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 from ...primitives.errors import PrimerSearchError, WorkFailedError
@@ -153,9 +152,7 @@ class RayExecutor:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # Start

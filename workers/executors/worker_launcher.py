@@ -120,7 +120,7 @@ class WorkerLauncher:
             placement = place_workers(
                 seen, devices=resources.devices, per_device=resources.per_device, count=self._slots
             )
-            slots, self._workers_per_host = placement.workers, placement.neighbours
+            slots, self._workers_per_host = placement.workers, placement.workers_per_host
         threads = max(1, cores // self._workers_per_host)
         variables = worker_environment(resources.platform, threads, resources.xla_flags)
         self._cluster.define_actors(

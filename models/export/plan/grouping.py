@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import replace
+from graphlib import TopologicalSorter
 
 from ....primitives.decode_state import decode_plan
-from ....primitives.graph import CONCAT, Graph, Node
+from ....primitives.graph import CONCAT, Graph
 from ....primitives.ops import OPS, TimeDependence
 from ....primitives.query_scales import query_scales
 from ....primitives.value_types import Kind
@@ -24,12 +25,7 @@ NORMS = {IdiomKind.LAYER_NORM: LayerKind.LAYER_NORM, IdiomKind.RMS_NORM: LayerKi
 
 
 def plan_export(graph: Graph, unit: int) -> ExportPlan:
-    """Group the nodes of a canonical graph into steps, in the order of the program.
-
-    Args:
-        graph: a canonical program.
-        unit: channels per unit of relative width at the size of the export.
-    """
+    """Group the nodes of a canonical graph into steps, in the order of the program; `unit` is that of the export."""
     readers = graph_readers(graph)
     idioms = find_idioms(graph)
     inside = {node for idiom in idioms.values() for node in idiom.nodes[:-1]}
@@ -119,24 +115,19 @@ def _joining(graph: Graph, index: int, concat: int) -> Layer | None:
 
 def _in_program_order(graph: Graph, steps: dict[int, Step]) -> tuple[Step, ...]:
     """Sort topologically; among the steps that are ready, the one that the program lists first comes first."""
-    waiting = {index: {i for i in step.inputs if i in steps} for index, step in steps.items()}
-    ready = [(_position(graph.nodes[index], index), index) for index, missing in waiting.items() if not missing]
-    heapq.heapify(ready)
+    sorter = TopologicalSorter({index: [i for i in step.inputs if i in steps] for index, step in steps.items()})
+    sorter.prepare()
+    ready: list[tuple[tuple[int, ...], int]] = []
     ordered: list[Step] = []
-    while ready:
+    while sorter.is_active():
+        for index in sorter.get_ready():
+            # Words in a path mark repairs, which come before the instruction that needs them.
+            path = tuple(part if isinstance(part, int) else -1 for part in graph.nodes[index].path)
+            heapq.heappush(ready, (path, index))
         _, index = heapq.heappop(ready)
         ordered.append(steps[index])
-        for later, missing in waiting.items():
-            if index in missing:
-                missing.discard(index)
-                if not missing:
-                    heapq.heappush(ready, (_position(graph.nodes[later], later), later))
+        sorter.done(index)
     return tuple(ordered)
-
-
-def _position(node: Node, index: int) -> tuple[tuple[int, ...], int]:
-    # Words in a path mark repairs, which come before the instruction that needs them.
-    return tuple(part if isinstance(part, int) else -1 for part in node.path), index
 
 
 # --- layouts and branches ---------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Idioms: groups of primitives that Flax or `jax.nn` computes in one call.
 
-A reader recognises a layer norm, but not the six primitives that make one. A group is found by its structure, whatever
-the names in the program, and only if no other node reads the values inside it. The call gives the same result except
-for rounding and guards. A norm's guard is a maximum with 1e-6 in the program and a sum with 1e-12 in Flax; a softmax is
+A reader recognises a layer norm, but not the six primitives that make one. A group is found by its structure, not by
+names in the program, and only if no other node reads the values inside it. The call gives the same result except for
+rounding and guards. A norm's guard is a maximum with 1e-6 in the program and a sum with 1e-12 in Flax; a softmax is
 computed from shifted scores (see `primitives.softmax_patterns`). The verification of an export checks the result.
 """
 
@@ -17,7 +17,7 @@ from ....primitives.graph import Graph
 from ....primitives.softmax_patterns import softmax_exponentials
 from ....primitives.value_types import Kind
 
-__all__ = ["Idiom", "IdiomKind", "find_idioms", "graph_readers"]
+__all__ = ["Idiom", "IdiomKind", "centred", "find_idioms", "graph_readers"]
 
 
 class IdiomKind(Enum):
@@ -103,7 +103,7 @@ def _norm(graph: Graph, divide: int) -> Idiom | None:
     if nodes[mean_square].op != "RED_MEAN":
         return None
     square = nodes[mean_square].inputs[0]
-    source = _centred(graph, numerator)
+    source = centred(graph, numerator)
     if source is not None and _is_square(graph, square, {numerator, source}, numerator):
         mean = nodes[numerator].inputs[1]
         return Idiom(IdiomKind.LAYER_NORM, (mean, numerator, square, mean_square, root, divide), source)
@@ -112,8 +112,8 @@ def _norm(graph: Graph, divide: int) -> Idiom | None:
     return None
 
 
-def _centred(graph: Graph, index: int) -> int | None:
-    """Return x if the node is x - mean(x)."""
+def centred(graph: Graph, index: int) -> int | None:
+    """Return x if the node is x - mean(x), else None."""
     node = graph.nodes[index]
     if node.op != "DIFFERENCE":
         return None

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from ....primitives.graph import CONCAT, Graph, Node
 from ....primitives.value_types import Kind
-from .idioms import IdiomKind
+from .idioms import IdiomKind, centred
 from .steps import ExportPlan, Layer, LayerKind, Step
 
 __all__ = ["Namer", "identifier", "layer_names", "subprogram_name", "value_names"]
@@ -71,13 +71,9 @@ def value_names(plan: ExportPlan) -> dict[int, str]:
 
 
 def layer_names(plan: ExportPlan, steps: Iterable[Step], namer: Namer, own_call: str = "") -> dict[int, str]:
-    """Return an attribute name for the layer of each step, by its output node.
+    """Return an attribute name for the layer of each step of a class, by its output node.
 
-    Args:
-        plan: the whole plan.
-        steps: steps of one class.
-        namer: makes the names unique.
-        own_call: call whose class it is; names leave it out.
+    Names leave out `own_call`, the call whose class it is.
     """
     prefixes: dict[int, str] = {}
     for node, role in _roles(plan).items():
@@ -99,9 +95,8 @@ def subprogram_name(label: str) -> str:
 def identifier(text: str, longest: int = 32) -> str:
     """Return a lower-case Python identifier that resembles `text`.
 
-    Example:
-        >>> identifier("Layer norm (2nd)"), identifier("3x"), identifier("class")
-        ('layer_norm_2nd', 'value_3x', 'class_value')
+    >>> identifier("Layer norm (2nd)"), identifier("3x"), identifier("class")
+    ('layer_norm_2nd', 'value_3x', 'class_value')
     """
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:longest].strip("_")
     if not name:
@@ -167,8 +162,8 @@ def _by_structure(plan: ExportPlan, step: Step) -> str:
         return LAYER_RESULTS[step.layer.kind]
     if step.idiom is not None:
         return IDIOM_RESULTS[step.idiom]
-    if node.op == "DIFFERENCE" and nodes[node.inputs[1]].op == "RED_MEAN":
-        return "centered" if nodes[node.inputs[1]].inputs[0] == node.inputs[0] else "difference"
+    if centred(plan.graph, step.node) is not None:
+        return "centered"
     if node.op == "RED_MEAN" and _is_power(plan.graph, node.inputs[0]):
         return "variance" if _is_centered(plan.graph, node.inputs[0]) else "power"
     if node.op == "ABS_ROOT" and nodes[node.inputs[0]].op == "RED_MEAN":
@@ -187,13 +182,10 @@ def _is_power(graph: Graph, index: int) -> bool:
 
 def _is_centered(graph: Graph, index: int) -> bool:
     """Whether a product has a factor x - mean(x), and its other factor is that or x: its mean is then a variance."""
-    node = graph.nodes[index]
-    for factor in node.inputs:
-        inner = graph.nodes[factor]
-        if inner.op != "DIFFERENCE" or graph.nodes[inner.inputs[1]].op != "RED_MEAN":
-            continue
-        if graph.nodes[inner.inputs[1]].inputs[0] == inner.inputs[0]:
-            return all(other in (factor, inner.inputs[0]) for other in node.inputs)
+    factors = graph.nodes[index].inputs
+    for factor in factors:
+        if (x := centred(graph, factor)) is not None:
+            return set(factors) <= {factor, x}
     return False
 
 
@@ -219,11 +211,10 @@ def _layer_name(plan: ExportPlan, layer: Layer, role: str | None, own_call: str)
 
 
 def _direction(layer: Layer) -> str:
-    if layer.source.kind is not Kind.ACTIVATION or layer.source.width is None or layer.target.width is None:
+    source, target = layer.source.width, layer.target.width
+    if layer.source.kind is not Kind.ACTIVATION or source is None or target is None or source == target:
         return "projection"
-    if layer.source.width == layer.target.width:
-        return "projection"
-    return "up" if layer.source.width < layer.target.width else "down"
+    return "up" if source < target else "down"
 
 
 def _joins_attention(plan: ExportPlan, node: Node) -> bool:

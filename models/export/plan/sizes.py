@@ -6,7 +6,6 @@ The arguments are `width`, `heads` and `branches` where the program allows other
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -42,14 +41,6 @@ class SizeExpressions:
             counts[scope] = noun if number == 1 else f"{noun}_{number}"
         return SizeExpressions(plan.graph, counts, prefix)
 
-    def used_in(self, scopes: Iterable[int]) -> tuple[int, ...]:
-        """Return the scopes among these that have an argument, in order."""
-        return tuple(sorted({scope for scope in scopes if scope in self.counts}))
-
-    def default(self, scope: int) -> int:
-        """Return the program's number of branches."""
-        return self.graph.scopes[scope]
-
     def count(self, scope: int) -> str:
         """Return the number of branches of a scope."""
         return f"{self.prefix}{self.counts[scope]}" if scope in self.counts else str(self.graph.scopes[scope])
@@ -59,11 +50,11 @@ class SizeExpressions:
         if value.width is None:
             return f"{self.prefix}length" if value.kind is Kind.SCORES else "1"
         ratio, counts = self._share(value.width, scope)
-        times = f"{self.prefix}width" if ratio.numerator == 1 else f"{ratio.numerator} * {self.prefix}width"
-        divisor = [*([str(ratio.denominator)] if ratio.denominator > 1 else []), *counts]
+        width = f"{self.prefix}width" if ratio.numerator == 1 else f"{ratio.numerator} * {self.prefix}width"
+        divisor = _product(ratio.denominator, counts)
         if not divisor:
-            return times
-        return f"{times} // {divisor[0] if len(divisor) == 1 else '(' + ' * '.join(divisor) + ')'}"
+            return width
+        return f"{width} // ({divisor})" if " " in divisor else f"{width} // {divisor}"
 
     def features(self, value: Value, scope: tuple[int, ...]) -> list[str]:
         """Return the sizes of the axes after batch and length: branches, outermost first, and the last axis."""
@@ -76,15 +67,19 @@ class SizeExpressions:
             if node.value.width is not None:
                 ratio, counts = self._share(node.value.width, node.scope)
                 needed[counts] = math.lcm(needed.get(counts, 1), ratio.denominator)
-        texts = []
-        for counts, divisor in sorted(needed.items()):
-            factors = [*([str(divisor)] if divisor > 1 else []), *counts]
-            if factors and not any(set(counts) < set(other) and needed[other] % divisor == 0 for other in needed):
-                texts.append(" * ".join(factors))
-        return texts
+        texts = [
+            _product(divisor, counts)
+            for counts, divisor in sorted(needed.items())
+            if not any(set(counts) < set(other) and needed[other] % divisor == 0 for other in needed)
+        ]
+        return [text for text in texts if text]
 
     def _share(self, width: Fraction, scope: tuple[int, ...]) -> tuple[Fraction, tuple[str, ...]]:
         """Return a width as a fraction of the model's, and the arguments that divide it."""
         adjustable = [index for index in scope if index in self.counts]
         branches = math.prod(self.graph.scopes[index] for index in adjustable)
         return width * branches / MODEL_WIDTH, tuple(self.count(index) for index in adjustable)
+
+
+def _product(number: int, factors: tuple[str, ...]) -> str:
+    return " * ".join([*([str(number)] if number > 1 else []), *factors])

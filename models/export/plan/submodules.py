@@ -1,4 +1,4 @@
-"""Submodules of an exported module: calls in MAIN that become a class of their own.
+"""Submodules of an exported module: calls in MAIN that become separate classes.
 
 A call becomes a submodule if it has one result, at most two inputs, several steps and something to learn.
 """
@@ -22,7 +22,7 @@ UNLEARNED_LAYERS = frozenset({LayerKind.RUNNING_SUM, LayerKind.RUNNING_PRODUCT})
 
 @dataclass(frozen=True, slots=True)
 class Submodule:
-    """Steps that have a class of their own.
+    """Steps that one class computes.
 
     Attributes:
         label: label of the call, as in the paths of parameters: `self_attention`, `layer_norm_2`.

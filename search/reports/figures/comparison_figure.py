@@ -1,32 +1,28 @@
-"""The figures of a comparison: loss against compute, steps and tokens, and the differences at the end."""
+"""Figures of a comparison: loss curves over compute, steps and tokens, and the final differences to the baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import fmean
 from typing import Any
 
 from ....workers.protocol import Evaluation
 from ...results.speedup import loss_curve
 from ...studies.compare import Comparison, ComparisonRow
+from .plot_style import GRAY, SERIES_COLORS, escape_label, figure_html
 
-__all__ = ["Band", "bands_of", "curves_figure", "differences_figure"]
-
-_INK, _GRID = "#1f2933", "#e4e7eb"
-_COLORS = ("#52606d", "#2563a8", "#c2571a", "#2f855a", "#8b3fa8", "#b7791f", "#0e7490", "#be185d", "#65731c", "#4c51bf")
-_CONFIG = {"displaylogo": False, "responsive": True}
-_FONT = {"family": "system-ui, -apple-system, Segoe UI, sans-serif", "size": 13, "color": _INK}
-_AXIS = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": "outside", "tickcolor": _GRID}
+__all__ = ["LossBand", "curves_figure", "differences_figure", "loss_bands"]
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
-    """A subject's validation loss over its training: mean, lowest and highest of its seeds at each point.
+class LossBand:
+    """Validation loss of one program over its training: mean, lowest and highest of its repeats at each point.
 
     Attributes:
-        seconds: of training, by the clock of the trial (reference seconds where the budget counts them).
-        steps, tokens: means over seeds.
+        seconds: training time by the clock of the trial, such as reference seconds; mean of the repeats.
+        steps, tokens: means of the repeats.
         mean, low, high: loss in bits per byte.
     """
 
@@ -38,65 +34,64 @@ class Band:
     high: tuple[float, ...]
 
 
-def bands_of(comparison: Comparison) -> dict[str, Band]:
-    """The band of each subject that finished a training."""
+def loss_bands(comparison: Comparison) -> dict[str, LossBand]:
+    """Return the band of each program that finished a training, by name."""
     found = {row.name: [training.evaluation for training in comparison.of(row.name)] for row in comparison.rows}
     clocked = comparison.config.trial.unit == "steps"
     bands = {name: _band([one for one in results if one.outcome == "ok"], clocked) for name, results in found.items()}
     return {name: band for name, band in bands.items() if band is not None}
 
 
-def curves_figure(comparison: Comparison, budget_words: str) -> str:
-    """Loss against training time, steps and tokens, as HTML with plotly's script inlined."""
+def curves_figure(comparison: Comparison, budget_unit: str) -> str:
+    """Return the loss over training time, steps and tokens as HTML that includes plotly's script."""
     from plotly.subplots import make_subplots
 
-    time = "seconds of training" if comparison.config.trial.unit == "steps" else budget_words
-    bands = bands_of(comparison)
+    time = "seconds of training" if comparison.config.trial.unit == "steps" else budget_unit
+    bands = loss_bands(comparison)
     if not bands:
         return ""
     figure = make_subplots(rows=1, cols=3, shared_yaxes=True, horizontal_spacing=0.03)
-    for number, row in enumerate(comparison.rows):
+    for row, color in zip(comparison.rows, cycle(SERIES_COLORS), strict=False):
         band = bands.get(row.name)
         if band is None:
             continue
         for column, xs in enumerate((band.seconds, band.steps, band.tokens), start=1):
-            for trace in _traces(row.name, xs, band, _COLORS[number % len(_COLORS)], legend=column == 1):
+            for trace in _traces(row.name, xs, band, color, legend=column == 1):
                 figure.add_trace(trace, row=1, col=column)
-    figure.update_xaxes(**_AXIS, type="log", dtick="D2")
-    figure.update_yaxes(**_AXIS, tickformat=".2f")
+    figure.update_xaxes(type="log", dtick="D2")
+    figure.update_yaxes(tickformat=".2f")
     for column, title in enumerate((time, "optimizer steps", "tokens"), start=1):
-        figure.update_xaxes(title={"text": title}, row=1, col=column)
-    figure.update_yaxes(title={"text": "validation loss, bits per byte"}, range=_range(bands), row=1, col=1)
-    figure.update_layout(**_layout(460), legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
-    return figure.to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
+        figure.update_xaxes(title=title, row=1, col=column)
+    figure.update_yaxes(title="validation loss, bits per byte", range=_range(bands), row=1, col=1)
+    return figure_html(figure, height=460)
 
 
 def differences_figure(comparison: Comparison) -> str:
-    """Each subject's final difference to the baseline with its interval, as HTML without the script."""
+    """Return each program's final difference to the baseline, with its interval, as HTML without plotly's script."""
     import plotly.graph_objects as go
 
     rows = [row for row in comparison.rows if row.difference is not None]
     if not rows:
         return ""
     figure = go.Figure()
-    figure.add_vline(x=0.0, line={"color": _COLORS[0], "width": 1.5, "dash": "dot"})
-    for number, row in enumerate(comparison.rows):
+    figure.add_vline(x=0.0, line={"color": GRAY, "width": 1.5, "dash": "dot"})
+    for row, color in zip(comparison.rows, cycle(SERIES_COLORS), strict=False):
         if row.difference is not None:
-            figure.add_trace(_bar(go, row, _COLORS[number % len(_COLORS)]))
-            figure.add_trace(_pairs(go, comparison, row, _COLORS[number % len(_COLORS)]))
-    figure.update_xaxes(**_AXIS, title={"text": f"test loss minus {comparison.baseline}'s, bits per byte"})
-    figure.update_yaxes(**_AXIS, autorange="reversed")
-    figure.update_layout(**_layout(120 + 44 * len(rows)), showlegend=False)
-    return figure.to_html(full_html=False, include_plotlyjs=False, config=_CONFIG)
+            figure.add_trace(_bar(go, row, color))
+            figure.add_trace(_pairs(go, comparison, row, color))
+    figure.update_xaxes(title=f"test loss minus {comparison.baseline}'s, bits per byte")
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(showlegend=False)
+    return figure_html(figure, height=120 + 44 * len(rows), script=False)
 
 
-def _band(results: Sequence[Evaluation], clocked: bool) -> Band | None:
+def _band(results: Sequence[Evaluation], clocked: bool) -> LossBand | None:
     curves = [(curve, result) for result in results if (curve := loss_curve(result)) is not None]
     if not curves:
         return None
     points = min(len(curve.compute) for curve, _ in curves)
 
-    def over_seeds(values: list[list[float]]) -> tuple[float, ...]:
+    def mean_of_repeats(values: list[list[float]]) -> tuple[float, ...]:
         return tuple(fmean(column) for column in zip(*values, strict=True))
 
     steps = [[float(step) for step in curve.steps[-points:]] for curve, _ in curves]
@@ -107,24 +102,24 @@ def _band(results: Sequence[Evaluation], clocked: bool) -> Band | None:
     ]
     losses = [[loss * _bits_per_nat(r) for loss in curve.loss_nats[-points:]] for curve, r in curves]
     columns = list(zip(*losses, strict=True))
-    return Band(
-        over_seeds(seconds),
-        over_seeds(steps),
-        over_seeds(tokens),
-        over_seeds(losses),
+    return LossBand(
+        mean_of_repeats(seconds),
+        mean_of_repeats(steps),
+        mean_of_repeats(tokens),
+        mean_of_repeats(losses),
         tuple(map(min, columns)),
         tuple(map(max, columns)),
     )
 
 
 def _bits_per_nat(result: Evaluation) -> float:
-    """Bits per byte of a loss of one nat per token, on the validation split."""
+    """Return how many bits per byte one nat per token is, on the validation split."""
     assert result.bits_per_byte is not None
     assert result.loss_nats is not None
     return result.bits_per_byte / result.loss_nats
 
 
-def _traces(name: str, xs: Sequence[float], band: Band, color: str, legend: bool) -> list[Any]:
+def _traces(name: str, xs: Sequence[float], band: LossBand, color: str, legend: bool) -> list[Any]:
     import plotly.graph_objects as go
 
     around = go.Scatter(
@@ -147,7 +142,7 @@ def _traces(name: str, xs: Sequence[float], band: Band, color: str, legend: bool
         marker={"size": 4},
         legendgroup=name,
         showlegend=legend,
-        hovertemplate=f"{_escaped(name)}: %{{y:.4f}} at %{{x:,.4g}}<extra></extra>",
+        hovertemplate=f"{escape_label(name)}: %{{y:.4f}} at %{{x:,.4g}}<extra></extra>",
     )
     return [around, line]
 
@@ -158,7 +153,7 @@ def _bar(go: Any, row: ComparisonRow, color: str) -> Any:
     half = estimate.half_width
     return go.Scatter(
         x=[estimate.mean],
-        y=[_escaped(row.name)],
+        y=[escape_label(row.name)],
         mode="markers",
         marker={"color": color, "size": 11, "symbol": "square"},
         error_x=None if half is None else {"type": "data", "array": [half], "color": color, "thickness": 2, "width": 7},
@@ -167,7 +162,7 @@ def _bar(go: Any, row: ComparisonRow, color: str) -> Any:
 
 
 def _pairs(go: Any, comparison: Comparison, row: ComparisonRow, color: str) -> Any:
-    """The difference at each seed, as small open marks."""
+    """Return the difference at each random seed, drawn as small open circles."""
     theirs = {one.seed: one.evaluation.test_bits_per_byte for one in comparison.of(comparison.baseline)}
     ours = {one.seed: one.evaluation.test_bits_per_byte for one in comparison.of(row.name)}
     pairs = [
@@ -177,32 +172,17 @@ def _pairs(go: Any, comparison: Comparison, row: ComparisonRow, color: str) -> A
     ]
     return go.Scatter(
         x=[difference for _, difference in pairs],
-        y=[_escaped(row.name)] * len(pairs),
+        y=[escape_label(row.name)] * len(pairs),
         mode="markers",
         marker={"color": color, "size": 6, "symbol": "circle-open"},
         customdata=[seed for seed, _ in pairs],
-        hovertemplate="seed %{customdata}: %{x:+.4f}<extra></extra>",
+        hovertemplate="random seed %{customdata}: %{x:+.4f}<extra></extra>",
     )
 
 
-def _range(bands: dict[str, Band]) -> list[float]:
-    """From the best end to somewhat above where the curves are half way: the steep start would flatten the rest."""
+def _range(bands: dict[str, LossBand]) -> list[float]:
+    """Return the range of the loss axis, which leaves out the first third: its steep start would flatten the rest."""
     low = min(min(band.low) for band in bands.values())
     high = max(band.high[len(band.high) // 3] for band in bands.values())
     room = 0.06 * (high - low) + 1e-3
     return [low - room, high + room]
-
-
-def _layout(height: int) -> dict[str, Any]:
-    return {
-        "height": height,
-        "margin": {"l": 64, "r": 16, "t": 44, "b": 52},
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
-        "font": _FONT,
-    }
-
-
-def _escaped(text: str) -> str:
-    """Plotly reads some HTML in names."""
-    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,4 +1,4 @@
-"""The report's figure: every training that gave a loss, the best so far, and the baseline with its noise."""
+"""Figure of a run: the loss of every training, the best loss so far, and the baseline with its spread."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from typing import Any
 
 from ...evolution.candidate import BASELINE_ID
 from ...results.leaderboard_rows import BaselineSummary
+from .plot_style import BLUE, LIGHT_GRAY, ORANGE, figure_html
 
 __all__ = ["Point", "progress_figure"]
-
-_INK, _GRID, _FULL, _BASELINE, _STOPPED = "#1f2933", "#e4e7eb", "#2563a8", "#c2571a", "#b8bfc7"
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A training that gave a loss.
+    """One training with a loss.
 
     Attributes:
-        minutes: at work since the run began.
-        candidate_id: what was trained.
-        loss_nats: after the full budget, or at the hurdle that stopped it.
-        hurdle: which hurdle that was, from 1; None for a full budget.
+        minutes: minutes of search until its result arrived, without pauses.
+        candidate_id: id of the trained candidate.
+        loss_nats: loss after the full budget, or at the hurdle that stopped it.
+        hurdle: number of that hurdle, from 1; None for a full budget.
     """
 
     minutes: float
@@ -33,7 +32,7 @@ class Point:
 
 
 def progress_figure(points: Sequence[Point], baseline: BaselineSummary) -> str:
-    """The figure as HTML with its script inlined; empty text where nothing was trained."""
+    """Return the figure as HTML that includes plotly's script; empty if there are no trainings."""
     if not points:
         return ""
     import plotly.graph_objects as go
@@ -44,9 +43,9 @@ def progress_figure(points: Sequence[Point], baseline: BaselineSummary) -> str:
     end = max(point.minutes for point in points)
     figure = go.Figure()
     _add_baseline(figure, baseline, end)
-    figure.add_trace(_markers(go, stopped, "stopped at a hurdle (less training)", _STOPPED, "x-thin-open", 6))
-    figure.add_trace(_markers(go, full, "full training", _FULL, "circle", 7))
-    figure.add_trace(_markers(go, controls, "the baseline's own trainings", _BASELINE, "diamond", 8))
+    figure.add_trace(_markers(go, stopped, "stopped at a hurdle (less training)", LIGHT_GRAY, "x-thin-open", 6))
+    figure.add_trace(_markers(go, full, "full training", BLUE, "circle", 7))
+    figure.add_trace(_markers(go, controls, "the baseline's own trainings", ORANGE, "diamond", 8))
     line = _best_so_far(full, controls, baseline, end)
     figure.add_trace(
         go.Scatter(
@@ -54,12 +53,15 @@ def progress_figure(points: Sequence[Point], baseline: BaselineSummary) -> str:
             y=[y for _, y in line],
             name="best so far",
             mode="lines",
-            line={"shape": "hv", "color": _FULL, "width": 2.5},
+            line={"shape": "hv", "color": BLUE, "width": 2.5},
             hovertemplate="best so far %{y:.4f}<extra></extra>",
         )
     )
-    figure.update_layout(**_layout(_range(full, controls, stopped)))
-    return figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True})
+    figure.update_xaxes(title="minutes of search", rangemode="tozero")
+    figure.update_yaxes(
+        title="validation loss, nats per token", range=_range(full, controls, stopped), tickformat=".2f"
+    )
+    return figure_html(figure, height=440)
 
 
 def _add_baseline(figure: Any, baseline: BaselineSummary, end: float) -> None:
@@ -68,26 +70,20 @@ def _add_baseline(figure: Any, baseline: BaselineSummary, end: float) -> None:
     if baseline.spread_nats is not None:
         low, high = baseline.loss_nats - baseline.spread_nats, baseline.loss_nats + baseline.spread_nats
         figure.add_shape(
-            type="rect", x0=0, x1=end, y0=low, y1=high, fillcolor=_BASELINE, opacity=0.14, line_width=0, layer="below"
+            type="rect", x0=0, x1=end, y0=low, y1=high, fillcolor=ORANGE, opacity=0.14, line_width=0, layer="below"
         )
-    figure.add_shape(
-        type="line",
-        x0=0,
-        x1=end,
-        y0=baseline.loss_nats,
-        y1=baseline.loss_nats,
-        line={"color": _BASELINE, "width": 1.5, "dash": "dot"},
-    )
-    spread = " ± its spread" if baseline.spread_nats is not None else ""
+    line = {"color": ORANGE, "width": 1.5, "dash": "dot"}
+    figure.add_shape(type="line", x0=0, x1=end, y0=baseline.loss_nats, y1=baseline.loss_nats, line=line)
+    spread = " and spread" if baseline.spread_nats is not None else ""
     figure.add_annotation(
         x=0.01,
         xref="paper",
         y=baseline.loss_nats + (baseline.spread_nats or 0.0),
-        text=f"baseline's mean{spread}",
+        text=f"the baseline's mean{spread}",
         showarrow=False,
         xanchor="left",
         yanchor="bottom",
-        font={"color": _BASELINE, "size": 12},
+        font={"color": ORANGE, "size": 12},
     )
 
 
@@ -106,7 +102,7 @@ def _markers(go: Any, points: Sequence[Point], name: str, color: str, symbol: st
 def _best_so_far(
     full: Sequence[Point], controls: Sequence[Point], baseline: BaselineSummary, end: float
 ) -> list[tuple[float, float]]:
-    """Steps of the best loss so far; the baseline counts with its mean, not with its luckiest trial."""
+    """Return the steps of the best loss so far. The baseline counts with its mean, not with its best trial."""
     start = [] if baseline.loss_nats is None else [(point.minutes, baseline.loss_nats) for point in controls]
     line: list[tuple[float, float]] = []
     for minutes, loss in sorted([*start, *((point.minutes, point.loss_nats) for point in full)]):
@@ -116,7 +112,7 @@ def _best_so_far(
 
 
 def _range(full: Sequence[Point], controls: Sequence[Point], stopped: Sequence[Point]) -> list[float] | None:
-    """What is worth seeing: all full trainings up to far above their median, and room for a few stopped ones."""
+    """Return the range of the loss axis: the full trainings without far outliers, and a few stopped ones."""
     losses = [point.loss_nats for point in (*full, *controls)]
     if not losses:
         return None
@@ -126,17 +122,3 @@ def _range(full: Sequence[Point], controls: Sequence[Point], stopped: Sequence[P
         high = max(high, min(fmean([high, max(point.loss_nats for point in stopped)]), high + 2 * (high - low) + 0.02))
     room = 0.06 * (high - low) + 0.005
     return [low - room, high + room]
-
-
-def _layout(y_range: list[float] | None) -> dict[str, Any]:
-    axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": "outside", "tickcolor": _GRID}
-    return {
-        "height": 440,
-        "margin": {"l": 64, "r": 16, "t": 44, "b": 52},
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
-        "font": {"family": "system-ui, -apple-system, Segoe UI, sans-serif", "size": 13, "color": _INK},
-        "legend": {"orientation": "h", "y": 1.12, "x": 0, "font": {"size": 12}},
-        "xaxis": {**axis, "title": {"text": "minutes of search"}, "rangemode": "tozero"},
-        "yaxis": {**axis, "title": {"text": "validation loss, nats per token"}, "range": y_range, "tickformat": ".2f"},
-    }

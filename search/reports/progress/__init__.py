@@ -1,3 +1,3 @@
-"""Progress of searches, studies and trainings, as lines on the terminal."""
+"""Progress of searches, studies and trainings on the terminal; plain lines elsewhere."""
 
-__all__ = ["search_progress", "study_progress", "training_progress"]
+__all__ = ["display", "search_progress", "study_progress", "training_progress"]

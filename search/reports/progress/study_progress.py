@@ -1,14 +1,9 @@
-"""A study on the console: a live table on a terminal, a line for each finished training elsewhere.
-
-`watched` is what commands use: it points the noise of libraries at a log beside the results, as a search does.
-"""
+"""Progress of a study: a live panel on a terminal, a line for each finished training elsewhere."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,158 +11,94 @@ from ....primitives.errors import UsageError
 from ....system.durations import format_duration
 from ....system.output_capture import redirect_output
 from ....system.signals import interrupt_on_termination
-from ..phrases import number
+from ...studies.study import StudyOptions
+from ..formatting import format_number
+from .display import LinePrinter, LivePanel, worker_table
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.console import RenderableType
 
     from ...studies.study_queue import StudyState, Training
 
-__all__ = ["LineStudyDisplay", "LiveStudyDisplay", "StudyDisplay", "make_study_display", "watched"]
+__all__ = ["StudyLines", "StudyPanel", "show_study_progress", "study_display"]
 
-_BAR = 24
-_EVENTS = 5
-_WORKERS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Listeners:
-    """What a study tells its news to: `observe` where it stands, `tell` a line."""
-
-    observe: Callable[[StudyState], None]
-    tell: Callable[[str], None]
+_BAR_COLUMNS = 24
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Listeners]:
-    """Show a study whose results go to `folder` on stderr; what libraries print goes to `log.txt` there.
+def show_study_progress(folder: Path, address: str | None) -> Iterator[StudyOptions]:
+    """Show a study's progress on stderr and yield its options; what libraries print goes to `log.txt`.
+
+    Args:
+        folder: output folder of the study.
+        address: address of a running Ray cluster.
 
     Raises:
-        UsageError: the folder cannot be made.
+        UsageError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o.") from error
+        raise UsageError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o") from error
     with (
         interrupt_on_termination() as interruption,
         redirect_output(folder / "log.txt") as terminal,
-        make_study_display(terminal) as display,
+        study_display(terminal) as display,
     ):
-        yield Listeners(interruption.check_before(display.observe), interruption.check_before(display.tell))
+        check_before = interruption.check_before
+        yield StudyOptions(address, observe=check_before(display.observe), tell=check_before(display.tell))
 
 
-def make_study_display(stream: TextIO) -> StudyDisplay:
-    """The display that suits a stream."""
-    return LiveStudyDisplay(stream) if stream.isatty() else LineStudyDisplay(stream)
+def study_display(stream: TextIO) -> StudyLines | StudyPanel:
+    """Return the display for a stream: a panel on a terminal, lines elsewhere."""
+    return StudyPanel(stream) if stream.isatty() else StudyLines(stream)
 
 
-class LineStudyDisplay:
+class StudyLines(LinePrinter["StudyState"]):
     """A line for each training that ends."""
 
     def __init__(self, stream: TextIO):
-        self.stream = stream
+        super().__init__(stream)
         self._done: int | None = None
 
     def observe(self, state: StudyState) -> None:
-        """Take in where the study stands."""
         if self._done is None and state.done:
-            self.tell(f"{state.done} of {state.total} trainings are in the record already")
+            self.tell(f"{state.done} of {state.total} trainings are already in the log")
         elif self._done is not None and state.done > self._done and state.last is not None:
-            left = (
-                ""
-                if state.seconds_left is None or state.done == state.total
-                else f", about {format_duration(state.seconds_left)} left"
-            )
+            unknown = state.seconds_left is None or state.done == state.total
+            left = "" if unknown else f", about {format_duration(state.seconds_left or 0.0)} left"
             self.tell(f"{state.done}/{state.total}  {format_training(state.last)}{left}")
         self._done = state.done
 
-    def tell(self, line: str) -> None:
-        """Say something about the preparations."""
-        print(line, file=self.stream, flush=True)
 
-    def __enter__(self) -> LineStudyDisplay:
-        return self
+class StudyPanel(LivePanel["StudyState"]):
+    """A bar of all trainings, the workers at work, and the last results."""
 
-    def __exit__(self, *_: object) -> None:
-        return None
+    def draw(self, state: StudyState, seconds: float) -> list[RenderableType]:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
 
-
-class LiveStudyDisplay:
-    """A bar, what each worker trains, and the last few results, drawn anew four times a second."""
-
-    def __init__(self, stream: TextIO):
-        from rich.console import Console
-        from rich.live import Live
-
-        self._state: StudyState | None = None
-        self._seen_at = time.monotonic()
-        self._told = ""
-        self._events: list[str] = []
-        self._live = Live(
-            console=Console(file=stream, highlight=False, emoji=False),
-            get_renderable=self.panel,
-            refresh_per_second=4,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
+        left = None if state.seconds_left is None else max(state.seconds_left - seconds, 0.0)
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            ProgressBar(total=max(state.total, 1), completed=state.done, width=_BAR_COLUMNS),
+            f"{state.done} of {state.total} trainings",
+            "" if left is None else f"[dim]about {format_duration(left)} left[/]",
         )
+        working = [worker for worker in state.workers if worker.trial_id is not None]
+        return [head, worker_table(working, lambda number: state.names[number])]
 
-    def observe(self, state: StudyState) -> None:
-        """Take in where the study stands."""
-        before = None if self._state is None else self._state.last
-        if state.last is not None and state.last is not before:
-            self._events = [*self._events, format_training(state.last)][-_EVENTS:]
-        self._state, self._seen_at = state, time.monotonic()
-
-    def tell(self, line: str) -> None:
-        """Say something about the preparations."""
-        self._told = line
-
-    def panel(self) -> RenderableType:
-        """What is drawn."""
-        from rich.console import Group
-        from rich.text import Text
-
-        state = self._state
-        if state is None:
-            return Text(self._told or "starting", style="dim")
-        share = state.done / max(state.total, 1)
-        filled = round(_BAR * share)
-        since = time.monotonic() - self._seen_at
-        left = None if state.seconds_left is None else max(state.seconds_left - since, 0.0)
-        lines = [
-            Text.assemble(
-                ("━" * filled, "green"),
-                ("━" * (_BAR - filled), "dim"),
-                f"  {state.done} of {state.total} trainings",
-                ("" if left is None else f"  about {format_duration(left)} left", "dim"),
-            )
-        ]
-        for worker in [worker for worker in state.workers if worker.trial_id is not None][:_WORKERS]:
-            name = "" if worker.candidate_id is None else state.names[worker.candidate_id]
-            spent = f" {worker.spent / worker.budget:.0%}" if worker.budget else ""
-            lines.append(Text(f"  {name}: {worker.phase}{spent}  {number(worker.loss_nats)}", style="dim"))
-        return Group(*lines, *(Text(f"  {event}") for event in self._events))
-
-    def __enter__(self) -> LiveStudyDisplay:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
-
-StudyDisplay = LineStudyDisplay | LiveStudyDisplay
-"""Where progress goes; a context manager."""
+    def format_event(self, state: StudyState) -> str:
+        assert state.last is not None
+        return format_training(state.last)
 
 
 def format_training(training: Training) -> str:
-    """A finished training in a few words."""
+    """Format a finished training."""
     result, arm = training.evaluation, training.arm
     rate = "" if arm.learning_rate_factor == 1.0 else f", learning rate × {arm.learning_rate_factor:g}"
     if result.outcome != "ok":
         return f"{arm.name} (seed {training.seed}{rate}): {result.outcome}"
     bits = result.bits_per_byte if result.test_bits_per_byte is None else result.test_bits_per_byte
     split = "validation" if result.test_bits_per_byte is None else "test"
-    return f"{arm.name} (seed {training.seed}{rate}): {number(bits)} bits/byte on {split}"
+    return f"{arm.name} (seed {training.seed}{rate}): {format_number(bits)} bits/byte on {split}"

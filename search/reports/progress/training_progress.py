@@ -1,19 +1,20 @@
-"""One training on the console: a line that is drawn anew on a terminal, a line now and then elsewhere."""
+"""Progress of one training: a bar on a terminal, a line for each quarter of the budget elsewhere."""
 
 from __future__ import annotations
 
-import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ....workers.protocol import Progress
 
+if TYPE_CHECKING:  # rich is loaded when a bar is drawn
+    import rich.progress
+
 __all__ = ["TrainingProgress"]
 
-REDRAW_SECONDS = 0.25
 LINE_SHARE = 0.25
-"""Elsewhere than on a terminal, each such part of the budget is worth a line."""
+"""Share of the budget between two lines."""
 
-_WORDS = {
+_PHASES = {
     "calibrate": "timing the baseline's step",
     "compile": "compiling",
     "probe": "probing",
@@ -24,38 +25,39 @@ _WORDS = {
 
 
 class TrainingProgress:
-    """Takes in where a training stands; a context manager that leaves the terminal's line behind clean."""
+    """Callback for the progress of a training; a context manager that erases the bar at the end."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
-        self._redraws = stream.isatty()
-        self._drawn_at = 0.0
         self._next_share = LINE_SHARE
-        self._width = 0
+        self._bar = _progress_bar(stream) if stream.isatty() else None
 
     def __call__(self, progress: Progress) -> None:
-        """Show it, if there is something new."""
-        share = progress.spent / progress.budget if progress.budget else 0.0
+        """Show the progress if it is new."""
+        phase = _PHASES.get(progress.phase, progress.phase)
+        share = min(progress.spent / progress.budget, 1.0) if progress.budget else 0.0
         loss = "" if progress.loss_nats is None else f", loss {progress.loss_nats:.3f}"
-        line = f"{_WORDS.get(progress.phase, progress.phase)}: {min(share, 1.0):.0%}{loss}"
-        if self._redraws:
-            self._redraw(line, progress.phase)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], description=phase, completed=share, loss=loss)
         elif progress.phase == "train" and share >= self._next_share:
             self._next_share = (share // LINE_SHARE + 1) * LINE_SHARE
-            print(line, file=self._stream, flush=True)
+            print(f"{phase}: {share:.0%}{loss}", file=self._stream, flush=True)
 
     def __enter__(self) -> TrainingProgress:
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-            self._stream.flush()
+        if self._bar is not None:
+            self._bar.stop()
 
-    def _redraw(self, line: str, phase: str) -> None:
-        now = time.monotonic()
-        if phase == "train" and now - self._drawn_at < REDRAW_SECONDS:
-            return
-        self._stream.write("\r" + line.ljust(self._width))
-        self._stream.flush()
-        self._drawn_at, self._width = now, len(line)
+
+def _progress_bar(stream: TextIO) -> rich.progress.Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress
+
+    columns = ("{task.description}", BarColumn(), "{task.percentage:.0f}%{task.fields[loss]}")
+    bar = Progress(*columns, console=Console(file=stream), transient=True, redirect_stdout=False)
+    bar.add_task("starting", total=1.0, loss="")
+    return bar

@@ -12,14 +12,15 @@ from rich.console import Console
 
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.evolution.candidate import BASELINE_ID
-from primer_search.search.reports.leaderboard_table import console_for, print_leaderboard
+from primer_search.search.reports.console import console_for
+from primer_search.search.reports.leaderboard_table import print_leaderboard
 from primer_search.search.reports.phrases import format_lineage, format_proposals, headline, short_mutation
 from primer_search.search.reports.progress.search_progress import (
-    LineDisplay,
-    LiveDisplay,
+    SearchLines,
+    SearchPanel,
     best_against_baseline,
     format_outcomes,
-    make_display,
+    search_display,
 )
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard
@@ -53,13 +54,13 @@ class Terminal(io.StringIO):
 
 
 def test_a_terminal_gets_a_panel_and_a_pipe_gets_lines() -> None:
-    assert isinstance(make_display(Terminal()), LiveDisplay)
-    assert isinstance(make_display(io.StringIO()), LineDisplay)
+    assert isinstance(search_display(Terminal()), SearchPanel)
+    assert isinstance(search_display(io.StringIO()), SearchLines)
 
 
 def test_lines_tell_each_new_best_and_each_minute_once() -> None:
     stream = io.StringIO()
-    with LineDisplay(stream) as display:
+    with SearchLines(stream) as display:
         display.tell("preparing")
         for seconds in (1.0, 59.0, 60.0, 61.0, 119.0, 121.0):
             display.observe(replace(STATE, elapsed_seconds=seconds))
@@ -83,7 +84,7 @@ def test_the_best_is_set_against_the_baseline_in_both_units() -> None:
 
 def panel(state: RunState | None) -> str:
     """The panel's text, 120 columns wide."""
-    display = LiveDisplay(Terminal())
+    display = SearchPanel(Terminal())
     display.tell("encoding the text")
     if state is not None:
         display.observe(replace(state, last=None))
@@ -111,7 +112,7 @@ def test_the_panel_shows_time_counts_best_workers_and_what_happened() -> None:
 
 
 def test_the_last_trial_of_the_session_before_is_no_news() -> None:
-    display = LiveDisplay(Terminal())
+    display = SearchPanel(Terminal())
     display.observe(STATE)
     out = io.StringIO()
     Console(file=out, width=120).print(display.panel())

@@ -21,7 +21,7 @@ from primer_search.search.runs.store import Store
 from primer_search.search.studies.retrain import ConfirmationBudget, confirm, confirmation_budget
 from primer_search.tests.support.tiny_runs import CONFIG, open_controller, write_text
 from primer_search.workers.config import DataConfig, TrialConfig
-from primer_search.workers.data.dataset import prepare
+from primer_search.workers.data.dataset import prepare_dataset
 from primer_search.workers.protocol import Evaluation
 
 
@@ -121,7 +121,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A real search, interrupted by nothing but its small number of candidates."""
     folder = tmp_path_factory.mktemp("run")
     config = replace(CONFIG, data=DataConfig(f"text:{write_text(folder / 'text')}", 50_000))
-    dataset = prepare(config.data, config.model.vocabulary)
+    dataset = prepare_dataset(config.data, config.model.vocabulary)
     run = RunDirectory(folder / "search")
 
     def observe(state) -> None:

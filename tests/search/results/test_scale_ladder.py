@@ -214,7 +214,7 @@ def test_table_and_report_show_every_scale_with_its_intervals(store: Store) -> N
     assert "2.0002 bits/byte" in rows["baseline"]
     page = render_report(store)
     assert 'id="ladder"' in page and "8 layers of width 8, 12 steps" in page
-    assert "confirmed better than the baseline: nobody on every scale" in page
+    assert "confirmed better than the baseline: none on every scale" in page
 
 
 # --- trainings --------------------------------------------------------------------------------------------------
@@ -364,4 +364,4 @@ def test_a_run_with_settings_of_another_version_is_one_sentence(run: Path) -> No
         config = store.manifest["config"]
         config["search"]["former"] = 3
         store.set_manifest({"config": config})
-    assert "this one does not have search.former" in refused("confirm", run, "--scale", "layers=2")
+    assert "search.former is not a setting" in refused("confirm", run, "--scale", "layers=2")

@@ -287,7 +287,7 @@ def test_the_deadline_ends_a_run_that_finds_nothing_new(run: RunDirectory) -> No
     begun = time.monotonic()
     executor = InlineExecutor(MadeUpTrainer)
     with open_controller(run, Path(), config, executor=executor) as (controller, store):
-        controller.evolution.rules = replace(controller.evolution.rules, largest=0)
+        controller.evolution.rules = replace(controller.evolution.rules, max_parameters=0)
         assert controller.run(1.0) == "ended"
         assert time.monotonic() - begun < 4.0
         assert {candidate.same_as for candidate in store.candidates()} == {None, BASELINE_ID}

@@ -1,4 +1,4 @@
-"""What each change of a block is worth, and the least of it: with losses that a formula chooses."""
+"""Ablation: effects of changes and minimal programs, with losses from a formula."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BASELINE = get("TRANSFORMER", 1)
 
 
 def with_last(dna: DNA, name: str, *ops: str) -> DNA:
-    """The program with instructions appended to a subprogram, each reading the one before."""
+    """Return the program with instructions appended to a subprogram; each reads the one before."""
     index = next(i for i, subprogram in enumerate(dna.subprograms) if subprogram.name == name)
     body = dna.subprograms[index].instructions
     for op in ops:
@@ -65,7 +65,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
 
 
 def value(trainer: FormulaTrainer, between: ProgramDiff, gain: Callable[[frozenset[int]], float]) -> None:
-    """Let every program between two gain, in nats, what a function of its changes says."""
+    """Set the gain in nats of every program between two, as a function of its changes."""
     numbers = sorted(between.numbers)
     subsets: Iterable[tuple[int, ...]] = chain.from_iterable(combinations(numbers, n) for n in range(len(numbers) + 1))
     for subset in subsets:
@@ -87,7 +87,7 @@ def ablated(config: RunConfig, candidate: DNA = CANDIDATE, seed: DNA = BASELINE,
 # --- effects ----------------------------------------------------------------------------------------------------
 
 
-def test_each_change_is_weighed_both_ways(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_each_change_has_an_ablation_and_an_insertion_effect(config: RunConfig, trainer: FormulaTrainer) -> None:
     between = diff_programs(BASELINE, CANDIDATE)
     assert [item.kind for item in between.changes] == ["insert"] * 4
     named = {item.description.split(" = ")[1].split("(")[0]: item.number for item in between.changes}
@@ -109,7 +109,7 @@ def test_each_change_is_weighed_both_ways(config: RunConfig, trainer: FormulaTra
     assert structure_key(found.minimal) == structure_key(expected)
 
 
-def test_the_no_op_shows_the_noise(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_the_effect_of_the_no_op_is_the_noise(config: RunConfig, trainer: FormulaTrainer) -> None:
     value(trainer, diff_programs(BASELINE, CANDIDATE), summed({}))
     found = ablated(config)
     assert found.control is not None
@@ -118,14 +118,14 @@ def test_the_no_op_shows_the_noise(config: RunConfig, trainer: FormulaTrainer) -
     assert sum(request.seed == 0 for request in trainer.seen) == 9  # seed, candidate, 3 without, 3 alone, no-op
 
 
-def test_without_a_place_for_the_no_op_there_is_none_and_it_is_said(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_a_note_says_when_no_program_allows_a_no_op(config: RunConfig, trainer: FormulaTrainer) -> None:
     seed = get("TRANSFORMER_PP", 1)
     found = ablated(config, with_last(seed, "residual", "TANH"), seed)
     assert found.control is None
     assert any("without a no-op" in note for note in found.notes)
 
 
-def test_programs_of_one_function_train_once(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_programs_with_the_same_function_are_trained_once(config: RunConfig, trainer: FormulaTrainer) -> None:
     """With two changes, the candidate without one is the baseline with the other."""
     found = ablated(config, with_last(with_last(BASELINE, "head_projection", "DCONV_3X1"), "relu", "SQUARE"))
     assert len(trainer.seen) == 5 * 3
@@ -137,7 +137,7 @@ def test_programs_of_one_function_train_once(config: RunConfig, trainer: Formula
 
 
 def test_a_program_the_language_refuses_is_listed_with_the_reason(config: RunConfig, trainer: FormulaTrainer) -> None:
-    """Attention without scores: with T_MAT_MUL gone, MAT_MUL has no scores to its left."""
+    """Without T_MAT_MUL, the left input of MAT_MUL is not a matrix of scores."""
     body = BASELINE.subprograms[1].instructions
     gated = replace(body[6], op="MULTIPLY", in1=6)
     candidate = BASELINE.with_instructions(1, (*body[:4], replace(body[5], in1=5), gated))
@@ -160,7 +160,7 @@ def test_a_change_without_which_nothing_trains_is_kept(config: RunConfig, traine
     assert effect.kept
 
 
-def test_one_seed_gives_no_interval_and_drops_nothing(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_one_repeat_gives_no_interval_and_drops_nothing(config: RunConfig, trainer: FormulaTrainer) -> None:
     found = ablated(config, seeds=(0,))
     assert {effect.verdict for effect in found.effects} == {"too few trainings to say"}
     assert len(found.minimal_changes) == 3
@@ -170,7 +170,9 @@ def test_one_seed_gives_no_interval_and_drops_nothing(config: RunConfig, trainer
 # --- the minimal program ----------------------------------------------------------------------------------------
 
 
-def test_where_nothing_matters_the_baseline_is_the_minimal_program(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_the_baseline_is_the_minimal_program_if_no_change_has_an_effect(
+    config: RunConfig, trainer: FormulaTrainer
+) -> None:
     value(trainer, diff_programs(BASELINE, CANDIDATE), summed({}))
     found = ablated(config)
     assert found.minimal_changes == ()
@@ -179,7 +181,7 @@ def test_where_nothing_matters_the_baseline_is_the_minimal_program(config: RunCo
     assert len(trainer.seen) == 9 * 3  # the baseline had been trained
 
 
-def test_changes_that_stand_in_for_each_other_are_not_all_dropped(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_changes_that_replace_each_other_are_not_all_dropped(config: RunConfig, trainer: FormulaTrainer) -> None:
     value(trainer, diff_programs(BASELINE, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
     found = ablated(config)
     assert {effect.verdict for effect in found.effects} == {"no effect shown"}
@@ -187,7 +189,7 @@ def test_changes_that_stand_in_for_each_other_are_not_all_dropped(config: RunCon
     assert len(found.minimal_changes) == 2
 
 
-def test_when_every_smaller_program_that_was_tried_is_worse_the_candidate_stays(
+def test_no_change_is_dropped_if_every_smaller_program_is_worse(
     config: RunConfig, trainer: FormulaTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "MOST_ROUNDS", 1)
@@ -201,7 +203,7 @@ def test_when_every_smaller_program_that_was_tried_is_worse_the_candidate_stays(
 # --- limits and errors ------------------------------------------------------------------------------------------
 
 
-def test_a_limit_of_trainings_gives_up_insertions_first(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_a_limit_of_trainings_leaves_out_insertions_first(config: RunConfig, trainer: FormulaTrainer) -> None:
     found = ablated(config, most_trials=20)
     assert len(trainer.seen) <= 20
     assert all(effect.ablation is not None for effect in found.effects)
@@ -210,9 +212,7 @@ def test_a_limit_of_trainings_gives_up_insertions_first(config: RunConfig, train
         ablated(config, most_trials=17)
 
 
-def test_a_candidate_that_computes_what_the_baseline_does_is_refused(
-    config: RunConfig, trainer: FormulaTrainer
-) -> None:
+def test_a_candidate_with_the_function_of_the_baseline_is_refused(config: RunConfig, trainer: FormulaTrainer) -> None:
     with pytest.raises(UsageError, match="computes the same function"):
         ablated(config, with_last(BASELINE, "relu", "ABS"))
     assert not trainer.seen
@@ -224,10 +224,10 @@ def test_a_candidate_that_does_not_train_is_an_error(config: RunConfig, trainer:
         ablated(config)
 
 
-# --- what people see --------------------------------------------------------------------------------------------
+# --- files and command --------------------------------------------------------------------------------------------
 
 
-def test_the_files_are_whole_and_readable(config: RunConfig, trainer: FormulaTrainer, tmp_path: Path) -> None:
+def test_the_files_are_complete_and_readable(config: RunConfig, trainer: FormulaTrainer, tmp_path: Path) -> None:
     found = replace(ablated(config), name="<b>candidate</b>")
     write_ablation(found, tmp_path)
     assert dna_from_json((tmp_path / "minimal.json").read_text()) == found.minimal
@@ -242,7 +242,7 @@ def test_the_files_are_whole_and_readable(config: RunConfig, trainer: FormulaTra
     assert page == render_ablation(found) or len(page) == len(render_ablation(found))  # plotly draws identifiers
 
 
-def test_the_command_ablates_a_library_program_and_goes_on_where_it_stopped(
+def test_the_command_ablates_a_library_program_and_resumes_from_its_log(
     config: RunConfig, trainer: FormulaTrainer, tmp_path: Path
 ) -> None:
     settings = tmp_path / "tiny.toml"
@@ -262,7 +262,7 @@ def test_the_command_ablates_a_library_program_and_goes_on_where_it_stopped(
     assert checked.json["accepted"]
 
 
-def test_the_command_ablates_a_candidate_under_the_settings_of_its_run(
+def test_the_command_ablates_a_candidate_with_the_settings_of_its_run(
     config: RunConfig, trainer: FormulaTrainer, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""Comparisons: what is named, what is matched, what is claimed, and the command that says it."""
+"""Comparisons: named programs, matched widths, verdicts, and the command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from primer_search.primitives.library import LIBRARY, get
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.reports.comparison import render_comparison
-from primer_search.search.reports.figures.comparison_figure import bands_of
+from primer_search.search.reports.figures.comparison_figure import loss_bands
 from primer_search.search.studies.compare import Comparison, compare, curve_points
 from primer_search.search.studies.compared_programs import Match, matched_units, named_programs
 from primer_search.tests.support.command import HandmadeRun, command, refused
@@ -31,7 +31,7 @@ NAMES = ("PRIMER_EZ", "TRANSFORMER_PP")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A small text, and a cache of its own."""
+    """A small text and a separate cache."""
     folder = tmp_path_factory.mktemp("compare")
     before = os.environ.get("PRIMER_SEARCH_CACHE")
     os.environ["PRIMER_SEARCH_CACHE"] = str(folder / "cache")
@@ -49,38 +49,38 @@ def config(data: str) -> RunConfig:
 
 @pytest.fixture
 def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
-    """PRIMER_EZ is better by 0.2 nats, TRANSFORMER_PP by nothing."""
+    """PRIMER_EZ is better by 0.2 nats, TRANSFORMER_PP as good as the baseline."""
     gains = {structure_key(get("PRIMER_EZ", UNIT)): 0.2}
     return use_trainer(FormulaTrainer(gains=gains), monkeypatch)
 
 
 def compared(config: RunConfig, names: tuple[str, ...] = NAMES, seeds: int = 4, **options: object) -> Comparison:
-    subjects = named_programs(names, "TRANSFORMER", config.model.unit)
-    return compare(config, subjects, seeds=range(seeds), log=None, **options)  # pyright: ignore[reportArgumentType]
+    programs = named_programs(names, "TRANSFORMER", config.model.unit)
+    return compare(config, programs, seeds=range(seeds), log=None, **options)  # pyright: ignore[reportArgumentType]
 
 
 def row_of(comparison: Comparison, name: str):
     return next(row for row in comparison.rows if row.name == name)
 
 
-# --- what is named ---
+# --- named programs ---
 
 
-def test_subjects_are_library_programs_candidates_and_files(tmp_path: Path) -> None:
+def test_programs_are_named_by_library_name_candidate_or_file(tmp_path: Path) -> None:
     run = HandmadeRun(tmp_path / "search")
     run.child("PRIMER_EZ", 2.5)
     file = tmp_path / "mine.json"
     file.write_text(dna_to_json(get("TRANSFORMER_GELU")))
     named = [f"{run.path}:best", f"{run.path}:1", f"{run.path}:baseline", str(file), "PRIMER_EZ", "TRANSFORMER"]
-    subjects = named_programs(named, "TRANSFORMER", UNIT)
-    assert [subject.name for subject in subjects] == ["TRANSFORMER", "search:1", "search:baseline", "mine", "PRIMER_EZ"]
-    assert subjects[1].dna == get("PRIMER_EZ", 8)
-    assert [subject.unit for subject in subjects] == [None, 8, 8, UNIT, None]
-    assert subjects[0].at(16) == get("TRANSFORMER", 16)
-    assert subjects[3].at(16) == get("TRANSFORMER_GELU")
+    programs = named_programs(named, "TRANSFORMER", UNIT)
+    assert [program.name for program in programs] == ["TRANSFORMER", "search:1", "search:baseline", "mine", "PRIMER_EZ"]
+    assert programs[1].dna == get("PRIMER_EZ", 8)
+    assert [program.unit for program in programs] == [None, 8, 8, UNIT, None]
+    assert programs[0].at(16) == get("TRANSFORMER", 16)
+    assert programs[3].at(16) == get("TRANSFORMER_GELU")
 
 
-def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_programs_with_the_same_name_are_refused(tmp_path: Path) -> None:
     for folder, program in (("a", "PRIMER_EZ"), ("b", "PRIMER")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.json").write_text(dna_to_json(get(program)))
@@ -88,17 +88,17 @@ def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
         named_programs([str(tmp_path / "a/x.json"), str(tmp_path / "b/x.json")], "TRANSFORMER", UNIT)
 
 
-# --- what is matched ---
+# --- matched widths ---
 
 
 @pytest.mark.parametrize("match", ["params", "flops"])
 @pytest.mark.parametrize("name", [name for name in LIBRARY if name != "TRANSFORMER"])
 def test_a_matched_program_is_nearer_the_baseline_than_any_other_width(name: str, match: Match) -> None:
     model = load("laptop").model
-    subjects = named_programs([name], "TRANSFORMER", model.unit)
-    units, notes = matched_units(subjects, model, match)
-    goal = model_cost(subjects[0].dna, model, model.unit)[match]
-    ratios = [model_cost(subjects[1].at(unit), model, unit)[match] / goal for unit in range(1, 17)]
+    programs = named_programs([name], "TRANSFORMER", model.unit)
+    units, notes = matched_units(programs, model, match)
+    goal = model_cost(programs[0].dna, model, model.unit)[match]
+    ratios = [model_cost(programs[1].at(unit), model, unit)[match] / goal for unit in range(1, 17)]
     best = min(max(ratio, 1 / ratio) for ratio in ratios)
     chosen = ratios[units[1] - 1]
     assert units[0] == model.unit
@@ -117,10 +117,10 @@ def test_a_matched_program_trains_at_its_width(config: RunConfig, trainer: Formu
     }
 
 
-# --- what is claimed ---
+# --- verdicts ---
 
 
-def test_a_clear_gain_is_found_and_nothing_else(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_only_the_real_gain_is_found(config: RunConfig, trainer: FormulaTrainer) -> None:
     comparison = compared(config)
     better, same = row_of(comparison, "PRIMER_EZ"), row_of(comparison, "TRANSFORMER_PP")
     assert comparison.rows[0].name == "TRANSFORMER"
@@ -137,7 +137,7 @@ def test_a_clear_gain_is_found_and_nothing_else(config: RunConfig, trainer: Form
     assert better.speedup.low > 1.0
 
 
-def test_points_are_even_in_the_logarithm_and_below_the_budget(config: RunConfig) -> None:
+def test_points_are_evenly_spaced_in_the_logarithm_and_below_the_budget(config: RunConfig) -> None:
     points = curve_points(load("laptop"))
     assert len(points) == 11
     assert points[0] == pytest.approx(0.04 * 20.0)
@@ -149,7 +149,7 @@ def test_points_are_even_in_the_logarithm_and_below_the_budget(config: RunConfig
     assert steps[-1] < 20
 
 
-def test_each_subject_gets_its_own_learning_rate(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_each_program_gets_its_own_learning_rate(config: RunConfig, trainer: FormulaTrainer) -> None:
     trainer.best_factors = {structure_key(get("PRIMER_EZ", UNIT)): 2.0}
     comparison = compared(config, sweep=3)
     assert [row.learning_rate for row in comparison.rows] == pytest.approx([0.01, 0.02, 0.01])
@@ -161,7 +161,7 @@ def test_each_subject_gets_its_own_learning_rate(config: RunConfig, trainer: For
     assert any("PRIMER_EZ 0.02" in note for note in comparison.notes)
 
 
-def test_failures_are_told_and_leave_the_others_alone(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_failures_are_reported_and_do_not_affect_other_programs(config: RunConfig, trainer: FormulaTrainer) -> None:
     trainer.outcomes = {structure_key(get("TRANSFORMER_PP", UNIT)): "non_finite"}
     comparison = compared(config)
     failed = row_of(comparison, "TRANSFORMER_PP")
@@ -170,27 +170,27 @@ def test_failures_are_told_and_leave_the_others_alone(config: RunConfig, trainer
     assert failed.difference is None
     assert row_of(comparison, "PRIMER_EZ").verdict == "better"
     assert any("TRANSFORMER_PP did not finish 4 of 4" in note for note in comparison.notes)
-    assert "TRANSFORMER_PP" not in bands_of(comparison)
+    assert "TRANSFORMER_PP" not in loss_bands(comparison)
     assert "non_finite" in render_comparison(comparison)
 
 
-def test_no_speedup_is_claimed_past_four_epochs(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_no_speedup_is_claimed_beyond_four_epochs(config: RunConfig, trainer: FormulaTrainer) -> None:
     trainer.epochs = 5.0
     comparison = compared(config, seeds=2)
     assert all(row.speedup is None or row.speedup.factor is None for row in comparison.rows)
     assert any("no speedup factor, as the text was seen 5.0 times" in note for note in comparison.notes)
 
 
-def test_one_repeat_claims_nothing(config: RunConfig, trainer: FormulaTrainer) -> None:
+def test_one_repeat_gives_no_interval(config: RunConfig, trainer: FormulaTrainer) -> None:
     comparison = compared(config, seeds=1)
     row = row_of(comparison, "PRIMER_EZ")
     assert row.verdict == "one repeat"
     assert row.difference is not None
     assert row.difference.low is None
-    assert any("no intervals" in note for note in comparison.notes)
+    assert any("two repeats" in note for note in comparison.notes)
 
 
-def test_a_twin_of_the_baseline_is_not_trained_again(
+def test_a_duplicate_of_the_baseline_is_not_trained_again(
     config: RunConfig, trainer: FormulaTrainer, tmp_path: Path
 ) -> None:
     file = tmp_path / "twin.json"
@@ -202,7 +202,7 @@ def test_a_twin_of_the_baseline_is_not_trained_again(
 
 
 def test_bands_reach_from_the_lowest_to_the_highest_seed(config: RunConfig, trainer: FormulaTrainer) -> None:
-    band = bands_of(compared(config))["PRIMER_EZ"]
+    band = loss_bands(compared(config))["PRIMER_EZ"]
     assert all(low <= middle <= high for low, middle, high in zip(band.low, band.mean, band.high, strict=True))
     assert (band.steps[-1], band.tokens[-1], band.seconds[-1]) == pytest.approx((200, 20_000, 40.0))
     assert len(band.mean) == len(curve_points(config)) + 1
@@ -215,9 +215,7 @@ def run(folder: Path, data: str, *more: str, what: tuple[str, ...] = NAMES) -> t
     return ("compare", *what, "--config", "smoke", "--data", data, "-o", folder, "--repeats", "2", *more)
 
 
-def test_the_command_prints_a_table_and_leaves_everything_in_its_folder(
-    data: str, trainer: FormulaTrainer, tmp_path: Path
-) -> None:
+def test_the_command_prints_a_table_and_writes_its_files(data: str, trainer: FormulaTrainer, tmp_path: Path) -> None:
     result = command(*run(tmp_path / "out", data))
     assert result.code == 0, result.err
     assert re.search(r"^TRANSFORMER +\d\.\d{4} ± ", result.out, re.MULTILINE)
@@ -232,7 +230,7 @@ def test_the_command_prints_a_table_and_leaves_everything_in_its_folder(
     assert not re.findall(r'(?:src|href)="(?!#)', written), "the page needs nothing from elsewhere"
 
 
-def test_the_command_goes_on_from_its_folder(data: str, trainer: FormulaTrainer, tmp_path: Path) -> None:
+def test_the_command_resumes_from_its_folder(data: str, trainer: FormulaTrainer, tmp_path: Path) -> None:
     first = command(*run(tmp_path / "out", data, "--json"))
     again = command(*run(tmp_path / "out", data, "--json"))
     assert first.json == again.json
@@ -248,18 +246,18 @@ def test_the_command_goes_on_from_its_folder(data: str, trainer: FormulaTrainer,
     ("options", "words"),
     [
         (("--match", "size"), "'--match': 'size' is not one of 'params', 'flops'"),
-        (("--baseline", "NOBODY"), "no library program of that name"),
+        (("--baseline", "NOBODY"), "NOBODY"),
         (("--trial-budget", "1m"), "counts steps"),
         (("--set", "model.units=3"), "units"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_made(
+def test_wrong_options_are_refused_before_the_folder_is_created(
     data: str, tmp_path: Path, options: tuple[str, ...], words: str
 ) -> None:
     assert words in refused(*run(tmp_path / "out", data, *options))
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_nothing_is_refused(data: str, tmp_path: Path) -> None:
+def test_missing_programs_are_refused(data: str, tmp_path: Path) -> None:
     assert "no run nowhere" in refused(*run(tmp_path / "out", data, what=("nowhere:best",)))
     assert "name at least one other" in refused(*run(tmp_path / "out", data, what=("TRANSFORMER",)))

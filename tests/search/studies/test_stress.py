@@ -1,4 +1,4 @@
-"""`stress` sees what a model really computes, and finds where it breaks."""
+"""Stress test: it records what a model computes, and finds where the model fails."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ATTENTION = program(PROJECTED + SOFTMAX)
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """One layer of 8 channels on a text of few words."""
+    """One layer with 8 channels, and a text with few words."""
     text = write_text(tmp_path_factory.mktemp("stress") / "text", documents=8)
     return replace(CONFIG, data=DataConfig(f"text:{text}"))
 
@@ -62,7 +62,7 @@ def lines(dna: DNA, config: RunConfig, steps: int, precisions: Sequence[str] = (
 # --- what is observed -------------------------------------------------------------------------------------------
 
 
-def test_what_is_observed_is_the_models_own_loss_and_gradient(rng: np.random.Generator) -> None:
+def test_the_recorded_loss_and_gradient_are_those_of_the_model(rng: np.random.Generator) -> None:
     model = LanguageModel(MODEL, compile_block(build_graph(ATTENTION), MODEL.unit))
     parameters = model.init(rng)
     tokens = rng.integers(0, MODEL.vocabulary, (3, MODEL.length + 1)).astype(np.int32)
@@ -79,7 +79,7 @@ def test_what_is_observed_is_the_models_own_loss_and_gradient(rng: np.random.Gen
         np.testing.assert_allclose(norm, optax.tree.norm(own), rtol=1e-4)
 
 
-def test_every_node_of_every_layer_is_recorded_and_the_first_that_breaks_is_named(rng: np.random.Generator) -> None:
+def test_every_node_of_every_layer_is_recorded_and_the_first_failure_is_named(rng: np.random.Generator) -> None:
     graph = build_graph(ATTENTION)
     model = LanguageModel(MODEL, compile_block(graph, MODEL.unit))
     parameters = model.init(rng)
@@ -119,7 +119,7 @@ def test_the_breaking_scale_is_found_within_a_tenth(limit: float) -> None:
 # --- where it breaks --------------------------------------------------------------------------------------------
 
 
-def test_an_open_exponential_breaks_where_its_input_passes_the_limit(config: RunConfig) -> None:
+def test_an_unshifted_exponential_fails_where_its_input_exceeds_the_limit(config: RunConfig) -> None:
     (line,) = lines(EXPONENTIAL, config, 0)
     assert line.initial.score is not None and line.initial.open_score == line.initial.score.value
     assert line.inputs is not None and line.initial.open_score is not None
@@ -129,7 +129,7 @@ def test_an_open_exponential_breaks_where_its_input_passes_the_limit(config: Run
     assert line.verdict.startswith("breaks at inputs x")
 
 
-def test_training_that_breaks_says_at_which_step_and_where(config: RunConfig) -> None:
+def test_a_failure_in_training_has_its_step_and_place(config: RunConfig) -> None:
     (line,) = lines(OVERFLOWS, config, 3)
     assert line.training == Failure(1, "layer 1, exp")
     assert line.trained is None
@@ -172,15 +172,15 @@ def test_the_verdict_follows_from_the_margins(verdict: str) -> None:
     assert VERDICTS[verdict].verdict == verdict
 
 
-def test_breaks_beyond_the_margins_are_safe() -> None:
+def test_failures_beyond_the_margins_are_safe() -> None:
     far = Failure(5000.0, "layer 1, exp")
     assert replace(LINE, inputs=far, weights=replace(far, at=20.0)).verdict == "safe"
 
 
-# --- what a user names ------------------------------------------------------------------------------------------
+# --- options ------------------------------------------------------------------------------------------
 
 
-def test_the_presets_own_size_comes_first_and_long_sequences_come_alone() -> None:
+def test_the_presets_size_comes_first_and_long_sequences_have_a_small_batch() -> None:
     config = replace(CONFIG, model=replace(CONFIG.model, layers=1, length=8), trial=replace(CONFIG.trial, batch=4))
     settings = stress_settings(config, [1, 12], [1, 16], ["float32"])
     assert settings == [
@@ -192,7 +192,7 @@ def test_the_presets_own_size_comes_first_and_long_sequences_come_alone() -> Non
 
 
 @pytest.mark.parametrize("wrong", [([0], [1], ["float32"]), ([1], [0], ["float32"]), ([1], [1], ["float16"])])
-def test_what_is_out_of_bounds_is_refused(wrong: tuple[list[int], list[int], list[str]]) -> None:
+def test_settings_out_of_bounds_are_refused(wrong: tuple[list[int], list[int], list[str]]) -> None:
     with pytest.raises(UsageError, match="--"):
         stress_settings(CONFIG, *wrong)
 

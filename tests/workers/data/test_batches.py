@@ -110,7 +110,7 @@ def test_one_window_is_possible():
 
 
 def test_text_shorter_than_a_window_is_a_usage_error():
-    with pytest.raises(UsageError, match=r"training text has 32 tokens.* 33 "):
+    with pytest.raises(UsageError, match=r"training text has 32 tokens.* 33:"):
         TrainBatches(TOKENS[:32], 4, 32, 0)
     with pytest.raises(UsageError, match="validation text has 32 tokens"):
         validation_batches(TOKENS[:32], 4, 32, 1)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from primer_search.primitives.errors import UsageError
 from primer_search.workers.config import DataConfig
-from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.data.dataset import Dataset, prepare_dataset
 from primer_search.workers.data.splits import SPLITS, is_held_out
-from primer_search.workers.data.text_sources import SOURCES, Document, documents
-from primer_search.workers.data.tokenizer import END_OF_DOCUMENT, Tokenizer
+from primer_search.workers.data.text_sources import SOURCES, Document, read_documents
+from primer_search.workers.data.tokenizer import END_OF_DOCUMENT, CachingEncoder, Tokenizer
 
 WORDS = [
     "the",
@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return Dataset.open(prepare(DataConfig(f"text:{folder}"), 400, tmp_path_factory.mktemp("cache")))
+    return Dataset.open(prepare_dataset(DataConfig(f"text:{folder}"), 400, tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +70,7 @@ def library_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def library(library_cache: Path) -> Dataset:
-    return Dataset.open(prepare(DataConfig(tokenizer_bytes=1_000_000), 512, library_cache))
+    return Dataset.open(prepare_dataset(DataConfig(tokenizer_bytes=1_000_000), 512, library_cache))
 
 
 def split_texts(dataset: Dataset, split: str) -> list[str]:
@@ -81,12 +81,12 @@ def split_texts(dataset: Dataset, split: str) -> list[str]:
 
 class TestSources:
     def test_the_standard_library_is_its_own_files_without_tests_or_installed_packages(self):
-        found = list(documents("python-stdlib"))
+        found = list(read_documents("python-stdlib"))
         names = [document.name for document in found]
         folders = {part for name in names for part in name.split("/")[:-1]}
         assert {"os.py", "json/decoder.py", "unittest/case.py"} <= set(names)
         assert not folders & {"test", "tests", "idle_test", "site-packages", "dist-packages"}
-        assert names == [document.name for document in documents("python-stdlib")]
+        assert names == [document.name for document in read_documents("python-stdlib")]
         source = Path(sysconfig.get_path("stdlib"), "os.py").read_bytes()
         assert found[names.index("os.py")].text.encode() == source
         assert sum(len(document.text) for document in found) > 5_000_000
@@ -97,13 +97,13 @@ class TestSources:
             (tmp_path / name).write_text(f"text of {name}\r\n", encoding="utf-8", newline="")
         (tmp_path / "image.png").write_bytes(b"\x89PNG\x00\xff")
         (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
-        found = list(documents(f"text:{tmp_path}"))
+        found = list(read_documents(f"text:{tmp_path}"))
         assert found == [Document(name, f"text of {name}\r\n") for name in ("b.txt", "a/noextension", "a/z.rst")]
 
     def test_a_file_is_cut_at_blank_lines_and_loses_nothing(self, tmp_path: Path):
         path = tmp_path / "book.txt"
         path.write_text("".join(prose(n, 600) + "\n" for n in range(80)), encoding="utf-8")
-        parts = [document.text for document in documents(f"text:{path}")]
+        parts = [document.text for document in read_documents(f"text:{path}")]
         assert "".join(parts) == path.read_text(encoding="utf-8")
         assert len(parts) > 40
         assert all(part.endswith("\n\n") for part in parts[:-1])
@@ -111,19 +111,19 @@ class TestSources:
     def test_long_files_give_documents_of_about_64_kib_even_without_lines(self, tmp_path: Path):
         path = tmp_path / "line.txt"
         path.write_text("é" * 5_000_000, encoding="utf-8")
-        sizes = [len(document.text) for document in documents(f"text:{tmp_path}")]
+        sizes = [len(document.text) for document in read_documents(f"text:{tmp_path}")]
         assert sum(sizes) == 5_000_000
         assert max(sizes) == 2 * 64 * 1024
-        assert [len(document.text) for document in documents(f"text:{path}")] == sizes
+        assert [len(document.text) for document in read_documents(f"text:{path}")] == sizes
 
     @pytest.mark.parametrize(
         "source", ["wikipedia", "", "text", "text:", "python-stdlib:", "text:/no/such/path", "PYTHON-STDLIB"]
     )
     def test_a_source_that_does_not_exist_is_one_sentence_that_names_it(self, source: str):
         with pytest.raises(UsageError, match=r"data\.source") as caught:
-            documents(source)
+            read_documents(source)
         assert source in str(caught.value)
-        assert str(caught.value).endswith(".")
+        assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
         "content", [b"", b" \n \n", b"\xff\xfe\x00a", "café".encode("latin-1"), b"a\0b", b"ab\xc3"]
@@ -132,12 +132,12 @@ class TestSources:
         path = tmp_path / "data.bin"
         path.write_bytes(content)
         for source in (path, tmp_path):
-            with pytest.raises(UsageError, match=r"empty|UTF-8"):
-                list(documents(f"text:{source}"))
+            with pytest.raises(UsageError, match=r"no text|UTF-8"):
+                list(read_documents(f"text:{source}"))
 
     def test_every_source_says_how_it_is_written_when_one_is_misspelt(self):
         with pytest.raises(UsageError) as caught:
-            documents("python_stdlib")
+            read_documents("python_stdlib")
         assert all(row.usage in str(caught.value) for row in SOURCES.values())
 
 
@@ -155,7 +155,7 @@ class TestTokenizer:
 
     def test_text_that_spells_the_end_of_document_does_not_end_one(self, tokenizer: Tokenizer):
         text = f"a {END_OF_DOCUMENT} b"
-        packed = Tokenizer.from_json(tokenizer.to_json()).packer("<u2").pack([text.encode()])
+        packed = CachingEncoder(Tokenizer.from_json(tokenizer.to_json()), "<u2").encode([text.encode()])
         ids = np.frombuffer(packed, "<u2").tolist()
         assert ids.count(tokenizer.end_of_document) == 1
         assert tokenizer.decode(ids) == text + END_OF_DOCUMENT
@@ -166,7 +166,7 @@ class TestTokenizer:
         )
     )
     def test_text_packed_fast_has_the_ids_of_the_library(self, tokenizer: Tokenizer, text: str):
-        packed = tokenizer.packer("<u2").pack([text.encode(), b"the end"])
+        packed = CachingEncoder(tokenizer, "<u2").encode([text.encode(), b"the end"])
         end = tokenizer.end_of_document
         assert np.frombuffer(packed, "<u2").tolist() == [
             *tokenizer.encode(text),
@@ -176,11 +176,11 @@ class TestTokenizer:
         ]
 
     def test_library_files_packed_fast_have_the_ids_of_the_library(self, tokenizer: Tokenizer):
-        texts = [document.text for document in documents("python-stdlib")]
+        texts = [document.text for document in read_documents("python-stdlib")]
         beyond = [text for text in texts if not text.isascii()]
         texts = texts[::40] + beyond[::4]
         assert len(beyond) > 4
-        packed = tokenizer.packer("<u4").pack([text.encode() for text in texts])
+        packed = CachingEncoder(tokenizer, "<u4").encode([text.encode() for text in texts])
         expected = [token for text in texts for token in [*tokenizer.encode(text), tokenizer.end_of_document]]
         assert np.frombuffer(packed, "<u4").tolist() == expected
 
@@ -193,14 +193,14 @@ class TestTokenizer:
         assert len(tokenizer.encode(prose(50))) < len(prose(50).encode()) / 2
 
     @pytest.mark.parametrize("text", ["", "{}", "[1", '{"version": "1.0", "model": {}}'])
-    def test_what_is_no_tokenizer_is_refused(self, text: str):
+    def test_a_file_that_is_not_a_tokenizer_is_refused(self, text: str):
         with pytest.raises(UsageError, match="tokenizer cannot be read"):
             Tokenizer.from_json(text)
 
 
 class TestDataset:
     def test_the_splits_hold_every_document_exactly_and_in_order(self, folder: Path, dataset: Dataset):
-        texts = [document.text for document in documents(f"text:{folder}")]
+        texts = [document.text for document in read_documents(f"text:{folder}")]
         found = {split: split_texts(dataset, split) for split in SPLITS}
         assert sorted(text for split in SPLITS for text in found[split]) == sorted(texts)
         for split, held in found.items():
@@ -229,7 +229,7 @@ class TestDataset:
         self, folder: Path, tmp_path: Path, dataset: Dataset
     ):
         assert dataset.nats_per_token_to_word_perplexity(2.5, "test") is None
-        words = Dataset.open(prepare(DataConfig(f"text:{folder}", word_perplexity=True), 400, tmp_path))
+        words = Dataset.open(prepare_dataset(DataConfig(f"text:{folder}", word_perplexity=True), 400, tmp_path))
         described = words.manifest["splits"]["test"]
         expected = math.exp(2.5 * described["tokens"] / described["words"])
         assert words.nats_per_token_to_word_perplexity(2.5, "test") == pytest.approx(expected)
@@ -240,7 +240,7 @@ class TestDataset:
         for name, words in (("plain", "some words "), ("odd", "qqxz qqxz ")):
             root = write_folder(tmp_path / name)
             (root / "held out.txt").write_text(_validation_text(words * 300))
-            made.append(Dataset.open(prepare(DataConfig(f"text:{root}"), 400, tmp_path / "cache")))
+            made.append(Dataset.open(prepare_dataset(DataConfig(f"text:{root}"), 400, tmp_path / "cache")))
         plain, odd = made
         assert "qqxz" in "".join(split_texts(odd, "validation"))
         assert odd.dataset_hash != plain.dataset_hash
@@ -251,14 +251,16 @@ class TestDataset:
         for number in range(60):
             words = [f"{rng.randrange(10**4):x}" for _ in range(400)]
             (tmp_path / f"{number}.txt").write_text(" ".join(words * 2))
-        little = Dataset.open(prepare(DataConfig(f"text:{tmp_path}", tokenizer_bytes=10_000), 4000, tmp_path / "cache"))
-        much = Dataset.open(prepare(DataConfig(f"text:{tmp_path}"), 4000, tmp_path / "cache"))
+        little = Dataset.open(
+            prepare_dataset(DataConfig(f"text:{tmp_path}", tokenizer_bytes=10_000), 4000, tmp_path / "cache")
+        )
+        much = Dataset.open(prepare_dataset(DataConfig(f"text:{tmp_path}"), 4000, tmp_path / "cache"))
         assert little.manifest["tokenizer_size"] < much.manifest["tokenizer_size"]
         assert little.dataset_hash != much.dataset_hash
 
     def test_text_too_small_for_the_vocabulary_leaves_ids_unused_and_says_so(self, folder: Path, tmp_path: Path):
         lines: list[str] = []
-        small = Dataset.open(prepare(DataConfig(f"text:{folder}"), 100_000, tmp_path, lines.append))
+        small = Dataset.open(prepare_dataset(DataConfig(f"text:{folder}"), 100_000, tmp_path, lines.append))
         assert small.vocabulary == 100_000
         assert small.manifest["tokenizer_size"] < 3000
         assert small.train.dtype == np.uint32
@@ -266,27 +268,27 @@ class TestDataset:
 
     def test_a_second_prepare_finds_the_first(self, folder: Path, tmp_path: Path):
         first, second = [], []
-        path = prepare(DataConfig(f"text:{folder}"), 300, tmp_path, first.append)
+        path = prepare_dataset(DataConfig(f"text:{folder}"), 300, tmp_path, first.append)
         before = (path / "manifest.json").stat().st_mtime_ns
-        assert prepare(DataConfig(f"text:{folder}"), 300, tmp_path, second.append) == path
+        assert prepare_dataset(DataConfig(f"text:{folder}"), 300, tmp_path, second.append) == path
         assert first
         assert not second
         assert (path / "manifest.json").stat().st_mtime_ns == before
-        assert prepare(DataConfig(f"text:{folder}"), 301, tmp_path) != path
+        assert prepare_dataset(DataConfig(f"text:{folder}"), 301, tmp_path) != path
 
     def test_the_dataset_hash_knows_the_text_and_not_the_place(self, dataset: Dataset, tmp_path: Path):
         copy = write_folder(tmp_path / "copy")
-        same = Dataset.open(prepare(DataConfig(f"text:{copy}"), 400, tmp_path / "cache"))
+        same = Dataset.open(prepare_dataset(DataConfig(f"text:{copy}"), 400, tmp_path / "cache"))
         assert same.dataset_hash == dataset.dataset_hash
         (copy / "part0" / "000.txt").write_text(prose(0) + "!", encoding="utf-8")
-        changed = Dataset.open(prepare(DataConfig(f"text:{copy}"), 400, tmp_path / "cache"))
+        changed = Dataset.open(prepare_dataset(DataConfig(f"text:{copy}"), 400, tmp_path / "cache"))
         assert changed.dataset_hash != dataset.dataset_hash
 
     def test_processes_that_prepare_at_once_agree_and_leave_nothing_behind(self, folder: Path, tmp_path: Path):
         program = (
             "import sys; from pathlib import Path; from primer_search.workers.config import DataConfig\n"
-            "from primer_search.workers.data.dataset import Dataset, prepare\n"
-            "print(prepare(DataConfig(sys.argv[1]), 400, Path(sys.argv[2])).name)"
+            "from primer_search.workers.data.dataset import Dataset, prepare_dataset\n"
+            "print(prepare_dataset(DataConfig(sys.argv[1]), 400, Path(sys.argv[2])).name)"
         )
         command = [sys.executable, "-c", program, f"text:{folder}", str(tmp_path)]
         running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -299,23 +301,23 @@ class TestDataset:
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path))
-        assert prepare(DataConfig(f"text:{folder}"), 300).parent == tmp_path / "data"
+        assert prepare_dataset(DataConfig(f"text:{folder}"), 300).parent == tmp_path / "data"
 
     def test_a_cache_that_cannot_be_written_is_a_usage_error(self, folder: Path, tmp_path: Path):
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(UsageError, match="PRIMER_SEARCH_CACHE"):
-            prepare(DataConfig(f"text:{folder}"), 300, tmp_path / "file")
+            prepare_dataset(DataConfig(f"text:{folder}"), 300, tmp_path / "file")
 
     def test_a_vocabulary_below_the_bytes_is_refused(self, folder: Path, tmp_path: Path):
         with pytest.raises(UsageError, match=r"model\.vocabulary is 256"):
-            prepare(DataConfig(f"text:{folder}"), 256, tmp_path)
+            prepare_dataset(DataConfig(f"text:{folder}"), 256, tmp_path)
         assert not list(tmp_path.iterdir())
 
 
 class TestDamage:
     @pytest.fixture
     def path(self, folder: Path, tmp_path: Path) -> Path:
-        return prepare(DataConfig(f"text:{folder}"), 300, tmp_path)
+        return prepare_dataset(DataConfig(f"text:{folder}"), 300, tmp_path)
 
     @pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "train.bin", "validation.bin", "test.bin"])
     @pytest.mark.parametrize("how", ["missing", "cut", "changed"])
@@ -328,10 +330,10 @@ class TestDamage:
         else:
             place = whole[name].index(b'"bytes": ') + 9 if name == "manifest.json" else len(whole[name]) // 2
             (path / name).write_bytes(whole[name][:place] + bytes([whole[name][place] ^ 1]) + whole[name][place + 1 :])
-        with pytest.raises(UsageError, match=r"damaged|no prepared dataset|no dataset of format") as caught:
+        with pytest.raises(UsageError, match=r"damaged|not a prepared dataset|must have format") as caught:
             Dataset.open(path)
         assert str(path) in str(caught.value)
-        assert prepare(DataConfig(f"text:{folder}"), 300, path.parent) == path
+        assert prepare_dataset(DataConfig(f"text:{folder}"), 300, path.parent) == path
         assert {file.name: file.read_bytes() for file in path.iterdir()} == whole
         assert list(path.parent.iterdir()) == [path]
 
@@ -357,12 +359,12 @@ class TestPythonStdlib:
         assert 1.5 < library.bytes_per_token("validation") < 3.5
 
     def test_a_validation_document_is_a_file_of_the_library(self, library: Dataset):
-        files = {document.text for document in documents("python-stdlib")}
+        files = {document.text for document in read_documents("python-stdlib")}
         assert set(split_texts(library, "validation")) <= files
 
     def test_a_warm_prepare_tokenizes_nothing(self, library: Dataset, library_cache: Path):
         started = time.process_time()
-        assert prepare(DataConfig(tokenizer_bytes=1_000_000), 512, library_cache) == library.path
+        assert prepare_dataset(DataConfig(tokenizer_bytes=1_000_000), 512, library_cache) == library.path
         assert time.process_time() - started < 1.0
 
 

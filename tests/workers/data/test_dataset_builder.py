@@ -16,7 +16,7 @@ from primer_search.primitives.errors import UsageError
 from primer_search.system.locks import lock_folder
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data import corpus, dataset, dataset_builder
-from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.data.dataset import Dataset, prepare_dataset
 
 FILES = ("manifest.json", "tokenizer.json", "train.bin", "validation.bin", "test.bin")
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a dataset made at one go."""
-    return content(prepare(DataConfig(f"text:{folder}"), 600, tmp_path_factory.mktemp("cache"), processes=0))
+    return content(prepare_dataset(DataConfig(f"text:{folder}"), 600, tmp_path_factory.mktemp("cache"), processes=0))
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -48,9 +48,9 @@ import sys
 from pathlib import Path
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data import corpus
-from primer_search.workers.data.dataset import prepare
+from primer_search.workers.data.dataset import prepare_dataset
 corpus.PORTION_BYTES = 100_000
-print(prepare(DataConfig(sys.argv[1]), 600, Path(sys.argv[2]), processes=int(sys.argv[3])), flush=True)
+print(prepare_dataset(DataConfig(sys.argv[1]), 600, Path(sys.argv[2]), processes=int(sys.argv[3])), flush=True)
 """
 
 
@@ -60,11 +60,11 @@ def preparing(folder: Path, cache: Path, processes: int) -> subprocess.Popen[str
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_a_build_that_is_killed_goes_on_and_ends_with_the_same_bytes(
+def test_a_killed_build_continues_and_gives_the_same_bytes(
     folder: Path, whole: dict[str, bytes], processes: int, tmp_path: Path
 ):
     """Killed at each stage: while copies are sought, after the tokenizer, amid the token ids."""
-    for stage, least in (("marks.json", 1), ("tokenizer.json", 1), ("train.bin", 300_000), ("train.bin", 1_500_000)):
+    for stage, least in (("sketches.json", 1), ("tokenizer.json", 1), ("train.bin", 300_000), ("train.bin", 1_500_000)):
         child = preparing(folder, tmp_path, processes)
         deadline = time.monotonic() + 120
         while not any(file.stat().st_size >= least for file in tmp_path.glob(f".*.partial/{stage}")):
@@ -84,19 +84,19 @@ def test_after_a_kill_only_what_is_left_is_tokenized(folder: Path, tmp_path: Pat
     monkeypatch.setattr(corpus, "PORTION_BYTES", 100_000)
     encoded: list[int] = []
 
-    class Interrupting(dataset_builder.Encode):
+    class Interrupting(dataset_builder.EncodeJob):
         def __call__(self):
             encoded.append(len(encoded))
             if len(encoded) == 31:
                 raise KeyboardInterrupt
             return super().__call__()
 
-    monkeypatch.setattr(dataset_builder, "Encode", Interrupting)
+    monkeypatch.setattr(dataset_builder, "EncodeJob", Interrupting)
     with pytest.raises(KeyboardInterrupt):
-        prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)
-    portions = sum(1 for _ in corpus.TextCorpus.of(f"text:{folder}").portions())
+        prepare_dataset(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)
+    portions = sum(1 for _ in corpus.TextCorpus.from_source(f"text:{folder}").portions())
     lines: list[str] = []
-    prepare(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
+    prepare_dataset(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
     assert len(encoded) == portions + 1
     assert any("where an earlier build stopped" in line for line in lines)
 
@@ -110,12 +110,12 @@ def test_a_build_killed_after_its_last_token_tokenizes_nothing_again(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(dataset, stage, kill)
-        prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)
-    monkeypatch.setattr(dataset_builder.Encode, "__call__", kill)
-    assert content(prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)) == whole
+        prepare_dataset(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)
+    monkeypatch.setattr(dataset_builder.EncodeJob, "__call__", kill)
+    assert content(prepare_dataset(DataConfig(f"text:{folder}"), 600, tmp_path, processes=0)) == whole
 
 
-def test_what_killed_builds_of_text_that_has_changed_left_is_deleted_once_nobody_works_on_it(
+def test_leftovers_of_killed_builds_of_changed_text_are_deleted_unless_locked(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     text, cache = tmp_path / "text", tmp_path / "cache"
@@ -123,7 +123,7 @@ def test_what_killed_builds_of_text_that_has_changed_left_is_deleted_once_nobody
 
     def prepare_changed(extra: str) -> None:
         (text / "extra.txt").write_text(extra * 3000)
-        prepare(DataConfig(f"text:{text}"), 300, cache, processes=0)
+        prepare_dataset(DataConfig(f"text:{text}"), 300, cache, processes=0)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(dataset, "_publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -136,34 +136,34 @@ def test_what_killed_builds_of_text_that_has_changed_left_is_deleted_once_nobody
     assert not [path for path in cache.iterdir() if path.name.startswith(".")]
 
 
-def test_who_waits_for_another_process_is_told(folder: Path, tmp_path: Path):
+def test_waiting_for_another_process_is_logged(folder: Path, tmp_path: Path):
     first = preparing(folder, tmp_path, 0)
-    while not list(tmp_path.glob(".*.partial/marks.json")):
+    while not list(tmp_path.glob(".*.partial/sketches.json")):
         assert first.poll() is None
         time.sleep(0.01)
     lines: list[str] = []
-    path = prepare(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
+    path = prepare_dataset(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
     assert any("another process prepares" in line for line in lines)
     assert Path(first.communicate(timeout=60)[0].strip()) == path
 
 
-def test_however_many_processes_the_bytes_are_the_same(folder: Path, whole: dict[str, bytes], tmp_path: Path):
-    assert content(prepare(DataConfig(f"text:{folder}"), 600, tmp_path, processes=3)) == whole
+def test_the_bytes_do_not_depend_on_the_number_of_processes(folder: Path, whole: dict[str, bytes], tmp_path: Path):
+    assert content(prepare_dataset(DataConfig(f"text:{folder}"), 600, tmp_path, processes=3)) == whole
 
 
 def test_progress_tells_documents_speed_and_the_time_left(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(dataset_builder, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(dataset_builder, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(corpus, "PORTION_BYTES", 1_000_000)
     lines: list[str] = []
-    prepare(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
+    prepare_dataset(DataConfig(f"text:{folder}"), 600, tmp_path, lines.append, processes=0)
     told = [line for line in lines if line.startswith("tokenizing: ")]
     assert all(" of 300 documents, " in line and " MB/s, " in line and line.endswith(" left") for line in told)
     assert told[-1].startswith("tokenizing: 300 of 300 documents") and told[-1].endswith(" 0s left")
 
 
-def test_text_that_changes_while_it_is_read_is_refused_and_nothing_of_it_stays(
+def test_text_that_changes_while_it_is_read_is_refused_and_leaves_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     text = tmp_path / "text"
@@ -177,8 +177,8 @@ def test_text_that_changes_while_it_is_read_is_refused_and_nothing_of_it_stays(
         return train(*arguments)
 
     monkeypatch.setattr(dataset_builder.Tokenizer, "train", staticmethod(train_and_change))
-    with pytest.raises(UsageError, match="changed while it was being read"):
-        prepare(DataConfig(f"text:{text}"), 300, tmp_path / "cache", processes=0)
+    with pytest.raises(UsageError, match=r"data\.source .* changed while"):
+        prepare_dataset(DataConfig(f"text:{text}"), 300, tmp_path / "cache", processes=0)
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -203,6 +203,6 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path):
     assert peaks[1] < peaks[0] + 150, f"{peaks} MiB"
 
 
-def test_a_dataset_is_whole_for_whoever_opens_it(folder: Path, tmp_path: Path):
-    path = prepare(DataConfig(f"text:{folder}"), 600, tmp_path)
+def test_a_dataset_built_by_the_default_processes_passes_verification(folder: Path, tmp_path: Path):
+    path = prepare_dataset(DataConfig(f"text:{folder}"), 600, tmp_path)
     assert Dataset.open(path, verify=True).manifest["splits"]["train"]["documents"] > 250

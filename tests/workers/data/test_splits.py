@@ -10,10 +10,10 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data import near_duplicates
-from primer_search.workers.data.dataset import Dataset, prepare
+from primer_search.workers.data.dataset import Dataset, prepare_dataset
 from primer_search.workers.data.near_duplicates import BANDS, cluster_labels, normalized, sketches, text_key
-from primer_search.workers.data.splits import LEFT_OUT, SPLITS, assign, leave_out_repetitions, residues
-from primer_search.workers.data.text_sources import documents
+from primer_search.workers.data.splits import EXCLUDED, SPLITS, assign_splits, exclude_repetitions, residue_counts
+from primer_search.workers.data.text_sources import read_documents
 from primer_search.workers.data.tokenizer import END_OF_DOCUMENT
 
 WORDS = ("".join(random.Random(n).choices("etaoinshrdlu", k=2 + n % 7)) for n in range(4000))
@@ -35,7 +35,7 @@ def edited(text: str, share: float, seed: int = 0) -> str:
 
 def splits_of(folder: Path, cache: Path) -> dict[str, str]:
     """The split of each text that the dataset of a folder holds."""
-    dataset = Dataset.open(prepare(DataConfig(f"text:{folder}"), 300, cache))
+    dataset = Dataset.open(prepare_dataset(DataConfig(f"text:{folder}"), 300, cache))
     tokenizer = dataset.tokenizer()
     held = {split: tokenizer.decode(getattr(dataset, split).tolist()).split(END_OF_DOCUMENT)[:-1] for split in SPLITS}
     found = {text: split for split, texts in held.items() for text in texts}
@@ -82,7 +82,7 @@ class TestSplits:
     def test_a_document_larger_than_the_rest_is_trained_on(self):
         for seed in range(200):
             labels = np.array([text_key(prose(seed + n).encode()) for n in range(3)], np.uint64)
-            places = assign(labels, np.array([50_000, 900, 1000], np.uint64), residues(frozenset()))
+            places = assign_splits(labels, np.array([50_000, 900, 1000], np.uint64), residue_counts(frozenset()))
             assert places[0] == 0
             assert set(places) == {0, 1, 2}
 
@@ -93,28 +93,28 @@ class TestSplits:
     @pytest.mark.parametrize("texts", [["one " * 5000], ["same " * 5000] * 5, ["a", "b", "c", "d"], [" "]])
     def test_too_little_text_is_refused_with_what_is_needed_and_leaves_nothing(self, texts: list[str], tmp_path: Path):
         write(tmp_path / "texts", [*texts, "."])
-        with pytest.raises(UsageError, match=r"too little text .* at least 3 documents and 10000 bytes"):
-            prepare(DataConfig(f"text:{tmp_path / 'texts'}"), 300, tmp_path / "cache")
+        with pytest.raises(UsageError, match=r"use at least 3 documents and 10000 bytes"):
+            prepare_dataset(DataConfig(f"text:{tmp_path / 'texts'}"), 300, tmp_path / "cache")
         assert not list((tmp_path / "cache").iterdir())
 
     def test_many_documents_are_split_by_hash_alone_as_few_are(self, monkeypatch: pytest.MonkeyPatch):
         labels = np.random.default_rng(0).integers(0, 2**64, 50_000, np.uint64)
         sizes = np.full(50_000, 100, np.uint64)
-        wanted = residues(frozenset())
-        exact = assign(labels, sizes, wanted)
-        monkeypatch.setattr("primer_search.workers.data.splits.FILLED", 1000)
-        assert np.array_equal(assign(labels, sizes, wanted), exact)
+        wanted = residue_counts(frozenset())
+        exact = assign_splits(labels, sizes, wanted)
+        monkeypatch.setattr("primer_search.workers.data.splits.FILL_LIMIT", 1000)
+        assert np.array_equal(assign_splits(labels, sizes, wanted), exact)
         assert np.bincount(exact) / 50_000 == pytest.approx([0.95, 0.025, 0.025], abs=0.005)
 
     def test_a_published_set_gives_one_train_document_in_200_for_each_split_it_lacks(self):
-        assert residues(frozenset({"train", "test"})) == {"validation": 1}
-        assert residues(frozenset({"train"})) == {"validation": 1, "test": 1}
-        assert residues(frozenset(SPLITS)) == {}
+        assert residue_counts(frozenset({"train", "test"})) == {"validation": 1}
+        assert residue_counts(frozenset({"train"})) == {"validation": 1, "test": 1}
+        assert residue_counts(frozenset(SPLITS)) == {}
 
     def test_the_first_of_equal_documents_stays(self):
         digests = np.array([5, 7, 5, 7, 9, 5], np.uint64)
-        kept = leave_out_repetitions(np.array([0, 1, 0, 1, 2, 0], np.uint8), digests)
-        assert kept.tolist() == [0, 1, LEFT_OUT, LEFT_OUT, 2, LEFT_OUT]
+        kept = exclude_repetitions(np.array([0, 1, 0, 1, 2, 0], np.uint8), digests)
+        assert kept.tolist() == [0, 1, EXCLUDED, EXCLUDED, 2, EXCLUDED]
 
 
 class TestNearDuplicates:
@@ -189,7 +189,7 @@ class TestNearDuplicates:
         assert {split for splits in families for split in splits} == set(SPLITS)
 
     def test_the_code_pages_of_the_standard_library_are_one_family(self):
-        pages = [document.text for document in documents("python-stdlib") if "encodings/iso8859_" in document.name]
+        pages = [document.text for document in read_documents("python-stdlib") if "encodings/iso8859_" in document.name]
         assert len(pages) > 10
         assert len(set(labels_of(pages).tolist())) < len(pages) / 2
 

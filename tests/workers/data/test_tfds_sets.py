@@ -19,10 +19,10 @@ from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.lm1b_archive import sentences, write_archive
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data import tfds_sets
-from primer_search.workers.data.dataset import Dataset, check_source, prepare
+from primer_search.workers.data.dataset import Dataset, check_source, prepare_dataset
 from primer_search.workers.data.splits import SPLITS, is_held_out
-from primer_search.workers.data.tfds_builder import LM1B_ARCHIVE, LM1B_PLACE
-from primer_search.workers.data.tfds_sets import TfdsSet, load, locate
+from primer_search.workers.data.tfds_builder import LM1B_ARCHIVE, LM1B_URL
+from primer_search.workers.data.tfds_sets import TfdsSet, load_set, locate_set
 from primer_search.workers.data.tokenizer import END_OF_DOCUMENT
 
 TRAIN, TEST = sentences(4000)[:3600], sentences(4000)[3600:]
@@ -56,7 +56,7 @@ def prepared(home: Path, archive: Path) -> tuple[Path, list[str]]:
 
 
 def dataset_of(cache: Path, source: str = "lm1b", vocabulary: int = 500) -> Dataset:
-    return Dataset.open(prepare(DataConfig(source), vocabulary, cache))
+    return Dataset.open(prepare_dataset(DataConfig(source), vocabulary, cache))
 
 
 def texts_of(dataset: Dataset, split: str) -> list[str]:
@@ -83,7 +83,7 @@ class TestLM1B:
         assert len(manifest["archive"]["sha256"]) == 64
         assert not (home / "tfds" / "lm1b").exists(), "TFDS would take it for the benchmark"
         again: list[str] = []
-        prepare(DataConfig("lm1b"), 500, cache, again.append)
+        prepare_dataset(DataConfig("lm1b"), 500, cache, again.append)
         assert len(again) == 1 and "NOT the published LM1B" in again[0]
 
     def test_the_manifest_says_what_it_was_made_from(self, prepared: tuple[Path, list[str]]):
@@ -107,7 +107,7 @@ class TestLM1B:
         assert Counter(texts_of(other, "test")) == Counter(TEST)
 
     def test_reading_gives_what_tfds_gives(self, prepared: tuple[Path, list[str]]):
-        found = load("lm1b", prepared[0])
+        found = load_set("lm1b", prepared[0])
         program = (
             "import json, sys, tensorflow_datasets as tfds\n"
             "from pathlib import Path\n"
@@ -160,12 +160,12 @@ class TestLM1B:
         other = tmp_path / "other.tar.gz"
         write_archive(other, (), ())
         with pytest.raises(UsageError, match=r"--archive .* cannot be built as LM1B .*" + LM1B_ARCHIVE) as caught:
-            locate("lm1b", tmp_path / "cache", tmp_path / "tfds", other)
-        assert str(tmp_path / "tfds") not in str(caught.value), "of the scratch folder nobody needs to know"
+            locate_set("lm1b", tmp_path / "cache", tmp_path / "tfds", other)
+        assert str(tmp_path / "tfds") not in str(caught.value), "the scratch folder is an internal detail"
         assert [*(tmp_path / "tfds").iterdir(), *(tmp_path / "cache" / "sources").iterdir()] == []
 
     def test_records_and_their_note_are_all_that_building_leaves(self, prepared: tuple[Path, list[str]], home: Path):
-        found = load("lm1b", prepared[0])
+        found = load_set("lm1b", prepared[0])
         folder = Path(found.splits["train"]["files"][0][0]).parent
         assert [path.name for path in folder.parent.parent.iterdir()] == ["lm1b"]
         assert [path.name for path in folder.parent.iterdir()] == [folder.name]
@@ -173,12 +173,12 @@ class TestLM1B:
         assert [path.suffix for path in (prepared[0] / "sources").iterdir()] == [".json"]
 
     @pytest.mark.slow
-    def test_a_build_killed_with_all_its_processes_is_begun_anew_and_leaves_nothing(
+    def test_a_build_killed_with_all_its_processes_starts_again_and_leaves_nothing(
         self, prepared: tuple[Path, list[str]], archive: Path, tmp_path: Path
     ):
         program = (
-            "import sys\nfrom pathlib import Path\nfrom primer_search.workers.data.tfds_sets import locate\n"
-            "cache, data_dir, archive = map(Path, sys.argv[1:])\nlocate('lm1b', cache, data_dir, archive)"
+            "import sys\nfrom pathlib import Path\nfrom primer_search.workers.data.tfds_sets import locate_set\n"
+            "cache, data_dir, archive = map(Path, sys.argv[1:])\nlocate_set('lm1b', cache, data_dir, archive)"
         )
         where = tmp_path / "cache", tmp_path / "tfds", archive
         child = subprocess.Popen([sys.executable, "-c", program, *where], start_new_session=True)
@@ -187,8 +187,8 @@ class TestLM1B:
             time.sleep(0.05)
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        found = locate("lm1b", *where)
-        assert found.identity == load("lm1b", prepared[0]).identity
+        found = locate_set("lm1b", *where)
+        assert found.identity == load_set("lm1b", prepared[0]).identity
         assert [path.name for path in Path(found.splits["train"]["files"][0][0]).parents[2].iterdir()] == ["lm1b"]
         assert [path.suffix for path in (tmp_path / "cache" / "sources").iterdir()] == [".json"]
 
@@ -197,9 +197,9 @@ class TestLM1B:
     ):
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nothing answers
         with pytest.raises(UsageError) as caught:
-            locate("lm1b", tmp_path / "cache", tmp_path / "tfds")
+            locate_set("lm1b", tmp_path / "cache", tmp_path / "tfds")
         sentence = str(caught.value)
-        assert LM1B_ARCHIVE in sentence and LM1B_PLACE in sentence and "--archive FILE" in sentence
+        assert LM1B_ARCHIVE in sentence and LM1B_URL in sentence and "--archive FILE" in sentence
         assert "\n" not in sentence
 
 
@@ -244,7 +244,7 @@ def build_tales(data_dir: Path, splits: dict[str, int], file_format: str = "arra
 class TestSetsByName:
     def test_a_set_keeps_its_own_splits(self, tmp_path: Path):
         build_tales(tmp_path / "tfds", {"train": 60, "validation": 5, "test": 7})
-        locate("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
+        locate_set("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
         dataset = dataset_of(tmp_path / "cache", "tfds:tiny_tales:body", 300)
         assert {split: dataset.manifest["splits"][split]["documents"] for split in SPLITS} == {
             "train": 60,
@@ -257,7 +257,7 @@ class TestSetsByName:
 
     def test_a_set_with_train_alone_is_split_by_document(self, tmp_path: Path):
         build_tales(tmp_path / "tfds", {"train": 150})
-        found = locate("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
+        found = locate_set("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
         assert set(found.splits) == {"train"}
         dataset = dataset_of(tmp_path / "cache", "tfds:tiny_tales:body", 300)
         texts = [text for split in SPLITS for text in texts_of(dataset, split)]
@@ -274,59 +274,59 @@ class TestSetsByName:
         (folder / "dataset_info.json").write_text(json.dumps(described))
         for number in range(2000):
             os.link(only, folder / f"tiny_tales-train.array_record-{number:05}-of-02000")
-        found = locate("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
+        found = locate_set("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
         assert len(found.splits["train"]["files"]) == 2000
         assert found.splits["train"]["documents"] == 40_000
 
-    def test_a_set_that_was_found_once_is_found_without_saying_where(
+    def test_a_set_located_once_is_found_again_without_its_folder(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         build_tales(tmp_path / "tfds", {"train": 20})
         source, cache = "tfds:tiny_tales:body", tmp_path / "cache"
-        found = locate(source, cache, tmp_path / "tfds")
+        found = locate_set(source, cache, tmp_path / "tfds")
         with monkeypatch.context() as patch:
-            patch.setattr(tfds_sets, "_in_a_process", lambda *_: pytest.fail("TFDS is not needed"))
+            patch.setattr(tfds_sets, "run_builder", lambda *_: pytest.fail("TFDS is not needed"))
             lines: list[str] = []
-            assert locate(source, cache, tell=lines.append) == found
+            assert locate_set(source, cache, log=lines.append) == found
         assert str(tmp_path / "tfds") in lines[0]
         Path(found.splits["train"]["files"][0][0]).unlink()
         monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "empty"))
-        with pytest.raises(UsageError, match="no set tiny_tales"):
-            locate(source, cache)
+        with pytest.raises(UsageError, match="tiny_tales as array_record"):
+            locate_set(source, cache)
 
     def test_damaged_records_are_one_sentence(self, tmp_path: Path):
         build_tales(tmp_path / "tfds", {"train": 200})
-        found = locate("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
+        found = locate_set("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
         path = Path(found.splits["train"]["files"][0][0])
         path.write_bytes(path.read_bytes()[:3000])
         with pytest.raises(UsageError, match=rf"{path.name} is damaged .*data prepare"):
             dataset_of(tmp_path / "cache", "tfds:tiny_tales:body", 300)
 
     def test_a_set_without_text_is_refused_before_it_is_downloaded(self, tmp_path: Path):
-        with pytest.raises(UsageError, match="mnist has no text, only image, label"):
-            locate("tfds:mnist", tmp_path / "cache", tmp_path / "tfds")
+        with pytest.raises(UsageError, match=r"tfds:mnist .*image, label"):
+            locate_set("tfds:mnist", tmp_path / "cache", tmp_path / "tfds")
 
     def test_which_text_to_read_must_be_clear(self, tmp_path: Path):
         build_tales(tmp_path / "tfds", {"train": 20})
         for source in ("tfds:tiny_tales", "tfds:tiny_tales:number", "tfds:tiny_tales:nothing"):
             with pytest.raises(UsageError, match=r"title, body|body, title"):
-                locate(source, tmp_path / "cache", tmp_path / "tfds")
+                locate_set(source, tmp_path / "cache", tmp_path / "tfds")
 
     def test_a_set_in_another_format_says_so(self, tmp_path: Path):
         build_tales(tmp_path / "tfds", {"train": 20}, "tfrecord")
         with pytest.raises(UsageError, match=r"as array_record .*another --data-dir"):
-            locate("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
+            locate_set("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
 
     def test_a_set_that_does_not_exist_is_one_sentence(self, tmp_path: Path):
-        with pytest.raises(UsageError, match=r"no set tiny_sagas .*correct the name") as caught:
-            locate("tfds:tiny_sagas", tmp_path / "cache", tmp_path / "tfds")
+        with pytest.raises(UsageError, match=r"tiny_sagas .*correct the name") as caught:
+            locate_set("tfds:tiny_sagas", tmp_path / "cache", tmp_path / "tfds")
         assert "\n" not in str(caught.value)
 
-    def test_records_that_are_gone_say_what_to_run(self, tmp_path: Path):
+    def test_missing_records_name_the_command_to_run(self, tmp_path: Path):
         build_tales(tmp_path / "tfds", {"train": 20, "validation": 2, "test": 2})
-        found = locate("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
+        found = locate_set("tfds:tiny_tales:body", tmp_path / "cache", tmp_path / "tfds")
         Path(found.splits["train"]["files"][0][0]).unlink()
-        with pytest.raises(UsageError, match="is gone; run `primer-search data prepare tfds:tiny_tales:body`"):
+        with pytest.raises(UsageError, match=r"array_record.* run `primer-search data prepare tfds:tiny_tales:body`"):
             dataset_of(tmp_path / "cache", "tfds:tiny_tales:body", 300)
 
 
@@ -341,15 +341,15 @@ class TestBeforePreparing:
         assert f"data prepare {source}" in refused("--data", source, "--budget", "1m", "--config", "smoke")
 
     @pytest.mark.parametrize("source", ["tfds:", "tfds:../etc", "tfds:a b", "tfds:name:", "lm1b:text"])
-    def test_a_name_that_is_none_is_refused(self, source: str, tmp_path: Path):
+    def test_a_malformed_name_is_refused(self, source: str, tmp_path: Path):
         with pytest.raises(UsageError, match=r"data\.source"):
-            prepare(DataConfig(source), 300, tmp_path)
+            prepare_dataset(DataConfig(source), 300, tmp_path)
 
     def test_options_for_other_sources_are_refused(self, tmp_path: Path):
         assert "--archive is for lm1b" in refused("data", "prepare", "python-stdlib", "--archive", tmp_path)
         assert "--data-dir is for lm1b" in refused("data", "prepare", "python-stdlib", "--data-dir", tmp_path)
         assert "--archive is for lm1b" in refused("data", "prepare", "tfds:x", "--archive", tmp_path)
-        assert "is no file" in refused("data", "prepare", "lm1b", "--archive", tmp_path / "none.tar.gz")
+        assert "none.tar.gz is not a file" in refused("data", "prepare", "lm1b", "--archive", tmp_path / "none.tar.gz")
 
     def test_another_archive_is_another_identity(self):
         facts = {"files": [["a", 5]], "bytes": 10, "documents": 5}
@@ -367,12 +367,12 @@ class TestBeforePreparing:
             "from importlib.machinery import PathFinder\n"
             "find = PathFinder.find_spec\n"
             "PathFinder.find_spec = lambda name, *rest: None if name == 'tensorflow' else find(name, *rest)\n"
-            "from primer_search.workers.data.tfds_builder import build\n"
+            "from primer_search.workers.data.tfds_builder import build_set\n"
             "from primer_search.primitives.errors import UsageError\n"
-            "try:\n    build('lm1b', sys.argv[1], None)\n"
+            "try:\n    build_set('lm1b', sys.argv[1], None)\n"
             "except UsageError as error:\n    print(error)"
         )
         result = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=120
         )
-        assert result.stdout.strip().rstrip(".").endswith("pip install tensorflow importlib_resources"), result.stderr
+        assert result.stdout.strip().endswith("`pip install tensorflow importlib_resources`"), result.stderr

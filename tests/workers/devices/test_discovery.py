@@ -1,4 +1,4 @@
-"""Which accelerator is used: what JAX sees, asked in a process of its own, and what is said where it is not there."""
+"""Discovery of devices through JAX or Ray in a separate process, and errors for missing ones."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ TPU = VisibleDevices("tpu", ("TPU v4",))
 
 
 @pytest.mark.parametrize("seen", [CPU, GPUS, TPU])
-def test_auto_takes_what_is_there(seen: VisibleDevices) -> None:
+def test_auto_uses_the_devices_that_exist(seen: VisibleDevices) -> None:
     assert resolve_platform("auto", seen) == seen.platform
 
 
 @pytest.mark.parametrize("seen", [CPU, GPUS, TPU])
-def test_the_cpu_is_always_there(seen: VisibleDevices) -> None:
+def test_the_cpu_always_exists(seen: VisibleDevices) -> None:
     assert resolve_platform("cpu", seen) == "cpu"
 
 
 @pytest.mark.parametrize(("accel", "seen"), [("gpu", GPUS), ("tpu", TPU)])
-def test_an_accelerator_that_is_there_is_used(accel: str, seen: VisibleDevices) -> None:
+def test_an_accelerator_that_exists_is_used(accel: str, seen: VisibleDevices) -> None:
     assert resolve_platform(accel, seen) == accel
 
 
 @pytest.mark.parametrize(
     ("accel", "seen", "said"),
     [
-        ("tpu", CPU, "1 CPU device;"),
-        ("tpu", GPUS, "2 GPU devices;"),
-        ("gpu", CPU, "1 CPU device;"),
+        ("tpu", CPU, "1 CPU device:"),
+        ("tpu", GPUS, "2 GPU devices:"),
+        ("gpu", CPU, "1 CPU device:"),
         ("gpu", TPU, "TPU"),
     ],
 )
-def test_one_that_is_not_is_refused_with_what_is_there_and_a_remedy(
+def test_a_missing_accelerator_is_refused_with_the_existing_devices_and_a_remedy(
     accel: str, seen: VisibleDevices, said: str
 ) -> None:
     with pytest.raises(UsageError) as refusal:
         resolve_platform(accel, seen)
     message = str(refusal.value)
-    assert f"--accel {accel}: JAX sees no {accel.upper()} here" in message
+    assert f"--accel {accel}: JAX sees no {accel.upper()} on this machine" in message
     assert said in message
     assert f"use --accel {seen.platform}" in message
     assert "pip install 'jax[" in message
@@ -66,7 +66,7 @@ def test_a_process_pinned_to_the_cpu_sees_the_cpu_without_asking_jax() -> None:
     assert answer.stdout.strip() == "1 CPU device False"
 
 
-def test_jax_is_asked_in_another_process_where_something_hints_at_an_accelerator() -> None:
+def test_jax_runs_in_another_process_if_something_suggests_an_accelerator() -> None:
     # A TPU's name and no TPU: JAX says what it finds, and this process claims nothing.
     environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
     seen = visible_devices({**environment, "TPU_NAME": "local", "JAX_PLATFORMS": "cpu,"})
@@ -74,7 +74,7 @@ def test_jax_is_asked_in_another_process_where_something_hints_at_an_accelerator
     assert seen.kinds
 
 
-def test_a_jax_that_fails_to_answer_leaves_the_cpu() -> None:
+def test_the_cpu_is_used_if_jax_fails() -> None:
     environment = {**os.environ, "JAX_PLATFORMS": "no_such_platform", "TPU_NAME": "local"}
     seen = visible_devices(environment)
     assert replace(seen, trouble="") == CPU

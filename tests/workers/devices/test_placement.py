@@ -1,4 +1,4 @@
-"""Where workers go, decided from lists of devices that are nowhere."""
+"""Placement of workers on made-up lists of devices."""
 
 from __future__ import annotations
 
@@ -45,22 +45,26 @@ def test_as_many_workers_as_the_devices_of_each_host_hold(
 
 def test_fewer_workers_than_places_leave_devices_idle() -> None:
     placement = place_workers(gpus(8), per_device=2, count=3)
-    assert (placement.workers, placement.idle, placement.neighbours) == (3, 6, 3)
+    assert (placement.workers, placement.idle, placement.workers_per_host) == (3, 6, 3)
 
 
 @pytest.mark.parametrize(
     ("seen", "options", "sentence"),
     [
-        (gpus(4), {"count": 5}, "workers.count asks for 5 workers, but 4 GPUs hold 4: lower workers.count, or share"),
-        (tpus(4), {"count": 5}, "workers.count asks for 5 workers, but 4 TPU chips hold 4: lower workers.count."),
-        (gpus(2, 2), {"devices": 4}, "must be on one host, but the largest here has 2 GPUs: lower trial.devices"),
-        (tpus(4, 4), {"devices": 8}, "must be on one host, but the largest here has 4 TPU chips"),
+        (gpus(4), {"count": 5}, "workers.count is 5, but 4 GPUs hold only 4: lower workers.count, or share"),
+        (tpus(4), {"count": 5}, "workers.count is 5, but 4 TPU chips hold only 4: lower workers.count$"),
+        (
+            gpus(2, 2),
+            {"devices": 4},
+            "trial.devices is 4, all on one host, but the largest host has 2 GPUs .*lower trial.devices",
+        ),
+        (tpus(4, 4), {"devices": 8}, "trial.devices is 8, all on one host, but the largest host has 4 TPU chips"),
         (
             tpus(8, kind="TPU v3"),
             {"devices": 16},
-            "the largest here has 4 TPU chips of two devices: lower trial.devices",
+            "the largest host has 4 TPU chips of two devices .*lower trial.devices",
         ),
-        (tpus(4), {"devices": 3}, "takes 3 TPU chips of a host, which can be split into parts of 1, 2, 4, 8"),
+        (tpus(4), {"devices": 3}, "takes 3 TPU chips of a host, but a worker can have only 1, 2, 4, 8"),
     ],
 )
 def test_what_no_host_can_hold_is_refused_in_one_sentence(
@@ -79,10 +83,10 @@ def test_processes_that_share_a_gpu_leave_room_for_what_is_outside_their_pools(w
 
 
 def test_workers_that_share_a_gpu_reserve_a_part_of_it_and_of_its_memory() -> None:
-    share = WorkerResources("gpu", per_device=4)
-    assert share.ray_options() == {"num_cpus": 0, "num_gpus": 0.25}
-    assert share.ray_options(alone=False)["num_cpus"] == 1
-    variables = share.environment()
+    resources = WorkerResources("gpu", per_device=4)
+    assert resources.ray_options() == {"num_cpus": 0, "num_gpus": 0.25}
+    assert resources.ray_options(alone=False)["num_cpus"] == 1
+    variables = resources.environment()
     assert float(variables["XLA_CLIENT_MEM_FRACTION"]) == pytest.approx(gpu_memory_fraction(4))
     assert variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "", "JAX refuses both names together"
 
@@ -96,9 +100,9 @@ def test_a_worker_of_several_gpus_reserves_them_whole() -> None:
     [(1, "TPU v4", 1), (4, "TPU v4", 4), (1, "TPU v3", 1), (2, "TPU v3", 1), (8, "TPU v2", 4), (2, "TPU7x", 1)],
 )
 def test_a_tpu_worker_owns_chips_and_is_told_that_there_are_no_others(devices: int, kind: str, chips: int) -> None:
-    share = WorkerResources("tpu", devices)
-    assert share.ray_options(kind)["resources"] == {"TPU": chips}
-    variables = share.environment(kind)
+    resources = WorkerResources("tpu", devices)
+    assert resources.ray_options(kind)["resources"] == {"TPU": chips}
+    variables = resources.environment(kind)
     assert variables["TPU_PROCESS_BOUNDS"] == "1,1,1"
     x, y, z = map(int, variables["TPU_CHIPS_PER_PROCESS_BOUNDS"].split(","))
     assert x * y * z == chips
@@ -114,9 +118,9 @@ def test_ray_accepts_every_number_of_chips_a_worker_may_ask_for() -> None:
 
 
 def test_a_cpu_worker_that_spreads_a_trial_gets_as_many_devices() -> None:
-    share = WorkerResources("cpu", devices=8)
-    assert share.xla_flags == "--xla_force_host_platform_device_count=8"
-    assert (share.environment(), share.ray_options()) == ({}, {"num_cpus": 1})
+    resources = WorkerResources("cpu", devices=8)
+    assert resources.xla_flags == "--xla_force_host_platform_device_count=8"
+    assert (resources.environment(), resources.ray_options()) == ({}, {"num_cpus": 1})
     assert WorkerResources("cpu").xla_flags == ""
 
 

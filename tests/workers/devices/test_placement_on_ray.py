@@ -45,12 +45,12 @@ def devices(one_ray_at_a_time: None) -> Iterator[None]:
     ray.shutdown()
 
 
-def told(share: WorkerResources) -> list[dict[str, str | None]]:
+def told(resources: WorkerResources) -> list[dict[str, str | None]]:
     """What each worker of an executor was told, once all are up."""
     from primer_search.workers.executors.ray_pool import RayExecutor
 
     answers: dict[int, dict[str, str | None]] = {}
-    with RayExecutor(EnvironmentTrainer, wall_limit_seconds=60.0, resources=share) as executor:
+    with RayExecutor(EnvironmentTrainer, wall_limit_seconds=60.0, resources=resources) as executor:
         while executor.free < executor.slots:
             executor.wait(1.0)
         for trial in range(executor.slots):

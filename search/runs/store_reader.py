@@ -1,0 +1,127 @@
+"""Reading methods of the run store: candidates, trials, results and events as objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ...primitives.errors import UsageError
+from ...primitives.program_json import dna_from_json
+from ...workers.protocol import Evaluation, HurdleThreshold, TrialRequest
+from ..evolution.candidate import BASELINE_ID, Candidate
+from .connection import Connection, explain_errors
+from .records import Ancestor, Event, FinishedTrial
+from .run_directory import RunDirectory
+
+__all__ = ["StoreReader"]
+
+
+class StoreReader:
+    """Reading methods of `Store`.
+
+    Args:
+        run: directory of the run.
+        connection: connection to the file of its store.
+    """
+
+    def __init__(self, run: RunDirectory, connection: Connection):
+        self.run = run
+        self._connection = connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Make all reads in the context see one state of the run, even while the controller writes."""
+        if self._connection.in_transaction:  # inside another snapshot
+            yield
+            return
+        self._execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._execute("ROLLBACK")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Description of the run, as JSON values by name."""
+        return {key: json.loads(value) for key, value in self._execute("SELECT key, value FROM run ORDER BY rowid")}
+
+    def candidates(self) -> list[Candidate]:
+        """Return all candidates, in order of proposal."""
+        return [_candidate(*row) for row in self._execute("SELECT * FROM candidates ORDER BY id")]
+
+    def candidate(self, candidate_id: int) -> Candidate:
+        """Return one candidate.
+
+        Raises:
+            UsageError: the run does not have the candidate.
+        """
+        last = self._execute("SELECT coalesce(max(id), -1) FROM candidates")[0][0]
+        known = 0 <= candidate_id <= last  # SQLite refuses integers of more than 64 bits
+        rows = self._execute("SELECT * FROM candidates WHERE id = ?", (int(candidate_id),)) if known else []
+        if not rows:
+            remedy = f"choose one from 0 to {last}" if last >= 0 else "it has none yet"
+            raise UsageError(f"run {self.run.path} has no candidate {candidate_id}: {remedy}")
+        return _candidate(*rows[0])
+
+    def pedigree(self) -> dict[int, Ancestor]:
+        """Return all candidates by id, without their DNA."""
+        rows = self._execute("SELECT id, parent, mutations, structure_hash, same_as FROM candidates ORDER BY id")
+        return {
+            number: Ancestor(number, parent, tuple(json.loads(mutations)), structure_hash, same_as)
+            for number, parent, mutations, structure_hash, same_as in rows
+        }
+
+    def best_candidate_id(self) -> int | None:
+        """Return the candidate, other than the baseline, with the lowest mean loss in full trials, or None."""
+        rows = self._execute(
+            "SELECT candidate_id FROM evaluations WHERE outcome = 'ok' AND loss_nats IS NOT NULL AND candidate_id != ?"
+            " GROUP BY candidate_id ORDER BY avg(loss_nats), candidate_id LIMIT 1",
+            (BASELINE_ID,),
+        )
+        return rows[0][0] if rows else None
+
+    def evaluations(self) -> list[FinishedTrial]:
+        """Return all finished trials, in order of arrival."""
+        rows = self._execute(
+            "SELECT sequence, wall_time, e.trial_id, e.candidate_id, evaluation"
+            " FROM evaluations AS e JOIN events USING (sequence) ORDER BY sequence"
+        )
+        return [
+            FinishedTrial(sequence, at, trial, candidate, Evaluation.from_dict(json.loads(text)))
+            for sequence, at, trial, candidate, text in rows
+        ]
+
+    def events(self, after: int = 0) -> list[Event]:
+        """Return all events after the one numbered `after`, in order of arrival."""
+        rows = self._execute("SELECT * FROM events WHERE sequence > ? ORDER BY sequence", (int(after),))
+        return [
+            Event(sequence, at, kind, candidate, trial, json.loads(payload))
+            for sequence, at, kind, candidate, trial, payload in rows
+        ]
+
+    def unfinished_trials(self) -> list[TrialRequest]:
+        """Return the requests of trials that were started and have not finished, been cancelled or been lost."""
+        rows = self._execute(
+            "SELECT trial_id, candidate_id, dna, seed, hurdles FROM trials JOIN candidates ON id = candidate_id"
+            " WHERE status = 'running' ORDER BY trial_id"
+        )
+        return [
+            TrialRequest(trial, candidate, dna, seed, tuple(HurdleThreshold(*hurdle) for hurdle in json.loads(hurdles)))
+            for trial, candidate, dna, seed, hurdles in rows
+        ]
+
+    def next_trial_id(self) -> int:
+        """Return the first unused trial id, from 0."""
+        return self._execute("SELECT coalesce(max(trial_id) + 1, 0) FROM trials")[0][0]
+
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with explain_errors(self.run):
+            return self._connection.execute(statement, values).fetchall()
+
+
+def _candidate(
+    number: int, dna: str, parent: int | None, mutations: str, structure_hash: str, same_as: int | None
+) -> Candidate:
+    return Candidate(number, dna_from_json(dna), parent, tuple(json.loads(mutations)), structure_hash, same_as)
