@@ -82,7 +82,7 @@ def get(name: str, unit: int | None = None, heads: int = HEADS) -> DNA:
         raise UsageError(f"the unit of the library program {name} is {unit!r}, but must be an integer of at least 1")
     if heads not in BRANCHES:
         raise UsageError(f"the number of heads is {heads!r}, but must be one of {', '.join(map(str, BRANCHES))}")
-    dna = _with_heads(program.dna, heads)
+    dna = program.dna if heads == HEADS else _with_heads(program.dna, heads)
     if program.query_scale is None or (unit is None and heads == HEADS):
         return dna
     constants = list(dna.constants)

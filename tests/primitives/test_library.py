@@ -176,6 +176,24 @@ def test_the_query_scale_follows_the_head_width(name: str, unit: int) -> None:
     assert changed == ([] if unit == 64 else [1 / math.sqrt(unit)])
 
 
+@pytest.mark.parametrize("heads", [1, 2, 4, 8])
+def test_the_number_of_heads_changes_branches_and_query_scale_alone(heads: int) -> None:
+    dna = library.get("PRIMER_EZ", 8, heads)
+    attention = [
+        instruction for instruction in dna.subprograms[0].instructions if instruction.branches > 1 or heads == 1
+    ]
+    assert {instruction.branches for instruction in attention} == {heads}
+    scale = library.LIBRARY["PRIMER_EZ"].query_scale
+    assert scale is not None
+    assert dna.constants[scale] == pytest.approx((64 / heads) ** -0.5)
+    assert dna.subprograms[1:] == library.get("PRIMER_EZ", 8).subprograms[1:]
+
+
+def test_a_number_of_heads_that_is_not_a_number_of_branches_is_refused() -> None:
+    with pytest.raises(UsageError, match="heads is 3, but must be one of 1, 2, 4, 8, 16"):
+        library.get("TRANSFORMER", 8, 3)
+
+
 def test_primer_has_no_query_scale_to_resize() -> None:
     assert library.get("PRIMER", 8) is library.PRIMER
     assert library.native_unit("PRIMER") == library.native_unit("PRIMER_LITERAL") == 48
