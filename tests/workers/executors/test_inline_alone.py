@@ -51,7 +51,7 @@ def test_a_search_ends_with_its_leaderboard_with_only_jax_and_flax_installed(run
 def test_a_page_that_cannot_be_made_is_reported_in_one_sentence(run: Path) -> None:
     ended = without("report", str(run))
     assert ended.returncode == 2
-    assert ended.stderr == "primer-search: this needs jinja2, which is not installed: pip install jinja2\n"
+    assert ended.stderr == "primer-search: the package jinja2 is not installed: pip install jinja2\n"
 
 
 def test_without_ray_the_remedy_is_named_before_anything_starts(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_trial_on_eight_devices_ends_where_one_device_ends(tmp_path: Path) -> 
 
 def test_missing_devices_are_refused_before_anything_trains(tmp_path: Path) -> None:
     trial = replace(TRIAL, batch=999, devices=999)
-    with pytest.raises(UsageError, match=r"trial\.devices = 999.* worker sees \d+ CPU devices?.* set trial\.dev"):
+    with pytest.raises(UsageError, match=r"trial\.devices is 999.* worker sees \d+ CPU devices?.* set trial\.dev"):
         CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(tmp_path), dna_to_json(BASELINE))
 
 
