@@ -125,9 +125,10 @@ def search(
     executor: Executor = None,
     accel: Accelerator = None,
     strategy: Annotated[
-        Literal["evolution", "random", "random-init"] | None,
+        Literal["evolution", "random", "random-init", "guided", "guided-random"] | None,
         typer.Option(
-            help="How parents are chosen: by tournament, at random, or not at all (random programs).",
+            help="How candidates are proposed: the paper's evolution, its control without selection, random programs, "
+            "or the guided search of docs/discovery.md and its control.",
             show_default="evolution",
         ),
     ] = None,

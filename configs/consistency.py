@@ -38,6 +38,13 @@ def contradictions(config: RunConfig) -> Iterator[str]:
             f"trial.budget_steps = {trial.budget_steps} is too short for trial.hurdles = {trial.hurdles}: "
             f"use at least {hurdle_parts} steps, or fewer hurdles"
         )
+    if search.strategy.startswith("guided") and trial.unit != "steps":
+        yield (
+            f"search.strategy = {search.strategy} needs a budget in steps, not trial.unit = {trial.unit}: "
+            "set trial.unit=steps, trial.budget_steps=1000 and trial.price=true"
+        )
+    if trial.price and trial.unit != "steps":
+        yield f"trial.price has no effect with trial.unit = {trial.unit}: set trial.unit=steps, or trial.price=false"
     if trial.batch_problem:
         yield trial.batch_problem
     if trial.unit == "cpu_seconds" and workers.accel in ("gpu", "tpu"):

@@ -17,11 +17,14 @@ __all__ = ["RunConfig", "SearchConfig"]
 
 @dataclass(frozen=True, slots=True)
 class SearchConfig:
-    """Regularized evolution (Real et al. 2019) as Primer uses it (section 2 and appendix A.2).
+    """How candidates are proposed and selected.
 
     Attributes:
-        strategy: `evolution`; `random`, the control without selection (any live individual may become the parent); or
-            `random-init`, programs drawn at random (the paper's section 2).
+        strategy: `evolution`, regularized evolution (Real et al. 2019) as Primer uses it (section 2, appendix A.2);
+            `random`, the same without selection (any live individual may become the parent); `random-init`, programs
+            drawn at random (the paper's section 2); `guided`, mutations of live code, merges, repeated trainings and
+            hurdles that extrapolate (docs/discovery.md), for budgets in steps; `guided-random`, the same with random
+            parents and without merges.
         population: number of live individuals; the oldest is removed when one is added.
         tournament: individuals drawn for a tournament; the best becomes the parent.
         baseline: library program that all candidates are measured by, and the default start of the population.
@@ -39,7 +42,7 @@ class SearchConfig:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
-    strategy: Literal["evolution", "random", "random-init", "guided"] = "evolution"
+    strategy: Literal["evolution", "random", "random-init", "guided", "guided-random"] = "evolution"
     population: Annotated[int, Ge(2)] = 20
     tournament: Annotated[int, Ge(1)] = 5
     baseline: str = "TRANSFORMER"

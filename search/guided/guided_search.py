@@ -217,7 +217,7 @@ class GuidedSearch(SearchStrategy):
         if not archive:
             trained = self._trained_ancestors()
             return trained[int(rng.integers(len(trained)))]
-        rivals = 1 if self.config.search.strategy == "random" else self.config.search.tournament
+        rivals = 1 if self.config.search.strategy == "guided-random" else self.config.search.tournament
         drawn = [archive[int(place)] for place in rng.choice(len(archive), min(rivals, len(archive)), replace=False)]
         draws = [rng.normal(each.posterior.mean, each.posterior.sd) for each in drawn]
         return drawn[int(np.argmin(draws))].candidate_id
@@ -225,7 +225,7 @@ class GuidedSearch(SearchStrategy):
     def _archive(self) -> list[Standing]:
         """Return the candidates eligible as parents: the best by posterior mean; all with random parents."""
         ranking = self.ranking()
-        return ranking if self.config.search.strategy == "random" else ranking[: self.config.search.population]
+        return ranking if self.config.search.strategy == "guided-random" else ranking[: self.config.search.population]
 
     def _merge(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:
         """Merge the pair of the archive whose merged edits have the lowest posterior mean."""

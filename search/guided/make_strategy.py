@@ -11,12 +11,14 @@ from ..evolution.initial_programs import InitialProgram
 from ..evolution.search_strategy import SearchStrategy
 from .guided_search import GuidedSearch
 
-__all__ = ["make_strategy"]
+__all__ = ["GUIDED_STRATEGIES", "make_strategy"]
+
+GUIDED_STRATEGIES = ("guided", "guided-random")
 
 
 def make_strategy(
     config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()
 ) -> SearchStrategy:
     """Return the strategy at its start."""
-    kind = GuidedSearch if config.search.strategy == "guided" else Evolution
+    kind = GuidedSearch if config.search.strategy in GUIDED_STRATEGIES else Evolution
     return kind(config, run_seed, baseline_dna, initial_programs)
