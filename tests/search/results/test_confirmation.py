@@ -18,7 +18,7 @@ from primer_search.search.results.confirmation import Confirmation, Retraining, 
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
-from primer_search.search.studies.retrain import ConfirmationBudget, confirm, confirmation_budget
+from primer_search.search.studies.confirm import ConfirmationBudget, confirm, confirmation_budget
 from primer_search.tests.support.tiny_runs import CONFIG, open_controller, write_text
 from primer_search.workers.config import DataConfig, TrialConfig
 from primer_search.workers.data.dataset import prepare_dataset

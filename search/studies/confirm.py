@@ -22,7 +22,7 @@ from ..results.confirmation import Retraining, read_retrainings
 from ..results.leaderboard import leaderboard
 from ..runs.run_settings import load_allowance_seconds, load_config
 from ..runs.store import Store
-from .retrain_at_scale import Contender, add_retrainings, baseline_contender, check_baseline, retrain_at_scale
+from .confirm_at_scale import Contender, add_retrainings, baseline_contender, check_baseline, retrain_at_scale
 from .study import QUIET, Study, StudyOptions
 from .study_queue import Arm
 
