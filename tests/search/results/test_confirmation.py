@@ -171,5 +171,5 @@ def test_the_leaderboard_ranks_as_it_did_before_confirmation(run: RunDirectory) 
 
 def test_a_run_without_results_has_nothing_to_confirm(tmp_path: Path) -> None:
     Store.create(tmp_path, {"config": CONFIG.to_dict(), "seed": 0, "baseline_dna": "", "workers": 1}).close()
-    with pytest.raises(UsageError, match="none of its candidates has trained in full"):
+    with pytest.raises(UsageError, match="full trial"):
         confirm(tmp_path)
