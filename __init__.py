@@ -4,7 +4,7 @@
     >>> library.get("PRIMER_EZ").subprograms[0].name
     'main'
 
-What stands here is loaded when it is first used, so that `primer-search --help` answers at once.
+Names are imported on first use, so that `primer-search --help` starts quickly.
 """
 
 from __future__ import annotations

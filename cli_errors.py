@@ -22,7 +22,7 @@ def usage_sentence(error: Exception) -> str:
     if message.startswith("No such command"):
         word = message.split("'")[1] if "'" in message else ""
         names = [*getattr(getattr(context, "command", None), "commands", {})]
-        message = f"there is no command {word!r}{did_you_mean(word, names, '')}"
+        message = f"unknown command {word!r}{did_you_mean(word, names, '')}"
         return f"{message} (see `{path} --help`)"
     return f"{message[:1].lower()}{message[1:]} (see `{path} --help`)"
 

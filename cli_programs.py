@@ -72,7 +72,7 @@ def check(
     """
     from .configs import load
     from .search.check_program import check as checked
-    from .search.check_program import check_lines
+    from .search.check_program import format_check
     from .search.results.program_reference import read_program
 
     settings = load(config)
@@ -82,7 +82,7 @@ def check(
         if json_:
             print_json({"accepted": False, "reason": "malformed", "message": str(error)})
         raise
-    print_json(result.to_dict()) if json_ else typer.echo("\n".join(check_lines(result)))
+    print_json(result.to_dict()) if json_ else typer.echo("\n".join(format_check(result)))
     raise typer.Exit(0 if result.accepted else 1)
 
 

@@ -86,7 +86,7 @@ def confirm(
     from .search.runs.run_directory import find_run
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store
-    from .search.studies.retrain import confirm as run_confirm
+    from .search.studies.confirm import confirm as run_confirm
     from .workers.devices.discovery import resolve_platform
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)

@@ -1,10 +1,10 @@
-"""Compile time of candidates and the time of their steps, for several of XLA's CPU compiler options.
+"""Compile time and step time of two programs with several of XLA's CPU compiler options.
 
     python benchmarks/compile_time.py [--rounds 10] [--json]
 
-In each round, every variant compiles the training step of every program and then takes a few steps. Variants alternate
-within a round, so that slow minutes affect all of them. Times are CPU seconds of this process, pinned to one core if
-the system supports it.
+In each round, every variant compiles the training step of every program and then takes a few steps. The variants take
+turns, so that a slow phase of the machine affects all of them. Times are CPU times of this process, which is pinned to
+one core if the system supports it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PROGRAMS = ("TRANSFORMER", "PRIMER_EZ")
 
 @dataclass
 class Sample:
-    """One compilation and the steps after it, in CPU milliseconds."""
+    """CPU milliseconds of one compilation, and of one training step (mean)."""
 
     compile_ms: float
     step_ms: float
@@ -98,8 +98,10 @@ def _summary(values: list[float]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=10, help="compilations of each variant")
-    parser.add_argument("--steps", type=int, default=20, help="training steps after each compilation")
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="number of compilations of each program with each variant"
+    )
+    parser.add_argument("--steps", type=int, default=20, help="number of training steps after each compilation")
     add_json(parser)
     return parser.parse_args()
 

@@ -42,13 +42,13 @@ from primer_search.primitives.cost import block_cost
 from primer_search.primitives.decode_state import cache_size
 from primer_search.primitives.program_json import dna_from_json
 from primer_search.primitives.value_types import MODEL_WIDTH
-from primer_search.tests.support.blocks_by_hand import CLASSES
+from primer_search.tests.support.hand_written_blocks import CLASSES
 
 BASELINE = "TRANSFORMER"
 PAGE = Path(__file__).parents[1] / "docs" / "library.md"
 BYTES = {"float32": 4, "bfloat16": 2}
 
-LEAST_SECONDS = 0.05
+MIN_SECONDS = 0.05
 """Shortest run; shorter steps are timed several at once."""
 
 
@@ -202,7 +202,7 @@ def start_decoding(name: str, make: Callable[[], Any], settings: Settings, conte
         y, caches = compiled(stacked, caches, x)
         return y
 
-    run = timed_run(step, LEAST_SECONDS)
+    run = timed_run(step, MIN_SECONDS)
     return lambda: run() / settings.layers
 
 

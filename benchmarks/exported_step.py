@@ -35,7 +35,7 @@ from primer_search.models import LanguageModel, ModelConfig, compile_block, line
 from primer_search.models import nnx as nnx_blocks
 from primer_search.models.export import API, ParameterPlacement, write_export
 from primer_search.primitives import build_graph, library
-from primer_search.tests.support.blocks_by_hand import from_program
+from primer_search.tests.support.hand_written_blocks import from_program
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.optimizer import make_optimizer
 from primer_search.workers.training.train_step import StepFunctions, TrainState
@@ -51,7 +51,7 @@ SAME_BELOW = 1.02
 LOSS_TOLERANCE = 1e-4
 """Largest relative difference of a token's loss in the first step."""
 
-LEAST_SECONDS = 0.05
+MIN_SECONDS = 0.05
 """Shortest run; shorter steps are timed several at once."""
 
 Arrays = Mapping[str, Any]
@@ -205,7 +205,7 @@ def _start(model: LanguageModel, parameters: Any, batch: int) -> tuple[Run, np.n
         state, _ = functions.step(state, tokens)
         return state
 
-    return timed_run(step, LEAST_SECONDS), np.asarray(result.token_losses)
+    return timed_run(step, MIN_SECONDS), np.asarray(result.token_losses)
 
 
 def _row(name: str, times: Mapping[str, np.ndarray]) -> Row:

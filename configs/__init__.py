@@ -1,4 +1,4 @@
-"""Presets as TOML, and the loader that validates them."""
+"""Presets in TOML, the loader that validates them, checks of settings against each other, and the plan of a search."""
 
 from ..system.durations import format_duration, parse_duration
 from .load import dump, load, loads, preset_names

@@ -62,12 +62,12 @@ def _settings() -> dict[str, tuple[str, ...]]:
 def _unknown(section: str, key: str | None, source: str) -> str:
     known = _settings()
     if key is None:
-        return f"there is no section {section!r} ({source}){did_you_mean(section, known)}"
+        return f"unknown section {section!r} ({source}){did_you_mean(section, known)}"
     similar = [f"{other}.{key}" for other, keys in known.items() if key in keys]
     if match := closest_match(key, known[section]):
         similar.append(f"{section}.{match}")
     remedy = f"did you mean {similar[0]}?" if similar else f"{section} has {', '.join(known[section])}"
-    return f"there is no setting {section}.{key} ({source}); {remedy}"
+    return f"unknown setting {section}.{key} ({source}); {remedy}"
 
 
 def _shown(value: Any) -> str:

@@ -31,14 +31,14 @@ class Hardware:
         devices: visible devices.
         placement: placement of the workers.
         need: estimated device memory of one training; None on CPUs.
-        made_up: whether the devices are simulated.
+        simulated: whether the devices are simulated.
         inline: whether the process of the search trains.
     """
 
     devices: VisibleDevices
     placement: Placement
     need: MemoryEstimate | None = None
-    made_up: bool = False
+    simulated: bool = False
     inline: bool = False
 
     @property
@@ -57,7 +57,7 @@ class Hardware:
                 "kind": self.devices.kind,
                 "hosts": list(self.devices.per_host),
                 "memory_bytes": self.devices.memory_bytes,
-                "made_up": self.made_up,
+                "simulated": self.simulated,
             },
             "devices_per_worker": self.placement.resources.devices,
             "workers_per_device": self.placement.resources.per_device,
@@ -72,14 +72,14 @@ class Hardware:
         devices, hosts = self.devices, self.devices.per_host
         memory = "" if devices.memory_bytes is None else f", {_gib(devices.memory_bytes)} each"
         spread = f" on {len(hosts)} hosts" if len(hosts) > 1 else ""
-        made_up = " (made up)" if self.made_up else ""
+        simulated = " (simulated)" if self.simulated else ""
         parts = {"parameters": self.need.parameters, "optimizer": self.need.optimizer}
         parts["activations"] = self.need.activations
         split = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
         free = self.memory_bytes
         given = "the memory of a device is unknown" if free is None else f"a worker has {_gib(free)} of each device"
         return {
-            "devices": f"{len(devices.kinds)} x {devices.kind}{memory}{spread}{made_up}",
+            "devices": f"{len(devices.kinds)} x {devices.kind}{memory}{spread}{simulated}",
             "memory": f"about {_gib(self.need.total)} for the baseline's size ({split}); {given}",
         }
 
@@ -118,7 +118,7 @@ def choose_devices(accel: str, address: str | None = None, fake: VisibleDevices 
 
 
 def hardware_for(
-    config: RunConfig, devices: VisibleDevices, *, on_cluster: bool = False, made_up: bool = False
+    config: RunConfig, devices: VisibleDevices, *, on_cluster: bool = False, simulated: bool = False
 ) -> Hardware:
     """Place a search's workers.
 
@@ -126,7 +126,7 @@ def hardware_for(
         config: run configuration with a resolved `workers.accel`.
         devices: devices to train on.
         on_cluster: whether Ray has counted the CPUs of a cluster; this machine's usable cores are counted here.
-        made_up: whether the devices are simulated.
+        simulated: whether the devices are simulated.
 
     Raises:
         UsageError: the workers do not fit on the devices, or the baseline does not fit into a worker's memory.
@@ -136,16 +136,16 @@ def hardware_for(
         wanted, seen = 1, cpu_device_count()
         if devices.platform == "cpu" and config.trial.devices > seen:  # other devices are counted in `place_workers`
             raise too_few_devices_error(config.trial.devices, seen, "cpu")
-    elif devices.platform == "cpu" and not on_cluster and not made_up:
+    elif devices.platform == "cpu" and not on_cluster and not simulated:
         from ..system.host import usable_core_count
 
         devices = replace(devices, kinds=("cpu",) * usable_core_count())
     placement = place_workers(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)
     if devices.platform == "cpu":
-        return Hardware(devices, placement, made_up=made_up, inline=inline)
+        return Hardware(devices, placement, simulated=simulated, inline=inline)
     graph = build_graph(library_program(config.search.baseline, config.model.unit))
     need = estimate_memory(graph, config.model, config.trial, config.optimizer)
-    hardware = Hardware(devices, placement, need, made_up, inline)
+    hardware = Hardware(devices, placement, need, simulated, inline)
     if hardware.memory_bytes is not None and SMALLEST_MEMORY_FRACTION * need.total > hardware.memory_bytes:
         share = placement.resources
         given = f"a worker has {_gib(hardware.memory_bytes)} of each {devices.kind}"

@@ -87,7 +87,7 @@ def _read(preset_or_path: str) -> str:
     if path.suffix != ".toml" and len(path.parts) == 1 and not path.is_file():
         known = ", ".join(preset_names())
         raise UsageError(
-            f"there is no preset {preset_or_path!r}{did_you_mean(preset_or_path, preset_names(), '')} "
+            f"unknown preset {preset_or_path!r}{did_you_mean(preset_or_path, preset_names(), '')} "
             f"(presets: {known}; or give the path of a .toml file)"
         )
     try:

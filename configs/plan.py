@@ -16,7 +16,7 @@ from ..primitives.library import get as library_program
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
 from ..search.runs.run_directory import RUNS
-from ..search.studies.retrain import confirmation_budget
+from ..search.studies.confirm import confirmation_budget
 from ..system.durations import format_duration, parse_duration
 from ..workers.data.dataset import check_source
 from ..workers.devices.ray_environment import check_address
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from ..search.evolution.initial_programs import InitialProgram
     from ..workers.devices.discovery import VisibleDevices
 
-__all__ = ["LEAST_TRIALS", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
+__all__ = ["MIN_TRIALS_PER_WORKER", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
 
 PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
 """Default preset of each platform."""
 
-LEAST_TRIALS = 8
+MIN_TRIALS_PER_WORKER = 8
 """Full trials that must fit into each worker's share of the budget; with fewer, selection has too little choice."""
 
-LEAST_OF_ALL = 24
+MIN_TOTAL_TRIALS = 24
 """Full trials of all workers together that must fit: three of the baseline, and some for selection."""
 
 OVERHEAD_SECONDS = {"cpu": 5.0, "gpu": 25.0, "tpu": 60.0}
@@ -208,7 +208,7 @@ def make_plan(
     refuse_contradictions(found, preset)
     library_program(settings.search.baseline, settings.model.unit)
     check_source(settings.data.source)
-    hardware = hardware_for(found, devices, on_cluster=address is not None, made_up=devices is fake)
+    hardware = hardware_for(found, devices, on_cluster=address is not None, simulated=devices is fake)
     plan = _with_initial_programs(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), init)
     return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_seconds is not None)
 
@@ -244,7 +244,7 @@ def _with_initial_programs(plan: Plan, init: Sequence[str]) -> Plan:
 
 def _fitted(plan: Plan, asked: bool) -> Plan:
     """Shorten the trial budget until enough trials fit; a budget the user gave is kept if one trial fits."""
-    least = max(LEAST_TRIALS, -(-LEAST_OF_ALL // plan.workers))
+    least = max(MIN_TRIALS_PER_WORKER, -(-MIN_TOTAL_TRIALS // plan.workers))
     trial, longest = plan.config.trial, plan.budget_seconds / least
     if trial.budget_seconds <= longest:
         return plan

@@ -1,4 +1,4 @@
-"""Programs as JAX functions, language models and Flax modules.
+"""Programs as JAX functions and Flax modules, language models, checkpoints, decoding and export.
 
 Names are imported on first use, so that importing this package imports neither JAX nor Flax.
 """
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .block import BlockFunctions, compile_block
-    from .checkpoint_loading import linen_params, load_weights_into
     from .config import ModelConfig
     from .dna_block import DNABlock
     from .language_model import LanguageModel
+    from .load_into_modules import linen_params, load_weights_into
     from .nnx import (
         CausalDepthwiseConv,
         FeedForward,
@@ -57,8 +57,8 @@ _MODULES = {
     "LanguageModel": "language_model",
     "ModelConfig": "config",
     "compile_block": "block",
-    "linen_params": "checkpoint_loading",
-    "load_weights_into": "checkpoint_loading",
+    "linen_params": "load_into_modules",
+    "load_weights_into": "load_into_modules",
 }
 """Where each name is defined; the others are blocks written by hand, in `nnx`."""
 

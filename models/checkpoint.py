@@ -1,4 +1,4 @@
-"""Trained language models: save one to a folder, load it with checks (`checkpoint_folder` has the files).
+"""Trained language models: save one to a folder, load it with checks (`checkpoint_format` has the files).
 
 The arrays are `embedding` [vocabulary, width], `blocks.<name>` [layers, ...], and `final_norm.scale` and `.bias`
 [width]. The description holds the program, the model's shape, and how it was trained.
@@ -20,7 +20,7 @@ from ..primitives.graph import Graph
 from ..primitives.parameters import parameter_specs
 from ..primitives.program import DNA
 from ..primitives.program_json import dna_from_json, dna_to_json
-from .checkpoint_folder import (
+from .checkpoint_format import (
     DESCRIPTION,
     FileFormat,
     Tree,

@@ -17,17 +17,18 @@ STRICT: dict[str, Any] = {"strict": True, "extra": "forbid", "allow_inf_nan": Fa
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Decoder-only language model: tied embedding, positions, `layers` equal blocks, final norm.
+    """Decoder-only language model: tied embedding, positions, `layers` blocks of one kind, final norm.
 
     Attributes:
         layers: number of stacked blocks.
-        unit: channels in one unit of relative width; the model is 8 units wide.
+        unit: number of channels in one unit of width; d_model is 8 units.
         length: tokens in a training sequence.
         vocabulary: number of token ids.
         precision: dtype of activations; parameters and losses stay float32.
-        stack: layers one after the other (`unroll`), in a loop (`scan`), or as measured best (`auto`).
+        stack: how the layers are compiled: one copy for each layer (`unroll`), one loop (`scan`), or `auto`: a loop for
+            more than four layers.
         length_dependent: whether to allow ops that tie a block to one sequence length.
-        parameter_cap: largest number of parameters of a candidate, as a multiple of the baseline's.
+        parameter_cap: upper limit of a candidate's parameters, as a multiple of the baseline's.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT

@@ -30,7 +30,7 @@ def assemble(
         subprograms: text of each subprogram by name, MAIN first, callers before callees.
         constants: bank of constants, each with the name that the lines use.
         dimensions: bank of relative dimensions, in units.
-        length_dependent: as in `DNA`.
+        length_dependent: value of `DNA.length_dependent`.
 
     Raises:
         ValueError: a line names a subprogram, operand, constant, width or field that does not exist.
@@ -64,7 +64,7 @@ def _instructions(
         operands = [values.index(word) for word in words if "=" not in word]
         fields = dict(word.split("=") for word in words if "=" in word)
         if unknown := fields.keys() - {"width", "constant", "branches"}:
-            raise ValueError(f"{line!r}: there is no field {', '.join(sorted(unknown))}")
+            raise ValueError(f"{line!r}: unknown field {', '.join(sorted(unknown))}")
         instructions.append(
             Instruction(
                 op=op if op in OPS else f"call:{subprograms.index(op)}",

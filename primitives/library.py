@@ -112,7 +112,7 @@ def native_unit(name: str) -> int:
 def _find(name: str) -> LibraryProgram:
     if name in LIBRARY:
         return LIBRARY[name]
-    raise UsageError(f"there is no library program named {name!r}{did_you_mean(name, LIBRARY)}")
+    raise UsageError(f"unknown library program {name!r}{did_you_mean(name, LIBRARY)}")
 
 
 def _define(

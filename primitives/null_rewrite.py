@@ -24,7 +24,7 @@ def null_rewrite(dna: DNA, *, length_dependent: bool = False) -> DNA | None:
 
     Args:
         dna: valid program.
-        length_dependent: as in `build_graph`.
+        length_dependent: value for `build_graph`.
 
     Returns:
         A program with another structure and the same function, or None if the program computes no such variance.

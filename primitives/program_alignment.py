@@ -1,10 +1,12 @@
 """Alignment of two programs: which subprograms, bank entries and instructions correspond to each other.
 
-Both programs are first rewritten to one list of subprograms and, where that leads to fewer differences, to one pair of
-banks. Subprograms with the same name correspond to each other (by index, if all names agree, as within a run). A
-subprogram without a counterpart belongs to both programs. The instructions of each pair are then aligned at the least
-cost: an added or removed instruction costs 1, another op slightly more, another field that both instructions read 1.
-Operands are compared through the alignment itself, so it is computed in a few rounds.
+First, both programs are rewritten to *common terms*: one list of subprograms, and optionally one bank of constants and
+one of dimensions. Subprograms with the same name correspond to each other; if all names agree, as they do within a run,
+subprograms with the same index do. A subprogram that only one program has is added to the other.
+
+Then the instructions of each pair of subprograms are aligned at the lowest cost. An added or removed instruction costs
+about 1, a changed op 1.5, and any other changed field that both instructions read 1. Operands refer to other
+instructions, so comparing them needs an alignment: it is computed in a few rounds, each with the operands of the last.
 
 Reference: Needleman and Wunsch (1970), "A general method applicable to the search for similarities".
 """
@@ -40,20 +42,20 @@ Bank = Literal["constants", "dimensions"]
 
 _ROUNDS = 4
 _GAP = 1.01
-"""Slightly above 1, so that an instruction with two other fields counts as changed, not as replaced."""
+"""Cost of an added or removed instruction; above 1, so that two changed fields cost less than both together."""
 
 _OTHER_OP = 1.5
-"""One instruction may have changed its op; of two in a row, one was more likely deleted and another inserted."""
+"""Cost of a changed op: one costs less than a deletion and an insertion together (2.02), two in a row cost more."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlignedSubprogram:
-    """One subprogram of the common list.
+    """One subprogram of the common list, with its instructions in both programs.
 
     Attributes:
-        indices: its index in the first and the second program.
-        first, second: its instructions in each program, with calls and bank indices in common terms and operands
-            unchanged. Both are the same if only one program has the subprogram.
+        indices: index of the subprogram in the first and in the second program.
+        first, second: instructions in each program. Calls and bank indices are in common terms, operands are unchanged.
+            Both are the same if only one program has the subprogram.
         positions: pairs of positions in `first` and `second`, in the order of both.
     """
 
@@ -65,11 +67,11 @@ class AlignedSubprogram:
 
 @dataclass(frozen=True, slots=True)
 class ProgramAlignment:
-    """Two programs in common terms.
+    """Two programs rewritten to common terms, with their aligned instructions.
 
     Attributes:
         subprograms: the common subprograms, MAIN first; calls go to higher indices only.
-        constants, dimensions: the bank of each program; both have the same length.
+        constants, dimensions: banks of the first and the second program, of the same length.
     """
 
     subprograms: tuple[AlignedSubprogram, ...]
@@ -82,9 +84,9 @@ def align_programs(first: DNA, second: DNA, shared_constants: bool, shared_dimen
 
     Args:
         first, second: well-formed programs.
-        shared_constants, shared_dimensions: if true, both programs read one bank that holds the entries of both, and an
-            instruction that reads another value differs. If false, each program has its own bank, and the entry
-            differs.
+        shared_constants, shared_dimensions: whether to merge the banks. If true, both programs read one bank with the
+            entries of both, and a changed value is a difference between instructions. If false, each program keeps
+            its bank, and a changed value is a difference between banks.
 
     Raises:
         UsageError: banks that are not shared have different lengths, or a shared bank cannot hold all entries.
@@ -108,9 +110,10 @@ def align_programs(first: DNA, second: DNA, shared_constants: bool, shared_dimen
 
 
 def align_instructions(first: Sequence[Instruction], second: Sequence[Instruction]) -> tuple[Pair, ...]:
-    """Return the cheapest of several alignments, each of which compares operands through the one before.
+    """Return the aligned pairs of positions, in the order of both bodies.
 
-    Calls and bank indices must be in common terms; operands are those of each program.
+    Several alignments are computed, each with operands compared by the previous one, and the cheapest is returned.
+    Calls and bank indices must be in common terms; operands stay those of each program.
     """
     if first == second:
         return tuple((position, position) for position in range(len(first)))
@@ -148,14 +151,14 @@ def reads_field(instruction: Instruction, field: Field) -> bool:
 
 
 def _common_subprograms(first: DNA, second: DNA) -> tuple[Pair, ...]:
-    """Return the pairs of subprograms in an order in which the calls of both programs go forward."""
+    """Return the common list of subprograms, ordered so that each call refers to a later one."""
     names = [[subprogram.name for subprogram in dna.subprograms] for dna in (first, second)]
     if names[0] == names[1]:
         return tuple((index, index) for index in range(len(names[0])))
     paired = [(0, 0), *((i, j) for i, j in pair_by_name(first, second) if i and j)]
-    # Counterparts that call each other in opposite orders cannot share one order: each program keeps its own then.
+    # If A calls B in one program and B calls A in the other, no order exists: then only MAIN is paired.
     order = _ordered(first, second, paired) or _ordered(first, second, [(0, 0)])
-    assert order is not None  # no subprogram calls MAIN, and the others share nothing
+    assert order is not None  # MAIN is never called, and calls within one program are acyclic
     return order
 
 
@@ -189,11 +192,11 @@ def _callers(first: DNA, second: DNA, callee: Pair, pairs: Sequence[Pair]) -> se
 
 
 def _common_bank(first: DNA, second: DNA, name: Bank, shared: bool) -> tuple[tuple[tuple, tuple], dict[int, int]]:
-    """Return the bank of each program, and the new index of each entry that the second program reads."""
+    """Return both banks, and the new index of each entry that the second program reads."""
     old, new = getattr(first, name), getattr(second, name)
     if not shared:
         if len(old) != len(new):
-            raise UsageError(f"their banks hold {len(old)} and {len(new)} {name}, so that entries do not correspond")
+            raise UsageError(f"the programs have banks of different length: {len(old)} and {len(new)} {name}")
         return (old, new), {}
     field: Field = "constant" if name == "constants" else "dimension"
     instructions = (i for subprogram in second.subprograms for i in subprogram.instructions)
@@ -209,7 +212,9 @@ def _common_bank(first: DNA, second: DNA, name: Bank, shared: bool) -> tuple[tup
             bank.append(value)
         moved[index] = place
     if len(bank) > MAX_BANK_ENTRIES:
-        raise UsageError(f"together they read {len(bank)} {name}, but a bank holds at most {MAX_BANK_ENTRIES}")
+        raise UsageError(
+            f"the two programs together read {len(bank)} {name}, but a bank holds at most {MAX_BANK_ENTRIES}"
+        )
     return (tuple(bank), tuple(bank)), moved
 
 
@@ -236,13 +241,13 @@ def _in_common_terms(
 
 
 AlignedOperands = tuple[Mapping[int, int], Mapping[int, int]]
-"""For each operand index of either side, the aligned pair that it refers to; -2 and -1 are the inputs."""
+"""For each program: operand index to number of the aligned pair; the inputs have the numbers -2 and -1."""
 
 
 def _aligned_operands(
     first: Sequence[Instruction], second: Sequence[Instruction], pairs: Sequence[Pair]
 ) -> AlignedOperands:
-    """Return the pair of each operand; an instruction without a counterpart refers to the pair of its in1."""
+    """Return the pair that each operand refers to; for an instruction without a counterpart, the pair of its in1."""
     sides: tuple[dict[int, int], dict[int, int]] = ({0: -2, 1: -1}, {0: -2, 1: -1})
     for number, (i, j) in enumerate(pairs):
         if i is not None:
@@ -253,7 +258,7 @@ def _aligned_operands(
 
 
 def _cost(one: Instruction, other: Instruction, aligned: AlignedOperands | None) -> float:
-    """Return the number of differing fields that both read; a field that is not read adds a little, to break ties."""
+    """Return the cost of the changed fields; a field that one instruction does not read costs 1e-4, to break ties."""
     cost = 0.0
     for field in FIELDS:
         before, after = getattr(one, field), getattr(other, field)

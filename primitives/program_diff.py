@@ -110,7 +110,7 @@ def essential_changes(diff: ProgramDiff, *, length_dependent: bool = False) -> f
 
     Args:
         diff: changes from a baseline to a candidate.
-        length_dependent: as in `build_graph`.
+        length_dependent: value for `build_graph`.
 
     Raises:
         InvalidProgramError: the candidate itself is invalid.

@@ -1,7 +1,8 @@
 """The search and everything a user does with its results: one module per command, one package per subject.
 
 `evolution` proposes candidates, `runs` trains and stores them, `results` ranks them, `studies` retrain and compare
-them, `doctor` tests the leak checks, and `reports` prints. Importing this package imports nothing heavy.
+them, `doctor` tests the leak checks, and `reports` makes tables, pages and figures. Importing this package does not
+import JAX.
 """
 
 __all__ = [

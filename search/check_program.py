@@ -18,7 +18,7 @@ from ..primitives.library import get
 from ..primitives.parameters import parameter_count
 from .config import RunConfig
 
-__all__ = ["Check", "check", "check_lines"]
+__all__ = ["Check", "check", "format_check"]
 
 LARGEST_PROBE = 50_000_000
 """Most parameters of a program at the size of the causality test; more float64 values would fill the memory."""
@@ -79,8 +79,8 @@ def check(dna: DNA, config: RunConfig) -> Check:
     return Check(True, **known)
 
 
-def check_lines(result: Check) -> list[str]:
-    """Return the lines that `check` prints."""
+def format_check(result: Check) -> list[str]:
+    """Return the lines that `primer-search check` prints."""
     verdict = "accepted" if result.accepted else f"refused ({result.reason}): {result.message}"
     facts = {
         "structure": result.structure_hash,

@@ -6,7 +6,7 @@ from ..models.cost import model_cost
 from ..primitives import DNA
 from ..workers.protocol import Platform
 from .config import RunConfig
-from .results.speedup import MOST_EPOCHS
+from .results.speedup import MAX_EPOCHS
 
 __all__ = ["epoch_warning"]
 
@@ -23,13 +23,13 @@ def epoch_warning(config: RunConfig, baseline: DNA, train_tokens: int, platform:
         train_tokens: tokens in the training split.
         platform: platform of the trials; their speed is assumed, since it is unknown before the first trial.
     """
-    trial, often = config.trial, f"more than {MOST_EPOCHS:g} times"
+    trial, often = config.trial, f"more than {MAX_EPOCHS:g} times"
     text = f"the training text has {train_tokens:,} tokens"
     remedy = "so losses measure memorisation: give a larger text with --data, or a shorter trial budget"
     if trial.unit == "steps":
         read = trial.budget_steps * trial.batch * config.model.length / train_tokens
-        return f"{text}: a full trial reads it {read:,.1f} times, {remedy}" if read > MOST_EPOCHS else ""
-    slowest = MOST_EPOCHS * train_tokens / trial.budget_seconds
+        return f"{text}: a full trial reads it {read:,.1f} times, {remedy}" if read > MAX_EPOCHS else ""
+    slowest = MAX_EPOCHS * train_tokens / trial.budget_seconds
     flops = 3.0 * model_cost(baseline, config.model, config.model.unit)["flops"]
     if slowest > trial.devices * USUAL_FLOPS[platform] / flops:
         return ""

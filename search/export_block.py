@@ -113,8 +113,8 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
     """
     from dataclasses import asdict
 
-    from ..models.checkpoint_folder import write_weights_folder
-    from ..models.checkpoint_loading import module_parameters
+    from ..models.checkpoint_format import write_weights_folder
+    from ..models.load_into_modules import module_parameters
 
     folder = weights_folder(path)
     facts = {

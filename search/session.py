@@ -31,7 +31,7 @@ from .runs.run_settings import prepare_same_dataset
 from .runs.store import Store
 from .runs.time_accounting import find_sessions
 from .runs.trainer_factory import CandidateTrainerFactory
-from .studies.retrain import confirm_store, confirmation_budget
+from .studies.confirm import confirm_store, confirmation_budget
 from .studies.study import StudyOptions
 from .studies.study_queue import StudyState
 

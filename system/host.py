@@ -1,8 +1,8 @@
-"""The host: cores and memory that workers may use, pinning to cores, and trees of processes.
+"""Host resources: cores and memory that workers may use, pinning of processes to cores, process trees.
 
-XLA sizes its thread pools by the affinity of the process, so a worker must be pinned before JAX makes its CPU client
-(Linux only). The container's limits (cgroups) count: sixteen workers on two granted cores would train eight times
-slower than on sixteen.
+XLA takes the size of its thread pools from the CPU affinity of the process, so a worker must be pinned before JAX
+creates its CPU client (Linux only). Limits of the container (cgroups) are respected, because more workers than granted
+cores would slow each other down.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ def usable_cores() -> tuple[int, ...]:
 
 
 def usable_core_count() -> int:
-    """Return how many cores this process can keep busy: its affinity, limited by the container's quota."""
+    """Return the number of cores in the process's affinity, at most the CPU quota of the container."""
     quota = _cpu_quota()
     return len(usable_cores()) if quota is None else max(1, min(len(usable_cores()), int(quota)))
 
 
 def machine_memory_bytes() -> int:
-    """Return the memory of the machine, or of the container if that is less."""
+    """Return the memory of the machine, or the container's limit if that is lower."""
     limits = [_read_integer(path) for path in (_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes")]
     return min([psutil.virtual_memory().total, *(limit for limit in limits if limit)])
 
 
 def machine_identity() -> str:
-    """Return an identity that two processes share exactly if each can signal the other by its process id."""
+    """Return an identifier of the namespace of process ids; processes with equal ones can signal each other by id."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -64,11 +64,11 @@ def machine_identity() -> str:
 
 
 def pick_cores(available: Sequence[int], taken: Iterable[int], count: int) -> tuple[int, ...]:
-    """Return the `count` cores with the fewest workers, lowest first.
+    """Return the `count` cores with the fewest workers, lowest number first.
 
     Args:
         available: cores of the machine.
-        taken: cores that other workers hold, with repetition.
+        taken: cores of the other workers; a core is repeated for each worker on it.
         count: number of cores to pick.
     """
     taken = list(taken)
@@ -76,7 +76,7 @@ def pick_cores(available: Sequence[int], taken: Iterable[int], count: int) -> tu
 
 
 def pin_process(cores: Iterable[int]) -> None:
-    """Pin every thread of this process to these cores (threads started later inherit it)."""
+    """Pin all threads of this process to these cores; later threads inherit the affinity."""
     if sys.platform != "linux":
         return
     wanted = set(cores)
@@ -94,7 +94,7 @@ def resident_bytes(process: psutil.Process | None = None) -> int:
 
 
 def kill_process_tree(process: psutil.Process) -> list[psutil.Process]:
-    """Send SIGKILL to a process and its descendants, and return them; a reused process id is left alone."""
+    """Send SIGKILL to a process and its descendants, and return them; a process that reuses an id is not killed."""
     tree = process_tree([process])
     for member in tree:
         with suppress(psutil.Error):
@@ -112,7 +112,7 @@ def process_tree(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
 
 
 def _cpu_quota() -> float | None:
-    """Return how many cores' time the container grants, None without a limit."""
+    """Return the CPU quota of the container in cores, or None if it has no limit."""
     with suppress(OSError, ValueError):
         quota, period = (_CGROUP / "cpu.max").read_text().split()
         return int(quota) / int(period) if quota != "max" else None

@@ -43,7 +43,7 @@ LIGHT_MODULES = (
     "primer_search.configs",
     "primer_search.cli",
 )
-ROOMS = {
+IMPORT_ORDER = {
     "workers": ("config", "protocol", "devices", "data", "training", "executors"),
     "search": (
         *("config", "evolution", "guided", "doctor", "check_program", "runs", "results", "studies"),
@@ -52,7 +52,7 @@ ROOMS = {
     ),
 }
 """The modules and folders of a package in the order of its imports: each may import only itself and earlier ones."""
-MOST_IN_A_ROOM = 16
+MAX_FILES_PER_PACKAGE = 16
 PACKAGES = sorted({file.parent for file in PACKAGE_FILES if file.parent != ROOT})
 MACHINE_PATH = re.compile(r"(?<![\w.~$}])/(?:home|Users|root|work|workspace|mnt)/\w")
 
@@ -97,7 +97,7 @@ def module_of(file: Path) -> str:
 
 
 def imports_of_modules(file: Path) -> set[str]:
-    """The imports of a file, with `from .room import module` read as the module."""
+    """The imports of a file, with `from .package import module` read as the module."""
     found = set(imports_of_file(file))
     base = module_of(file).split(".")[:-1]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -121,16 +121,16 @@ def test_imports_flow_one_way(file: Path) -> None:
     assert not upward, f"{name_of(file)} is in {LAYERS[own]} and imports {upward}; the order is {' <- '.join(LAYERS)}"
 
 
-@pytest.mark.parametrize("package", ROOMS)
+@pytest.mark.parametrize("package", IMPORT_ORDER)
 def test_imports_flow_one_way_inside_a_package(package: str) -> None:
-    order = ROOMS[package]
+    order = IMPORT_ORDER[package]
     assert set(order) == {path.stem for path in (ROOT / package).iterdir() if not path.name.startswith("__")}
     for file in PACKAGE_FILES:
-        layer, room = [*file.relative_to(ROOT).with_suffix("").parts, ""][:2]
-        if layer != package or room == "__init__":
+        layer, part = [*file.relative_to(ROOT).with_suffix("").parts, ""][:2]
+        if layer != package or part == "__init__":
             continue
         inside = [name.split(".")[2] for name in imports_of_file(file) if name.startswith(f"primer_search.{package}.")]
-        later = {name for name in inside if order.index(name) > order.index(room)}
+        later = {name for name in inside if order.index(name) > order.index(part)}
         assert not later, f"{name_of(file)} imports {later}; the order is {' <- '.join(order)}"
 
 
@@ -164,8 +164,8 @@ def test_a_package_that_exports_nothing_else_lists_its_modules(package: Path) ->
     [each for each in PACKAGES if name_of(each).split("/")[0] in ("models", "workers", "search")],
     ids=name_of,
 )
-def test_a_room_holds_few_files_and_folders(package: Path) -> None:
-    assert len([path for path in package.iterdir() if not path.name.startswith("__")]) <= MOST_IN_A_ROOM
+def test_a_package_holds_few_files_and_folders(package: Path) -> None:
+    assert len([path for path in package.iterdir() if not path.name.startswith("__")]) <= MAX_FILES_PER_PACKAGE
 
 
 @pytest.mark.parametrize("file", PACKAGE_FILES, ids=name_of)

@@ -2,9 +2,9 @@
 
     write_export(path, dna, ...)    plan -> classes -> text -> verification -> file
 
-`plan` decides what is one call, what is a submodule and what things are named; `classes`, `method_body`, `expressions`,
+`plan` groups operations into calls and submodules and names them; `classes`, `method_body`, `expressions`,
 `constructors` and `class_header` write the code; `runtime` holds code that is copied; `render` puts the file together.
-`verify` runs the text next to the program. If they differ, nothing is written.
+`verify` compares outputs of the exported module and the program. If they differ, nothing is written.
 """
 
 from .classes import ParameterPlacement

@@ -16,7 +16,7 @@ from ...primitives.ops import OPS
 from ...primitives.parameters import ParameterSpec
 from ...primitives.value_types import Kind
 from .method_body import MethodBody, MethodBodyWriter
-from .plan.names import Namer, identifier, layer_names, subprogram_name, value_names
+from .plan.names import Namer, class_name, identifier, layer_names, value_names
 from .plan.sizes import SizeExpressions
 from .plan.steps import ExportPlan, Layer, LayerKind, Step
 from .plan.submodules import Submodule, find_submodules
@@ -84,7 +84,7 @@ def make_classes(
             unnamed = make("", submodule, submodule.steps, {})
             signature = _signature(plan, unnamed)
             if signature not in made:
-                made[signature] = replace(unnamed, name=class_namer.unique(_class_name(submodule.label)))
+                made[signature] = replace(unnamed, name=class_namer.unique(class_name(submodule.label)))
             by_output[submodule.output] = made[signature]
     return (*made.values(), make(name, None, items, by_output))
 
@@ -136,10 +136,6 @@ def _is_length_dependent(graph: Graph, steps: Sequence[Step]) -> bool:
         for step in steps
         for node in ((step.layer.nodes if step.layer else ()) or (step.node,))
     )
-
-
-def _class_name(label: str) -> str:
-    return "".join(word.capitalize() for word in identifier(subprogram_name(label)).split("_"))
 
 
 def _signature(plan: ExportPlan, one: ExportedClass) -> tuple[object, ...]:

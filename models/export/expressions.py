@@ -1,6 +1,6 @@
-"""Expressions of an exported `__call__`: Python text with its operator precedence and the layout of its value.
+"""Python expressions in an exported `__call__`: source text, operator precedence, layout of the value.
 
-The text of an op is the `source` of its row in the op table; this module adds layouts, branch axes and parentheses.
+The op table has the text of each op in the field `source`; this module adds layouts, branch axes and parentheses.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ CALL = 3
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """The text that computes a value.
+    """A Python expression and the layout of its value.
 
     Attributes:
         text: Python source.
         precedence: precedence of the outermost operator.
         layout: layout of the value.
-        scope: branches around the value.
-        depth: depth of nested expressions.
+        scope: parallel branches that the value is inside of, outermost first.
+        depth: nesting depth of the expression.
     """
 
     text: str
@@ -39,27 +39,27 @@ class Expression:
     depth: int = 0
 
     def called(self, text: str) -> Expression:
-        """Return the same value computed by another text, a name or a call."""
+        """Return an expression for the same value with another text, which must be a name or a call."""
         return replace(self, text=text, precedence=CALL)
 
     def as_operand(self, precedence: int) -> str:
-        """Return the text, in parentheses if its precedence is lower than this."""
+        """Return the text, in parentheses if its precedence is lower than `precedence`."""
         return f"({self.text})" if self.precedence < precedence else self.text
 
 
 def in_layout(value: Expression, layout: Layout) -> Expression:
-    """Return the value with its axes moved to another layout."""
+    """Return the expression for the value in another layout."""
     if value.layout is layout:
         return value
     moved = replace(value, layout=layout)
     if not value.scope:
-        return moved  # without branches the layouts are equal
+        return moved  # without branch axes, both layouts are the same
     axes = "1, -2" if layout is Layout.GRID else "-2, 1"
     return moved.called(f"jnp.moveaxis({value.text}, {axes})")
 
 
 def aligned(value: Expression, scope: tuple[int, ...]) -> Expression:
-    """Add the branch axes that a value from outside of the branches lacks."""
+    """Add axes of length 1 for the branches in `scope` that the value does not have."""
     missing = len(scope) - len(value.scope)
     if not missing:
         return value
@@ -69,7 +69,7 @@ def aligned(value: Expression, scope: tuple[int, ...]) -> Expression:
 
 
 def einsum_axes(layout: Layout, branches: int, row: str, last: str) -> str:
-    """Return the einsum letters of a value's axes: b is the batch, h, g, f and e are branches."""
+    """Return the einsum letters of a value's axes: b is the batch; h, g, f and e are branches."""
     letters = "hgfe"[:branches]
     return f"b{row}{letters}{last}" if layout is Layout.ROWS else f"b{letters}{row}{last}"
 
@@ -88,9 +88,10 @@ def filled(op: str, operands: Sequence[Expression], constant: float | None) -> s
 
 
 def is_relu(plan: ExportPlan, step: Step) -> bool:
-    """Whether max(x, 0) may be printed as a ReLU, which differs only in the gradient at 0 (0 instead of 0.5).
+    """Return whether a step max(x, 0) can be printed as a ReLU.
 
-    The difference vanishes if the result is squared, and outputs of a dense layer are never exactly 0.
+    They differ only in the gradient at 0, which is 0.5 for max and 0 for ReLU. This does not matter if the result is
+    squared, or if x is the output of a layer with parameters, which is never exactly 0.
     """
     nodes = plan.graph.nodes
     if nodes[step.node].constant != 0:

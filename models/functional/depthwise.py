@@ -6,13 +6,10 @@ with the operations around them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import jax.numpy as jnp
-from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-__all__ = ["causal_depthwise", "initial_taps"]
+__all__ = ["causal_depthwise"]
 
 Features = Float[Array, "batch length *features"]
 Kernel = Float[Array, "kernel *features"]
@@ -39,16 +36,3 @@ def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> t
     for tap in range(1, size):
         y += kernel[tap] * window[:, tap : tap + length]
     return y, window[:, length:]
-
-
-def initial_taps(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
-    """Return 0.5 at the current position and 0.5 / kernel at earlier ones, in all channels, as in the authors' T5 code.
-
-    The shape is [kernel, ...].
-
-    >>> initial_taps(None, (4, 1))[:, 0].tolist()
-    [0.125, 0.125, 0.125, 0.5]
-    """
-    del key  # the values are not random
-    taps = jnp.full(tuple(shape), 0.5 / shape[0], dtype)
-    return taps.at[-1].set(0.5)

@@ -1,4 +1,7 @@
-"""Initializers of kernels, as in the programs of the search: normal, with variance 1 / fan-in."""
+"""Initializers of kernels, as in the programs of the search.
+
+Dense kernels are normal with variance 1 / fan-in. Depthwise kernels start from fixed values.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
-__all__ = ["FAN_IN_NORMAL", "matrix_init", "per_head_init"]
+__all__ = ["FAN_IN_NORMAL", "depthwise_init", "matrix_init", "per_head_init"]
 
 FAN_IN_NORMAL: Initializer = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Normal with variance 1 / fan-in, so that outputs have the variance of inputs."""
@@ -33,3 +36,16 @@ def per_head_init(kernel_init: Initializer) -> Initializer:
         return jax.vmap(lambda head: kernel_init(head, tuple(shape[1:]), dtype))(jax.random.split(key, shape[0]))
 
     return init
+
+
+def depthwise_init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
+    """Return the initial value of a depthwise kernel of shape [kernel, ...], as in the authors' T5 code.
+
+    It is 0.5 at the current position and 0.5 / kernel at earlier ones, in all channels.
+
+    >>> depthwise_init(None, (4, 1))[:, 0].tolist()
+    [0.125, 0.125, 0.125, 0.5]
+    """
+    del key  # the values are not random
+    taps = jnp.full(tuple(shape), 0.5 / shape[0], dtype)
+    return taps.at[-1].set(0.5)

@@ -18,8 +18,7 @@ from ..functional.attention import (
     tanh_softmax_attention,
 )
 from ..functional.checks import check_heads, check_length
-from ..functional.depthwise import initial_taps
-from ..functional.initializers import per_head_init
+from ..functional.initializers import depthwise_init, per_head_init
 from .causal_depthwise_conv import CausalDepthwiseConv
 from .key_value_cache import KeyValueCache
 from .layers import LayerModule, check_width, dense_fields, head_projection, output_projection, with_mesh_axes
@@ -157,6 +156,6 @@ def _convolution(module: LayerModule, kernel_size: int, name: str) -> CausalDept
         kernel_size,
         dtype=module.dtype,
         param_dtype=module.param_dtype,
-        kernel_init=with_mesh_axes(initial_taps, module.sharding, None, "heads", None),
+        kernel_init=with_mesh_axes(depthwise_init, module.sharding, None, "heads", None),
         name=name,
     )

@@ -9,7 +9,8 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from ..functional.checks import check_cached_batch, check_positive
-from ..functional.depthwise import causal_depthwise, initial_taps
+from ..functional.depthwise import causal_depthwise
+from ..functional.initializers import depthwise_init
 from .key_value_cache import cache_exists
 
 __all__ = ["CausalDepthwiseConv"]
@@ -36,7 +37,7 @@ class CausalDepthwiseConv(nn.Module):
     kernel_size: int = 3
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
-    kernel_init: Initializer = initial_taps
+    kernel_init: Initializer = depthwise_init
 
     def __post_init__(self):
         check_positive(kernel_size=self.kernel_size)

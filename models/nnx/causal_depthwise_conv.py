@@ -12,7 +12,8 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from ..functional.checks import check_cached_batch, check_positive
-from ..functional.depthwise import causal_depthwise, initial_taps
+from ..functional.depthwise import causal_depthwise
+from ..functional.initializers import depthwise_init
 
 __all__ = ["CausalDepthwiseConv"]
 
@@ -39,7 +40,7 @@ class CausalDepthwiseConv(nnx.Module):
         *,
         dtype: Dtype | None = None,
         param_dtype: Dtype = jnp.float32,
-        kernel_init: Initializer = initial_taps,
+        kernel_init: Initializer = depthwise_init,
         kernel_metadata: Mapping[str, Any] | None = None,
         rngs: nnx.Rngs,
     ):

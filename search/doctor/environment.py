@@ -22,8 +22,8 @@ from ...workers.data.dataset import default_cache_dir
 
 __all__ = ["Finding", "clock_finding", "environment_findings"]
 
-LEAST_DISK_BYTES = 1 << 30
-LEAST_MEMORY_BYTES = 1 << 30
+MIN_DISK_BYTES = 1 << 30
+MIN_MEMORY_BYTES = 1 << 30
 """Least free disk and memory for a run of the laptop preset."""
 
 COARSE_CLOCK_SECONDS = 0.02
@@ -137,14 +137,14 @@ def _disk(cache: Path) -> Finding:
     places = {"data": cache, "runs": Path.cwd()}
     free = {name: shutil.disk_usage(_existing(path)).free for name, path in places.items()}
     words = ", ".join(f"{size / 1e9:.1f} GB for {name}" for name, size in free.items())
-    return Finding("environment", "free disk", _at_least(min(free.values()), LEAST_DISK_BYTES), words)
+    return Finding("environment", "free disk", _at_least(min(free.values()), MIN_DISK_BYTES), words)
 
 
 def _memory() -> Finding:
     total = machine_memory_bytes()
     free = min(psutil.virtual_memory().available, total)
     words = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free, {usable_core_count()} cores to use"
-    return Finding("environment", "memory", _at_least(free, LEAST_MEMORY_BYTES), words)
+    return Finding("environment", "memory", _at_least(free, MIN_MEMORY_BYTES), words)
 
 
 def _existing(path: Path) -> Path:

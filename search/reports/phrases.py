@@ -13,7 +13,7 @@ from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
 from ..results.leak_check_totals import LeakCheckTotals
 from ..results.lineage import LineageStep
-from ..results.speedup import MOST_EPOCHS
+from ..results.speedup import MAX_EPOCHS
 from .formatting import pluralize
 from .progress.search_progress import format_outcomes
 
@@ -279,6 +279,6 @@ def format_epochs(rows: Sequence[LeaderboardRow]) -> str:
     if not most:
         return ""
     often = f"read {most:,.2g} times in a full training"
-    if most <= MOST_EPOCHS:
+    if most <= MAX_EPOCHS:
         return often
-    return f"{often}: past {MOST_EPOCHS:g}, losses measure memorization; use a larger text or shorter trials"
+    return f"{often}: past {MAX_EPOCHS:g}, losses measure memorization; use a larger text or shorter trials"

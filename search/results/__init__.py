@@ -1,4 +1,4 @@
-"""What a run found: leaderboard, lineage, statistics, confirmations and the ladder of model scales."""
+"""Results of a run: leaderboard, lineage, statistics, confirmations and the scale ladder."""
 
 __all__ = [
     "candidate_summary",

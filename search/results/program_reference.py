@@ -1,4 +1,4 @@
-"""Look-up of the programs that a user names: library programs, candidates of runs, and files of DNA."""
+"""Look-up of programs that a user names: library programs, candidates of runs, and files of DNA."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class NamedProgram:
     """Program that a user named.
 
     Attributes:
-        name: name in tables.
+        name: name to show in tables.
         dna: the program.
-        unit: unit of width for which the program's constants were made; None for a library program, whose query scale
-            follows the width.
+        unit: unit of width that the program's constants are for; None for a library program, because its query scale is
+            adapted to the width.
     """
 
     name: str
@@ -40,7 +40,7 @@ class NamedProgram:
     unit: int | None = None
 
     def at(self, unit: int) -> DNA:
-        """Return the program for a unit of width."""
+        """Return the program with constants for a unit of width, if it is a library program; otherwise unchanged."""
         return get(self.name, unit) if self.unit is None and self.name in LIBRARY else self.dna
 
 
@@ -59,7 +59,7 @@ def named_program(text: str, unit: int) -> NamedProgram:
     if text in LIBRARY and not exists:
         return NamedProgram(text, get(text, unit))
     if is_run(text):
-        raise UsageError(f"{text} is a run: name a candidate as well, such as {text}:best")
+        raise UsageError(f"{text} is a run: add a candidate, such as {text}:best")
     if not colon or exists:
         return NamedProgram(Path(text).stem, read_program(text, unit), unit)
     from ..runs.store import Store
@@ -71,7 +71,7 @@ def named_program(text: str, unit: int) -> NamedProgram:
 
 
 LARGEST_FILE = 64 * 2**20
-"""Largest size of a file of DNA in bytes, far above that of the largest program the language allows."""
+"""Upper limit for a DNA file, in bytes; the largest valid program is far smaller."""
 
 
 def read_program(named: str, unit: int | None = None) -> DNA:
@@ -97,7 +97,7 @@ def read_program(named: str, unit: int | None = None) -> DNA:
             return _read_dna(named, file)
     except FileNotFoundError:
         remedy = did_you_mean(named, LIBRARY)
-        raise UsageError(f"there is no file or library program named {named}{remedy}") from None
+        raise UsageError(f"unknown file or library program {named}{remedy}") from None
     except MalformedProgramError:
         raise
     except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
@@ -123,7 +123,7 @@ def find_candidate_id(store: Store, reference: str) -> int:
     """Return the id of the candidate that a user names by its number, `best` or `baseline`.
 
     Raises:
-        UsageError: the reference is none of these, or is `best` before a candidate has finished a full trial.
+        UsageError: the reference is none of these, or it is `best` and no candidate has finished a full trial.
     """
     word = reference.removeprefix("#").lower()
     if word == "baseline":
@@ -142,20 +142,20 @@ def find_candidate_id(store: Store, reference: str) -> int:
 
 
 def library_dna(name: str, unit: int | None = None) -> DNA:
-    """Return a library program, where a user can give a library name or a run with a candidate.
+    """Return a library program by name, for commands that also take a run with a candidate.
 
     Raises:
         UsageError: the library does not have the program.
     """
     if name not in LIBRARY:
         if is_run(name):
-            raise UsageError(f"{name} is a run: name a candidate as well, its number, `best` or `baseline`")
-        raise UsageError(f"there is no run or library program named {name}{did_you_mean(name, LIBRARY)}")
+            raise UsageError(f"{name} is a run: add a candidate (its number, `best` or `baseline`)")
+        raise UsageError(f"unknown run or library program {name}{did_you_mean(name, LIBRARY)}")
     return get(name, unit)
 
 
 def library_description(name: str, against: str | None = None) -> dict[str, Any]:
-    """Return a library program as plain JSON values, with its difference to another one.
+    """Return a library program as plain JSON values, with its difference to another library program.
 
     Raises:
         UsageError: the library does not have one of the programs.

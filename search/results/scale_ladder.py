@@ -28,7 +28,7 @@ __all__ = ["INCOMPATIBLE", "Agreement", "Ladder", "Scale", "ScaleResult", "build
 INCOMPATIBLE = "rejected:size"
 """Outcome of a program that is invalid at the size of a scale."""
 
-LEAST_PROGRAMS = 3
+MIN_PROGRAMS = 3
 """Smallest number of programs for a rank correlation; for two it is always 1 or -1."""
 
 
@@ -219,5 +219,5 @@ def _agreement(results: Sequence[Sequence[ScaleResult]], lower: int, upper: int)
     ]
     shared = [name for name in values[0] if name in values[1]]
     first, second = ([found[name] for name in shared] for found in values)
-    correlations = rank_correlations(first, second) if len(shared) >= LEAST_PROGRAMS else None
+    correlations = rank_correlations(first, second) if len(shared) >= MIN_PROGRAMS else None
     return Agreement(lower, upper, len(shared), *(correlations or (None, None)))

@@ -24,9 +24,9 @@ import numpy as np
 from ...workers.protocol import Evaluation
 from .statistics import t_quantile
 
-__all__ = ["MOST_EPOCHS", "LossCurve", "Speedup", "loss_curve", "speedup"]
+__all__ = ["MAX_EPOCHS", "LossCurve", "Speedup", "loss_curve", "speedup"]
 
-MOST_EPOCHS = 4.0
+MAX_EPOCHS = 4.0
 """Largest number of epochs for which a factor is claimed."""
 
 DRAWS = 500
@@ -98,8 +98,8 @@ def speedup(
     if not candidate:
         return Speedup(None, why_none="no seed trained both to the end")
     epochs = max(curve.epochs for curve in (*candidate, *baseline))
-    if epochs > MOST_EPOCHS:
-        return Speedup(None, why_none=f"the text was seen {epochs:.1f} times, over {MOST_EPOCHS:g}")
+    if epochs > MAX_EPOCHS:
+        return Speedup(None, why_none=f"the text was seen {epochs:.1f} times, over {MAX_EPOCHS:g}")
     ours, theirs = _table(candidate), _table(baseline)
     factor, bound = _factor(ours, theirs, np.arange(len(candidate)))
     if len(candidate) < 2:

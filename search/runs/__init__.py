@@ -1,4 +1,4 @@
-"""One run: its directory, its SQLite store, the controller that trains candidates, and the accounting of its time."""
+"""One run: its directory, its SQLite store, the controller, which has candidates trained, and accounting of time."""
 
 __all__ = [
     "calibration",

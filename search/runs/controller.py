@@ -70,7 +70,7 @@ class Controller:
     Args:
         config: run configuration.
         run_seed: random seed from which all others derive.
-        baseline_dna: baseline program, and the start of the search if there are no initial programs.
+        baseline_dna: baseline program; without initial programs, the search also starts from it.
         store: store opened for writing; its events are replayed.
         executor: started executor.
         ngram_nats: loss of an n-gram model on the validation text, a lower bound on credible losses.

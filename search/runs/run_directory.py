@@ -2,7 +2,7 @@
 
 runs/20260314-150926-seed0/
     run.sqlite        the store
-    controller.lock   locked by the process that writes the run; holds its name
+    controller.lock   locked while a process writes the run; contains its process id and host
     stop              present while a stop is requested
     report.html       the last report
     run.log           the log
@@ -36,7 +36,7 @@ RUNS = Path("runs")
 """Default parent directory of runs."""
 
 _LOCK_SECONDS = 0.2
-"""How long to retry the lock, which `controller()` in another process can hold for an instant."""
+"""Seconds to retry: `controller()` in another process holds the lock for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class RunDirectory:
 
     @property
     def stop_request(self) -> Path:
-        """File that asks the controller to stop by its presence."""
+        """File whose existence asks the controller to stop."""
         return self.path / "stop"
 
     def request_stop(self) -> None:
@@ -82,11 +82,11 @@ class RunDirectory:
         return self.stop_request.exists()
 
     def clear_stop(self) -> None:
-        """Remove the stop request, after the stop or on resuming."""
+        """Remove the stop request, after the run has stopped or when it resumes."""
         self.stop_request.unlink(missing_ok=True)
 
     def controller(self) -> str | None:
-        """Return a description of the process that writes the run, or None if none does."""
+        """Return a description of the process that writes the run, or None."""
         try:
             file = os.open(self.lock, os.O_RDONLY)
         except OSError:
@@ -104,7 +104,7 @@ class ControllerLock:
         """Take the lock.
 
         Raises:
-            UsageError: another process holds the lock; the message names it.
+            UsageError: another process, named in the message, holds the lock.
             WorkFailedError: the lock file cannot be written.
         """
         try:
@@ -127,7 +127,7 @@ class ControllerLock:
             raise
 
     def release(self) -> None:
-        """Release the lock; a second call does nothing. The file stays: removing it would cause a race."""
+        """Release the lock; a second call has no effect. The file is not removed, which would cause a race."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -149,14 +149,14 @@ def new_run_directory(seed: int, now: datetime, runs: Path = RUNS) -> RunDirecto
         path = runs / (name if attempt == 1 else f"{name}-{attempt}")
         if not path.exists():
             return create_run_directory(path)
-    raise UsageError(f"{runs / name} and 998 numbered ones exist: name the run with --run-dir")
+    raise UsageError(f"{runs / name} and {name}-2 to {name}-999 already exist: choose a name with --run-dir")
 
 
 def create_run_directory(path: Path) -> RunDirectory:
-    """Create a directory for a run, or accept an empty one.
+    """Create the directory of a run; it may exist if it is empty.
 
     Raises:
-        UsageError: the path is a file or a directory with files in it, or cannot be created.
+        UsageError: the path is a file, a directory that is not empty, or cannot be created.
     """
     if (path / "run.sqlite").exists():
         raise UsageError(
@@ -194,7 +194,7 @@ def find_run(path: Path | str) -> RunDirectory:
     except OSError as error:
         raise UsageError(f"cannot look for a run in {named}: {error.strerror}; check the path") from error
     if not exists:
-        raise UsageError(f"there is no run {named}: no such directory{_known_runs(RUNS)}")
+        raise UsageError(f"unknown run {named}: no such directory{_known_runs(RUNS)}")
     raise UsageError(f"{named} is not a run: it has no run.sqlite{_known_runs(named if named.is_dir() else RUNS)}")
 
 

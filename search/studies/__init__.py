@@ -1,12 +1,12 @@
-"""Studies retrain programs with several random seeds: compare, confirm (`retrain`), ablate, and the stress test."""
+"""Studies retrain programs with several random seeds: compare, confirm, ablate and stress."""
 
 __all__ = [
     "ablation",
     "ablation_programs",
     "compare",
     "compared_programs",
-    "retrain",
-    "retrain_at_scale",
+    "confirm",
+    "confirm_at_scale",
     "stress",
     "stress_result",
     "stressed_model",

@@ -34,7 +34,7 @@ from .study_queue import ONE_REPEAT, Arm, Training, format_devices, losses_by_ar
 
 __all__ = ["Ablation", "Effect", "MinimizationRound", "ablate", "effect_verdict"]
 
-MOST_ROUNDS = 3
+MAX_ROUNDS = 3
 """Number of programs tried as the minimal one; if all are worse, no change is dropped."""
 
 LEVEL = 0.95
@@ -186,7 +186,7 @@ def ablate(
         options.tell(
             f"{len(plan.arms)} programs, {len(plan.arms) * len(seeds)} trainings, for {len(plan.kept)} changes"
         )
-        results = _Results(study, seeds, plan.comparisons + MOST_ROUNDS)
+        results = _Results(study, seeds, plan.comparisons + MAX_ROUNDS)
         results.train(plan.arms)
         for name in (BASELINE, CANDIDATE):
             if not losses_by_arm(results.trainings).get(name):
@@ -300,7 +300,7 @@ def _minimise(
     }
     dropped = sorted(losses, key=losses.__getitem__)
     rounds: list[MinimizationRound] = []
-    while dropped and len(rounds) < MOST_ROUNDS:
+    while dropped and len(rounds) < MAX_ROUNDS:
         kept = plan.kept - set(dropped)
         before = len(plan.arms)
         arm, _ = plan.add_subset(f"minimal {len(rounds) + 1}", kept)

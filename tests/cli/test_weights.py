@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from primer_search.models.checkpoint import load_weights, save_weights
-from primer_search.models.checkpoint_folder import flatten
+from primer_search.models.checkpoint_format import flatten
 from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError

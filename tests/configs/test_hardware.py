@@ -49,7 +49,7 @@ def test_a_day_on_eight_tpus_is_planned_right(fake: pytest.MonkeyPatch) -> None:
         "kind": "TPU v4",
         "hosts": [8],
         "memory_bytes": 32 * 2**30,
-        "made_up": True,
+        "simulated": True,
     }
     assert plan["config"]["model"]["precision"] == "bfloat16"
     # On eight workers, confirmation and three seeds aside: seven full trials before hurdles stop any, then a mean trial
@@ -64,7 +64,7 @@ def test_the_plan_reads_as_a_table(fake: pytest.MonkeyPatch) -> None:
     lines = command("--budget", "24h", "--accel", "tpu", "--dry-run").out.splitlines()
     facts = dict(line.split(maxsplit=1) for line in lines)
     assert facts["workers"] == "8 on tpu (ray)"
-    assert facts["devices"] == "8 x TPU v4, 32 GiB each (made up)"
+    assert facts["devices"] == "8 x TPU v4, 32 GiB each (simulated)"
     assert facts["memory"].startswith("about ")
     assert facts["memory"].endswith("a worker has 30.4 GiB of each device")
 
@@ -126,10 +126,10 @@ def test_an_inline_trial_takes_no_more_devices_than_this_process_shows(
     assert planned(*map(str, spread))["devices_per_worker"] == 8
 
 
-def test_cpus_beside_made_up_accelerators_are_those_of_this_machine(fake: pytest.MonkeyPatch) -> None:
+def test_cpus_beside_simulated_accelerators_are_those_of_this_machine(fake: pytest.MonkeyPatch) -> None:
     plan = planned("--accel", "cpu")
     assert plan["workers"] == usable_core_count()
-    assert not plan["devices"]["made_up"]
+    assert not plan["devices"]["simulated"]
 
 
 def test_the_process_of_an_inline_search_has_what_jax_takes_unasked(fake: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_studies_take_workers_per_device_and_keep_those_of_a_run(tmp_path: Path)
         assert "workers.per_device = 2 needs workers.executor = ray" in sentence
 
 
-def test_made_up_devices_train_nothing(fake: pytest.MonkeyPatch) -> None:
+def test_simulated_devices_train_nothing(fake: pytest.MonkeyPatch) -> None:
     assert f"{FAKE_DEVICES} is only for --dry-run" in refused("--budget", "24h", "--accel", "tpu")
     assert fake_devices(dry_run=False, environment={}) is None
 
@@ -301,6 +301,6 @@ def test_commands_that_read_check_and_export_open_no_accelerator(tmp_path: Path)
 
 
 def test_devices_say_what_they_are() -> None:
-    made_up = fake_devices(dry_run=True, environment={FAKE_DEVICES: "gpu:2x4:NVIDIA A100:40.5GiB"})
-    assert made_up == VisibleDevices("gpu", ("NVIDIA A100",) * 8, round(40.5 * 2**30), (4, 4))
-    assert str(made_up) == "8 GPU devices"
+    simulated = fake_devices(dry_run=True, environment={FAKE_DEVICES: "gpu:2x4:NVIDIA A100:40.5GiB"})
+    assert simulated == VisibleDevices("gpu", ("NVIDIA A100",) * 8, round(40.5 * 2**30), (4, 4))
+    assert str(simulated) == "8 GPU devices"

@@ -12,7 +12,7 @@ from flax import nnx
 
 import primer_search.models as models
 from primer_search.models import CausalDepthwiseConv
-from primer_search.tests.support.blocks_by_hand import CLASSES, HEADS, LENGTH, TIED, WIDTH, assert_close
+from primer_search.tests.support.hand_written_blocks import CLASSES, HEADS, LENGTH, TIED, WIDTH, assert_close
 
 BLOCKS = pytest.mark.parametrize("name", CLASSES)
 

@@ -14,7 +14,7 @@ import pytest
 
 import primer_search
 from primer_search.models.checkpoint import Weights, load_weights, save_weights
-from primer_search.models.checkpoint_folder import FileFormat, flatten
+from primer_search.models.checkpoint_format import FileFormat, flatten
 from primer_search.primitives import UsageError
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import get
@@ -183,7 +183,7 @@ def test_weights_of_another_program_are_refused(saved: Path) -> None:
 
 def test_no_module_with_weights_can_unpickle() -> None:
     loaders = re.compile(r"pickle|marshal|joblib|shelve|torch|np\.load|numpy\.load|allow_pickle|eval\(|exec\(")
-    files = ("checkpoint", "checkpoint_folder", "checkpoint_loading", "generation")
+    files = ("checkpoint", "checkpoint_format", "load_into_modules", "generation")
     for name in (*(f"models/{file}.py" for file in files), "search/train_weights.py", "search/export_block.py"):
         code = (PACKAGE / name).read_text().replace("ever unpickled", "")
         assert not loaders.search(code), name

@@ -23,14 +23,14 @@ from primer_search.primitives.graph import Graph, smallest_unit
 from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameters
 from primer_search.primitives.program import DNA
-from primer_search.tests.support.awkward_programs import AWKWARD, awkward
+from primer_search.tests.support.decoding_edge_cases import EDGE_CASES, edge_case
 from primer_search.tests.support.strategies import mutants, random_dna
 
 BATCH, LENGTH = 2, 6
 LARGEST_UNIT = 16
 STEPS, CHUNKS = (1,) * LENGTH, (3, 1, 2)
 CONTINUED = "attention between a convolution and a running sum"
-"""An awkward program with every kind of cached state."""
+"""An edge case with every kind of cached state."""
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 PROGRAMS = pytest.mark.parametrize("name", library.names())
 PIECES = pytest.mark.parametrize("pieces", [STEPS, CHUNKS], ids=["one by one", "in chunks"])
@@ -68,8 +68,8 @@ def decoded(block: BlockFunctions, parameters: Any, x: jax.Array, pieces: Sequen
 
 
 def small_block(name: str = CONTINUED) -> tuple[BlockFunctions, Any]:
-    """An awkward program and drawn parameters, float32."""
-    block = compile_block(build_graph(awkward(name), length_dependent=True), 1, LENGTH)
+    """An edge case and drawn parameters, float32."""
+    block = compile_block(build_graph(edge_case(name), length_dependent=True), 1, LENGTH)
     return block, jax.tree.map(jnp.asarray, block.draw(np.random.default_rng(0)))
 
 
@@ -87,18 +87,18 @@ def test_a_library_program_decodes_to_its_output(name: str, pieces: tuple[int, .
     assert error is not None and error < 1e-12
 
 
-@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.parametrize("name", EDGE_CASES)
 @PIECES
-def test_an_awkward_program_decodes_to_its_output(name: str, pieces: tuple[int, ...], rng: np.random.Generator) -> None:
-    error = worst_error(build_graph(awkward(name), length_dependent=True), 2, rng, pieces)
+def test_an_edge_case_decodes_to_its_output(name: str, pieces: tuple[int, ...], rng: np.random.Generator) -> None:
+    error = worst_error(build_graph(edge_case(name), length_dependent=True), 2, rng, pieces)
     assert error is not None and error < 1e-12
 
 
 def families(rng: np.random.Generator) -> dict[str, Iterator[DNA]]:
-    """Endless stream of programs: mutants of the library and of the awkward programs, and random ones."""
+    """Endless stream of programs: mutants of the library and of the edge cases, and random ones."""
     starts = {
         "mutants of the library": [library.get(name) for name in library.names()],
-        "mutants of awkward programs": [awkward(name) for name in AWKWARD],
+        "mutants of edge cases": [edge_case(name) for name in EDGE_CASES],
     }
     endless = {
         kind: chain.from_iterable(
@@ -258,7 +258,7 @@ def test_an_unrolled_model_takes_a_prompt_at_once(rng: np.random.Generator) -> N
 
 
 def test_a_model_in_bfloat16_keeps_its_logits_in_float32_and_its_cache_in_bfloat16(rng: np.random.Generator) -> None:
-    model = small_model(awkward(CONTINUED), layers=1, precision="bfloat16")
+    model = small_model(edge_case(CONTINUED), layers=1, precision="bfloat16")
     cache = model.init_cache(1, 8)
     assert set(dtypes([layer["history"] for layer in cache["blocks"]])) == {"bfloat16"}
     logits, after = model.decode(model.init(rng), cache, jnp.zeros((1, 2), jnp.int32))
@@ -267,7 +267,7 @@ def test_a_model_in_bfloat16_keeps_its_logits_in_float32_and_its_cache_in_bfloat
 
 
 def test_logits_past_the_end_of_the_cache_are_nan_whatever_the_blocks_cache(rng: np.random.Generator) -> None:
-    model = small_model(awkward("no history"), layers=1)
+    model = small_model(edge_case("no history"), layers=1)
     tokens, cache = jnp.zeros((1, 3), jnp.int32), model.init_cache(1, 4)
     parameters = model.draw(rng)
     within, cache = model.decode(parameters, cache, tokens)

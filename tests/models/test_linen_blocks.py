@@ -13,7 +13,7 @@ from flax import nnx
 
 import primer_search.models.linen as blocks
 import primer_search.models.nnx as nnx_blocks
-from primer_search.tests.support.blocks_by_hand import (
+from primer_search.tests.support.hand_written_blocks import (
     CLASSES,
     HEADS,
     LENGTH,

@@ -13,7 +13,7 @@ from flax import nnx
 import primer_search.models as models
 from primer_search.models import MultiHeadAttention, PrimerBlock, PrimerEZBlock
 from primer_search.models.functional.rotary import rotate
-from primer_search.tests.support.blocks_by_hand import (
+from primer_search.tests.support.hand_written_blocks import (
     CLASSES,
     HEADS,
     LENGTH,

@@ -17,11 +17,11 @@ from primer_search.primitives.graph import Graph
 from primer_search.primitives.ops import OPS, DecodeState
 from primer_search.primitives.program import DNA
 from primer_search.primitives.value_types import Kind
-from primer_search.tests.support.awkward_programs import AWKWARD, awkward
+from primer_search.tests.support.decoding_edge_cases import EDGE_CASES, edge_case
 
 UNIT, BATCH = 2, 3
 PROGRAMS: dict[str, DNA] = {name: library.get(name) for name in library.names()} | {
-    name: awkward(name) for name in AWKWARD
+    name: edge_case(name) for name in EDGE_CASES
 }
 EACH = pytest.mark.parametrize("name", PROGRAMS)
 

@@ -1,4 +1,4 @@
-"""The meaning of a DNA, read off its instructions one by one: the witness against the canonical form.
+"""Reference interpreter of a DNA, one instruction at a time, independent of the canonical form.
 
 Nothing is inlined, simplified, merged, batched or shared with the package: every branch is a turn of a loop, every
 convolution a loop over positions, and the arithmetic of the primitives is written down a second time. Only the

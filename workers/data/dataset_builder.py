@@ -38,7 +38,7 @@ INLINE_BYTES = 24_000_000
 PROCESS_BYTES = 8_000_000
 """Smallest amount of text for which it pays to start another process."""
 
-MOST_PROCESSES = 6
+MAX_PROCESSES = 6
 """Default limit. Each process takes 100 to 150 MB, so that all together stay under 1 GiB."""
 
 PROGRESS_SECONDS = 10.0
@@ -92,7 +92,7 @@ def _process_count(corpus: Corpus, requested: int | None) -> int:
     cores = usable_core_count()
     if corpus.text_bytes < INLINE_BYTES or cores == 1:
         return least
-    return max(least, min(cores, MOST_PROCESSES, corpus.text_bytes // PROCESS_BYTES))
+    return max(least, min(cores, MAX_PROCESSES, corpus.text_bytes // PROCESS_BYTES))
 
 
 class _Builder:

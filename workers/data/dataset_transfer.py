@@ -18,9 +18,9 @@ import numpy as np
 from ...primitives.errors import UsageError
 from .dataset import Dataset, default_cache_dir
 
-__all__ = ["MOST_BYTES", "dataset_files", "find_local_dataset", "install_dataset"]
+__all__ = ["MAX_BYTES", "dataset_files", "find_local_dataset", "install_dataset"]
 
-MOST_BYTES = 8 * 2**30
+MAX_BYTES = 8 * 2**30
 """Size limit for a transfer. LM1B, with a billion tokens of two bytes, has 2 GiB."""
 
 
@@ -36,13 +36,13 @@ def dataset_files(path: str) -> dict[str, np.ndarray]:
     """Return the files of a dataset by name, as memory-mapped bytes.
 
     Raises:
-        UsageError: the dataset is larger than `MOST_BYTES`.
+        UsageError: the dataset is larger than `MAX_BYTES`.
     """
     files = {file.name: file for file in sorted(Path(path).iterdir()) if file.is_file()}
     size = sum(file.stat().st_size for file in files.values())
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise UsageError(
-            f"the dataset has {size / 2**30:.1f} GiB, but at most {MOST_BYTES / 2**30:g} GiB are sent to machines of a "
+            f"the dataset has {size / 2**30:.1f} GiB, but at most {MAX_BYTES / 2**30:g} GiB are sent to machines of a "
             "cluster: set PRIMER_SEARCH_CACHE to a folder that all of them share"
         )
     return {  # an empty file cannot be mapped

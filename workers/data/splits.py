@@ -41,7 +41,7 @@ RESIDUES = 200
 OWN_RESIDUES = 5
 """Residues for each of validation and test, for a source without splits."""
 
-LEAST_SHARE = 0.01
+MIN_SHARE = 0.01
 """Share of the bytes up to which validation and test are filled."""
 
 LARGE_SHARE = 0.05
@@ -50,7 +50,7 @@ LARGE_SHARE = 0.05
 FILL_LIMIT = 2_000_000
 """Documents above which the residue alone decides, in constant memory. A source of this size fills every split."""
 
-LEAST_BYTES = 10_000
+MIN_BYTES = 10_000
 
 Labels = UInt64[np.ndarray, " documents"]
 SplitIds = UInt8[np.ndarray, " documents"]
@@ -108,10 +108,10 @@ def check_enough_text(source: str, documents: int, text_bytes: int) -> None:
     Raises:
         UsageError: it has too few documents or bytes.
     """
-    if documents < len(SPLITS) or text_bytes < LEAST_BYTES:
+    if documents < len(SPLITS) or text_bytes < MIN_BYTES:
         raise UsageError(
             f"data.source {source} has {documents} different documents with {text_bytes} bytes:"
-            f" use at least {len(SPLITS)} documents and {LEAST_BYTES} bytes"
+            f" use at least {len(SPLITS)} documents and {MIN_BYTES} bytes"
         )
 
 
@@ -146,7 +146,7 @@ def _order(clusters: Labels, sizes: np.ndarray, shares: Sequence[int]) -> tuple[
         residue_end += share
         limit = last - (len(shares) - index)
         by_residue = int(np.count_nonzero(~blank & ~large & (residues < residue_end)))
-        by_size = int(np.searchsorted(bytes_before, bytes_before[start] + LEAST_SHARE * total))
+        by_size = int(np.searchsorted(bytes_before, bytes_before[start] + MIN_SHARE * total))
         start = min(max(by_residue, by_size, start + 1), limit)
         ends.append(start)
     return order, ends

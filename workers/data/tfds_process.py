@@ -1,7 +1,7 @@
-"""Separate process that builds TFDS sets, because TensorFlow brings much memory, many threads and many messages.
+"""Separate process that builds TensorFlow Datasets: TensorFlow uses much memory and prints many messages.
 
-`run_builder` starts the process and `serve` runs in it. They exchange one line of JSON in each direction. The process
-ends when its stdin closes, also if its parent was killed.
+`run_builder` starts the process and `serve` runs in it. The request and the answer are one line of JSON each. The
+process ends when its stdin closes, so it also ends if its parent is killed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def run_builder(request: dict[str, Any], log: Callable[[str], None]) -> dict[str
 
     Raises:
         UsageError: `build_set` raised it.
-        WorkFailedError: the process died.
+        WorkFailedError: the process ended without an answer.
     """
     code = "from primer_search.workers.data.tfds_builder import main; main()"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
@@ -94,7 +94,7 @@ def _end_child(child: subprocess.Popen[bytes]) -> None:
 
 
 def _last_message(errors: IO[bytes]) -> str:
-    """Return the last line of stderr without TensorFlow's log lines and the folders of file names."""
+    """Return the last line of stderr that is not a log line of TensorFlow, with folders removed from file names."""
     size = os.fstat(errors.fileno()).st_size
     tail = os.pread(errors.fileno(), 4096, max(0, size - 4096)).decode("utf-8", "replace")
     lines = [line.strip() for line in re.split(r"[\r\n]|\x1b\[A", tail)]
@@ -105,8 +105,8 @@ def _last_message(errors: IO[bytes]) -> str:
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Read a request from stdin, write its answer to stdout, and end this process."""
     request = json.loads(sys.stdin.readline())
-    answers, sys.stdout = sys.stdout, sys.stderr  # libraries must not print among the answers
-    tempfile.tempdir = request.pop("temporary")  # TFDS leaves folders behind in it
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with the answer
+    tempfile.tempdir = request.pop("temporary")  # TFDS does not delete its temporary folders
     threading.Thread(target=_end_with_parent, daemon=True).start()
     code = 1
     try:

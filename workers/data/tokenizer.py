@@ -25,7 +25,7 @@ END_OF_DOCUMENT = "<|endofdocument|>"
 SMALLEST_VOCABULARY = 257
 """Number of bytes plus the end-of-document token."""
 
-LEAST_FREQUENCY = 2
+MIN_FREQUENCY = 2
 """Smallest number of occurrences of a pair that becomes a token."""
 
 ASCII_PIECE = re.compile(
@@ -72,7 +72,7 @@ class Tokenizer:
         inner.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary,
-            min_frequency=LEAST_FREQUENCY,
+            min_frequency=MIN_FREQUENCY,
             special_tokens=[END_OF_DOCUMENT],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,

@@ -1,7 +1,8 @@
-"""Environment of Ray: address check, output, signals and environment variables of workers. It does not import Ray.
+"""Preparation of Ray: address check, console output, signal handler, environment variables of workers.
 
-It changes four habits of Ray's driver: to print on stdout and stderr, to replace the SIGTERM handler, to try a dead
-address for two minutes and then end the process, and to pass the driver's JAX_PLATFORMS to its actors.
+By default, Ray's driver prints on stdout and stderr, replaces the SIGTERM handler, and passes its JAX_PLATFORMS to the
+actors. It retries an unreachable address for two minutes and then ends the process. The functions here prevent this.
+They do not import Ray.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ __all__ = [
 _JAX_PLATFORMS: dict[Platform, str] = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 
 _QUIET = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning about actors without GPUs
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # else the raylet prints on stdout, even without log_to_driver
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # avoids a FutureWarning about actors without GPUs
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # keeps the raylet from printing on stdout; log_to_driver does not
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # results of killed workers are never read
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # Ray's default, 15, lets any other program slow workers down
+    "RAY_worker_niceness": "0",  # with Ray's default of 15, any other program slows workers down
 }
 
 
@@ -46,7 +47,7 @@ def worker_environment(platform: Platform, threads: int, flags: str = "") -> dic
     variables = {"JAX_PLATFORMS": _JAX_PLATFORMS[platform], "JAX_ENABLE_COMPILATION_CACHE": "false"}
     for library in ("OMP", "OPENBLAS", "MKL"):
         variables[f"{library}_NUM_THREADS"] = str(threads)
-    if threads == 1 and not CAN_PIN:  # elsewhere XLA reads the affinity
+    if threads == 1 and not CAN_PIN:  # a pinned worker needs no flag: XLA reads the affinity
         flags += " --xla_cpu_multi_thread_eigen=false"
     if flags:
         variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
@@ -54,11 +55,11 @@ def worker_environment(platform: Platform, threads: int, flags: str = "") -> dic
 
 
 def check_address(address: str | None, executor: str = "ray") -> None:
-    """Check the address of a Ray cluster. None is accepted.
+    """Check that a Ray cluster listens at an address; None and `auto` are not checked.
 
     Raises:
-        UsageError: the executor is not `ray`, the address is neither `host:port` nor `auto`, or it does not answer
-            within five seconds.
+        UsageError: the executor is not `ray`, the address is neither `host:port` nor `auto`, or it cannot be
+            reached within five seconds.
     """
     if address is not None and executor != "ray":
         raise UsageError(f"--address joins a Ray cluster, but workers.executor is {executor}: leave --address out")

@@ -77,7 +77,7 @@ class Slot:
         self.enter("absent")
 
     def leaks_memory(self, held_bytes: int) -> bool:
-        """Return whether earlier trials left so much memory behind that the next trial could exceed the limit."""
+        """Return whether memory that earlier trials did not free could make the next trial exceed the limit."""
         limit = self.limits.memory_bytes if self.limits else 0
         return bool(limit) and held_bytes > (self.base_bytes + limit) / 2
 

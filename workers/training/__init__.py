@@ -1,4 +1,4 @@
-"""One trial: optimizer step, training loop, budget meter, leak probes and sanity baselines."""
+"""One trial: optimizer step, training loop, budget meter, leak probes and the n-gram baseline."""
 
 __all__ = [
     "budget_meter",

@@ -7,7 +7,7 @@ with the baseline on the same device, and charges each step of the candidate
 
 where the allowance, the seconds charged for a step of the baseline, is fixed once for the whole run. A slow minute
 slows both and cancels out, and the baseline always trains for the same number of steps.
-benchmarks/results/clock.txt compares the units.
+benchmarks/results/budget_units.txt compares the units.
 """
 
 from __future__ import annotations

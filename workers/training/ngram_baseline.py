@@ -14,24 +14,24 @@ from ..data.dataset import Dataset
 __all__ = ["ngram_loss"]
 
 DISCOUNT = 0.75
-MOST_TRAINING_TOKENS = 5_000_000
+MAX_TRAINING_TOKENS = 5_000_000
 """Counting these takes 2 s and 300 MB, for which a search waits; four times as many take 8 s and 800 MB."""
 
-MOST_SCORED_TOKENS = 200_000
+MAX_SCORED_TOKENS = 200_000
 
 
 def ngram_loss(dataset: Dataset, order: int = 4) -> float:
     """Return the validation loss of an n-gram model, in nats per token.
 
     Args:
-        dataset: dataset whose training split is counted (the first `MOST_TRAINING_TOKENS`) and whose validation split
-            is scored (the first `MOST_SCORED_TOKENS`).
+        dataset: dataset whose training split is counted (the first `MAX_TRAINING_TOKENS`) and whose validation split
+            is scored (the first `MAX_SCORED_TOKENS`).
         order: length of the longest n-gram; reduced if the vocabulary is too large for 63-bit keys.
     """
     vocabulary = dataset.vocabulary
     order = min(order, int(63 // np.log2(vocabulary)))
-    train = np.asarray(dataset.train[:MOST_TRAINING_TOKENS], np.int64)
-    scored = np.asarray(dataset.validation[:MOST_SCORED_TOKENS], np.int64)
+    train = np.asarray(dataset.train[:MAX_TRAINING_TOKENS], np.int64)
+    scored = np.asarray(dataset.validation[:MAX_SCORED_TOKENS], np.int64)
     positions = len(scored) - order + 1
     probability = np.full(positions, 1.0 / vocabulary)
     for n in range(1, order + 1):

@@ -1,7 +1,7 @@
 """The clock of a trial's phases: CPU time of the worker, or wall clock.
 
 On a shared CPU, the CPU time of a process varies far less than wall clock, so a slow minute of the machine does not
-decide a tournament. benchmarks/results/clock.txt has the measurement.
+decide a tournament. benchmarks/results/budget_units.txt has the measurement.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The plan of an exported module, independent of the API: what is one call, what is a submodule, names and sizes.
+"""The plan of an exported module, independent of the API: calls, submodules, names and sizes.
 
 Graph -> grouping.plan_export -> ExportPlan of Steps -> submodules.find_submodules
 """

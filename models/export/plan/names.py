@@ -1,4 +1,4 @@
-"""Names of the values and layers of an exported module.
+"""Names of the values, layers and submodules of an exported module.
 
 A value is named by its role, by the call whose result it is, or else by its op. Roles follow from the structure, so
 they hold in mutated programs: T_MAT_MUL compares queries with keys, MAT_MUL mixes values. A call (`feed_forward`) has
@@ -16,7 +16,7 @@ from ....primitives.value_types import Kind
 from .idioms import IdiomKind, centred
 from .steps import ExportPlan, Layer, LayerKind, Step
 
-__all__ = ["Namer", "identifier", "layer_names", "subprogram_name", "value_names"]
+__all__ = ["Namer", "class_name", "identifier", "layer_names", "subprogram_name", "value_names"]
 
 NOUNS = {
     "ADD": "combined", "DIFFERENCE": "difference", "DIVIDE": "ratio", "MULTIPLY": "product", "MAT_MUL": "mixed",
@@ -85,6 +85,11 @@ def layer_names(plan: ExportPlan, steps: Iterable[Step], namer: Namer, own_call:
         for step in steps
         if step.layer
     }
+
+
+def class_name(label: str) -> str:
+    """Return the name of the class of a submodule: `LayerNorm` for the call `layer_norm_2`."""
+    return "".join(word.capitalize() for word in identifier(subprogram_name(label)).split("_"))
 
 
 def subprogram_name(label: str) -> str:

@@ -11,10 +11,10 @@ from .steps import ExportPlan, LayerKind, Step
 
 __all__ = ["Submodule", "find_submodules"]
 
-LEAST_STEPS = 3
+MIN_STEPS = 3
 """Steps that a call must have left to become a submodule."""
 
-MOST_INPUTS = 2
+MAX_INPUTS = 2
 
 UNLEARNED_LAYERS = frozenset({LayerKind.RUNNING_SUM, LayerKind.RUNNING_PRODUCT})
 """Layers without parameters."""
@@ -61,7 +61,7 @@ def _submodule(plan: ExportPlan, label: str, steps: list[Step]) -> Submodule | N
     outputs = [node for node in own if node == last or not set(plan.readers.get(node, ())) <= own]
     inputs = tuple(dict.fromkeys(i for step in steps for i in step.inputs if i not in own))
     learns = any(step.layer is not None and step.layer.kind not in UNLEARNED_LAYERS for step in steps)
-    if len(steps) < LEAST_STEPS or len(outputs) != 1 or not learns or len(inputs) > MOST_INPUTS:
+    if len(steps) < MIN_STEPS or len(outputs) != 1 or not learns or len(inputs) > MAX_INPUTS:
         return None
     crossing = (*inputs, outputs[0])
     if any(plan.graph.nodes[node].scope or node in plan.decoding.recomputed_scores for node in crossing):

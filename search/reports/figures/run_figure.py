@@ -32,7 +32,7 @@ class Point:
 
 
 def progress_figure(points: Sequence[Point], baseline: BaselineSummary) -> str:
-    """Return the figure as HTML that includes plotly's script; empty if there are no trainings."""
+    """Return the figure as HTML that includes plotly's script; an empty string without trainings."""
     if not points:
         return ""
     import plotly.graph_objects as go

@@ -27,7 +27,7 @@ from primer_search.tests.search.runs.test_controller import (
     CANDIDATES,
     QUICK,
     InterruptingTrainer,
-    MadeUpTrainer,
+    SyntheticTrainer,
     kill_at_random_moments,
     story,
     until,
@@ -200,15 +200,15 @@ def test_a_search_from_initial_programs_that_is_killed_at_random_moments_loses_n
 
 
 def test_a_controller_killed_while_recording_initial_programs_records_the_rest(run: RunDirectory) -> None:
-    with open_controller(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer)) as (_, store):
+    with open_controller(run, Path(), QUICK, executor=InlineExecutor(SyntheticTrainer)) as (_, store):
         assert [candidate.id for candidate in store.candidates()] == [BASELINE_ID]
     with open_controller(
-        run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer), initial_programs=INITIAL_PROGRAMS
+        run, Path(), QUICK, executor=InlineExecutor(SyntheticTrainer), initial_programs=INITIAL_PROGRAMS
     ) as (_, store):
         assert [candidate.id for candidate in store.candidates()] == [BASELINE_ID, 1, 2]
 
 
-class SeenTrainer(MadeUpTrainer):
+class SeenTrainer(SyntheticTrainer):
     """Made-up losses; it keeps what was asked for."""
 
     def __init__(self) -> None:

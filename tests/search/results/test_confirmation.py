@@ -18,7 +18,7 @@ from primer_search.search.results.confirmation import Confirmation, Retraining, 
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
-from primer_search.search.studies.retrain import ConfirmationBudget, confirm, confirmation_budget
+from primer_search.search.studies.confirm import ConfirmationBudget, confirm, confirmation_budget
 from primer_search.tests.support.tiny_runs import CONFIG, open_controller, write_text
 from primer_search.workers.config import DataConfig, TrialConfig
 from primer_search.workers.data.dataset import prepare_dataset
@@ -171,5 +171,5 @@ def test_the_leaderboard_ranks_as_it_did_before_confirmation(run: RunDirectory) 
 
 def test_a_run_without_results_has_nothing_to_confirm(tmp_path: Path) -> None:
     Store.create(tmp_path, {"config": CONFIG.to_dict(), "seed": 0, "baseline_dna": "", "workers": 1}).close()
-    with pytest.raises(UsageError, match="none of its candidates has trained in full"):
+    with pytest.raises(UsageError, match="full trial"):
         confirm(tmp_path)

@@ -27,8 +27,8 @@ from primer_search.search.results.confirmation import Retraining
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.scale_ladder import Ladder, Scale, build_ladder
 from primer_search.search.runs.store import Store
-from primer_search.search.studies.retrain import confirm
-from primer_search.search.studies.retrain_at_scale import LOG
+from primer_search.search.studies.confirm import confirm
+from primer_search.search.studies.confirm_at_scale import LOG
 from primer_search.tests.support.command import refused
 from primer_search.tests.support.formula_trainer import FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import CONFIG, CONSTANTS, write_text

@@ -1,4 +1,4 @@
-"""Intervals: they agree with textbooks, cover what they should, and are not made up where there is nothing to know."""
+"""Intervals agree with textbooks, have the stated coverage, and are None if there are too few values."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ CANDIDATES = 6
 QUICK = replace(CONFIG, search=replace(CONFIG.search, proposals=3))
 
 
-class MadeUpTrainer:
-    """Losses that are a function of the request; trials of some candidates kill their worker so many times."""
+class SyntheticTrainer:
+    """Losses drawn with the seed of the request; trials of a candidate in `deaths` fail that many times first."""
 
     def __init__(self, deaths: dict[int, int] | None = None, seconds: float = 0.0):
         self.deaths = Counter(deaths or {})
@@ -107,10 +107,10 @@ def until(candidates: int, run: RunDirectory) -> Callable[[RunState], None]:
     return observe
 
 
-def made_up(
-    run: RunDirectory, trainer: MadeUpTrainer, seconds: float = 60.0, candidates: int = 12, config: RunConfig = QUICK
+def run_synthetic_search(
+    run: RunDirectory, trainer: SyntheticTrainer, seconds: float = 60.0, candidates: int = 12, config: RunConfig = QUICK
 ):
-    """Run a search on made-up losses; how it ended, and its store, open to read."""
+    """Run a search on synthetic losses; return its ending and its store, open for reading."""
     executor = InlineExecutor(lambda: trainer)
     with open_controller(run, Path(), config, executor=executor, observe=until(candidates, run)) as (controller, _):
         ending = controller.run(seconds)
@@ -228,7 +228,9 @@ def check_consistent(store: Store) -> None:
 def bereaved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which the baseline and candidate 2 lose their worker once, candidate 3 twice."""
     run = RunDirectory(tmp_path_factory.mktemp("bereaved") / "run")
-    ending, store = made_up(run, MadeUpTrainer({BASELINE_ID: 1, 2: 1, 3: 2}), candidates=5, config=CONFIG)
+    ending, store = run_synthetic_search(
+        run, SyntheticTrainer({BASELINE_ID: 1, 2: 1, 3: 2}), candidates=5, config=CONFIG
+    )
     store.close()
     assert ending == "stopped"
     return run.path
@@ -258,14 +260,14 @@ def test_a_repeated_trial_has_the_baseline_it_had_and_the_baselines_trials_have_
 
 
 def test_the_stop_file_ends_the_run_and_is_obeyed_once(run: RunDirectory) -> None:
-    ending, store = made_up(run, MadeUpTrainer(), candidates=4)
+    ending, store = run_synthetic_search(run, SyntheticTrainer(), candidates=4)
     with store:
         assert ending == "stopped"
         assert not run.stop_requested()
         last = store.events()[-1]
         assert (last.kind, last.payload) == ("run_stopped", {"why": "asked to stop"})
         before = len(store.candidates())
-    ending, store = made_up(run, MadeUpTrainer(), candidates=6)
+    ending, store = run_synthetic_search(run, SyntheticTrainer(), candidates=6)
     with store:
         assert ending == "stopped" and len(store.candidates()) > before
         check_consistent(store)
@@ -273,7 +275,7 @@ def test_the_stop_file_ends_the_run_and_is_obeyed_once(run: RunDirectory) -> Non
 
 def test_the_deadline_ends_the_run(run: RunDirectory) -> None:
     begun = time.monotonic()
-    ending, store = made_up(run, MadeUpTrainer(seconds=0.2), seconds=1.5, candidates=10_000)
+    ending, store = run_synthetic_search(run, SyntheticTrainer(seconds=0.2), seconds=1.5, candidates=10_000)
     with store:
         assert ending == "ended"
         assert 1.5 <= time.monotonic() - begun < 4.0
@@ -285,7 +287,7 @@ def test_the_deadline_ends_a_run_that_finds_nothing_new(run: RunDirectory) -> No
     # No child may have more parameters than the baseline, nor as many: each proposal is the baseline again.
     config = replace(QUICK, search=replace(QUICK.search, proposals=2))
     begun = time.monotonic()
-    executor = InlineExecutor(MadeUpTrainer)
+    executor = InlineExecutor(SyntheticTrainer)
     with open_controller(run, Path(), config, executor=executor) as (controller, store):
         controller.evolution.rules = replace(controller.evolution.rules, max_parameters=0)
         assert controller.run(1.0) == "ended"
@@ -302,7 +304,7 @@ def test_state_says_what_happened(run: RunDirectory) -> None:
         if state.candidates >= 8:
             run.request_stop()
 
-    executor = InlineExecutor(MadeUpTrainer)
+    executor = InlineExecutor(SyntheticTrainer)
     with open_controller(run, Path(), QUICK, executor=executor, observe=observe) as (controller, store):
         controller.run(60.0)
         results = [trial for trial in store.evaluations() if trial.candidate_id != BASELINE_ID]
@@ -316,7 +318,7 @@ def test_state_says_what_happened(run: RunDirectory) -> None:
     assert last.candidates == candidates
     assert last.last is not None and last.last[0] == results[-1].candidate_id
     # A resumed controller knows the same before it does anything.
-    with open_controller(run, Path(), QUICK, executor=InlineExecutor(MadeUpTrainer)) as (controller, _):
+    with open_controller(run, Path(), QUICK, executor=InlineExecutor(SyntheticTrainer)) as (controller, _):
         again = controller.state()
     assert (again.best, again.outcomes, again.baseline_losses, again.candidates) == (
         last.best,

@@ -192,7 +192,7 @@ def test_changes_that_replace_each_other_are_not_all_dropped(config: RunConfig, 
 def test_no_change_is_dropped_if_every_smaller_program_is_worse(
     config: RunConfig, trainer: FormulaTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablation, "MOST_ROUNDS", 1)
+    monkeypatch.setattr(ablation, "MAX_ROUNDS", 1)
     value(trainer, diff_programs(BASELINE, CANDIDATE), lambda applied: 0.2 if len(applied - {4}) > 1 else 0.0)
     found = ablated(config)
     assert [each.accepted for each in found.rounds] == [False]

@@ -51,6 +51,6 @@ def test_a_dataset_damaged_on_the_way_is_refused_and_leaves_nothing(dataset: Pat
 
 
 def test_one_too_large_is_refused_with_a_remedy(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset_transfer, "MOST_BYTES", 1000)
+    monkeypatch.setattr(dataset_transfer, "MAX_BYTES", 1000)
     with pytest.raises(UsageError, match=r"at most .* GiB .* set PRIMER_SEARCH_CACHE to a folder"):
         dataset_files(str(dataset))

@@ -1,4 +1,4 @@
-"""Placement of workers on made-up lists of devices."""
+"""Placement of workers on simulated devices."""
 
 from __future__ import annotations
 

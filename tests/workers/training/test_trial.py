@@ -296,6 +296,8 @@ def test_reference_seconds_charge_the_baseline_its_allowance(dataset: Path) -> N
     calibration = requested(timed, calibrate=True)
     assert calibration.step_ms is not None and calibration.step_ms > 0
     evaluation = requested(timed, allowance_seconds=0.02)
-    assert evaluation.relative_step is not None and evaluation.relative_step > 0  # its size is benchmarks/clock.py's
+    assert (
+        evaluation.relative_step is not None and evaluation.relative_step > 0
+    )  # its size is benchmarks/budget_units.py's
     assert evaluation.steps * evaluation.relative_step * 0.02 == pytest.approx(evaluation.spent, rel=0.05)
     assert 2.0 <= evaluation.spent < 3.0

@@ -1,7 +1,8 @@
-"""Confirmation of a run's best candidates: retrain them and the baseline with fresh random seeds, score the test text.
+"""Confirmation of a run's best candidates: retrain them and the baseline, score test text.
 
-The trainings are a study whose log is in the run's folder. They become events of the run, which `confirmation` reads.
-An interrupted confirmation resumes where it stopped.
+Every program is trained with the same fresh random seeds. The trainings form a study with a log in the run's folder.
+Their results are stored as events of the run, which `results/confirmation.py` reads. An interrupted confirmation
+resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..results.confirmation import Retraining, read_retrainings
 from ..results.leaderboard import leaderboard
 from ..runs.run_settings import load_allowance_seconds, load_config
 from ..runs.store import Store
-from .retrain_at_scale import Contender, add_retrainings, baseline_contender, check_baseline, retrain_at_scale
+from .confirm_at_scale import Contender, add_retrainings, baseline_contender, check_baseline, retrain_at_scale
 from .study import QUIET, Study, StudyOptions
 from .study_queue import Arm
 
@@ -35,7 +36,7 @@ LARGEST_SHARE = 0.25
 """Largest part of a search's budget that is reserved for the confirmation."""
 
 START_SECONDS = 40.0
-"""Time until the workers of a confirmation train."""
+"""Time to start the workers of a confirmation."""
 
 OVERHEAD_SECONDS = 10.0
 """Approximate time for compilation and evaluation in one training."""
@@ -53,15 +54,15 @@ class ConfirmationBudget:
 
 
 def confirmation_budget(config: RunConfig, budget_seconds: float, slots: int) -> ConfirmationBudget:
-    """Return the part of a budget to reserve; zero if a quarter is too short to confirm one candidate.
+    """Return the part of a budget to reserve; zero if a quarter of it is too short for one candidate.
 
-    Nothing is reserved for budgets in steps, because they do not determine how long a trial takes.
+    Zero, too, if trial budgets count steps: the time of a trial is then unknown.
     """
     search, trial = config.search, config.trial
     if trial.unit == "steps" or not search.confirm_top:
         return ConfirmationBudget(0.0, 0)
     one = SLOWNESS * trial.budget_seconds + OVERHEAD_SECONDS
-    rounds = int((LARGEST_SHARE * budget_seconds - START_SECONDS) / one)  # of one training on each worker
+    rounds = int((LARGEST_SHARE * budget_seconds - START_SECONDS) / one)  # a round: one training on each worker
     top = min(search.confirm_top, rounds * slots // search.confirm_repeats - 1)
     if top < 1:
         return ConfirmationBudget(0.0, 0)
@@ -78,19 +79,19 @@ def confirm(
     beside: Sequence[str] = (),
     scales: Sequence[RunConfig] = (),
 ) -> None:
-    """Confirm the best candidates of a run that no other process writes.
+    """Retrain the best candidates of a run and score them on test text. No other process may be writing the run.
 
     Args:
         path: name or path of the run.
         options: how the study runs.
-        config: configuration of the trainings; None is the run's.
+        config: configuration of the trainings; None: the run's.
         top: number of candidates to retrain, best first.
-        repeats: trainings of each program.
+        repeats: number of trainings of each program.
         beside: library programs to retrain as well.
-        scales: configurations of other sizes at which the same programs are retrained afterwards.
+        scales: configurations of other model sizes; the same programs are retrained at each.
 
     Raises:
-        UsageError: the run does not exist, another process writes it, or none of its candidates trained in full.
+        UsageError: the run does not exist, another process writes it, or none of its candidates finished a full trial.
         Interrupted: Ctrl-C; finished trainings are saved.
     """
     with Store.open(path) as store:
@@ -108,9 +109,9 @@ def confirm_store(
     beside: Sequence[str] = (),
     scales: Sequence[RunConfig] = (),
 ) -> None:
-    """Confirm the best candidates of an open run; the arguments are those of `confirm`.
+    """Do the work of `confirm` on an open run, with the same arguments.
 
-    A training that is lost with its worker is not stored, and the next call repeats it.
+    If a worker is lost, its training is not stored, and the next call repeats it.
     """
     contenders = _contenders(store, config, top, beside)
     check_baseline(contenders[0], config, scales)
@@ -141,7 +142,7 @@ def _contenders(store: Store, config: RunConfig, top: int, beside: Sequence[str]
     """Return the programs to retrain: the baseline, the best candidates, and library programs."""
     chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != BASELINE_ID][:top]
     if not chosen:
-        raise UsageError(f"run {store.run.path} cannot be confirmed: none of its candidates has trained in full")
+        raise UsageError(f"run {store.run.path} cannot be confirmed: none of its candidates has finished a full trial")
     return [
         baseline_contender(config, dna_from_json(store.manifest["baseline_dna"])),
         *(Contender(f"#{number}", number, store.candidate(number).dna) for number in chosen),

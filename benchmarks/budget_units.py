@@ -1,6 +1,6 @@
 """Compare the units of a trial's budget: which one gives the most repeatable ranking on a shared machine?
 
-    python benchmarks/clock.py [--quick] [--json]
+    python benchmarks/budget_units.py [--quick] [--json]
 
 It trains the baseline and other library programs several times. In every other repetition, a busy process competes for
 the same core. A repetition is evaluated each time one of four clocks reaches the budget: wall-clock seconds, CPU
@@ -80,7 +80,7 @@ def main() -> None:
         log("this system cannot pin processes to cores, so the load may run on another core")
     readings = measure(arguments, PROGRAMS[:3] if arguments.quick else PROGRAMS, core)
     report = {
-        "hardware": {**hardware("clock.py"), "cores": os.cpu_count(), "pinned_to_core": core},
+        "hardware": {**hardware("budget_units.py"), "cores": os.cpu_count(), "pinned_to_core": core},
         "budget_seconds": arguments.budget,
         "repetitions": arguments.repetitions,
         "seeds_differ": arguments.seeds_differ,

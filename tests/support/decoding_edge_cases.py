@@ -1,17 +1,17 @@
-"""Programs that decoding could get wrong: they use scores, and values of other branches, as no library program does."""
+"""Edge cases of decoding: programs that use scores and values of other branches as no library program does."""
 
 from __future__ import annotations
 
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.program import DNA
 
-__all__ = ["AWKWARD", "awkward"]
+__all__ = ["EDGE_CASES", "edge_case"]
 
 SCORED = "keys = CONV_1X1 h0 width=8\nscores = T_MAT_MUL h0 keys\n"
 MASKED = SCORED + "masked = MASK scores\n"
 SOFTMAX = SCORED + "e = EXP scores\nm = MASK e\nt = RED_SUM m\nweights = DIVIDE m t\n"
 USED = "y = MAT_MUL used h0"
-AWKWARD: dict[str, str | dict[str, str]] = {
+EDGE_CASES: dict[str, str | dict[str, str]] = {
     "masked scores times scores": MASKED + "p = MAT_MUL masked scores\nused = MASK p\n" + USED,
     "masked scores times masked scores": MASKED + "used = MAT_MUL masked masked\n" + USED,
     "masked scores thrice": MASKED + "p = MAT_MUL masked scores\nq = MAT_MUL masked p\nused = MASK q\n" + USED,
@@ -57,7 +57,7 @@ AWKWARD: dict[str, str | dict[str, str]] = {
 """The text of MAIN, or of every subprogram, by what it is about. All are causal, some tied to one length."""
 
 
-def awkward(name: str) -> DNA:
+def edge_case(name: str) -> DNA:
     """One of them, valid at 2 channels a unit."""
-    text = AWKWARD[name]
+    text = EDGE_CASES[name]
     return assemble(text if isinstance(text, dict) else {"main": text}, {"zero": 0.0}, (8, 16, 64))

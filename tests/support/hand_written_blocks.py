@@ -1,4 +1,4 @@
-"""The hand-written blocks beside the library programs they equal: which array is which, and how close is equal."""
+"""Hand-written blocks and the equal library programs: conversion of parameters, and tolerances."""
 
 from __future__ import annotations
 
