@@ -61,7 +61,7 @@ def confirm(
     scale: Annotated[
         list[str] | None,
         typer.Option(
-            help="Another size to retrain them at, such as layers=4,unit=16,budget=60s (also: length, batch, devices, "
+            help="Model size to retrain them at, such as layers=4,unit=16,budget=60s (also: length, batch, devices, "
             "learning_rate); values that are not given are the run's; repeatable.",
             metavar="KEY=VALUE,...",
         ),
@@ -188,7 +188,12 @@ def ablate(
     repeats: Repeats = 3,
     trial_budget: TrialBudget = None,
     max_trials: Annotated[
-        int | None, typer.Option(help="Largest number of trainings; insertions are left out first.", min=1, metavar="N")
+        int | None,
+        typer.Option(
+            help="Largest number of trainings; variants that add one edit to the baseline are skipped first.",
+            min=1,
+            metavar="N",
+        ),
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="For a NAME: a preset or a .toml file [by accelerator].", metavar="PRESET|FILE")
@@ -291,9 +296,9 @@ def stress(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure a block in deep, long and low-precision models: largest values and scores, gradients, where it fails.
+    """Measure the largest values, scores and gradients of a block in deep, long and low-precision models.
 
-    The models are the preset's own size and every combination of depth and length, each in every precision.
+    It trains the preset's own size and every combination of depth and length, in every precision, and reports failures.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .configs import load

@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 UNCONFIRMED = (
-    "one training each, ranked on the validation text that the search itself selected by: the best of many looks "
-    "better than it is, so confirm it before you believe it"
+    "these are single trainings, ranked on the validation text by which the search selected them. The best of many "
+    "looks better than it is. Confirm it before you believe it"
 )
 """Warning about results that were not retrained."""
 
@@ -93,11 +93,11 @@ def _unconfirmed_headline(board: Leaderboard) -> str:
     name = f"candidate {best.id}{_format_origin(board, best.id)}"
     if baseline.noise_nats is None:
         return f"C{name[1:]} is {distance}, but the baseline's noise is unknown: it has one full trial only."
-    noise = f"the noise of {baseline.noise_nats:.4f} that the baseline's own {baseline.trials} trials show"
+    noise = f"the noise of {baseline.noise_nats:.4f} nats (from {baseline.trials} trainings of the baseline)"
     if beyond_noise(best):
         return f"C{name[1:]} is {distance}, beyond {noise}.{_against_initial_programs(board, best)}"
     where = "inside" if best.inside_noise else "beyond"
-    return f"Nothing beat the baseline beyond its noise: the best, {name}, is {distance}, {where} {noise}."
+    return f"Nothing beat the baseline beyond its noise. The best, {name}, is {distance}, {where} {noise}."
 
 
 def _format_origin(board: Leaderboard, candidate_id: int | None) -> str:
@@ -168,7 +168,7 @@ def _format_checks(checks: LeakCheckTotals) -> str:
     """Format the leak checks and their results."""
     parts = [f"{checks.proved:,} programs proved causal", f"{checks.probed:,} models probed before training"]
     if checks.rechecked:
-        moved = f"no past logit moved by more than {checks.moved_logits:.1g}"
+        moved = f"later tokens changed logits by at most {checks.moved_logits:.1g}"
         parts.append(f"{checks.rechecked:,} rechecked once trained ({moved})")
     if checks.quarantined:
         parts.append(f"{checks.quarantined:,} quarantined for an implausible loss and cleared")
@@ -243,7 +243,7 @@ def _format_cost(totals: RunTotals) -> str:
     """Format the cost of the search."""
     return (
         f"{totals.worker_seconds / 60:.1f} worker-minutes for {totals.trials:,} trainings, "
-        f"together as long as {totals.full_budgets:.1f} full ones"
+        f"equal to {totals.full_budgets:.1f} full budgets"
     )
 
 
@@ -278,7 +278,7 @@ def format_epochs(rows: Sequence[LeaderboardRow]) -> str:
     most = max((row.epochs for row in rows if row.rank is not None), default=0.0)
     if not most:
         return ""
-    often = f"read {most:,.2g} times in a full training"
+    often = f"{most:,.2g} epochs in a full training"
     if most <= MAX_EPOCHS:
         return often
     return f"{often}: past {MAX_EPOCHS:g}, losses measure memorization; use a larger text or shorter trials"

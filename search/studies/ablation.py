@@ -173,7 +173,8 @@ def ablate(
         options: how the study runs.
         seeds: random seeds of the trainings.
         log: path of the log of finished trainings, from which an interrupted ablation resumes.
-        most_trials: largest number of trainings; insertions are left out first, then the minimisation.
+        most_trials: largest number of trainings; programs of the baseline with one edit are left out first, then the
+            minimisation.
 
     Raises:
         UsageError: the programs do not differ, one is refused, or `most_trials` is too small.

@@ -105,7 +105,7 @@ class AblationPlan:
         return name, ""
 
     def limit_trainings(self, repeats: int, most_trials: int | None) -> None:
-        """Leave out the insertions if there would be more than `most_trials` trainings.
+        """Leave out the baseline with one edit each if there would be more than `most_trials` trainings.
 
         Raises:
             UsageError: there are still too many.
@@ -118,7 +118,7 @@ class AblationPlan:
         for number, (arm, _) in self.alone.items():
             if arm in dropped:
                 self.alone[number] = None, "left out because of --max-trials"
-        self.notes.append(f"insertions are left out, because --max-trials is {most_trials}.")
+        self.notes.append(f"the baseline with one edit each is left out, because --max-trials is {most_trials}.")
         if len(self.arms) * repeats > most_trials:
             raise UsageError(
                 f"{len(self.arms)} programs with {repeats} repeats need {len(self.arms) * repeats} trainings, "

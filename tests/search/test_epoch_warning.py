@@ -46,7 +46,7 @@ def test_a_leaderboard_says_how_often_the_text_was_read() -> None:
     def rows(*epochs: float) -> Any:
         return [SimpleNamespace(rank=1, epochs=found) for found in epochs] + [SimpleNamespace(rank=None, epochs=99.0)]
 
-    assert format_epochs(rows(0.321, 0.2)) == "read 0.32 times in a full training"
-    assert format_epochs(rows(4.0)) == "read 4 times in a full training"
-    assert format_epochs(rows(17.2)).startswith("read 17 times in a full training: past 4, losses measure memorization")
+    assert format_epochs(rows(0.321, 0.2)) == "0.32 epochs in a full training"
+    assert format_epochs(rows(4.0)) == "4 epochs in a full training"
+    assert format_epochs(rows(17.2)).startswith("17 epochs in a full training: past 4, losses measure memorization")
     assert format_epochs(rows()) == ""

@@ -176,7 +176,7 @@ def board_of(path: Path, losses: list[float], baseline_losses: tuple[float, ...]
         (
             [2.95],
             (3.0, 2.98, 3.02),
-            "Nothing beat the baseline beyond its noise: the best, candidate 1, is 0.0500 nats",
+            "Nothing beat the baseline beyond its noise. The best, candidate 1, is 0.0500 nats",
         ),
         ([3.5], (3.0, 2.98, 3.02), "Nothing beat the baseline beyond its noise"),
         (
@@ -187,7 +187,7 @@ def board_of(path: Path, losses: list[float], baseline_losses: tuple[float, ...]
         ([], (3.0, 2.9), "No candidate has finished a full trial yet."),
         ([2.7], (), "The baseline has not finished a full trial"),
     ],
-    ids=["beyond the noise", "inside it", "worse", "one trial of the baseline", "nothing yet", "no seed"],
+    ids=["beyond the noise", "inside it", "worse", "one trial of the baseline", "nothing yet", "no baseline"],
 )
 def test_the_headline_claims_no_more_than_the_noise_allows(
     losses: list[float], baseline_losses: tuple[float, ...], sentence: str, tmp_path: Path
