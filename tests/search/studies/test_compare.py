@@ -259,5 +259,5 @@ def test_wrong_options_are_refused_before_the_folder_is_created(
 
 
 def test_missing_programs_are_refused(data: str, tmp_path: Path) -> None:
-    assert "no run nowhere" in refused(*run(tmp_path / "out", data, what=("nowhere:best",)))
+    assert "unknown run nowhere" in refused(*run(tmp_path / "out", data, what=("nowhere:best",)))
     assert "name at least one other" in refused(*run(tmp_path / "out", data, what=("TRANSFORMER",)))
