@@ -81,13 +81,17 @@ class Measurements:
         """Return the losses of the trainings to the end, in nats per token."""
         return _losses(self._evaluations.get(candidate_id, []))
 
-    def priced(self, candidate_id: int) -> Normal:
-        """Return the price of a step in nats: that of a slower step, and 0 for a faster one."""
+    def log_price(self, candidate_id: int) -> Normal:
+        """Return the logarithm of the relative step time."""
         results = self._evaluations.get(candidate_id, [])
         counts = next(filter(None, map(step_counts, results)), None)
         if self.price is None or counts is None:
             return Normal(0.0, 0.0)
-        estimate = self.price.estimate(counts, [each.relative_step for each in results if each.relative_step])
+        return self.price.estimate(counts, [each.relative_step for each in results if each.relative_step])
+
+    def priced(self, candidate_id: int) -> Normal:
+        """Return the price of a step in nats: that of a slower step, and 0 for a faster one."""
+        estimate = self.log_price(candidate_id)
         return Normal(self.baseline.slope * max(0.0, estimate.mean), self.baseline.slope * estimate.sd)
 
     def fitness(self, candidate_id: int) -> Normal | None:

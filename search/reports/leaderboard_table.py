@@ -29,7 +29,19 @@ if TYPE_CHECKING:  # rich is loaded when something is printed
 
 __all__ = ["confirmation_cells", "leaderboard_cells", "next_commands", "print_leaderboard", "shown_rows"]
 
-_TITLES = ("rank", "id", "loss nats", "bits/byte", "vs baseline", "noise", "step ms", "speed", "parameters")
+_TITLES = (
+    "rank",
+    "id",
+    "loss nats",
+    "bits/byte",
+    "vs baseline",
+    "equal time",
+    "noise",
+    "step ms",
+    "speed",
+    "parameters",
+)
+"""Titles of the columns; `equal time` is shown for runs whose trainings are counted in steps."""
 
 WIDE = 108
 """Columns that the whole table needs. A narrower one leaves out values that `show` prints, so that numbers fit."""
@@ -99,6 +111,7 @@ def leaderboard_cells(row: LeaderboardRow) -> dict[str, str]:
         format_number(loss),
         format_number(bits),
         delta,
+        "–" if row.id == BASELINE_ID else format_number(row.equal_time_delta_bits_per_byte, "+.4f"),
         noise,
         format_number(row.step_ms, ".1f"),
         "–" if row.speed is None else f"{row.speed:.2f}×",
@@ -127,7 +140,10 @@ def _table(rows: Sequence[LeaderboardRow], initial_programs: Mapping[int, str], 
     from rich.text import Text
 
     cells = [leaderboard_cells(row) for row in rows]
-    titles = [title for title in _TITLES if not (narrow and title in ("step ms", "parameters"))]
+    left_out = {"step ms", "parameters"} if narrow else set()
+    if all(row.equal_time_delta_nats is None for row in rows):
+        left_out.add("equal time")
+    titles = [title for title in _TITLES if title not in left_out]
     table = number_table(titles)
     table.add_column(Text("mutations, newest first", no_wrap=True, overflow="ellipsis"), min_width=12 if narrow else 16)
     for row, text in zip(rows, cells, strict=True):

@@ -86,6 +86,7 @@ def render_report(store: Store) -> str:
         figure=progress_figure(points, board.baseline),
         tiles=_tiles(board, manifest),
         rows=[_page_row(row, board) for row in board.rows[:ROWS]],
+        equal_time=any(row.equal_time_delta_nats is not None for row in board.rows),
         shown={program["anchor"] for program in programs},
         left_out=max(len(board.rows) - ROWS, 0),
         programs=programs,

@@ -3,6 +3,7 @@
 __all__ = [
     "candidate_summary",
     "confirmation",
+    "equal_time",
     "leaderboard",
     "leaderboard_rows",
     "leak_check_totals",

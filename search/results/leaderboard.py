@@ -19,6 +19,7 @@ from ..evolution.candidate import BASELINE_ID, evaluation_fitness
 from ..evolution.initial_programs import initial_program_origins
 from ..runs.time_accounting import find_sessions, shares_of_wall_clock
 from .confirmation import confirmations, read_retrainings
+from .equal_time import equal_time_deltas
 from .leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
 from .leak_check_totals import count_leak_checks
 from .lineage import trace_lineage
@@ -43,7 +44,9 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
     for trial in finished:
         results[trial.candidate_id].append(trial.evaluation)
     baseline = _baseline_summary(_representative(results.get(BASELINE_ID, [])))
-    rows = sorted((_row(pedigree[number], found, baseline) for number, found in results.items()), key=_order)
+    equal_time = equal_time_deltas(manifest, finished)
+    rows = (_row(pedigree[number], found, baseline) for number, found in results.items())
+    rows = sorted((_with_equal_time(row, equal_time.get(row.id), baseline.noise_nats) for row in rows), key=_order)
     confirmed = confirmations(read_retrainings(events))
     confirmed_ids = {row.candidate_id for row in confirmed}
     top_rows = [
@@ -161,6 +164,24 @@ def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSum
     )
 
 
+def _with_equal_time(row: LeaderboardRow, delta_nats: float | None, noise_nats: float | None) -> LeaderboardRow:
+    """Add the difference at equal time to a row, and compare the worse of the two differences with the noise."""
+    if delta_nats is None or row.delta_nats is None or not row.loss_nats:
+        return row
+    worse = max(delta_nats, row.delta_nats)
+    return replace(
+        row,
+        equal_time_delta_nats=delta_nats,
+        equal_time_delta_bits_per_byte=_scaled(row.bits_per_byte, delta_nats / row.loss_nats),
+        noise_multiple=worse / noise_nats if noise_nats else None,
+        inside_noise=abs(worse) <= noise_nats if noise_nats is not None else None,
+    )
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
 def _speed(found: Sequence[Evaluation], step_ms: float | None, baseline: BaselineSummary) -> float | None:
     """Return the baseline's step time divided by the candidate's, from steps timed in turns if there are any."""
     relative = _mean(found, "relative_step")
@@ -175,7 +196,7 @@ def _difference(value: float | None, reference: float | None) -> float | None:
 
 def _order(row: LeaderboardRow) -> tuple[int, int, float, int]:
     if row.loss_nats is not None:
-        return (0, 0, row.loss_nats, row.id)
+        return (0, 0, row.ranking_nats or row.loss_nats, row.id)
     if row.stopped_at_hurdle is not None and row.hurdle_loss_nats is not None:
         return (1, -row.stopped_at_hurdle, row.hurdle_loss_nats, row.id)
     return (2, 0, 0.0, row.id)

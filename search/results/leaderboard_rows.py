@@ -45,7 +45,7 @@ class LeaderboardRow:
     """One distinct evaluated candidate. Values of several trials are averaged.
 
     Attributes:
-        rank: rank by loss, from 1; None without a full trial.
+        rank: rank by `ranking_nats`, from 1; None without a full trial.
         id, parent: ids of the candidate and of its parent.
         outcome: outcome of the last trial, a key of `OUTCOME_ADVICE`.
         message: explanation of an outcome other than `ok`.
@@ -55,6 +55,9 @@ class LeaderboardRow:
         hurdle_loss_nats: loss at that hurdle.
         delta_nats: loss minus the baseline's mean; negative is better.
         delta_bits_per_byte: the same difference in bits per byte.
+        equal_time_delta_nats: estimated difference after the same time, where trainings are counted in steps; None for
+            other runs.
+        equal_time_delta_bits_per_byte: the same difference in bits per byte.
         noise_multiple: the same difference in multiples of the baseline's noise; None if the noise is unknown or zero.
         inside_noise: whether the difference is within the baseline's noise; None if unknown.
         steps, tokens, epochs: amount of training.
@@ -96,6 +99,15 @@ class LeaderboardRow:
     structure_hash: str
     quarantine: str = ""
     unconfirmed: bool = True
+    equal_time_delta_nats: float | None = None
+    equal_time_delta_bits_per_byte: float | None = None
+
+    @property
+    def ranking_nats(self) -> float | None:
+        """The loss by which the row is ranked: after equal steps or after equal time, whichever is worse."""
+        if self.loss_nats is None or self.delta_nats is None or self.equal_time_delta_nats is None:
+            return self.loss_nats
+        return self.loss_nats + max(0.0, self.equal_time_delta_nats - self.delta_nats)
 
     @property
     def verdict(self) -> str:

@@ -17,6 +17,7 @@ from ...primitives.program_json import dna_from_json, dna_to_json
 from ...primitives.suggestions import did_you_mean
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..runs.run_directory import is_run
+from .leaderboard import best_row, leaderboard
 
 if TYPE_CHECKING:  # loads SQLite
     from ..runs.store import Store
@@ -129,7 +130,9 @@ def find_candidate_id(store: Store, reference: str) -> int:
     if word == "baseline":
         return BASELINE_ID
     if word == "best":
-        best = store.best_candidate_id()
+        priced = store.manifest.get("config", {}).get("trial", {}).get("price")  # ranked by more than the loss
+        row = best_row(leaderboard(store, top=2).rows) if priced else None
+        best = row.id if row is not None else store.best_candidate_id()
         if best is None:
             raise UsageError(
                 f"run {store.run.path} has no best candidate: wait until one has finished a full trial, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import stdev
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
+from primer_search.search.guided.guided_search import POINTS
 from primer_search.search.results.leaderboard import best_row, leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard, LeaderboardRow
 from primer_search.search.results.lineage import trace_lineage
@@ -264,3 +266,52 @@ def test_time_at_work_never_exceeds_the_sessions_whatever_the_clock_does(steps: 
     assert all(session.seconds >= 0.0 for session in sessions)
     elapsed = sum(session.seconds for session in sessions)
     assert all(0.0 <= active_seconds(sessions, event.sequence, event.wall_time) <= elapsed for event in events)
+
+
+# --- runs in steps with a price ---
+
+
+@pytest.fixture
+def priced(tmp_path: Path) -> Iterator[Run]:
+    """A guided run whose baseline falls by 0.5 nats per factor e of steps: a faster, a slower and an equal child."""
+    run = Run(tmp_path, workers=1)
+    config = {"search": {"strategy": "guided"}, "trial": {"unit": "steps", "price": True, "budget_steps": 300}}
+    run.store.set_manifest({"config": config})
+    run.propose(0, None)
+    for loss in (2.99, 3.01, 3.0):
+        run.train(0, timed(loss, 1.0))
+    for number, loss, relative_step in ((1, 2.9, 0.8), (2, 2.8, 1.5), (3, 2.85, 1.0)):
+        run.propose(number, 0, "edit")
+        run.train(number, timed(loss, relative_step))
+    yield run
+    run.store.close()
+
+
+def timed(loss: float, relative_step: float) -> Evaluation:
+    losses = tuple(loss - 0.5 * math.log(point) for point in POINTS)
+    counts = {"step_flops": 1e9 * relative_step, "step_bytes": 1e8 * relative_step, "step_transcendentals": 1e6}
+    return full(loss, hurdle_losses=losses, relative_step=relative_step, **counts)  # pyright: ignore[reportArgumentType]
+
+
+def test_differences_at_equal_time_have_the_price_of_the_steps(priced: Run) -> None:
+    rows = {row.id: row for row in leaderboard(priced.store).rows}
+    assert rows[0].equal_time_delta_nats == pytest.approx(0.0)
+    for number, loss, relative_step in ((1, 2.9, 0.8), (2, 2.8, 1.5), (3, 2.85, 1.0)):
+        expected = loss - 3.0 + 0.5 * math.log(relative_step)
+        assert rows[number].delta_nats == pytest.approx(loss - 3.0)
+        assert rows[number].equal_time_delta_nats == pytest.approx(expected, abs=0.03)
+        bits = rows[number].equal_time_delta_bits_per_byte
+        assert bits is not None and bits == pytest.approx((rows[number].equal_time_delta_nats or 0.0) / 2)
+
+
+def test_rows_are_ranked_by_the_worse_of_both_differences(priced: Run) -> None:
+    board = leaderboard(priced.store)
+    assert [row.id for row in board.rows] == [3, 1, 0, 2]
+    assert find_candidate_id(priced.store, "best") == 3
+    slow = next(row for row in board.rows if row.id == 2)
+    assert slow.delta_nats is not None and slow.noise_multiple is not None
+    assert slow.delta_nats < 0 < slow.noise_multiple, "it is worse at equal time"
+
+
+def test_other_runs_have_no_difference_at_equal_time(run: Run) -> None:
+    assert all(row.equal_time_delta_nats is None for row in leaderboard(run.store).rows)
