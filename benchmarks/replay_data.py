@@ -1,0 +1,120 @@
+"""The tape as arrays: losses on the way, final losses, seconds, prices and parents of all children.
+
+The final loss is that at the budget, the last of `record_tape.POINTS`; trainings on the tape go on past it by a tenth.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from primer_search.benchmarks.record_tape import POINTS, SHARES, Entry
+
+__all__ = ["Children", "NOISE_SD", "children_of", "read_entries", "true_losses"]
+
+NOISE_SD = 0.016
+"""Standard deviation of a final loss between random seeds, in nats, that replays add and shrinkage takes off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """Children of the tape, in the order of their trainings.
+
+    Attributes:
+        names: ids in the tape.
+        kinds: `live`, `paper` or `merge`.
+        parents: place of the first parent; -1 for the baseline.
+        losses: [child, point] losses in nats at the shares `POINTS` of the budget; NaN from a failure on.
+        compile_seconds: seconds of compilation, and
+        train_seconds: of training to the budget, or to the failure.
+        counts: [child, 3] operation counts of the step.
+        prices: relative step times; NaN where there is none.
+        baseline: loss of the baseline; the median of the children if the tape has no training of it.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    parents: np.ndarray
+    losses: np.ndarray
+    compile_seconds: np.ndarray
+    train_seconds: np.ndarray
+    counts: np.ndarray
+    prices: np.ndarray
+    baseline: float
+
+    @property
+    def finals(self) -> np.ndarray:
+        """Losses at the budget; NaN for failures."""
+        return self.losses[:, -1]
+
+    @property
+    def finished(self) -> np.ndarray:
+        """Mask of the children that trained to the budget."""
+        return np.isfinite(self.finals)
+
+
+def read_entries(paths: Iterable[Path]) -> list[Entry]:
+    """Read tapes: files of JSON lines, also compressed (`.gz`)."""
+    entries = []
+    for path in paths:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+            entries += [Entry(**json.loads(line)) for line in file if line.strip()]
+    return entries
+
+
+def children_of(entries: Sequence[Entry], baseline: str) -> Children:
+    """Return the children among the entries.
+
+    Args:
+        entries: lines of the tape.
+        baseline: name of the library's program that is the root of the children, as `TRANSFORMER/2`.
+    """
+    children = [entry for entry in entries if entry.kind in SHARES]
+    places = {entry.name: place for place, entry in enumerate(children)}
+    results = [entry.evaluation for entry in children]
+    losses = np.array([_losses(entry) for entry in children]).reshape(-1, len(POINTS))
+    roots = [_losses(entry)[-1] for entry in entries if entry.kind == "library" and entry.name == baseline]
+    counts = [(each["step_flops"], each["step_bytes"], each["step_transcendentals"]) for each in results]
+    return Children(
+        names=tuple(places),
+        kinds=tuple(entry.kind for entry in children),
+        parents=np.array([places.get(entry.parents[0], -1) if entry.parents else -1 for entry in children], int),
+        losses=losses,
+        compile_seconds=np.array([each["compile_seconds"] for each in results]),
+        train_seconds=np.array([_seconds_to_budget(entry) for entry in children]),
+        counts=np.array(counts, float).reshape(-1, 3),
+        prices=np.array([each["relative_step"] or np.nan for each in results], float),
+        baseline=float(np.nanmean(roots) if roots else np.nanmedian(losses[:, -1])),
+    )
+
+
+def true_losses(finals: np.ndarray, noise_sd: float) -> np.ndarray:
+    """Return posterior means of final losses: those of the better half shrunk towards the median.
+
+    The bad half has a long tail, which says nothing about the spread of the good, so the spread of true losses is
+    taken from the better half: the mean square of its distance to the median, less the noise.
+    """
+    centre = np.nanmedian(finals)
+    better = finals < centre
+    spread = float(np.mean((finals[better] - centre) ** 2)) if better.any() else 0.0
+    share = max(0.0, 1.0 - noise_sd**2 / spread) if spread else 1.0
+    return np.where(better, centre + share * (finals - centre), finals)
+
+
+def _losses(entry: Entry) -> list[float]:
+    """Return the losses at all points; NaN where the training did not get."""
+    losses = entry.evaluation["hurdle_losses"][: len(POINTS)]
+    failed = entry.evaluation["outcome"] != "ok"
+    return [*losses, *[np.nan] * (len(POINTS) - len(losses))][: len(POINTS) - failed] + [np.nan] * failed
+
+
+def _seconds_to_budget(entry: Entry) -> float:
+    """Return the seconds of training to the last point; all seconds of a failure."""
+    steps, reached = entry.evaluation["hurdle_steps"], entry.evaluation["steps"]
+    share = steps[-1] / reached if entry.evaluation["outcome"] == "ok" else 1.0
+    return entry.evaluation["train_seconds"] * share
