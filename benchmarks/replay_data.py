@@ -15,7 +15,7 @@ import numpy as np
 
 from primer_search.benchmarks.record_tape import POINTS, SHARES, Entry
 
-__all__ = ["Children", "NOISE_SD", "children_of", "read_entries", "true_losses"]
+__all__ = ["NOISE_SD", "Children", "children_of", "read_entries", "true_losses"]
 
 NOISE_SD = 0.016
 """Standard deviation of a final loss between random seeds, in nats, that replays add and shrinkage takes off."""
@@ -34,7 +34,7 @@ class Children:
         train_seconds: of training to the budget, or to the failure.
         counts: [child, 3] operation counts of the step.
         prices: relative step times; NaN where there is none.
-        baseline: loss of the baseline; the median of the children if the tape has no training of it.
+        baseline: median loss of the baseline's trainings; of the children if the tape has none.
     """
 
     names: tuple[str, ...]
@@ -89,7 +89,7 @@ def children_of(entries: Sequence[Entry], baseline: str) -> Children:
         train_seconds=np.array([_seconds_to_budget(entry) for entry in children]),
         counts=np.array(counts, float).reshape(-1, 3),
         prices=np.array([each["relative_step"] or np.nan for each in results], float),
-        baseline=float(np.nanmean(roots) if roots else np.nanmedian(losses[:, -1])),
+        baseline=_baseline(roots or losses[:, -1].tolist()),
     )
 
 
@@ -104,6 +104,12 @@ def true_losses(finals: np.ndarray, noise_sd: float) -> np.ndarray:
     spread = float(np.mean((finals[better] - centre) ** 2)) if better.any() else 0.0
     share = max(0.0, 1.0 - noise_sd**2 / spread) if spread else 1.0
     return np.where(better, centre + share * (finals - centre), finals)
+
+
+def _baseline(finals: Sequence[float]) -> float:
+    """Return the median of the finite losses; NaN without one."""
+    finite = [final for final in finals if np.isfinite(final)]
+    return float(np.median(finite)) if finite else float("nan")
 
 
 def _losses(entry: Entry) -> list[float]:

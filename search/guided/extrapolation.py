@@ -7,7 +7,8 @@ the point before):
 
 Programs that learn slowly at first, as those with convolutions do, have a steep slope, and a rule that looks at the
 value alone stops them (docs/discovery.md). `b` and `c` have a normal prior, which decides while few trainings have
-finished; the noise is estimated from the residuals. The prediction has a standard deviation, which includes the
+finished; the noise is estimated from the residuals, and has a t distribution, so that a training that diverges late
+does not widen the intervals of all others. The prediction has a standard deviation, which includes the
 uncertainty of the coefficients.
 """
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .linear_model import Normal, fit_linear_model
+from .linear_model import OUTLIERS, Normal, fit_linear_model
 
 __all__ = ["LossPredictor", "PointModel"]
 
@@ -34,13 +35,16 @@ NOISE_SD = 0.05
 
 NOISE_WEIGHT = 3
 
+INTERCEPT_SD = 10.0
+"""Prior standard deviation of `a`: the data decide from the first training on."""
+
 
 @dataclass(frozen=True, slots=True)
 class PointModel:
     """The fitted model of one evaluation point: `final = value + intercept + coefficients . (features - means)`.
 
     Attributes:
-        intercept: mean remaining decrease (negative).
+        intercept: remaining decrease (negative) of a training of average losses.
         coefficients: of the value and of the slope; of the value alone at the first point.
         means: means of these features.
         noise_sd: standard deviation of the residuals, in nats.
@@ -121,11 +125,14 @@ def _fit(losses: Sequence[Sequence[float]], finals: Sequence[float]) -> PointMod
     features = np.array([_features(each) for each in losses])
     remaining = np.array(finals) - features[:, 0]
     means = features.mean(axis=0)
-    centred = features - means
-    intercept = float(remaining.mean())
-    prior = [Normal(mean, COEFFICIENT_SD) for mean in COEFFICIENT_MEANS[: features.shape[1]]]
-    fitted = fit_linear_model(centred, remaining - intercept, prior, NOISE_SD, NOISE_WEIGHT)
+    prior = [
+        Normal(float(remaining.mean()), INTERCEPT_SD),
+        *(Normal(mean, COEFFICIENT_SD) for mean in COEFFICIENT_MEANS[: features.shape[1]]),
+    ]
+    rows = np.column_stack([np.ones(len(finals)), features - means])
+    fitted = fit_linear_model(rows, remaining, prior, NOISE_SD, NOISE_WEIGHT, OUTLIERS)
+    intercept, *coefficients = map(float, fitted.coefficients)
     return PointModel(
-        intercept, tuple(map(float, fitted.coefficients)), tuple(map(float, means)), fitted.noise_sd,
-        fitted.covariance, len(finals),
+        intercept, tuple(coefficients), tuple(map(float, means)), fitted.noise_sd, fitted.covariance[1:, 1:],
+        len(finals),
     )  # fmt: skip

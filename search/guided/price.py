@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...workers.protocol import Evaluation
-from .linear_model import LinearModel, Normal, fit_linear_model
+from .linear_model import OUTLIERS, LinearModel, Normal, fit_linear_model
 
 __all__ = ["PriceModel", "StepCounts", "step_counts"]
 
@@ -94,5 +94,6 @@ class PriceModel:
     def _fitted(self) -> LinearModel:
         if self._model is None:
             features = np.array(self._counts).reshape(-1, 3)
-            self._model = fit_linear_model(features, np.array(self._timings), COUNT_PRIOR, MODEL_SD, MODEL_WEIGHT)
+            timings = np.array(self._timings)
+            self._model = fit_linear_model(features, timings, COUNT_PRIOR, MODEL_SD, MODEL_WEIGHT, OUTLIERS)
         return self._model

@@ -102,3 +102,13 @@ def test_a_model_is_fitted_again_after_a_new_training() -> None:
     assert before is not None and after is not None
     assert (before.trainings, after.trainings, predictor.trainings) == (5, 6, 6)
     assert after.intercept > before.intercept
+
+
+def test_a_training_that_diverges_late_does_not_widen_the_intervals_of_the_others() -> None:
+    trainings = curves(np.random.default_rng(5), 60, 0.02)
+    outliers = trainings.copy()
+    outliers[::20, -1] += 1.5
+    calm, disturbed = fitted(trainings).model(1), fitted(outliers).model(1)
+    assert calm is not None and disturbed is not None
+    assert disturbed.typical_sd < 2 * calm.typical_sd
+    assert disturbed.predict((5.0, 4.5)).mean == pytest.approx(calm.predict((5.0, 4.5)).mean, abs=0.01)

@@ -70,3 +70,15 @@ def test_noisy_timings_of_the_baseline_lower_the_weight_of_timings() -> None:
 def test_counts_of_an_evaluation_are_missing_before_compilation() -> None:
     assert step_counts(Evaluation("rejected:finiteness")) is None
     assert step_counts(Evaluation("ok", step_flops=3.0, step_bytes=2.0, step_transcendentals=0.0)) == (3.0, 2.0, 0.0)
+
+
+def test_a_disturbed_timing_hardly_moves_the_prices_of_other_programs() -> None:
+    rng, calm, disturbed = np.random.default_rng(1), PriceModel(BASELINE), PriceModel(BASELINE)
+    for place in range(40):
+        factors = rng.uniform(0.7, 1.4, 3)
+        timing = float(np.prod(factors ** (0.5, 0.4, 0.1)) * np.exp(rng.normal(0, 0.02)))
+        calm.record(scaled(*factors), timing)
+        disturbed.record(scaled(*factors), timing * (3.0 if place % 10 == 5 else 1.0))
+    one, other = (model.estimate(scaled(1.2, 1.2, 1.2)) for model in (calm, disturbed))
+    assert other.mean == pytest.approx(one.mean, abs=0.03)
+    assert other.sd < 2 * one.sd
