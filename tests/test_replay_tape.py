@@ -17,12 +17,17 @@ from primer_search.benchmarks.record_tape import POINTS, Entry
 from primer_search.benchmarks.replay_data import NOISE_SD, Children, children_of, read_entries, true_losses
 from primer_search.benchmarks.replay_fit import fit_batch
 from primer_search.benchmarks.replay_hurdles import TODAY, Rule, compare, draw, replay
+from primer_search.benchmarks.replay_landscape import Landscape, landscape_of
 from primer_search.benchmarks.replay_noise import price_fit, seed_noise
 from primer_search.benchmarks.replay_prediction import kendall, leave_one_out
+from primer_search.benchmarks.replay_selection import SELECTIONS, replay_selection
 from primer_search.search.guided.extrapolation import LossPredictor
 from primer_search.search.guided.linear_model import OUTLIERS
 
 QUARTER = Rule((0.35,), "quarter", OUTLIERS, 0.3)
+
+
+FEW = ("--replays", "2", "--seconds", "200", "--trainings", "25")
 
 
 def curve(final: float, tempo: float = 3.0) -> list[float]:
@@ -176,16 +181,43 @@ def test_named_children_are_judged_without_their_luck(children: Children) -> Non
     assert NOISE_SD > 0
 
 
+def test_effects_are_differences_to_the_parent(entries: list[Entry]) -> None:
+    made = [entry("live", "g", 3.5), entry("live", "h", 3.4, ("g",)), entry("live", "i", 3.6), failure("f", 3)]
+    every = [*made, entry("merge", "gi", 3.05, ("g", "i")), *entries[-2:]]
+    found = landscape_of(every, children_of(every, "TRANSFORMER/2"))
+    assert found is not None
+    assert found.of_good == pytest.approx([-0.1], abs=0.01)
+    assert found.of_baseline[:2] == pytest.approx([3.5 - 4.02, 3.6 - 4.02], abs=0.01)
+    assert np.isnan(found.of_baseline[2])
+    assert found.misses == pytest.approx([3.05 - (3.5 + 3.6 - 4.02)], abs=0.01)
+
+
+@pytest.mark.parametrize("rule", SELECTIONS, ids=lambda rule: rule.name)
+def test_selection_gains_where_there_is_something_to_gain(rule: Any) -> None:
+    """A tenth of the edits is worth 0.1 nats; the rest does harm, or fails."""
+    effects = np.array([-0.1, *[0.1] * 8, np.nan])
+    gain, believed = replay_selection(rule, Landscape(effects, effects, np.zeros(3)), 120, (0, 0))
+    assert gain > 0.09
+    assert believed == pytest.approx(gain, abs=0.1)
+
+
+def test_in_a_flat_landscape_only_plain_losses_believe_in_a_gain() -> None:
+    flat = Landscape(np.zeros(3), np.zeros(3), np.zeros(3))
+    believed = [np.mean([replay_selection(rule, flat, 60, (0, seed))[1] for seed in range(5)]) for rule in SELECTIONS]
+    assert believed[1] > 0.02
+    assert believed[3] < believed[1]
+
+
 def test_tables_are_printed(entries: list[Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tape = str(write(tmp_path / "tape.jsonl", entries))
-    replay_tape.main([tape, "--replays", "3", "--seconds", "200"])
+    replay_tape.main([tape, *FEW])
     text = capsys.readouterr().out
     for word in ("value and slope", "exponents", "library", "median of the last 100 at 0.35"):
         assert word in text
-    replay_tape.main([tape, "--replays", "3", "--seconds", "200", "--json"])
+    replay_tape.main([tape, *FEW, "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["about"]["children"] == 43
-    assert {"prediction", "price", "noise", "hurdles"} < set(found)
+    assert {"prediction", "price", "noise", "hurdles", "landscape", "selection"} < set(found)
 
 
 def test_an_empty_tape_is_refused(tmp_path: Path) -> None:
