@@ -32,7 +32,7 @@ SIZE = 20
 RIVALS = 5
 """Programs in a tournament."""
 
-REFIT = 10
+REFIT = 5
 """Trainings after which the model of edits is fitted again; plain losses rank the archive after every training."""
 
 
@@ -46,6 +46,7 @@ class Selection:
         model: programs are ranked by posteriors of the model of edits, in place of their mean loss.
         repeats: leaders are trained again.
         merges: share of children that are merges.
+        ceiling: loss relative to the baseline at which the model of edits cuts worse ones.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Selection:
     model: bool = False
     repeats: bool = False
     merges: float = 0.0
+    ceiling: float = np.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ SELECTIONS = (
     Selection("archive, model of edits, repeats", model=True, repeats=True),
     Selection("archive, model of edits, 20% merges", model=True, merges=0.2),
     Selection("archive, model of edits, repeats, 20% merges", model=True, repeats=True, merges=0.2),
+    Selection("archive, model cut at 0.1, repeats", model=True, repeats=True, ceiling=0.1),
+    Selection("archive, model cut at 0.1, repeats, 20% merges", model=True, repeats=True, merges=0.2, ceiling=0.1),
 )
 """Rules to compare; the first is the paper's."""
 
@@ -142,7 +146,7 @@ class _Search:
         """Rank the programs again."""
         if self.rule.model and self.losses:
             observations = (
-                Observation(program, float(np.mean(losses)), NOISE_SD**2 / len(losses))
+                Observation(program, min(float(np.mean(losses)), self.rule.ceiling), NOISE_SD**2 / len(losses))
                 for program, losses in self.losses.items()
             )
             self.model = EditModel(observations, EFFECT_SD, INTERACTION_SD)
