@@ -32,7 +32,7 @@ SIZE = 20
 RIVALS = 5
 """Programs in a tournament."""
 
-REFIT = 5
+REFIT = 10
 """Trainings after which the model of edits is fitted again; plain losses rank the archive after every training."""
 
 
