@@ -60,6 +60,6 @@ def test_a_search_on_two_workers_uses_both_and_leaves_no_process(
     assert {worker for worker, _ in at_work} == {0, 1}
     assert {trial.candidate_id for trial in finished} > {BASELINE_ID}
     assert all(trial.evaluation.kind not in ("timeout", "worker_lost", "out_of_memory") for trial in finished)
-    assert board.baseline.trials == 2
+    assert board.baseline.trials >= 2, "later ones are controls"
     assert board.totals.trials == len(finished)
     assert board.totals.lost == 0
