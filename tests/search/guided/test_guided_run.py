@@ -14,7 +14,7 @@ from primer_search.search.guided.guided_search import POINTS, GuidedSearch
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
-from primer_search.tests.search.runs.test_controller import InterruptingTrainer, story, until
+from primer_search.tests.search.runs.test_controller import InterruptingTrainer, SyntheticTrainer, story, until
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, open_controller, tiny_dataset
 from primer_search.workers.executors.inline import InlineExecutor
 
@@ -78,7 +78,10 @@ def test_an_interrupted_guided_search_continues_exactly(
 def test_a_replayed_run_has_the_same_edits_and_standings(
     reference: tuple[RunDirectory, list[Any]], dataset: Path
 ) -> None:
-    with open_controller(reference[0], dataset, GUIDED, executor=InlineExecutor(lambda: None)) as (controller, store):
+    with open_controller(reference[0], dataset, GUIDED, executor=InlineExecutor(SyntheticTrainer)) as (
+        controller,
+        store,
+    ):
         strategy = controller.evolution
         assert isinstance(strategy, GuidedSearch)
         edits = {event.candidate_id: event.payload.get("edits") for event in store.events() if event.kind == "proposed"}
