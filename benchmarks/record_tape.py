@@ -116,6 +116,7 @@ class Recorder:
         reference = dna_to_json(self.baseline)
         self.trainer = CandidateTrainer(config.model, trial, config.optimizer, str(dataset), reference)
         self.rules = CandidateRules.for_baseline(self.baseline, self.trainer.model)
+        self.structures: dict[str, str] = {}
         self.seed = seed
         self.rng = np.random.default_rng((seed, int(time.time())))
 
@@ -146,17 +147,17 @@ class Recorder:
 
     def record_repeats(self, count: int) -> None:
         """Train the best children once more, the best first, unless they are repeated already."""
-        entries = self.entries()
-        repeated = {entry.name for entry in entries if entry.kind == "repeat"}
-        best = sorted((entry for entry in entries if entry.kind in SHARES), key=lambda entry: entry.fitness)[:count]
-        for entry in best:
-            if entry.name not in repeated and entry.name not in {e.name for e in self.entries() if e.kind == "repeat"}:
+        children = (entry for entry in self.entries() if entry.kind in SHARES)
+        for entry in sorted(children, key=lambda entry: entry.fitness)[:count]:
+            if entry.name not in {each.name for each in self.entries() if each.kind == "repeat"}:
                 self.train("repeat", entry.name, entry.parents, entry.mutations, entry.dna)
 
     def propose(self, entries: Sequence[Entry]) -> tuple[str, tuple[str, ...], tuple[str, ...], DNA]:
         """Return kind, parents, edits and program of a valid child that the tape does not hold."""
-        structures = {self.rules.build_graph(self.baseline).structure_hash}
-        structures |= {self.rules.build_graph(dna_from_json(entry.dna)).structure_hash for entry in entries}
+        for entry in entries:
+            if entry.name not in self.structures:
+                self.structures[entry.name] = self.rules.build_graph(dna_from_json(entry.dna)).structure_hash
+        known = {*self.structures.values(), self.rules.build_graph(self.baseline).structure_hash}
         ranked = sorted((entry for entry in entries if math.isfinite(entry.fitness)), key=lambda entry: entry.fitness)
         best = ranked[: max(1, len(ranked) // 4)]
         while True:
@@ -169,7 +170,7 @@ class Recorder:
             parents, mutations, dna = proposal
             try:
                 graph = self.rules.build_graph(dna)
-                if graph.structure_hash in structures:
+                if graph.structure_hash in known:
                     continue
                 prove_causal(graph)
                 probe_block(graph)

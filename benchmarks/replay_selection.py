@@ -20,7 +20,7 @@ from primer_search.search.guided.guided_search import (
     EFFECT_SD,
     INTERACTION_SD,
     LEADERS,
-    MOST_TRAININGS,
+    MAX_TRAININGS,
     PAIRS,
 )
 
@@ -192,7 +192,7 @@ class _Search:
             return None
         for place, program in enumerate(self.archive[:LEADERS]):
             children = self.children[program] + (CHILDREN_PER_TRAINING if place == 0 else 0)
-            needed = min(1 + children // CHILDREN_PER_TRAINING, MOST_TRAININGS)
+            needed = min(1 + children // CHILDREN_PER_TRAINING, MAX_TRAININGS)
             if len(self.losses[program]) < needed and self.believed[program] < 0:
                 return program
         return None

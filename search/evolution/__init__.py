@@ -9,6 +9,7 @@ __all__ = [
     "population",
     "program_edits",
     "proposals",
+    "random_draws",
     "random_programs",
     "search_strategy",
 ]

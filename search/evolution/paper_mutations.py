@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ...primitives.pretty_printer import format_instruction, subprogram_label
 from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
 from ...primitives.validation import inlined_instruction_counts
 from .program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
+from .random_draws import choose, draw_below
 
 __all__ = ["MUTATIONS", "Mutation", "MutationType", "mutate"]
 
@@ -38,8 +39,6 @@ _FIELDS = ("op", "in1", "in2", "constant", "dimension", "branches")
 _REDRAWS = 100
 _LARGEST = float(np.finfo(np.float32).max)
 
-T = TypeVar("T")
-
 
 def mutate(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     """Apply one mutation, with its type drawn uniformly.
@@ -53,7 +52,7 @@ def mutate(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     """
     types = tuple(MUTATIONS.values())
     while True:  # terminates: a dimension of the bank can always change
-        result = _choose(types, rng)(dna, rng)
+        result = choose(types, rng)(dna, rng)
         if result is None or result[0] == dna:
             continue
         if max(inlined_instruction_counts(result[0])) <= MAX_INLINED_INSTRUCTIONS:
@@ -72,7 +71,7 @@ def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     if index is None:
         return None
     instructions = dna.subprograms[index].instructions
-    position = _below(len(instructions), rng)
+    position = draw_below(len(instructions), rng)
     child = delete_instruction(dna, index, position, instructions[position].in1)
     return child, f"Delete in {subprogram_label(dna, index)}: {format_instruction(dna, index, position)}"
 
@@ -82,9 +81,9 @@ def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
 
     At the end it becomes the output. Op and fields are drawn uniformly from all admissible values.
     """
-    index = _below(len(dna.subprograms), rng)
-    position = _below(len(dna.subprograms[index].instructions) + 1, rng)
-    values = {name: _choose(_admissible(dna, index, position, name), rng) for name in _FIELDS}
+    index = draw_below(len(dna.subprograms), rng)
+    position = draw_below(len(dna.subprograms[index].instructions) + 1, rng)
+    values = {name: choose(_admissible(dna, index, position, name), rng) for name in _FIELDS}
     child = insert_instruction(dna, index, position, Instruction(**values))
     return child, f"Insert in {subprogram_label(dna, index)}: {format_instruction(child, index, position)}"
 
@@ -100,15 +99,15 @@ def _delete_and_insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | 
 
 def _mutate_field(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Change one of the six fields of an instruction to another admissible value, even if its op ignores the field."""
-    index = _below(len(dna.subprograms), rng)
-    position = _below(len(dna.subprograms[index].instructions), rng)
+    index = draw_below(len(dna.subprograms), rng)
+    position = draw_below(len(dna.subprograms[index].instructions), rng)
     instruction = dna.subprograms[index].instructions[position]
-    name = _choose(_FIELDS, rng)
+    name = choose(_FIELDS, rng)
     old = getattr(instruction, name)
     others = [value for value in _admissible(dna, index, position, name) if value != old]
     if not others:
         return None
-    child = replace_instruction(dna, index, position, replace(instruction, **{name: _choose(others, rng)}))
+    child = replace_instruction(dna, index, position, replace(instruction, **{name: choose(others, rng)}))
     before, after = format_instruction(dna, index, position), format_instruction(child, index, position)
     change = f"{before} becomes {after}" if before != after else f"{before} ignores the change"
     return child, f"Mutate field {name} in {subprogram_label(dna, index)}: {change}"
@@ -130,14 +129,14 @@ def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 def _mutate_bank_value(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     """Change one entry of a bank, and so every instruction that reads it."""
-    if _below(2, rng):
-        index = _below(len(dna.constants), rng)
+    if draw_below(2, rng):
+        index = draw_below(len(dna.constants), rng)
         constant = _mutated_constant(dna.constants[index], rng)
         child = replace(dna, constants=replace_item(dna.constants, index, constant))
         return child, f"Mutate bank value: constant {index} from {dna.constants[index]:.6g} to {constant:.6g}"
-    index = _below(len(dna.dimensions), rng)
+    index = draw_below(len(dna.dimensions), rng)
     old = dna.dimensions[index]
-    dimension = _choose([other for other in RELATIVE_DIMENSIONS if other != old], rng)
+    dimension = choose([other for other in RELATIVE_DIMENSIONS if other != old], rng)
     child = replace(dna, dimensions=replace_item(dna.dimensions, index, dimension))
     return child, f"Mutate bank value: dimension {index} from {old}u to {dimension}u"
 
@@ -156,18 +155,10 @@ MUTATIONS: dict[str, MutationType] = {
 # --- draws ------------------------------------------------------------------------------------------------------
 
 
-def _below(bound: int, rng: np.random.Generator) -> int:
-    return int(rng.integers(bound))
-
-
-def _choose(items: Sequence[T], rng: np.random.Generator) -> T:
-    return items[int(rng.integers(len(items)))]
-
-
 def _subprogram_of_two(dna: DNA, rng: np.random.Generator) -> int | None:
     """Return the index of a subprogram with at least two instructions; None if all have one."""
     candidates = [index for index, subprogram in enumerate(dna.subprograms) if len(subprogram.instructions) > 1]
-    return _choose(candidates, rng) if candidates else None
+    return choose(candidates, rng) if candidates else None
 
 
 def _mutated_constant(constant: float, rng: np.random.Generator) -> float:

@@ -62,8 +62,10 @@ class PointModel:
     @property
     def weights(self) -> tuple[float, ...]:
         """Weights of the last losses, the latest last, in the predicted final loss."""
-        value, slope = self.coefficients if len(self.coefficients) == 2 else (*self.coefficients, 0.0)
-        return (1.0 + value,) if len(self.coefficients) == 1 else (-slope, 1.0 + value + slope)
+        if len(self.coefficients) == 1:
+            return (1.0 + self.coefficients[0],)
+        value, slope = self.coefficients
+        return (-slope, 1.0 + value + slope)
 
     @property
     def offset(self) -> float:

@@ -68,9 +68,9 @@ LEADERS = 8
 """Number of leaders that are trained again."""
 
 CHILDREN_PER_TRAINING = 4
-"""Children of a leader after which it needs another training, up to `MOST_TRAININGS`."""
+"""Children of a leader after which it needs another training, up to `MAX_TRAININGS`."""
 
-MOST_TRAININGS = 4
+MAX_TRAININGS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class GuidedSearch(SearchStrategy):
         leaders = [each for each in self.ranking() if each.candidate_id not in self._starter_trials][:LEADERS]
         for place, each in enumerate(leaders):
             children = self._children[each.candidate_id] + (CHILDREN_PER_TRAINING if place == 0 else 0)
-            needed = min(1 + children // CHILDREN_PER_TRAINING, MOST_TRAININGS)
+            needed = min(1 + children // CHILDREN_PER_TRAINING, MAX_TRAININGS)
             if each.trainings < needed and each.candidate_id not in running and each.posterior.mean < 0:
                 return each.candidate_id
         return None

@@ -19,9 +19,9 @@ convolutions, say, would put Primer's result into the search by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from ...primitives.pretty_printer import format_instruction, subprogram_label
 from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
 from ...primitives.validation import inlined_instruction_counts
 from ..evolution.program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
+from ..evolution.random_draws import choose, draw_below
 
 __all__ = ["LIVE_MUTATIONS", "OP_FAMILIES", "Edge", "live_edges", "mutate_live"]
 
@@ -53,8 +54,6 @@ JOINS = ("ADD", "MULTIPLY")
 """Ops that join a wrapped value with the value itself."""
 
 _ATTEMPTS = 1000
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def mutate_live(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
 
 def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     """Insert an op on a live edge; of an op with two operands, the other one is any value in scope."""
-    edge = _choose(live_edges(dna), rng)
+    edge = choose(live_edges(dna), rng)
     instruction = _drawn(dna, edge, edge.value, _draw_op(dna, edge.subprogram, rng), rng)
     child = _insert_at(dna, edge, instruction)
     line = format_instruction(child, edge.subprogram, edge.position)
@@ -131,13 +130,13 @@ def _wrap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
 
     The op reads the value of the edge, or half of the time any value in scope.
     """
-    edge = _choose(live_edges(dna), rng)
-    source = edge.value if _below(2, rng) else _below(edge.position + 2, rng)
+    edge = choose(live_edges(dna), rng)
+    source = edge.value if draw_below(2, rng) else draw_below(edge.position + 2, rng)
     beside = _drawn(dna, edge, source, _draw_op(dna, edge.subprogram, rng), rng)
     child = insert_instruction(dna, edge.subprogram, edge.position, beside)
     added = edge.position + 2
     later = replace(edge, position=edge.position + 1)
-    join = Instruction(_choose(JOINS, rng), edge.value, added)
+    join = Instruction(choose(JOINS, rng), edge.value, added)
     child = _insert_at(child, later, join)
     lines = " and ".join(
         format_instruction(child, edge.subprogram, place) for place in (edge.position, edge.position + 1)
@@ -150,40 +149,40 @@ def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     places = [(index, at) for index, at in _live_instructions(dna) if len(dna.subprograms[index].instructions) > 1]
     if not places:
         return None
-    index, position = _choose(places, rng)
+    index, position = choose(places, rng)
     instruction = dna.subprograms[index].instructions[position]
-    slot = _choose(operand_slots(instruction, live_values(dna)) or ("in1",), rng)
+    slot = choose(operand_slots(instruction, live_values(dna)) or ("in1",), rng)
     child = delete_instruction(dna, index, position, getattr(instruction, slot))
     return child, f"Delete in {subprogram_label(dna, index)}: {format_instruction(dna, index, position)}"
 
 
 def _replace_op(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     """Give a live instruction another op, with the same fields."""
-    index, position = _choose(_live_instructions(dna), rng)
+    index, position = choose(_live_instructions(dna), rng)
     instruction = dna.subprograms[index].instructions[position]
     return _changed(dna, index, position, replace(instruction, op=_draw_op(dna, index, rng)), "Replace op")
 
 
 def _rewire(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Let a live edge read another value in scope."""
-    edge = _choose(live_edges(dna), rng)
+    edge = choose(live_edges(dna), rng)
     others = [value for value in range(edge.position + 2) if value != edge.value]
     if edge.position == len(dna.subprograms[edge.subprogram].instructions):
         return None  # the output is always the last value
     instruction = dna.subprograms[edge.subprogram].instructions[edge.position]
     return _changed(
-        dna, edge.subprogram, edge.position, replace(instruction, **{edge.slot: _choose(others, rng)}), "Rewire"
+        dna, edge.subprogram, edge.position, replace(instruction, **{edge.slot: choose(others, rng)}), "Rewire"
     )
 
 
 def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Swap two live instructions of a subprogram, all fields but their operands."""
     places = _live_instructions(dna)
-    index, first = _choose(places, rng)
+    index, first = choose(places, rng)
     others = [at for owner, at in places if owner == index and at != first]
     if not others:
         return None
-    first, second = sorted((first, _choose(others, rng)))
+    first, second = sorted((first, choose(others, rng)))
     one, other = (dna.subprograms[index].instructions[at] for at in (first, second))
     child = replace_instruction(dna, index, first, replace(other, in1=one.in1, in2=one.in2))
     child = replace_instruction(child, index, second, replace(one, in1=other.in1, in2=other.in2))
@@ -194,22 +193,22 @@ def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 def _resize(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Change a width (of one instruction, or of all that share the entry of the bank) or a number of branches."""
     places = _live_instructions(dna)
-    if _below(2, rng):
-        index, position = _choose(places, rng)
+    if draw_below(2, rng):
+        index, position = choose(places, rng)
         instruction = dna.subprograms[index].instructions[position]
         at = BRANCHES.index(instruction.branches)
-        branches = _choose([BRANCHES[other] for other in (at - 1, at + 1) if 0 <= other < len(BRANCHES)], rng)
+        branches = choose([BRANCHES[other] for other in (at - 1, at + 1) if 0 <= other < len(BRANCHES)], rng)
         return _changed(dna, index, position, replace(instruction, branches=branches), "Resize")
     sized = [(index, at) for index, at in places if _uses(dna, index, at, "uses_dimension")]
     if not sized:
         return None
-    index, position = _choose(sized, rng)
+    index, position = choose(sized, rng)
     instruction = dna.subprograms[index].instructions[position]
-    if _below(2, rng):
-        entry = _choose([other for other in range(len(dna.dimensions)) if other != instruction.dimension] or [0], rng)
+    if draw_below(2, rng):
+        entry = choose([other for other in range(len(dna.dimensions)) if other != instruction.dimension] or [0], rng)
         return _changed(dna, index, position, replace(instruction, dimension=entry), "Resize")
     old = dna.dimensions[instruction.dimension]
-    new = _choose([width for width in RELATIVE_DIMENSIONS if width != old], rng)
+    new = choose([width for width in RELATIVE_DIMENSIONS if width != old], rng)
     child = replace(dna, dimensions=replace_item(dna.dimensions, instruction.dimension, new))
     return child, f"Resize: dimension {instruction.dimension} from {old}u to {new}u"
 
@@ -225,7 +224,7 @@ def _constant(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     )
     if not read:
         return None
-    index, draw = _choose(read, rng), float(rng.standard_normal())
+    index, draw = choose(read, rng), float(rng.standard_normal())
     old = dna.constants[index]
     new = draw if old == 0.0 else old * 2.0**draw
     if not abs(new) < float(np.finfo(np.float32).max):
@@ -250,28 +249,20 @@ LIVE_MUTATIONS: dict[str, tuple[Callable[[DNA, np.random.Generator], tuple[DNA, 
 # --- draws and places -------------------------------------------------------------------------------------------
 
 
-def _below(bound: int, rng: np.random.Generator) -> int:
-    return int(rng.integers(bound))
-
-
-def _choose(items: Sequence[T], rng: np.random.Generator) -> T:
-    return items[int(rng.integers(len(items)))]
-
-
 def _draw_op(dna: DNA, subprogram: int, rng: np.random.Generator) -> str:
     """Return an op: its family uniformly, then one of the family; calls of later subprograms are one family."""
     calls = tuple(f"call:{callee}" for callee in range(subprogram + 1, len(dna.subprograms)))
     families = [*OP_FAMILIES.values(), *((calls,) if calls else ())]
-    return _choose(_choose(families, rng), rng)
+    return choose(choose(families, rng), rng)
 
 
 def _drawn(dna: DNA, edge: Edge, value: int, op: str, rng: np.random.Generator) -> Instruction:
     """Return an instruction of one branch that reads `value`, and any value in scope beside it."""
-    other = _below(edge.position + 2, rng)
-    first, second = (value, other) if op not in OPS or _below(2, rng) else (other, value)
+    other = draw_below(edge.position + 2, rng)
+    first, second = (value, other) if op not in OPS or draw_below(2, rng) else (other, value)
     if op in OPS and OPS[op].operands == 1:
         first, second = value, value
-    return Instruction(op, first, second, _below(len(dna.constants), rng), _below(len(dna.dimensions), rng))
+    return Instruction(op, first, second, draw_below(len(dna.constants), rng), draw_below(len(dna.dimensions), rng))
 
 
 def _insert_at(dna: DNA, edge: Edge, instruction: Instruction) -> DNA:

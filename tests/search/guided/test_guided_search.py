@@ -14,7 +14,7 @@ from primer_search.primitives import library
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.evolution.proposals import Proposal
-from primer_search.search.guided.guided_search import MINIMUM_TRAININGS, MOST_TRAININGS, POINTS, GuidedSearch
+from primer_search.search.guided.guided_search import MAX_TRAININGS, MINIMUM_TRAININGS, POINTS, GuidedSearch
 from primer_search.workers.config import TrialConfig
 from primer_search.workers.protocol import Evaluation
 
@@ -151,7 +151,7 @@ def test_leaders_are_trained_again_before_they_have_many_children() -> None:
     leaders = [each for each in search.ranking() if each.posterior.mean < 0][:3]
     assert leaders
     assert leaders[0].trainings >= 2
-    assert max(each.trainings for each in search.standings().values() if each.candidate_id) <= MOST_TRAININGS
+    assert max(each.trainings for each in search.standings().values() if each.candidate_id) <= MAX_TRAININGS
     assert search.next_retest({each.candidate_id for each in search.ranking()}) is None
 
 

@@ -1,0 +1,22 @@
+"""Draws that mutations share: a number below a bound, and one of several items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+__all__ = ["choose", "draw_below"]
+
+T = TypeVar("T")
+
+
+def draw_below(bound: int, rng: np.random.Generator) -> int:
+    """Return an integer from 0 to `bound - 1`, drawn uniformly."""
+    return int(rng.integers(bound))
+
+
+def choose(items: Sequence[T], rng: np.random.Generator) -> T:
+    """Return one of the items, drawn uniformly."""
+    return items[draw_below(len(items), rng)]
