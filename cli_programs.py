@@ -77,7 +77,7 @@ def check(
 
     settings = load(config)
     try:
-        result = checked(read_program(dna, settings.model.unit), settings)
+        result = checked(read_program(dna, settings.model), settings)
     except MalformedProgramError as error:
         if json_:
             print_json({"accepted": False, "reason": "malformed", "message": str(error)})

@@ -166,7 +166,7 @@ def compare(
         accel=accel,
         address=address,
     )
-    programs = named_programs(what, baseline, plan.config.model.unit)
+    programs = named_programs(what, baseline, plan.config.model)
     folder = output or default_folder(plan.config, programs)
     pin_to_cpu(plan.platform, plan.config.workers.executor)
     with show_study_progress(folder, address) as options:

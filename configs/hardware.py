@@ -7,7 +7,6 @@ from typing import Any
 
 from ..primitives.canonical import build_graph
 from ..primitives.errors import UsageError
-from ..primitives.library import get as library_program
 from ..search.config import RunConfig
 from ..workers.devices.discovery import (
     VisibleDevices,
@@ -143,7 +142,7 @@ def hardware_for(
     placement = place_workers(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)
     if devices.platform == "cpu":
         return Hardware(devices, placement, simulated=simulated, inline=inline)
-    graph = build_graph(library_program(config.search.baseline, config.model.unit))
+    graph = build_graph(config.model.library_program(config.search.baseline))
     need = estimate_memory(graph, config.model, config.trial, config.optimizer)
     hardware = Hardware(devices, placement, need, simulated, inline)
     if hardware.memory_bytes is not None and SMALLEST_MEMORY_FRACTION * need.total > hardware.memory_bytes:

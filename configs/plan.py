@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
-from ..primitives.library import get as library_program
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
 from ..search.runs.run_directory import RUNS
@@ -206,7 +205,7 @@ def make_plan(
     # Contradictions depend on the platform that `auto` resolves to.
     found = replace(settings, workers=replace(settings.workers, accel=devices.platform))
     refuse_contradictions(found, preset)
-    library_program(settings.search.baseline, settings.model.unit)
+    settings.model.library_program(settings.search.baseline)
     check_source(settings.data.source)
     hardware = hardware_for(found, devices, on_cluster=address is not None, simulated=devices is fake)
     plan = _with_initial_programs(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), init)

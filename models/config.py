@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
+from ..primitives.library import get
+from ..primitives.program import DNA
 from ..primitives.value_types import MODEL_WIDTH
 
 __all__ = ["STRICT", "ModelConfig"]
@@ -22,6 +24,7 @@ class ModelConfig:
     Attributes:
         layers: number of stacked blocks.
         unit: number of channels in one unit of width; d_model is 8 units.
+        heads: number of attention heads of library programs, such as the baseline.
         length: tokens in a training sequence.
         vocabulary: number of token ids.
         precision: dtype of activations; parameters and losses stay float32.
@@ -35,6 +38,7 @@ class ModelConfig:
 
     layers: Annotated[int, Ge(1), Le(256)] = 2
     unit: Annotated[int, Ge(1), Le(1024)] = 8
+    heads: Literal[1, 2, 4, 8, 16] = 8
     length: Annotated[int, Ge(8), Le(65536)] = 128
     vocabulary: Annotated[int, Ge(257), Le(262144)] = 1024
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -46,3 +50,7 @@ class ModelConfig:
     def width(self) -> int:
         """Channels of the block's input and output (d_model)."""
         return MODEL_WIDTH * self.unit
+
+    def library_program(self, name: str) -> DNA:
+        """Return a program of the library with the heads of this model, and its query scale for this width."""
+        return get(name, self.unit, self.heads)

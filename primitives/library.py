@@ -16,6 +16,7 @@ from .program import BRANCHES, DNA
 from .suggestions import did_you_mean
 
 __all__ = [
+    "HEADS",
     "LIBRARY",
     "PRIMER",
     "PRIMER_EZ",

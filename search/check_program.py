@@ -14,7 +14,6 @@ from ..primitives.causality_test import LENGTH, check_causality
 from ..primitives.cost import block_cost, model_parameters
 from ..primitives.fingerprint import fingerprint
 from ..primitives.graph import smallest_unit
-from ..primitives.library import get
 from ..primitives.parameters import parameter_count
 from .config import RunConfig
 
@@ -111,7 +110,7 @@ def _cost(graph: Graph, model: ModelConfig) -> dict[str, Any]:
 
 def _cap(config: RunConfig) -> int:
     model = config.model
-    baseline = get(config.search.baseline, model.unit)
+    baseline = model.library_program(config.search.baseline)
     return int(_cost(build_graph(baseline, length_dependent=True), model)["parameters"] * model.parameter_cap)
 
 

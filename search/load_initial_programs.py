@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..models.config import ModelConfig
 from ..primitives import DNA, InvalidProgramError, UsageError
 from ..primitives.causality_test import check_causality
 from ..primitives.fingerprint import fingerprint
-from ..primitives.library import get
 from .config import RunConfig
 from .evolution.candidate import BASELINE_ID
 from .evolution.initial_programs import InitialProgram
@@ -48,7 +48,7 @@ def load_initial_programs(
     initial_programs: list[InitialProgram] = []
     notes: list[str] = []
     for text in named:
-        subject = _subject(text, unit)
+        subject = _subject(text, config.model)
         number, dna = checker.admit(text, subject.dna)
         if twin := next((each for each in initial_programs if each.candidate_id == number), None):
             notes.append(f"--init {text} computes the same as {twin.origin}, and the two count once")
@@ -74,7 +74,7 @@ class _Checker:
 
     def __init__(self, config: RunConfig):
         model, name = config.model, config.search.baseline
-        self.baseline = get(name, model.unit)
+        self.baseline = model.library_program(name)
         self.length_dependent = model.length_dependent or self.baseline.length_dependent
         try:
             self.rules = CandidateRules.for_baseline(self.baseline, model)
@@ -114,9 +114,9 @@ _REMEDIES = {
 """Remedy for each reason of refusal."""
 
 
-def _subject(text: str, unit: int) -> NamedProgram:
+def _subject(text: str, model: ModelConfig) -> NamedProgram:
     try:
-        return named_program(text, unit)
+        return named_program(text, model)
     except UsageError as error:
         said = f"--init {text}: {error}" if text else f"--init: {error}"
         if text.isdecimal():

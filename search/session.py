@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..primitives import UsageError
-from ..primitives.library import get as library_program
 from ..primitives.program_json import dna_from_json, dna_to_json
 from ..system.signals import Interrupted
 from ..workers.data.dataset import Dataset, prepare_dataset
@@ -79,7 +78,7 @@ def start(
         WorkFailedError: no worker could be started, or the store cannot be written.
     """
     started_at = time.monotonic() if started_at is None else started_at
-    baseline_dna = library_program(config.search.baseline, config.model.unit)
+    baseline_dna = config.model.library_program(config.search.baseline)
     platform = resolve_platform(config.workers.accel, address=address)
     dataset = prepare_dataset(config.data, config.model.vocabulary, progress=tell)
     text = Dataset.open(dataset, verify=False)

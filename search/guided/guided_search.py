@@ -34,20 +34,27 @@ from .recombination import merge_programs
 
 __all__ = ["GuidedSearch", "Standing"]
 
-POINTS = (0.1, 0.2, 0.35, 0.6)
+POINTS = (0.2, 0.35, 0.5, 0.7)
 """Shares of the budget at which every training is evaluated; the slope to the end prices steps."""
 
 STOPS = (1, 2)
 """Places in `POINTS` at which a training may stop; the slope at the first is that since the point before."""
 
-STOP_QUANTILE = 1.28
-"""A training stops where the target lies below its predicted fitness by this many standard deviations (p < 0.1)."""
+STOP_QUANTILE = 0.52
+"""A training stops where the target lies below its predicted fitness by this many standard deviations (p < 0.3)."""
+
+TARGET_SHARE = 0.25
+"""A training must have a chance to be among this share of the best candidates so far."""
 
 MINIMUM_TRAININGS = 6
 """Finished trainings before any is stopped."""
 
 UNSTOPPED_SHARE = 1 / 15
 """Share of candidates that train to the end whatever they look like, so that the prediction stays unbiased."""
+
+LARGEST_FITNESS = 0.1
+"""Worse results, in nats above the baseline, count as this one in the model of edits: how bad a program is says little
+about the good ones."""
 
 EFFECT_SD = 0.05
 """Standard deviation of the effect of one edit, in nats (see `edit_model`)."""
@@ -151,7 +158,7 @@ class GuidedSearch(SearchStrategy):
     def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
         """Return the evaluation points of a trial.
 
-        At the stops, a training must have a predicted fitness that may still reach its parent's posterior mean.
+        At the stops, a training must have a predicted fitness that may still reach the best quarter so far.
         Starters, candidates trained again, and a random share of the others are not stopped.
         """
         budget = self.config.trial.budget
@@ -188,7 +195,7 @@ class GuidedSearch(SearchStrategy):
             measured = {number: self.measurements.fitness(number) for number in self.measurements.candidates}
             known = {number: fitness for number, fitness in measured.items() if fitness is not None}
             observations = (
-                Observation(self._edits[number], fitness.mean, fitness.sd**2)
+                Observation(self._edits[number], min(fitness.mean, LARGEST_FITNESS), fitness.sd**2)
                 for number, fitness in known.items()
                 if number != BASELINE_ID
             )
@@ -291,6 +298,5 @@ class GuidedSearch(SearchStrategy):
         rng = np.random.default_rng((self.run_seed, 2, candidate_id))
         if candidate_id in self._starter_trials or measured.losses(candidate_id) or rng.random() < UNSTOPPED_SHARE:
             return None
-        parent = self._candidates[candidate_id].parent
-        standing = self.standings().get(BASELINE_ID if parent is None else parent)
-        return baseline + (standing.posterior.mean if standing is not None else 0.0)
+        posteriors = [each.posterior.mean for each in self.standings().values()]
+        return baseline + float(np.quantile(posteriors, TARGET_SHARE))

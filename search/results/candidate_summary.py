@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...primitives.diff_printer import format_difference
 from ...primitives.errors import UsageError
-from ...primitives.library import LIBRARY, get
+from ...primitives.library import LIBRARY
 from ...primitives.pretty_printer import format_program
 from ...primitives.program import DNA
 from ...primitives.program_json import dna_to_json
+from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from .leaderboard import leaderboard
 from .leaderboard_rows import LeaderboardRow
@@ -121,7 +122,7 @@ def _compared_program(store: Store, candidate: Candidate, against: str) -> tuple
             )
         return f"its parent {candidate_name(candidate.parent)}", store.candidate(candidate.parent).dna
     if against in LIBRARY:
-        return against, get(against, store.manifest["config"]["model"]["unit"])
+        return against, RunConfig.from_dict(store.manifest["config"]).model.library_program(against)
     if against.removeprefix("#").isdecimal() and against.isascii():
         other = store.candidate(int(against.removeprefix("#")[:18]))
         return f"candidate {other.id}", other.dna

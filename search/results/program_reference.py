@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ...models.config import ModelConfig
 from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.diff_printer import format_difference
-from ...primitives.library import LIBRARY, get
+from ...primitives.library import HEADS, LIBRARY, get
 from ...primitives.pretty_printer import format_program
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ...primitives.suggestions import did_you_mean
@@ -34,23 +35,25 @@ class NamedProgram:
         dna: the program.
         unit: unit of width that the program's constants are for; None for a library program, because its query scale is
             adapted to the width.
+        heads: number of attention heads, if it is a library program.
     """
 
     name: str
     dna: DNA
     unit: int | None = None
+    heads: int = HEADS
 
     def at(self, unit: int) -> DNA:
         """Return the program with constants for a unit of width, if it is a library program; otherwise unchanged."""
-        return get(self.name, unit) if self.unit is None and self.name in LIBRARY else self.dna
+        return get(self.name, unit, self.heads) if self.unit is None and self.name in LIBRARY else self.dna
 
 
-def named_program(text: str, unit: int) -> NamedProgram:
+def named_program(text: str, model: ModelConfig) -> NamedProgram:
     """Return the program that a user names.
 
     Args:
         text: name of a library program, `RUN:ID` (a number, `best` or `baseline`), or a file of DNA.
-        unit: unit of width of the configuration, for library programs and for files, which do not state their unit.
+        model: configuration; library programs are made for its width and heads, files are taken to be.
 
     Raises:
         UsageError: the text is none of these.
@@ -58,11 +61,11 @@ def named_program(text: str, unit: int) -> NamedProgram:
     run, colon, candidate = text.rpartition(":")
     exists = os.path.exists(text)
     if text in LIBRARY and not exists:
-        return NamedProgram(text, get(text, unit))
+        return NamedProgram(text, model.library_program(text), heads=model.heads)
     if is_run(text):
         raise UsageError(f"{text} is a run: add a candidate, such as {text}:best")
     if not colon or exists:
-        return NamedProgram(Path(text).stem, read_program(text, unit), unit)
+        return NamedProgram(Path(text).stem, read_program(text, model), model.unit)
     from ..runs.store import Store
 
     with Store.open(run, read_only=True) as store, store.snapshot():
@@ -75,12 +78,12 @@ LARGEST_FILE = 64 * 2**20
 """Upper limit for a DNA file, in bytes; the largest valid program is far smaller."""
 
 
-def read_program(named: str, unit: int | None = None) -> DNA:
+def read_program(named: str, model: ModelConfig) -> DNA:
     """Return the program in a file, on standard input (`-`), or in the library.
 
     Args:
         named: path of the file, `-`, or name of a library program.
-        unit: unit of width for the query scale of a library program.
+        model: configuration, for the width and the heads of a library program.
 
     Raises:
         MalformedProgramError: the file is not DNA.
@@ -92,7 +95,7 @@ def read_program(named: str, unit: int | None = None) -> DNA:
         raise UsageError("the name of the program is empty: give a file of DNA, - for standard input, or a name")
     path = Path(named)
     if named in LIBRARY and not path.exists():
-        return get(named, unit)
+        return model.library_program(named)
     try:
         with path.open("rb") as file:
             return _read_dna(named, file)
@@ -144,7 +147,7 @@ def find_candidate_id(store: Store, reference: str) -> int:
     return int(word)
 
 
-def library_dna(name: str, unit: int | None = None) -> DNA:
+def library_dna(name: str, unit: int | None = None, heads: int = HEADS) -> DNA:
     """Return a library program by name, for commands that also take a run with a candidate.
 
     Raises:
@@ -154,7 +157,7 @@ def library_dna(name: str, unit: int | None = None) -> DNA:
         if is_run(name):
             raise UsageError(f"{name} is a run: add a candidate (its number, `best` or `baseline`)")
         raise UsageError(f"unknown run or library program {name}{did_you_mean(name, LIBRARY)}")
-    return get(name, unit)
+    return get(name, unit, heads)
 
 
 def library_description(name: str, against: str | None = None) -> dict[str, Any]:

@@ -188,6 +188,6 @@ def pair_from_names(named: str, config: RunConfig) -> AblationPair:
     Raises:
         UsageError: the program does not exist.
     """
-    baseline, candidate = named_programs([named], LIBRARY_BASELINE, config.model.unit)
+    baseline, candidate = named_programs([named], LIBRARY_BASELINE, config.model)
     folder = Path("ablations") / folder_name([candidate.name], config, [baseline.dna, candidate.dna])
     return AblationPair(baseline, candidate, folder)

@@ -21,20 +21,20 @@ Match = Literal["params", "flops"]
 """Cost that is made equal: parameters of the whole model, or FLOPs of its forward pass per token."""
 
 
-def named_programs(named: Sequence[str], baseline: str, unit: int) -> list[NamedProgram]:
+def named_programs(named: Sequence[str], baseline: str, model: ModelConfig) -> list[NamedProgram]:
     """Return the programs that a user names, the baseline first; a program named twice is returned once.
 
     Args:
         named: names of the library, `RUN:ID` (a number, `best` or `baseline`), or DNA files.
         baseline: name of the baseline, in the same form.
-        unit: configured unit of width.
+        model: configuration, for the width and the heads of library programs.
 
     Raises:
         UsageError: a program does not exist, two programs have the same name, or there is only one.
     """
     programs: dict[str, NamedProgram] = {}
     for text in dict.fromkeys((baseline, *named)):
-        program = named_program(text, unit)
+        program = named_program(text, model)
         known = programs.setdefault(program.name, program)
         if known.dna != program.dna:
             raise UsageError(f"two different programs are named {program.name}: rename one of the files")

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from ...primitives import UsageError
-from ...primitives.library import get as library_program
 from ...primitives.program_json import dna_from_json
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
@@ -146,7 +145,7 @@ def _contenders(store: Store, config: RunConfig, top: int, beside: Sequence[str]
     return [
         baseline_contender(config, dna_from_json(store.manifest["baseline_dna"])),
         *(Contender(f"#{number}", number, store.candidate(number).dna) for number in chosen),
-        *(Contender(name, None, library_program(name, config.model.unit), name) for name in beside),
+        *(Contender(name, None, config.model.library_program(name), name) for name in beside),
     ]
 
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...models.config import ModelConfig
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
 from ...primitives.cost import block_cost
-from ...primitives.library import get as library_program
 from ...primitives.query_scales import rescale_queries
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 from ..config import RunConfig
@@ -58,11 +58,11 @@ class Contender:
     dna: DNA
     library: str | None = None
 
-    def at(self, unit: int, own_unit: int) -> DNA:
+    def at(self, model: ModelConfig, own_unit: int) -> DNA:
         """Return the program for another unit of width; `own_unit` is the run's."""
         if self.library is not None:
-            return library_program(self.library, unit)
-        return rescale_queries(self.dna, own_unit, unit)
+            return model.library_program(self.library)
+        return rescale_queries(self.dna, own_unit, model.unit)
 
 
 def retrain_at_scale(
@@ -90,7 +90,7 @@ def retrain_at_scale(
         Interrupted: Ctrl-C; finished trainings are in the log.
     """
     size = Scale.of(scale)
-    programs = {each.name: each.at(size.unit, own.model.unit) for each in contenders}
+    programs = {each.name: each.at(scale.model, own.model.unit) for each in contenders}
     unfit = {name: why for name, dna in programs.items() if (why := explain_unfit(dna, scale))}
     options.tell(f"scale of {size.label}")
     resized = (own.model, own.trial.batch, own.trial.devices) != (scale.model, scale.trial.batch, scale.trial.devices)
@@ -152,7 +152,7 @@ def check_baseline(baseline: Contender, own: RunConfig, scales: Sequence[RunConf
         UsageError: it is invalid at one of them.
     """
     for scale in scales:
-        if why := explain_unfit(baseline.at(scale.model.unit, own.model.unit), scale):
+        if why := explain_unfit(baseline.at(scale.model, own.model.unit), scale):
             raise UsageError(f"the baseline cannot be trained at a scale of {Scale.of(scale).label}: {why}")
 
 
@@ -169,4 +169,4 @@ def explain_unfit(dna: DNA, config: RunConfig) -> str:
 def baseline_contender(config: RunConfig, dna: DNA) -> Contender:
     """Return the baseline, with its library name unless the stored program differs from the library's."""
     name = config.search.baseline
-    return Contender("baseline", BASELINE_ID, dna, name if library_program(name, config.model.unit) == dna else None)
+    return Contender("baseline", BASELINE_ID, dna, name if config.model.library_program(name) == dna else None)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from primer_search.configs.load import load
+from primer_search.models.config import ModelConfig
 from primer_search.models.cost import model_cost
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import LIBRARY, get
@@ -55,7 +56,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> FormulaTrainer:
 
 
 def compared(config: RunConfig, names: tuple[str, ...] = NAMES, seeds: int = 4, **options: object) -> Comparison:
-    programs = named_programs(names, "TRANSFORMER", config.model.unit)
+    programs = named_programs(names, "TRANSFORMER", config.model)
     return compare(config, programs, seeds=range(seeds), log=None, **options)  # pyright: ignore[reportArgumentType]
 
 
@@ -72,7 +73,7 @@ def test_programs_are_named_by_library_name_candidate_or_file(tmp_path: Path) ->
     file = tmp_path / "mine.json"
     file.write_text(dna_to_json(get("TRANSFORMER_GELU")))
     named = [f"{run.path}:best", f"{run.path}:1", f"{run.path}:baseline", str(file), "PRIMER_EZ", "TRANSFORMER"]
-    programs = named_programs(named, "TRANSFORMER", UNIT)
+    programs = named_programs(named, "TRANSFORMER", ModelConfig(unit=UNIT))
     assert [program.name for program in programs] == ["TRANSFORMER", "search:1", "search:baseline", "mine", "PRIMER_EZ"]
     assert programs[1].dna == get("PRIMER_EZ", 8)
     assert [program.unit for program in programs] == [None, 8, 8, UNIT, None]
@@ -85,7 +86,7 @@ def test_two_programs_with_the_same_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.json").write_text(dna_to_json(get(program)))
     with pytest.raises(UsageError, match="two different programs are named x"):
-        named_programs([str(tmp_path / "a/x.json"), str(tmp_path / "b/x.json")], "TRANSFORMER", UNIT)
+        named_programs([str(tmp_path / "a/x.json"), str(tmp_path / "b/x.json")], "TRANSFORMER", ModelConfig(unit=UNIT))
 
 
 # --- matched widths ---
@@ -95,7 +96,7 @@ def test_two_programs_with_the_same_name_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in LIBRARY if name != "TRANSFORMER"])
 def test_a_matched_program_is_nearer_the_baseline_than_any_other_width(name: str, match: Match) -> None:
     model = load("laptop").model
-    programs = named_programs([name], "TRANSFORMER", model.unit)
+    programs = named_programs([name], "TRANSFORMER", model)
     units, notes = matched_units(programs, model, match)
     goal = model_cost(programs[0].dna, model, model.unit)[match]
     ratios = [model_cost(programs[1].at(unit), model, unit)[match] / goal for unit in range(1, 17)]
