@@ -115,7 +115,7 @@ def test_nothing_stops_before_enough_trainings_have_finished_and_starters_never_
     assert 15 <= sum(stops) < 20 or all(stops)
 
 
-def test_a_training_stops_if_its_predicted_fitness_cannot_reach_its_parents() -> None:
+def test_a_training_stops_if_its_predicted_fitness_cannot_reach_the_best_quarter() -> None:
     search = start()
     train_baseline(search)
     evolve(search, 40)
@@ -139,7 +139,7 @@ def test_a_stopped_training_counts_with_its_predicted_loss() -> None:
     search.tell(number, evaluation(END + 0.3, reached=3))
     standing = search.standings()[number]
     assert standing.trainings == 0
-    assert standing.posterior.mean > 0.1
+    assert standing.posterior.mean > 0.02  # results above 0.1 count as 0.1, and the model of edits shrinks them
     assert search.fitness(number) is None
     assert number not in {each.candidate_id for each in search.ranking()}
 
