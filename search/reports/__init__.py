@@ -11,6 +11,7 @@ __all__ = [
     "leaderboard_table",
     "page",
     "phrases",
+    "prediction_table",
     "progress",
     "run_page",
     "scale_table",

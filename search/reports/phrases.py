@@ -15,6 +15,7 @@ from ..results.leak_check_totals import LeakCheckTotals
 from ..results.lineage import LineageStep
 from ..results.speedup import MAX_EPOCHS
 from .formatting import pluralize
+from .prediction_table import format_calibration
 from .progress.search_progress import format_outcomes
 
 __all__ = [
@@ -124,6 +125,7 @@ def run_facts(board: Leaderboard) -> list[tuple[str, str]]:
         ("words", _format_perplexities(board)),
         ("initial programs", _format_initial_programs(board.initial_programs)),
         ("outcomes", format_outcomes(totals.outcomes) or "none yet"),
+        ("predictions", format_calibration(board.predictions)),
         ("proposals", format_proposals(totals.proposals)),
         ("checks", _format_checks(totals.checks)),
         ("cost", _format_cost(totals)),

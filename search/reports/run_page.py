@@ -20,6 +20,7 @@ from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from ..results.lineage import lineage_start
 from ..results.scale_ladder import Ladder
 from ..runs.time_accounting import SHARES, active_seconds, find_sessions
+from .figures.prediction_figure import prediction_figure
 from .figures.run_figure import Point, progress_figure
 from .formatting import format_number, pluralize
 from .leaderboard_table import confirmation_cells, leaderboard_cells
@@ -33,6 +34,7 @@ from .phrases import (
     headline,
     run_facts,
 )
+from .prediction_table import format_stop, stopped_cells
 from .scale_table import format_scale_result, ladder_notes
 
 if TYPE_CHECKING:
@@ -89,8 +91,9 @@ def render_report(store: Store) -> str:
         equal_time=any(row.equal_time_delta_nats is not None for row in board.rows),
         shown={program["anchor"] for program in programs},
         left_out=max(len(board.rows) - ROWS, 0),
+        predictions=_predictions(board),
         programs=programs,
-        results=[(name, text) for name, text in run_facts(board) if name != "wall clock"],
+        results=[(name, text) for name, text in run_facts(board) if name not in ("wall clock", "predictions")],
         shares=[(name, share, SHARES[name]) for name, share in totals.shares.items()],
         sections=manifest.get("config", {}),
         facts=_facts(manifest, board),
@@ -148,6 +151,15 @@ def _ladder_cells(ladder: Ladder) -> dict[str, Any]:
         for name in ladder.names
     ]
     return {"scales": ladder.labels, "rows": rows, "notes": ladder_notes(ladder)}
+
+
+def _predictions(board: Leaderboard) -> dict[str, Any] | None:
+    predictions = board.predictions
+    return predictions and {
+        "figure": prediction_figure(predictions.checked),
+        "stops": [f"{words[:1].upper()}{words[1:]}." for words in map(format_stop, predictions.stops)],
+        "stopped": [stopped_cells(each) for each in reversed(predictions.stopped)],
+    }
 
 
 def _mutation_cell(row: LeaderboardRow) -> str:

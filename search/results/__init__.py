@@ -1,4 +1,4 @@
-"""Results of a run: leaderboard, lineage, statistics, confirmations and the scale ladder."""
+"""Results of a run: leaderboard, lineage, predictions, statistics, confirmations and the scale ladder."""
 
 __all__ = [
     "candidate_summary",
@@ -8,6 +8,7 @@ __all__ = [
     "leaderboard_rows",
     "leak_check_totals",
     "lineage",
+    "prediction_calibration",
     "program_reference",
     "scale_ladder",
     "speedup",

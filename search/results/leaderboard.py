@@ -23,6 +23,7 @@ from .equal_time import equal_time_deltas
 from .leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
 from .leak_check_totals import count_leak_checks
 from .lineage import trace_lineage
+from .prediction_calibration import calibrate_predictions
 from .scale_ladder import build_ladder
 from .statistics import known_mean, prediction_interval
 
@@ -40,6 +41,7 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
     """Rank everything that a run has evaluated so far, and return the first `top` rows. The run may be in progress."""
     with store.snapshot():
         pedigree, finished, events, manifest = store.pedigree(), store.evaluations(), store.events(), store.manifest
+        hurdles = store.hurdles()
     results: dict[int, list[Evaluation]] = defaultdict(list)
     for trial in finished:
         results[trial.candidate_id].append(trial.evaluation)
@@ -85,6 +87,7 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
         totals=totals,
         confirmed=confirmed,
         ladder=build_ladder(manifest, events),
+        predictions=calibrate_predictions(manifest, pedigree, events, finished, hurdles),
         initial_programs=initial_program_origins(manifest),
         about={**about, "device": ", ".join(devices)},
     )

@@ -10,6 +10,7 @@ from ..evolution.candidate import BASELINE_ID
 from .confirmation import Confirmation
 from .leak_check_totals import LeakCheckTotals
 from .lineage import LineageStep
+from .prediction_calibration import PredictionCalibration
 from .scale_ladder import Ladder
 
 __all__ = ["BaselineSummary", "Leaderboard", "LeaderboardRow", "RunTotals"]
@@ -171,6 +172,7 @@ class Leaderboard:
         totals: totals of the run.
         confirmed: results of retraining, best first; empty if no candidate was retrained.
         ladder: results of retraining at other scales; None if there are none.
+        predictions: predictions by which trainings were stopped, against the losses reached; None for runs without.
         initial_programs: origin of each imported initial program, by candidate id.
         about: what the results depend on: command, device, versions, random seed, text and every setting.
     """
@@ -181,6 +183,7 @@ class Leaderboard:
     totals: RunTotals
     confirmed: tuple[Confirmation, ...] = ()
     ladder: Ladder | None = None
+    predictions: PredictionCalibration | None = None
     initial_programs: Mapping[int, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -194,6 +197,7 @@ class Leaderboard:
             "unconfirmed": not self.confirmed,
             "confirmed": [row.to_dict() for row in self.confirmed],
             "ladder": None if self.ladder is None else self.ladder.to_dict(),
+            "predictions": None if self.predictions is None else self.predictions.to_dict(),
             "baseline": asdict(self.baseline),
             "candidates": rows,
             "totals": asdict(self.totals),

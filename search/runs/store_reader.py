@@ -112,6 +112,11 @@ class StoreReader:
             for trial, candidate, dna, seed, hurdles in rows
         ]
 
+    def hurdles(self) -> dict[int, tuple[HurdleThreshold, ...]]:
+        """Return the hurdles of all trials by trial: positions and limits, without the weights of their scores."""
+        rows = self._execute("SELECT trial_id, hurdles FROM trials ORDER BY trial_id")
+        return {trial: tuple(HurdleThreshold(*hurdle) for hurdle in json.loads(text)) for trial, text in rows}
+
     def next_trial_id(self) -> int:
         """Return the first unused trial id, from 0."""
         return self._execute("SELECT coalesce(max(trial_id) + 1, 0) FROM trials")[0][0]
