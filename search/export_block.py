@@ -217,11 +217,12 @@ def _confirmation(board: Leaderboard, candidate_id: int) -> str:
     if found is None:
         return ""
     sentence = f"{found.trainings} fresh trainings, scored on the test text: {found.verdict}"
-    difference = found.difference
-    if difference is None or difference.low is None or difference.high is None:
-        return f"{sentence}."
-    interval = f"95% {difference.low:+.4f} to {difference.high:+.4f}"
-    return f"{sentence}, {difference.mean:+.4f} bits per byte ({interval})."
+    known = [
+        f"{one.mean:+.4f} bits per byte{view and ' ' + view} (95% {one.low:+.4f} to {one.high:+.4f})"
+        for view, one in found.views.items()
+        if one is not None and one.low is not None and one.high is not None
+    ]
+    return f"{', '.join([sentence, *known])}."
 
 
 def default_class_name(program: str) -> str:

@@ -12,7 +12,7 @@ from ..results.confirmation import Confirmation
 from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from .console import number_table, print_facts
-from .formatting import format_count, format_number
+from .formatting import format_count, format_estimate, format_number
 from .phrases import (
     UNCONFIRMED,
     format_baseline_row,
@@ -42,6 +42,9 @@ _TITLES = (
     "parameters",
 )
 """Titles of the columns; `equal time` is shown for runs whose trainings are counted in steps."""
+
+EQUAL_STEPS = "vs baseline, bits/byte (95%, best of all): at equal steps"
+"""Title of a column of priced confirmations; it may wrap. The next column holds the difference at equal time."""
 
 WIDE = 108
 """Columns that the whole table needs. A narrower one leaves out values that `show` prints, so that numbers fit."""
@@ -120,18 +123,26 @@ def leaderboard_cells(row: LeaderboardRow) -> dict[str, str]:
     return dict(zip(_TITLES, cells, strict=True))
 
 
-def confirmation_cells(row: Confirmation) -> dict[str, str]:
-    """Return the result of a retrained program as text, by column."""
+def confirmation_cells(row: Confirmation, priced: bool = False) -> dict[str, str]:
+    """Return the result of a retrained program as text, by column; `priced` shows the differences in both views."""
     baseline = row.candidate_id == BASELINE_ID
+    if priced:
+        differences = {
+            EQUAL_STEPS: format_estimate(row.difference),
+            "at equal time": format_estimate(row.equal_time_difference),
+        }
+    else:
+        differences = {
+            "vs baseline, bits/byte (95%, best of all)": format_confirmed_difference(row.difference, unit=""),
+        }
     return {
         "rank": format_number(row.rank, "d"),
         "id": row.name,
         "trainings": f"{row.trainings - row.failed} of {row.trainings}",
         "test nats": format_number(row.test_loss_nats),
         "bits/byte": format_number(row.test_bits_per_byte),
-        "vs baseline, bits/byte (95%, best of all)": (
-            "–" if baseline else format_confirmed_difference(row).replace(" bits/byte", "")
-        ),
+        **{title: "–" if baseline else text for title, text in differences.items()},
+        **({"price": format_number(row.price, ".2f")} if priced else {}),
         "verdict": row.verdict,
     }
 
@@ -158,8 +169,9 @@ def _table(rows: Sequence[LeaderboardRow], initial_programs: Mapping[int, str], 
 
 
 def _confirmed_table(rows: Sequence[Confirmation]) -> Table:
-    cells = [confirmation_cells(row) for row in rows]
-    table = number_table(list(cells[0]), left=("verdict",), wrap=("verdict",))
+    priced = any(row.price is not None for row in rows)
+    cells = [confirmation_cells(row, priced) for row in rows]
+    table = number_table(list(cells[0]), left=("verdict",), wrap=("verdict", EQUAL_STEPS))
     for row, text in zip(rows, cells, strict=True):
         table.add_row(*text.values(), style="bold" if row.candidate_id == BASELINE_ID or row.better else "")
     return table

@@ -14,6 +14,7 @@ from ..results.leaderboard_rows import BaselineSummary, Leaderboard, Leaderboard
 from ..results.leak_check_totals import LeakCheckTotals
 from ..results.lineage import LineageStep
 from ..results.speedup import MAX_EPOCHS
+from ..results.statistics import Estimate
 from .formatting import pluralize
 from .prediction_table import format_calibration
 from .progress.search_progress import format_outcomes
@@ -62,21 +63,24 @@ def _confirmed_headline(board: Leaderboard) -> str:
     of = f"{len(rows)} candidates" if len(rows) > 1 else "one candidate"
     trainings = f"{of} retrained {pluralize(best.trainings, 'time')}"
     if best.better:
-        better = f"better than the baseline on the test text, by {format_confirmed_difference(best)}"
-        return f"Confirmed: {name} is {better}; {trainings}."
+        return f"Confirmed: {name} is better than the baseline on the test text, by {_format_views(best)}; {trainings}."
     if best.difference is None:
         return f"Not confirmed: {name}, the best of {trainings}, is {best.verdict}."
-    difference = format_confirmed_difference(best)
-    return f"Not confirmed: {name}, the best of {trainings}, differs by {difference}: {best.verdict}."
+    return f"Not confirmed: {name}, the best of {trainings}, differs by {_format_views(best)}: {best.verdict}."
 
 
-def format_confirmed_difference(row: Confirmation) -> str:
-    """Format the difference of a retrained candidate to the baseline, with its interval."""
-    if row.difference is None:
+def _format_views(row: Confirmation) -> str:
+    """Format the differences of a retrained candidate to the baseline in all views."""
+    return " and ".join(f"{format_confirmed_difference(each)} {view}".strip() for view, each in row.views.items())
+
+
+def format_confirmed_difference(difference: Estimate | None, unit: str = " bits/byte") -> str:
+    """Format a difference to the baseline, with its interval; None becomes a dash."""
+    if difference is None:
         return "–"
-    words = f"{row.difference.mean:+.4f} bits/byte"
-    if row.difference.low is not None and row.difference.high is not None:
-        words += f" (95%: {row.difference.low:+.4f} to {row.difference.high:+.4f})"
+    words = f"{difference.mean:+.4f}{unit}"
+    if difference.low is not None and difference.high is not None:
+        words += f" (95%: {difference.low:+.4f} to {difference.high:+.4f})"
     return words
 
 

@@ -72,7 +72,7 @@ def render_report(store: Store) -> str:
     with store.snapshot():
         board, manifest, points = leaderboard(store), store.manifest, _points(store)
         programs = _programs(store, board)
-    totals = board.totals
+    totals, priced = board.totals, any(row.price is not None for row in board.confirmed)
     return template("report.html.j2").render(
         run=store.run.path.name,
         started=datetime.fromtimestamp(manifest.get("started_at", 0)).strftime("%Y-%m-%d %H:%M"),
@@ -81,9 +81,13 @@ def render_report(store: Store) -> str:
         or (not board.confirmed and any(map(beyond_noise, board.rows))),
         unconfirmed="" if board.confirmed else UNCONFIRMED,
         confirmed=[
-            ("baseline" if row.candidate_id == BASELINE_ID else "better" if row.better else "", confirmation_cells(row))
+            (
+                "baseline" if row.candidate_id == BASELINE_ID else "better" if row.better else "",
+                confirmation_cells(row, priced),
+            )
             for row in board.confirmed
         ],
+        priced=priced,
         ladder=board.ladder and _ladder_cells(board.ladder),
         figure=progress_figure(points, board.baseline),
         tiles=_tiles(board, manifest),

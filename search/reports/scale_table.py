@@ -16,7 +16,10 @@ __all__ = ["format_agreement", "format_scale_result", "ladder_notes", "ladder_ta
 
 
 def ladder_table(ladder: Ladder) -> Table:
-    """Return a table of programs and scales: rank, and difference to the baseline in bits per byte of the test text."""
+    """Return a table of programs and scales: rank, and difference to the baseline in bits per byte of the test text.
+
+    Where steps are timed, the differences at equal steps and at equal time are shown.
+    """
     table = number_table(("id", *ladder.labels), wrap=ladder.labels)
     for name in ladder.names:
         results = [ladder.at(place, name) for place in range(len(ladder.scales))]
@@ -26,7 +29,7 @@ def ladder_table(ladder: Ladder) -> Table:
 
 
 def format_scale_result(entry: ScaleResult | None) -> str:
-    """Format a cell: rank and difference to the baseline, or why they are missing."""
+    """Format a cell: rank and differences to the baseline, or why they are missing."""
     if entry is None:
         return "–"
     row = entry.result
@@ -37,7 +40,11 @@ def format_scale_result(entry: ScaleResult | None) -> str:
     rank = f"{row.rank}."
     if row.candidate_id == BASELINE_ID:
         return f"{rank} {row.test_bits_per_byte:.4f} bits/byte"
-    return rank if row.difference is None else f"{rank} {format_estimate(row.difference)}"
+    if row.difference is None:
+        return rank
+    if row.price is None:
+        return f"{rank} {format_estimate(row.difference)}"
+    return f"{rank} {format_estimate(row.difference)}, at equal time {format_estimate(row.equal_time_difference)}"
 
 
 def format_agreement(ladder: Ladder, agreement: Agreement) -> str:

@@ -7,6 +7,7 @@ __all__ = [
     "leaderboard",
     "leaderboard_rows",
     "leak_check_totals",
+    "learning_curve",
     "lineage",
     "prediction_calibration",
     "program_reference",

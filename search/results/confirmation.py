@@ -4,6 +4,14 @@ A search ranks each candidate by one noisy training, on the text by which it als
 Confirmation removes both: the seeds are fresh and paired with the baseline's, and the score is on the test split, which
 nothing else reads. Picking the best of the confirmed candidates is a selection again. The intervals are widened for it
 (Sidak), so the interval of the picked candidate still holds.
+
+Where trainings are counted in steps and the steps are timed (`trial.price`), the difference to the baseline is given
+twice. **At equal steps** it is the difference of the test losses. **At equal time**, a program whose step takes p times
+as long as the baseline's has reached N / p steps when the baseline has reached N. What it lacks then, the loss after
+N / p steps minus the loss after N, is added to its test loss. The correction comes from the program's own learning
+curve on the *validation* text (`learning_curve`), because the test text is scored once, at the end; a faster program's
+curve is extrapolated. Each training is corrected with its own timing, so errors of the timing widen the interval. A
+program is confirmed better only if it is better in both views, so neither view needs a wider interval for the other.
 """
 
 from __future__ import annotations
@@ -14,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID
+from .learning_curve import loss_change_nats
 from .statistics import Estimate, known_mean, paired_differences
 
 if TYPE_CHECKING:
@@ -50,7 +59,7 @@ class Confirmation:
     """One program's retrainings, compared with the baseline's.
 
     Attributes:
-        rank: rank by mean loss on the test text, from 1; None if a training failed.
+        rank: rank by `ranking_bits_per_byte`, from 1; None if a training failed.
         name: name of the program, as in `Retraining`.
         candidate_id: id of the candidate; None for library programs.
         trainings, failed: number of trainings, and of those without a loss.
@@ -61,6 +70,8 @@ class Confirmation:
             The 95% interval is corrected for the number of programs confirmed together.
         steps, epochs: means over the trainings.
         budget: budget of each training, in the trial's unit.
+        price: mean step time relative to the baseline's; None unless steps are counted and timed.
+        equal_time_difference: difference to the baseline at equal time, like `difference`; None without prices.
     """
 
     rank: int | None
@@ -76,6 +87,23 @@ class Confirmation:
     steps: float | None
     epochs: float | None
     budget: float
+    price: float | None = None
+    equal_time_difference: Estimate | None = None
+
+    @property
+    def views(self) -> dict[str, Estimate | None]:
+        """The differences to the baseline that count, by view: one without prices, otherwise two."""
+        if self.price is None:
+            return {"": self.difference}
+        return {"at equal steps": self.difference, "at equal time": self.equal_time_difference}
+
+    @property
+    def ranking_bits_per_byte(self) -> float | None:
+        """Loss on the test text at equal steps or at equal time, whichever is further above the baseline's."""
+        bits, steps, time = self.test_bits_per_byte, self.difference, self.equal_time_difference
+        if bits is None or steps is None or time is None:
+            return bits
+        return bits + max(0.0, time.mean - steps.mean)
 
     @property
     def verdict(self) -> str:
@@ -84,17 +112,17 @@ class Confirmation:
             return "the baseline"
         if self.failed:
             return f"unstable: {self.failed} of {self.trainings} fresh trainings gave no loss"
-        if self.difference is None or self.difference.low is None or self.difference.high is None:
+        found = {view: _sign(difference) for view, difference in self.views.items()}
+        if "" in found.values():
             return "too few trainings for an interval"
-        if self.difference.high < 0:
-            return "confirmed better than the baseline"
-        if self.difference.low > 0:
-            return "confirmed worse than the baseline"
-        return "not told apart from the baseline"
+        if len(set(found.values())) > 1:
+            return ", ".join(f"{sign} {view}" for view, sign in found.items())
+        (sign,) = set(found.values())
+        return "not told apart from the baseline" if sign == "not told apart" else f"confirmed {sign} than the baseline"
 
     @property
     def better(self) -> bool:
-        """Whether the program is confirmed to be better than the baseline."""
+        """Whether the program is confirmed to be better than the baseline, in every view."""
         return self.verdict == "confirmed better than the baseline"
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,9 +155,14 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
     for each in latest.values():
         arms.setdefault(each.name, []).append(each)
     bits = {name: _test_bits(found) for name, found in arms.items()}
-    differences = paired_differences(bits, "baseline", simultaneous=True) if bits.get("baseline") else {}
-    rows = [_confirmation(name, found, differences.get(name)) for name, found in arms.items()]
-    rows.sort(key=lambda row: (bool(row.failed), row.test_bits_per_byte is None, row.test_bits_per_byte or 0.0))
+    at_equal_time = {name: _test_bits_at_equal_time(found) for name, found in arms.items()}
+    at_equal_time["baseline"] = bits.get("baseline", {})
+    differences, corrected = (
+        paired_differences(each, "baseline", simultaneous=True) if bits.get("baseline") else {}
+        for each in (bits, at_equal_time)
+    )
+    rows = [_confirmation(name, found, differences.get(name), corrected.get(name)) for name, found in arms.items()]
+    rows.sort(key=lambda row: (bool(row.failed), row.test_bits_per_byte is None, row.ranking_bits_per_byte or 0.0))
     ranked = [row for row in rows if not row.failed]
     return tuple(replace(row, rank=ranked.index(row) + 1 if row in ranked else None) for row in rows)
 
@@ -142,7 +175,27 @@ def _test_bits(found: Sequence[Retraining]) -> dict[int, float]:
     }
 
 
-def _confirmation(name: str, found: Sequence[Retraining], difference: Estimate | None) -> Confirmation:
+def _test_bits_at_equal_time(found: Sequence[Retraining]) -> dict[int, float]:
+    """Return the test loss that each training would have in the time of the baseline's; empty without prices."""
+    corrected = {}
+    for each in found:
+        one = each.evaluation
+        change = loss_change_nats(one, 1.0 / one.relative_step) if one.relative_step else None
+        if change is not None and one.test_loss_nats and one.test_bits_per_byte is not None:
+            corrected[each.seed] = one.test_bits_per_byte * (1.0 + change / one.test_loss_nats)
+    return corrected
+
+
+def _sign(difference: Estimate | None) -> str:
+    """Return what a difference says; empty if it has no interval."""
+    if difference is None or difference.low is None or difference.high is None:
+        return ""
+    return "better" if difference.high < 0 else "worse" if difference.low > 0 else "not told apart"
+
+
+def _confirmation(
+    name: str, found: Sequence[Retraining], difference: Estimate | None, equal_time_difference: Estimate | None
+) -> Confirmation:
     full = [each.evaluation for each in found if each.evaluation.test_loss_nats is not None]
 
     def mean(field: str) -> float | None:
@@ -162,4 +215,6 @@ def _confirmation(name: str, found: Sequence[Retraining], difference: Estimate |
         steps=mean("steps"),
         epochs=mean("epochs"),
         budget=found[0].budget,
+        price=mean("relative_step") if _test_bits_at_equal_time(found) else None,
+        equal_time_difference=equal_time_difference,
     )

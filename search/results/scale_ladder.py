@@ -211,9 +211,9 @@ def _results_at_scale(retrainings: Sequence[Retraining], rescaled: set[str]) -> 
 def _agreement(results: Sequence[Sequence[ScaleResult]], lower: int, upper: int) -> Agreement:
     values = [
         {
-            entry.result.name: entry.result.test_bits_per_byte
+            entry.result.name: bits
             for entry in results[place]
-            if entry.result.rank is not None and entry.result.test_bits_per_byte is not None
+            if entry.result.rank is not None and (bits := entry.result.ranking_bits_per_byte) is not None
         }
         for place in (lower, upper)
     ]

@@ -22,7 +22,16 @@ from ..results.confirmation import Retraining, read_retrainings
 from ..results.leaderboard import leaderboard
 from ..runs.run_settings import load_allowance_seconds, load_config
 from ..runs.store import Store
-from .confirm_at_scale import Contender, add_retrainings, baseline_contender, check_baseline, retrain_at_scale
+from .confirm_at_scale import (
+    Contender,
+    add_retrainings,
+    baseline_contender,
+    check_baseline,
+    curve_points,
+    is_complete,
+    log_path,
+    retrain_at_scale,
+)
 from .study import QUIET, Study, StudyOptions
 from .study_queue import Arm
 
@@ -119,8 +128,9 @@ def confirm_store(
     with Study(
         config,
         contenders[0].dna,
-        store.run.path / LOG.format(budget=budget),
+        log_path(store, LOG.format(budget=budget), config),
         options,
+        points=curve_points(config),
         dataset_hash=store.manifest.get("dataset_hash"),
         allowance_seconds=allowance_seconds,
     ) as study:
@@ -130,7 +140,11 @@ def confirm_store(
         store,
         "confirmed",
         [Retraining(one.arm.name, ids[one.arm.name], one.seed, budget, one.evaluation) for one in trainings],
-        {(each.name, each.seed) for each in read_retrainings(store.events()) if each.budget == budget},
+        {
+            (each.name, each.seed)
+            for each in read_retrainings(store.events())
+            if each.budget == budget and is_complete(each, config)
+        },
         details={},
     )
     for scale in scales:

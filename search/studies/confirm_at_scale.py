@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...models.config import ModelConfig
@@ -34,9 +35,15 @@ __all__ = [
     "add_retrainings",
     "baseline_contender",
     "check_baseline",
+    "curve_points",
     "explain_unfit",
+    "is_complete",
+    "log_path",
     "retrain_at_scale",
 ]
+
+POINTS = (0.5, 0.7, 0.85)
+"""Shares of the budget at which priced retrainings are evaluated, for the difference at equal time."""
 
 LOG = "scale-layers={layers},unit={unit},length={length},batch={batch},rate={learning_rate:g},budget={budget:g}.jsonl"
 """Name of the log in the run's folder; each scale has its own."""
@@ -97,8 +104,9 @@ def retrain_at_scale(
     with Study(
         replace(scale, trial=replace(scale.trial, allowance_ms=0.0)) if resized else scale,
         programs[contenders[0].name],
-        store.run.path / LOG.format(**size.to_dict()),
+        log_path(store, LOG.format(**size.to_dict()), scale),
         options,
+        points=curve_points(scale),
         dataset_hash=store.manifest.get("dataset_hash"),
         allowance_seconds=None if resized else allowance_seconds,
     ) as study:
@@ -112,6 +120,7 @@ def retrain_at_scale(
         for event in store.events()
         if event.kind == "retrained_at_scale" and Scale(**event.payload["scale"]) == size
         for retraining in [read_retraining(event)]
+        if is_complete(retraining, scale)
     }
     add_retrainings(
         store,
@@ -143,6 +152,23 @@ def add_retrainings(
             continue
         stored = replace(each, evaluation=replace(each.evaluation, curve=()))  # the log has the curve
         store.add_event(kind, {**details.get(each.name, {}), **stored.payload()}, each.candidate_id)
+
+
+def curve_points(config: RunConfig) -> tuple[float, ...]:
+    """Return the points of the budget at which retrainings are evaluated: none unless steps are counted and timed."""
+    return tuple(share * config.trial.budget for share in POINTS) if config.trial.price else ()
+
+
+def log_path(store: Store, name: str, config: RunConfig) -> Path:
+    """Return the path of a log in the run's folder; a log of trainings with evaluations on the way has its own name."""
+    path = store.run.path / name
+    return path.with_stem(f"{path.stem}-priced") if curve_points(config) else path
+
+
+def is_complete(retraining: Retraining, config: RunConfig) -> bool:
+    """Return whether a stored retraining has all that the configuration measures; earlier versions had no prices."""
+    evaluation = retraining.evaluation
+    return evaluation.outcome != "ok" or not curve_points(config) or bool(evaluation.hurdle_losses)
 
 
 def check_baseline(baseline: Contender, own: RunConfig, scales: Sequence[RunConfig]) -> None:
