@@ -1,31 +1,55 @@
-"""Lines of text about one candidate or one library program, as `show` prints them."""
+"""Text about one candidate: its edits, in one line for tables or one by one, and all that `show` prints."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from ...primitives.pretty_printer import format_program
-from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
+from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.candidate_summary import CandidateSummary
 from ..results.leaderboard_rows import LeaderboardRow
+from ..results.lineage import LineageStep, merged_parents
 from .formatting import format_count, format_number, pluralize
 from .phrases import format_input_wait
 
-__all__ = ["format_description", "format_library_program"]
+__all__ = [
+    "format_description",
+    "format_library_program",
+    "format_lineage",
+    "format_merge",
+    "format_mutations",
+    "format_step",
+    "short_mutation",
+]
+
+_SHORTER = (
+    (r"^Delete in (\S+): (.*)$", r"\1: − \2"),
+    (r"^Insert in (\S+): (.*)$", r"\1: + \2"),
+    (r"^Delete and insert: in (\S+): (.*); then in (\S+): (.*)$", r"\1: − \2, \3: + \4"),
+    (r"^Mutate field \w+ in (\S+): (.*) becomes (.*)$", r"\1: \2 → \3"),
+    (r"^Mutate bank value: (\w+ \d+) from (\S+) to (\S+)$", r"\1: \2 → \3"),
+    (r"^Swap in (\S+): (.*)$", r"\1: swap \2"),
+    (r"^Wrap in (\S+): (.*)$", r"\1: + \2"),
+    (r"^(?:Rewire|Replace op|Resize) in (\S+): (.*) becomes (.*)$", r"\1: \2 → \3"),
+    (r"^Resize: (\w+ \d+) from (\S+) to (\S+)$", r"\1: \2 → \3"),
+    (r"^Constant: (\d+) from (\S+) to (\S+)$", r"constant \1: \2 → \3"),
+)
 
 
 def format_description(described: CandidateSummary) -> list[str]:
     """Return the lines about a candidate."""
     candidate, row = described.candidate, described.row
-    lines = [_title(candidate, described.origin), ""]
+    lines = [_title(described), ""]
     if candidate.same_as is not None:
         lines.append(f"computes the same as {candidate_name(candidate.same_as)}, whose result it shares")
     lines += _result_lines(row, described.seconds)
     lines += [f"{'structure':<11} {candidate.structure_hash}", "", format_program(candidate.dna)]
     if described.lineage:
-        lines += ["", f"ancestry, from {described.beginning}:"]
+        lines += ["", f"{format_merge(described.lineage) or 'ancestry'}, from {described.beginning}:"]
         for step in described.lineage:
-            lines += [f"  {candidate_name(step.candidate_id)}"] + [f"    {sentence}" for sentence in step.mutations]
+            lines += [f"  {format_step(step)}"] + [f"    {sentence}" for sentence in step.mutations]
     if described.difference is not None:
         lines += ["", f"difference to {described.against}:", "", described.difference]
     return lines
@@ -39,15 +63,71 @@ def format_library_program(program: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _title(candidate: Candidate, origin: str | None) -> str:
+def format_lineage(lineage: Sequence[LineageStep]) -> list[str]:
+    """Format the mutations that led to a candidate, newest first, one for each ancestor.
+
+    A child is mutated until its program is new, so the last mutation of each ancestor is shown; `(+2)` counts the
+    earlier ones, most of which do not change the function.
+    """
+    words = []
+    for step in reversed(lineage):
+        *before, last = step.mutations or ("another copy of the same program",)
+        words.append(short_mutation(last) + (f" (+{len(before)})" if before else ""))
+    return words
+
+
+def format_mutations(lineage: Sequence[LineageStep], shown: int | None = None) -> str:
+    """Format the edits of a candidate, newest first, in one line; `shown` limits their number."""
+    words = format_lineage(lineage)
+    hidden = 0 if shown is None else max(len(words) - shown, 0)
+    parents = " and ".join(map(candidate_name, merged_parents(lineage)))
+    return (
+        (f"merge of {parents}: " if parents else "")
+        + "; ".join(words[: len(words) - hidden])
+        + (f"; … {hidden} more" if hidden else "")
+    )
+
+
+def short_mutation(sentence: str) -> str:
+    """Shorten the description of a mutation to the signs of a diff.
+
+    >>> short_mutation("Insert in relu: x3 = SQUARE(x2)")
+    'relu: + x3 = SQUARE(x2)'
+    """
+    for pattern, replacement in _SHORTER:
+        shorter, found = re.subn(pattern, replacement, sentence)
+        if found:
+            return shorter
+    return sentence
+
+
+def format_merge(lineage: Sequence[LineageStep]) -> str:
+    """Return what a merge merged, as the title of its edits; empty for other candidates."""
+    parents = " and ".join(map(candidate_name, merged_parents(lineage)))
+    return f"edits merged from {parents}" if parents else ""
+
+
+def format_step(step: LineageStep) -> str:
+    """Return the name of an edit, with the parents of a merge that have it."""
+    sources = " and ".join(map(candidate_name, step.merged_from))
+    return candidate_name(step.candidate_id) + (f", in {sources}" if sources else "")
+
+
+def _title(described: CandidateSummary) -> str:
+    candidate = described.candidate
     if candidate.id == BASELINE_ID:
         return "the baseline"
-    if origin is not None:
-        return f"candidate {candidate.id}, imported from {origin}"
+    if described.origin is not None:
+        return f"candidate {candidate.id}, imported from {described.origin}"
     if candidate.parent is None:
         return f"candidate {candidate.id}, a random program"
+    parents = merged_parents(described.lineage)
+    if parents:
+        return f"candidate {candidate.id}, merge of candidates {' and '.join(map(str, parents))}"
     parent = "the baseline" if not candidate.parent else f"candidate {candidate.parent}"
-    return f"candidate {candidate.id}, child of {parent}"
+    title = f"candidate {candidate.id}, child of {parent}"
+    own = any(step.candidate_id == candidate.id for step in described.lineage)
+    return title if own else f"{title}: {'; '.join(candidate.mutations)}"  # a revert
 
 
 def _result_lines(row: LeaderboardRow | None, seconds: dict[str, float]) -> list[str]:

@@ -11,13 +11,13 @@ from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
+from .candidate_table import format_mutations
 from .console import number_table, print_facts
 from .formatting import format_count, format_estimate, format_number
 from .phrases import (
     UNCONFIRMED,
     format_baseline_row,
     format_confirmed_difference,
-    format_lineage,
     headline,
     run_facts,
 )
@@ -159,7 +159,7 @@ def _table(rows: Sequence[LeaderboardRow], initial_programs: Mapping[int, str], 
     table.add_column(Text("mutations, newest first", no_wrap=True, overflow="ellipsis"), min_width=12 if narrow else 16)
     for row, text in zip(rows, cells, strict=True):
         baseline = row.id == BASELINE_ID
-        mutations = format_baseline_row(initial_programs) if baseline else "; ".join(format_lineage(row.lineage))
+        mutations = format_baseline_row(initial_programs) if baseline else format_mutations(row.lineage)
         table.add_row(
             *(text[title] for title in titles),
             Text(mutations, no_wrap=True, overflow="ellipsis"),  # the only column that shrinks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ from ..results.confirmation import Confirmation
 from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
 from ..results.leak_check_totals import LeakCheckTotals
-from ..results.lineage import LineageStep
 from ..results.speedup import MAX_EPOCHS
 from ..results.statistics import Estimate
 from .formatting import pluralize
@@ -26,11 +24,9 @@ __all__ = [
     "format_confirmed_difference",
     "format_epochs",
     "format_input_wait",
-    "format_lineage",
     "format_proposals",
     "headline",
     "run_facts",
-    "short_mutation",
 ]
 
 UNCONFIRMED = (
@@ -38,15 +34,6 @@ UNCONFIRMED = (
     "looks better than it is. Confirm it before you believe it"
 )
 """Warning about results that were not retrained."""
-
-_SHORTER = (
-    (r"^Delete in (\S+): (.*)$", r"\1: − \2"),
-    (r"^Insert in (\S+): (.*)$", r"\1: + \2"),
-    (r"^Delete and insert: in (\S+): (.*); then in (\S+): (.*)$", r"\1: − \2, \3: + \4"),
-    (r"^Mutate field \w+ in (\S+): (.*) becomes (.*)$", r"\1: \2 → \3"),
-    (r"^Mutate bank value: (\w+ \d+) from (\S+) to (\S+)$", r"\1: \2 → \3"),
-    (r"^Swap in (\S+): (.*)$", r"\1: swap \2"),
-)
 
 
 def headline(board: Leaderboard) -> str:
@@ -191,32 +178,6 @@ def format_baseline_row(initial_programs: Mapping[int, str]) -> str:
 def _format_initial_programs(initial_programs: Mapping[int, str]) -> str:
     """Format the initial programs; empty if the baseline is the only one."""
     return " · ".join(f"{candidate_name(number)} from {origin}" for number, origin in initial_programs.items())
-
-
-def format_lineage(lineage: Sequence[LineageStep]) -> list[str]:
-    """Format the mutations that led to a candidate, newest first, one for each ancestor.
-
-    A child is mutated until its program is new, so the last mutation of each ancestor is shown; `(+2)` counts the
-    earlier ones, most of which do not change the function.
-    """
-    words = []
-    for step in reversed(lineage):
-        *before, last = step.mutations or ("another copy of the same program",)
-        words.append(short_mutation(last) + (f" (+{len(before)})" if before else ""))
-    return words
-
-
-def short_mutation(sentence: str) -> str:
-    """Shorten the description of a mutation to the signs of a diff.
-
-    >>> short_mutation("Insert in relu: x3 = SQUARE(x2)")
-    'relu: + x3 = SQUARE(x2)'
-    """
-    for pattern, replacement in _SHORTER:
-        shorter, found = re.subn(pattern, replacement, sentence)
-        if found:
-            return shorter
-    return sentence
 
 
 def format_proposals(proposals: Mapping[str, Any]) -> str:

@@ -14,12 +14,13 @@ from ...primitives.diff_printer import format_difference
 from ...primitives.errors import UsageError
 from ...primitives.pretty_printer import format_program
 from ...system.files import write_output
-from ..evolution.candidate import BASELINE_ID, candidate_name
+from ..evolution.candidate import BASELINE_ID
 from ..results.leaderboard import leaderboard
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from ..results.lineage import lineage_start
 from ..results.scale_ladder import Ladder
 from ..runs.time_accounting import SHARES, active_seconds, find_sessions
+from .candidate_table import format_merge, format_mutations, format_step
 from .figures.prediction_figure import prediction_figure
 from .figures.run_figure import Point, progress_figure
 from .formatting import format_number, pluralize
@@ -30,7 +31,6 @@ from .phrases import (
     beyond_noise,
     format_baseline_row,
     format_input_wait,
-    format_lineage,
     headline,
     run_facts,
 )
@@ -167,9 +167,7 @@ def _predictions(board: Leaderboard) -> dict[str, Any] | None:
 
 
 def _mutation_cell(row: LeaderboardRow) -> str:
-    words, shown = format_lineage(row.lineage), 2 if row.rank is not None else 1
-    more = f"; … {len(words) - shown} more" if len(words) > shown else ""
-    return "; ".join(words[:shown]) + more
+    return format_mutations(row.lineage, 2 if row.rank is not None else 1)
 
 
 def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
@@ -196,7 +194,8 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
                 "listing": format_program(dna),
                 "difference": [(line[:1], line) for line in format_difference(baseline, dna).splitlines()],
                 "beginning": lineage_start(row.lineage, board.initial_programs),
-                "lineage": [(candidate_name(step.candidate_id), step.mutations) for step in row.lineage],
+                "merged": format_merge(row.lineage),
+                "lineage": [(format_step(step), step.mutations) for step in row.lineage],
             }
         )
     return programs

@@ -40,7 +40,7 @@ class CandidateSummary:
     Attributes:
         candidate: candidate with its program.
         row: row on the leaderboard, which can be that of an equivalent candidate; None without a result.
-        lineage: steps from the baseline to the candidate.
+        lineage: edits that lead from the baseline to the candidate.
         origin: origin of an initial program; None for other candidates.
         beginning: start of the lineage, as text.
         against: program of the comparison, as text; None without a comparison.

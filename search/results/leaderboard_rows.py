@@ -66,7 +66,7 @@ class LeaderboardRow:
         speed: the baseline's step time divided by the candidate's; above 1 is faster.
         input_wait_share: share of the training time spent waiting for batches.
         parameters, block_parameters, flops_per_token: size and cost of the model.
-        lineage: steps from the baseline to the candidate.
+        lineage: edits that lead from the baseline to the candidate.
         structure_hash: hash of the canonical dataflow graph.
         quarantine: why the loss was suspicious, and what cleared it; empty if it was not.
         unconfirmed: whether the candidate has not been retrained and scored on the test text.

@@ -1,7 +1,12 @@
-"""Lineage: the edits that lead from the baseline, or from an initial program, to a candidate."""
+"""Lineage: the edits that lead from the baseline, or from an initial program, to a candidate.
+
+Every program is the baseline with a set of edits, each named by the candidate in which it first occurred. A mutation
+has the edits of its parent and its own, a merge those of both parents, a revert lacks one edit of its parent.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,30 +16,62 @@ from ..evolution.candidate import BASELINE_ID
 if TYPE_CHECKING:
     from ..runs.records import Ancestor
 
-__all__ = ["LineageStep", "lineage_start", "trace_lineage"]
+__all__ = ["LineageStep", "find_edits", "lineage_start", "merged_parents", "trace_lineage"]
+
+_MERGE = re.compile(r"Merge with #(\d+)")
+"""Description of a merge: its second parent."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineageStep:
-    """One candidate of a lineage, with the mutations of its parent, or the origin of an initial program."""
+    """One edit of a lineage.
+
+    Attributes:
+        candidate_id: candidate in which the edit first occurred.
+        mutations: how that candidate differs from its parent, or the origin of an initial program.
+        merged_from: parents that have the edit, if the lineage is that of a merge; otherwise empty.
+    """
 
     candidate_id: int
     mutations: tuple[str, ...]
+    merged_from: tuple[int, ...] = ()
 
 
 def trace_lineage(pedigree: Mapping[int, Ancestor], candidate_id: int) -> tuple[LineageStep, ...]:
-    """Return the steps from the baseline, which is left out, or from an initial program to a candidate."""
-    steps: list[LineageStep] = []
+    """Return the edits of a candidate, the oldest first; none for the baseline."""
+    parents = _parents(pedigree[candidate_id])
+    held = {parent: find_edits(pedigree, parent) for parent in parents if len(parents) > 1}
+    return tuple(
+        LineageStep(edit, pedigree[edit].mutations, tuple(sorted(parent for parent in held if edit in held[parent])))
+        for edit in sorted(find_edits(pedigree, candidate_id))
+    )
+
+
+def find_edits(pedigree: Mapping[int, Ancestor], candidate_id: int) -> frozenset[int]:
+    """Return the edits of a candidate, as the ids of the candidates in which they first occurred."""
+    edits: set[int] = set()
     candidate = pedigree[candidate_id]
-    while candidate.id != BASELINE_ID:
-        steps.append(LineageStep(candidate.id, candidate.mutations))
+    while candidate.edits is None and candidate.id != BASELINE_ID:
+        edits.add(candidate.id)
         if candidate.parent is None:  # an initial program, or a random program
             break
         candidate = pedigree[candidate.parent]
-    return tuple(reversed(steps))
+    return frozenset(edits.union(candidate.edits or ()))
 
 
 def lineage_start(lineage: Sequence[LineageStep], initial_programs: Mapping[int, str]) -> str:
     """Return where a lineage starts: the origin of an initial program, or `the baseline`."""
     first = initial_programs.get(lineage[0].candidate_id) if lineage else None
     return "the baseline" if first is None else first
+
+
+def merged_parents(lineage: Sequence[LineageStep]) -> tuple[int, ...]:
+    """Return the two parents of a merge by its lineage; none for other candidates."""
+    return tuple(sorted({parent for step in lineage for parent in step.merged_from}))
+
+
+def _parents(candidate: Ancestor) -> tuple[int, ...]:
+    if candidate.parent is None:
+        return ()
+    merge = _MERGE.fullmatch(candidate.mutations[0]) if candidate.edits is not None and candidate.mutations else None
+    return (candidate.parent,) if merge is None else (candidate.parent, int(merge[1]))

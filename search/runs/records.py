@@ -65,13 +65,18 @@ class FinishedTrial:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """Candidate without its DNA, which is slow to parse; enough for lineages and tables."""
+    """Candidate without its DNA, which is slow to parse; enough for lineages and tables.
+
+    Attributes:
+        edits: edits of a merge or a revert (see `results.lineage`); None: those of its parent and its own.
+    """
 
     id: int
     parent: int | None
     mutations: tuple[str, ...]
     structure_hash: str
     same_as: int | None
+    edits: tuple[int, ...] | None = None
 
 
 def to_json(value: Any) -> str:

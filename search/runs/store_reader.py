@@ -68,8 +68,12 @@ class StoreReader:
     def pedigree(self) -> dict[int, Ancestor]:
         """Return all candidates by id, without their DNA."""
         rows = self._execute("SELECT id, parent, mutations, structure_hash, same_as FROM candidates ORDER BY id")
+        proposals = self._execute(
+            "SELECT candidate_id, payload FROM events WHERE kind = 'proposed' AND payload LIKE '%\"edits\":%'"
+        )
+        edits = {number: tuple(json.loads(payload)["edits"]) for number, payload in proposals}
         return {
-            number: Ancestor(number, parent, tuple(json.loads(mutations)), structure_hash, same_as)
+            number: Ancestor(number, parent, tuple(json.loads(mutations)), structure_hash, same_as, edits.get(number))
             for number, parent, mutations, structure_hash, same_as in rows
         }
 

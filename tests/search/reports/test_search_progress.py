@@ -12,9 +12,10 @@ from rich.console import Console
 
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.evolution.candidate import BASELINE_ID
+from primer_search.search.reports.candidate_table import format_lineage, format_mutations, short_mutation
 from primer_search.search.reports.console import console_for
 from primer_search.search.reports.leaderboard_table import print_leaderboard
-from primer_search.search.reports.phrases import format_lineage, format_proposals, headline, short_mutation
+from primer_search.search.reports.phrases import format_proposals, headline
 from primer_search.search.reports.progress.search_progress import (
     SearchLines,
     SearchPanel,
@@ -246,6 +247,19 @@ def test_each_type_of_mutation_has_a_short_form() -> None:
         "main: x2 = ABS(h0) → x2 = EXP(h0)"
     )
     assert short_mutation("Swap in main: a with b") == "main: swap a with b"
+    assert short_mutation("Wrap in main: x2 = ABS(h0) and x3 = ADD(h0, x2)") == (
+        "main: + x2 = ABS(h0) and x3 = ADD(h0, x2)"
+    )
+    for name in ("Rewire", "Replace op", "Resize"):
+        assert short_mutation(f"{name} in relu: a becomes b") == "relu: a → b"
+    assert short_mutation("Resize: dimension 1 from 32u to 48u") == "dimension 1: 32u → 48u"
+    assert short_mutation("Constant: 0 from 0.5 to -2") == "constant 0: 0.5 → -2"
+
+
+def test_a_merge_names_its_parents_and_the_edits_of_both() -> None:
+    lineage = (LineageStep(1, ("Insert in relu: a",), (3, 5)), LineageStep(3, ("Swap in main: b with c",), (3,)))
+    assert format_mutations(lineage) == "merge of #3 and #5: main: swap b with c; relu: + a"
+    assert format_mutations(lineage, 1) == "merge of #3 and #5: main: swap b with c; … 1 more"
 
 
 def test_fates_of_mutations_add_up() -> None:

@@ -16,9 +16,11 @@ from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.guided.guided_search import POINTS
+from primer_search.search.reports.candidate_table import format_description
+from primer_search.search.results.candidate_summary import summarize_candidate
 from primer_search.search.results.leaderboard import best_row, leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard, LeaderboardRow
-from primer_search.search.results.lineage import trace_lineage
+from primer_search.search.results.lineage import LineageStep, merged_parents, trace_lineage
 from primer_search.search.results.program_reference import find_candidate_id
 from primer_search.search.runs.records import Event
 from primer_search.search.runs.store import Store
@@ -33,9 +35,17 @@ class Run:
         self.now = 1000.0
         self.store = Store.create(path, {"workers": workers}, clock=lambda: self.now)
 
-    def propose(self, number: int, parent: int | None, *mutations: str, same_as: int | None = None) -> None:
+    def propose(
+        self,
+        number: int,
+        parent: int | None,
+        *mutations: str,
+        same_as: int | None = None,
+        edits: tuple[int, ...] | None = None,
+    ) -> None:
         child = Candidate(number, TRANSFORMER, parent, mutations, f"hash{number}", same_as)
-        self.store.add_candidate(child, {"tries": number + 1, "refused": {"widths": 2}, "how": "words are no number"})
+        statistics = {"tries": number + 1, "refused": {"widths": 2}, "how": "words are no number"}
+        self.store.add_candidate(child, statistics | ({} if edits is None else {"edits": list(edits)}))
 
     def train(self, number: int, evaluation: Evaluation, seconds: float = 10.0) -> None:
         trial = self.store.next_trial_id()
@@ -187,6 +197,40 @@ def test_lineage_runs_from_the_baseline_through_reused_candidates(run: Run) -> N
         run.store.candidate(99)
 
 
+def test_a_merge_has_the_edits_of_both_parents_and_a_revert_lacks_one(tmp_path: Path) -> None:
+    run = Run(tmp_path, workers=1)
+    run.propose(0, None)
+    run.propose(1, 0, "insert SQUARE")
+    run.propose(2, 1, "swap")
+    run.propose(3, 1, "delete EXP")
+    run.propose(4, 2, "Merge with #3", edits=(1, 2, 3))
+    run.propose(5, 4, "insert LOG")
+    run.propose(6, 5, "Revert of the edit of #1", edits=(2, 3, 5))
+    run.train(5, full(2.0))
+    run.train(4, full(2.1))
+    pedigree = run.store.pedigree()
+    assert trace_lineage(pedigree, 4) == (
+        LineageStep(1, ("insert SQUARE",), (2, 3)),
+        LineageStep(2, ("swap",), (2,)),
+        LineageStep(3, ("delete EXP",), (3,)),
+    )
+    assert [step.candidate_id for step in trace_lineage(pedigree, 5)] == [1, 2, 3, 5]
+    assert trace_lineage(pedigree, 6) == (
+        LineageStep(2, ("swap",)),
+        LineageStep(3, ("delete EXP",)),
+        LineageStep(5, ("insert LOG",)),
+    )
+    assert merged_parents(trace_lineage(pedigree, 4)) == (2, 3)
+    assert merged_parents(trace_lineage(pedigree, 5)) == merged_parents(trace_lineage(pedigree, 6)) == ()
+    merge = "\n".join(format_description(summarize_candidate(run.store, "4")))
+    assert merge.startswith("candidate 4, merge of candidates 2 and 3\n")
+    assert "  #1, in #2 and #3\n    insert SQUARE\n  #2, in #2\n    swap\n  #3, in #3\n    delete EXP" in merge
+    revert = "\n".join(format_description(summarize_candidate(run.store, "6")))
+    assert revert.startswith("candidate 6, child of candidate 5: Revert of the edit of #1\n")
+    assert "insert SQUARE" not in revert
+    run.store.close()
+
+
 def test_totals_count_distinct_candidates_and_sum_statistics(run: Run) -> None:
     totals = leaderboard(run.store, top=1).totals
     assert (totals.candidates, totals.evaluated, totals.reused, totals.trials) == (9, 8, 1, 10)
@@ -244,7 +288,9 @@ def test_the_json_form_is_plain_json_in_the_documented_form(run: Run) -> None:
     )
     assert [row["id"] for row in board["candidates"]] == [2, 1, 3, 0, 8, 5, 6, 7]
     assert board["unconfirmed"] is True
-    assert board["candidates"][1]["lineage"] == ({"candidate_id": 1, "mutations": ("insert SQUARE",)},)
+    assert board["candidates"][1]["lineage"] == (
+        {"candidate_id": 1, "mutations": ("insert SQUARE",), "merged_from": ()},
+    )
 
 
 def test_a_reader_ranks_while_the_controller_writes(run: Run) -> None:
