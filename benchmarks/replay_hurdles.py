@@ -23,7 +23,7 @@ from primer_search.search.guided.linear_model import OUTLIERS
 
 __all__ = ["RULES", "TODAY", "Comparison", "Draws", "Replays", "Rule", "compare", "draw", "replay"]
 
-EARLIER = {0.2: 0.1, 0.35: 0.2, 0.5: 0.35}
+EARLIER = {0.2: 0.1, 0.35: 0.2, 0.5: 0.35, 0.7: 0.5}
 """Point from which the slope at a point is taken."""
 
 MINIMUM = {"median": 10, "quarter": 6, "parent": 6}
@@ -48,13 +48,13 @@ class Rule:
         target: `median`: the loss must be below the median of the latest, as today. `quarter` and `parent`: the final
             loss must have a chance to reach the best quarter so far, or the parent.
         freedom: degrees of freedom of the noise of predicted final losses; infinite for normal noise.
-        chance: a training stops if its chance to reach the target is lower.
+        chances: a training stops if its chance to reach the target is lower; one number for each stop.
     """
 
     stops: tuple[float, ...] = ()
     target: str = "parent"
     freedom: float = math.inf
-    chance: float = 0.1
+    chances: tuple[float, ...] = (0.1,)
 
     @property
     def name(self) -> str:
@@ -65,7 +65,8 @@ class Rule:
         if self.target == "median":
             return f"median of the last {WINDOW} at {at}"
         noise = "normal" if math.isinf(self.freedom) else "t"
-        return f"{self.target}, at {at}, {noise} noise, P < {self.chance:g}"
+        chances = ", ".join(f"{chance:g}" for chance in self.chances)
+        return f"{self.target}, at {at}, {noise} noise, P < {chances}"
 
 
 TODAY = Rule((0.35,), "median")
@@ -75,11 +76,15 @@ RULES = (
     Rule(),
     TODAY,
     *(
-        Rule(stops, target, freedom, chance)
+        Rule(stops, target, freedom, (chance,) * len(stops))
         for target in ("quarter", "parent")
         for stops in ((0.2,), (0.2, 0.35), (0.35,), (0.35, 0.5))
         for freedom in (math.inf, OUTLIERS)
         for chance in (0.1, 0.3)
+    ),
+    *(
+        Rule((0.2, 0.35, 0.5, 0.7)[: len(chances)], "quarter", OUTLIERS, chances)
+        for chances in ((0.05, 0.3, 0.3), (0.1, 0.3, 0.3), (0.1, 0.3, 0.5), (0.1, 0.4, 0.5, 0.6))
     ),
 )
 """Rules to compare."""
@@ -249,7 +254,8 @@ class _History:
             self._fits[stop] = fit_batch(features[:, :step], self.finals[:, :step], known, self.rule.freedom)
         fit = self._fits[stop]
         predicted = fit.predict(features[:, step])
-        limit = self._target(step) + _quantile(self.rule.chance) * fit.sds
+        chance = self.rule.chances[self.rule.stops.index(stop)]
+        limit = self._target(step) + _quantile(chance) * fit.sds
         return (predicted > limit) & ~self.draws.unstopped[:, step], predicted
 
     def _target(self, step: int) -> np.ndarray:

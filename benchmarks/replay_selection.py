@@ -21,7 +21,6 @@ from primer_search.search.guided.guided_search import (
     INTERACTION_SD,
     LEADERS,
     MAX_TRAININGS,
-    PAIRS,
 )
 
 __all__ = ["SELECTIONS", "Selection", "SelectionRow", "replay_selection", "selection_rows"]
@@ -34,6 +33,10 @@ RIVALS = 5
 
 REFIT = 10
 """Trainings after which the model of edits is fitted again; plain losses rank the archive after every training."""
+
+
+PAIRS = 10
+"""Pairs of parents compared for a merge; the pair with the lowest posterior mean is merged."""
 
 
 @dataclass(frozen=True, slots=True)

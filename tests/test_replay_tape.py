@@ -24,7 +24,7 @@ from primer_search.benchmarks.replay_selection import SELECTIONS, replay_selecti
 from primer_search.search.guided.extrapolation import LossPredictor
 from primer_search.search.guided.linear_model import OUTLIERS
 
-QUARTER = Rule((0.35,), "quarter", OUTLIERS, 0.3)
+QUARTER = Rule((0.35,), "quarter", OUTLIERS, (0.3,))
 
 
 FEW = ("--replays", "2", "--seconds", "200", "--trainings", "25")

@@ -1,6 +1,7 @@
 """Guided search: live mutations, merges, and the models that choose parents, stop trainings and price steps."""
 
 __all__ = [
+    "edit_choice",
     "edit_model",
     "extrapolation",
     "guided_search",

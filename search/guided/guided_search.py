@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from itertools import combinations
+from statistics import NormalDist, fmean
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from ..evolution.candidate import BASELINE_ID, Candidate
 from ..evolution.initial_programs import InitialProgram
 from ..evolution.proposals import Proposal, identify, propose
 from ..evolution.search_strategy import SearchStrategy
+from .edit_choice import EditChoice, edit_features
 from .edit_model import EditModel, Edits, Observation
 from .linear_model import Normal
 from .live_mutations import mutate_live
@@ -34,14 +36,11 @@ from .recombination import merge_programs
 
 __all__ = ["GuidedSearch", "Standing"]
 
-POINTS = (0.2, 0.35, 0.5, 0.7)
+POINTS = (0.1, 0.2, 0.35, 0.5, 0.7)
 """Shares of the budget at which every training is evaluated; the slope to the end prices steps."""
 
-STOPS = (1, 2)
-"""Places in `POINTS` at which a training may stop; the slope at the first is that since the point before."""
-
-STOP_QUANTILE = 0.52
-"""A training stops where the target lies below its predicted fitness by this many standard deviations (p < 0.3)."""
+STOPS = {1: 0.1, 2: 0.3, 3: 0.5}
+"""Places in `POINTS` at which a training stops if its probability to reach the target is lower than this."""
 
 TARGET_SHARE = 0.25
 """A training must have a chance to be among this share of the best candidates so far."""
@@ -63,13 +62,19 @@ INTERACTION_SD = 0.02
 """Standard deviation of what the sum of effects misses, in nats."""
 
 MERGE_SHARE = 0.2
-"""Share of candidates that are merges, once two leaders can be merged."""
+"""Share of candidates that are merges, while some merge is expected to beat the best program."""
 
 REVERT_SHARE = 0.05
 """Share of candidates that take one edit of a leader back."""
 
-PAIRS = 10
-"""Pairs of parents compared for a merge; the one with the lowest posterior mean is merged."""
+MERGE_GAIN = 0.01
+"""Nats by which a merge must be expected to be better than the best program; smaller gains are within the noise."""
+
+DRAWS = 16
+"""Mutations drawn for a child; `edit_choice` takes one of them."""
+
+UNIFORM_SHARE = 0.25
+"""Share of children whose first mutation is taken, whatever gain is expected of it."""
 
 LEADERS = 8
 """Number of leaders that are trained again."""
@@ -109,6 +114,8 @@ class GuidedSearch(SearchStrategy):
         self._edits: dict[int, Edits] = {}
         self._model = EditModel([], EFFECT_SD, INTERACTION_SD)
         self._children: Counter[int] = Counter()
+        self._features: dict[int, frozenset[str]] = {}
+        self._unmergeable: set[Edits] = set()
         self._standings: dict[int, Standing] | None = None
         super().__init__(config, run_seed, baseline_dna, initial_programs)
 
@@ -121,7 +128,7 @@ class GuidedSearch(SearchStrategy):
         made = None
         if self.config.search.strategy == "guided":
             if kind < MERGE_SHARE:
-                made = self._merge(rng)
+                made = self._merge()
             elif kind < MERGE_SHARE + REVERT_SHARE:
                 made = self._revert(rng)
         parent, proposal = made or self._mutate(rng)
@@ -138,6 +145,8 @@ class GuidedSearch(SearchStrategy):
         else:
             inherited = frozenset() if candidate.parent is None else self._edits[candidate.parent]
             self._edits[candidate.id] = inherited | {candidate.id}
+            if candidate.parent is not None:
+                self._features[candidate.id] = edit_features(self._candidates[candidate.parent].dna, candidate.dna)
         if candidate.parent is not None:
             self._children[candidate.parent] += 1
 
@@ -169,7 +178,7 @@ class GuidedSearch(SearchStrategy):
             if model is None or target is None:
                 points.append(HurdleThreshold(round(budget * share), None))
                 continue
-            limit = target + STOP_QUANTILE * model.typical_sd
+            limit = target - NormalDist().inv_cdf(STOPS[place]) * model.typical_sd
             slope = self.measurements.baseline.slope
             points.append(HurdleThreshold(round(budget * share), limit, model.weights, model.offset, slope))
         return tuple(points)
@@ -212,11 +221,31 @@ class GuidedSearch(SearchStrategy):
     def _mutate(self, rng: np.random.Generator) -> tuple[int, Proposal]:
         parent = self._parent(rng)
         origin = self._candidates[parent]
+        choice = None if rng.random() < UNIFORM_SHARE else self._edit_choice()
+
+        def mutation(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+            if choice is None:
+                return mutate_live(dna, rng)
+            drawn = [mutate_live(dna, rng) for _ in range(DRAWS)]
+            return drawn[choice.choose([edit_features(dna, child) for child, _ in drawn], rng)]
+
+        limit = self.config.search.proposals
         proposal = propose(
-            origin.dna, origin.structure_hash, rng, self.rules, self._known, self.config.search.proposals,
-            mutate_live, accumulate=False,
-        )  # fmt: skip
+            origin.dna, origin.structure_hash, rng, self.rules, self._known, limit, mutation, accumulate=False
+        )
         return parent, proposal
+
+    def _edit_choice(self) -> EditChoice:
+        """Return the expected gains of mutations, from all mutated children with a result."""
+        standings = self.standings()
+        features: list[frozenset[str]] = []
+        gains: list[float] = []
+        for number, own in self._features.items():
+            child, parent = standings.get(number), standings.get(self._candidates[number].parent or BASELINE_ID)
+            if child is not None and parent is not None:
+                features.append(own)
+                gains.append(parent.posterior.mean - child.posterior.mean)
+        return EditChoice(features, gains)
 
     def _parent(self, rng: np.random.Generator) -> int:
         """Return a parent: the best draw from the posterior of a few random members of the archive."""
@@ -234,27 +263,29 @@ class GuidedSearch(SearchStrategy):
         ranking = self.ranking()
         return ranking if self.config.search.strategy == "guided-random" else ranking[: self.config.search.population]
 
-    def _merge(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:
-        """Merge the pair of the archive whose merged edits have the lowest posterior mean."""
+    def _merge(self) -> tuple[int, Proposal] | None:
+        """Merge the pair of the archive whose merged edits have the lowest posterior mean, if it is low enough."""
         archive = [each.candidate_id for each in self._archive()]
         pairs: dict[Edits, tuple[int, int]] = {}
-        for _ in range(PAIRS if len(archive) > 1 else 0):
-            one, other = (archive[int(place)] for place in rng.choice(len(archive), 2, replace=False))
+        tried = {*self._edits.values(), *self._unmergeable}
+        for one, other in combinations(archive, 2):
             first, second = self._edits[one], self._edits[other]
-            if not (first <= second or second <= first) and first | second not in self._edits.values():
-                pairs[first | second] = one, other
+            if not (first <= second or second <= first) and first | second not in tried:
+                pairs.setdefault(first | second, (one, other))
         if not pairs:
             return None
+        best = self.ranking()[0].posterior.mean
         predicted = self._model.posteriors(list(pairs))
-        for _, edits in sorted(zip(predicted, pairs, strict=True), key=lambda pair: pair[0].mean):
+        for posterior, edits in sorted(zip(predicted, pairs, strict=True), key=lambda pair: pair[0].mean):
+            if posterior.mean > best - MERGE_GAIN:
+                return None
             one, other = pairs[edits]
             ancestor = self._holder(self._edits[one] & self._edits[other])
-            if ancestor is None:
-                continue
-            dna = merge_programs(ancestor.dna, self._candidates[one].dna, self._candidates[other].dna)
+            dna = ancestor and merge_programs(ancestor.dna, self._candidates[one].dna, self._candidates[other].dna)
             proposal = self._checked(dna, f"Merge with #{other}", edits)
             if proposal is not None:
                 return one, proposal
+            self._unmergeable.add(edits)
         return None
 
     def _revert(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:

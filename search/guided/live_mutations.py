@@ -234,16 +234,19 @@ def _constant(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 LIVE_MUTATIONS: dict[str, tuple[Callable[[DNA, np.random.Generator], tuple[DNA, str] | None], int]] = {
-    "Insert": (_insert, 4),
-    "Wrap": (_wrap, 3),
-    "Delete": (_delete, 2),
-    "Replace op": (_replace_op, 2),
-    "Rewire": (_rewire, 2),
+    "Insert": (_insert, 5),
+    "Wrap": (_wrap, 5),
+    "Delete": (_delete, 1),
+    "Replace op": (_replace_op, 1),
+    "Rewire": (_rewire, 1),
     "Swap": (_swap, 1),
-    "Resize": (_resize, 2),
+    "Resize": (_resize, 1),
     "Constant": (_constant, 1),
 }
-"""The edits with their weights, by the first words of their descriptions."""
+"""The edits with their weights, by the first words of their descriptions.
+
+On the tape, 7 of 76 insertions and wraps gain at least 0.03 nats, and 1 of 101 other edits (docs/discovery.md).
+"""
 
 
 # --- draws and places -------------------------------------------------------------------------------------------

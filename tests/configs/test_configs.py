@@ -49,10 +49,11 @@ class TestPresets:
         assert f"primer-search --config {name} " in text
         assert all(f"# {word} " in text for word in ("Hardware", "Duration", "Expect"))
 
-    def test_laptop_trains_two_layers_of_width_64_at_the_baselines_speed(self) -> None:
+    def test_laptop_trains_two_layers_of_width_64_and_prices_steps(self) -> None:
         config = load("laptop")
         assert (config.model.layers, config.model.width) == (2, 64)
-        assert (config.trial.unit, config.workers.accel) == ("reference_seconds", "cpu")
+        assert (config.trial.unit, config.trial.price, config.workers.accel) == ("steps", True, "cpu")
+        assert config.search.strategy == "guided"
         assert (config.search.population, config.search.tournament) == (20, 5)
         assert config.data.source == "python-stdlib"
 
@@ -157,7 +158,7 @@ class TestRefusals:
             ("laptop", "zzz.layers=3", "unknown section 'zzz' (from --set); known are model, trial, "),
             ("laptop", "model.layrs=3", "unknown setting model.layrs (from --set); did you mean model.layers?"),
             ("laptop", "model.batch=3", "unknown setting model.batch (from --set); did you mean trial.batch?"),
-            ("laptop", "model.zzz=3", "unknown setting model.zzz (from --set); model has layers, unit, length, "),
+            ("laptop", "model.zzz=3", "unknown setting model.zzz (from --set); model has layers, unit, heads, "),
             ("laptop", "trial.hurdles=11", "trial.hurdles = 11 (from --set) must be at most 10"),
             ("laptop", "model.layers=0", "model.layers = 0 (from --set) must be at least 1"),
             ("laptop", "model.unit=1000000000", "model.unit = 1000000000 (from --set) must be at most 1024"),
@@ -198,8 +199,8 @@ class TestRefusals:
         ("preset", "override", "sentence"),
         [
             ("laptop", "search.tournament=21", "search.tournament = 21 must be at most search.population = 20"),
-            ("laptop", "search.strategy=guided", "search.strategy = guided needs a budget in steps"),
-            ("laptop", "trial.price=true", "trial.price has no effect with trial.unit = reference_seconds"),
+            ("gpu", "search.strategy=guided", "search.strategy = guided needs a budget in steps"),
+            ("gpu", "trial.price=true", "trial.price has no effect with trial.unit = "),
             ("laptop", "search.hurdle_minimum=101", "search.hurdle_minimum = 101 must be at most search.hurdle_window"),
             (
                 "smoke",

@@ -1,0 +1,124 @@
+"""Adaptive choice of edits: mutations like those that gained in this run are proposed more often.
+
+A mutation has features: the ops that it adds, and their families, the families of the ops that it removes, the
+subprograms that it changes, and whether it changes a constant, a width or a number of branches. The expected gain of a
+mutation is a linear function of its features, fitted to the gains of all mutated children of the run over their
+parents. A child that is worse than its parent gained nothing, however bad it is.
+
+The search draws several mutations of a parent and takes one with a probability proportional to the upper end of its
+expected gain (half a standard deviation above it), so features that few children had are tried, too. All features
+are equal at first: a preference comes from the run's own trainings alone. Some mutations are drawn without it, so that
+no kind of edit is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ...primitives.ops import OPS
+from ...primitives.program import DNA, Instruction
+from ...primitives.program_alignment import align_instructions
+from .linear_model import Normal, fit_linear_model
+from .live_mutations import OP_FAMILIES
+
+__all__ = ["EditChoice", "edit_features"]
+
+LARGEST_GAIN = 0.1
+"""Larger gains count as this one, in nats."""
+
+GAIN = 0.005
+"""Prior of the mean gain of a mutation, in nats: most gain nothing."""
+
+FEATURE_SD = 0.02
+"""Prior standard deviation of what a feature adds to the expected gain, in nats."""
+
+NOISE_SD = 0.02
+"""Prior of the standard deviation of a gain around the expected one, in nats; it weighs as `NOISE_WEIGHT` children."""
+
+NOISE_WEIGHT = 20
+
+OPTIMISM = 0.5
+"""Standard deviations added to an expected gain, so that features that few children had are tried."""
+
+LEAST_GAIN = 0.001
+"""Least expected gain, in nats, so that no feature excludes a mutation."""
+
+_FAMILY = {op: family for family, ops in OP_FAMILIES.items() for op in ops}
+
+
+def edit_features(parent: DNA, child: DNA) -> frozenset[str]:
+    """Return the features by which a child differs from its parent; both have the same list of subprograms."""
+    features: set[str] = set()
+    if parent.constants != child.constants:
+        features.add("constant")
+    if parent.dimensions != child.dimensions:
+        features.add("width")
+    for old, new in zip(parent.subprograms, child.subprograms, strict=True):
+        if old.instructions != new.instructions:
+            features |= {f"in {old.name}", *_instruction_features(old.instructions, new.instructions)}
+    return frozenset(features)
+
+
+def _instruction_features(old: Sequence[Instruction], new: Sequence[Instruction]) -> Iterable[str]:
+    for before, after in align_instructions(old, new):
+        removed = None if before is None else old[before]
+        added = None if after is None else new[after]
+        if removed is None or added is None or removed.op != added.op:
+            if added is not None:
+                yield from (f"adds {_family(added)}", f"adds {_op(added)}")
+            if removed is not None:
+                yield f"removes {_family(removed)}"
+            continue
+        if removed.branches != added.branches:
+            yield "branches"
+        if removed.dimension != added.dimension and added.op in OPS and OPS[added.op].uses_dimension:
+            yield "width"
+        if removed.constant != added.constant and added.op in OPS and OPS[added.op].uses_constant:
+            yield "constant"
+
+
+def _family(instruction: Instruction) -> str:
+    return _FAMILY.get(instruction.op, "call")
+
+
+def _op(instruction: Instruction) -> str:
+    return instruction.op if instruction.op in OPS else "call of a subprogram"
+
+
+class EditChoice:
+    """Gains of mutations by their features.
+
+    Args:
+        children: features of each mutated child so far.
+        gains: how much better than its parent each of them is, in nats; negative for a worse one.
+    """
+
+    def __init__(self, children: Sequence[frozenset[str]], gains: Sequence[float]):
+        self._places = {name: place for place, name in enumerate(sorted(set().union(*children)))}
+        prior = [Normal(GAIN, GAIN), *(Normal(0.0, FEATURE_SD) for _ in self._places)]
+        targets = np.clip(np.array(gains, float), 0.0, LARGEST_GAIN)
+        self._model = fit_linear_model(self._rows(children), targets, prior, NOISE_SD, NOISE_WEIGHT)
+
+    def likely_gains(self, edits: Sequence[frozenset[str]]) -> np.ndarray:
+        """Return the upper end of the expected gain of each mutation in nats, `LEAST_GAIN` or more."""
+        rows = self._rows(edits)
+        variances = np.einsum("ef,fg,eg->e", rows, self._model.covariance, rows)
+        unknown = np.array([sum(name not in self._places for name in features) for features in edits])
+        return np.maximum(
+            rows @ self._model.coefficients + OPTIMISM * np.sqrt(variances + unknown * FEATURE_SD**2), LEAST_GAIN
+        )
+
+    def choose(self, edits: Sequence[frozenset[str]], rng: np.random.Generator) -> int:
+        """Return the place of one mutation, drawn with a probability proportional to `likely_gains`."""
+        gains = self.likely_gains(edits)
+        return int(rng.choice(len(edits), p=gains / gains.sum()))
+
+    def _rows(self, edits: Sequence[frozenset[str]]) -> np.ndarray:
+        """Return a matrix [mutations, 1 + known features] of 0 and 1; the first column is 1."""
+        rows = np.zeros((len(edits), 1 + len(self._places)))
+        rows[:, 0] = 1.0
+        for row, features in zip(rows, edits, strict=True):
+            row[[1 + self._places[name] for name in features if name in self._places]] = 1.0
+        return rows
