@@ -32,6 +32,8 @@ class ModelConfig:
             more than four layers.
         length_dependent: whether to allow ops that tie a block to one sequence length.
         parameter_cap: upper limit of a candidate's parameters, as a multiple of the baseline's.
+        parameter_range: smallest and largest number of parameters of a candidate, in place of the cap; a candidate
+            outside is trained at another unit (see `parameter_range`). Empty: candidates keep the unit.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -45,11 +47,19 @@ class ModelConfig:
     stack: Literal["auto", "unroll", "scan"] = "auto"
     length_dependent: bool = False
     parameter_cap: Annotated[float, Ge(1.0)] = 1.2
+    parameter_range: tuple[Annotated[int, Ge(1)], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameter_range", tuple(self.parameter_range))  # JSON has lists only
 
     @property
     def width(self) -> int:
         """Channels of the block's input and output (d_model)."""
         return MODEL_WIDTH * self.unit
+
+    def most_parameters(self, baseline: float) -> float:
+        """Return the largest number of a candidate's parameters, given the baseline's."""
+        return self.parameter_range[-1] if self.parameter_range else baseline * self.parameter_cap
 
     def library_program(self, name: str) -> DNA:
         """Return a program of the library with the heads of this model, and its query scale for this width."""

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..models.parameter_range import dna_at_unit
 from ..primitives.errors import UsageError
 from ..primitives.library import LIBRARY, native_unit
 from ..primitives.program_json import dna_to_json
+from .config import RunConfig
 from .results.leaderboard import leaderboard
 from .results.leaderboard_rows import Leaderboard
 from .results.lineage import lineage_start, trace_lineage
@@ -56,16 +58,18 @@ def export_candidate(
 
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = find_candidate_id(store, candidate)
-        dna, model = store.candidate(number).dna, store.manifest["config"]["model"]
+        model = RunConfig.from_dict(store.manifest["config"]).model
+        resized = store.candidate(number).unit
+        dna = dna_at_unit(store.candidate(number).dna, model, resized)
         provenance = candidate_provenance(store, number)
     name = name or f"Block{number}"
     write_export(
         path,
         dna,
         name=name,
-        unit=model["unit"],
-        length=model["length"],
-        length_dependent=model["length_dependent"] or dna.length_dependent,
+        unit=resized or model.unit,
+        length=model.length,
+        length_dependent=model.length_dependent or dna.length_dependent,
         api=api,
         provenance=provenance,
         overwrite=overwrite,

@@ -67,9 +67,7 @@ class Evolution(SearchStrategy):
             parent = self._parent(rng)
             origin = self._candidates[parent]
             proposal = propose(origin.dna, origin.structure_hash, rng, self.rules, self._known, search.proposals)
-        return Candidate(
-            number, proposal.dna, parent, proposal.mutations, proposal.structure_hash, proposal.same_as
-        ), proposal
+        return self._child(number, parent, proposal), proposal
 
     def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:
         """Count a candidate as proposed; one equal to a known candidate joins the population with its fitness."""

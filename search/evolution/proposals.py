@@ -4,7 +4,7 @@ A mutation that makes the program invalid is undone. One that leaves its functio
 known program, stays, and the child mutates again. So silent mutations accumulate (our choice); otherwise an inserted
 instruction could never be read. After `limit` mutations the child becomes another individual of the program it equals.
 
-    mutate -> language (kinds, widths) -> parameter cap -> structure known? -> proved causal -> function known?
+    mutate -> language (kinds, widths) -> parameters -> structure known? -> proved causal -> function known?
            -> probed: finite, causal
 """
 
@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...models.config import ModelConfig
+from ...models.parameter_range import fitted_unit, parameters_at
 from ...primitives import DNA, Graph, InvalidProgramError, build_graph
 from ...primitives.causality_proof import prove_causal
 from ...primitives.causality_test import probe_block
-from ...primitives.cost import model_parameters
 from ...primitives.fingerprint import fingerprint
-from ...primitives.parameters import parameter_count
 from .paper_mutations import Mutation, mutate
 
 __all__ = ["CandidateRules", "Identity", "Proposal", "SeenPrograms", "identify", "propose"]
@@ -48,7 +47,8 @@ class CandidateRules:
 
     Attributes:
         model: language model that the block is stacked into.
-        max_parameters: largest number of parameters of the whole model.
+        max_parameters: largest number of parameters of the whole model; with `model.parameter_range`, programs outside
+            the range are resized instead.
     """
 
     model: ModelConfig
@@ -57,28 +57,30 @@ class CandidateRules:
     @staticmethod
     def for_baseline(baseline: DNA, model: ModelConfig) -> CandidateRules:
         """Return the rules of a run; the cap is a multiple of the baseline's parameters."""
-        rules = CandidateRules(model, 0)
-        parameters = rules.parameters(build_graph(baseline, length_dependent=model.length_dependent))
-        return CandidateRules(model, int(parameters * model.parameter_cap))
-
-    def parameters(self, graph: Graph) -> int:
-        """Return the number of parameters of the whole model with this block."""
-        model = self.model
-        block = parameter_count(graph, model.unit, model.length)
-        return model_parameters(block, model.unit, model.layers, model.vocabulary)
+        graph = build_graph(baseline, length_dependent=model.length_dependent)
+        return CandidateRules(model, int(model.most_parameters(parameters_at(graph, model, model.unit))))
 
     def build_graph(self, dna: DNA) -> Graph:
         """Return the canonical graph of a program, if it fits the model.
 
         Raises:
-            InvalidProgramError: kinds or widths do not match, it depends on the length, or it has too many parameters.
+            InvalidProgramError: kinds or widths do not match, it depends on the length, or it has too many parameters,
+                at every unit if programs are resized.
         """
         graph = build_graph(dna, length_dependent=self.model.length_dependent)
-        parameters = self.parameters(graph)
+        if fitted_unit(graph, self.model) is not None:
+            return graph
+        parameters = parameters_at(graph, self.model, self.model.unit)
         if parameters > self.max_parameters:
             message = f"the model would have {parameters:,} parameters, over the cap of {self.max_parameters:,}"
             raise InvalidProgramError("parameters", message)
         return graph
+
+    def unit(self, dna: DNA) -> int | None:
+        """Return the unit of width that a valid program is trained at; None: the configured one."""
+        if not self.model.parameter_range:
+            return None
+        return fitted_unit(build_graph(dna, length_dependent=self.model.length_dependent), self.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,8 +132,7 @@ class GuidedSearch(SearchStrategy):
             elif kind < MERGE_SHARE + REVERT_SHARE:
                 made = self._revert(rng)
         parent, proposal = made or self._mutate(rng)
-        identity = (proposal.structure_hash, proposal.same_as)
-        return Candidate(number, proposal.dna, parent, proposal.mutations, *identity), proposal
+        return self._child(number, parent, proposal), proposal
 
     def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:
         """Count a candidate as proposed; a mutation has the edits of its parent and its own."""

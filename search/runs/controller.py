@@ -20,6 +20,7 @@ from itertools import count
 
 import numpy as np
 
+from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, Executor, TrialRequest, WorkerStatus
@@ -199,14 +200,16 @@ class Controller:
         return None
 
     def _start(self, candidate_id: int) -> None:
+        candidate = self.evolution.candidate(candidate_id)
         request = TrialRequest(
             next(self._trial_ids),
             candidate_id,
-            dna_to_json(self.evolution.candidate(candidate_id).dna),
+            dna_to_json(dna_at_unit(candidate.dna, self.config.model, candidate.unit)),
             self._trial_seed(candidate_id),
             self.evolution.thresholds(candidate_id),
             allowance_seconds=self._calibration.allowance_seconds,
             suspicious_nats=self._suspicious_nats if candidate_id != BASELINE_ID else None,
+            unit=candidate.unit,
         )
         self._seeds[candidate_id].add(request.seed)
         self._running[candidate_id] += 1

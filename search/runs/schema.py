@@ -113,4 +113,7 @@ _BASELINE_AND_SCALES = Migration(
 )
 """Renames: seed to baseline, founders to initial programs, rung to scale, seeds to repeats."""
 
-MIGRATIONS: tuple[Migration, ...] = (_RUN_STORE, _BASELINE_AND_SCALES)
+_UNIT_OF_CANDIDATES = Migration("unit_of_candidates", ("ALTER TABLE candidates ADD COLUMN unit INTEGER",))
+"""Adds the unit of width that a candidate is trained at, if it is not the configured one."""
+
+MIGRATIONS: tuple[Migration, ...] = (_RUN_STORE, _BASELINE_AND_SCALES, _UNIT_OF_CANDIDATES)

@@ -151,8 +151,8 @@ class Store(StoreReader):
             dna, mutations = dna_to_json(candidate.dna), to_json(candidate.mutations)
             parent, same_as = _integer(candidate.parent), _integer(candidate.same_as)
             self._execute(
-                "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?)",
-                (int(candidate.id), dna, parent, mutations, candidate.structure_hash, same_as),
+                "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (int(candidate.id), dna, parent, mutations, candidate.structure_hash, same_as, candidate.unit),
             )
             self._append("proposed", candidate.id, None, statistics)
 

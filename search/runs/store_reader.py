@@ -131,6 +131,12 @@ class StoreReader:
 
 
 def _candidate(
-    number: int, dna: str, parent: int | None, mutations: str, structure_hash: str, same_as: int | None
+    number: int,
+    dna: str,
+    parent: int | None,
+    mutations: str,
+    structure_hash: str,
+    same_as: int | None,
+    unit: int | None,
 ) -> Candidate:
-    return Candidate(number, dna_from_json(dna), parent, tuple(json.loads(mutations)), structure_hash, same_as)
+    return Candidate(number, dna_from_json(dna), parent, tuple(json.loads(mutations)), structure_hash, same_as, unit)

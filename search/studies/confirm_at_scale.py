@@ -2,8 +2,8 @@
 
 Every scale is a separate study with its own log in the run's folder, so an interrupted ladder resumes where it stopped.
 Library programs are fitted to the width of the scale, and so is the baseline if it is a library program. Candidates are
-not changed, except that a query scale that equals the one for the run's width is adapted (`query_scales`). A program
-that is invalid at a scale's width or length is not trained there, and the ladder gives the reason.
+not changed, except that a query scale that equals the one for the run's width is adapted (`query_scales`). A candidate
+that the search resized keeps the ratio of its unit to the baseline's, rounded to a whole unit. A program that is invalid at a scale's width or length is not trained there, and the ladder gives the reason.
 
 If budgets are in reference seconds, these are measured by the baseline's step at that scale.
 """
@@ -58,18 +58,21 @@ class Contender:
         candidate_id: id of the candidate; None for a library program.
         dna: program at the run's own size.
         library: name in the library; None if the program is not from there.
+        unit: unit of width that the search resized it to; None: that of the run.
     """
 
     name: str
     candidate_id: int | None
     dna: DNA
     library: str | None = None
+    unit: int | None = None
 
-    def at(self, model: ModelConfig, own_unit: int) -> DNA:
-        """Return the program for another unit of width; `own_unit` is the run's."""
+    def arm(self, model: ModelConfig, own_unit: int) -> Arm:
+        """Return the program and its unit for a model of another unit of width; `own_unit` is the run's."""
+        unit = None if self.unit is None else max(1, round(self.unit * model.unit / own_unit))
         if self.library is not None:
-            return model.library_program(self.library)
-        return rescale_queries(self.dna, own_unit, model.unit)
+            return Arm(self.name, get(self.library, unit or model.unit, model.heads), unit=unit)
+        return Arm(self.name, rescale_queries(self.dna, own_unit, unit or model.unit), unit=unit)
 
 
 def retrain_at_scale(

@@ -54,7 +54,7 @@ def test_every_child_is_valid_new_and_not_over_the_cap(proposals: list[Proposal]
         assert proposal.same_as is None
         assert proposal.structure_hash == graph.structure_hash != parent.structure_hash
         assert proposal.function == fingerprint(graph) != fingerprint(parent)
-        assert rules.parameters(graph) <= rules.max_parameters
+        assert parameters_at(graph, rules.model, rules.model.unit) <= rules.max_parameters
         assert proposal.dna != BASELINE and proposal.mutations
 
 
@@ -130,7 +130,7 @@ def test_without_a_valid_mutation_the_parent_is_proposed_again() -> None:
 
 def test_the_cap_is_a_multiple_of_the_baselines_parameters() -> None:
     rules = CandidateRules.for_baseline(TINY, MODEL)
-    own = rules.parameters(build_graph(TINY))
+    own = parameters_at(build_graph(TINY), rules.model, rules.model.unit)
     assert own == 64 * 64 + 300 * 64 + 2 * 64
     assert rules.max_parameters == int(1.2 * own)
     wide = assemble({"main": "a = CONV_31X1 h0 width=8"}, {"zero": 0.0}, (8,))
