@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..primitives.errors import UsageError
+from ..models.parameter_range import parameters_at
+from ..primitives import InvalidProgramError, UsageError, build_graph
 from ..search.config import RunConfig
 
 __all__ = ["contradictions", "refuse_contradictions"]
@@ -22,6 +23,7 @@ def refuse_contradictions(config: RunConfig, where: str) -> None:
 def contradictions(config: RunConfig) -> Iterator[str]:
     """Yield one sentence for each contradiction between settings."""
     search, trial, optimizer, workers = config.search, config.trial, config.optimizer, config.workers
+    yield from _range_contradictions(config)
     hurdle_parts = 2 ** (trial.hurdles + 1) - 1
     if search.tournament > search.population:
         yield (
@@ -77,4 +79,23 @@ def contradictions(config: RunConfig) -> Iterator[str]:
         yield (
             f"optimizer.weight_decay = {optimizer.weight_decay} has no effect with optimizer.name = adafactor: "
             "set it to 0, or use adamw"
+        )
+
+
+def _range_contradictions(config: RunConfig) -> Iterator[str]:
+    model, name = config.model, config.search.baseline
+    if not model.parameter_range:
+        return
+    shown = f"model.parameter_range = {list(model.parameter_range)}"
+    if len(model.parameter_range) != 2 or model.parameter_range[0] > model.parameter_range[1]:
+        yield f"{shown} must be the smallest and the largest number of parameters, or [] to resize no candidate"
+        return
+    try:
+        baseline = parameters_at(build_graph(model.library_program(name), length_dependent=True), model, model.unit)
+    except (UsageError, InvalidProgramError):
+        return  # reported where the baseline is used
+    if not model.parameter_range[0] <= baseline <= model.parameter_range[1]:
+        yield (
+            f"{shown} must hold the baseline {name}, which has {baseline:,} parameters at model.unit = {model.unit}: "
+            "set another range, or [] to resize no candidate"
         )

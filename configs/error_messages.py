@@ -23,6 +23,7 @@ _BOUNDS = {
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
+    "tuple_type": "must be a list",
     "string_type": "must be text in quotes",
 }
 """Message for each type of pydantic error; the fields in braces come from the context of the error."""

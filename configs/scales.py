@@ -42,7 +42,8 @@ def parse_scales(texts: Sequence[str], config: RunConfig) -> list[RunConfig]:
         UsageError: a scale is malformed, changes nothing, repeats another or has invalid settings.
     """
     # Studies train without hurdles, so the budget of a scale does not have to leave room for them.
-    own = replace(config, trial=replace(config.trial, hurdles=0))
+    # The range of parameters is that of the run's own size.
+    own = replace(config, trial=replace(config.trial, hurdles=0), model=replace(config.model, parameter_range=()))
     scales: dict[Scale, RunConfig] = {}
     for text in texts:
         scale = _parse_scale(text, own)

@@ -1,14 +1,16 @@
 """Check of a DNA without training: whether it is valid, its identity and its cost.
 
 The checks are those of a search, except that a program over the search's parameter cap is reported, not refused.
+Sizes are those at the unit of width that a search trains the program at.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..models.config import ModelConfig
+from ..models.parameter_range import fitted_unit
 from ..primitives import DNA, Graph, InvalidProgramError, build_graph
 from ..primitives.causality_test import LENGTH, check_causality
 from ..primitives.cost import block_cost, model_parameters
@@ -33,6 +35,7 @@ class Check:
         message: reason for refusal in a sentence.
         structure_hash: identity of the canonical form; None if the program does not have one.
         fingerprint: identity of the function; None if the program was refused first.
+        unit: unit of width that the program is trained at.
         parameters: parameters of the model.
         block_parameters: parameters of one block.
         flops_per_token: forward floating-point operations of one block, per token.
@@ -46,6 +49,7 @@ class Check:
     message: str = ""
     structure_hash: str | None = None
     fingerprint: str | None = None
+    unit: int | None = None
     parameters: int | None = None
     block_parameters: int | None = None
     flops_per_token: float | None = None
@@ -69,7 +73,8 @@ def check(dna: DNA, config: RunConfig) -> Check:
             "length_dependent": graph.length_dependent,
             "nodes": len(graph.nodes),
         }
-        known |= _cost(graph, model)
+        known["unit"] = fitted_unit(graph, model) or model.unit
+        known |= _cost(graph, replace(model, unit=known["unit"]))
         _refuse_giants(graph)
         check_causality(graph)
         known["fingerprint"] = fingerprint(graph)
@@ -92,7 +97,7 @@ def format_check(result: Check) -> list[str]:
 
 
 def _sizes(result: Check) -> str:
-    sizes = f"{result.parameters:,} in the model, {result.block_parameters:,} per block"
+    sizes = f"{result.parameters:,} in the model, {result.block_parameters:,} per block, at unit {result.unit}"
     assert result.parameters is not None
     if result.parameter_cap is not None and result.parameters > result.parameter_cap:
         return f"{sizes}; a search caps them at {result.parameter_cap:,}"
@@ -111,7 +116,7 @@ def _cost(graph: Graph, model: ModelConfig) -> dict[str, Any]:
 def _cap(config: RunConfig) -> int:
     model = config.model
     baseline = model.library_program(config.search.baseline)
-    return int(_cost(build_graph(baseline, length_dependent=True), model)["parameters"] * model.parameter_cap)
+    return int(model.most_parameters(_cost(build_graph(baseline, length_dependent=True), model)["parameters"]))
 
 
 def _refuse_giants(graph: Graph) -> None:

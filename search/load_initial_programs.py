@@ -109,7 +109,8 @@ class _Checker:
 _REMEDIES = {
     "length_dependent": "add --set model.length_dependent=true",
     "widths": "choose another --set model.unit",
-    "parameters": "raise --set model.parameter_cap, or choose a larger --set search.baseline",
+    "parameters": "raise --set model.parameter_cap (or the end of model.parameter_range), or choose a larger "
+    "--set search.baseline",
 }
 """Remedy for each reason of refusal."""
 

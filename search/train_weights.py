@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..models.parameter_range import dna_at_unit
 from ..primitives import DNA, UsageError, WorkFailedError
 from ..primitives.program_json import dna_from_json, dna_to_json
 from ..system.signals import Interrupted, interrupt_on_termination
@@ -49,7 +50,7 @@ class TrainingJob:
     Attributes:
         run: run of the candidate.
         candidate: id of the candidate.
-        dna: program of the candidate.
+        dna: program of the candidate, with its query scales for its unit.
         config: configuration of the run, possibly with another training budget.
         baseline: baseline program, whose step time is the unit of reference seconds.
         seed: random seed of the parameters and of the order of the text.
@@ -58,6 +59,7 @@ class TrainingJob:
         allowance_seconds: step time of the baseline that the search measured; None if it measured none.
         suspicious_nats: loss below which the trial is rechecked on more text.
         expected_seconds: expected wall clock, from the run's trials; None if no trial ended.
+        unit: unit of width that the search resized the candidate to; None: that of the run.
     """
 
     run: RunDirectory
@@ -71,6 +73,7 @@ class TrainingJob:
     allowance_seconds: float | None
     suspicious_nats: float | None
     expected_seconds: float | None
+    unit: int | None = None
 
     @property
     def name(self) -> str:
@@ -108,7 +111,7 @@ def plan_training(run: str, named: str, *, trial_seconds: float | None = None, s
         return TrainingJob(
             store.run,
             number,
-            candidate.dna,
+            dna_at_unit(candidate.dna, config.model, candidate.unit),
             config,
             store.candidate(BASELINE_ID).dna if baseline_dna is None else dna_from_json(baseline_dna),
             seed,
@@ -117,6 +120,7 @@ def plan_training(run: str, named: str, *, trial_seconds: float | None = None, s
             load_allowance_seconds(store),
             loss_floor_nats(baselines, manifest.get("ngram_nats")) if number != BASELINE_ID else None,
             _expected_seconds((own or others)[-1:], budget_ratio),
+            candidate.unit,
         )
 
 
@@ -190,7 +194,8 @@ def train_weights(
             f"the training of {job.name} left no weights; it ended with {evaluation.outcome}: {evaluation.message}"
         )
     record = _training_record(job, evaluation, dataset)
-    weights = Weights(job.dna, trainer.model, parameters[0], dataset.tokenizer().to_json(), record)
+    model = trainer.model if job.unit is None else replace(trainer.model, unit=job.unit, parameter_range=())
+    weights = Weights(job.dna, model, parameters[0], dataset.tokenizer().to_json(), record)
     save_weights(job.folder, weights, overwrite)
     return weights
 
@@ -207,6 +212,7 @@ def _request(job: TrainingJob, trainer: CandidateTrainer, progress: Callable[[Pr
         job.seed,
         allowance_seconds=calibration.allowance_seconds,
         suspicious_nats=job.suspicious_nats,
+        unit=job.unit,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...primitives.pretty_printer import format_program
+from ...primitives.value_types import MODEL_WIDTH
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.candidate_summary import CandidateSummary
 from ..results.leaderboard_rows import LeaderboardRow
@@ -45,6 +46,9 @@ def format_description(described: CandidateSummary) -> list[str]:
     if candidate.same_as is not None:
         lines.append(f"computes the same as {candidate_name(candidate.same_as)}, whose result it shares")
     lines += _result_lines(row, described.seconds)
+    if described.unit != described.configured_unit:
+        width = MODEL_WIDTH * described.unit
+        lines.append(f"{'unit':<11} {described.unit} (width {width}) in place of {described.configured_unit}")
     lines += [f"{'structure':<11} {candidate.structure_hash}", "", format_program(candidate.dna)]
     if described.lineage:
         lines += ["", f"{format_merge(described.lineage) or 'ancestry'}, from {described.beginning}:"]

@@ -46,6 +46,8 @@ class CandidateSummary:
         against: program of the comparison, as text; None without a comparison.
         difference: difference to that program, as text of several lines; None without a comparison.
         seconds: time of the last trial, by phase.
+        unit: unit of width that the candidate is trained at.
+        configured_unit: unit of width of the run, for which the constants of the program are.
     """
 
     candidate: Candidate
@@ -56,6 +58,8 @@ class CandidateSummary:
     against: str | None
     difference: str | None
     seconds: dict[str, float]
+    unit: int
+    configured_unit: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, as `show --json` prints them."""
@@ -68,6 +72,7 @@ class CandidateSummary:
             "parent": self.candidate.parent,
             "structure_hash": self.candidate.structure_hash,
             "same_as": self.candidate.same_as,
+            "unit": self.unit,
             "origin": self.origin,
             "mutations": list(self.candidate.mutations),
             **row,
@@ -100,6 +105,7 @@ def summarize_candidate(store: Store, named: str, against: str | None = None) ->
         last = [trial.evaluation for trial in store.evaluations() if trial.candidate_id == evaluated][-1:]
     seconds = {phase: getattr(result, field) for result in last for phase, field in PHASES.items()}
     steps = trace_lineage(store.pedigree(), candidate.id)
+    configured = int(store.manifest["config"]["model"]["unit"])
     return CandidateSummary(
         candidate,
         row,
@@ -109,6 +115,8 @@ def summarize_candidate(store: Store, named: str, against: str | None = None) ->
         None if other is None else other[0],
         None if other is None else format_difference(other[1], candidate.dna),
         seconds,
+        candidate.unit or configured,
+        configured,
     )
 
 

@@ -15,6 +15,7 @@ from ...primitives.diff_printer import format_difference
 from ...primitives.library import HEADS, LIBRARY, get
 from ...primitives.pretty_printer import format_program
 from ...primitives.program_json import dna_from_json, dna_to_json
+from ...primitives.query_scales import rescale_queries
 from ...primitives.suggestions import did_you_mean
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..runs.run_directory import is_run
@@ -44,8 +45,10 @@ class NamedProgram:
     heads: int = HEADS
 
     def at(self, unit: int) -> DNA:
-        """Return the program with constants for a unit of width, if it is a library program; otherwise unchanged."""
-        return get(self.name, unit, self.heads) if self.unit is None and self.name in LIBRARY else self.dna
+        """Return the program with query scales for a unit of width; other constants do not depend on the width."""
+        if self.unit is None:
+            return get(self.name, unit, self.heads) if self.name in LIBRARY else self.dna
+        return self.dna if unit == self.unit else rescale_queries(self.dna, self.unit, unit)
 
 
 def named_program(text: str, model: ModelConfig) -> NamedProgram:

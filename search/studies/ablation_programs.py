@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.null_rewrite import null_rewrite
 from ...primitives.program_diff import ProgramDiff, diff_programs, essential_changes
@@ -101,7 +102,7 @@ class AblationPlan:
         known = self._known.setdefault(function, name)
         if known != name:
             return known, f"the same function as {format_arm(known)}"
-        self.arms.append(Arm(name, dna))
+        self.arms.append(self._arm(name, dna, result.unit))
         return name, ""
 
     def limit_trainings(self, repeats: int, most_trials: int | None) -> None:
@@ -125,11 +126,15 @@ class AblationPlan:
                 f"more than --max-trials {most_trials}: raise it, or reduce --repeats"
             )
 
+    def _arm(self, name: str, dna: DNA, unit: int | None) -> Arm:
+        model = self.config.model
+        return Arm(name, dna_at_unit(dna, model, unit), unit=None if unit == model.unit else unit)
+
     def _add_control(self, *programs: tuple[str, DNA]) -> None:
         for name, dna in programs:
             twin = null_rewrite(dna, length_dependent=self.config.model.length_dependent)
             if twin is not None:
-                self.arms.append(Arm(NO_OP, twin))
+                self.arms.append(self._arm(NO_OP, twin, check(twin, self.config).unit))
                 self.control = name
                 return
         self.notes.append(

@@ -9,7 +9,8 @@ from typing import Literal
 
 from ...models.config import ModelConfig
 from ...models.cost import model_cost
-from ...primitives import DNA, InvalidProgramError, UsageError
+from ...models.parameter_range import fitted_unit
+from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
 from ...primitives.program_json import dna_to_json
 from ..config import RunConfig
 from ..results.program_reference import NamedProgram, named_program
@@ -51,14 +52,15 @@ def matched_units(
     Args:
         programs: programs, the baseline first, which keeps the configured unit.
         model: configuration of the model.
-        match: cost that is made as near to the baseline's as a whole unit allows; None keeps the configured unit.
+        match: cost that is made as near to the baseline's as a whole unit allows; None keeps the configured unit, or
+            that inside `model.parameter_range`.
 
     Raises:
         UsageError: a program is invalid at its width.
     """
     notes: list[str] = []
     if match is None:
-        units = [model.unit for _ in programs]
+        units = [_fitted_unit(program, model) for program in programs]
     else:
         goal = _cost_or_refuse(programs[0], model)[match]
         units = [model.unit, *(_nearest_unit(program, model, match, goal) for program in programs[1:])]
@@ -70,8 +72,8 @@ def matched_units(
         _cost_or_refuse(program, replace(model, unit=unit))
         if program.unit not in (None, unit):
             notes.append(
-                f"{program.name} was made for unit {program.unit} and is trained at unit {unit}; its constants, "
-                "including the scale of its queries, are not changed."
+                f"{program.name} was made for unit {program.unit} and is trained at unit {unit}; of its "
+                "constants, only a query scale of 1 / sqrt(head width) follows the width."
             )
     return units, notes
 
@@ -94,6 +96,14 @@ def _nearest_unit(program: NamedProgram, model: ModelConfig, match: Match, goal:
     if not distances:
         raise UsageError(f"{program.name} is invalid at every unit of width up to {4 * model.unit}: leave out --match")
     return min(distances, key=lambda unit: (distances[unit], unit))
+
+
+def _fitted_unit(program: NamedProgram, model: ModelConfig) -> int:
+    graph = build_graph(program.at(model.unit), length_dependent=True)
+    try:
+        return fitted_unit(graph, model) or model.unit
+    except InvalidProgramError as error:
+        raise UsageError(f"{program.name} cannot be trained: {error}") from None
 
 
 def _cost_or_refuse(program: NamedProgram, model: ModelConfig) -> dict[str, float]:

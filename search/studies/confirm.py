@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...primitives import UsageError
+from ...models.parameter_range import fitted_unit
+from ...primitives import InvalidProgramError, UsageError, build_graph
 from ...primitives.program_json import dna_from_json
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
@@ -33,7 +34,6 @@ from .confirm_at_scale import (
     retrain_at_scale,
 )
 from .study import QUIET, Study, StudyOptions
-from .study_queue import Arm
 
 __all__ = ["ConfirmationBudget", "confirm", "confirm_store", "confirmation_budget"]
 
@@ -134,7 +134,7 @@ def confirm_store(
         dataset_hash=store.manifest.get("dataset_hash"),
         allowance_seconds=allowance_seconds,
     ) as study:
-        trainings = study.train([Arm(each.name, each.dna) for each in contenders], seeds)
+        trainings = study.train([each.arm(config.model, config.model.unit) for each in contenders], seeds)
     ids = {each.name: each.candidate_id for each in contenders}
     add_retrainings(
         store,
@@ -156,11 +156,21 @@ def _contenders(store: Store, config: RunConfig, top: int, beside: Sequence[str]
     chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != BASELINE_ID][:top]
     if not chosen:
         raise UsageError(f"run {store.run.path} cannot be confirmed: none of its candidates has finished a full trial")
+    candidates = [store.candidate(number) for number in chosen]
     return [
         baseline_contender(config, dna_from_json(store.manifest["baseline_dna"])),
-        *(Contender(f"#{number}", number, store.candidate(number).dna) for number in chosen),
-        *(Contender(name, None, config.model.library_program(name), name) for name in beside),
+        *(Contender(f"#{each.id}", each.id, each.dna, unit=each.unit) for each in candidates),
+        *(_library_contender(name, config) for name in beside),
     ]
+
+
+def _library_contender(name: str, config: RunConfig) -> Contender:
+    dna, model = config.model.library_program(name), config.model
+    try:
+        unit = fitted_unit(build_graph(dna, length_dependent=True), model)
+    except InvalidProgramError as error:
+        raise UsageError(f"{name} cannot be trained at the size of the run: {error}") from None
+    return Contender(name, None, dna, name, unit)
 
 
 def _fresh_seeds(run_seed: int, count: int) -> list[int]:

@@ -3,7 +3,8 @@
 Every scale is a separate study with its own log in the run's folder, so an interrupted ladder resumes where it stopped.
 Library programs are fitted to the width of the scale, and so is the baseline if it is a library program. Candidates are
 not changed, except that a query scale that equals the one for the run's width is adapted (`query_scales`). A candidate
-that the search resized keeps the ratio of its unit to the baseline's, rounded to a whole unit. A program that is invalid at a scale's width or length is not trained there, and the ladder gives the reason.
+that the search resized keeps the ratio of its unit to the baseline's, rounded to a whole unit. A program that is
+invalid at a scale's width or length is not trained there, and the ladder gives the reason.
 
 If budgets are in reference seconds, these are measured by the baseline's step at that scale.
 """
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...models.config import ModelConfig
+from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
 from ...primitives.cost import block_cost
-from ...primitives.query_scales import rescale_queries
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
@@ -68,11 +69,12 @@ class Contender:
     unit: int | None = None
 
     def arm(self, model: ModelConfig, own_unit: int) -> Arm:
-        """Return the program and its unit for a model of another unit of width; `own_unit` is the run's."""
+        """Return the program at the size of `model`; `own_unit` is the unit of the run."""
         unit = None if self.unit is None else max(1, round(self.unit * model.unit / own_unit))
+        dna, made_for = self.dna, own_unit
         if self.library is not None:
-            return Arm(self.name, get(self.library, unit or model.unit, model.heads), unit=unit)
-        return Arm(self.name, rescale_queries(self.dna, own_unit, unit or model.unit), unit=unit)
+            dna, made_for = model.library_program(self.library), model.unit
+        return Arm(self.name, dna_at_unit(dna, replace(model, unit=made_for), unit or model.unit), unit=unit)
 
 
 def retrain_at_scale(
@@ -100,24 +102,24 @@ def retrain_at_scale(
         Interrupted: Ctrl-C; finished trainings are in the log.
     """
     size = Scale.of(scale)
-    programs = {each.name: each.at(scale.model, own.model.unit) for each in contenders}
-    unfit = {name: why for name, dna in programs.items() if (why := explain_unfit(dna, scale))}
+    arms = {each.name: each.arm(scale.model, own.model.unit) for each in contenders}
+    unfit = {name: why for name, arm in arms.items() if (why := explain_unfit(arm, scale))}
     options.tell(f"scale of {size.label}")
     resized = (own.model, own.trial.batch, own.trial.devices) != (scale.model, scale.trial.batch, scale.trial.devices)
     with Study(
         replace(scale, trial=replace(scale.trial, allowance_ms=0.0)) if resized else scale,
-        programs[contenders[0].name],
+        arms[contenders[0].name].dna,
         log_path(store, LOG.format(**size.to_dict()), scale),
         options,
         points=curve_points(scale),
         dataset_hash=store.manifest.get("dataset_hash"),
         allowance_seconds=None if resized else allowance_seconds,
     ) as study:
-        trainings = study.train([Arm(name, dna) for name, dna in programs.items() if name not in unfit], seeds)
+        trainings = study.train([arm for name, arm in arms.items() if name not in unfit], seeds)
     evaluations = [(training.arm.name, training.seed, training.evaluation) for training in trainings]
     evaluations += [(name, seeds[0], Evaluation(INCOMPATIBLE, why)) for name, why in unfit.items()]
     ids = {each.name: each.candidate_id for each in contenders}
-    rescaled = {each.name: each.candidate_id is not None and programs[each.name] != each.dna for each in contenders}
+    rescaled = {each.name: each.candidate_id is not None and arms[each.name].dna != each.dna for each in contenders}
     known = {
         (retraining.name, retraining.seed)
         for event in store.events()
@@ -181,15 +183,15 @@ def check_baseline(baseline: Contender, own: RunConfig, scales: Sequence[RunConf
         UsageError: it is invalid at one of them.
     """
     for scale in scales:
-        if why := explain_unfit(baseline.at(scale.model, own.model.unit), scale):
+        if why := explain_unfit(baseline.arm(scale.model, own.model.unit), scale):
             raise UsageError(f"the baseline cannot be trained at a scale of {Scale.of(scale).label}: {why}")
 
 
-def explain_unfit(dna: DNA, config: RunConfig) -> str:
+def explain_unfit(arm: Arm, config: RunConfig) -> str:
     """Return why a program cannot be trained with a configuration; empty if it can."""
-    model = config.model
+    model, unit = config.model, arm.unit or config.model.unit
     try:
-        block_cost(build_graph(dna, length_dependent=model.length_dependent), model.unit, model.length)
+        block_cost(build_graph(arm.dna, length_dependent=model.length_dependent), unit, model.length)
     except InvalidProgramError as error:
         return str(error)
     return ""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
+from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, UsageError, build_graph
 from ..config import RunConfig
 from ..evolution.candidate import candidate_name
@@ -40,7 +41,11 @@ def program_and_config(run: str, candidate: str | None, config: RunConfig | None
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = find_candidate_id(store, candidate)
         own = RunConfig.from_dict(store.manifest["config"])
-        return f"{candidate_name(number)} of {run}", store.candidate(number).dna, config or own
+        found = store.candidate(number)
+        dna = dna_at_unit(found.dna, own.model, found.unit)
+        if found.unit is not None and config is None:
+            own = replace(own, model=replace(own.model, unit=found.unit, parameter_range=()))
+        return f"{candidate_name(number)} of {run}", dna, config or own
 
 
 def parse_integers(option: str, text: str) -> list[int]:

@@ -215,9 +215,10 @@ class Study:
         return self._executor
 
     def _identity(self) -> dict[str, Any]:
-        """Return everything that determines results, except the arms and seeds."""
+        """Return everything that determines results, except the arms, which have their units, and the seeds."""
         return {
             **{section: asdict(getattr(self.config, section)) for section in ("model", "trial", "optimizer", "data")},
+            "model": {name: value for name, value in asdict(self.config.model).items() if name != "parameter_range"},
             "dataset": self.dataset_hash,
             "platform": self._platform,
             "reference": self._baseline_json,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from pathlib import Path
 
@@ -72,8 +73,17 @@ class TestPresets:
         model = load("primer_paper").model
         block = block_cost(build_graph(library.get("TRANSFORMER", model.unit)), model.unit, model.length).parameters
         parameters = model_parameters(block, model.unit, model.layers, model.vocabulary)
-        assert parameters > 32_000_000
-        assert 37_900_000 < parameters * model.parameter_cap <= 38_000_000
+        assert 35_000_000 < parameters < 36_000_000
+        assert model.parameter_range == (32_000_000, 38_000_000)
+        assert load("laptop").model.parameter_range == ()
+
+    def test_the_range_of_parameters_survives_files_and_stores_and_can_be_switched_off(self) -> None:
+        config = load("primer_paper")
+        assert loads(dump(config), "mine") == config
+        stored = RunConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+        assert stored == config and hash(stored.model) == hash(config.model)
+        assert load("primer_paper", ["model.parameter_range=[]"]).model.parameter_range == ()
+        assert "must be a list" in refusal("smoke", "model.parameter_range=3")
 
     def test_smoke_counts_steps_and_trains_inline(self) -> None:
         config = load("smoke")
@@ -218,6 +228,13 @@ class TestRefusals:
                 "optimizer.weight_decay=0.1",
                 "optimizer.weight_decay = 0.1 has no effect with optimizer.name",
             ),
+            (
+                "primer_paper",
+                "model.unit=8",
+                "model.parameter_range = [32000000, 38000000] must hold the baseline TRANSFORMER, which has 2,395,648",
+            ),
+            ("smoke", "model.parameter_range=[2, 1]", "model.parameter_range = [2, 1] must be the smallest and the"),
+            ("smoke", "model.parameter_range=[1]", "model.parameter_range = [1] must be the smallest and the largest"),
         ],
     )
     def test_settings_at_odds_with_each_other(self, preset: str, override: str, sentence: str) -> None:

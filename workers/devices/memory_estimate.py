@@ -42,7 +42,8 @@ class MemoryEstimate:
 def estimate_memory(graph: Graph, model: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig) -> MemoryEstimate:
     """Estimate the memory of a candidate with as many parameters as the search allows. The estimate is rather too high.
 
-    With P = `model_parameters` of the program times `model.parameter_cap`, or the end of `model.parameter_range`, 4 bytes each:
+    With P = `model_parameters` of the program times `model.parameter_cap`, or the end of `model.parameter_range`, and
+    4 bytes each:
 
         parameters  = 4 P; 8 P with an average of the parameters
         optimizer   = 8 P for the state of AdamW (nearly 0 for Adafactor, whose statistics are rows and columns)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from primer_search.models.config import ModelConfig
+from primer_search.models.parameter_range import parameters_at
 from primer_search.primitives import build_graph, library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.causality_test import check_causality

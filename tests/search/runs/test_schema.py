@@ -26,6 +26,12 @@ def old_run(tmp_path: Path) -> Path:
     return Path(shutil.copytree(FIXTURES / "run_of_schema_1", tmp_path / "run"))
 
 
+@pytest.fixture
+def run_of_schema_2(tmp_path: Path) -> Path:
+    """A run of schema 2, whose candidates have no unit: an initial program and six other candidates."""
+    return Path(shutil.copytree(FIXTURES / "run_of_schema_2", tmp_path / "run"))
+
+
 def stored_results(run: Path) -> Any:
     return json.loads((run / "leaderboard.json").read_text())
 
@@ -71,3 +77,17 @@ def test_a_run_that_another_process_is_writing_is_not_upgraded(old_run: Path) ->
     lock.release()
     with Store.open(old_run, read_only=True) as store:
         assert len(store.candidates()) == 5
+
+
+def test_candidates_of_schema_2_keep_the_configured_unit_and_their_results(run_of_schema_2: Path) -> None:
+    stored = stored_results(run_of_schema_2)
+    board = command("leaderboard", run_of_schema_2, "--json").json
+    assert {name: board["baseline"][name] for name in stored["baseline"]} == stored["baseline"]
+    found = [{name: row[name] for name in stored["candidates"][0]} for row in board["candidates"]]
+    assert found == stored["candidates"]
+    with Store.open(run_of_schema_2, read_only=True) as store:
+        assert store.schema_version == len(MIGRATIONS)
+        assert [candidate.unit for candidate in store.candidates()] == [None] * 7
+        assert RunConfig.from_dict(store.manifest["config"]).model.parameter_range == ()
+    shown = command("show", run_of_schema_2, "1")
+    assert shown.code == 0 and "in place of" not in shown.out
