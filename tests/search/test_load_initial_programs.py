@@ -28,7 +28,7 @@ from primer_search.search.evolution.initial_programs import (
 from primer_search.search.load_initial_programs import load_initial_programs
 from primer_search.tests.support.command import HandmadeRun, command
 
-CONFIG = load("laptop")
+CONFIG = load("laptop", ["model.heads=8"])
 UNIT = CONFIG.model.unit
 
 
