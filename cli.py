@@ -189,6 +189,7 @@ def search(
             seed=seed,
             budget_seconds=plan.budget_seconds,
             initial_programs=plan.initial_programs,
+            larger=plan.larger,
             address=address,
             started_at=started_at,
             **hooks,

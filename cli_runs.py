@@ -37,24 +37,29 @@ def resume(
     """Continue a run where it stopped."""
     started_at = time.monotonic()
     from .configs.plan import duration
+    from .configs.scales import larger_scale
     from .search.run_search import OutputOptions, search_with_display
+    from .search.runs.run_settings import load_config
     from .search.runs.store import Store
     from .workers.devices.discovery import resolve_platform
     from .workers.devices.ray_environment import check_address
 
     seconds = None if budget is None else duration("--budget", budget)
     with Store.open(run, read_only=True) as store:
-        directory, workers = store.run, store.manifest["config"]["workers"]
+        directory, config = store.run, load_config(store)
+    workers, larger = config.workers, larger_scale(config)
     if (holder := directory.controller()) is not None:
         raise UsageError(f"run {directory.path} is already running (by {holder}): wait until it ends, or stop it first")
-    check_address(address, workers["executor"])
+    check_address(address, workers.executor)
 
     def continue_run(**hooks: Any) -> SearchResult:
         from .search.session import resume as resume_session
 
-        return resume_session(directory.path, budget_seconds=seconds, address=address, started_at=started_at, **hooks)
+        return resume_session(
+            directory.path, budget_seconds=seconds, address=address, started_at=started_at, larger=larger, **hooks
+        )
 
-    pin_to_cpu(resolve_platform(workers["accel"], address=address), workers["executor"])
+    pin_to_cpu(resolve_platform(workers.accel, address=address), workers.executor)
     search_with_display(directory, continue_run, OutputOptions(top, json_))
 
 

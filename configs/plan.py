@@ -15,7 +15,6 @@ from ..primitives.errors import UsageError
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
 from ..search.runs.run_directory import RUNS
-from ..search.studies.confirm import confirmation_budget
 from ..system.durations import format_duration, parse_duration
 from ..workers.data.dataset import check_source
 from ..workers.devices.ray_environment import check_address
@@ -24,12 +23,15 @@ from .consistency import refuse_contradictions
 from .hardware import Hardware, choose_devices, hardware_for
 from .load import load
 from .overrides import parse_override
+from .planned_end import PlannedEnd
+from .rough_time import OVERHEAD_SECONDS, rough_training_seconds
+from .scales import larger_scale
 
 if TYPE_CHECKING:
     from ..search.evolution.initial_programs import InitialProgram
     from ..workers.devices.discovery import VisibleDevices
 
-__all__ = ["MIN_TRIALS_PER_WORKER", "OVERHEAD_SECONDS", "PRESETS", "Plan", "duration", "make_plan"]
+__all__ = ["MIN_TRIALS_PER_WORKER", "PRESETS", "Plan", "duration", "make_plan"]
 
 PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
 """Default preset of each platform."""
@@ -39,12 +41,6 @@ MIN_TRIALS_PER_WORKER = 8
 
 MIN_TOTAL_TRIALS = 24
 """Full trials of all workers together that must fit: three of the baseline, and some for selection."""
-
-OVERHEAD_SECONDS = {"cpu": 5.0, "gpu": 25.0, "tpu": 60.0}
-"""Rough time of compilation, probes and evaluation of a candidate, for the estimated number of candidates.
-
-Measured on a CPU with the preset `laptop`; the others are the assumptions of their presets.
-"""
 
 CLOCK_PHRASES = {
     "reference_seconds": "of training, at the baseline's speed",
@@ -85,15 +81,26 @@ class Plan:
         return self.hardware.placement.workers
 
     @property
+    def larger(self) -> RunConfig | None:
+        """Settings of the larger size, `search.scale_up`, at which the end of the run retrains; None without one."""
+        return larger_scale(self.config)
+
+    @property
+    def end(self) -> PlannedEnd:
+        """The planned end of the run."""
+        return PlannedEnd.of(self.config, self.larger, self.budget_seconds, self.platform, self.workers)
+
+    @property
     def candidates_expected(self) -> int | None:
-        """Estimated number of candidates; None if the trial budget counts steps."""
+        """Estimated number of candidates; None if the time of a training is not known."""
         trial, search = self.config.trial, self.config.search
-        if trial.unit == "steps":
+        training = rough_training_seconds(self.config, self.platform)
+        if training is None:
             return None
         overhead = OVERHEAD_SECONDS[self.platform]
-        full, mean = trial.budget + overhead, mean_cost(trial.budget, trial.hurdles) + overhead
-        kept = confirmation_budget(self.config, self.budget_seconds, self.workers).seconds
-        seconds = self.workers * (self.budget_seconds - kept) - search.baseline_trials * full
+        full = training + overhead
+        mean = training * mean_cost(trial.budget, trial.hurdles) / trial.budget + overhead
+        seconds = self.workers * self.end.search_seconds - search.baseline_trials * full
         # A hurdle stops candidates only after enough trials, including the baseline's, have reached it.
         unstopped = min(max(search.hurdle_minimum - search.baseline_trials, 0), max(seconds, 0.0) / full)
         controls = full / search.control_every if search.control_every else 0.0
@@ -112,6 +119,7 @@ class Plan:
             "trial_unit": trial.unit,
             "hurdles": hurdle_positions(trial.budget, trial.hurdles),
             "candidates_expected": self.candidates_expected,
+            **self.end.to_dict(),
             "seed": seed,
             "initial_programs": [initial_program.origin for initial_program in self.initial_programs],
             "run_dir": str(run_dir or RUNS / f"<time>-seed{seed}"),
@@ -138,6 +146,7 @@ class Plan:
             "trial budget": budget,
             "hurdles": f"at {places}" if hurdles else "none",
             "candidates": "not estimated: the budget counts steps" if expected is None else f"about {expected}",
+            **self.end.facts(),
             "data": config.data.source,
             "baseline": config.search.baseline,
             "initial programs": ", ".join(initial_program.origin for initial_program in self.initial_programs),
@@ -206,6 +215,7 @@ def make_plan(
     found = replace(settings, workers=replace(settings.workers, accel=devices.platform))
     refuse_contradictions(found, preset)
     settings.model.library_program(settings.search.baseline)
+    larger_scale(settings)
     check_source(settings.data.source)
     hardware = hardware_for(found, devices, on_cluster=address is not None, simulated=devices is fake)
     plan = _with_initial_programs(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), init)

@@ -1,4 +1,4 @@
-"""Parser of `confirm --scale`, such as `layers=4,unit=16,budget=60s`.
+"""Parser of `confirm --scale` and `search.scale_up`, such as `layers=4,unit=16,budget=60s`.
 
 A scale is the settings of a run with a few changes; the result is validated like any settings.
 """
@@ -18,7 +18,7 @@ from ..system.durations import parse_duration
 from .load import dump, loads
 from .overrides import parse_value
 
-__all__ = ["parse_scales"]
+__all__ = ["larger_scale", "parse_scales"]
 
 _KEYS = {
     "layers": "model.layers",
@@ -41,9 +41,7 @@ def parse_scales(texts: Sequence[str], config: RunConfig) -> list[RunConfig]:
     Raises:
         UsageError: a scale is malformed, changes nothing, repeats another or has invalid settings.
     """
-    # Studies train without hurdles, so the budget of a scale does not have to leave room for them.
-    # The range of parameters is that of the run's own size.
-    own = replace(config, trial=replace(config.trial, hurdles=0), model=replace(config.model, parameter_range=()))
+    own = _for_studies(config)
     scales: dict[Scale, RunConfig] = {}
     for text in texts:
         scale = _parse_scale(text, own)
@@ -54,6 +52,29 @@ def parse_scales(texts: Sequence[str], config: RunConfig) -> list[RunConfig]:
             raise UsageError(f"--scale {text}: another --scale has the same settings; leave one out")
         scales[size] = scale
     return list(scales.values())
+
+
+def larger_scale(config: RunConfig) -> RunConfig | None:
+    """Return the settings of `search.scale_up`; None if it is empty or not larger than the run's own size.
+
+    Raises:
+        UsageError: the setting is malformed, or the baseline does not exist at this size.
+    """
+    text, own = config.search.scale_up, config.model
+    if not text:
+        return None
+    try:
+        scale = _parse_scale(text, _for_studies(config))
+        scale.model.library_program(config.search.baseline)
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"--scale {text}", f"search.scale_up = {text}")) from None
+    return scale if scale.model.layers * scale.model.unit**2 > own.layers * own.unit**2 else None
+
+
+def _for_studies(config: RunConfig) -> RunConfig:
+    # Studies train without hurdles, so the budget of a scale does not have to leave room for them.
+    # The range of parameters is that of the run's own size.
+    return replace(config, trial=replace(config.trial, hurdles=0), model=replace(config.model, parameter_range=()))
 
 
 def _parse_scale(text: str, config: RunConfig) -> RunConfig:

@@ -53,7 +53,7 @@ def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], 
             search_display(terminal) as display,
         ):
             observe, tell = interruption.check_before(display.observe), interruption.check_before(display.tell)
-            ending = search(observe=observe, tell=tell).ending
+            result = search(observe=observe, tell=tell)
     except KeyboardInterrupt:
         raise Interrupted(_after_interruption(run)) from None
     except PrimerSearchError:
@@ -65,7 +65,7 @@ def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], 
             raise
         message = " ".join(f"{type(error).__name__}: {error}".split())
         raise WorkFailedError(f"the search failed with {message} (its traceback is in {run.log})") from error
-    _print_end(run, ending, output)
+    _print_end(run, result, output)
 
 
 def request_stop(run: RunDirectory) -> str:
@@ -83,7 +83,9 @@ def request_stop(run: RunDirectory) -> str:
     return f"run {run.path} is asked to stop, and its controller has not ended after {STOP_SECONDS:g} s"
 
 
-def _print_end(run: RunDirectory, ending: str, output: OutputOptions) -> None:
+def _print_end(run: RunDirectory, result: SearchResult, output: OutputOptions) -> None:
+    from rich.markup import escape
+
     from .reports.console import console_for
     from .reports.leaderboard_table import next_commands, print_leaderboard
     from .reports.run_page import try_report
@@ -97,9 +99,11 @@ def _print_end(run: RunDirectory, ending: str, output: OutputOptions) -> None:
         print(json.dumps(board.to_dict(), allow_nan=False))
         return
     console = console_for(sys.stdout)
-    why = "stopped on request" if ending == "stopped" else "the budget is spent"
+    why = "stopped on request" if result.ending == "stopped" else "the budget is spent"
     console.print(f"run {run.path}: {why}\n", soft_wrap=True, markup=False)
     print_leaderboard(board, console, output.top)
+    if result.unfinished:
+        console.print(f"\n[bold yellow]UNFINISHED[/]: {escape(result.unfinished)}", soft_wrap=True)
     console.print(f"\nreport  {report}\nnext", soft_wrap=True, markup=False)
     for command in next_commands(run.path, board):
         console.print(f"  {command}", soft_wrap=True, markup=False)

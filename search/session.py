@@ -30,9 +30,8 @@ from .runs.run_settings import prepare_same_dataset
 from .runs.store import Store
 from .runs.time_accounting import find_sessions
 from .runs.trainer_factory import CandidateTrainerFactory
-from .studies.confirm import confirm_store, confirmation_budget
+from .studies.end_of_run import EndOfRun, confirm_at_end
 from .studies.study import StudyOptions
-from .studies.study_queue import StudyState
 
 __all__ = ["SearchResult", "resume", "start"]
 
@@ -42,10 +41,17 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Run that was searched, and `ending`: `ended` if its budget is spent, `stopped` if a stop was requested."""
+    """Run that was searched.
+
+    Attributes:
+        run: directory of the run.
+        ending: `ended` if its budget is spent, `stopped` if a stop was requested.
+        unfinished: what the confirmation at the end could not finish in time; empty if it finished.
+    """
 
     run: RunDirectory
     ending: str
+    unfinished: str = ""
 
 
 def start(
@@ -59,6 +65,7 @@ def start(
     started_at: float | None = None,
     observe: Observe = lambda state: None,
     tell: Tell = lambda line: None,
+    larger: RunConfig | None = None,
 ) -> SearchResult:
     """Start a run in an empty directory and search until the budget is spent.
 
@@ -72,9 +79,10 @@ def start(
         started_at: start of the session, by `time.monotonic`; None means now.
         observe: callback that receives the run's state several times a second.
         tell: callback that receives messages about slow preparations.
+        larger: configuration of the larger size, `search.scale_up`, for the end of the run; None: no larger size.
 
     Raises:
-        UsageError: the data, the accelerator or the baseline is missing.
+        UsageError: the data, the accelerator or the baseline is missing, or the baseline is invalid at the larger size.
         WorkFailedError: no worker could be started, or the store cannot be written.
     """
     started_at = time.monotonic() if started_at is None else started_at
@@ -97,7 +105,7 @@ def start(
         "machine": machine.platform(),
     }
     with Store.create(run.path, manifest) as store:
-        return _search(store, platform, budget_seconds, address, started_at, observe, tell)
+        return _search(store, platform, budget_seconds, address, started_at, observe, tell, larger)
 
 
 def resume(
@@ -108,13 +116,14 @@ def resume(
     started_at: float | None = None,
     observe: Observe = lambda state: None,
     tell: Tell = lambda line: None,
+    larger: RunConfig | None = None,
 ) -> SearchResult:
     """Resume a run where it stopped.
 
     Args:
         path: name or path of the run.
         budget_seconds: wall clock for this session; None is the rest of the run's budget.
-        address, started_at, observe, tell: the same as in `start`.
+        address, started_at, observe, tell, larger: the same as in `start`.
 
     Raises:
         UsageError: the run does not exist, another controller writes it, its budget is spent, or its data changed.
@@ -129,7 +138,7 @@ def resume(
         dataset = prepare_same_dataset(config, manifest["dataset_hash"], tell)
         store.set_manifest({"dataset": str(dataset.path)})
         store.run.clear_stop()
-        return _search(store, platform, budget_seconds, address, started_at, observe, tell, resumed=True)
+        return _search(store, platform, budget_seconds, address, started_at, observe, tell, larger, resumed=True)
 
 
 def _budget_left(store: Store) -> float:
@@ -148,6 +157,7 @@ def _search(
     started_at: float,
     observe: Observe,
     tell: Tell,
+    larger: RunConfig | None,
     resumed: bool = False,
 ) -> SearchResult:
     manifest = store.manifest
@@ -171,39 +181,29 @@ def _search(
         if "ngram_nats" not in manifest:
             manifest["ngram_nats"] = ngram_loss(Dataset.open(manifest["dataset"], verify=False))
             store.set_manifest({"ngram_nats": manifest["ngram_nats"]})
+        baseline = dna_from_json(manifest["baseline_dna"])
+        end = EndOfRun.of(config, baseline, larger, budget_seconds, executor.slots)
         controller = Controller(
             config,
             manifest["seed"],
-            dna_from_json(manifest["baseline_dna"]),
+            baseline,
             store,
             executor,
             manifest["ngram_nats"],
             observe,
             read_initial_programs(manifest),
         )
-        reserve = confirmation_budget(config, budget_seconds, executor.slots)
-        ending = controller.run(budget_seconds - reserve.seconds, started_at)
-    if ending == "ended" and reserve.top:
-        _confirm(store, config, reserve.top, address, started_at + budget_seconds, tell)
-    return SearchResult(store.run, ending)
+        ending = controller.run(budget_seconds, started_at, end.reserve)
+    unfinished = ""
+    if ending == "ended":
+        unfinished = _confirm(store, end, StudyOptions(address, started_at + budget_seconds, tell=tell))
+    return SearchResult(store.run, ending, unfinished)
 
 
-def _confirm(store: Store, config: RunConfig, top: int, address: str | None, deadline: float, tell: Tell) -> None:
-    """Retrain the best candidates within the remaining budget."""
-    if store.best_candidate_id() is None:
-        return
-    announced = 0
-
-    def announce(state: StudyState) -> None:
-        nonlocal announced
-        if state.done != announced:
-            announced = state.done
-            tell(f"confirming the best candidates: {state.done} of {state.total} trainings finished")
-
+def _confirm(store: Store, end: EndOfRun, options: StudyOptions) -> str:
+    """Retrain the best candidates in the time left, and return what could not be finished."""
     try:
-        options = StudyOptions(address, deadline, announce, tell)
-        confirm_store(store, config, options, top=top, repeats=config.search.confirm_repeats)
-        store.add_event("note", {"why": "the search ended with a confirmation"})
+        return confirm_at_end(store, end, options)
     except Interrupted:
         raise Interrupted(
             "interrupted while confirming; the search is saved: "

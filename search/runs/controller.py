@@ -116,27 +116,38 @@ class Controller:
         self._replay()
         self._trial_ids = count(store.next_trial_id())
 
-    def run(self, budget_seconds: float, started_at: float | None = None) -> str:
+    def run(
+        self,
+        budget_seconds: float,
+        started_at: float | None = None,
+        reserve: Callable[[Sequence[Evaluation]], float] = lambda baseline: 0.0,
+    ) -> str:
         """Search until the budget is spent or a stop is requested.
 
         Args:
             budget_seconds: wall clock for this session.
             started_at: start of the session, by `time.monotonic`; None means now.
+            reserve: returns the seconds of the budget to keep for what follows the search, given the full trainings of
+                the baseline so far; called again after each.
 
         Returns:
             `ended` if the budget is spent, `stopped` if the run's stop file exists.
         """
         self._started_at = time.monotonic() if started_at is None else started_at
-        self._budget_seconds = budget_seconds
+        trained = None
         try:
-            while self._elapsed() < budget_seconds:
+            while True:
+                if trained != len(self._baseline_trials):
+                    trained = len(self._baseline_trials)
+                    self._budget_seconds = budget_seconds - reserve(self._baseline_trials)
+                if self._elapsed() >= self._budget_seconds:
+                    return self._finish("run_ended", "the budget is spent")
                 if self.store.run.stop_requested():
                     return self._finish("run_stopped", "asked to stop")
                 self._calibrate() if self._calibration.needed else self._dispatch()
                 for request, evaluation in self.executor.wait(self._wait_seconds()):
                     self._record(request, evaluation)
                 self.observe(self.state())
-            return self._finish("run_ended", "the budget is spent")
         except BaseException as error:
             self._finish("run_stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else repr(error))
             raise

@@ -7,10 +7,13 @@ __all__ = [
     "compared_programs",
     "confirm",
     "confirm_at_scale",
+    "end_of_run",
+    "final_stages",
     "stress",
     "stress_result",
     "stressed_model",
     "study",
     "study_log",
     "study_queue",
+    "training_time",
 ]

@@ -7,9 +7,7 @@ resumes where it stopped.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,46 +33,10 @@ from .confirm_at_scale import (
 )
 from .study import QUIET, Study, StudyOptions
 
-__all__ = ["ConfirmationBudget", "confirm", "confirm_store", "confirmation_budget"]
+__all__ = ["confirm", "confirm_store", "contenders", "fresh_seeds"]
 
 LOG = "confirmation-{budget:g}.jsonl"
 """Name of the log in the run's folder; each budget has its own."""
-
-LARGEST_SHARE = 0.25
-"""Largest part of a search's budget that is reserved for the confirmation."""
-
-START_SECONDS = 40.0
-"""Time to start the workers of a confirmation."""
-
-OVERHEAD_SECONDS = 10.0
-"""Approximate time for compilation and evaluation in one training."""
-
-SLOWNESS = 1.2
-"""Ratio of a training's wall clock to its budget on a machine that is also used for other work."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmationBudget:
-    """Seconds of a search's budget that are reserved to confirm the `top` best candidates."""
-
-    seconds: float
-    top: int
-
-
-def confirmation_budget(config: RunConfig, budget_seconds: float, slots: int) -> ConfirmationBudget:
-    """Return the part of a budget to reserve; zero if a quarter of it is too short for one candidate.
-
-    Zero, too, if trial budgets count steps: the time of a trial is then unknown.
-    """
-    search, trial = config.search, config.trial
-    if trial.unit == "steps" or not search.confirm_top:
-        return ConfirmationBudget(0.0, 0)
-    one = SLOWNESS * trial.budget_seconds + OVERHEAD_SECONDS
-    rounds = int((LARGEST_SHARE * budget_seconds - START_SECONDS) / one)  # a round: one training on each worker
-    top = min(search.confirm_top, rounds * slots // search.confirm_repeats - 1)
-    if top < 1:
-        return ConfirmationBudget(0.0, 0)
-    return ConfirmationBudget(START_SECONDS + one * math.ceil((top + 1) * search.confirm_repeats / slots), top)
 
 
 def confirm(
@@ -121,21 +83,21 @@ def confirm_store(
 
     If a worker is lost, its training is not stored, and the next call repeats it.
     """
-    contenders = _contenders(store, config, top, beside)
-    check_baseline(contenders[0], config, scales)
-    seeds = _fresh_seeds(store.manifest["seed"], repeats)
+    programs = contenders(store, config, _best_candidates(store, top), beside)
+    check_baseline(programs[0], config, scales)
+    seeds = fresh_seeds(store.manifest["seed"], repeats)
     budget, allowance_seconds = config.trial.budget, load_allowance_seconds(store)
     with Study(
         config,
-        contenders[0].dna,
+        programs[0].dna,
         log_path(store, LOG.format(budget=budget), config),
         options,
         points=curve_points(config),
         dataset_hash=store.manifest.get("dataset_hash"),
         allowance_seconds=allowance_seconds,
     ) as study:
-        trainings = study.train([each.arm(config.model, config.model.unit) for each in contenders], seeds)
-    ids = {each.name: each.candidate_id for each in contenders}
+        trainings = study.train([each.arm(config.model, config.model.unit) for each in programs], seeds)
+    ids = {each.name: each.candidate_id for each in programs}
     add_retrainings(
         store,
         "confirmed",
@@ -148,20 +110,35 @@ def confirm_store(
         details={},
     )
     for scale in scales:
-        retrain_at_scale(store, config, scale, contenders, seeds, options, allowance_seconds=allowance_seconds)
+        retrain_at_scale(store, config, scale, programs, seeds, options, allowance_seconds=allowance_seconds)
 
 
-def _contenders(store: Store, config: RunConfig, top: int, beside: Sequence[str]) -> list[Contender]:
-    """Return the programs to retrain: the baseline, the best candidates, and library programs."""
+def contenders(
+    store: Store, config: RunConfig, candidates: Sequence[int], beside: Sequence[str] = ()
+) -> list[Contender]:
+    """Return the programs to retrain: the baseline, candidates by id, and library programs."""
+    chosen = [store.candidate(number) for number in candidates]
+    return [
+        baseline_contender(config, dna_from_json(store.manifest["baseline_dna"])),
+        *(Contender(f"#{each.id}", each.id, each.dna, unit=each.unit) for each in chosen),
+        *(_library_contender(name, config) for name in beside),
+    ]
+
+
+def fresh_seeds(run_seed: int, count: int) -> list[int]:
+    """Return random seeds that depend only on the run's seed and that no trial of its search used.
+
+    The trials of a search draw their seeds from (run seed, 1, ...).
+    """
+    sources = (np.random.SeedSequence((run_seed, 2, place)) for place in range(count))
+    return [int(source.generate_state(1)[0]) for source in sources]
+
+
+def _best_candidates(store: Store, top: int) -> list[int]:
     chosen = [row.id for row in leaderboard(store).rows if row.rank is not None and row.id != BASELINE_ID][:top]
     if not chosen:
         raise UsageError(f"run {store.run.path} cannot be confirmed: none of its candidates has finished a full trial")
-    candidates = [store.candidate(number) for number in chosen]
-    return [
-        baseline_contender(config, dna_from_json(store.manifest["baseline_dna"])),
-        *(Contender(f"#{each.id}", each.id, each.dna, unit=each.unit) for each in candidates),
-        *(_library_contender(name, config) for name in beside),
-    ]
+    return chosen
 
 
 def _library_contender(name: str, config: RunConfig) -> Contender:
@@ -171,12 +148,3 @@ def _library_contender(name: str, config: RunConfig) -> Contender:
     except InvalidProgramError as error:
         raise UsageError(f"{name} cannot be trained at the size of the run: {error}") from None
     return Contender(name, None, dna, name, unit)
-
-
-def _fresh_seeds(run_seed: int, count: int) -> list[int]:
-    """Return random seeds that depend only on the run's seed and that no trial of its search used.
-
-    The trials of a search draw their seeds from (run seed, 1, ...).
-    """
-    sources = (np.random.SeedSequence((run_seed, 2, place)) for place in range(count))
-    return [int(source.generate_state(1)[0]) for source in sources]

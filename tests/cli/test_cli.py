@@ -11,7 +11,7 @@ import pytest
 
 import primer_search
 from primer_search.configs import format_duration, load
-from primer_search.configs.plan import OVERHEAD_SECONDS
+from primer_search.configs.rough_time import OVERHEAD_SECONDS
 from primer_search.primitives import OPS, library
 from primer_search.primitives.pretty_printer import format_program
 from primer_search.search.evolution.hurdles import hurdle_positions, mean_cost
@@ -298,7 +298,36 @@ def test_a_plan_without_initial_programs_lists_none() -> None:
 @pytest.mark.usefixtures("on_cpu")
 def test_a_budget_of_steps_never_shrinks() -> None:
     planned = plan("--budget", "1s", "--config", "smoke")
-    assert (planned["trial_budget"], planned["candidates_expected"], planned["notes"]) == (20.0, None, [])
+    assert (planned["trial_budget"], planned["candidates_expected"], planned["notes"]) == (20.0, 1, [])
+
+
+STEPS = ["--set", "trial.unit=steps", "--set", "trial.budget_steps=1000"]
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_a_plan_says_how_long_the_search_lasts_and_what_is_retrained_after_it() -> None:
+    planned = {budget: plan("--budget", budget, "--workers", "2", *STEPS) for budget in ("10m", "2h", "24h")}
+    stages = {budget: each["stages"] for budget, each in planned.items()}
+    assert [len(found) for found in stages.values()] == [1, 2, 2]
+    assert stages["10m"][0]["beside"] == [] and stages["2h"][0]["beside"] == ["PRIMER_EZ"]
+    trainings = [sum(stage["trainings"] for stage in found) for found in stages.values()]
+    assert trainings[0] < trainings[1] < trainings[2]
+    for budget, each in planned.items():
+        kept = sum(stage["seconds"] for stage in stages[budget])
+        assert each["search_seconds"] == each["budget_seconds"] - kept >= 0.75 * each["budget_seconds"]
+    assert planned["10m"]["candidates_expected"] < planned["2h"]["candidates_expected"] / 10
+    lines = command("--dry-run", "--budget", "24h", "--workers", "2", *STEPS).out.splitlines()
+    (larger,) = (line for line in lines if line.startswith("larger size"))
+    assert "at 4 layers of width 128, 1000 steps: the best 4 candidates, the baseline and PRIMER_EZ, 6 trai" in larger
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_a_larger_size_that_cannot_be_read_is_refused_and_one_that_is_not_larger_has_no_effect() -> None:
+    assert "search.scale_up = layer=4: 'layer' is not one of" in refused(
+        "--dry-run", "--set", "search.scale_up=layer=4"
+    )
+    stages = plan("--budget", "2h", *STEPS, "--set", "search.scale_up=layers=1,unit=4")["stages"]
+    assert [stage["larger"] for stage in stages] == [False]
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -12,15 +12,14 @@ import pytest
 
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.program_json import dna_to_json
-from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.confirmation import Confirmation, Retraining, confirmations, read_retrainings
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
-from primer_search.search.studies.confirm import ConfirmationBudget, confirm, confirmation_budget
+from primer_search.search.studies.confirm import confirm
 from primer_search.tests.support.tiny_runs import CONFIG, open_controller, write_text
-from primer_search.workers.config import DataConfig, TrialConfig
+from primer_search.workers.config import DataConfig
 from primer_search.workers.data.dataset import prepare_dataset
 from primer_search.workers.protocol import Evaluation
 
@@ -99,21 +98,6 @@ def test_only_the_last_budget_counts_and_a_repeated_training_counts_once() -> No
 def test_the_baseline_alone_confirms_nothing() -> None:
     assert confirmations([]) == ()
     assert confirmations(retrained({"baseline": (2.0, 2.0)})) == ()
-
-
-@pytest.mark.parametrize(("minutes", "slots", "top"), [(2, 2, 0), (10, 2, 1), (10, 8, 5), (60, 2, 5)])
-def test_a_search_keeps_what_a_confirmation_takes_up_to_a_quarter(minutes: float, slots: int, top: int) -> None:
-    config = replace(RunConfig(), trial=TrialConfig(budget_seconds=20.0))
-    reserve = confirmation_budget(config, 60 * minutes, slots)
-    assert reserve.top == top
-    assert reserve.seconds <= 0.25 * 60 * minutes
-    assert (reserve.seconds > 0) == (top > 0)
-
-
-def test_nothing_is_kept_for_budgets_in_steps_or_where_it_is_turned_off() -> None:
-    assert confirmation_budget(CONFIG, 3600, 2) == ConfirmationBudget(0.0, 0)
-    off = replace(RunConfig(), search=replace(RunConfig().search, confirm_top=0))
-    assert confirmation_budget(off, 36_000, 2) == ConfirmationBudget(0.0, 0)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,162 @@
+"""Stages of the end of a run: which programs are retrained at which size, how often, and for how long.
+
+    budget         at the run's own size                  at the larger size (`search.scale_up`)
+    under an hour  the best candidates, the baseline      nothing
+    from an hour   the same, and PRIMER_EZ                the best two of them, the baseline, PRIMER_EZ
+    from a day     twice the candidates and trainings     the best four, twice the trainings
+
+These are limits. A quarter of the budget is kept at most, and the numbers shrink until the trainings fit. If a larger
+size follows, the first stage takes at most half of the time, unless not even one candidate fits into that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..config import SearchConfig
+
+__all__ = ["LARGEST_SHARE", "Stage", "Workers", "final_stages", "larger_stage", "own_stage", "stage_limits"]
+
+LARGEST_SHARE = 0.25
+"""Largest part of a search's budget that is kept for its end."""
+
+START_SECONDS = {"ray": 20.0, "inline": 2.0}
+"""Time to start the workers of a stage, by executor."""
+
+HOUR, DAY = 3_600.0, 86_400.0
+
+BESIDE = "PRIMER_EZ"
+"""Library program that is trained beside the candidates when the budget is an hour or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Trainings of several programs with the same random seeds.
+
+    Attributes:
+        larger: whether the models have the larger size, `search.scale_up`.
+        top: number of the best candidates; the baseline is trained, too.
+        beside: library programs trained beside them.
+        repeats: number of trainings of each program.
+        seconds: estimated wall clock; in `stage_limits`, the longest one.
+    """
+
+    larger: bool
+    top: int
+    beside: tuple[str, ...]
+    repeats: int
+    seconds: float
+
+    @property
+    def trainings(self) -> int:
+        """Number of trainings."""
+        return (1 + self.top + len(self.beside)) * self.repeats
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "beside": list(self.beside), "trainings": self.trainings}
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Workers of a stage: `slots` trainings run at once, after `start_seconds`."""
+
+    slots: int
+    start_seconds: float
+
+    @staticmethod
+    def of(executor: str, slots: int) -> Workers:
+        """Return the workers of an executor."""
+        return Workers(slots, START_SECONDS[executor])
+
+    def fitting(self, seconds: float, each: float) -> int:
+        """Return the number of trainings of `each` seconds that fit into a time."""
+        return max(0, int((seconds - self.start_seconds) / each)) * self.slots
+
+    def seconds(self, trainings: int, each: float) -> float:
+        """Return the time of a number of trainings."""
+        return self.start_seconds + each * -(-trainings // self.slots)
+
+
+def stage_limits(search: SearchConfig, budget_seconds: float, larger: bool) -> tuple[Stage, ...]:
+    """Return the stages with the largest numbers that a budget allows.
+
+    Args:
+        search: settings of the search.
+        budget_seconds: wall clock of the whole search.
+        larger: whether a larger size is set.
+    """
+    if not search.confirm_top:
+        return ()
+    factor = 2 if budget_seconds >= DAY else 1
+    hours = budget_seconds >= HOUR
+    beside = (BESIDE,) if hours and search.baseline != BESIDE else ()
+    repeats, seconds = factor * search.confirm_repeats, LARGEST_SHARE * budget_seconds
+    two = hours and larger
+    own = Stage(False, factor * search.confirm_top, beside, repeats, seconds / 2 if two else seconds)
+    return (own, Stage(True, min(2 * factor, own.top), beside, repeats, seconds)) if two else (own,)
+
+
+def own_stage(limit: Stage, least_repeats: int, workers: Workers, each: float) -> Stage | None:
+    """Return the first stage within its limit, or None if not even one candidate fits.
+
+    Library programs are left out before the last candidate is, and repeats beyond `least_repeats` before candidates.
+
+    Args:
+        limit: largest numbers, and the time.
+        least_repeats: least number of trainings of each program.
+        workers: workers that train.
+        each: seconds of one training.
+    """
+    fit = workers.fitting(limit.seconds, each)
+    for beside in dict.fromkeys((limit.beside, ())):
+        for repeats in dict.fromkeys((limit.repeats, least_repeats)):
+            top = min(limit.top, fit // repeats - 1 - len(beside))
+            if top >= (limit.top if repeats > least_repeats else 1):
+                return _timed(replace(limit, top=top, beside=beside, repeats=repeats), workers, each)
+    return None
+
+
+def larger_stage(limit: Stage, least_repeats: int, workers: Workers, each: float) -> Stage | None:
+    """Return the stage at the larger size within its limit, or None if two trainings of each program do not fit.
+
+    As many repeats as fit are made; fewer candidates with `least_repeats` come before more candidates with two.
+    """
+    fit = workers.fitting(limit.seconds, each)
+    for least in dict.fromkeys((least_repeats, min(2, least_repeats))):
+        for top in range(limit.top, 0, -1):
+            repeats = min(limit.repeats, fit // (1 + top + len(limit.beside)))
+            if repeats >= least:
+                return _timed(replace(limit, top=top, repeats=repeats), workers, each)
+    return None
+
+
+def final_stages(
+    search: SearchConfig, budget_seconds: float, workers: Workers, each: float, each_larger: float | None
+) -> tuple[Stage, ...]:
+    """Return the stages of the end of a run.
+
+    Args:
+        search: settings of the search.
+        budget_seconds: wall clock of the whole search.
+        workers: workers that train.
+        each: seconds of one training at the run's own size.
+        each_larger: the same at the larger size; None if there is none.
+    """
+    if not (limits := stage_limits(search, budget_seconds, each_larger is not None)):
+        return ()
+    least, whole = search.confirm_repeats, LARGEST_SHARE * budget_seconds
+    own = own_stage(limits[0], least, workers, each)
+    own = own or own_stage(replace(limits[0], seconds=whole), least, workers, each)
+    if own is None:
+        return ()
+    if each_larger is None or len(limits) < 2:
+        return (own,)
+    left = replace(limits[1], top=min(limits[1].top, own.top), seconds=whole - own.seconds)
+    second = larger_stage(left, least, workers, each_larger)
+    return (own,) if second is None else (own, second)
+
+
+def _timed(stage: Stage, workers: Workers, each: float) -> Stage:
+    return replace(stage, seconds=workers.seconds(stage.trainings, each))
