@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import primer_search
-from primer_search.configs import format_duration, load
-from primer_search.configs.rough_time import OVERHEAD_SECONDS
+from primer_search.configs import load
+from primer_search.configs.rough_time import OVERHEAD_SECONDS, rough_training_seconds
 from primer_search.primitives import OPS, library
 from primer_search.primitives.pretty_printer import format_program
 from primer_search.search.evolution.hurdles import hurdle_positions, mean_cost
@@ -245,31 +245,35 @@ def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
     planned, trial = plan(), load("laptop").trial
     assert (planned["preset"], planned["budget_seconds"], planned["trial_budget"]) == ("laptop", 600.0, trial.budget)
     assert planned["hurdles"] == list(hurdle_positions(trial.budget, trial.hurdles))
-    each = mean_cost(trial.budget, trial.hurdles) + OVERHEAD_SECONDS["cpu"]
+    training = rough_training_seconds(load("laptop"), "cpu")
+    assert training is not None
+    each = training * mean_cost(trial.budget, trial.hurdles) / trial.budget + OVERHEAD_SECONDS["cpu"]
     # Less than hurdles alone would let through: the baseline, the first ones and the confirmation take their time, too.
     assert 0.4 < planned["candidates_expected"] / (planned["workers"] * 600 / each) < 0.9
     assert not list(Path.cwd().iterdir())
-    assert (
-        f"trial budget  {format_duration(trial.budget)} of training, at the baseline's speed"
-        in command("--dry-run").out
-    )
+    assert f"trial budget  {trial.budget_steps} steps" in command("--dry-run").out
+
+
+PAPER = ("--strategy", "evolution", "--set", "trial.unit=reference_seconds", "--set", "trial.price=false")
+"""Options of the paper's algorithm, whose budgets count seconds."""
 
 
 @pytest.mark.usefixtures("on_cpu")
 def test_a_short_budget_shrinks_the_trial_budget_and_says_so() -> None:
-    result = command("--dry-run", "--json", "--budget", "1m", "--workers", "2")
+    assert "trial budget  20s of training, at the baseline's speed" in command("--dry-run", *PAPER).out
+    result = command("--dry-run", "--json", "--budget", "1m", "--workers", "2", *PAPER)
     assert result.json["trial_budget"] == 60 / 12
     assert "the trial budget is 5s instead of 20s, so that 12 trials per worker fit" in result.err
-    assert plan("--budget", "1m", "--workers", "8")["trial_budget"] == 60 / 8
+    assert plan("--budget", "1m", "--workers", "8", *PAPER)["trial_budget"] == 60 / 8
 
 
 @pytest.mark.usefixtures("on_cpu")
 def test_a_trial_budget_that_was_asked_for_stays_while_it_fits() -> None:
-    result = command("--dry-run", "--json", "--budget", "1m", "--trial-budget", "20s")
+    result = command("--dry-run", "--json", "--budget", "1m", "--trial-budget", "20s", *PAPER)
     assert result.json["trial_budget"] == 20.0
     assert "expect little" in result.err
-    assert plan("--budget", "1m", "--trial-budget", "2s")["notes"] == []
-    assert plan("--budget", "1m", "--trial-budget", "7m", "--workers", "2")["trial_budget"] == 60 / 12
+    assert plan("--budget", "1m", "--trial-budget", "2s", *PAPER)["notes"] == []
+    assert plan("--budget", "1m", "--trial-budget", "7m", "--workers", "2", *PAPER)["trial_budget"] == 60 / 12
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -52,9 +52,10 @@ def test_a_day_on_eight_tpus_is_planned_right(fake: pytest.MonkeyPatch) -> None:
         "simulated": True,
     }
     assert plan["config"]["model"]["precision"] == "bfloat16"
-    # On eight workers, confirmation and three seeds aside: seven full trials before hurdles stop any, then a mean trial
-    # of 112 s, a 25th of a control, and a minute around both.
-    confirmation = 40 + 3 * (1.2 * 420 + 10)
+    # The end retrains ten candidates, the baseline and PRIMER_EZ six times: nine rounds on eight workers.
+    # Before it come three trials of the baseline, seven full trials before hurdles stop any, then a mean trial of
+    # 112 s, a 25th of a control, and a minute around both.
+    confirmation = 20 + 9 * (1.2 * 420 + 10)
     left = 8 * (86_400 - confirmation) - (3 + 7) * 480
     assert plan["candidates_expected"] == pytest.approx(7 + left / (112 + 60 + 480 / 25), abs=1)
     assert 2**30 < plan["memory_needed_bytes"] < plan["memory_of_worker_bytes"] < 32 * 2**30
