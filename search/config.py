@@ -34,12 +34,12 @@ class SearchConfig:
         confirm_top: largest number of the best candidates to retrain with fresh random seeds and to score on test text
             at the end of a search, within a quarter of the budget; 0 for none. From a day on, twice as many.
         confirm_repeats: retrainings of each of them. From a day on, twice as many.
-        scale_up: larger size at which searches of an hour or more retrain the best of them, as for `confirm --scale`,
-            such as `layers=4,unit=16`; empty for none.
         proposals: most mutations tried for a child; if none is new, the child takes the evaluation of its equal.
         hurdle_window: number of latest results at a hurdle whose median is its threshold.
         hurdle_minimum: number of results at a hurdle before it stops trials.
         retries: repetitions of a trial after an infrastructure fault.
+        scale_up: larger size at which searches of an hour or more retrain the best of the confirmed candidates, as for
+            `confirm --scale`, such as `layers=4,unit=16`; empty for none.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -52,11 +52,11 @@ class SearchConfig:
     control_every: Annotated[int, Ge(0)] = 25
     confirm_top: Annotated[int, Ge(0)] = 5
     confirm_repeats: Annotated[int, Ge(1)] = 3
-    scale_up: str = ""
     proposals: Annotated[int, Ge(1)] = 100
     hurdle_window: Annotated[int, Ge(1)] = 100
     hurdle_minimum: Annotated[int, Ge(1)] = 10
     retries: Annotated[int, Ge(0)] = 2
+    scale_up: str = ""
 
 
 @dataclass(frozen=True, slots=True)
