@@ -93,7 +93,7 @@ def test_nothing_is_kept_where_it_is_turned_off_and_no_larger_size_without_one()
 def test_budgets_in_seconds_are_planned_from_the_budget_of_a_trial(minutes: float, slots: int, top: int) -> None:
     config = replace(RunConfig(), trial=TrialConfig(budget_seconds=20.0))
     each = training_seconds(config, ())
-    assert each == 1.2 * 20 + 10
+    assert each is not None and each == 1.2 * 20 + 10
     stages = final_stages(config.search, 60 * minutes, Workers.of("ray", slots), each, None)
     assert [stage.top for stage in stages] == ([top] if top else [])
 
