@@ -124,6 +124,8 @@ class Evaluation:
         steps, tokens, epochs: amount of training: optimizer steps, tokens, passes over the training text.
         train_seconds, compile_seconds, evaluate_seconds, probe_seconds: time of each phase by the trial's clock, which
             is the worker's CPU time for budgets in CPU or reference seconds on a CPU, and wall clock otherwise.
+        timing_seconds: time in which the baseline's steps were timed, by the same clock.
+        waiting_seconds: wall clock in which the worker had no processor, where the clock is CPU time; otherwise 0.
         wall_seconds: wall clock of the whole trial.
         spent: budget used, in the trial's unit.
         step_ms: median milliseconds of a training step, by the trial's clock.
@@ -160,6 +162,8 @@ class Evaluation:
     compile_seconds: float = 0.0
     evaluate_seconds: float = 0.0
     probe_seconds: float = 0.0
+    timing_seconds: float = 0.0
+    waiting_seconds: float = 0.0
     wall_seconds: float = 0.0
     spent: float = 0.0
     step_ms: float | None = None

@@ -121,7 +121,7 @@ def run_facts(board: Leaderboard) -> list[tuple[str, str]]:
         ("checks", _format_checks(totals.checks)),
         ("cost", _format_cost(totals)),
         ("text", format_epochs(board.rows)),
-        ("wall clock", " · ".join(f"{name} {share:.0%}" for name, share in totals.shares.items())),
+        ("wall clock", " · ".join(f"{name} {share:.0%}" for name, share in totals.shares.items() if share >= 0.005)),
         ("input", _format_input_waits(board.rows)),
     ]
     return [(name, text) for name, text in facts if text]

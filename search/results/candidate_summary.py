@@ -28,6 +28,8 @@ PHASES = {
     "compiling": "compile_seconds",
     "evaluating": "evaluate_seconds",
     "probing": "probe_seconds",
+    "timing": "timing_seconds",
+    "waiting": "waiting_seconds",
     "wall": "wall_seconds",
 }
 """Fields of an evaluation with the time of each phase."""

@@ -18,10 +18,12 @@ SHARES = {
     "compiling": "turning programs into machine code",
     "evaluating": "validation",
     "probing": "checks before training",
-    "other": "waiting for a processor, and trials that were lost or killed, or are not finished yet",
+    "timing": "steps of the baseline, timed in turns with those of a candidate",
+    "waiting": "trials had no processor, because other programs used it",
+    "other": "the rest of trials, and trials that were lost or killed, or are not finished yet",
     "idle": "time without a trial",
 }
-"""Uses of a worker's time; where a trial's parts are processor seconds, `other` is the rest of its wall clock."""
+"""Uses of a worker's time. Earlier versions did not measure `timing` and `waiting`; their `other` holds both."""
 
 _OPENINGS = ("run_started", "run_resumed")
 _CLOSINGS = ("evaluated", "worker_lost", "cancelled")
@@ -85,7 +87,14 @@ def shares_of_wall_clock(
     for trial in finished:
         result = trial.evaluation
         wall = result.wall_seconds or spans.get(trial.trial_id, 0.0)
-        parts = (result.train_seconds, result.compile_seconds, result.evaluate_seconds, result.probe_seconds)
+        parts = (
+            result.train_seconds,
+            result.compile_seconds,
+            result.evaluate_seconds,
+            result.probe_seconds,
+            result.timing_seconds,
+            result.waiting_seconds,
+        )
         # Several cores can use more seconds than the wall clock shows.
         scale = min(1.0, wall / sum(parts)) if sum(parts) > 0.0 else 0.0
         for name, seconds in zip(SHARES, parts, strict=False):

@@ -81,6 +81,8 @@ def numbers(evaluation: Evaluation) -> dict[str, object]:
         compile_seconds=0.0,
         evaluate_seconds=0.0,
         probe_seconds=0.0,
+        timing_seconds=0.0,
+        waiting_seconds=0.0,
         wall_seconds=0.0,
         step_ms=None,
         input_wait_share=None,

@@ -120,7 +120,8 @@ class TrainingLoop:
         self._last_chunk = steps
         seconds = self.clock.seconds["train"] - before
         self._step_seconds.append(seconds / steps)
-        self.meter.charge(steps, seconds)
+        with self.clock.phase("timing"):  # the meter may take steps of the baseline
+            self.meter.charge(steps, seconds)
         self._step_charge = self.spent / self.steps
         if not math.isfinite(mean):
             raise NonFiniteLoss(f"the training loss became infinite or not a number within {self.steps} steps")

@@ -124,7 +124,7 @@ class CandidateTrainer:
             progress: called now and then with the progress of the trial.
             save: called with the evaluated parameters, on the host, if the trial ends `ok`.
         """
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         if request.calibrate:
             progress(Progress("calibrate"))
             step_ms = 1000 * self.reference_step.median_step_seconds(CALIBRATION_SECONDS)
@@ -143,7 +143,9 @@ class CandidateTrainer:
             if trial.compiled and not exhausted:
                 raise  # a fault of the device, not of the candidate: the executor replaces the worker
             trial.end("out_of_memory" if exhausted else "rejected:compilation", f"XLA: {error}"[:300])
-        evaluation = replace(trial.evaluation(), wall_seconds=time.perf_counter() - start)
+        wall = time.perf_counter() - start
+        waiting = max(0.0, wall - (time.process_time() - cpu_start)) if self.clock is time.process_time else 0.0
+        evaluation = replace(trial.evaluation(), wall_seconds=wall, waiting_seconds=waiting)
         if save is not None and trial.loop is not None and evaluation.outcome == "ok":
             save(trial.evaluated_parameters())
         return evaluation
@@ -178,7 +180,8 @@ class _Trial:
         model, functions, state = self._build()
         batches = self.trainer.train_batches(model, self.request.seed)
         state = self._probe(model, functions, state, batches)
-        meter = self.trainer.make_meter(self.request.allowance_seconds)
+        with self.clock.phase("compile"):  # the first meter of a worker compiles the baseline's step
+            meter = self.trainer.make_meter(self.request.allowance_seconds)
         self.loop = TrainingLoop(functions, state, batches, self.config, self.clock, meter, self.report)
         for number, hurdle in enumerate(self.request.hurdles, 1):
             self.loop.train_until(hurdle.at)

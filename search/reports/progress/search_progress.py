@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # rich is loaded when a panel is drawn
 
     from ...runs.controller import RunState
 
-__all__ = ["SearchLines", "SearchPanel", "best_against_baseline", "format_outcomes", "search_display"]
+__all__ = ["SearchLines", "SearchPanel", "beats_baseline", "best_against_baseline", "format_outcomes", "search_display"]
 
 LINE_SECONDS = 60.0
 """Seconds between two lines about the search if no candidate becomes the best."""
@@ -32,7 +32,7 @@ def search_display(stream: TextIO) -> SearchLines | SearchPanel:
 
 
 class SearchLines(LinePrinter["RunState"]):
-    """A line for each new best candidate, and one a minute about the search."""
+    """A line for each new best candidate that is better than the baseline, and one a minute about the search."""
 
     def __init__(self, stream: TextIO):
         super().__init__(stream)
@@ -41,7 +41,7 @@ class SearchLines(LinePrinter["RunState"]):
         self._started = False
 
     def observe(self, state: RunState) -> None:
-        best = None if state.best is None else state.best[1]
+        best = state.best[1] if state.best is not None and beats_baseline(state) else None
         if best is not None and best != self._best:
             self._best = best
             news = "new best" if self._started else "best so far"  # a resumed run already has one
@@ -49,7 +49,8 @@ class SearchLines(LinePrinter["RunState"]):
         self._started = True
         if state.elapsed_seconds >= self._next:
             self._next = (state.elapsed_seconds // LINE_SECONDS + 1) * LINE_SECONDS
-            self.tell(f"{format_duration(state.elapsed_seconds)} {_counts(state)}")
+            none = " · none better than the baseline yet" if state.baseline_losses and best is None else ""
+            self.tell(f"{format_duration(state.elapsed_seconds)} {_counts(state)}{none}")
 
 
 class SearchPanel(LivePanel["RunState"]):
@@ -80,6 +81,12 @@ def format_outcomes(outcomes: Mapping[str, int]) -> str:
         sums[kind] = sums.get(kind, 0) + count
     kinds = [*(kind for kind in _ORDER if kind in sums), *(kind for kind in sums if kind not in _ORDER)]
     return " · ".join(f"{sums[kind]} {_WORDS.get(kind, kind.replace('_', ' '))}" for kind in kinds)
+
+
+def beats_baseline(state: RunState) -> bool:
+    """Return whether the best candidate has a lower fitness than the baseline, in the ranking of the search."""
+    losses = state.baseline_losses
+    return state.best is not None and bool(losses) and state.best[1] < fmean(losses)
 
 
 def best_against_baseline(state: RunState) -> str:

@@ -75,6 +75,21 @@ def test_lines_tell_each_new_best_and_each_minute_once() -> None:
     ]
 
 
+def test_a_candidate_worse_than_the_baseline_is_no_news() -> None:
+    stream = io.StringIO()
+    with SearchLines(stream) as display:
+        display.observe(replace(STATE, elapsed_seconds=1.0, best=None))
+        display.observe(replace(STATE, elapsed_seconds=30.0, best=(1, 3.1)))
+        display.observe(replace(STATE, elapsed_seconds=61.0, best=(1, 3.1)))
+        display.observe(replace(STATE, elapsed_seconds=70.0, best=(2, 2.9)))
+        display.observe(replace(STATE, elapsed_seconds=121.0, best=(2, 2.9)))
+    minute, news, later = stream.getvalue().splitlines()
+    assert minute.startswith("1m 1s 6 candidates")
+    assert minute.endswith("none better than the baseline yet")
+    assert news.startswith("1m 10s new best: #2 2.9000 nats")
+    assert "none better" not in later
+
+
 def test_the_best_is_set_against_the_baseline_in_both_units() -> None:
     assert best_against_baseline(STATE) == (
         "#2 2.8000 nats, 1.4000 bits/byte; -0.2000 nats, -0.1000 bits/byte "

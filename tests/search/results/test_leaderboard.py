@@ -247,7 +247,8 @@ def test_shares_of_the_wall_clock_are_those_of_all_workers(run: Run) -> None:
     totals = leaderboard(run.store).totals
     assert totals.elapsed_seconds == 100.0
     assert totals.worker_seconds == 200.0
-    expected = {"training": 42, "compiling": 14, "evaluating": 7, "probing": 0, "other": 7 + 30, "idle": 100}
+    parts = {"training": 42, "compiling": 14, "evaluating": 7, "probing": 0, "timing": 0, "waiting": 0}
+    expected = {**parts, "other": 7 + 30, "idle": 100}
     assert totals.shares == pytest.approx({name: seconds / 200 for name, seconds in expected.items()})
     assert set(expected) == set(SHARES)
 
@@ -257,7 +258,17 @@ def test_a_trial_on_several_cores_takes_no_more_than_its_wall_clock(tmp_path: Pa
     run.propose(0, None)
     run.train(0, Evaluation("ok", loss_nats=1.0, wall_seconds=10.0, train_seconds=30.0, compile_seconds=10.0))
     shares = leaderboard(run.store).totals.shares
-    assert shares == pytest.approx(dict(zip(SHARES, (0.75, 0.25, 0.0, 0.0, 0.0, 0.0), strict=True)))
+    assert shares == pytest.approx(dict(zip(SHARES, (0.75, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), strict=True)))
+    run.store.close()
+
+
+def test_timing_the_baseline_and_waiting_for_a_processor_have_their_own_shares(tmp_path: Path) -> None:
+    run = Run(tmp_path, workers=1)
+    run.propose(0, None)
+    run.train(0, full(3.0, timing_seconds=0.25, waiting_seconds=0.5))
+    shares = leaderboard(run.store).totals.shares
+    expected = (0.6, 0.2, 0.1, 0.0, 0.025, 0.05, 0.025, 0.0)
+    assert shares == pytest.approx(dict(zip(SHARES, expected, strict=True)))
     run.store.close()
 
 

@@ -72,6 +72,8 @@ def check_sound(evaluation: Evaluation) -> None:
         evaluation.compile_seconds,
         evaluation.evaluate_seconds,
         evaluation.probe_seconds,
+        evaluation.timing_seconds,
+        evaluation.waiting_seconds,
     )
     assert all(part >= 0 for part in parts)
     assert evaluation.wall_seconds > 0
@@ -136,6 +138,26 @@ def test_compilation_and_evaluation_are_not_charged_to_training(trained: tuple[E
         evaluation.train_seconds + evaluation.compile_seconds + evaluation.evaluate_seconds + evaluation.probe_seconds
     )
     assert parts <= evaluation.wall_seconds
+
+
+def test_the_parts_of_a_priced_trial_add_up_to_its_wall_clock(dataset: Path) -> None:
+    trial = replace(TRIAL, price=True, budget_steps=60)
+    timed = CandidateTrainer(MODEL, trial, CONFIG.optimizer, str(dataset), dna_to_json(BASELINE))
+    first, second = requested(timed), requested(timed)
+    for evaluation in (first, second):
+        parts = (
+            evaluation.train_seconds + evaluation.compile_seconds + evaluation.evaluate_seconds
+            + evaluation.probe_seconds + evaluation.timing_seconds + evaluation.waiting_seconds
+        )  # fmt: skip
+        assert parts > 0.9 * evaluation.wall_seconds
+    assert min(first.timing_seconds, second.timing_seconds) > 0.0
+    assert first.compile_seconds > second.compile_seconds, "the first trial of a worker compiles the baseline's step"
+
+
+def test_an_evaluation_without_timing_and_waiting_opens(trained: tuple[Evaluation, list[Progress]]) -> None:
+    older = trained[0].to_dict()
+    del older["timing_seconds"], older["waiting_seconds"]
+    assert Evaluation.from_dict(older) == replace(trained[0], timing_seconds=0.0, waiting_seconds=0.0)
 
 
 def test_bits_per_byte_are_the_loss_in_other_units(dataset: Path, trained: tuple[Evaluation, list[Progress]]) -> None:
