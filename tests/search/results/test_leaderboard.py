@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
+from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.guided.guided_search import POINTS
 from primer_search.search.reports.candidate_table import format_description
@@ -198,7 +199,7 @@ def test_lineage_runs_from_the_baseline_through_reused_candidates(run: Run) -> N
 
 
 def test_a_merge_has_the_edits_of_both_parents_and_a_revert_lacks_one(tmp_path: Path) -> None:
-    run = Run(tmp_path, workers=1)
+    run = Run(tmp_path, workers=1, config=RunConfig().to_dict())
     run.propose(0, None)
     run.propose(1, 0, "insert SQUARE")
     run.propose(2, 1, "swap")
