@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import stdev
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,9 +33,9 @@ from primer_search.workers.protocol import Evaluation, TrialRequest
 class Run:
     """A store with a clock that is moved by hand."""
 
-    def __init__(self, path: Path, workers: int):
+    def __init__(self, path: Path, workers: int, **manifest: Any):
         self.now = 1000.0
-        self.store = Store.create(path, {"workers": workers}, clock=lambda: self.now)
+        self.store = Store.create(path, {"workers": workers, **manifest}, clock=lambda: self.now)
 
     def propose(
         self,
