@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..primitives.errors import UsageError
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions, mean_cost
+from ..search.guided.guided_search import POINTS, STOPS
+from ..search.guided.make_strategy import GUIDED_STRATEGIES
 from ..search.runs.run_directory import RUNS
 from ..system.durations import format_duration, parse_duration
 from ..workers.data.dataset import check_source
@@ -106,6 +108,14 @@ class Plan:
         controls = full / search.control_every if search.control_every else 0.0
         return max(1, int(unstopped + (seconds - unstopped * full) / (mean + controls)))
 
+    @property
+    def hurdles(self) -> tuple[float, ...]:
+        """Points at which a trial may stop, in the unit of its budget."""
+        trial = self.config.trial
+        if self.config.search.strategy in GUIDED_STRATEGIES:
+            return tuple(round(trial.budget * POINTS[place]) for place in STOPS)
+        return hurdle_positions(trial.budget, trial.hurdles)
+
     def to_dict(self, seed: int, run_dir: Path | None) -> dict[str, Any]:
         """Return the JSON values that `--dry-run --json` prints."""
         trial = self.config.trial
@@ -117,7 +127,7 @@ class Plan:
             **self.hardware.to_dict(),
             "trial_budget": trial.budget,
             "trial_unit": trial.unit,
-            "hurdles": hurdle_positions(trial.budget, trial.hurdles),
+            "hurdles": self.hurdles,
             "candidates_expected": self.candidates_expected,
             **self.end.to_dict(),
             "seed": seed,
@@ -130,9 +140,9 @@ class Plan:
     def lines(self, seed: int, run_dir: Path | None) -> list[str]:
         """Return the lines that `--dry-run` prints."""
         trial, config = self.config.trial, self.config
-        hurdles = hurdle_positions(trial.budget, trial.hurdles)
+        hurdles = self.hurdles
         if trial.unit == "steps":
-            budget, places = f"{trial.budget_steps} steps", ", ".join(f"{at:.1f}" for at in hurdles)
+            budget, places = f"{trial.budget_steps} steps", ", ".join(f"{round(at, 1):g}" for at in hurdles)
         else:
             clock = CLOCK_PHRASES[trial.unit]
             budget, places = f"{format_duration(trial.budget)} {clock}", ", ".join(map(format_duration, hurdles))
@@ -148,7 +158,7 @@ class Plan:
             "candidates": "not estimated: the budget counts steps" if expected is None else f"about {expected}",
             **self.end.facts(),
             "data": config.data.source,
-            "baseline": config.search.baseline,
+            "baseline": f"{config.search.baseline}, {config.model.heads} heads",
             "initial programs": ", ".join(initial_program.origin for initial_program in self.initial_programs),
             "random seed": str(seed),
             "run": str(run_dir or RUNS / f"<time>-seed{seed}"),

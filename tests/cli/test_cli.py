@@ -14,7 +14,7 @@ from primer_search.configs import load
 from primer_search.configs.rough_time import OVERHEAD_SECONDS, rough_training_seconds
 from primer_search.primitives import OPS, library
 from primer_search.primitives.pretty_printer import format_program
-from primer_search.search.evolution.hurdles import hurdle_positions, mean_cost
+from primer_search.search.evolution.hurdles import mean_cost
 from primer_search.tests.support.command import HandmadeRun, command, refused
 
 PACKAGE = Path(primer_search.__file__).parent
@@ -244,7 +244,7 @@ def plan(*arguments: str) -> dict[str, Any]:
 def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
     planned, trial = plan(), load("laptop").trial
     assert (planned["preset"], planned["budget_seconds"], planned["trial_budget"]) == ("laptop", 600.0, trial.budget)
-    assert planned["hurdles"] == list(hurdle_positions(trial.budget, trial.hurdles))
+    assert planned["hurdles"] == [200, 350, 500]
     training = rough_training_seconds(load("laptop"), "cpu")
     assert training is not None
     each = training * mean_cost(trial.budget, trial.hurdles) / trial.budget + OVERHEAD_SECONDS["cpu"]
@@ -290,7 +290,7 @@ def test_a_plan_names_the_initial_programs(words: list[str]) -> None:
     assert plan(*words)["initial_programs"] == ["PRIMER_EZ", "TRANSFORMER_PP"]
     lines = command("--dry-run", *words).out.splitlines()
     assert any(line.split() == ["initial", "programs", "PRIMER_EZ,", "TRANSFORMER_PP"] for line in lines)
-    assert any(line.split() == ["baseline", "TRANSFORMER"] for line in lines)
+    assert any(line.split() == ["baseline", "TRANSFORMER,", "2", "heads"] for line in lines)
 
 
 @pytest.mark.usefixtures("on_cpu")
