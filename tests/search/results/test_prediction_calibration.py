@@ -20,7 +20,7 @@ from primer_search.search.results.prediction_calibration import PredictionCalibr
 from primer_search.search.runs.store import Store
 from primer_search.workers.protocol import Evaluation, HurdleThreshold, TrialRequest
 
-BUDGET, LIMIT, PLACES = 1000, 3.1, (1, 2)
+BUDGET, LIMIT, PLACES = 1000, 3.1, (2, 3)
 CONFIG = {
     "model": {"unit": 8, "length": 64},
     "search": {"strategy": "guided"},
@@ -116,13 +116,13 @@ def test_shares_within_the_predicted_deviations_are_counted_for_each_stop(tmp_pa
 def test_a_stopped_training_has_its_prediction_its_price_and_its_limit(tmp_path: Path) -> None:
     run = GuidedRun(tmp_path)
     run.history()
-    run.train(1, Evaluation("stopped_at_hurdle", hurdle_losses=losses(3.2)[:2], steps=350, relative_step=1.25))
-    run.train(2, Evaluation("stopped_at_hurdle", hurdle_losses=losses(3.2)[:3], steps=500, relative_step=0.8))
+    run.train(1, Evaluation("stopped_at_hurdle", hurdle_losses=losses(3.2)[:3], steps=350, relative_step=1.25))
+    run.train(2, Evaluation("stopped_at_hurdle", hurdle_losses=losses(3.2)[:4], steps=500, relative_step=0.8))
     found = run.predictions
     first, second = found.stopped
     assert [stop.stopped for stop in found.stops] == [1, 1]
     assert (first.candidate_id, first.share, first.limit_nats, first.mutations) == (1, 0.35, LIMIT, ("edit 1",))
-    assert first.predicted.mean == pytest.approx(predicted(MINIMUM_TRAININGS, losses(3.2), 1), abs=1e-12)
+    assert first.predicted.mean == pytest.approx(predicted(MINIMUM_TRAININGS, losses(3.2), 2), abs=1e-12)
     assert first.price_nats == pytest.approx(0.4 * math.log(1.25), abs=0.02)
     assert (second.share, second.price_nats) == (0.5, 0.0), "a faster step has no price"
 
@@ -142,7 +142,7 @@ def test_the_report_shows_the_figure_the_words_and_what_was_stopped(tmp_path: Pa
     run = GuidedRun(tmp_path)
     run.history(8)
     run.train(1, finished(3.0))
-    run.train(2, Evaluation("stopped_at_hurdle", hurdle_losses=losses(3.2)[:2], steps=350))
+    run.train(2, Evaluation("stopped_at_hurdle", hurdle_losses=losses(3.2)[:3], steps=350))
     page = render_report(run.store)
     for words in ("predicted at 35% of the budget", "At 35% of the budget 1 stopped; 3 trainings to the end", "edit 2"):
         assert words in page
