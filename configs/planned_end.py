@@ -59,7 +59,7 @@ class PlannedEnd:
     def facts(self) -> dict[str, str]:
         """Return the lines of `--dry-run`, by name."""
         if not self.stages:
-            return {"search": f"{format_duration(self.budget_seconds)}; no time for retraining at the end"}
+            return {"search": f"{format_duration(self.budget_seconds)}, without retraining at the end"}
         about = "about" if self.estimated else "at least"
         share = self.search_seconds / self.budget_seconds
         found = {"search": f"{about} {format_duration(self.search_seconds)} ({share:.0%} of the budget)"}
