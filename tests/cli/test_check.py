@@ -73,7 +73,7 @@ def test_check_tells_identity_and_cost_of_an_accepted_program() -> None:
 
 
 def test_check_reads_a_file_and_standard_input_alike(tmp_path: Path) -> None:
-    text = dna_to_json(library.get("PRIMER_EZ", 8))
+    text = dna_to_json(library.get("PRIMER_EZ", 8, heads=2))  # the heads of the preset laptop
     file = tmp_path / "dna.json"
     file.write_text(text)
     from_file = command("check", file, "--json").json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.evolution.candidate import BASELINE_ID
+from primer_search.search.guided import guided_search
 from primer_search.search.guided.guided_search import POINTS, GuidedSearch
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
@@ -24,6 +26,14 @@ GUIDED = replace(
     trial=replace(CONFIG.trial, budget_steps=20, hurdles=0),
     search=replace(CONFIG.search, strategy="guided"),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def strict_stops() -> Iterator[None]:
+    """Stop more trainings than a search does: with trainings this short, nearly every child beats the baseline."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guided_search, "STOPS", {1: 0.1, 2: 0.5, 3: 0.9999})
+        yield
 
 
 @pytest.fixture(scope="module")

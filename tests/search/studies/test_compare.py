@@ -139,10 +139,11 @@ def test_only_the_real_gain_is_found(config: RunConfig, trainer: FormulaTrainer)
 
 
 def test_points_are_evenly_spaced_in_the_logarithm_and_below_the_budget(config: RunConfig) -> None:
-    points = curve_points(load("laptop"))
+    budget = load("gpu").trial.budget
+    points = curve_points(load("gpu"))
     assert len(points) == 11
-    assert points[0] == pytest.approx(0.04 * 20.0)
-    ratios = {round(after / before, 9) for before, after in zip(points, (*points[1:], 20.0), strict=True)}
+    assert points[0] == pytest.approx(0.04 * budget)
+    ratios = {round(after / before, 9) for before, after in zip(points, (*points[1:], budget), strict=True)}
     assert len(ratios) == 1
     steps = curve_points(config)
     assert steps == tuple(sorted({float(int(point)) for point in steps}))
