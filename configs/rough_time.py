@@ -3,7 +3,7 @@
 Where budgets count seconds, the time follows from the budget. Where they count steps, the time of a step is estimated
 from the floating-point operations of the baseline's model, at the speed of the preset `laptop` on one CPU core (AMD
 EPYC, 14 ms a step). It can be wrong by a factor of two on another machine and at another size, so plans say "about".
-For GPUs and TPUs there is no such estimate.
+GPUs and TPUs are not estimated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OPERATIONS_PER_SECOND = 4.3e10
 
 
 def rough_training_seconds(config: RunConfig, platform: str) -> float | None:
-    """Return the time of one training without compilation and evaluation; None if there is no estimate."""
+    """Return the time of one training without compilation and evaluation; None if it cannot be estimated."""
     trial = config.trial
     if trial.unit != "steps":
         return trial.budget_seconds

@@ -28,7 +28,7 @@ def parameters_at(graph: Graph, model: ModelConfig, unit: int) -> int:
 def fitted_unit(graph: Graph, model: ModelConfig) -> int | None:
     """Return the unit nearest to the configured one that puts the model inside the range of parameters.
 
-    None stands for the configured unit: no range is set, or the model lies inside it already. Parameters increase with
+    None means the configured unit: no range is set, or the model lies inside it already. Parameters increase with
     the unit, so units are tried in one direction only. Units at which a width is not a whole number of channels are
     passed over.
 
@@ -61,7 +61,7 @@ def fitted_unit(graph: Graph, model: ModelConfig) -> int | None:
 
 
 def dna_at_unit(dna: DNA, model: ModelConfig, unit: int | None) -> DNA:
-    """Return the program with its query scales for a unit of width; None stands for the configured unit.
+    """Return the program with its query scales for a unit of width; None means the configured unit.
 
     Args:
         dna: program whose constants are for the configured unit.

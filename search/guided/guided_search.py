@@ -115,7 +115,7 @@ class GuidedSearch(SearchStrategy):
         self._model = EditModel([], EFFECT_SD, INTERACTION_SD)
         self._children: Counter[int] = Counter()
         self._features: dict[int, frozenset[str]] = {}
-        self._unmergeable: set[Edits] = set()
+        self._failed_merges: set[tuple[int, int, int]] = set()
         self._standings: dict[int, Standing] | None = None
         super().__init__(config, run_seed, baseline_dna, initial_programs)
 
@@ -266,7 +266,7 @@ class GuidedSearch(SearchStrategy):
         """Merge the pair of the archive whose merged edits have the lowest posterior mean, if it is low enough."""
         archive = [each.candidate_id for each in self._archive()]
         pairs: dict[Edits, tuple[int, int]] = {}
-        tried = {*self._edits.values(), *self._unmergeable}
+        tried = set(self._edits.values())
         for one, other in combinations(archive, 2):
             first, second = self._edits[one], self._edits[other]
             if not (first <= second or second <= first) and first | second not in tried:
@@ -280,11 +280,13 @@ class GuidedSearch(SearchStrategy):
                 return None
             one, other = pairs[edits]
             ancestor = self._holder(self._edits[one] & self._edits[other])
-            dna = ancestor and merge_programs(ancestor.dna, self._candidates[one].dna, self._candidates[other].dna)
+            if ancestor is None or (ancestor.id, one, other) in self._failed_merges:
+                continue
+            dna = merge_programs(ancestor.dna, self._candidates[one].dna, self._candidates[other].dna)
             proposal = self._checked(dna, f"Merge with #{other}", edits)
             if proposal is not None:
                 return one, proposal
-            self._unmergeable.add(edits)
+            self._failed_merges.add((ancestor.id, one, other))  # it would fail again: saves time, changes nothing
         return None
 
     def _revert(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:

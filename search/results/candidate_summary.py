@@ -13,6 +13,7 @@ from ...primitives.program import DNA
 from ...primitives.program_json import dna_to_json
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
+from ..runs.time_accounting import PHASES
 from .leaderboard import leaderboard
 from .leaderboard_rows import LeaderboardRow
 from .lineage import LineageStep, lineage_start, trace_lineage
@@ -23,16 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CandidateSummary", "summarize_candidate"]
 
-PHASES = {
-    "training": "train_seconds",
-    "compiling": "compile_seconds",
-    "evaluating": "evaluate_seconds",
-    "probing": "probe_seconds",
-    "timing": "timing_seconds",
-    "waiting": "waiting_seconds",
-    "wall": "wall_seconds",
-}
-"""Fields of an evaluation with the time of each phase."""
+_TIMES = {**PHASES, "wall": "wall_seconds"}
+"""Fields of an evaluation with the time of each phase, and of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,7 @@ def summarize_candidate(store: Store, named: str, against: str | None = None) ->
         row = next((row for row in board.rows if row.id == evaluated), None)
         other = None if against is None else _compared_program(store, candidate, against)
         last = [trial.evaluation for trial in store.evaluations() if trial.candidate_id == evaluated][-1:]
-    seconds = {phase: getattr(result, field) for result in last for phase, field in PHASES.items()}
+    seconds = {phase: getattr(result, field) for result in last for phase, field in _TIMES.items()}
     steps = trace_lineage(store.pedigree(), candidate.id)
     configured = int(store.manifest["config"]["model"]["unit"])
     return CandidateSummary(

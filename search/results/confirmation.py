@@ -155,13 +155,16 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
     for each in latest.values():
         arms.setdefault(each.name, []).append(each)
     bits = {name: _test_bits(found) for name, found in arms.items()}
-    at_equal_time = {name: _test_bits_at_equal_time(found) for name, found in arms.items()}
-    at_equal_time["baseline"] = bits.get("baseline", {})
+    timed = {name: _test_bits_at_equal_time(found) for name, found in arms.items()}
+    at_equal_time = {**timed, "baseline": bits.get("baseline", {})}
     differences, corrected = (
         paired_differences(each, "baseline", simultaneous=True) if bits.get("baseline") else {}
         for each in (bits, at_equal_time)
     )
-    rows = [_confirmation(name, found, differences.get(name), corrected.get(name)) for name, found in arms.items()]
+    rows = [
+        _confirmation(name, found, differences.get(name), corrected.get(name), priced=bool(timed[name]))
+        for name, found in arms.items()
+    ]
     rows.sort(key=lambda row: (bool(row.failed), row.test_bits_per_byte is None, row.ranking_bits_per_byte or 0.0))
     ranked = [row for row in rows if not row.failed]
     return tuple(replace(row, rank=ranked.index(row) + 1 if row in ranked else None) for row in rows)
@@ -194,7 +197,12 @@ def _sign(difference: Estimate | None) -> str:
 
 
 def _confirmation(
-    name: str, found: Sequence[Retraining], difference: Estimate | None, equal_time_difference: Estimate | None
+    name: str,
+    found: Sequence[Retraining],
+    difference: Estimate | None,
+    equal_time_difference: Estimate | None,
+    *,
+    priced: bool,
 ) -> Confirmation:
     full = [each.evaluation for each in found if each.evaluation.test_loss_nats is not None]
 
@@ -215,6 +223,6 @@ def _confirmation(
         steps=mean("steps"),
         epochs=mean("epochs"),
         budget=found[0].budget,
-        price=mean("relative_step") if _test_bits_at_equal_time(found) else None,
+        price=mean("relative_step") if priced else None,
         equal_time_difference=equal_time_difference,
     )

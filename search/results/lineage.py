@@ -1,6 +1,6 @@
 """Lineage: the edits that lead from the baseline, or from an initial program, to a candidate.
 
-Every program is the baseline with a set of edits, each named by the candidate in which it first occurred. A mutation
+Every program is the baseline with a set of edits, each named by the first candidate that has it. A mutation
 has the edits of its parent and its own, a merge those of both parents, a revert lacks one edit of its parent.
 """
 
@@ -27,7 +27,7 @@ class LineageStep:
     """One edit of a lineage.
 
     Attributes:
-        candidate_id: candidate in which the edit first occurred.
+        candidate_id: first candidate with the edit.
         mutations: how that candidate differs from its parent, or the origin of an initial program.
         merged_from: parents that have the edit, if the lineage is that of a merge; otherwise empty.
     """
@@ -48,7 +48,7 @@ def trace_lineage(pedigree: Mapping[int, Ancestor], candidate_id: int) -> tuple[
 
 
 def find_edits(pedigree: Mapping[int, Ancestor], candidate_id: int) -> frozenset[int]:
-    """Return the edits of a candidate, as the ids of the candidates in which they first occurred."""
+    """Return the edits of a candidate, each as the id of the first candidate with it."""
     edits: set[int] = set()
     candidate = pedigree[candidate_id]
     while candidate.edits is None and candidate.id != BASELINE_ID:

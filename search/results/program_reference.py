@@ -150,7 +150,7 @@ def find_candidate_id(store: Store, reference: str) -> int:
     return int(word)
 
 
-def library_dna(name: str, unit: int | None = None, heads: int = HEADS) -> DNA:
+def library_dna(name: str) -> DNA:
     """Return a library program by name, for commands that also take a run with a candidate.
 
     Raises:
@@ -160,7 +160,7 @@ def library_dna(name: str, unit: int | None = None, heads: int = HEADS) -> DNA:
         if is_run(name):
             raise UsageError(f"{name} is a run: add a candidate (its number, `best` or `baseline`)")
         raise UsageError(f"unknown run or library program {name}{did_you_mean(name, LIBRARY)}")
-    return get(name, unit, heads)
+    return get(name)
 
 
 def library_description(name: str, against: str | None = None) -> dict[str, Any]:

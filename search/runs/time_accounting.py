@@ -25,6 +25,16 @@ SHARES = {
 }
 """Uses of a worker's time. Earlier versions did not measure `timing` and `waiting`; their `other` holds both."""
 
+PHASES = {
+    "training": "train_seconds",
+    "compiling": "compile_seconds",
+    "evaluating": "evaluate_seconds",
+    "probing": "probe_seconds",
+    "timing": "timing_seconds",
+    "waiting": "waiting_seconds",
+}
+"""Fields of an evaluation with the time of each phase of a trial."""
+
 _OPENINGS = ("run_started", "run_resumed")
 _CLOSINGS = ("evaluated", "worker_lost", "cancelled")
 
@@ -87,17 +97,10 @@ def shares_of_wall_clock(
     for trial in finished:
         result = trial.evaluation
         wall = result.wall_seconds or spans.get(trial.trial_id, 0.0)
-        parts = (
-            result.train_seconds,
-            result.compile_seconds,
-            result.evaluate_seconds,
-            result.probe_seconds,
-            result.timing_seconds,
-            result.waiting_seconds,
-        )
+        parts = [getattr(result, field) for field in PHASES.values()]
         # Several cores can use more seconds than the wall clock shows.
         scale = min(1.0, wall / sum(parts)) if sum(parts) > 0.0 else 0.0
-        for name, seconds in zip(SHARES, parts, strict=False):
+        for name, seconds in zip(PHASES, parts, strict=True):
             spent[name] += seconds * scale
         spent["other"] += max(wall - sum(parts), 0.0)
         spans.pop(trial.trial_id, None)

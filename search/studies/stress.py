@@ -37,7 +37,7 @@ def program_and_config(run: str, candidate: str | None, config: RunConfig | None
         library_dna(run)  # raises the error for an unknown name
         if config is None:
             raise UsageError(f"the library program {run} needs a configuration: give --config")
-        return run, library_dna(run, config.model.unit, config.model.heads), config
+        return run, config.model.library_program(run), config
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = find_candidate_id(store, candidate)
         own = RunConfig.from_dict(store.manifest["config"])

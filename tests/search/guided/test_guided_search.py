@@ -215,3 +215,12 @@ def test_failed_candidates_are_never_parents() -> None:
             failed.add(candidate.id)
         else:
             search.tell(candidate.id, evaluation(END - 0.01))
+
+
+def test_merges_that_failed_before_do_not_change_what_a_resumed_search_proposes() -> None:
+    search = start()
+    train_baseline(search)
+    evolve(search, 60)
+    before, _ = search.ask()
+    search._failed_merges.clear()  # a resumed search does not know them
+    assert search.ask()[0] == before
