@@ -1,15 +1,14 @@
 """The search and everything a user does with its results: one module per command, one package per subject.
 
 `evolution` proposes candidates, `runs` trains and stores them, `results` ranks them, `studies` retrain and compare
-them, `doctor` tests the leak checks, and `reports` makes tables, pages and figures. Importing this package does not
-import JAX.
+them, `doctor` tests the leak checks, `reports` makes tables, pages and figures, and `simulation` runs searches without
+training. Importing this package does not import JAX.
 """
 
 __all__ = [
     "check_program",
     "config",
     "doctor",
-    "epoch_warning",
     "evolution",
     "export_block",
     "generate_text",
@@ -20,6 +19,7 @@ __all__ = [
     "run_search",
     "runs",
     "session",
+    "simulation",
     "studies",
     "train_weights",
 ]

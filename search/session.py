@@ -21,12 +21,13 @@ from ..workers.executors.factory import make_executor
 from ..workers.protocol import Platform
 from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
-from .epoch_warning import epoch_warning
 from .evolution.initial_programs import InitialProgram, read_initial_programs
-from .runs.controller import Controller, RunState
+from .results.epoch_warning import epoch_warning
+from .runs.controller import Controller
 from .runs.provenance import command_line, versions
 from .runs.run_directory import RunDirectory
 from .runs.run_settings import prepare_same_dataset
+from .runs.run_state import RunState
 from .runs.store import Store
 from .runs.time_accounting import find_sessions
 from .runs.trainer_factory import CandidateTrainerFactory

@@ -47,8 +47,8 @@ IMPORT_ORDER = {
     "workers": ("config", "protocol", "devices", "data", "training", "executors"),
     "search": (
         *("config", "evolution", "guided", "doctor", "check_program", "runs", "results", "studies"),
-        *("load_initial_programs", "epoch_warning", "train_weights", "export_block", "generate_text"),
-        *("session", "reports", "run_search"),
+        *("load_initial_programs", "train_weights", "export_block", "generate_text"),
+        *("session", "reports", "simulation", "run_search"),
     ),
 }
 """The modules and folders of a package in the order of its imports: each may import only itself and earlier ones."""

@@ -12,4 +12,5 @@ __all__ = [
     "random_draws",
     "random_programs",
     "search_strategy",
+    "trial_seeds",
 ]

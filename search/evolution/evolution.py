@@ -10,6 +10,7 @@ tournaments.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -49,7 +50,7 @@ class Evolution(SearchStrategy):
         self.hurdles = Hurdles(trial.budget, trial.hurdles, search.hurdle_window, search.hurdle_minimum)
         self._fitness: dict[int, float | None] = {}
         self._waiting: list[Individual] = []
-        self._twins: dict[int, int] = {}
+        self._twins: defaultdict[int, list[int]] = defaultdict(list)  # of candidates without a result
         super().__init__(config, run_seed, baseline_dna, initial_programs)
 
     @property
@@ -78,7 +79,7 @@ class Evolution(SearchStrategy):
         if original in self._fitness:
             self._join(Individual(candidate.id, self._fitness[original]))
         else:
-            self._twins[candidate.id] = original
+            self._twins[original].append(candidate.id)
 
     def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Record the result of a trial; the candidate joins the population."""
@@ -132,8 +133,7 @@ class Evolution(SearchStrategy):
         return self.population.tournament(rng, rivals).candidate_id
 
     def _join_twins_of(self, candidate_id: int) -> None:
-        for twin in [twin for twin, original in self._twins.items() if original == candidate_id]:
-            del self._twins[twin]
+        for twin in self._twins.pop(candidate_id, ()):
             self._join(Individual(twin, self._fitness[candidate_id]))
 
     def _join(self, individual: Individual) -> None:

@@ -8,7 +8,7 @@ exactly where it stopped.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 
@@ -99,7 +99,7 @@ class SearchStrategy(ABC):
     def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
         """Return the points at which a trial of the candidate is evaluated, and what it must beat there."""
 
-    def next_retest(self, running: set[int]) -> int | None:
+    def next_retest(self, running: Set[int]) -> int | None:
         """Return a candidate to train once more with a fresh random seed; None if none needs it.
 
         Args:

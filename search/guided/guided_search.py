@@ -13,7 +13,7 @@ of related programs. Leaders are trained again with fresh random seeds before th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import NormalDist, fmean
@@ -182,7 +182,7 @@ class GuidedSearch(SearchStrategy):
             points.append(HurdleThreshold(round(budget * share), limit, model.weights, model.offset, slope))
         return tuple(points)
 
-    def next_retest(self, running: set[int]) -> int | None:
+    def next_retest(self, running: Set[int]) -> int | None:
         """Return the first leader that has more children than its trainings justify; None if none has."""
         leaders = [each for each in self.ranking() if each.candidate_id not in self._starter_trials][:LEADERS]
         for place, each in enumerate(leaders):

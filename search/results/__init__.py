@@ -3,6 +3,7 @@
 __all__ = [
     "candidate_summary",
     "confirmation",
+    "epoch_warning",
     "equal_time",
     "leaderboard",
     "leaderboard_rows",

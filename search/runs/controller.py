@@ -12,13 +12,12 @@ at any moment. Only one controller at a time writes a run.
 
 from __future__ import annotations
 
+import math
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
-
-import numpy as np
 
 from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA
@@ -27,42 +26,23 @@ from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, Executor, Tri
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..evolution.initial_programs import InitialProgram
+from ..evolution.search_strategy import SearchStrategy
+from ..evolution.trial_seeds import TrialSeeds
 from ..guided.make_strategy import make_strategy
 from .calibration import Calibration
+from .controller_time import ControllerTime
 from .loss_floor import loss_floor_nats
 from .lost_trials import LostTrials
+from .run_state import RunState
 from .store import Store
 
-__all__ = ["Controller", "RunState"]
+__all__ = ["Controller"]
 
 TICK_SECONDS = 0.25
 """Longest wait for a result before the clock and the stop request are checked again."""
 
-
-@dataclass(frozen=True, slots=True)
-class RunState:
-    """Snapshot of a running search, for progress displays.
-
-    Attributes:
-        elapsed_seconds, budget_seconds: time spent and time allowed in this session.
-        candidates: number of candidates so far, including the baseline.
-        outcomes: number of trials by outcome.
-        baseline_losses: losses of the baseline's finished trials, in nats per token.
-        best: id and loss of the best fully trained candidate so far; None before the first.
-        best_bits_per_byte: the same loss in bits per byte.
-        workers: status of each worker.
-        last: candidate and evaluation of the trial that ended last; None before the first.
-    """
-
-    elapsed_seconds: float
-    budget_seconds: float
-    candidates: int
-    outcomes: dict[str, int]
-    baseline_losses: tuple[float, ...]
-    best: tuple[int, float] | None
-    best_bits_per_byte: float | None
-    workers: tuple[WorkerStatus, ...]
-    last: tuple[int, Evaluation] | None
+STATUS_SECONDS = 0.1
+"""Time between two reads of the status of all workers, which displays show; it takes time with many workers."""
 
 
 class Controller:
@@ -77,6 +57,12 @@ class Controller:
         ngram_nats: loss of an n-gram model on the validation text, a lower bound on credible losses.
         observe: callback that receives the state after each turn of the loop.
         initial_programs: programs to start from in place of the baseline.
+        strategy: strategy at its start; None: the configured one.
+        clock: clock of the budget, in seconds.
+        tick_seconds: longest wait for a result before the clock and the stop request are checked again.
+
+    Attributes:
+        phases: time that this process spent in each phase.
     """
 
     def __init__(
@@ -89,6 +75,9 @@ class Controller:
         ngram_nats: float | None = None,
         observe: Callable[[RunState], None] = lambda state: None,
         initial_programs: Sequence[InitialProgram] = (),
+        strategy: SearchStrategy | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        tick_seconds: float = TICK_SECONDS,
     ):
         self.config = config
         self.run_seed = run_seed
@@ -96,16 +85,22 @@ class Controller:
         self.executor = executor
         self.ngram_nats = ngram_nats
         self.observe = observe
-        self.evolution = make_strategy(config, run_seed, baseline_dna, initial_programs)
+        self.evolution = strategy or make_strategy(config, run_seed, baseline_dna, initial_programs)
+        self.phases = ControllerTime()
+        self._clock = clock
+        self._tick_seconds = tick_seconds
         self._starters = {candidate.id for candidate, _ in self.evolution.starters}
-        self._started_at = time.monotonic()
+        self._started_at = clock()
         self._budget_seconds = 0.0
         self._queue: deque[int] = deque()
         self._running: Counter[int] = Counter()
         self._lost = LostTrials(config.search.retries)
-        self._seeds: defaultdict[int, set[int]] = defaultdict(set)
+        self._seeds = TrialSeeds(run_seed)
         self._outcomes: Counter[str] = Counter()
         self._baseline_trials: list[Evaluation] = []
+        self._baseline_losses: tuple[float, ...] = ()
+        self._workers: tuple[WorkerStatus, ...] = ()
+        self._status_at = -math.inf
         self._originals = 0
         self._controls = 0
         self._calibration = Calibration(config, self.evolution.baseline.dna)
@@ -126,14 +121,14 @@ class Controller:
 
         Args:
             budget_seconds: wall clock for this session.
-            started_at: start of the session, by `time.monotonic`; None means now.
+            started_at: start of the session, by the clock; None means now.
             reserve: returns the seconds of the budget to keep for what follows the search, given the full trainings of
                 the baseline so far; called again after each.
 
         Returns:
             `ended` if the budget is spent, `stopped` if the run's stop file exists.
         """
-        self._started_at = time.monotonic() if started_at is None else started_at
+        self._started_at = self._clock() if started_at is None else started_at
         trained = None
         try:
             while True:
@@ -145,8 +140,9 @@ class Controller:
                 if self.store.run.stop_requested():
                     return self._finish("run_stopped", "asked to stop")
                 self._calibrate() if self._calibration.needed else self._dispatch()
-                for request, evaluation in self.executor.wait(self._wait_seconds()):
-                    self._record(request, evaluation)
+                finished = self.executor.wait(self._wait_seconds())
+                if finished:
+                    self._record(finished)
                 self.observe(self.state())
         except BaseException as error:
             self._finish("run_stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else repr(error))
@@ -159,10 +155,10 @@ class Controller:
             self._budget_seconds,
             self.evolution.next_id,
             dict(self._outcomes),
-            tuple(trial.loss_nats for trial in self._baseline_trials if trial.loss_nats is not None),
+            self._baseline_losses,
             self._best,
             self._best_bits_per_byte,
-            tuple(self.executor.status()),
+            self._latest_status(),
             self._last,
         )
 
@@ -173,79 +169,105 @@ class Controller:
 
     def _dispatch(self) -> None:
         while self.executor.free > 0 and self._elapsed() < self._budget_seconds:
-            if self._queue:
-                candidate_id = self._queue.popleft()
-            elif self._control_is_due:
-                candidate_id = BASELINE_ID
-                self._controls += 1
-            else:
-                candidate_id = self._next_candidate()
-            if candidate_id is None:
+            request = self._next_request()
+            if request is None:
                 return  # look at the workers and the clock before the next attempt
-            self._start(candidate_id)
+            self.executor.submit(request)
+
+    def _next_request(self) -> TrialRequest | None:
+        """Return the next trial, which is recorded; None as in `_new_candidate`."""
+        if self._queue:
+            candidate_id = self._queue.popleft()
+        elif self._control_is_due:
+            candidate_id = BASELINE_ID
+            self._controls += 1
+        else:
+            with self.phases.phase("propose"):
+                candidate_id = self.evolution.next_retest(self._running.keys())
+            if candidate_id is None:
+                return self._new_candidate()
+        request = self._request(candidate_id)
+        with self.phases.phase("store"), self.store.transaction(durable=False):
+            self.store.start_trial(request)
+        return request
 
     @property
     def _control_is_due(self) -> bool:
         every = self.config.search.control_every
         return bool(every) and self._originals // every > self._controls
 
-    def _next_candidate(self) -> int | None:
-        """Return a candidate to train once more, or a new one; None as in `_new_candidate`."""
-        again = self.evolution.next_retest(set(self._running))
-        return self._new_candidate() if again is None else again
+    def _new_candidate(self) -> TrialRequest | None:
+        """Propose a candidate, record it, and return its trial.
 
-    def _new_candidate(self) -> int | None:
-        """Propose a candidate and record it; None if no parent is available yet or the program needs no training."""
+        None if no parent is available yet or the program needs no training.
+        """
         if not self.evolution.ready:
             return None
-        candidate, proposal = self.evolution.ask()
+        with self.phases.phase("propose"):
+            candidate, proposal = self.evolution.ask()
+            self.evolution.add(candidate, proposal.function, proposal.edits)
         statistics = {**proposal.statistics, "fingerprint": proposal.function}
         if proposal.edits is not None:
             statistics["edits"] = list(proposal.edits)
-        self.store.add_candidate(candidate, statistics)
-        self.evolution.add(candidate, proposal.function, proposal.edits)
-        if candidate.same_as is None:
-            self._originals += 1
-            return candidate.id
-        self.store.add_event("reused", {"same_as": candidate.same_as}, candidate.id)
-        return None
+        is_new = candidate.same_as is None
+        self._originals += is_new
+        request = self._request(candidate.id) if is_new else None
+        with self.phases.phase("store"), self.store.transaction(durable=False):
+            text = request.dna if request is not None and candidate.unit is None else None
+            self.store.add_candidate(candidate, statistics, text)
+            if request is None:
+                self.store.add_event("reused", {"same_as": candidate.same_as}, candidate.id)
+            else:
+                self.store.start_trial(request)
+        return request
 
-    def _start(self, candidate_id: int) -> None:
-        candidate = self.evolution.candidate(candidate_id)
-        request = TrialRequest(
-            next(self._trial_ids),
-            candidate_id,
-            dna_to_json(dna_at_unit(candidate.dna, self.config.model, candidate.unit)),
-            self._trial_seed(candidate_id),
-            self.evolution.thresholds(candidate_id),
-            allowance_seconds=self._calibration.allowance_seconds,
-            suspicious_nats=self._suspicious_nats if candidate_id != BASELINE_ID else None,
-            unit=candidate.unit,
-        )
-        self._seeds[candidate_id].add(request.seed)
-        self._running[candidate_id] += 1
-        self.store.start_trial(request)
-        self.executor.submit(request)
+    def _request(self, candidate_id: int) -> TrialRequest:
+        """Return a trial of a candidate."""
+        with self.phases.phase("dispatch"):
+            candidate = self.evolution.candidate(candidate_id)
+            self._running[candidate_id] += 1
+            return TrialRequest(
+                next(self._trial_ids),
+                candidate_id,
+                dna_to_json(dna_at_unit(candidate.dna, self.config.model, candidate.unit)),
+                self._seeds.draw(candidate_id),
+                self.evolution.thresholds(candidate_id),
+                allowance_seconds=self._calibration.allowance_seconds,
+                suspicious_nats=self._suspicious_nats if candidate_id != BASELINE_ID else None,
+                unit=candidate.unit,
+            )
 
-    def _record(self, request: TrialRequest, evaluation: Evaluation) -> None:
+    def _record(self, finished: Sequence[tuple[TrialRequest, Evaluation]]) -> None:
+        """Store the results together, then tell evolution."""
+        with self.phases.phase("store"), self.store.transaction():
+            results = [self._write(request, evaluation) for request, evaluation in finished]
+        with self.phases.phase("learn"):
+            for result in results:
+                if result is not None:
+                    self._tell(*result)
+
+    def _write(self, request: TrialRequest, evaluation: Evaluation) -> tuple[int, Evaluation] | None:
+        """Store a result, and return it with its candidate; None if it says nothing about the candidate."""
         if request.calibrate:
             self._calibration.record(evaluation)
             if not self._calibration.needed:
                 self.store.add_event("calibrated", {"allowance_seconds": self._calibration.allowance_seconds})
-            return
+            return None
         candidate_id = request.candidate_id
-        self._running -= Counter([candidate_id])
+        self._running[candidate_id] -= 1
+        if not self._running[candidate_id]:
+            del self._running[candidate_id]
         if self._lost.should_repeat(candidate_id, evaluation):
             self.store.finish_trial(request.trial_id, evaluation)
-            self._seeds[candidate_id].discard(request.seed)
+            self._seeds.release(candidate_id, request.seed)
             self._queue.append(candidate_id)
-            return
+            return None
         if evaluation.kind in INFRASTRUCTURE_FAULTS:
             times = self._lost.losses[candidate_id]
             message = f"the worker died {times} times during this trial: {evaluation.message}"
             evaluation = replace(evaluation, outcome="rejected:worker_lost", message=message)
         self.store.finish_trial(request.trial_id, evaluation)
-        self._tell(candidate_id, evaluation)
+        return candidate_id, evaluation
 
     def _tell(self, candidate_id: int, evaluation: Evaluation) -> None:
         self.evolution.tell(candidate_id, evaluation)
@@ -256,6 +278,7 @@ class Controller:
             return
         if candidate_id == BASELINE_ID:
             self._baseline_trials.append(evaluation)
+            self._baseline_losses = (*self._baseline_losses, loss)
             if BASELINE_ID not in self.evolution.trials_left and self._suspicious_nats is None:
                 self._suspicious_nats = loss_floor_nats(self._baseline_trials, self.ngram_nats)
             return
@@ -293,27 +316,24 @@ class Controller:
                 self._originals += candidates[number].same_as is None
             elif event.kind == "evaluated" and number is not None:
                 evaluated.add(number)
-                self._seeds[number].add(seeds[event.trial_id])
+                self._seeds.add(number, seeds[event.trial_id])
                 self._tell(number, results[event.sequence].evaluation)
         for request in self.store.unfinished_trials():
             self.store.cancel_trial(request.trial_id, "its controller died")
         interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.same_as is None]
         self._queue.extend([*self.evolution.trials_left, *interrupted])
-        self._controls = max(0, len(self._seeds[BASELINE_ID]) - self.config.search.baseline_trials)
+        self._controls = max(0, self._seeds.count(BASELINE_ID) - self.config.search.baseline_trials)
+
+    def _latest_status(self) -> tuple[WorkerStatus, ...]:
+        """Return the status of the workers, at most `STATUS_SECONDS` old by the real clock."""
+        now = time.monotonic()
+        if now - self._status_at >= STATUS_SECONDS:
+            self._workers, self._status_at = tuple(self.executor.status()), now
+        return self._workers
 
     def _elapsed(self) -> float:
-        return time.monotonic() - self._started_at
+        return self._clock() - self._started_at
 
     def _wait_seconds(self) -> float:
-        tick = 0.01 if self.executor.free else TICK_SECONDS
+        tick = 0.01 if self.executor.free else self._tick_seconds
         return max(0.01, min(tick, self._budget_seconds - self._elapsed()))
-
-    def _trial_seed(self, candidate_id: int) -> int:
-        """Return the candidate's first random seed that none of its finished or running trials uses.
-
-        A trial repeated after an interruption or a fault gets its earlier seed again. So if trials are deterministic
-        (budgets in steps, inline executor), an interrupted search makes the same candidates as an uninterrupted one.
-        """
-        sources = (np.random.SeedSequence((self.run_seed, 1, candidate_id, place)) for place in count())
-        seeds = (int(source.generate_state(1)[0]) for source in sources)
-        return next(seed for seed in seeds if seed not in self._seeds[candidate_id])

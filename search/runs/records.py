@@ -81,7 +81,10 @@ class Ancestor:
 
 def to_json(value: Any) -> str:
     """Return strict JSON of plain values and NumPy scalars; NaN and infinities become null."""
-    return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError):  # rare, and slow: the curve of a training has hundreds of numbers
+        return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
 
 
 def storable(evaluation: Evaluation) -> Evaluation:

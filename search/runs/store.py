@@ -44,6 +44,7 @@ class Store(StoreReader):
         super().__init__(run, connection)
         self._lock = lock
         self._clock = clock
+        self._synchronous = "FULL"
 
     @classmethod
     def create(cls, path: Path | str, manifest: Mapping[str, Any], clock: Callable[[], float] = time.time) -> Store:
@@ -77,7 +78,7 @@ class Store(StoreReader):
             partial.rename(run.store)
         finally:
             lock.release()
-        return cls.open(run.path, clock=clock)
+        return cls.open(run.path, clock=clock, simulated="simulated" in manifest)
 
     @classmethod
     def open(
@@ -87,6 +88,7 @@ class Store(StoreReader):
         clock: Callable[[], float] = time.time,
         busy_seconds: float = _BUSY_SECONDS,
         migrations: tuple[Migration, ...] = MIGRATIONS,
+        simulated: bool = False,
     ) -> Store:
         """Open the store of a run, and upgrade it if an earlier version wrote it.
 
@@ -96,9 +98,11 @@ class Store(StoreReader):
             clock: clock of the events, in seconds since the epoch.
             busy_seconds: longest wait for another program that locks the file.
             migrations: migrations of the schema to upgrade to.
+            simulated: whether to open a simulated run, whose results are invented.
 
         Raises:
-            UsageError: the run does not exist, has a newer schema, or is being written by another controller.
+            UsageError: the run does not exist, has a newer schema, is being written by another controller, or is
+                simulated.
         """
         run = find_run(path)
         lock = None if read_only else ControllerLock(run)
@@ -115,7 +119,11 @@ class Store(StoreReader):
             elif store.schema_version < len(migrations):
                 undo.close()
                 cls.open(path, clock=clock, busy_seconds=busy_seconds, migrations=migrations).close()
-                return cls.open(path, read_only, clock, busy_seconds, migrations)
+                return cls.open(path, read_only, clock, busy_seconds, migrations, simulated)
+            if not simulated and store._execute("SELECT 1 FROM run WHERE key = 'simulated'"):
+                raise UsageError(
+                    f"run {run.path} is simulated: its results are invented, so no command ranks or exports them"
+                )
             undo.pop_all()
         return store
 
@@ -138,17 +146,25 @@ class Store(StoreReader):
 
     def set_manifest(self, values: Mapping[str, Any]) -> None:
         """Set entries of the manifest and leave the others."""
-        with self._transaction():
+        with self.transaction():
             for key, value in values.items():
                 self._execute(
                     "INSERT INTO run VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                     (key, to_json(value)),
                 )
 
-    def add_candidate(self, candidate: Candidate, statistics: Mapping[str, Any] | None = None) -> None:
-        """Record a new candidate and the event `proposed`, with the statistics of its proposal."""
-        with self._transaction():
-            dna, mutations = dna_to_json(candidate.dna), to_json(candidate.mutations)
+    def add_candidate(
+        self, candidate: Candidate, statistics: Mapping[str, Any] | None = None, dna: str | None = None
+    ) -> None:
+        """Record a new candidate and the event `proposed`, with the statistics of its proposal.
+
+        Args:
+            candidate: new candidate.
+            statistics: payload of the event.
+            dna: its program as JSON text, if that is known.
+        """
+        with self.transaction():
+            dna, mutations = dna or dna_to_json(candidate.dna), to_json(candidate.mutations)
             parent, same_as = _integer(candidate.parent), _integer(candidate.same_as)
             self._execute(
                 "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -159,7 +175,7 @@ class Store(StoreReader):
     def start_trial(self, request: TrialRequest) -> None:
         """Record that a trial was handed to a worker (event `started`)."""
         hurdles = [(hurdle.at, hurdle.loss_nats) for hurdle in request.hurdles]
-        with self._transaction():
+        with self.transaction():
             self._execute(
                 "INSERT INTO trials VALUES (?, ?, ?, ?, 'running')",
                 (int(request.trial_id), int(request.candidate_id), int(request.seed), to_json(hurdles)),
@@ -172,7 +188,7 @@ class Store(StoreReader):
         An infrastructure fault is not a result of the candidate: it adds the event `worker_lost` and no evaluation.
         """
         lost = evaluation.kind in INFRASTRUCTURE_FAULTS
-        with self._transaction():
+        with self.transaction():
             candidate_id = self._end(trial_id, "lost" if lost else "finished")
             if lost:
                 self._append("worker_lost", candidate_id, trial_id, {"message": evaluation.message})
@@ -187,7 +203,7 @@ class Store(StoreReader):
 
     def cancel_trial(self, trial_id: int, why: str) -> None:
         """Record that a running trial was cancelled without a result (event `cancelled`)."""
-        with self._transaction():
+        with self.transaction():
             self._append("cancelled", self._end(trial_id, "cancelled"), trial_id, {"why": why})
 
     def add_event(
@@ -198,11 +214,21 @@ class Store(StoreReader):
         trial_id: int | None = None,
     ) -> int:
         """Append an event and return its sequence number."""
-        with self._transaction():
+        with self.transaction():
             return self._append(kind, candidate_id, trial_id, payload)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self, durable: bool = True) -> Iterator[None]:
+        """Write everything of the `with` block, or nothing; a block inside another belongs to the outer one.
+
+        Args:
+            durable: whether to wait until the disk has it. Without it, a power failure (not a killed process) may lose
+                it, unless a later durable transaction has ended: what can be made again needs no wait.
+        """
+        if self._connection.in_transaction:
+            yield
+            return
+        self._set_synchronous("FULL" if durable else "NORMAL")
         try:
             self._execute("BEGIN IMMEDIATE")
             yield
@@ -212,16 +238,27 @@ class Store(StoreReader):
                 self._execute("ROLLBACK")
             raise
 
+    def _set_synchronous(self, mode: str) -> None:
+        if self._synchronous not in (mode, "OFF"):
+            self._execute(f"PRAGMA synchronous = {mode}")
+            self._synchronous = mode
+
+    def never_wait_for_disk(self) -> None:
+        """Write without waiting for the disk, for runs that a power failure may destroy."""
+        self._execute("PRAGMA synchronous = OFF")
+        self._synchronous = "OFF"
+
     def _append(
         self, kind: str, candidate_id: int | None, trial_id: int | None, payload: Mapping[str, Any] | None
     ) -> int:
         if kind not in EVENT_KINDS:
             raise ValueError(f"no event of kind {kind!r}: the kinds are {', '.join(EVENT_KINDS)}")
-        self._execute(
-            "INSERT INTO events (wall_time, kind, candidate_id, trial_id, payload) VALUES (?, ?, ?, ?, ?)",
-            (self._clock(), kind, _integer(candidate_id), _integer(trial_id), to_json(dict(payload or {}))),
-        )
-        return self._execute("SELECT last_insert_rowid()")[0][0]
+        values = (self._clock(), kind, _integer(candidate_id), _integer(trial_id), to_json(dict(payload or {})))
+        return self._execute(
+            "INSERT INTO events (wall_time, kind, candidate_id, trial_id, payload) VALUES (?, ?, ?, ?, ?)"
+            " RETURNING sequence",
+            values,
+        )[0][0]
 
     def _end(self, trial_id: int, status: str) -> int:
         rows = self._execute(
@@ -242,7 +279,7 @@ class Store(StoreReader):
             for old, new in migration.renamed_files:
                 for file in self.run.path.glob(f"{old}*"):
                     file.rename(file.with_name(new + file.name.removeprefix(old)))
-            with self._transaction():
+            with self.transaction():
                 for statement in migration.statements:
                     self._execute(statement)
                 self._execute(f"PRAGMA user_version = {version}")

@@ -121,6 +121,14 @@ class StoreReader:
         rows = self._execute("SELECT trial_id, hurdles FROM trials ORDER BY trial_id")
         return {trial: tuple(HurdleThreshold(*hurdle) for hurdle in json.loads(text)) for trial, text in rows}
 
+    def trial_counts(self) -> dict[str, int]:
+        """Return the number of trials by status: `running`, `finished`, `cancelled`, `lost`."""
+        return dict(self._execute("SELECT status, count(*) FROM trials GROUP BY status"))
+
+    def event_count(self, kind: str) -> int:
+        """Return the number of events of a kind."""
+        return self._execute("SELECT count(*) FROM events WHERE kind = ?", (kind,))[0][0]
+
     def next_trial_id(self) -> int:
         """Return the first unused trial id, from 0."""
         return self._execute("SELECT coalesce(max(trial_id) + 1, 0) FROM trials")[0][0]

@@ -14,8 +14,8 @@ from primer_search.configs.load import load
 from primer_search.search import session
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.leaderboard import leaderboard
-from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import create_run_directory
+from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.tiny_runs import write_text
 

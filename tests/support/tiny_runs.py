@@ -15,8 +15,9 @@ from primer_search.primitives.assembler import assemble
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.evolution.initial_programs import InitialProgram
-from primer_search.search.runs.controller import Controller, RunState
+from primer_search.search.runs.controller import Controller
 from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig

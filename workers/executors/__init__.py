@@ -8,6 +8,7 @@ __all__ = [
     "ray_actor",
     "ray_cluster",
     "ray_pool",
+    "simulated",
     "watchdog",
     "worker_launcher",
     "worker_process",

@@ -31,6 +31,10 @@ CHUNKS_IN_STEPS = 100
 """Number of chunks for a budget in steps, which needs no clock."""
 
 
+CURVE_POINTS = 200
+"""Most points of a learning curve. A chunk of a day's training each would fill the store."""
+
+
 class NonFiniteLoss(Exception):
     """A training or validation loss became infinite or not a number."""
 
@@ -126,7 +130,8 @@ class TrainingLoop:
         if not math.isfinite(mean):
             raise NonFiniteLoss(f"the training loss became infinite or not a number within {self.steps} steps")
         self.loss = mean
-        self.curve.append((self.spent, self.steps, mean))
+        if not self.curve or self.spent - self.curve[-1][0] >= self.config.budget / CURVE_POINTS:
+            self.curve.append((self.spent, self.steps, mean))
 
     def _take_batch(self) -> np.ndarray | jax.Array:
         """Return the batch of the next step, which is ready except before the first."""

@@ -15,7 +15,7 @@ from .display import LinePrinter, LivePanel, worker_table
 if TYPE_CHECKING:  # rich is loaded when a panel is drawn
     from rich.console import RenderableType
 
-    from ...runs.controller import RunState
+    from ...runs.run_state import RunState
 
 __all__ = ["SearchLines", "SearchPanel", "beats_baseline", "best_against_baseline", "format_outcomes", "search_display"]
 

@@ -27,8 +27,8 @@ from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard
 from primer_search.search.results.lineage import LineageStep
 from primer_search.search.run_search import OutputOptions, search_with_display
-from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.run_state import RunState
 from primer_search.tests.support.command import HandmadeRun
 from primer_search.workers.protocol import Evaluation, WorkerStatus
 

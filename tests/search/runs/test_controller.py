@@ -26,8 +26,8 @@ import pytest
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.leaderboard import leaderboard
-from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.tests.support import tiny_runs

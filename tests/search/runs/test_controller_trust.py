@@ -11,8 +11,8 @@ import pytest
 
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.evolution.candidate import BASELINE_ID
-from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.run_state import RunState
 from primer_search.tests.support.tiny_runs import CONFIG, open_controller
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import Evaluation, Progress, TrialRequest

@@ -1,0 +1,88 @@
+"""Distil the tape into the recorded trainings that `primer-search simulate` draws from.
+
+    python benchmarks/distill_tape.py search/simulation/recorded_trainings.json
+
+The tape (benchmarks/results/tape.jsonl.gz) holds programs and whole evaluations. The file in the package holds what a
+simulated training needs: losses on the way, the change from the parent, the price, and the seconds besides training.
+Before the first evaluation, at 5% of the budget, the losses are those of the training curve. True losses are those of
+`replay_data.true_losses`, which takes off the luck of the best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from primer_search.benchmarks.record_tape import POINTS, SHARES, Entry
+from primer_search.benchmarks.replay_data import NOISE_SD, children_of, read_entries, true_losses
+
+TAPES = ("tape.jsonl.gz", "tape_heads.jsonl.gz")
+BASELINE = "TRANSFORMER/2"
+BUDGET_STEPS = 1000
+STEP = ("step_ms", "step_flops", "step_bytes", "step_transcendentals")
+PHASES = ("compile", "probe", "evaluate")
+
+
+def main() -> None:
+    """Write the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, help="file to write")
+    output = parser.parse_args().output
+    results = Path(__file__).parent / "results"
+    output.write_text(distil(read_entries([results / name for name in TAPES])), encoding="utf-8")
+
+
+def distil(entries: Sequence[Entry]) -> str:
+    """Return the JSON text of the recorded trainings."""
+    tape = [entry for entry in entries if entry.kind in SHARES]
+    roots = [entry.evaluation for entry in entries if entry.kind == "library" and entry.name == BASELINE]
+    children = children_of(entries, BASELINE)
+    true = true_losses(children.finals, NOISE_SD)
+    prices = np.log(np.where(np.isfinite(children.prices), children.prices, 1.0))
+    trainings = [_training("baseline", root, 0.0, 0.0, 0.0) for root in roots]
+    for place, entry in enumerate(tape):
+        parent = int(children.parents[place])
+        before, price = (children.baseline, 0.0) if parent < 0 else (true[parent], prices[parent])
+        kind = "merge" if entry.kind == "merge" else "mutation"
+        gain, effect = children.baseline - before, true[place] - before
+        trainings.append(_training(kind, entry.evaluation, gain, effect, prices[place] - price))
+    baseline = {"baseline_loss": _rounded(children.baseline)}
+    baseline |= {name: _rounded(float(np.median([root[name] for root in roots]))) for name in STEP}
+    lines = ",\n".join(json.dumps(each, allow_nan=False) for each in trainings)
+    return f'{{"baseline": {json.dumps(baseline)},\n"trainings": [\n{lines}\n]}}\n'
+
+
+def _training(
+    kind: str, evaluation: dict[str, Any], gain: float, effect: float, log_price_change: float
+) -> dict[str, Any]:
+    """Return the JSON values of a `RecordedTraining`."""
+    ok, budget = evaluation["outcome"] == "ok", BUDGET_STEPS
+    early = [(steps / budget, loss) for _, steps, loss in evaluation["curve"] if steps < POINTS[0] * budget]
+    later = list(zip(POINTS, evaluation["hurdle_losses"], strict=False))
+    points = [*early, *later] if ok else []
+    return {
+        "kind": kind,
+        "outcome": evaluation["outcome"],
+        "parent_gain": _rounded(gain),
+        "effect": _rounded(effect),
+        "log_price_change": _rounded(log_price_change),
+        "reached": 1.0 if ok else _rounded(min(1.0, evaluation["steps"] / budget)),
+        "shares": [_rounded(share) for share, _ in points],
+        "losses": [_rounded(loss) for _, loss in points],
+        **{f"{phase}_seconds": _rounded(evaluation[f"{phase}_seconds"]) for phase in PHASES},
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 5) if math.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

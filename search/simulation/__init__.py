@@ -1,0 +1,11 @@
+"""Simulated searches: the real controller, strategy and store over invented trainings and a virtual clock."""
+
+__all__ = [
+    "copied_children",
+    "recorded_trainings",
+    "simulate",
+    "simulated_trainer",
+    "simulation_summary",
+    "simulation_table",
+    "true_programs",
+]

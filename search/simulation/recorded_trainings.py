@@ -1,0 +1,85 @@
+"""Recorded trainings: what simulated trainings are drawn from.
+
+`recorded_trainings.json` is distilled from the tape (docs/discovery.md) by benchmarks/distill_tape.py: 291 children of
+the `laptop` search and 7 trainings of its baseline, each with its losses on the way to the budget.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["RecordedTraining", "Recording", "load_recording"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTraining:
+    """One training.
+
+    Attributes:
+        kind: `baseline`, `mutation` or `merge`.
+        outcome: `ok`, or the fault it ended with (see `OUTCOME_ADVICE`).
+        parent_gain: how much better than the baseline its (first) parent is, in nats per token.
+        effect: its true loss less that of the parent; None for a fault.
+        log_price_change: logarithm of its step time over that of the parent.
+        reached: share of the budget at which a fault ended it; 1 for `ok`.
+        shares, losses: shares of the budget, and the losses there in nats per token; the last is the final loss.
+        compile_seconds, probe_seconds, evaluate_seconds: time of the phases besides training.
+    """
+
+    kind: str
+    outcome: str
+    parent_gain: float
+    effect: float | None
+    log_price_change: float
+    reached: float
+    shares: tuple[float, ...]
+    losses: tuple[float, ...]
+    compile_seconds: float
+    probe_seconds: float
+    evaluate_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """All recorded trainings.
+
+    Attributes:
+        baseline_loss: loss of the baseline in nats per token.
+        step_ms: milliseconds of its step.
+        step_flops, step_bytes, step_transcendentals: operation counts of its step.
+        children: trainings of children, faults among them.
+        curves: trainings to the end, the baseline's among them, by final loss.
+        finals: their final losses.
+    """
+
+    baseline_loss: float
+    step_ms: float
+    step_flops: float
+    step_bytes: float
+    step_transcendentals: float
+    children: tuple[RecordedTraining, ...]
+    curves: tuple[RecordedTraining, ...]
+    finals: np.ndarray
+
+
+@cache
+def load_recording() -> Recording:
+    """Read the file of the package."""
+    facts = json.loads(Path(__file__).with_name("recorded_trainings.json").read_text(encoding="utf-8"))
+    trainings = [RecordedTraining(**_with_tuples(each)) for each in facts["trainings"]]
+    curves = sorted((each for each in trainings if each.outcome == "ok"), key=lambda each: each.losses[-1])
+    return Recording(
+        **facts["baseline"],
+        children=tuple(each for each in trainings if each.kind != "baseline"),
+        curves=tuple(curves),
+        finals=np.array([each.losses[-1] for each in curves]),
+    )
+
+
+def _with_tuples(values: dict) -> dict:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,0 +1,148 @@
+"""A trainer that invents evaluations: learning curves drawn from recorded trainings.
+
+The final loss is the true loss of the program plus the noise of the random seed. The way there is that of one of the
+`NEAREST` recorded trainings with the nearest final losses, moved so that it ends at this loss. A hurdle stops a trial
+exactly as in real training. Budgets in steps take the time of a step of this price. Budgets in seconds take their
+seconds, and a slower program takes fewer steps, which costs `PRICE_SLOPE` nats per factor e.
+
+Losses and step times are those of the `laptop` model that was recorded, whatever the configured model is. So the
+differences between programs are plausible, and the losses of a larger model are not predicted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...workers.config import TrialConfig
+from ...workers.protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
+from .recorded_trainings import RecordedTraining, Recording
+from .true_programs import TrueProgram, TruePrograms
+
+__all__ = ["SimulatedTrainer"]
+
+NOISE_SD = 0.013
+"""Standard deviation of a final loss between random seeds, in nats, as on the tape."""
+
+TIMING_SD = 0.03
+"""Standard deviation of the logarithm of a measured relative step time."""
+
+PRICE_SLOPE = 0.34
+"""Nats by which the loss falls when steps grow by a factor e, as on the tape."""
+
+NEAREST = 10
+"""Number of recorded trainings of which one gives the shape of a learning curve."""
+
+CURVE_POINTS = 100
+"""Points of the learning curve of a full training, as in a real one."""
+
+BITS_PER_BYTE = 0.5447
+"""Bits per byte of a loss of one nat per token, with the tokenizer of the tape."""
+
+CALIBRATION_SECONDS = 3.0
+"""Time of a measurement of the baseline's step."""
+
+DEVICE = "simulated"
+
+
+class SimulatedTrainer:
+    """Returns the evaluations of trials without training.
+
+    Args:
+        trial: settings of trials.
+        recording: recorded trainings.
+        programs: true programs of the search.
+        overhead_seconds: time of a trial besides training; None: that of the recorded trainings.
+    """
+
+    def __init__(
+        self, trial: TrialConfig, recording: Recording, programs: TruePrograms, overhead_seconds: float | None = None
+    ):
+        self._trial = trial
+        self._recording = recording
+        self._programs = programs
+        self._overhead_seconds = overhead_seconds
+
+    def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
+        """Return the evaluation of a trial."""
+        if request.calibrate:
+            return Evaluation("ok", step_ms=self._recording.step_ms, wall_seconds=CALIBRATION_SECONDS, device=DEVICE)
+        program = self._programs[request.candidate_id]
+        rng = np.random.default_rng(request.seed)
+        timed = self._trial.price or self._trial.unit == "reference_seconds"
+        relative_step = math.exp(program.log_price + TIMING_SD * rng.normal()) if timed else None
+        if program.fault is not None:
+            message = "a recorded training of such a child ended with this fault"
+            figures = self._figures(program, program.fault, program.fault.reached)
+            return Evaluation(program.fault.outcome, message, relative_step=relative_step, **figures)
+        final = self._recording.baseline_loss - program.gain + NOISE_SD * rng.normal()
+        if self._trial.unit != "steps":
+            final += PRICE_SLOPE * program.log_price
+        curve = self._moved_curve(final, rng)
+        outcome, message, reached, losses = _pass_hurdles(request.hurdles, self._trial.budget, curve, relative_step)
+        figures = self._figures(program, curve, reached)
+        if outcome == "ok":
+            figures |= {"loss_nats": final, "bits_per_byte": BITS_PER_BYTE * final}
+        at = [hurdle.at / self._trial.budget for hurdle in request.hurdles[: len(losses)]]
+        return Evaluation(
+            outcome,
+            message,
+            hurdle_losses=losses,
+            hurdle_steps=tuple(round(figures["steps"] * share / reached) for share in at),
+            curve=self._points(curve, reached, figures["steps"]),
+            relative_step=relative_step,
+            **figures,
+        )
+
+    def _moved_curve(self, final: float, rng: np.random.Generator) -> RecordedTraining:
+        """Return one of the recorded trainings with the nearest final losses, moved to this final loss."""
+        curves, place = self._recording.curves, int(np.searchsorted(self._recording.finals, final))
+        first = min(max(place - NEAREST // 2, 0), len(curves) - NEAREST)
+        drawn = curves[first + int(rng.integers(NEAREST))]
+        return replace(drawn, losses=tuple(loss + final - drawn.losses[-1] for loss in drawn.losses))
+
+    def _figures(self, program: TrueProgram, recorded: RecordedTraining, reached: float) -> dict[str, Any]:
+        """Return amounts, times and operation counts of a training to a share of the budget."""
+        recording, price = self._recording, math.exp(program.log_price)
+        spent, step_seconds = reached * self._trial.budget, recording.step_ms * price / 1000.0
+        in_steps = self._trial.unit == "steps"
+        train = spent * step_seconds if in_steps else spent
+        others = (recorded.compile_seconds, recorded.probe_seconds, recorded.evaluate_seconds)
+        if self._overhead_seconds is not None:
+            others = (self._overhead_seconds, 0.0, 0.0)
+        return {
+            "steps": round(spent if in_steps else spent / step_seconds),
+            "spent": spent,
+            "train_seconds": train,
+            **dict(zip(("compile_seconds", "probe_seconds", "evaluate_seconds"), others, strict=True)),
+            "wall_seconds": train + sum(others),
+            "step_ms": 1000.0 * step_seconds,
+            "step_flops": recording.step_flops * price,
+            "step_bytes": recording.step_bytes * price,
+            "step_transcendentals": recording.step_transcendentals * price,
+            "device": DEVICE,
+        }
+
+    def _points(self, curve: RecordedTraining, reached: float, steps: int) -> tuple[tuple[float, int, float], ...]:
+        shares = np.linspace(0.0, reached, 1 + max(1, round(CURVE_POINTS * reached)))[1:]
+        losses = np.interp(shares, curve.shares, curve.losses)
+        counts = np.round(shares / reached * steps).astype(int)
+        return tuple(zip((shares * self._trial.budget).tolist(), counts.tolist(), losses.tolist(), strict=True))
+
+
+def _pass_hurdles(
+    hurdles: Sequence[HurdleThreshold], budget: float, curve: RecordedTraining, relative_step: float | None
+) -> tuple[str, str, float, tuple[float, ...]]:
+    """Return the outcome, its message, the share of the budget reached, and the losses at the hurdles."""
+    losses: list[float] = []
+    for number, hurdle in enumerate(hurdles, 1):
+        share = hurdle.at / budget
+        losses.append(float(np.interp(share, curve.shares, curve.losses)))
+        if hurdle.loss_nats is not None and (score := hurdle.score(losses, relative_step)) >= hurdle.loss_nats:
+            message = f"the score {score:.4f} at hurdle {number} is not below the limit {hurdle.loss_nats:.4f}"
+            return "stopped_at_hurdle", message, share, tuple(losses)
+    return "ok", "", 1.0, tuple(losses)

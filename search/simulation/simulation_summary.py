@@ -1,0 +1,256 @@
+"""Summary of a simulation: use of the workers, savings by hurdles, and the limits of the controller and the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...system.host import resident_bytes
+from ...workers.executors.simulated import SimulatedExecutor
+from ..runs.controller import Controller
+from ..runs.controller_time import CONTROLLER_PHASES, ControllerTime
+from ..runs.store import Store
+
+__all__ = ["Checkpoint", "Meter", "PhaseCost", "SimulationSummary", "summarize"]
+
+ENOUGH_TRIALS = 3
+"""Full trials one after the other that must be simulated before rates count for the whole budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Sizes and costs so far.
+
+    Attributes:
+        virtual_seconds: virtual time.
+        trials: trials started.
+        controller_seconds: CPU time of the controller.
+        store_bytes: size of the store on disk.
+        memory_bytes: resident memory of the process.
+    """
+
+    virtual_seconds: float
+    trials: int
+    controller_seconds: float
+    store_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseCost:
+    """Cost of one phase of the controller's loop.
+
+    Attributes:
+        phase: key of `CONTROLLER_PHASES`, or `rest`.
+        cpu_ms: CPU time a trial, in milliseconds.
+        wall_ms: wall clock a trial, in milliseconds; waits for the disk and for the processor included; None
+            for the rest.
+        share: share of the controller's CPU time.
+    """
+
+    phase: str
+    cpu_ms: float
+    wall_ms: float | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationSummary:
+    """Result of a simulation.
+
+    Attributes:
+        workers: number of workers.
+        budget_seconds, simulated_seconds: virtual time of the budget, and of what was simulated of it.
+        complete: whether all of the budget was simulated.
+        candidates, reused: proposed candidates, and those of them that equal an earlier one and were not trained.
+        trials: trials started.
+        outcomes: number of finished trials by outcome.
+        cancelled: trials that ran at the end, without a result.
+        unaccounted: trials that the store and the executor count differently; 0 unless the controller loses a trial.
+        utilisation: share of the workers' time in trials.
+        mean_trial_seconds: mean virtual time of a finished trial.
+        full_trial_seconds: virtual time of the longest one.
+        full_budgets: training that was spent, in full trial budgets.
+        hurdle_savings: share of the training of these trials that hurdles saved.
+        store_bytes, memory_bytes: size of the store, and resident memory of the process, at the end.
+        controller_seconds: CPU time of the controller.
+        phases: cost of its phases.
+        real_seconds: wall clock of the simulation.
+        growth: measurements on the way.
+    """
+
+    workers: int
+    budget_seconds: float
+    simulated_seconds: float
+    complete: bool
+    candidates: int
+    reused: int
+    trials: int
+    outcomes: dict[str, int]
+    cancelled: int
+    unaccounted: int
+    utilisation: float
+    mean_trial_seconds: float
+    full_trial_seconds: float
+    full_budgets: float
+    hurdle_savings: float
+    store_bytes: int
+    memory_bytes: int
+    controller_seconds: float
+    phases: tuple[PhaseCost, ...]
+    real_seconds: float
+    growth: tuple[Checkpoint, ...]
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether enough was simulated for rates that last."""
+        return self.simulated_seconds >= ENOUGH_TRIALS * self.full_trial_seconds
+
+    @property
+    def trials_per_day(self) -> float:
+        """Trials that all workers finish in a virtual day."""
+        return self.workers * self.utilisation * 86_400.0 / self.mean_trial_seconds if self.mean_trial_seconds else 0.0
+
+    @property
+    def controller_trials_per_second(self) -> float:
+        """Trials that the controller can propose, record and start in a second of CPU time."""
+        return self.trials / self.controller_seconds if self.controller_seconds else 0.0
+
+    @property
+    def largest_workers(self) -> int:
+        """Number of workers that the controller can keep busy with trials of this length."""
+        return int(self.controller_trials_per_second * self.mean_trial_seconds)
+
+    @property
+    def shortest_trial_seconds(self) -> float:
+        """Mean length of a trial below which the controller cannot keep these workers busy."""
+        return self.workers / self.controller_trials_per_second if self.controller_seconds else 0.0
+
+    @property
+    def whole_budget(self) -> dict[str, float] | None:
+        """What the whole budget would need if all grows as so far; None if it was simulated, or if too little was."""
+        if self.complete or len(self.growth) < 2 or not self.is_steady:
+            return None
+        trials = self.trials_per_day * self.budget_seconds / 86_400.0
+        first, last = self.growth[0], self.growth[-1]
+        more = (trials - last.trials) / max(last.trials - first.trials, 1)
+        return {
+            "trials": round(trials),
+            "store_bytes": round(last.store_bytes + more * (last.store_bytes - first.store_bytes)),
+            "memory_bytes": round(last.memory_bytes + more * (last.memory_bytes - first.memory_bytes)),
+            "controller_seconds": last.controller_seconds + more * (last.controller_seconds - first.controller_seconds),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            **asdict(self),
+            "trials_per_day": self.trials_per_day,
+            "controller_trials_per_second": self.controller_trials_per_second,
+            "largest_workers": self.largest_workers,
+            "shortest_trial_seconds": self.shortest_trial_seconds,
+            "whole_budget": self.whole_budget,
+        }
+
+
+class Meter:
+    """Measures a simulation while it runs.
+
+    Args:
+        store: store of the simulated run.
+        executor: its executor.
+    """
+
+    def __init__(self, store: Store, executor: SimulatedExecutor):
+        self._store = store
+        self._executor = executor
+        self._cpu_start, self._wall_start = time.process_time(), time.perf_counter()
+
+    @property
+    def real_seconds(self) -> float:
+        """Wall clock since the start."""
+        return time.perf_counter() - self._wall_start
+
+    def checkpoint(self, virtual_seconds: float) -> Checkpoint:
+        """Return the sizes and costs so far."""
+        run = self._store.run
+        files = (run.store, run.store.with_name(f"{run.store.name}-wal"))
+        return Checkpoint(
+            virtual_seconds,
+            self._executor.started,
+            time.process_time() - self._cpu_start - self._executor.inventing_seconds,
+            sum(file.stat().st_size for file in files if file.exists()),
+            resident_bytes(),
+        )
+
+
+def summarize(
+    controller: Controller,
+    executor: SimulatedExecutor,
+    meter: Meter,
+    growth: Sequence[Checkpoint],
+    budget_seconds: float,
+    simulated_seconds: float,
+) -> SimulationSummary:
+    """Return the summary of a simulation that has ended.
+
+    Args:
+        controller, executor, meter: of the simulation.
+        growth: measurements on the way.
+        budget_seconds, simulated_seconds: virtual time of the budget, and of what was simulated of it.
+    """
+    end, state = meter.checkpoint(simulated_seconds), controller.state()
+    counts = controller.store.trial_counts()
+    kinds: dict[str, int] = {}
+    for outcome, number in state.outcomes.items():
+        kinds[outcome.partition(":")[0]] = kinds.get(outcome.partition(":")[0], 0) + number
+    trained = kinds.get("ok", 0) + kinds.get("stopped_at_hurdle", 0)
+    full_budgets = executor.spent / controller.config.trial.budget
+    return SimulationSummary(
+        workers=executor.slots,
+        budget_seconds=budget_seconds,
+        simulated_seconds=simulated_seconds,
+        complete=simulated_seconds >= budget_seconds,
+        candidates=state.candidates,
+        reused=controller.store.event_count("reused"),
+        trials=executor.started,
+        outcomes=kinds,
+        cancelled=executor.cancelled,
+        unaccounted=abs(counts.get("finished", 0) - executor.finished)
+        + abs(counts.get("cancelled", 0) - executor.cancelled)
+        + abs(executor.started - executor.finished - executor.cancelled)
+        + counts.get("running", 0),
+        utilisation=executor.busy_seconds / (executor.slots * simulated_seconds),
+        mean_trial_seconds=executor.finished_seconds / executor.finished if executor.finished else 0.0,
+        full_trial_seconds=executor.longest_seconds,
+        full_budgets=full_budgets,
+        hurdle_savings=1.0 - full_budgets / trained if trained else 0.0,
+        store_bytes=end.store_bytes,
+        memory_bytes=end.memory_bytes,
+        controller_seconds=end.controller_seconds,
+        phases=_phase_costs(controller.phases, executor.started, end.controller_seconds),
+        real_seconds=meter.real_seconds,
+        growth=(*growth, end),
+    )
+
+
+def _phase_costs(times: ControllerTime, trials: int, controller_seconds: float) -> tuple[PhaseCost, ...]:
+    """Return the costs of all phases; `rest` is the CPU time outside of them."""
+    cpu = {phase: times.cpu_seconds[phase] for phase in CONTROLLER_PHASES}
+    cpu["rest"] = max(0.0, controller_seconds - sum(cpu.values()))
+    wall = {**{phase: times.wall_seconds[phase] for phase in CONTROLLER_PHASES}, "rest": None}
+    return tuple(
+        PhaseCost(
+            phase,
+            1000.0 * seconds / max(trials, 1),
+            _milliseconds(wall[phase], trials),
+            seconds / max(controller_seconds, 1e-9),
+        )
+        for phase, seconds in cpu.items()
+    )
+
+
+def _milliseconds(seconds: float | None, trials: int) -> float | None:
+    return None if seconds is None else 1000.0 * seconds / max(trials, 1)

@@ -1,0 +1,139 @@
+"""Summary of a simulation as text for the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...system.durations import format_duration
+from ..reports.console import number_table, print_facts
+from ..runs.controller_time import CONTROLLER_PHASES
+from .simulation_summary import Checkpoint, SimulationSummary
+
+if TYPE_CHECKING:  # rich is loaded when something is printed
+    from rich.console import Console
+
+__all__ = ["print_simulation"]
+
+
+def print_simulation(summary: SimulationSummary, proposals: str, console: Console) -> None:
+    """Print the facts, the controller's costs by phase, and how they grew.
+
+    Args:
+        summary: summary of the simulation.
+        proposals: `real` or `copies`.
+        console: where to print.
+    """
+    print_facts(_facts(summary), console)
+    console.print("\nCost of the controller for each trial")
+    console.print(_phase_table(summary))
+    if not summary.is_steady:
+        console.print(
+            "\nFewer than three full trials in a row were simulated: the rates are those of a search's start.",
+            soft_wrap=True,
+        )
+    if len(summary.growth) > 1:
+        console.print("\nGrowth")
+        console.print(_growth_table(summary.growth))
+    console.print(f"\n{_left_out(proposals)}", soft_wrap=True)
+
+
+def _facts(summary: SimulationSummary) -> list[tuple[str, str]]:
+    budget = format_duration(summary.budget_seconds)
+    covered = "all of it" if summary.complete else f"{format_duration(summary.simulated_seconds)} of it, at the limit"
+    facts = [
+        ("workers", f"{summary.workers:,}"),
+        ("budget", f"{budget}; simulated: {covered}, in {format_duration(summary.real_seconds)}"),
+        (
+            "candidates",
+            f"{summary.candidates:,}, of which {summary.reused:,} equal an earlier one and are not trained",
+        ),
+        ("trials", f"{summary.trials:,}: {_outcomes(summary)}"),
+        ("lost trials", f"{summary.unaccounted:,}"),
+        ("utilisation", f"{summary.utilisation:.2%} of the workers' time is spent in trials"),
+        (
+            "throughput",
+            f"{summary.trials_per_day:,.0f} trials a day; one takes {format_duration(summary.mean_trial_seconds)}",
+        ),
+        ("hurdles", f"save {summary.hurdle_savings:.0%} of the training of these trials"),
+        ("store", f"{format_bytes(summary.store_bytes)}, {_each(summary.store_bytes, summary.trials)} a trial"),
+        ("memory", f"{format_bytes(summary.memory_bytes)} in the controller's process"),
+        (
+            "controller",
+            f"{summary.controller_trials_per_second:,.0f} trials a second of CPU time: enough for "
+            f"{summary.largest_workers:,} workers with such trials",
+        ),
+        ("", f"or for {summary.workers:,} workers with trials of {format_duration(summary.shortest_trial_seconds)}"),
+    ]
+    if (whole := summary.whole_budget) is not None:
+        facts.append(
+            (
+                f"in {budget}",
+                f"about {whole['trials']:,} trials, a store of {format_bytes(whole['store_bytes'])}, "
+                f"{format_bytes(whole['memory_bytes'])} of memory, and "
+                f"{format_duration(whole['controller_seconds'])} of the controller's CPU time, if all grows as so far",
+            )
+        )
+    return facts
+
+
+def format_bytes(size: float) -> str:
+    """Return a size with its unit.
+
+    >>> format_bytes(11_600), format_bytes(75e9)
+    ('12 kB', '75 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000.0:
+            return f"{size:.3g} {unit}" if unit != "kB" else f"{size:.0f} {unit}"
+        size /= 1000.0
+    return f"{size:.3g} TB"
+
+
+def _outcomes(summary: SimulationSummary) -> str:
+    parts = [f"{number:,} {kind.replace('_', ' ')}" for kind, number in summary.outcomes.items()]
+    return ", ".join([*parts, f"{summary.cancelled:,} cut off at the end"])
+
+
+def _each(size: float, number: int) -> str:
+    return format_bytes(size / max(number, 1))
+
+
+def _phase_table(summary: SimulationSummary):
+    table = number_table(("phase", "CPU ms", "wall ms", "share", "work"), left=("phase", "work"))
+    for each in summary.phases:
+        wall = "–" if each.wall_ms is None else f"{each.wall_ms:.2f}"
+        work = CONTROLLER_PHASES.get(each.phase, "the rest of the loop")
+        table.add_row(each.phase, f"{each.cpu_ms:.2f}", wall, f"{each.share:.0%}", work)
+    total = sum(each.cpu_ms for each in summary.phases)
+    table.add_row("all", f"{total:.2f}", "", "", "")
+    return table
+
+
+def _growth_table(growth: Sequence[Checkpoint]):
+    table = number_table(("trials", "simulated", "CPU ms a trial since", "store", "memory"))
+    before = Checkpoint(0.0, 0, 0.0, 0, 0)
+    for each in growth:
+        trials = each.trials - before.trials
+        milliseconds = 1000.0 * (each.controller_seconds - before.controller_seconds) / max(trials, 1)
+        table.add_row(
+            f"{each.trials:,}",
+            format_duration(each.virtual_seconds),
+            f"{milliseconds:.2f}",
+            format_bytes(each.store_bytes),
+            format_bytes(each.memory_bytes),
+        )
+        before = each
+    return table
+
+
+def _left_out(proposals: str) -> str:
+    children = (
+        " Children are copies of their parents' programs: mutations and checks of programs are left out, too."
+        if proposals == "copies"
+        else ""
+    )
+    return (
+        "Simulated: losses, step times and faults are drawn from recorded trainings and say nothing about programs. "
+        "Left out: training, Ray, waits for the disk, and confirmations at the end." + children
+    )

@@ -1,0 +1,150 @@
+"""Invented trainings: drawn from the tape, repeatable, and stopped at hurdles as real ones are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+
+import primer_search
+from primer_search.benchmarks.distill_tape import TAPES, distil
+from primer_search.benchmarks.replay_data import read_entries
+from primer_search.configs.load import load
+from primer_search.primitives import library
+from primer_search.search.evolution.candidate import Candidate
+from primer_search.search.simulation.recorded_trainings import load_recording
+from primer_search.search.simulation.simulated_trainer import NOISE_SD, PRICE_SLOPE, SimulatedTrainer
+from primer_search.search.simulation.true_programs import LARGEST_GAIN, LARGEST_PRICE, TruePrograms
+from primer_search.workers.config import TrialConfig
+from primer_search.workers.protocol import Evaluation, HurdleThreshold, TrialRequest
+
+ROOT = Path(primer_search.__file__).parent
+RECORDING = load_recording()
+DNA = library.get("TRANSFORMER", 8)
+HOURS = load("primer_paper").trial
+STEPS = load("laptop").trial
+
+
+def candidates(count: int, *, chain: bool = False, mutation: str = "Mutate") -> dict[int, Candidate]:
+    """The baseline, and children of it or of each other."""
+    found = {0: Candidate(0, DNA, None, (), "root")}
+    for number in range(1, count + 1):
+        found[number] = Candidate(number, DNA, number - 1 if chain else 0, (mutation,), f"{number:064x}"[::-1])
+    return found
+
+
+def trainer(trial: TrialConfig, family: dict[int, Candidate], seed: int = 0) -> tuple[SimulatedTrainer, TruePrograms]:
+    programs = TruePrograms(RECORDING, seed, family.__getitem__)
+    return SimulatedTrainer(trial, RECORDING, programs), programs
+
+
+def run(simulated: SimulatedTrainer, candidate: int, seed: int, *hurdles: HurdleThreshold) -> Evaluation:
+    return simulated.run(TrialRequest(0, candidate, "", seed, hurdles), lambda progress: None)
+
+
+def test_the_recording_of_the_package_is_the_tape() -> None:
+    tapes = [ROOT / "benchmarks" / "results" / name for name in TAPES]
+    assert (ROOT / "search/simulation/recorded_trainings.json").read_text() == distil(read_entries(tapes))
+
+
+def test_effects_of_children_are_those_of_the_tape() -> None:
+    family = candidates(4000)
+    _, programs = trainer(HOURS, family)
+    drawn = [programs[number] for number in family if number]
+    recorded = [each for each in RECORDING.children if each.kind == "mutation" and each.parent_gain < 0.01]
+    effects = [each.effect for each in recorded if each.effect is not None]
+    assert fmean(each.fault is not None for each in drawn) == pytest.approx(1 - len(effects) / len(recorded), abs=0.02)
+    mean = fmean(-each.gain for each in drawn if each.fault is None)
+    assert mean == pytest.approx(fmean(effects), abs=5 * stdev(effects) / math.sqrt(len(drawn)))
+    assert {each.fault.outcome for each in drawn if each.fault} == {"non_finite", "rejected:finiteness"}
+
+
+def test_merges_are_drawn_from_merges() -> None:
+    _, programs = trainer(HOURS, candidates(500, mutation="Merge with #7"))
+    effects = {each.effect for each in RECORDING.children if each.kind == "merge"}
+    worse = {-programs[number].gain for number in range(1, 501) if programs[number].gain < 0}
+    assert worse <= effects
+
+
+def test_gains_and_prices_of_a_long_lineage_stay_within_their_limits() -> None:
+    family = {0: Candidate(0, DNA, None, (), "root")}
+    _, programs = trainer(HOURS, family)
+    best = 0
+    for number in range(1, 3000):  # each child of the best so far
+        family[number] = Candidate(number, DNA, best, ("Mutate",), f"{number:064x}"[::-1])
+        if programs[number].gain > programs[best].gain:
+            best = number
+    assert 0.25 < programs[best].gain < LARGEST_GAIN
+    assert all(abs(programs[number].log_price) <= math.log(LARGEST_PRICE) + 1e-9 for number in family)
+
+
+def test_a_lineage_of_thousands_is_resolved_without_recursion_and_alike() -> None:
+    family = candidates(5000, chain=True)
+    _, late = trainer(HOURS, family)
+    _, early = trainer(HOURS, family)
+    late_program = late[5000]
+    assert [early[number] for number in range(5001)][-1] == late_program
+
+
+def test_a_twin_has_the_program_of_its_original() -> None:
+    family = candidates(2)
+    family[3] = replace(family[2], id=3, parent=1, same_as=2)
+    _, programs = trainer(HOURS, family)
+    assert programs[3] == programs[2]
+
+
+def test_a_training_depends_on_its_candidate_and_seeds_alone() -> None:
+    family = candidates(20)
+    first, again, other = (trainer(STEPS, family, seed)[0] for seed in (0, 0, 1))
+    results = [run(first, number, 7) for number in family]
+    assert results == [run(again, number, 7) for number in family]
+    assert results != [run(other, number, 7) for number in family]
+
+
+def test_trainings_of_the_baseline_differ_by_the_noise() -> None:
+    simulated, _ = trainer(STEPS, candidates(0))
+    losses = [run(simulated, 0, seed).loss_nats or 0.0 for seed in range(400)]
+    assert fmean(losses) == pytest.approx(RECORDING.baseline_loss, abs=0.004)
+    assert stdev(losses) == pytest.approx(NOISE_SD, rel=0.15)
+
+
+def test_a_slower_program_takes_longer_in_steps_and_loses_in_seconds() -> None:
+    family = candidates(200)
+    in_steps, programs = trainer(STEPS, family)
+    in_seconds, _ = trainer(HOURS, family)
+    slow = next(number for number in family if programs[number].log_price > 0.2 and programs[number].fault is None)
+    price, steps, seconds = programs[slow].log_price, run(in_steps, slow, 1), run(in_seconds, slow, 1)
+    assert (steps.steps, seconds.train_seconds) == (STEPS.budget_steps, HOURS.budget)
+    assert steps.train_seconds == pytest.approx(RECORDING.step_ms * math.exp(price) * STEPS.budget_steps / 1000)
+    assert steps.loss_nats is not None and seconds.loss_nats is not None
+    assert seconds.steps == pytest.approx(HOURS.budget * 1000 / RECORDING.step_ms / math.exp(price), abs=1)
+    assert steps.relative_step == pytest.approx(math.exp(price), rel=0.15) and seconds.relative_step is None
+    assert PRICE_SLOPE * price > 4 * NOISE_SD and seconds.loss_nats > steps.loss_nats
+
+
+def test_a_hurdle_stops_a_training_as_the_protocol_says() -> None:
+    simulated, _ = trainer(HOURS, candidates(0))
+    free = [HurdleThreshold(at * HOURS.budget, None) for at in (0.03, 0.1, 0.5)]
+    full = run(simulated, 0, 3, *free)
+    assert full.outcome == "ok" and len(full.hurdle_losses) == 3 and full.spent == HOURS.budget
+    assert full.loss_nats is not None and list(full.hurdle_losses) == sorted(full.hurdle_losses, reverse=True)
+    loss = full.hurdle_losses[1]
+    passed = run(simulated, 0, 3, free[0], replace(free[1], loss_nats=loss + 1e-6), free[2])
+    assert passed == full
+    stopped = run(simulated, 0, 3, free[0], replace(free[1], loss_nats=loss), free[2])
+    assert (stopped.outcome, stopped.hurdle_losses) == ("stopped_at_hurdle", full.hurdle_losses[:2])
+    assert stopped.loss_nats is None and stopped.spent == pytest.approx(0.1 * HOURS.budget)
+    assert stopped.wall_seconds < 0.11 * HOURS.budget and stopped.curve[-1][0] == pytest.approx(stopped.spent)
+
+
+def test_a_hurdle_with_a_prediction_and_a_price_is_scored_by_them() -> None:
+    simulated, _ = trainer(STEPS, candidates(0))
+    free = [HurdleThreshold(100, None), HurdleThreshold(200, None)]
+    seen = run(simulated, 0, 5, *free)
+    hurdle = replace(free[1], weights=(-0.5, 1.5), offset=-1.0, price_slope=0.3)
+    score = hurdle.score(seen.hurdle_losses, seen.relative_step)
+    assert run(simulated, 0, 5, free[0], replace(hurdle, loss_nats=score)).outcome == "stopped_at_hurdle"
+    assert run(simulated, 0, 5, free[0], replace(hurdle, loss_nats=score + 1e-9)).outcome == "ok"
