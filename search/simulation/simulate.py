@@ -74,7 +74,8 @@ class SimulationOptions:
         seconds = trial.budget * load_recording().step_ms / 1000 if trial.unit == "steps" else trial.budget
         if seconds > self.budget_seconds:
             raise UsageError(
-                f"the budget of {self.budget_seconds:g} s is shorter than a full trial of {seconds:g} s: "
+                f"the budget of {format_duration(self.budget_seconds)} is shorter than a full trial of "
+                f"{format_duration(seconds)}: "
                 "give a longer --budget, or a shorter --trial-budget"
             )
         if strategy == "random-init":
