@@ -168,7 +168,9 @@ class Controller:
             self.executor.submit(self._calibration.request())
 
     def _dispatch(self) -> None:
-        while self.executor.free > 0 and self._elapsed() < self._budget_seconds:
+        """Give free workers trials, for `TICK_SECONDS` at most: results must not wait until thousands have one."""
+        until = min(self._elapsed() + TICK_SECONDS, self._budget_seconds)
+        while self.executor.free > 0 and self._elapsed() < until:
             request = self._next_request()
             if request is None:
                 return  # look at the workers and the clock before the next attempt

@@ -39,6 +39,10 @@ _RESTART_SECONDS = 60.0
 _PERIOD_SECONDS = 0.1
 _REPORT_SECONDS = 0.25
 
+_REPORTS_PER_SECOND = 500.0
+"""Most progress reports of all workers together: thousands of workers that report four times a second would keep this
+process busy."""
+
 
 class RayExecutor:
     """Runs trials on Ray actors; see `Executor` for the methods.
@@ -268,9 +272,9 @@ class RayExecutor:
                 slot.progress, held_bytes = self._cluster.read(answer)
                 if slot.process is None and slot.watch is not None:
                     slot.watch.check(held_bytes)
-        now = time.monotonic()
+        now, period = time.monotonic(), max(_REPORT_SECONDS, len(self._slots) / _REPORTS_PER_SECOND)
         for slot in slots:
-            if slot.report is None and now - slot.reported > _REPORT_SECONDS:
+            if slot.report is None and now - slot.reported > period:
                 slot.report = slot.actor.report.options(concurrency_group="report").remote()
                 slot.reported = now
 
