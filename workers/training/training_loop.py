@@ -32,7 +32,7 @@ CHUNKS_IN_STEPS = 100
 
 
 CURVE_POINTS = 200
-"""Most points of a learning curve. A chunk of a day's training each would fill the store."""
+"""Points of a learning curve at most. One for each chunk of seven hours would take megabytes in the store."""
 
 
 class NonFiniteLoss(Exception):
@@ -130,8 +130,14 @@ class TrainingLoop:
         if not math.isfinite(mean):
             raise NonFiniteLoss(f"the training loss became infinite or not a number within {self.steps} steps")
         self.loss = mean
-        if not self.curve or self.spent - self.curve[-1][0] >= self.config.budget / CURVE_POINTS:
-            self.curve.append((self.spent, self.steps, mean))
+        self._extend_curve((self.spent, self.steps, mean))
+
+    def _extend_curve(self, point: tuple[float, int, float]) -> None:
+        """Add a point; in a long training, the last point moves on until it is far enough from the one before."""
+        near = self.config.budget / CURVE_POINTS
+        if len(self.curve) > 1 and self.curve[-1][0] - self.curve[-2][0] < near:
+            self.curve.pop()
+        self.curve.append(point)
 
     def _take_batch(self) -> np.ndarray | jax.Array:
         """Return the batch of the next step, which is ready except before the first."""

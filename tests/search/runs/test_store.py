@@ -208,6 +208,34 @@ def test_what_cannot_be_is_refused_and_changes_nothing(store: Store) -> None:
     assert [trial.evaluation.loss_nats for trial in store.evaluations()] == [2.0]
 
 
+def test_a_transaction_writes_all_or_nothing_also_with_others_inside(store: Store) -> None:
+    with store.transaction(durable=False):
+        store.add_candidate(candidate(1), dna=dna_to_json(PRIMER_EZ))
+        store.start_trial(request(50, 1))
+    assert store.candidate(1).dna == PRIMER_EZ and 50 in {trial.trial_id for trial in store.unfinished_trials()}
+    before = store.events()
+    with pytest.raises(RuntimeError, match="halfway"), store.transaction():
+        store.add_candidate(candidate(2))
+        store.finish_trial(50, Evaluation("ok", loss_nats=3.0))
+        raise RuntimeError("halfway")
+    assert store.events() == before and len(store.candidates()) == 2
+    assert 50 in {trial.trial_id for trial in store.unfinished_trials()}
+    assert store.trial_counts()["running"] == len(store.unfinished_trials())
+
+
+def test_only_transactions_that_cannot_be_made_again_wait_for_the_disk(store: Store) -> None:
+    def synchronous() -> int:
+        return store._execute("PRAGMA synchronous")[0][0]
+
+    with store.transaction(durable=False):
+        assert synchronous() == 1
+    with store.transaction():
+        assert synchronous() == 2
+    store.never_wait_for_disk()
+    with store.transaction():
+        assert synchronous() == 0
+
+
 def test_a_candidate_that_is_not_there_is_a_usage_error(store: Store) -> None:
     for number in (1, -1, 10**30):
         with pytest.raises(UsageError, match=f"no candidate {number}: choose one from 0 to 0"):

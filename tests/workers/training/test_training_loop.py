@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,15 @@ def test_the_curve_rises_in_budget_and_steps_and_ends_at_the_last_step() -> None
     assert (spent[-1], steps[-1], losses[-1]) == (loop.spent, loop.steps, loop.loss)
     assert losses[0] == pytest.approx(5.0)
     assert [progress.spent for progress in reports] == list(spent)
+
+
+def test_the_curve_of_a_long_training_has_few_points_and_still_ends_at_the_last_step() -> None:
+    steps = {k: 5.0 - 0.0001 * k for k in range(40_000)}
+    loop, reports = loop_over(Steps(0.1, steps), unit="wall_seconds", budget_seconds=2000.0)
+    loop.train_until(2000.0)
+    assert len(reports) > 5000 and 150 < len(loop.curve) <= 205
+    assert loop.curve[-1] == (loop.spent, loop.steps, loop.loss)
+    assert all(after[0] > before[0] for before, after in pairwise(loop.curve))
 
 
 def test_the_step_time_is_a_median_that_ignores_one_slow_chunk() -> None:
