@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
 from ..search.config import RunConfig
-from ..search.evolution.hurdles import hurdle_positions, mean_cost
+from ..search.evolution.hurdles import hurdle_positions
 from ..search.guided.guided_search import POINTS, STOPS
 from ..search.guided.make_strategy import GUIDED_STRATEGIES
 from ..search.runs.run_directory import RUNS
@@ -22,11 +22,11 @@ from ..workers.data.dataset import check_source
 from ..workers.devices.ray_environment import check_address
 from ..workers.executors.factory import check_installed
 from .consistency import refuse_contradictions
+from .expected_candidates import TrainingShares, expected_candidates
 from .hardware import Hardware, choose_devices, hardware_for
 from .load import load
 from .overrides import parse_override
 from .planned_end import PlannedEnd
-from .rough_time import OVERHEAD_SECONDS, rough_training_seconds
 from .scales import larger_scale
 
 if TYPE_CHECKING:
@@ -95,18 +95,7 @@ class Plan:
     @property
     def candidates_expected(self) -> int | None:
         """Estimated number of candidates; None if the time of a training is not known."""
-        trial, search = self.config.trial, self.config.search
-        training = rough_training_seconds(self.config, self.platform)
-        if training is None:
-            return None
-        overhead = OVERHEAD_SECONDS[self.platform]
-        full = training + overhead
-        mean = training * mean_cost(trial.budget, trial.hurdles) / trial.budget + overhead
-        seconds = self.workers * self.end.search_seconds - search.baseline_trials * full
-        # A hurdle stops candidates only after enough trials, including the baseline's, have reached it.
-        unstopped = min(max(search.hurdle_minimum - search.baseline_trials, 0), max(seconds, 0.0) / full)
-        controls = full / search.control_every if search.control_every else 0.0
-        return max(1, int(unstopped + (seconds - unstopped * full) / (mean + controls)))
+        return expected_candidates(self.config, self.platform, self.workers, self.end.search_seconds)
 
     @property
     def hurdles(self) -> tuple[float, ...]:
@@ -146,7 +135,6 @@ class Plan:
         else:
             clock = CLOCK_PHRASES[trial.unit]
             budget, places = f"{format_duration(trial.budget)} {clock}", ", ".join(map(format_duration, hurdles))
-        expected = self.candidates_expected
         facts = {
             "preset": self.preset,
             "budget": f"{format_duration(self.budget_seconds)} of wall clock",
@@ -155,7 +143,7 @@ class Plan:
             "strategy": config.search.strategy,
             "trial budget": budget,
             "hurdles": f"at {places}" if hurdles else "none",
-            "candidates": "not estimated: the budget counts steps" if expected is None else f"about {expected}",
+            "candidates": self._format_candidates(),
             **self.end.facts(),
             "data": config.data.source,
             "baseline": f"{config.search.baseline}, {config.model.heads} heads",
@@ -164,6 +152,13 @@ class Plan:
             "run": str(run_dir or RUNS / f"<time>-seed{seed}"),
         }
         return [f"{name:<13} {value}" for name, value in facts.items() if value]
+
+    def _format_candidates(self) -> str:
+        expected, basis = self.candidates_expected, TrainingShares.of(self.config).basis
+        if expected is None:
+            return f"not estimated: the time of a step on {self.platform} is not known"
+        two_digits = float(f"{expected:.2g}")
+        return f"about {two_digits:,.0f}{basis and ', '}{basis}"
 
     def _format_workers(self) -> str:
         share = self.hardware.placement.resources

@@ -11,10 +11,9 @@ import pytest
 
 import primer_search
 from primer_search.configs import load
-from primer_search.configs.rough_time import OVERHEAD_SECONDS, rough_training_seconds
+from primer_search.configs.expected_candidates import expected_candidates
 from primer_search.primitives import OPS, library
 from primer_search.primitives.pretty_printer import format_program
-from primer_search.search.evolution.hurdles import mean_cost
 from primer_search.tests.support.command import HandmadeRun, command, refused
 
 PACKAGE = Path(primer_search.__file__).parent
@@ -245,13 +244,12 @@ def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
     planned, trial = plan(), load("laptop").trial
     assert (planned["preset"], planned["budget_seconds"], planned["trial_budget"]) == ("laptop", 600.0, trial.budget)
     assert planned["hurdles"] == [200, 350, 500]
-    training = rough_training_seconds(load("laptop"), "cpu")
-    assert training is not None
-    each = training * mean_cost(trial.budget, trial.hurdles) / trial.budget + OVERHEAD_SECONDS["cpu"]
-    # Less than hurdles alone would let through: the baseline, the first ones and the confirmation take their time, too.
-    assert 0.4 < planned["candidates_expected"] / (planned["workers"] * 600 / each) < 0.9
+    expected = expected_candidates(load("laptop"), "cpu", planned["workers"], planned["search_seconds"])
+    assert planned["candidates_expected"] == expected
     assert not list(Path.cwd().iterdir())
-    assert f"trial budget  {trial.budget_steps} steps" in command("--dry-run").out
+    lines = command("--dry-run").out
+    assert f"trial budget  {trial.budget_steps} steps" in lines
+    assert "if 56% stop early, as in the searches of docs/discovery.md" in lines
 
 
 PAPER = ("--strategy", "evolution", "--set", "trial.unit=reference_seconds", "--set", "trial.price=false")

@@ -1,0 +1,87 @@
+"""Estimated number of candidates of a search, for its plan.
+
+    candidates = time of all workers / mean time of a candidate
+
+The mean time depends on where trainings stop. The paper's hurdles let half of the candidates pass. A guided search
+stops what is unlikely to become good, so its shares are those of earlier searches; trainings of leaders with further
+random seeds add to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..search.config import RunConfig
+from ..search.evolution.hurdles import mean_cost
+from ..search.guided.guided_search import MINIMUM_TRAININGS
+from ..search.guided.make_strategy import GUIDED_STRATEGIES
+from .rough_time import OVERHEAD_SECONDS, rough_training_seconds
+
+__all__ = ["MEASURED_STOPS", "TrainingShares", "expected_candidates"]
+
+MEASURED_CANDIDATES = 367
+"""Candidates of two guided searches of a core-hour: seeds 12 and 13 in benchmarks/results/search_guided.txt."""
+
+MEASURED_STOPS = {0.2: 123, 0.35: 51, 0.5: 30}
+"""Those of them that stopped, by the share of the budget at which they did."""
+
+MEASURED_REPEATS = 46
+"""Further trainings of leaders in the same searches."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingShares:
+    """How much of their budget the candidates of a search train.
+
+    Attributes:
+        first: mean share of the budget that the first training of a candidate takes.
+        further: further trainings to the end for each candidate: of leaders, and of the baseline.
+        unstopped: candidates that train to the end before any can be stopped.
+        basis: where the shares come from, in words.
+    """
+
+    first: float
+    further: float
+    unstopped: int
+    basis: str
+
+    @staticmethod
+    def of(config: RunConfig) -> TrainingShares:
+        """Return the shares of a search."""
+        trial, search = config.trial, config.search
+        controls = 1.0 / search.control_every if search.control_every else 0.0
+        if search.strategy in GUIDED_STRATEGIES:
+            saved = sum(number * (1.0 - share) for share, number in MEASURED_STOPS.items()) / MEASURED_CANDIDATES
+            stopped = sum(MEASURED_STOPS.values()) / MEASURED_CANDIDATES
+            return TrainingShares(
+                1.0 - saved,
+                controls + MEASURED_REPEATS / MEASURED_CANDIDATES,
+                max(MINIMUM_TRAININGS - search.baseline_trials, 0),
+                f"if {stopped:.0%} stop early, as in the searches of docs/discovery.md",
+            )
+        return TrainingShares(
+            mean_cost(trial.budget, trial.hurdles) / trial.budget,
+            controls,
+            max(search.hurdle_minimum - search.baseline_trials, 0),
+            f"if half of those that reach a hurdle stop{' there' * (trial.hurdles > 1)}" if trial.hurdles else "",
+        )
+
+
+def expected_candidates(config: RunConfig, platform: str, workers: int, search_seconds: float) -> int | None:
+    """Return the estimated number of candidates; None if the time of a training is not known.
+
+    Args:
+        config: run configuration.
+        platform: `cpu`, `gpu` or `tpu`.
+        workers: number of trainings that run at once.
+        search_seconds: wall clock of the search, without the end of the run.
+    """
+    training = rough_training_seconds(config, platform)
+    if training is None:
+        return None
+    shares, overhead = TrainingShares.of(config), OVERHEAD_SECONDS[platform]
+    full = training + overhead
+    seconds = workers * search_seconds - config.search.baseline_trials * full
+    unstopped = min(shares.unstopped, max(seconds, 0.0) / full)
+    each = shares.first * training + overhead + shares.further * full
+    return max(1, int(unstopped + (seconds - unstopped * full) / each))
