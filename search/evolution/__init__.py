@@ -1,6 +1,7 @@
 """Regularized evolution (Real et al. 2019) over programs: mutations, population, hurdles. Pure: no I/O, no training."""
 
 __all__ = [
+    "best_candidate",
     "candidate",
     "evolution",
     "hurdles",

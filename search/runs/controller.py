@@ -24,6 +24,7 @@ from ...primitives import DNA
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, Executor, TrialRequest, WorkerStatus
 from ..config import RunConfig
+from ..evolution.best_candidate import BestSoFar
 from ..evolution.candidate import BASELINE_ID
 from ..evolution.initial_programs import InitialProgram
 from ..evolution.search_strategy import SearchStrategy
@@ -105,8 +106,7 @@ class Controller:
         self._controls = 0
         self._calibration = Calibration(config, self.evolution.baseline.dna)
         self._suspicious_nats: float | None = None
-        self._best: tuple[int, float] | None = None
-        self._best_bits_per_byte: float | None = None
+        self._best = BestSoFar(self.evolution.fitness)
         self._last: tuple[int, Evaluation] | None = None
         self._replay()
         self._trial_ids = count(store.next_trial_id())
@@ -156,8 +156,7 @@ class Controller:
             self.evolution.next_id,
             dict(self._outcomes),
             self._baseline_losses,
-            self._best,
-            self._best_bits_per_byte,
+            self._best.best(),
             self._latest_status(),
             self._last,
         )
@@ -275,20 +274,12 @@ class Controller:
         self.evolution.tell(candidate_id, evaluation)
         self._outcomes[evaluation.outcome] += 1
         self._last = (candidate_id, evaluation)
-        loss = evaluation.loss_nats
-        if evaluation.kind != "ok" or loss is None:
-            return
-        if candidate_id == BASELINE_ID:
+        self._best.record(candidate_id, evaluation)
+        if candidate_id == BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
             self._baseline_trials.append(evaluation)
-            self._baseline_losses = (*self._baseline_losses, loss)
+            self._baseline_losses = (*self._baseline_losses, evaluation.loss_nats)
             if BASELINE_ID not in self.evolution.trials_left and self._suspicious_nats is None:
                 self._suspicious_nats = loss_floor_nats(self._baseline_trials, self.ngram_nats)
-            return
-        mean = self.evolution.fitness(candidate_id)  # None until all trials of an initial program have ended
-        if mean is not None and (self._best is None or mean < self._best[1]):
-            bits = evaluation.bits_per_byte
-            self._best = (candidate_id, mean)
-            self._best_bits_per_byte = bits * (mean / loss) if bits and loss else bits
 
     def _finish(self, kind: str, why: str) -> str:
         for request in self.executor.cancel():

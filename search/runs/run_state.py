@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...workers.protocol import Evaluation, WorkerStatus
+from ..evolution.best_candidate import BestCandidate
 
 __all__ = ["RunState"]
 
@@ -18,8 +19,7 @@ class RunState:
         candidates: number of candidates so far, including the baseline.
         outcomes: number of trials by outcome.
         baseline_losses: losses of the baseline's finished trials, in nats per token.
-        best: id and loss of the best fully trained candidate so far; None before the first.
-        best_bits_per_byte: the same loss in bits per byte.
+        best: best candidate that trained to the end so far; None before the first.
         workers: status of each worker.
         last: candidate and evaluation of the trial that ended last; None before the first.
     """
@@ -29,7 +29,6 @@ class RunState:
     candidates: int
     outcomes: dict[str, int]
     baseline_losses: tuple[float, ...]
-    best: tuple[int, float] | None
-    best_bits_per_byte: float | None
+    best: BestCandidate | None
     workers: tuple[WorkerStatus, ...]
     last: tuple[int, Evaluation] | None

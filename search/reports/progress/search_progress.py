@@ -15,6 +15,7 @@ from .display import LinePrinter, LivePanel, worker_table
 if TYPE_CHECKING:  # rich is loaded when a panel is drawn
     from rich.console import RenderableType
 
+    from ...evolution.best_candidate import BestCandidate
     from ...runs.run_state import RunState
 
 __all__ = ["SearchLines", "SearchPanel", "beats_baseline", "best_against_baseline", "format_outcomes", "search_display"]
@@ -36,21 +37,28 @@ class SearchLines(LinePrinter["RunState"]):
 
     def __init__(self, stream: TextIO):
         super().__init__(stream)
-        self._best: float | None = None
+        self._seen: BestCandidate | None = None
+        self._told: tuple[int, float] | None = None
         self._next = LINE_SECONDS
         self._started = False
 
     def observe(self, state: RunState) -> None:
-        best = state.best[1] if state.best is not None and beats_baseline(state) else None
-        if best is not None and best != self._best:
-            self._best = best
-            news = "new best" if self._started else "best so far"  # a resumed run already has one
-            self.tell(f"{format_duration(state.elapsed_seconds)} {news}: {best_against_baseline(state)}")
+        best = state.best if beats_baseline(state) else None
+        seen, self._seen = self._seen, best
+        minute = state.elapsed_seconds >= self._next
+        if best is not None and (seen is None or (best.id != seen.id and best.fitness_nats < seen.fitness_nats)):
+            self._tell_best(state, best, "new best" if self._started else "best so far")  # a resumed run may have one
+        elif best is not None and minute and (best.id, best.loss_nats) != self._told:
+            self._tell_best(state, best, "the best is now")  # a training with another random seed has corrected it
         self._started = True
-        if state.elapsed_seconds >= self._next:
+        if minute:
             self._next = (state.elapsed_seconds // LINE_SECONDS + 1) * LINE_SECONDS
             none = " · none better than the baseline yet" if state.baseline_losses and best is None else ""
             self.tell(f"{format_duration(state.elapsed_seconds)} {_counts(state)}{none}")
+
+    def _tell_best(self, state: RunState, best: BestCandidate, news: str) -> None:
+        self._told = best.id, best.loss_nats
+        self.tell(f"{format_duration(state.elapsed_seconds)} {news}: {best_against_baseline(state)}")
 
 
 class SearchPanel(LivePanel["RunState"]):
@@ -86,26 +94,33 @@ def format_outcomes(outcomes: Mapping[str, int]) -> str:
 def beats_baseline(state: RunState) -> bool:
     """Return whether the best candidate has a lower fitness than the baseline, in the ranking of the search."""
     losses = state.baseline_losses
-    return state.best is not None and bool(losses) and state.best[1] < fmean(losses)
+    return state.best is not None and bool(losses) and state.best.fitness_nats < fmean(losses)
 
 
 def best_against_baseline(state: RunState) -> str:
-    """Format the best candidate's loss and its difference to the baseline's mean."""
-    losses = state.baseline_losses
+    """Format the best candidate's loss and its difference to the baseline's mean, as the leaderboard has them."""
+    losses, best = state.baseline_losses, state.best
     spread = f" ± {stdev(losses):.4f}" if len(losses) > 1 else ""
     baseline = (
         f"baseline {fmean(losses):.4f}{spread} nats (n={len(losses)})" if losses else "the baseline is still training"
     )
-    if state.best is None:
+    if best is None:
         return f"none yet; {baseline}"
-    number, loss = state.best
-    bits = state.best_bits_per_byte
-    words = f"#{number} {loss:.4f} nats" + (f", {bits:.4f} bits/byte" if bits is not None else "")
+    bits = best.bits_per_byte
+    words = f"#{best.id} {best.loss_nats:.4f} nats" + (f", {bits:.4f} bits/byte" if bits is not None else "")
     if losses:
-        delta = loss - fmean(losses)
-        in_bits = f", {delta * bits / loss:+.4f} bits/byte" if bits is not None and loss else ""
-        words += f"; {delta:+.4f} nats{in_bits} against the {baseline}"
+        words += f"; {_difference(best, best.loss_nats - fmean(losses))}"
+        if best.fitness_nats > best.loss_nats:
+            words += f" at equal steps, {_difference(best, best.fitness_nats - fmean(losses))} at equal time,"
+        words += f" against the {baseline}"
     return words
+
+
+def _difference(best: BestCandidate, delta: float) -> str:
+    """Format a difference of losses in both units."""
+    if best.bits_per_byte is None or not best.loss_nats:
+        return f"{delta:+.4f} nats"
+    return f"{delta:+.4f} nats, {delta * best.bits_per_byte / best.loss_nats:+.4f} bits/byte"
 
 
 def _counts(state: RunState) -> str:

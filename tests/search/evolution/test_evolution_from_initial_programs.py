@@ -252,4 +252,5 @@ def test_initial_programs_pass_hurdles_and_count_by_their_mean(run: RunDirectory
         losses.setdefault(trial.candidate_id, []).append(trial.evaluation.loss_nats)
     means = {number: sum(found) / len(found) for number, found in losses.items() if number}
     best = min(means, key=lambda number: means[number])
-    assert state.best is not None and state.best == (best, pytest.approx(means[best]))
+    assert state.best is not None
+    assert (state.best.id, state.best.loss_nats) == (best, pytest.approx(means[best]))

@@ -13,6 +13,7 @@ from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.guided import guided_search
 from primer_search.search.guided.guided_search import POINTS, GuidedSearch
+from primer_search.search.results.leaderboard import best_row, leaderboard
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
@@ -72,6 +73,15 @@ def test_every_training_is_evaluated_at_the_points(reference: tuple[RunDirectory
             assert "predicted final fitness" in each["message"]
     assert sum(each["outcome"] == "ok" for each in evaluations) > 5
     assert any(each["outcome"] == "stopped_at_hurdle" for each in evaluations)
+
+
+def test_the_progress_shows_the_best_of_the_leaderboard(reference: tuple[RunDirectory, list[Any]]) -> None:
+    run, _ = reference
+    with open_controller(run, Path(), GUIDED, executor=InlineExecutor(SyntheticTrainer)) as (controller, store):
+        shown, row = controller.state().best, best_row(leaderboard(store).rows)
+    assert shown is not None and row is not None
+    assert (shown.id, shown.loss_nats, shown.bits_per_byte) == (row.id, row.loss_nats, row.bits_per_byte)
+    assert shown.fitness_nats == pytest.approx(row.ranking_nats)
 
 
 def test_an_interrupted_guided_search_continues_exactly(

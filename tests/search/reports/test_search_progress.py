@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from primer_search.primitives.errors import WorkFailedError
+from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.reports.candidate_table import format_lineage, format_mutations, short_mutation
 from primer_search.search.reports.console import console_for
@@ -39,8 +40,7 @@ STATE = RunState(
     candidates=6,
     outcomes={"ok": 4, "stopped_at_hurdle": 1, "rejected:causality": 1},
     baseline_losses=(3.0, 2.98, 3.02),
-    best=(2, 2.8),
-    best_bits_per_byte=1.4,
+    best=BestCandidate(2, 2.8, 1.4, 2.8),
     workers=(WORKER, replace(WORKER, worker=1, candidate_id=BASELINE_ID, phase="compile", spent=0.0, loss_nats=None)),
     last=(2, Evaluation("ok", loss_nats=2.8)),
 )
@@ -65,7 +65,7 @@ def test_lines_tell_each_new_best_and_each_minute_once() -> None:
         display.tell("preparing")
         for seconds in (1.0, 59.0, 60.0, 61.0, 119.0, 121.0):
             display.observe(replace(STATE, elapsed_seconds=seconds))
-        display.observe(replace(STATE, elapsed_seconds=125.0, best=(3, 2.7), best_bits_per_byte=1.35))
+        display.observe(replace(STATE, elapsed_seconds=125.0, best=BestCandidate(3, 2.7, 1.35, 2.7)))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "preparing"
     assert [line.split()[0] for line in lines if "candidates" in line] == ["1m", "2m"]
@@ -79,15 +79,42 @@ def test_a_candidate_worse_than_the_baseline_is_no_news() -> None:
     stream = io.StringIO()
     with SearchLines(stream) as display:
         display.observe(replace(STATE, elapsed_seconds=1.0, best=None))
-        display.observe(replace(STATE, elapsed_seconds=30.0, best=(1, 3.1)))
-        display.observe(replace(STATE, elapsed_seconds=61.0, best=(1, 3.1)))
-        display.observe(replace(STATE, elapsed_seconds=70.0, best=(2, 2.9)))
-        display.observe(replace(STATE, elapsed_seconds=121.0, best=(2, 2.9)))
+        display.observe(replace(STATE, elapsed_seconds=30.0, best=BestCandidate(1, 3.1, None, 3.1)))
+        display.observe(replace(STATE, elapsed_seconds=61.0, best=BestCandidate(1, 3.1, None, 3.1)))
+        display.observe(replace(STATE, elapsed_seconds=70.0, best=BestCandidate(2, 2.9, None, 2.9)))
+        display.observe(replace(STATE, elapsed_seconds=121.0, best=BestCandidate(2, 2.9, None, 2.9)))
     minute, news, later = stream.getvalue().splitlines()
     assert minute.startswith("1m 1s 6 candidates")
     assert minute.endswith("none better than the baseline yet")
     assert news.startswith("1m 10s new best: #2 2.9000 nats")
     assert "none better" not in later
+
+
+def test_a_best_that_a_repeated_training_corrects_is_told_once_a_minute_and_not_as_new() -> None:
+    stream = io.StringIO()
+    lucky, corrected = BestCandidate(2, 2.7, None, 2.7), BestCandidate(2, 2.8, None, 2.8)
+    other, better = BestCandidate(3, 2.85, None, 2.85), BestCandidate(5, 2.82, None, 2.82)
+    with SearchLines(stream) as display:
+        for seconds, best in (
+            (1.0, lucky),
+            (10.0, corrected),
+            (61.0, corrected),
+            (70.0, replace(corrected, fitness_nats=2.81)),  # another price is no news
+            (121.0, replace(corrected, fitness_nats=2.81)),
+            (130.0, other),
+            (140.0, better),
+            (181.0, better),
+        ):
+            display.observe(replace(STATE, elapsed_seconds=seconds, best=best))
+    told = [line.split(" nats")[0] for line in stream.getvalue().splitlines() if "best" in line]
+    assert told == ["1s best so far: #2 2.7000", "1m 1s the best is now: #2 2.8000", "2m 20s new best: #5 2.8200"]
+
+
+def test_a_slower_best_is_set_against_the_baseline_at_equal_time_too() -> None:
+    slower = replace(STATE, best=BestCandidate(2, 2.8, 1.4, 2.9))
+    assert "; -0.2000 nats, -0.1000 bits/byte at equal steps, -0.1000 nats, -0.0500 bits/byte at equal time, " in (
+        best_against_baseline(slower)
+    )
 
 
 def test_the_best_is_set_against_the_baseline_in_both_units() -> None:

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 from primer_search.search.config import RunConfig
+from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import RunDirectory
@@ -311,8 +312,8 @@ def test_state_says_what_happened(run: RunDirectory) -> None:
         candidates = len(store.candidates())
     last = states[-1]
     best = min(results, key=lambda trial: trial.evaluation.loss_nats or np.inf)
-    assert last.best == (best.candidate_id, best.evaluation.loss_nats)
-    assert last.best_bits_per_byte == best.evaluation.bits_per_byte
+    loss = best.evaluation.loss_nats
+    assert last.best == BestCandidate(best.candidate_id, loss, best.evaluation.bits_per_byte, loss)
     assert sum(last.outcomes.values()) == len(results) + 2
     assert len(last.baseline_losses) == 2
     assert last.candidates == candidates

@@ -1,0 +1,69 @@
+"""The best candidate of a running search, by the same figures as the leaderboard.
+
+A candidate that is trained again has another mean loss, and every timing changes the estimated prices. So the best is
+looked up again after each result; a lucky first training does not stay the best once it is corrected.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+from ...workers.protocol import Evaluation
+from .candidate import BASELINE_ID
+
+__all__ = ["BestCandidate", "BestSoFar"]
+
+
+@dataclass(frozen=True, slots=True)
+class BestCandidate:
+    """The candidate that the leaderboard would rank first, besides the baseline.
+
+    Attributes:
+        id: candidate.
+        loss_nats: mean loss of its trainings to the end, in nats per token.
+        bits_per_byte: the same in bits per byte; None if it is not known.
+        fitness_nats: the loss, and the price of its steps if they are slower than the baseline's; orders candidates.
+    """
+
+    id: int
+    loss_nats: float
+    bits_per_byte: float | None
+    fitness_nats: float
+
+
+class BestSoFar:
+    """Keeps the trainings to the end, and finds the best candidate when it is asked for.
+
+    Args:
+        fitness: returns the fitness of a candidate; None if it has none.
+    """
+
+    def __init__(self, fitness: Callable[[int], float | None]):
+        self._fitness = fitness
+        self._trainings: defaultdict[int, list[Evaluation]] = defaultdict(list)
+        self._best: BestCandidate | None = None
+        self._stale = False
+
+    def record(self, candidate_id: int, evaluation: Evaluation) -> None:
+        """Add the result of a trial. Also one that was stopped, or one of the baseline, can change prices."""
+        self._stale = True
+        if candidate_id != BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
+            self._trainings[candidate_id].append(evaluation)
+
+    def best(self) -> BestCandidate | None:
+        """Return the best candidate; None before the first has a fitness."""
+        if self._stale:
+            self._best, self._stale = self._find(), False
+        return self._best
+
+    def _find(self) -> BestCandidate | None:
+        known = [(fitness, number) for number in self._trainings if (fitness := self._fitness(number)) is not None]
+        if not known:
+            return None
+        fitness, number = min(known)
+        losses = [each.loss_nats for each in self._trainings[number] if each.loss_nats is not None]
+        bits = [each.bits_per_byte for each in self._trainings[number] if each.bits_per_byte is not None]
+        return BestCandidate(number, fmean(losses), fmean(bits) if bits else None, fitness)

@@ -1,0 +1,47 @@
+"""The best candidate of a running search, after repeated trainings and changed prices."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from primer_search.search.evolution.best_candidate import BestCandidate, BestSoFar
+from primer_search.search.evolution.candidate import BASELINE_ID
+from primer_search.workers.protocol import Evaluation
+
+
+def trained(loss: float) -> Evaluation:
+    return Evaluation("ok", loss_nats=loss, bits_per_byte=loss / 2)
+
+
+def test_a_lucky_first_training_is_corrected_by_the_second() -> None:
+    losses: dict[int, list[float]] = {}
+    best = BestSoFar(lambda number: fmean(losses[number]))
+    for number, loss in ((1, 3.0), (2, 2.5), (3, 2.9)):
+        losses.setdefault(number, []).append(loss)
+        best.record(number, trained(loss))
+    assert best.best() == BestCandidate(2, 2.5, 1.25, 2.5)
+    losses[2].append(2.7)
+    best.record(2, trained(2.7))
+    assert best.best() == BestCandidate(2, 2.6, 1.3, 2.6)
+    losses[2].append(3.8)
+    best.record(2, trained(3.8))
+    assert best.best() == BestCandidate(3, 2.9, 1.45, 2.9)
+
+
+def test_a_price_that_changes_with_another_trial_changes_the_best() -> None:
+    prices = {1: 0.0, 2: 0.1}
+    best = BestSoFar(lambda number: 3.0 + prices[number])
+    best.record(1, trained(3.0))
+    best.record(2, trained(3.0))
+    assert best.best() == BestCandidate(1, 3.0, 1.5, 3.0)
+    prices[1] = 0.2
+    best.record(4, Evaluation("stopped_at_hurdle", hurdle_losses=(3.5,)))
+    assert best.best() == BestCandidate(2, 3.0, 1.5, 3.1)
+
+
+def test_the_baseline_and_candidates_without_a_fitness_are_not_the_best() -> None:
+    best = BestSoFar(lambda number: None if number == 1 else 1.0)
+    assert best.best() is None
+    best.record(BASELINE_ID, trained(2.0))
+    best.record(1, trained(2.0))
+    assert best.best() is None
