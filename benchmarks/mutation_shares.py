@@ -19,13 +19,12 @@ import numpy as np
 
 from primer_search.configs.load import load
 from primer_search.primitives import DNA, InvalidProgramError, library
-from primer_search.primitives.causality_proof import prove_causal
-from primer_search.primitives.causality_test import probe_block
 from primer_search.primitives.cost import block_cost
 from primer_search.primitives.fingerprint import fingerprint
 from primer_search.primitives.graph import Graph
+from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.evolution.paper_mutations import mutate
-from primer_search.search.evolution.proposals import CandidateRules
+from primer_search.search.evolution.proposals import CandidateRules, SeenPrograms, identify
 from primer_search.search.guided.live_mutations import mutate_live
 
 SETS: dict[str, Callable[[DNA, np.random.Generator], tuple[DNA, str]]] = {"paper": mutate, "live": mutate_live}
@@ -72,8 +71,8 @@ class MutationShares:
         graph = self.rules.build_graph(self.baseline)
         self._ops = _op_counts(graph)
         self._flops = self._block_flops(graph)
-        self._own = graph.structure_hash, fingerprint(graph)
-        self._seen = {*self._own}
+        self._seen = SeenPrograms()
+        self._seen.add(BASELINE_ID, graph.structure_hash, fingerprint(graph))
         self.outcomes: dict[str, Counter[str]] = {}
         self.kinds: Counter[str] = Counter()
 
@@ -90,18 +89,13 @@ class MutationShares:
 
     def _outcome(self, child: DNA) -> str:
         try:
-            graph = self.rules.build_graph(child)
-            if graph.structure_hash in self._seen:
-                return "silent" if graph.structure_hash == self._own[0] else "repeat"
-            prove_causal(graph)
-            probe_block(graph)
+            identity = identify(child, self.rules, self._seen)
         except InvalidProgramError:
             return "invalid"
-        function = fingerprint(graph)
-        if function in self._seen and function is not None:
-            return "silent" if function == self._own[1] else "repeat"
-        self._seen |= {graph.structure_hash, function}
-        self._count_kinds(graph)
+        if identity.same_as is not None:
+            return "silent" if identity.same_as == BASELINE_ID else "repeat"
+        self._seen.add(len(self._seen.structures), identity.structure_hash, identity.function)
+        self._count_kinds(self.rules.build_graph(child))
         return "new"
 
     def _count_kinds(self, graph: Graph) -> None:

@@ -30,11 +30,9 @@ import numpy as np
 
 from primer_search.configs.load import load
 from primer_search.primitives import DNA, InvalidProgramError, library
-from primer_search.primitives.causality_proof import prove_causal
-from primer_search.primitives.causality_test import probe_block
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
 from primer_search.search.evolution.paper_mutations import mutate
-from primer_search.search.evolution.proposals import CandidateRules
+from primer_search.search.evolution.proposals import CandidateRules, SeenPrograms, identify
 from primer_search.search.guided.live_mutations import mutate_live
 from primer_search.search.guided.recombination import merge_programs
 from primer_search.workers.data.dataset import prepare_dataset
@@ -116,7 +114,9 @@ class Recorder:
         reference = dna_to_json(self.baseline)
         self.trainer = CandidateTrainer(config.model, trial, config.optimizer, str(dataset), reference)
         self.rules = CandidateRules.for_baseline(self.baseline, self.trainer.model)
-        self.structures: dict[str, str] = {}
+        self.known = SeenPrograms()
+        self.known.add(0, self.rules.build_graph(self.baseline).structure_hash, None)
+        self.read: set[str] = set()
         self.seed = seed
         self.rng = np.random.default_rng((seed, int(time.time())))
 
@@ -155,9 +155,10 @@ class Recorder:
     def propose(self, entries: Sequence[Entry]) -> tuple[str, tuple[str, ...], tuple[str, ...], DNA]:
         """Return kind, parents, edits and program of a valid child that the tape does not hold."""
         for entry in entries:
-            if entry.name not in self.structures:
-                self.structures[entry.name] = self.rules.build_graph(dna_from_json(entry.dna)).structure_hash
-        known = {*self.structures.values(), self.rules.build_graph(self.baseline).structure_hash}
+            if entry.name not in self.read:
+                self.read.add(entry.name)
+                structure = self.rules.build_graph(dna_from_json(entry.dna)).structure_hash
+                self.known.add(len(self.read), structure, None)
         ranked = sorted((entry for entry in entries if math.isfinite(entry.fitness)), key=lambda entry: entry.fitness)
         best = ranked[: max(1, len(ranked) // 4)]
         while True:
@@ -169,14 +170,11 @@ class Recorder:
                 continue
             parents, mutations, dna = proposal
             try:
-                graph = self.rules.build_graph(dna)
-                if graph.structure_hash in known:
-                    continue
-                prove_causal(graph)
-                probe_block(graph)
+                identity = identify(dna, self.rules, self.known)
             except InvalidProgramError:
                 continue
-            return kind, parents, mutations, dna
+            if identity.same_as is None:
+                return kind, parents, mutations, dna
 
     def _mutated(self, kind: str, best: Sequence[Entry]) -> tuple[tuple[str, ...], tuple[str, ...], DNA]:
         parent = None if not best or self.rng.random() < 0.5 else best[int(self.rng.integers(len(best)))]

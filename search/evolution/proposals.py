@@ -95,6 +95,7 @@ class Proposal:
         same_as: known candidate that it equals, if no attempt to make a new program succeeded; None otherwise.
         statistics: number of tried mutations by result.
         edits: edits of the program (see `edit_model`), if they are not those of its parent and its own.
+        merged_with: second parent of a merge; None for other children.
     """
 
     dna: DNA
@@ -104,6 +105,7 @@ class Proposal:
     same_as: int | None
     statistics: Mapping[str, int]
     edits: tuple[int, ...] | None = None
+    merged_with: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,7 +283,7 @@ class GuidedSearch(SearchStrategy):
             if ancestor is None or (ancestor.id, one, other) in self._failed_merges:
                 continue
             dna = merge_programs(ancestor.dna, self._candidates[one].dna, self._candidates[other].dna)
-            proposal = self._checked(dna, f"Merge with #{other}", edits)
+            proposal = self._checked(dna, f"Merge with #{other}", edits, other)
             if proposal is not None:
                 return one, proposal
             self._failed_merges.add((ancestor.id, one, other))  # it would fail again: saves time, changes nothing
@@ -306,7 +306,9 @@ class GuidedSearch(SearchStrategy):
                 return leader, proposal
         return None
 
-    def _checked(self, dna: DNA | None, description: str, edits: Edits) -> Proposal | None:
+    def _checked(
+        self, dna: DNA | None, description: str, edits: Edits, merged_with: int | None = None
+    ) -> Proposal | None:
         """Return the proposal of a program, if it is valid and new."""
         if dna is None:
             return None
@@ -316,7 +318,16 @@ class GuidedSearch(SearchStrategy):
             return None
         if identity.same_as is not None:
             return None
-        return Proposal(dna, (description,), identity.structure_hash, identity.function, None, {}, tuple(sorted(edits)))
+        return Proposal(
+            dna,
+            (description,),
+            identity.structure_hash,
+            identity.function,
+            same_as=None,
+            statistics={},
+            edits=tuple(sorted(edits)),
+            merged_with=merged_with,
+        )
 
     def _holder(self, edits: Edits) -> Candidate | None:
         """Return the candidate with exactly these edits; None if there is none."""

@@ -6,7 +6,6 @@ has the edits of its parent and its own, a merge those of both parents, a revert
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from ..runs.records import Ancestor
 
 __all__ = ["LineageStep", "find_edits", "lineage_start", "merged_parents", "trace_lineage"]
-
-_MERGE = re.compile(r"Merge with #(\d+)")
-"""Description of a merge: its second parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +69,4 @@ def merged_parents(lineage: Sequence[LineageStep]) -> tuple[int, ...]:
 def _parents(candidate: Ancestor) -> tuple[int, ...]:
     if candidate.parent is None:
         return ()
-    merge = _MERGE.fullmatch(candidate.mutations[0]) if candidate.edits is not None and candidate.mutations else None
-    return (candidate.parent,) if merge is None else (candidate.parent, int(merge[1]))
+    return (candidate.parent,) if candidate.merged_with is None else (candidate.parent, candidate.merged_with)

@@ -210,6 +210,8 @@ class Controller:
         statistics = {**proposal.statistics, "fingerprint": proposal.function}
         if proposal.edits is not None:
             statistics["edits"] = list(proposal.edits)
+        if proposal.merged_with is not None:
+            statistics["parents"] = [candidate.parent, proposal.merged_with]
         is_new = candidate.same_as is None
         self._originals += is_new
         request = self._request(candidate.id) if is_new else None

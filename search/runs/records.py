@@ -16,7 +16,7 @@ __all__ = ["EVENT_KINDS", "Ancestor", "Event", "FinishedTrial", "storable", "to_
 EVENT_KINDS = {
     "run_started": "the run began; payload may give `workers`",
     "run_resumed": "a later process resumed the run; payload may give `workers`",
-    "proposed": "a candidate was proposed; payload: statistics of its proposal",
+    "proposed": "a candidate was proposed; payload: statistics of its proposal, edits, and the parents of a merge",
     "started": "a trial was handed to a worker; payload: its random seed",
     "evaluated": "a trial ended with an evaluation; payload: outcome and loss_nats",
     "reused": "a candidate shares the evaluation of an equivalent candidate; payload: same_as",
@@ -69,6 +69,7 @@ class Ancestor:
 
     Attributes:
         edits: edits of a merge or a revert (see `results.lineage`); None: those of its parent and its own.
+        merged_with: second parent of a merge; None for other candidates.
     """
 
     id: int
@@ -77,6 +78,7 @@ class Ancestor:
     structure_hash: str
     same_as: int | None
     edits: tuple[int, ...] | None = None
+    merged_with: int | None = None
 
 
 def to_json(value: Any) -> str:

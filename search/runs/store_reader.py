@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,9 @@ from .records import Ancestor, Event, FinishedTrial
 from .run_directory import RunDirectory
 
 __all__ = ["StoreReader"]
+
+_EARLIER_MERGE = re.compile(r"Merge with #(\d+)")
+"""Description of a merge in stores whose events do not have the parents: its second parent."""
 
 
 class StoreReader:
@@ -71,9 +75,9 @@ class StoreReader:
         proposals = self._execute(
             "SELECT candidate_id, payload FROM events WHERE kind = 'proposed' AND payload LIKE '%\"edits\":%'"
         )
-        edits = {number: tuple(json.loads(payload)["edits"]) for number, payload in proposals}
+        payloads = {number: json.loads(payload) for number, payload in proposals}
         return {
-            number: Ancestor(number, parent, tuple(json.loads(mutations)), structure_hash, same_as, edits.get(number))
+            number: _ancestor(number, parent, mutations, structure_hash, same_as, payloads.get(number, {}))
             for number, parent, mutations, structure_hash, same_as in rows
         }
 
@@ -136,6 +140,18 @@ class StoreReader:
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with explain_errors(self.run):
             return self._connection.execute(statement, values).fetchall()
+
+
+def _ancestor(
+    number: int, parent: int | None, mutations: str, structure_hash: str, same_as: int | None, payload: dict[str, Any]
+) -> Ancestor:
+    """Return a candidate without its DNA; the payload is that of its proposal, if it has `edits`."""
+    words, edits, merged_with = tuple(json.loads(mutations)), None, None
+    if "edits" in payload:
+        edits = tuple(payload["edits"])
+        earlier = _EARLIER_MERGE.fullmatch(words[0]) if words else None
+        merged_with = payload["parents"][1] if "parents" in payload else earlier and int(earlier[1])
+    return Ancestor(number, parent, words, structure_hash, same_as, edits, merged_with)
 
 
 def _candidate(

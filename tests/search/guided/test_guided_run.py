@@ -113,3 +113,18 @@ def test_a_replayed_run_has_the_same_edits_and_standings(
                 assert candidate.id in strategy._edits[candidate.id]
         assert len(strategy.ranking()) > 4
         assert strategy.standings()[BASELINE_ID].posterior.mean == 0.0
+
+
+def test_both_parents_of_a_merge_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guided_search, "MERGE_SHARE", 1.0)
+    monkeypatch.setattr(guided_search, "MERGE_GAIN", -1.0)  # any merge will do
+    run = RunDirectory(tmp_path / "run")
+    executor = InlineExecutor(SyntheticTrainer)
+    with open_controller(run, tmp_path, GUIDED, executor=executor, observe=until(20, run)) as (controller, store):
+        controller.run(600.0)
+        merges = [each for each in store.pedigree().values() if each.merged_with is not None]
+        payloads = {event.candidate_id: event.payload for event in store.events() if event.kind == "proposed"}
+    assert merges
+    for each in merges:
+        assert each.mutations == (f"Merge with #{each.merged_with}",)
+        assert payloads[each.id]["parents"] == [each.parent, each.merged_with]

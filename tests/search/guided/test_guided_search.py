@@ -160,13 +160,13 @@ def test_merges_have_the_edits_of_both_parents_and_reverts_lack_one() -> None:
     train_baseline(search)
     evolve(search, 10)
     for _ in range(80):
-        candidate, _ = propose(search)
+        candidate, proposal = propose(search)
         edits = search._edits[candidate.id]
         assert candidate.parent is not None
         parent = search._edits[candidate.parent]
-        if candidate.mutations[0].startswith("Merge with #"):
-            other = int(candidate.mutations[0].split("#")[1])
-            assert edits == parent | search._edits[other]
+        if proposal.merged_with is not None:
+            assert candidate.mutations == (f"Merge with #{proposal.merged_with}",)
+            assert edits == parent | search._edits[proposal.merged_with]
             merges += 1
         elif candidate.mutations[0].startswith("Revert of the edit of #"):
             assert parent - edits == {int(candidate.mutations[0].split("#")[1])}

@@ -44,10 +44,12 @@ class Run:
         *mutations: str,
         same_as: int | None = None,
         edits: tuple[int, ...] | None = None,
+        parents: tuple[int, ...] | None = None,
     ) -> None:
         child = Candidate(number, TRANSFORMER, parent, mutations, f"hash{number}", same_as)
         statistics = {"tries": number + 1, "refused": {"widths": 2}, "how": "words are no number"}
-        self.store.add_candidate(child, statistics | ({} if edits is None else {"edits": list(edits)}))
+        known = {key: list(value) for key, value in (("edits", edits), ("parents", parents)) if value is not None}
+        self.store.add_candidate(child, statistics | known)
 
     def train(self, number: int, evaluation: Evaluation, seconds: float = 10.0) -> None:
         trial = self.store.next_trial_id()
@@ -199,13 +201,20 @@ def test_lineage_runs_from_the_baseline_through_reused_candidates(run: Run) -> N
         run.store.candidate(99)
 
 
-def test_a_merge_has_the_edits_of_both_parents_and_a_revert_lacks_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "parents"),
+    [("Merge of two candidates", (2, 3)), ("Merge with #3", None)],
+    ids=["parents are recorded", "an earlier store"],
+)
+def test_a_merge_has_the_edits_of_both_parents_and_a_revert_lacks_one(
+    words: str, parents: tuple[int, ...] | None, tmp_path: Path
+) -> None:
     run = Run(tmp_path, workers=1, config=RunConfig().to_dict())
     run.propose(0, None)
     run.propose(1, 0, "insert SQUARE")
     run.propose(2, 1, "swap")
     run.propose(3, 1, "delete EXP")
-    run.propose(4, 2, "Merge with #3", edits=(1, 2, 3))
+    run.propose(4, 2, words, edits=(1, 2, 3), parents=parents)
     run.propose(5, 4, "insert LOG")
     run.propose(6, 5, "Revert of the edit of #1", edits=(2, 3, 5))
     run.train(5, full(2.0))
