@@ -10,7 +10,7 @@ from typing import Any
 
 from ..search.config import RunConfig
 from ..search.results.scale_ladder import Scale
-from ..search.studies.final_stages import LARGEST_SHARE, Stage, Workers, final_stages, stage_limits
+from ..search.studies.final_stages import LARGEST_SHARE, Stage, Workers, final_stages, lengthened, stage_limits
 from ..search.studies.training_time import MARGIN, training_seconds
 from ..system.durations import format_duration
 from .rough_time import OVERHEAD_SECONDS, rough_training_seconds
@@ -23,7 +23,7 @@ class PlannedEnd:
     """Planned end of a run.
 
     Attributes:
-        larger: settings of the larger size; None without one.
+        larger: settings of the larger size, with trainings as long as the budget allows; None without one.
         budget_seconds: wall clock of the whole run.
         stages: planned stages; if not `estimated`, their limits.
         estimated: whether there is an estimate of the time of a training.
@@ -37,6 +37,7 @@ class PlannedEnd:
     @staticmethod
     def of(config: RunConfig, larger: RunConfig | None, budget_seconds: float, platform: str, slots: int) -> PlannedEnd:
         """Return the planned end of a run; `slots` is the number of trainings that run at once."""
+        larger = larger and lengthened(larger, config, budget_seconds)
         each, each_larger = (one and _retraining_seconds(one, platform) for one in (config, larger))
         if each is None:
             return PlannedEnd(larger, budget_seconds, stage_limits(config.search, budget_seconds, bool(larger)), False)

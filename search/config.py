@@ -32,14 +32,16 @@ class SearchConfig:
         control_every: number of candidates between further trainings of the baseline; 0 for none. The spread of all
             its trials is the noise of fitness.
         confirm_top: largest number of the best candidates to retrain with fresh random seeds and to score on test text
-            at the end of a search, within a quarter of the budget; 0 for none. From a day on, twice as many.
+            at the end of a search, within a quarter of the budget; 0 for none. Twice as many from a day on, and four
+            times as many from a week on.
         confirm_repeats: retrainings of each of them. From a day on, twice as many.
         proposals: most mutations tried for a child; if none is new, the child takes the evaluation of its equal.
         hurdle_window: number of latest results at a hurdle whose median is its threshold.
         hurdle_minimum: number of results at a hurdle before it stops trials.
         retries: repetitions of a trial after an infrastructure fault.
         scale_up: larger size at which searches of an hour or more retrain the best of the confirmed candidates, as for
-            `confirm --scale`, such as `layers=4,unit=16`; empty for none.
+            `confirm --scale`, such as `layers=4,unit=16`; empty for none. Without a `budget`, a training is as long as
+            in the search, from a day on 4 times as long, and from a week on 16 times.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT

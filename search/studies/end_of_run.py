@@ -21,7 +21,7 @@ from ..runs.run_settings import load_allowance_seconds
 from ..runs.store import Store
 from .confirm import confirm_store, contenders, fresh_seeds
 from .confirm_at_scale import baseline_contender, check_baseline, retrain_at_scale
-from .final_stages import LARGEST_SHARE, Stage, Workers, final_stages, larger_stage, stage_limits
+from .final_stages import LARGEST_SHARE, Stage, Workers, final_stages, larger_stage, lengthened, stage_limits
 from .study import StudyOptions
 from .study_queue import StudyState
 from .training_time import larger_training_seconds, operations, training_seconds
@@ -35,7 +35,7 @@ class EndOfRun:
 
     Attributes:
         config: run configuration.
-        larger: configuration of the larger size; None without one.
+        larger: configuration of the larger size, with trainings as long as the budget allows; None without one.
         ratio: operations of a training at the larger size, relative to those at the run's own.
         budget_seconds: wall clock of the whole session.
         workers: workers that train.
@@ -47,6 +47,15 @@ class EndOfRun:
     budget_seconds: float
     workers: Workers
 
+    @property
+    def scale(self) -> str:
+        """The larger size as `confirm --scale` takes it; empty without one."""
+        text = self.config.search.scale_up
+        if self.larger is None or "budget" in text:
+            return text
+        trial = self.larger.trial
+        return f"{text},budget={trial.budget_steps if trial.unit == 'steps' else f'{trial.budget_seconds:g}s'}"
+
     @staticmethod
     def of(config: RunConfig, baseline: DNA, larger: RunConfig | None, budget_seconds: float, slots: int) -> EndOfRun:
         """Return the end of a run; `slots` is the number of trainings that run at once.
@@ -56,6 +65,7 @@ class EndOfRun:
         """
         ratio = 1.0
         if larger is not None:
+            larger = lengthened(larger, config, budget_seconds)
             known = baseline_contender(config, baseline)
             check_baseline(known, config, [larger])
             scaled = known.arm(larger.model, config.model.unit).dna
@@ -132,7 +142,7 @@ def _confirm_larger(
     stage = larger_stage(limit, end.config.search.confirm_repeats, end.workers, each) if each else None
     if stage is None:
         first = replace(limit, repeats=end.config.search.confirm_repeats)
-        return f"no time was left to retrain the best at {label}: {_command(store, first, end.config.search.scale_up)}"
+        return f"no time was left to retrain the best at {label}: {_command(store, first, end.scale)}"
     ranked = [row for row in leaderboard(store).confirmed if row.candidate_id not in (None, BASELINE_ID) and row.rank]
     chosen = [row.candidate_id for row in ranked if row.candidate_id is not None][: stage.top]
     if not chosen:
@@ -149,7 +159,7 @@ def _confirm_larger(
     )
     if not watch.unfinished:
         return ""
-    command = _command(store, stage, end.config.search.scale_up)
+    command = _command(store, stage, end.scale)
     return f"{watch.unfinished} retrainings at {label} finished in time: {command}"
 
 

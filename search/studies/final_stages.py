@@ -3,10 +3,12 @@
     budget         at the run's own size                  at the larger size (`search.scale_up`)
     under an hour  the best candidates, the baseline      nothing
     from an hour   the same, and PRIMER_EZ                the best two of them, the baseline, PRIMER_EZ
-    from a day     twice the candidates and trainings     the best four, twice the trainings
+    from a day     twice the candidates and trainings     the best four, twice the trainings, each 4 times as long
+    from a week    four times the candidates              the best eight, each training 16 times as long
 
-These are limits. A quarter of the budget is kept at most, and the numbers shrink until the trainings fit. If a larger
-size follows, the first stage takes at most half of the time, unless not even one candidate fits into that.
+Longer trainings at the larger size show whether a gain lasts. These are limits. A quarter of the budget is kept at
+most, and the numbers shrink until the trainings fit. If a larger size follows, the first stage takes at most half of
+the time, unless not even one candidate fits into that.
 """
 
 from __future__ import annotations
@@ -14,9 +16,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..config import SearchConfig
+from ..config import RunConfig, SearchConfig
 
-__all__ = ["LARGEST_SHARE", "Stage", "Workers", "final_stages", "larger_stage", "own_stage", "stage_limits"]
+__all__ = [
+    "LARGEST_SHARE",
+    "Growth",
+    "Stage",
+    "Workers",
+    "final_stages",
+    "larger_stage",
+    "lengthened",
+    "own_stage",
+    "stage_limits",
+]
 
 LARGEST_SHARE = 0.25
 """Largest part of a search's budget that is kept for its end."""
@@ -24,10 +36,32 @@ LARGEST_SHARE = 0.25
 START_SECONDS = {"ray": 20.0, "inline": 2.0}
 """Time to start the workers of a stage, by executor."""
 
-HOUR, DAY = 3_600.0, 86_400.0
+HOUR, DAY, WEEK = 3_600.0, 86_400.0, 604_800.0
 
 BESIDE = "PRIMER_EZ"
 """Library program that is trained beside the candidates when the budget is an hour or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How much more the end of a longer run trains, as factors.
+
+    Attributes:
+        candidates: candidates of both stages.
+        repeats: trainings of each program.
+        length: length of a training at the larger size.
+    """
+
+    candidates: int = 1
+    repeats: int = 1
+    length: int = 1
+
+    @staticmethod
+    def of(budget_seconds: float) -> Growth:
+        """Return the factors for a budget."""
+        if budget_seconds >= WEEK:
+            return Growth(4, 2, 16)
+        return Growth(2, 2, 4) if budget_seconds >= DAY else Growth()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +123,28 @@ def stage_limits(search: SearchConfig, budget_seconds: float, larger: bool) -> t
     """
     if not search.confirm_top:
         return ()
-    factor = 2 if budget_seconds >= DAY else 1
+    growth = Growth.of(budget_seconds)
     hours = budget_seconds >= HOUR
     beside = (BESIDE,) if hours and search.baseline != BESIDE else ()
-    repeats, seconds = factor * search.confirm_repeats, LARGEST_SHARE * budget_seconds
+    repeats, seconds = growth.repeats * search.confirm_repeats, LARGEST_SHARE * budget_seconds
     two = hours and larger
-    own = Stage(False, factor * search.confirm_top, beside, repeats, seconds / 2 if two else seconds)
-    return (own, Stage(True, min(2 * factor, own.top), beside, repeats, seconds)) if two else (own,)
+    own = Stage(False, growth.candidates * search.confirm_top, beside, repeats, seconds / 2 if two else seconds)
+    return (own, Stage(True, min(2 * growth.candidates, own.top), beside, repeats, seconds)) if two else (own,)
+
+
+def lengthened(larger: RunConfig, config: RunConfig, budget_seconds: float) -> RunConfig:
+    """Return the settings of the larger size with trainings as long as the budget allows.
+
+    Args:
+        larger: settings of `search.scale_up`; a budget that it names itself stays.
+        config: run configuration.
+        budget_seconds: wall clock of the whole search.
+    """
+    trial, factor = larger.trial, Growth.of(budget_seconds).length
+    if trial.budget != config.trial.budget:
+        return larger
+    longer = {"budget_steps": factor * trial.budget_steps, "budget_seconds": factor * trial.budget_seconds}
+    return replace(larger, trial=replace(trial, **longer))
 
 
 def own_stage(limit: Stage, least_repeats: int, workers: Workers, each: float) -> Stage | None:

@@ -308,19 +308,19 @@ STEPS = ["--set", "trial.unit=steps", "--set", "trial.budget_steps=1000"]
 
 @pytest.mark.usefixtures("on_cpu")
 def test_a_plan_says_how_long_the_search_lasts_and_what_is_retrained_after_it() -> None:
-    planned = {budget: plan("--budget", budget, "--workers", "2", *STEPS) for budget in ("10m", "2h", "24h")}
+    planned = {budget: plan("--budget", budget, "--workers", "2", *STEPS) for budget in ("10m", "2h", "24h", "7d")}
     stages = {budget: each["stages"] for budget, each in planned.items()}
-    assert [len(found) for found in stages.values()] == [1, 2, 2]
+    assert [len(found) for found in stages.values()] == [1, 2, 2, 2]
     assert stages["10m"][0]["beside"] == [] and stages["2h"][0]["beside"] == ["PRIMER_EZ"]
     trainings = [sum(stage["trainings"] for stage in found) for found in stages.values()]
-    assert trainings[0] < trainings[1] < trainings[2]
+    assert trainings[0] < trainings[1] < trainings[2] < trainings[3]
     for budget, each in planned.items():
         kept = sum(stage["seconds"] for stage in stages[budget])
         assert each["search_seconds"] == each["budget_seconds"] - kept >= 0.75 * each["budget_seconds"]
     assert planned["10m"]["candidates_expected"] < planned["2h"]["candidates_expected"] / 10
     lines = command("--dry-run", "--budget", "24h", "--workers", "2", *STEPS).out.splitlines()
     (larger,) = (line for line in lines if line.startswith("larger size"))
-    assert "at 4 layers of width 128, 1000 steps: the best 4 candidates, the baseline and PRIMER_EZ, 6 trai" in larger
+    assert "at 4 layers of width 128, 4000 steps: the best 4 candidates, the baseline and PRIMER_EZ, 6 trai" in larger
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -43,6 +43,13 @@ def test_a_guided_search_expects_its_own_shares_and_the_paper_those_of_its_hurdl
     assert paper.further == 1 / 25 and "half of those that reach a hurdle" in paper.basis
 
 
+def test_a_long_guided_search_is_slowed_by_its_model_of_edits_and_the_paper_is_not() -> None:
+    hour, day, week = (expected_candidates(LAPTOP, "cpu", 2, 3600 * hours) or 0 for hours in (1, 24, 168))
+    assert 5 * hour < day < 20 * hour and 1.2 * day < week < 3 * day
+    hour, week = (expected_candidates(PAPER, "cpu", 2, 3600 * hours) or 0 for hours in (1, 168))
+    assert week > 168 * hour
+
+
 def test_without_hurdles_nothing_stops_and_no_share_is_named() -> None:
     shares = TrainingShares.of(replace(PAPER, trial=replace(PAPER.trial, hurdles=0)))
     assert (shares.first, shares.basis) == (1.0, "")

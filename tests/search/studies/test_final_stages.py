@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from primer_search.configs.scales import larger_scale
+from primer_search.configs.scales import larger_scale, parse_scales
 from primer_search.primitives import library
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.results.confirmation import read_retrainings
 from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.results.scale_ladder import Scale
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.studies import final_stages as rule
 from primer_search.search.studies.confirm import confirm_store
 from primer_search.search.studies.end_of_run import EndOfRun, confirm_at_end
-from primer_search.search.studies.final_stages import Stage, Workers, final_stages
+from primer_search.search.studies.final_stages import Stage, Workers, final_stages, lengthened
 from primer_search.search.studies.study import QUIET, StudyOptions
 from primer_search.search.studies.training_time import larger_training_seconds, operations, training_seconds
 from primer_search.tests.support.tiny_runs import (
@@ -52,14 +53,34 @@ def test_ten_minutes_on_two_cores_end_with_two_candidates_trained_three_times() 
 
 
 def test_longer_budgets_go_up_in_scale_and_long_ones_train_more_programs_more_often() -> None:
-    two_hours, day = (final_stages(SearchConfig(), hours * 3600, TWO_CORES, LAPTOP, 6 * LAPTOP) for hours in (2, 24))
+    two_hours, day, week = (
+        final_stages(SearchConfig(), hours * 3600, TWO_CORES, LAPTOP, 6 * LAPTOP) for hours in (2, 24, 168)
+    )
     assert shape(two_hours) == [(5, 1, 3), (2, 1, 3)]
     assert [stage.larger for stage in two_hours] == [False, True]
     assert shape(day) == [(10, 1, 6), (4, 1, 6)]
+    assert shape(week) == [(20, 1, 6), (8, 1, 6)]
+
+
+def test_trainings_at_the_larger_size_get_longer_with_the_budget_unless_the_setting_names_theirs() -> None:
+    config = replace(CONFIG, search=replace(CONFIG.search, scale_up="layers=2,unit=4"))
+    larger, steps = larger_scale(config), CONFIG.trial.budget_steps
+    assert larger is not None
+    found = [lengthened(larger, config, hours * 3600).trial.budget_steps for hours in (2, 24, 168)]
+    assert found == [steps, 4 * steps, 16 * steps]
+    end = EndOfRun.of(config, BASELINE, larger, 86_400, 1)
+    assert end.larger is not None and end.larger.trial.budget_steps == 4 * steps
+    assert end.scale == f"layers=2,unit=4,budget={4 * steps}"
+    (parsed,) = parse_scales([end.scale], config)
+    assert Scale.of(parsed) == Scale.of(end.larger)
+    named = replace(config, search=replace(config.search, scale_up=f"layers=2,unit=4,budget={2 * steps}"))
+    end = EndOfRun.of(named, BASELINE, larger_scale(named), 86_400, 1)
+    assert end.larger is not None and end.larger.trial.budget_steps == 2 * steps
+    assert end.scale == named.search.scale_up
 
 
 @pytest.mark.parametrize("seconds", [10.0, 100.0, 400.0, 2000.0, 1e5])
-@pytest.mark.parametrize("hours", [0.05, 0.5, 1.0, 3.0, 24.0])
+@pytest.mark.parametrize("hours", [0.05, 0.5, 1.0, 3.0, 24.0, 168.0])
 def test_the_stages_fit_into_a_quarter_of_the_budget_and_a_candidate_is_always_compared(
     hours: float, seconds: float
 ) -> None:
