@@ -313,6 +313,7 @@ def test_state_says_what_happened(run: RunDirectory) -> None:
     last = states[-1]
     best = min(results, key=lambda trial: trial.evaluation.loss_nats or np.inf)
     loss = best.evaluation.loss_nats
+    assert loss is not None
     assert last.best == BestCandidate(best.candidate_id, loss, best.evaluation.bits_per_byte, loss)
     assert sum(last.outcomes.values()) == len(results) + 2
     assert len(last.baseline_losses) == 2
