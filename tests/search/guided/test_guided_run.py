@@ -49,7 +49,7 @@ def search(run: RunDirectory, dataset: Path, interrupted: set[int]) -> bool:
     executor = InlineExecutor(lambda: InterruptingTrainer(make(), interrupted))
     with open_controller(run, dataset, GUIDED, executor=executor, observe=until(CANDIDATES, run)) as (controller, _):
         try:
-            controller.run(600.0)
+            controller.run(36_000.0)
         except KeyboardInterrupt:
             return True
     return False
@@ -113,7 +113,7 @@ def test_both_parents_of_a_merge_are_recorded(tmp_path: Path, monkeypatch: pytes
     run = RunDirectory(tmp_path / "run")
     executor = InlineExecutor(SyntheticTrainer)
     with open_controller(run, tmp_path, GUIDED, executor=executor, observe=until(20, run)) as (controller, store):
-        controller.run(600.0)
+        controller.run(36_000.0)
         merges = [each for each in store.pedigree().values() if each.merged_with is not None]
         payloads = {event.candidate_id: event.payload for event in store.events() if event.kind == "proposed"}
     assert merges
@@ -132,7 +132,7 @@ def test_the_progress_shows_the_best_of_the_leaderboard(tmp_path: Path) -> None:
 
     executor = InlineExecutor(SyntheticTrainer)
     with open_controller(run, tmp_path, GUIDED, executor=executor, observe=observe) as (controller, store):
-        controller.run(600.0)
+        controller.run(36_000.0)
         rows = leaderboard(store).rows
     shown, row = states[-1].best, best_row(rows)
     assert shown is not None and row is not None
