@@ -14,8 +14,8 @@ from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.guided import guided_search
 from primer_search.search.guided.guided_search import POINTS, GuidedSearch
 from primer_search.search.results.leaderboard import best_row, leaderboard
-from primer_search.search.runs.controller import RunState
 from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.tests.search.runs.test_controller import InterruptingTrainer, SyntheticTrainer, story, until
