@@ -11,6 +11,8 @@ import hashlib
 import struct
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
 
 from .errors import InvalidProgramError
 from .graph import CONCAT, INPUT, Graph, Node, canonical_order
@@ -48,8 +50,7 @@ def build_graph(dna: DNA, *, length_dependent: bool = False) -> Graph:
     return canonical_order(builder.nodes, builder.hashes, builder.scopes, output)
 
 
-@dataclass(frozen=True, slots=True)
-class _Context:
+class _Context(NamedTuple):
     """Context of an instruction: branch scopes, divisor of its dimensions, and the calls that lead to it."""
 
     scope: tuple[int, ...] = ()
@@ -67,11 +68,11 @@ class _Inliner:
         self.live = live_values(dna)
 
     def run(self, index: int, h0: int, h1: int, context: _Context) -> int:
-        subprogram = self.dna.subprograms[index]
+        subprogram, live = self.dna.subprograms[index], self.live[index]
         results: list[int] = [h0, h1]
         calls: dict[str, int] = {}
         for k, instruction in enumerate(subprogram.instructions):
-            if k + 2 not in self.live[index]:
+            if k + 2 not in live:
                 results.append(-1)
                 continue
             callee = instruction.callee
@@ -80,7 +81,10 @@ class _Inliner:
             here = _Context(context.scope, context.divisor, (*context.labels, label), (*context.path, k))
             first, second = results[instruction.in1], results[instruction.in2]
             try:
-                results.append(self._instruction(instruction, first, second, here))
+                if callee is None:
+                    results.append(self._primitive(instruction, first, second, here))
+                else:
+                    results.append(self._call(callee, instruction.branches, first, second, here))
             except _Located:
                 raise
             except InvalidProgramError as error:
@@ -88,18 +92,18 @@ class _Inliner:
                 raise _Located(error.reason, f"{where}: {error}") from None
         return results[-1]
 
-    def _instruction(self, instruction: Instruction, first: int, second: int, context: _Context) -> int:
-        branches, callee = instruction.branches, instruction.callee
-        if callee is not None:
-            if branches == 1:
-                return self.run(callee, first, second, context)
-            inner = self._branch(context, branches, divide=branches)
-            return self.builder.concat(self.run(callee, first, second, inner), inner.scope[-1], branches)
-        op = OPS[instruction.op]
+    def _call(self, callee: int, branches: int, first: int, second: int, context: _Context) -> int:
+        if branches == 1:
+            return self.run(callee, first, second, context)
+        inner = self._branch(context, branches, divide=branches)
+        return self.builder.concat(self.run(callee, first, second, inner), inner.scope[-1], branches)
+
+    def _primitive(self, instruction: Instruction, first: int, second: int, context: _Context) -> int:
+        branches, op = instruction.branches, OPS[instruction.op]
         constant = float(self.dna.constants[instruction.constant]) if op.uses_constant else None
-        operands = (first, second)[: op.operands]
+        operands = (first, second) if op.operands == 2 else (first,)
         if op.uses_dimension:  # branches of a dense primitive are one wider primitive
-            width = Fraction(self.dna.dimensions[instruction.dimension] * branches, context.divisor)
+            width = _width(self.dna.dimensions[instruction.dimension] * branches, context.divisor)
             return self.builder.add(op, operands, constant, width, context, parts=branches)
         if branches == 1:
             return self.builder.add(op, operands, constant, None, context)
@@ -134,7 +138,8 @@ class _Builder:
         context: _Context,
         parts: int = 1,
     ) -> int:
-        operands = self._match(op, operands, context)
+        if op.width_match is not WidthMatch.FREE:
+            operands = self._match(op, operands, context)
         values = [self.nodes[i].value for i in operands]
         value = op.result(values, width)
         if values[0].kind is Kind.SCORES and op.ties_scores_to_length and not self.length_dependent:
@@ -169,10 +174,8 @@ class _Builder:
         return self.known[key]
 
     def _match(self, op: Op, operands: tuple[int, ...], context: _Context) -> tuple[int, ...]:
-        if op.width_match is WidthMatch.FREE:
-            return operands
         first, second = (self.nodes[i].value for i in operands)
-        if first == second or Kind.SCORES in (first.kind, second.kind):
+        if first == second or first.kind is Kind.SCORES or second.kind is Kind.SCORES:
             return operands
         scalars = [value.kind is Kind.SCALAR for value in (first, second)]
         if any(scalars):
@@ -188,14 +191,16 @@ class _Builder:
     def _pure(self, op: str, operands: tuple[int, ...], constant: float | None, value: Value, context: _Context) -> int:
         """Return a node without parameters: the simplified one, an equal one, or a new one."""
         if OPS[op].commutative:
-            operands = tuple(sorted(operands, key=lambda i: (self.hashes[i], i)))
+            first, second = operands
+            if (self.hashes[second], second) < (self.hashes[first], first):
+                operands = (second, first)
         key = (op, operands, constant)
         if key in self.known:
             return self.known[key]
         simpler = simplify(op, operands, constant, self.nodes)
         index = None if simpler is None else self._term(simpler, context)
         if index is None or self.nodes[index].value != value:
-            scope = max((self.nodes[i].scope for i in operands), key=len)
+            scope = max([self.nodes[i].scope for i in operands], key=len)
             index = self._append(Node(op, operands, value, constant, scope, None, 1, context.labels, context.path))
         self.known[key] = index
         return index
@@ -214,16 +219,21 @@ class _Builder:
         return len(self.nodes) - 1
 
     def _hash(self, node: Node) -> bytes:
-        digest = hashlib.blake2b(node.op.encode(), digest_size=8)
-        digest.update(b"" if node.constant is None else struct.pack("<d", node.constant))
-        digest.update(f"|{node.value.width}|{[self.scopes[s] for s in node.scope]}".encode())
+        constant = b"" if node.constant is None else struct.pack("<d", node.constant)
+        branches = [self.scopes[s] for s in node.scope] if node.scope else []
+        parts = [node.op.encode(), constant, f"|{node.value.width_text}|{branches}".encode()]
         for operand in node.inputs:
-            digest.update(self.hashes[operand])
-        return digest.digest()
+            parts.append(self.hashes[operand])
+        return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
 
 
 class _Located(InvalidProgramError):
     """An error whose message already names the instruction."""
+
+
+@lru_cache(maxsize=1024)
+def _width(units: int, divisor: int) -> Fraction:
+    return Fraction(units, divisor)
 
 
 def _numbered(name: str, seen: dict[str, int]) -> str:

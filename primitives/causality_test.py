@@ -61,17 +61,18 @@ def probe_block(graph: Graph, seed: int = 0) -> None:
     outputs = evaluate_reference(graph, parameters, futures.reshape(-1, *x.shape[1:])).reshape(futures.shape)
     if not np.all(np.isfinite(outputs[:, 0])):
         raise InvalidProgramError("finiteness", "its output is not finite for random parameters and inputs")
+    size = _size(outputs[0])
+    moved = _moved(outputs, outputs[0], size)
     for position in range(1, LENGTH):
-        moved = _moved(outputs[position, :, :position], outputs[0])
-        _refuse(moved, TOLERANCE, f"when the input from position {position} on was resampled")
+        _refuse(moved[position, :position], TOLERANCE, f"when the input from position {position} on was resampled")
     if graph.length_dependent:
         return
     for length in (1, LENGTH // 2 + 1):
-        moved = _moved(evaluate_reference(graph, parameters, x[:, :length]), outputs[0])
+        moved = _moved(evaluate_reference(graph, parameters, x[:, :length]), outputs[0, :, :length], size)
         if np.any(moved > TRUNCATION_TOLERANCE):
             # An output that consists of rounding errors (a mean of centred values) differs in another shape.
             blurred = x * (1 + ROUNDING * rng.choice((-1.0, 1.0), x.shape))
-            blur = _moved(evaluate_reference(graph, parameters, blurred), outputs[0]).max()
+            blur = _moved(evaluate_reference(graph, parameters, blurred), outputs[0], size).max()
             _refuse(
                 moved,
                 max(TRUNCATION_TOLERANCE, AMPLIFIED * blur),
@@ -90,17 +91,26 @@ def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:
     return sizes * rng.standard_normal((SEQUENCES, length, width))
 
 
-def _moved(past: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Return the largest change at each position, relative to the root mean square of its sequence.
-
-    Only the first sequence must be finite; non-finite values elsewhere are ignored.
-    """
+def _size(outputs: np.ndarray) -> np.ndarray:
+    """Return the root mean square of each sequence [sequence, 1, 1]; non-finite values count as zero."""
     finite = np.where(np.isfinite(outputs), outputs, 0)
     largest = np.maximum(np.abs(finite).max(axis=(1, 2), keepdims=True), 1e-30)
-    scale = largest * np.sqrt(np.mean(np.square(finite / largest), axis=(1, 2), keepdims=True))
+    return largest * np.sqrt(np.mean(np.square(finite / largest), axis=(1, 2), keepdims=True))
+
+
+def _moved(changed: np.ndarray, outputs: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the largest change at each position relative to the size of its sequence: [..., length].
+
+    Only the first sequence must be finite; non-finite values elsewhere are ignored.
+
+    Args:
+        changed: outputs for other inputs, [..., sequence, length, width].
+        outputs: outputs [sequence, length, width].
+        size: size of the outputs (see `_size`).
+    """
     with np.errstate(invalid="ignore"):
-        difference = np.abs(past - outputs[:, : past.shape[1]])
-    return (np.where(np.isfinite(difference), difference, 0) / np.maximum(scale, 1e-30)).max(axis=(0, 2))
+        difference = np.abs(changed - outputs)
+    return (np.where(np.isfinite(difference), difference, 0) / np.maximum(size, 1e-30)).max(axis=(-3, -1))
 
 
 def _refuse(moved: np.ndarray, limit: float, when: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from .instruction_alignment import Pair, align_instructions, reads_field
 from .liveness import live_values, operands_read
 from .pretty_printer import format_instructions, subprogram_label
 from .program import DNA, Instruction
-from .program_alignment import Pair, align_instructions, pair_by_name, reads_field
+from .program_alignment import pair_by_name
 
 __all__ = ["format_difference"]
 

@@ -14,6 +14,7 @@ would cost a discovery (benchmarks/results/identity.txt).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 from .graph import Graph, smallest_unit
 from .interpreter import evaluate_reference
 from .op_arithmetic import wide_guards
-from .parameters import draw_parameters, parameter_count
+from .parameters import ParameterSpec, draw_arrays, parameter_count, parameter_specs
 from .value_types import MODEL_WIDTH
 
 __all__ = ["fingerprint", "function_identity"]
@@ -56,9 +57,10 @@ DRAWS = (Draw(), Draw(guard_share=0.5, sizes=(-0.5, 0.5)), Draw(gain=2.0, guard_
 def fingerprint(graph: Graph) -> str | None:
     """Return 32 hexadecimal digits, or None if an output of the first draw is not finite: it would identify nothing."""
     unit = smallest_unit(graph)
+    specs = parameter_specs(graph, unit, LENGTH)
     digest = hashlib.sha256()
     for number, draw in enumerate(DRAWS):
-        outputs = _outputs(graph, unit, draw, np.random.default_rng(number))
+        outputs = _outputs(graph, specs, unit, draw, np.random.default_rng(number))
         with np.errstate(over="ignore", invalid="ignore"):
             size = float(np.sqrt(np.mean(np.square(outputs))))
         if not np.isfinite(size):
@@ -79,12 +81,11 @@ def function_identity(graph: Graph) -> str:
     return fingerprint(graph) or graph.structure_hash
 
 
-def _outputs(graph: Graph, unit: int, draw: Draw, rng: np.random.Generator) -> np.ndarray:
+def _outputs(
+    graph: Graph, specs: Sequence[ParameterSpec], unit: int, draw: Draw, rng: np.random.Generator
+) -> np.ndarray:
     x = rng.standard_normal((SEQUENCES, LENGTH, MODEL_WIDTH * unit))
     x = x * 10 ** rng.uniform(*draw.sizes, (SEQUENCES, LENGTH, 1))
-    parameters = [
-        {key: array * draw.gain if key == "kernel" else array for key, array in learned.items()}
-        for learned in draw_parameters(graph, unit, rng, LENGTH)
-    ]
+    parameters = draw_arrays(len(graph.nodes), specs, rng, draw.gain)
     with wide_guards(draw.guard_share):
         return evaluate_reference(graph, parameters, x)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from .ops import OPS
 from .value_types import Kind, Value
@@ -27,9 +28,8 @@ CONCAT = "CONCAT"
 """Pseudo-op that joins the branches of a scope on the width, or repeats a value that does not depend on the branch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One value of the graph.
+class Node(NamedTuple):
+    """One value of the graph. It is a tuple because a search makes thousands a second.
 
     Attributes:
         op: name of a primitive, INPUT or CONCAT.
@@ -50,9 +50,9 @@ class Node:
     constant: float | None = None
     scope: tuple[int, ...] = ()
     joins: int | None = None
-    parts: int = field(default=1, compare=False)
-    labels: tuple[str, ...] = field(default=(), compare=False)
-    path: tuple[int | str, ...] = field(default=(), compare=False)
+    parts: int = 1
+    labels: tuple[str, ...] = ()
+    path: tuple[int | str, ...] = ()
 
     @property
     def has_parameters(self) -> bool:
@@ -60,9 +60,9 @@ class Node:
         return self.op in OPS and bool(OPS[self.op].parameters)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
-    """A canonical program.
+    """A canonical program. Graphs with the same structure are equal.
 
     Attributes:
         nodes: nodes in post-order from the output; the last node is the output.
@@ -79,6 +79,21 @@ class Graph:
         """Hash of the canonical form: 32 hexadecimal digits."""
         text = "\n".join(_line(node, self.scopes) for node in self.nodes)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @cached_property
+    def last_uses(self) -> tuple[tuple[int, ...], ...]:
+        """For each node, the earlier ones that no later node reads."""
+        reader = {operand: index for index, node in enumerate(self.nodes) for operand in node.inputs}
+        uses: list[list[int]] = [[] for _ in self.nodes]
+        for operand, index in reader.items():
+            uses[index].append(operand)
+        return tuple(map(tuple, uses))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.structure_hash == other.structure_hash
+
+    def __hash__(self) -> int:
+        return hash(self.structure_hash)
 
 
 def canonical_order(nodes: list[Node], hashes: list[bytes], scopes: list[int], output: int) -> Graph:
@@ -97,43 +112,40 @@ def canonical_order(nodes: list[Node], hashes: list[bytes], scopes: list[int], o
     result = []
     for old in sequence:
         node = ordered[old]
-        opened = node.scope if node.joins is None else (*node.scope, node.joins)
-        for scope in opened:
-            scope_numbers.setdefault(scope, len(scope_numbers))
+        inputs, scope, joins = tuple([renumbered[i] for i in node.inputs]), node.scope, node.joins
+        if scope or joins is not None:
+            for opened in scope if joins is None else (*scope, joins):
+                scope_numbers.setdefault(opened, len(scope_numbers))
+            scope = tuple([scope_numbers[s] for s in scope])
+            joins = None if joins is None else scope_numbers[joins]
         result.append(
-            replace(
-                node,
-                inputs=tuple(renumbered[i] for i in node.inputs),
-                scope=tuple(scope_numbers[s] for s in node.scope),
-                joins=None if node.joins is None else scope_numbers[node.joins],
-            )
+            Node(node.op, inputs, node.value, node.constant, scope, joins, node.parts, node.labels, node.path)
         )
     return Graph(tuple(result), tuple(scopes[old] for old in scope_numbers), _ties_to_length(result))
 
 
 def smallest_unit(graph: Graph, multiple_of: int = 4) -> int:
     """Return the smallest unit, in channels and a multiple of `multiple_of`, at which every width is whole."""
-    widths = [node.value.width / node.parts for node in graph.nodes if node.value.width is not None]
-    return math.lcm(multiple_of, *(width.denominator for width in widths))
+    widths = {(node.value.width, node.parts) for node in graph.nodes if node.value.width is not None}
+    return math.lcm(multiple_of, *((width / parts).denominator for width, parts in widths))
 
 
 def _ties_to_length(nodes: list[Node]) -> bool:
-    return any(
-        node.op in OPS and OPS[node.op].ties_scores_to_length and nodes[node.inputs[0]].value.kind is Kind.SCORES
-        for node in nodes
-    )
+    on_scores = [node.op for node in nodes if node.inputs and nodes[node.inputs[0]].value.kind is Kind.SCORES]
+    return any(op in OPS and OPS[op].ties_scores_to_length for op in on_scores)
 
 
 def _ambiguous(node: Node, hashes: list[bytes]) -> bool:
     """Return whether the operands commute and are two different nodes with equal hashes."""
-    if not _commutes(node) or node.inputs[0] == node.inputs[1]:
+    if len(node.inputs) < 2:
         return False
-    return hashes[node.inputs[0]] == hashes[node.inputs[1]]
+    first, second = node.inputs
+    return first != second and hashes[first] == hashes[second] and _commutes(node)
 
 
 def _order_operands(node: Node, hashes: list[bytes], colours: dict[int, bytes]) -> Node:
     first, second = node.inputs if _ambiguous(node, hashes) else (0, 0)
-    return replace(node, inputs=(second, first)) if colours.get(first, b"") > colours.get(second, b"") else node
+    return node._replace(inputs=(second, first)) if colours.get(first, b"") > colours.get(second, b"") else node
 
 
 def _commutes(node: Node) -> bool:
@@ -177,15 +189,17 @@ def _digest(*parts: bytes) -> bytes:
 def _post_order(nodes: list[Node], output: int) -> list[int]:
     sequence: list[int] = []
     visited: set[int] = set()
-    stack: list[tuple[int, bool]] = [(output, False)]
+    stack = [output]  # ~index: the operands of the node precede it in the sequence
     while stack:
-        index, expanded = stack.pop()
-        if expanded:
-            sequence.append(index)
+        index = stack.pop()
+        if index < 0:
+            sequence.append(~index)
         elif index not in visited:
             visited.add(index)
-            stack.append((index, True))
-            stack.extend((operand, False) for operand in reversed(nodes[index].inputs) if operand not in visited)
+            stack.append(~index)
+            for operand in reversed(nodes[index].inputs):
+                if operand not in visited:
+                    stack.append(operand)
     return sequence
 
 
@@ -193,4 +207,4 @@ def _line(node: Node, scopes: tuple[int, ...]) -> str:
     constant = "" if node.constant is None else struct.pack("<d", node.constant).hex()
     inside = ",".join(f"{scope}x{scopes[scope]}" for scope in node.scope)
     joins = "" if node.joins is None else f"{node.joins}x{scopes[node.joins]}"
-    return f"{node.op}|{node.inputs}|{node.value.width}|{constant}|{inside}|{joins}"
+    return f"{node.op}|{node.inputs}|{node.value.width_text}|{constant}|{inside}|{joins}"

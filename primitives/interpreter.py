@@ -58,9 +58,15 @@ def evaluate(
         elif node.op == CONCAT:
             results.append(_join(graph, node, results[node.inputs[0]], xp))
         else:
-            compute = partial(_apply, graph, node, learned, xp, operand_hooks.get(index))
             operands = [results[i] for i in node.inputs]
-            results.append(compute(operands) if compute_hook is None else compute_hook(index, operands, compute))
+            if compute_hook is None:
+                results.append(_apply(graph, node, learned, xp, operand_hooks.get(index), operands))
+            else:
+                compute = partial(_apply, graph, node, learned, xp, operand_hooks.get(index))
+                results.append(compute_hook(index, operands, compute))
+            del operands
+        for read in graph.last_uses[index]:
+            results[read] = None  # NumPy uses the memory again; fresh memory would cost more than the arithmetic
         if observe is not None:
             observe(results[-1])
     return results[-1]
@@ -81,13 +87,17 @@ def _apply(
     operands: Sequence[Array],
 ) -> Array:
     depth = len(node.scope)
-    aligned = [
-        _align(operand, len(graph.nodes[i].scope), depth, xp) for i, operand in zip(node.inputs, operands, strict=True)
-    ]
+    aligned = list(operands)
+    if depth > 1:
+        aligned = [
+            _align(operand, len(graph.nodes[i].scope), depth, xp)
+            for i, operand in zip(node.inputs, operands, strict=True)
+        ]
     if operand_hook is not None:
         aligned = [operand_hook(operand) for operand in aligned]
     # A parameter is combined with [branches..., batch, length, width]: give it an axis for the batch.
-    learned = {key: xp.expand_dims(array, depth) if depth else array for key, array in learned.items()}
+    if depth:
+        learned = {key: xp.expand_dims(array, depth) for key, array in learned.items()}
     op = OPS[node.op]
     return op.apply(xp, aligned, learned, node.constant, op.kernel)
 

@@ -35,6 +35,8 @@ class Law(Enum):
     NON_NEGATIVE = "f(x) >= 0"
     ZERO_NEUTRAL = "zeros at the end of the last axis do not change f"
 
+    __hash__ = object.__hash__  # faster than the hash of the name, and members are unique; identity asks for laws often
+
 
 class TimeDependence(Enum):
     """Which input positions the output at one position depends on."""

@@ -7,8 +7,8 @@ The order is the canonical order of the graph; random values are drawn in that o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .graph import Graph, Node
 from .ops import OPS, Init
 from .value_types import activation, channels
 
-__all__ = ["ParameterSpec", "draw_parameter", "draw_parameters", "parameter_count", "parameter_specs"]
+__all__ = ["ParameterSpec", "draw_arrays", "draw_parameter", "draw_parameters", "parameter_count", "parameter_specs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +55,42 @@ def parameter_specs(graph: Graph, unit: int, length: int | None = None) -> tuple
     """
     specs: list[ParameterSpec] = []
     names: dict[str, int] = {}
-    for index, node in enumerate(graph.nodes):
-        size = channels(node.value, unit, length or 0)  # validates also nodes without parameters
-        if node.parts > 1 and node.value.width is not None:
-            channels(activation(node.value.width / node.parts), unit, length or 0)
-        if node.has_parameters:
-            specs.extend(_node_specs(graph, index, node, size, unit, length or 0, names))
+    for index, node, in_size, size in _learning_nodes(graph, unit, length or 0):
+        specs.extend(_node_specs(graph, index, node, in_size, size, names))
     return tuple(specs)
 
 
 def parameter_count(graph: Graph, unit: int, length: int | None = None) -> int:
-    """Return the number of learned scalars of one block."""
-    return sum(math.prod(spec.shape) for spec in parameter_specs(graph, unit, length))
+    """Return the number of learned scalars of one block; arguments and errors are those of `parameter_specs`."""
+    count = 0
+    for _, node, in_size, size in _learning_nodes(graph, unit, length or 0):
+        copies = math.prod([graph.scopes[scope] for scope in node.scope])
+        count += copies * sum([math.prod(shape) for shape in _own_shapes(node, in_size, size)])
+    return count
 
 
 def draw_parameters(
     graph: Graph, unit: int, rng: np.random.Generator, length: int | None = None
 ) -> list[dict[str, np.ndarray]]:
     """Return random float64 parameters of each node (see `draw_parameter`), for fingerprints and probes."""
-    drawn: list[dict[str, np.ndarray]] = [{} for _ in graph.nodes]
-    for spec in parameter_specs(graph, unit, length):
-        drawn[spec.node][spec.key] = draw_parameter(spec, rng)
+    return draw_arrays(len(graph.nodes), parameter_specs(graph, unit, length), rng)
+
+
+def draw_arrays(
+    nodes: int, specs: Iterable[ParameterSpec], rng: np.random.Generator, gain: float = 1.0
+) -> list[dict[str, np.ndarray]]:
+    """Return random parameters of each node.
+
+    Args:
+        nodes: number of nodes.
+        specs: learned arrays.
+        rng: random generator.
+        gain: factor of the kernels.
+    """
+    drawn: list[dict[str, np.ndarray]] = [{} for _ in range(nodes)]
+    for spec in specs:
+        array = draw_parameter(spec, rng)
+        drawn[spec.node][spec.key] = array * gain if gain != 1.0 and spec.key == "kernel" else array
     return drawn
 
 
@@ -92,16 +107,30 @@ def draw_parameter(spec: ParameterSpec, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal(spec.shape) / math.sqrt(spec.fan_in)
 
 
-def _node_specs(
-    graph: Graph, index: int, node: Node, size: int, unit: int, length: int, names: dict[str, int]
-) -> list[ParameterSpec]:
+def _learning_nodes(graph: Graph, unit: int, length: int) -> Iterator[tuple[int, Node, int, int]]:
+    """Check the widths of all nodes, and yield those with parameters: index, node, channels of operand and output."""
+    sizes: list[int] = []
+    for index, node in enumerate(graph.nodes):
+        sizes.append(channels(node.value, unit, length))
+        if node.parts > 1 and node.value.width is not None:
+            channels(activation(node.value.width / node.parts), unit, length)
+        if node.has_parameters:
+            yield index, node, sizes[node.inputs[0]], sizes[index]
+
+
+def _own_shapes(node: Node, in_size: int, size: int) -> list[tuple[int, ...]]:
+    """Return the shape of each parameter of a node, without branch axes."""
     op = OPS[node.op]
-    in_size = channels(graph.nodes[node.inputs[0]].value, unit, length)
-    symbols: dict[str, Any] = {"in": in_size, "out": size, "kernel": op.kernel}
-    branches = tuple(graph.scopes[scope] for scope in node.scope)
+    symbols = {"in": in_size, "out": size, "kernel": op.kernel}
+    return [tuple([symbols[symbol] for symbol in parameter.shape]) for parameter in op.parameters]
+
+
+def _node_specs(
+    graph: Graph, index: int, node: Node, in_size: int, size: int, names: dict[str, int]
+) -> list[ParameterSpec]:
+    branches = tuple([graph.scopes[scope] for scope in node.scope])
     specs = []
-    for parameter in op.parameters:
-        own = tuple(symbols[symbol] for symbol in parameter.shape)
+    for parameter, own in zip(OPS[node.op].parameters, _own_shapes(node, in_size, size), strict=True):
         fan_in = math.prod(own[:-1]) if len(own) > 1 else 1
         path = ".".join((*node.labels, parameter.name))
         names[path] = names.get(path, 0) + 1

@@ -12,6 +12,7 @@ These types hold any program. `validation` checks that it is well-formed; `canon
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 __all__ = [
     "BRANCHES",
@@ -58,7 +59,7 @@ class Instruction:
     @property
     def callee(self) -> int | None:
         """Index of the subprogram that this instruction calls, or None for a primitive."""
-        return int(self.op[5:]) if self.op.startswith("call:") else None
+        return _callee(self.op)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +91,8 @@ class DNA:
         bank = list(self.subprograms)
         bank[subprogram] = replace(bank[subprogram], instructions=instructions)
         return replace(self, subprograms=tuple(bank))
+
+
+@lru_cache(maxsize=1024)
+def _callee(op: str) -> int | None:
+    return int(op[5:]) if op.startswith("call:") else None

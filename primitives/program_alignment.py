@@ -4,48 +4,22 @@ First, both programs are rewritten to *common terms*: one list of subprograms, a
 one of dimensions. Subprograms with the same name correspond to each other; if all names agree, as they do within a run,
 subprograms with the same index do. A subprogram that only one program has is added to the other.
 
-Then the instructions of each pair of subprograms are aligned at the lowest cost. An added or removed instruction costs
-about 1, a changed op 1.5, and any other changed field that both instructions read 1. Operands refer to other
-instructions, so comparing them needs an alignment: it is computed in a few rounds, each with the operands of the last.
-
-Reference: Needleman and Wunsch (1970), "A general method applicable to the search for similarities".
+Then the instructions of each pair of subprograms are aligned (see `instruction_alignment`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from .errors import UsageError
-from .ops import OPS
+from .instruction_alignment import Field, Pair, align_instructions, reads_field
 from .program import DNA, MAX_BANK_ENTRIES, Instruction
 
-__all__ = [
-    "FIELDS",
-    "AlignedSubprogram",
-    "Pair",
-    "ProgramAlignment",
-    "align_instructions",
-    "align_programs",
-    "pair_by_name",
-    "reads_field",
-]
-
-FIELDS: tuple[Field, ...] = ("op", "in1", "in2", "constant", "dimension", "branches")
-Field = Literal["op", "in1", "in2", "constant", "dimension", "branches"]
-
-Pair = tuple[int | None, int | None]
-"""Indices of an instruction or subprogram in the first and the second program; None where a program lacks it."""
+__all__ = ["AlignedSubprogram", "ProgramAlignment", "align_programs", "pair_by_name"]
 
 Bank = Literal["constants", "dimensions"]
-
-_ROUNDS = 4
-_GAP = 1.01
-"""Cost of an added or removed instruction; above 1, so that two changed fields cost less than both together."""
-
-_OTHER_OP = 1.5
-"""Cost of a changed op: one costs less than a deletion and an insertion together (2.02), two in a row cost more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,42 +83,11 @@ def align_programs(first: DNA, second: DNA, shared_constants: bool, shared_dimen
     return ProgramAlignment(tuple(subprograms), constants, dimensions)
 
 
-def align_instructions(first: Sequence[Instruction], second: Sequence[Instruction]) -> tuple[Pair, ...]:
-    """Return the aligned pairs of positions, in the order of both bodies.
-
-    Several alignments are computed, each with operands compared by the previous one, and the cheapest is returned.
-    Calls and bank indices must be in common terms; operands stay those of each program.
-    """
-    if first == second:
-        return tuple((position, position) for position in range(len(first)))
-    pairs = _cheapest(len(first), len(second), lambda i, j: _cost(first[i], second[j], None))
-    best, least = pairs, float("inf")
-    for _ in range(_ROUNDS):
-        aligned = _aligned_operands(first, second, pairs)
-        total = sum(_GAP if None in (i, j) else _cost(first[i or 0], second[j or 0], aligned) for i, j in pairs)
-        if total < least:
-            best, least = pairs, total
-        following = _cheapest(len(first), len(second), lambda i, j, at=aligned: _cost(first[i], second[j], at))
-        if following == pairs:
-            break
-        pairs = following
-    return best
-
-
 def pair_by_name(first: DNA, second: DNA) -> list[tuple[int, int]]:
     """Return the subprograms whose name occurs exactly once in each program."""
     names = [[subprogram.name for subprogram in dna.subprograms] for dna in (first, second)]
     shared = [name for name in names[0] if names[0].count(name) == 1 == names[1].count(name)]
     return [(names[0].index(name), names[1].index(name)) for name in shared]
-
-
-def reads_field(instruction: Instruction, field: Field) -> bool:
-    """Return whether an instruction's op uses a field; a call counts as using both operands."""
-    if instruction.callee is not None:
-        return field not in ("constant", "dimension")
-    op = OPS[instruction.op]
-    uses = {"in2": op.operands == 2, "constant": op.uses_constant, "dimension": op.uses_dimension}
-    return uses.get(field, True)
 
 
 # --- one list of subprograms, one pair of banks ------------------------------------------------------------------
@@ -235,58 +178,3 @@ def _in_common_terms(
         constant=constants.get(instruction.constant, instruction.constant),
         dimension=dimensions.get(instruction.dimension, instruction.dimension),
     )
-
-
-# --- instructions -----------------------------------------------------------------------------------------------
-
-
-AlignedOperands = tuple[Mapping[int, int], Mapping[int, int]]
-"""For each program: operand index to number of the aligned pair; the inputs have the numbers -2 and -1."""
-
-
-def _aligned_operands(
-    first: Sequence[Instruction], second: Sequence[Instruction], pairs: Sequence[Pair]
-) -> AlignedOperands:
-    """Return the pair that each operand refers to; for an instruction without a counterpart, the pair of its in1."""
-    sides: tuple[dict[int, int], dict[int, int]] = ({0: -2, 1: -1}, {0: -2, 1: -1})
-    for number, (i, j) in enumerate(pairs):
-        if i is not None:
-            sides[0][i + 2] = sides[0][first[i].in1] if j is None else number
-        if j is not None:
-            sides[1][j + 2] = sides[1][second[j].in1] if i is None else number
-    return sides
-
-
-def _cost(one: Instruction, other: Instruction, aligned: AlignedOperands | None) -> float:
-    """Return the cost of the changed fields; a field that one instruction does not read costs 1e-4, to break ties."""
-    cost = 0.0
-    for field in FIELDS:
-        before, after = getattr(one, field), getattr(other, field)
-        if field in ("in1", "in2"):
-            before, after = (0, 0) if aligned is None else (aligned[0][before], aligned[1][after])
-        if before != after:
-            read = reads_field(one, field) and reads_field(other, field)
-            cost += _OTHER_OP if field == "op" else 1.0 if read else 1e-4
-    return cost
-
-
-def _cheapest(rows: int, columns: int, cost: Callable[[int, int], float]) -> tuple[Pair, ...]:
-    """Return the cheapest alignment of two sequences; among equal ones, deletions come before insertions."""
-    table = [[(i + j) * _GAP for j in range(columns + 1)] for i in range(rows + 1)]
-    for i in range(1, rows + 1):
-        for j in range(1, columns + 1):
-            together = table[i - 1][j - 1] + cost(i - 1, j - 1)
-            table[i][j] = min(together, table[i - 1][j] + _GAP, table[i][j - 1] + _GAP)
-    pairs: list[Pair] = []
-    i, j = rows, columns
-    while i or j:
-        if i and j and table[i][j] == table[i - 1][j - 1] + cost(i - 1, j - 1):
-            i, j = i - 1, j - 1
-            pairs.append((i, j))
-        elif j and (not i or table[i][j] == table[i][j - 1] + _GAP):  # sums of gaps are not exact
-            j -= 1
-            pairs.append((None, j))
-        else:
-            i -= 1
-            pairs.append((i, None))
-    return tuple(reversed(pairs))

@@ -20,8 +20,9 @@ from .canonical import build_graph
 from .change_descriptions import ChangeDescriber
 from .errors import InvalidProgramError, MalformedProgramError, UsageError
 from .fingerprint import function_identity
+from .instruction_alignment import FIELDS, reads_field
 from .program import DNA, Instruction, Subprogram
-from .program_alignment import FIELDS, AlignedSubprogram, ProgramAlignment, align_programs, reads_field
+from .program_alignment import AlignedSubprogram, ProgramAlignment, align_programs
 from .validation import check_well_formed
 
 __all__ = ["Change", "ProgramDiff", "diff_programs", "essential_changes"]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .ops import OPS, Law, TimeDependence
 from .value_types import Kind, Value
@@ -77,8 +77,8 @@ def simplify(op: str, inputs: Sequence[int], constant: float | None, nodes: Sequ
     if by_law is not None:
         return by_law
     for row in _BY_OP.get(op, ()):
-        bound = row.match(inputs, constant, nodes)
-        if bound is not None:
+        bound: _Bound = {}
+        if _matches(row.pattern, inputs, constant, nodes, bound):
             term = row.build(bound)
             if isinstance(term, int) or term[2] is None or math.isfinite(term[2]):
                 return term
@@ -103,54 +103,61 @@ def _by_law(op: str, inputs: Sequence[int], constant: float | None, nodes: Seque
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    match: Callable[[Sequence[int], float | None, Sequence[NodeLike]], dict[str, int | float] | None]
-    build: Callable[[dict[str, int | float]], Term]
+# --- matching ---------------------------------------------------------------------------------------------------
+
+_Bound = dict[str, int | float]
+"""Nodes and constants by the names that a pattern gives them."""
 
 
-def _compile(row: Rewrite) -> tuple[str, _Compiled]:
-    pattern, replacement = row.parse()
-    assert isinstance(pattern.func, ast.Name)
+class _Pattern(NamedTuple):
+    """An op applied to patterns or names of values, with its constant: a name, a number, or None."""
 
-    def match(
-        inputs: Sequence[int], constant: float | None, nodes: Sequence[NodeLike]
-    ) -> dict[str, int | float] | None:
-        bound: dict[str, int | float] = {}
-        return bound if _match_arguments(pattern, inputs, constant, nodes, bound) else None
-
-    return pattern.func.id, _Compiled(match, _builder(replacement))
+    op: str
+    operands: tuple[_Pattern | str, ...]
+    constant: str | float | None
 
 
-def _match_arguments(
-    pattern: ast.Call,
-    inputs: Sequence[int],
-    constant: float | None,
-    nodes: Sequence[NodeLike],
-    bound: dict[str, int | float],
+class _Row(NamedTuple):
+    pattern: _Pattern
+    build: Callable[[_Bound], Term]
+
+
+def _pattern(expression: ast.expr) -> _Pattern | str:
+    if isinstance(expression, ast.Name):
+        return expression.id
+    assert isinstance(expression, ast.Call) and isinstance(expression.func, ast.Name)
+    op, count = expression.func.id, OPS[expression.func.id].operands
+    operands = tuple(_pattern(argument) for argument in expression.args[:count])
+    constants = [_name_or_number(argument) for argument in expression.args[count:]]
+    return _Pattern(op, operands, constants[0] if constants else None)
+
+
+def _name_or_number(expression: ast.expr) -> str | float:
+    return expression.id if isinstance(expression, ast.Name) else float(ast.literal_eval(expression))
+
+
+def _matches(
+    pattern: _Pattern, inputs: Sequence[int], constant: float | None, nodes: Sequence[NodeLike], bound: _Bound
 ) -> bool:
-    operands = pattern.args[: len(inputs)]
-    if not all(_match_operand(p, i, nodes, bound) for p, i in zip(operands, inputs, strict=True)):
-        return False
-    if len(pattern.args) == len(inputs):
+    """Return whether a node of the pattern's op matches it, and bind its names."""
+    for operand, index in zip(pattern.operands, inputs, strict=True):
+        if isinstance(operand, str):
+            if bound.setdefault(operand, index) != index:
+                return False
+        else:
+            node = nodes[index]
+            if node.op != operand.op or not _matches(operand, node.inputs, node.constant, nodes, bound):
+                return False
+    if pattern.constant is None:
         return True
-    wanted = pattern.args[-1]
     assert constant is not None
-    if isinstance(wanted, ast.Name):
-        bound[wanted.id] = constant
+    if isinstance(pattern.constant, str):
+        bound[pattern.constant] = constant
         return True
-    return ast.literal_eval(wanted) == constant
+    return pattern.constant == constant
 
 
-def _match_operand(pattern: ast.expr, index: int, nodes: Sequence[NodeLike], bound: dict[str, int | float]) -> bool:
-    if isinstance(pattern, ast.Name):
-        return bound.setdefault(pattern.id, index) == index
-    assert isinstance(pattern, ast.Call) and isinstance(pattern.func, ast.Name)
-    node = nodes[index]
-    return node.op == pattern.func.id and _match_arguments(pattern, node.inputs, node.constant, nodes, bound)
-
-
-def _builder(expression: ast.expr) -> Callable[[dict[str, int | float]], Term]:
+def _builder(expression: ast.expr) -> Callable[[_Bound], Term]:
     if isinstance(expression, ast.Name):
         name = expression.id
         return lambda bound: int(bound[name])
@@ -170,7 +177,9 @@ def _constant(expression: ast.expr) -> CodeType:
     return compile(ast.Expression(expression), "<rewrite>", "eval")
 
 
-_BY_OP: dict[str, list[_Compiled]] = {}
-for _row in REWRITES:
-    _op, _compiled = _compile(_row)
-    _BY_OP.setdefault(_op, []).append(_compiled)
+_BY_OP: dict[str, list[_Row]] = {}
+for _rewrite in REWRITES:
+    _left, _right = _rewrite.parse()
+    _top = _pattern(_left)
+    assert isinstance(_top, _Pattern)
+    _BY_OP.setdefault(_top.op, []).append(_Row(_top, _builder(_right)))

@@ -65,10 +65,8 @@ def inlined_instruction_counts(dna: DNA) -> list[int]:
     """Return the number of instructions of each subprogram with all calls inlined, dead instructions included."""
     sizes = [0] * len(dna.subprograms)
     for index in range(len(sizes) - 1, -1, -1):
-        sizes[index] = sum(
-            sizes[int(instruction.op[5:])] if instruction.op.startswith("call:") else 1
-            for instruction in dna.subprograms[index].instructions
-        )
+        callees = [instruction.callee for instruction in dna.subprograms[index].instructions]
+        sizes[index] = sum([1 if callee is None else sizes[callee] for callee in callees])
     return sizes
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from functools import cached_property
 
 from .errors import InvalidProgramError
 
@@ -27,7 +28,7 @@ class Kind(Enum):
     SCALAR = "scalar"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Value:
     """Kind and width of a value.
 
@@ -39,6 +40,11 @@ class Value:
     kind: Kind
     width: Fraction | None = None
 
+    @cached_property
+    def width_text(self) -> str:
+        """The width as text, for hashes."""
+        return str(self.width)
+
     def __str__(self) -> str:
         return f"activation of {self.width} units" if self.kind is Kind.ACTIVATION else self.kind.value
 
@@ -49,7 +55,7 @@ SCALAR = Value(Kind.SCALAR)
 
 def activation(width: Fraction | int) -> Value:
     """Return the type of an activation `width` units wide."""
-    return Value(Kind.ACTIVATION, Fraction(width))
+    return Value(Kind.ACTIVATION, width if isinstance(width, Fraction) else Fraction(width))
 
 
 BLOCK_INPUT = activation(MODEL_WIDTH)
@@ -65,11 +71,16 @@ def channels(value: Value, unit: int, length: int) -> int:
         return length
     if value.width is None:
         return 1
-    size = value.width * unit
-    if size.denominator != 1 or size < 1:
-        raise InvalidProgramError(
-            "widths",
-            f"a width of {value.width} units is {size} channels at {unit} channels a unit, not a whole number; "
-            f"use fewer branches, a larger dimension, or a unit divisible by {size.denominator * unit}",
-        )
-    return int(size)
+    size, remainder = divmod(value.width.numerator * unit, value.width.denominator)
+    if remainder or size < 1:
+        raise _not_whole(value.width, unit)
+    return size
+
+
+def _not_whole(width: Fraction, unit: int) -> InvalidProgramError:
+    size = width * unit
+    return InvalidProgramError(
+        "widths",
+        f"a width of {width} units is {size} channels at {unit} channels a unit, not a whole number; "
+        f"use fewer branches, a larger dimension, or a unit divisible by {size.denominator * unit}",
+    )

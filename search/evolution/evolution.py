@@ -66,8 +66,7 @@ class Evolution(SearchStrategy):
             parent, proposal = None, propose_random(self.baseline.dna, rng, self.rules, self._known, limit)
         else:
             parent = self._parent(rng)
-            origin = self._candidates[parent]
-            proposal = propose(origin.dna, origin.structure_hash, rng, self.rules, self._known, search.proposals)
+            proposal = propose(self._candidates[parent], rng, self.rules, self._known, search.proposals)
         return self._child(number, parent, proposal), proposal
 
     def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:

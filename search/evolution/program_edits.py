@@ -55,4 +55,7 @@ def replace_item(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
 
 
 def _rewired(instruction: Instruction, renumbered: Callable[[int], int]) -> Instruction:
-    return replace(instruction, in1=renumbered(instruction.in1), in2=renumbered(instruction.in2))
+    in1, in2 = renumbered(instruction.in1), renumbered(instruction.in2)
+    if (in1, in2) == (instruction.in1, instruction.in2):
+        return instruction
+    return replace(instruction, in1=in1, in2=in2)

@@ -22,6 +22,8 @@ from ...primitives import DNA, Graph, InvalidProgramError, build_graph
 from ...primitives.causality_proof import prove_causal
 from ...primitives.causality_test import probe_block
 from ...primitives.fingerprint import fingerprint
+from ...primitives.liveness import same_live_code
+from .candidate import Candidate
 from .paper_mutations import Mutation, mutate
 
 __all__ = ["CandidateRules", "Identity", "Proposal", "SeenPrograms", "identify", "propose"]
@@ -61,26 +63,25 @@ class CandidateRules:
         return CandidateRules(model, int(model.most_parameters(parameters_at(graph, model, model.unit))))
 
     def build_graph(self, dna: DNA) -> Graph:
-        """Return the canonical graph of a program, if it fits the model.
+        """Return the canonical graph of a program, if it fits the model (see `fit`)."""
+        return self.fit(dna)[0]
+
+    def fit(self, dna: DNA) -> tuple[Graph, int | None]:
+        """Return the canonical graph of a program, and the unit that it is trained at; None: the configured one.
 
         Raises:
             InvalidProgramError: kinds or widths do not match, it depends on the length, or it has too many parameters,
                 at every unit if programs are resized.
         """
         graph = build_graph(dna, length_dependent=self.model.length_dependent)
-        if fitted_unit(graph, self.model) is not None:
-            return graph
+        unit = fitted_unit(graph, self.model)
+        if unit is not None:
+            return graph, unit
         parameters = parameters_at(graph, self.model, self.model.unit)
         if parameters > self.max_parameters:
             message = f"the model would have {parameters:,} parameters, over the cap of {self.max_parameters:,}"
             raise InvalidProgramError("parameters", message)
-        return graph
-
-    def unit(self, dna: DNA) -> int | None:
-        """Return the unit of width that a valid program is trained at; None: the configured one."""
-        if not self.model.parameter_range:
-            return None
-        return fitted_unit(build_graph(dna, length_dependent=self.model.length_dependent), self.model)
+        return graph, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Proposal:
         structure_hash: hash of the canonical graph.
         function: fingerprint of its function; None if it has none.
         same_as: known candidate that it equals, if no attempt to make a new program succeeded; None otherwise.
+        unit: unit of width that it is trained at; None: the configured one.
         statistics: number of tried mutations by result.
         edits: edits of the program (see `edit_model`), if they are not those of its parent and its own.
         merged_with: second parent of a merge; None for other children.
@@ -103,6 +105,7 @@ class Proposal:
     structure_hash: str
     function: str | None
     same_as: int | None
+    unit: int | None
     statistics: Mapping[str, int]
     edits: tuple[int, ...] | None = None
     merged_with: int | None = None
@@ -117,12 +120,14 @@ class Identity:
         function: fingerprint of its function; None if it has none, or if the structure is known.
         same_as: known candidate of the same structure or function; None for a new program.
         same_structure: whether the structure is known.
+        unit: unit of width that it is trained at; None: the configured one.
     """
 
     structure_hash: str
     function: str | None
     same_as: int | None
     same_structure: bool
+    unit: int | None
 
 
 def identify(dna: DNA, rules: CandidateRules, known: SeenPrograms) -> Identity:
@@ -131,21 +136,20 @@ def identify(dna: DNA, rules: CandidateRules, known: SeenPrograms) -> Identity:
     Raises:
         InvalidProgramError: it does not fit the model, is not causal, or its values are not finite.
     """
-    graph = rules.build_graph(dna)
+    graph, unit = rules.fit(dna)
     structure = graph.structure_hash
     if structure in known.structures:
-        return Identity(structure, None, known.structures[structure], True)
+        return Identity(structure, None, known.structures[structure], True, unit)
     prove_causal(graph)
     function = fingerprint(graph)
     if function is not None and function in known.functions:
-        return Identity(structure, function, known.functions[function], False)
+        return Identity(structure, function, known.functions[function], False, unit)
     probe_block(graph)
-    return Identity(structure, function, None, False)
+    return Identity(structure, function, None, False, unit)
 
 
 def propose(
-    parent: DNA,
-    parent_hash: str,
+    parent: Candidate,
     rng: np.random.Generator,
     rules: CandidateRules,
     known: SeenPrograms,
@@ -156,8 +160,7 @@ def propose(
     """Mutate `parent` until the child is valid and new, at most `limit` times.
 
     Args:
-        parent: valid program.
-        parent_hash: hash of its structure.
+        parent: candidate to mutate.
         rng: random generator of the child.
         rules: requirements of a child.
         known: programs that need no training.
@@ -166,20 +169,24 @@ def propose(
         accumulate: whether a child that is valid but known mutates again; if not, the parent does.
     """
     outcomes: Counter[str] = Counter()
-    child, mutations, structure, same_as = parent, (), parent_hash, known.structures.get(parent_hash)
-    function: str | None = None
+    child, mutations = parent.dna, ()
+    structure = parent.structure_hash
+    identity = Identity(structure, None, known.structures.get(structure), True, parent.unit)
     for _ in range(limit):
         outcomes["mutations"] += 1
-        mutant, description = mutation(child if accumulate else parent, rng)
-        try:
-            identity = identify(mutant, rules, known)
-        except InvalidProgramError as error:
-            outcomes[f"invalid_{error.reason}"] += 1
-            continue
-        mutations = (*mutations, description) if accumulate else (description,)
-        child, structure, function, same_as = mutant, identity.structure_hash, identity.function, identity.same_as
-        if same_as is None:
-            return Proposal(child, mutations, structure, function, None, outcomes)
+        mutant, description = mutation(child if accumulate else parent.dna, rng)
+        # A silent mutation of a known program needs no graph: a third of the paper's mutations are silent.
+        if not (accumulate and identity.same_as is not None and same_live_code(child, mutant)):
+            try:
+                identity = identify(mutant, rules, known)
+            except InvalidProgramError as error:
+                outcomes[f"invalid_{error.reason}"] += 1
+                continue
+        child, mutations = mutant, (*mutations, description) if accumulate else (description,)
+        if identity.same_as is None:
+            break
         known_by = "same_structure" if identity.same_structure else "same_function"
-        outcomes["unchanged" if structure == parent_hash else known_by] += 1
-    return Proposal(child, mutations, structure, function, same_as, outcomes)
+        outcomes["unchanged" if identity.structure_hash == structure else known_by] += 1
+    return Proposal(
+        child, mutations, identity.structure_hash, identity.function, identity.same_as, identity.unit, outcomes
+    )

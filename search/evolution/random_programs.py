@@ -11,13 +11,12 @@ from collections import Counter
 
 import numpy as np
 
+from ...models.parameter_range import fitted_unit
 from ...primitives import DNA, InvalidProgramError, build_graph
-from ...primitives.causality_test import check_causality
-from ...primitives.fingerprint import fingerprint
 from ...primitives.ops import OPS
 from ...primitives.program import BRANCHES, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction, Subprogram
 from ...primitives.validation import inlined_instruction_counts
-from .proposals import CandidateRules, Proposal, SeenPrograms
+from .proposals import CandidateRules, Proposal, SeenPrograms, identify
 
 __all__ = ["propose_random", "random_program"]
 
@@ -69,18 +68,14 @@ def propose_random(
             outcomes["invalid_size"] += 1
             continue
         try:
-            graph = rules.build_graph(dna)
-            if graph.structure_hash in known.structures:
-                outcomes["same_structure"] += 1
-                continue
-            check_causality(graph)
+            identity = identify(dna, rules, known)
         except InvalidProgramError as error:
             outcomes[f"invalid_{error.reason}"] += 1
             continue
-        function = fingerprint(graph)
-        if function is not None and function in known.functions:
-            outcomes["same_function"] += 1
-            continue
-        return Proposal(dna, (DESCRIPTION,), graph.structure_hash, function, None, outcomes)
-    structure = build_graph(baseline, length_dependent=rules.model.length_dependent).structure_hash
-    return Proposal(baseline, (f"None of {limit} random programs was valid and new",), structure, None, 0, outcomes)
+        if identity.same_as is None:
+            structure, function = identity.structure_hash, identity.function
+            return Proposal(dna, (DESCRIPTION,), structure, function, None, identity.unit, outcomes)
+        outcomes["same_structure" if identity.same_structure else "same_function"] += 1
+    graph = build_graph(baseline, length_dependent=rules.model.length_dependent)
+    description, unit = f"None of {limit} random programs was valid and new", fitted_unit(graph, rules.model)
+    return Proposal(baseline, (description,), graph.structure_hash, None, 0, unit, outcomes)

@@ -108,16 +108,16 @@ class SearchStrategy(ABC):
         return None
 
     def _starter(self, number: int, dna: DNA, *origin: str) -> tuple[Candidate, str | None]:
-        graph = self.rules.build_graph(dna)
-        candidate = Candidate(number, dna, None, origin, graph.structure_hash, unit=self.rules.unit(dna))
+        graph, unit = self.rules.fit(dna)
+        candidate = Candidate(number, dna, None, origin, graph.structure_hash, unit=unit)
         function = fingerprint(graph)
         self._starter_trials[number] = []
         self.add(candidate, function)
         return candidate, function
 
     def _child(self, number: int, parent: int | None, proposal: Proposal) -> Candidate:
-        identity = (proposal.structure_hash, proposal.same_as)
-        return Candidate(number, proposal.dna, parent, proposal.mutations, *identity, self.rules.unit(proposal.dna))
+        identity = (proposal.structure_hash, proposal.same_as, proposal.unit)
+        return Candidate(number, proposal.dna, parent, proposal.mutations, *identity)
 
     def _generator(self) -> np.random.Generator:
         """Return the random generator of the next candidate."""

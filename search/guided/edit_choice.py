@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ...primitives.instruction_alignment import align_instructions
 from ...primitives.ops import OPS
 from ...primitives.program import DNA, Instruction
-from ...primitives.program_alignment import align_instructions
 from .linear_model import Normal, fit_linear_model
 from .live_mutations import OP_FAMILIES
 

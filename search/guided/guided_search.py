@@ -229,9 +229,7 @@ class GuidedSearch(SearchStrategy):
             return drawn[choice.choose([edit_features(dna, child) for child, _ in drawn], rng)]
 
         limit = self.config.search.proposals
-        proposal = propose(
-            origin.dna, origin.structure_hash, rng, self.rules, self._known, limit, mutation, accumulate=False
-        )
+        proposal = propose(origin, rng, self.rules, self._known, limit, mutation, accumulate=False)
         return parent, proposal
 
     def _edit_choice(self) -> EditChoice:
@@ -324,6 +322,7 @@ class GuidedSearch(SearchStrategy):
             identity.structure_hash,
             identity.function,
             same_as=None,
+            unit=identity.unit,
             statistics={},
             edits=tuple(sorted(edits)),
             merged_with=merged_with,

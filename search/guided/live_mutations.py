@@ -19,13 +19,13 @@ convolutions, say, would put Primer's result into the search by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ...primitives.liveness import OperandSlot, live_values, operand_slots
+from ...primitives.liveness import LiveValues, OperandSlot, live_values, operand_slots
 from ...primitives.ops import OPS
 from ...primitives.pretty_printer import format_instruction, subprogram_label
 from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
@@ -56,8 +56,7 @@ JOINS = ("ADD", "MULTIPLY")
 _ATTEMPTS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """An operand that the output of the program depends on.
 
     Attributes:
@@ -77,13 +76,12 @@ def live_edges(dna: DNA) -> list[Edge]:
     """Return all live edges of the subprograms that MAIN calls, directly or not, in program order."""
     live = live_values(dna)
     edges: list[Edge] = []
-    for index in _called(dna):
+    for index in _called(dna, live):
         instructions = dna.subprograms[index].instructions
         for position, instruction in enumerate(instructions):
             if position + 2 in live[index]:
-                edges += [
-                    Edge(index, position, slot, getattr(instruction, slot)) for slot in operand_slots(instruction, live)
-                ]
+                for slot in operand_slots(instruction, live):
+                    edges.append(Edge(index, position, slot, getattr(instruction, slot)))
         edges.append(Edge(index, len(instructions), "in1", len(instructions) + 1))
     return edges
 
@@ -135,7 +133,7 @@ def _wrap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     beside = _drawn(dna, edge, source, _draw_op(dna, edge.subprogram, rng), rng)
     child = insert_instruction(dna, edge.subprogram, edge.position, beside)
     added = edge.position + 2
-    later = replace(edge, position=edge.position + 1)
+    later = edge._replace(position=edge.position + 1)
     join = Instruction(choose(JOINS, rng), edge.value, added)
     child = _insert_at(child, later, join)
     lines = " and ".join(
@@ -290,15 +288,15 @@ def _live_instructions(dna: DNA) -> list[tuple[int, int]]:
     live = live_values(dna)
     return [
         (index, position)
-        for index in _called(dna)
+        for index in _called(dna, live)
         for position in range(len(dna.subprograms[index].instructions))
         if position + 2 in live[index]
     ]
 
 
-def _called(dna: DNA) -> list[int]:
+def _called(dna: DNA, live: Sequence[LiveValues]) -> list[int]:
     """Return the subprograms that the output depends on, in order."""
-    live, called = live_values(dna), {0}
+    called = {0}
     for index in range(len(dna.subprograms)):  # calls go to higher indices
         if index in called:
             for position, instruction in enumerate(dna.subprograms[index].instructions):

@@ -1,8 +1,8 @@
 """Recombination: a three-way merge of two programs against their common ancestor.
 
-Instructions of the ancestor are aligned with those of either descendant (`program_alignment`). The merged program has
-the edits of both: an instruction that either deleted is deleted, insertions of both are kept, and a field that one of
-them changed has the new value. If both inserted an instruction on the same edge, the second reads the result of the
+Instructions of the ancestor are aligned with those of either descendant (`instruction_alignment`). The merged program
+has the edits of both: an instruction that either deleted is deleted, insertions of both are kept, and a field that one
+of them changed has the new value. If both inserted an instruction on the same edge, the second reads the result of the
 first. Other edits of the same field conflict, and then there is no merge.
 
 Programs of one run have the same list of subprograms and banks of the same length, which the merge requires.
@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ...primitives.instruction_alignment import FIELDS, align_instructions
 from ...primitives.program import DNA, Instruction
-from ...primitives.program_alignment import FIELDS, align_instructions
 
 __all__ = ["merge_programs"]
 

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from primer_search.models.config import ModelConfig
-from primer_search.models.parameter_range import parameters_at
+from primer_search.models.parameter_range import fitted_unit, parameters_at
 from primer_search.primitives import build_graph, library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
 from primer_search.primitives.program import DNA
-from primer_search.search.evolution.proposals import CandidateRules, Proposal, SeenPrograms, propose
+from primer_search.search.evolution import proposals as proposals_module
+from primer_search.search.evolution.candidate import Candidate
+from primer_search.search.evolution.proposals import CandidateRules, Proposal, SeenPrograms, identify, propose
 
 MODEL = ModelConfig(layers=1, unit=8, length=16, vocabulary=300, parameter_cap=1.2)
 BASELINE = library.get("TRANSFORMER", MODEL.unit)
@@ -36,9 +38,12 @@ def proposal_of(
     parent: DNA, seed: int, known: SeenPrograms | None = None, limit: int = 100, **model: float
 ) -> Proposal:
     rules = CandidateRules.for_baseline(parent, replace(MODEL, **model))  # type: ignore[arg-type]
-    parent_hash = build_graph(parent).structure_hash
     known = known_of(parent) if known is None else known
-    return propose(parent, parent_hash, np.random.default_rng(seed), rules, known, limit)
+    return propose(candidate(parent), np.random.default_rng(seed), rules, known, limit)
+
+
+def candidate(dna: DNA) -> Candidate:
+    return Candidate(0, dna, None, (), build_graph(dna).structure_hash)
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +125,33 @@ def test_a_child_of_known_function_and_new_structure_is_recognised() -> None:
 
 
 def test_without_a_valid_mutation_the_parent_is_proposed_again() -> None:
-    rules = replace(CandidateRules.for_baseline(TINY, MODEL), max_parameters=0)
-    parent_hash = build_graph(TINY).structure_hash
-    proposal = propose(TINY, parent_hash, np.random.default_rng(0), rules, known_of(TINY), 30)
-    assert proposal.dna == TINY and proposal.mutations == () and proposal.same_as == 0
-    fates = dict(proposal.statistics)
-    assert fates.pop("mutations") == 30 == sum(fates.values())
-    assert fates["invalid_parameters"] > 10
+    seen = [proposal_of(TINY, seed, limit=1) for seed in range(40)]
+    refused = [each for each in seen if any(fate.startswith("invalid") for fate in each.statistics)]
+    assert refused
+    for proposal in refused:
+        assert proposal.dna == TINY and proposal.mutations == () and proposal.same_as == 0
+
+
+def test_a_silent_mutation_keeps_the_identity_without_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    monkeypatch.setattr(proposals_module, "identify", lambda dna, *rest: built.append(dna) or identify(dna, *rest))
+    silent = 0
+    for seed in range(40):
+        proposal = proposal_of(TINY, seed, limit=1)
+        if proposal.statistics.get("unchanged") and proposal.dna not in built:
+            silent += 1
+            assert proposal.structure_hash == build_graph(proposal.dna).structure_hash and proposal.same_as == 0
+    assert silent >= 5
+
+
+def test_a_proposal_names_the_unit_that_fits_it() -> None:
+    own = parameters_at(build_graph(BASELINE), MODEL, MODEL.unit)
+    model = replace(MODEL, parameter_range=(int(0.95 * own), int(1.05 * own)))
+    rules = CandidateRules.for_baseline(BASELINE, model)
+    parent = candidate(BASELINE)
+    found = [propose(parent, np.random.default_rng(seed), rules, known_of(BASELINE), 100) for seed in range(25)]
+    assert [each.unit for each in found] == [fitted_unit(build_graph(each.dna), model) for each in found]
+    assert any(each.unit is not None for each in found)
 
 
 def test_the_cap_is_a_multiple_of_the_baselines_parameters() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from primer_search.primitives.instruction_alignment import align_instructions
 from primer_search.primitives.program import Instruction
-from primer_search.primitives.program_alignment import align_instructions
 
 OPS = st.lists(st.sampled_from(["SIN", "COS", "EXP", "TANH"]), max_size=12)
 
