@@ -130,8 +130,14 @@ class Identity:
     unit: int | None
 
 
-def identify(dna: DNA, rules: CandidateRules, known: SeenPrograms) -> Identity:
+def identify(dna: DNA, rules: CandidateRules, known: SeenPrograms, structure_only: bool = False) -> Identity:
     """Check a program, and compare it with the known ones. What is known by structure or function is not probed.
+
+    Args:
+        dna: well-formed program.
+        rules: requirements of a candidate.
+        known: programs that need no training.
+        structure_only: whether to compare structures only, without the proof, the fingerprint and the causality test.
 
     Raises:
         InvalidProgramError: it does not fit the model, is not causal, or its values are not finite.
@@ -140,6 +146,8 @@ def identify(dna: DNA, rules: CandidateRules, known: SeenPrograms) -> Identity:
     structure = graph.structure_hash
     if structure in known.structures:
         return Identity(structure, None, known.structures[structure], True, unit)
+    if structure_only:
+        return Identity(structure, None, None, False, unit)
     prove_causal(graph)
     function = fingerprint(graph)
     if function is not None and function in known.functions:
@@ -156,6 +164,7 @@ def propose(
     limit: int,
     mutation: Mutation = mutate,
     accumulate: bool = True,
+    structure_only: bool = False,
 ) -> Proposal:
     """Mutate `parent` until the child is valid and new, at most `limit` times.
 
@@ -167,6 +176,7 @@ def propose(
         limit: largest number of mutations to try.
         mutation: function that applies one mutation.
         accumulate: whether a child that is valid but known mutates again; if not, the parent does.
+        structure_only: whether to judge children by their structure only (see `identify`).
     """
     outcomes: Counter[str] = Counter()
     child, mutations = parent.dna, ()
@@ -178,7 +188,7 @@ def propose(
         # A silent mutation of a known program needs no graph: a third of the paper's mutations are silent.
         if not (accumulate and identity.same_as is not None and same_live_code(child, mutant)):
             try:
-                identity = identify(mutant, rules, known)
+                identity = identify(mutant, rules, known, structure_only)
             except InvalidProgramError as error:
                 outcomes[f"invalid_{error.reason}"] += 1
                 continue

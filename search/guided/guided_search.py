@@ -112,11 +112,13 @@ class GuidedSearch(SearchStrategy):
     ):
         self.measurements = Measurements(POINTS)
         self._edits: dict[int, Edits] = {}
+        self._holders: dict[Edits, int] = {}
         self._model = EditModel([], EFFECT_SD, INTERACTION_SD)
         self._children: Counter[int] = Counter()
         self._features: dict[int, frozenset[str]] = {}
         self._failed_merges: set[tuple[int, int, int]] = set()
         self._standings: dict[int, Standing] | None = None
+        self._choice: EditChoice | None = None
         super().__init__(config, run_seed, baseline_dna, initial_programs)
 
     # --- ask, add and tell ---
@@ -146,12 +148,13 @@ class GuidedSearch(SearchStrategy):
             self._edits[candidate.id] = inherited | {candidate.id}
             if candidate.parent is not None:
                 self._features[candidate.id] = edit_features(self._candidates[candidate.parent].dna, candidate.dna)
+        self._holders.setdefault(self._edits[candidate.id], candidate.id)
         if candidate.parent is not None:
             self._children[candidate.parent] += 1
 
     def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Record the result of a trial."""
-        self._standings = None
+        self._standings = self._choice = None
         self.measurements.record(candidate_id, evaluation)
         if candidate_id in self._starter_trials:
             self._starter_trials[candidate_id].append(evaluation.loss_nats if evaluation.kind == "ok" else None)
@@ -233,7 +236,9 @@ class GuidedSearch(SearchStrategy):
         return parent, proposal
 
     def _edit_choice(self) -> EditChoice:
-        """Return the expected gains of mutations, from all mutated children with a result."""
+        """Return the expected gains of mutations, from all mutated children with a result; fitted once a result."""
+        if self._choice is not None:
+            return self._choice
         standings = self.standings()
         features: list[frozenset[str]] = []
         gains: list[float] = []
@@ -242,7 +247,8 @@ class GuidedSearch(SearchStrategy):
             if child is not None and parent is not None:
                 features.append(own)
                 gains.append(parent.posterior.mean - child.posterior.mean)
-        return EditChoice(features, gains)
+        self._choice = EditChoice(features, gains)
+        return self._choice
 
     def _parent(self, rng: np.random.Generator) -> int:
         """Return a parent: the best draw from the posterior of a few random members of the archive."""
@@ -264,10 +270,9 @@ class GuidedSearch(SearchStrategy):
         """Merge the pair of the archive whose merged edits have the lowest posterior mean, if it is low enough."""
         archive = [each.candidate_id for each in self._archive()]
         pairs: dict[Edits, tuple[int, int]] = {}
-        tried = set(self._edits.values())
         for one, other in combinations(archive, 2):
             first, second = self._edits[one], self._edits[other]
-            if not (first <= second or second <= first) and first | second not in tried:
+            if not (first <= second or second <= first) and first | second not in self._holders:
                 pairs.setdefault(first | second, (one, other))
         if not pairs:
             return None
@@ -277,14 +282,14 @@ class GuidedSearch(SearchStrategy):
             if posterior.mean > best - MERGE_GAIN:
                 return None
             one, other = pairs[edits]
-            ancestor = self._holder(self._edits[one] & self._edits[other])
-            if ancestor is None or (ancestor.id, one, other) in self._failed_merges:
+            ancestor = self._holders.get(self._edits[one] & self._edits[other])
+            if ancestor is None or (ancestor, one, other) in self._failed_merges:
                 continue
-            dna = merge_programs(ancestor.dna, self._candidates[one].dna, self._candidates[other].dna)
+            dna = merge_programs(self._candidates[ancestor].dna, self._candidates[one].dna, self._candidates[other].dna)
             proposal = self._checked(dna, f"Merge with #{other}", edits, other)
             if proposal is not None:
                 return one, proposal
-            self._failed_merges.add((ancestor.id, one, other))  # it would fail again: saves time, changes nothing
+            self._failed_merges.add((ancestor, one, other))  # it would fail again: saves time, changes nothing
         return None
 
     def _revert(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:
@@ -296,7 +301,7 @@ class GuidedSearch(SearchStrategy):
         for edit in rng.permutation(sorted(self._edits[leader])):
             source = self._candidates[int(edit)]
             left = self._edits[leader] - {int(edit)}
-            if source.parent is None or left in self._edits.values():
+            if source.parent is None or left in self._holders:
                 continue
             before, after = self._candidates[source.parent].dna, self._candidates[leader].dna
             proposal = self._checked(merge_programs(source.dna, before, after), f"Revert of the edit of #{edit}", left)
@@ -327,10 +332,6 @@ class GuidedSearch(SearchStrategy):
             edits=tuple(sorted(edits)),
             merged_with=merged_with,
         )
-
-    def _holder(self, edits: Edits) -> Candidate | None:
-        """Return the candidate with exactly these edits; None if there is none."""
-        return next((self._candidates[number] for number, own in self._edits.items() if own == edits), None)
 
     def _target(self, candidate_id: int) -> float | None:
         """Return the fitness that a training must be able to reach; None: it is not stopped."""

@@ -14,9 +14,11 @@ from primer_search.primitives.assembler import assemble
 from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.fingerprint import fingerprint
+from primer_search.primitives.liveness import same_live_code
 from primer_search.primitives.program import DNA
 from primer_search.search.evolution import proposals as proposals_module
 from primer_search.search.evolution.candidate import Candidate
+from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.search.evolution.proposals import CandidateRules, Proposal, SeenPrograms, identify, propose
 
 MODEL = ModelConfig(layers=1, unit=8, length=16, vocabulary=300, parameter_cap=1.2)
@@ -142,6 +144,51 @@ def test_a_silent_mutation_keeps_the_identity_without_a_graph(monkeypatch: pytes
             silent += 1
             assert proposal.structure_hash == build_graph(proposal.dna).structure_hash and proposal.same_as == 0
     assert silent >= 5
+
+
+def test_programs_with_the_same_live_code_have_the_same_structure() -> None:
+    silent = 0
+    for name in ("TRANSFORMER", "PRIMER_EZ"):
+        rng, dna = np.random.default_rng(3), library.get(name, MODEL.unit)
+        for _ in range(150):
+            mutant, _ = mutate(dna, rng)
+            if same_live_code(dna, mutant):
+                silent += 1
+                assert outcome(mutant) == outcome(dna)
+                dna = mutant
+    assert silent > 50
+
+
+def outcome(dna: DNA) -> str:
+    try:
+        return build_graph(dna).structure_hash
+    except InvalidProgramError as error:
+        return error.reason
+
+
+def test_a_change_of_live_code_is_noticed() -> None:
+    body = "mixed = CONV_1X1 h0 width=8\nunread = C_MUL mixed factor\nbent = TANH mixed\noutput = ADD bent h0"
+    dna = assemble({"main": body}, {"factor": 0.5, "other": 0.25}, (8, 16))
+
+    def replaced(position: int, **fields: object) -> DNA:
+        instructions = list(dna.subprograms[0].instructions)
+        instructions[position] = replace(instructions[position], **fields)
+        return dna.with_instructions(0, tuple(instructions))
+
+    assert same_live_code(dna, replaced(1, op="EXP")) and same_live_code(dna, replaced(0, constant=1))
+    assert same_live_code(dna, replace(dna, constants=(0.75, 0.25)))
+    assert not same_live_code(dna, replaced(0, dimension=1)) and not same_live_code(dna, replaced(2, op="SIN"))
+    assert not same_live_code(dna, replaced(3, in2=2)) and not same_live_code(dna, replaced(0, branches=2))
+    assert not same_live_code(dna, replace(dna, dimensions=(16, 8)))
+
+
+def test_structures_alone_skip_the_proof_and_the_fingerprint() -> None:
+    leaky = assemble({"main": "scores = T_MAT_MUL h0 h0\nmixed = MAT_MUL scores h0"}, {"zero": 0.0}, (8,))
+    rules = CandidateRules.for_baseline(BASELINE, MODEL)
+    with pytest.raises(InvalidProgramError, match="future"):
+        identify(leaky, rules, SeenPrograms())
+    found = identify(leaky, rules, SeenPrograms(), structure_only=True)
+    assert (found.structure_hash, found.function, found.same_as) == (build_graph(leaky).structure_hash, None, None)
 
 
 def test_a_proposal_names_the_unit_that_fits_it() -> None:
