@@ -176,8 +176,10 @@ def _with_stored(strategy: str, count: int) -> SearchStrategy:
 
 def _evaluation(loss: float) -> Evaluation:
     losses = tuple(loss - 0.4 * float(np.log(point)) for point in POINTS)
-    counts = {"step_flops": 1e9, "step_bytes": 1e8, "step_transcendentals": 1e6}
-    return Evaluation("ok", loss_nats=loss, hurdle_losses=losses, relative_step=1.0, **counts)
+    return Evaluation(
+        "ok", loss_nats=loss, hurdle_losses=losses, relative_step=1.0,
+        step_flops=1e9, step_bytes=1e8, step_transcendentals=1e6,
+    )  # fmt: skip
 
 
 def _config(strategy: str) -> RunConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,10 +168,10 @@ def outcome(dna: DNA) -> str:
 
 
 def test_a_change_of_live_code_is_noticed() -> None:
-    body = "mixed = CONV_1X1 h0 width=8\nunread = C_MUL mixed factor\nbent = TANH mixed\noutput = ADD bent h0"
+    body = "mixed = CONV_1X1 h0 width=8\nunread = C_MUL mixed constant=factor\nbent = TANH mixed\noutput = ADD bent h0"
     dna = assemble({"main": body}, {"factor": 0.5, "other": 0.25}, (8, 16))
 
-    def replaced(position: int, **fields: object) -> DNA:
+    def replaced(position: int, **fields: Any) -> DNA:
         instructions = list(dna.subprograms[0].instructions)
         instructions[position] = replace(instructions[position], **fields)
         return dna.with_instructions(0, tuple(instructions))
