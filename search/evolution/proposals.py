@@ -94,10 +94,10 @@ class Proposal:
         structure_hash: hash of the canonical graph.
         function: fingerprint of its function; None if it has none.
         same_as: known candidate that it equals, if no attempt to make a new program succeeded; None otherwise.
-        unit: unit of width that it is trained at; None: the configured one.
         statistics: number of tried mutations by result.
         edits: edits of the program (see `edit_model`), if they are not those of its parent and its own.
         merged_with: second parent of a merge; None for other children.
+        unit: unit of width that it is trained at; None: the configured one.
     """
 
     dna: DNA
@@ -105,10 +105,10 @@ class Proposal:
     structure_hash: str
     function: str | None
     same_as: int | None
-    unit: int | None
     statistics: Mapping[str, int]
     edits: tuple[int, ...] | None = None
     merged_with: int | None = None
+    unit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +179,8 @@ def propose(
         structure_only: whether to judge children by their structure only (see `identify`).
     """
     outcomes: Counter[str] = Counter()
-    child, mutations = parent.dna, ()
-    structure = parent.structure_hash
-    identity = Identity(structure, None, known.structures.get(structure), True, parent.unit)
+    child, mutations, own = parent.dna, (), parent.structure_hash
+    identity = Identity(own, None, known.structures.get(own), True, parent.unit)
     for _ in range(limit):
         outcomes["mutations"] += 1
         mutant, description = mutation(child if accumulate else parent.dna, rng)
@@ -196,7 +195,6 @@ def propose(
         if identity.same_as is None:
             break
         known_by = "same_structure" if identity.same_structure else "same_function"
-        outcomes["unchanged" if identity.structure_hash == structure else known_by] += 1
-    return Proposal(
-        child, mutations, identity.structure_hash, identity.function, identity.same_as, identity.unit, outcomes
-    )
+        outcomes["unchanged" if identity.structure_hash == own else known_by] += 1
+    structure, function, unit = identity.structure_hash, identity.function, identity.unit
+    return Proposal(child, mutations, structure, function, identity.same_as, outcomes, unit=unit)

@@ -74,8 +74,8 @@ def propose_random(
             continue
         if identity.same_as is None:
             structure, function = identity.structure_hash, identity.function
-            return Proposal(dna, (DESCRIPTION,), structure, function, None, identity.unit, outcomes)
+            return Proposal(dna, (DESCRIPTION,), structure, function, None, outcomes, unit=identity.unit)
         outcomes["same_structure" if identity.same_structure else "same_function"] += 1
     graph = build_graph(baseline, length_dependent=rules.model.length_dependent)
     description, unit = f"None of {limit} random programs was valid and new", fitted_unit(graph, rules.model)
-    return Proposal(baseline, (description,), graph.structure_hash, None, 0, unit, outcomes)
+    return Proposal(baseline, (description,), graph.structure_hash, None, 0, outcomes, unit=unit)
