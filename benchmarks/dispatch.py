@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 
 import ray
@@ -78,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trials", type=int, default=20_000, help="number of trials (default 20000)")
     add_json(parser)
     options = parser.parse_args(arguments)
-    result = dispatch(options.workers, options.trials)
+    with redirect_stdout(sys.stderr):  # Ray prints about the workers that are ended
+        result = dispatch(options.workers, options.trials)
     if options.json:
         print(json.dumps(asdict(result)))
         return
