@@ -154,8 +154,8 @@ class LanguageModel:
         if _scanned(self.config):
             layers = self.config.layers  # a block without parameters has no arrays to infer it from
             return jax.lax.scan(lambda x, layer: (apply(layer, x), None), x, blocks, layers)[0]
-        for layer in range(self.config.layers):
-            x = apply(_layer(blocks, layer), x)
+        for layer in _layers(blocks, self.config.layers):
+            x = apply(layer, x)
         return x
 
     def _decode_stack(self, blocks: Mapping[str, Array], caches: Any, x: Array) -> tuple[Array, Any]:
@@ -165,8 +165,8 @@ class LanguageModel:
         if _scanned(self.config):
             return jax.lax.scan(layer, x, (blocks, caches), self.config.layers)
         after = []
-        for number, cache in enumerate(caches):
-            x, cache = layer(x, (_layer(blocks, number), cache))
+        for parameters, cache in zip(_layers(blocks, self.config.layers), caches, strict=True):
+            x, cache = layer(x, (parameters, cache))
             after.append(cache)
         return x, tuple(after)
 
@@ -208,5 +208,7 @@ def _scanned(config: ModelConfig) -> bool:
     return config.stack == "scan" or (config.stack == "auto" and config.layers > 4)
 
 
-def _layer(blocks: Mapping[str, Array], number: int) -> Mapping[str, Array]:
-    return jax.tree.map(lambda leaf: leaf[number], blocks)
+def _layers(blocks: Mapping[str, Array], count: int) -> list[Mapping[str, Array]]:
+    """Return the parameters of each layer. The gradient of `split` is one concatenation, that of indexing a sum."""
+    parts = {name: jax.lax.split(array, [1] * count) for name, array in blocks.items()}
+    return [{name: parts[name][layer][0] for name in blocks} for layer in range(count)]

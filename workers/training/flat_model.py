@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import Any
 
 import jax
@@ -60,13 +59,13 @@ class FlatModel:
         return self.model.losses_and_probe_logits(self.unflatten(parameters), tokens)
 
     def unflatten(self, vector: Any) -> Any:
-        """Return the parameters as arrays."""
+        """Return the parameters as arrays.
+
+        The gradient of `split` is one concatenation; that of slices would be a sum of as many padded vectors.
+        """
         shapes, structure = self._shapes
-        ends = list(accumulate(math.prod(shape) for shape in shapes))
-        parts = [
-            vector[start:end].reshape(shape) for start, end, shape in zip([0, *ends[:-1]], ends, shapes, strict=True)
-        ]
-        return jax.tree.unflatten(structure, parts)
+        parts = jax.lax.split(vector, [math.prod(shape) for shape in shapes])
+        return jax.tree.unflatten(structure, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)])
 
     @cached_property
     def _shapes(self) -> tuple[list[tuple[int, ...]], Any]:
