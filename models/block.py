@@ -1,7 +1,8 @@
 """Pure functions of a canonical program: `init` and `apply`, and for decoding `init_cache` and `decode`.
 
-The program is interpreted while JAX traces, which costs nothing at run time. Softmaxes subtract the largest score
-first, so that they cannot overflow (`primitives.softmax_patterns`). Parameters are a flat dict from readable names to
+The program is interpreted while JAX traces, which costs nothing at run time. Norms and softmaxes are computed in one
+call (`functional.fused_idioms`). Softmaxes subtract the largest score first, so that they cannot overflow
+(`primitives.softmax_patterns`). Parameters are a flat dict from readable names to
 arrays; they are drawn in canonical order, so that names never change a result.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -19,12 +20,13 @@ from jaxtyping import Array, Float
 
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
-from ..primitives.interpreter import evaluate
+from ..primitives.interpreter import FusedGroup, evaluate
 from ..primitives.ops import Init
 from ..primitives.parameters import ParameterSpec, draw_parameter, parameter_specs
 from ..primitives.softmax_patterns import softmax_exponentials
 from ..primitives.value_types import MODEL_WIDTH
 from . import decoding
+from .functional.fused_idioms import fused_groups
 
 __all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
 
@@ -41,12 +43,14 @@ class BlockFunctions:
         specs: learned arrays, in canonical order.
         width: channels of input and output.
         length: the only sequence length of a program tied to one; None: any length.
+        fused: groups of nodes that `apply` computes in one call, by the node that is their result.
     """
 
     graph: Graph
     specs: tuple[ParameterSpec, ...]
     width: int
     length: int | None = None
+    fused: Mapping[int, FusedGroup] = field(default_factory=dict)
 
     def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return initial parameters, float32, drawn by NumPy: compiling a draw for every shape would take seconds."""
@@ -62,8 +66,12 @@ class BlockFunctions:
         x: Float[Array, "batch length width"],
         record: Callable[[Array], None] | None = None,
     ) -> Float[Array, "batch length width"]:
-        """Return the block's output; parameters are cast to the dtype of `x`, and `record` gets each node's value."""
-        return evaluate(self.graph, self._by_node(parameters, x.dtype), x, jnp, self.shifts, record)
+        """Return the block's output; parameters are cast to the dtype of `x`.
+
+        `record` gets the value of every node. No group of nodes is then computed in one call.
+        """
+        fused = self.fused if record is None else {}
+        return evaluate(self.graph, self._by_node(parameters, x.dtype), x, jnp, self.shifts, record, fused=fused)
 
     def init_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> decoding.Cache:
         """Return an empty cache for `decode`, with room for `length` positions of `batch` sequences.
@@ -90,6 +98,19 @@ class BlockFunctions:
         """
         return decoding.decode(self.graph, self._by_node(parameters, x.dtype), cache, x, self.shifts)
 
+    @property
+    def shared_input_kernels(self) -> dict[str, int]:
+        """Number of branch axes of each kernel whose branches all read the same input.
+
+        Such kernels `[branches..., in, out]` act as one matrix `[in, branches * out]`.
+        """
+        nodes = self.graph.nodes
+        return {
+            spec.name: spec.branch_axes
+            for spec in self.specs
+            if spec.key == "kernel" and spec.branch_axes and not nodes[nodes[spec.node].inputs[0]].scope
+        }
+
     def _by_node(self, parameters: Parameters, dtype: Any) -> list[dict[str, Array]]:
         by_node: list[dict[str, Array]] = [{} for _ in self.graph.nodes]
         for spec in self.specs:
@@ -103,13 +124,14 @@ class BlockFunctions:
         return {node: subtract_visible_maximum if hidden else subtract_maximum for node, hidden in masked.items()}
 
 
-def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFunctions:
+def compile_block(graph: Graph, unit: int, length: int | None = None, fused: bool = True) -> BlockFunctions:
     """Return the functions of a program at a size.
 
     Args:
         graph: canonical program.
         unit: channels in a unit of relative width; the model is 8 units wide.
         length: sequence length; needed only if the program is tied to one.
+        fused: whether to compute norms and softmaxes in one call (see `functional.fused_idioms`).
 
     Raises:
         InvalidProgramError: a width is not a whole number of channels at this unit.
@@ -118,7 +140,8 @@ def compile_block(graph: Graph, unit: int, length: int | None = None) -> BlockFu
     if graph.length_dependent and length is None:
         raise UsageError("length is missing, but the program is tied to one sequence length; give it")
     tied_to = length if graph.length_dependent else None
-    return BlockFunctions(graph, parameter_specs(graph, unit, length), MODEL_WIDTH * unit, tied_to)
+    groups = fused_groups(graph) if fused else {}
+    return BlockFunctions(graph, parameter_specs(graph, unit, length), MODEL_WIDTH * unit, tied_to, groups)
 
 
 def subtract_maximum(scores: Float[Array, "*axes keys"], first: int | Array = 0) -> Float[Array, "*axes keys"]:

@@ -30,6 +30,7 @@ class ModelConfig:
         precision: dtype of activations; parameters and losses stay float32.
         stack: how the layers are compiled: one copy for each layer (`unroll`), one loop (`scan`), or `auto`: a loop for
             more than four layers.
+        fused: whether norms and softmaxes are computed in one call, equal to their primitives up to rounding.
         length_dependent: whether to allow ops that tie a block to one sequence length.
         parameter_cap: upper limit of a candidate's parameters, as a multiple of the baseline's.
         parameter_range: smallest and largest number of parameters of a candidate, in place of the cap; a candidate
@@ -45,6 +46,7 @@ class ModelConfig:
     vocabulary: Annotated[int, Ge(257), Le(262144)] = 1024
     precision: Literal["float32", "bfloat16"] = "float32"
     stack: Literal["auto", "unroll", "scan"] = "auto"
+    fused: bool = True
     length_dependent: bool = False
     parameter_cap: Annotated[float, Ge(1.0)] = 1.2
     parameter_range: tuple[Annotated[int, Ge(1)], ...] = ()

@@ -177,7 +177,7 @@ def language_model(graph: Graph, config: ModelConfig) -> LanguageModel:
     Raises:
         InvalidProgramError: the program does not fit the configuration.
     """
-    return LanguageModel(config, compile_block(graph, config.unit, config.length))
+    return LanguageModel(config, compile_block(graph, config.unit, config.length, config.fused))
 
 
 def negative_log_likelihood(

@@ -2,12 +2,14 @@
 
 Branches are leading array axes: a value inside branch scopes of 2 and 8 is `[2, 8, batch, length, width]`. No branch is
 unrolled, and values that do not depend on a branch are computed once and broadcast. Decoding (`models.decoding`)
-evaluates new positions only, and adds its cached values through `compute_hook`.
+evaluates new positions only, and adds its cached values through `compute_hook`. A compiled block computes some groups
+of nodes in one call, through `fused`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +19,7 @@ import numpy as np
 from .graph import CONCAT, INPUT, Graph, Node
 from .ops import OPS
 
-__all__ = ["Compute", "ComputeHook", "evaluate", "evaluate_reference"]
+__all__ = ["Compute", "ComputeHook", "FusedGroup", "evaluate", "evaluate_reference"]
 
 Array = Any
 
@@ -28,6 +30,21 @@ ComputeHook = Callable[[int, Sequence[Array], Compute], Array]
 """Computes the value of a node from its index, its operands and the function that the op would apply to them."""
 
 
+@dataclass(frozen=True, slots=True)
+class FusedGroup:
+    """A group of nodes that one call computes.
+
+    Attributes:
+        source: node that the group is computed from.
+        inside: nodes of the group except its result. Nothing else reads them.
+        function: function of the source's value that returns the result.
+    """
+
+    source: int
+    inside: frozenset[int]
+    function: Callable[[Array], Array]
+
+
 def evaluate(
     graph: Graph,
     parameters: Sequence[dict[str, Array]],
@@ -36,6 +53,7 @@ def evaluate(
     operand_hooks: Mapping[int, Callable[[Array], Array]] = MappingProxyType({}),
     observe: Callable[[Array], None] | None = None,
     compute_hook: ComputeHook | None = None,
+    fused: Mapping[int, FusedGroup] = MappingProxyType({}),
 ) -> Array:
     """Return the output of the block.
 
@@ -45,16 +63,23 @@ def evaluate(
         x: input `[batch, length, width]`.
         xp: array namespace, `numpy` or `jax.numpy`.
         operand_hooks: functions applied to the operand of some nodes with one operand, by node (see `models.block`).
-        observe: function called with the value of every node, in order.
+        observe: function called with the value of every node, in order; it allows no fused groups.
         compute_hook: function that computes each op instead of its `apply` (see `models.decoding`).
+        fused: groups that are computed in one call, by the node that is their result.
 
     Returns:
         `[batch, length, width]`.
     """
+    assert observe is None or not fused, "the values inside of fused groups cannot be observed"
+    inside = frozenset[int]().union(*(group.inside for group in fused.values()))
     results: list[Array] = []
     for index, (node, learned) in enumerate(zip(graph.nodes, parameters, strict=True)):
         if node.op == INPUT:
             results.append(x)
+        elif index in inside:
+            results.append(None)
+        elif index in fused:
+            results.append(fused[index].function(results[fused[index].source]))
         elif node.op == CONCAT:
             results.append(_join(graph, node, results[node.inputs[0]], xp))
         else:

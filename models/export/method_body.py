@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...primitives.graph import CONCAT
+from ...primitives.idioms import IdiomKind
 from ...primitives.ops import OPS
 from .expressions import CALL, INFIX, Expression, aligned, einsum_axes, filled, in_layout, is_relu
 from .formatting import LINE_LENGTH
-from .plan.idioms import IdiomKind
 from .plan.names import Namer
 from .plan.sizes import SizeExpressions
 from .plan.steps import STATEFUL_LAYERS, ExportPlan, Layer, LayerKind, Layout, Step

@@ -3,4 +3,4 @@
 Graph -> grouping.plan_export -> ExportPlan of Steps -> submodules.find_submodules
 """
 
-__all__ = ["grouping", "idioms", "names", "sizes", "steps", "submodules"]
+__all__ = ["grouping", "names", "sizes", "steps", "submodules"]

@@ -13,10 +13,10 @@ from graphlib import TopologicalSorter
 
 from ....primitives.decode_state import decode_plan
 from ....primitives.graph import CONCAT, Graph
+from ....primitives.idioms import Idiom, IdiomKind, find_idioms, graph_readers
 from ....primitives.ops import OPS, TimeDependence
 from ....primitives.query_scales import query_scales
 from ....primitives.value_types import Kind
-from .idioms import Idiom, IdiomKind, find_idioms, graph_readers
 from .steps import ExportPlan, Layer, LayerKind, Layout, Step
 
 __all__ = ["plan_export"]

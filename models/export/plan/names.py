@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 
 from ....primitives.graph import CONCAT, Graph, Node
+from ....primitives.idioms import IdiomKind, centred
 from ....primitives.value_types import Kind
-from .idioms import IdiomKind, centred
 from .steps import ExportPlan, Layer, LayerKind, Step
 
 __all__ = ["Namer", "class_name", "identifier", "layer_names", "subprogram_name", "value_names"]

@@ -9,8 +9,8 @@ from functools import cached_property
 
 from ....primitives.decode_state import DecodePlan
 from ....primitives.graph import Graph
+from ....primitives.idioms import IdiomKind
 from ....primitives.value_types import Value
-from .idioms import IdiomKind
 
 __all__ = ["STATEFUL_LAYERS", "ExportPlan", "Layer", "LayerKind", "Layout", "Step"]
 

@@ -1,9 +1,9 @@
-"""Idioms: groups of primitives that Flax or `jax.nn` computes in one call.
+"""Idioms: groups of primitives that one call computes, in a compiled block (`models.functional`) and in an export.
 
 A reader recognises a layer norm, but not the six primitives that make one. A group is found by its structure, not by
 names in the program, and only if no other node reads the values inside it. The call gives the same result except for
 rounding and guards. A norm's guard is a maximum with 1e-6 in the program and a sum with 1e-12 in Flax; a softmax is
-computed from shifted scores (see `primitives.softmax_patterns`). The verification of an export checks the result.
+computed from shifted scores (see `softmax_patterns`). The verification of an export checks the result.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from ....primitives.graph import Graph
-from ....primitives.softmax_patterns import softmax_exponentials
-from ....primitives.value_types import Kind
+from .graph import Graph
+from .softmax_patterns import softmax_exponentials
+from .value_types import Kind
 
 __all__ = ["Idiom", "IdiomKind", "centred", "find_idioms", "graph_readers"]
 

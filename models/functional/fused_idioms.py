@@ -1,0 +1,63 @@
+"""Idioms that a compiled block computes in one call, in fewer passes over the data than their primitives take.
+
+The primitives stay the definition of a program: decoding, recorded activations, the fingerprint and the causality proof
+use them. A fused function equals them up to rounding (1e-5 in float32), with the same guards, and overflows in the same
+places. `model.fused = false` switches all of them off. SiLU and GELU are not among them: XLA already computes
+elementwise primitives in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ...primitives.graph import Graph
+from ...primitives.idioms import IdiomKind, find_idioms
+from ...primitives.interpreter import FusedGroup
+from ...primitives.op_arithmetic import EPSILON
+
+__all__ = ["FUSED", "fused_groups"]
+
+Rows = Float[Array, "*axes last"]
+
+
+def layer_norm(x: Rows) -> Rows:
+    """Return (x - mean) / max(standard deviation, 1e-6)."""
+    return rms_norm(x - jnp.mean(x, axis=-1, keepdims=True))
+
+
+def rms_norm(x: Rows) -> Rows:
+    """Return x / max(root mean square, 1e-6)."""
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.mean(jnp.square(x), axis=-1, keepdims=True), EPSILON**2))
+
+
+def softmax(scores: Rows) -> Rows:
+    """Return the softmax over the last axis."""
+    return jax.nn.softmax(scores, axis=-1)
+
+
+def causal_softmax(scores: Float[Array, "*axes rows keys"]) -> Float[Array, "*axes rows keys"]:
+    """Return the softmax of each row over the keys that are not later than it; later keys get exactly 0."""
+    visible = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1)
+
+
+FUSED: Mapping[IdiomKind, Callable[[Array], Array]] = {
+    IdiomKind.LAYER_NORM: layer_norm,
+    IdiomKind.RMS_NORM: rms_norm,
+    IdiomKind.SOFTMAX: softmax,
+    IdiomKind.CAUSAL_SOFTMAX: causal_softmax,
+}
+"""Fused function of each kind of idiom that has one."""
+
+
+def fused_groups(graph: Graph) -> dict[int, FusedGroup]:
+    """Return the groups of a program that have a fused function, by the node that is their result."""
+    return {
+        result: FusedGroup(idiom.source, frozenset(idiom.nodes[:-1]), FUSED[idiom.kind])
+        for result, idiom in find_idioms(graph).items()
+        if idiom.kind in FUSED
+    }
