@@ -98,19 +98,6 @@ class BlockFunctions:
         """
         return decoding.decode(self.graph, self._by_node(parameters, x.dtype), cache, x, self.shifts)
 
-    @property
-    def shared_input_kernels(self) -> dict[str, int]:
-        """Number of branch axes of each kernel whose branches all read the same input.
-
-        Such kernels `[branches..., in, out]` act as one matrix `[in, branches * out]`.
-        """
-        nodes = self.graph.nodes
-        return {
-            spec.name: spec.branch_axes
-            for spec in self.specs
-            if spec.key == "kernel" and spec.branch_axes and not nodes[nodes[spec.node].inputs[0]].scope
-        }
-
     def _by_node(self, parameters: Parameters, dtype: Any) -> list[dict[str, Array]]:
         by_node: list[dict[str, Array]] = [{} for _ in self.graph.nodes]
         for spec in self.specs:

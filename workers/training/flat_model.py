@@ -45,11 +45,11 @@ class FlatModel:
 
     def init(self, rng: np.random.Generator) -> np.ndarray:
         """Return initial parameters, float32."""
-        return self._flatten(self.model.init(rng))
+        return _flattened(self.model.init(rng))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Return random parameters for probes, none of them 0 or 1."""
-        return self._flatten(self.model.draw(rng))
+        return _flattened(self.model.draw(rng))
 
     def token_losses(self, parameters: jax.Array, tokens: jax.Array) -> jax.Array:
         """Return the losses [batch, length] in nats of `tokens` [batch, length + 1]."""
@@ -61,62 +61,23 @@ class FlatModel:
 
     def unflatten(self, vector: Any) -> Any:
         """Return the parameters as arrays: views, if `vector` is a NumPy array."""
-        places, structure = self._layout
-        sizes = [place.size for place in places]
+        shapes, structure = self._shapes
+        sizes = [math.prod(shape) for shape in shapes]
         if isinstance(vector, np.ndarray):
             parts = np.split(vector, list(accumulate(sizes))[:-1])
         else:  # the gradient of `split` is one concatenation; that of slices would be a sum of padded vectors
             parts = jax.lax.split(vector, sizes)
-        return jax.tree.unflatten(structure, [place.unpack(part) for place, part in zip(places, parts, strict=True)])
-
-    def _flatten(self, parameters: Any) -> np.ndarray:
-        leaves = jax.tree.leaves(parameters)
-        return np.concatenate([place.pack(leaf) for place, leaf in zip(self._layout[0], leaves, strict=True)])
+        return jax.tree.unflatten(structure, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)])
 
     @cached_property
-    def _layout(self) -> tuple[list[_StoredArray], Any]:
-        """Places of the arrays in the vector, and the structure of the tree that they make."""
-        branch_axes = getattr(self.model.block, "shared_input_kernels", {})
-        leaves, structure = jax.tree.flatten_with_path(self.model.init(np.random.default_rng(0)))
-        return [_StoredArray.of(leaf.shape, branch_axes.get(path[-1].key, 0)) for path, leaf in leaves], structure
-
-
-@dataclass(frozen=True)
-class _StoredArray:
-    """Place of one array in the vector.
-
-    A kernel `[layers, branches..., in, out]` whose branches read the same input is stored as
-    `[layers, in, branches..., out]`: as one matrix a layer, which is multiplied without a copy.
-
-    Attributes:
-        shape: shape of the array.
-        axes: order of its axes in the vector.
-    """
-
-    shape: tuple[int, ...]
-    axes: tuple[int, ...]
-
-    @staticmethod
-    def of(shape: tuple[int, ...], branch_axes: int) -> _StoredArray:
-        """Return the place of an array with `branch_axes` such axes after the axis of layers."""
-        layers, *rest = range(len(shape))
-        branches, own = rest[:branch_axes], rest[branch_axes:]
-        return _StoredArray(shape, (layers, *own[:-1], *branches, *own[-1:]))
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return math.prod(self.shape)
-
-    def pack(self, array: np.ndarray) -> np.ndarray:
-        """Return the array's part of the vector."""
-        return np.ravel(np.transpose(array, self.axes))
-
-    def unpack(self, part: Any) -> Any:
-        """Return the array."""
-        stored = part.reshape([self.shape[axis] for axis in self.axes])
-        return stored.transpose([self.axes.index(axis) for axis in range(len(self.axes))])
+    def _shapes(self) -> tuple[list[tuple[int, ...]], Any]:
+        leaves, structure = jax.tree.flatten(self.model.init(np.random.default_rng(0)))
+        return [leaf.shape for leaf in leaves], structure
 
 
 TrainableModel = LanguageModel | FlatModel
 """A model with parameters in either form."""
+
+
+def _flattened(parameters: Any) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(parameters)])

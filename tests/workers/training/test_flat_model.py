@@ -50,15 +50,3 @@ def test_training_the_flat_view_gives_the_same_losses_and_parameters(averaging: 
 def test_adafactor_keeps_the_arrays() -> None:
     assert training_model(MODEL, OptimizerConfig(name="adafactor")) is MODEL
     assert isinstance(training_model(MODEL, OptimizerConfig()), FlatModel)
-
-
-def test_kernels_of_branches_with_one_input_lie_in_the_vector_as_one_matrix() -> None:
-    flat = FlatModel(MODEL)
-    vector, arrays = flat.init(np.random.default_rng(3)), MODEL.init(np.random.default_rng(3))
-    kernels = {name: array for name, array in arrays["blocks"].items() if name in MODEL.block.shared_input_kernels}
-    assert sorted(MODEL.block.shared_input_kernels.values()) == [1, 1, 1]  # queries, keys and values
-    for array in kernels.values():
-        matrix = np.moveaxis(array, 1, 2).ravel()  # [layers, in, branches, out]
-        assert np.any(
-            [np.array_equal(vector[at : at + matrix.size], matrix) for at in np.flatnonzero(vector == matrix[0])]
-        )
