@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from primer_search.benchmarks import code_size, decode_cost, exported_step, utilisation
+from primer_search.benchmarks import code_size, decode_cost, exported_step, peer_step, utilisation
 from primer_search.benchmarks.library_table import decode_results, library_markdown
 from primer_search.benchmarks.paired_times import paired_ratio, run_interleaved, timed_run
 from primer_search.configs import load
 from primer_search.primitives import library
+from primer_search.primitives.errors import UsageError
 from primer_search.primitives.program_json import dna_to_json
 
 TINY = ["--width", "16", "--layers", "1", "--contexts", "6", "--batches", "2", "--pairs", "3", "--all-cores"]
@@ -72,6 +73,19 @@ def test_the_exported_block_is_timed_beside_the_one_by_hand(tmp_path: Path, caps
     assert {"command", "device", "cores", "clock", "python", "jax", "flax"} <= set(found["about"])
     assert printed.startswith("$ python benchmarks/exported_step.py --size tiny")
     assert "exported, nnx" in printed and "logical lines: " in printed
+
+
+def test_programs_are_timed_beside_a_plain_decoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "peers.json"
+    peer_step.main(["--sizes", "tiny", "--pairs", "3", "--all-cores", "--json", str(file)])
+    rows = {row["model"]: row for row in json.loads(file.read_text(encoding="utf-8"))["rows"]}
+    assert list(rows) == ["Flax NNX", "TRANSFORMER", "PRIMER_EZ"]
+    assert rows["Flax NNX"]["step_ratio"]["median"] == rows["Flax NNX"]["compile_ratio"] == 1
+    assert all(row["compile_seconds"] > 0 and row["step_milliseconds"] > 0 for row in rows.values())
+    assert rows["TRANSFORMER"]["flops_ratio"] == 1 < rows["PRIMER_EZ"]["flops_ratio"] < 1.5
+    assert "$ python benchmarks/peer_step.py --sizes tiny" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="--nanodo"):
+        peer_step.main(["--sizes", "tiny", "--nanodo", str(tmp_path), "--all-cores"])
 
 
 def test_lines_that_a_class_is_written_in_are_those_it_uses(tmp_path: Path) -> None:

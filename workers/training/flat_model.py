@@ -1,8 +1,9 @@
 """A language model whose parameters are one vector.
 
 XLA compiles an update of one vector a fifth faster than updates of many arrays (benchmarks/compile_time.py), and the
-arithmetic is the same. So a candidate trains this view of its model; its parameters become arrays again when they are
-saved. Adafactor factors matrices, and keeps the arrays.
+arithmetic is the same. So a small candidate trains this view of its model; its parameters become arrays again when they
+are saved. A large model keeps its arrays: to copy them from and to the vector in each step takes longer than their
+compilation saves (5% of a step at 19 million parameters). Adafactor factors matrices, and keeps the arrays.
 """
 
 from __future__ import annotations
@@ -18,14 +19,21 @@ import numpy as np
 
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel
+from ...primitives.cost import model_parameters
 from ..config import OptimizerConfig
 
-__all__ = ["FlatModel", "TrainableModel", "training_model"]
+__all__ = ["MOST_IN_A_VECTOR", "FlatModel", "TrainableModel", "training_model"]
+
+MOST_IN_A_VECTOR = 1_000_000
+"""Largest number of parameters that are trained as one vector."""
 
 
 def training_model(model: LanguageModel, optimizer: OptimizerConfig) -> TrainableModel:
-    """Return the view of a model that an optimizer trains fastest."""
-    return FlatModel(model) if optimizer.name == "adamw" else model
+    """Return the view of a model that an optimizer trains fastest, compilation included."""
+    config = model.config
+    block = sum(math.prod(spec.shape) for spec in model.block.specs)
+    parameters = model_parameters(block, config.unit, config.layers, config.vocabulary)
+    return FlatModel(model) if optimizer.name == "adamw" and parameters <= MOST_IN_A_VECTOR else model
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.flat_model import FlatModel, training_model
+from primer_search.workers.training.flat_model import MOST_IN_A_VECTOR, FlatModel, training_model
 from primer_search.workers.training.optimizer import make_optimizer
 from primer_search.workers.training.train_step import StepFunctions
 
@@ -47,6 +49,8 @@ def test_training_the_flat_view_gives_the_same_losses_and_parameters(averaging: 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), flat.unflatten(vector), parameters)
 
 
-def test_adafactor_keeps_the_arrays() -> None:
-    assert training_model(MODEL, OptimizerConfig(name="adafactor")) is MODEL
+def test_adafactor_and_large_models_keep_the_arrays() -> None:
     assert isinstance(training_model(MODEL, OptimizerConfig()), FlatModel)
+    assert training_model(MODEL, OptimizerConfig(name="adafactor")) is MODEL
+    large = replace(MODEL, config=replace(CONFIG, vocabulary=MOST_IN_A_VECTOR // CONFIG.width))  # the embedding alone
+    assert training_model(large, OptimizerConfig()) is large
