@@ -7,6 +7,7 @@ cores would slow each other down.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
@@ -24,6 +25,7 @@ __all__ = [
     "pick_cores",
     "pin_process",
     "process_tree",
+    "processor_digest",
     "resident_bytes",
     "usable_core_count",
     "usable_cores",
@@ -61,6 +63,16 @@ def machine_identity() -> str:
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return platform.node()
+
+
+def processor_digest() -> str:
+    """Return a hash, 8 hexadecimal digits, of the processor's model and its instruction sets, as far as known."""
+    described = f"{platform.machine()} {platform.processor()}"
+    with suppress(OSError):
+        first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")
+        wanted = ("model name", "flags", "Features")  # Features: on ARM
+        described += "".join(line for line in first.splitlines() if line.startswith(wanted))
+    return hashlib.sha256(described.encode()).hexdigest()[:8]
 
 
 def pick_cores(available: Sequence[int], taken: Iterable[int], count: int) -> tuple[int, ...]:

@@ -123,6 +123,8 @@ class WorkersConfig:
         accel: kind of devices that workers use.
         per_device: workers that share one GPU, each with an equal part of its memory.
         memory_gib: memory limit of a worker, above which its trial is killed; 0 means an equal share of the machine.
+        compiled_mib: largest size of the cache of compiled programs, which the workers of a machine share; 0 turns it
+            off.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -132,3 +134,4 @@ class WorkersConfig:
     accel: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     per_device: Annotated[int, Ge(1), Le(8)] = 1
     memory_gib: Annotated[float, Ge(0.0)] = 0.0
+    compiled_mib: Annotated[int, Ge(0), Le(1_048_576)] = 256

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import psutil
 
+from ...system.cache_folder import cache_folder
 from ...system.error_text import first_line, last_line
 from ...system.host import machine_memory_bytes, usable_core_count
+from ...workers.config import WorkersConfig
 from ...workers.data.dataset import default_cache_dir
 
 __all__ = ["Finding", "clock_finding", "environment_findings"]
@@ -61,6 +63,7 @@ def environment_findings() -> Iterator[Finding]:
     yield _jax()
     yield _ray()
     yield _cache(default_cache_dir())
+    yield _compiled(cache_folder("compiled"))
     yield _disk(default_cache_dir())
     yield _memory()
     for name, clock in (
@@ -130,6 +133,12 @@ def _cache(cache: Path) -> Finding:
     except OSError as error:
         return _finding("data cache", False, f"{cache} cannot be written ({error.strerror}): set PRIMER_SEARCH_CACHE")
     return _finding("data cache", True, f"{cache} can be written")
+
+
+def _compiled(cache: Path) -> Finding:
+    size = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    bound = f"each folder is bounded by workers.compiled_mib ({WorkersConfig().compiled_mib} by default)"
+    return _finding("compiled programs", True, f"{size / 2**20:.1f} MiB in {cache}; {bound}")
 
 
 def _disk(cache: Path) -> Finding:

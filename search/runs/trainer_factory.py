@@ -26,8 +26,10 @@ class CandidateTrainerFactory:
 
     def __call__(self) -> Trainer:
         from ...workers.data.dataset_transfer import find_local_dataset
+        from ...workers.devices.compilation_cache import use_compilation_cache
         from ...workers.training.trial import CandidateTrainer
 
         config = self.config
+        use_compilation_cache(config.workers.compiled_mib)
         dataset = str(find_local_dataset(self.dataset) or self.dataset)
         return CandidateTrainer(config.model, config.trial, config.optimizer, dataset, self.reference)

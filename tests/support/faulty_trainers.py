@@ -66,14 +66,13 @@ class FaultyTrainer:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _report_process(self, path: str) -> None:
-        """Write the cores, threads and JAX devices of the process, and whether JAX caches compilations."""
+        """Write the cores, threads and JAX devices of the process."""
         import jax
 
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         threads = os.environ["OMP_NUM_THREADS"]
         platforms = [device.platform for device in jax.devices()]
-        cache = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
-        Path(path).write_text(f"{cores}|{threads}|{platforms}|{cache}")
+        Path(path).write_text(f"{cores}|{threads}|{platforms}")
 
 
 class InterruptedTrainer:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...primitives.errors import UsageError
+from ...system.cache_folder import cache_folder
 from ...system.files import file_sha256, replace_folder, write_atomically
 from ...system.locks import delete_unlocked_folder, lock_folder
 from ..config import DataConfig
@@ -119,8 +119,7 @@ class Dataset:
 
 def default_cache_dir() -> Path:
     """Return `$PRIMER_SEARCH_CACHE/data`, or `~/.cache/primer-search/data`."""
-    root = os.environ.get("PRIMER_SEARCH_CACHE")
-    return (Path(root).expanduser() if root else Path.home() / ".cache" / "primer-search") / "data"
+    return cache_folder("data")
 
 
 def check_source(source: str) -> None:

@@ -1,3 +1,3 @@
-"""Accelerators: discovery of devices, placement of workers on them, and estimates of their memory."""
+"""Devices: their discovery, placement of workers on them, estimates of their memory, and compiled programs."""
 
-__all__ = ["discovery", "memory_estimate", "placement", "ray_environment"]
+__all__ = ["compilation_cache", "discovery", "memory_estimate", "placement", "ray_environment"]

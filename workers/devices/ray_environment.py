@@ -44,7 +44,7 @@ def silence_ray() -> None:
 
 def worker_environment(platform: Platform, threads: int, flags: str = "") -> dict[str, str]:
     """Return the environment variables of a worker with `threads` cores; `flags` are added to the user's XLA flags."""
-    variables = {"JAX_PLATFORMS": _JAX_PLATFORMS[platform], "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    variables = {"JAX_PLATFORMS": _JAX_PLATFORMS[platform]}
     for library in ("OMP", "OPENBLAS", "MKL"):
         variables[f"{library}_NUM_THREADS"] = str(threads)
     if threads == 1 and not CAN_PIN:  # a pinned worker needs no flag: XLA reads the affinity
