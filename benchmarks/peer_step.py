@@ -13,6 +13,7 @@ round times every model once, in alternating order. Ratios are to the fastest pe
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -182,11 +183,11 @@ def _plain_decoder(config: ModelConfig) -> tuple[Any, Logits]:
 def _nanodo(config: ModelConfig, folder: Path) -> tuple[Any, Logits]:
     sys.path.insert(0, str(folder))
     try:
-        from nanodo.model import DoConfig, TransformerDo
+        nanodo = importlib.import_module("nanodo.model")
     except ImportError as error:
         raise UsageError(f"--nanodo {folder}: no checkout of nanodo can be imported from there ({error})") from error
     shape = {"D": config.width, "F": 4 * config.width, "H": config.heads, "L": config.length}
-    model = TransformerDo(DoConfig(**shape, N=config.layers, V=config.vocabulary, fsdp_enabled=False))
+    model = nanodo.TransformerDo(nanodo.DoConfig(**shape, N=config.layers, V=config.vocabulary, fsdp_enabled=False))
     parameters = model.init(jax.random.key(0), jnp.zeros((1, config.length), jnp.int32))["params"]
     return parameters, lambda parameters, tokens: model.apply({"params": parameters}, tokens)
 

@@ -90,7 +90,7 @@ def evaluate(
                 compute = partial(_apply, graph, node, learned, xp, operand_hooks.get(index))
                 results.append(compute_hook(index, operands, compute))
             del operands
-        for read in graph.last_uses[index]:
+        for read in graph.last_uses[index] if xp is np else ():
             results[read] = None  # NumPy uses the memory again; fresh memory would cost more than the arithmetic
         if observe is not None:
             observe(results[-1])

@@ -1,9 +1,10 @@
-"""The operating system: the host, files, locks, processes, signals, captured output, error texts and durations.
+"""The operating system: host, cache folder, files, locks, processes, signals, captured output, error texts, durations.
 
 Nothing here knows about programs, models or searches.
 """
 
 __all__ = [
+    "cache_folder",
     "durations",
     "error_text",
     "files",
