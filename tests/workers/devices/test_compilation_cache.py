@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 PROCESS = """
 import logging, sys
@@ -21,12 +23,14 @@ print(jax.jit(lambda x: 2 * x + 1)(np.arange(3)), events.count("/jax/compilation
 """
 
 
-def compiled_in_a_process(cache: Path, mebibytes: int = 1, **environment: str) -> tuple[str, str]:
+def compiled_in_a_process(
+    cache: Path, mebibytes: int = 1, environment: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str, str]:
     """Return what a process prints that compiles a function: its result with the number of cache hits, and warnings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_COMP", "JAX_PERSIST"))}
     ended = subprocess.run(
         [sys.executable, "-c", PROCESS, str(mebibytes)],
-        env=kept | {"PRIMER_SEARCH_CACHE": str(cache), "JAX_PLATFORMS": "cpu"} | environment,
+        env=kept | {"PRIMER_SEARCH_CACHE": str(cache), "JAX_PLATFORMS": "cpu", **environment},
         capture_output=True,
         text=True,
         check=True,
@@ -42,7 +46,8 @@ def test_a_later_process_loads_what_an_earlier_one_compiled(tmp_path: Path) -> N
     old, recent = tmp_path / "compiled" / "old", tmp_path / "compiled" / "recent"
     for folder, age in ((old, 31 * 86_400), (recent, 0)):
         folder.mkdir(parents=True)
-        os.utime(folder, (folder.stat().st_mtime - age,) * 2)
+        changed = folder.stat().st_mtime - age
+        os.utime(folder, (changed, changed))
     assert compiled_in_a_process(tmp_path)[0] == "[1 3 5] 0"
     assert kept_programs(tmp_path)
     assert compiled_in_a_process(tmp_path)[0] == "[1 3 5] 1"
@@ -56,7 +61,7 @@ def test_nothing_is_kept_when_it_is_turned_off(tmp_path: Path) -> None:
 
 def test_the_users_own_cache_comes_first(tmp_path: Path) -> None:
     own = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    compiled_in_a_process(tmp_path / "cache", **own)
+    compiled_in_a_process(tmp_path / "cache", environment=own)
     assert kept_programs(tmp_path / "own") and not kept_programs(tmp_path / "cache")
 
 
