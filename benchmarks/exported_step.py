@@ -23,22 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from primer_search.benchmarks.code_size import lines_used, logical_lines
 from primer_search.benchmarks.command import add_pairs, benchmark_parser, hardware, pin_to_one_core
-from primer_search.benchmarks.paired_times import Ratio, Run, paired_ratio, run_interleaved, timed_run
+from primer_search.benchmarks.paired_times import Ratio, paired_ratio, run_interleaved
+from primer_search.benchmarks.training_steps import Size, start_training
 from primer_search.models import LanguageModel, ModelConfig, compile_block, linen
 from primer_search.models import nnx as nnx_blocks
 from primer_search.models.export import API, ParameterPlacement, write_export
 from primer_search.primitives import build_graph, library
 from primer_search.tests.support.hand_written_blocks import from_program
-from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.optimizer import make_optimizer
-from primer_search.workers.training.train_step import StepFunctions, TrainState
 
 PROGRAM = "PRIMER_EZ"
 COMPILED = "compiled"
@@ -55,14 +52,6 @@ MIN_SECONDS = 0.05
 """Shortest run; shorter steps are timed several at once."""
 
 Arrays = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Model and batch size."""
-
-    model: ModelConfig
-    batch: int
 
 
 SIZES = {
@@ -121,14 +110,14 @@ def measure(size: Size, files: Mapping[API, Path], pairs: int) -> list[Row]:
     blocks = _blocks(size, files)
     compiled = compile_block(build_graph(library.get(PROGRAM, size.model.unit)), size.model.unit)
     parameters = LanguageModel(size.model, compiled).init(np.random.default_rng(0))
-    runs, losses = {}, {}
-    runs[COMPILED], losses[COMPILED] = _start(LanguageModel(size.model, compiled), parameters, size.batch)
+    steps = {COMPILED: start_training(LanguageModel(size.model, compiled), parameters, size.batch, MIN_SECONDS)}
     for name, block in blocks.items():
         own = parameters | {"blocks": _converted(parameters["blocks"], block, size.model.layers)}
-        runs[name], losses[name] = _start(LanguageModel(size.model, block), own, size.batch)
-        np.testing.assert_allclose(losses[name], losses[COMPILED], rtol=LOSS_TOLERANCE, err_msg=name)
-    times = run_interleaved(runs, pairs)
-    return [_row(name, times) for name in runs]
+        steps[name] = start_training(LanguageModel(size.model, block), own, size.batch, MIN_SECONDS)
+        expected = steps[COMPILED].first_losses
+        np.testing.assert_allclose(steps[name].first_losses, expected, rtol=LOSS_TOLERANCE, err_msg=name)
+    times = run_interleaved({name: step.run for name, step in steps.items()}, pairs)
+    return [_row(name, times) for name in steps]
 
 
 def _blocks(size: Size, files: Mapping[API, Path]) -> dict[str, ModuleBlock]:
@@ -189,23 +178,6 @@ def _converted(blocks: Arrays, block: ModuleBlock, layers: int) -> Arrays:
     """Return the parameters of all layers with the block's names and shapes."""
     each = [block.convert({name: array[layer] for name, array in blocks.items()}) for layer in range(layers)]
     return {name: np.stack([layer[name] for layer in each]) for name in each[0]}
-
-
-def _start(model: LanguageModel, parameters: Any, batch: int) -> tuple[Run, np.ndarray]:
-    """Return a run of training steps, and the token losses of the first step."""
-    functions = StepFunctions(model, make_optimizer(OptimizerConfig()), batch)
-    state = functions.initial_state(parameters)
-    functions.compile_step(state)
-    shape = (batch, model.config.length + 1)
-    tokens = np.random.default_rng(1).integers(model.config.vocabulary, size=shape).astype(np.int32)
-    state, result = functions.step(jax.tree.map(jnp.array, state), tokens)
-
-    def step() -> TrainState:
-        nonlocal state
-        state, _ = functions.step(state, tokens)
-        return state
-
-    return timed_run(step, MIN_SECONDS), np.asarray(result.token_losses)
 
 
 def _row(name: str, times: Mapping[str, np.ndarray]) -> Row:

@@ -30,31 +30,21 @@ from flax import nnx
 from primer_search.benchmarks.command import add_pairs, benchmark_parser, hardware, log, pin_to_one_core
 from primer_search.benchmarks.paired_times import Ratio, Run, clock, paired_ratio, run_interleaved, timed_run
 from primer_search.benchmarks.plain_decoder import PlainDecoder
+from primer_search.benchmarks.training_steps import OPTIMIZER, Size, random_tokens, start_training
 from primer_search.models import ModelConfig
 from primer_search.models.cost import model_cost
 from primer_search.models.language_model import language_model, negative_log_likelihood
 from primer_search.primitives import build_graph
 from primer_search.primitives.errors import UsageError
-from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.flat_model import training_model
-from primer_search.workers.training.optimizer import learning_rate, make_optimizer
-from primer_search.workers.training.train_step import StepFunctions
+from primer_search.workers.training.optimizer import make_optimizer
 
 PROGRAMS = ("TRANSFORMER", "PRIMER_EZ")
-OPTIMIZER = OptimizerConfig()
 MIN_SECONDS = 0.2
 """Shortest run; shorter steps are timed several at once."""
 
 Logits = Callable[[Any, jax.Array], jax.Array]
 """Function of parameters and tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Model and batch size."""
-
-    model: ModelConfig
-    batch: int
 
 
 SIZES = {
@@ -128,29 +118,13 @@ def _compiled(size: Size, program: str) -> tuple[Run, float]:
     """Return a run of the search's own training step, and the CPU seconds of its compilation."""
     graph = build_graph(size.model.library_program(program))
     model = training_model(language_model(graph, size.model), OPTIMIZER)
-    functions = StepFunctions(model, make_optimizer(OPTIMIZER), size.batch)
-    state = functions.initial_state(model.init(np.random.default_rng(0)))
-    now = clock()
-    start = now()
-    functions.compile_step(state)
-    seconds = now() - start
-    tokens, state = _tokens(size), jax.tree.map(jnp.array, state)
-
-    def step() -> Any:
-        nonlocal state
-        state, result = functions.step(state, tokens)
-        return result
-
-    return timed_run(step, MIN_SECONDS), seconds
+    started = start_training(model, model.init(np.random.default_rng(0)), size.batch, MIN_SECONDS)
+    return started.run, started.compile_seconds
 
 
 def _peer(size: Size, parameters: Any, logits: Logits) -> tuple[Run, float]:
     """Return a run of a peer's training step, and the CPU seconds of its compilation."""
-    schedule = learning_rate(OPTIMIZER)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(OPTIMIZER.gradient_clip),
-        optax.adamw(schedule, weight_decay=OPTIMIZER.weight_decay),
-    )
+    optimizer = make_optimizer(OPTIMIZER)
 
     def train(parameters: Any, state: Any, tokens: jax.Array) -> tuple[Any, Any, jax.Array]:
         def loss(parameters: Any) -> jax.Array:
@@ -160,7 +134,7 @@ def _peer(size: Size, parameters: Any, logits: Logits) -> tuple[Run, float]:
         updates, state = optimizer.update(gradients, state, parameters)
         return optax.apply_updates(parameters, updates), state, value
 
-    state, tokens = optimizer.init(parameters), _tokens(size)
+    state, tokens = optimizer.init(parameters), random_tokens(size.model, size.batch)
     lowered_from = jax.jit(train, donate_argnums=(0, 1))
     now = clock()
     start = now()
@@ -190,11 +164,6 @@ def _nanodo(config: ModelConfig, folder: Path) -> tuple[Any, Logits]:
     model = nanodo.TransformerDo(nanodo.DoConfig(**shape, N=config.layers, V=config.vocabulary, fsdp_enabled=False))
     parameters = model.init(jax.random.key(0), jnp.zeros((1, config.length), jnp.int32))["params"]
     return parameters, lambda parameters, tokens: model.apply({"params": parameters}, tokens)
-
-
-def _tokens(size: Size) -> np.ndarray:
-    shape = (size.batch, size.model.length + 1)
-    return np.random.default_rng(1).integers(size.model.vocabulary, size=shape).astype(np.int32)
 
 
 def _flops(config: ModelConfig, program: str) -> float:

@@ -29,7 +29,7 @@ import numpy as np
 
 from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log, pin_to_last_core
 from primer_search.configs.load import load
-from primer_search.primitives import DNA, InvalidProgramError, library
+from primer_search.primitives import DNA, InvalidProgramError
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.evolution.paper_mutations import Mutation, mutate
@@ -79,7 +79,7 @@ def main() -> None:
 
 def _parents() -> dict[str, DNA]:
     model = load("laptop").model
-    parents = {name: library.get(name, model.unit, model.heads) for name in ("TRANSFORMER", "PRIMER_EZ")}
+    parents = {name: model.library_program(name) for name in ("TRANSFORMER", "PRIMER_EZ")}
     for nodes in GROWN:
         parents[f"grown to {nodes}"] = _grown(parents["TRANSFORMER"], nodes)
     return parents
@@ -159,7 +159,7 @@ def _stored_row(count: int, arguments: argparse.Namespace) -> dict[str, Any]:
 def _with_stored(strategy: str, count: int) -> SearchStrategy:
     """Return a search with `count` candidates, most of them synthetic; of the guided search, 60 have a result."""
     config = _config(strategy)
-    dna = library.get("TRANSFORMER", config.model.unit, config.model.heads)
+    dna = config.model.library_program("TRANSFORMER")
     search = make_strategy(config, 0, dna)
     rng = np.random.default_rng(0)
     if strategy == "guided":

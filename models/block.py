@@ -2,8 +2,8 @@
 
 The program is interpreted while JAX traces, which costs nothing at run time. Norms and softmaxes are computed in one
 call (`functional.fused_idioms`). Softmaxes subtract the largest score first, so that they cannot overflow
-(`primitives.softmax_patterns`). Parameters are a flat dict from readable names to
-arrays; they are drawn in canonical order, so that names never change a result.
+(`primitives.softmax_patterns`). Parameters are a flat dict from readable names to arrays; they are drawn in canonical
+order, so that names never change a result.
 """
 
 from __future__ import annotations

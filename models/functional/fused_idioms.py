@@ -18,6 +18,7 @@ from ...primitives.graph import Graph
 from ...primitives.idioms import IdiomKind, find_idioms
 from ...primitives.interpreter import FusedGroup
 from ...primitives.op_arithmetic import EPSILON
+from ..decoding import visible_keys
 
 __all__ = ["FUSED", "fused_groups"]
 
@@ -41,7 +42,7 @@ def softmax(scores: Rows) -> Rows:
 
 def causal_softmax(scores: Float[Array, "*axes rows keys"]) -> Float[Array, "*axes rows keys"]:
     """Return the softmax of each row over the keys that are not later than it; later keys get exactly 0."""
-    visible = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    visible = visible_keys(scores.shape[-2], scores.shape[-1])
     return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1)
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import psutil
 
-from ...system.cache_folder import cache_folder
 from ...system.error_text import first_line, last_line
 from ...system.host import machine_memory_bytes, usable_core_count
 from ...workers.config import WorkersConfig
 from ...workers.data.dataset import default_cache_dir
+from ...workers.devices.compilation_cache import compilation_cache_folder
 
 __all__ = ["Finding", "clock_finding", "environment_findings"]
 
@@ -63,7 +63,7 @@ def environment_findings() -> Iterator[Finding]:
     yield _jax()
     yield _ray()
     yield _cache(default_cache_dir())
-    yield _compiled(cache_folder("compiled"))
+    yield _compiled(compilation_cache_folder().parent)
     yield _disk(default_cache_dir())
     yield _memory()
     for name, clock in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -203,10 +204,10 @@ def summarize(
     """
     end, state = meter.checkpoint(simulated_seconds), controller.state()
     counts = controller.store.trial_counts()
-    kinds: dict[str, int] = {}
+    kinds: Counter[str] = Counter()
     for outcome, number in state.outcomes.items():
-        kinds[outcome.partition(":")[0]] = kinds.get(outcome.partition(":")[0], 0) + number
-    trained = kinds.get("ok", 0) + kinds.get("stopped_at_hurdle", 0)
+        kinds[outcome.partition(":")[0]] += number
+    trained = kinds["ok"] + kinds["stopped_at_hurdle"]
     full_budgets = executor.spent / controller.config.trial.budget
     return SimulationSummary(
         workers=executor.slots,
@@ -216,7 +217,7 @@ def summarize(
         candidates=state.candidates,
         reused=controller.store.event_count("reused"),
         trials=executor.started,
-        outcomes=kinds,
+        outcomes=dict(kinds),
         cancelled=executor.cancelled,
         unaccounted=abs(counts.get("finished", 0) - executor.finished)
         + abs(counts.get("cancelled", 0) - executor.cancelled)

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -45,16 +46,17 @@ def use_compilation_cache(mebibytes: int) -> None:
 
     if mebibytes == 0:
         jax.config.update("jax_enable_compilation_cache", False)
-    if mebibytes == 0 or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     folder = compilation_cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
-        _remove_unused(folder.parent)
     except OSError as error:
         _log.warning("compiled programs are not kept: %s cannot be written (%s)", folder, error.strerror)
         return
+    _remove_unused(folder.parent)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", mebibytes * 2**20)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
@@ -63,5 +65,6 @@ def use_compilation_cache(mebibytes: int) -> None:
 
 def _remove_unused(root: Path) -> None:
     for other in root.iterdir():
-        if time.time() - other.stat().st_mtime > UNUSED_DAYS * 86_400:
-            shutil.rmtree(other, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another worker removes it, too
+            if time.time() - other.stat().st_mtime > UNUSED_DAYS * 86_400:
+                shutil.rmtree(other, ignore_errors=True)

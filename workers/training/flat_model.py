@@ -19,7 +19,7 @@ import numpy as np
 
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel
-from ...primitives.cost import model_parameters
+from ...models.parameter_range import parameters_at
 from ..config import OptimizerConfig
 
 __all__ = ["MOST_IN_A_VECTOR", "FlatModel", "TrainableModel", "training_model"]
@@ -30,9 +30,7 @@ MOST_IN_A_VECTOR = 1_000_000
 
 def training_model(model: LanguageModel, optimizer: OptimizerConfig) -> TrainableModel:
     """Return the view of a model that an optimizer trains fastest, compilation included."""
-    config = model.config
-    block = sum(math.prod(spec.shape) for spec in model.block.specs)
-    parameters = model_parameters(block, config.unit, config.layers, config.vocabulary)
+    parameters = parameters_at(model.block.graph, model.config, model.config.unit)
     return FlatModel(model) if optimizer.name == "adamw" and parameters <= MOST_IN_A_VECTOR else model
 
 

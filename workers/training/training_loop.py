@@ -30,7 +30,6 @@ CHUNK_SECONDS = 0.2
 CHUNKS_IN_STEPS = 100
 """Number of chunks for a budget in steps, which needs no clock."""
 
-
 CURVE_POINTS = 200
 """Points of a learning curve at most. One for each chunk of seven hours would take megabytes in the store."""
 
