@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from primer_search.system.allocator import keep_freed_memory
 from primer_search.system.host import CAN_PIN, pin_process, usable_cores
 
 __all__ = [
@@ -47,9 +48,10 @@ def log(line: str) -> None:
 
 
 def pin_to_one_core() -> None:
-    """Pin this process to one core, if it computes on a CPU and the system supports it."""
+    """Make this process like a worker: on one core, if it computes on a CPU, and keeping its freed memory."""
     import jax
 
+    keep_freed_memory()
     if jax.default_backend() == "cpu":
         pin_to_last_core()
 

@@ -1,9 +1,10 @@
-"""The operating system: host, cache folder, files, locks, processes, signals, captured output, error texts, durations.
+"""The operating system: host, memory, cache folder, files, locks, processes, signals, output, error texts, durations.
 
 Nothing here knows about programs, models or searches.
 """
 
 __all__ = [
+    "allocator",
     "cache_folder",
     "durations",
     "error_text",

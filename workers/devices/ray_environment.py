@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...primitives.errors import UsageError
+from ...system.allocator import allocator_environment
 from ...system.host import CAN_PIN
 from ..protocol import Platform
 
@@ -44,7 +45,7 @@ def silence_ray() -> None:
 
 def worker_environment(platform: Platform, threads: int, flags: str = "") -> dict[str, str]:
     """Return the environment variables of a worker with `threads` cores; `flags` are added to the user's XLA flags."""
-    variables = {"JAX_PLATFORMS": _JAX_PLATFORMS[platform]}
+    variables = {"JAX_PLATFORMS": _JAX_PLATFORMS[platform], **allocator_environment(threads)}
     for library in ("OMP", "OPENBLAS", "MKL"):
         variables[f"{library}_NUM_THREADS"] = str(threads)
     if threads == 1 and not CAN_PIN:  # a pinned worker needs no flag: XLA reads the affinity

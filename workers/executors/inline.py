@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from ...system.allocator import keep_freed_memory
 from ..protocol import Evaluation, MakeTrainer, Progress, Trainer, TrialRequest, WorkerStatus, fault_evaluation
 
 __all__ = ["InlineExecutor"]
@@ -51,6 +52,7 @@ class InlineExecutor:
     def start(self) -> None:
         """Make the trainer."""
         if self._trainer is None:
+            keep_freed_memory()
             self._trainer = self._make_trainer()
 
     def submit(self, request: TrialRequest) -> None:

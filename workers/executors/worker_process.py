@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...system.allocator import return_freed_memory
 from ...system.host import machine_identity, machine_memory_bytes, pin_process, resident_bytes, usable_cores
 from ..protocol import Evaluation, MakeTrainer, Progress, Trainer, TrialRequest
 
@@ -74,7 +75,9 @@ class WorkerProcess:
         assert self._trainer is not None, "prepare comes before run"
         self._progress = Progress("starting")
         try:
-            return self._trainer.run(request, self._set_progress), resident_bytes()
+            evaluation = self._trainer.run(request, self._set_progress)
+            return_freed_memory()
+            return evaluation, resident_bytes()
         finally:
             self._progress = Progress("idle")
 

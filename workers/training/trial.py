@@ -23,6 +23,7 @@ from ...models.language_model import language_model
 from ...primitives import InvalidProgramError, build_graph
 from ...primitives.cost import block_cost, model_parameters
 from ...primitives.program_json import dna_from_json
+from ...system.allocator import return_freed_memory
 from ..config import OptimizerConfig, TrialConfig
 from ..data.batches import TrainBatches, validation_batches
 from ..data.dataset import Dataset
@@ -112,6 +113,7 @@ class CandidateTrainer:
         functions = StepFunctions(model, optimizer, self.trial.batch, config.averaging, mesh=self._mesh)
         state = functions.initial_state(model.init(np.random.default_rng(seed)))
         functions.compile_step(state)
+        return_freed_memory()  # the compiler's, which is more than most steps need
         return functions, state
 
     def run(
