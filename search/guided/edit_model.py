@@ -7,16 +7,22 @@ is named by the candidate in which it first occurred. The model says that the fi
 
 where effects are N(0, effect_sd^2) and interactions N(0, interaction_sd^2). A program that shares edits with good
 programs is expected to be good, so a lucky training of one program is corrected by its relatives, and the model
-predicts a merge before it is trained. With normal noise this is a Gaussian process whose covariance counts shared edits
-(Rasmussen & Williams 2006, section 2.2 and 2.7).
+predicts a merge before it is trained. With normal noise this is Bayesian linear regression, or a Gaussian process whose
+covariance counts shared edits (Rasmussen & Williams 2006, section 2.1 and 2.2).
+
+Most programs have an edit that no other program has. Their own edits and their interaction are integrated out: such a
+program is a noisier measurement of the sum of its shared edits. So the matrix of the regression has a row for each
+shared edit, which are a fraction of the programs, and its factor takes the cube of their number.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_solve, solve_triangular
 
 from .linear_model import Normal
 
@@ -41,8 +47,23 @@ class Observation:
     variance: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What is measured of one program, apart from the effects of its shared edits.
+
+    Attributes:
+        fitness: mean of the measurements.
+        noise: variance of this mean.
+        own: prior variance of the sum of its own edits and its interaction.
+    """
+
+    fitness: float
+    noise: float
+    own: float
+
+
 class EditModel:
-    """Gaussian process over sets of edits.
+    """Posterior of the effects of all edits, and of the fitness of any set of them.
 
     Args:
         observations: measurements; several of one program are averaged.
@@ -58,51 +79,70 @@ class EditModel:
         for each in observations:
             precision[each.edits] = precision.get(each.edits, 0.0) + 1.0 / each.variance
             weighted[each.edits] = weighted.get(each.edits, 0.0) + each.fitness / each.variance
-        self._programs = list(precision)
-        self._places = {edits: place for place, edits in enumerate(self._programs)}
-        self._edits = {edit: place for place, edit in enumerate(sorted(set().union(*self._programs)))}
-        self._incidence = self._incidences(self._programs)
-        means = np.array([weighted[edits] / precision[edits] for edits in self._programs])
-        noise = np.array([1.0 / precision[edits] for edits in self._programs])
-        covariance = self._effect * self._incidence @ self._incidence.T
-        covariance[np.diag_indices_from(covariance)] += self._interaction * self._incidence.any(axis=1) + noise
-        self._factor = np.linalg.cholesky(covariance + 1e-12 * np.eye(len(noise))) if len(noise) else None
-        self._weights = self._solve(means) if len(noise) else means
+        uses = Counter(edit for edits in precision for edit in edits)
+        shared = sorted(edit for edit, count in uses.items() if count > 1)
+        self._shared = {edit: place for place, edit in enumerate(shared)}
+        self._owner = {edit: edits for edits in precision for edit in edits if uses[edit] == 1}
+        self._measured = {
+            edits: _Measured(
+                weighted[edits] / precision[edits],
+                1.0 / precision[edits],
+                self._effect * sum(edit in self._owner for edit in edits) + self._interaction * bool(edits),
+            )
+            for edits in precision
+        }
+        incidence = np.array([self._incidence(edits) for edits in precision]).reshape(len(precision), len(shared))
+        trust = np.array([1.0 / (each.own + each.noise) for each in self._measured.values()])
+        fitness = np.array([each.fitness for each in self._measured.values()])
+        precisions = incidence.T @ (trust[:, None] * incidence) + np.eye(len(shared)) / self._effect
+        self._factor = np.linalg.cholesky(precisions)
+        self._effects = cho_solve((self._factor, True), incidence.T @ (trust * fitness)) if shared else np.zeros(0)
 
     def posteriors(self, programs: Sequence[Edits]) -> list[Normal]:
         """Return the posterior of each program, trained or not."""
-        new = [frozenset(edits) for edits in programs]
-        incidence = self._incidences(new)
-        unknown = np.array([len(edits) - count for edits, count in zip(new, incidence.sum(axis=1), strict=True)])
-        own = np.array([float(bool(edits)) for edits in new])
-        prior = self._effect * (incidence.sum(axis=1) + unknown) + self._interaction * own
-        if self._factor is None:
-            return [Normal(0.0, float(np.sqrt(variance))) for variance in prior]
-        shared = self._effect * incidence @ self._incidence.T
-        for row, edits in enumerate(new):
-            if edits and edits in self._places:
-                shared[row, self._places[edits]] += self._interaction
-        means = shared @ self._weights
-        explained = np.linalg.solve(self._factor, shared.T)
-        variances = np.maximum(prior - (explained**2).sum(axis=0), 0.0)
+        sums = [self._sum(frozenset(edits)) for edits in programs]
+        rows = np.array([row for row, _, _ in sums]).reshape(len(sums), len(self._shared))
+        means = rows @ self._effects + np.array([constant for _, constant, _ in sums])
+        spread = solve_triangular(self._factor, rows.T, lower=True) if self._shared else rows.T
+        variances = (spread**2).sum(axis=0) + np.array([variance for _, _, variance in sums])
         return [Normal(float(m), float(np.sqrt(v))) for m, v in zip(means, variances, strict=True)]
 
     def effects(self) -> Mapping[int, float]:
         """Return the posterior mean of the effect of every edit."""
-        if self._factor is None:
-            return {}
-        effects = self._effect * self._incidence.T @ self._weights
-        return {edit: float(effects[place]) for edit, place in self._edits.items()}
+        effects = {edit: float(self._effects[place]) for edit, place in self._shared.items()}
+        for edit, edits in self._owner.items():
+            effects[edit] = self._share(edits, self._effect) * self._surprise(edits)
+        return effects
 
-    def _solve(self, values: np.ndarray) -> np.ndarray:
-        assert self._factor is not None
-        return np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, values))
+    def _sum(self, program: Edits) -> tuple[np.ndarray, float, float]:
+        """Return the fitness of a program given the shared effects: their coefficients, a constant, and a variance."""
+        measured = self._measured.get(program)
+        if measured is not None:  # its own edits and its interaction follow from its measurement
+            share = self._share(program, measured.own)
+            return (1 - share) * self._incidence(program), share * measured.fitness, measured.own * (1 - share)
+        row, constant, variance = self._incidence(program), 0.0, self._interaction * bool(program)
+        owners = Counter(self._owner.get(edit) for edit in program if edit not in self._shared)
+        for owner, count in owners.items():
+            prior = self._effect * count
+            share = 0.0
+            if owner is not None:  # edits of one trained program only
+                share = self._share(owner, prior)
+                row -= share * self._incidence(owner)
+                constant += share * self._measured[owner].fitness
+            variance += prior * (1 - share)
+        return row, constant, variance
 
-    def _incidences(self, programs: Sequence[Edits]) -> np.ndarray:
-        """Return a matrix [programs, known edits] of 0 and 1."""
-        matrix = np.zeros((len(programs), len(self._edits)))
-        for row, edits in enumerate(programs):
-            for edit in edits:
-                if edit in self._edits:
-                    matrix[row, self._edits[edit]] = 1.0
-        return matrix
+    def _share(self, program: Edits, variance: float) -> float:
+        """Return the share of a trained program's surprise that goes to a part of it with this prior variance."""
+        measured = self._measured[program]
+        return variance / (measured.own + measured.noise)
+
+    def _surprise(self, program: Edits) -> float:
+        """Return the fitness of a trained program less the expected sum of its shared edits."""
+        return self._measured[program].fitness - float(self._incidence(program) @ self._effects)
+
+    def _incidence(self, program: Edits) -> np.ndarray:
+        """Return a row of 0 and 1, 1 for the shared edits that the program has."""
+        row = np.zeros(len(self._shared))
+        row[[self._shared[edit] for edit in program if edit in self._shared]] = 1.0
+        return row
