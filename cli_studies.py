@@ -55,7 +55,12 @@ def confirm(
     top: Annotated[int, typer.Option(help="Number of the best candidates to retrain.", min=1, metavar="N")] = 10,
     repeats: Repeats = 3,
     beside: Annotated[
-        list[str] | None, typer.Option(help="A library program to train for comparison; repeatable.", metavar="NAME")
+        list[str] | None,
+        typer.Option(
+            help="A program to train for comparison: a library name, RUN:ID (a number, `best` or `baseline`), or a "
+            "file of DNA; repeatable.",
+            metavar="WHAT",
+        ),
     ] = None,
     trial_budget: TrialBudget = None,
     scale: Annotated[

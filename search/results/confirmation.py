@@ -36,8 +36,8 @@ class Retraining:
     """One training with a fresh random seed, scored on the test text.
 
     Attributes:
-        name: `baseline`, `#12`, or the name of a library program.
-        candidate_id: id of the candidate; None for library programs.
+        name: `baseline`, `#12`, or the name of another program: of the library, `RUN:12`, or a file.
+        candidate_id: id of the candidate; None for programs that are not of this run.
         seed: random seed, shared by all programs that are compared.
         budget: training budget, in the trial's unit.
         evaluation: evaluation with the loss on the test text.
@@ -61,7 +61,7 @@ class Confirmation:
     Attributes:
         rank: rank by `ranking_bits_per_byte`, from 1; None if a training failed.
         name: name of the program, as in `Retraining`.
-        candidate_id: id of the candidate; None for library programs.
+        candidate_id: id of the candidate; None for programs that are not of this run.
         trainings, failed: number of trainings, and of those without a loss.
         test_loss_nats, test_bits_per_byte: means over the trainings, on the test text.
         test_word_perplexity: mean on the test text; None unless the text counts words.

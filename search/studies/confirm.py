@@ -7,6 +7,7 @@ resumes where it stopped.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..results.confirmation import Retraining, read_retrainings
 from ..results.leaderboard import leaderboard
+from ..results.program_reference import named_program
 from ..runs.run_settings import load_allowance_seconds, load_config
 from ..runs.store import Store
 from .confirm_at_scale import (
@@ -57,11 +59,12 @@ def confirm(
         config: configuration of the trainings; None: the run's.
         top: number of candidates to retrain, best first.
         repeats: number of trainings of each program.
-        beside: library programs to retrain as well.
+        beside: other programs to retrain as well: names of the library, `RUN:ID`, or files of DNA.
         scales: configurations of other model sizes; the same programs are retrained at each.
 
     Raises:
-        UsageError: the run does not exist, another process writes it, or none of its candidates finished a full trial.
+        UsageError: the run does not exist, another process writes it, none of its candidates finished a full trial, or
+            a program of `beside` does not exist or is invalid at the size of the run.
         Interrupted: Ctrl-C; finished trainings are saved.
     """
     with Store.open(path) as store:
@@ -116,13 +119,17 @@ def confirm_store(
 def contenders(
     store: Store, config: RunConfig, candidates: Sequence[int], beside: Sequence[str] = ()
 ) -> list[Contender]:
-    """Return the programs to retrain: the baseline, candidates by id, and library programs."""
+    """Return the programs to retrain: the baseline, candidates by id, and others by name."""
     chosen = [store.candidate(number) for number in candidates]
-    return [
+    programs = [
         baseline_contender(config, dna_from_json(store.manifest["baseline_dna"])),
         *(Contender(f"#{each.id}", each.id, each.dna, unit=each.unit) for each in chosen),
-        *(_library_contender(name, config) for name in beside),
+        *(_named_contender(text, config) for text in dict.fromkeys(beside)),
     ]
+    name, count = Counter(each.name for each in programs).most_common(1)[0]
+    if count > 1:
+        raise UsageError(f"two programs to retrain are named {name}: rename the file or the run of one of them")
+    return programs
 
 
 def fresh_seeds(run_seed: int, count: int) -> list[int]:
@@ -141,10 +148,12 @@ def _best_candidates(store: Store, top: int) -> list[int]:
     return chosen
 
 
-def _library_contender(name: str, config: RunConfig) -> Contender:
-    dna, model = config.model.library_program(name), config.model
+def _named_contender(text: str, config: RunConfig) -> Contender:
+    """Return the program that a user names, at the size of the run."""
+    program = named_program(text, config.model)
+    dna = program.at(config.model.unit)
     try:
-        unit = fitted_unit(build_graph(dna, length_dependent=True), model)
+        unit = fitted_unit(build_graph(dna, length_dependent=True), config.model)
     except InvalidProgramError as error:
-        raise UsageError(f"{name} cannot be trained at the size of the run: {error}") from None
-    return Contender(name, None, dna, name, unit)
+        raise UsageError(f"{text} cannot be trained at the size of the run: {error}") from None
+    return Contender(program.name, None, dna, text if program.unit is None else None, unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,31 @@ def test_confirming_a_run_trains_its_best_and_the_baseline_with_the_same_fresh_s
     assert all(each.evaluation.test_loss_nats is not None for each in trials)
     assert {row.id for row in board.rows if not row.unconfirmed} == {BASELINE_ID, *best}
     json.dumps(board.to_dict(), allow_nan=False)
+
+
+def test_programs_of_other_runs_and_files_are_trained_beside_the_best(run: RunDirectory, tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(dna_to_json(CONFIG.model.library_program("TRANSFORMER_SQUARED_RELU")))
+    other = tmp_path / "other"
+    shutil.copytree(run.path, other)
+    confirm(run.path, top=1, repeats=2, beside=("PRIMER_EZ", str(file), f"{other}:baseline"))
+    with Store.open(run.path, read_only=True) as store:
+        rows = by_name(leaderboard(store).confirmed)
+    assert {"PRIMER_EZ", "mine", "other:baseline"} <= set(rows)
+    assert all(row.trainings == 2 for row in rows.values())
+    assert rows["other:baseline"].test_loss_nats == rows["baseline"].test_loss_nats  # the same program and seeds
+    assert rows["mine"].candidate_id is None and rows["mine"].difference is not None
+
+
+def test_programs_beside_must_exist_and_have_names_of_their_own(run: RunDirectory, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown file or library program PRIMER_E; did you mean PRIMER_EZ"):
+        confirm(run.path, top=1, repeats=1, beside=("PRIMER_E",))
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.json").write_text(dna_to_json(CONFIG.model.library_program("PRIMER_EZ")))
+    files = [str(tmp_path / folder / "same.json") for folder in ("one", "two")]
+    with pytest.raises(UsageError, match="two programs to retrain are named same"):
+        confirm(run.path, top=1, repeats=1, beside=files)
 
 
 def test_confirming_again_trains_nothing_twice(run: RunDirectory) -> None:
