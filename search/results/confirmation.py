@@ -28,7 +28,15 @@ from .statistics import Estimate, known_mean, paired_differences
 if TYPE_CHECKING:
     from ..runs.records import Event
 
-__all__ = ["Confirmation", "Retraining", "confirmations", "read_retraining", "read_retrainings"]
+__all__ = [
+    "Confirmation",
+    "Retraining",
+    "bits_at_equal_steps",
+    "bits_at_equal_time",
+    "confirmations",
+    "read_retraining",
+    "read_retrainings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +162,8 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
     arms: dict[str, list[Retraining]] = {}
     for each in latest.values():
         arms.setdefault(each.name, []).append(each)
-    bits = {name: _test_bits(found) for name, found in arms.items()}
-    timed = {name: _test_bits_at_equal_time(found) for name, found in arms.items()}
+    bits = {name: bits_at_equal_steps(found) for name, found in arms.items()}
+    timed = {name: bits_at_equal_time(found) for name, found in arms.items()}
     at_equal_time = {**timed, "baseline": bits.get("baseline", {})}
     differences, corrected = (
         paired_differences(each, "baseline", simultaneous=True) if bits.get("baseline") else {}
@@ -170,7 +178,8 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
     return tuple(replace(row, rank=ranked.index(row) + 1 if row in ranked else None) for row in rows)
 
 
-def _test_bits(found: Sequence[Retraining]) -> dict[int, float]:
+def bits_at_equal_steps(found: Sequence[Retraining]) -> dict[int, float]:
+    """Return the loss of each training on the test text, in bits per byte, by random seed."""
     return {
         each.seed: each.evaluation.test_bits_per_byte
         for each in found
@@ -178,8 +187,8 @@ def _test_bits(found: Sequence[Retraining]) -> dict[int, float]:
     }
 
 
-def _test_bits_at_equal_time(found: Sequence[Retraining]) -> dict[int, float]:
-    """Return the test loss that each training would have in the time of the baseline's; empty without prices."""
+def bits_at_equal_time(found: Sequence[Retraining]) -> dict[int, float]:
+    """Return the same, as it would be after the time of the baseline's training; empty without prices."""
     corrected = {}
     for each in found:
         one = each.evaluation

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from primer_search.benchmarks.paired_confirmations import main as compare_in_pairs
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.evolution.candidate import BASELINE_ID
@@ -134,7 +135,9 @@ def test_confirming_a_run_trains_its_best_and_the_baseline_with_the_same_fresh_s
     json.dumps(board.to_dict(), allow_nan=False)
 
 
-def test_programs_of_other_runs_and_files_are_trained_beside_the_best(run: RunDirectory, tmp_path: Path) -> None:
+def test_programs_of_other_runs_and_files_are_trained_beside_the_best(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "mine.json"
     file.write_text(dna_to_json(CONFIG.model.library_program("TRANSFORMER_SQUARED_RELU")))
     other = tmp_path / "other"
@@ -146,6 +149,15 @@ def test_programs_of_other_runs_and_files_are_trained_beside_the_best(run: RunDi
     assert all(row.trainings == 2 for row in rows.values())
     assert rows["other:baseline"].test_loss_nats == rows["baseline"].test_loss_nats  # the same program and seeds
     assert rows["mine"].candidate_id is None and rows["mine"].difference is not None
+
+    capsys.readouterr()
+    compare_in_pairs([str(run.path), "--json"])
+    pairs = {each["program"]: each for each in json.loads(capsys.readouterr().out)["pairs"]}
+    assert pairs["PRIMER_EZ"]["to_other"] is None and pairs["baseline"]["to_baseline"] is None
+    assert pairs["other:baseline"]["to_baseline"]["mean"] == 0.0
+    assert pairs["mine"]["to_other"]["mean"] == pytest.approx(
+        pairs["mine"]["bits_per_byte"] - pairs["PRIMER_EZ"]["bits_per_byte"]
+    )
 
 
 def test_programs_beside_must_exist_and_have_names_of_their_own(run: RunDirectory, tmp_path: Path) -> None:
