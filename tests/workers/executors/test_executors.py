@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +18,7 @@ import pytest
 
 from primer_search.primitives.errors import UsageError, WorkFailedError
 from primer_search.system import host
+from primer_search.system.allocator import allocator_environment
 from primer_search.tests.support import faulty_trainers
 from primer_search.tests.support.faulty_trainers import FaultyTrainer
 from primer_search.workers.config import WorkersConfig
@@ -152,6 +154,14 @@ def test_workers_own_their_cores_and_see_only_the_cpu(cluster, tmp_path):
     assert [len(text.split(",")) for text in cores] == [share, share]
     assert threads == (str(max(1, host.usable_core_count() // 2)),) * 2
     assert platforms == ("['cpu']",) * 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the system does not show environments in /proc")
+def test_workers_start_with_the_variables_that_keep_their_freed_memory(executor):
+    wanted = allocator_environment(max(1, host.usable_core_count() // 2))
+    for pid in worker_pids(executor):
+        variables = Path(f"/proc/{pid}/environ").read_text().split("\0")  # as the C library read them
+        assert {f"{name}={value}" for name, value in wanted.items()} <= set(variables)
 
 
 @pytest.mark.parametrize("action", ["sleep", "spin"])
