@@ -20,6 +20,7 @@ SHARES = {
     "probing": "checks before training",
     "timing": "steps of the baseline, timed in turns with those of a candidate",
     "waiting": "trials had no processor, because other programs used it",
+    "confirming": "retraining the best at the end of a search",
     "other": "the rest of trials, and trials that were lost or killed, or are not finished yet",
     "idle": "time without a trial",
 }
@@ -37,6 +38,7 @@ PHASES = {
 
 _OPENINGS = ("run_started", "run_resumed")
 _CLOSINGS = ("evaluated", "worker_lost", "cancelled")
+_RETRAININGS = ("confirmed", "retrained_at_scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,7 @@ def find_sessions(events: Sequence[Event], workers: int = 1) -> list[Session]:
         opening = events[begin]
         # The latest time, not the last event's: a clock set back must not shorten the session.
         # A later confirmation belongs to no session; one at the end of a search closes with a note.
-        last = max(
-            event.wall_time for event in events[begin:end] if event.kind not in ("confirmed", "retrained_at_scale")
-        )
+        last = max(event.wall_time for event in events[begin:end] if event.kind not in _RETRAININGS)
         sessions.append(
             Session(opening.sequence, opening.wall_time, last, int(opening.payload.get("workers") or workers))
         )
@@ -105,6 +105,11 @@ def shares_of_wall_clock(
         spent["other"] += max(wall - sum(parts), 0.0)
         spans.pop(trial.trial_id, None)
     spent["other"] += sum(spans.values())
+    spent["confirming"] = sum(
+        event.payload["evaluation"].get("wall_seconds") or 0.0
+        for event in events
+        if event.kind in _RETRAININGS and any(each.start <= event.wall_time <= each.end for each in sessions)
+    )
     busy = sum(spent.values())
     spent["idle"] = max(available - busy, 0.0)
     whole = max(available, busy)

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import TRANSFORMER
 from primer_search.search.config import RunConfig
-from primer_search.search.evolution.candidate import Candidate
+from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.guided.guided_search import POINTS
 from primer_search.search.reports.candidate_table import format_description
 from primer_search.search.results.candidate_summary import summarize_candidate
+from primer_search.search.results.confirmation import Retraining
 from primer_search.search.results.leaderboard import best_row, leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard, LeaderboardRow
 from primer_search.search.results.lineage import LineageStep, merged_parents, trace_lineage
@@ -259,7 +260,7 @@ def test_shares_of_the_wall_clock_are_those_of_all_workers(run: Run) -> None:
     assert totals.elapsed_seconds == 100.0
     assert totals.worker_seconds == 200.0
     parts = {"training": 42, "compiling": 14, "evaluating": 7, "probing": 0, "timing": 0, "waiting": 0}
-    expected = {**parts, "other": 7 + 30, "idle": 100}
+    expected = {**parts, "confirming": 0, "other": 7 + 30, "idle": 100}
     assert totals.shares == pytest.approx({name: seconds / 200 for name, seconds in expected.items()})
     assert set(expected) == set(SHARES)
 
@@ -269,7 +270,7 @@ def test_a_trial_on_several_cores_takes_no_more_than_its_wall_clock(tmp_path: Pa
     run.propose(0, None)
     run.train(0, Evaluation("ok", loss_nats=1.0, wall_seconds=10.0, train_seconds=30.0, compile_seconds=10.0))
     shares = leaderboard(run.store).totals.shares
-    assert shares == pytest.approx(dict(zip(SHARES, (0.75, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), strict=True)))
+    assert shares == pytest.approx(dict(zip(SHARES, (0.75, 0.25, *[0.0] * 7), strict=True)))
     run.store.close()
 
 
@@ -278,8 +279,26 @@ def test_timing_the_baseline_and_waiting_for_a_processor_have_their_own_shares(t
     run.propose(0, None)
     run.train(0, full(3.0, timing_seconds=0.25, waiting_seconds=0.5))
     shares = leaderboard(run.store).totals.shares
-    expected = (0.6, 0.2, 0.1, 0.0, 0.025, 0.05, 0.025, 0.0)
+    expected = (0.6, 0.2, 0.1, 0.0, 0.025, 0.05, 0.0, 0.025, 0.0)
     assert shares == pytest.approx(dict(zip(SHARES, expected, strict=True)))
+    run.store.close()
+
+
+def test_the_confirmation_at_the_end_of_a_search_is_not_idle_time(tmp_path: Path) -> None:
+    run = Run(tmp_path, workers=1)
+    run.propose(0, None)
+    run.train(0, full(3.0))
+    retraining = Retraining("baseline", BASELINE_ID, 1, 20.0, full(3.0))
+    for closing in (True, False):  # the second by `primer-search confirm`, after the session
+        run.now += 10
+        run.store.add_event("confirmed", retraining.payload(), BASELINE_ID)
+        if closing:
+            run.now += 5
+            run.store.add_event("note", {"why": "the search ended with a confirmation"})
+    totals = leaderboard(run.store).totals
+    assert totals.worker_seconds == 25.0
+    assert totals.shares["confirming"] == pytest.approx(10 / 25)
+    assert totals.shares["idle"] == pytest.approx(5 / 25)
     run.store.close()
 
 
