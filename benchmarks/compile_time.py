@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.workers.training.optimizer import make_optimizer
 from primer_search.workers.training.train_step import StepFunctions
+
+__all__ = ["cached_compile_share"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "XLA's defaults": {},
@@ -61,6 +64,27 @@ def main() -> None:
     print(f"{'program':14} {'variant':18} {'compile ms':>22} {'step ms':>22}")
     for row in rows:
         print(f"{row['program']:14} {row['variant']:18} {row['compile']:>22} {row['step']:>22}")
+
+
+def cached_compile_share() -> float:
+    """Return the CPU time of a compilation of the baseline's step from the cache, relative to the first."""
+    config = load("laptop")
+    graph = build_graph(library.get("TRANSFORMER", config.model.unit, config.model.heads))
+    model, optimizer = language_model(graph, config.model), make_optimizer(config.optimizer)
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+        for _ in range(2):
+            functions = StepFunctions(model, optimizer, config.trial.batch)
+            state = functions.initial_state(model.init(np.random.default_rng(0)))
+            start = time.process_time()
+            functions.compile_step(state)
+            seconds.append(time.process_time() - start)
+            jax.clear_caches()
+        jax.config.update("jax_compilation_cache_dir", None)
+    return seconds[1] / seconds[0]
 
 
 def _measure(program: str, options: dict[str, Any], count: int) -> Sample:

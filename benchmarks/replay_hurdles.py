@@ -21,7 +21,7 @@ from primer_search.benchmarks.replay_data import NOISE_SD, Children, true_losses
 from primer_search.benchmarks.replay_fit import BatchFit, fit_batch
 from primer_search.search.guided.linear_model import OUTLIERS
 
-__all__ = ["RULES", "TODAY", "Comparison", "Draws", "Replays", "Rule", "compare", "draw", "replay"]
+__all__ = ["RULES", "TODAY", "Comparison", "Draws", "History", "Replays", "Rule", "compare", "draw", "replay"]
 
 EARLIER = {0.2: 0.1, 0.35: 0.2, 0.5: 0.35, 0.7: 0.5}
 """Point from which the slope at a point is taken."""
@@ -161,7 +161,7 @@ def replay(rule: Rule, children: Children, draws: Draws, seconds: float) -> Repl
     """Replay one rule until every replay has spent its core-seconds."""
     true = true_losses(children.finals, NOISE_SD)
     good = true < np.nanquantile(true, 0.1)
-    history = _History(rule, children, draws, true)
+    history = History(rule, children, draws, true)
     spent, best = np.zeros(len(draws.children)), np.full(len(draws.children), np.inf)
     named, counts = np.full(len(best), np.nan), np.zeros((4, len(best)))
     for step in range(draws.children.shape[1]):
@@ -198,7 +198,7 @@ def compare(rule: Rule, found: Replays, today: Replays, baseline: float) -> Comp
 
 
 @dataclass
-class _History:
+class History:
     """What the replays saw so far, as arrays [replay, child].
 
     Attributes:
