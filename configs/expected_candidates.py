@@ -28,8 +28,8 @@ MEASURED_STOPS = {0.2: 123, 0.35: 51, 0.5: 30}
 MEASURED_REPEATS = 46
 """Further trainings of leaders in the same searches."""
 
-EDIT_MODEL_SECONDS = 2.3e-10
-"""Time to fit the model of edits to n candidates is n^3 times this: 0.2 s for 800, 2.2 s for 2,000, 15 s for 4,000 (one
+EDIT_MODEL_SECONDS = 1.2e-11
+"""Time to fit the model of edits to n candidates is n^3 times this: 0.02 s for 800, 0.14 s for 2,000, 0.7 s for 4,000 (one
 core of an AMD EPYC). It is fitted after each training."""
 
 
