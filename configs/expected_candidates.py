@@ -29,8 +29,8 @@ MEASURED_REPEATS = 46
 """Further trainings of leaders in the same searches."""
 
 EDIT_MODEL_SECONDS = 1.2e-11
-"""Time to fit the model of edits to n candidates is n^3 times this: 0.02 s for 800, 0.14 s for 2,000, 0.7 s for 4,000 (one
-core of an AMD EPYC). It is fitted after each training."""
+"""Time to fit the model of edits to n candidates is n^3 times this: 0.02 s for 800, 0.14 s for 2,000, 0.7 s for 4,000
+and 8 s for 10,000 (one core of an AMD EPYC). It is fitted after each training."""
 
 
 @dataclass(frozen=True, slots=True)

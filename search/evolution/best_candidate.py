@@ -35,7 +35,7 @@ class BestCandidate:
 
 
 class BestSoFar:
-    """Keeps the trainings to the end, and finds the best candidate when it is asked for.
+    """Keeps the trainings to the end, and finds the best candidate, none of whose trainings diverged, when asked for.
 
     Args:
         fitness: returns the fitness of a candidate; None if it has none.
@@ -44,6 +44,7 @@ class BestSoFar:
     def __init__(self, fitness: Callable[[int], float | None]):
         self._fitness = fitness
         self._trainings: defaultdict[int, list[Evaluation]] = defaultdict(list)
+        self._diverged: set[int] = set()
         self._best: BestCandidate | None = None
         self._stale = False
 
@@ -52,6 +53,8 @@ class BestSoFar:
         self._stale = True
         if candidate_id != BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
             self._trainings[candidate_id].append(evaluation)
+        if evaluation.kind == "non_finite":
+            self._diverged.add(candidate_id)
 
     def best(self) -> BestCandidate | None:
         """Return the best candidate; None before the first has a fitness."""
@@ -60,7 +63,8 @@ class BestSoFar:
         return self._best
 
     def _find(self) -> BestCandidate | None:
-        known = [(fitness, number) for number in self._trainings if (fitness := self._fitness(number)) is not None]
+        stable = self._trainings.keys() - self._diverged
+        known = [(fitness, number) for number in stable if (fitness := self._fitness(number)) is not None]
         if not known:
             return None
         fitness, number = min(known)

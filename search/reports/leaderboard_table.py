@@ -107,7 +107,9 @@ def leaderboard_cells(row: LeaderboardRow) -> dict[str, str]:
         bits, delta = None, row.outcome.partition(":")[2] or row.outcome.replace("_", " ")
     elif row.id != BASELINE_ID:
         delta = format_number(row.delta_bits_per_byte, "+.4f")
-        noise = "inside" if row.inside_noise else format_number(row.noise_multiple, "+.1f")
+        noise = (
+            "unstable" if row.diverged else "inside" if row.inside_noise else format_number(row.noise_multiple, "+.1f")
+        )
     cells = (
         format_number(row.rank, "d"),
         candidate_name(row.id),

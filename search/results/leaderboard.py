@@ -1,9 +1,9 @@
 """The leaderboard: candidates ranked by loss, relative to the baseline and the noise of the baseline's own trials.
 
-Only candidates that trained the full budget are ranked. Candidates stopped at a hurdle follow; their losses there are
-never compared with full ones. Faults come last. The ranks are *unconfirmed*: each comes from one training, scored on
-the validation text by which the search selected, so the best of many candidates looks better than it is. Results of
-retraining are listed separately (see `confirmation`).
+Only candidates that trained the full budget are ranked. Those that diverged in another training follow, then those
+stopped at a hurdle, whose losses there are never compared with full ones. Faults come last. The ranks are
+*unconfirmed*: each comes from one training, scored on the validation text by which the search selected, so the best of
+many candidates looks better than it is. Results of retraining are listed separately (see `confirmation`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
     top_rows = [
         replace(
             row,
-            rank=place if row.loss_nats is not None else None,
+            rank=place if row.loss_nats is not None and not row.diverged else None,
             lineage=trace_lineage(pedigree, row.id),
             unconfirmed=row.id not in confirmed_ids,
         )
@@ -131,6 +131,7 @@ def _baseline_summary(found: Sequence[Evaluation]) -> BaselineSummary:
 
 def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSummary) -> LeaderboardRow:
     """Build a candidate's row without its rank and lineage."""
+    diverged = sum(evaluation.kind == "non_finite" for evaluation in found)
     found = _representative(found)
     last, stopped = found[-1], found[-1].kind == "stopped_at_hurdle"
     loss, step_ms = known_mean(map(_loss, found)), _mean(found, "step_ms")
@@ -164,6 +165,7 @@ def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSum
         lineage=(),
         structure_hash=candidate.structure_hash,
         quarantine=last.quarantine,
+        diverged=diverged if loss is not None else 0,
     )
 
 
@@ -199,7 +201,7 @@ def _difference(value: float | None, reference: float | None) -> float | None:
 
 def _order(row: LeaderboardRow) -> tuple[int, int, float, int]:
     if row.loss_nats is not None:
-        return (0, 0, row.ranking_nats or row.loss_nats, row.id)
+        return (0, int(row.diverged > 0), row.ranking_nats or row.loss_nats, row.id)
     if row.stopped_at_hurdle is not None and row.hurdle_loss_nats is not None:
         return (1, -row.stopped_at_hurdle, row.hurdle_loss_nats, row.id)
     return (2, 0, 0.0, row.id)

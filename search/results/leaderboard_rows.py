@@ -46,7 +46,7 @@ class LeaderboardRow:
     """One distinct evaluated candidate. Values of several trials are averaged.
 
     Attributes:
-        rank: rank by `ranking_nats`, from 1; None without a full trial.
+        rank: rank by `ranking_nats`, from 1; None without a full trial, or if another trial diverged.
         id, parent: ids of the candidate and of its parent.
         outcome: outcome of the last trial, a key of `OUTCOME_ADVICE`.
         message: explanation of an outcome other than `ok`.
@@ -70,6 +70,7 @@ class LeaderboardRow:
         structure_hash: hash of the canonical dataflow graph.
         quarantine: why the loss was suspicious, and what cleared it; empty if it was not.
         unconfirmed: whether the candidate has not been retrained and scored on the test text.
+        diverged: trials that diverged, of a candidate that also has full trials.
     """
 
     rank: int | None
@@ -102,6 +103,7 @@ class LeaderboardRow:
     unconfirmed: bool = True
     equal_time_delta_nats: float | None = None
     equal_time_delta_bits_per_byte: float | None = None
+    diverged: int = 0
 
     @property
     def ranking_nats(self) -> float | None:
@@ -117,6 +119,8 @@ class LeaderboardRow:
             return f"stopped at hurdle {self.stopped_at_hurdle}, not comparable with a full budget"
         if self.loss_nats is None:
             return self.message or self.outcome
+        if self.diverged:
+            return f"unstable: {self.diverged} of {self.diverged + self.trials} trainings diverged"
         if self.delta_nats is None:
             return "the baseline has no result to compare with yet"
         if self.id == BASELINE_ID:

@@ -82,9 +82,10 @@ class StoreReader:
         }
 
     def best_candidate_id(self) -> int | None:
-        """Return the candidate, other than the baseline, with the lowest mean loss in full trials, or None."""
+        """Return the candidate with the lowest mean loss in full trials, neither the baseline nor one that diverged."""
         rows = self._execute(
             "SELECT candidate_id FROM evaluations WHERE outcome = 'ok' AND loss_nats IS NOT NULL AND candidate_id != ?"
+            " AND candidate_id NOT IN (SELECT candidate_id FROM evaluations WHERE outcome = 'non_finite')"
             " GROUP BY candidate_id ORDER BY avg(loss_nats), candidate_id LIMIT 1",
             (BASELINE_ID,),
         )

@@ -45,3 +45,12 @@ def test_the_baseline_and_candidates_without_a_fitness_are_not_the_best() -> Non
     best.record(BASELINE_ID, trained(2.0))
     best.record(1, trained(2.0))
     assert best.best() is None
+
+
+def test_a_candidate_that_diverged_in_one_training_is_not_the_best() -> None:
+    best = BestSoFar(lambda number: float(number))
+    best.record(1, trained(1.0))
+    best.record(2, trained(2.0))
+    assert best.best() == BestCandidate(1, 1.0, 0.5, 1.0)
+    best.record(1, Evaluation("non_finite"))
+    assert best.best() == BestCandidate(2, 2.0, 1.0, 2.0)

@@ -217,6 +217,26 @@ def test_failed_candidates_are_never_parents() -> None:
             search.tell(candidate.id, evaluation(END - 0.01))
 
 
+def test_a_training_that_diverges_makes_a_program_and_its_relatives_worse_parents() -> None:
+    search = start()
+    train_baseline(search)
+    good = propose(search)[0].id
+    search.tell(good, evaluation(END - 0.1))
+    before = search.standings()[good].posterior.mean
+    search.tell(good, Evaluation("non_finite"))
+    after = search.standings()[good].posterior.mean
+    assert after > before + 0.04
+    relatives = 0
+    while relatives < 4:
+        candidate, _ = propose(search)
+        if good in search._edits[candidate.id]:
+            relatives += 1
+            search.tell(candidate.id, Evaluation("non_finite"))
+        else:
+            search.tell(candidate.id, evaluation(END + 0.1))
+    assert search.standings()[good].posterior.mean > after + 0.01
+
+
 def test_merges_that_failed_before_do_not_change_what_a_resumed_search_proposes() -> None:
     search = start()
     train_baseline(search)

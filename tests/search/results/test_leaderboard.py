@@ -7,64 +7,21 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import stdev
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.library import TRANSFORMER
 from primer_search.search.config import RunConfig
-from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.guided.guided_search import POINTS
 from primer_search.search.reports.candidate_table import format_description
 from primer_search.search.results.candidate_summary import summarize_candidate
-from primer_search.search.results.confirmation import Retraining
 from primer_search.search.results.leaderboard import best_row, leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard, LeaderboardRow
 from primer_search.search.results.lineage import LineageStep, merged_parents, trace_lineage
 from primer_search.search.results.program_reference import find_candidate_id
-from primer_search.search.runs.records import Event
 from primer_search.search.runs.store import Store
-from primer_search.search.runs.time_accounting import SHARES, active_seconds, find_sessions
-from primer_search.workers.protocol import Evaluation, TrialRequest
-
-
-class Run:
-    """A store with a clock that is moved by hand."""
-
-    def __init__(self, path: Path, workers: int, **manifest: Any):
-        self.now = 1000.0
-        self.store = Store.create(path, {"workers": workers, **manifest}, clock=lambda: self.now)
-
-    def propose(
-        self,
-        number: int,
-        parent: int | None,
-        *mutations: str,
-        same_as: int | None = None,
-        edits: tuple[int, ...] | None = None,
-        parents: tuple[int, ...] | None = None,
-    ) -> None:
-        child = Candidate(number, TRANSFORMER, parent, mutations, f"hash{number}", same_as)
-        statistics = {"tries": number + 1, "refused": {"widths": 2}, "how": "words are no number"}
-        known = {key: list(value) for key, value in (("edits", edits), ("parents", parents)) if value is not None}
-        self.store.add_candidate(child, statistics | known)
-
-    def train(self, number: int, evaluation: Evaluation, seconds: float = 10.0) -> None:
-        trial = self.store.next_trial_id()
-        self.store.start_trial(TrialRequest(trial, number, "", seed=trial))
-        self.now += seconds
-        self.store.finish_trial(trial, evaluation)
-
-
-def full(loss: float, step_ms: float = 20.0, **rest: float) -> Evaluation:
-    """A full budget: 10 seconds of wall clock, of which 6 training, 2 compiling, 1 evaluating."""
-    return Evaluation(
-        "ok", loss_nats=loss, bits_per_byte=loss / 2, steps=300, step_ms=step_ms, parameters=1000, wall_seconds=10.0,
-        train_seconds=6.0, compile_seconds=2.0, evaluate_seconds=1.0, **rest,  # pyright: ignore[reportArgumentType]
-    )  # fmt: skip
+from primer_search.tests.support.written_runs import Run, full
+from primer_search.workers.protocol import Evaluation
 
 
 @pytest.fixture
@@ -250,75 +207,20 @@ def test_totals_count_distinct_candidates_and_sum_statistics(run: Run) -> None:
     assert totals.proposals == {"tries": sum(range(1, 10)), "refused": {"widths": 18}}
 
 
+def test_a_candidate_that_diverged_in_another_training_is_not_ranked(run: Run) -> None:
+    run.train(2, Evaluation("non_finite", message="its loss became NaN"))
+    board = leaderboard(run.store)
+    unstable = rows_of(board)[2]
+    assert [row.id for row in board.rows] == [1, 3, 0, 8, 2, 5, 6, 7]
+    assert (unstable.rank, unstable.loss_nats, unstable.diverged) == (None, 2.6, 1)
+    assert unstable.verdict == "unstable: 1 of 2 trainings diverged"
+    assert (rows_of(board)[7].diverged, rows_of(board)[1].rank) == (0, 1)
+    best = best_row(board.rows)
+    assert best is not None and best.id == find_candidate_id(run.store, "best") == 1
+
+
 def test_top_keeps_the_first_rows(run: Run) -> None:
     assert [row.id for row in leaderboard(run.store, top=2).rows] == [2, 1]
-
-
-def test_shares_of_the_wall_clock_are_those_of_all_workers(run: Run) -> None:
-    """Ten trials of 10 s on two workers for 100 s; seven tell their parts, three are known by their events only."""
-    totals = leaderboard(run.store).totals
-    assert totals.elapsed_seconds == 100.0
-    assert totals.worker_seconds == 200.0
-    parts = {"training": 42, "compiling": 14, "evaluating": 7, "probing": 0, "timing": 0, "waiting": 0}
-    expected = {**parts, "confirming": 0, "other": 7 + 30, "idle": 100}
-    assert totals.shares == pytest.approx({name: seconds / 200 for name, seconds in expected.items()})
-    assert set(expected) == set(SHARES)
-
-
-def test_a_trial_on_several_cores_takes_no_more_than_its_wall_clock(tmp_path: Path) -> None:
-    run = Run(tmp_path, workers=1)
-    run.propose(0, None)
-    run.train(0, Evaluation("ok", loss_nats=1.0, wall_seconds=10.0, train_seconds=30.0, compile_seconds=10.0))
-    shares = leaderboard(run.store).totals.shares
-    assert shares == pytest.approx(dict(zip(SHARES, (0.75, 0.25, *[0.0] * 7), strict=True)))
-    run.store.close()
-
-
-def test_timing_the_baseline_and_waiting_for_a_processor_have_their_own_shares(tmp_path: Path) -> None:
-    run = Run(tmp_path, workers=1)
-    run.propose(0, None)
-    run.train(0, full(3.0, timing_seconds=0.25, waiting_seconds=0.5))
-    shares = leaderboard(run.store).totals.shares
-    expected = (0.6, 0.2, 0.1, 0.0, 0.025, 0.05, 0.0, 0.025, 0.0)
-    assert shares == pytest.approx(dict(zip(SHARES, expected, strict=True)))
-    run.store.close()
-
-
-def test_the_confirmation_at_the_end_of_a_search_is_not_idle_time(tmp_path: Path) -> None:
-    run = Run(tmp_path, workers=1)
-    run.propose(0, None)
-    run.train(0, full(3.0))
-    retraining = Retraining("baseline", BASELINE_ID, 1, 20.0, full(3.0))
-    for closing in (True, False):  # the second by `primer-search confirm`, after the session
-        run.now += 10
-        run.store.add_event("confirmed", retraining.payload(), BASELINE_ID)
-        if closing:
-            run.now += 5
-            run.store.add_event("note", {"why": "the search ended with a confirmation"})
-    totals = leaderboard(run.store).totals
-    assert totals.worker_seconds == 25.0
-    assert totals.shares["confirming"] == pytest.approx(10 / 25)
-    assert totals.shares["idle"] == pytest.approx(5 / 25)
-    run.store.close()
-
-
-def test_a_pause_between_two_sessions_is_nobodys_time(tmp_path: Path) -> None:
-    run = Run(tmp_path, workers=1)
-    run.propose(0, None)
-    run.store.start_trial(TrialRequest(0, 0, "", seed=0))
-    run.now += 10
-    run.store.add_event("note")  # then the power fails
-    run.now += 5000
-    run.store.add_event("run_resumed", {"workers": 3})
-    run.now += 10
-    run.store.cancel_trial(0, "its controller died")
-    run.train(0, full(3.0))
-    totals = leaderboard(run.store).totals
-    assert totals.elapsed_seconds == 30.0
-    assert totals.worker_seconds == 10 + 3 * 20
-    assert totals.cancelled == 1
-    assert totals.shares["other"] == pytest.approx((10 + 1) / 70)  # the first session's trial, and one second untold
-    run.store.close()
 
 
 def test_the_json_form_is_plain_json_in_the_documented_form(run: Run) -> None:
@@ -340,22 +242,6 @@ def test_a_reader_ranks_while_the_controller_writes(run: Run) -> None:
         run.train(9, full(1.0))
         assert leaderboard(reader).rows[0].id == 9
     assert leaderboard(run.store).rows[0].id == 9
-
-
-@given(st.lists(st.tuples(st.sampled_from(["note", "run_resumed"]), st.floats(-5.0, 50.0)), max_size=20))
-def test_time_at_work_never_exceeds_the_sessions_whatever_the_clock_does(steps: list[tuple[str, float]]) -> None:
-    now, events = 0.0, [Event(1, 0.0, "run_started", None, None, {})]
-    for sequence, (kind, seconds) in enumerate(steps, start=2):
-        now += seconds
-        events.append(Event(sequence, now, kind, None, None, {}))
-    sessions = find_sessions(events)
-    assert len(sessions) == 1 + sum(kind == "run_resumed" for kind, _ in steps)
-    assert all(session.seconds >= 0.0 for session in sessions)
-    elapsed = sum(session.seconds for session in sessions)
-    assert all(0.0 <= active_seconds(sessions, event.sequence, event.wall_time) <= elapsed for event in events)
-
-
-# --- runs in steps with a price ---
 
 
 @pytest.fixture
