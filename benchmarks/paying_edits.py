@@ -15,15 +15,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 
 from primer_search.benchmarks.command import add_json, benchmark_parser
-from primer_search.primitives.ops import OPS
 from primer_search.search.guided.guided_search import POINTS
-from primer_search.search.guided.live_mutations import OP_FAMILIES
+from primer_search.search.guided.live_mutations import FAMILY_OF
 from primer_search.search.guided.measurements import Measurements
 from primer_search.search.runs.store import Store
-
-_FAMILY = {op: family for family, ops in OP_FAMILIES.items() for op in ops}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +69,22 @@ def _edits(run: str, least: float) -> Iterator[Edit]:
         if description.startswith(("Merge", "Revert")):
             continue
         kind = re.split(r" in |: ", description)[0]
-        paid = False
-        if measured.losses(candidate.id) and measured.losses(candidate.parent):
-            own, parent = measured.fitness(candidate.id), measured.fitness(candidate.parent)
-            paid = own is not None and parent is not None and parent.mean - own.mean >= least
+        own, parent = _fitness(measured, candidate.id), _fitness(measured, candidate.parent)
+        paid = own is not None and parent is not None and parent - own >= least
         yield Edit(kind, _family(kind, description), paid)
+
+
+def _fitness(measured: Measurements, number: int) -> float | None:
+    """Return the mean loss of the trainings that ended, with the price of a step; None without one."""
+    losses = measured.losses(number)
+    return fmean(losses) + measured.priced(number).mean if losses else None
 
 
 def _family(kind: str, description: str) -> str:
     if kind not in ("Insert", "Wrap", "Replace op"):
         return "none"
     added = re.findall(r"x\d+ = (\w+)\(", description.rpartition(" becomes ")[2])
-    return _FAMILY[added[0]] if added and added[0] in OPS else "call"
+    return FAMILY_OF.get(added[0], "call") if added else "call"
 
 
 def _count(edits: Sequence[Edit], name: str) -> dict[str, tuple[int, int]]:

@@ -117,7 +117,7 @@ def name_with_repeats(
     Args:
         trainings: chance of the replays.
         reached: result of `reached_shares`.
-        leader_trainings: trainings that the search wants of each named program: whoever is among the best and has fewer
+        leader_trainings: trainings that the search wants of each named program: a program among the best with fewer
             is trained again, until all have them.
         close_pairs: then so often, the two programs whose order is least certain are trained again: the named one whose
             loss may be highest, and the other one whose loss may be lowest, each by one standard deviation (LUCB:

@@ -9,8 +9,8 @@ The quality of a naming is its overlap with the ten that are truly best. The nai
 search by training everything several times, or a share of the programs, whichever it takes. The factor is the ratio of
 the core-seconds at equal quality. The same factor by the mean true loss of the ten named stands beside it.
 
-Nothing is trained: losses, curves and seconds are those of the tape. True losses are drawn from their posterior anew in
-each replay, and trainings add the noise between random seeds. Intervals hold 95% of bootstrap samples of the children.
+Nothing is trained: losses, curves and seconds are from the tape. Each replay draws true losses from their posterior,
+and trainings add the noise between random seeds. Intervals hold 95% of bootstrap samples of the children.
 To the naive search, invalid mutations cost nothing, and equal programs do not take places among the ten.
 """
 

@@ -3,8 +3,8 @@
     python benchmarks/worker_memory.py [--config laptop] [--programs 30] [--steps 60] [--set SETTING=VALUE] [--json]
 
 The worker trains the TRANSFORMER, PRIMER_EZ and other programs of the library, and then random mutations of them,
-every one for a few steps with a test of it at the end. All are compiled anew, because compilation takes the most
-memory. The peak is that of the resident memory during a trial, as the leaderboard and the memory limit have it.
+every one for a few steps with a test of it at the end. The cache of compiled programs is off, because compilation takes
+the most memory. The peak is that of the resident memory during a trial, as in the leaderboard and the memory limit.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from ...primitives.instruction_alignment import align_instructions
 from ...primitives.ops import OPS
 from ...primitives.program import DNA, Instruction
 from .linear_model import Normal, fit_linear_model
-from .live_mutations import OP_FAMILIES
+from .live_mutations import FAMILY_OF
 
 __all__ = ["EditChoice", "edit_features"]
 
@@ -44,8 +44,6 @@ OPTIMISM = 0.5
 
 LEAST_GAIN = 0.001
 """Least expected gain, in nats, so that no feature excludes a mutation."""
-
-_FAMILY = {op: family for family, ops in OP_FAMILIES.items() for op in ops}
 
 
 def edit_features(parent: DNA, child: DNA) -> frozenset[str]:
@@ -80,7 +78,7 @@ def _instruction_features(old: Sequence[Instruction], new: Sequence[Instruction]
 
 
 def _family(instruction: Instruction) -> str:
-    return _FAMILY.get(instruction.op, "call")
+    return FAMILY_OF.get(instruction.op, "call")
 
 
 def _op(instruction: Instruction) -> str:

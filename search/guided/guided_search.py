@@ -31,7 +31,7 @@ from .edit_choice import EditChoice, edit_features
 from .edit_model import EditModel, Edits, Observation
 from .linear_model import Normal
 from .live_mutations import mutate_live
-from .measurements import Measurements
+from .measurements import LARGEST_FITNESS, Measurements
 from .recombination import merge_programs
 
 __all__ = ["GuidedSearch", "Standing"]
@@ -50,10 +50,6 @@ MINIMUM_TRAININGS = 6
 
 UNSTOPPED_SHARE = 1 / 15
 """Share of candidates that train to the end whatever they look like, so that the prediction stays unbiased."""
-
-LARGEST_FITNESS = 0.1
-"""Worse results, in nats above the baseline, count as this one in the model of edits: how bad a program is says little
-about the good ones."""
 
 EFFECT_SD = 0.05
 """Standard deviation of the effect of one edit, in nats (see `edit_model`)."""

@@ -33,7 +33,7 @@ from ...primitives.validation import inlined_instruction_counts
 from ..evolution.program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
 from ..evolution.random_draws import choose, draw_below
 
-__all__ = ["LIVE_MUTATIONS", "OP_FAMILIES", "Edge", "live_edges", "mutate_live"]
+__all__ = ["FAMILY_OF", "LIVE_MUTATIONS", "OP_FAMILIES", "Edge", "live_edges", "mutate_live"]
 
 OP_FAMILIES: dict[str, tuple[str, ...]] = {
     "arithmetic": ("ADD", "DIFFERENCE", "DIVIDE", "MULTIPLY"),
@@ -49,6 +49,9 @@ OP_FAMILIES: dict[str, tuple[str, ...]] = {
     "depthwise convolution": ("DCONV_3X1", "DCONV_7X1", "DCONV_15X1", "DCONV_31X1"),
 }
 """The 39 primitives by family (the groups of the paper's Table 2, convolutions apart); calls are one more family."""
+
+FAMILY_OF = {op: family for family, ops in OP_FAMILIES.items() for op in ops}
+"""The family of each primitive."""
 
 JOINS = ("ADD", "MULTIPLY")
 """Ops that join a wrapped value with the value itself."""

@@ -5,7 +5,7 @@ fixed number of steps plus the price of a slower step, `slope * max(0, log(step 
 the decrease of the baseline's loss per factor e of steps: a slower program must be better by what the baseline would
 gain in the same time. A faster program gets no credit for its speed: a search that gives it credit finds small
 programs, which look good at equal time and lose at equal steps (docs/discovery.md). A training that was stopped counts
-with its predicted loss, and one that diverged as `DIVERGED` above the baseline.
+with its predicted loss, and one that diverged as `LARGEST_FITNESS` above the baseline.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from .extrapolation import LossPredictor
 from .linear_model import Normal
 from .price import PriceModel, step_counts
 
-__all__ = ["DIVERGED", "Measurements"]
+__all__ = ["LARGEST_FITNESS", "Measurements"]
 
-DIVERGED = 0.1
-"""Fitness of a training that diverged, in nats above the baseline. It counts like the others in the mean of a program,
-so a program that diverges now and then is not a good parent, and the model of edits learns which edits diverge."""
+LARGEST_FITNESS = 0.1
+"""Worse results, in nats above the baseline, count as this one in the model of edits: how bad a program is says little
+about the good ones. A training that diverged counts as this one in the mean of its program, so a program that sometimes
+diverges is not a good parent, and the model of edits learns which edits diverge."""
 
 NOISE_SD = 0.016
 """Prior of the standard deviation of a loss between random seeds, in nats; it weighs as `NOISE_WEIGHT` trainings."""
@@ -110,7 +111,7 @@ class Measurements:
         baseline = self.baseline
         if baseline.loss_nats is None:
             return None
-        losses = [*self.losses(candidate_id), *[baseline.loss_nats + DIVERGED] * self.diverged(candidate_id)]
+        losses = [*self.losses(candidate_id), *[baseline.loss_nats + LARGEST_FITNESS] * self.diverged(candidate_id)]
         if losses:
             loss, error = fmean(losses), baseline.noise_variance / len(losses)
         else:
