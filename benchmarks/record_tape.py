@@ -1,6 +1,7 @@
 """Record the tape: trainings of many children to the end, with learning curves and prices.
 
     python benchmarks/record_tape.py TAPE.jsonl --heads 8,4,2,1            the baseline and PRIMER_EZ by number of heads
+    python benchmarks/record_tape.py TAPE.jsonl --rates 5e-3,1e-2          the same by learning rate
     python benchmarks/record_tape.py TAPE.jsonl --children 300             children of an evolution that stops none
     python benchmarks/record_tape.py TAPE.jsonl --repeats 60               a second seed for the best 60
 
@@ -85,7 +86,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tape", type=Path, help="file of JSON lines, extended")
     parser.add_argument("--heads", default="", help="numbers of heads of the baseline and PRIMER_EZ, with commas")
-    parser.add_argument("--trainings", type=int, default=4, help="trainings of each with --heads (default 4)")
+    parser.add_argument("--rates", default="", help="learning rates of the baseline and PRIMER_EZ, with commas")
+    parser.add_argument("--trainings", type=int, default=4, help="trainings of each with --heads, --rates (default 4)")
     parser.add_argument("--children", type=int, default=0, help="children to record, in the whole file")
     parser.add_argument("--repeats", type=int, default=0, help="best children to train once more")
     parser.add_argument("--baseline-heads", type=int, default=8, help="heads of the baseline that evolves (default 8)")
@@ -96,6 +98,8 @@ def main() -> None:
     recorder = Recorder(arguments.tape, arguments.steps, arguments.baseline_heads, arguments.seed)
     heads = [int(number) for number in arguments.heads.split(",") if number]
     recorder.record_heads(heads, arguments.trainings)
+    rates = [float(rate) for rate in arguments.rates.split(",") if rate]
+    recorder.record_rates(rates, arguments.baseline_heads, arguments.trainings)
     recorder.record_children(arguments.children)
     recorder.record_repeats(arguments.repeats)
 
@@ -110,6 +114,7 @@ class Recorder:
         self.points = tuple(HurdleThreshold(round(share * steps), None) for share in POINTS)
         self.baseline = library.get("TRANSFORMER", config.model.unit, heads)
         self.unit = config.model.unit
+        self.learning_rate = config.optimizer.learning_rate
         dataset = prepare_dataset(config.data, config.model.vocabulary)
         reference = dna_to_json(self.baseline)
         self.trainer = CandidateTrainer(config.model, trial, config.optimizer, str(dataset), reference)
@@ -135,6 +140,16 @@ class Recorder:
                     if sum(entry.name == label for entry in self.entries()) <= training:
                         dna = dna_to_json(library.get(name, self.unit, number))
                         self.train("library", label, (), (), dna)
+
+    def record_rates(self, rates: Sequence[float], heads: int, trainings: int) -> None:
+        """Train the baseline and PRIMER_EZ at each learning rate, in turns."""
+        for training in range(trainings):
+            for name in ("TRANSFORMER", "PRIMER_EZ"):
+                for rate in rates:
+                    label = f"{name}@{rate:g}"
+                    if sum(entry.name == label for entry in self.entries()) <= training:
+                        dna = dna_to_json(library.get(name, self.unit, heads))
+                        self.train("library", label, (), (), dna, rate)
 
     def record_children(self, count: int) -> None:
         """Propose and train children until the tape holds `count`."""
@@ -197,11 +212,21 @@ class Recorder:
         child = merge_programs(ancestors[0], dna_from_json(one.dna), dna_from_json(other.dna))
         return None if child is None else ((one.name, other.name), ("Merge",), child)
 
-    def train(self, kind: str, name: str, parents: tuple[str, ...], mutations: tuple[str, ...], dna: str) -> None:
-        """Train a program once and append the result."""
+    def train(
+        self,
+        kind: str,
+        name: str,
+        parents: tuple[str, ...],
+        mutations: tuple[str, ...],
+        dna: str,
+        rate: float | None = None,
+    ) -> None:
+        """Train a program once, at the preset's learning rate or at `rate`, and append the result."""
         seed = int(np.random.SeedSequence().generate_state(1)[0])
         start = time.perf_counter()
-        evaluation = self.trainer.run(TrialRequest(0, 0, dna, seed, self.points), lambda progress: None).to_dict()
+        factor = 1.0 if rate is None else rate / self.learning_rate
+        request = TrialRequest(0, 0, dna, seed, self.points, learning_rate_factor=factor)
+        evaluation = self.trainer.run(request, lambda progress: None).to_dict()
         entry = Entry(kind, name, parents, mutations, dna, seed, evaluation)
         with self.tape.open("a") as file:
             file.write(json.dumps(entry.__dict__) + "\n")

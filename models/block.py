@@ -26,6 +26,7 @@ from ..primitives.parameters import ParameterSpec, draw_parameter, parameter_spe
 from ..primitives.softmax_patterns import softmax_exponentials
 from ..primitives.value_types import MODEL_WIDTH
 from . import decoding
+from .functional.depthwise import FAST_OPS
 from .functional.fused_idioms import fused_groups
 
 __all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
@@ -44,6 +45,7 @@ class BlockFunctions:
         width: channels of input and output.
         length: the only sequence length of a program tied to one; None: any length.
         fused: groups of nodes that `apply` computes in one call, by the node that is their result.
+        fast_ops: functions that `apply` uses in place of the arithmetic of some ops, by name.
     """
 
     graph: Graph
@@ -51,6 +53,7 @@ class BlockFunctions:
     width: int
     length: int | None = None
     fused: Mapping[int, FusedGroup] = field(default_factory=dict)
+    fast_ops: Mapping[str, Callable[..., Array]] = field(default_factory=dict)
 
     def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return initial parameters, float32, drawn by NumPy: compiling a draw for every shape would take seconds."""
@@ -68,10 +71,11 @@ class BlockFunctions:
     ) -> Float[Array, "batch length width"]:
         """Return the block's output; parameters are cast to the dtype of `x`.
 
-        `record` gets the value of every node. No group of nodes is then computed in one call.
+        `record` gets the value of every node, computed by the primitives alone.
         """
-        fused = self.fused if record is None else {}
-        return evaluate(self.graph, self._by_node(parameters, x.dtype), x, jnp, self.shifts, record, fused=fused)
+        fused, fast_ops = (self.fused, self.fast_ops) if record is None else ({}, {})
+        learned = self._by_node(parameters, x.dtype)
+        return evaluate(self.graph, learned, x, jnp, self.shifts, record, fused=fused, fast_ops=fast_ops)
 
     def init_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> decoding.Cache:
         """Return an empty cache for `decode`, with room for `length` positions of `batch` sequences.
@@ -118,7 +122,8 @@ def compile_block(graph: Graph, unit: int, length: int | None = None, fused: boo
         graph: canonical program.
         unit: channels in a unit of relative width; the model is 8 units wide.
         length: sequence length; needed only if the program is tied to one.
-        fused: whether to compute norms and softmaxes in one call (see `functional.fused_idioms`).
+        fused: whether to compute norms and softmaxes in one call (see `functional.fused_idioms`), and gradients of
+            depthwise convolutions in fewer passes (`functional.depthwise`).
 
     Raises:
         InvalidProgramError: a width is not a whole number of channels at this unit.
@@ -127,8 +132,10 @@ def compile_block(graph: Graph, unit: int, length: int | None = None, fused: boo
     if graph.length_dependent and length is None:
         raise UsageError("length is missing, but the program is tied to one sequence length; give it")
     tied_to = length if graph.length_dependent else None
-    groups = fused_groups(graph) if fused else {}
-    return BlockFunctions(graph, parameter_specs(graph, unit, length), MODEL_WIDTH * unit, tied_to, groups)
+    specs, width = parameter_specs(graph, unit, length), MODEL_WIDTH * unit
+    if not fused:
+        return BlockFunctions(graph, specs, width, tied_to)
+    return BlockFunctions(graph, specs, width, tied_to, fused_groups(graph), FAST_OPS)
 
 
 def subtract_maximum(scores: Float[Array, "*axes keys"], first: int | Array = 0) -> Float[Array, "*axes keys"]:

@@ -54,6 +54,7 @@ def evaluate(
     observe: Callable[[Array], None] | None = None,
     compute_hook: ComputeHook | None = None,
     fused: Mapping[int, FusedGroup] = MappingProxyType({}),
+    fast_ops: Mapping[str, Callable[..., Array]] = MappingProxyType({}),
 ) -> Array:
     """Return the output of the block.
 
@@ -66,6 +67,7 @@ def evaluate(
         observe: function called with the value of every node, in order; it allows no fused groups.
         compute_hook: function that computes each op instead of its `apply` (see `models.decoding`).
         fused: groups that are computed in one call, by the node that is their result.
+        fast_ops: functions that replace the `apply` of some ops, by name.
 
     Returns:
         `[batch, length, width]`.
@@ -84,11 +86,9 @@ def evaluate(
             results.append(_join(graph, node, results[node.inputs[0]], xp))
         else:
             operands = [results[i] for i in node.inputs]
-            if compute_hook is None:
-                results.append(_apply(graph, node, learned, xp, operand_hooks.get(index), operands))
-            else:
-                compute = partial(_apply, graph, node, learned, xp, operand_hooks.get(index))
-                results.append(compute_hook(index, operands, compute))
+            apply = fast_ops.get(node.op, OPS[node.op].apply)
+            compute = partial(_apply, apply, graph, node, learned, xp, operand_hooks.get(index))
+            results.append(compute(operands) if compute_hook is None else compute_hook(index, operands, compute))
             del operands
         for read in graph.last_uses[index] if xp is np else ():
             results[read] = None  # NumPy uses the memory again; fresh memory would cost more than the arithmetic
@@ -104,6 +104,7 @@ def evaluate_reference(graph: Graph, parameters: Sequence[dict[str, np.ndarray]]
 
 
 def _apply(
+    apply: Callable[..., Array],
     graph: Graph,
     node: Node,
     learned: dict[str, Array],
@@ -123,8 +124,7 @@ def _apply(
     # A parameter is combined with [branches..., batch, length, width]: give it an axis for the batch.
     if depth:
         learned = {key: xp.expand_dims(array, depth) for key, array in learned.items()}
-    op = OPS[node.op]
-    return op.apply(xp, aligned, learned, node.constant, op.kernel)
+    return apply(xp, aligned, learned, node.constant, OPS[node.op].kernel)
 
 
 def _align(value: Array, own: int, depth: int, xp: Any) -> Array:
