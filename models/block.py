@@ -123,7 +123,7 @@ def compile_block(graph: Graph, unit: int, length: int | None = None, fused: boo
         unit: channels in a unit of relative width; the model is 8 units wide.
         length: sequence length; needed only if the program is tied to one.
         fused: whether to compute norms and softmaxes in one call (see `functional.fused_idioms`), and gradients of
-            depthwise convolutions in fewer passes (`functional.depthwise`).
+            depthwise convolutions in fewer passes (`functional.depthwise`), in reverse mode only.
 
     Raises:
         InvalidProgramError: a width is not a whole number of channels at this unit.

@@ -1,9 +1,10 @@
-"""Causal depthwise convolution as a sum of shifted products, with gradients of the same form.
+"""Causal depthwise convolution as a sum of shifted products.
 
 On most devices, XLA's grouped convolution is slow with one group for each channel; a few shifted multiply-adds fuse
-with the operations around them. Automatic differentiation of the sum adds one padded array for each tap, which takes
-twice as long for 3 taps and seven times for 31 (benchmarks/depthwise_gradient.py). So the gradients are written here:
-that of the input is a sum of shifted products too, and that of each tap is one matrix product.
+with the operations around them. Automatic differentiation of the sum adds a padded array for each tap, and sums over
+rows. So compiled blocks have a written gradient: that of the input is a sum of shifted products, and that of a tap is
+one matrix product. A training step with convolutions over 15 positions takes 0.6 of the time
+(benchmarks/depthwise_gradient.py). Modules keep the automatic gradient, which also works in forward mode.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = ["FAST_OPS", "causal_depthwise", "depthwise_convolution"]
 Features = Float[Array, "batch length *features"]
 Kernel = Float[Array, "kernel *features"]
 Past = Float[Array, "batch past *features"]
+Window = Float[Array, "*axes positions width"]
 Values = Float[Array, "*axes length width"]
 Taps = Float[Array, "*branches kernel width"]
 
@@ -40,9 +42,8 @@ def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> t
     size, length = kernel.shape[0], x.shape[1]
     if past is None:
         window = jnp.pad(x, [(0, 0), (size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
-        flat = depthwise_convolution(x.reshape(*x.shape[:2], -1), kernel.reshape(size, -1))
-        return flat.reshape(x.shape), window[:, length:]
-    window = jnp.concatenate([past.astype(x.dtype), x], axis=1)
+    else:
+        window = jnp.concatenate([past.astype(x.dtype), x], axis=1)
     y = kernel[0] * window[:, :length]
     for tap in range(1, size):
         y += kernel[tap] * window[:, tap : tap + length]
@@ -50,50 +51,47 @@ def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> t
 
 
 @jax.custom_vjp
-def depthwise_convolution(x: Values, taps: Taps) -> Values:
-    """Return a causal convolution of each channel separately, over the positions of the second last axis.
+def depthwise_convolution(window: Window, taps: Taps) -> Values:
+    """Return each channel's weighted sum of positions, where they all exist: `y[t] = sum_j taps[j] window[t + j]`.
 
     Args:
-        x: inputs, [branches..., batch, length, width]; branch axes may be missing or of size 1.
-        taps: weight of each position and channel, the current position's last.
+        window: inputs, [branches..., batch, kernel - 1 + length, width]; branch axes may be missing or of size 1.
+        taps: weight of each position and channel.
     """
-    kernel, length = taps.shape[-2], x.shape[-2]
-    earlier = _padded(x, kernel - 1, 0)
-    return sum(taps[..., None, tap, None, :] * earlier[..., tap : tap + length, :] for tap in range(kernel))
+    kernel = taps.shape[-2]
+    length = window.shape[-2] - kernel + 1
+    return sum(taps[..., None, tap, None, :] * window[..., tap : tap + length, :] for tap in range(kernel))
 
 
-def _forward(x: Values, taps: Taps) -> tuple[Values, tuple[Values, Taps]]:
-    return depthwise_convolution(x, taps), (x, taps)
+def _forward(window: Window, taps: Taps) -> tuple[Values, tuple[Window, Taps]]:
+    return depthwise_convolution(window, taps), (window, taps)
 
 
-def _backward(operands: tuple[Values, Taps], gradient: Values) -> tuple[Values, Taps]:
-    x, taps = operands
-    kernel, length = taps.shape[-2], x.shape[-2]
-    later = _padded(gradient, 0, kernel - 1)
-    x_gradient = sum(
-        taps[..., None, tap, None, :] * later[..., kernel - 1 - tap : kernel - 1 - tap + length, :]
-        for tap in range(kernel)
-    )
-    return _sum_to(x_gradient, x.shape), _taps_gradient(x, taps, gradient)
+def _backward(operands: tuple[Window, Taps], gradient: Values) -> tuple[Window, Taps]:
+    window, taps = operands
+    edge = taps.shape[-2] - 1
+    wide = jnp.pad(gradient, [(0, 0)] * (gradient.ndim - 2) + [(edge, edge), (0, 0)])
+    window_gradient = depthwise_convolution(wide, taps[..., ::-1, :])
+    return _sum_to(window_gradient, window.shape), _taps_gradient(window, taps, gradient)
 
 
-def _taps_gradient(x: Values, taps: Taps, gradient: Values) -> Taps:
+def _taps_gradient(window: Window, taps: Taps, gradient: Values) -> Taps:
     """Return the gradient of the taps: each is one matrix product over all positions of the batch."""
-    kernel, length = taps.shape[-2], x.shape[-2]
-    earlier = _padded(_branches_as_channels(jnp.broadcast_to(x, gradient.shape)), kernel - 1, 0)
+    kernel, branches = taps.shape[-2], gradient.shape[:-3]
+    window = _branches_as_channels(jnp.broadcast_to(window, (*branches, *window.shape[-3:])))
     gradient = _branches_as_channels(gradient)
-    batch, _, channels = gradient.shape
+    batch, length, channels = gradient.shape
     ones = jnp.ones((1, batch * length), gradient.dtype)  # a product with ones is faster than a sum over rows
 
     def of_one_tap(tap: Array) -> Array:
-        rows = (gradient * jax.lax.dynamic_slice_in_dim(earlier, tap, length, axis=1)).reshape(-1, channels)
+        rows = (gradient * jax.lax.dynamic_slice_in_dim(window, tap, length, axis=1)).reshape(-1, channels)
         return jnp.matmul(ones, rows, preferred_element_type=jnp.float32)[0].astype(taps.dtype)
 
     gradients = jax.lax.map(of_one_tap, jnp.arange(kernel))
-    return jnp.moveaxis(gradients.reshape(kernel, *taps.shape[:-2], taps.shape[-1]), 0, -2)
+    return jnp.moveaxis(gradients.reshape(kernel, *branches, taps.shape[-1]), 0, -2)
 
 
-def _branches_as_channels(x: Values) -> Float[Array, "batch length channels"]:
+def _branches_as_channels(x: Array) -> Float[Array, "batch length channels"]:
     """Return [branches..., batch, length, width] as [batch, length, branches * width]."""
     branches = tuple(range(x.ndim - 3))
     moved = jnp.moveaxis(x, branches, tuple(2 + axis for axis in branches))
@@ -101,11 +99,6 @@ def _branches_as_channels(x: Values) -> Float[Array, "batch length channels"]:
 
 
 depthwise_convolution.defvjp(_forward, _backward)
-
-
-def _padded(x: Array, before: int, after: int) -> Array:
-    """Return x with zeros before and after its positions, the second last axis."""
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(before, after), (0, 0)])
 
 
 def _sum_to(gradient: Array, shape: tuple[int, ...]) -> Array:
@@ -116,8 +109,12 @@ def _sum_to(gradient: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _apply(xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int) -> Array:
-    taps = parameters["kernel"]
-    return depthwise_convolution(operands[0], taps if taps.ndim == 2 else taps[..., 0, :, :])
+    """Apply a `DCONV` op, with the arguments of `Op.apply`."""
+    (x,), taps = operands, parameters["kernel"]
+    window = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(kernel - 1, 0), (0, 0)])
+    if taps.ndim > 2:
+        taps = jnp.squeeze(taps, -3)  # the axis that aligns them with the batch
+    return depthwise_convolution(window, taps)
 
 
 FAST_OPS: Mapping[str, Callable[..., Array]] = {name: _apply for name in OPS if name.startswith("DCONV_")}
