@@ -185,6 +185,11 @@ class Evaluation:
         """The outcome without its reason: `rejected` for `rejected:causality`."""
         return self.outcome.partition(":")[0]
 
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss or a gradient became infinite or not a number."""
+        return self.kind == "non_finite"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, which `from_dict` reads back exactly."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -53,7 +53,7 @@ class BestSoFar:
         self._stale = True
         if candidate_id != BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
             self._trainings[candidate_id].append(evaluation)
-        if evaluation.kind == "non_finite":
+        if evaluation.diverged:
             self._diverged.add(candidate_id)
 
     def best(self) -> BestCandidate | None:

@@ -88,7 +88,7 @@ class Measurements:
 
     def diverged(self, candidate_id: int) -> int:
         """Return the number of trainings that diverged."""
-        return sum(each.kind == "non_finite" for each in self._evaluations.get(candidate_id, []))
+        return sum(each.diverged for each in self._evaluations.get(candidate_id, []))
 
     def log_price(self, candidate_id: int) -> Normal:
         """Return the logarithm of the relative step time."""

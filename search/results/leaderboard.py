@@ -131,7 +131,7 @@ def _baseline_summary(found: Sequence[Evaluation]) -> BaselineSummary:
 
 def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSummary) -> LeaderboardRow:
     """Build a candidate's row without its rank and lineage."""
-    diverged = sum(evaluation.kind == "non_finite" for evaluation in found)
+    diverged = sum(evaluation.diverged for evaluation in found)
     found = _representative(found)
     last, stopped = found[-1], found[-1].kind == "stopped_at_hurdle"
     loss, step_ms = known_mean(map(_loss, found)), _mean(found, "step_ms")
