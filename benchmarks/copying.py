@@ -51,11 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = replace(config, trial=replace(config.trial, price=False, hurdles=0))
     dataset = str(prepare_dataset(config.data, config.model.vocabulary))
     programs = {name: _program(name, config) for name in options.programs}
+    trainers = {
+        rate: CandidateTrainer(config.model, config.trial, replace(config.optimizer, learning_rate=rate), dataset)
+        for rate in options.rates
+    }
     rows = []
     for seed in range(options.trainings):
-        for rate in options.rates:
-            optimizer = replace(config.optimizer, learning_rate=rate)
-            trainer = CandidateTrainer(config.model, config.trial, optimizer, dataset)
+        for rate, trainer in trainers.items():
             for name, dna in programs.items():
                 rows.append(Losses(name, rate, seed, *_losses(trainer, dna, seed)))
                 log(str(rows[-1]))
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     print(f"$ {about['command']}")
     print(", ".join(f"{key} {value}" for key, value in about.items() if key != "command"))
-    repeated = _is_repeated(trainer.validation)
+    repeated = _is_repeated(next(iter(trainers.values())).validation)
     print(f"{np.mean(repeated):.1%} of the validation tokens are repeated")
     print(f"{'program':16} {'rate':>7} {'seed':>4} {'repeated':>9} {'others':>9}")
     for row in sorted(rows, key=lambda row: (row.program, row.learning_rate)):

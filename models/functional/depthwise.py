@@ -60,7 +60,10 @@ def depthwise_convolution(window: Window, taps: Taps) -> Values:
     """
     kernel = taps.shape[-2]
     length = window.shape[-2] - kernel + 1
-    return sum(taps[..., None, tap, None, :] * window[..., tap : tap + length, :] for tap in range(kernel))
+    y = taps[..., None, 0, None, :] * window[..., :length, :]
+    for tap in range(1, kernel):
+        y += taps[..., None, tap, None, :] * window[..., tap : tap + length, :]
+    return y
 
 
 def _forward(window: Window, taps: Taps) -> tuple[Values, tuple[Window, Taps]]:
