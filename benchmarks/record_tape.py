@@ -133,20 +133,18 @@ class Recorder:
 
     def record_heads(self, heads: Sequence[int], trainings: int) -> None:
         """Train the baseline and PRIMER_EZ with each number of heads, in turns."""
-        for training in range(trainings):
-            for name in ("TRANSFORMER", "PRIMER_EZ"):
-                for number in heads:
-                    label = f"{name}/{number}"
-                    if sum(entry.name == label for entry in self.entries()) <= training:
-                        dna = dna_to_json(library.get(name, self.unit, number))
-                        self.train("library", label, (), (), dna)
+        self._record_library([(f"/{number}", number, None) for number in heads], trainings)
 
     def record_rates(self, rates: Sequence[float], heads: int, trainings: int) -> None:
         """Train the baseline and PRIMER_EZ at each learning rate, in turns."""
+        self._record_library([(f"@{rate:g}", heads, rate) for rate in rates], trainings)
+
+    def _record_library(self, variants: Sequence[tuple[str, int, float | None]], trainings: int) -> None:
+        """Train both programs in each variant: the end of its label, number of heads, and learning rate."""
         for training in range(trainings):
             for name in ("TRANSFORMER", "PRIMER_EZ"):
-                for rate in rates:
-                    label = f"{name}@{rate:g}"
+                for ending, heads, rate in variants:
+                    label = name + ending
                     if sum(entry.name == label for entry in self.entries()) <= training:
                         dna = dna_to_json(library.get(name, self.unit, heads))
                         self.train("library", label, (), (), dna, rate)
