@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
-from . import cli_programs, cli_runs, cli_simulate, cli_studies, cli_weights
+from . import cli_dashboard, cli_programs, cli_runs, cli_simulate, cli_studies, cli_weights
 from .cli_data import data_app
 from .cli_errors import one_line, usage_sentence
 from .cli_options import (
@@ -55,7 +55,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
-for module in (cli_runs, cli_programs, cli_studies, cli_simulate, cli_weights):
+for module in (cli_runs, cli_dashboard, cli_programs, cli_studies, cli_simulate, cli_weights):
     module.register(app)
 
 

@@ -130,6 +130,10 @@ class StoreReader:
         """Return the number of trials by status: `running`, `finished`, `cancelled`, `lost`."""
         return dict(self._execute("SELECT status, count(*) FROM trials GROUP BY status"))
 
+    def last_sequence(self) -> int:
+        """Return the number of the last event, 0 before the first: the state of the run is a function of it."""
+        return self._execute("SELECT coalesce(max(sequence), 0) FROM events")[0][0]
+
     def event_count(self, kind: str) -> int:
         """Return the number of events of a kind."""
         return self._execute("SELECT count(*) FROM events WHERE kind = ?", (kind,))[0][0]

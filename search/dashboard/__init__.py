@@ -1,0 +1,16 @@
+"""The dashboard: a local web server that shows runs in a browser, also while they are being written.
+
+A page is a module with a function `routes()`; it turns a `Request` into a `Response` and knows nothing of the web
+server. `server` is the only module that imports one.
+"""
+
+__all__ = [
+    "compare_page",
+    "leaderboard_page",
+    "overview_page",
+    "page",
+    "rendering",
+    "routes",
+    "served_run",
+    "server",
+]

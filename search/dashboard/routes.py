@@ -1,0 +1,20 @@
+"""All URLs of the dashboard: each page is a module with `routes()`."""
+
+from __future__ import annotations
+
+from . import compare_page, leaderboard_page, overview_page
+from .page import Route
+
+__all__ = ["all_routes"]
+
+PAGES = (
+    overview_page,
+    leaderboard_page,
+    compare_page,
+)
+"""Modules of pages, in the order of the navigation."""
+
+
+def all_routes() -> list[Route]:
+    """Return the routes of all pages."""
+    return [route for page in PAGES for route in page.routes()]

@@ -1,0 +1,108 @@
+// Keeps a page up to date. A page works without this script; only figures and live updates need it.
+//
+//   <body data-state=URL>             the state of a run, polled: {last: number of the last event, running: bool}
+//   <section id=... data-live>        fetched again with the page whenever the state changes
+//   <a data-swap>, <form data-swap>   change the page in place: `main` is fetched and the address follows
+"use strict";
+
+const POLL_MS = 2000;
+const live = document.getElementById("live");
+let known = null;
+let polling = false;
+
+async function fetchPage(url) {
+  const answer = await fetch(url, { headers: { "X-Requested-With": "dashboard" } });
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+function announce(element) {
+  element.dispatchEvent(new CustomEvent("dashboard:replaced", { bubbles: true }));
+}
+
+/** Replace an element by its newer version; focus, scrolling and opened details stay. */
+function replace(old, fresh) {
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  const place = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.getAttribute("href") && `a[href="${CSS.escape(focused.getAttribute("href"))}"]`);
+  for (const details of old.querySelectorAll("details[id][open]")) {
+    fresh.querySelector(`#${CSS.escape(details.id)}`)?.setAttribute("open", "");
+  }
+  // A figure that is drawn already stays; it fetches its data itself.
+  for (const figure of old.querySelectorAll("[data-figure][id]")) {
+    const twin = fresh.querySelector(`#${CSS.escape(figure.id)}`);
+    if (twin && twin.dataset.figure === figure.dataset.figure) twin.replaceWith(figure);
+  }
+  const scrolled = [...old.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
+  old.replaceWith(fresh);
+  [...fresh.querySelectorAll(".scroll")].forEach((each, number) => { each.scrollLeft = scrolled[number] ?? 0; });
+  if (place) fresh.querySelector(place)?.focus({ preventScroll: true });
+  announce(fresh);
+}
+
+async function refresh() {
+  const fresh = await fetchPage(location.href);
+  for (const part of document.querySelectorAll("[data-live][id]")) {
+    const twin = fresh.getElementById(part.id);
+    // What a reader is typing into stays as it is.
+    if (twin && !(part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea"))) replace(part, twin);
+  }
+  document.dispatchEvent(new CustomEvent("dashboard:changed"));
+}
+
+function show(running, sentence) {
+  if (!live) return;
+  live.classList.toggle("running", running);
+  if (live.textContent !== sentence) live.textContent = sentence;
+}
+
+async function poll() {
+  if (polling || document.hidden) return;
+  polling = true;
+  try {
+    const state = await (await fetch(document.body.dataset.state)).json();
+    show(state.running, state.running ? "searching" : "not running");
+    if (known !== null && (state.last !== known.last || state.running !== known.running)) await refresh();
+    known = state;
+  } catch {
+    show(false, "dashboard not reachable");
+  }
+  polling = false;
+}
+
+async function swap(url, push = true) {
+  const fresh = await fetchPage(url);
+  document.title = fresh.title;
+  replace(document.getElementById("main"), fresh.getElementById("main"));
+  if (push) history.pushState(null, "", url);
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-swap]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+  event.preventDefault();
+  swap(link.href);
+});
+
+function formUrl(form) {
+  const values = [...new FormData(form)].filter(([, value]) => value !== "");
+  const query = new URLSearchParams(values).toString();
+  return form.action.split("?")[0] + (query ? `?${query}` : "");
+}
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form[data-swap]")) return;
+  event.preventDefault();
+  swap(formUrl(event.target));
+});
+
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-swap]");
+  if (form && event.target.matches("select, input[type=checkbox]")) swap(formUrl(form));
+});
+
+window.addEventListener("popstate", () => swap(location.href, false));
+
+if (document.body.dataset.state) {
+  poll();
+  setInterval(poll, POLL_MS);
+  document.addEventListener("visibilitychange", poll);
+}
