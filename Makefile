@@ -10,7 +10,7 @@ BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help search test test-slow lint format dev clean
+.PHONY: help search test test-slow lint format docs dev clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: $(VENV)/.installed-dev ## check format, lint and types
 format: $(VENV)/.installed-dev ## format the code and mend what ruff can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(VENV)/.installed-test ## build the documentation as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 dev: $(VENV)/.installed-dev ## install all that developers need, and the pre-commit hooks
 	$(BIN)/pre-commit install

@@ -124,7 +124,11 @@ def resume(
     Args:
         path: name or path of the run.
         budget_seconds: wall clock for this session; None is the rest of the run's budget.
-        address, started_at, observe, tell, larger: the same as in `start`.
+        address: the same as in `start`.
+        started_at: the same as in `start`.
+        observe: the same as in `start`.
+        tell: the same as in `start`.
+        larger: the same as in `start`.
 
     Raises:
         UsageError: the run does not exist, another controller writes it, its budget is spent, or its data changed.

@@ -1,0 +1,103 @@
+"""The documentation builds as a site, and the commands it shows run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from primer_search.primitives.library import get
+from primer_search.primitives.program_json import dna_to_json
+from primer_search.tests.support.command import HandmadeRun, Result, command
+from primer_search.tests.support.tiny_runs import write_text
+from primer_search.tests.test_readme import PAGES, ROOT, commands_in
+
+READING = {"leaderboard", "show", "report", "check", "export", "primitives"}
+"""Commands that end within seconds on any run; they run as the pages show them."""
+TRAINING = {"ablate", "compare", "confirm", "doctor", "generate", "resume", "simulate", "stress", "train", "data"}
+"""Commands that take longer. Their own tests run them; here only their options are checked (test_readme.py)."""
+
+
+def shown_commands() -> Iterator[str]:
+    """All complete commands of the pages: not forms with [ and |, and not names of commands without their arguments."""
+    pages = [page for page in PAGES if page.name != "commands.md"]
+    found = {line for page in pages for line in commands_in(page) if not re.search(r"[\[|]", line)}
+    return iter(sorted(line for line in found if len(line.split()) > 2))
+
+
+def verb(line: str) -> str:
+    """The subcommand of a command line; empty for a search."""
+    word = shlex.split(line)[1]
+    return "" if word.startswith("-") else word
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the names of the pages exist: a run with one child, a text, a file of DNA."""
+    folder = tmp_path_factory.mktemp("pages")
+    HandmadeRun(folder / "runs" / "a").child("PRIMER_EZ", 2.5)
+    write_text(folder / "corpus")
+    (folder / "DNA.json").write_text(dna_to_json(get("PRIMER_EZ", 8)), encoding="utf-8")
+    return folder
+
+
+def run_as_shown(line: str, folder: Path, *more: str) -> Result:
+    """Run a command of a page; the names in the folder replace those of the page, and a text replaces lm1b."""
+    run = str(folder / "runs" / "a")
+    line = line.partition(" > ")[0]
+    (folder / "block.py").unlink(missing_ok=True)
+    line = line.replace("--data lm1b", "--data text:corpus")
+    words = [re.sub(r"^(RUN|runs/[\w.]+)(?=$|:)", run, word) for word in shlex.split(line)[1:]]
+    words = [re.sub(r"(?<=/a:)\d+$", "1", word) for word in words]
+    words = [
+        "1" if word.isdigit() and before == run else word for before, word in zip(["", *words], words, strict=False)
+    ]
+    words = [word for before, word in zip(["", *words], words, strict=False) if "--address" not in (before, word)]
+    here = os.getcwd()
+    os.chdir(folder)
+    try:
+        return command(*words, *more)
+    finally:
+        os.chdir(here)
+
+
+@pytest.mark.parametrize("line", [line for line in shown_commands() if verb(line) in READING])
+def test_a_command_that_reads_runs_as_shown(line: str, folder: Path) -> None:
+    result = run_as_shown(line, folder)
+    assert result.code == 0, result.err
+    assert result.out or "wrote" in result.err
+
+
+@pytest.mark.parametrize("line", [line for line in shown_commands() if not verb(line)])
+def test_a_search_is_planned_as_shown(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if accelerator := re.search(r"--accel (gpu|tpu)|--config (gpu)", line):
+        monkeypatch.setenv("PRIMER_SEARCH_FAKE_DEVICES", f"{accelerator[1] or accelerator[2]}:8")
+    result = run_as_shown(line, folder, *(() if "--dry-run" in line else ("--dry-run",)))
+    assert result.code == 0, result.err
+    assert "budget" in result.out
+
+
+def test_every_command_of_the_pages_is_of_a_known_kind() -> None:
+    assert {verb(line) for line in shown_commands()} <= READING | TRAINING | {""}
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", site],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    assert "discovers better decoder blocks" in (site / "index.html").read_text(encoding="utf-8")
+    assert (site / "files" / "benchmarks" / "results" / "copying.txt").exists()
+    assert "PrimerEZBlock" in (site / "reference" / "blocks.html").read_text(encoding="utf-8")
