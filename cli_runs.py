@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -72,24 +72,69 @@ def stop(run: Run) -> None:
 
 
 def leaderboard(
-    run: Run,
+    runs: Annotated[
+        list[str], typer.Argument(help="Directories of runs, or their names under runs/.", metavar="RUN...")
+    ],
     top: Annotated[
-        int | None, typer.Option(help="Rows to print.", min=1, metavar="N", show_default="20; with --json, all")
+        int | None, typer.Option(help="Rows to print.", min=1, metavar="N", show_default="20; with csv and json, all")
     ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            help="Field to sort by, such as loss, vs_baseline, equal_time, price, parameters or id; `-` before it "
+            "reverses the order (all fields: docs/leaderboard.md).",
+            metavar="FIELD",
+            show_default="rank",
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Only rows that meet a condition, such as "price<1.2 and better"; repeatable.', metavar="CONDITION"
+        ),
+    ] = None,
+    confirmed: Annotated[
+        bool, typer.Option("--confirmed", help="Only candidates that were retrained and scored on the test text.")
+    ] = False,
+    format_: Annotated[
+        Literal["table", "csv", "md", "json"], typer.Option("--format", help="Form of the output.")
+    ] = "table",
     json_: Json = False,
 ) -> None:
-    """Rank the candidates of a run, finished or still running."""
+    """Rank the candidates of a run, finished or still running, or of several runs in one table.
+
+    Each row is compared with the baseline of its own run.
+    """
     from .search.reports.console import console_for
-    from .search.reports.leaderboard_table import print_leaderboard
+    from .search.reports.leaderboard_table import print_leaderboard, shown_rows
+    from .search.reports.tables.leaderboard_formats import format_csv, format_markdown, leaderboard_json
+    from .search.reports.tables.run_leaderboards import print_leaderboards
     from .search.results.leaderboard import leaderboard as ranked
+    from .search.results.selection.selected_rows import Selection, select_rows
     from .search.runs.store import Store
 
-    with Store.open(run, read_only=True) as store:
-        board = ranked(store, top if json_ else None)
-    if json_:
-        print_json(board.to_dict())
+    selection = Selection(tuple(where or ()), confirmed, sort)
+    select_rows([], selection)  # refuses a wrong field before anything is read
+    boards = []
+    for run in dict.fromkeys(runs):
+        with Store.open(run, read_only=True) as store:
+            boards.append(ranked(store))
+    rows = select_rows(boards, selection)
+    form = "json" if json_ else format_
+    if form in ("table", "md") and not selection.filters:
+        rows = shown_rows(rows, top or 20)
     else:
-        print_leaderboard(board, console_for(sys.stdout), top or 20)
+        rows = rows[: (top or 20) if form in ("table", "md") else top]
+    if form == "json":
+        print_json(leaderboard_json(rows, boards))
+    elif form == "csv":
+        typer.echo(format_csv(rows), nl=False)
+    elif form == "md":
+        typer.echo(format_markdown(rows, boards), nl=False)
+    elif len(boards) > 1:
+        print_leaderboards(boards, rows, console_for(sys.stdout))
+    else:
+        print_leaderboard(boards[0], console_for(sys.stdout), rows=rows)
 
 
 def show(

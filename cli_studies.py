@@ -276,7 +276,7 @@ def doctor(
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .search.doctor.checks import examine, report
     from .search.reports.console import console_for
-    from .search.reports.doctor_table import print_findings
+    from .search.reports.tables.doctor_table import print_findings
 
     findings = list(examine(quick, progress=say))
     facts = report(findings)
@@ -308,7 +308,7 @@ def stress(
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
     from .configs import load
     from .search.reports.console import console_for
-    from .search.reports.stress_table import print_stress
+    from .search.reports.tables.stress_table import print_stress
     from .search.studies.stress import parse_integers, program_and_config, stress_settings
     from .search.studies.stress import stress as run_stress
 

@@ -5,7 +5,6 @@ __all__ = [
     "candidate_table",
     "comparison",
     "console",
-    "doctor_table",
     "figures",
     "formatting",
     "leaderboard_table",
@@ -15,5 +14,5 @@ __all__ = [
     "progress",
     "run_page",
     "scale_table",
-    "stress_table",
+    "tables",
 ]

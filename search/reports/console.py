@@ -1,28 +1,54 @@
-"""Console for results, and the common form of their tables."""
+"""Console for results, and the common form of their tables and texts.
+
+Tables fit the width of the console: a narrow one breaks the titles, leaves out columns in a fixed order and says which.
+Texts wrap between words on a terminal. Where the output is not a terminal, a text keeps its line, for other programs.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["console_for", "number_table", "print_facts"]
+__all__ = ["Layout", "console_for", "number_table", "print_command", "print_facts", "print_table", "print_text"]
 
 PLAIN_WIDTH = 140
 """Columns of an output that is not a terminal, if COLUMNS is not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a table adapts to a narrow console.
+
+    Attributes:
+        left: titles of the columns of text, aligned to the left; the others are aligned to the right.
+        shrink: fewest columns of the texts that an ellipsis may shorten, by title.
+        wrap: fewest columns of the texts that may wrap between words, by title.
+        drop: titles of the columns that may be left out, the first one first.
+    """
+
+    left: Collection[str] = ()
+    shrink: Mapping[str, int] = field(default_factory=dict)
+    wrap: Mapping[str, int] = field(default_factory=dict)
+    drop: Sequence[str] = ()
 
 
 def console_for(stream: TextIO) -> Console:
     """Return a console on a stream, wide enough for tables if the stream is not a terminal."""
     from rich.console import Console
 
+    class ResultConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # BrokenPipeError, which `main` knows; rich would exit with code 1
+
     columns = os.environ.get("COLUMNS", "")
     width = None if stream.isatty() else int(columns) if columns.isdecimal() and int(columns) else PLAIN_WIDTH
-    return Console(file=stream, width=width, highlight=False, emoji=False)
+    return ResultConsole(file=stream, width=width, highlight=False, emoji=False)
 
 
 def number_table(
@@ -45,8 +71,125 @@ def number_table(
     return table
 
 
+def print_table(
+    rows: Sequence[Mapping[str, str]], console: Console, layout: Layout, styles: Sequence[str] = ()
+) -> None:
+    """Print a table that is not wider than the console, and the titles of columns that had no room.
+
+    Args:
+        rows: text of each cell by title; all rows have the same titles.
+        console: console to print on.
+        layout: how the table adapts.
+        styles: style of each row.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    every = list(rows[0]) if rows else []
+    compact = _width(every, rows, layout, compact=False) > console.width
+    titles = _titles_with_room(every, rows, layout, console.width) if compact else every
+    room = max(console.width - _width(titles, rows, layout, compact=compact), 0)
+    padding = (0, 1, 0, 0) if compact else (0, 1)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=padding)
+    for title in titles:
+        width = _column(title, rows, layout, compact)
+        if title in layout.shrink or title in layout.wrap:  # these share the room that is left, the first one first
+            extra = min(max(_longest(title, rows) - width, 0), room)
+            width, room = width + extra, room - extra
+        table.add_column(
+            Text(_heading(title, layout, compact), overflow="ellipsis"),
+            justify="left" if title in layout.left else "right",
+            no_wrap=title not in layout.wrap,
+            width=width,
+        )
+    for row, style in zip(rows, styles or [""] * len(rows), strict=True):
+        table.add_row(*(Text(row[title], overflow="ellipsis") for title in titles), style=style)
+    console.print(table)
+    if left_out := [title for title in every if title not in titles]:
+        print_text(f"no room for {', '.join(left_out)} in {console.width} columns", console, "dim")
+
+
 def print_facts(facts: Sequence[tuple[str, str]], console: Console) -> None:
     """Print names and texts in two columns."""
-    width = max(len(name) for name, _ in facts)
+    from rich.table import Table
+    from rich.text import Text
+
+    if console.is_terminal:
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column()
+        for name, text in facts:
+            grid.add_row(Text(name), Text(text))
+        console.print(grid)
+        return
+    width = max((len(name) for name, _ in facts), default=0)
     for name, text in facts:
-        console.print(f"[dim]{name:<{width}}[/]  {text}", soft_wrap=True)
+        print_text(f"{name:<{width}}  {text}", console)
+
+
+def print_text(text: str, console: Console, style: str = "") -> None:
+    """Print a text, wrapped between words on a terminal."""
+    from rich.text import Text
+
+    console.print(Text(text, style), soft_wrap=not console.is_terminal)
+
+
+def print_command(command: str, console: Console, indent: str = "  ") -> None:
+    """Print a command of the shell. On a terminal, a long one continues after a backslash, so that it can be copied."""
+    lines, room = [indent], console.width - 2
+    for word in command.split(" "):
+        if console.is_terminal and lines[-1].strip() and len(lines[-1]) + len(word) + 1 > room:
+            lines[-1] += "\\"
+            lines.append(2 * indent)
+        lines[-1] += f"{word} "
+    for line in lines:
+        console.print(line.rstrip(), soft_wrap=True, markup=False, highlight=False)
+
+
+def _titles_with_room(
+    every: Sequence[str], rows: Sequence[Mapping[str, str]], layout: Layout, room: int
+) -> Sequence[str]:
+    """Return the titles of a compact table that have room, in their order."""
+
+    def without(dropped: Collection[str]) -> list[str]:
+        return [title for title in every if title not in dropped]
+
+    dropped: list[str] = []
+    for title in layout.drop:
+        if _width(without(dropped), rows, layout, compact=True) > room:
+            dropped.append(title)
+    for title in reversed(dropped.copy()):  # a narrow column may fit where a wider one did not
+        kept = [each for each in dropped if each != title]
+        if _width(without(kept), rows, layout, compact=True) <= room:
+            dropped = kept
+    return without(dropped)
+
+
+def _width(titles: Sequence[str], rows: Sequence[Mapping[str, str]], layout: Layout, *, compact: bool) -> int:
+    """Return the columns that a table needs, with its gaps."""
+    gap = 2 if compact else 3
+    return sum(_column(title, rows, layout, compact) + gap for title in titles) - gap
+
+
+def _column(title: str, rows: Sequence[Mapping[str, str]], layout: Layout, compact: bool) -> int:
+    """Return the fewest columns that a column of the table needs."""
+    from rich.cells import cell_len
+
+    if title in layout.wrap:
+        return layout.wrap[title]
+    heading = max(map(cell_len, _heading(title, layout, compact).split("\n")))
+    return max(heading, layout.shrink[title] if title in layout.shrink else _longest(title, rows))
+
+
+def _longest(title: str, rows: Sequence[Mapping[str, str]]) -> int:
+    from rich.cells import cell_len
+
+    return max(cell_len(row[title]) for row in rows)
+
+
+def _heading(title: str, layout: Layout, compact: bool) -> str:
+    """Return a title, in a compact table on several lines."""
+    if not compact or title in layout.wrap:
+        return title
+    return title.replace(", ", ",\n") if title in layout.shrink else title.replace(" ", "\n")

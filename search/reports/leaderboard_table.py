@@ -11,8 +11,10 @@ from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
+from ..results.selection.row_fields import RunRow
+from ..results.selection.selected_rows import Selection, select_rows
 from .candidate_table import format_mutations
-from .console import number_table, print_facts
+from .console import Layout, print_facts, print_table, print_text
 from .formatting import format_count, format_estimate, format_number
 from .phrases import (
     UNCONFIRMED,
@@ -25,9 +27,17 @@ from .scale_table import ladder_notes, ladder_table
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
-    from rich.table import Table
 
-__all__ = ["confirmation_cells", "leaderboard_cells", "next_commands", "print_leaderboard", "shown_rows"]
+__all__ = [
+    "MUTATIONS",
+    "confirmation_cells",
+    "leaderboard_cells",
+    "next_commands",
+    "print_leaderboard",
+    "print_rows",
+    "row_cells",
+    "shown_rows",
+]
 
 _TITLES = (
     "rank",
@@ -46,41 +56,87 @@ _TITLES = (
 EQUAL_STEPS = "vs baseline, bits/byte (95%, best of all): at equal steps"
 """Title of a column of priced confirmations; it may wrap. The next column holds the difference at equal time."""
 
-WIDE = 108
-"""Columns that the whole table needs. A narrower one leaves out values that `show` prints, so that numbers fit."""
+AT_EQUAL_TIME = "at equal time"
+
+DIFFERENCE = "vs baseline, bits/byte (95%, best of all)"
+"""Title of the column of differences where trainings have one view only."""
+
+MUTATIONS = "mutations, newest first"
+"""Title of the column of mutations."""
+
+LAYOUT = Layout(
+    left=("run", MUTATIONS),
+    shrink={"run": 6, MUTATIONS: 16},
+    drop=(
+        *("parameters", "speed", "step ms", MUTATIONS, "loss nats", "rank", "noise"),
+        *("bits/byte", "at equal time", "on test text"),
+    ),
+)
+"""How the table of candidates adapts to a narrow console; `show` and the other formats have all values."""
 
 
-def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
-    """Print the best candidates, facts about the run, retrained candidates if there are any, and the headline."""
-    console.print(_table(shown_rows(board, top), board.initial_programs, console.width < WIDE))
+def print_leaderboard(
+    board: Leaderboard, console: Console, top: int = 10, rows: Sequence[RunRow] | None = None
+) -> None:
+    """Print the best candidates, facts about the run, retrained candidates if there are any, and the headline.
+
+    Args:
+        board: leaderboard of the run.
+        console: console to print on.
+        top: number of rows.
+        rows: rows to print in place of the first of the leaderboard.
+    """
+    print_rows(
+        shown_rows(select_rows([board], Selection()), top) if rows is None else rows, board.initial_programs, console
+    )
     console.print()
     print_facts(run_facts(board), console)
     for row in board.rows:
         if row.quarantine:
-            console.print(f"[yellow]{candidate_name(row.id)}[/]: {row.quarantine}", soft_wrap=True)
+            print_text(f"{candidate_name(row.id)}: {row.quarantine}", console, "yellow")
     console.print()
     if board.confirmed:
-        console.print("confirmed on the test text, with fresh random seeds", style="bold")
-        console.print(_confirmed_table(board.confirmed))
+        print_text("confirmed on the test text, with fresh random seeds", console, "bold")
+        _print_confirmed(board.confirmed, console)
         console.print()
     if board.ladder is not None:
-        console.print(
-            "at other sizes: rank, and difference to the baseline in bits/byte (95%, best of all)", style="bold"
+        print_text(
+            "at other sizes: rank, and difference to the baseline in bits/byte (95%, best of all)", console, "bold"
         )
         console.print(ladder_table(board.ladder))
         console.print()
         for note in ladder_notes(board.ladder):
-            console.print(note, soft_wrap=True)
+            print_text(note, console)
         console.print()
-    console.print(headline(board), style="bold", soft_wrap=True)
+    print_text(headline(board), console, "bold")
     if best_row(board.rows) is not None and not board.confirmed:
-        console.print(f"[bold yellow]UNCONFIRMED[/]: {UNCONFIRMED}.", soft_wrap=True)
+        print_text(f"UNCONFIRMED: {UNCONFIRMED}.", console, "yellow")
 
 
-def shown_rows(board: Leaderboard, top: int) -> list[LeaderboardRow]:
-    """Return the first rows, and those of the baseline and the initial programs from any rank."""
-    rows = board.rows
-    return [*rows[:top], *(row for row in rows[top:] if row.id == BASELINE_ID or row.id in board.initial_programs)]
+def print_rows(
+    rows: Sequence[RunRow], initial_programs: Mapping[int, str], console: Console, runs: bool = False
+) -> None:
+    """Print rows as a table, or a sentence if there are none.
+
+    Args:
+        rows: rows to print.
+        initial_programs: origin of each imported initial program, by candidate id.
+        console: console to print on.
+        runs: whether to show the run of each row, and its result on the test text.
+    """
+    if not rows:
+        print_text("no candidate fits the conditions", console)
+        return
+    cells = [row_cells(each, initial_programs, runs) for each in rows]
+    optional = ("equal time", "on test text", "at equal time")
+    empty = {title for title in optional if all(each.get(title, "–") == "–" for each in cells)}
+    cells = [{title: text for title, text in each.items() if title not in empty} for each in cells]
+    print_table(cells, console, LAYOUT, [_style(each) for each in rows])
+
+
+def shown_rows(rows: Sequence[RunRow], top: int) -> list[RunRow]:
+    """Return the first rows, and those of the baselines and the initial programs from any rank."""
+    return [*rows[:top], *(each for each in rows[top:] if each.row.id == BASELINE_ID or each.origin is not None)]
 
 
 def next_commands(run: Path, board: Leaderboard) -> list[str]:
@@ -125,17 +181,42 @@ def leaderboard_cells(row: LeaderboardRow) -> dict[str, str]:
     return dict(zip(_TITLES, cells, strict=True))
 
 
+def row_cells(
+    each: RunRow, initial_programs: Mapping[int, str], runs: bool, mutations: int | None = None
+) -> dict[str, str]:
+    """Return a row as text, by column.
+
+    Args:
+        each: the row.
+        initial_programs: origin of each imported initial program, by candidate id.
+        runs: whether to add its run and its result on the test text.
+        mutations: number of mutations to name; None names all.
+    """
+    row, confirmation = each.row, each.confirmation
+    baseline = row.id == BASELINE_ID
+    edits = format_baseline_row(initial_programs) if baseline else format_mutations(row.lineage, mutations)
+    cells = leaderboard_cells(row)
+    if runs:
+        known = None if baseline else confirmation
+        tested = {
+            "on test text": format_estimate(None if known is None else known.difference),
+            "at equal time": format_estimate(None if known is None else known.equal_time_difference),
+        }
+        cells = {"run": each.run, **cells, **tested}
+    return {**cells, MUTATIONS: edits}
+
+
 def confirmation_cells(row: Confirmation, priced: bool = False) -> dict[str, str]:
     """Return the result of a retrained program as text, by column; `priced` shows the differences in both views."""
     baseline = row.candidate_id == BASELINE_ID
     if priced:
         differences = {
             EQUAL_STEPS: format_estimate(row.difference),
-            "at equal time": format_estimate(row.equal_time_difference),
+            AT_EQUAL_TIME: format_estimate(row.equal_time_difference),
         }
     else:
         differences = {
-            "vs baseline, bits/byte (95%, best of all)": format_confirmed_difference(row.difference, unit=""),
+            DIFFERENCE: format_confirmed_difference(row.difference, unit=""),
         }
     return {
         "rank": format_number(row.rank, "d"),
@@ -149,31 +230,20 @@ def confirmation_cells(row: Confirmation, priced: bool = False) -> dict[str, str
     }
 
 
-def _table(rows: Sequence[LeaderboardRow], initial_programs: Mapping[int, str], narrow: bool) -> Table:
-    from rich.text import Text
-
-    cells = [leaderboard_cells(row) for row in rows]
-    left_out = {"step ms", "parameters"} if narrow else set()
-    if all(row.equal_time_delta_nats is None for row in rows):
-        left_out.add("equal time")
-    titles = [title for title in _TITLES if title not in left_out]
-    table = number_table(titles)
-    table.add_column(Text("mutations, newest first", no_wrap=True, overflow="ellipsis"), min_width=12 if narrow else 16)
-    for row, text in zip(rows, cells, strict=True):
-        baseline = row.id == BASELINE_ID
-        mutations = format_baseline_row(initial_programs) if baseline else format_mutations(row.lineage)
-        table.add_row(
-            *(text[title] for title in titles),
-            Text(mutations, no_wrap=True, overflow="ellipsis"),  # the only column that shrinks
-            style="dim" if row.rank is None else "bold" if baseline or row.id in initial_programs else "",
-        )
-    return table
+def _style(each: RunRow) -> str:
+    if each.row.rank is None:
+        return "dim"
+    return "bold" if each.row.id == BASELINE_ID or each.origin is not None else ""
 
 
-def _confirmed_table(rows: Sequence[Confirmation]) -> Table:
+def _print_confirmed(rows: Sequence[Confirmation], console: Console) -> None:
     priced = any(row.price is not None for row in rows)
     cells = [confirmation_cells(row, priced) for row in rows]
-    table = number_table(list(cells[0]), left=("verdict",), wrap=("verdict", EQUAL_STEPS))
-    for row, text in zip(rows, cells, strict=True):
-        table.add_row(*text.values(), style="bold" if row.candidate_id == BASELINE_ID or row.better else "")
-    return table
+    layout = Layout(
+        left=("verdict",),
+        wrap={EQUAL_STEPS: 9, AT_EQUAL_TIME: 9, DIFFERENCE: 12, "verdict": 14},
+        drop=("test nats", "trainings", "price", "rank", "bits/byte"),
+    )
+    print_table(
+        cells, console, layout, ["bold" if row.candidate_id == BASELINE_ID or row.better else "" for row in rows]
+    )

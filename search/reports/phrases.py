@@ -20,6 +20,7 @@ from .progress.search_progress import format_outcomes
 __all__ = [
     "UNCONFIRMED",
     "beyond_noise",
+    "format_baseline",
     "format_baseline_row",
     "format_confirmed_difference",
     "format_epochs",
@@ -112,7 +113,7 @@ def run_facts(board: Leaderboard) -> list[tuple[str, str]]:
     """Return facts about a run as pairs of a name and a text."""
     totals = board.totals
     facts = [
-        ("baseline", _format_baseline(board.baseline)),
+        ("baseline", format_baseline(board.baseline)),
         ("words", _format_perplexities(board)),
         ("initial programs", _format_initial_programs(board.initial_programs)),
         ("outcomes", format_outcomes(totals.outcomes) or "none yet"),
@@ -129,10 +130,10 @@ def run_facts(board: Leaderboard) -> list[tuple[str, str]]:
 
 def beyond_noise(row: LeaderboardRow) -> bool:
     """Return whether a candidate is better than the baseline by more than the noise of one training."""
-    return row.delta_nats is not None and row.delta_nats < 0 and row.inside_noise is False
+    return row.better is True
 
 
-def _format_baseline(baseline: BaselineSummary) -> str:
+def format_baseline(baseline: BaselineSummary) -> str:
     """Format the mean, spread, number of trials and noise of the baseline."""
     if baseline.loss_nats is None:
         return "no full trial of the baseline yet"

@@ -13,6 +13,7 @@ __all__ = [
     "prediction_calibration",
     "program_reference",
     "scale_ladder",
+    "selection",
     "speedup",
     "statistics",
 ]

@@ -113,6 +113,24 @@ class LeaderboardRow:
         return self.loss_nats + max(0.0, self.equal_time_delta_nats - self.delta_nats)
 
     @property
+    def ranking_delta_bits_per_byte(self) -> float | None:
+        """The worse of the differences to the baseline after equal steps and equal time, in bits per byte."""
+        known = (self.delta_bits_per_byte, self.equal_time_delta_bits_per_byte)
+        return max((each for each in known if each is not None), default=None)
+
+    @property
+    def price(self) -> float | None:
+        """The step time relative to the baseline's; below 1 is faster."""
+        return 1.0 / self.speed if self.speed else None
+
+    @property
+    def better(self) -> bool | None:
+        """Whether the candidate is better than the baseline by more than its noise; None if that is not known."""
+        if self.delta_nats is None or self.inside_noise is None:
+            return None
+        return self.delta_nats < 0 and not self.inside_noise and not self.diverged
+
+    @property
     def verdict(self) -> str:
         """The comparison with the baseline as text."""
         if self.stopped_at_hurdle is not None:
@@ -194,7 +212,14 @@ class Leaderboard:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, as `leaderboard --json` prints them."""
         rows = [
-            {**asdict(row), "verdict": row.verdict, "origin": self.initial_programs.get(row.id)} for row in self.rows
+            {
+                **asdict(row),
+                "price": row.price,
+                "better": row.better,
+                "verdict": row.verdict,
+                "origin": self.initial_programs.get(row.id),
+            }
+            for row in self.rows
         ]
         return {
             "run": self.run,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
 
-    from ..doctor.environment import Finding
+    from ...doctor.environment import Finding
 
 __all__ = ["print_findings"]
 

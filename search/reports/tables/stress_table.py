@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..studies.stress_result import (
+from ...studies.stress_result import (
     LARGEST_SCALE,
     SCORE_LIMIT,
     ActivationPeak,
@@ -14,7 +14,7 @@ from ..studies.stress_result import (
     StressResult,
     quantity,
 )
-from .console import number_table, print_facts
+from ..console import number_table, print_facts
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
