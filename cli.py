@@ -1,11 +1,13 @@
 """The command `primer-search`: it parses options and prints results; the packages do the work.
 
 Each command imports what it needs when it runs, so that `--help` answers at once. Exit codes: 0 done; 1 the work
-failed; 2 wrong usage, configuration or data (one sentence); 130 interrupted (state saved).
+failed; 2 wrong usage, configuration or data (one sentence); 130 interrupted (state saved); 141 the reader of a table
+closed the pipe.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -36,11 +38,15 @@ from .cli_options import (
     say,
 )
 from .primitives.errors import PrimerSearchError, UsageError
+from .system.standard_streams import discard_output, prepare_standard_streams
 
 if TYPE_CHECKING:
     from .search.session import SearchResult
 
 __all__ = ["app", "main"]
+
+CLOSED_PIPE = 141
+"""Exit code where the reader of stdout closed it, as for other commands that SIGPIPE ends."""
 
 app = typer.Typer(
     name="primer-search",
@@ -69,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        prepare_standard_streams()
     try:
         code = app(args=words, prog_name="primer-search", standalone_mode=False)
         sys.stdout.flush()
@@ -88,10 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print_error(usage_sentence(error), 2)
     except KeyboardInterrupt:
         return _print_error("interrupted", 130)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python would flush the closed pipe at exit
-        return 1
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        discard_output()  # Typer turns the closed pipe into an exit
+        return CLOSED_PIPE
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            discard_output()
+            return _print_error(f"cannot write the output: {error.strerror}", 1)
         if os.environ.get("PRIMER_SEARCH_DEBUG") or "--debug" in words:
             raise
         kind = type(error).__name__

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from ..primitives.errors import PrimerSearchError, WorkFailedError
 from ..system.output_capture import log_traceback, redirect_output
 from ..system.signals import Interrupted, interrupt_on_termination
+from ..system.standard_streams import discard_output
 from .reports.progress.search_progress import search_display
 from .runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    from .results.leaderboard_rows import Leaderboard
     from .session import SearchResult
 
 __all__ = ["OutputOptions", "request_stop", "search_with_display"]
@@ -84,10 +86,7 @@ def request_stop(run: RunDirectory) -> str:
 
 
 def _print_end(run: RunDirectory, result: SearchResult, output: OutputOptions) -> None:
-    from rich.markup import escape
-
-    from .reports.console import console_for
-    from .reports.leaderboard_table import next_commands, print_leaderboard
+    """Write the report and print the result. It is stored already, so an output that fails is not an error."""
     from .reports.run_page import try_report
     from .results.leaderboard import leaderboard
     from .runs.store import Store
@@ -95,18 +94,33 @@ def _print_end(run: RunDirectory, result: SearchResult, output: OutputOptions) -
     with Store.open(run.path, read_only=True) as store:
         board = leaderboard(store)
         report = try_report(store)
-    if output.as_json:
-        print(json.dumps(board.to_dict(), allow_nan=False))
-        return
+    try:
+        if output.as_json:
+            print(json.dumps(board.to_dict(), allow_nan=False))
+        else:
+            _print_board(run, result, board, f"{report}", output.top)
+        sys.stdout.flush()
+    except OSError as error:
+        discard_output()
+        if not isinstance(error, BrokenPipeError):
+            named = shlex.quote(str(run.path))
+            say = f"cannot write the output: {error.strerror}; `primer-search leaderboard {named}` prints it again"
+            print(f"primer-search: {say}", file=sys.stderr)
+
+
+def _print_board(run: RunDirectory, result: SearchResult, board: Leaderboard, report: str, top: int) -> None:
+    from .reports.console import console_for, print_command, print_text
+    from .reports.leaderboard_table import next_commands, print_leaderboard
+
     console = console_for(sys.stdout)
     why = "stopped on request" if result.ending == "stopped" else "the budget is spent"
-    console.print(f"run {run.path}: {why}\n", soft_wrap=True, markup=False)
-    print_leaderboard(board, console, output.top)
+    print_text(f"run {run.path}: {why}\n", console)
+    print_leaderboard(board, console, top)
     if result.unfinished:
-        console.print(f"\n[bold yellow]UNFINISHED[/]: {escape(result.unfinished)}", soft_wrap=True)
-    console.print(f"\nreport  {report}\nnext", soft_wrap=True, markup=False)
+        print_text(f"\nUNFINISHED: {result.unfinished}", console, "yellow")
+    print_text(f"\nreport  {report}\nnext", console)
     for command in next_commands(run.path, board):
-        console.print(f"  {command}", soft_wrap=True, markup=False)
+        print_command(command, console)
 
 
 def _after_interruption(run: RunDirectory) -> str:

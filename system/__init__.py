@@ -14,4 +14,5 @@ __all__ = [
     "output_capture",
     "process_pool",
     "signals",
+    "standard_streams",
 ]

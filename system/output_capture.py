@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from .standard_streams import forgiving_stream
+
 __all__ = ["log_traceback", "redirect_output"]
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -61,7 +63,7 @@ def _redirect_descriptors(log: Path) -> Iterator[TextIO]:
     sys.stderr.flush()
     former = os.dup(1), os.dup(2)
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    terminal = os.fdopen(os.dup(former[1]), "w", encoding="utf-8", errors="replace", buffering=1)
+    terminal = forgiving_stream(os.dup(former[1]), close=True)
     try:
         os.dup2(file, 1)
         os.dup2(file, 2)

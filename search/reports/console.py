@@ -107,7 +107,11 @@ def print_table(
         table.add_row(*(Text(row[title], overflow="ellipsis") for title in titles), style=style)
     console.print(table)
     if left_out := [title for title in every if title not in titles]:
-        print_text(f"no room for {', '.join(left_out)} in {console.width} columns", console, "dim")
+        print_text(
+            f"no room for {', '.join(title.partition(',')[0] for title in left_out)} in {console.width} columns",
+            console,
+            "dim",
+        )
 
 
 def print_facts(facts: Sequence[tuple[str, str]], console: Console) -> None:

@@ -21,7 +21,8 @@ def reference() -> str:
         "# Commands",
         "This page is generated from the help of the commands: "
         "`PRIMER_SEARCH_WRITE_DOCS=1 make test ARGS=tests/cli/test_command_reference.py`.",
-        "Exit codes: 0 done; 1 the work failed; 2 wrong usage, configuration or data; 130 interrupted (state saved).",
+        "Exit codes: 0 done; 1 the work failed; 2 wrong usage, configuration or data; 130 interrupted (state saved); "
+        "141 the reader of a table closed the pipe.",
     ]
     todo: list[tuple[str, Any]] = [("primer-search", root)]
     while todo:

@@ -14,10 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import primer_search
-from primer_search.tests.support.command import command, refused
-
-PACKAGE = Path(primer_search.__file__).parent
+from primer_search.tests.support.command import command, refused, text_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +24,6 @@ class Searched:
     path: Path
     out: str
     err: str
-
-
-def text_source(folder: Path) -> str:
-    """Some real text in twenty documents: this package's own modules."""
-    folder.mkdir()
-    for file in sorted((PACKAGE / "primitives").glob("*.py")):
-        (folder / f"{file.stem}.txt").write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
-    return f"text:{folder}"
 
 
 @pytest.fixture(scope="module")

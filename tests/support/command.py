@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import primer_search
 from primer_search.cli import main
 from primer_search.primitives.library import get
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.runs.store import Store
 from primer_search.workers.protocol import Evaluation, TrialRequest
+
+PACKAGE = Path(primer_search.__file__).parent
 
 CONFIG: dict[str, Any] = {
     "model": {"unit": 8, "length": 128, "length_dependent": False},
@@ -55,6 +58,14 @@ def refused(*arguments: str | Path) -> str:
     assert result.err.count("\n") == 1, result.err
     assert "Traceback" not in result.err
     return result.err
+
+
+def text_source(folder: Path) -> str:
+    """Some real text in twenty documents: this package's own modules."""
+    folder.mkdir()
+    for file in sorted((PACKAGE / "primitives").glob("*.py")):
+        (folder / f"{file.stem}.txt").write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    return f"text:{folder}"
 
 
 class HandmadeRun:

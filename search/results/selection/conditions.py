@@ -14,6 +14,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ....primitives.errors import UsageError
 from .row_fields import Cell, RowField, RunRow, find_field
@@ -23,7 +24,7 @@ __all__ = ["Condition", "parse_condition"]
 Condition = Callable[[RunRow], bool]
 
 _TOKEN = re.compile(r"""\s*(<=|>=|!=|==|[<>=]|"[^"]*"|'[^']*'|[^\s<>=!"']+)""")
-_COMPARE: dict[str, Callable[[Cell, Cell], bool]] = {
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,

@@ -1,0 +1,64 @@
+"""Standard streams that cannot end a command: closed, full or of another encoding.
+
+Messages and progress go to stderr and are decoration: a reader that closes the pipe, or a full device, must not stop a
+search. Results go to stdout: there a reader that closes the pipe ends the printing, never the work before it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+__all__ = ["discard_output", "forgiving_stream", "prepare_standard_streams"]
+
+
+class _ForgivingFile(io.FileIO):
+    """A file descriptor for messages: what cannot be written is lost."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def forgiving_stream(descriptor: int, *, close: bool) -> TextIO:
+    """Return a stream to a descriptor whose writes never fail; `close`: the descriptor is closed with the stream."""
+    raw = _ForgivingFile(descriptor, "w", closefd=close)
+    buffer = io.BufferedWriter(raw)
+    return io.TextIOWrapper(buffer, encoding="utf-8", errors="replace", line_buffering=True)
+
+
+def prepare_standard_streams() -> None:
+    """Open missing standard streams, make stderr forgiving, and let no character fail for an encoding without it.
+
+    A closed descriptor is opened first, because the next file that is opened, such as the run store, would get its
+    number, and with it all that libraries print.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    stream = forgiving_stream(2, close=False)
+    assert isinstance(stream, io.TextIOWrapper)
+    stream.reconfigure(encoding=encoding)
+    sys.stderr = stream
+
+
+def discard_output() -> None:
+    """Send the rest of stdout nowhere, so that Python does not write to a closed pipe when it exits."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
