@@ -25,6 +25,7 @@ __all__ = [
     "causal_mask",
     "softmax_attention",
     "tanh_softmax_attention",
+    "visible_taps",
 ]
 
 Hidden = Float[Array, "batch length width"]
@@ -32,9 +33,10 @@ Heads = Float[Array, "batch length heads channels"]
 Cached = Float[Array, "batch longest heads channels"]
 
 Mask = Bool[Array, "#batch #heads #queries #keys"]
-"""True where attention is allowed, for padding or several texts in one sequence; the causal mask applies in addition.
+"""True where a position may read another, for padding or several texts in one sequence.
 
-Broadcastable to [batch, heads, queries, keys]; when decoding, the keys are all positions of the cache.
+Attention and convolutions keep to it, in addition to the causal mask. Broadcastable to [batch, heads, queries, keys];
+when decoding, the keys are all positions of the cache.
 """
 
 Positions = Int[Array, "*batch length"]
@@ -108,6 +110,30 @@ def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask:
     _check_mask(mask, full)
     visible = causal & mask
     return visible | ((positions == own) & ~jnp.any(visible, axis=-1, keepdims=True))
+
+
+def visible_taps(
+    mask: Mask, x: Heads, kernel_size: int, start: int | Int[Array, ""] = 0
+) -> Bool[Array, "#batch length #heads kernel"]:
+    """Return which of the last `kernel_size` positions a convolution may read at each position; its own always.
+
+    Args:
+        mask: mask of the attention.
+        x: inputs of the convolution, the first at position `start`.
+        kernel_size: positions that the convolution sums, the current one included.
+        start: number of positions decoded before.
+
+    Raises:
+        ValueError: the mask is not boolean, or its shape does not fit.
+    """
+    heads = x.shape[2] if x.ndim > 3 else 1
+    _check_mask(mask, (x.shape[0], heads, x.shape[1], mask.shape[-1]))
+    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    own = start + jnp.arange(x.shape[1])[:, None]
+    keys = jnp.clip(own + jnp.arange(1 - kernel_size, 1), 0)  # before the start there are zeros only
+    mask = jnp.broadcast_to(mask, (*mask.shape[:2], x.shape[1], mask.shape[3]))
+    taps = jnp.take_along_axis(mask, jnp.minimum(keys, mask.shape[3] - 1)[None, None], axis=3)
+    return jnp.moveaxis(taps.at[..., -1].set(True), 1, 2)
 
 
 def append_to_cache(

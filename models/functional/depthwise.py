@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ...primitives.ops import OPS
 
@@ -23,18 +23,22 @@ __all__ = ["FAST_OPS", "causal_depthwise", "depthwise_convolution"]
 Features = Float[Array, "batch length *features"]
 Kernel = Float[Array, "kernel *features"]
 Past = Float[Array, "batch past *features"]
+Visible = Bool[Array, "#batch length #heads kernel"]
 Window = Float[Array, "*axes positions width"]
 Values = Float[Array, "*axes length width"]
 Taps = Float[Array, "*branches kernel width"]
 
 
-def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> tuple[Features, Past]:
+def causal_depthwise(
+    x: Features, kernel: Kernel, past: Past | None = None, visible: Visible | None = None
+) -> tuple[Features, Past]:
     """Return each channel's weighted sum of `kernel` positions: `y[t] = sum_j kernel[j] x[t - (kernel-1) + j]`.
 
     Args:
         x: inputs.
         kernel: weight of each position and channel, the current position's last.
         past: the `kernel - 1` inputs before `x`; None for zeros, at the start of a sequence.
+        visible: which of these positions each position sums (`attention.visible_taps`); None: all.
 
     Returns:
         The outputs, and the last `kernel - 1` inputs: the `past` of the call that continues this one.
@@ -44,9 +48,17 @@ def causal_depthwise(x: Features, kernel: Kernel, past: Past | None = None) -> t
         window = jnp.pad(x, [(0, 0), (size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
     else:
         window = jnp.concatenate([past.astype(x.dtype), x], axis=1)
-    y = kernel[0] * window[:, :length]
+
+    def product(tap: int) -> Features:
+        inputs = window[:, tap : tap + length]
+        if visible is not None:
+            seen = visible[..., tap]
+            inputs = jnp.where(seen.reshape(seen.shape + (1,) * (x.ndim - 3)), inputs, 0)
+        return kernel[tap] * inputs
+
+    y = product(0)
     for tap in range(1, size):
-        y += kernel[tap] * window[:, tap : tap + length]
+        y += product(tap)
     return y, window[:, length:]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
@@ -24,6 +26,8 @@ from .key_value_cache import KeyValueCache
 from .layers import LayerModule, check_width, dense_fields, head_projection, output_projection, with_mesh_axes
 
 __all__ = ["CausalAttention", "MultiDConvHeadAttention", "MultiHeadAttention", "PrimerAttention"]
+
+Convolve = Callable[[CausalDepthwiseConv, Heads], Heads]
 
 
 class CausalAttention(LayerModule):
@@ -47,17 +51,19 @@ class CausalAttention(LayerModule):
         check_width(self, x, "key", "kernel")
         width = x.shape[-1]
         check_heads(width, self.heads)
+        cache = KeyValueCache(self.sharding, name="cache") if decode else None
+        convolve = partial(_convolve, decode=decode, mask=mask, start=cache.start() if cache else 0)
         heads = attend(
-            *self._project(x, decode),
+            *self._project(x, convolve),
             mask=mask,
             positions=positions,
-            cache=KeyValueCache(self.sharding, name="cache") if decode else None,
+            cache=cache,
             attention=self._mix,
         )
         return output_projection(self, width, self.heads, name="out")(heads)
 
-    def _project(self, x: Hidden, decode: bool) -> tuple[Heads, Heads, Heads]:
-        """Return queries, keys and values."""
+    def _project(self, x: Hidden, convolve: Convolve) -> tuple[Heads, Heads, Heads]:
+        """Return queries, keys and values; `convolve` applies a convolution as decoding and mask require."""
         raise NotImplementedError
 
     def _mix(self, query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads:
@@ -75,7 +81,7 @@ class MultiHeadAttention(CausalAttention):
     (2, 5, 16)
     """
 
-    def _project(self, x: Hidden, decode: bool) -> tuple[Heads, Heads, Heads]:
+    def _project(self, x: Hidden, convolve: Convolve) -> tuple[Heads, Heads, Heads]:
         project = partial(head_projection, self, x.shape[-1], self.heads)
         return project(name="query")(x), project(name="key")(x), project(name="value")(x)
 
@@ -83,8 +89,8 @@ class MultiHeadAttention(CausalAttention):
 class MultiDConvHeadAttention(CausalAttention):
     """Multi-head attention with a causal depthwise convolution after each of the Q, K and V projections.
 
-    The query, key and value of a position depend on the `kernel_size - 1` positions before it, too. The convolutions do
-    not read the `mask`: the first positions of a text see the end of what was packed or padded before it.
+    The query, key and value of a position depend on the `kernel_size - 1` positions before it, too, as far as the
+    `mask` allows it to read them.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.
 
@@ -100,13 +106,13 @@ class MultiDConvHeadAttention(CausalAttention):
 
     kernel_size: int = 3
 
-    def _project(self, x: Hidden, decode: bool) -> tuple[Heads, Heads, Heads]:
+    def _project(self, x: Hidden, convolve: Convolve) -> tuple[Heads, Heads, Heads]:
         project = partial(head_projection, self, x.shape[-1], self.heads)
-        convolve = partial(_convolution, self, self.kernel_size)
+        convolution = partial(_convolution, self, self.kernel_size)
         return (
-            convolve(name="query_conv")(project(name="query")(x), decode),
-            convolve(name="key_conv")(project(name="key")(x), decode),
-            convolve(name="value_conv")(project(name="value")(x), decode),
+            convolve(convolution(name="query_conv"), project(name="query")(x)),
+            convolve(convolution(name="key_conv"), project(name="key")(x)),
+            convolve(convolution(name="value_conv"), project(name="value")(x)),
         )
 
 
@@ -132,13 +138,13 @@ class PrimerAttention(CausalAttention, kw_only=True):
     length: int
     kernel_size: int = 3
 
-    def _project(self, x: Hidden, decode: bool) -> tuple[Heads, Heads, Heads]:
+    def _project(self, x: Hidden, convolve: Convolve) -> tuple[Heads, Heads, Heads]:
         check_length(x.shape[1], self.length)
         width = x.shape[-1]
         project = partial(head_projection, self, width, self.heads)
-        convolve = partial(_convolution, self, self.kernel_size)
-        key = PRIMER_FACTOR * convolve(name="key_conv")(project(name="key")(x), decode)
-        value = PRIMER_FACTOR * convolve(name="value_conv")(project(name="value")(x), decode)
+        convolution = partial(_convolution, self, self.kernel_size)
+        key = PRIMER_FACTOR * convolve(convolution(name="key_conv"), project(name="key")(x))
+        value = PRIMER_FACTOR * convolve(convolution(name="value_conv"), project(name="value")(x))
         shape = (self.heads, width // self.heads, width // self.heads)
         fields = dense_fields(self, "heads", None, None, kernel_init=per_head_init(self.kernel_init))
         query = nn.Einsum(shape, "blhc,hcd->blhd", use_bias=False, **fields, name="query")
@@ -149,6 +155,10 @@ class PrimerAttention(CausalAttention, kw_only=True):
         scale = self.param("position_scale", ones, (self.heads, self.length), self.param_dtype)
         _, scale = promote_dtype(value, scale, dtype=self.dtype)
         return tanh_softmax_attention(query, key, value, scale=scale, mask=mask)
+
+
+def _convolve(convolution: CausalDepthwiseConv, x: Heads, **how: Any) -> Heads:
+    return convolution(x, **how)
 
 
 def _convolution(module: LayerModule, kernel_size: int, name: str) -> CausalDepthwiseConv:

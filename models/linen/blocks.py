@@ -52,7 +52,8 @@ class DecoderBlock(LayerModule):
 
         Args:
             x: inputs.
-            mask: where attention is allowed, in addition to the causal mask (`functional.attention.Mask`).
+            mask: which positions a position may read, in addition to the causal mask (`functional.attention.Mask`);
+                attention and convolutions keep to it.
             positions: rotary positions; None: no rotation (`functional.attention.Positions`).
             decode: continue the sequence of the last call with `decode`, by any number of new positions. Beyond the
                 length of the cache the output is NaN.

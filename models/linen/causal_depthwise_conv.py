@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from ..functional.attention import Mask, visible_taps
 from ..functional.checks import check_cached_batch, check_positive
 from ..functional.depthwise import causal_depthwise
 from ..functional.initializers import depthwise_init
@@ -45,23 +46,28 @@ class CausalDepthwiseConv(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch length *features"], decode: bool = False
+        self,
+        x: Float[Array, "batch length *features"],
+        decode: bool = False,
+        mask: Mask | None = None,
+        start: int | Int[Array, ""] = 0,
     ) -> Float[Array, "batch length *features"]:
-        """Return the convolved sequence; with `decode`, it continues the sequence of the last such call.
+        """Return the convolved sequence; the arguments are those of the NNX module of the same name.
 
         Raises:
-            ValueError: the cache to decode with is missing, or has another batch size.
+            ValueError: the mask does not fit, or the cache to decode with is missing or has another batch size.
         """
         kernel = self.param("kernel", self.kernel_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        visible = None if mask is None else visible_taps(mask, x, self.kernel_size, start)
         if not decode:
-            return causal_depthwise(x, kernel)[0]
+            return causal_depthwise(x, kernel, visible=visible)[0]
         ready = cache_exists(self, "past")
         shape = (x.shape[0], self.kernel_size - 1, *x.shape[2:])
         cached = self.variable("cache", "past", jnp.zeros, shape, x.dtype)
         if not ready:
-            return causal_depthwise(x, kernel)[0]
+            return causal_depthwise(x, kernel, visible=visible)[0]
         check_cached_batch(cached.value.shape[0], x.shape[0])
-        y, past = causal_depthwise(x, kernel, cached.value)
+        y, past = causal_depthwise(x, kernel, cached.value, visible)
         cached.value = past.astype(cached.value.dtype)
         return y

@@ -42,6 +42,10 @@ class KeyValueCache(nn.Module):
         keys.value, values.value, index.value = append_to_cache(keys.value, values.value, start, key, value)
         return keys.value.astype(key.dtype), values.value.astype(value.dtype), start
 
+    def start(self) -> int | Int[Array, ""]:
+        """Return the number of positions decoded so far; 0 during `init`."""
+        return self.get_variable("cache", "index", 0)
+
 
 def cache_exists(module: nn.Module, variable: str) -> bool:
     """Return whether a cache variable exists; False only during `init`, which makes it.

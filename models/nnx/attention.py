@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Unpack
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 from flax import nnx
@@ -36,6 +37,8 @@ from .layers import (
 
 __all__ = ["CausalAttention", "MultiDConvHeadAttention", "MultiHeadAttention", "PrimerAttention"]
 
+Convolve = Callable[[CausalDepthwiseConv, Heads], Heads]
+
 
 class CausalAttention(nnx.Module):
     """Base of the attentions: projections into heads that a subclass defines, a cache, and a projection out of them.
@@ -63,8 +66,9 @@ class CausalAttention(nnx.Module):
         check_input(x, self.width)
         if decode:
             self.cache.check_cache_space(x)  # before a convolution's state changes
+        convolve = partial(_convolve, decode=decode, mask=mask, start=self.cache.start() if decode else 0)
         heads = attend(
-            *self._project(x, decode),
+            *self._project(x, convolve),
             mask=mask,
             positions=positions,
             cache=self.cache if decode else None,
@@ -81,8 +85,8 @@ class CausalAttention(nnx.Module):
             if isinstance(child, CausalDepthwiseConv):
                 child.init_cache(shape, dtype)
 
-    def _project(self, x: Hidden, decode: bool) -> tuple[Heads, Heads, Heads]:
-        """Return queries, keys and values."""
+    def _project(self, x: Hidden, convolve: Convolve) -> tuple[Heads, Heads, Heads]:
+        """Return queries, keys and values; `convolve` applies a convolution as decoding and mask require."""
         raise NotImplementedError
 
     def _mix(self, query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads:
@@ -115,15 +119,15 @@ class MultiHeadAttention(CausalAttention):
         self.value = head_projection(width, heads, **options)
         self.out = output_projection(width, heads, **options)
 
-    def _project(self, x: Hidden, decode: bool) -> tuple[Heads, Heads, Heads]:
+    def _project(self, x: Hidden, convolve: Convolve) -> tuple[Heads, Heads, Heads]:
         return self.query(x), self.key(x), self.value(x)
 
 
 class MultiDConvHeadAttention(MultiHeadAttention):
     """Multi-head attention with a causal depthwise convolution after each of the Q, K and V projections.
 
-    The query, key and value of a position depend on the `kernel_size - 1` positions before it, too. The convolutions do
-    not read the `mask`: the first positions of a text see the end of what was packed or padded before it.
+    The query, key and value of a position depend on the `kernel_size - 1` positions before it, too, as far as the
+    `mask` allows it to read them.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.
 
@@ -143,11 +147,11 @@ class MultiDConvHeadAttention(MultiHeadAttention):
         self.key_conv = _convolution(width, heads, kernel_size, **options)
         self.value_conv = _convolution(width, heads, kernel_size, **options)
 
-    def _project(self, x: Hidden, decode: bool) -> tuple[Heads, Heads, Heads]:
+    def _project(self, x: Hidden, convolve: Convolve) -> tuple[Heads, Heads, Heads]:
         return (
-            self.query_conv(self.query(x), decode=decode),
-            self.key_conv(self.key(x), decode=decode),
-            self.value_conv(self.value(x), decode=decode),
+            convolve(self.query_conv, self.query(x)),
+            convolve(self.key_conv, self.key(x)),
+            convolve(self.value_conv, self.value(x)),
         )
 
 
@@ -196,15 +200,19 @@ class PrimerAttention(CausalAttention):
         check_length(check_cache_shape(input_shape, self.width)[1], self.length)
         super().init_cache(input_shape, dtype)
 
-    def _project(self, x: Hidden, decode: bool) -> tuple[Heads, Heads, Heads]:
+    def _project(self, x: Hidden, convolve: Convolve) -> tuple[Heads, Heads, Heads]:
         check_length(x.shape[1], self.length)
-        key = PRIMER_FACTOR * self.key_conv(self.key(x), decode=decode)
-        value = PRIMER_FACTOR * self.value_conv(self.value(x), decode=decode)
+        key = PRIMER_FACTOR * convolve(self.key_conv, self.key(x))
+        value = PRIMER_FACTOR * convolve(self.value_conv, self.value(x))
         return self.query(key), key, value
 
     def _mix(self, query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads:
         _, scale = promote_dtype((value, self.position_scale[...]), dtype=self.dtype)
         return tanh_softmax_attention(query, key, value, scale=scale, mask=mask)
+
+
+def _convolve(convolution: CausalDepthwiseConv, x: Heads, **how: Any) -> Heads:
+    return convolution(x, **how)
 
 
 def _convolution(width: int, heads: int, kernel_size: int, **options: Unpack[LayerOptions]) -> CausalDepthwiseConv:

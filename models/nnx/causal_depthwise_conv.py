@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from ..functional.attention import Mask, visible_taps
 from ..functional.checks import check_cached_batch, check_positive
 from ..functional.depthwise import causal_depthwise
 from ..functional.initializers import depthwise_init
@@ -67,23 +68,37 @@ class CausalDepthwiseConv(nnx.Module):
         self.past: nnx.Cache[Array] | None = nnx.data(None)
 
     def __call__(
-        self, x: Float[Array, "batch length *features"], *, decode: bool = False
+        self,
+        x: Float[Array, "batch length *features"],
+        *,
+        decode: bool = False,
+        mask: Mask | None = None,
+        start: int | Int[Array, ""] = 0,
     ) -> Float[Array, "batch length *features"]:
-        """Return the convolved sequence; with `decode`, it continues the sequence of the last such call.
+        """Return the convolved sequence.
+
+        Args:
+            x: inputs.
+            decode: continue the sequence of the last call with `decode`.
+            mask: which positions a position may read; it always reads itself. The heads of the mask are the first axis
+                of the features, if they have several.
+            start: number of positions decoded before, which the mask is for.
 
         Raises:
-            ValueError: `x` has other axes, or the cache is missing (call `init_cache`) or has another batch size.
+            ValueError: `x` has other axes, the mask does not fit, or the cache is missing (call `init_cache`) or has
+                another batch size.
         """
         if x.shape[2:] != self.features:
             expected = ", ".join(map(str, ("batch", "length", *self.features)))
             raise ValueError(f"x has shape {list(x.shape)}, but the convolution takes [{expected}]")
         x, kernel = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
+        visible = None if mask is None else visible_taps(mask, x, self.kernel_size, start)
         if not decode:
-            return causal_depthwise(x, kernel)[0]
+            return causal_depthwise(x, kernel, visible=visible)[0]
         if self.past is None:
             raise ValueError("the cache to decode with is missing; call init_cache first")
         check_cached_batch(self.past.shape[0], x.shape[0])
-        y, past = causal_depthwise(x, kernel, self.past[...])
+        y, past = causal_depthwise(x, kernel, self.past[...], visible)
         self.past[...] = past.astype(self.past.dtype)
         return y
 

@@ -43,6 +43,11 @@ class KeyValueCache(nnx.Module):
         self.key[...], self.value[...], self.index[...] = keys, values, end
         return keys.astype(key.dtype), values.astype(value.dtype), start
 
+    def start(self) -> Int[Array, ""]:
+        """Return the number of positions decoded so far; the cache must exist."""
+        assert self.index is not None
+        return self.index[...]
+
     def check_cache_space(self, x: Array) -> None:
         """Check that new positions, [batch, length, ...], fit the cache.
 

@@ -90,8 +90,9 @@ def test_the_same_names_are_public_in_both_apis() -> None:
     assert blocks.__all__ == nnx_blocks.__all__
 
 
-def test_a_mask_separates_packed_texts(rng: np.random.Generator) -> None:
-    block, x = make("TRANSFORMER"), random_input(rng)
+@pytest.mark.parametrize("name", ["TRANSFORMER", "PRIMER_EZ"])
+def test_a_mask_separates_packed_texts(name: str, rng: np.random.Generator) -> None:
+    block, x = make(name), random_input(rng)
     variables = init(block, x)
     text, positions = jnp.array([0, 0, 1, 1, 1, 1]), jnp.array([0, 1, 0, 1, 2, 3])
     packed = block.apply(variables, x, mask=(text[:, None] == text)[None, None], positions=positions)
@@ -203,6 +204,20 @@ def test_decoded_outputs_are_those_of_the_whole_sequence(
     positions = jnp.array([[5], [0]]) + jnp.arange(LENGTH) if rotary else None
     expected = block.apply({"params": variables["params"]}, x, positions=positions)
     assert_close(decode(block, variables, x, chunks, positions), expected, "the decoded output")
+
+
+def test_prompts_padded_on_the_left_decode_as_without_padding(rng: np.random.Generator) -> None:
+    block, x, padding = make("PRIMER_EZ"), random_input(rng), random_input(rng, 2)
+    padded = jnp.concatenate([padding, x], axis=1)
+    variables = init(block, jnp.ones_like(padded), decode=True)
+    expected, outputs = block.apply({"params": variables["params"]}, x), []
+    for start in range(0, 2 + LENGTH, 2):
+        mask = (jnp.arange(2 + LENGTH) >= 2)[None, None, None]
+        part = padded[:, start : start + 2]
+        y, cache = block.apply(variables, part, mask=mask, decode=True, mutable=["cache"])
+        variables = variables | cache
+        outputs.append(y)
+    assert_close(jnp.concatenate(outputs, axis=1)[:, 2:], expected, "the decoded output")
 
 
 def test_init_with_decode_draws_the_same_parameters_and_an_empty_cache(rng: np.random.Generator) -> None:

@@ -97,13 +97,37 @@ def test_a_prefix_has_the_outputs_it_has_within_the_sequence(rng: np.random.Gene
     np.testing.assert_allclose(block(x[:, :4]), block(x)[:, :4], rtol=1e-5, atol=1e-5)
 
 
-def test_a_mask_separates_packed_texts(rng: np.random.Generator) -> None:
-    block, x = make("TRANSFORMER"), random_input(rng)
+@pytest.mark.parametrize("name", ["TRANSFORMER", "TRANSFORMER_PP", "PRIMER_EZ"])
+def test_a_mask_separates_packed_texts(name: str, rng: np.random.Generator) -> None:
+    block, x = make(name), random_input(rng)
     text = jnp.array([0, 0, 1, 1, 1, 1])
     positions = jnp.array([0, 1, 0, 1, 2, 3])
     packed = block(x, mask=(text[:, None] == text)[None, None], positions=positions)
     np.testing.assert_allclose(packed[:, :2], block(x[:, :2], positions=positions[:2]), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(packed[:, 2:], block(x[:, 2:], positions=positions[2:]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["TRANSFORMER", "TRANSFORMER_PP", "PRIMER_EZ"])
+def test_padding_on_the_left_changes_nothing(name: str, rng: np.random.Generator) -> None:
+    block, x, padding = make(name), random_input(rng), random_input(rng, 3)
+    mask = (jnp.arange(3 + LENGTH) >= 3)[None, None, None]
+    padded = block(jnp.concatenate([padding, x], axis=1), mask=mask)
+    np.testing.assert_allclose(padded[:, 3:], block(x), rtol=1e-5, atol=1e-5)
+    assert np.abs(block(jnp.concatenate([padding, x], axis=1))[:, 3:] - block(x)).max() > 1e-2
+
+
+def test_a_convolution_reads_what_the_mask_allows_in_each_head(rng: np.random.Generator) -> None:
+    convolution = models.CausalDepthwiseConv((2, 1), 3, rngs=nnx.Rngs(0))
+    x = jnp.asarray(rng.standard_normal((1, 4, 2, 1)), jnp.float32)
+    mask = jnp.ones((1, 2, 4, 4), bool).at[0, 0, 3, 1].set(False).at[0, 1, 2].set(False)
+    y, taps = convolution(x, mask=mask), convolution.kernel[...]
+    expected = convolution(x).at[0, 3, 0].add(-taps[0, 0] * x[0, 1, 0]).at[0, 2, 1].set(taps[2, 1] * x[0, 2, 1])
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+    flat = models.CausalDepthwiseConv(3, 2, rngs=nnx.Rngs(0))
+    x = jnp.asarray(rng.standard_normal((1, 4, 3)), jnp.float32)
+    np.testing.assert_allclose(flat(x, mask=jnp.eye(4, dtype=bool)), flat.kernel[1] * x, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"mask has shape \[3, 4\], but must broadcast"):
+        flat(x, mask=jnp.ones((3, 4), bool))
 
 
 @BLOCKS
