@@ -37,6 +37,7 @@ from .cli_options import (
     print_json,
     say,
 )
+from .cli_plugins import Plugins, load_named_plugins, with_plugins
 from .primitives.errors import PrimerSearchError, UsageError
 from .system.standard_streams import discard_output, prepare_standard_streams
 
@@ -63,6 +64,9 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 for module in (cli_runs, cli_dashboard, cli_programs, cli_studies, cli_simulate, cli_weights):
     module.register(app)
+for command in app.registered_commands:
+    if command.callback is not None:
+        command.callback = with_plugins(command.callback)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,6 +149,7 @@ def search(
             show_default="evolution",
         ),
     ] = None,
+    plugin: Plugins = None,
     top: Top = 10,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
     json_: Json = False,
@@ -161,6 +166,7 @@ def search(
 
         typer.echo(f"primer-search {version_of('primer-search')}")
         return
+    load_named_plugins(plugin)
     from .configs.plan import make_plan
     from .workers.devices.discovery import fake_devices
 

@@ -97,6 +97,9 @@ def _transfer(graph: Graph, node: Node, inputs: list[Dependence]) -> Dependence:
         return Dependence(reach, Hidden.ZERO)
     if graph.nodes[node.inputs[0]].value.kind is Kind.SCORES and node.value.kind is not Kind.SCORES:
         return Dependence(_over_keys(op, inputs[0].hidden, reach))
+    if op.time_dependence is TimeDependence.REDUCES and node.value.kind is Kind.SCORES:
+        hidden = max(fact.hidden or Hidden.ZERO for fact in inputs)  # every entry depends on all keys of its row
+        return Dependence(max(_over_keys(op, hidden, reach), Reach.LENGTH_DEPENDENT), Hidden.ANYTHING)
     if op.time_dependence is TimeDependence.PAST and inputs[0].hidden is Hidden.ANYTHING:
         return Dependence(Reach.ACAUSAL, Hidden.ANYTHING)  # earlier rows, and so their hidden parts, reach later rows
     return Dependence(reach, _pointwise(op, node.constant, inputs))
@@ -142,8 +145,10 @@ def _pointwise(op: Op, constant: float | None, inputs: list[Dependence]) -> Hidd
 def _keeps_zero(op: Op, constant: float | None) -> bool:
     """Return whether zeros give zeros, for any parameters."""
     zeros = [np.zeros((1, 2, 2))] * op.operands
-    learned = {parameter.name: np.full((1, 2) if len(parameter.shape) == 1 else (1, op.kernel, 2), 0.7)
-               for parameter in op.parameters}  # fmt: skip
+    sizes = {"in": 2, "out": 2, "kernel": op.kernel}
+    learned = {
+        parameter.name: np.full((1, *(sizes[symbol] for symbol in parameter.shape)), 0.7) for parameter in op.parameters
+    }
     return not np.any(op.apply(np, zeros, learned, constant, op.kernel))
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "TRANSFORMER_PP",
     "TRANSFORMER_SQUARED_RELU",
     "LibraryProgram",
+    "define_program",
     "get",
     "names",
     "native_unit",
@@ -116,7 +117,7 @@ def _find(name: str) -> LibraryProgram:
     raise UsageError(f"unknown library program {name!r}{did_you_mean(name, LIBRARY)}")
 
 
-def _define(
+def define_program(
     name: str,
     description: str,
     reference: str,
@@ -139,7 +140,7 @@ _CONSTANTS = {"zero": 0.0, "query_scale": 0.125}
 # The paper's bank holds six; the program needs 8 and 32, the paper names 2 as well. The other three are our choice.
 _DIMENSIONS = (8, 32, 2, 4, 16, 48)
 
-TRANSFORMER = _define(
+TRANSFORMER = define_program(
     "TRANSFORMER",
     "Pre-norm decoder block with ReLU: the program a search starts from",
     "Vaswani et al. 2017, cut by concept as in Primer, appendix A.1",
@@ -148,7 +149,7 @@ TRANSFORMER = _define(
     _DIMENSIONS,
 )
 
-TRANSFORMER_GELU = _define(
+TRANSFORMER_GELU = define_program(
     "TRANSFORMER_GELU",
     "Transformer with GELU in its tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
     "Hendrycks and Gimpel 2016, arXiv 1606.08415",
@@ -173,7 +174,7 @@ TRANSFORMER_GELU = _define(
     _DIMENSIONS,
 )
 
-TRANSFORMER_PP = _define(
+TRANSFORMER_PP = define_program(
     "TRANSFORMER_PP",
     "Transformer++: RMS norm and SwiGLU, without biases",
     "Zhang and Sennrich 2019 (RMS norm), Shazeer 2020 (SwiGLU); the name is Primer's, section 4",
@@ -208,7 +209,7 @@ TRANSFORMER_PP = _define(
     (8, 24, 2, 4, 16, 48),
 )
 
-TRANSFORMER_SQUARED_RELU = _define(
+TRANSFORMER_SQUARED_RELU = define_program(
     "TRANSFORMER_SQUARED_RELU",
     "Transformer with squared ReLU",
     "Primer, section 4",
@@ -217,7 +218,7 @@ TRANSFORMER_SQUARED_RELU = _define(
     _DIMENSIONS,
 )
 
-TRANSFORMER_MDHA = _define(
+TRANSFORMER_MDHA = define_program(
     "TRANSFORMER_MDHA",
     "Transformer with multi-dconv-head attention: a causal depthwise convolution in each head's Q, K and V",
     "Primer, section 4",
@@ -226,7 +227,7 @@ TRANSFORMER_MDHA = _define(
     _DIMENSIONS,
 )
 
-PRIMER_EZ = _define(
+PRIMER_EZ = define_program(
     "PRIMER_EZ",
     "Primer-EZ: squared ReLU and multi-dconv-head attention, what carries over from Primer",
     "Primer, section 4",
@@ -242,7 +243,7 @@ PRIMER_EZ = _define(
 
 _PRIMER_DIMENSIONS = (8, 16, 48, 2, 4, 32)
 
-PRIMER = _define(
+PRIMER = define_program(
     "PRIMER",
     "Primer as found by the search, its feed forward cut off at 0, as the paper draws it",
     "Primer, section 3 and appendix A.2",
@@ -253,7 +254,7 @@ PRIMER = _define(
     length_dependent=True,
 )
 
-PRIMER_LITERAL = _define(
+PRIMER_LITERAL = define_program(
     "PRIMER_LITERAL",
     "Primer as found by the search, its feed forward cut off at -0.57, as the paper lists its instructions",
     "Primer, section 3 and appendix A.2",

@@ -1,4 +1,4 @@
-"""The table of the 39 primitives (Primer, appendix A.1, Table 2).
+"""The table of the 39 primitives (Primer, appendix A.1, Table 2), to which plugins add rows (`plugins.registry`).
 
 Validation, mutation, compilation, canonical form, cost, export and documentation all read this table: adding a
 primitive means adding a row. Where the paper does not define a detail, the summary says "our choice".
@@ -19,7 +19,22 @@ from . import op_arithmetic as impl
 from .errors import InvalidProgramError
 from .value_types import SCALAR, SCORES, Kind, Value, activation
 
-__all__ = ["OPS", "DecodeState", "Init", "Law", "Op", "OpSizes", "Parameter", "TimeDependence", "WidthMatch"]
+__all__ = [
+    "OPS",
+    "DecodeState",
+    "Init",
+    "Law",
+    "Op",
+    "OpSizes",
+    "Parameter",
+    "ResultRule",
+    "TimeDependence",
+    "WidthMatch",
+    "broadcast_shape",
+    "dimension_shape",
+    "reduce_shape",
+    "same_shape",
+]
 
 Array = Any
 ResultRule = Callable[[Sequence[Value], Fraction | None], Value]
@@ -34,6 +49,7 @@ class Law(Enum):
     IDEMPOTENT = "f(f(x)) = f(x)"
     NON_NEGATIVE = "f(x) >= 0"
     ZERO_NEUTRAL = "zeros at the end of the last axis do not change f"
+    KEEPS_SCALARS = "f(x) = x if the last axis has one entry"
 
     __hash__ = object.__hash__  # faster than the hash of the name, and members are unique; identity asks for laws often
 
@@ -115,6 +131,10 @@ class Op:
         time_dependence: input positions that the output at one position depends on.
         decode_state: what decoding caches.
         before_start: cached value for positions before the first.
+        family: family that guided mutations draw the op from.
+        origin: `paper`, or the name of the plugin that adds the op.
+        definition: Python function that `source` calls, copied into exported files; empty if JAX or `models.export`
+            has it.
         reference: source of the definition.
     """
 
@@ -134,6 +154,9 @@ class Op:
     time_dependence: TimeDependence = TimeDependence.POINTWISE
     decode_state: DecodeState = DecodeState.NOTHING
     before_start: float = 0.0
+    family: str = ""
+    origin: str = "paper"
+    definition: str = ""
     reference: str = "Primer, Table 2"
 
     @property
@@ -151,11 +174,13 @@ class Op:
 # --- kinds and widths -------------------------------------------------------------------------------------------
 
 
-def _same(values: Sequence[Value], dimension: Fraction | None) -> Value:
+def same_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
+    """Return the kind and width of the first operand."""
     return values[0]
 
 
-def _broadcast(values: Sequence[Value], dimension: Fraction | None) -> Value:
+def broadcast_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
+    """Return the kind and width of two operands, of which one may be a scalar."""
     first, second = values
     if first.kind is Kind.SCALAR:
         return second
@@ -176,11 +201,13 @@ def _t_mat_mul(values: Sequence[Value], dimension: Fraction | None) -> Value:
     return SCORES
 
 
-def _reduce(values: Sequence[Value], dimension: Fraction | None) -> Value:
+def reduce_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
+    """Return a scalar."""
     return SCALAR
 
 
-def _to_dimension(values: Sequence[Value], dimension: Fraction | None) -> Value:
+def dimension_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
+    """Return an activation as wide as the dimension."""
     assert dimension is not None
     return activation(dimension)
 
@@ -193,62 +220,67 @@ def _per_element(sizes: OpSizes) -> float:
 
 
 def _unary(name: str, summary: str, function: Callable[..., Array], source: str, *laws: Law) -> Op:
-    return Op(name, summary, 1, _same, impl.unary(function), source, _per_element, laws=frozenset(laws))
+    return Op(name, summary, 1, same_shape, impl.unary(function), source, _per_element, laws=frozenset(laws),
+              family="function")  # fmt: skip
 
 
 def _binary(name: str, summary: str, function: Callable[..., Array], source: str, *laws: Law) -> Op:
     return Op(
-        name, summary, 2, _broadcast, impl.binary(function), source, _per_element,
-        width_match=WidthMatch.UNLESS_SCALAR, laws=frozenset(laws),
+        name, summary, 2, broadcast_shape, impl.binary(function), source, _per_element,
+        width_match=WidthMatch.UNLESS_SCALAR, laws=frozenset(laws), family="arithmetic",
     )  # fmt: skip
 
 
 def _with_constant(name: str, summary: str, function: Callable[..., Array], source: str) -> Op:
-    return Op(name, summary, 1, _same, impl.with_constant(function), source, _per_element, uses_constant=True)
+    return Op(name, summary, 1, same_shape, impl.with_constant(function), source, _per_element, uses_constant=True,
+              family="constant")  # fmt: skip
 
 
 def _reduction(name: str, noun: str, function: str, *laws: Law) -> Op:
     """A reduction that NumPy and JAX both name `function`."""
     return Op(
-        name, f"{noun} over the last axis (our choice)", 1, _reduce,
+        name, f"{noun} over the last axis (our choice)", 1, reduce_shape,
         impl.unary(lambda xp, x: getattr(xp, function)(x, axis=-1, keepdims=True)),
         f"jnp.{function}({{0}}, axis=-1, keepdims=True)", lambda s: float(s.in_size),
-        laws=frozenset(laws), time_dependence=TimeDependence.REDUCES,
+        laws=frozenset({Law.KEEPS_SCALARS, *laws}), time_dependence=TimeDependence.REDUCES, family="reduction",
     )  # fmt: skip
 
 
 def _cumulative(name: str, noun: str, function: str, neutral: float) -> Op:
     """A running reduction that NumPy and JAX both name `function`."""
     return Op(
-        name, f"running {noun} along the length", 1, _same,
+        name, f"running {noun} along the length", 1, same_shape,
         impl.unary(lambda xp, x: getattr(xp, function)(x, axis=-2)), f"jnp.{function}({{0}}, axis=-2)", _per_element,
         time_dependence=TimeDependence.PAST, decode_state=DecodeState.OUTPUT, before_start=neutral,
+        family="running",
     )  # fmt: skip
 
 
 def _vector(name: str, summary: str, apply: Callable[..., Array], init: Init, parameter: str, source: str) -> Op:
     learned = (Parameter(parameter, ("in",), init),)
-    return Op(name, summary, 1, _same, apply, source, _per_element, learned)
+    return Op(name, summary, 1, same_shape, apply, source, _per_element, learned, family="learned vector")
 
 
 def _convolution(kernel: int) -> Op:
     shape = ("in", "out") if kernel == 1 else ("kernel", "in", "out")
     summary = "dense layer, no bias" if kernel == 1 else f"causal convolution over {kernel} positions, no bias"
     return Op(
-        f"CONV_{kernel}X1", summary, 1, _to_dimension, impl.dense if kernel == 1 else impl.convolution, "{p}({0})",
+        f"CONV_{kernel}X1", summary, 1, dimension_shape, impl.dense if kernel == 1 else impl.convolution, "{p}({0})",
         lambda s: 2.0 * s.kernel * s.in_size * s.out_size, (Parameter("kernel", shape, Init.FAN_IN),),
         uses_dimension=True, kernel=kernel,
         time_dependence=TimeDependence.POINTWISE if kernel == 1 else TimeDependence.PAST,
         decode_state=DecodeState.NOTHING if kernel == 1 else DecodeState.INPUTS,
+        family="dense" if kernel == 1 else "convolution",
     )  # fmt: skip
 
 
 def _depthwise(kernel: int) -> Op:
     summary = f"causal depthwise convolution over {kernel} positions, as wide as its input (our choice)"
     return Op(
-        f"DCONV_{kernel}X1", summary, 1, _same, impl.depthwise_convolution, "{p}({0})",
+        f"DCONV_{kernel}X1", summary, 1, same_shape, impl.depthwise_convolution, "{p}({0})",
         lambda s: (2.0 * s.kernel - 1) * s.out_size, (Parameter("kernel", ("kernel", "in"), Init.DEPTHWISE),),
         kernel=kernel, time_dependence=TimeDependence.PAST, decode_state=DecodeState.INPUTS,
+        family="depthwise convolution",
     )  # fmt: skip
 
 
@@ -262,11 +294,11 @@ _ROWS = (
     _binary("MULTIPLY", "x * y", lambda xp, x, y: x * y, "{0} * {1}", Law.COMMUTATIVE),
     Op("MAT_MUL", "scores times values: mixes positions", 2, _mat_mul, impl.binary(lambda xp, x, y: xp.matmul(x, y)),
        "{0} @ {1}", lambda s: 2.0 * s.length * s.out_size, time_dependence=TimeDependence.MIXES,
-       decode_state=DecodeState.SECOND),
+       decode_state=DecodeState.SECOND, family="matrix product"),
     Op("T_MAT_MUL", "x times y transposed: the scores of every pair of positions", 2, _t_mat_mul,
        impl.binary(lambda xp, x, y: xp.matmul(x, xp.swapaxes(y, -1, -2))), "{0} @ jnp.swapaxes({1}, -1, -2)",
        lambda s: 2.0 * s.in_size * s.length, width_match=WidthMatch.ALWAYS, time_dependence=TimeDependence.PAIRS,
-       decode_state=DecodeState.SECOND),
+       decode_state=DecodeState.SECOND, family="matrix product"),
     _unary("ABS_ROOT", "sqrt(|x|), with gradient 0 at 0 (our choice)", impl.abs_root, "abs_root({0})", _EVEN,
            _NON_NEGATIVE),
     _unary("SQUARE", "x * x", lambda xp, x: x * x, "jnp.square({0})", _EVEN, _NON_NEGATIVE),
@@ -291,12 +323,12 @@ _ROWS = (
     _with_constant("C_MUL", "x times a constant", lambda xp, x, c: x * c, "{0} * {c}"),
     _with_constant("MAX", "max(x, constant)", lambda xp, x, c: xp.maximum(x, c), "jnp.maximum({0}, {c})"),
     _with_constant("MIN", "min(x, constant)", lambda xp, x, c: xp.minimum(x, c), "jnp.minimum({0}, {c})"),
-    Op("MASK", "sets future keys of scores to 0, after EXP; leaves activations unchanged (our choice)", 1, _same,
+    Op("MASK", "sets future keys of scores to 0, after EXP; leaves activations unchanged (our choice)", 1, same_shape,
        impl.unary(lambda xp, x: xp.tril(x)), "jnp.tril({0})", _per_element, laws=frozenset({_IDEMPOTENT}),
-       time_dependence=TimeDependence.MASKS),
+       time_dependence=TimeDependence.MASKS, family="mask"),
     *(_convolution(kernel) for kernel in (1, 3, 7, 15, 31)),
     *(_depthwise(kernel) for kernel in (3, 7, 15, 31)),
 )  # fmt: skip
 
 OPS: dict[str, Op] = {op.name: op for op in _ROWS}
-"""All primitives by name, in the order of the paper's table."""
+"""All primitives by name: those of the paper in the order of its table, then those of plugins."""

@@ -90,7 +90,7 @@ def _by_law(op: str, inputs: Sequence[int], constant: float | None, nodes: Seque
     inner = OPS.get(operand.op)
     if operation.time_dependence is TimeDependence.MASKS and operand.value.kind is not Kind.SCORES:
         return inputs[0]  # MASK on an activation is the identity
-    if operation.time_dependence is TimeDependence.REDUCES and operand.value.kind is Kind.SCALAR:
+    if Law.KEEPS_SCALARS in operation.laws and operand.value.kind is Kind.SCALAR:
         return inputs[0]  # a scalar is its own mean, sum, minimum, maximum and product
     if inner is None:
         return None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..plugins.registry import recorded_plugins
 from ..primitives import UsageError
 from ..primitives.program_json import dna_from_json, dna_to_json
 from ..system.signals import Interrupted
@@ -102,6 +103,7 @@ def start(
         "budget_seconds": budget_seconds,
         "dataset": str(dataset),
         "dataset_hash": text.dataset_hash,
+        "plugins": recorded_plugins(),
         "versions": versions(),
         "machine": machine.platform(),
     }

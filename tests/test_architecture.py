@@ -17,7 +17,7 @@ import pytest
 import primer_search
 
 ROOT = Path(primer_search.__file__).parent
-LAYERS = ("primitives", "system", "models", "workers", "search", "configs", "cli")
+LAYERS = ("primitives", "system", "models", "plugins", "workers", "search", "configs", "cli")
 PACKAGE_FILES = sorted([*ROOT.glob("*.py"), *(file for layer in LAYERS for file in (ROOT / layer).rglob("*.py"))])
 OTHER_FILES = sorted(file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py"))
 WRITTEN_FILES = sorted(

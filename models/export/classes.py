@@ -18,7 +18,7 @@ from ...primitives.value_types import Kind
 from .method_body import MethodBody, MethodBodyWriter
 from .plan.names import Namer, class_name, identifier, layer_names, value_names
 from .plan.sizes import SizeExpressions
-from .plan.steps import ExportPlan, Layer, LayerKind, Step
+from .plan.steps import OWN_LAYERS, ExportPlan, Layer, LayerKind, Step
 from .plan.submodules import Submodule, find_submodules
 
 __all__ = ["ExportedClass", "ParameterPlacement", "make_classes", "placements"]
@@ -141,7 +141,18 @@ def _is_length_dependent(graph: Graph, steps: Sequence[Step]) -> bool:
 def _signature(plan: ExportPlan, one: ExportedClass) -> tuple[object, ...]:
     """Return a value that is equal for two classes if their code is the same except for their names."""
     layers = [
-        (name, layer.kind, layer.scope, layer.source_scope, layer.source, layer.target, layer.kernel, layer.ops)
+        (
+            name,
+            layer.kind,
+            layer.scope,
+            layer.source_scope,
+            layer.source,
+            layer.target,
+            layer.kernel,
+            layer.ops,
+            layer.op,
+            layer.constant,
+        )
         for name, layer in one.layers
     ]
     nodes = plan.graph.nodes
@@ -189,7 +200,8 @@ def placements(
         for step in steps:
             if step.layer is not None:
                 for node, op in zip(step.layer.learned, step.layer.ops, strict=True):
-                    array = () if step.layer.kind is LayerKind.VECTOR else (OPS[op].parameters[0].name,)
+                    is_array = step.layer.kind is LayerKind.VECTOR or step.layer.kind in OWN_LAYERS
+                    array = () if is_array else (OPS[op].parameters[0].name,)
                     found[node] = (*prefix, names[step.node], *array), step.layer
     return tuple(_placement(plan, spec, *found[spec.node]) for spec in specs)
 
@@ -213,4 +225,6 @@ def _placement(plan: ExportPlan, spec: ParameterSpec, path: tuple[str, ...], lay
         split = (*split, -1) if split else ()
     elif spec.key == "kernel" and layer.kind is LayerKind.DEPTHWISE:
         order = (axes[-2], *axes[:branches], axes[-1])
+    if layer.kind in OWN_LAYERS:
+        path = (*path, spec.key)
     return ParameterPlacement(spec.name, path, order, split)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...primitives.ops import OPS, DecodeState, Init
 from .classes import ExportedClass
 from .formatting import call_lines
 from .plan.sizes import SizeExpressions
-from .plan.steps import STATEFUL_LAYERS, ExportPlan, Layer, LayerKind
+from .plan.steps import OWN_LAYERS, STATEFUL_LAYERS, ExportPlan, Layer, LayerKind
 from .plan.submodules import Submodule
 from .runtime_source import API
 
@@ -119,6 +120,8 @@ def _dense(
 
 def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> tuple[str, list[str]]:
     kind = layer.kind
+    if kind in OWN_LAYERS:
+        return "LearnedFunction", _own(layer, source, target)
     if kind is LayerKind.BRANCHED_LINEAR:
         return f"{FLAX[api]}.Einsum", _einsum(layer, source, target, api)
     if kind is LayerKind.CONV:
@@ -129,6 +132,36 @@ def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API)
     if kind is LayerKind.DEPTHWISE:
         return STATEFUL_LAYERS[kind], [*features, f"kernel_size={layer.kernel}", "**options"]
     return STATEFUL_LAYERS[kind], features
+
+
+LONGEST_ARRAYS = 100
+
+STARTS = {Init.FAN_IN: "normal", Init.ONES: "ones", Init.ZEROS: "zeros"}
+"""Initial values of the parameters of a plugin's op, as the exported class calls them."""
+
+
+def _own(layer: Layer, source: Sequence[str], target: Sequence[str]) -> list[str]:
+    """Return the arguments of the layer for an op of a plugin: function, learned arrays and what decoding keeps."""
+    op, branches = OPS[layer.op], target[:-1]
+    symbols = {"in": source[-1], "out": target[-1], "kernel": str(layer.kernel)}
+    arrays = []
+    for parameter in op.parameters:
+        shape = [*branches, *(symbols[symbol] for symbol in parameter.shape)]
+        arrays.append(f'"{parameter.name}": ("{STARTS[parameter.init]}", {_shape(shape)})')
+    name = op.source.partition("(")[0]
+    constant = f"functools.partial({name}, constant={layer.constant!r})" if op.uses_constant else name
+    written = f"{{{', '.join(arrays)}}}"
+    if len(written) > LONGEST_ARRAYS:
+        written = "".join(["{\n", *(f"                {array},\n" for array in arrays), "            }"])
+    arguments = [constant, written, *[f"branches={len(branches)}"] * bool(branches)]
+    if layer.kind is LayerKind.OWN_STATEFUL:
+        arguments += [f"features={_shape([*branches, source[-1]])}"]
+        arguments += [f"window={op.kernel - 1}" if op.decode_state is DecodeState.INPUTS else f"last={op.before_start}"]
+    return [*arguments, "**options"]
+
+
+def _shape(sizes: Sequence[str]) -> str:
+    return f"({sizes[0]},)" if len(sizes) == 1 else _tuple(sizes)
 
 
 def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> list[str]:

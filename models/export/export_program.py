@@ -15,7 +15,7 @@ from .classes import ParameterPlacement, make_classes, placements
 from .plan.grouping import plan_export
 from .plan.sizes import SizeExpressions
 from .provenance import Provenance, docstring_lines
-from .render import RESERVED, render, size_sentence
+from .render import RESERVED, own_definitions, render, size_sentence
 from .runtime_source import API
 from .verify import ExportedSource, verify_export
 
@@ -69,7 +69,7 @@ def export_source(
         raise UsageError("length is missing, but the program depends on the sequence length; give it")
     plan = plan_export(graph, unit)
     sizes = SizeExpressions.of(plan, "" if api == "nnx" else "self.")
-    classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()), sizes)
+    classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()) | set(own_definitions(graph)), sizes)
     size = size_sentence(plan, unit, length)
     docstring = docstring_lines(name, provenance, size, graph.structure_hash, api, verified)
     source = render(docstring, plan, classes, sizes, api, flax_norms)

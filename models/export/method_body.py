@@ -16,7 +16,7 @@ from .expressions import CALL, INFIX, Expression, aligned, einsum_axes, filled, 
 from .formatting import LINE_LENGTH
 from .plan.names import Namer
 from .plan.sizes import SizeExpressions
-from .plan.steps import STATEFUL_LAYERS, ExportPlan, Layer, LayerKind, Layout, Step
+from .plan.steps import OWN_LAYERS, STATEFUL_LAYERS, ExportPlan, Layer, LayerKind, Layout, Step
 from .plan.submodules import Submodule
 
 __all__ = ["MethodBody", "MethodBodyWriter", "Statement"]
@@ -224,17 +224,33 @@ class MethodBodyWriter:
         return self._joined(item) if op == CONCAT else self._elementwise(item)
 
     def _layer_call(self, step: Step, layer: Layer) -> Expression:
+        if layer.kind in OWN_LAYERS:
+            return self._own_call(step, layer)
         operand = self._operand(step, 0)
         if layer.kind is LayerKind.VECTOR:
             return self._vector(step, layer, operand)
         operand = in_layout(operand, Layout.ROWS)
         if layer.kind in (LayerKind.DEPTHWISE, LayerKind.RUNNING_SUM, LayerKind.RUNNING_PRODUCT):
-            counts = [self.sizes.count(scope) for scope in layer.scope[len(operand.scope) :]]
-            if counts:
-                operand = operand.called(f"into_branches({', '.join([operand.text, *counts])})")
+            operand = self._in_branches(operand, layer)
         takes_start = layer.kind in STATEFUL_LAYERS and step.node not in self.plan.decoding.recomputed_scores
         text = f"self.{self.attributes[step.node]}({operand.text}{', start' if takes_start else ''})"
         return self._made(step, text, [operand])
+
+    def _in_branches(self, operand: Expression, layer: Layer) -> Expression:
+        """Return the operand with all branch axes of the layer."""
+        counts = [self.sizes.count(scope) for scope in layer.scope[len(operand.scope) :]]
+        return operand.called(f"into_branches({', '.join([operand.text, *counts])})") if counts else operand
+
+    def _own_call(self, step: Step, layer: Layer) -> Expression:
+        """Return the call of a plugin's op."""
+        operands = [in_layout(self._operand(step, slot), Layout.ROWS) for slot in range(len(step.inputs))]
+        if layer.kind is LayerKind.OWN_STATEFUL:
+            operands = [self._in_branches(operand, layer) for operand in operands]
+        else:
+            operands = [aligned(operand, layer.scope) for operand in operands]
+        takes_start = layer.kind in STATEFUL_LAYERS and step.node not in self.plan.decoding.recomputed_scores
+        arguments = [*(operand.text for operand in operands), *["start=start"] * takes_start]
+        return self._made(step, f"self.{self.attributes[step.node]}({', '.join(arguments)})", operands)
 
     def _vector(self, step: Step, layer: Layer, operand: Expression) -> Expression:
         """Return `x * scale` or `x + bias`."""

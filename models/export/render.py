@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from ...primitives.graph import Graph
+from ...primitives.ops import OPS
 from ...primitives.parameters import parameter_count
 from ...primitives.value_types import MODEL_WIDTH
 from .class_header import class_header
@@ -15,7 +17,7 @@ from .plan.sizes import SizeExpressions
 from .plan.steps import ExportPlan
 from .runtime_source import API, runtime_definitions
 
-__all__ = ["RESERVED", "render", "size_sentence"]
+__all__ = ["RESERVED", "own_definitions", "render", "size_sentence"]
 
 RESERVED = frozenset(
     {"self", "x", "y", "z", "jax", "jnp", "nnx", "nn", "functools", "Any", "math", "width", "length", "dtype"}
@@ -42,7 +44,7 @@ def render(
 ) -> str:
     """Return the text of a file with these classes, the runtime definitions and the imports that they need."""
     code = "".join(f"\n\n{_class_text(plan, one, sizes, api, flax_norms)}\n" for one in classes)
-    definitions = _needed_definitions(code, api)
+    definitions = _needed_definitions(code, {**runtime_definitions(api), **own_definitions(plan.graph)})
     sections = ["\n".join(docstring), "\n".join(_imports("".join([code, *definitions.values()]), api))]
     sections += [text for key, text in definitions.items() if key.isupper()]
     others = "".join(f"\n\n{text}\n" for key, text in definitions.items() if not key.isupper())
@@ -110,9 +112,14 @@ def _commented(line: str) -> str:
     return line
 
 
-def _needed_definitions(code: str, api: API) -> dict[str, str]:
-    """Return the runtime definitions that the code uses, directly or through others."""
-    definitions = runtime_definitions(api)
+def own_definitions(graph: Graph) -> dict[str, str]:
+    """Return the functions of the ops of plugins in a program, by name."""
+    ops = [OPS[node.op] for node in graph.nodes if node.op in OPS]
+    return {op.source.partition("(")[0]: op.definition for op in ops if op.definition}
+
+
+def _needed_definitions(code: str, definitions: Mapping[str, str]) -> dict[str, str]:
+    """Return the definitions that the code uses, directly or through others."""
     needed: set[str] = set()
     unread = [code]
     while unread:

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ...plugins.loader import load_recorded
 from ...primitives.errors import UsageError
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, TrialRequest
@@ -102,7 +103,7 @@ class Store(StoreReader):
 
         Raises:
             UsageError: the run does not exist, has a newer schema, is being written by another controller, or is
-                simulated.
+                simulated; or a plugin that it was made with cannot be loaded again.
         """
         run = find_run(path)
         lock = None if read_only else ControllerLock(run)
@@ -124,6 +125,7 @@ class Store(StoreReader):
                 raise UsageError(
                     f"run {run.path} is simulated: its results are invented, so no command ranks or exports them"
                 )
+            load_recorded(store.manifest.get("plugins", ()), str(run.path))
             undo.pop_all()
         return store
 

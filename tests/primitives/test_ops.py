@@ -177,6 +177,8 @@ def test_claimed_laws_hold(op: Op, law: Law, rng: np.random.Generator) -> None:
             np.testing.assert_array_equal(f(f(operands[0])), f(operands[0]))
         elif law is Law.NON_NEGATIVE:
             assert f(10 * operands[0]).min() >= 0
+        elif law is Law.KEEPS_SCALARS:
+            np.testing.assert_array_equal(f(operands[0][..., :1]), operands[0][..., :1])
         else:
             assert law is Law.ZERO_NEUTRAL
             padded = np.concatenate([operands[0], np.zeros((BATCH, LENGTH, 3))], axis=-1)

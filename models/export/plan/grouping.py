@@ -12,9 +12,9 @@ from dataclasses import replace
 from graphlib import TopologicalSorter
 
 from ....primitives.decode_state import decode_plan
-from ....primitives.graph import CONCAT, Graph
+from ....primitives.graph import CONCAT, Graph, Node
 from ....primitives.idioms import Idiom, IdiomKind, find_idioms, graph_readers
-from ....primitives.ops import OPS, TimeDependence
+from ....primitives.ops import OPS, DecodeState, Op, TimeDependence
 from ....primitives.query_scales import query_scales
 from ....primitives.value_types import Kind
 from .steps import ExportPlan, Layer, LayerKind, Layout, Step
@@ -65,7 +65,9 @@ def _layer(graph: Graph, index: int) -> Layer | None:
     if node.op == CONCAT:
         return None
     op = OPS[node.op]
-    if op.uses_dimension:
+    if op.definition:
+        kind = _own_kind(op, node)
+    elif op.uses_dimension:
         branched = bool(source.scope)
         kind = LayerKind.CONV if op.kernel > 1 else LayerKind.BRANCHED_LINEAR if branched else LayerKind.LINEAR
     elif op.kernel > 1:
@@ -75,9 +77,19 @@ def _layer(graph: Graph, index: int) -> Layer | None:
     elif op.time_dependence is TimeDependence.PAST and node.value.kind is not Kind.SCORES:
         kind = LayerKind.RUNNING_SUM if op.before_start == 0 else LayerKind.RUNNING_PRODUCT
     else:
+        kind = None
+    if kind is None:
         return None
     learned, ops = ((index,), (node.op,)) if op.parameters else ((), ())
-    return Layer(kind, (index,), learned, ops, node.scope, source.scope, source.value, node.value, op.kernel)
+    return Layer(kind, (index,), learned, ops, node.scope, source.scope, source.value, node.value, op.kernel,
+                 node.op if op.definition else "", node.constant)  # fmt: skip
+
+
+def _own_kind(op: Op, node: Node) -> LayerKind | None:
+    """Return the kind of the layer for an op of a plugin, or None if it is a function without parameters and state."""
+    if op.decode_state is not DecodeState.NOTHING and node.value.kind is not Kind.SCORES:
+        return LayerKind.OWN_STATEFUL
+    return LayerKind.OWN if op.parameters else None
 
 
 def _fused(graph: Graph, index: int, previous: Step) -> Layer | None:
@@ -155,6 +167,11 @@ def _layout(graph: Graph, step: Step, inputs: list[Layout]) -> Layout:
     return Layout.GRID if node.value.kind is Kind.SCORES else Layout.ROWS
 
 
+def _is_stateless(node: Node) -> bool:
+    """Whether an op is built in, or keeps nothing in decoding."""
+    return not OPS[node.op].definition or OPS[node.op].decode_state is DecodeState.NOTHING
+
+
 def _adjustable_scopes(graph: Graph) -> frozenset[int]:
     """Return the scopes whose widths are all shares of the model's, and none is that of a value from outside."""
     fixed: set[int] = set()
@@ -163,7 +180,7 @@ def _adjustable_scopes(graph: Graph) -> frozenset[int]:
         if node.op == CONCAT:
             if node.joins is not None and node.joins not in inputs[0].scope:
                 fixed.add(node.joins)  # repeats a value: its width is a multiple of that value's
-        elif node.op in OPS and not OPS[node.op].uses_dimension and node.op != "MAT_MUL":
+        elif node.op in OPS and node.op != "MAT_MUL" and not (OPS[node.op].uses_dimension and _is_stateless(node)):
             for value in inputs:
                 if value.value.kind is Kind.ACTIVATION:
                     fixed |= set(node.scope) - set(value.scope)

@@ -33,6 +33,7 @@ LAYER_RESULTS = {
     LayerKind.LINEAR: "projected", LayerKind.BRANCHED_LINEAR: "projected", LayerKind.CONV: "convolved",
     LayerKind.DEPTHWISE: "convolved", LayerKind.LAYER_NORM: "normed", LayerKind.RMS_NORM: "normed",
     LayerKind.RUNNING_SUM: "running_sum", LayerKind.RUNNING_PRODUCT: "running_product", LayerKind.VECTOR: "rescaled",
+    LayerKind.OWN: "computed", LayerKind.OWN_STATEFUL: "computed",
 }  # fmt: skip
 
 IDIOM_RESULTS = {
@@ -201,6 +202,8 @@ def _layer_name(plan: ExportPlan, layer: Layer, role: str | None, own_call: str)
     noun = layer.kind.value.removeprefix("branched_")
     if layer.kind is LayerKind.VECTOR:
         noun = "scale" if "SCALE" in layer.ops else "bias"
+    if layer.op:
+        noun = identifier(layer.op)
     if first.labels and first.labels[-1].endswith("_resize"):
         noun = "resize"
     if layer.kind in (LayerKind.LAYER_NORM, LayerKind.RMS_NORM):

@@ -12,7 +12,7 @@ from ....primitives.graph import Graph
 from ....primitives.idioms import IdiomKind
 from ....primitives.value_types import Value
 
-__all__ = ["STATEFUL_LAYERS", "ExportPlan", "Layer", "LayerKind", "Layout", "Step"]
+__all__ = ["OWN_LAYERS", "STATEFUL_LAYERS", "ExportPlan", "Layer", "LayerKind", "Layout", "Step"]
 
 
 class LayerKind(Enum):
@@ -27,6 +27,8 @@ class LayerKind(Enum):
     RUNNING_SUM = "running_sum"
     RUNNING_PRODUCT = "running_product"
     VECTOR = "vector"
+    OWN = "function"
+    OWN_STATEFUL = "stateful_function"
 
 
 class Layout(Enum):
@@ -50,6 +52,8 @@ class Layer:
         source: kind and width of its input.
         target: kind and width of its output, in one branch.
         kernel: number of positions that it sees.
+        op: op of a plugin, which its own function computes; empty for other layers.
+        constant: constant of that op; None if it uses none.
     """
 
     kind: LayerKind
@@ -61,6 +65,8 @@ class Layer:
     source: Value
     target: Value
     kernel: int = 1
+    op: str = ""
+    constant: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,5 +159,9 @@ STATEFUL_LAYERS = {
     LayerKind.CONV: "CausalConv",
     LayerKind.RUNNING_SUM: "RunningSum",
     LayerKind.RUNNING_PRODUCT: "RunningProduct",
+    LayerKind.OWN_STATEFUL: "LearnedFunction",
 }
 """Layers that keep state between calls that decode, with their classes in `runtime/`."""
+
+OWN_LAYERS = frozenset({LayerKind.OWN, LayerKind.OWN_STATEFUL})
+"""Layers whose function a plugin defines."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -60,6 +63,19 @@ def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax
     if window is None:
         return jnp.pad(x, [(0, 0), (kernel_size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
     return jnp.concatenate([window.astype(x.dtype), x], axis=1)
+
+
+def on_branches(function: Any, operands: Any, arrays: dict[str, jax.Array]) -> jax.Array:
+    """Apply a function of `[..., length, width]` and learned arrays to values `[batch, length, *branches, width]`."""
+    return jnp.moveaxis(function(*(jnp.moveaxis(x, 1, -2) for x in operands), **arrays), -2, 1)
+
+
+def initial_array(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike, start: str, branches: int) -> jax.Array:
+    """Return ones or zeros, or (`start` is "normal") normal values of variance 1 / fan-in, behind axes of branches."""
+    if start != "normal":
+        return jnp.full(shape, 1 if start == "ones" else 0, dtype)
+    fan_in = functools.reduce(lambda product, size: product * size, shape[branches:-1], 1)
+    return jax.random.normal(key, shape, dtype) / fan_in**0.5
 
 
 def depthwise_init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:

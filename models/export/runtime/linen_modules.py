@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
-from .functions import abs_root, depthwise_init, divide, last_inputs
+from .functions import abs_root, depthwise_init, divide, initial_array, last_inputs, on_branches
 
 KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Dense kernels start from a normal distribution with variance 1 / fan-in."""
@@ -146,3 +147,37 @@ class RunningProduct(nn.Module):
             if not self.is_initializing():
                 last.value = product[:, -1:].astype(last.value.dtype)
         return product.astype(x.dtype)
+
+
+class LearnedFunction(nn.Module):
+    """A function of values `[batch, length, *features]` and of learned arrays, which it gets by their names.
+
+    In decoding it keeps the last `window` inputs, or its last output, which is `last` before the first position.
+    """
+
+    function: Any
+    arrays: dict[str, tuple[str, tuple[int, ...]]]
+    branches: int = 0
+    features: tuple[int, ...] = ()
+    window: int = 0
+    last: float | None = None
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, *operands: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        count, arrays = len(operands), []
+        for name, (begin, shape) in self.arrays.items():
+            arrays.append(self.param(name, initial_array, shape, self.param_dtype, begin, self.branches))
+        values = promote_dtype(*operands, *arrays, dtype=self.dtype)
+        inputs, learned = values[:count], dict(zip(self.arrays, values[count:], strict=True))
+        if start is None:
+            return on_branches(self.function, inputs, learned)
+        new, rows = inputs[0], self.window or 1
+        dtype = new.dtype if self.window else jnp.promote_types(new.dtype, jnp.float32)
+        kept = self.variable("cache", "kept", jnp.full, (new.shape[0], rows, *self.features), self.last or 0, dtype)
+        x = jnp.concatenate([kept.value.astype(dtype), new.astype(dtype)], axis=1)
+        y = on_branches(self.function, [x], learned)
+        if not self.is_initializing():
+            kept.value = (x if self.window else y)[:, -rows:].astype(kept.value.dtype)
+        return y[:, rows:].astype(new.dtype)

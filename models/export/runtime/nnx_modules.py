@@ -11,7 +11,7 @@ from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
-from .functions import abs_root, depthwise_init, divide, last_inputs
+from .functions import abs_root, depthwise_init, divide, initial_array, last_inputs, on_branches
 
 KERNEL_INIT = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Dense kernels start from a normal distribution with variance 1 / fan-in."""
@@ -169,3 +169,46 @@ class RunningProduct(nnx.Module):
             product = self.last[...] * product  # in the dtype of the cache if it is more precise
             self.last[...] = product[:, -1:].astype(self.last.dtype)
         return product.astype(x.dtype)
+
+
+class LearnedFunction(nnx.Module):
+    """A function of values `[batch, length, *features]` and of learned arrays, which it gets by their names.
+
+    In decoding it keeps the last `window` inputs, or its last output, which is `last` before the first position.
+    """
+
+    def __init__(
+        self,
+        function: Any,
+        arrays: dict[str, tuple[str, tuple[int, ...]]],
+        *,
+        branches: int = 0,
+        features: tuple[int, ...] = (),
+        window: int = 0,
+        last: float | None = None,
+        dtype: DTypeLike | None,
+        param_dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
+        for name, (start, shape) in arrays.items():
+            setattr(self, name, nnx.Param(initial_array(rngs.params(), shape, param_dtype, start, branches)))
+        self.function, self.names, self.dtype = function, tuple(arrays), dtype
+        self.features, self.window, self.last = features, window, last
+        self.kept: Any = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        if self.features:
+            self.kept = nnx.Cache(jnp.full((batch, self.window or 1, *self.features), self.last or 0, dtype))
+
+    def __call__(self, *operands: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        count, arrays = len(operands), [getattr(self, name)[...] for name in self.names]
+        values = promote_dtype((*operands, *arrays), dtype=self.dtype)
+        inputs, learned = values[:count], dict(zip(self.names, values[count:], strict=True))
+        if start is None:
+            return on_branches(self.function, inputs, learned)
+        dtype = inputs[0].dtype if self.window else jnp.promote_types(self.kept.dtype, inputs[0].dtype)
+        x = jnp.concatenate([self.kept[...].astype(dtype), inputs[0].astype(dtype)], axis=1)
+        y = on_branches(self.function, [x], learned)
+        rows = self.kept.shape[1]
+        self.kept[...] = (x if self.window else y)[:, -rows:].astype(self.kept.dtype)
+        return y[:, rows:].astype(inputs[0].dtype)

@@ -1,0 +1,50 @@
+"""Plugins: primitives, mutations and library programs from outside the package, in one Python file each.
+
+A plugin imports what it needs from here and defines `PLUGIN`:
+
+    from primer_search.plugins import Init, Parameter, Plugin, primitive
+
+docs/extending.md has examples. Modules: plugin (the types), op_contract and program_contract (what is checked),
+contract_check (the check in a process of its own), sources (where plugins are found), loader, registry (what is loaded).
+"""
+
+from ..primitives.assembler import replace_subprogram
+from ..primitives.library_texts import MULTI_DCONV_HEAD_TEXT, SQUARED_RELU_TEXT, TRANSFORMER_TEXT
+from ..primitives.ops import (
+    DecodeState,
+    Init,
+    Law,
+    Op,
+    OpSizes,
+    Parameter,
+    TimeDependence,
+    WidthMatch,
+    broadcast_shape,
+    dimension_shape,
+    reduce_shape,
+    same_shape,
+)
+from .plugin import Plugin, PluginMutation, ProgramText, primitive
+
+__all__ = [
+    "MULTI_DCONV_HEAD_TEXT",
+    "SQUARED_RELU_TEXT",
+    "TRANSFORMER_TEXT",
+    "DecodeState",
+    "Init",
+    "Law",
+    "Op",
+    "OpSizes",
+    "Parameter",
+    "Plugin",
+    "PluginMutation",
+    "ProgramText",
+    "TimeDependence",
+    "WidthMatch",
+    "broadcast_shape",
+    "dimension_shape",
+    "primitive",
+    "reduce_shape",
+    "replace_subprogram",
+    "same_shape",
+]

@@ -1,0 +1,76 @@
+"""Load plugins: those that are installed, those that a user names, and those of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ..primitives.errors import UsageError, WorkFailedError
+from ..system.process_pool import ProcessPool
+from .registry import find_loaded, loaded_plugins, register
+from .sources import PluginSource, find_source, installed_sources, is_checked, is_known, remember
+
+__all__ = ["load_plugins", "load_recorded"]
+
+Tell = Callable[[str], None]
+
+
+def load_plugins(references: Sequence[str], tell: Tell = lambda line: None) -> None:
+    """Load installed plugins and those that a user names; each text is checked once.
+
+    Args:
+        references: paths of .py files, or names of importable modules.
+        tell: callback that receives a message before a check, which takes some seconds.
+
+    Raises:
+        UsageError: a plugin is not found, clashes with another, or breaks its contract.
+    """
+    for source in [*installed_sources(), *map(find_source, references)]:
+        _load(source, tell)
+
+
+def load_recorded(recorded: Sequence[Mapping[str, Any]], run: str, tell: Tell = lambda line: None) -> None:
+    """Load the plugins of a run where they were found, with the same text.
+
+    Args:
+        recorded: plugins of the run's manifest.
+        run: name of the run, for messages.
+        tell: callback that receives a message before a check.
+
+    Raises:
+        UsageError: a plugin is not found, has changed, or was never loaded by this user.
+    """
+    for fields in recorded:
+        source = PluginSource.from_dict(dict(fields))
+        loaded = find_loaded(source.name)
+        if loaded is not None and loaded.source.sha256 == source.sha256:
+            continue
+        made = f"run {run} was made with plugin {source.name} ({source.reference}, sha256 {source.sha256[:12]})"
+        if loaded is not None:
+            other = loaded.source
+            raise UsageError(f"{made}, but {other.reference} has another text ({other.sha256[:12]}): give the run's")
+        try:
+            found = find_source(source.reference)
+        except UsageError:
+            raise UsageError(f"{made}, which is not found: give its file with --plugin") from None
+        if found.sha256 != source.sha256:
+            raise UsageError(f"{made}, which has changed since (now {found.sha256[:12]}): restore it, or start a run")
+        if found.is_file and not is_known(found):
+            raise UsageError(f"{made}, which you have not loaded before: read it, and give it with --plugin to run it")
+        _load(found, tell)
+
+
+def _load(source: PluginSource, tell: Tell) -> None:
+    if not is_checked(source) and find_loaded(source.name) is None:
+        from .contract_check import check_plugin
+
+        tell(f"plugin {source.name}: its contract is checked, once for this text")
+        earlier = [loaded.source for loaded in loaded_plugins()]
+        with ProcessPool(1) as pool:  # it runs on the CPU, and leaves accelerators alone
+            try:
+                list(pool.map([partial(check_plugin, earlier, source)]))
+            except WorkFailedError as error:
+                raise UsageError(f"plugin {source.name}: its check did not end: {error}") from error
+        remember(source)
+    register(source)
