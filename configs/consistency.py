@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ..models.parameter_range import parameters_at
 from ..primitives import InvalidProgramError, UsageError, build_graph
 from ..search.config import RunConfig
+from ..search.evolution.vocabulary import read_vocabulary
 
 __all__ = ["contradictions", "refuse_contradictions"]
 
@@ -24,6 +25,10 @@ def contradictions(config: RunConfig) -> Iterator[str]:
     """Yield one sentence for each contradiction between settings."""
     search, trial, optimizer, workers = config.search, config.trial, config.optimizer, config.workers
     yield from _range_contradictions(config)
+    try:
+        read_vocabulary(search.vocabulary)
+    except UsageError as error:
+        yield str(error)
     hurdle_parts = 2 ** (trial.hurdles + 1) - 1
     if search.tournament > search.population:
         yield (

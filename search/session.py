@@ -9,7 +9,7 @@ import platform as machine
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..plugins.registry import recorded_plugins
@@ -23,6 +23,7 @@ from ..workers.protocol import Platform
 from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
 from .evolution.initial_programs import InitialProgram, read_initial_programs
+from .evolution.vocabulary import with_named_plugins
 from .results.epoch_warning import epoch_warning
 from .runs.controller import Controller
 from .runs.provenance import command_line, versions
@@ -88,6 +89,7 @@ def start(
         WorkFailedError: no worker could be started, or the store cannot be written.
     """
     started_at = time.monotonic() if started_at is None else started_at
+    config = replace(config, search=replace(config.search, vocabulary=with_named_plugins(config.search.vocabulary)))
     baseline_dna = config.model.library_program(config.search.baseline)
     platform = resolve_platform(config.workers.accel, address=address)
     dataset = prepare_dataset(config.data, config.model.vocabulary, progress=tell)

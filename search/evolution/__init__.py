@@ -14,4 +14,5 @@ __all__ = [
     "random_programs",
     "search_strategy",
     "trial_seeds",
+    "vocabulary",
 ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..config import RunConfig
 from .candidate import Candidate, Individual, evaluation_fitness
 from .hurdles import Hurdles
 from .initial_programs import InitialProgram
+from .paper_mutations import mutate
 from .population import Population
 from .proposals import Proposal, propose
 from .random_programs import propose_random
@@ -63,10 +65,12 @@ class Evolution(SearchStrategy):
         number, rng, search = self.next_id, self._generator(), self.config.search
         if search.strategy == "random-init":
             limit = RANDOM_DRAWS * search.proposals
-            parent, proposal = None, propose_random(self.baseline.dna, rng, self.rules, self._known, limit)
+            words = self.vocabulary
+            parent, proposal = None, propose_random(self.baseline.dna, rng, self.rules, self._known, limit, words)
         else:
             parent = self._parent(rng)
-            proposal = propose(self._candidates[parent], rng, self.rules, self._known, search.proposals)
+            mutation = partial(mutate, vocabulary=self.vocabulary)
+            proposal = propose(self._candidates[parent], rng, self.rules, self._known, search.proposals, mutation)
         return self._child(number, parent, proposal), proposal
 
     def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:

@@ -15,16 +15,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ...primitives.ops import OPS
 from ...primitives.pretty_printer import format_instruction, subprogram_label
 from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
 from ...primitives.validation import inlined_instruction_counts
 from .program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
 from .random_draws import choose, draw_below
+from .vocabulary import PAPER, Vocabulary
 
 __all__ = ["MUTATIONS", "Mutation", "MutationType", "mutate"]
 
@@ -34,23 +35,24 @@ Mutation = Callable[[DNA, np.random.Generator], tuple[DNA, str]]
 MutationType = Callable[[DNA, np.random.Generator], "tuple[DNA, str] | None"]
 """A mutation that may not apply to a program, and returns None then."""
 
-_PRIMITIVES = tuple(OPS)
 _FIELDS = ("op", "in1", "in2", "constant", "dimension", "branches")
 _REDRAWS = 100
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def mutate(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+def mutate(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Apply one mutation, with its type drawn uniformly.
 
     Args:
         dna: well-formed program.
         rng: random generator of the child; the same state gives the same child.
+        vocabulary: ops to draw from, and mutations of plugins, which are further types.
 
     Returns:
         The child, which is well-formed and differs from its parent in one change, and a description of the change.
     """
-    types = tuple(MUTATIONS.values())
+    drawing = {name: partial(edit, vocabulary=vocabulary) for name, edit in _DRAWING_OPS.items()}
+    types = tuple({**MUTATIONS, **drawing, **vocabulary.mutations}.values())
     while True:  # terminates: a dimension of the bank can always change
         result = choose(types, rng)(dna, rng)
         if result is None or result[0] == dna:
@@ -76,35 +78,35 @@ def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     return child, f"Delete in {subprogram_label(dna, index)}: {format_instruction(dna, index, position)}"
 
 
-def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+def _insert(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Add an instruction at any place; later references shift, so that none reads it yet.
 
     At the end it becomes the output. Op and fields are drawn uniformly from all admissible values.
     """
     index = draw_below(len(dna.subprograms), rng)
     position = draw_below(len(dna.subprograms[index].instructions) + 1, rng)
-    values = {name: choose(_admissible(dna, index, position, name), rng) for name in _FIELDS}
+    values = {name: choose(_admissible(dna, index, position, name, vocabulary), rng) for name in _FIELDS}
     child = insert_instruction(dna, index, position, Instruction(**values))
     return child, f"Insert in {subprogram_label(dna, index)}: {format_instruction(child, index, position)}"
 
 
-def _delete_and_insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+def _delete_and_insert(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str] | None:
     """Delete an instruction, then insert one."""
     deleted = _delete(dna, rng)
     if deleted is None:
         return None
-    child, inserted = _insert(deleted[0], rng)
+    child, inserted = _insert(deleted[0], rng, vocabulary)
     return child, f"Delete and insert: {deleted[1].removeprefix('Delete ')}; then {inserted.removeprefix('Insert ')}"
 
 
-def _mutate_field(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+def _mutate_field(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str] | None:
     """Change one of the six fields of an instruction to another admissible value, even if its op ignores the field."""
     index = draw_below(len(dna.subprograms), rng)
     position = draw_below(len(dna.subprograms[index].instructions), rng)
     instruction = dna.subprograms[index].instructions[position]
     name = choose(_FIELDS, rng)
     old = getattr(instruction, name)
-    others = [value for value in _admissible(dna, index, position, name) if value != old]
+    others = [value for value in _admissible(dna, index, position, name, vocabulary) if value != old]
     if not others:
         return None
     child = replace_instruction(dna, index, position, replace(instruction, **{name: choose(others, rng)}))
@@ -151,6 +153,9 @@ MUTATIONS: dict[str, MutationType] = {
 }
 """The paper's six types, by the first words of their descriptions."""
 
+_DRAWING_OPS = {"Insert": _insert, "Delete and insert": _delete_and_insert, "Mutate field": _mutate_field}
+"""Those that draw ops, and so take a vocabulary."""
+
 
 # --- draws ------------------------------------------------------------------------------------------------------
 
@@ -171,10 +176,10 @@ def _mutated_constant(constant: float, rng: np.random.Generator) -> float:
     return float(rng.standard_normal())  # for a constant that is too large to scale
 
 
-def _admissible(dna: DNA, index: int, position: int, field: str) -> Sequence[Any]:
+def _admissible(dna: DNA, index: int, position: int, field: str, vocabulary: Vocabulary) -> Sequence[Any]:
     """Return all values that a field of the instruction at this place can have."""
     if field == "op":
-        return (*_PRIMITIVES, *(f"call:{callee}" for callee in range(index + 1, len(dna.subprograms))))
+        return (*vocabulary.ops, *(f"call:{callee}" for callee in range(index + 1, len(dna.subprograms))))
     if field == "branches":
         return BRANCHES
     bounds = {

@@ -13,25 +13,24 @@ import numpy as np
 
 from ...models.parameter_range import fitted_unit
 from ...primitives import DNA, InvalidProgramError, build_graph
-from ...primitives.ops import OPS
 from ...primitives.program import BRANCHES, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction, Subprogram
 from ...primitives.validation import inlined_instruction_counts
 from .proposals import CandidateRules, Proposal, SeenPrograms, identify
+from .vocabulary import PAPER, Vocabulary
 
 __all__ = ["propose_random", "random_program"]
 
-_PRIMITIVES = tuple(OPS)
 DESCRIPTION = "A random program of the baseline's size"
 
 
-def random_program(like: DNA, rng: np.random.Generator) -> DNA:
+def random_program(like: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> DNA:
     """Return a random program with as many subprograms, instructions and bank entries as `like`."""
     constants = tuple(float(constant) for constant in rng.standard_normal(len(like.constants)))
     dimensions = tuple(int(dimension) for dimension in rng.choice(RELATIVE_DIMENSIONS, len(like.dimensions)))
     count = len(like.subprograms)
 
     def instruction(subprogram: int, position: int) -> Instruction:
-        choices = (*_PRIMITIVES, *(f"call:{callee}" for callee in range(subprogram + 1, count)))
+        choices = (*vocabulary.ops, *(f"call:{callee}" for callee in range(subprogram + 1, count)))
         return Instruction(
             op=choices[int(rng.integers(len(choices)))],
             in1=int(rng.integers(position + 2)),
@@ -49,7 +48,12 @@ def random_program(like: DNA, rng: np.random.Generator) -> DNA:
 
 
 def propose_random(
-    baseline: DNA, rng: np.random.Generator, rules: CandidateRules, known: SeenPrograms, limit: int
+    baseline: DNA,
+    rng: np.random.Generator,
+    rules: CandidateRules,
+    known: SeenPrograms,
+    limit: int,
+    vocabulary: Vocabulary = PAPER,
 ) -> Proposal:
     """Draw at most `limit` programs until one is valid and new; if none is, propose the baseline, at no cost.
 
@@ -59,11 +63,12 @@ def propose_random(
         rules: requirements of a candidate.
         known: programs that need no training.
         limit: largest number of programs to draw.
+        vocabulary: ops to draw from.
     """
     outcomes: Counter[str] = Counter()
     for _ in range(limit):
         outcomes["drawn"] += 1
-        dna = random_program(baseline, rng)
+        dna = random_program(baseline, rng, vocabulary)
         if max(inlined_instruction_counts(dna)) > MAX_INLINED_INSTRUCTIONS:
             outcomes["invalid_size"] += 1
             continue

@@ -19,6 +19,7 @@ from ..config import RunConfig
 from .candidate import BASELINE_ID, Candidate
 from .initial_programs import InitialProgram
 from .proposals import CandidateRules, Proposal, SeenPrograms
+from .vocabulary import read_vocabulary
 
 __all__ = ["SearchStrategy"]
 
@@ -30,6 +31,7 @@ class SearchStrategy(ABC):
         baseline: candidate 0.
         starters: the baseline and the imported initial programs, each with its fingerprint; each is trained several
             times.
+        vocabulary: what mutations draw from.
         ancestors: ids of the candidates that the search starts from.
     """
 
@@ -38,6 +40,7 @@ class SearchStrategy(ABC):
     ):
         self.config = config
         self.run_seed = run_seed
+        self.vocabulary = read_vocabulary(config.search.vocabulary)
         self.rules = CandidateRules.for_baseline(baseline_dna, config.model)
         self.ancestors = tuple(initial_program.candidate_id for initial_program in initial_programs) or (BASELINE_ID,)
         self._candidates: dict[int, Candidate] = {}

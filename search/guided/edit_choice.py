@@ -21,7 +21,6 @@ from ...primitives.instruction_alignment import align_instructions
 from ...primitives.ops import OPS
 from ...primitives.program import DNA, Instruction
 from .linear_model import Normal, fit_linear_model
-from .live_mutations import FAMILY_OF
 
 __all__ = ["EditChoice", "edit_features"]
 
@@ -78,7 +77,7 @@ def _instruction_features(old: Sequence[Instruction], new: Sequence[Instruction]
 
 
 def _family(instruction: Instruction) -> str:
-    return FAMILY_OF.get(instruction.op, "call")
+    return OPS[instruction.op].family if instruction.op in OPS else "call"
 
 
 def _op(instruction: Instruction) -> str:

@@ -223,8 +223,8 @@ class GuidedSearch(SearchStrategy):
 
         def mutation(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
             if choice is None:
-                return mutate_live(dna, rng)
-            drawn = [mutate_live(dna, rng) for _ in range(DRAWS)]
+                return mutate_live(dna, rng, self.vocabulary)
+            drawn = [mutate_live(dna, rng, self.vocabulary) for _ in range(DRAWS)]
             return drawn[choice.choose([edit_features(dna, child) for child, _ in drawn], rng)]
 
         limit = self.config.search.proposals

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,26 +33,15 @@ from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELAT
 from ...primitives.validation import inlined_instruction_counts
 from ..evolution.program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
 from ..evolution.random_draws import choose, draw_below
+from ..evolution.vocabulary import PAPER, Vocabulary
 
 __all__ = ["FAMILY_OF", "LIVE_MUTATIONS", "OP_FAMILIES", "Edge", "live_edges", "mutate_live"]
 
-OP_FAMILIES: dict[str, tuple[str, ...]] = {
-    "arithmetic": ("ADD", "DIFFERENCE", "DIVIDE", "MULTIPLY"),
-    "matrix product": ("MAT_MUL", "T_MAT_MUL"),
-    "function": (*("ABS_ROOT", "SQUARE", "EXP", "LOG", "ABS", "RECIP", "SIGN", "COS", "SIN", "TANH", "SIGMOID"),),
-    "running": ("CUM_PROD", "CUM_SUM"),
-    "reduction": ("RED_MEAN", "RED_SUM", "RED_MIN", "RED_MAX", "RED_PROD"),
-    "learned vector": ("SCALE", "SHIFT"),
-    "constant": ("C_MUL", "MAX", "MIN"),
-    "mask": ("MASK",),
-    "dense": ("CONV_1X1",),
-    "convolution": ("CONV_3X1", "CONV_7X1", "CONV_15X1", "CONV_31X1"),
-    "depthwise convolution": ("DCONV_3X1", "DCONV_7X1", "DCONV_15X1", "DCONV_31X1"),
-}
+OP_FAMILIES = PAPER.families
 """The 39 primitives by family (the groups of the paper's Table 2, convolutions apart); calls are one more family."""
 
 FAMILY_OF = {op: family for family, ops in OP_FAMILIES.items() for op in ops}
-"""The family of each primitive."""
+"""The family of each primitive of the paper."""
 
 JOINS = ("ADD", "MULTIPLY")
 """Ops that join a wrapped value with the value itself."""
@@ -89,12 +79,13 @@ def live_edges(dna: DNA) -> list[Edge]:
     return edges
 
 
-def mutate_live(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+def mutate_live(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Apply one mutation of live code, with its type drawn by the weights of `LIVE_MUTATIONS`.
 
     Args:
         dna: well-formed program.
         rng: random generator of the child; the same state gives the same child.
+        vocabulary: ops to draw from, and mutations of plugins, each of weight 1.
 
     Returns:
         The child, which is well-formed and differs from its parent, and a description of the edit.
@@ -102,11 +93,13 @@ def mutate_live(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
     Raises:
         RuntimeError: no mutation applies; a program that is valid always has one.
     """
-    names = list(LIVE_MUTATIONS)
-    weights = np.array([weight for _, weight in LIVE_MUTATIONS.values()])
+    edits = {name: edit for name, (edit, _) in LIVE_MUTATIONS.items()} | {**vocabulary.mutations}
+    edits |= {name: partial(edit, vocabulary=vocabulary) for name, edit in _DRAWING_OPS.items()}
+    names = list(edits)
+    weights = np.array([weight for _, weight in LIVE_MUTATIONS.values()] + [1] * len(vocabulary.mutations))
     for _ in range(_ATTEMPTS):
         name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
-        result = LIVE_MUTATIONS[name][0](dna, rng)
+        result = edits[name](dna, rng)
         if result is None or result[0] == dna:
             continue
         if max(inlined_instruction_counts(result[0])) <= MAX_INLINED_INSTRUCTIONS:
@@ -117,23 +110,23 @@ def mutate_live(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
 # --- the edits --------------------------------------------------------------------------------------------------
 
 
-def _insert(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+def _insert(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Insert an op on a live edge; of an op with two operands, the other one is any value in scope."""
     edge = choose(live_edges(dna), rng)
-    instruction = _drawn(dna, edge, edge.value, _draw_op(dna, edge.subprogram, rng), rng)
+    instruction = _drawn(dna, edge, edge.value, _draw_op(dna, edge.subprogram, rng, vocabulary), rng)
     child = _insert_at(dna, edge, instruction)
     line = format_instruction(child, edge.subprogram, edge.position)
     return child, f"Insert in {subprogram_label(dna, edge.subprogram)}: {line}"
 
 
-def _wrap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+def _wrap(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Compute an op beside a live edge and join its result with the edge, by ADD or MULTIPLY.
 
     The op reads the value of the edge, or half of the time any value in scope.
     """
     edge = choose(live_edges(dna), rng)
     source = edge.value if draw_below(2, rng) else draw_below(edge.position + 2, rng)
-    beside = _drawn(dna, edge, source, _draw_op(dna, edge.subprogram, rng), rng)
+    beside = _drawn(dna, edge, source, _draw_op(dna, edge.subprogram, rng, vocabulary), rng)
     child = insert_instruction(dna, edge.subprogram, edge.position, beside)
     added = edge.position + 2
     later = edge._replace(position=edge.position + 1)
@@ -157,11 +150,11 @@ def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     return child, f"Delete in {subprogram_label(dna, index)}: {format_instruction(dna, index, position)}"
 
 
-def _replace_op(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
+def _replace_op(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Give a live instruction another op, with the same fields."""
     index, position = choose(_live_instructions(dna), rng)
     instruction = dna.subprograms[index].instructions[position]
-    return _changed(dna, index, position, replace(instruction, op=_draw_op(dna, index, rng)), "Replace op")
+    return _changed(dna, index, position, replace(instruction, op=_draw_op(dna, index, rng, vocabulary)), "Replace op")
 
 
 def _rewire(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
@@ -249,14 +242,17 @@ LIVE_MUTATIONS: dict[str, tuple[Callable[[DNA, np.random.Generator], tuple[DNA, 
 On the tape, 7 of 85 insertions and wraps gain at least 0.03 nats, and 2 of 110 other edits (docs/discovery.md).
 """
 
+_DRAWING_OPS = {"Insert": _insert, "Wrap": _wrap, "Replace op": _replace_op}
+"""Those that draw ops, and so take a vocabulary."""
+
 
 # --- draws and places -------------------------------------------------------------------------------------------
 
 
-def _draw_op(dna: DNA, subprogram: int, rng: np.random.Generator) -> str:
+def _draw_op(dna: DNA, subprogram: int, rng: np.random.Generator, vocabulary: Vocabulary) -> str:
     """Return an op: its family uniformly, then one of the family; calls of later subprograms are one family."""
     calls = tuple(f"call:{callee}" for callee in range(subprogram + 1, len(dna.subprograms)))
-    families = [*OP_FAMILIES.values(), *((calls,) if calls else ())]
+    families = [*vocabulary.families.values(), *((calls,) if calls else ())]
     return choose(choose(families, rng), rng)
 
 
