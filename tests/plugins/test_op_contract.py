@@ -200,7 +200,7 @@ def scaled_wrongly(x, taps):
 BROKEN = {
     "another result in JAX": ({"forward": jnp.tanh, "reference": np.sin}, None, "plain `def`"),
     "forward is not the reference": ({"forward": root, "reference": np.abs}, None, "reference: forward and reference"),
-    "a gradient that is not finite": ({"forward": root, "reference": root_reference}, None, "gradient: it is not finite"),
+    "a gradient that is not finite": ({"forward": root, "reference": root_reference}, None, "gradient: it"),
     "NaN becomes a number": ({"forward": rectified, "reference": rectified_reference}, None, "NaN: an operand of NaN"),
     "another shape": ({"forward": halved, "reference": halved}, None, "shape: its reference returns"),
     "a law that does not hold": ({"forward": gate, "reference": gate_reference, "operands": 2}, [Law.COMMUTATIVE],
@@ -218,7 +218,8 @@ BROKEN = {
                                           "parameters": [Parameter("taps", ("in",), Init.ONES)]}, None, "branches"),
     "scores that it mixes": ({"forward": gate, "reference": gate_reference, "operands": 2,
                                   "time_dependence": TimeDependence.MIXES}, None, "POINTWISE, PAST or REDUCES"),
-    "a name of two words": ({"forward": gate, "reference": gate_reference, "operands": 2, "name": "a gate"}, None, "its name"),
+    "a name of two words": ({"forward": gate, "reference": gate_reference, "operands": 2, "name": "a gate"}, None,
+                            "its name"),
     "no family": ({"forward": gate, "reference": gate_reference, "operands": 2, "family": ""}, None, "its family"),
 }  # fmt: skip
 

@@ -24,7 +24,6 @@ from primer_search.search.config import SearchConfig
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.search.evolution.vocabulary import PAPER, read_vocabulary, with_named_plugins
 from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, mutate_live
-from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import create_run_directory
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.command import command, refused
@@ -90,7 +89,7 @@ def test_a_plugin_is_searched_trained_exported_and_loaded_again(tmp_path: Path, 
     with Store.open(run, read_only=True) as store:
         (recorded,) = store.manifest["plugins"]
         found = [one.id for one in store.candidates() if "GATED_UNIT" in str(one.dna)]
-        trained = {row.candidate for row in leaderboard(store).rows if row.loss_nats is not None}
+        trained = {trial.candidate_id for trial in store.evaluations() if trial.evaluation.loss_nats is not None}
     assert (recorded["name"], recorded["text"]) == ("gated_unit", plugin.read_text())
     candidate = min(trained & set(found))
 
@@ -161,7 +160,10 @@ def test_a_plugin_that_clashes_or_is_incomplete_is_refused(plugin: Path, old: st
 
 def test_a_broken_promise_is_found_in_a_process_of_its_own_and_named(plugin: Path) -> None:
     plugin.write_text(plugin.read_text().replace("np.tanh", "np.sin"))
-    sentence = refused("primitives", "--plugin", plugin).removeprefix("primer-search: ")
+    result = command("primitives", "--plugin", plugin)
+    note, sentence = result.err.splitlines()
+    assert (result.code, result.out) == (2, "")
+    assert note == "plugin gated_unit: its contract is checked, once for this text"
     assert "plugin gated_unit, op GATED_UNIT: reference: forward and reference differ by" in sentence
     assert not is_known(find_source(str(plugin)))
     assert not is_checked(find_source(str(plugin)))
@@ -206,4 +208,4 @@ def test_both_strategies_draw_the_ops_and_the_mutations_of_plugins(tmp_path: Pat
 
 
 def test_names_of_built_in_mutations_are_taken() -> None:
-    assert registry.BUILT_IN_MUTATIONS == {*MUTATIONS, *LIVE_MUTATIONS}
+    assert {*MUTATIONS, *LIVE_MUTATIONS} == registry.BUILT_IN_MUTATIONS
