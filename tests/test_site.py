@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from primer_search.plugins.registry import loaded_plugins, unload
+from primer_search.plugins.sources import find_source, remember
 from primer_search.primitives.library import get
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.tests.support.command import HandmadeRun, Result, command
@@ -38,13 +41,17 @@ def verb(line: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the names of the pages exist: a run with one child, a text, a file of DNA."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which the names of the pages exist: a run with one child, a text, a file of DNA, a plugin."""
     folder = tmp_path_factory.mktemp("pages")
     HandmadeRun(folder / "runs" / "a").child("PRIMER_EZ", 2.5)
     write_text(folder / "corpus")
     (folder / "DNA.json").write_text(dna_to_json(get("PRIMER_EZ", 8)), encoding="utf-8")
-    return folder
+    shutil.copy(ROOT / "examples" / "plugins" / "gated_unit.py", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRIMER_SEARCH_CACHE", str(folder / "cache"))
+        remember(find_source(str(folder / "gated_unit.py")))  # its own test checks it
+        yield folder
 
 
 def run_as_shown(line: str, folder: Path, *more: str) -> Result:
@@ -65,6 +72,8 @@ def run_as_shown(line: str, folder: Path, *more: str) -> Result:
         return command(*words, *more)
     finally:
         os.chdir(here)
+        for plugin in loaded_plugins():
+            unload(plugin.source.name)
 
 
 @pytest.mark.parametrize("line", [line for line in shown_commands() if verb(line) in READING])

@@ -24,7 +24,8 @@ from primer_search.search.config import SearchConfig
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.search.evolution.vocabulary import PAPER, read_vocabulary, with_named_plugins
 from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, mutate_live
-from primer_search.search.runs.run_directory import create_run_directory
+from primer_search.search.runs.run_directory import RunDirectory, create_run_directory
+from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import write_text
@@ -79,13 +80,17 @@ def test_the_example_is_short_and_keeps_the_contract() -> None:
 
 
 def test_a_plugin_is_searched_trained_exported_and_loaded_again(tmp_path: Path, plugin: Path) -> None:
-    run, text = tmp_path / "run", write_text(tmp_path / "text")
-    done = command(
-        *("--config", "smoke", "--budget", "9s", "--run-dir", run, "--data", f"text:{text}", "--plugin", plugin),
-        *("--set", "search.vocabulary=gated_unit", "--set", "search.confirm_top=0", "--set", "trial.hurdles=0"),
-        *("--set", "search.baseline_trials=1", "--json"),
-    )
-    assert done.code == 0, done.err
+    load_plugins([str(plugin)])
+    settings = ["search.strategy=guided", "search.vocabulary=gated_unit", "search.baseline_trials=1"]
+    smoke = load("smoke", [*settings, "search.confirm_top=0", "trial.hurdles=0", "trial.price=false"])
+    config = replace(smoke, data=replace(smoke.data, source=f"text:{write_text(tmp_path / 'text')}"))
+    run = create_run_directory(tmp_path / "run").path
+
+    def stop_early(state: RunState) -> None:
+        if state.candidates > 4:
+            RunDirectory(run).request_stop()
+
+    session.start(config, RunDirectory(run), seed=0, budget_seconds=600.0, observe=stop_early)
     with Store.open(run, read_only=True) as store:
         (recorded,) = store.manifest["plugins"]
         found = [one.id for one in store.candidates() if "GATED_UNIT" in str(one.dna)]
