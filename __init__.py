@@ -4,6 +4,11 @@
     >>> library.get("PRIMER_EZ").subprograms[0].name
     'main'
 
+A search from Python, and its results (docs/python.md):
+
+    run = primer_search.start_search(budget="10m")
+    block = run.best().flax_module()
+
 Names are imported on first use, so that `primer-search --help` starts quickly.
 """
 
@@ -12,9 +17,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .interface.run import Run, open_run
+    from .interface.run_candidate import RunCandidate
+    from .interface.start_search import start_search
     from .primitives import DNA, OPS, library
 
-__all__ = ["DNA", "OPS", "library"]
+__all__ = ["DNA", "OPS", "Run", "RunCandidate", "library", "open_run", "start_search"]
+
+_MODULES = {
+    "DNA": "primitives",
+    "OPS": "primitives",
+    "Run": "interface.run",
+    "RunCandidate": "interface.run_candidate",
+    "open_run": "interface.run",
+    "start_search": "interface.start_search",
+}
+"""Where each name is defined, except that of the module `library`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -24,7 +42,7 @@ def __getattr__(name: str) -> Any:
 
     if name == "library":
         return import_module(".primitives.library", __name__)
-    return getattr(import_module(".primitives", __name__), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

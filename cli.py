@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
-from . import cli_dashboard, cli_programs, cli_runs, cli_simulate, cli_studies, cli_weights
+from . import cli_dashboard, cli_programs, cli_runs, cli_simulate, cli_studies, cli_tracking, cli_weights
 from .cli_data import data_app
 from .cli_errors import one_line, usage_sentence
 from .cli_options import (
@@ -31,6 +31,7 @@ from .cli_options import (
     Json,
     Overrides,
     Top,
+    Track,
     Workers,
     WorkersPerDevice,
     pin_to_cpu,
@@ -62,7 +63,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
-for module in (cli_runs, cli_dashboard, cli_programs, cli_studies, cli_simulate, cli_weights):
+for module in (cli_runs, cli_dashboard, cli_programs, cli_studies, cli_simulate, cli_weights, cli_tracking):
     module.register(app)
 for command in app.registered_commands:
     if command.callback is not None:
@@ -150,6 +151,7 @@ def search(
         ),
     ] = None,
     plugin: Plugins = None,
+    track: Track = None,
     top: Top = 10,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
     json_: Json = False,
@@ -168,6 +170,7 @@ def search(
         return
     load_named_plugins(plugin)
     from .configs.plan import make_plan
+    from .search.tracking.tracker_names import check_trackers
     from .workers.devices.discovery import fake_devices
 
     plan = make_plan(
@@ -185,6 +188,7 @@ def search(
         strategy=strategy,
         init=init or (),
     )
+    trackers = check_trackers(track or ())
     for note in plan.notes:
         say(note)
     if dry_run:
@@ -211,6 +215,7 @@ def search(
             larger=plan.larger,
             address=address,
             started_at=started_at,
+            track=trackers,
             **hooks,
         )
 

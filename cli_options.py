@@ -21,6 +21,7 @@ __all__ = [
     "Run",
     "RunOrName",
     "Top",
+    "Track",
     "Workers",
     "WorkersPerDevice",
     "pin_to_cpu",
@@ -77,6 +78,13 @@ Accelerator = Annotated[
 WorkersPerDevice = Annotated[
     int | None,
     typer.Option(help="Workers that share one GPU and its memory.", min=1, metavar="N", show_default="1, or the run's"),
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Also log the trials to tensorboard, wandb or mlflow; repeatable (see docs/tracking.md).",
+        metavar="TRACKER",
+    ),
 ]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to use: host:port, or auto.", metavar="RAY")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .cli_options import Address, Candidate, Json, Run, RunOrName, Top, pin_to_cpu, print_json, say
+from .cli_options import Address, Candidate, Json, Run, RunOrName, Top, Track, pin_to_cpu, print_json, say
 from .primitives.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def resume(
         typer.Option(help="Further wall-clock time.", metavar="DURATION", show_default="what is left of the run's"),
     ] = None,
     address: Address = None,
+    track: Track = None,
     top: Top = 10,
     json_: Json = False,
 ) -> None:
@@ -41,6 +42,7 @@ def resume(
     from .search.run_search import OutputOptions, search_with_display
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store
+    from .search.tracking.tracker_names import check_trackers
     from .workers.devices.discovery import resolve_platform
     from .workers.devices.ray_environment import check_address
 
@@ -51,12 +53,19 @@ def resume(
     if (holder := directory.controller()) is not None:
         raise UsageError(f"run {directory.path} is already running (by {holder}): wait until it ends, or stop it first")
     check_address(address, workers.executor)
+    trackers = check_trackers(track or ())
 
     def continue_run(**hooks: Any) -> SearchResult:
         from .search.session import resume as resume_session
 
         return resume_session(
-            directory.path, budget_seconds=seconds, address=address, started_at=started_at, larger=larger, **hooks
+            directory.path,
+            budget_seconds=seconds,
+            address=address,
+            started_at=started_at,
+            larger=larger,
+            track=trackers,
+            **hooks,
         )
 
     pin_to_cpu(resolve_platform(workers.accel, address=address), workers.executor)

@@ -2,7 +2,8 @@
 
 `evolution` proposes candidates, `runs` trains and stores them, `results` ranks them, `studies` retrain and compare
 them, `doctor` tests the leak checks, `reports` makes tables, pages and figures, `dashboard` shows runs in a browser,
-and `simulation` runs searches without training. Importing this package does not import JAX.
+`tracking` logs them to experiment trackers, and `simulation` runs searches without training. Importing this package
+does not import JAX.
 """
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "session",
     "simulation",
     "studies",
+    "tracking",
     "train_weights",
 ]

@@ -41,7 +41,7 @@ def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], 
 
     Args:
         run: directory of the run.
-        search: function that searches; takes `observe` and `tell`.
+        search: function that searches; takes `observe`, `tell` and `warn`.
         output: form of the output.
 
     Raises:
@@ -55,7 +55,7 @@ def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], 
             search_display(terminal) as display,
         ):
             observe, tell = interruption.check_before(display.observe), interruption.check_before(display.tell)
-            result = search(observe=observe, tell=tell)
+            result = search(observe=observe, tell=tell, warn=display.warn)
     except KeyboardInterrupt:
         raise Interrupted(_after_interruption(run)) from None
     except PrimerSearchError:

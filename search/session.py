@@ -35,6 +35,7 @@ from .runs.time_accounting import find_sessions
 from .runs.trainer_factory import CandidateTrainerFactory
 from .studies.end_of_run import EndOfRun, confirm_at_end
 from .studies.study import StudyOptions
+from .tracking.tracker_process import run_trackers
 
 __all__ = ["SearchResult", "resume", "start"]
 
@@ -68,7 +69,9 @@ def start(
     started_at: float | None = None,
     observe: Observe = lambda state: None,
     tell: Tell = lambda line: None,
+    warn: Tell = lambda line: None,
     larger: RunConfig | None = None,
+    track: Sequence[str] = (),
 ) -> SearchResult:
     """Start a run in an empty directory and search until the budget is spent.
 
@@ -82,7 +85,9 @@ def start(
         started_at: start of the session, by `time.monotonic`; None means now.
         observe: callback that receives the run's state several times a second.
         tell: callback that receives messages about slow preparations.
+        warn: callback that receives messages about trackers.
         larger: configuration of the larger size, `search.scale_up`, for the end of the run; None: no larger size.
+        track: names of trackers that log the search.
 
     Raises:
         UsageError: the data, the accelerator or the baseline is missing, or the baseline is invalid at the larger size.
@@ -109,7 +114,8 @@ def start(
         "versions": versions(),
         "machine": machine.platform(),
     }
-    with Store.create(run.path, manifest) as store:
+    with Store.create(run.path, manifest) as store, run_trackers(track, store, warn) as trackers:
+        observe = trackers.check_before(observe)
         return _search(store, platform, budget_seconds, address, started_at, observe, tell, larger)
 
 
@@ -121,7 +127,9 @@ def resume(
     started_at: float | None = None,
     observe: Observe = lambda state: None,
     tell: Tell = lambda line: None,
+    warn: Tell = lambda line: None,
     larger: RunConfig | None = None,
+    track: Sequence[str] = (),
 ) -> SearchResult:
     """Resume a run where it stopped.
 
@@ -132,7 +140,9 @@ def resume(
         started_at: the same as in `start`.
         observe: the same as in `start`.
         tell: the same as in `start`.
+        warn: the same as in `start`.
         larger: the same as in `start`.
+        track: the same as in `start`.
 
     Raises:
         UsageError: the run does not exist, another controller writes it, its budget is spent, or its data changed.
@@ -147,7 +157,9 @@ def resume(
         dataset = prepare_same_dataset(config, manifest["dataset_hash"], tell)
         store.set_manifest({"dataset": str(dataset.path)})
         store.run.clear_stop()
-        return _search(store, platform, budget_seconds, address, started_at, observe, tell, larger, resumed=True)
+        with run_trackers(track, store, warn) as trackers:
+            observe = trackers.check_before(observe)
+            return _search(store, platform, budget_seconds, address, started_at, observe, tell, larger, resumed=True)
 
 
 def _budget_left(store: Store) -> float:

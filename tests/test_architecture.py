@@ -17,12 +17,22 @@ import pytest
 import primer_search
 
 ROOT = Path(primer_search.__file__).parent
-LAYERS = ("primitives", "system", "models", "plugins", "workers", "search", "configs", "cli")
+LAYERS = ("primitives", "system", "models", "plugins", "workers", "search", "configs", "interface", "cli")
 PACKAGE_FILES = sorted([*ROOT.glob("*.py"), *(file for layer in LAYERS for file in (ROOT / layer).rglob("*.py"))])
 OTHER_FILES = sorted(file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py"))
 WRITTEN_FILES = sorted(
     file
-    for pattern in ("*.toml", "*.md", "*.cff", "*.yaml", "Makefile", ".ci/run", "configs/*.toml", "docs/**/*.md")
+    for pattern in (
+        "*.toml",
+        "*.md",
+        "*.cff",
+        "*.yaml",
+        "Makefile",
+        ".ci/run",
+        "configs/*.toml",
+        "docs/**/*.md",
+        "docs/*.ipynb",
+    )
     for file in ROOT.glob(pattern)
 )
 
@@ -32,10 +42,14 @@ ONE_MODULE_EACH = {
     "Ray": {"ray"},
     "SQLite": {"sqlite3"},
     "TensorFlow Datasets": {"tensorflow_datasets"},
+    "TensorBoard": {"tensorboardX", "tensorboard"},
+    "Weights & Biases": {"wandb"},
+    "MLflow": {"mlflow"},
+    "pandas": {"pandas"},
     "a web server": {"starlette", "uvicorn", "fastapi", "flask", "aiohttp", "http.server"},
 }
 TRAINING = ("jax", "flax", "optax", "orbax", "safetensors", "ray", "tokenizers", "tensorflow_datasets", "tensorflow")
-HEAVY = (*TRAINING, "pydantic", "plotly")
+HEAVY = (*TRAINING, "pydantic", "plotly", "pandas", "tensorboardX", "wandb", "mlflow")
 LIGHT_MODULES = (
     "primer_search",
     "primer_search.search",
@@ -48,7 +62,7 @@ IMPORT_ORDER = {
     "search": (
         *("config", "evolution", "guided", "doctor", "check_program", "runs", "results", "studies"),
         *("load_initial_programs", "train_weights", "export_block", "generate_text"),
-        *("session", "reports", "simulation", "dashboard", "run_search"),
+        *("reports", "tracking", "session", "simulation", "dashboard", "run_search"),
     ),
 }
 """The modules and folders of a package in the order of its imports: each may import only itself and earlier ones."""

@@ -11,7 +11,7 @@ import pytest
 import primer_search
 
 ROOT = Path(primer_search.__file__).parent
-LAYERS = ("primitives", "models", "workers", "search", "configs")
+LAYERS = ("primitives", "models", "workers", "search", "configs", "interface")
 
 
 def module_names() -> list[str]:

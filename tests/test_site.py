@@ -23,7 +23,19 @@ from primer_search.tests.test_readme import PAGES, ROOT, commands_in
 
 READING = {"leaderboard", "show", "report", "check", "export", "primitives"}
 """Commands that end within seconds on any run; they run as the pages show them."""
-TRAINING = {"ablate", "compare", "confirm", "doctor", "generate", "resume", "simulate", "stress", "train", "data"}
+TRAINING = {
+    "ablate",
+    "compare",
+    "confirm",
+    "doctor",
+    "generate",
+    "resume",
+    "simulate",
+    "stress",
+    "train",
+    "data",
+    "track",
+}
 """Commands that take longer. Their own tests run them; here only their options are checked (test_readme.py)."""
 
 

@@ -91,20 +91,30 @@ class StoreReader:
         )
         return rows[0][0] if rows else None
 
-    def evaluations(self) -> list[FinishedTrial]:
-        """Return all finished trials, in order of arrival."""
+    def evaluations(self, after: int = 0, through: int | None = None) -> list[FinishedTrial]:
+        """Return finished trials, in order of arrival.
+
+        Args:
+            after: number of the last event to leave out.
+            through: number of the last event to include; None: all later ones.
+        """
         rows = self._execute(
             "SELECT sequence, wall_time, e.trial_id, e.candidate_id, evaluation"
-            " FROM evaluations AS e JOIN events USING (sequence) ORDER BY sequence"
+            " FROM evaluations AS e JOIN events USING (sequence)"
+            " WHERE sequence > ? AND (? IS NULL OR sequence <= ?) ORDER BY sequence",
+            (int(after), through, through),
         )
         return [
             FinishedTrial(sequence, at, trial, candidate, Evaluation.from_dict(json.loads(text)))
             for sequence, at, trial, candidate, text in rows
         ]
 
-    def events(self, after: int = 0) -> list[Event]:
-        """Return all events after the one numbered `after`, in order of arrival."""
-        rows = self._execute("SELECT * FROM events WHERE sequence > ? ORDER BY sequence", (int(after),))
+    def events(self, after: int = 0, limit: int | None = None) -> list[Event]:
+        """Return the events after the one numbered `after`, in order of arrival, at most `limit` of them."""
+        rows = self._execute(
+            "SELECT * FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            (int(after), -1 if limit is None else limit),
+        )
         return [
             Event(sequence, at, kind, candidate, trial, json.loads(payload))
             for sequence, at, kind, candidate, trial, payload in rows

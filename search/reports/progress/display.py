@@ -40,6 +40,10 @@ class LinePrinter(ABC, Generic[State]):
         """Print a message."""
         print(message, file=self._stream, flush=True)
 
+    def warn(self, message: str) -> None:
+        """Print a message that must not be missed."""
+        self.tell(message)
+
     def __enter__(self) -> Self:
         return self
 
@@ -89,6 +93,10 @@ class LivePanel(ABC, Generic[State]):
     def tell(self, message: str) -> None:
         """Show a message until the first state arrives."""
         self._message = message
+
+    def warn(self, message: str) -> None:
+        """Print a message above the panel, where it stays."""
+        self._live.console.print(message, markup=False, soft_wrap=True)
 
     def panel(self) -> RenderableType:
         """Return the current content of the panel."""

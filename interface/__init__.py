@@ -1,0 +1,13 @@
+"""The Python interface: what the commands do, as functions and objects with types.
+
+    import primer_search
+
+    run = primer_search.start_search(budget="2m", config="smoke")  # or primer_search.open_run("runs/first")
+    for trial in run.evaluations(follow=True):
+        print(trial.candidate_id, trial.evaluation.outcome, trial.evaluation.loss_nats)
+    block = run.best().flax_module()
+
+It calls the functions that the commands call. `primer_search` gives its names; docs/python.md describes it.
+"""
+
+__all__ = ["program_graph", "run", "run_candidate", "search_process", "start_search"]

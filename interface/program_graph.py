@@ -1,0 +1,55 @@
+"""The graph of a program as plain data: nodes and edges, for drawing and for other libraries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..primitives.graph import INPUT, Graph
+from ..primitives.parameters import parameter_specs
+from ..primitives.value_types import Kind
+
+__all__ = ["program_graph"]
+
+
+def program_graph(graph: Graph, unit: int, length: int | None = None) -> dict[str, Any]:
+    """Return a canonical program as JSON values.
+
+    Args:
+        graph: canonical program.
+        unit: channels in one unit of width.
+        length: sequence length; needed only for a program tied to one.
+
+    Returns:
+        `nodes`, each with `id`, `op`, `label` (names of the subprograms and of the instruction), `kind` (activation,
+        scores or scalar), `channels` (None unless an activation), `constant` (None without one), `branches` (copies
+        that run in parallel) and `parameters` (shapes by name); `edges`, each with `source`, `target` and `operand` (0
+        or 1); and `output`, the id of the result.
+
+    >>> from primer_search.primitives import build_graph, library
+    >>> data = program_graph(build_graph(library.get("PRIMER_EZ")), unit=8)
+    >>> data["nodes"][0]["op"], len(data["nodes"]), len(data["edges"])
+    ('INPUT', 40, 48)
+    """
+    parameters: dict[int, dict[str, list[int]]] = {}
+    for spec in parameter_specs(graph, unit, length):
+        parameters.setdefault(spec.node, {})[spec.name] = list(spec.shape)
+    nodes, edges = [], []
+    for number, node in enumerate(graph.nodes):
+        activation = node.value.kind is Kind.ACTIVATION and node.value.width is not None
+        branches = 1
+        for scope in node.scope:
+            branches *= graph.scopes[scope]
+        nodes.append(
+            {
+                "id": number,
+                "op": node.op,
+                "label": "input" if node.op == INPUT else "/".join(node.labels) or node.op,
+                "kind": node.value.kind.value,
+                "channels": int(node.value.width * unit) if activation and node.value.width is not None else None,
+                "constant": node.constant,
+                "branches": branches,
+                "parameters": parameters.get(number, {}),
+            }
+        )
+        edges += [{"source": source, "target": number, "operand": place} for place, source in enumerate(node.inputs)]
+    return {"nodes": nodes, "edges": edges, "output": len(nodes) - 1}

@@ -1,0 +1,18 @@
+"""Experiment trackers: a search as runs of TensorBoard, Weights & Biases or MLflow.
+
+A tracker reads the run store, so it can follow a search or log a finished one, and continues where it stopped. During a
+search it is a process of its own: if it fails, hangs or crashes, the search does not notice.
+"""
+
+__all__ = [
+    "best_by_mean",
+    "events_to_trials",
+    "follow_run",
+    "mlflow_tracker",
+    "records",
+    "tensorboard_tracker",
+    "tracker",
+    "tracker_names",
+    "tracker_process",
+    "wandb_tracker",
+]

@@ -1,0 +1,82 @@
+"""A run's events as finished trials, read page by page while the run grows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .best_by_mean import BestByMean
+from .records import TrackedProgress, TrackedTrial
+
+if TYPE_CHECKING:  # loads SQLite
+    from ..runs.records import Event, FinishedTrial
+    from ..runs.store import Store
+
+__all__ = ["TrialReader"]
+
+PAGE = 1000
+"""Events that are in memory at once."""
+
+
+class TrialReader:
+    """Reads the finished trials of a run in order of arrival; each call of `new_trials` continues after the last.
+
+    Args:
+        store: store of the run, open for reading.
+        after: number of the last event whose trial is known already. Earlier events only restore the state.
+
+    Attributes:
+        sequence: number of the last event that was read.
+    """
+
+    def __init__(self, store: Store, after: int = 0):
+        self.sequence = 0
+        self._store = store
+        self._after = after
+        self._started: dict[int | None, tuple[float, int]] = {}
+        self._best = BestByMean()
+        self._trials = 0
+        self._candidates = 0
+
+    def new_trials(self) -> Iterator[tuple[TrackedTrial, TrackedProgress]]:
+        """Yield each trial that has finished since the last call, with the state of the search after it."""
+        while events := self._store.events(self.sequence, PAGE):
+            unknown = max(self.sequence, self._after)
+            last = events[-1].sequence
+            results = {}
+            if last > unknown:
+                results = {finished.sequence: finished for finished in self._store.evaluations(unknown, last)}
+            for event in events:
+                self.sequence = event.sequence
+                yield from self._take(event, results)
+
+    def _take(self, event: Event, results: dict[int, FinishedTrial]) -> Iterator[tuple[TrackedTrial, TrackedProgress]]:
+        if event.kind == "proposed":
+            self._candidates += 1
+        elif event.kind == "started":
+            self._started[event.trial_id] = event.wall_time, event.payload["seed"]
+        elif event.kind in ("cancelled", "worker_lost"):
+            self._started.pop(event.trial_id, None)
+        elif event.kind == "evaluated" and event.candidate_id is not None:
+            started = self._started.pop(event.trial_id, (event.wall_time, 0))
+            self._trials += 1
+            self._best.record(event.candidate_id, event.payload["outcome"], event.payload["loss_nats"])
+            if event.sequence in results:
+                yield self._trial(results[event.sequence], *started), self._progress(event.wall_time)
+
+    def _trial(self, finished: FinishedTrial, started_at: float, seed: int) -> TrackedTrial:
+        candidate = self._store.candidate(finished.candidate_id)
+        return TrackedTrial(
+            finished.trial_id,
+            candidate.id,
+            candidate.parent,
+            candidate.mutations,
+            seed,
+            started_at,
+            finished.wall_time,
+            finished.evaluation,
+        )
+
+    def _progress(self, at: float) -> TrackedProgress:
+        best = self._best
+        return TrackedProgress(self._trials, at, self._candidates, best.baseline_loss_nats, best.id, best.loss_nats)

@@ -1,0 +1,187 @@
+"""Trackers of a running search, each in a process of its own.
+
+A process reads the run store and needs nothing from the search, which only starts it, looks whether it has failed, and
+at the end gives it a limited time to finish. So a tracker that raises, hangs or crashes neither fails nor slows the
+search. The process ends when its standard input closes, also if the search is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...primitives.errors import PrimerSearchError
+from ..runs.run_directory import RunDirectory
+from .follow_run import follow_run, tracking_folder
+
+if TYPE_CHECKING:  # loads SQLite
+    from ..runs.run_state import RunState
+    from ..runs.store import Store
+
+__all__ = ["TrackerProcesses", "run_trackers", "serve_tracker"]
+
+FINISH_SECONDS = 30.0
+"""How long trackers may take to finish after the search has ended."""
+
+INTERRUPTED_SECONDS = 3.0
+"""The same after an interruption."""
+
+CHECK_SECONDS = 1.0
+"""Time between two looks at the processes."""
+
+_CODE = "from primer_search.search.tracking.tracker_process import serve_tracker; serve_tracker()"
+
+
+class TrackerProcesses:
+    """The processes of a search's trackers.
+
+    Args:
+        names: names of the trackers.
+        store: store of the run, open for writing; failures are noted in its events.
+        tell: takes a message for the user.
+    """
+
+    def __init__(self, names: Sequence[str], store: Store, tell: Callable[[str], None]):
+        self._store, self._tell = store, tell
+        self._run = store.run
+        self._processes = {name: _start(self._run, name) for name in names}
+        self._checked_at = time.monotonic()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process numbers of the trackers that run."""
+        return {name: process.pid for name, process in self._processes.items()}
+
+    def check_before(self, observe: Callable[[RunState], None]) -> Callable[[RunState], None]:
+        """Return a callback that looks at the trackers once a second, and then calls `observe`."""
+
+        def observed(state: RunState) -> None:
+            self._check()
+            observe(state)
+
+        return observed
+
+    def close(self, seconds: float = FINISH_SECONDS) -> None:
+        """Let the trackers finish within a time, and end those that do not."""
+        until = time.monotonic() + seconds
+        for process in self._processes.values():
+            assert process.stdin is not None
+            with suppress(OSError):
+                process.stdin.close()
+        for name, process in self._processes.items():
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._fail(name, f"it did not finish within {seconds:g} s")
+            else:
+                self._report(name, process)
+        self.kill()
+
+    def kill(self) -> None:
+        """End all processes at once."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                with suppress(OSError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            _close_pipes(process)
+        self._processes = {}
+
+    def _check(self) -> None:
+        """Report trackers that have ended."""
+        if self._processes and time.monotonic() - self._checked_at >= CHECK_SECONDS:
+            self._checked_at = time.monotonic()
+            for name, process in list(self._processes.items()):
+                if process.poll() is not None:
+                    self._report(name, self._processes.pop(name))
+
+    def _report(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        said = process.stdout.read().decode(errors="replace").strip()
+        _close_pipes(process)
+        if process.returncode:
+            log = _log(self._run, name)
+            self._fail(name, said or f"its process ended with code {process.returncode} (its output is in {log})")
+        else:
+            self._tell(f"tracked with {name}: {said}")
+
+    def _fail(self, name: str, why: str) -> None:
+        remedy = f"`primer-search track {self._run.path} --to {name}` logs what is missing"
+        self._store.add_event("note", {"why": f"tracking with {name} stopped: {why}"})
+        self._tell(f"tracking with {name} stopped: {why}; the search is not affected, and {remedy}")
+
+
+@contextmanager
+def run_trackers(names: Sequence[str], store: Store, tell: Callable[[str], None]) -> Iterator[TrackerProcesses]:
+    """Track a run during the block, and give the trackers time to finish after it."""
+    processes = TrackerProcesses(names, store, tell)
+    try:
+        try:
+            yield processes
+        except BaseException:
+            processes.close(INTERRUPTED_SECONDS)
+            raise
+        processes.close()
+    finally:
+        processes.kill()
+
+
+def _start(run: RunDirectory, name: str) -> subprocess.Popen[bytes]:
+    """Start the process of a tracker; what its library prints goes to a log in the run's folder."""
+    tracking_folder(run.path).mkdir(exist_ok=True)
+    # A tracker works on the CPU alone, and sends nothing about its own use.
+    environment = {"JAX_PLATFORMS": "cpu", "MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
+    with _log(run, name).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", _CODE, str(run.path), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**environment, **os.environ, "JAX_PLATFORMS": "cpu"},
+            start_new_session=True,  # Ctrl-C is for the search, and this process logs its last trials
+        )
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+
+
+def _log(run: RunDirectory, name: str) -> Path:
+    return tracking_folder(run.path) / f"{name}.log"
+
+
+def serve_tracker() -> None:
+    """Log a run until standard input closes; the main function of a tracker's process.
+
+    Prints one line: where to look at what was logged, or the error.
+    """
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print goes to the log
+    with suppress(AttributeError, OSError):
+        os.nice(10)
+    ended = threading.Event()
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        ended.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    code = 0
+    try:
+        said = follow_run(Path(sys.argv[1]), sys.argv[2], lambda seconds: not ended.wait(seconds)).where
+    except PrimerSearchError as error:
+        said, code = str(error), 1
+    print(said, file=answer, flush=True)
+    sys.stderr.flush()
+    os._exit(code)  # exit hooks of libraries may wait for a server
