@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from .canonical import build_graph
 from .change_descriptions import ChangeDescriber
@@ -25,7 +26,7 @@ from .program import DNA, Instruction, Subprogram
 from .program_alignment import AlignedSubprogram, ProgramAlignment, align_programs
 from .validation import check_well_formed
 
-__all__ = ["Change", "ProgramDiff", "diff_programs", "essential_changes"]
+__all__ = ["Change", "ChangedBank", "ProgramDiff", "Slot", "SlottedSubprogram", "diff_programs", "essential_changes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,15 @@ class ProgramDiff:
     Attributes:
         baseline, candidate: the two programs.
         changes: the changes in the order of the program, banks last.
+        subprograms: the aligned instructions of each subprogram; calls refer to this list.
+        banks: the constants and the dimensions.
     """
 
     baseline: DNA
     candidate: DNA
     changes: tuple[Change, ...]
-    _subprograms: tuple[_SlottedSubprogram, ...]
-    _banks: tuple[_Bank, _Bank]
+    subprograms: tuple[SlottedSubprogram, ...]
+    banks: tuple[ChangedBank, ChangedBank]
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -70,11 +73,11 @@ class ProgramDiff:
             MalformedProgramError: a subprogram would be empty, or the program would be too large.
         """
         applied = frozenset(numbers)
-        constants, dimensions = (bank.apply(applied) for bank in self._banks)
+        constants, dimensions = (bank.apply(applied) for bank in self.banks)
         dna = DNA(
             constants,
             dimensions,
-            tuple(Subprogram(subprogram.name, subprogram.apply(applied)) for subprogram in self._subprograms),
+            tuple(Subprogram(subprogram.name, subprogram.apply(applied)) for subprogram in self.subprograms),
             self.baseline.length_dependent or self.candidate.length_dependent,
         )
         check_well_formed(dna)
@@ -142,10 +145,13 @@ def essential_changes(diff: ProgramDiff, *, length_dependent: bool = False) -> f
 
 
 @dataclass(slots=True)
-class _Slot:
+class Slot:
     """An instruction of either or both programs; its operands are 0, 1 or the number of a slot + 2.
 
-    `presence` is the change that inserts or deletes it, `fields` the changes of single fields.
+    Attributes:
+        baseline, candidate: its versions; None in a program without it.
+        presence: number of the change that inserts or deletes it.
+        fields: numbers of the changes of single fields.
     """
 
     baseline: Instruction | None
@@ -169,9 +175,15 @@ class _Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class _SlottedSubprogram:
+class SlottedSubprogram:
+    """A subprogram as slots."""
+
     name: str
-    slots: tuple[_Slot, ...]
+    slots: tuple[Slot, ...]
+
+    def resolved(self, value: int, side: Literal["baseline", "candidate"]) -> int:
+        """Return the value that an operand reads in one of the programs, past slots that the program lacks."""
+        return _resolved(value, self.slots, side)
 
     def apply(self, applied: frozenset[int]) -> tuple[Instruction, ...]:
         values, instructions = [0, 1], []
@@ -186,7 +198,7 @@ class _SlottedSubprogram:
 
 
 @dataclass(slots=True)
-class _Bank:
+class ChangedBank:
     """The entries of a bank in both programs, and the changes of single entries."""
 
     baseline: tuple
@@ -224,7 +236,7 @@ def _diff(baseline: DNA, candidate: DNA, aligned: ProgramAlignment) -> ProgramDi
                 slot.fields = {field: add(field, describer.changed(field, *positions)) for field in differing}
         old, new = pair.indices
         owner, index = (candidate, new) if new is not None else (baseline, old or 0)
-        subprograms.append(_SlottedSubprogram(owner.subprograms[index].name, tuple(slots)))
+        subprograms.append(SlottedSubprogram(owner.subprograms[index].name, tuple(slots)))
     banks = []
     for name, field in (("constants", "constant"), ("dimensions", "dimension")):
         bank = _bank(getattr(aligned, name), subprograms, field)
@@ -236,10 +248,10 @@ def _diff(baseline: DNA, candidate: DNA, aligned: ProgramAlignment) -> ProgramDi
     return ProgramDiff(baseline, candidate, tuple(changes), tuple(subprograms), (banks[0], banks[1]))
 
 
-def _slots(pair: AlignedSubprogram) -> list[_Slot]:
+def _slots(pair: AlignedSubprogram) -> list[Slot]:
     """Return the slots of a subprogram, without differences that have no effect."""
     slot_of: tuple[dict[int, int], dict[int, int]] = ({0: 0, 1: 1}, {0: 0, 1: 1})
-    slots: list[_Slot] = []
+    slots: list[Slot] = []
     for positions in pair.positions:
         versions: list[Instruction | None] = [None, None]
         for side, (position, body) in enumerate(zip(positions, (pair.first, pair.second), strict=True)):
@@ -247,11 +259,11 @@ def _slots(pair: AlignedSubprogram) -> list[_Slot]:
                 known, instruction = slot_of[side], body[position]
                 versions[side] = replace(instruction, in1=known[instruction.in1], in2=known[instruction.in2])
                 known[position + 2] = len(slots) + 2
-        slots.append(_unified(_Slot(versions[0], versions[1], None, {}), slots))
+        slots.append(_unified(Slot(versions[0], versions[1], None, {}), slots))
     return slots
 
 
-def _unified(slot: _Slot, earlier: Sequence[_Slot]) -> _Slot:
+def _unified(slot: Slot, earlier: Sequence[Slot]) -> Slot:
     """Return the slot with equal fields wherever the difference has no effect.
 
     It has none if one version does not read the field, or reads the same value past a slot that its program lacks.
@@ -268,17 +280,17 @@ def _unified(slot: _Slot, earlier: Sequence[_Slot]) -> _Slot:
             old = replace(old, **{field: after})
         elif not reads_field(new, field) or (operand and _resolved(before, earlier, "candidate") == after):
             new = replace(new, **{field: before})
-    return _Slot(old, new, None, {})
+    return Slot(old, new, None, {})
 
 
-def _resolved(value: int, slots: Sequence[_Slot], side: str) -> int:
+def _resolved(value: int, slots: Sequence[Slot], side: str) -> int:
     """Return the value that an operand reads in one of the two programs."""
     while value > 1 and getattr(slots[value - 2], side) is None:
         value = slots[value - 2].bypass
     return value
 
 
-def _bank(banks: tuple[tuple, tuple], subprograms: Sequence[_SlottedSubprogram], field: str) -> _Bank:
+def _bank(banks: tuple[tuple, tuple], subprograms: Sequence[SlottedSubprogram], field: str) -> ChangedBank:
     """Return the bank, with the same entry in both programs where one of them does not read it."""
     old, new = list(banks[0]), list(banks[1])
     for index in range(len(old)):
@@ -287,9 +299,9 @@ def _bank(banks: tuple[tuple, tuple], subprograms: Sequence[_SlottedSubprogram],
                 old[index] = new[index]
             elif not _is_read(subprograms, "candidate", field, index):
                 new[index] = old[index]
-    return _Bank(tuple(old), tuple(new), {})
+    return ChangedBank(tuple(old), tuple(new), {})
 
 
-def _is_read(subprograms: Sequence[_SlottedSubprogram], side: str, field: str, index: int) -> bool:
+def _is_read(subprograms: Sequence[SlottedSubprogram], side: str, field: str, index: int) -> bool:
     versions = (getattr(slot, side) for subprogram in subprograms for slot in subprogram.slots)
     return any(v is not None and getattr(v, field) == index and reads_field(v, field) for v in versions)  # type: ignore[arg-type]

@@ -1,3 +1,12 @@
 """Figures of the HTML pages, drawn with plotly."""
 
-__all__ = ["ablation_figure", "comparison_figure", "plot_style", "prediction_figure", "run_figure"]
+__all__ = [
+    "ablation_figure",
+    "comparison_figure",
+    "layered_layout",
+    "plot_style",
+    "prediction_figure",
+    "program_graph",
+    "program_outline",
+    "run_figure",
+]

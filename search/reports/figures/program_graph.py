@@ -1,0 +1,247 @@
+"""A program drawn as a graph, as SVG text.
+
+Data flows from the top down, and the first operand of an op enters on the left. Subprograms are boxes. The family of an
+op is given by a color and by a letter, a difference from another program by a color and by a sign, and both by the
+title of the node, so the drawing can be read without colors. It takes the color of the text around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+from ....primitives.program import DNA
+from .layered_layout import Layout, Link, Point, Size, layered_layout
+from .program_outline import Outline, OutlineEdge, OutlineNode, program_outline
+
+__all__ = ["FAMILY_MARKS", "program_graph"]
+
+FAMILY_MARKS = {
+    "arithmetic": ("±", "#52606d"),
+    "matrix product": ("@", "#8b3fa8"),
+    "function": ("f", "#b0601a"),
+    "running": ("Σ", "#8a6d1c"),
+    "reduction": ("R", "#0e7490"),
+    "learned vector": ("v", "#4c51bf"),
+    "constant": ("c", "#65731c"),
+    "mask": ("M", "#7b5e57"),
+    "dense": ("W", "#2563a8"),
+    "convolution": ("C", "#be185d"),
+    "depthwise convolution": ("D", "#a8234a"),
+    "call": ("▸", "#66727f"),
+    "other": ("?", "#52606d"),
+}
+"""Letter and color of each family of ops; white letters are readable on all of them."""
+
+SIGNS = {"added": ("+", "#1b7a4b"), "changed": ("~", "#a8590b"), "removed": ("−", "#b3322a")}
+"""Sign and color of each difference."""
+
+CHARACTER = 7.25
+"""Width of a character of the font, in pixels at 12 pixels; fonts of fixed width differ little."""
+
+HEIGHT, CHIP, PADDING, HEADER, MARGIN = 26.0, 18.0, 12.0, 28.0, 10.0
+FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
+EDGE = 'fill="none" stroke="currentColor" stroke-opacity="0.6" stroke-width="1.2"'
+DASHES = ' stroke-dasharray="4 3"'
+LEGEND_WIDTH = 460.0
+LEGEND_ROW = 22.0
+
+
+def program_graph(
+    dna: DNA, against: DNA | None = None, *, title: str, everything: bool = False, standalone: bool = False
+) -> str:
+    """Return the drawing of a program as an SVG element.
+
+    Args:
+        dna: well-formed program.
+        against: program whose differences are marked; None marks none.
+        title: name of the drawing, for readers who do not see it.
+        everything: whether to draw every subprogram at its first call; otherwise those of MAIN, and what differs.
+        standalone: whether it is a file of its own, which chooses its color by the reader's theme.
+    """
+    outline = program_outline(dna, against, everything)
+    body = _draw(outline)
+    legend, legend_size = _legend(outline, max(body.width, LEGEND_WIDTH))
+    width = max(body.width, legend_size.width) + 2 * MARGIN
+    height = body.height + legend_size.height + 3 * MARGIN
+    left = (width - body.width) / 2
+    style = "<style>svg{color:#1f2933}@media(prefers-color-scheme:dark){svg{color:#e6e9ec}}</style>"
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(width)}" height="{_n(height)}"'
+            f' viewBox="0 0 {_n(width)} {_n(height)}" role="graphics-document" aria-label="{escape(title)}"'
+            f' font-family="{FONT}" font-size="12" fill="currentColor">',
+            *([style] if standalone else []),
+            f"<title>{escape(title)}</title>",
+            _group(body.parts, left, MARGIN),
+            _group(legend, MARGIN, body.height + 2 * MARGIN),
+            "</svg>",
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A drawn outline: its size, its elements, and where its inputs and its output are.
+
+    Attributes:
+        inputs: x of `h0` and `h1`; the middle for one that is not read.
+        output: x of the output.
+    """
+
+    width: float
+    height: float
+    parts: list[str]
+    inputs: tuple[float, float]
+    output: float
+
+
+def _draw(outline: Outline) -> _Drawn:
+    boxes = {node.key: _draw(node.inside) for node in outline.nodes if node.inside is not None}
+    sizes = {node.key: _size(node, boxes.get(node.key)) for node in outline.nodes}
+    links = [_link(edge, outline, sizes, boxes) for edge in outline.edges]
+    layout = layered_layout(sizes, links, last=outline.output)
+    parts = [_path(route, edge) for edge, route in zip(outline.edges, layout.routes, strict=True)]
+    for node in outline.nodes:
+        center, size = layout.centers[node.key], sizes[node.key]
+        x, y = center.x - size.width / 2, center.y - size.height / 2
+        parts.append(_group(_node(node, size, boxes.get(node.key)), x, y))
+    middle = layout.width / 2
+    inputs = tuple(layout.centers[key].x if key in layout.centers else middle for key in ("v0", "v1"))
+    return _Drawn(layout.width, layout.height, parts, (inputs[0], inputs[1]), _output_x(layout, outline))
+
+
+def _output_x(layout: Layout, outline: Outline) -> float:
+    return layout.centers[outline.output].x
+
+
+def _size(node: OutlineNode, box: _Drawn | None) -> Size:
+    if box is not None:
+        header = CHIP + 3 * PADDING + CHARACTER * len(_text(node)) + (CHIP if node.mark else 0.0)
+        return Size(max(box.width + 2 * PADDING, header), box.height + HEADER + PADDING / 2)
+    if node.family == "input":
+        return Size(CHARACTER * len(node.label) + 14.0, 18.0)
+    if node.family == "output":
+        return Size(CHARACTER * len(node.label) + 14.0, 18.0) if node.label else Size(2.0, 1.0)
+    return Size(CHIP + 16.0 + CHARACTER * len(_text(node)) + (CHIP if node.mark else 0.0), HEIGHT)
+
+
+def _text(node: OutlineNode) -> str:
+    return " ".join(filter(None, (node.name, node.label, node.detail)))
+
+
+def _link(edge: OutlineEdge, outline: Outline, sizes: dict[str, Size], boxes: dict[str, _Drawn]) -> Link:
+    """Return an edge with the places at which it leaves and enters."""
+    source, target = boxes.get(edge.source), boxes.get(edge.target)
+    leaves = enters = 0.0
+    if source is not None:
+        leaves = source.output - source.width / 2
+    if target is not None and not edge.removed:
+        enters = target.inputs[edge.port] - target.width / 2
+    else:
+        reader = next(node for node in outline.nodes if node.key == edge.target)
+        if reader.operands == 2:
+            enters = (edge.place - 0.5) * min(sizes[edge.target].width / 2, 44.0)
+    return Link(edge.source, edge.target, leaves, enters)
+
+
+def _path(route: Sequence[Point], edge: OutlineEdge) -> str:
+    """Return an edge: straight beside nodes, bent between rows, with an arrow at its end unless that is an output."""
+    start, end = route[0], route[-1]
+    steps = [f"M{_n(start.x)} {_n(start.y)}"]
+    for before, after in pairwise(route):
+        if before.x == after.x:
+            steps.append(f"V{_n(after.y)}")
+        else:
+            middle = _n((before.y + after.y) / 2)
+            steps.append(f"C{_n(before.x)} {middle} {_n(after.x)} {middle} {_n(after.x)} {_n(after.y)}")
+    if edge.target != "output":
+        steps.append("m-3.5 -5 3.5 5 3.5 -5")
+    return f'<path d="{"".join(steps)}" {EDGE}{DASHES if edge.removed else ""}/>'
+
+
+def _node(node: OutlineNode, size: Size, box: _Drawn | None) -> list[str]:
+    """Return the elements of a node, from its top left corner."""
+    if node.family in ("input", "output"):
+        return _terminal(node, size)
+    sign, color = SIGNS.get(node.mark, ("", "currentColor"))
+    outline = f'stroke="{color}" stroke-width="1.8"' if sign else 'stroke="currentColor" stroke-opacity="0.28"'
+    dashes = DASHES if node.mark == "removed" else ""
+    fill = 0.025 if box is not None else 0.06
+    letter, family = FAMILY_MARKS.get(node.family, FAMILY_MARKS["other"])
+    strike = ' text-decoration="line-through" fill-opacity="0.65"' if node.mark == "removed" else ""
+    name = f'<tspan fill-opacity="0.7">{escape(node.name)} </tspan>' if node.name else ""
+    detail = f'<tspan fill-opacity="0.75"> {escape(node.detail)}</tspan>' if node.detail else ""
+    weight = ' font-weight="600"' if box is not None else ""
+    return [
+        f"<title>{escape(node.about)}</title>",
+        f'<rect width="{_n(size.width)}" height="{_n(size.height)}" rx="6" fill="currentColor" fill-opacity="{fill}"'
+        f" {outline}{dashes}/>",
+        *_chip(letter, family, 5.0, 5.0),
+        f'<text x="{_n(CHIP + 10)}" y="17"{weight}{strike} xml:space="preserve">{name}{escape(node.label)}{detail}</text>',
+        *(_chip(sign, color, size.width - CHIP - 3.0, 5.0) if sign else []),
+        *(_inside(box, size) if box is not None else []),
+    ]
+
+
+def _inside(box: _Drawn, size: Size) -> list[str]:
+    """Return the subprogram in a box, and the line from its output to the edge of the box."""
+    left, bottom = (size.width - box.width) / 2, HEADER + box.height
+    line = f'<path d="M{_n(left + box.output)} {_n(bottom - 1)}V{_n(size.height)}" {EDGE}/>'
+    return [_group(box.parts, left, HEADER), line]
+
+
+def _terminal(node: OutlineNode, size: Size) -> list[str]:
+    """Return an input or an output, a label in a rounded frame; nothing for the output of a subprogram."""
+    if not node.label:
+        return []
+    return [
+        f'<rect width="{_n(size.width)}" height="{_n(size.height)}" rx="9" fill="currentColor" fill-opacity="0.1"/>',
+        f'<text x="{_n(size.width / 2)}" y="13" text-anchor="middle">{escape(node.label)}</text>',
+    ]
+
+
+def _chip(letter: str, color: str, x: float, y: float) -> list[str]:
+    """Return a white letter on a colored square of 16 pixels."""
+    return [
+        f'<rect x="{_n(x)}" y="{_n(y)}" width="16" height="16" rx="4" fill="{color}"/>',
+        f'<text x="{_n(x + 8)}" y="{_n(y + 12)}" text-anchor="middle" fill="#fff" font-weight="700">{letter}</text>',
+    ]
+
+
+def _legend(outline: Outline, width: float) -> tuple[list[str], Size]:
+    """Return the families and differences that occur, in rows of at most `width`."""
+    nodes = list(_all_nodes(outline))
+    families, marks = {node.family for node in nodes}, {node.mark for node in nodes}
+    entries = [(letter, color, name) for name, (letter, color) in FAMILY_MARKS.items() if name in families]
+    entries = [(letter, color, "subprogram" if name == "call" else name) for letter, color, name in entries]
+    entries += [(sign, color, mark) for mark, (sign, color) in SIGNS.items() if mark in marks]
+    parts: list[str] = []
+    x = y = used = 0.0
+    for letter, color, name in entries:
+        needed = 24.0 + CHARACTER * len(name) * 11 / 12 + 14.0
+        if x and x + needed > width:
+            x, y = 0.0, y + LEGEND_ROW
+        text = f'<text x="22" y="12" font-size="11" fill-opacity="0.8">{escape(name)}</text>'
+        parts.append(_group([*_chip(letter, color, 0.0, 0.0), text], x, y))
+        x += needed
+        used = max(used, x)
+    return parts, Size(used, y + LEGEND_ROW if entries else 0.0)
+
+
+def _all_nodes(outline: Outline) -> Iterable[OutlineNode]:
+    for node in outline.nodes:
+        yield node
+        if node.inside is not None:
+            yield from _all_nodes(node.inside)
+
+
+def _group(parts: Sequence[str], x: float, y: float) -> str:
+    return "\n".join([f'<g transform="translate({_n(x)} {_n(y)})">', *parts, "</g>"])
+
+
+def _n(value: float) -> str:
+    """Return a coordinate with at most one decimal."""
+    return f"{value:.1f}".removesuffix(".0")
