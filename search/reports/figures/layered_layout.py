@@ -203,7 +203,7 @@ def _ordered(graph: _Graph) -> list[list[str]]:
                 key: fmean([places[other] for other, _, _ in neighbors[key]]) if neighbors[key] else own[key]
                 for key in row
             }
-            order[at] = sorted(row, key=lambda key: (means[key], own[key]))  # noqa: B023
+            order[at] = sorted(row, key=lambda key: (means[key], own[key]))
         crossings = _crossings(graph, order)
         if crossings < fewest:
             best, fewest = order, crossings
@@ -254,7 +254,8 @@ def _x_places(graph: _Graph, order: Sequence[Sequence[str]]) -> dict[str, float]
 def _spread(row: Sequence[str], graph: _Graph, wanted: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     """Return places of a row in its order, without overlaps, with the least squared distance to the wanted ones.
 
-    `wanted` gives a place and its weight. With the gaps subtracted, the places need only not decrease: isotonic regression by pooling adjacent violators.
+    `wanted` gives a place and its weight. With the gaps subtracted, the places need only not decrease: isotonic
+    regression by pooling adjacent violators.
     """
     offsets = [0.0]
     for left, right in pairwise(row):

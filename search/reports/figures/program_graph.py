@@ -149,8 +149,7 @@ def _link(edge: OutlineEdge, outline: Outline, sizes: dict[str, Size], boxes: di
 
 def _path(route: Sequence[Point], edge: OutlineEdge) -> str:
     """Return an edge: straight beside nodes, bent between rows, with an arrow at its end unless that is an output."""
-    start, end = route[0], route[-1]
-    steps = [f"M{_n(start.x)} {_n(start.y)}"]
+    steps = [f"M{_n(route[0].x)} {_n(route[0].y)}"]
     for before, after in pairwise(route):
         if before.x == after.x:
             steps.append(f"V{_n(after.y)}")
@@ -180,7 +179,8 @@ def _node(node: OutlineNode, size: Size, box: _Drawn | None) -> list[str]:
         f'<rect width="{_n(size.width)}" height="{_n(size.height)}" rx="6" fill="currentColor" fill-opacity="{fill}"'
         f" {outline}{dashes}/>",
         *_chip(letter, family, 5.0, 5.0),
-        f'<text x="{_n(CHIP + 10)}" y="17"{weight}{strike} xml:space="preserve">{name}{escape(node.label)}{detail}</text>',
+        f'<text x="{_n(CHIP + 10)}" y="17"{weight}{strike} xml:space="preserve">'
+        f"{name}{escape(node.label)}{detail}</text>",
         *(_chip(sign, color, size.width - CHIP - 3.0, 5.0) if sign else []),
         *(_inside(box, size) if box is not None else []),
     ]

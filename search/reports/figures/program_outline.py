@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ....primitives.errors import UsageError
-from ....primitives.liveness import LiveValues, live_values, operand_slots
+from ....primitives.liveness import live_values, operand_slots
 from ....primitives.ops import OPS
 from ....primitives.pretty_printer import format_instruction, subprogram_label
 from ....primitives.program import DNA, Instruction

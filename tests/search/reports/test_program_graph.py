@@ -43,7 +43,7 @@ def assert_readable(layout: Layout, sizes: dict[str, Size], links: list[Link]) -
         assert route[0].y == pytest.approx(layout.centers[link.source].y + sizes[link.source].height / 2)
         assert route[-1].y == pytest.approx(layout.centers[link.target].y - sizes[link.target].height / 2)
     for name, center in layout.centers.items():
-        assert -1e-6 <= center.x - sizes[name].width / 2
+        assert center.x - sizes[name].width / 2 >= -1e-6
         assert center.x + sizes[name].width / 2 <= layout.width + 1e-6
         assert center.y + sizes[name].height / 2 <= layout.height + 1e-6
 
