@@ -3,6 +3,7 @@
 __all__ = [
     "best_candidate",
     "candidate",
+    "edit_kinds",
     "evolution",
     "hurdles",
     "initial_programs",

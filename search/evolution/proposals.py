@@ -10,7 +10,7 @@ instruction could never be read. After `limit` mutations the child becomes anoth
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ from ...primitives.causality_test import probe_block
 from ...primitives.fingerprint import fingerprint
 from ...primitives.liveness import same_live_code
 from .candidate import Candidate
+from .edit_kinds import edit_kind
 from .paper_mutations import Mutation, mutate
 
 __all__ = ["CandidateRules", "Identity", "Proposal", "SeenPrograms", "identify", "propose"]
@@ -95,6 +96,7 @@ class Proposal:
         function: fingerprint of its function; None if it has none.
         same_as: known candidate that it equals, if no attempt to make a new program succeeded; None otherwise.
         statistics: number of tried mutations by result.
+        kinds: the same by kind of edit: how many were tried, invalid, known and new.
         edits: edits of the program (see `edit_model`), if they are not those of its parent and its own.
         merged_with: second parent of a merge; None for other children.
         unit: unit of width that it is trained at; None: the configured one.
@@ -109,6 +111,7 @@ class Proposal:
     edits: tuple[int, ...] | None = None
     merged_with: int | None = None
     unit: int | None = None
+    kinds: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,22 +182,27 @@ def propose(
         structure_only: whether to judge children by their structure only (see `identify`).
     """
     outcomes: Counter[str] = Counter()
+    kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
     child, mutations, own = parent.dna, (), parent.structure_hash
     identity = Identity(own, None, known.structures.get(own), True, parent.unit)
     for _ in range(limit):
         outcomes["mutations"] += 1
         mutant, description = mutation(child if accumulate else parent.dna, rng)
+        of_kind = kinds[edit_kind(description)]
+        of_kind["tried"] += 1
         # A silent mutation of a known program needs no graph: a third of the paper's mutations are silent.
         if not (accumulate and identity.same_as is not None and same_live_code(child, mutant)):
             try:
                 identity = identify(mutant, rules, known, structure_only)
             except InvalidProgramError as error:
                 outcomes[f"invalid_{error.reason}"] += 1
+                of_kind["invalid"] += 1
                 continue
+        of_kind["known" if identity.same_as is not None else "new"] += 1
         child, mutations = mutant, (*mutations, description) if accumulate else (description,)
         if identity.same_as is None:
             break
         known_by = "same_structure" if identity.same_structure else "same_function"
         outcomes["unchanged" if identity.structure_hash == own else known_by] += 1
     structure, function, unit = identity.structure_hash, identity.function, identity.unit
-    return Proposal(child, mutations, structure, function, identity.same_as, outcomes, unit=unit)
+    return Proposal(child, mutations, structure, function, identity.same_as, outcomes, unit=unit, kinds=kinds)

@@ -208,6 +208,8 @@ class Controller:
             candidate, proposal = self.evolution.ask()
             self.evolution.add(candidate, proposal.function, proposal.edits)
         statistics = {**proposal.statistics, "fingerprint": proposal.function}
+        if proposal.kinds:
+            statistics["kinds"] = proposal.kinds
         if proposal.edits is not None:
             statistics["edits"] = list(proposal.edits)
         if proposal.merged_with is not None:

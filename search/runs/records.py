@@ -16,7 +16,8 @@ __all__ = ["EVENT_KINDS", "Ancestor", "Event", "FinishedTrial", "storable", "to_
 EVENT_KINDS = {
     "run_started": "the run began; payload may give `workers`",
     "run_resumed": "a later process resumed the run; payload may give `workers`",
-    "proposed": "a candidate was proposed; payload: statistics of its proposal, edits, and the parents of a merge",
+    "proposed": "a candidate was proposed; payload: statistics of its proposal, in all and by kind of edit, its edits, "
+    "and the parents of a merge",
     "started": "a trial was handed to a worker; payload: its random seed",
     "evaluated": "a trial ended with an evaluation; payload: outcome and loss_nats",
     "reused": "a candidate shares the evaluation of an equivalent candidate; payload: same_as",

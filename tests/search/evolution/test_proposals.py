@@ -20,6 +20,7 @@ from primer_search.primitives.program import DNA
 from primer_search.search.evolution import proposals as proposals_module
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.evolution.paper_mutations import mutate
+from primer_search.search.evolution.edit_kinds import edit_kind
 from primer_search.search.evolution.proposals import CandidateRules, Proposal, SeenPrograms, identify, propose
 
 MODEL = ModelConfig(layers=1, unit=8, length=16, vocabulary=300, parameter_cap=1.2)
@@ -75,6 +76,16 @@ def test_the_results_of_all_mutations_add_up(proposals: list[Proposal]) -> None:
         assert sum(fates.values()) + accepted == mutations
         kept = sum(count for fate, count in fates.items() if not fate.startswith("invalid"))
         assert len(proposal.mutations) == kept + accepted
+
+
+def test_the_results_are_counted_by_kind_of_edit(proposals: list[Proposal]) -> None:
+    for proposal in proposals:
+        counts = proposal.kinds.values()
+        assert sum(count["tried"] for count in counts) == proposal.statistics["mutations"]
+        invalid = sum(count for fate, count in proposal.statistics.items() if fate.startswith("invalid"))
+        assert sum(count["invalid"] for count in counts) == invalid
+        assert proposal.kinds[edit_kind(proposal.mutations[-1])]["new"] == 1
+    assert len({kind for proposal in proposals for kind in proposal.kinds}) > 3
 
 
 def test_silent_mutations_accumulate(proposals: list[Proposal]) -> None:
