@@ -1,8 +1,10 @@
 """Results of a run: leaderboard, lineage, predictions, statistics, confirmations and the scale ladder."""
 
 __all__ = [
+    "candidate_rows",
     "candidate_summary",
     "confirmation",
+    "edits",
     "epoch_warning",
     "equal_time",
     "leaderboard",

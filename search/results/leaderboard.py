@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # loads SQLite
     from ..runs.records import Ancestor
     from ..runs.store import Store
 
-__all__ = ["best_row", "leaderboard"]
+__all__ = ["baseline_summary", "best_row", "candidate_row", "leaderboard"]
 
 ABOUT = ("command", "seed", "budget_seconds", "dataset_hash", "versions", "machine", "config")
 """Entries of a run's manifest that its results depend on."""
@@ -45,9 +45,9 @@ def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
     results: dict[int, list[Evaluation]] = defaultdict(list)
     for trial in finished:
         results[trial.candidate_id].append(trial.evaluation)
-    baseline = _baseline_summary(_representative(results.get(BASELINE_ID, [])))
+    baseline = baseline_summary(results.get(BASELINE_ID, []))
     equal_time = equal_time_deltas(manifest, finished)
-    rows = (_row(pedigree[number], found, baseline) for number, found in results.items())
+    rows = (candidate_row(pedigree[number], found, baseline) for number, found in results.items())
     rows = sorted((_with_equal_time(row, equal_time.get(row.id), baseline.noise_nats) for row in rows), key=_order)
     confirmed = confirmations(read_retrainings(events))
     confirmed_ids = {row.candidate_id for row in confirmed}
@@ -114,7 +114,9 @@ def _mean(found: Sequence[Evaluation], field: str) -> float | None:
     return known_mean(getattr(evaluation, field) for evaluation in found)
 
 
-def _baseline_summary(found: Sequence[Evaluation]) -> BaselineSummary:
+def baseline_summary(found: Sequence[Evaluation]) -> BaselineSummary:
+    """Return the summary of the baseline's evaluations."""
+    found = _representative(found) if found else []
     losses = [loss for evaluation in found if (loss := _loss(evaluation)) is not None]
     return BaselineSummary(
         trials=len(losses),
@@ -129,8 +131,8 @@ def _baseline_summary(found: Sequence[Evaluation]) -> BaselineSummary:
     )
 
 
-def _row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSummary) -> LeaderboardRow:
-    """Build a candidate's row without its rank and lineage."""
+def candidate_row(candidate: Ancestor, found: Sequence[Evaluation], baseline: BaselineSummary) -> LeaderboardRow:
+    """Return the row of a candidate with evaluations, without its rank, its lineage and its loss at equal time."""
     diverged = sum(evaluation.diverged for evaluation in found)
     found = _representative(found)
     last, stopped = found[-1], found[-1].kind == "stopped_at_hurdle"

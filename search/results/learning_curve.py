@@ -11,7 +11,19 @@ import math
 
 from ...workers.protocol import Evaluation
 
-__all__ = ["loss_change_nats"]
+__all__ = ["loss_change_nats", "validation_points"]
+
+
+def validation_points(evaluation: Evaluation) -> tuple[tuple[int, float], ...]:
+    """Return the validation losses of a training, finished or stopped: (steps, nats per token), in order of steps.
+
+    >>> validation_points(Evaluation("ok", hurdle_steps=(500,), hurdle_losses=(4.2,), steps=1000, loss_nats=4.0))
+    ((500, 4.2), (1000, 4.0))
+    """
+    losses = dict(zip(evaluation.hurdle_steps, evaluation.hurdle_losses, strict=False))
+    if evaluation.loss_nats is not None:
+        losses[evaluation.steps] = evaluation.loss_nats
+    return tuple((steps, loss) for steps, loss in sorted(losses.items()) if steps > 0)
 
 
 def loss_change_nats(evaluation: Evaluation, factor: float) -> float | None:
@@ -30,9 +42,7 @@ def loss_change_nats(evaluation: Evaluation, factor: float) -> float | None:
     """
     if evaluation.loss_nats is None or evaluation.steps <= 0:
         return None
-    losses = dict(zip(evaluation.hurdle_steps, evaluation.hurdle_losses, strict=False))
-    losses[evaluation.steps] = evaluation.loss_nats
-    points = [(math.log(steps), loss) for steps, loss in sorted(losses.items()) if steps > 0]
+    points = [(math.log(steps), loss) for steps, loss in validation_points(evaluation)]
     if len(points) < 2:
         return None
     at = points[-1][0] + math.log(factor)

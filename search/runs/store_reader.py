@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,6 +81,42 @@ class StoreReader:
             for number, parent, mutations, structure_hash, same_as in rows
         }
 
+    def ancestors(self, candidate_ids: Iterable[int]) -> dict[int, Ancestor]:
+        """Return some candidates with all their ancestors by id, without DNA, and without the edits of merges.
+
+        For runs without merges this is the part of the pedigree that their lineages need; it costs one look-up for each
+        ancestor.
+        """
+        found: dict[int, Ancestor] = {}
+        waiting = set(candidate_ids)
+        while waiting:
+            rows = self._execute(
+                "SELECT id, parent, mutations, structure_hash, same_as FROM candidates"
+                " WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps(sorted(waiting)),),
+            )
+            found |= {row[0]: _ancestor(*row, {}) for row in rows}
+            waiting = {row[1] for row in rows if row[1] is not None} - found.keys()
+        return found
+
+    def results(self) -> list[tuple[int, str, float | None]]:
+        """Return candidate, outcome and loss of all finished trials, in order of arrival, without their curves."""
+        return self._execute("SELECT candidate_id, outcome, loss_nats FROM evaluations ORDER BY sequence")
+
+    def edits(self) -> list[tuple[int, int, str, int | None]]:
+        """Return id, parent, last edit and `same_as` of all candidates with a parent, in order of proposal."""
+        return self._execute(
+            "SELECT id, parent, coalesce(json_extract(mutations, '$[#-1]'), ''), same_as FROM candidates"
+            " WHERE parent IS NOT NULL ORDER BY id"
+        )
+
+    def proposals(self) -> list[dict[str, Any]]:
+        """Return the statistics by kind of edit of all proposals that recorded them."""
+        rows = self._execute(
+            "SELECT payload FROM events WHERE kind = 'proposed' AND payload LIKE '%\"kinds\":%' ORDER BY sequence"
+        )
+        return [json.loads(payload)["kinds"] for (payload,) in rows]
+
     def best_candidate_id(self) -> int | None:
         """Return the candidate with the lowest mean loss in full trials, neither the baseline nor one that diverged."""
         rows = self._execute(
@@ -109,6 +145,19 @@ class StoreReader:
             for sequence, at, trial, candidate, text in rows
         ]
 
+    def evaluations_of(self, candidate_ids: Iterable[int]) -> list[FinishedTrial]:
+        """Return the finished trials of some candidates, in order of arrival."""
+        rows = self._execute(
+            "SELECT sequence, wall_time, e.trial_id, e.candidate_id, evaluation"
+            " FROM evaluations AS e JOIN events USING (sequence)"
+            " WHERE e.candidate_id IN (SELECT value FROM json_each(?)) ORDER BY sequence",
+            (json.dumps(sorted(candidate_ids)),),
+        )
+        return [
+            FinishedTrial(sequence, at, trial, candidate, Evaluation.from_dict(json.loads(text)))
+            for sequence, at, trial, candidate, text in rows
+        ]
+
     def events(self, after: int = 0, limit: int | None = None) -> list[Event]:
         """Return the events after the one numbered `after`, in order of arrival, at most `limit` of them."""
         rows = self._execute(
@@ -119,6 +168,22 @@ class StoreReader:
             Event(sequence, at, kind, candidate, trial, json.loads(payload))
             for sequence, at, kind, candidate, trial, payload in rows
         ]
+
+    def events_of_kind(self, kind: str) -> list[Event]:
+        """Return the events of a kind, in order of arrival."""
+        rows = self._execute("SELECT * FROM events WHERE kind = ? ORDER BY sequence", (kind,))
+        return [Event(*row[:5], json.loads(row[5])) for row in rows]
+
+    def rank_of_loss(self, loss_nats: float) -> int:
+        """Return the rank, from 1, of a mean loss among the candidates whose trainings did not diverge."""
+        rows = self._execute(
+            "SELECT count(*) FROM (SELECT avg(loss_nats) AS loss FROM evaluations AS e"
+            " WHERE outcome = 'ok' AND loss_nats IS NOT NULL AND NOT EXISTS"
+            " (SELECT 1 FROM evaluations AS f WHERE f.candidate_id = e.candidate_id AND f.outcome = 'non_finite')"
+            " GROUP BY candidate_id) WHERE loss < ?",
+            (loss_nats - 1e-12,),
+        )
+        return rows[0][0] + 1
 
     def unfinished_trials(self) -> list[TrialRequest]:
         """Return the requests of trials that were started and have not finished, been cancelled or been lost."""
