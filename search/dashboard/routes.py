@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import compare_page, leaderboard_page, overview_page
+from . import candidate_page, compare_page, leaderboard_page, overview_page
 from .page import Route
 
 __all__ = ["all_routes"]
@@ -10,6 +10,7 @@ __all__ = ["all_routes"]
 PAGES = (
     overview_page,
     leaderboard_page,
+    candidate_page,
     compare_page,
 )
 """Modules of pages, in the order of the navigation."""

@@ -1,0 +1,131 @@
+"""What was checked of one candidate: that it does not see the future, and that its gain is more than luck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ...workers.protocol import Evaluation
+from ..evolution.candidate import BASELINE_ID
+from ..reports.formatting import format_estimate, pluralize
+from ..reports.scale_table import format_scale_result
+from ..results.candidate_rows import CandidateRows
+from ..results.confirmation import Confirmation
+from ..results.leaderboard_rows import LeaderboardRow
+from ..results.leak_check_totals import count_leak_checks
+from ..results.scale_ladder import Ladder
+
+__all__ = ["Check", "candidate_checks"]
+
+State = Literal["passed", "failed", "open", "noted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check.
+
+    Attributes:
+        name: what was checked.
+        state: `passed`, `failed`, `open` if it was not done, `noted` if it has no verdict.
+        sentence: the result.
+    """
+
+    name: str
+    state: State
+    sentence: str
+
+
+def candidate_checks(
+    candidate_id: int, rows: CandidateRows, trainings: Sequence[Evaluation], ladder: Ladder | None
+) -> list[Check]:
+    """Return the checks of a candidate in the order in which they are done.
+
+    Args:
+        candidate_id: id of the candidate.
+        rows: results of the candidate and its ancestors.
+        trainings: evaluations of its trainings in the search.
+        ladder: retrainings at other scales, if there are any.
+    """
+    row = rows.row(candidate_id)
+    checks = [_causality(rows, candidate_id), *_probes(trainings)]
+    if row is not None and candidate_id != BASELINE_ID:
+        checks.append(_noise(row, rows))
+    if row is not None:
+        checks.append(_repeats(row))
+    if candidate_id == BASELINE_ID:
+        return checks
+    confirmed = next((each for each in rows.confirmed if each.candidate_id == candidate_id), None)
+    checks.append(_confirmation(confirmed))
+    return [*checks, *_scales(candidate_id, ladder)]
+
+
+def _causality(rows: CandidateRows, candidate_id: int) -> Check:
+    if rows.pedigree[candidate_id].parent is None:
+        return Check("causality", "noted", "given to the search, which checked it when it started")
+    return Check(
+        "causality", "passed", "proved from the program that no position sees a later one, and tested on a block in float64"
+    )
+
+
+def _probes(trainings: Sequence[Evaluation]) -> list[Check]:
+    """Return the probes of the trained models, in the words of the run's totals."""
+    totals = count_leak_checks(trainings, 1)
+    if totals.refused:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in totals.refused.items())
+        return [Check("leaks", "failed", f"refused by a probe of its model: {reasons}")]
+    if not totals.probed:
+        return [Check("leaks", "open", "no model of it has been probed yet")]
+    checks = [
+        Check("leaks before training", "passed", f"later tokens and other texts moved no logit: {totals.probed} probed")
+    ]
+    if totals.moved_logits is not None:
+        moved = f"they moved the logits of {pluralize(totals.rechecked, 'trained model')} by {totals.moved_logits:.1g}"
+        checks.append(Check("leaks after training", "passed", f"{moved} at most"))
+    if totals.quarantined:
+        reason = next(each.quarantine for each in trainings if each.quarantine)
+        checks.append(Check("implausible loss", "noted", reason))
+    return checks
+
+
+def _noise(row: LeaderboardRow, rows: CandidateRows) -> Check:
+    name, noise = "noise", rows.baseline.noise_nats
+    if row.noise_multiple is None or noise is None:
+        return Check(name, "open", row.verdict)
+    found = f"{row.verdict}: {abs(row.noise_multiple):.1f} times the noise of {noise:.4f} nats"
+    better = row.delta_nats is not None and row.delta_nats < 0 and row.inside_noise is False
+    return Check(name, "passed" if better else "failed", f"{found} ({rows.baseline.trials} trainings of the baseline)")
+
+
+def _repeats(row: LeaderboardRow) -> Check:
+    if row.diverged:
+        return Check("repeated trainings", "failed", row.verdict)
+    if row.trials < 2:
+        return Check("repeated trainings", "open", "trained once in the search")
+    return Check("repeated trainings", "passed", f"trained {row.trials} times in the search; its loss is their mean")
+
+
+def _confirmation(confirmed: Confirmation | None) -> Check:
+    if confirmed is None:
+        return Check("confirmation", "open", "not retrained with fresh random seeds and scored on the test text")
+    views = [
+        f"{format_estimate(estimate)} bits/byte {view}".strip() for view, estimate in confirmed.views.items() if estimate
+    ]
+    times = pluralize(confirmed.trainings, "fresh training")
+    return Check(
+        "confirmation", "passed" if confirmed.better else "failed", "; ".join([f"{confirmed.verdict}, {times}", *views])
+    )
+
+
+def _scales(candidate_id: int, ladder: Ladder | None) -> list[Check]:
+    """Return the results at other model sizes."""
+    if ladder is None:
+        return [Check("other model sizes", "open", "not retrained in a larger model")]
+    checks = []
+    for label, results in zip(ladder.labels, ladder.results, strict=True):
+        for entry in results:
+            if entry.result.candidate_id == candidate_id:
+                state: State = "passed" if entry.result.better else "failed"
+                sentence = f"{entry.verdict}: {format_scale_result(entry)} bits/byte"
+                checks.append(Check(label, state, sentence))
+    return checks or [Check("other model sizes", "open", "not retrained in a larger model")]
