@@ -5,8 +5,13 @@ server. `server` is the only module that imports one.
 """
 
 __all__ = [
+    "candidate_checks",
+    "candidate_page",
+    "candidate_source",
     "compare_page",
     "leaderboard_page",
+    "lineage_page",
+    "operators_page",
     "overview_page",
     "page",
     "rendering",

@@ -57,14 +57,16 @@ def candidate_checks(
         return checks
     confirmed = next((each for each in rows.confirmed if each.candidate_id == candidate_id), None)
     checks.append(_confirmation(confirmed))
-    return [*checks, *_scales(candidate_id, ladder)]
+    return [*checks, *_scales(candidate_id, ladder, confirmed)]
 
 
 def _causality(rows: CandidateRows, candidate_id: int) -> Check:
     if rows.pedigree[candidate_id].parent is None:
         return Check("causality", "noted", "given to the search, which checked it when it started")
     return Check(
-        "causality", "passed", "proved from the program that no position sees a later one, and tested on a block in float64"
+        "causality",
+        "passed",
+        "proved from the program that no position sees a later one, and tested on a block in float64",
     )
 
 
@@ -109,7 +111,9 @@ def _confirmation(confirmed: Confirmation | None) -> Check:
     if confirmed is None:
         return Check("confirmation", "open", "not retrained with fresh random seeds and scored on the test text")
     views = [
-        f"{format_estimate(estimate)} bits/byte {view}".strip() for view, estimate in confirmed.views.items() if estimate
+        f"{format_estimate(estimate)} bits/byte {view}".strip()
+        for view, estimate in confirmed.views.items()
+        if estimate
     ]
     times = pluralize(confirmed.trainings, "fresh training")
     return Check(
@@ -117,15 +121,15 @@ def _confirmation(confirmed: Confirmation | None) -> Check:
     )
 
 
-def _scales(candidate_id: int, ladder: Ladder | None) -> list[Check]:
-    """Return the results at other model sizes."""
+def _scales(candidate_id: int, ladder: Ladder | None, own: Confirmation | None) -> list[Check]:
+    """Return the results at other model sizes than the run's, whose result is `own`."""
     if ladder is None:
         return [Check("other model sizes", "open", "not retrained in a larger model")]
     checks = []
     for label, results in zip(ladder.labels, ladder.results, strict=True):
         for entry in results:
-            if entry.result.candidate_id == candidate_id:
+            if entry.result.candidate_id == candidate_id and entry.result != own:
                 state: State = "passed" if entry.result.better else "failed"
-                sentence = f"{entry.verdict}: {format_scale_result(entry)} bits/byte"
-                checks.append(Check(label, state, sentence))
+                sentence = f"{label}: {entry.verdict}, rank {format_scale_result(entry)} bits/byte"
+                checks.append(Check("another model size", state, sentence))
     return checks or [Check("other model sizes", "open", "not retrained in a larger model")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,12 @@ from ...primitives.program_json import dna_to_json
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..reports.candidate_table import format_step, short_mutation
+from ..reports.figures.lineage_graph import format_gain
 from ..reports.figures.program_graph import program_graph
-from ..reports.formatting import format_number
+from ..reports.formatting import format_estimate, format_number
+from ..reports.phrases import UNCONFIRMED, beyond_noise
 from ..results.candidate_rows import CandidateRows, read_candidate_rows
-from ..results.edits.edit_gains import EditGain, edit_gain
+from ..results.edits.edit_gains import edit_gain
 from ..results.leaderboard_rows import LeaderboardRow
 from ..results.learning_curve import validation_points
 from ..results.lineage import LineageStep, lineage_start, merged_parents, trace_lineage
@@ -34,6 +36,9 @@ __all__ = ["routes"]
 
 REFERENCE = "PRIMER_EZ"
 """Program whose curve is shown too, if the run retrained it."""
+
+
+_SMALL = {"size": 13}
 
 
 def routes() -> list[Route]:
@@ -90,7 +95,7 @@ def _candidate(request: Request) -> Response:
         headline=_headline(detail),
         origin=_origin(detail),
         row=row,
-        confirmed=next((each for each in detail.rows.confirmed if each.candidate_id == number), None),
+        unconfirmed=UNCONFIRMED if row is not None and beyond_noise(row) and not _is_confirmed(detail) else "",
         others=tuple(detail.others),
         against=against,
         shown=shown,
@@ -141,8 +146,18 @@ def _headline(detail: _Detail) -> str:
         return "no result yet"
     if row.delta_nats is None or row.loss_nats is None:
         return row.verdict
+    confirmed = next((each for each in detail.rows.confirmed if each.candidate_id == detail.candidate.id), None)
+    if confirmed is not None and confirmed.difference is not None:
+        views = " and ".join(
+            f"{format_estimate(estimate)} {view}".strip() for view, estimate in confirmed.views.items()
+        )
+        return f"{confirmed.verdict} on the test text, by {views}, in bits/byte"
     bits = f" ({row.delta_bits_per_byte:+.4f} bits/byte)" if row.delta_bits_per_byte is not None else ""
     return f"{row.delta_nats:+.4f} nats{bits} against the baseline, {row.verdict}"
+
+
+def _is_confirmed(detail: _Detail) -> bool:
+    return any(each.candidate_id == detail.candidate.id for each in detail.rows.confirmed)
 
 
 def _origin(detail: _Detail) -> dict[str, Any]:
@@ -177,13 +192,6 @@ def _ancestor(step: LineageStep, rows: CandidateRows) -> dict[str, Any]:
     }
 
 
-def format_gain(gain: EditGain | None) -> str:
-    """Format a gain in bits per byte, or in nats where those are unknown; None becomes a dash."""
-    if gain is None:
-        return "–"
-    return f"{gain.bits_per_byte:+.4f}" if gain.bits_per_byte is not None else f"{gain.nats:+.4f} nats"
-
-
 # --- the curve and the downloads --------------------------------------------------------------------------------
 
 
@@ -207,16 +215,20 @@ def _curve(request: Request) -> Response:
         for label, trainings in series
         for trace in _traces(label, trainings, *styles.get(label, ("var(--blue)", "solid", "circle")))
     ]
+    steps = sorted({step for trace in traces for step in trace["x"]})
     layout = {
-        "xaxis": {"title": {"text": "optimizer steps"}, "type": "log", "dtick": "D2"},
-        "yaxis": {"title": {"text": "validation loss, nats per token"}, "tickformat": ".2f"},
+        "xaxis": {
+            "title": {"text": "optimizer steps", "font": _SMALL},
+            "type": "log",
+            "tickvals": steps,
+            "tickformat": ",",
+        },
+        "yaxis": {"title": {"text": "validation loss, nats per token", "font": _SMALL}, "tickformat": ".2f"},
     }
     return json_response({"data": traces, "layout": layout})
 
 
-def _traces(
-    name: str, trainings: Iterable[Evaluation], color: str, dash: str, symbol: str
-) -> list[dict[str, Any]]:
+def _traces(name: str, trainings: Iterable[Evaluation], color: str, dash: str, symbol: str) -> list[dict[str, Any]]:
     """Return the curves of one program, a line for each training; they share one entry of the legend."""
     curves = [points for each in trainings if (points := validation_points(each))]
     width = 2.2 if len(curves) < 3 else 1.2

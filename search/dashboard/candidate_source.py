@@ -71,5 +71,7 @@ def _export(run: Path, candidate_id: int, api: str) -> str:
             ) from None
         if ended.returncode or not path.exists():
             reason = ended.stderr.strip().splitlines()[-1:] or ["no reason given"]
-            raise WorkFailedError(f"candidate {candidate_id} was not exported: {reason[0].removeprefix('primer-search: ')}")
+            raise WorkFailedError(
+                f"candidate {candidate_id} was not exported: {reason[0].removeprefix('primer-search: ')}"
+            )
         return path.read_text(encoding="utf-8")

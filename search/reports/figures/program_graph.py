@@ -7,14 +7,14 @@ title of the node, so the drawing can be read without colors. It takes the color
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 
 from ....primitives.program import DNA
-from .layered_layout import Layout, Link, Point, Size, layered_layout
+from .layered_layout import Layout, Link, Size, layered_layout
 from .program_outline import Outline, OutlineEdge, OutlineNode, program_outline
+from .svg_parts import CHARACTER, DASHES, EDGE, chip, coordinate, edge_path, group, svg_element
 
 __all__ = ["FAMILY_MARKS", "program_graph"]
 
@@ -38,13 +38,7 @@ FAMILY_MARKS = {
 SIGNS = {"added": ("+", "#1b7a4b"), "changed": ("~", "#a8590b"), "removed": ("−", "#b3322a")}
 """Sign and color of each difference."""
 
-CHARACTER = 7.25
-"""Width of a character of the font, in pixels at 12 pixels; fonts of fixed width differ little."""
-
 HEIGHT, CHIP, PADDING, HEADER, MARGIN = 26.0, 18.0, 12.0, 28.0, 10.0
-FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
-EDGE = 'fill="none" stroke="currentColor" stroke-opacity="0.6" stroke-width="1.2"'
-DASHES = ' stroke-dasharray="4 3"'
 LEGEND_WIDTH = 460.0
 LEGEND_ROW = 22.0
 
@@ -67,19 +61,8 @@ def program_graph(
     width = max(body.width, legend_size.width) + 2 * MARGIN
     height = body.height + legend_size.height + 3 * MARGIN
     left = (width - body.width) / 2
-    style = "<style>svg{color:#1f2933}@media(prefers-color-scheme:dark){svg{color:#e6e9ec}}</style>"
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(width)}" height="{_n(height)}"'
-            f' viewBox="0 0 {_n(width)} {_n(height)}" role="graphics-document" aria-label="{escape(title)}"'
-            f' font-family="{FONT}" font-size="12" fill="currentColor">',
-            *([style] if standalone else []),
-            f"<title>{escape(title)}</title>",
-            _group(body.parts, left, MARGIN),
-            _group(legend, MARGIN, body.height + 2 * MARGIN),
-            "</svg>",
-        ]
-    )
+    parts = [group(body.parts, left, MARGIN), group(legend, MARGIN, body.height + 2 * MARGIN)]
+    return svg_element(parts, width, height, title, standalone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +86,14 @@ def _draw(outline: Outline) -> _Drawn:
     sizes = {node.key: _size(node, boxes.get(node.key)) for node in outline.nodes}
     links = [_link(edge, outline, sizes, boxes) for edge in outline.edges]
     layout = layered_layout(sizes, links, last=outline.output)
-    parts = [_path(route, edge) for edge, route in zip(outline.edges, layout.routes, strict=True)]
+    parts = [
+        edge_path(route, arrow=edge.target != outline.output, dashed=edge.removed)
+        for edge, route in zip(outline.edges, layout.routes, strict=True)
+    ]
     for node in outline.nodes:
         center, size = layout.centers[node.key], sizes[node.key]
         x, y = center.x - size.width / 2, center.y - size.height / 2
-        parts.append(_group(_node(node, size, boxes.get(node.key)), x, y))
+        parts.append(group(_node(node, size, boxes.get(node.key)), x, y))
     middle = layout.width / 2
     inputs = tuple(layout.centers[key].x if key in layout.centers else middle for key in ("v0", "v1"))
     return _Drawn(layout.width, layout.height, parts, (inputs[0], inputs[1]), _output_x(layout, outline))
@@ -147,20 +133,6 @@ def _link(edge: OutlineEdge, outline: Outline, sizes: dict[str, Size], boxes: di
     return Link(edge.source, edge.target, leaves, enters)
 
 
-def _path(route: Sequence[Point], edge: OutlineEdge) -> str:
-    """Return an edge: straight beside nodes, bent between rows, with an arrow at its end unless that is an output."""
-    steps = [f"M{_n(route[0].x)} {_n(route[0].y)}"]
-    for before, after in pairwise(route):
-        if before.x == after.x:
-            steps.append(f"V{_n(after.y)}")
-        else:
-            middle = _n((before.y + after.y) / 2)
-            steps.append(f"C{_n(before.x)} {middle} {_n(after.x)} {middle} {_n(after.x)} {_n(after.y)}")
-    if edge.target != "output":
-        steps.append("m-3.5 -5 3.5 5 3.5 -5")
-    return f'<path d="{"".join(steps)}" {EDGE}{DASHES if edge.removed else ""}/>'
-
-
 def _node(node: OutlineNode, size: Size, box: _Drawn | None) -> list[str]:
     """Return the elements of a node, from its top left corner."""
     if node.family in ("input", "output"):
@@ -176,21 +148,26 @@ def _node(node: OutlineNode, size: Size, box: _Drawn | None) -> list[str]:
     weight = ' font-weight="600"' if box is not None else ""
     return [
         f"<title>{escape(node.about)}</title>",
-        f'<rect width="{_n(size.width)}" height="{_n(size.height)}" rx="6" fill="currentColor" fill-opacity="{fill}"'
-        f" {outline}{dashes}/>",
-        *_chip(letter, family, 5.0, 5.0),
-        f'<text x="{_n(CHIP + 10)}" y="17"{weight}{strike} xml:space="preserve">'
+        _frame(size, 6, fill, f" {outline}{dashes}"),
+        *chip(letter, family, 5.0, 5.0),
+        f'<text x="{coordinate(CHIP + 10)}" y="17"{weight}{strike} xml:space="preserve">'
         f"{name}{escape(node.label)}{detail}</text>",
-        *(_chip(sign, color, size.width - CHIP - 3.0, 5.0) if sign else []),
+        *(chip(sign, color, size.width - CHIP - 3.0, 5.0) if sign else []),
         *(_inside(box, size) if box is not None else []),
     ]
+
+
+def _frame(size: Size, radius: int, opacity: float, outline: str = "") -> str:
+    width, height = coordinate(size.width), coordinate(size.height)
+    shape = f'width="{width}" height="{height}" rx="{radius}"'
+    return f'<rect {shape} fill="currentColor" fill-opacity="{opacity}"{outline}/>'
 
 
 def _inside(box: _Drawn, size: Size) -> list[str]:
     """Return the subprogram in a box, and the line from its output to the edge of the box."""
     left, bottom = (size.width - box.width) / 2, HEADER + box.height
-    line = f'<path d="M{_n(left + box.output)} {_n(bottom - 1)}V{_n(size.height)}" {EDGE}/>'
-    return [_group(box.parts, left, HEADER), line]
+    line = f'<path d="M{coordinate(left + box.output)} {coordinate(bottom - 1)}V{coordinate(size.height)}" {EDGE}/>'
+    return [group(box.parts, left, HEADER), line]
 
 
 def _terminal(node: OutlineNode, size: Size) -> list[str]:
@@ -198,16 +175,8 @@ def _terminal(node: OutlineNode, size: Size) -> list[str]:
     if not node.label:
         return []
     return [
-        f'<rect width="{_n(size.width)}" height="{_n(size.height)}" rx="9" fill="currentColor" fill-opacity="0.1"/>',
-        f'<text x="{_n(size.width / 2)}" y="13" text-anchor="middle">{escape(node.label)}</text>',
-    ]
-
-
-def _chip(letter: str, color: str, x: float, y: float) -> list[str]:
-    """Return a white letter on a colored square of 16 pixels."""
-    return [
-        f'<rect x="{_n(x)}" y="{_n(y)}" width="16" height="16" rx="4" fill="{color}"/>',
-        f'<text x="{_n(x + 8)}" y="{_n(y + 12)}" text-anchor="middle" fill="#fff" font-weight="700">{letter}</text>',
+        _frame(size, 9, 0.1),
+        f'<text x="{coordinate(size.width / 2)}" y="13" text-anchor="middle">{escape(node.label)}</text>',
     ]
 
 
@@ -225,7 +194,7 @@ def _legend(outline: Outline, width: float) -> tuple[list[str], Size]:
         if x and x + needed > width:
             x, y = 0.0, y + LEGEND_ROW
         text = f'<text x="22" y="12" font-size="11" fill-opacity="0.8">{escape(name)}</text>'
-        parts.append(_group([*_chip(letter, color, 0.0, 0.0), text], x, y))
+        parts.append(group([*chip(letter, color, 0.0, 0.0), text], x, y))
         x += needed
         used = max(used, x)
     return parts, Size(used, y + LEGEND_ROW if entries else 0.0)
@@ -236,12 +205,3 @@ def _all_nodes(outline: Outline) -> Iterable[OutlineNode]:
         yield node
         if node.inside is not None:
             yield from _all_nodes(node.inside)
-
-
-def _group(parts: Sequence[str], x: float, y: float) -> str:
-    return "\n".join([f'<g transform="translate({_n(x)} {_n(y)})">', *parts, "</g>"])
-
-
-def _n(value: float) -> str:
-    """Return a coordinate with at most one decimal."""
-    return f"{value:.1f}".removesuffix(".0")

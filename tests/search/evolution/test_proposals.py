@@ -19,8 +19,8 @@ from primer_search.primitives.liveness import same_live_code
 from primer_search.primitives.program import DNA
 from primer_search.search.evolution import proposals as proposals_module
 from primer_search.search.evolution.candidate import Candidate
-from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.search.evolution.edit_kinds import edit_kind
+from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.search.evolution.proposals import CandidateRules, Proposal, SeenPrograms, identify, propose
 
 MODEL = ModelConfig(layers=1, unit=8, length=16, vocabulary=300, parameter_cap=1.2)
