@@ -29,7 +29,7 @@ from .statistics import known_mean, prediction_interval
 
 if TYPE_CHECKING:  # loads SQLite
     from ..runs.records import Ancestor
-    from ..runs.store import Store
+    from ..runs.store_reader import StoreReader
 
 __all__ = ["baseline_summary", "best_row", "candidate_row", "leaderboard"]
 
@@ -37,7 +37,7 @@ ABOUT = ("command", "seed", "budget_seconds", "dataset_hash", "versions", "machi
 """Entries of a run's manifest that its results depend on."""
 
 
-def leaderboard(store: Store, top: int | None = None) -> Leaderboard:
+def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
     """Rank everything that a run has evaluated so far, and return the first `top` rows. The run may be in progress."""
     with store.snapshot():
         pedigree, finished, events, manifest = store.pedigree(), store.evaluations(), store.events(), store.manifest

@@ -172,7 +172,10 @@ class StoreReader:
     def events_of_kind(self, kind: str) -> list[Event]:
         """Return the events of a kind, in order of arrival."""
         rows = self._execute("SELECT * FROM events WHERE kind = ? ORDER BY sequence", (kind,))
-        return [Event(*row[:5], json.loads(row[5])) for row in rows]
+        return [
+            Event(sequence, at, kind, candidate, trial, json.loads(payload))
+            for sequence, at, kind, candidate, trial, payload in rows
+        ]
 
     def rank_of_loss(self, loss_nats: float) -> int:
         """Return the rank, from 1, of a mean loss among the candidates whose trainings did not diverge."""

@@ -91,8 +91,8 @@ def marks(dna: DNA, against: DNA) -> dict[str, str]:
     return {node.label: node.mark for node in nodes_of(program_outline(dna, against)) if node.mark}
 
 
-def program(main: str, constants: dict[str, float] | None = None, **subprograms: str) -> DNA:
-    return assemble({"main": main, **subprograms}, constants or {"zero": 0.0, "half": 0.5}, (8, 16))
+def program(main: str, half: float = 0.5, subprograms: dict[str, str] | None = None) -> DNA:
+    return assemble({"main": main, **(subprograms or {})}, {"zero": 0.0, "half": half}, (8, 16))
 
 
 BASE = program("a = CONV_1X1 h0 width=8\nb = TANH a\nc = ADD b h0")
@@ -141,14 +141,14 @@ def test_an_instruction_that_nothing_reads_any_more_is_marked_and_one_that_never
 
 def test_a_changed_constant_is_marked_where_it_is_read() -> None:
     old = program("a = C_MUL h0 constant=half\nb = MAX a constant=zero")
-    new = program("a = C_MUL h0 constant=half\nb = MAX a constant=zero", {"zero": 0.0, "half": 0.7})
+    new = program("a = C_MUL h0 constant=half\nb = MAX a constant=zero", half=0.7)
     assert marks(new, old) == {"C_MUL": "changed"}
 
 
 def test_a_difference_in_a_subprogram_opens_it_and_marks_its_other_calls() -> None:
     texts = {"outer": "a = inner h0\nb = SIN a", "inner": "a = COS h0"}
     main = "a = outer h0\nb = outer a"
-    old, new = program(main, **texts), program(main, **texts | {"inner": "a = COS h0\nb = TANH a"})
+    old, new = program(main, subprograms=texts), program(main, subprograms=texts | {"inner": "a = COS h0\nb = TANH a"})
     outline = program_outline(new, old)
     first, second = (node for node in outline.nodes if node.label == "outer")
     assert first.inside is not None
@@ -165,5 +165,5 @@ def test_programs_with_little_in_common_are_drawn_without_signs() -> None:
 
 
 def test_the_text_of_a_program_stays_text() -> None:
-    named = program("a = <b>&x h0\nb = SIN a", **{"<b>&x": "a = COS h0\nb = TANH a"})
+    named = program("a = <b>&x h0\nb = SIN a", subprograms={"<b>&x": "a = COS h0\nb = TANH a"})
     assert "&lt;b&gt;&amp;x" in program_graph(named, title="<i>")
