@@ -180,14 +180,34 @@ def report(
     run: Run,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write.", metavar="FILE", show_default="report.html in the run"),
+        typer.Option(
+            "--output", "-o", help="File to write.", metavar="FILE", show_default="report.html or report.md in the run"
+        ),
+    ] = None,
+    format_: Annotated[
+        Literal["html", "md"], typer.Option("--format", help="One self-contained HTML page, or Markdown for a README.")
+    ] = "html",
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Also write the figures to this folder, as SVG and PNG; needs matplotlib.", metavar="DIR"),
     ] = None,
 ) -> None:
-    """Write the report of a run as one self-contained HTML page."""
+    """Write the report of a run as one self-contained HTML page, or as Markdown.
+
+    With --figures, the Markdown shows the figures of that folder.
+    """
+    from .search.reports.figures.figure_files import write_figures
+    from .search.reports.run_markdown import write_markdown
     from .search.reports.run_page import write_report
     from .search.runs.store import Store
 
     with Store.open(run, read_only=True) as store:
-        path = output or store.run.report
-        write_report(store, path)
+        path = output or (store.run.report if format_ == "html" else store.run.report.with_suffix(".md"))
+        written = [] if figures is None else write_figures(store, figures)
+        if format_ == "html":
+            write_report(store, path)
+        else:
+            write_markdown(store, path, written)
+    if figures is not None:
+        say(f"wrote {len(written)} figures to {figures}")
     say(f"wrote {path}")

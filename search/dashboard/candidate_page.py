@@ -38,6 +38,9 @@ REFERENCE = "PRIMER_EZ"
 """Program whose curve is shown too, if the run retrained it."""
 
 
+WIDEST_BESIDE = 760.0
+"""Largest width of a drawing, in pixels, that has room beside the text on a wide page."""
+
 _SMALL = {"size": 13}
 
 
@@ -85,6 +88,7 @@ def _candidate(request: Request) -> Response:
     against = request.choice("against", tuple(detail.others) or ("none",), next(iter(detail.others), "none"))
     shown = request.choice("graph", ("changes", "everything"), "changes")
     other, dna = detail.others.get(against), detail.candidate.dna
+    graph = program_graph(dna, other, title=_graph_title(detail, against), everything=shown == "everything")
     return render(
         request,
         "candidate.html.j2",
@@ -99,7 +103,8 @@ def _candidate(request: Request) -> Response:
         others=tuple(detail.others),
         against=against,
         shown=shown,
-        graph=program_graph(dna, other, title=_graph_title(detail, against), everything=shown == "everything"),
+        graph=graph,
+        wide=_width(graph) > WIDEST_BESIDE,
         listing=format_program(dna),
         difference=[(line[:1], line) for line in format_difference(other, dna).splitlines()] if other else [],
         checks=candidate_checks(number, detail.rows, detail.trainings, detail.ladder),
@@ -177,6 +182,11 @@ def _graph_title(detail: _Detail, against: str) -> str:
     return f"Program of {name}" + (f", differences from the {against} marked" if against != "none" else "")
 
 
+def _width(graph: str) -> float:
+    """Return the width of a drawing in pixels."""
+    return float(graph.partition('width="')[2].partition('"')[0])
+
+
 def _ancestor(step: LineageStep, rows: CandidateRows) -> dict[str, Any]:
     """Return a line of the ancestry."""
     number, row = step.candidate_id, rows.row(step.candidate_id)
@@ -215,12 +225,14 @@ def _curve(request: Request) -> Response:
         for label, trainings in series
         for trace in _traces(label, trainings, *styles.get(label, ("var(--blue)", "solid", "circle")))
     ]
-    steps = sorted({step for trace in traces for step in trace["x"]})
+    ticks: list[int] = []
+    for step in sorted({step for trace in traces for step in trace["x"]}, reverse=True):
+        ticks += [step] if not ticks or ticks[-1] > 1.6 * step else []
     layout = {
         "xaxis": {
             "title": {"text": "optimizer steps", "font": _SMALL},
             "type": "log",
-            "tickvals": steps,
+            "tickvals": ticks,
             "tickformat": ",",
         },
         "yaxis": {"title": {"text": "validation loss, nats per token", "font": _SMALL}, "tickformat": ".2f"},

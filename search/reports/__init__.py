@@ -12,6 +12,7 @@ __all__ = [
     "phrases",
     "prediction_table",
     "progress",
+    "run_markdown",
     "run_page",
     "scale_table",
     "tables",

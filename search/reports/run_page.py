@@ -14,15 +14,17 @@ from ...primitives.diff_printer import format_difference
 from ...primitives.errors import UsageError
 from ...primitives.pretty_printer import format_program
 from ...system.files import write_output
-from ..evolution.candidate import BASELINE_ID
+from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.leaderboard import leaderboard
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from ..results.lineage import lineage_start
 from ..results.scale_ladder import Ladder
-from ..runs.time_accounting import SHARES, active_seconds, find_sessions
+from ..runs.time_accounting import SHARES
 from .candidate_table import format_merge, format_mutations, format_step
 from .figures.prediction_figure import prediction_figure
-from .figures.run_figure import Point, progress_figure
+from .figures.program_graph import program_graph
+from .figures.run_figure import progress_figure
+from .figures.training_points import training_points
 from .formatting import format_number, pluralize
 from .leaderboard_table import confirmation_cells, leaderboard_cells
 from .page import template, try_page
@@ -70,7 +72,7 @@ def try_report(store: Store) -> str:
 def render_report(store: Store) -> str:
     """Return the report as HTML text."""
     with store.snapshot():
-        board, manifest, points = leaderboard(store), store.manifest, _points(store)
+        board, manifest, points = leaderboard(store), store.manifest, training_points(store)
         programs = _programs(store, board)
     totals, priced = board.totals, any(row.price is not None for row in board.confirmed)
     return template("report.html.j2").render(
@@ -103,20 +105,6 @@ def render_report(store: Store) -> str:
         facts=_facts(manifest, board),
         versions=manifest.get("versions", {}),
     )
-
-
-def _points(store: Store) -> list[Point]:
-    """Return the trainings with a loss, at the time when their results arrived."""
-    sessions = find_sessions(store.events())
-    points = []
-    for trial in store.evaluations():
-        result = trial.evaluation
-        stopped = result.kind == "stopped_at_hurdle"
-        loss = result.hurdle_losses[-1] if stopped and result.hurdle_losses else result.loss_nats
-        if loss is not None and result.kind in ("ok", "stopped_at_hurdle"):
-            at = active_seconds(sessions, trial.sequence, trial.wall_time)
-            points.append(Point(at / 60.0, trial.candidate_id, loss, len(result.hurdle_losses) if stopped else None))
-    return points
 
 
 def _tiles(board: Leaderboard, manifest: dict[str, Any]) -> list[tuple[str, str]]:
@@ -182,16 +170,19 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
             "anchor": "candidate-0",
             "title": format_baseline_row(board.initial_programs),
             "listing": format_program(baseline),
+            "graph": "",
         }
     ]
     for row in shown:
         dna = store.candidate(row.id).dna
+        title = f"Program of {candidate_name(row.id)}, differences from the baseline marked"
         programs.append(
             {
                 "id": f"#{row.id}",
                 "anchor": f"candidate-{row.id}",
                 "title": f"{format_number(row.loss_nats)} nats, {row.verdict}",
                 "listing": format_program(dna),
+                "graph": program_graph(dna, baseline, title=title) if row is shown[0] else "",
                 "difference": [(line[:1], line) for line in format_difference(baseline, dna).splitlines()],
                 "beginning": lineage_start(row.lineage, board.initial_programs),
                 "merged": format_merge(row.lineage),

@@ -1,8 +1,9 @@
-"""Figures of the HTML pages, drawn with plotly."""
+"""Figures: interactive ones of the HTML pages (plotly), drawings as SVG, and plots as files (matplotlib)."""
 
 __all__ = [
     "ablation_figure",
     "comparison_figure",
+    "figure_files",
     "layered_layout",
     "lineage_graph",
     "plot_style",
@@ -10,5 +11,7 @@ __all__ = [
     "program_graph",
     "program_outline",
     "run_figure",
+    "static_figures",
     "svg_parts",
+    "training_points",
 ]

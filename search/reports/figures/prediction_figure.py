@@ -10,7 +10,7 @@ from ...evolution.candidate import candidate_name
 from ...results.prediction_calibration import CheckedPrediction
 from .plot_style import BLUE, GRAY, LIGHT_GRAY, ORANGE, SERIES_COLORS, figure_html
 
-__all__ = ["prediction_figure"]
+__all__ = ["loss_limits", "prediction_figure"]
 
 _COLORS = (ORANGE, BLUE, *SERIES_COLORS[3:])
 
@@ -21,7 +21,7 @@ def prediction_figure(checked: Sequence[CheckedPrediction]) -> str:
         return ""
     import plotly.graph_objects as go
 
-    low, high = _range(checked)
+    low, high = loss_limits(checked)
     figure = go.Figure()
     figure.add_shape(
         type="line", x0=low, x1=high, y0=low, y1=high, line={"color": GRAY, "width": 1.2, "dash": "dot"}, layer="below"
@@ -54,7 +54,7 @@ def _markers(go: Any, here: Sequence[CheckedPrediction], name: str, color: str) 
     )
 
 
-def _range(checked: Sequence[CheckedPrediction]) -> tuple[float, float]:
+def loss_limits(checked: Sequence[CheckedPrediction]) -> tuple[float, float]:
     """Return the range of both axes, without far outliers above."""
     losses = [loss for each in checked for loss in (each.predicted.mean, each.reached_nats)]
     low, middle = min(losses), median(losses)

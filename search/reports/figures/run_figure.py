@@ -11,7 +11,7 @@ from ...evolution.candidate import BASELINE_ID
 from ...results.leaderboard_rows import BaselineSummary
 from .plot_style import BLUE, LIGHT_GRAY, ORANGE, figure_html
 
-__all__ = ["Point", "progress_figure"]
+__all__ = ["Point", "best_so_far", "loss_range", "progress_figure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def progress_figure(points: Sequence[Point], baseline: BaselineSummary) -> str:
     figure.add_trace(_markers(go, stopped, "stopped at a hurdle (less training)", LIGHT_GRAY, "x-thin-open", 6))
     figure.add_trace(_markers(go, full, "full training", BLUE, "circle", 7))
     figure.add_trace(_markers(go, controls, "the baseline's own trainings", ORANGE, "diamond", 8))
-    line = _best_so_far(full, controls, baseline, end)
+    line = best_so_far(full, controls, baseline, end)
     figure.add_trace(
         go.Scatter(
             x=[x for x, _ in line],
@@ -59,7 +59,7 @@ def progress_figure(points: Sequence[Point], baseline: BaselineSummary) -> str:
     )
     figure.update_xaxes(title="minutes of search", rangemode="tozero")
     figure.update_yaxes(
-        title="validation loss, nats per token", range=_range(full, controls, stopped), tickformat=".2f"
+        title="validation loss, nats per token", range=loss_range(full, controls, stopped), tickformat=".2f"
     )
     return figure_html(figure, height=440)
 
@@ -99,7 +99,7 @@ def _markers(go: Any, points: Sequence[Point], name: str, color: str, symbol: st
     )
 
 
-def _best_so_far(
+def best_so_far(
     full: Sequence[Point], controls: Sequence[Point], baseline: BaselineSummary, end: float
 ) -> list[tuple[float, float]]:
     """Return the steps of the best loss so far. The baseline counts with its mean, not with its best trial."""
@@ -111,7 +111,7 @@ def _best_so_far(
     return [*line, (end, line[-1][1])] if line else []
 
 
-def _range(full: Sequence[Point], controls: Sequence[Point], stopped: Sequence[Point]) -> list[float] | None:
+def loss_range(full: Sequence[Point], controls: Sequence[Point], stopped: Sequence[Point]) -> list[float] | None:
     """Return the range of the loss axis: the full trainings without far outliers, and a few stopped ones."""
     losses = [point.loss_nats for point in (*full, *controls)]
     if not losses:

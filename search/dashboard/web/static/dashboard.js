@@ -101,6 +101,16 @@ document.addEventListener("change", (event) => {
 
 window.addEventListener("popstate", () => swap(location.href, false));
 
+/** Show the middle of drawings that are wider than the page: their trunk is there. */
+function center(root) {
+  for (const drawing of root.querySelectorAll(".drawing")) {
+    if (!drawing.scrollLeft) drawing.scrollLeft = (drawing.scrollWidth - drawing.clientWidth) / 2;
+  }
+}
+
+document.addEventListener("dashboard:replaced", (event) => center(event.target));
+center(document);
+
 if (document.body.dataset.state) {
   poll();
   setInterval(poll, POLL_MS);

@@ -1,0 +1,98 @@
+"""The figures of a run as files, SVG and PNG, for papers and READMEs. No browser is needed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ....primitives.errors import UsageError
+from ....system.files import replacement
+from ....workers.protocol import Evaluation
+from ...evolution.candidate import BASELINE_ID, candidate_name
+from ...results.edits.lineage_tree import lineage_tree
+from ...results.edits.operator_totals import operator_totals
+from ...results.leaderboard import best_row, leaderboard
+from .lineage_graph import lineage_graph
+from .program_graph import program_graph
+from .static_figures import confirmation_plot, curve_plot, kinds_plot, prediction_plot, progress_plot
+from .training_points import training_points
+
+if TYPE_CHECKING:  # the first loads matplotlib, the second SQLite
+    from matplotlib.figure import Figure
+
+    from ...runs.store_reader import StoreReader
+
+__all__ = ["write_figures"]
+
+DOTS_PER_INCH = 160
+WINNERS = 8
+"""Number of best candidates in the drawn tree."""
+
+
+def write_figures(store: StoreReader, folder: Path) -> list[Path]:
+    """Write the figures of a run into a folder, which is made if it does not exist, and return their paths.
+
+    Plots are written as SVG and PNG, the drawings of the best program and of the tree of the winners as SVG. A figure
+    without data is left out.
+
+    Raises:
+        UsageError: matplotlib is not installed, or the folder cannot be written.
+    """
+    with store.snapshot():
+        files = {**_plots(store), **_drawings(store)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            with replacement(folder / name) as temporary:
+                temporary.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write figures to {folder}: {error.strerror or error}; name another folder") from error
+    return [folder / name for name in files]
+
+
+def _plots(store: StoreReader) -> dict[str, bytes]:
+    board = leaderboard(store)
+    best = best_row(board.rows)
+    trainings: dict[str, list[Evaluation]] = {}
+    for trial in store.evaluations({BASELINE_ID, *([] if best is None else [best.id])}):
+        trainings.setdefault(candidate_name(trial.candidate_id), []).append(trial.evaluation)
+    predictions = board.predictions
+    plots: Mapping[str, Figure | None] = {
+        "search": progress_plot(training_points(store), board.baseline),
+        "curves": curve_plot(trainings),
+        "confirmed": confirmation_plot(board.confirmed),
+        "predictions": None if predictions is None else prediction_plot(predictions.checked),
+        "edits": kinds_plot(operator_totals(store)),
+    }
+    return {
+        f"{name}.{form}": _content(figure, form)
+        for name, figure in plots.items()
+        if figure is not None
+        for form in ("svg", "png")
+    }
+
+
+def _drawings(store: StoreReader) -> dict[str, bytes]:
+    tree = lineage_tree(store, WINNERS)
+    best = min((node for node in tree.nodes if node.place), key=lambda node: node.place or 0, default=None)
+    if best is None:
+        return {}
+    dna, baseline = store.candidate(best.id).dna, store.candidate(BASELINE_ID).dna
+    title = f"Program of {candidate_name(best.id)}, differences from the baseline marked"
+    return {
+        "program.svg": program_graph(dna, baseline, title=title, standalone=True).encode(),
+        "lineage.svg": lineage_graph(tree, standalone=True).encode(),
+    }
+
+
+def _content(figure: Figure, form: str) -> bytes:
+    """Return a figure as a file; equal figures give equal files."""
+    import matplotlib
+
+    file = io.BytesIO()
+    metadata = {"Date": None} if form == "svg" else {"Software": None}
+    with matplotlib.rc_context({"svg.hashsalt": "primer-search", "svg.fonttype": "path"}):
+        figure.savefig(file, format=form, dpi=DOTS_PER_INCH, metadata=metadata, facecolor="white")
+    return file.getvalue()
