@@ -1,0 +1,165 @@
+"""The report as Markdown and its figures as files: the same numbers, whole files, and a reason if there are none."""
+
+from __future__ import annotations
+
+import builtins
+import struct
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from primer_search.primitives.errors import UsageError
+from primer_search.search.reports.figures.figure_files import write_figures
+from primer_search.search.reports.figures.static_figures import confirmation_plot, prediction_plot
+from primer_search.search.reports.phrases import headline
+from primer_search.search.reports.run_markdown import render_markdown, write_markdown
+from primer_search.search.reports.run_page import render_report
+from primer_search.search.results.leaderboard import leaderboard
+from primer_search.tests.support.command import HandmadeRun, command, refused
+from primer_search.workers.protocol import Evaluation
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> HandmadeRun:
+    run = HandmadeRun(tmp_path_factory.mktemp("runs") / "a_run")
+    run.child("PRIMER_EZ", 2.6)
+    run.child("TRANSFORMER_PP", 2.95, mutation="Insert in <b>relu|</b>: x2 = ABS(h0)", parent=1)
+    run.child("PRIMER", 4.0, "stopped_at_hurdle")
+    return run
+
+
+@pytest.fixture(scope="module")
+def confirmed_run(tmp_path_factory: pytest.TempPathFactory) -> HandmadeRun:
+    run = HandmadeRun(tmp_path_factory.mktemp("runs") / "confirmed")
+    run.child("PRIMER_EZ", 2.6)
+    for seed in (10, 11, 12):
+        for name, number, bits in (("baseline", 0, 1.5), ("#1", 1, 1.3)):
+            bits += seed / 1000
+            evaluation = Evaluation("ok", loss_nats=2 * bits, bits_per_byte=bits, test_loss_nats=2 * bits,
+                                    test_bits_per_byte=bits, steps=300)  # fmt: skip
+            run.store.add_event(
+                "confirmed", {"name": name, "seed": seed, "budget": 30.0, "evaluation": evaluation.to_dict()}, number
+            )
+    return run
+
+
+def test_the_markdown_has_the_headline_the_table_and_how_it_was_run(run: HandmadeRun) -> None:
+    lines = render_markdown(run.store).splitlines()
+    assert lines[:2] == ["# Search a\\_run", ""]
+    assert lines[2] == f"**{headline(leaderboard(run.store))}**"
+    assert lines[4].startswith("> Unconfirmed: these are single trainings")
+    for line in (
+        "| rank | id | loss nats | bits/byte | vs baseline | noise | step ms | speed | parameters | edits, newest first "
+        "|",
+        "| --: | --: | --: | --: | --: | --: | --: | --: | --: | --- |",
+        "| 1 | #1 | 2.6000 | 1.3000 | -0.2000 | inside | 20.0 | 1.00× | 165,120 | relu: − x2 = ABS(h0) (+1) |",
+        "| 3 | baseline | 3.0000 | 1.5000 | – | – | 20.0 | 1.00× | 165,120 | the program the search started from |",
+        "## The best program, #1",
+        "+    x2 = DCONV_3X1(x2)",
+        "## How it was run",
+        "| random seed | 0 |",
+        "trial.budget_seconds = 30.0",
+    ):
+        assert line in lines or line.replace("x2 = DCONV", "x3 = DCONV") in lines, line
+
+
+def test_foreign_text_is_no_html_and_no_column(run: HandmadeRun) -> None:
+    text = render_markdown(run.store)
+    assert "\\<b\\>relu\\|\\</b\\>" in text
+    assert "<script>alert" not in text.replace("data.source = text:<script>alert", "")  # a block of code is text
+    rows = [line for line in text.splitlines() if line.startswith("| 2 |")]
+    assert len(rows) == 1
+
+
+def test_the_markdown_of_a_confirmed_run_shows_both_tables(confirmed_run: HandmadeRun) -> None:
+    lines = render_markdown(confirmed_run.store).splitlines()
+    assert lines[2].startswith("**Confirmed: #1 is better than the baseline")
+    assert not any(line.startswith("> Unconfirmed") for line in lines)
+    assert "## Confirmed" in lines
+    assert any(line.startswith("| 1 | #1 | 3 of 3 |") and "confirmed better" in line for line in lines)
+    assert "## Leaderboard of the search, unconfirmed" in lines
+
+
+def test_a_run_without_results_has_a_report_that_says_so(tmp_path: Path) -> None:
+    text = render_markdown(HandmadeRun(tmp_path / "new", ()).store)
+    assert "**The baseline has not finished a full trial, so there is nothing to compare with.**" in text
+    assert "## The best program" not in text
+    assert write_figures(HandmadeRun(tmp_path / "other", ()).store, tmp_path / "figures") == []
+
+
+def test_the_figures_are_written_as_svg_and_png_with_sizes(confirmed_run: HandmadeRun, tmp_path: Path) -> None:
+    files = {file.name: file for file in write_figures(confirmed_run.store, tmp_path / "figures")}
+    plots = {"search", "curves", "confirmed", "edits"}
+    assert set(files) == {f"{name}.{form}" for name in plots for form in ("svg", "png")} | {
+        "program.svg",
+        "lineage.svg",
+    }
+    assert set((tmp_path / "figures").iterdir()) == set(files.values())
+    for name, file in files.items():
+        if name.endswith(".svg"):
+            assert ElementTree.parse(file).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+        else:
+            start = file.read_bytes()[:24]
+            assert start[:8] == b"\x89PNG\r\n\x1a\n"
+            width, height = struct.unpack(">II", start[16:24])
+            assert width > 500
+            assert height > 200
+
+
+def test_the_same_run_gives_the_same_files(run: HandmadeRun, tmp_path: Path) -> None:
+    first, second = (write_figures(run.store, tmp_path / name) for name in "ab")
+    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+
+
+def test_a_figure_without_data_is_none() -> None:
+    assert confirmation_plot([]) is None
+    assert prediction_plot([]) is None
+
+
+def test_without_matplotlib_one_sentence_says_what_to_install(
+    run: HandmadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def absent(name: str, *rest: Any) -> Any:
+        if name.partition(".")[0] == "matplotlib":
+            raise ModuleNotFoundError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(UsageError, match=r"pip install 'primer-search\[plots\]'"):
+        write_figures(run.store, tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()
+
+
+def test_the_command_writes_markdown_that_links_its_figures(confirmed_run: HandmadeRun, tmp_path: Path) -> None:
+    figures, report = tmp_path / "my figures", tmp_path / "report.md"
+    result = command("report", confirmed_run.path, "--format", "md", "--figures", figures, "-o", report)
+    assert result.code == 0, result.err
+    text = report.read_text()
+    for name in ("search", "confirmed", "program", "curves", "lineage", "edits"):
+        assert f"](my%20figures/{name}.svg)" in text
+        assert (figures / f"{name}.svg").exists()
+    assert "10 figures" in result.err
+
+
+def test_the_report_is_written_into_the_run_under_its_own_name(run: HandmadeRun) -> None:
+    assert command("report", run.path, "--format", "md").code == 0
+    assert (run.path / "report.md").read_text() == render_markdown(run.store)
+
+
+def test_another_file_is_not_overwritten(run: HandmadeRun, tmp_path: Path) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("mine")
+    assert "is not a Markdown file" in refused("report", run.path, "--format", "md", "-o", other)
+    assert other.read_text() == "mine"
+    with pytest.raises(UsageError, match="it is a folder"):
+        write_markdown(run.store, tmp_path)
+    other.rename(tmp_path / "file")
+    assert "cannot write figures" in refused("report", run.path, "--figures", tmp_path / "file")
+
+
+def test_the_page_draws_the_best_program(run: HandmadeRun) -> None:
+    assert render_report(run.store).count('role="graphics-document"') == 1
