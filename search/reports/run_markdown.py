@@ -15,11 +15,12 @@ from ...primitives.errors import UsageError
 from ...system.files import write_output
 from ..evolution.candidate import BASELINE_ID
 from ..results.leaderboard import best_row, leaderboard
-from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
-from .candidate_table import format_mutations
-from .leaderboard_table import confirmation_cells, leaderboard_cells, shown_rows
-from .phrases import UNCONFIRMED, format_baseline_row, headline, run_facts
+from ..results.leaderboard_rows import Leaderboard
+from ..results.selection.selected_rows import Selection, select_rows
+from .leaderboard_table import confirmation_cells, shown_rows
+from .phrases import UNCONFIRMED, headline, run_facts
 from .scale_table import format_scale_result, ladder_notes
+from .tables.leaderboard_formats import markdown_table
 
 if TYPE_CHECKING:
     from ..runs.store_reader import StoreReader
@@ -109,22 +110,12 @@ def _ladder(board: Leaderboard) -> list[str]:
 
 
 def _leaders(board: Leaderboard) -> list[str]:
-    rows = shown_rows(board, TOP)
+    rows = shown_rows(select_rows([board], Selection()), TOP)
     if not rows:
         return []
-    equal_time = any(row.equal_time_delta_nats is not None for row in board.rows)
-    cells = [
-        {name: text for name, text in leaderboard_cells(row).items() if equal_time or name != "equal time"}
-        | {"edits, newest first": _edits(row, board)}
-        for row in rows
-    ]
     title = "## Leaderboard of the search, unconfirmed" if board.confirmed else "## Leaderboard"
-    note = "Differences to the baseline are in bits/byte; noise is in multiples of the baseline's."
-    return [title, _table(cells, left=("edits, newest first",)), note]
-
-
-def _edits(row: LeaderboardRow, board: Leaderboard) -> str:
-    return format_baseline_row(board.initial_programs) if row.id == BASELINE_ID else format_mutations(row.lineage, 2)
+    note = "Differences to the baseline are in bits/byte, lower is better; noise is in multiples of the baseline's."
+    return [title, "\n".join(markdown_table(rows, [board])), note]
 
 
 def _run(store: StoreReader, board: Leaderboard, manifest: Mapping[str, Any]) -> list[str]:

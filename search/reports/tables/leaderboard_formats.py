@@ -13,7 +13,7 @@ from ...results.selection.selected_rows import differing_settings, run_names
 from ..leaderboard_table import MUTATIONS, row_cells
 from ..phrases import format_baseline, headline
 
-__all__ = ["format_csv", "format_markdown", "leaderboard_json"]
+__all__ = ["format_csv", "format_markdown", "leaderboard_json", "markdown_table"]
 
 _MARKDOWN = (
     *("run", "rank", "id", "loss nats", "bits/byte", "vs baseline", "equal time", "noise"),
@@ -36,20 +36,28 @@ def format_csv(rows: Sequence[RunRow]) -> str:
 def format_markdown(rows: Sequence[RunRow], boards: Sequence[Leaderboard]) -> str:
     """Return the rows as a Markdown table, and below it what they are compared with and the result of each run."""
     several = len(boards) > 1
-    cells = [row_cells(each, boards[0].initial_programs, runs=True, mutations=3) for each in rows]
-    titles = [
-        title
-        for title in _MARKDOWN
-        if (several or title != "run") and any(each[title] not in ("", "–") for each in cells)
+    lines = [
+        *markdown_table(rows, boards),
+        "",
+        "Differences to the baseline of the same run in bits/byte; lower is better.",
     ]
-    lines = [_line(titles), _line([":--" if title in _TEXT else "--:" for title in titles])]
-    lines += [_line([_escape(each[title]) for title in titles]) for each in cells]
-    lines += ["", "Differences to the baseline of the same run in bits/byte; lower is better."]
     for name, board in zip(run_names(boards), boards, strict=True):
         lines += ["", f"{f'{name}: ' if several else ''}baseline {format_baseline(board.baseline)}. {headline(board)}"]
     if differing := differing_settings(boards):
         lines += ["", incomparable(differing)]
     return "\n".join(lines) + "\n"
+
+
+def markdown_table(rows: Sequence[RunRow], boards: Sequence[Leaderboard]) -> list[str]:
+    """Return the lines of the table alone."""
+    cells = [row_cells(each, boards[0].initial_programs, runs=True, mutations=3) for each in rows]
+    titles = [
+        title
+        for title in _MARKDOWN
+        if (len(boards) > 1 or title != "run") and any(each[title] not in ("", "–") for each in cells)
+    ]
+    lines = [_line(titles), _line([":--" if title in _TEXT else "--:" for title in titles])]
+    return lines + [_line([_escape(each[title]) for title in titles]) for each in cells]
 
 
 def leaderboard_json(rows: Sequence[RunRow], boards: Sequence[Leaderboard]) -> dict[str, Any]:
@@ -87,4 +95,6 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("\n", " ")
+    for sign in "\\|*_<":  # Markdown would read them as columns, emphasis or HTML
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("\n", " ")
