@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # loads matplotlib
 
 __all__ = ["confirmation_plot", "curve_plot", "kinds_plot", "prediction_plot", "progress_plot"]
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
