@@ -20,7 +20,7 @@ from ..reports.figures.lineage_graph import format_gain
 from ..reports.figures.program_graph import program_graph
 from ..reports.formatting import format_estimate, format_number
 from ..reports.phrases import UNCONFIRMED, beyond_noise
-from ..results.candidate_rows import CandidateRows, read_candidate_rows
+from ..results.candidate_rows import CandidateRows, rank_of, read_candidate_rows, read_pedigree
 from ..results.edits.edit_gains import edit_gain
 from ..results.leaderboard_rows import LeaderboardRow
 from ..results.learning_curve import validation_points
@@ -37,6 +37,9 @@ __all__ = ["routes"]
 REFERENCE = "PRIMER_EZ"
 """Program whose curve is shown too, if the run retrained it."""
 
+
+LONGEST_ANCESTRY = 40
+"""Number of edits shown, newest first; a long search has candidates with thousands."""
 
 WIDEST_BESIDE = 760.0
 """Largest width of a drawing, in pixels, that has room beside the text on a wide page."""
@@ -67,6 +70,7 @@ class _Detail:
         lineage: its edits, the oldest first.
         trainings: its trainings in the search.
         ladder: retrainings at other scales.
+        rank: rank in the run; None without one.
     """
 
     candidate: Candidate
@@ -75,6 +79,7 @@ class _Detail:
     lineage: tuple[LineageStep, ...]
     trainings: tuple[Evaluation, ...]
     ladder: Ladder | None
+    rank: int | None
 
     @property
     def row(self) -> LeaderboardRow | None:
@@ -109,7 +114,9 @@ def _candidate(request: Request) -> Response:
         difference=[(line[:1], line) for line in format_difference(other, dna).splitlines()] if other else [],
         checks=candidate_checks(number, detail.rows, detail.trainings, detail.ladder),
         trainings=detail.trainings,
-        ancestry=[_ancestor(step, detail.rows) for step in reversed(detail.lineage)],
+        rank=detail.rank,
+        ancestry=[_ancestor(step, detail.rows) for step in reversed(detail.lineage[-LONGEST_ANCESTRY:])],
+        older=max(len(detail.lineage) - LONGEST_ANCESTRY, 0),
         beginning=lineage_start(detail.lineage, detail.rows.initial_programs),
         mutations=detail.candidate.mutations,
         curve=any(validation_points(each) for each in detail.trainings),
@@ -119,8 +126,11 @@ def _candidate(request: Request) -> Response:
 
 def _read_detail(request: Request, store: StoreReader) -> _Detail:
     candidate = _find(request, store)
-    rows = read_candidate_rows(store, [candidate.id])
-    lineage = trace_lineage(rows.pedigree, candidate.id)
+    pedigree = read_pedigree(store, [candidate.id])
+    lineage = trace_lineage(pedigree, candidate.id)
+    newest = [step.candidate_id for step in lineage[-LONGEST_ANCESTRY:]]
+    parents = {pedigree[number].parent for number in newest} - {None}
+    rows = read_candidate_rows(store, {candidate.id, *newest, *parents})
     others: dict[str, DNA] = {}
     if candidate.id != BASELINE_ID:
         others["baseline"] = store.candidate(BASELINE_ID).dna
@@ -130,7 +140,9 @@ def _read_detail(request: Request, store: StoreReader) -> _Detail:
     ladder = build_ladder(store.manifest, events)
     trained = candidate.id if candidate.same_as is None else candidate.same_as
     trainings = tuple(trial.evaluation for trial in store.evaluations([trained]))
-    return _Detail(candidate, others, rows, lineage, trainings, ladder)
+    row = rows.row(candidate.id)
+    rank = None if row is None else rank_of(store, row)
+    return _Detail(candidate, others, rows, lineage, trainings, ladder, rank)
 
 
 def _find(request: Request, store: StoreReader) -> Candidate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..results.edits.operator_totals import KindTotals, operator_totals
@@ -10,6 +11,12 @@ from .page import Request, Response, Route, json_response
 from .rendering import render
 
 __all__ = ["routes"]
+
+
+KEPT = 8
+"""Number of totals that are kept, each for one state of a run: the page and its figure show the same ones."""
+
+_known: dict[tuple[Path, int], Sequence[KindTotals]] = {}
 
 
 def routes() -> list[Route]:
@@ -69,4 +76,9 @@ def _figure(request: Request) -> Response:
 
 def _read(request: Request) -> Sequence[KindTotals]:
     with request.run.read() as store:
-        return operator_totals(store)
+        state = request.run.directory.path, store.last_sequence()
+        if state not in _known:
+            while len(_known) >= KEPT:
+                _known.pop(next(iter(_known)), None)
+            _known[state] = operator_totals(store)
+        return _known[state]

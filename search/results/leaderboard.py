@@ -54,7 +54,7 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
     top_rows = [
         replace(
             row,
-            rank=place if row.loss_nats is not None and not row.diverged else None,
+            rank=place if row.comparable else None,
             lineage=trace_lineage(pedigree, row.id),
             unconfirmed=row.id not in confirmed_ids,
         )

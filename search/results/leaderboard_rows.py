@@ -106,6 +106,11 @@ class LeaderboardRow:
     diverged: int = 0
 
     @property
+    def comparable(self) -> bool:
+        """Whether it trained its full budget and never diverged: only such rows have a rank."""
+        return self.loss_nats is not None and not self.diverged
+
+    @property
     def ranking_nats(self) -> float | None:
         """The loss by which the row is ranked: after equal steps or after equal time, whichever is worse."""
         if self.loss_nats is None or self.delta_nats is None or self.equal_time_delta_nats is None:

@@ -84,20 +84,15 @@ class StoreReader:
     def ancestors(self, candidate_ids: Iterable[int]) -> dict[int, Ancestor]:
         """Return some candidates with all their ancestors by id, without DNA, and without the edits of merges.
 
-        For runs without merges this is the part of the pedigree that their lineages need; it costs one look-up for each
-        ancestor.
+        For runs without merges this is the part of the pedigree that their lineages need.
         """
-        found: dict[int, Ancestor] = {}
-        waiting = set(candidate_ids)
-        while waiting:
-            rows = self._execute(
-                "SELECT id, parent, mutations, structure_hash, same_as FROM candidates"
-                " WHERE id IN (SELECT value FROM json_each(?))",
-                (json.dumps(sorted(waiting)),),
-            )
-            found |= {row[0]: _ancestor(*row, {}) for row in rows}
-            waiting = {row[1] for row in rows if row[1] is not None} - found.keys()
-        return found
+        rows = self._execute(
+            "WITH RECURSIVE line(id) AS (SELECT value FROM json_each(?) UNION SELECT parent FROM candidates"
+            " JOIN line USING (id) WHERE parent IS NOT NULL)"
+            " SELECT id, parent, mutations, structure_hash, same_as FROM candidates WHERE id IN line ORDER BY id",
+            (json.dumps(sorted(candidate_ids)),),
+        )
+        return {row[0]: _ancestor(*row, {}) for row in rows}
 
     def results(self) -> list[tuple[int, str, float | None]]:
         """Return candidate, outcome and loss of all finished trials, in order of arrival, without their curves."""

@@ -67,6 +67,7 @@ def _card(node: TreeNode, tree: LineageTree) -> list[str]:
     delta = None if node.row is None or node.id == BASELINE_ID else node.row.delta_bits_per_byte
     loss = "" if node.row is None else format_number(node.row.loss_nats)
     right = f"{delta:+.4f}" if delta is not None else loss
+    edit = f"{node.skipped:,} edits, then {edit}" if node.skipped else edit
     shown = edit if len(edit) <= CHARACTERS else f"{edit[: CHARACTERS - 1]}…"
     noise = ", inside the noise" if gain is not None and gain.inside_noise else ""
     brought = (
@@ -77,7 +78,7 @@ def _card(node: TreeNode, tree: LineageTree) -> list[str]:
     best = node.place is not None
     frame = f'stroke="{BLUE}" stroke-width="2"' if best else 'stroke="currentColor" stroke-opacity="0.3"'
     about = [name, *node.mutations, *([f"place {node.place} of the best"] if best else []), brought]
-    dashes = DASHES if node.row is None or node.row.rank is None else ""
+    dashes = DASHES if node.row is None or not node.row.comparable else ""
     opacity = "0.65" if noise or gain is None else "1"
     return [
         f"<title>{escape('. '.join(filter(None, about)))}</title>",

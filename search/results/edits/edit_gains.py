@@ -29,13 +29,13 @@ class EditGain:
 
 
 def edit_gain(child: LeaderboardRow | None, parent: LeaderboardRow | None, noise_nats: float | None) -> EditGain | None:
-    """Return the gain of a child over its parent; None unless both have a rank.
+    """Return the gain of a child over its parent; None unless both are comparable.
 
     Args:
         child, parent: rows of both; None without a result.
         noise_nats: noise of the baseline.
     """
-    if child is None or parent is None or child.rank is None or parent.rank is None:
+    if child is None or parent is None or not (child.comparable and parent.comparable):
         return None
     before, after = parent.ranking_nats, child.ranking_nats
     if before is None or after is None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...evolution.candidate import BASELINE_ID
-from ..candidate_rows import ranking_losses, read_candidate_rows
+from ..candidate_rows import ranking_losses, read_candidate_rows, read_pedigree
 from ..leaderboard_rows import BaselineSummary, LeaderboardRow
 from .edit_gains import EditGain, edit_gain
 
 if TYPE_CHECKING:  # loads SQLite
+    from ...runs.records import Ancestor
     from ...runs.store_reader import StoreReader
 
 __all__ = ["LineageTree", "TreeNode", "lineage_tree"]
+
+
+LARGEST_TREE = 60
+"""Number of candidates up to which all ancestors are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,12 @@ class TreeNode:
 
     Attributes:
         id: its number.
-        parents: its parent, and the second one of a merge; empty at a root.
+        parents: its parent, and the second one of a merge, or the nearest ancestors shown; empty at a root.
         mutations: edits of its parent, or the origin of an initial program.
         row: its result; None without one.
         gain: gain over its first parent; None unless both trained in full.
         place: place among the best of the tree, from 1; None for those that are only ancestors.
+        skipped: number of ancestors left out between its parents and itself.
     """
 
     id: int
@@ -36,6 +43,7 @@ class TreeNode:
     row: LeaderboardRow | None
     gain: EditGain | None
     place: int | None
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +62,64 @@ class LineageTree:
 
 
 def lineage_tree(store: StoreReader, top: int) -> LineageTree:
-    """Return the tree of the `top` best candidates; without a ranked one, it has the baseline at most."""
+    """Return the tree of the `top` best candidates; without a ranked one, it has the baseline at most.
+
+    Of a large tree, ancestors that only lead from one parent to one child are left out.
+    """
     with store.snapshot():
         losses = ranking_losses(store)
         ranked = sorted((loss, number) for number, loss in losses.items() if number != BASELINE_ID)
         best = [number for _, number in ranked[:top]]
-        found = read_candidate_rows(store, best)
-    pedigree = found.pedigree
-    shown: set[int] = set()
+        pedigree = read_pedigree(store, {BASELINE_ID, *best})
+        shown = _shown(best, pedigree)
+        kept = _without_chains(shown, set(best)) if len(shown) > LARGEST_TREE else shown
+        direct = {parent for number in kept for parent in shown[number]}
+        found = read_candidate_rows(store, {*kept, *direct})
+    nodes = []
+    for number in sorted(kept):
+        parents, skipped = _nearest(number, shown, kept)
+        parent = found.row(shown[number][0]) if shown[number] else None
+        nodes.append(
+            TreeNode(
+                number,
+                parents,
+                pedigree[number].mutations,
+                found.row(number),
+                edit_gain(found.row(number), parent, found.baseline.noise_nats),
+                best.index(number) + 1 if number in best else None,
+                skipped,
+            )
+        )
+    return LineageTree(found.baseline, tuple(nodes), found.initial_programs)
+
+
+def _shown(best: Sequence[int], pedigree: Mapping[int, Ancestor]) -> dict[int, tuple[int, ...]]:
+    """Return the parents of the best candidates and of all their ancestors, by id."""
+    shown: dict[int, tuple[int, ...]] = {}
     waiting = [*best, *([BASELINE_ID] if BASELINE_ID in pedigree else [])]
     while waiting:
         number = waiting.pop()
         if number not in shown:
-            shown.add(number)
-            waiting += _parents(pedigree[number].parent, pedigree[number].merged_with)
-    nodes = []
-    for number in sorted(shown):
-        candidate = pedigree[number]
-        parents = _parents(candidate.parent, candidate.merged_with)
-        parent = found.row(parents[0]) if parents else None
-        gain = edit_gain(found.row(number), parent, found.baseline.noise_nats)
-        place = best.index(number) + 1 if number in best else None
-        nodes.append(TreeNode(number, parents, candidate.mutations, found.row(number), gain, place))
-    return LineageTree(found.baseline, tuple(nodes), found.initial_programs)
+            candidate = pedigree[number]
+            shown[number] = tuple(each for each in (candidate.parent, candidate.merged_with) if each is not None)
+            waiting += shown[number]
+    return shown
 
 
-def _parents(parent: int | None, merged_with: int | None) -> tuple[int, ...]:
-    return tuple(number for number in (parent, merged_with) if number is not None)
+def _without_chains(shown: Mapping[int, tuple[int, ...]], best: Set[int]) -> set[int]:
+    """Return the candidates without those that only lead from one parent to one child."""
+    children = Counter(parent for parents in shown.values() for parent in parents)
+    return {number for number, parents in shown.items() if number in best or len(parents) != 1 or children[number] != 1}
+
+
+def _nearest(
+    number: int, shown: Mapping[int, tuple[int, ...]], kept: Set[int] | Mapping
+) -> tuple[tuple[int, ...], int]:
+    """Return the nearest kept ancestors of a candidate, and the number of those left out before it."""
+    parents, skipped = [], 0
+    for parent in shown[number]:
+        while parent not in kept:
+            (parent,) = shown[parent]
+            skipped += 1
+        parents.append(parent)
+    return tuple(parents), skipped

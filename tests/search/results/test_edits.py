@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from primer_search.search.results.candidate_rows import ranking_losses, read_candidate_rows
+from primer_search.search.results.candidate_rows import rank_of, ranking_losses, read_candidate_rows
 from primer_search.search.results.edits.edit_gains import edit_gain
 from primer_search.search.results.edits.lineage_tree import lineage_tree
 from primer_search.search.results.edits.operator_totals import KindTotals, operator_totals
@@ -41,9 +42,10 @@ def test_the_rows_of_a_few_candidates_are_those_of_the_leaderboard(run: Run) -> 
     found = read_candidate_rows(run.store, [2, 3, 5])
     assert found.baseline == leaderboard(run.store).baseline
     for number, row in found.rows.items():
-        assert row == board[number]
+        assert replace(row, rank=rank_of(run.store, row), lineage=board[number].lineage) == board[number]
     assert set(found.rows) == {0, 1, 2, 3}
-    assert found.row(5) == board[1]
+    assert found.row(5) == found.rows[1]
+    assert set(found.pedigree) == {0, 1, 2, 3, 5}
 
 
 def test_the_losses_that_rank_are_those_of_the_leaderboard(run: Run) -> None:
@@ -52,7 +54,7 @@ def test_the_losses_that_rank_are_those_of_the_leaderboard(run: Run) -> None:
 
 
 def test_a_gain_is_the_loss_of_the_parent_minus_that_of_the_child(run: Run) -> None:
-    rows = read_candidate_rows(run.store, [2, 4])
+    rows = read_candidate_rows(run.store, [1, 2, 4])
     gain = edit_gain(rows.row(2), rows.row(1), rows.baseline.noise_nats)
     assert gain is not None
     assert gain.nats == pytest.approx(0.4)
@@ -94,3 +96,18 @@ def test_the_tree_has_the_best_and_all_their_ancestors(run: Run) -> None:
     ]
     assert tree.nodes[2].gain is not None
     assert [node.id for node in lineage_tree(run.store, 10).nodes] == [0, 1, 2]
+
+
+def test_of_a_large_tree_only_the_forks_are_shown(tmp_path: Path) -> None:
+    run = Run(tmp_path, workers=1)
+    run.propose(0, None)
+    run.train(0, full(9.0))
+    for number in range(1, 101):
+        run.propose(number, number - 1 if number != 100 else 50, "Insert in main: x2 = SIN(h0)")
+        run.train(number, full(9.0 - 0.01 * number))
+    tree = lineage_tree(run.store, 2)
+    assert [(node.id, node.parents, node.skipped) for node in tree.nodes] == [
+        (0, (), 0), (50, (0,), 49), (99, (50,), 48), (100, (50,), 0),
+    ]  # fmt: skip
+    assert tree.nodes[2].gain is not None
+    assert tree.nodes[2].gain.nats == pytest.approx(0.01), "over its own parent"
