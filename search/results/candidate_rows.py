@@ -121,7 +121,7 @@ def _is_guided(manifest: Mapping) -> bool:
 
 def _few_rows(store: StoreReader, shown: Mapping[int, Ancestor]) -> tuple[dict[int, LeaderboardRow], BaselineSummary]:
     results: defaultdict[int, list[Evaluation]] = defaultdict(list)
-    for trial in store.evaluations(shown):
+    for trial in store.evaluations_of(shown):
         results[trial.candidate_id].append(trial.evaluation)
     baseline = baseline_summary(results.get(BASELINE_ID, []))
     return {number: candidate_row(shown[number], found, baseline) for number, found in results.items()}, baseline

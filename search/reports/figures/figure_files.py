@@ -56,7 +56,7 @@ def _plots(store: StoreReader) -> dict[str, bytes]:
     board = leaderboard(store)
     best = best_row(board.rows)
     trainings: dict[str, list[Evaluation]] = {}
-    for trial in store.evaluations({BASELINE_ID, *([] if best is None else [best.id])}):
+    for trial in store.evaluations_of({BASELINE_ID, *([] if best is None else [best.id])}):
         trainings.setdefault(candidate_name(trial.candidate_id), []).append(trial.evaluation)
     predictions = board.predictions
     plots: Mapping[str, Figure | None] = {
