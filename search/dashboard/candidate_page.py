@@ -129,7 +129,7 @@ def _read_detail(request: Request, store: StoreReader) -> _Detail:
     pedigree = read_pedigree(store, [candidate.id])
     lineage = trace_lineage(pedigree, candidate.id)
     newest = [step.candidate_id for step in lineage[-LONGEST_ANCESTRY:]]
-    parents = {pedigree[number].parent for number in newest} - {None}
+    parents = [parent for number in newest if (parent := pedigree[number].parent) is not None]
     rows = read_candidate_rows(store, {candidate.id, *newest, *parents})
     others: dict[str, DNA] = {}
     if candidate.id != BASELINE_ID:

@@ -92,7 +92,10 @@ class StoreReader:
             " SELECT id, parent, mutations, structure_hash, same_as FROM candidates WHERE id IN line ORDER BY id",
             (json.dumps(sorted(candidate_ids)),),
         )
-        return {row[0]: _ancestor(*row, {}) for row in rows}
+        return {
+            number: _ancestor(number, parent, mutations, structure_hash, same_as, {})
+            for number, parent, mutations, structure_hash, same_as in rows
+        }
 
     def results(self) -> list[tuple[int, str, float | None]]:
         """Return candidate, outcome and loss of all finished trials, in order of arrival, without their curves."""
