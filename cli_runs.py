@@ -162,18 +162,19 @@ def show(
 
     A candidate is shown with its program, result and ancestry.
     """
-    from .search.reports.candidate_table import format_description, format_library_program
+    from .search.reports.candidate_table import print_candidate, print_library_program
+    from .search.reports.console import console_for
     from .search.results.candidate_summary import summarize_candidate
     from .search.results.program_reference import library_description
     from .search.runs.store import Store
 
     if candidate is None:
         program = library_description(run, diff)
-        print_json(program) if json_ else typer.echo("\n".join(format_library_program(program)))
+        print_json(program) if json_ else print_library_program(program, console_for(sys.stdout))
         return
     with Store.open(run, read_only=True) as store:
         described = summarize_candidate(store, candidate, diff)
-    print_json(described.to_dict()) if json_ else typer.echo("\n".join(format_description(described)))
+    print_json(described.to_dict()) if json_ else print_candidate(described, console_for(sys.stdout))
 
 
 def report(

@@ -1,13 +1,43 @@
-"""Size and cost of a language model whose blocks are a program."""
+"""Size and cost of a language model whose blocks are a program, as a whole and by line of the program."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..primitives import DNA, build_graph
 from ..primitives.cost import block_cost, model_parameters
+from ..primitives.line_costs import line_costs
+from ..primitives.liveness import live_values
+from ..primitives.pretty_printer import format_instructions
 from ..primitives.value_types import MODEL_WIDTH
 from .config import ModelConfig
 
-__all__ = ["model_cost"]
+__all__ = ["ProgramLine", "logits_flops", "model_cost", "program_lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramLine:
+    """One instruction with its shapes and its cost in one block, over all calls of its subprogram.
+
+    Attributes:
+        subprogram: index of the subprogram.
+        position: index of the instruction in it.
+        text: the instruction as text.
+        shapes: shapes of its value without the batch axis; L is the sequence length. Empty if it never runs.
+        calls: number of times that a block executes it.
+        parameters: learned scalars.
+        flops_per_token: forward floating-point operations per position.
+        share: share of the forward operations of the model, over all its blocks; the output logits are the rest.
+    """
+
+    subprogram: int
+    position: int
+    text: str
+    shapes: tuple[str, ...]
+    calls: int
+    parameters: int
+    flops_per_token: float
+    share: float
 
 
 def model_cost(dna: DNA, model: ModelConfig, unit: int) -> dict[str, float]:
@@ -18,5 +48,36 @@ def model_cost(dna: DNA, model: ModelConfig, unit: int) -> dict[str, float]:
     """
     block = block_cost(build_graph(dna, length_dependent=model.length_dependent), unit, model.length)
     parameters = model_parameters(block.parameters, unit, model.layers, model.vocabulary)
-    logits = 2.0 * model.vocabulary * MODEL_WIDTH * unit
-    return {"params": float(parameters), "flops": model.layers * block.flops_per_token + logits}
+    flops = model.layers * block.flops_per_token + logits_flops(model, unit)
+    return {"params": float(parameters), "flops": flops}
+
+
+def logits_flops(model: ModelConfig, unit: int) -> float:
+    """Return the forward operations per token of the output logits."""
+    return 2.0 * model.vocabulary * MODEL_WIDTH * unit
+
+
+def program_lines(dna: DNA, model: ModelConfig, unit: int) -> tuple[ProgramLine, ...]:
+    """Return the instructions of a program in order, with shapes and costs. Calls contain the cost of their lines.
+
+    Raises:
+        InvalidProgramError: a width is not a whole number of channels at this unit.
+    """
+    graph = build_graph(dna, length_dependent=model.length_dependent)
+    block = block_cost(graph, unit, model.length)
+    per_block = block.flops_per_token + logits_flops(model, unit) / model.layers
+    costs, live = line_costs(dna, graph, unit, model.length), live_values(dna)
+    return tuple(
+        ProgramLine(
+            index,
+            position,
+            text.strip(" ·"),
+            tuple(cost.shapes),
+            cost.calls,
+            cost.parameters,
+            cost.flops_per_token,
+            cost.flops_per_token / per_block,
+        )
+        for index in range(len(dna.subprograms))
+        for position, (text, cost) in enumerate(zip(format_instructions(dna, index, live), costs[index], strict=True))
+    )

@@ -22,7 +22,7 @@ from .program import DNA, Instruction
 from .rewrites import Term, simplify
 from .value_types import BLOCK_INPUT, Kind, Value, activation
 
-__all__ = ["build_graph"]
+__all__ = ["build_graph", "trace_values"]
 
 REPAIR = "CONV_1X1"
 
@@ -48,6 +48,23 @@ def build_graph(dna: DNA, *, length_dependent: bool = False) -> Graph:
     if value != BLOCK_INPUT:
         output = builder.repair(output, BLOCK_INPUT, _Context(path=("output",), labels=("output",)))
     return canonical_order(builder.nodes, builder.hashes, builder.scopes, output)
+
+
+def trace_values(
+    dna: DNA, *, length_dependent: bool = False
+) -> list[tuple[tuple[int | str, ...], Value, tuple[int, ...]]]:
+    """Return the path, value and numbers of branches of each instruction that the program executes, calls included.
+
+    Arguments and errors are those of `build_graph`.
+    """
+    tracer = _Tracer(dna, _Builder(length_dependent or dna.length_dependent))
+    block_input = tracer.builder.input()
+    tracer.run(0, block_input, block_input, _Context())
+    nodes, scopes = tracer.builder.nodes, tracer.builder.scopes
+    return [
+        (path, nodes[index].value, tuple(scopes[scope] for scope in nodes[index].scope))
+        for path, index in tracer.traced
+    ]
 
 
 class _Context(NamedTuple):
@@ -114,6 +131,24 @@ class _Inliner:
         self.builder.scopes.append(branches)
         scope = (*context.scope, len(self.builder.scopes) - 1)
         return _Context(scope, context.divisor * divide, context.labels, context.path)
+
+
+class _Tracer(_Inliner):
+    """An inliner that remembers the node of each instruction."""
+
+    def __init__(self, dna: DNA, builder: _Builder):
+        super().__init__(dna, builder)
+        self.traced: list[tuple[tuple[int | str, ...], int]] = []
+
+    def _call(self, callee: int, branches: int, first: int, second: int, context: _Context) -> int:
+        index = super()._call(callee, branches, first, second, context)
+        self.traced.append((context.path, index))
+        return index
+
+    def _primitive(self, instruction: Instruction, first: int, second: int, context: _Context) -> int:
+        index = super()._primitive(instruction, first, second, context)
+        self.traced.append((context.path, index))
+        return index
 
 
 @dataclass

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from .graph import Graph, Node
 from .ops import OPS, OpSizes
-from .parameters import parameter_count
+from .parameters import parameter_count, parameter_specs
 from .value_types import MODEL_WIDTH, channels
 
-__all__ = ["Cost", "block_cost", "model_parameters"]
+__all__ = ["Cost", "block_cost", "model_parameters", "node_costs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,17 @@ def block_cost(graph: Graph, unit: int, length: int) -> Cost:
     """Return the cost of one block on sequences of `length` positions; attention counts all pairs, masked or not."""
     flops = sum(_flops(graph, node, unit, length) for node in graph.nodes if node.op in OPS)
     return Cost(parameter_count(graph, unit, length), flops)
+
+
+def node_costs(graph: Graph, unit: int, length: int) -> list[Cost]:
+    """Return the cost of each node of a graph; they sum to the cost of the block."""
+    parameters = [0] * len(graph.nodes)
+    for spec in parameter_specs(graph, unit, length):
+        parameters[spec.node] += math.prod(spec.shape)
+    return [
+        Cost(count, _flops(graph, node, unit, length) if node.op in OPS else 0.0)
+        for node, count in zip(graph.nodes, parameters, strict=True)
+    ]
 
 
 def model_parameters(block_parameters: int, unit: int, layers: int, vocabulary: int) -> int:

@@ -1,27 +1,33 @@
-"""Text about one candidate: its edits, in one line for tables or one by one, and all that `show` prints."""
+"""One candidate: its edits in one line for tables, and all that `show` prints."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ...models.cost import ProgramLine
 from ...primitives.pretty_printer import format_program
 from ...primitives.value_types import MODEL_WIDTH
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.candidate_summary import CandidateSummary
 from ..results.leaderboard_rows import LeaderboardRow
 from ..results.lineage import LineageStep, merged_parents
+from .console import print_facts, print_text
 from .formatting import format_count, format_number, pluralize
 from .phrases import format_input_wait
+from .tables.program_table import print_program
+
+if TYPE_CHECKING:  # rich is loaded when something is printed
+    from rich.console import Console
 
 __all__ = [
-    "format_description",
-    "format_library_program",
     "format_lineage",
     "format_merge",
     "format_mutations",
     "format_step",
+    "print_candidate",
+    "print_library_program",
     "short_mutation",
 ]
 
@@ -39,32 +45,71 @@ _SHORTER = (
 )
 
 
-def format_description(described: CandidateSummary) -> list[str]:
-    """Return the lines about a candidate."""
-    candidate, row = described.candidate, described.row
-    lines = [_title(described), ""]
+def print_candidate(described: CandidateSummary, console: Console) -> None:
+    """Print a candidate: its result, its program with shapes and costs, its ancestry and its difference."""
+    candidate = described.candidate
+    print_text(_title(described), console, "bold")
+    console.print()
     if candidate.same_as is not None:
-        lines.append(f"computes the same as {candidate_name(candidate.same_as)}, whose result it shares")
-    lines += _result_lines(row, described.seconds)
+        print_text(f"computes the same as {candidate_name(candidate.same_as)}, whose result it shares", console)
+    facts = _facts(described.row, described.seconds)
     if described.unit != described.configured_unit:
         width = MODEL_WIDTH * described.unit
-        lines.append(f"{'unit':<11} {described.unit} (width {width}) in place of {described.configured_unit}")
-    lines += [f"{'structure':<11} {candidate.structure_hash}", "", format_program(candidate.dna)]
+        facts["unit"] = f"{described.unit} (width {width}) in place of {described.configured_unit}"
+    print_facts(list({**facts, "structure": candidate.structure_hash}.items()), console)
+    console.print()
+    print_program(format_program(candidate.dna), described.lines, console)
+    if described.lines:
+        blocks = sum(line.share for line in described.lines if line.subprogram == 0)
+        print_text(
+            f"{_caption(described.length)} model: {pluralize(described.layers, 'block')} {blocks:.1%}, output logits "
+            f"{1 - blocks:.1%}.",
+            console,
+            "dim",
+        )
     if described.lineage:
-        lines += ["", f"{format_merge(described.lineage) or 'ancestry'}, from {described.beginning}:"]
+        console.print()
+        print_text(f"{format_merge(described.lineage) or 'ancestry'}, from {described.beginning}:", console)
         for step in described.lineage:
-            lines += [f"  {format_step(step)}"] + [f"    {sentence}" for sentence in step.mutations]
-    if described.difference is not None:
-        lines += ["", f"difference to {described.against}:", "", described.difference]
-    return lines
+            print_text(f"  {format_step(step)}", console)
+            for sentence in step.mutations:
+                print_text(sentence, console, indent=4)
+    _print_difference(described.against, described.difference, console)
 
 
-def format_library_program(program: dict[str, Any]) -> list[str]:
-    """`library_description` as text."""
-    lines = [f"{program['name']}: {program['description']}", program["reference"], "", program["listing"]]
-    if program["difference"] is not None:
-        lines += ["", f"difference to {program['against']}:", "", program["difference"]]
-    return lines
+def print_library_program(program: dict[str, Any], console: Console) -> None:
+    """Print a program of the library, as `library_description` gives it."""
+    print_text(f"{program['name']}: {program['description']}", console, "bold")
+    print_text(program["reference"], console)
+    console.print()
+    lines = [ProgramLine(**{**line, "shapes": tuple(line["shapes"])}) for line in program["lines"]]
+    print_program(program["listing"], lines, console)
+    model = program["model"]
+    print_text(
+        f"{_caption(model['length'])} paper's model of {model['layers']} blocks of width {model['width']} with "
+        f"{model['vocabulary']:,} token ids.",
+        console,
+        "dim",
+    )
+    _print_difference(program["against"], program["difference"], console)
+
+
+def _caption(length: int) -> str:
+    """Return what the columns of a program's table mean, up to the model whose FLOPs are shared."""
+    return (
+        f"One block, L = {length} tokens. FLOPs: forward, per token. A call includes its lines. "
+        "share: of the forward FLOPs of the"
+    )
+
+
+def _print_difference(against: str | None, difference: str | None, console: Console) -> None:
+    if difference is None:
+        return
+    console.print()
+    print_text(f"difference to {against}:", console)
+    console.print()
+    for line in difference.splitlines():
+        print_text(line, console, {"-": "red", "+": "green"}.get(line[:1], ""))
 
 
 def format_lineage(lineage: Sequence[LineageStep]) -> list[str]:
@@ -134,9 +179,9 @@ def _title(described: CandidateSummary) -> str:
     return title if own else f"{title}: {'; '.join(candidate.mutations)}"  # a revert
 
 
-def _result_lines(row: LeaderboardRow | None, seconds: dict[str, float]) -> list[str]:
+def _facts(row: LeaderboardRow | None, seconds: dict[str, float]) -> dict[str, str]:
     if row is None:
-        return [f"{'result':<11} none yet"]
+        return {"result": "none yet"}
     waiting = format_input_wait(row.input_wait_share)
     words = "" if row.word_perplexity is None else f", word perplexity {row.word_perplexity:,.1f}"
     losses = f"{format_number(row.loss_nats)} nats per token, {format_number(row.bits_per_byte)} bits/byte{words}"
@@ -160,4 +205,4 @@ def _result_lines(row: LeaderboardRow | None, seconds: dict[str, float]) -> list
         facts["quarantine"] = row.quarantine
     if seconds:
         facts["seconds"] = " · ".join(f"{phase} {spent:.1f}" for phase, spent in seconds.items())
-    return [f"{name:<11} {words}" for name, words in facts.items()]
+    return facts

@@ -132,11 +132,15 @@ def print_facts(facts: Sequence[tuple[str, str]], console: Console) -> None:
         print_text(f"{name:<{width}}  {text}", console)
 
 
-def print_text(text: str, console: Console, style: str = "") -> None:
+def print_text(text: str, console: Console, style: str = "", indent: int = 0) -> None:
     """Print a text, wrapped between words on a terminal."""
+    from rich.padding import Padding
     from rich.text import Text
 
-    console.print(Text(text, style), soft_wrap=not console.is_terminal)
+    if console.is_terminal:
+        console.print(Padding(Text(text, style), (0, 0, 0, indent), expand=False) if indent else Text(text, style))
+    else:
+        console.print(Text(" " * indent + text, style), soft_wrap=True)
 
 
 def print_command(command: str, console: Console, indent: str = "  ") -> None:

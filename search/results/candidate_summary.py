@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...models.config import ModelConfig
+from ...models.cost import ProgramLine, program_lines
 from ...primitives.diff_printer import format_difference
-from ...primitives.errors import UsageError
+from ...primitives.errors import InvalidProgramError, UsageError
 from ...primitives.library import LIBRARY
 from ...primitives.pretty_printer import format_program
 from ...primitives.program import DNA
@@ -43,6 +45,9 @@ class CandidateSummary:
         seconds: time of the last trial, by phase.
         unit: unit of width that the candidate is trained at.
         configured_unit: unit of width of the run, for which the constants of the program are.
+        lines: instructions with shapes and costs; empty if a width is not a whole number of channels.
+        length: sequence length of the run.
+        layers: number of blocks of the model.
     """
 
     candidate: Candidate
@@ -55,6 +60,9 @@ class CandidateSummary:
     seconds: dict[str, float]
     unit: int
     configured_unit: int
+    lines: tuple[ProgramLine, ...]
+    length: int
+    layers: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, as `show --json` prints them."""
@@ -75,6 +83,7 @@ class CandidateSummary:
             "seconds": self.seconds,
             "dna": json.loads(dna_to_json(self.candidate.dna)),
             "listing": format_program(self.candidate.dna),
+            "lines": [asdict(line) for line in self.lines],
             "against": self.against,
             "difference": self.difference,
         }
@@ -100,7 +109,8 @@ def summarize_candidate(store: Store, named: str, against: str | None = None) ->
         last = [trial.evaluation for trial in store.evaluations() if trial.candidate_id == evaluated][-1:]
     seconds = {phase: getattr(result, field) for result in last for phase, field in _TIMES.items()}
     steps = trace_lineage(store.pedigree(), candidate.id)
-    configured = int(store.manifest["config"]["model"]["unit"])
+    model = RunConfig.from_dict(store.manifest["config"]).model
+    unit = candidate.unit or model.unit
     return CandidateSummary(
         candidate,
         row,
@@ -110,9 +120,19 @@ def summarize_candidate(store: Store, named: str, against: str | None = None) ->
         None if other is None else other[0],
         None if other is None else format_difference(other[1], candidate.dna),
         seconds,
-        candidate.unit or configured,
-        configured,
+        unit,
+        model.unit,
+        _lines(candidate, model, unit),
+        model.length,
+        model.layers,
     )
+
+
+def _lines(candidate: Candidate, model: ModelConfig, unit: int) -> tuple[ProgramLine, ...]:
+    try:
+        return program_lines(candidate.dna, model, unit)
+    except InvalidProgramError:
+        return ()
 
 
 def _compared_program(store: Store, candidate: Candidate, against: str) -> tuple[str, DNA]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os.path
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...models.config import ModelConfig
+from ...models.cost import program_lines
 from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.diff_printer import format_difference
 from ...primitives.library import HEADS, LIBRARY, get
@@ -76,6 +77,9 @@ def named_program(text: str, model: ModelConfig) -> NamedProgram:
         name = f"{store.run.path.name}:{candidate_name(number).removeprefix('#')}"
         return NamedProgram(name, store.candidate(number).dna, int(store.manifest["config"]["model"]["unit"]))
 
+
+PAPER_MODEL = ModelConfig(layers=6, length=64, vocabulary=32768, length_dependent=True)
+"""Model of the paper's search, for the costs of library programs."""
 
 LARGEST_FILE = 64 * 2**20
 """Upper limit for a DNA file, in bytes; the largest valid program is far smaller."""
@@ -172,6 +176,8 @@ def library_description(name: str, against: str | None = None) -> dict[str, Any]
     dna = library_dna(name)
     other = "TRANSFORMER" if against == "baseline" else against
     program = LIBRARY[name]
+    model = replace(PAPER_MODEL, unit=program.native_unit)
+    lines = program_lines(dna, model, program.native_unit)
     return {
         "name": name,
         "description": program.description,
@@ -179,6 +185,8 @@ def library_description(name: str, against: str | None = None) -> dict[str, Any]
         "native_unit": program.native_unit,
         "dna": json.loads(dna_to_json(dna)),
         "listing": format_program(dna),
+        "lines": [asdict(line) for line in lines],
+        "model": {"width": model.width, **{name: getattr(model, name) for name in ("length", "layers", "vocabulary")}},
         "against": other,
         "difference": None if other is None else format_difference(get(other), dna),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.search.guided.guided_search import POINTS
-from primer_search.search.reports.candidate_table import format_description
+from primer_search.search.reports.candidate_table import print_candidate
+from primer_search.search.reports.console import console_for
 from primer_search.search.results.candidate_summary import summarize_candidate
 from primer_search.search.results.leaderboard import best_row, leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard, LeaderboardRow
@@ -191,13 +193,20 @@ def test_a_merge_has_the_edits_of_both_parents_and_a_revert_lacks_one(
     )
     assert merged_parents(trace_lineage(pedigree, 4)) == (2, 3)
     assert merged_parents(trace_lineage(pedigree, 5)) == merged_parents(trace_lineage(pedigree, 6)) == ()
-    merge = "\n".join(format_description(summarize_candidate(run.store, "4")))
+    merge = shown(run, "4")
     assert merge.startswith("candidate 4, merge of candidates 2 and 3\n")
     assert "  #1, in #2 and #3\n    insert SQUARE\n  #2, in #2\n    swap\n  #3, in #3\n    delete EXP" in merge
-    revert = "\n".join(format_description(summarize_candidate(run.store, "6")))
+    revert = shown(run, "6")
     assert revert.startswith("candidate 6, child of candidate 5: Revert of the edit of #1\n")
     assert "insert SQUARE" not in revert
     run.store.close()
+
+
+def shown(run: Run, candidate: str) -> str:
+    """What `show` prints about a candidate."""
+    out = io.StringIO()
+    print_candidate(summarize_candidate(run.store, candidate), console_for(out))
+    return out.getvalue()
 
 
 def test_totals_count_distinct_candidates_and_sum_statistics(run: Run) -> None:
