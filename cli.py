@@ -30,6 +30,7 @@ from .cli_options import (
     Init,
     Json,
     Overrides,
+    Quiet,
     Top,
     Track,
     Workers,
@@ -155,6 +156,7 @@ def search(
     top: Top = 10,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
     json_: Json = False,
+    quiet: Quiet = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
@@ -189,7 +191,7 @@ def search(
         init=init or (),
     )
     trackers = check_trackers(track or ())
-    for note in plan.notes:
+    for note in () if quiet else plan.notes:
         say(note)
     if dry_run:
         facts = plan.to_dict(seed, run_dir)
@@ -201,7 +203,8 @@ def search(
     from .search.runs.run_directory import create_run_directory, new_run_directory
 
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
-    say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
+    if not quiet:
+        say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
 
     def begin(**hooks: Any) -> SearchResult:
         from .search.session import start
@@ -220,7 +223,7 @@ def search(
         )
 
     pin_to_cpu(plan.platform, plan.config.workers.executor)
-    search_with_display(run, begin, OutputOptions(top, json_))
+    search_with_display(run, begin, OutputOptions(top, json_, quiet))
 
 
 def _refuse_stray_options(context: typer.Context) -> None:

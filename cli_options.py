@@ -18,6 +18,7 @@ __all__ = [
     "Init",
     "Json",
     "Overrides",
+    "Quiet",
     "Run",
     "RunOrName",
     "Top",
@@ -33,6 +34,7 @@ Run = Annotated[str, typer.Argument(help="Directory of a run, or its name under 
 RunOrName = Annotated[str, typer.Argument(help="A run, or a library program such as PRIMER_EZ.", metavar="RUN|NAME")]
 Top = Annotated[int, typer.Option(help="Rows of the leaderboard printed at the end.", min=1, metavar="N")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show only errors and the final result.")]
 Candidate = Annotated[
     str | None,
     typer.Argument(help="Number of a candidate, `best` or `baseline`.", metavar="CANDIDATE", show_default=False),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .cli_options import Address, Candidate, Json, Run, RunOrName, Top, Track, pin_to_cpu, print_json, say
+from .cli_options import Address, Candidate, Json, Quiet, Run, RunOrName, Top, Track, pin_to_cpu, print_json, say
 from .primitives.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def resume(
     track: Track = None,
     top: Top = 10,
     json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Continue a run where it stopped."""
     started_at = time.monotonic()
@@ -69,7 +70,7 @@ def resume(
         )
 
     pin_to_cpu(resolve_platform(workers.accel, address=address), workers.executor)
-    search_with_display(directory, continue_run, OutputOptions(top, json_))
+    search_with_display(directory, continue_run, OutputOptions(top, json_, quiet))
 
 
 def stop(run: Run) -> None:

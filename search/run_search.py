@@ -30,10 +30,11 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """Output at the end of a search: number of leaderboard rows, or JSON."""
+    """Output of a search: number of leaderboard rows at its end, or JSON; whether to show no progress."""
 
     top: int = 10
     as_json: bool = False
+    quiet: bool = False
 
 
 def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], output: OutputOptions) -> None:
@@ -52,7 +53,7 @@ def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], 
         with (
             interrupt_on_termination() as interruption,
             redirect_output(run.log) as terminal,
-            search_display(terminal) as display,
+            search_display(terminal, output.quiet) as display,
         ):
             observe, tell = interruption.check_before(display.observe), interruption.check_before(display.tell)
             result = search(observe=observe, tell=tell, warn=display.warn)

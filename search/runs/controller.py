@@ -34,7 +34,7 @@ from .calibration import Calibration
 from .controller_time import ControllerTime
 from .loss_floor import loss_floor_nats
 from .lost_trials import LostTrials
-from .run_state import RunState
+from .run_state import RunState, SearchHistory
 from .store import Store
 
 __all__ = ["Controller"]
@@ -108,6 +108,7 @@ class Controller:
         self._suspicious_nats: float | None = None
         self._best = BestSoFar(self.evolution.fitness)
         self._last: tuple[int, Evaluation] | None = None
+        self._history = SearchHistory()
         self._replay()
         self._trial_ids = count(store.next_trial_id())
 
@@ -159,6 +160,9 @@ class Controller:
             self._best.best(),
             self._latest_status(),
             self._last,
+            self._history.trials,
+            tuple(self._history.improvements),
+            self._history.hurdles(),
         )
 
     def _calibrate(self) -> None:
@@ -279,6 +283,7 @@ class Controller:
         self._outcomes[evaluation.outcome] += 1
         self._last = (candidate_id, evaluation)
         self._best.record(candidate_id, evaluation)
+        self._history.record(candidate_id, evaluation)
         if candidate_id == BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
             self._baseline_trials.append(evaluation)
             self._baseline_losses = (*self._baseline_losses, evaluation.loss_nats)

@@ -1,13 +1,35 @@
-"""Snapshot of a running search, for progress displays."""
+"""Snapshot of a running search for progress displays, with its history in a few numbers."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...workers.protocol import Evaluation, WorkerStatus
 from ..evolution.best_candidate import BestCandidate
+from ..evolution.candidate import BASELINE_ID
 
-__all__ = ["RunState"]
+__all__ = ["HurdleSurvival", "Improvement", "RunState", "SearchHistory"]
+
+
+class Improvement(NamedTuple):
+    """A full training of a candidate with a lower loss than all before it.
+
+    Attributes:
+        trial: number of trials that had ended, from 1.
+        loss_nats: its loss, in nats per token.
+    """
+
+    trial: int
+    loss_nats: float
+
+
+class HurdleSurvival(NamedTuple):
+    """How many candidates' trials reached a hurdle, and how many of them passed it."""
+
+    reached: int
+    passed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +44,9 @@ class RunState:
         best: best candidate that trained to the end so far; None before the first.
         workers: status of each worker.
         last: candidate and evaluation of the trial that ended last; None before the first.
+        trials: number of trials that have ended.
+        improvements: full trainings of candidates with a lower loss than all before them.
+        hurdles: survival at each hurdle.
     """
 
     elapsed_seconds: float
@@ -32,3 +57,36 @@ class RunState:
     best: BestCandidate | None
     workers: tuple[WorkerStatus, ...]
     last: tuple[int, Evaluation] | None
+    trials: int = 0
+    improvements: tuple[Improvement, ...] = ()
+    hurdles: tuple[HurdleSurvival, ...] = ()
+
+
+class SearchHistory:
+    """The history so far. The baseline's trials count as trials only."""
+
+    def __init__(self) -> None:
+        self.trials = 0
+        self.improvements: list[Improvement] = []
+        self._reached: list[int] = []
+        self._passed: list[int] = []
+
+    def record(self, candidate_id: int, evaluation: Evaluation) -> None:
+        """Add the result of a trial."""
+        self.trials += 1
+        if candidate_id == BASELINE_ID:
+            return
+        loss = evaluation.loss_nats
+        lowest = self.improvements[-1].loss_nats if self.improvements else math.inf
+        if evaluation.kind == "ok" and loss is not None and loss < lowest:
+            self.improvements.append(Improvement(self.trials, loss))
+        reached = len(evaluation.hurdle_losses)
+        passed = reached - (evaluation.kind == "stopped_at_hurdle")
+        for counts, number in ((self._reached, reached), (self._passed, passed)):
+            counts.extend([0] * (reached - len(counts)))
+            for hurdle in range(number):
+                counts[hurdle] += 1
+
+    def hurdles(self) -> tuple[HurdleSurvival, ...]:
+        """Return the survival at each hurdle that a trial has reached."""
+        return tuple(map(HurdleSurvival, self._reached, self._passed))

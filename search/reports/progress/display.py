@@ -1,29 +1,74 @@
-"""Base classes of the progress displays: a live panel for a terminal, plain lines for anything else.
+"""Base classes of the progress displays: a live panel for a terminal, plain lines for anything else, or nothing.
 
-Both take the states that a search or a study reports, and messages about slow preparations. Neither writes to stdout,
+All take the states that a search or a study reports, and messages about slow preparations. None writes to stdout,
 which is for results.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Generic, Self, TextIO, TypeVar
 
 from ....workers.protocol import WorkerStatus
 
 if TYPE_CHECKING:  # rich is loaded when a panel is drawn
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
-__all__ = ["LinePrinter", "LivePanel", "worker_table"]
+__all__ = ["PHASES", "LinePrinter", "LivePanel", "NoDisplay", "WorkerTable", "facts_grid", "shows_panel"]
 
 State = TypeVar("State")
 
 _EVENTS = 5
 _WORKERS = 16
 _BAR_COLUMNS = 18
+_GAP = 2
+_OTHER_LINES = 20
+"""Lines of a panel on a narrow terminal besides those of the workers."""
+
+PHASES = {
+    "calibrate": "timing the baseline's step",
+    "compile": "compiling",
+    "probe": "probing",
+    "train": "training",
+    "evaluate": "evaluating",
+    "recheck": "rechecking",
+}
+"""Phases of a training as words; others are shown as they are."""
+
+
+def shows_panel(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
+def console_width(stream: TextIO) -> int:
+    """Return the columns of a terminal."""
+    with suppress(OSError, ValueError):
+        return max(os.get_terminal_size(stream.fileno()).columns, 20)
+    return 80
+
+
+class NoDisplay:
+    """Progress that is not shown; a context manager."""
+
+    def observe(self, state: Any) -> None:
+        """Ignore the current state."""
+
+    def tell(self, message: str) -> None:
+        """Ignore a message."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
 
 class LinePrinter(ABC, Generic[State]):
@@ -37,7 +82,9 @@ class LinePrinter(ABC, Generic[State]):
         """Take the current state; called several times a second."""
 
     def tell(self, message: str) -> None:
-        """Print a message."""
+        """Print a message; on a terminal, a long one continues on the next line between words."""
+        if self._stream.isatty():
+            message = fill(message, console_width(self._stream), break_long_words=False, break_on_hyphens=False)
         print(message, file=self._stream, flush=True)
 
     def warn(self, message: str) -> None:
@@ -73,12 +120,16 @@ class LivePanel(ABC, Generic[State]):
 
     @abstractmethod
     def draw(self, state: State, seconds: float) -> list[RenderableType]:
-        """Return the panel's lines above the events.
+        """Return the panel's lines about the work as a whole.
 
         Args:
             state: latest state.
             seconds: seconds since that state was observed.
         """
+
+    @abstractmethod
+    def draw_workers(self, state: State) -> RenderableType:
+        """Return the lines about the workers."""
 
     @abstractmethod
     def format_event(self, state: State) -> str:
@@ -88,10 +139,10 @@ class LivePanel(ABC, Generic[State]):
         """Take the current state; called several times a second."""
         if self._state is not None and state.last is not None and state.last is not self._state.last:
             self._events.append(self.format_event(state))
-        self._state, self._observed_at = state, time.monotonic()
+        self._state, self._observed_at, self._message = state, time.monotonic(), ""
 
     def tell(self, message: str) -> None:
-        """Show a message until the first state arrives."""
+        """Show a message until the next state arrives, in place of the workers."""
         self._message = message
 
     def warn(self, message: str) -> None:
@@ -103,10 +154,13 @@ class LivePanel(ABC, Generic[State]):
         from rich.console import Group
         from rich.text import Text
 
+        message = Text(f"{self._message} ...", style="dim")
         if self._state is None:
-            return Text(f"{self._message} ...", style="dim")
+            return message
         lines = self.draw(self._state, time.monotonic() - self._observed_at)
-        return Group(*lines, *(Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self._events))
+        work = message if self._message else self.draw_workers(self._state)
+        events = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self._events]
+        return Group(*lines, work, *events)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -116,25 +170,60 @@ class LivePanel(ABC, Generic[State]):
         self._live.stop()
 
 
-def worker_table(workers: Sequence[WorkerStatus], name: Callable[[int], str]) -> RenderableType:
-    """Return a table of the workers: phase, candidate, progress of its training, and latest loss.
+def facts_grid(facts: Sequence[tuple[str, RenderableType]]) -> RenderableType:
+    """Return names and contents in two columns; long texts wrap between words."""
+    from rich.table import Table
+    from rich.text import Text
 
-    Args:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True, min_width=8)
+    grid.add_column()
+    for name, content in facts:
+        grid.add_row(Text(name), content)
+    return grid
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTable:
+    """Table of the workers: phase, candidate, progress of its training, and latest loss or seconds so far.
+
+    The bars take the room that the console has, and workers beyond its height are counted.
+
+    Attributes:
         workers: status of each worker.
         name: function from a candidate's id to its name.
     """
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
 
-    table = Table.grid(padding=(0, 2))
-    for status in workers[:_WORKERS]:
-        cells: list[RenderableType] = [f"[dim]worker {status.worker}[/]", status.phase]
-        if status.candidate_id is not None:
-            share = min(status.spent / status.budget, 1.0) if status.budget else 0.0
-            loss = "" if status.loss_nats is None else f"{status.loss_nats:.3f} nats"
-            bar = ProgressBar(total=1.0, completed=share, width=_BAR_COLUMNS)
-            cells += [name(status.candidate_id), bar, f"{share:4.0%}", loss]
-        table.add_row(*cells)
-    if len(workers) > _WORKERS:
-        table.add_row(f"[dim]and {len(workers) - _WORKERS} more[/]")
-    return table
+    workers: Sequence[WorkerStatus]
+    name: Callable[[int], str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = self.workers[: min(_WORKERS, max(console.height - _OTHER_LINES, 2))]
+        rows = [self._texts(status) for status in shown]
+        others = [max((len(row[column]) for row in rows), default=0) for column in range(5)]
+        room = options.max_width - sum(others) - _GAP * len(others)
+        table = Table.grid(padding=(0, _GAP, 0, 0))
+        for _ in range(6):
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        for status, (worker, phase, candidate, share, known) in zip(shown, rows, strict=True):
+            busy = status.candidate_id is not None
+            bar = ProgressBar(1.0, _share(status), width=max(min(room, _BAR_COLUMNS), 4)) if busy else ""
+            table.add_row(Text(worker, "dim"), Text(phase), Text(candidate), bar, share, known)
+        yield table
+        if len(self.workers) > len(shown):
+            yield Text(f"and {len(self.workers) - len(shown)} more", "dim")
+
+    def _texts(self, status: WorkerStatus) -> tuple[str, str, str, str, str]:
+        worker, phase = f"worker {status.worker}", PHASES.get(status.phase, status.phase)
+        if status.candidate_id is None:
+            return worker, phase, "", "", ""
+        known = f"{status.wall_seconds:.0f} s" if status.loss_nats is None else f"{status.loss_nats:.3f} nats"
+        return worker, phase, self.name(status.candidate_id), f"{_share(status):4.0%}", known
+
+
+def _share(status: WorkerStatus) -> float:
+    return min(status.spent / status.budget, 1.0) if status.budget else 0.0

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, TextIO
 
 from ....system.durations import format_duration
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import candidate_name
-from .display import LinePrinter, LivePanel, worker_table
+from ...runs.run_state import HurdleSurvival
+from .display import LinePrinter, LivePanel, NoDisplay, WorkerTable, facts_grid, shows_panel
+from .sparkline import sparkline, steps_in_columns
 
 if TYPE_CHECKING:  # rich is loaded when a panel is drawn
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from ...evolution.best_candidate import BestCandidate
     from ...runs.run_state import RunState
@@ -23,13 +26,18 @@ __all__ = ["SearchLines", "SearchPanel", "beats_baseline", "best_against_baselin
 LINE_SECONDS = 60.0
 """Seconds between two lines about the search if no candidate becomes the best."""
 
+_CURVE_COLUMNS = 60
+"""Widest curve of the lowest loss."""
+
 _ORDER = ("ok", "stopped_at_hurdle", "rejected", "non_finite", "timeout", "out_of_memory")
 _WORDS = {"ok": "trained in full", "stopped_at_hurdle": "stopped at a hurdle", "non_finite": "non-finite"}
 
 
-def search_display(stream: TextIO) -> SearchLines | SearchPanel:
-    """Return the display for a stream: a panel on a terminal, lines elsewhere."""
-    return SearchPanel(stream) if stream.isatty() else SearchLines(stream)
+def search_display(stream: TextIO, quiet: bool = False) -> SearchLines | SearchPanel | NoDisplay:
+    """Return the display for a stream: a panel on a terminal, lines elsewhere; nothing if `quiet`."""
+    if quiet:
+        return NoDisplay()
+    return SearchPanel(stream) if shows_panel(stream) else SearchLines(stream)
 
 
 class SearchLines(LinePrinter["RunState"]):
@@ -62,19 +70,55 @@ class SearchLines(LinePrinter["RunState"]):
 
 
 class SearchPanel(LivePanel["RunState"]):
-    """Time left, counts, the best candidate, the workers, and the last results."""
+    """Time left, counts, hurdles, the best candidate, the lowest loss so far, the workers, and the last results."""
 
     def draw(self, state: RunState, seconds: float) -> list[RenderableType]:
         from rich.text import Text
 
         left = format_duration(math.ceil(max(state.budget_seconds - state.elapsed_seconds - seconds, 0.0)))
-        head = ((f"{left} left", "bold"), f" of {format_duration(state.budget_seconds)}   {_counts(state)}")
-        best = (("best  ", "dim"), best_against_baseline(state))
-        return [Text.assemble(*head), Text.assemble(*best), worker_table(state.workers, candidate_name)]
+        facts: list[tuple[str, RenderableType]] = [
+            ("time", Text.assemble((f"{left} left", "bold"), f" of {format_duration(state.budget_seconds)}")),
+            ("trials", Text(_counts(state))),
+            ("hurdles", Text(format_hurdles(state.hurdles))),
+            ("best", Text(best_against_baseline(state))),
+        ]
+        if state.baseline_losses:
+            facts.append(("lowest", LossCurve(state)))
+        return [facts_grid([(name, text) for name, text in facts if not isinstance(text, Text) or text.plain])]
+
+    def draw_workers(self, state: RunState) -> RenderableType:
+        return WorkerTable(state.workers, candidate_name)
 
     def format_event(self, state: RunState) -> str:
         assert state.last is not None
         return f"{format_duration(state.elapsed_seconds):>8}  {_format_result(*state.last)}"
+
+
+@dataclass(frozen=True, slots=True)
+class LossCurve:
+    """The lowest loss after each trial as a line of blocks, from the baseline's mean on; as wide as there is room."""
+
+    state: RunState
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        from rich.text import Text
+
+        state, start = self.state, fmean(self.state.baseline_losses)
+        length = max(state.trials, 1)
+        ends = (f"{start:.4f} ", f" {min([start, *(loss for _, loss in state.improvements)]):.4f} nats")
+        room = min(options.max_width - len("".join(ends)), _CURVE_COLUMNS)
+        curve = sparkline(steps_in_columns(start, state.improvements, length, room))
+        yield Text.assemble(ends[0], (curve, "green"), ends[1], no_wrap=True, overflow="ellipsis")
+
+
+def format_hurdles(hurdles: Sequence[HurdleSurvival]) -> str:
+    """Format how many candidates passed each hurdle.
+
+    >>> format_hurdles([HurdleSurvival(20, 11), HurdleSurvival(11, 6)])
+    '11 of 20 passed hurdle 1 · 6 of 11 hurdle 2'
+    """
+    parts = [f"{passed} of {reached} hurdle {number}" for number, (reached, passed) in enumerate(hurdles, start=1)]
+    return " · ".join(parts).replace(" hurdle", " passed hurdle", 1)
 
 
 def format_outcomes(outcomes: Mapping[str, int]) -> str:

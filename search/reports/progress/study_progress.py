@@ -13,7 +13,7 @@ from ....system.output_capture import redirect_output
 from ....system.signals import interrupt_on_termination
 from ...studies.study import StudyOptions
 from ..formatting import format_number
-from .display import LinePrinter, LivePanel, worker_table
+from .display import LinePrinter, LivePanel, NoDisplay, WorkerTable, shows_panel
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.console import RenderableType
@@ -26,12 +26,13 @@ _BAR_COLUMNS = 24
 
 
 @contextmanager
-def show_study_progress(folder: Path, address: str | None) -> Iterator[StudyOptions]:
+def show_study_progress(folder: Path, address: str | None, quiet: bool = False) -> Iterator[StudyOptions]:
     """Show a study's progress on stderr and yield its options; what libraries print goes to `log.txt`.
 
     Args:
         folder: output folder of the study.
         address: address of a running Ray cluster.
+        quiet: whether to show nothing.
 
     Raises:
         UsageError: the folder cannot be created.
@@ -43,15 +44,17 @@ def show_study_progress(folder: Path, address: str | None) -> Iterator[StudyOpti
     with (
         interrupt_on_termination() as interruption,
         redirect_output(folder / "log.txt") as terminal,
-        study_display(terminal) as display,
+        study_display(terminal, quiet) as display,
     ):
         check_before = interruption.check_before
         yield StudyOptions(address, observe=check_before(display.observe), tell=check_before(display.tell))
 
 
-def study_display(stream: TextIO) -> StudyLines | StudyPanel:
-    """Return the display for a stream: a panel on a terminal, lines elsewhere."""
-    return StudyPanel(stream) if stream.isatty() else StudyLines(stream)
+def study_display(stream: TextIO, quiet: bool = False) -> StudyLines | StudyPanel | NoDisplay:
+    """Return the display for a stream: a panel on a terminal, lines elsewhere; nothing if `quiet`."""
+    if quiet:
+        return NoDisplay()
+    return StudyPanel(stream) if shows_panel(stream) else StudyLines(stream)
 
 
 class StudyLines(LinePrinter["StudyState"]):
@@ -85,8 +88,11 @@ class StudyPanel(LivePanel["StudyState"]):
             f"{state.done} of {state.total} trainings",
             "" if left is None else f"[dim]about {format_duration(left)} left[/]",
         )
+        return [head]
+
+    def draw_workers(self, state: StudyState) -> RenderableType:
         working = [worker for worker in state.workers if worker.trial_id is not None]
-        return [head, worker_table(working, lambda number: state.names[number])]
+        return WorkerTable(working, lambda number: state.names[number])
 
     def format_event(self, state: StudyState) -> str:
         assert state.last is not None

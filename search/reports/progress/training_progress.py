@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from ....workers.protocol import Progress
+from .display import PHASES, shows_panel
 
 if TYPE_CHECKING:  # rich is loaded when a bar is drawn
     import rich.progress
@@ -14,15 +15,6 @@ __all__ = ["TrainingProgress"]
 LINE_SHARE = 0.25
 """Share of the budget between two lines."""
 
-_PHASES = {
-    "calibrate": "timing the baseline's step",
-    "compile": "compiling",
-    "probe": "probing",
-    "train": "training",
-    "evaluate": "evaluating",
-    "recheck": "rechecking",
-}
-
 
 class TrainingProgress:
     """Callback for the progress of a training; a context manager that erases the bar at the end."""
@@ -30,11 +22,11 @@ class TrainingProgress:
     def __init__(self, stream: TextIO):
         self._stream = stream
         self._next_share = LINE_SHARE
-        self._bar = _progress_bar(stream) if stream.isatty() else None
+        self._bar = _progress_bar(stream) if shows_panel(stream) else None
 
     def __call__(self, progress: Progress) -> None:
         """Show the progress if it is new."""
-        phase = _PHASES.get(progress.phase, progress.phase)
+        phase = PHASES.get(progress.phase, progress.phase)
         share = min(progress.spent / progress.budget, 1.0) if progress.budget else 0.0
         loss = "" if progress.loss_nats is None else f", loss {progress.loss_nats:.3f}"
         if self._bar is not None:
