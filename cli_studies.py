@@ -18,6 +18,7 @@ from .cli_options import (
     Executor,
     Json,
     Overrides,
+    Quiet,
     Run,
     RunOrName,
     Workers,
@@ -75,6 +76,7 @@ def confirm(
     workers_per_device: WorkersPerDevice = None,
     address: Address = None,
     json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Retrain the best candidates of a run with fresh random seeds, and score them once on test text.
 
@@ -101,7 +103,7 @@ def confirm(
     refuse_contradictions(settings, f"run {directory.path}")
     scales = parse_scales(scale or (), settings)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
-    with show_study_progress(directory.path, address) as options:
+    with show_study_progress(directory.path, address, quiet) as options:
         run_confirm(
             directory.path, options, config=settings, top=top, repeats=repeats, beside=beside or (), scales=scales
         )
@@ -149,6 +151,7 @@ def compare(
         ),
     ] = None,
     json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train programs several times and compare their loss, speed and cost with a baseline, with intervals."""
     from .configs.plan import make_plan
@@ -174,7 +177,7 @@ def compare(
     programs = named_programs(what, baseline, plan.config.model)
     folder = output or default_folder(plan.config, programs)
     pin_to_cpu(plan.platform, plan.config.workers.executor)
-    with show_study_progress(folder, address) as options:
+    with show_study_progress(folder, address, quiet) as options:
         comparison = run_compare(
             plan.config, programs, options, seeds=range(repeats), log=folder / LOG, sweep=lr_sweep, match=match
         )
@@ -212,6 +215,7 @@ def ablate(
         typer.Option("--output", "-o", help="Output folder [RUN/ablation-ID, ablations/...].", metavar="DIR"),
     ] = None,
     json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the effect of each change of a block, and find the smallest program that performs as well.
 
@@ -251,7 +255,7 @@ def ablate(
     check_address(address, settings.workers.executor)
     pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
     folder = output or pair.folder
-    with show_study_progress(folder, address) as options:
+    with show_study_progress(folder, address, quiet) as options:
         seeds, log = range(repeats), folder / LOG
         ablation = run_ablate(
             settings, pair.baseline, pair.candidate, options, seeds=seeds, log=log, most_trials=max_trials

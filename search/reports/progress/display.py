@@ -29,7 +29,7 @@ _EVENTS = 5
 _WORKERS = 16
 _BAR_COLUMNS = 18
 _GAP = 2
-_OTHER_LINES = 20
+_OTHER_LINES = 17
 """Lines of a panel on a narrow terminal besides those of the workers."""
 
 PHASES = {

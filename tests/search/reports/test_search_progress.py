@@ -17,6 +17,7 @@ from primer_search.search.reports.candidate_table import format_lineage, format_
 from primer_search.search.reports.console import console_for
 from primer_search.search.reports.leaderboard_table import print_leaderboard
 from primer_search.search.reports.phrases import format_proposals, headline
+from primer_search.search.reports.progress.display import NoDisplay
 from primer_search.search.reports.progress.search_progress import (
     SearchLines,
     SearchPanel,
@@ -29,7 +30,7 @@ from primer_search.search.results.leaderboard_rows import Leaderboard
 from primer_search.search.results.lineage import LineageStep
 from primer_search.search.run_search import OutputOptions, search_with_display
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.search.runs.run_state import RunState
+from primer_search.search.runs.run_state import RunState, SearchHistory
 from primer_search.tests.support.command import HandmadeRun
 from primer_search.workers.protocol import Evaluation, WorkerStatus
 
@@ -148,9 +149,9 @@ def test_the_panel_shows_time_counts_best_workers_and_what_happened() -> None:
     ):
         assert words in text
     rows = [line.split() for line in text.splitlines() if line.startswith("worker")]
-    assert rows[0][:4] == ["worker", "0", "train", "#4"]
+    assert rows[0][:4] == ["worker", "0", "training", "#4"]
     assert rows[0][-3:] == ["40%", "3.250", "nats"]
-    assert rows[1][:4] == ["worker", "1", "compile", "baseline"]
+    assert rows[1][:4] == ["worker", "1", "compiling", "baseline"]
     assert "#2 trained in full: 2.8000 nats" in text
 
 
@@ -176,6 +177,38 @@ def test_numbers_are_whole_on_narrow_terminals(width: int, tmp_path: Path) -> No
     ]
 
 
+def test_the_panel_shows_hurdles_and_the_lowest_loss_after_each_trial() -> None:
+    history = SearchHistory()
+    for number, evaluation in (
+        (BASELINE_ID, Evaluation("ok", loss_nats=3.0, hurdle_losses=(3.5, 3.2))),
+        (1, Evaluation("stopped_at_hurdle", hurdle_losses=(3.6,))),
+        (2, Evaluation("ok", loss_nats=2.8, hurdle_losses=(3.4, 3.1))),
+        (3, Evaluation("non_finite", hurdle_losses=(3.4,))),
+        (4, Evaluation("ok", loss_nats=2.9, hurdle_losses=(3.4, 3.1))),
+    ):
+        history.record(number, evaluation)
+    assert history.improvements == [(3, 2.8)]
+    state = replace(STATE, trials=history.trials, improvements=tuple(history.improvements), hurdles=history.hurdles())
+    text = panel(state)
+    assert "3 of 4 passed hurdle 1 · 2 of 2 hurdle 2" in text
+    assert "lowest    3.0000 ██▁▁▁ 2.8000 nats" in text
+
+
+def test_a_message_takes_the_place_of_the_workers_until_the_next_state() -> None:
+    display = SearchPanel(Terminal())
+    display.observe(STATE)
+    display.tell("retraining the best candidates")
+    out = io.StringIO()
+    Console(file=out, width=80).print(display.panel())
+    assert "retraining the best candidates ..." in out.getvalue() and "worker 0" not in out.getvalue()
+
+
+def test_a_quiet_search_shows_nothing_and_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(search_display(Terminal(), quiet=True), NoDisplay)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(search_display(Terminal()), SearchLines)
+
+
 def test_the_panel_says_what_is_being_prepared() -> None:
     assert panel(None).startswith("encoding the text")
 
@@ -183,7 +216,8 @@ def test_the_panel_says_what_is_being_prepared() -> None:
 def test_the_panel_of_a_hundred_workers_stays_small() -> None:
     text = panel(replace(STATE, workers=(WORKER,) * 100))
     assert len(text.splitlines()) < 25
-    assert "and 84 more" in text
+    shown = text.count("worker 0")
+    assert shown > 2 and f"and {100 - shown} more" in text
 
 
 def test_outcomes_are_summed_over_reasons_in_a_fixed_order() -> None:
