@@ -131,7 +131,9 @@ class Controller:
         """
         self._started_at = self._clock() if started_at is None else started_at
         trained = None
+        self._budget_seconds = budget_seconds
         try:
+            self.observe(self.state())
             while True:
                 if trained != len(self._baseline_trials):
                     trained = len(self._baseline_trials)
