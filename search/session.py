@@ -19,6 +19,7 @@ from ..system.signals import Interrupted
 from ..workers.data.dataset import Dataset, prepare_dataset
 from ..workers.devices.discovery import resolve_platform
 from ..workers.executors.factory import make_executor
+from ..workers.executors.inline import InlineExecutor
 from ..workers.protocol import Platform
 from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
@@ -214,6 +215,8 @@ def _search(
             observe,
             read_initial_programs(manifest),
         )
+        if isinstance(executor, InlineExecutor):  # the controller waits while a trial runs in this process
+            executor.watch = lambda: observe(controller.state())
         ending = controller.run(budget_seconds, started_at, end.reserve)
     unfinished = ""
     if ending == "ended":

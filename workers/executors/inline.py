@@ -29,6 +29,9 @@ class InlineExecutor:
         make_trainer: function that makes the trainer, called once.
         stop_requested: function called at every progress report; if it returns true, `wait` returns and leaves the
             trial to `cancel`.
+
+    Attributes:
+        watch: function called at the start of a trial and at every progress report, for displays.
     """
 
     def __init__(self, make_trainer: MakeTrainer, stop_requested: Callable[[], bool] = lambda: False):
@@ -38,6 +41,7 @@ class InlineExecutor:
         self._request: TrialRequest | None = None
         self._progress = Progress("idle")
         self._since = time.monotonic()
+        self.watch: Callable[[], None] = lambda: None
 
     @property
     def slots(self) -> int:
@@ -67,6 +71,7 @@ class InlineExecutor:
             time.sleep(max(0.0, timeout_seconds))
             return []
         request = self._request
+        self.watch()
         try:
             evaluation = self._trainer.run(request, self._record)
         except _StopTrial:
@@ -104,6 +109,7 @@ class InlineExecutor:
 
     def _record(self, progress: Progress) -> None:
         self._progress = progress
+        self.watch()
         if self._stop_requested():
             raise _StopTrial
 

@@ -82,7 +82,7 @@ class SearchPanel(LivePanel["RunState"]):
             ("hurdles", Text(format_hurdles(state.hurdles))),
             ("best", Text(best_against_baseline(state))),
         ]
-        if state.baseline_losses:
+        if state.baseline_losses and any(loss < fmean(state.baseline_losses) for _, loss in state.improvements):
             facts.append(("lowest", LossCurve(state)))
         return [facts_grid([(name, text) for name, text in facts if not isinstance(text, Text) or text.plain])]
 
