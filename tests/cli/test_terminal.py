@@ -139,7 +139,6 @@ def test_a_tiny_search_shows_its_progress_and_ends_with_tables_that_fit(tmp_path
     assert session.code == 0, session.raw
     assert_fits(session)
     assert any(re.match(r"time .* left of ", line) for line in session.lines)
-    assert any(line.startswith("worker 0  compiling  baseline") for line in session.lines)
     printed = "\n".join(session.lines)
     assert "run r: the budget is spent" in printed and "primer-search resume r --budget 10m" in printed
     quiet = in_terminal(80, *COMMAND, "resume", "r", "--budget", "3s", "--quiet", folder=tmp_path, **environment)

@@ -37,6 +37,15 @@ def test_inline_runs_a_trial_and_reports_its_progress() -> None:
     assert (seen[0].trial_id, seen[0].candidate_id, seen[0].phase, seen[0].loss_nats) == (3, 103, "train", 4.25)
 
 
+def test_a_display_sees_the_trial_while_it_runs() -> None:
+    seen: list[tuple[int | None, str]] = []
+    with InlineExecutor(FaultyTrainer) as inline:
+        inline.watch = lambda: seen.extend((status.candidate_id, status.phase) for status in inline.status())
+        inline.submit(request("succeed", trial=3))
+        inline.wait(0.0)
+    assert seen[0] == (103, "starting") and seen[-1] == (103, "train")
+
+
 def test_inline_turns_an_unexpected_exception_into_a_lost_worker_and_logs_it(caplog: pytest.LogCaptureFixture) -> None:
     with InlineExecutor(FaultyTrainer) as inline:
         evaluation = run(inline, "fail no such file")
