@@ -56,13 +56,20 @@ def console_width(stream: TextIO) -> int:
 
 
 class NoDisplay:
-    """Progress that is not shown; a context manager."""
+    """Progress that is not shown, except messages that must not be missed; a context manager."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
 
     def observe(self, state: Any) -> None:
         """Ignore the current state."""
 
     def tell(self, message: str) -> None:
         """Ignore a message."""
+
+    def warn(self, message: str) -> None:
+        """Print a message that must not be missed."""
+        print(message, file=self._stream, flush=True)
 
     def __enter__(self) -> Self:
         return self

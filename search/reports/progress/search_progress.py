@@ -36,7 +36,7 @@ _WORDS = {"ok": "trained in full", "stopped_at_hurdle": "stopped at a hurdle", "
 def search_display(stream: TextIO, quiet: bool = False) -> SearchLines | SearchPanel | NoDisplay:
     """Return the display for a stream: a panel on a terminal, lines elsewhere; nothing if `quiet`."""
     if quiet:
-        return NoDisplay()
+        return NoDisplay(stream)
     return SearchPanel(stream) if shows_panel(stream) else SearchLines(stream)
 
 

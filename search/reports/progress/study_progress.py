@@ -53,7 +53,7 @@ def show_study_progress(folder: Path, address: str | None, quiet: bool = False) 
 def study_display(stream: TextIO, quiet: bool = False) -> StudyLines | StudyPanel | NoDisplay:
     """Return the display for a stream: a panel on a terminal, lines elsewhere; nothing if `quiet`."""
     if quiet:
-        return NoDisplay()
+        return NoDisplay(stream)
     return StudyPanel(stream) if shows_panel(stream) else StudyLines(stream)
 
 

@@ -204,7 +204,13 @@ def test_a_message_takes_the_place_of_the_workers_until_the_next_state() -> None
 
 
 def test_a_quiet_search_shows_nothing_and_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(search_display(Terminal(), quiet=True), NoDisplay)
+    stream = Terminal()
+    with search_display(stream, quiet=True) as display:
+        assert isinstance(display, NoDisplay)
+        display.tell("preparing")
+        display.observe(STATE)
+        display.warn("a tracker has failed")
+    assert stream.getvalue() == "a tracker has failed\n"
     monkeypatch.setenv("TERM", "dumb")
     assert isinstance(search_display(Terminal()), SearchLines)
 
