@@ -15,7 +15,8 @@ __all__ = ["data_app"]
 data_app = typer.Typer(help="Prepare text for training.", no_args_is_help=False, rich_markup_mode=None)
 
 SOURCE_HELP = (
-    "python-stdlib, text:PATH (UTF-8 text), lm1b, or tfds:NAME/CONFIG:feature (CONFIG and feature are optional)."
+    "python-stdlib, text:PATH (UTF-8 text), tokens:PATH (a .npy file of token ids), lm1b, or tfds:NAME/CONFIG:feature "
+    "(CONFIG and feature are optional)."
 )
 
 

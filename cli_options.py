@@ -61,7 +61,7 @@ Overrides = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        help="Text to train on: python-stdlib, text:PATH, lm1b or tfds:NAME (see docs/data.md).",
+        help="Text to train on: python-stdlib, text:PATH, tokens:PATH, lm1b or tfds:NAME (see docs/data.md).",
         metavar="SOURCE",
         show_default="the preset's",
     ),

@@ -158,6 +158,7 @@ def check_output_is_free(path: Path) -> None:
 def _readme(weights: Weights, path: Path, name: str, api: str) -> str:
     """Return the README.md of a folder of weights, with the code that loads them."""
     model, facts, folder = weights.model, weights.training, weights_folder(path).name
+    bits = "" if facts["bits_per_byte"] is None else f", {facts['bits_per_byte']:.4f} bits per byte"
     length = f", length={model.length}" if weights.graph.length_dependent else ""
     if api == "nnx":
         flax, made = "nnx, traverse_util", f"{name}({model.width}{length}, rngs=nnx.Rngs(0))"
@@ -168,7 +169,7 @@ def _readme(weights: Weights, path: Path, name: str, api: str) -> str:
     return f"""# Weights of {name}
 
 Candidate {facts["candidate"]} of run {facts["run"]}, trained on {facts["data"]}: {model.layers} layers of width
-{model.width}. Validation loss: {facts["loss_nats"]:.4f} nats per token, {facts["bits_per_byte"]:.4f} bits per byte.
+{model.width}. Validation loss: {facts["loss_nats"]:.4f} nats per token{bits}.
 
     from flax import {flax}
     from safetensors.flax import load_file

@@ -10,7 +10,7 @@ from ..models.checkpoint import Weights
 from ..models.generation import Sampling, generate
 from ..models.language_model import language_model
 from ..primitives.errors import UsageError
-from ..workers.data.tokenizer import Tokenizer
+from ..workers.data.own_tokenizers import AnyTokenizer, read_tokenizer
 
 __all__ = ["Continuation", "continue_text"]
 
@@ -23,7 +23,7 @@ class Continuation:
         notes: sentences about limits of the text.
     """
 
-    def __init__(self, ids: Iterator[int], tokenizer: Tokenizer, prompt_tokens: int, notes: tuple[str, ...]):
+    def __init__(self, ids: Iterator[int], tokenizer: AnyTokenizer, prompt_tokens: int, notes: tuple[str, ...]):
         self.prompt_tokens, self.notes = prompt_tokens, notes
         self._ids, self._tokenizer = ids, tokenizer
         self._times: list[float] = []
@@ -60,7 +60,7 @@ def continue_text(weights: Weights, prompt: str, tokens: int, sampling: Sampling
     Raises:
         UsageError: the prompt is not UTF-8 text, or too long for a program that depends on the sequence length.
     """
-    tokenizer = Tokenizer.from_json(weights.tokenizer)
+    tokenizer = read_tokenizer(weights.tokenizer)
     if not prompt.isascii() and prompt.encode("utf-8", "ignore").decode() != prompt:
         raise UsageError("the prompt is not UTF-8 text: use the encoding of your terminal")
     ids = tokenizer.encode(prompt) or [tokenizer.end_of_document]

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from primer_search.plugins.registry import loaded_plugins, unload
@@ -59,6 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     HandmadeRun(folder / "runs" / "a").child("PRIMER_EZ", 2.5)
     write_text(folder / "corpus")
     (folder / "DNA.json").write_text(dna_to_json(get("PRIMER_EZ", 8)), encoding="utf-8")
+    np.save(folder / "ids.npy", np.arange(4000) % 500)
     shutil.copy(ROOT / "examples" / "plugins" / "gated_unit.py", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRIMER_SEARCH_CACHE", str(folder / "cache"))

@@ -17,11 +17,12 @@ class DataConfig:
     """Text to train on.
 
     Attributes:
-        source: `python-stdlib`; `text:PATH` for a file or folder of UTF-8 text; `lm1b` or
-            `tfds:NAME[/CONFIG][:feature]` for a published set, after `primer-search data prepare`.
+        source: `python-stdlib`; `text:PATH` for a file or folder of UTF-8 text; `tokens:PATH` for a NumPy array of
+            token ids; `lm1b` or `tfds:NAME[/CONFIG][:feature]` for a published set, after `primer-search data prepare`.
         tokenizer_bytes: largest amount of text that the tokenizer is trained on.
         word_perplexity: whether to report losses also as perplexity per word, for text with spaces between words;
             always reported for `lm1b`, where it is the usual unit.
+        tokenizer: `hf-tokenizer:PATH`, a `tokenizer.json` of the `tokenizers` library; if empty, one is trained.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -29,6 +30,7 @@ class DataConfig:
     source: str = "python-stdlib"
     tokenizer_bytes: Annotated[int, Ge(10_000)] = 20_000_000
     word_perplexity: bool = False
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,11 @@ class Evaluation:
         """Whether a loss or a gradient became infinite or not a number."""
         return self.kind == "non_finite"
 
+    @property
+    def test_score(self) -> float | None:
+        """The loss on test data that comparisons use: in bits per byte, or in nats per token for ids without text."""
+        return self.test_loss_nats if self.test_bits_per_byte is None else self.test_bits_per_byte
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, which `from_dict` reads back exactly."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

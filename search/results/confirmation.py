@@ -107,8 +107,12 @@ class Confirmation:
 
     @property
     def ranking_bits_per_byte(self) -> float | None:
-        """Loss on the test text at equal steps or at equal time, whichever is further above the baseline's."""
-        bits, steps, time = self.test_bits_per_byte, self.difference, self.equal_time_difference
+        """Loss on the test text at equal steps or at equal time, whichever is further above the baseline's.
+
+        In nats per token for ids without text.
+        """
+        bits = self.test_loss_nats if self.test_bits_per_byte is None else self.test_bits_per_byte
+        steps, time = self.difference, self.equal_time_difference
         if bits is None or steps is None or time is None:
             return bits
         return bits + max(0.0, time.mean - steps.mean)
@@ -173,18 +177,14 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
         _confirmation(name, found, differences.get(name), corrected.get(name), priced=bool(timed[name]))
         for name, found in arms.items()
     ]
-    rows.sort(key=lambda row: (bool(row.failed), row.test_bits_per_byte is None, row.ranking_bits_per_byte or 0.0))
+    rows.sort(key=lambda row: (bool(row.failed), row.test_loss_nats is None, row.ranking_bits_per_byte or 0.0))
     ranked = [row for row in rows if not row.failed]
     return tuple(replace(row, rank=ranked.index(row) + 1 if row in ranked else None) for row in rows)
 
 
 def bits_at_equal_steps(found: Sequence[Retraining]) -> dict[int, float]:
-    """Return the loss of each training on the test text, in bits per byte, by random seed."""
-    return {
-        each.seed: each.evaluation.test_bits_per_byte
-        for each in found
-        if each.evaluation.test_bits_per_byte is not None
-    }
+    """Return the loss of each training on the test text (`Evaluation.test_score`) by random seed."""
+    return {each.seed: each.evaluation.test_score for each in found if each.evaluation.test_score is not None}
 
 
 def bits_at_equal_time(found: Sequence[Retraining]) -> dict[int, float]:
@@ -193,8 +193,8 @@ def bits_at_equal_time(found: Sequence[Retraining]) -> dict[int, float]:
     for each in found:
         one = each.evaluation
         change = loss_change_nats(one, 1.0 / one.relative_step) if one.relative_step else None
-        if change is not None and one.test_loss_nats and one.test_bits_per_byte is not None:
-            corrected[each.seed] = one.test_bits_per_byte * (1.0 + change / one.test_loss_nats)
+        if change is not None and one.test_loss_nats and one.test_score is not None:
+            corrected[each.seed] = one.test_score * (1.0 + change / one.test_loss_nats)
     return corrected
 
 

@@ -11,7 +11,7 @@ from ...workers.data.dataset import Dataset, prepare_dataset
 from ..config import RunConfig
 from .store import Store
 
-__all__ = ["ExecutorName", "load_allowance_seconds", "load_config", "prepare_same_dataset"]
+__all__ = ["ExecutorName", "load_allowance_seconds", "load_config", "prepare_same_dataset", "tell_units"]
 
 ExecutorName = Literal["ray", "inline"]
 
@@ -71,4 +71,14 @@ def prepare_same_dataset(config: RunConfig, dataset_hash: str | None, tell: Call
             f"the text of {config.data.source} changed since the search began "
             f"(hash {dataset.dataset_hash[:12]}, was {dataset_hash[:12]}): restore it, or start a new run"
         )
+    tell_units(dataset, tell)
     return dataset
+
+
+def tell_units(dataset: Dataset, tell: Callable[[str], None]) -> None:
+    """Say in which unit losses are if the token ids have no text."""
+    if not dataset.has_text:
+        tell(
+            "note: these token ids have no text, so losses are in nats per token only; comparisons on test data are in "
+            "nats per token too, also under a heading of bits/byte"
+        )

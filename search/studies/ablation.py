@@ -246,7 +246,7 @@ class _Results:
 
     def failure(self, name: str | None) -> str:
         """Return text about an arm's trainings that gave no loss; empty if all gave one."""
-        failed = [t for t in self.trainings if t.arm.name == name and t.evaluation.test_bits_per_byte is None]
+        failed = [t for t in self.trainings if t.arm.name == name and t.evaluation.test_score is None]
         if not failed:
             return ""
         result = failed[0].evaluation

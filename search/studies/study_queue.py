@@ -147,10 +147,10 @@ class StudyQueue:
 
 
 def losses_by_arm(trainings: Sequence[Training]) -> dict[str, dict[int, float]]:
-    """Return the test loss of the successful trainings in bits per byte, by name of the arm and random seed."""
+    """Return the test loss of the successful trainings (`Evaluation.test_score`) by name of the arm and random seed."""
     losses: dict[str, dict[int, float]] = {}
     for training in trainings:
-        loss = training.evaluation.test_bits_per_byte
+        loss = training.evaluation.test_score
         if training.evaluation.outcome == "ok" and loss is not None:
             losses.setdefault(training.arm.name, {})[training.seed] = loss
     return losses

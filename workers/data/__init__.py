@@ -7,11 +7,13 @@ __all__ = [
     "dataset_builder",
     "dataset_transfer",
     "near_duplicates",
+    "own_tokenizers",
     "preprocessing_jobs",
     "splits",
     "text_sources",
     "tfds_builder",
     "tfds_process",
     "tfds_sets",
+    "token_sources",
     "tokenizer",
 ]

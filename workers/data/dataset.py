@@ -25,11 +25,12 @@ from ...system.files import file_sha256, replace_folder, write_atomically
 from ...system.locks import delete_unlocked_folder, lock_folder
 from ..config import DataConfig
 from .corpus import Corpus, RecordCorpus, open_corpus
-from .dataset_builder import Log, build_dataset
+from .dataset_builder import BuiltDataset, Log, build_dataset
+from .own_tokenizers import AnyTokenizer, own_tokenizer, read_tokenizer
 from .splits import SPLITS
 from .text_sources import read_documents
 from .tfds_sets import cache_errors, is_tfds_source, load_set
-from .tokenizer import Tokenizer
+from .token_sources import TokenArray, is_token_source, open_tokens, write_token_splits
 
 __all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "prepare_dataset"]
 
@@ -85,16 +86,25 @@ class Dataset:
         """Number of token ids a model must embed: the requested number, even if the tokenizer learned fewer."""
         return self.manifest["vocabulary"]
 
-    def bytes_per_token(self, split: str) -> float:
-        """Return the bytes of text per token of a split. End-of-document tokens count as tokens without bytes."""
+    @property
+    def has_text(self) -> bool:
+        """Whether the token ids stand for text; without it, losses are in nats per token only."""
+        return self.bytes_per_token("validation") is not None
+
+    def bytes_per_token(self, split: str) -> float | None:
+        """Return the bytes of text per token of a split; None for ids without text.
+
+        End-of-document tokens count as tokens without bytes.
+        """
         return self.manifest["splits"][split]["bytes_per_token"]
 
-    def nats_per_token_to_bits_per_byte(self, loss_nats: float, split: str) -> float:
-        """Convert a loss to bits per byte of text, which is comparable across tokenizers.
+    def nats_per_token_to_bits_per_byte(self, loss_nats: float, split: str) -> float | None:
+        """Convert a loss to bits per byte of text, which is comparable across tokenizers; None for ids without text.
 
         The conversion uses the mean bytes per token of the whole split, also for a loss on a part of it.
         """
-        return loss_nats / math.log(2.0) / self.bytes_per_token(split)
+        size = self.bytes_per_token(split)
+        return None if size is None else loss_nats / math.log(2.0) / size
 
     def nats_per_token_to_word_perplexity(self, loss_nats: float, split: str) -> float | None:
         """Convert a loss to perplexity per word, the unit of the One Billion Word benchmark.
@@ -107,14 +117,14 @@ class Dataset:
             The perplexity; None for a dataset without word perplexity, and if the exponential overflows.
         """
         counts = self.manifest["splits"][split]
-        if not self.manifest["word_perplexity"]:
+        if not self.manifest["word_perplexity"] or not counts["words"]:
             return None
         nats_per_word = loss_nats * counts["tokens"] / counts["words"]
         return math.exp(nats_per_word) if nats_per_word < 700.0 else None
 
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> AnyTokenizer:
         """Return the tokenizer of the token ids."""
-        return Tokenizer.load(self.path / "tokenizer.json")
+        return read_tokenizer((self.path / "tokenizer.json").read_text(encoding="utf-8"))
 
 
 def default_cache_dir() -> Path:
@@ -130,6 +140,8 @@ def check_source(source: str) -> None:
     """
     if is_tfds_source(source):
         load_set(source, default_cache_dir())
+    elif is_token_source(source):
+        open_tokens(source)
     else:
         read_documents(source)
 
@@ -162,11 +174,14 @@ def prepare_dataset(
     """
     log = progress or (lambda line: None)
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
-    corpus = open_corpus(data.source, cache)
+    corpus = open_tokens(data.source) if is_token_source(data.source) else open_corpus(data.source, cache)
     if isinstance(corpus, RecordCorpus) and corpus.tfds_set.warning:
         log(corpus.tfds_set.warning)
     settings = [data.source, vocabulary, data.tokenizer_bytes, data.word_perplexity]
-    target = cache / _json_sha256([FORMAT, corpus.identity, *settings])[:24]
+    if data.tokenizer:
+        settings.append(own_tokenizer(data.tokenizer, vocabulary).to_json())
+    identity = corpus.identity() if isinstance(corpus, TokenArray) else corpus.identity
+    target = cache / _json_sha256([FORMAT, identity, *settings])[:24]
     prefix = f".{_json_sha256(settings)[:12]}-"
 
     def waiting() -> None:
@@ -178,7 +193,7 @@ def prepare_dataset(
                 if partial is not None and not _is_ready(target):
                     _delete_outdated(cache, prefix, partial)
                     if not _is_ready(partial):
-                        _build(partial, data, vocabulary, corpus, log, processes)
+                        _build(partial, data, vocabulary, corpus, identity, log, processes)
                     _publish(partial, target)
     return target
 
@@ -209,10 +224,22 @@ def _publish(partial: Path, target: Path) -> None:
     replace_folder(partial, target)  # a folder that exists there is damaged
 
 
-def _build(folder: Path, data: DataConfig, vocabulary: int, corpus: Corpus, log: Log, processes: int | None) -> None:
+def _build(
+    folder: Path,
+    data: DataConfig,
+    vocabulary: int,
+    corpus: Corpus | TokenArray,
+    identity: str,
+    log: Log,
+    processes: int | None,
+) -> None:
     dtype = "<u2" if vocabulary <= 2**16 else "<u4"
     try:
-        built = build_dataset(folder, corpus, data, vocabulary, dtype, log, processes)
+        if isinstance(corpus, TokenArray):
+            tokenizer = own_tokenizer(data.tokenizer, vocabulary) if data.tokenizer else None
+            built = BuiltDataset(*write_token_splits(folder, corpus, vocabulary, dtype, tokenizer))
+        else:
+            built = build_dataset(folder, corpus, data, vocabulary, dtype, log, processes)
     except UsageError:  # a later build could not continue with this text
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -220,18 +247,18 @@ def _build(folder: Path, data: DataConfig, vocabulary: int, corpus: Corpus, log:
         "format": FORMAT,
         "source": data.source,
         **_origin(corpus),
-        "content_hash": corpus.identity,
+        "content_hash": identity,
         "vocabulary": vocabulary,
         "tokenizer_size": built.tokenizer.size,
         "tokenizer_sha256": file_sha256(folder / "tokenizer.json"),
         "end_of_document": built.tokenizer.end_of_document,
         "dtype": dtype,
-        "word_perplexity": data.word_perplexity or corpus.has_sentences,
+        "word_perplexity": data.word_perplexity or (not isinstance(corpus, TokenArray) and corpus.has_sentences),
         "splits": {
             split: {
                 **counts,
                 "sha256": file_sha256(_bin(folder, split)),
-                "bytes_per_token": counts["bytes"] / counts["tokens"],
+                "bytes_per_token": counts["bytes"] / counts["tokens"] if counts["bytes"] else None,
             }
             for split, counts in built.splits.items()
         },
@@ -239,10 +266,12 @@ def _build(folder: Path, data: DataConfig, vocabulary: int, corpus: Corpus, log:
     manifest["dataset_hash"] = _dataset_hash(manifest)
     write_atomically(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     tokens = sum(counts["tokens"] for counts in built.splits.values())
-    log(f"prepared {tokens:,} tokens, {manifest['splits']['train']['bytes_per_token']:.2f} bytes each")
+    size = manifest["splits"]["train"]["bytes_per_token"]
+    shown = "without text: losses are in nats per token only" if size is None else f"{size:.2f} bytes each"
+    log(f"prepared {tokens:,} tokens, {shown}")
 
 
-def _origin(corpus: Corpus) -> dict[str, Any]:
+def _origin(corpus: Corpus | TokenArray) -> dict[str, Any]:
     """Return the manifest's entries about a TFDS set."""
     if not isinstance(corpus, RecordCorpus):
         return {}

@@ -26,6 +26,7 @@ from ...system.process_pool import ProcessPool
 from ..config import DataConfig
 from .corpus import Corpus, Portion, RecordCorpus
 from .near_duplicates import BANDS, cluster_labels
+from .own_tokenizers import AnyTokenizer, own_tokenizer, read_tokenizer
 from .preprocessing_jobs import EncodeJob, ReadJob, SketchJob
 from .splits import EXCLUDED, FILL_LIMIT, SPLITS, assign_splits, check_enough_text, exclude_repetitions, residue_counts
 from .tokenizer import Tokenizer
@@ -54,7 +55,7 @@ class BuiltDataset:
     """The tokenizer, and the documents, bytes, words and tokens of each split."""
 
     splits: dict[str, dict[str, int]]
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
 
 
 def build_dataset(
@@ -65,7 +66,7 @@ def build_dataset(
     Args:
         folder: folder of the dataset, empty or as the killed build left it.
         corpus: text.
-        data: settings; only `tokenizer_bytes` is read.
+        data: settings of the tokenizer.
         vocabulary: largest number of token ids.
         dtype: NumPy type of the ids.
         log: receives lines of progress.
@@ -80,7 +81,7 @@ def build_dataset(
         builder = _Builder(folder, corpus, log, pool)
         if not corpus.has_sentences and residue_counts(corpus.own_splits):
             builder.split()
-        tokenizer = builder.train_tokenizer(data.tokenizer_bytes, vocabulary)
+        tokenizer = builder.make_tokenizer(data, vocabulary)
         splits = builder.encode(dtype)
     return BuiltDataset(splits, tokenizer)
 
@@ -155,11 +156,15 @@ class _Builder:
         splits = [SPLITS.index(portion.split or "train") for portion in self.corpus.portions()]
         return np.repeat(np.array(splits, np.uint8), counts)
 
-    def train_tokenizer(self, most_bytes: int, vocabulary: int) -> Tokenizer:
-        """Train on a sample of train text, or load the tokenizer of a killed build."""
-        path = self.folder / "tokenizer.json"
+    def make_tokenizer(self, data: DataConfig, vocabulary: int) -> AnyTokenizer:
+        """Train on a sample of train text, or load the user's tokenizer or that of a killed build."""
+        path, most_bytes = self.folder / "tokenizer.json", data.tokenizer_bytes
         if path.exists():
-            return Tokenizer.load(path)
+            return read_tokenizer(path.read_text(encoding="utf-8"))
+        if data.tokenizer:
+            found = own_tokenizer(data.tokenizer, vocabulary)
+            write_atomically(path, found.to_json())
+            return found
         unit = "MB of records" if isinstance(self.corpus, RecordCorpus) else "MB"
         size = f"{self.corpus.documents:,} documents, {self.corpus.text_bytes / 1e6:,.1f} {unit}"
         self.log(f"preparing {self.corpus.source}: {size}; training the tokenizer")

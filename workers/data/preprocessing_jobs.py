@@ -12,8 +12,9 @@ import numpy as np
 
 from .corpus import Portion
 from .near_duplicates import sketches, text_key
+from .own_tokenizers import DocumentEncoder, encode_documents, read_tokenizer
 from .splits import EXCLUDED, SPLITS, is_held_out
-from .tokenizer import CachingEncoder, Tokenizer
+from .tokenizer import CachingEncoder
 
 __all__ = ["EncodeJob", "EncodedSplit", "PortionSketch", "ReadJob", "SketchJob", "count_words"]
 
@@ -143,5 +144,5 @@ def _part(content: bytes, parts: int) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _encoder(tokenizer: Path, dtype: str) -> CachingEncoder:
-    return CachingEncoder(Tokenizer.load(tokenizer), dtype)
+def _encoder(tokenizer: Path, dtype: str) -> CachingEncoder | DocumentEncoder:
+    return encode_documents(read_tokenizer(tokenizer.read_text(encoding="utf-8")), dtype)

@@ -71,7 +71,7 @@ def read_documents(source: str) -> Iterator[Document]:
     name, colon, argument = source.partition(":")
     row = SOURCES.get(name)
     if row is None or bool(colon) != row.takes_argument or (row.takes_argument and not argument):
-        usages = ", ".join([*(row.usage for row in SOURCES.values()), "lm1b"]) + " or tfds:NAME"
+        usages = ", ".join([*(row.usage for row in SOURCES.values()), "tokens:PATH", "lm1b"]) + " or tfds:NAME"
         raise UsageError(f"data.source {source!r} does not exist: use {usages}")
     return row.read(argument)
 

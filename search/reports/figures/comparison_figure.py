@@ -113,8 +113,9 @@ def _band(results: Sequence[Evaluation], clocked: bool) -> LossBand | None:
 
 
 def _bits_per_nat(result: Evaluation) -> float:
-    """Return how many bits per byte one nat per token is, on the validation split."""
-    assert result.bits_per_byte is not None
+    """Return how many bits per byte one nat per token is, on the validation split; 1 for ids without text."""
+    if result.bits_per_byte is None:
+        return 1.0
     assert result.loss_nats is not None
     return result.bits_per_byte / result.loss_nats
 
@@ -163,8 +164,8 @@ def _bar(go: Any, row: ComparisonRow, color: str) -> Any:
 
 def _pairs(go: Any, comparison: Comparison, row: ComparisonRow, color: str) -> Any:
     """Return the difference at each random seed, drawn as small open circles."""
-    theirs = {one.seed: one.evaluation.test_bits_per_byte for one in comparison.of(comparison.baseline)}
-    ours = {one.seed: one.evaluation.test_bits_per_byte for one in comparison.of(row.name)}
+    theirs = {one.seed: one.evaluation.test_score for one in comparison.of(comparison.baseline)}
+    ours = {one.seed: one.evaluation.test_score for one in comparison.of(row.name)}
     pairs = [
         (seed, loss - base)
         for seed, loss in ours.items()
