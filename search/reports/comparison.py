@@ -138,7 +138,8 @@ def _headline(comparison: Comparison) -> str:
     assert best.difference is not None
     factor = best.speedup.factor if best.speedup is not None else None
     faster = "" if factor is None else f", at {_factor(factor)} times its speed"
-    return f"{best.name} is {-best.difference.mean:.4f} bits/byte below {comparison.baseline}{faster}"
+    unit = "nats" if best.test_bits_per_byte is None else "bits/byte"
+    return f"{best.name} is {-best.difference.mean:.4f} {unit} below {comparison.baseline}{faster}"
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # rich is loaded when something is printed
 __all__ = [
     "MUTATIONS",
     "confirmation_cells",
+    "difference_unit",
     "leaderboard_cells",
     "next_commands",
     "print_leaderboard",
@@ -162,7 +163,7 @@ def leaderboard_cells(row: LeaderboardRow) -> dict[str, str]:
     elif row.loss_nats is None:
         bits, delta = None, row.outcome.partition(":")[2] or row.outcome.replace("_", " ")
     elif row.id != BASELINE_ID:
-        delta = format_number(row.delta_bits_per_byte, "+.4f")
+        delta = format_number(row.delta_nats if bits is None else row.delta_bits_per_byte, "+.4f")
         noise = (
             "unstable" if row.diverged else "inside" if row.inside_noise else format_number(row.noise_multiple, "+.1f")
         )
@@ -206,8 +207,19 @@ def row_cells(
     return {**cells, MUTATIONS: edits}
 
 
-def confirmation_cells(row: Confirmation, priced: bool = False) -> dict[str, str]:
-    """Return the result of a retrained program as text, by column; `priced` shows the differences in both views."""
+def difference_unit(rows: Sequence[Confirmation]) -> str:
+    """Return the unit of the differences of retrained programs."""
+    return "bits/byte" if any(row.unit == "bits/byte" and row.score is not None for row in rows) else rows[0].unit
+
+
+def confirmation_cells(row: Confirmation, priced: bool = False, unit: str = "bits/byte") -> dict[str, str]:
+    """Return the result of a retrained program as text, by column.
+
+    Args:
+        row: the program.
+        priced: whether to show the differences in both views.
+        unit: unit of the differences.
+    """
     baseline = row.candidate_id == BASELINE_ID
     if priced:
         differences = {
@@ -224,7 +236,7 @@ def confirmation_cells(row: Confirmation, priced: bool = False) -> dict[str, str
         "trainings": f"{row.trainings - row.failed} of {row.trainings}",
         "test nats": format_number(row.test_loss_nats),
         "bits/byte": format_number(row.test_bits_per_byte),
-        **{title: "–" if baseline else text for title, text in differences.items()},
+        **{title.replace("bits/byte", unit): "–" if baseline else text for title, text in differences.items()},
         **({"price": format_number(row.price, ".2f")} if priced else {}),
         "verdict": row.verdict,
     }
@@ -238,7 +250,7 @@ def _style(each: RunRow) -> str:
 
 def _print_confirmed(rows: Sequence[Confirmation], console: Console) -> None:
     priced = any(row.price is not None for row in rows)
-    cells = [confirmation_cells(row, priced) for row in rows]
+    cells = [confirmation_cells(row, priced, difference_unit(rows)) for row in rows]
     layout = Layout(
         left=("verdict",),
         wrap={EQUAL_STEPS: 9, AT_EQUAL_TIME: 9, DIFFERENCE: 12, "verdict": 14},

@@ -59,7 +59,9 @@ def _confirmed_headline(board: Leaderboard) -> str:
 
 def _format_views(row: Confirmation) -> str:
     """Format the differences of a retrained candidate to the baseline in all views."""
-    return " and ".join(f"{format_confirmed_difference(each)} {view}".strip() for view, each in row.views.items())
+    return " and ".join(
+        f"{format_confirmed_difference(each, f' {row.unit}')} {view}".strip() for view, each in row.views.items()
+    )
 
 
 def format_confirmed_difference(difference: Estimate | None, unit: str = " bits/byte") -> str:

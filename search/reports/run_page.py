@@ -26,7 +26,7 @@ from .figures.program_graph import program_graph
 from .figures.run_figure import progress_figure
 from .figures.training_points import training_points
 from .formatting import format_number, pluralize
-from .leaderboard_table import confirmation_cells, leaderboard_cells
+from .leaderboard_table import confirmation_cells, difference_unit, leaderboard_cells
 from .page import template, try_page
 from .phrases import (
     UNCONFIRMED,
@@ -85,7 +85,7 @@ def render_report(store: Store) -> str:
         confirmed=[
             (
                 "baseline" if row.candidate_id == BASELINE_ID else "better" if row.better else "",
-                confirmation_cells(row, priced),
+                confirmation_cells(row, priced, difference_unit(board.confirmed)),
             )
             for row in board.confirmed
         ],

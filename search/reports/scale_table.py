@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..evolution.candidate import BASELINE_ID
 from ..results.scale_ladder import Agreement, Ladder, ScaleResult
 from .console import number_table
-from .formatting import format_estimate
+from .formatting import format_estimate, format_number
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.table import Table
@@ -39,7 +39,7 @@ def format_scale_result(entry: ScaleResult | None) -> str:
         return f"failed {row.failed} of {row.trainings}"
     rank = f"{row.rank}."
     if row.candidate_id == BASELINE_ID:
-        return f"{rank} {row.test_bits_per_byte:.4f} bits/byte"
+        return f"{rank} {format_number(row.score)} {row.unit}"
     if row.difference is None:
         return rank
     if row.price is None:

@@ -99,6 +99,16 @@ class Confirmation:
     equal_time_difference: Estimate | None = None
 
     @property
+    def unit(self) -> str:
+        """Unit of its score and its differences."""
+        return "nats" if self.test_bits_per_byte is None and self.test_loss_nats is not None else "bits/byte"
+
+    @property
+    def score(self) -> float | None:
+        """Loss on the test text in this unit."""
+        return self.test_loss_nats if self.test_bits_per_byte is None else self.test_bits_per_byte
+
+    @property
     def views(self) -> dict[str, Estimate | None]:
         """The differences to the baseline that count, by view: one without prices, otherwise two."""
         if self.price is None:
@@ -111,8 +121,7 @@ class Confirmation:
 
         In nats per token for ids without text.
         """
-        bits = self.test_loss_nats if self.test_bits_per_byte is None else self.test_bits_per_byte
-        steps, time = self.difference, self.equal_time_difference
+        bits, steps, time = self.score, self.difference, self.equal_time_difference
         if bits is None or steps is None or time is None:
             return bits
         return bits + max(0.0, time.mean - steps.mean)

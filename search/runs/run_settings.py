@@ -79,6 +79,6 @@ def tell_units(dataset: Dataset, tell: Callable[[str], None]) -> None:
     """Say in which unit losses are if the token ids have no text."""
     if not dataset.has_text:
         tell(
-            "note: these token ids have no text, so losses are in nats per token only; comparisons on test data are in "
-            "nats per token too, also under a heading of bits/byte"
+            "note: these token ids have no text, so losses and differences are in nats per token only, also where a "
+            "study of several programs writes bits/byte"
         )

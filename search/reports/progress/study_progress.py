@@ -105,6 +105,11 @@ def format_training(training: Training) -> str:
     rate = "" if arm.learning_rate_factor == 1.0 else f", learning rate × {arm.learning_rate_factor:g}"
     if result.outcome != "ok":
         return f"{arm.name} (seed {training.seed}{rate}): {result.outcome}"
-    bits = result.bits_per_byte if result.test_bits_per_byte is None else result.test_bits_per_byte
-    split = "validation" if result.test_bits_per_byte is None else "test"
-    return f"{arm.name} (seed {training.seed}{rate}): {format_number(bits)} bits/byte on {split}"
+    split = "validation" if result.test_loss_nats is None else "test"
+    nats, bits = (
+        (result.loss_nats, result.bits_per_byte)
+        if result.test_loss_nats is None
+        else (result.test_loss_nats, result.test_bits_per_byte)
+    )
+    loss = f"{format_number(nats)} nats" if bits is None else f"{format_number(bits)} bits/byte"
+    return f"{arm.name} (seed {training.seed}{rate}): {loss} on {split}"
