@@ -74,7 +74,7 @@ def run_as_shown(line: str, folder: Path, *more: str) -> Result:
     line = line.partition(" > ")[0]
     (folder / "block.py").unlink(missing_ok=True)
     line = line.replace("--data lm1b", "--data text:corpus")
-    words = [re.sub(r"^(RUN|runs/[\w.]+)(?=$|:)", run, word) for word in shlex.split(line)[1:]]
+    words = [re.sub(r"^(RUN2?|runs/[\w.]+)(?=$|:)", run, word) for word in shlex.split(line)[1:]]
     words = [re.sub(r"(?<=/a:)\d+$", "1", word) for word in words]
     words = [
         "1" if word.isdigit() and before == run else word for before, word in zip(["", *words], words, strict=False)

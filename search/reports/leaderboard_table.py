@@ -209,7 +209,7 @@ def row_cells(
 
 def difference_unit(rows: Sequence[Confirmation]) -> str:
     """Return the unit of the differences of retrained programs."""
-    return "bits/byte" if any(row.unit == "bits/byte" and row.score is not None for row in rows) else rows[0].unit
+    return "nats" if any(row.unit == "nats" for row in rows) else "bits/byte"
 
 
 def confirmation_cells(row: Confirmation, priced: bool = False, unit: str = "bits/byte") -> dict[str, str]:

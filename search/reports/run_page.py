@@ -85,11 +85,12 @@ def render_report(store: Store) -> str:
         confirmed=[
             (
                 "baseline" if row.candidate_id == BASELINE_ID else "better" if row.better else "",
-                confirmation_cells(row, priced, difference_unit(board.confirmed)),
+                confirmation_cells(row, priced),
             )
             for row in board.confirmed
         ],
         priced=priced,
+        unit={"nats": "nats per token"}.get(difference_unit(board.confirmed), "bits per byte"),
         ladder=board.ladder and _ladder_cells(board.ladder),
         figure=progress_figure(points, board.baseline),
         tiles=_tiles(board, manifest),
