@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import linecache
 import sys
 from collections.abc import Iterable
@@ -115,7 +116,18 @@ def unload(name: str) -> None:
 
 
 def _executed(source: PluginSource) -> Plugin:
-    """Execute the text as a module of its own, and return its plugin."""
+    """Execute the text as a module of its own, and return its plugin.
+
+    Only a text that assigns `PLUGIN` is executed, so that a run directory cannot name any other module.
+    """
+    try:
+        statements = ast.parse(source.text).body
+    except SyntaxError as error:
+        raise UsageError(f"plugin {source.name} is not Python: {error.msg} in line {error.lineno}") from None
+    assigned = [target for statement in statements if isinstance(statement, ast.Assign) for target in statement.targets]
+    assigned += [statement.target for statement in statements if isinstance(statement, ast.AnnAssign)]
+    if not any(isinstance(target, ast.Name) and target.id == "PLUGIN" for target in assigned):
+        raise UsageError(f"plugin {source.name} must assign a Plugin to the name PLUGIN (see docs/extending.md)")
     module = ModuleType(f"primer_search_plugin_{source.name}")
     module.__file__ = source.reference
     lines = source.text.splitlines(keepends=True)
@@ -125,7 +137,7 @@ def _executed(source: PluginSource) -> Plugin:
         exec(compile(source.text, source.reference, "exec"), module.__dict__)
     except UsageError as error:
         raise UsageError(f"plugin {source.name}: {error}") from error
-    except Exception as error:  # code of a plugin may raise anything
+    except (Exception, SystemExit) as error:  # code of a plugin may raise anything
         raise UsageError(f"plugin {source.name} cannot be executed: {type(error).__name__}: {error}") from error
     plugin = getattr(module, "PLUGIN", None)
     if not isinstance(plugin, Plugin):

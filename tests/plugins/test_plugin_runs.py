@@ -153,7 +153,8 @@ def test_a_plugin_adds_its_ops_and_programs_and_takes_them_away(plugin: Path) ->
     ("old", "new", "words"),
     [
         ('"GATED_UNIT", "silu', '"ADD", "silu', "already a op named ADD"),
-        ("PLUGIN = Plugin", "OTHER = Plugin", "must assign a Plugin to the name PLUGIN"),
+        ("PLUGIN = Plugin", "raise SystemExit  # OTHER = Plugin", "must assign a Plugin to the name PLUGIN"),
+        ("import jax\n", "import jax jax\n", "is not Python: invalid syntax in line 3"),
         ("import numpy as np", "import no_such_package", "cannot be executed: ModuleNotFoundError"),
         ('"TRANSFORMER_GATED"', '"PRIMER"', "already a library program named PRIMER"),
         ("GATED_UNIT h0 width=32", "GATED_UNIT h0 width=5", "program TRANSFORMER_GATED: its text cannot be assembled"),
