@@ -73,13 +73,17 @@ def tracking_folder(run: Path) -> Path:
     return run / "tracking"
 
 
-def follow_run(run: Path | str, name: str, wait_for_more: Callable[[float], bool]) -> Tracked:
+def follow_run(
+    run: Path | str, name: str, wait_for_more: Callable[[float], bool], finish: Callable[[], bool] = lambda: True
+) -> Tracked:
     """Log a run until it ends.
 
     Args:
         run: name or path of the run.
         name: name of the tracker.
         wait_for_more: waits up to the given seconds and returns whether the search may still add trials.
+        finish: called when the last trial is logged; returns whether to log the end of the run (leaderboard and files,
+            which take seconds), or to leave that to a later session.
 
     Raises:
         UsageError: the run does not exist, its folder cannot be written, or another process logs it with this tracker.
@@ -93,8 +97,12 @@ def follow_run(run: Path | str, name: str, wait_for_more: Callable[[float], bool
             tracked = Tracked.read(folder / f"{name}.json")
             with explain_tracker_errors(name):
                 tracker = open_tracker(name, _tracked_run(store, folder.resolve()), tracked.state)
+                tracked.where = tracker.where
                 try:
-                    _log_trials(store, tracker, tracked, folder / f"{name}.json", wait_for_more)
+                    saved = folder / f"{name}.json"
+                    last = _log_trials(store, tracker, tracked, saved, wait_for_more)
+                    if finish():
+                        _log_end(store, tracker, tracked, saved, last)
                 finally:
                     tracker.close()
     return tracked
@@ -102,7 +110,8 @@ def follow_run(run: Path | str, name: str, wait_for_more: Callable[[float], bool
 
 def _log_trials(
     store: Store, tracker: Tracker, tracked: Tracked, saved: Path, wait_for_more: Callable[[float], bool]
-) -> None:
+) -> int:
+    """Log the trials, and return the number of the last event that was read."""
     reader = TrialReader(store, tracked.sequence)
     more = True
     while more:
@@ -111,12 +120,17 @@ def _log_trials(
             tracker.log_trial(trial)
             tracker.log_progress(progress)
             tracked.trials += 1
-            tracked.sequence, tracked.state, tracked.where = reader.sequence, tracker.state, tracker.where
+            tracked.sequence, tracked.state = reader.sequence, tracker.state
             tracked.save(saved)
-    if tracked.trials or reader.sequence > tracked.sequence:
+    return reader.sequence
+
+
+def _log_end(store: Store, tracker: Tracker, tracked: Tracked, saved: Path, last: int) -> None:
+    """Log the end of the run, if anything has happened since an earlier session did."""
+    if last > tracked.sequence or tracked.trials:
         with tempfile.TemporaryDirectory() as folder:
             tracker.log_end(_tracked_end(store, Path(folder)))
-    tracked.sequence, tracked.state, tracked.where = reader.sequence, tracker.state, tracker.where
+    tracked.sequence, tracked.state = last, tracker.state
     tracked.save(saved)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import Protocol
 
 from ...primitives.errors import PrimerSearchError, WorkFailedError
@@ -11,6 +12,9 @@ from ...system.error_text import error_summary
 from .records import TrackedEnd, TrackedProgress, TrackedTrial
 
 __all__ = ["Tracker", "explain_tracker_errors"]
+
+LONGEST_ERROR = 200
+"""Characters of a library's error that a message holds; the whole is its cause."""
 
 
 class Tracker(Protocol):
@@ -49,4 +53,4 @@ def explain_tracker_errors(name: str) -> Iterator[None]:
     except PrimerSearchError:
         raise
     except Exception as error:
-        raise WorkFailedError(f"{name} failed with {error_summary(error)}") from error
+        raise WorkFailedError(f"{name} failed with {shorten(error_summary(error), LONGEST_ERROR)}") from error

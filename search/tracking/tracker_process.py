@@ -34,6 +34,9 @@ FINISH_SECONDS = 30.0
 INTERRUPTED_SECONDS = 3.0
 """The same after an interruption."""
 
+INTERRUPTED = b"interrupted"
+"""What the search writes to a tracker's standard input before it closes, if it was interrupted."""
+
 CHECK_SECONDS = 1.0
 """Time between two looks at the processes."""
 
@@ -69,12 +72,18 @@ class TrackerProcesses:
 
         return observed
 
-    def close(self, seconds: float = FINISH_SECONDS) -> None:
-        """Let the trackers finish within a time, and end those that do not."""
+    def close(self, seconds: float = FINISH_SECONDS, interrupted: bool = False) -> None:
+        """Let the trackers finish within a time, and end those that do not.
+
+        Args:
+            seconds: the time.
+            interrupted: whether to log the last trials only, and not the leaderboard and the files of the end.
+        """
         until = time.monotonic() + seconds
         for process in self._processes.values():
             assert process.stdin is not None
             with suppress(OSError):
+                process.stdin.write(INTERRUPTED if interrupted else b"")
                 process.stdin.close()
         for name, process in self._processes.items():
             try:
@@ -127,7 +136,7 @@ def run_trackers(names: Sequence[str], store: Store, tell: Callable[[str], None]
         try:
             yield processes
         except BaseException:
-            processes.close(INTERRUPTED_SECONDS)
+            processes.close(INTERRUPTED_SECONDS, interrupted=True)
             raise
         processes.close()
     finally:
@@ -170,16 +179,21 @@ def serve_tracker() -> None:
     os.dup2(2, 1)  # what libraries print goes to the log
     with suppress(AttributeError, OSError):
         os.nice(10)
-    ended = threading.Event()
+    ended, said_last = threading.Event(), []
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        said_last.append(sys.stdin.buffer.read())
         ended.set()
 
     threading.Thread(target=watch, daemon=True).start()
     code = 0
     try:
-        said = follow_run(Path(sys.argv[1]), sys.argv[2], lambda seconds: not ended.wait(seconds)).where
+        tracked = follow_run(
+            *(Path(sys.argv[1]), sys.argv[2]),
+            wait_for_more=lambda seconds: not ended.wait(seconds),
+            finish=lambda: INTERRUPTED not in said_last,
+        )
+        said = tracked.where
     except PrimerSearchError as error:
         said, code = str(error), 1
     print(said, file=answer, flush=True)

@@ -169,6 +169,19 @@ def test_a_tracker_in_a_process_of_its_own_finishes_when_the_search_ends(run: Ru
     assert len([*run.store.run.path.glob("tracking/tensorboard/candidate-*/trial-*")]) == trials == 4
 
 
+def test_after_an_interruption_the_end_is_left_to_a_later_session(run: Run) -> None:
+    said: list[str] = []
+    processes = TrackerProcesses(("tensorboard",), run.store, said.append)
+    processes.close(90.0, interrupted=True)
+    assert len([*run.store.run.path.glob("tracking/tensorboard/candidate-*/trial-*")]) == 3
+    texts = b"".join(file.read_bytes() for file in run.store.run.path.glob("tracking/tensorboard/search/*"))
+    assert b"settings" in texts and b"leaderboard" not in texts
+    run.store.add_event("run_stopped")
+    assert log(run, "tensorboard") == 0
+    texts = b"".join(file.read_bytes() for file in run.store.run.path.glob("tracking/tensorboard/search/*"))
+    assert b"leaderboard" in texts
+
+
 def test_wrong_and_missing_trackers_are_refused_before_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
