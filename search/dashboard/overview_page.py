@@ -33,4 +33,4 @@ def _state(request: Request) -> Response:
     """Answer the question whether anything has changed; it costs one look-up."""
     with request.run.read() as store:
         last = store.last_sequence()
-    return json_response({"last": last, "running": request.run.running})
+    return json_response({"last": last, "read": request.run.events_read, "running": request.run.running})

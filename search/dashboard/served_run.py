@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..results.digest.run_digest import RunDigest
 from ..runs.run_directory import RunDirectory
 from ..runs.store import Store
 from ..runs.store_reader import StoreReader
@@ -14,6 +17,12 @@ from ..runs.store_reader import StoreReader
 __all__ = ["ServedRun", "open_runs"]
 
 _BUSY_SECONDS = 5.0
+
+_READ_SECONDS = 0.25
+"""Longest time that a request reads new events of a run."""
+
+_SLICE_SECONDS, _PAUSE_SECONDS = 0.05, 0.002
+"""Time that the background reads at once, and rests for requests."""
 
 
 class ServedRun:
@@ -31,6 +40,9 @@ class ServedRun:
     def __init__(self, key: str, directory: RunDirectory):
         self.key = key
         self.directory = directory
+        self._digest: RunDigest | None = None
+        self._lock = threading.RLock()
+        self._reader: threading.Thread | None = None
 
     @property
     def name(self) -> str:
@@ -41,6 +53,32 @@ class ServedRun:
     def running(self) -> bool:
         """Whether a search is writing the run."""
         return self.directory.controller() is not None
+
+    @contextmanager
+    def digest(self) -> Iterator[tuple[RunDigest, StoreReader]]:
+        """Open the store for one request, with the run's digest, brought up to date as far as `_READ_SECONDS` allow.
+
+        What is left of a long run is read in the background, and `RunDigest.complete` says so.
+        """
+        with self._lock, self.read() as store:
+            digest = self._digest = self._digest or RunDigest(store.manifest)
+            if not digest.update(store, _READ_SECONDS) and (self._reader is None or not self._reader.is_alive()):
+                self._reader = threading.Thread(target=self._read_on, name=f"reader of {self.key}", daemon=True)
+                self._reader.start()
+            yield digest, store
+
+    @property
+    def events_read(self) -> int:
+        """Number of the last event in the digest."""
+        return 0 if self._digest is None else self._digest.last
+
+    def _read_on(self) -> None:
+        """Read the rest of the run in slices, between which requests are answered."""
+        complete = False
+        while not complete:
+            with self._lock, self.read() as store:
+                complete = self._digest is None or self._digest.update(store, _SLICE_SECONDS)
+            time.sleep(_PAUSE_SECONDS)
 
     @contextmanager
     def read(self) -> Iterator[StoreReader]:

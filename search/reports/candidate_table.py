@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...models.cost import ProgramLine
@@ -137,6 +138,7 @@ def format_mutations(lineage: Sequence[LineageStep], shown: int | None = None) -
     )
 
 
+@lru_cache(maxsize=20_000)  # candidates share ancestors
 def short_mutation(sentence: str) -> str:
     """Shorten the description of a mutation to the signs of a diff.
 

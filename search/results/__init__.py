@@ -4,6 +4,7 @@ __all__ = [
     "candidate_rows",
     "candidate_summary",
     "confirmation",
+    "digest",
     "edits",
     "epoch_warning",
     "equal_time",

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ...workers.protocol import Evaluation
 from ..guided.guided_search import POINTS
 from ..guided.make_strategy import GUIDED_STRATEGIES
 from ..guided.measurements import Measurements
@@ -18,7 +19,41 @@ from ..guided.measurements import Measurements
 if TYPE_CHECKING:
     from ..runs.records import FinishedTrial
 
-__all__ = ["equal_time_deltas"]
+__all__ = ["EqualTime", "equal_time_deltas"]
+
+
+class EqualTime:
+    """Differences at equal time, from the results of a run in order of arrival.
+
+    Args:
+        manifest: manifest of the run.
+
+    Attributes:
+        known: whether the run's strategy has such differences.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any]):
+        config = manifest.get("config", {})
+        guided = config.get("search", {}).get("strategy") in GUIDED_STRATEGIES
+        self.known = bool(guided and config["trial"].get("price"))
+        self._measured = Measurements(POINTS)
+
+    def record(self, candidate_id: int, evaluation: Evaluation) -> None:
+        """Add the result of one trial."""
+        if self.known:
+            self._measured.record(candidate_id, evaluation)
+
+    def deltas(self) -> dict[int, float]:
+        """Return the difference of every candidate that trained its full budget, in nats; empty if none is known."""
+        baseline = self._measured.baseline
+        if baseline.loss_nats is None:
+            return {}
+        losses = {number: self._measured.losses(number) for number in self._measured.candidates}
+        return {
+            number: fmean(values) - baseline.loss_nats + baseline.slope * self._measured.log_price(number).mean
+            for number, values in losses.items()
+            if values
+        }
 
 
 def equal_time_deltas(manifest: Mapping[str, Any], finished: Sequence[FinishedTrial]) -> dict[int, float]:
@@ -31,18 +66,7 @@ def equal_time_deltas(manifest: Mapping[str, Any], finished: Sequence[FinishedTr
     Returns:
         Differences by candidate; empty for runs of other strategies.
     """
-    config = manifest.get("config", {})
-    if config.get("search", {}).get("strategy") not in GUIDED_STRATEGIES or not config["trial"].get("price"):
-        return {}
-    measured = Measurements(POINTS)
+    equal_time = EqualTime(manifest)
     for trial in finished:
-        measured.record(trial.candidate_id, trial.evaluation)
-    baseline = measured.baseline
-    if baseline.loss_nats is None:
-        return {}
-    losses = {number: measured.losses(number) for number in measured.candidates}
-    return {
-        number: fmean(values) - baseline.loss_nats + baseline.slope * measured.log_price(number).mean
-        for number, values in losses.items()
-        if values
-    }
+        equal_time.record(trial.candidate_id, trial.evaluation)
+    return equal_time.deltas()

@@ -31,7 +31,16 @@ if TYPE_CHECKING:  # loads SQLite
     from ..runs.records import Ancestor
     from ..runs.store_reader import StoreReader
 
-__all__ = ["baseline_summary", "best_row", "candidate_row", "leaderboard"]
+__all__ = [
+    "baseline_summary",
+    "best_row",
+    "candidate_row",
+    "full_budget",
+    "leaderboard",
+    "row_order",
+    "sum_by_key",
+    "with_equal_time",
+]
 
 ABOUT = ("command", "seed", "budget_seconds", "dataset_hash", "versions", "machine", "config")
 """Entries of a run's manifest that its results depend on."""
@@ -48,7 +57,7 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
     baseline = baseline_summary(results.get(BASELINE_ID, []))
     equal_time = equal_time_deltas(manifest, finished)
     rows = (candidate_row(pedigree[number], found, baseline) for number, found in results.items())
-    rows = sorted((_with_equal_time(row, equal_time.get(row.id), baseline.noise_nats) for row in rows), key=_order)
+    rows = sorted((with_equal_time(row, equal_time.get(row.id), baseline.noise_nats) for row in rows), key=row_order)
     confirmed = confirmations(read_retrainings(events))
     confirmed_ids = {row.candidate_id for row in confirmed}
     top_rows = [
@@ -60,8 +69,9 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
         )
         for place, row in enumerate(rows[:top], start=1)
     ]
-    sessions = find_sessions(events, int(manifest.get("workers") or 1))
-    shares, worker_seconds = shares_of_wall_clock(sessions, events, finished)
+    workers = int(manifest.get("workers") or 1)
+    sessions = find_sessions(events, workers)
+    shares, worker_seconds = shares_of_wall_clock(events, finished, workers)
     kinds = Counter(event.kind for event in events)
     totals = RunTotals(
         candidates=len(pedigree),
@@ -71,11 +81,11 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
         trials=len(finished),
         lost=kinds["worker_lost"],
         cancelled=kinds["cancelled"],
-        proposals=_sum_by_key([event.payload for event in events if event.kind == "proposed"]),
+        proposals=sum_by_key([event.payload for event in events if event.kind == "proposed"]),
         elapsed_seconds=sum(session.seconds for session in sessions),
         worker_seconds=worker_seconds,
         shares=shares,
-        full_budgets=sum(trial.evaluation.spent for trial in finished) / _budget(manifest),
+        full_budgets=sum(trial.evaluation.spent for trial in finished) / full_budget(manifest),
         checks=count_leak_checks([trial.evaluation for trial in finished], len(pedigree)),
     )
     devices = sorted({trial.evaluation.device for trial in finished if trial.evaluation.device})
@@ -93,7 +103,7 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
     )
 
 
-def _budget(manifest: Mapping[str, Any]) -> float:
+def full_budget(manifest: Mapping[str, Any]) -> float:
     """Return the full budget of a trial, in its unit."""
     trial = manifest.get("config", {}).get("trial", {})
     return float(trial.get("budget_steps" if trial.get("unit") == "steps" else "budget_seconds", 1.0))
@@ -171,7 +181,7 @@ def candidate_row(candidate: Ancestor, found: Sequence[Evaluation], baseline: Ba
     )
 
 
-def _with_equal_time(row: LeaderboardRow, delta_nats: float | None, noise_nats: float | None) -> LeaderboardRow:
+def with_equal_time(row: LeaderboardRow, delta_nats: float | None, noise_nats: float | None) -> LeaderboardRow:
     """Add the difference at equal time to a row, and compare the worse of the two differences with the noise."""
     if delta_nats is None or row.delta_nats is None or not row.loss_nats:
         return row
@@ -201,7 +211,8 @@ def _difference(value: float | None, reference: float | None) -> float | None:
     return None if value is None or reference is None else value - reference
 
 
-def _order(row: LeaderboardRow) -> tuple[int, int, float, int]:
+def row_order(row: LeaderboardRow) -> tuple[int, int, float, int]:
+    """Return the key by which rows are ordered: the best ranked first, then stopped trainings, then faults."""
     if row.loss_nats is not None:
         return (0, int(row.diverged > 0), row.ranking_nats or row.loss_nats, row.id)
     if row.stopped_at_hurdle is not None and row.hurdle_loss_nats is not None:
@@ -209,13 +220,13 @@ def _order(row: LeaderboardRow) -> tuple[int, int, float, int]:
     return (2, 0, 0.0, row.id)
 
 
-def _sum_by_key(statistics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def sum_by_key(statistics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Add up numbers key by key, at any depth, and leave out other values."""
     totals: dict[str, Any] = {}
     for key in dict.fromkeys(key for each in statistics for key in each):
         values = [each[key] for each in statistics if key in each]
         if nested := [value for value in values if isinstance(value, Mapping)]:
-            totals[key] = _sum_by_key(nested)
+            totals[key] = sum_by_key(nested)
         elif numbers := [value for value in values if isinstance(value, int | float)]:
             totals[key] = sum(numbers)
     return totals

@@ -31,6 +31,18 @@ class LeakCheckTotals:
     quarantined: int
     refused: dict[str, int]
 
+    def __add__(self, later: LeakCheckTotals) -> LeakCheckTotals:
+        """Return the totals of both, of different trials and candidates."""
+        moved = [each.moved_logits for each in (self, later) if each.moved_logits is not None]
+        return LeakCheckTotals(
+            proved=self.proved + later.proved,
+            probed=self.probed + later.probed,
+            rechecked=self.rechecked + later.rechecked,
+            moved_logits=max(moved, default=None),
+            quarantined=self.quarantined + later.quarantined,
+            refused=dict(Counter(self.refused) + Counter(later.refused)),
+        )
+
 
 def count_leak_checks(evaluations: Sequence[Evaluation], candidates: int) -> LeakCheckTotals:
     """Return the totals of a run from the evaluations of its trials and the number of its candidates."""

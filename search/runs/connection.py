@@ -13,7 +13,7 @@ from pathlib import Path
 from ...primitives.errors import UsageError, WorkFailedError
 from .run_directory import RunDirectory
 
-__all__ = ["APPLICATION_ID", "Connection", "connect", "explain_errors", "open_run_file"]
+__all__ = ["APPLICATION_ID", "Connection", "connect", "explain_errors", "memory_connection", "open_run_file"]
 
 APPLICATION_ID = 0x50524D53  # "PRMS", which tells a run store from other SQLite files
 
@@ -58,6 +58,11 @@ def open_run_file(run: RunDirectory, read_only: bool, busy_seconds: float) -> Co
         connection.close()
         raise UsageError(f"{run.path} is not a run: its run.sqlite was not written by primer-search")
     return connection
+
+
+def memory_connection() -> Connection:
+    """Return a database in memory, which any thread may use, one at a time."""
+    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
 
 
 @contextmanager

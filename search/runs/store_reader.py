@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -185,6 +185,40 @@ class StoreReader:
             (loss_nats - 1e-12,),
         )
         return rows[0][0] + 1
+
+    def events_between(self, after: int, until: int, parsed: Iterable[str]) -> list[Event]:
+        """Return the events after one number, up to another; only those of the kinds `parsed` have their payload."""
+        rows = self._execute(
+            "SELECT * FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence", (after, until)
+        )
+        kinds = frozenset(parsed)
+        return [Event(*row[:5], json.loads(row[5]) if row[2] in kinds else {}) for row in rows]
+
+    def evaluations_between(self, after: int, until: int) -> list[FinishedTrial]:
+        """Return the finished trials whose events are after one number, up to another, without learning curves."""
+        rows = self._execute(
+            "SELECT e.sequence, wall_time, e.trial_id, e.candidate_id, json_remove(evaluation, '$.curve')"
+            " FROM evaluations AS e JOIN events USING (sequence)"
+            " WHERE e.sequence > ? AND e.sequence <= ? ORDER BY e.sequence",
+            (after, until),
+        )
+        return [FinishedTrial(*row[:4], Evaluation.from_dict(json.loads(row[4]))) for row in rows]
+
+    def candidates_between(self, first: int, last: int) -> list[Ancestor]:
+        """Return the candidates from one id to another, without their DNA and without the edits of merges."""
+        rows = self._execute(
+            "SELECT id, parent, mutations, structure_hash, same_as FROM candidates"
+            " WHERE id BETWEEN ? AND ? ORDER BY id",
+            (first, last),
+        )
+        return [_ancestor(*row, {}) for row in rows]
+
+    def ancestor(self, candidate_id: int, payload: Mapping[str, Any]) -> Ancestor:
+        """Return a candidate without its DNA; `payload` is that of its proposal."""
+        rows = self._execute(
+            "SELECT id, parent, mutations, structure_hash, same_as FROM candidates WHERE id = ?", (candidate_id,)
+        )
+        return _ancestor(*rows[0], dict(payload))
 
     def unfinished_trials(self) -> list[TrialRequest]:
         """Return the requests of trials that were started and have not finished, been cancelled or been lost."""

@@ -7,11 +7,12 @@ sessions is not counted. A worker is busy while it runs a trial, and idle otherw
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ...workers.protocol import Evaluation
 from .records import Event, FinishedTrial
 
-__all__ = ["SHARES", "Session", "active_seconds", "find_sessions", "shares_of_wall_clock"]
+__all__ = ["SHARES", "Session", "TimeAccount", "active_seconds", "find_sessions", "shares_of_wall_clock"]
 
 SHARES = {
     "training": "training steps",
@@ -87,51 +88,109 @@ def active_seconds(sessions: Sequence[Session], sequence: int, wall_time: float)
     return seconds
 
 
-def shares_of_wall_clock(
-    sessions: Sequence[Session], events: Sequence[Event], finished: Sequence[FinishedTrial]
-) -> tuple[dict[str, float], float]:
-    """Return the workers' time as shares (keys of `SHARES`, sum 1), and in seconds (workers times elapsed)."""
-    available = sum(session.workers * session.seconds for session in sessions)
-    spans = _spans(sessions, events)
-    spent = dict.fromkeys(SHARES, 0.0)
-    for trial in finished:
-        result = trial.evaluation
-        wall = result.wall_seconds or spans.get(trial.trial_id, 0.0)
+class TimeAccount:
+    """The use of a run's time, from its events and results in order of arrival.
+
+    Args:
+        workers: number of workers, if an opening event does not give it.
+    """
+
+    def __init__(self, workers: int = 1):
+        self._workers = workers
+        self._sessions: list[Session] = []
+        self._before = 0.0  # seconds of the sessions that are over
+        self._latest = 0.0
+        self._started: dict[int, float] = {}
+        self._interrupted: dict[int, float] = {}
+        self._spent = dict.fromkeys(SHARES, 0.0)
+        self._retrainings: list[tuple[float, float]] = []
+
+    def record(self, event: Event, evaluation: Evaluation | None = None) -> float:
+        """Add an event, with the evaluation if it is a result.
+
+        Returns:
+            The seconds between the run's start and the event, without the pauses between sessions.
+        """
+        if event.kind in _OPENINGS:
+            self._open(event)
+        elif event.kind in _RETRAININGS:
+            self._retrainings.append((event.wall_time, event.payload["evaluation"].get("wall_seconds") or 0.0))
+        elif self._sessions and event.wall_time > self._sessions[-1].end:
+            # The latest time, not the last event's: a clock set back must not shorten the session.
+            # A later confirmation belongs to no session; one at the end of a search closes with a note.
+            self._sessions[-1] = replace(self._sessions[-1], end=event.wall_time)
+        now = self._active(event.wall_time)
+        self._latest = max(self._latest, now)
+        if event.trial_id is None:
+            return now
+        if event.kind == "started":
+            self._started[event.trial_id] = now
+        elif event.kind in _CLOSINGS:
+            begun = self._started.pop(event.trial_id, None)
+            span = self._interrupted.pop(event.trial_id, 0.0) if begun is None else max(now - begun, 0.0)
+            if evaluation is None:
+                self._spent["other"] += span
+            else:
+                self._add_phases(evaluation, span)
+        return now
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Wall clock during which a controller was running."""
+        return sum(session.seconds for session in self._sessions)
+
+    @property
+    def worker_seconds(self) -> float:
+        """The same time multiplied by the number of workers."""
+        return sum(session.workers * session.seconds for session in self._sessions)
+
+    @property
+    def session(self) -> Session | None:
+        """The last session; None before the first."""
+        return self._sessions[-1] if self._sessions else None
+
+    def shares(self) -> dict[str, float]:
+        """Return the uses of the workers' time (keys of `SHARES`) as shares of the whole; they sum to 1."""
+        spent = dict(self._spent)
+        open_spans = (self._latest - at for at in self._started.values())
+        spent["other"] += sum(open_spans) + sum(self._interrupted.values())
+        spent["confirming"] = sum(
+            seconds for at, seconds in self._retrainings if any(each.start <= at <= each.end for each in self._sessions)
+        )
+        available, busy = self.worker_seconds, sum(spent.values())
+        spent["idle"] = max(available - busy, 0.0)
+        whole = max(available, busy)
+        return {name: seconds / whole if whole else 0.0 for name, seconds in spent.items()}
+
+    def _open(self, event: Event) -> None:
+        self._interrupted.update({trial: self._latest - at for trial, at in self._started.items()})
+        self._started.clear()
+        self._before = self.elapsed_seconds
+        workers = int(event.payload.get("workers") or self._workers)
+        self._sessions.append(Session(event.sequence, event.wall_time, event.wall_time, workers))
+
+    def _active(self, wall_time: float) -> float:
+        if not self._sessions:
+            return 0.0
+        session = self._sessions[-1]
+        return self._before + min(max(wall_time - session.start, 0.0), session.seconds)
+
+    def _add_phases(self, result: Evaluation, span: float) -> None:
+        """Add a trial with a result; `span` is its time by the events, if the result does not give it."""
+        wall = result.wall_seconds or span
         parts = [getattr(result, field) for field in PHASES.values()]
         # Several cores can use more seconds than the wall clock shows.
         scale = min(1.0, wall / sum(parts)) if sum(parts) > 0.0 else 0.0
         for name, seconds in zip(PHASES, parts, strict=True):
-            spent[name] += seconds * scale
-        spent["other"] += max(wall - sum(parts), 0.0)
-        spans.pop(trial.trial_id, None)
-    spent["other"] += sum(spans.values())
-    spent["confirming"] = sum(
-        event.payload["evaluation"].get("wall_seconds") or 0.0
-        for event in events
-        if event.kind in _RETRAININGS and any(each.start <= event.wall_time <= each.end for each in sessions)
-    )
-    busy = sum(spent.values())
-    spent["idle"] = max(available - busy, 0.0)
-    whole = max(available, busy)
-    return {name: seconds / whole if whole else 0.0 for name, seconds in spent.items()}, available
+            self._spent[name] += seconds * scale
+        self._spent["other"] += max(wall - sum(parts), 0.0)
 
 
-def _spans(sessions: Sequence[Session], events: Sequence[Event]) -> dict[int, float]:
-    """Return each trial's seconds from its start to its end, or to the end of its session if it has no result."""
-    spans: dict[int, float] = {}
-    started: dict[int, float] = {}
-    over = 0.0
+def shares_of_wall_clock(
+    events: Sequence[Event], finished: Sequence[FinishedTrial], workers: int = 1
+) -> tuple[dict[str, float], float]:
+    """Return the workers' time as shares (keys of `SHARES`, sum 1), and in seconds (workers times elapsed)."""
+    account, results = TimeAccount(workers), {trial.sequence: trial.evaluation for trial in finished}
     for event in events:
-        if event.kind in _OPENINGS:
-            spans.update({trial: over - at for trial, at in started.items()})
-            started.clear()
-        now = active_seconds(sessions, event.sequence, event.wall_time)
-        over = max(over, now)
-        if event.trial_id is None:
-            continue
-        if event.kind == "started":
-            started[event.trial_id] = now
-        elif event.kind in _CLOSINGS and event.trial_id in started:
-            spans[event.trial_id] = max(now - started.pop(event.trial_id), 0.0)
-    spans.update({trial: over - at for trial, at in started.items()})
-    return spans
+        account.record(event, results.get(event.sequence))
+    return account.shares(), account.worker_seconds

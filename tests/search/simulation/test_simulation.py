@@ -16,7 +16,7 @@ from primer_search.search.evolution.evolution import Evolution
 from primer_search.search.runs.controller import Controller
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
-from primer_search.search.runs.time_accounting import find_sessions, shares_of_wall_clock
+from primer_search.search.runs.time_accounting import shares_of_wall_clock
 from primer_search.search.simulation.copied_children import CopyingEvolution
 from primer_search.search.simulation.recorded_trainings import load_recording
 from primer_search.search.simulation.simulate import SimulationOptions, simulate
@@ -61,8 +61,7 @@ def test_utilisation_by_the_events_is_that_of_the_executor(tmp_path: Path) -> No
     summary, store = simulated_store(tmp_path / "run")
     with store:
         events = store.events()
-        sessions = find_sessions(events, OPTIONS.workers)
-        shares, seconds = shares_of_wall_clock(sessions, events, store.evaluations())
+        shares, seconds = shares_of_wall_clock(events, store.evaluations(), OPTIONS.workers)
     assert seconds == pytest.approx(OPTIONS.workers * OPTIONS.budget_seconds)
     assert 1.0 - shares["idle"] == pytest.approx(summary.utilisation, abs=1e-6)
     assert summary.utilisation > 0.99

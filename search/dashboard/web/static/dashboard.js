@@ -1,6 +1,6 @@
 // Keeps a page up to date. A page works without this script; only figures and live updates need it.
 //
-//   <body data-state=URL>             the state of a run, polled: {last: number of the last event, running: bool}
+//   <body data-state=URL>             the state of a run, polled: {last: number of the last event, read: of those shown, running: bool}
 //   <section id=... data-live>        fetched again with the page whenever the state changes
 //   <a data-swap>, <form data-swap>   change the page in place: `main` is fetched and the address follows
 "use strict";
@@ -60,7 +60,7 @@ async function poll() {
   try {
     const state = await (await fetch(document.body.dataset.state)).json();
     show(state.running, state.running ? "searching" : "not running");
-    if (known !== null && (state.last !== known.last || state.running !== known.running)) await refresh();
+    if (known !== null && (state.last !== known.last || state.read !== known.read || state.running !== known.running)) await refresh();
     known = state;
   } catch {
     show(false, "dashboard not reachable");

@@ -1,0 +1,83 @@
+"""One row of figures for each candidate in an SQL table in memory, which pages sort, filter and cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...runs.connection import memory_connection
+from ...runs.records import Ancestor
+from ..leaderboard import row_order
+from ..leaderboard_rows import LeaderboardRow
+
+__all__ = ["CandidateTable"]
+
+_SCHEMA = """
+CREATE TABLE candidates (
+    id INTEGER PRIMARY KEY,
+    parent INTEGER,
+    same_as INTEGER,
+    mutations TEXT NOT NULL,
+    outcome TEXT,
+    trials INTEGER NOT NULL DEFAULT 0,
+    loss REAL, bits REAL, step_ms REAL, relative_speed REAL,
+    parameters INTEGER, block_parameters INTEGER, flops REAL, memory INTEGER,
+    class INTEGER, subclass INTEGER, ranking REAL
+);
+CREATE INDEX by_rank ON candidates (class, subclass, ranking, id);
+"""
+# class, subclass and ranking are the first parts of `row_order`; all are NULL for a candidate without a result.
+
+_RESULT = (
+    "outcome", "trials", "loss", "bits", "step_ms", "relative_speed", "parameters", "block_parameters", "flops",
+    "memory", "class", "subclass", "ranking",
+)  # fmt: skip
+
+
+class CandidateTable:
+    """The table; its values do not depend on the baseline, whose mean and noise change while a search runs."""
+
+    def __init__(self) -> None:
+        self._connection = memory_connection()
+        self._connection.executescript(_SCHEMA)
+
+    def add(self, candidates: Iterable[Ancestor]) -> None:
+        """Add new candidates."""
+        self._connection.execute("BEGIN")
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO candidates (id, parent, same_as, mutations) VALUES (?, ?, ?, ?)",
+            ((each.id, each.parent, each.same_as, "\n".join(each.mutations)) for each in candidates),
+        )
+        self._connection.execute("COMMIT")
+
+    def set_results(self, rows: Iterable[tuple[LeaderboardRow, int | None]]) -> None:
+        """Set the results of candidates: a row that was made without a baseline, and the peak memory in bytes."""
+        self._connection.execute("BEGIN")
+        self._connection.executemany(
+            f"UPDATE candidates SET {', '.join(f'{name} = ?' for name in _RESULT)} WHERE id = ?",
+            (
+                (
+                    *(row.outcome, row.trials, row.loss_nats, row.bits_per_byte, row.step_ms, row.speed),
+                    *(row.parameters, row.block_parameters, row.flops_per_token, memory, *row_order(row)),
+                )
+                for row, memory in rows
+            ),
+        )
+        self._connection.execute("COMMIT")
+
+    def set_rankings(self, losses: Mapping[int, float]) -> None:
+        """Set the loss by which candidates are ranked, of those that trained to the end."""
+        self._connection.execute("BEGIN")
+        self._connection.executemany(
+            "UPDATE candidates SET ranking = ? WHERE id = ? AND class = 0 AND ranking != ?",
+            ((loss, number, loss) for number, loss in losses.items()),
+        )
+        self._connection.execute("COMMIT")
+
+    def query(self, statement: str, values: Mapping[str, Any] | tuple[Any, ...] = ()) -> list[Any]:
+        """Run a SELECT; no part of a statement may come from a user, only `values`."""
+        return self._connection.execute(statement, values).fetchall()
+
+    def ids(self, where: str, values: Mapping[str, Any] | tuple[Any, ...] = ()) -> list[int]:
+        """Return the ids that a clause selects."""
+        return [number for (number,) in self.query(f"SELECT id FROM candidates {where}", values)]

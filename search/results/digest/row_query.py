@@ -1,0 +1,141 @@
+"""Which candidates of a digest a page shows, in which order: sorting, filters, pages, and the Pareto front, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..leaderboard_rows import BaselineSummary
+from .candidate_table import CandidateTable
+
+__all__ = ["COSTS", "SORTS", "STATUSES", "FrontPoint", "RowPage", "RowQuery", "pareto_front", "select_rows"]
+
+SORTS = {
+    "rank": "",
+    "id": "id",
+    "loss": "loss",
+    "bits": "bits",
+    "difference": "ranking",
+    "step": "step_ms",
+    "speed": "coalesce(relative_speed, :step_ms / step_ms)",
+    "parameters": "parameters",
+    "memory": "memory",
+}
+"""What rows can be sorted by, and its SQL. `rank` is the order of the leaderboard."""
+
+_HIGHEST_FIRST = ("speed",)
+
+STATUSES = {
+    "all": "class IS NOT NULL",
+    "full": "class = 0",
+    "stopped": "class = 1",
+    "failed": "(class = 2 OR class = 0 AND subclass > 0)",
+}
+"""Groups of candidates by their result, and their SQL: all with a result, trained in full, stopped, failed or unstable."""
+
+COSTS = {"step": "step_ms", "parameters": "parameters", "memory": "memory"}
+"""Costs of a Pareto front, and their columns."""
+
+_RANKED = "class = 0 AND subclass = 0 AND loss IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class RowQuery:
+    """A selection of rows.
+
+    Attributes:
+        sort: key of `SORTS`.
+        reverse: whether to begin with the end of the usual order.
+        status: key of `STATUSES`.
+        text: text that the edits of a candidate contain, in any case; empty for all.
+        better: whether to keep only candidates better than the baseline by more than its noise.
+        most_parameters, longest_step_ms: upper bounds; None for no bound.
+        offset, limit: first row, from 0, and number of rows.
+    """
+
+    sort: str = "rank"
+    reverse: bool = False
+    status: str = "all"
+    text: str = ""
+    better: bool = False
+    most_parameters: int | None = None
+    longest_step_ms: float | None = None
+    offset: int = 0
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RowPage:
+    """Rows of one page, as ids of candidates, and the number of rows on all pages."""
+
+    ids: list[int]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """A candidate of a cost figure; `front` is whether no other one has both a lower loss and a lower cost."""
+
+    candidate_id: int
+    cost: float
+    loss_nats: float
+    front: bool
+
+
+def select_rows(table: CandidateTable, query: RowQuery, baseline: BaselineSummary) -> RowPage:
+    """Return the rows that a query selects."""
+    where, values = _conditions(query, baseline)
+    (total,) = table.query(f"SELECT count(*) FROM candidates WHERE {where}", values)[0]
+    values |= {"step_ms": baseline.step_ms, "limit": query.limit, "offset": query.offset}
+    ids = table.ids(f"WHERE {where} ORDER BY {_order(query)} LIMIT :limit OFFSET :offset", values)
+    return RowPage(ids, total)
+
+
+def pareto_front(table: CandidateTable, cost: str, shown: int) -> list[FrontPoint]:
+    """Return the Pareto front of loss against a cost, the cheapest first, and other candidates for comparison.
+
+    Args:
+        table: candidates of a run.
+        cost: key of `COSTS`.
+        shown: about how many other candidates to return: those with the lowest losses.
+    """
+    column = COSTS[cost]
+    rows = table.query(
+        f"SELECT id, cost, loss FROM (SELECT id, {column} AS cost, loss, min(loss) OVER"
+        f" (ORDER BY {column}, loss, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS cheaper"
+        f" FROM candidates WHERE {_RANKED} AND {column} IS NOT NULL)"
+        " WHERE cheaper IS NULL OR loss < cheaper ORDER BY cost"
+    )
+    front = {number for number, _, _ in rows}
+    others = table.query(
+        f"SELECT id, {column}, loss FROM candidates WHERE {_RANKED} AND {column} IS NOT NULL ORDER BY loss LIMIT ?",
+        (shown,),
+    )
+    return [FrontPoint(*row, True) for row in rows] + [FrontPoint(*row, False) for row in others if row[0] not in front]
+
+
+def _conditions(query: RowQuery, baseline: BaselineSummary) -> tuple[str, dict[str, Any]]:
+    """Return the condition of a query, and its values; no text of a user is part of the statement."""
+    conditions, values = [STATUSES[query.status]], dict[str, Any]()
+    if query.text:
+        conditions.append("instr(lower(mutations), :text) > 0")
+        values["text"] = query.text.lower()
+    if query.better:
+        known = baseline.loss_nats is not None and baseline.noise_nats is not None
+        conditions.append(f"{_RANKED} AND id != 0 AND ranking < :bound" if known else "0")
+        values["bound"] = (baseline.loss_nats or 0.0) - (baseline.noise_nats or 0.0)
+    bounds: Mapping[str, float | None] = {"parameters": query.most_parameters, "step_ms": query.longest_step_ms}
+    for column, bound in bounds.items():
+        if bound is not None:
+            conditions.append(f"{column} <= :most_{column}")
+            values[f"most_{column}"] = bound
+    return " AND ".join(conditions), values
+
+
+def _order(query: RowQuery) -> str:
+    if query.sort == "rank":
+        return ", ".join(f"{name}{' DESC' * query.reverse}" for name in ("class", "subclass", "ranking", "id"))
+    column = SORTS[query.sort]
+    descending = query.reverse != (query.sort in _HIGHEST_FIRST)
+    return f"({column}) IS NULL, {column} {'DESC' if descending else 'ASC'}, id"

@@ -1,0 +1,285 @@
+"""Digest of a run: totals and figures that are kept up to date by reading only what is new.
+
+A leaderboard reads a whole run, which takes seconds at a hundred thousand candidates. The digest reads the events after
+the last one it knows, in slices, so any prefix of them is a valid, earlier state of the run. Rows that are shown are
+read from the store again and made by the same functions as the leaderboard's.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ....workers.protocol import Evaluation
+from ...evolution.candidate import BASELINE_ID
+from ...evolution.initial_programs import initial_program_origins
+from ...runs.records import Ancestor, Event, FinishedTrial
+from ...runs.store_reader import StoreReader
+from ...runs.time_accounting import TimeAccount
+from ..confirmation import Confirmation, Retraining, confirmations, read_retraining
+from ..equal_time import EqualTime
+from ..leaderboard import baseline_summary, candidate_row, full_budget, sum_by_key, with_equal_time
+from ..leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
+from ..leak_check_totals import LeakCheckTotals, count_leak_checks
+from ..lineage import trace_lineage
+from .candidate_table import CandidateTable
+from .hurdle_survival import HurdleSurvival
+
+__all__ = ["RunDigest"]
+
+_SLICE = 2000
+"""Events that are read at once, a few milliseconds each hundred."""
+
+_PARSED = ("run_started", "run_resumed", "proposed", "confirmed", "retrained_at_scale")
+"""Kinds of events whose payload is read."""
+
+_SETTLE_SHARE = 0.05
+"""Largest share of the time that goes into losses at equal time, which depend on all results of a guided search."""
+
+_MOST_ANCESTORS = 20_000
+"""Candidates that are kept for lineages."""
+
+_NO_BASELINE = baseline_summary([])
+
+
+class RunDigest:
+    """The digest of one run; threads use it one at a time.
+
+    Args:
+        manifest: manifest of the run.
+
+    Attributes:
+        manifest: manifest of the run.
+        last: number of the last event that was read.
+        complete: whether it was the last one of the run.
+        table: one row of figures for each candidate.
+        account: use of the run's time.
+        survival: trainings by the hurdles that they passed.
+        kinds: number of events by kind.
+        stopped: whether the last session ended with its budget, or by a request.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any]):
+        self.manifest = manifest
+        self.last = 0
+        self.complete = False
+        self.table = CandidateTable()
+        self.account = TimeAccount(int(manifest.get("workers") or 1))
+        self.survival = HurdleSurvival()
+        self.kinds: Counter[str] = Counter()
+        self.times, self.losses = array("d"), array("d")
+        self.numbers, self.hurdles = array("q"), array("h")
+        self._proposals: dict[str, Any] = {}
+        self._budgets = 0.0
+        self._checks = LeakCheckTotals(0, 0, 0, None, 0, {})
+        self._devices: set[str] = set()
+        self._baseline_results: list[Evaluation] = []
+        self._retrainings: list[Retraining] = []
+        self._edits: dict[int, Mapping[str, Any]] = {}
+        self._ancestors: dict[int, Ancestor] = {}
+        self._equal_time = EqualTime(manifest)
+        self._deltas: dict[int, float] = {}
+        self._settled, self._settled_at, self._settling_seconds = 0, 0.0, 0.0
+        self._ranks: tuple[int, dict[int, int]] = (-1, {})
+
+    def update(self, store: StoreReader, seconds: float) -> bool:
+        """Read new events, for about so many seconds, and return whether all were read."""
+        deadline, end = time.monotonic() + seconds, store.last_sequence()
+        while self.last < end:
+            until = min(self.last + _SLICE, end)
+            self._read(store, until)
+            self.last = until
+            if time.monotonic() > deadline:
+                break
+        self.complete = self.last >= end
+        if self.complete:
+            self._settle()
+        return self.complete
+
+    @property
+    def baseline(self) -> BaselineSummary:
+        """Results of the baseline so far."""
+        return baseline_summary(self._baseline_results)
+
+    @property
+    def confirmed(self) -> tuple[Confirmation, ...]:
+        """Results of retraining, best first."""
+        return confirmations(self._retrainings) if self._retrainings else ()
+
+    @property
+    def initial_programs(self) -> Mapping[int, str]:
+        """Origin of each imported initial program, by candidate id."""
+        return initial_program_origins(self.manifest)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the run compares programs also at equal time."""
+        return self._equal_time.known
+
+    def rows(self, store: StoreReader, candidate_ids: Sequence[int]) -> list[LeaderboardRow]:
+        """Return the leaderboard's rows of candidates, in the given order; those without a result are left out."""
+        results = _by_candidate(store.evaluations(candidate_ids))
+        baseline, ranks = self.baseline, self.ranks()
+        confirmed = {row.candidate_id for row in self.confirmed}
+        pedigree = _LazyPedigree(self, store)
+        rows = []
+        for number in candidate_ids:
+            if number not in results:
+                continue
+            row = candidate_row(pedigree[number], results[number], baseline)
+            row = with_equal_time(row, self._deltas.get(number), baseline.noise_nats)
+            lineage = trace_lineage(pedigree, number)
+            rows.append(replace(row, rank=ranks.get(number), lineage=lineage, unconfirmed=number not in confirmed))
+        return rows
+
+    def ranks(self) -> Mapping[int, int]:
+        """Return the rank of every candidate that has one."""
+        if self._ranks[0] != self.last + self._settled:
+            ids = self.table.ids("WHERE class = 0 AND subclass = 0 ORDER BY ranking, id")
+            self._ranks = (self.last + self._settled, {number: rank for rank, number in enumerate(ids, start=1)})
+        return self._ranks[1]
+
+    def board(self, store: StoreReader) -> Leaderboard:
+        """Return the leaderboard with the rows that its headline needs only: the best, baseline, initial programs."""
+        best = self.table.ids(
+            "WHERE class = 0 AND subclass = 0 AND id != ? ORDER BY class, subclass, ranking, id LIMIT 1", (BASELINE_ID,)
+        )
+        rows = self.rows(store, list(dict.fromkeys([*best, BASELINE_ID, *self.initial_programs])))
+        rows.sort(key=lambda row: (row.rank is None, row.rank or 0, row.id))
+        return Leaderboard(
+            run=str(store.run.path),
+            baseline=self.baseline,
+            rows=tuple(rows),
+            totals=self.totals(),
+            confirmed=self.confirmed,
+            initial_programs=self.initial_programs,
+            about={"device": ", ".join(sorted(self._devices))},
+        )
+
+    def totals(self) -> RunTotals:
+        """Return the totals of the run so far."""
+        outcomes = self.table.query(
+            "SELECT outcome, count(*) FROM candidates WHERE outcome IS NOT NULL GROUP BY outcome ORDER BY 2 DESC"
+        )
+        return RunTotals(
+            candidates=self.kinds["proposed"],
+            evaluated=sum(count for _, count in outcomes),
+            reused=self.kinds["reused"],
+            outcomes=dict(outcomes),
+            trials=self.kinds["evaluated"],
+            lost=self.kinds["worker_lost"],
+            cancelled=self.kinds["cancelled"],
+            proposals=self._proposals,
+            elapsed_seconds=self.account.elapsed_seconds,
+            worker_seconds=self.account.worker_seconds,
+            shares=self.account.shares(),
+            full_budgets=self._budgets / full_budget(self.manifest),
+            checks=replace(self._checks, proved=self.kinds["proposed"]),
+        )
+
+    def ancestor(self, store: StoreReader, candidate_id: int) -> Ancestor:
+        """Return a candidate without its DNA."""
+        if candidate_id not in self._ancestors:
+            if len(self._ancestors) > _MOST_ANCESTORS:
+                self._ancestors.clear()
+            self._ancestors[candidate_id] = store.ancestor(candidate_id, self._edits.get(candidate_id, {}))
+        return self._ancestors[candidate_id]
+
+    def _read(self, store: StoreReader, until: int) -> None:
+        events = store.events_between(self.last, until, _PARSED)
+        finished = store.evaluations_between(self.last, until)
+        results = {trial.sequence: trial.evaluation for trial in finished}
+        proposed = [event for event in events if event.kind == "proposed"]
+        if proposed:
+            numbers = [event.candidate_id for event in proposed if event.candidate_id is not None]
+            self.table.add(store.candidates_between(min(numbers), max(numbers)))
+            self._proposals = sum_by_key([self._proposals, *(event.payload for event in proposed)])
+            self._edits |= {
+                event.candidate_id: event.payload
+                for event in proposed
+                if event.candidate_id is not None and "edits" in event.payload
+            }
+        for event in events:
+            self._record(event, results.get(event.sequence))
+        self._checks += count_leak_checks([trial.evaluation for trial in finished], 0)
+        self._set_results(store, finished)
+
+    def _record(self, event: Event, result: Evaluation | None) -> None:
+        self.kinds[event.kind] += 1
+        at = self.account.record(event, result)
+        if event.kind == "confirmed":
+            self._retrainings.append(read_retraining(event))
+        if result is None or event.candidate_id is None:
+            return
+        self._equal_time.record(event.candidate_id, result)
+        self._budgets += result.spent
+        self._devices |= {result.device} - {""}
+        if event.candidate_id == BASELINE_ID:
+            self._baseline_results.append(result)
+        else:
+            self.survival.record(result)
+        stopped = result.kind == "stopped_at_hurdle"
+        loss = result.hurdle_losses[-1] if stopped and result.hurdle_losses else result.loss_nats
+        if loss is not None and result.kind in ("ok", "stopped_at_hurdle"):
+            self.times.append(at)
+            self.losses.append(loss)
+            self.numbers.append(event.candidate_id)
+            self.hurdles.append(len(result.hurdle_losses) if stopped else 0)
+
+    def _set_results(self, store: StoreReader, finished: Sequence[FinishedTrial]) -> None:
+        new = _by_candidate(finished)
+        known = self.table.ids(f"WHERE trials > 0 AND id IN ({','.join(map(str, new))})") if new else []
+        earlier = _by_candidate(store.evaluations(known)) if known else {}
+        rows = []
+        for number, found in new.items():
+            found = earlier.get(number, found)
+            row = candidate_row(self.ancestor(store, number), found, _NO_BASELINE)
+            rows.append((row, found[-1].peak_memory_bytes))
+        self.table.set_results(rows)
+
+    def _settle(self) -> None:
+        """Compute the losses at equal time again, unless they were computed a short while ago and it takes long."""
+        trials = self.kinds["evaluated"]
+        waited = time.monotonic() - self._settled_at
+        if not self.priced or trials == self._settled or waited * _SETTLE_SHARE < self._settling_seconds:
+            return
+        begun = time.monotonic()
+        self._deltas, mean = self._equal_time.deltas(), self.baseline.loss_nats
+        if mean is not None:
+            losses = dict(self.table.query("SELECT id, loss FROM candidates WHERE class = 0"))
+            self.table.set_rankings(
+                {
+                    number: max(loss, mean + self._deltas[number])
+                    for number, loss in losses.items()
+                    if number in self._deltas
+                }
+            )
+        self._settled, self._settled_at = trials, time.monotonic()
+        self._settling_seconds = self._settled_at - begun
+
+
+class _LazyPedigree(Mapping[int, Ancestor]):
+    """The pedigree of a run, read one candidate at a time."""
+
+    def __init__(self, digest: RunDigest, store: StoreReader):
+        self._digest, self._store = digest, store
+
+    def __getitem__(self, candidate_id: int) -> Ancestor:
+        return self._digest.ancestor(self._store, candidate_id)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __len__(self) -> int:
+        return self._digest.kinds["proposed"]
+
+
+def _by_candidate(finished: Iterable[FinishedTrial]) -> dict[int, list[Evaluation]]:
+    found: defaultdict[int, list[Evaluation]] = defaultdict(list)
+    for trial in finished:
+        found[trial.candidate_id].append(trial.evaluation)
+    return dict(found)
