@@ -1,18 +1,41 @@
-"""The overview of a run, and the start page."""
+"""The overview of a run, its figure of progress, the state that pages poll, and the start page."""
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
+from ..evolution.candidate import candidate_name
+from ..reports.formatting import format_number
+from ..reports.phrases import UNCONFIRMED, headline, run_facts
+from ..results.digest.proposal_counts import count_proposals
+from ..results.digest.row_query import count_better
+from ..results.digest.run_digest import RunDigest
+from ..results.leaderboard import best_row
+from ..results.leaderboard_rows import Leaderboard
+from ..runs.time_accounting import SHARES
 from .page import Request, Response, Route, json_response
+from .progress_curve import AXES, overview_figure
 from .rendering import render
 
 __all__ = ["routes"]
 
+_FACTS = ("baseline", "words", "initial programs", "checks", "cost")
+"""Facts of `run_facts` that need no other rows than the best; the page has the others as tables."""
+
+_WORDS = {
+    "unchanged": "left the program as it was",
+    "same_structure": "known structure",
+    "same_function": "known function",
+}
+
 
 def routes() -> list[Route]:
-    """Return the start page, the overview of each run, and the state that pages poll."""
+    """Return the start page, the overview of each run with its figure, and the state that pages poll."""
     return [
         Route("/", _start),
         Route("/runs/{run}", _overview),
+        Route("/runs/{run}/progress.json", _progress),
         Route("/runs/{run}/state.json", _state),
     ]
 
@@ -24,13 +47,132 @@ def _start(request: Request) -> Response:
 
 
 def _overview(request: Request) -> Response:
-    with request.run.read() as store:
-        candidates = len(store.pedigree())
-    return render(request, "overview.html.j2", "Overview", candidates=candidates)
+    axis, running = request.choice("x", AXES, "time"), request.run.running
+    with request.run.digest() as (digest, store):
+        board = digest.board(store)
+        values: dict[str, Any] = {
+            "headline": headline(board),
+            "warning": "" if board.confirmed else UNCONFIRMED,
+            "tiles": _tiles(board, digest, running),
+            "facts": [(name, text) for name, text in run_facts(board) if name in _FACTS],
+            "survival": _survival(digest),
+            "outcomes": _bars(board.totals.outcomes.items(), board.totals.evaluated),
+            "funnel": _funnel(board, digest),
+            "refused": _refused(board),
+            "merges": board.totals.evaluated - 1 > count_proposals(board.totals.proposals).new,
+            "shares": [(name, share, SHARES[name]) for name, share in board.totals.shares.items() if share >= 0.0005],
+            "settings": _settings(digest),
+            "complete": digest.complete,
+            "read": digest.last / max(store.last_sequence(), 1),
+        }
+    return render(request, "overview.html.j2", "Overview", axis=axis, axes=tuple(AXES), **values)
+
+
+def _progress(request: Request) -> Response:
+    axis = request.choice("x", AXES, "time")
+    with request.run.digest() as (digest, _):
+        return json_response(overview_figure(digest, axis))
 
 
 def _state(request: Request) -> Response:
-    """Answer the question whether anything has changed; it costs one look-up."""
+    """Answer whether anything has changed; it costs one look-up."""
     with request.run.read() as store:
         last = store.last_sequence()
     return json_response({"last": last, "read": request.run.events_read, "running": request.run.running})
+
+
+def _tiles(board: Leaderboard, digest: RunDigest, running: bool) -> list[tuple[str, str, str]]:
+    """Return name, value and remark of the figures at the top."""
+    totals, best, baseline = board.totals, best_row(board.rows), board.baseline
+    noise = "" if baseline.noise_nats is None else f"± {baseline.noise_nats:.4f} noise, n={baseline.trials}"
+    tiles = [("baseline, nats", format_number(baseline.loss_nats), noise)]
+    if best is not None:
+        difference = best.delta_bits_per_byte
+        remark = f"{format_number(difference, '+.4f')} bits/byte, {best.verdict}"
+        tiles.insert(0, (f"best {candidate_name(best.id)}, nats", format_number(best.loss_nats), remark))
+    full, better = totals.outcomes.get("ok", 0), count_better(digest.table, baseline)
+    tiles += [
+        ("candidates", f"{totals.candidates:,}", f"{totals.evaluated:,} evaluated, {full:,} in full"),
+        ("better than the baseline", f"{better:,}", "beyond its noise, unconfirmed"),
+        ("search time", _duration(totals.elapsed_seconds), f"{totals.trials:,} trainings"),
+    ]
+    return [*tiles, _time_left(digest, running)]
+
+
+def _time_left(digest: RunDigest, running: bool) -> tuple[str, str, str]:
+    budget, session = float(digest.manifest.get("budget_seconds") or 0.0), digest.account.session
+    if session is None or not budget:
+        return ("time left", "–", "the run has no budget of time")
+    since = max(time.time() - session.end, 0.0) if running else 0.0
+    left = max(budget - digest.account.elapsed_seconds - since, 0.0)
+    return ("time left", _duration(left) if running else "–", f"of {_duration(budget)}" if running else "not running")
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration with at most two units.
+
+    >>> _duration(59.6), _duration(3700.0), _duration(200000.0)
+    ('1m 0s', '1h 1m', '2d 7h')
+    """
+    whole = round(seconds)
+    for size, unit, smaller, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // smaller}{part}"
+    return f"{whole}s"
+
+
+def _bars(counts: Any, total: int) -> list[tuple[str, int, float]]:
+    """Return name, count and share of the total."""
+    return [(name.replace("_", " ").replace(":", ": "), count, count / max(total, 1)) for name, count in counts]
+
+
+def _survival(digest: RunDigest) -> list[tuple[str, int, float, int]]:
+    """Return name, trainings that reached it, share of all, and trainings stopped there, of each hurdle."""
+    whole = max(digest.survival.trainings, 1)
+    return [
+        (
+            "trained in full" if step.hurdle is None else f"hurdle {step.hurdle}",
+            step.reached,
+            step.reached / whole,
+            step.stopped,
+        )
+        for step in digest.survival.steps()
+    ]
+
+
+def _funnel(board: Leaderboard, digest: RunDigest) -> list[tuple[str, int, float]]:
+    """Return the steps from a mutation to a candidate better than the baseline, each as a share of the first."""
+    counts, totals = count_proposals(board.totals.proposals), board.totals
+    if not counts.tried:
+        return []
+    steps = [
+        ("random programs" if counts.random else "mutations tried", counts.tried),
+        ("valid programs", counts.tried - sum(counts.invalid.values())),
+        ("new programs", counts.new),
+        ("evaluated", totals.evaluated),
+        ("trained in full", totals.outcomes.get("ok", 0)),
+        ("better beyond noise", count_better(digest.table, board.baseline)),
+    ]
+    return [(name, count, count / counts.tried) for name, count in steps]
+
+
+def _refused(board: Leaderboard) -> list[tuple[str, int]]:
+    """Return why mutations gave no new program, the most frequent reason first."""
+    counts = count_proposals(board.totals.proposals)
+    invalid = {f"invalid: {name.replace('_', ' ')}": count for name, count in counts.invalid.items()}
+    known = {_WORDS.get(name, name.replace("_", " ")): count for name, count in counts.known.items()}
+    return sorted((invalid | known).items(), key=lambda item: -item[1])
+
+
+def _settings(digest: RunDigest) -> list[tuple[str, str]]:
+    manifest = digest.manifest
+    config = manifest.get("config", {})
+    facts = {
+        "command": manifest.get("command"),
+        "strategy": config.get("search", {}).get("strategy"),
+        "random seed": manifest.get("seed"),
+        "workers": manifest.get("workers"),
+        "text": config.get("data", {}).get("source"),
+        "machine": manifest.get("machine"),
+    }
+    return [(name, str(value)) for name, value in facts.items() if value is not None]

@@ -8,6 +8,7 @@ from typing import Any
 from ...workers.protocol import LARGEST_INPUT_WAIT
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
+from ..results.digest.proposal_counts import count_proposals
 from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
 from ..results.leak_check_totals import LeakCheckTotals
@@ -185,24 +186,21 @@ def _format_initial_programs(initial_programs: Mapping[int, str]) -> str:
 
 def format_proposals(proposals: Mapping[str, Any]) -> str:
     """Format how many mutations gave a new program, and why the others did not."""
-    counts = {name: int(value) for name, value in proposals.items() if isinstance(value, int | float)}
-    mutations, drawn = counts.pop("mutations", 0), counts.pop("drawn", 0)
-    tried, noun = mutations + drawn, "random program" if drawn else "mutation"
+    counts = count_proposals(proposals)
+    tried, noun = counts.tried, "random program" if counts.random else "mutation"
     if not tried:
         return "none yet"
-    invalid = {name.removeprefix("invalid_"): value for name, value in counts.items() if name.startswith("invalid_")}
-    known = {name: value for name, value in counts.items() if not name.startswith("invalid_")}
-    new = tried - sum(counts.values())
-    parts = [f"{tried:,} {noun}{'s' * (tried != 1)}: {new:,} new program{'s' * (new != 1)}"]
+    parts = [f"{tried:,} {noun}{'s' * (tried != 1)}: {counts.new:,} new program{'s' * (counts.new != 1)}"]
     words = {
         "unchanged": "left the program as it was",
         "same_structure": "known structure",
         "same_function": "known function",
     }
     parts += [
-        f"{value:,} {words.get(name, name.replace('_', ' '))} ({value / tried:.0%})" for name, value in known.items()
+        f"{value:,} {words.get(name, name.replace('_', ' '))} ({value / tried:.0%})"
+        for name, value in counts.known.items()
     ]
-    if invalid:
+    if invalid := counts.invalid:
         reasons = ", ".join(f"{reason.replace('_', ' ')} {value:,}" for reason, value in invalid.items())
         total = sum(invalid.values())
         parts.append(f"{total:,} invalid ({total / tried:.0%}: {reasons})")

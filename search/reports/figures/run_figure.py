@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
@@ -11,7 +11,7 @@ from ...evolution.candidate import BASELINE_ID
 from ...results.leaderboard_rows import BaselineSummary
 from .plot_style import BLUE, LIGHT_GRAY, ORANGE, figure_html
 
-__all__ = ["Point", "best_so_far", "loss_range", "progress_figure"]
+__all__ = ["Point", "best_so_far", "falling_steps", "loss_range", "progress_figure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,19 @@ def best_so_far(
 ) -> list[tuple[float, float]]:
     """Return the steps of the best loss so far. The baseline counts with its mean, not with its best trial."""
     start = [] if baseline.loss_nats is None else [(point.minutes, baseline.loss_nats) for point in controls]
+    return falling_steps(sorted([*start, *((point.minutes, point.loss_nats) for point in full)]), end)
+
+
+def falling_steps(results: Iterable[tuple[float, float]], end: float) -> list[tuple[float, float]]:
+    """Return the results that are lower than all before, and the lowest again at the end of the axis.
+
+    >>> falling_steps([(1.0, 4.0), (2.0, 4.1), (3.0, 3.9)], 5.0)
+    [(1.0, 4.0), (3.0, 3.9), (5.0, 3.9)]
+    """
     line: list[tuple[float, float]] = []
-    for minutes, loss in sorted([*start, *((point.minutes, point.loss_nats) for point in full)]):
+    for at, loss in results:
         if not line or loss < line[-1][1]:
-            line.append((minutes, loss))
+            line.append((at, loss))
     return [*line, (end, line[-1][1])] if line else []
 
 
@@ -116,8 +125,8 @@ def loss_range(full: Sequence[Point], controls: Sequence[Point], stopped: Sequen
     losses = [point.loss_nats for point in (*full, *controls)]
     if not losses:
         return None
-    low = min(losses)
-    high = max(loss for loss in losses if loss <= median(losses) + 4 * (median(losses) - low) + 0.05)
+    low, middle = min(losses), median(losses)
+    high = max(loss for loss in losses if loss <= middle + 4 * (middle - low) + 0.05)
     if stopped:
         high = max(high, min(fmean([high, max(point.loss_nats for point in stopped)]), high + 2 * (high - low) + 0.02))
     room = 0.06 * (high - low) + 0.005

@@ -9,7 +9,18 @@ from typing import Any
 from ..leaderboard_rows import BaselineSummary
 from .candidate_table import CandidateTable
 
-__all__ = ["COSTS", "SORTS", "STATUSES", "FrontPoint", "RowPage", "RowQuery", "pareto_front", "select_rows"]
+__all__ = [
+    "COSTS",
+    "SORTS",
+    "STATUSES",
+    "FrontPoint",
+    "RowPage",
+    "RowQuery",
+    "count_better",
+    "known_costs",
+    "pareto_front",
+    "select_rows",
+]
 
 SORTS = {
     "rank": "",
@@ -32,7 +43,7 @@ STATUSES = {
     "stopped": "class = 1",
     "failed": "(class = 2 OR class = 0 AND subclass > 0)",
 }
-"""Groups of candidates by their result, and their SQL: all with a result, trained in full, stopped, failed or unstable."""
+"""Groups of candidates by their result, and their SQL: with a result, trained in full, stopped, failed or unstable."""
 
 COSTS = {"step": "step_ms", "parameters": "parameters", "memory": "memory"}
 """Costs of a Pareto front, and their columns."""
@@ -90,6 +101,18 @@ def select_rows(table: CandidateTable, query: RowQuery, baseline: BaselineSummar
     values |= {"step_ms": baseline.step_ms, "limit": query.limit, "offset": query.offset}
     ids = table.ids(f"WHERE {where} ORDER BY {_order(query)} LIMIT :limit OFFSET :offset", values)
     return RowPage(ids, total)
+
+
+def count_better(table: CandidateTable, baseline: BaselineSummary) -> int:
+    """Return how many candidates are better than the baseline by more than its noise."""
+    where, values = _conditions(RowQuery(better=True), baseline)
+    return table.query(f"SELECT count(*) FROM candidates WHERE {where}", values)[0][0]
+
+
+def known_costs(table: CandidateTable) -> list[str]:
+    """Return the costs that the run recorded."""
+    counts = ", ".join(f"EXISTS (SELECT 1 FROM candidates WHERE {column} > 0)" for column in COSTS.values())
+    return [name for name, known in zip(COSTS, table.query(f"SELECT {counts}")[0], strict=True) if known]
 
 
 def pareto_front(table: CandidateTable, cost: str, shown: int) -> list[FrontPoint]:

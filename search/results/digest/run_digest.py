@@ -8,7 +8,6 @@ read from the store again and made by the same functions as the leaderboard's.
 from __future__ import annotations
 
 import time
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,9 +24,10 @@ from ..equal_time import EqualTime
 from ..leaderboard import baseline_summary, candidate_row, full_budget, sum_by_key, with_equal_time
 from ..leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
 from ..leak_check_totals import LeakCheckTotals, count_leak_checks
-from ..lineage import trace_lineage
+from ..lineage import LineageStep, newest_edits, trace_lineage
 from .candidate_table import CandidateTable
 from .hurdle_survival import HurdleSurvival
+from .loss_history import LossHistory
 
 __all__ = ["RunDigest"]
 
@@ -60,7 +60,7 @@ class RunDigest:
         account: use of the run's time.
         survival: trainings by the hurdles that they passed.
         kinds: number of events by kind.
-        stopped: whether the last session ended with its budget, or by a request.
+        losses: every training with a loss, in order of arrival.
     """
 
     def __init__(self, manifest: Mapping[str, Any]):
@@ -71,8 +71,7 @@ class RunDigest:
         self.account = TimeAccount(int(manifest.get("workers") or 1))
         self.survival = HurdleSurvival()
         self.kinds: Counter[str] = Counter()
-        self.times, self.losses = array("d"), array("d")
-        self.numbers, self.hurdles = array("q"), array("h")
+        self.losses = LossHistory()
         self._proposals: dict[str, Any] = {}
         self._budgets = 0.0
         self._checks = LeakCheckTotals(0, 0, 0, None, 0, {})
@@ -80,6 +79,7 @@ class RunDigest:
         self._baseline_results: list[Evaluation] = []
         self._retrainings: list[Retraining] = []
         self._edits: dict[int, Mapping[str, Any]] = {}
+        self._edit_counts: dict[int, int] = {}
         self._ancestors: dict[int, Ancestor] = {}
         self._equal_time = EqualTime(manifest)
         self._deltas: dict[int, float] = {}
@@ -120,8 +120,14 @@ class RunDigest:
         """Whether the run compares programs also at equal time."""
         return self._equal_time.known
 
-    def rows(self, store: StoreReader, candidate_ids: Sequence[int]) -> list[LeaderboardRow]:
-        """Return the leaderboard's rows of candidates, in the given order; those without a result are left out."""
+    def rows(self, store: StoreReader, candidate_ids: Sequence[int], newest: int | None = None) -> list[LeaderboardRow]:
+        """Return the leaderboard's rows of candidates, in the given order; those without a result are left out.
+
+        Args:
+            store: store of the run.
+            candidate_ids: candidates.
+            newest: number of edits in each lineage, the newest ones; None: all. Merges have all.
+        """
         results = _by_candidate(store.evaluations(candidate_ids))
         baseline, ranks = self.baseline, self.ranks()
         confirmed = {row.candidate_id for row in self.confirmed}
@@ -132,9 +138,18 @@ class RunDigest:
                 continue
             row = candidate_row(pedigree[number], results[number], baseline)
             row = with_equal_time(row, self._deltas.get(number), baseline.noise_nats)
-            lineage = trace_lineage(pedigree, number)
+            lineage = self._lineage(pedigree, number, newest)
             rows.append(replace(row, rank=ranks.get(number), lineage=lineage, unconfirmed=number not in confirmed))
         return rows
+
+    def edit_count(self, candidate_id: int) -> int:
+        """Return the number of edits that lead to a candidate."""
+        return self._edit_counts[candidate_id]
+
+    def _lineage(self, pedigree: Mapping[int, Ancestor], number: int, newest: int | None) -> tuple[LineageStep, ...]:
+        if newest is None or pedigree[number].merged_with is not None:
+            return trace_lineage(pedigree, number)
+        return tuple(LineageStep(edit, pedigree[edit].mutations) for edit in newest_edits(pedigree, number, newest))
 
     def ranks(self) -> Mapping[int, int]:
         """Return the rank of every candidate that has one."""
@@ -196,17 +211,28 @@ class RunDigest:
         proposed = [event for event in events if event.kind == "proposed"]
         if proposed:
             numbers = [event.candidate_id for event in proposed if event.candidate_id is not None]
-            self.table.add(store.candidates_between(min(numbers), max(numbers)))
             self._proposals = sum_by_key([self._proposals, *(event.payload for event in proposed)])
             self._edits |= {
                 event.candidate_id: event.payload
                 for event in proposed
                 if event.candidate_id is not None and "edits" in event.payload
             }
+            self._add_candidates(store.candidates_between(min(numbers), max(numbers)))
         for event in events:
             self._record(event, results.get(event.sequence))
         self._checks += count_leak_checks([trial.evaluation for trial in finished], 0)
         self._set_results(store, finished)
+
+    def _add_candidates(self, candidates: Sequence[Ancestor]) -> None:
+        self.table.add(candidates)
+        for each in candidates:
+            if each.id in self._edits:
+                count = len(self._edits[each.id]["edits"])
+            elif each.id == BASELINE_ID:
+                count = 0
+            else:
+                count = 1 if each.parent is None else self._edit_counts[each.parent] + 1
+            self._edit_counts[each.id] = count
 
     def _record(self, event: Event, result: Evaluation | None) -> None:
         self.kinds[event.kind] += 1
@@ -225,10 +251,8 @@ class RunDigest:
         stopped = result.kind == "stopped_at_hurdle"
         loss = result.hurdle_losses[-1] if stopped and result.hurdle_losses else result.loss_nats
         if loss is not None and result.kind in ("ok", "stopped_at_hurdle"):
-            self.times.append(at)
-            self.losses.append(loss)
-            self.numbers.append(event.candidate_id)
-            self.hurdles.append(len(result.hurdle_losses) if stopped else 0)
+            hurdle = len(result.hurdle_losses) if stopped else 0
+            self.losses.append(at, self.survival.trainings, event.candidate_id, loss, hurdle)
 
     def _set_results(self, store: StoreReader, finished: Sequence[FinishedTrial]) -> None:
         new = _by_candidate(finished)

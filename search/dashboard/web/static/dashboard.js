@@ -2,7 +2,7 @@
 //
 //   <body data-state=URL>             the state of a run, polled: {last: number of the last event, read: of those shown, running: bool}
 //   <section id=... data-live>        fetched again with the page whenever the state changes
-//   <a data-swap>, <form data-swap>   change the page in place: `main` is fetched and the address follows
+//   <a data-swap>, <form data-swap>   change these sections in place, and the address; <a data-swap="all"> all of `main`
 "use strict";
 
 const POLL_MS = 2000;
@@ -68,38 +68,60 @@ async function poll() {
   polling = false;
 }
 
-async function swap(url, push = true) {
-  const fresh = await fetchPage(url);
-  document.title = fresh.title;
-  replace(document.getElementById("main"), fresh.getElementById("main"));
+let asked = 0;
+
+/** Show another view of this page; the last one asked for wins. */
+async function swap(url, { push = true, all = false } = {}) {
+  const number = ++asked;
   if (push) history.pushState(null, "", url);
+  const fresh = await fetchPage(url);
+  if (number !== asked) return;
+  document.title = fresh.title;
+  const parts = all ? [document.getElementById("main")] : document.querySelectorAll("[data-live][id]");
+  for (const part of parts) {
+    const twin = fresh.getElementById(part.id);
+    if (twin) replace(part, twin);
+    else return location.reload();
+  }
 }
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-swap]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
   event.preventDefault();
-  swap(link.href);
+  swap(link.href, { all: link.dataset.swap === "all" });
 });
 
+/** The address of this page with the values of a form; the page of a table starts again. */
 function formUrl(form) {
-  const values = [...new FormData(form)].filter(([, value]) => value !== "");
-  const query = new URLSearchParams(values).toString();
-  return form.action.split("?")[0] + (query ? `?${query}` : "");
+  const query = new URLSearchParams(location.search);
+  query.delete("page");
+  for (const field of form.elements) {
+    if (!field.name || field.type === "hidden") continue;
+    const value = field.type === "checkbox" && !field.checked ? "" : field.value.trim();
+    if (value) query.set(field.name, value);
+    else query.delete(field.name);
+  }
+  const text = query.toString();
+  return location.pathname + (text ? `?${text}` : "");
 }
 
+let typing = 0;
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form[data-swap]")) return;
   event.preventDefault();
+  clearTimeout(typing);
   swap(formUrl(event.target));
 });
 
-document.addEventListener("change", (event) => {
+document.addEventListener("input", (event) => {
   const form = event.target.closest("form[data-swap]");
-  if (form && event.target.matches("select, input[type=checkbox]")) swap(formUrl(form));
+  if (!form) return;
+  clearTimeout(typing);
+  typing = setTimeout(() => form.checkValidity() && swap(formUrl(form)), event.target.matches("select, [type=checkbox]") ? 0 : 300);
 });
 
-window.addEventListener("popstate", () => swap(location.href, false));
+window.addEventListener("popstate", () => swap(location.href, { push: false, all: true }));
 
 /** Show the middle of drawings that are wider than the page: their trunk is there. */
 function center(root) {

@@ -19,7 +19,7 @@ function themed(value, colors) {
 
 function styled(layout, height) {
   const axis = { gridcolor: "var(--line)", linecolor: "var(--strong-line)", tickcolor: "var(--strong-line)", zeroline: false, automargin: true, fixedrange: false };
-  const axes = Object.fromEntries(Object.entries(layout).filter(([key]) => /^[xy]axis\d*$/.test(key)).map(([key, each]) => [key, { ...axis, ...each }]));
+  const axes = Object.fromEntries(Object.entries(layout).filter(([key]) => /^[xy]axis\d*$/.test(key)).map(([key, each]) => [key, { ...axis, ...each, title: { ...each.title, font: { size: 12, color: "var(--quiet)" } } }]));
   return {
     xaxis: axis, yaxis: axis, height, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 56, r: 12, t: 8, b: 44 }, hovermode: "closest",
@@ -48,6 +48,9 @@ async function draw(element) {
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     specs.set(element, await answer.json());
     paint(element);
+    if (element.dataset.link && !element.dataset.drawn) {
+      element.on("plotly_click", (event) => { location.href = element.dataset.link + event.points[0].customdata; });
+    }
     element.dataset.drawn = "true";
   } catch (error) {
     if (!specs.has(element)) element.innerHTML = '<p class="failed">The figure could not be drawn.</p>';
