@@ -202,12 +202,14 @@ class Evaluation:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Evaluation:
         """Invert `to_dict`, also after JSON turned tuples into lists."""
-        known = {field.name for field in fields(Evaluation)}
-        kept = {name: value for name, value in values.items() if name in known}
+        kept = {name: value for name, value in values.items() if name in _FIELDS}
         for name in ("hurdle_losses", "hurdle_steps"):
             kept[name] = tuple(kept.get(name, ()))
         kept["curve"] = tuple((spent, steps, loss) for spent, steps, loss in kept.get("curve", ()))
         return Evaluation(**kept)
+
+
+_FIELDS = frozenset(field.name for field in fields(Evaluation))
 
 
 def fault_evaluation(error: BaseException, wall_seconds: float) -> Evaluation:

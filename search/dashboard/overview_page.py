@@ -49,15 +49,15 @@ def _start(request: Request) -> Response:
 def _overview(request: Request) -> Response:
     axis, running = request.choice("x", AXES, "time"), request.run.running
     with request.run.digest() as (digest, store):
-        board = digest.board(store)
+        board, better = digest.board(store), count_better(digest.table, digest.baseline)
         values: dict[str, Any] = {
             "headline": headline(board),
             "warning": "" if board.confirmed else UNCONFIRMED,
-            "tiles": _tiles(board, digest, running),
+            "tiles": _tiles(board, digest, running, better),
             "facts": [(name, text) for name, text in run_facts(board) if name in _FACTS],
             "survival": _survival(digest),
             "outcomes": _bars(board.totals.outcomes.items(), board.totals.evaluated),
-            "funnel": _funnel(board, digest),
+            "funnel": _funnel(board, better),
             "refused": _refused(board),
             "merges": board.totals.evaluated - 1 > count_proposals(board.totals.proposals).new,
             "shares": [(name, share, SHARES[name]) for name, share in board.totals.shares.items() if share >= 0.0005],
@@ -81,7 +81,7 @@ def _state(request: Request) -> Response:
     return json_response({"last": last, "read": request.run.events_read, "running": request.run.running})
 
 
-def _tiles(board: Leaderboard, digest: RunDigest, running: bool) -> list[tuple[str, str, str]]:
+def _tiles(board: Leaderboard, digest: RunDigest, running: bool, better: int) -> list[tuple[str, str, str]]:
     """Return name, value and remark of the figures at the top."""
     totals, best, baseline = board.totals, best_row(board.rows), board.baseline
     noise = "" if baseline.noise_nats is None else f"± {baseline.noise_nats:.4f} noise, n={baseline.trials}"
@@ -90,7 +90,7 @@ def _tiles(board: Leaderboard, digest: RunDigest, running: bool) -> list[tuple[s
         difference = best.delta_bits_per_byte
         remark = f"{format_number(difference, '+.4f')} bits/byte, {best.verdict}"
         tiles.insert(0, (f"best {candidate_name(best.id)}, nats", format_number(best.loss_nats), remark))
-    full, better = totals.outcomes.get("ok", 0), count_better(digest.table, baseline)
+    full = totals.outcomes.get("ok", 0)
     tiles += [
         ("candidates", f"{totals.candidates:,}", f"{totals.evaluated:,} evaluated, {full:,} in full"),
         ("better than the baseline", f"{better:,}", "beyond its noise, unconfirmed"),
@@ -140,7 +140,7 @@ def _survival(digest: RunDigest) -> list[tuple[str, int, float, int]]:
     ]
 
 
-def _funnel(board: Leaderboard, digest: RunDigest) -> list[tuple[str, int, float]]:
+def _funnel(board: Leaderboard, better: int) -> list[tuple[str, int, float]]:
     """Return the steps from a mutation to a candidate better than the baseline, each as a share of the first."""
     counts, totals = count_proposals(board.totals.proposals), board.totals
     if not counts.tried:
@@ -151,7 +151,7 @@ def _funnel(board: Leaderboard, digest: RunDigest) -> list[tuple[str, int, float
         ("new programs", counts.new),
         ("evaluated", totals.evaluated),
         ("trained in full", totals.outcomes.get("ok", 0)),
-        ("better beyond noise", count_better(digest.table, board.baseline)),
+        ("better beyond noise", better),
     ]
     return [(name, count, count / counts.tried) for name, count in steps]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..evolution.candidate import BASELINE_ID, candidate_name
@@ -25,16 +25,13 @@ _COLORS = ("blue", "orange", "green", "purple", "red", "gray")
 
 def overview_figure(digest: RunDigest, axis: str) -> dict[str, Any]:
     """Return the trainings of a run, its best so far, and the baseline with its noise."""
-    points = list(_points(digest.losses, axis))
-    full = [point for point in points if point.hurdle is None and point.candidate_id != BASELINE_ID]
-    controls = [point for point in points if point.hurdle is None and point.candidate_id == BASELINE_ID]
-    stopped = [point for point in points if point.hurdle is not None]
-    end = max((point.minutes for point in points), default=1.0)
+    stopped, full, controls = _thinned_points(digest.losses, axis)
+    end = _end(digest.losses, axis)
     line = _best_so_far(digest, axis, end)
     traces = [
-        _marks(_thinned(stopped), "stopped at a hurdle (less training)", "pale-gray", "x-thin-open", 6),
-        _marks(_thinned(full), "trained in full", "blue", "circle-open", 6),
-        _marks(_thinned(controls), "baseline, trained again", "orange", "diamond", 8),
+        _marks(stopped, "stopped at a hurdle (less training)", "pale-gray", "x-thin-open", 6),
+        _marks(full, "trained in full", "blue", "circle-open", 6),
+        _marks(controls, "baseline, trained again", "orange", "diamond", 8),
         {**_steps(line, "best so far", "blue", "solid"), "line": {"shape": "hv", "width": 2.5, "color": "var(--blue)"}},
     ]
     return {
@@ -43,7 +40,7 @@ def overview_figure(digest: RunDigest, axis: str) -> dict[str, Any]:
             "xaxis": {"title": {"text": AXES[axis]}, "rangemode": "tozero"},
             "yaxis": {
                 "title": {"text": "validation loss, nats per token"},
-                "range": loss_range(full, controls, ()),
+                "range": loss_range([*full, *(Point(x, 1, loss, None) for x, loss in line)], controls, ()),
                 "tickformat": ".2f",
             },
             **_baseline_band(digest, end),
@@ -58,7 +55,7 @@ def comparison_figure(digests: Mapping[str, RunDigest], axis: str, relative: boo
         mean = digest.baseline.loss_nats
         if not len(digest.losses) or (relative and mean is None):
             continue
-        end = max(x for x, *_ in _results(digest.losses, axis))
+        end = _end(digest.losses, axis)
         shift = (mean or 0.0) if relative else 0.0
         line = [(x, loss - shift) for x, loss in _best_so_far(digest, axis, end)]
         if not line:
@@ -83,15 +80,29 @@ def comparison_figure(digests: Mapping[str, RunDigest], axis: str, relative: boo
     return {"data": traces, "layout": layout}
 
 
-def _results(history: LossHistory, axis: str) -> list[tuple[float, int, float, int]]:
-    """Return place on the axis, candidate, loss and hurdle of every training."""
-    if axis == "time":
-        return [(seconds / 60.0, number, loss, hurdle) for seconds, _, number, loss, hurdle in history.rows()]
-    return [(float(trainings), number, loss, hurdle) for _, trainings, number, loss, hurdle in history.rows()]
+def _places(history: LossHistory, axis: str) -> Iterator[float]:
+    """Iterate over the places of all trainings on the axis."""
+    return (seconds / 60.0 for seconds in history.seconds) if axis == "time" else map(float, history.trainings)
 
 
-def _points(history: LossHistory, axis: str) -> list[Point]:
-    return [Point(x, number, loss, hurdle or None) for x, number, loss, hurdle in _results(history, axis)]
+def _end(history: LossHistory, axis: str) -> float:
+    return max(_places(history, axis), default=1.0)
+
+
+def _thinned_points(history: LossHistory, axis: str) -> tuple[list[Point], list[Point], list[Point]]:
+    """Return trainings that were stopped, reached the end, and were of the baseline: at most `_MOST_MARKS` each."""
+    places = list(_places(history, axis))
+    groups: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for place, (number, hurdle) in enumerate(zip(history.candidates, history.hurdles, strict=True)):
+        groups[0 if hurdle else 2 if number == BASELINE_ID else 1].append(place)
+    stopped, full, controls = (
+        [
+            Point(places[each], history.candidates[each], history.losses[each], history.hurdles[each] or None)
+            for each in group[:: max(-(-len(group) // _MOST_MARKS), 1)]
+        ]
+        for group in groups
+    )
+    return stopped, full, controls
 
 
 def _best_so_far(digest: RunDigest, axis: str, end: float) -> list[tuple[float, float]]:
@@ -99,15 +110,16 @@ def _best_so_far(digest: RunDigest, axis: str, end: float) -> list[tuple[float, 
     mean = digest.baseline.loss_nats
     results = (
         (x, mean if number == BASELINE_ID and mean is not None else loss)
-        for x, number, loss, hurdle in _results(digest.losses, axis)
+        for x, number, loss, hurdle in zip(
+            _places(digest.losses, axis),
+            digest.losses.candidates,
+            digest.losses.losses,
+            digest.losses.hurdles,
+            strict=True,
+        )
         if not hurdle
     )
     return falling_steps(results, end)
-
-
-def _thinned(points: Sequence[Point]) -> Sequence[Point]:
-    """Return every k-th point, so that at most `_MOST_MARKS` are left."""
-    return points[:: -(-len(points) // _MOST_MARKS)] if points else points
 
 
 def _marks(points: Sequence[Point], name: str, color: str, symbol: str, size: int) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class ServedRun:
         """
         with self._lock, self.read() as store:
             digest = self._digest = self._digest or RunDigest(store.manifest)
-            if not digest.update(store, _READ_SECONDS) and (self._reader is None or not self._reader.is_alive()):
+            reading = self._reader is not None and self._reader.is_alive()
+            if not digest.update(store, 0.0 if reading else _READ_SECONDS) and not reading:
                 self._reader = threading.Thread(target=self._read_on, name=f"reader of {self.key}", daemon=True)
                 self._reader.start()
             yield digest, store

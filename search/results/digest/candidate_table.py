@@ -17,7 +17,6 @@ CREATE TABLE candidates (
     id INTEGER PRIMARY KEY,
     parent INTEGER,
     same_as INTEGER,
-    mutations TEXT NOT NULL,
     outcome TEXT,
     trials INTEGER NOT NULL DEFAULT 0,
     loss REAL, bits REAL, step_ms REAL, relative_speed REAL,
@@ -25,7 +24,9 @@ CREATE TABLE candidates (
     class INTEGER, subclass INTEGER, ranking REAL
 );
 CREATE INDEX by_rank ON candidates (class, subclass, ranking, id);
+CREATE TABLE edits (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
+# The text of the edits, in small letters, is a table of its own, so that those of figures are short to scan.
 # class, subclass and ranking are the first parts of `row_order`; all are NULL for a candidate without a result.
 
 _RESULT = (
@@ -40,14 +41,26 @@ class CandidateTable:
     def __init__(self) -> None:
         self._connection = memory_connection()
         self._connection.executescript(_SCHEMA)
+        self._indexed: set[str] = set()
+
+    def index(self, column: str) -> None:
+        """Make sorting by a column fast; it takes a moment the first time."""
+        if column not in self._indexed and column in _RESULT:
+            self._connection.execute(f"CREATE INDEX by_{column} ON candidates ({column}, id, class, subclass, loss)")
+            self._connection.execute("ANALYZE")
+            self._indexed.add(column)
 
     def add(self, candidates: Iterable[Ancestor]) -> None:
         """Add new candidates."""
         self._connection.execute("BEGIN")
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO candidates (id, parent, same_as, mutations) VALUES (?, ?, ?, ?)",
-            ((each.id, each.parent, each.same_as, "\n".join(each.mutations)) for each in candidates),
-        )
+        for each in candidates:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO candidates (id, parent, same_as) VALUES (?, ?, ?)",
+                (each.id, each.parent, each.same_as),
+            )
+            self._connection.execute(
+                "INSERT OR IGNORE INTO edits VALUES (?, ?)", (each.id, "\n".join(each.mutations).lower())
+            )
         self._connection.execute("COMMIT")
 
     def set_results(self, rows: Iterable[tuple[LeaderboardRow, int | None]]) -> None:

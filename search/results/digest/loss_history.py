@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 
 __all__ = ["LossHistory"]
 
@@ -33,7 +32,3 @@ class LossHistory:
         self.candidates.append(candidate_id)
         self.losses.append(loss_nats)
         self.hurdles.append(hurdle)
-
-    def rows(self) -> Iterator[tuple[float, int, int, float, int]]:
-        """Iterate over the trainings, as the arguments of `append`."""
-        return zip(self.seconds, self.trainings, self.candidates, self.losses, self.hurdles, strict=True)

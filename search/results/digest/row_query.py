@@ -48,7 +48,7 @@ STATUSES = {
 COSTS = {"step": "step_ms", "parameters": "parameters", "memory": "memory"}
 """Costs of a Pareto front, and their columns."""
 
-_RANKED = "class = 0 AND subclass = 0 AND loss IS NOT NULL"
+_RANKED = "class = 0 AND subclass = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,18 @@ def select_rows(table: CandidateTable, query: RowQuery, baseline: BaselineSummar
     where, values = _conditions(query, baseline)
     (total,) = table.query(f"SELECT count(*) FROM candidates WHERE {where}", values)[0]
     values |= {"step_ms": baseline.step_ms, "limit": query.limit, "offset": query.offset}
-    ids = table.ids(f"WHERE {where} ORDER BY {_order(query)} LIMIT :limit OFFSET :offset", values)
+    if query.sort == "rank":
+        order = ", ".join(f"{name}{' DESC' * query.reverse}" for name in ("class", "subclass", "ranking", "id"))
+        return RowPage(table.ids(f"WHERE {where} ORDER BY {order} LIMIT :limit OFFSET :offset", values), total)
+    column = SORTS[query.sort]
+    table.index(column)
+    descending = query.reverse != (query.sort in _HIGHEST_FIRST)
+    order = f"ORDER BY {column} {'DESC' if descending else 'ASC'}, id LIMIT :limit OFFSET :offset"
+    ids = table.ids(f"WHERE {where} AND {column} IS NOT NULL {order}", values)
+    if len(ids) < query.limit:  # rows without the value come last
+        (known,) = table.query(f"SELECT count(*) FROM candidates WHERE {where} AND {column} IS NOT NULL", values)[0]
+        values |= {"limit": query.limit - len(ids), "offset": max(query.offset - known, 0)}
+        ids += table.ids(f"WHERE {where} AND {column} IS NULL ORDER BY id LIMIT :limit OFFSET :offset", values)
     return RowPage(ids, total)
 
 
@@ -124,15 +135,20 @@ def pareto_front(table: CandidateTable, cost: str, shown: int) -> list[FrontPoin
         shown: about how many other candidates to return: those with the lowest losses.
     """
     column = COSTS[cost]
-    rows = table.query(
-        f"SELECT id, cost, loss FROM (SELECT id, {column} AS cost, loss, min(loss) OVER"
-        f" (ORDER BY {column}, loss, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS cheaper"
-        f" FROM candidates WHERE {_RANKED} AND {column} IS NOT NULL)"
-        " WHERE cheaper IS NULL OR loss < cheaper ORDER BY cost"
-    )
+    table.index(column)
+    table.index("loss")
+    rows: list[tuple[int, float, float]] = []
+    for row in table.query(
+        f"SELECT id, {column}, loss FROM candidates WHERE {column} > 0 AND {_RANKED} ORDER BY {column}"
+    ):
+        if rows and row[1] == rows[-1][1] and row[2] < rows[-1][2]:
+            rows.pop()  # as cheap, and better
+        if not rows or row[2] < rows[-1][2]:
+            rows.append(row)
     front = {number for number, _, _ in rows}
     others = table.query(
-        f"SELECT id, {column}, loss FROM candidates WHERE {_RANKED} AND {column} IS NOT NULL ORDER BY loss LIMIT ?",
+        f"SELECT id, {column}, loss FROM candidates"
+        f" WHERE loss > 0 AND {_RANKED} AND {column} > 0 ORDER BY loss LIMIT ?",
         (shown,),
     )
     return [FrontPoint(*row, True) for row in rows] + [FrontPoint(*row, False) for row in others if row[0] not in front]
@@ -142,7 +158,7 @@ def _conditions(query: RowQuery, baseline: BaselineSummary) -> tuple[str, dict[s
     """Return the condition of a query, and its values; no text of a user is part of the statement."""
     conditions, values = [STATUSES[query.status]], dict[str, Any]()
     if query.text:
-        conditions.append("instr(lower(mutations), :text) > 0")
+        conditions.append("id IN (SELECT id FROM edits WHERE instr(text, :text) > 0)")
         values["text"] = query.text.lower()
     if query.better:
         known = baseline.loss_nats is not None and baseline.noise_nats is not None
@@ -154,11 +170,3 @@ def _conditions(query: RowQuery, baseline: BaselineSummary) -> tuple[str, dict[s
             conditions.append(f"{column} <= :most_{column}")
             values[f"most_{column}"] = bound
     return " AND ".join(conditions), values
-
-
-def _order(query: RowQuery) -> str:
-    if query.sort == "rank":
-        return ", ".join(f"{name}{' DESC' * query.reverse}" for name in ("class", "subclass", "ranking", "id"))
-    column = SORTS[query.sort]
-    descending = query.reverse != (query.sort in _HIGHEST_FIRST)
-    return f"({column}) IS NULL, {column} {'DESC' if descending else 'ASC'}, id"

@@ -89,12 +89,10 @@ class RunDigest:
     def update(self, store: StoreReader, seconds: float) -> bool:
         """Read new events, for about so many seconds, and return whether all were read."""
         deadline, end = time.monotonic() + seconds, store.last_sequence()
-        while self.last < end:
+        while self.last < end and time.monotonic() < deadline:
             until = min(self.last + _SLICE, end)
             self._read(store, until)
             self.last = until
-            if time.monotonic() > deadline:
-                break
         self.complete = self.last >= end
         if self.complete:
             self._settle()
@@ -225,6 +223,9 @@ class RunDigest:
 
     def _add_candidates(self, candidates: Sequence[Ancestor]) -> None:
         self.table.add(candidates)
+        if len(self._ancestors) > _MOST_ANCESTORS:
+            self._ancestors.clear()
+        self._ancestors |= {each.id: each for each in candidates if each.id not in self._edits}
         for each in candidates:
             if each.id in self._edits:
                 count = len(self._edits[each.id]["edits"])

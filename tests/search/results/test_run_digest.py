@@ -113,10 +113,11 @@ def test_a_prefix_of_the_events_is_an_earlier_state_of_the_run(tmp_path: Path, m
         run.propose(number, None if number == 0 else 0)
         run.train(number, full(4.0 - 0.01 * number))
     digest = RunDigest(run.store.manifest)
-    assert not digest.update(run.store, 0.0)
+    monkeypatch.setattr(run_digest.time, "monotonic", iter(range(1000)).__next__)  # a second passes at every look
+    assert not digest.update(run.store, 1.5)
     assert digest.last == 5
     assert 0 < digest.totals().candidates < 10
-    while not digest.update(run.store, 0.0):
+    while not digest.update(run.store, 1.5):
         pass
     assert digest.totals().candidates == 10
     run.store.close()
