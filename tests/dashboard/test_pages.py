@@ -233,7 +233,7 @@ def test_pages_follow_a_run_that_is_being_written(tmp_path: Path) -> None:
 def test_a_long_run_is_shown_while_it_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(tmp_path / "long").store.close()
     monkeypatch.setattr(run_digest, "_SLICE", 20)
-    monkeypatch.setattr("primer_search.search.dashboard.served_run._READ_SECONDS", 1e-6)
+    monkeypatch.setattr("primer_search.search.dashboard.served_run._READ_SECONDS", 0.003)
     monkeypatch.setattr(ServedRun, "_read_on", lambda self: None)
     client = TestClient(create_app(open_runs([tmp_path / "long"])), base_url="http://127.0.0.1")
     assert "Reading the run" in text_of(client, "/runs/long")
