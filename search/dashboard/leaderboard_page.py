@@ -8,6 +8,7 @@ from typing import Any
 from ...primitives.errors import UsageError
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..reports.candidate_table import format_mutations
+from ..reports.figures.run_figure import Point, loss_range
 from ..reports.leaderboard_table import leaderboard_cells
 from ..reports.phrases import beyond_noise, format_baseline_row
 from ..results.digest.row_query import (
@@ -190,6 +191,12 @@ def _front_figure(points: list[FrontPoint], cost: str) -> dict[str, Any]:
         ],
         "layout": {
             "xaxis": {"title": {"text": _COST_WORDS[cost]}, "tickformat": ",~g"},
-            "yaxis": {"title": {"text": "validation loss, nats per token"}, "tickformat": ".2f"},
+            "yaxis": {
+                "title": {"text": "validation loss, nats per token"},
+                "tickformat": ".2f",
+                "range": loss_range(
+                    [Point(0.0, point.candidate_id, point.loss_nats, None) for point in points], (), ()
+                ),
+            },
         },
     }
