@@ -13,7 +13,7 @@ from .lineage import LineageStep
 from .prediction_calibration import PredictionCalibration
 from .scale_ladder import Ladder
 
-__all__ = ["BaselineSummary", "Leaderboard", "LeaderboardRow", "RunTotals"]
+__all__ = ["BaselineSummary", "Leaderboard", "LeaderboardRow", "RunTotals", "ranking_loss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class LeaderboardRow:
         """The loss by which the row is ranked: after equal steps or after equal time, whichever is worse."""
         if self.loss_nats is None or self.delta_nats is None or self.equal_time_delta_nats is None:
             return self.loss_nats
-        return self.loss_nats + max(0.0, self.equal_time_delta_nats - self.delta_nats)
+        return ranking_loss(self.loss_nats, self.delta_nats, self.equal_time_delta_nats)
 
     @property
     def ranking_delta_bits_per_byte(self) -> float | None:
@@ -153,6 +153,11 @@ class LeaderboardRow:
         if self.inside_noise:
             return "inside the baseline's noise"
         return f"{'better' if self.delta_nats < 0 else 'worse'} than the baseline beyond its noise"
+
+
+def ranking_loss(loss_nats: float, delta_nats: float, equal_time_delta_nats: float) -> float:
+    """Return the loss by which a candidate is ranked, from its differences at equal steps and at equal time."""
+    return loss_nats + max(0.0, equal_time_delta_nats - delta_nats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,11 @@
 """Results of a run read step by step, so that a page needs only what is new: totals, and a table to sort and filter."""
 
-__all__ = ["candidate_table", "hurdle_survival", "loss_history", "proposal_counts", "row_query", "run_digest"]
+__all__ = [
+    "candidate_table",
+    "hurdle_survival",
+    "loss_history",
+    "pedigree_cache",
+    "proposal_counts",
+    "row_query",
+    "run_digest",
+]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..leaderboard_rows import BaselineSummary
-from .candidate_table import CandidateTable
+from .candidate_table import RANKED, CandidateTable
 
 __all__ = [
     "COSTS",
@@ -47,8 +48,6 @@ STATUSES = {
 
 COSTS = {"step": "step_ms", "parameters": "parameters", "memory": "memory"}
 """Costs of a Pareto front, and their columns."""
-
-_RANKED = "class = 0 AND subclass = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +134,18 @@ def pareto_front(table: CandidateTable, cost: str, shown: int) -> list[FrontPoin
         shown: about how many other candidates to return: those with the lowest losses.
     """
     column = COSTS[cost]
-    table.index(column)
-    table.index("loss")
+    table.index(column, ranked=True)
+    table.index("loss", ranked=True)
+    step = (  # the next candidate that costs more and is better; all steps together pass the index once
+        f"SELECT id, {column}, loss FROM candidates INDEXED BY by_{column}_of_ranked"
+        f" WHERE {column} > ? AND loss < ? AND {RANKED} ORDER BY {column}, loss, id LIMIT 1"
+    )
     rows: list[tuple[int, float, float]] = []
-    for row in table.query(
-        f"SELECT id, {column}, loss FROM candidates WHERE {column} > 0 AND {_RANKED} ORDER BY {column}"
-    ):
-        if rows and row[1] == rows[-1][1] and row[2] < rows[-1][2]:
-            rows.pop()  # as cheap, and better
-        if not rows or row[2] < rows[-1][2]:
-            rows.append(row)
+    while found := table.query(step, rows[-1][1:] if rows else (0.0, math.inf)):
+        rows += found
     front = {number for number, _, _ in rows}
     others = table.query(
-        f"SELECT id, {column}, loss FROM candidates"
-        f" WHERE loss > 0 AND {_RANKED} AND {column} > 0 ORDER BY loss LIMIT ?",
+        f"SELECT id, {column}, loss FROM candidates WHERE loss > 0 AND {RANKED} AND {column} > 0 ORDER BY loss LIMIT ?",
         (shown,),
     )
     return [FrontPoint(*row, True) for row in rows] + [FrontPoint(*row, False) for row in others if row[0] not in front]
@@ -162,7 +159,7 @@ def _conditions(query: RowQuery, baseline: BaselineSummary) -> tuple[str, dict[s
         values["text"] = query.text.lower()
     if query.better:
         known = baseline.loss_nats is not None and baseline.noise_nats is not None
-        conditions.append(f"{_RANKED} AND id != 0 AND ranking < :bound" if known else "0")
+        conditions.append(f"{RANKED} AND id != 0 AND ranking < :bound" if known else "0")
         values["bound"] = (baseline.loss_nats or 0.0) - (baseline.noise_nats or 0.0)
     bounds: Mapping[str, float | None] = {"parameters": query.most_parameters, "step_ms": query.longest_step_ms}
     for column, bound in bounds.items():

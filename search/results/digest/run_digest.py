@@ -8,26 +8,27 @@ read from the store again and made by the same functions as the leaderboard's.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import BASELINE_ID
 from ...evolution.initial_programs import initial_program_origins
-from ...runs.records import Ancestor, Event, FinishedTrial
+from ...runs.records import Event, FinishedTrial
 from ...runs.store_reader import StoreReader
 from ...runs.time_accounting import TimeAccount
 from ..confirmation import Confirmation, Retraining, confirmations, read_retraining
 from ..equal_time import EqualTime
-from ..leaderboard import baseline_summary, candidate_row, full_budget, sum_by_key, with_equal_time
-from ..leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
+from ..leaderboard import baseline_summary, candidate_row, full_budget, row_order, sum_by_key, with_equal_time
+from ..leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals, ranking_loss
 from ..leak_check_totals import LeakCheckTotals, count_leak_checks
-from ..lineage import LineageStep, newest_edits, trace_lineage
-from .candidate_table import CandidateTable
+from .candidate_table import RANKED, CandidateTable
 from .hurdle_survival import HurdleSurvival
 from .loss_history import LossHistory
+from .pedigree_cache import PedigreeCache
 
 __all__ = ["RunDigest"]
 
@@ -39,9 +40,6 @@ _PARSED = ("run_started", "run_resumed", "proposed", "confirmed", "retrained_at_
 
 _SETTLE_SHARE = 0.05
 """Largest share of the time that goes into losses at equal time, which depend on all results of a guided search."""
-
-_MOST_ANCESTORS = 20_000
-"""Candidates that are kept for lineages."""
 
 _NO_BASELINE = baseline_summary([])
 
@@ -60,6 +58,7 @@ class RunDigest:
         account: use of the run's time.
         survival: trainings by the hurdles that they passed.
         kinds: number of events by kind.
+        pedigree: parents and edits of the candidates.
         losses: every training with a loss, in order of arrival.
     """
 
@@ -78,13 +77,11 @@ class RunDigest:
         self._devices: set[str] = set()
         self._baseline_results: list[Evaluation] = []
         self._retrainings: list[Retraining] = []
-        self._edits: dict[int, Mapping[str, Any]] = {}
-        self._edit_counts: dict[int, int] = {}
-        self._ancestors: dict[int, Ancestor] = {}
+        self.pedigree = PedigreeCache()
         self._equal_time = EqualTime(manifest)
         self._deltas: dict[int, float] = {}
         self._settled, self._settled_at, self._settling_seconds = 0, 0.0, 0.0
-        self._ranks: tuple[int, dict[int, int]] = (-1, {})
+        self._ranking: list[tuple[float, int]] | None = None
 
     def update(self, store: StoreReader, seconds: float) -> bool:
         """Read new events, for about so many seconds, and return whether all were read."""
@@ -127,39 +124,30 @@ class RunDigest:
             newest: number of edits in each lineage, the newest ones; None: all. Merges have all.
         """
         results = _by_candidate(store.evaluations(candidate_ids))
-        baseline, ranks = self.baseline, self.ranks()
+        baseline, ranks = self.baseline, self._ranks(candidate_ids)
         confirmed = {row.candidate_id for row in self.confirmed}
-        pedigree = _LazyPedigree(self, store)
+        pedigree = self.pedigree.reader(store)
         rows = []
         for number in candidate_ids:
             if number not in results:
                 continue
             row = candidate_row(pedigree[number], results[number], baseline)
             row = with_equal_time(row, self._deltas.get(number), baseline.noise_nats)
-            lineage = self._lineage(pedigree, number, newest)
+            lineage = pedigree.lineage(number, newest)
             rows.append(replace(row, rank=ranks.get(number), lineage=lineage, unconfirmed=number not in confirmed))
         return rows
 
-    def edit_count(self, candidate_id: int) -> int:
-        """Return the number of edits that lead to a candidate."""
-        return self._edit_counts[candidate_id]
-
-    def _lineage(self, pedigree: Mapping[int, Ancestor], number: int, newest: int | None) -> tuple[LineageStep, ...]:
-        if newest is None or pedigree[number].merged_with is not None:
-            return trace_lineage(pedigree, number)
-        return tuple(LineageStep(edit, pedigree[edit].mutations) for edit in newest_edits(pedigree, number, newest))
-
-    def ranks(self) -> Mapping[int, int]:
-        """Return the rank of every candidate that has one."""
-        if self._ranks[0] != self.last + self._settled:
-            ids = self.table.ids("WHERE class = 0 AND subclass = 0 ORDER BY ranking, id")
-            self._ranks = (self.last + self._settled, {number: rank for rank, number in enumerate(ids, start=1)})
-        return self._ranks[1]
+    def _ranks(self, candidate_ids: Sequence[int]) -> dict[int, int]:
+        """Return the ranks of those candidates that have one."""
+        if self._ranking is None:
+            self._ranking = self.table.query(f"SELECT ranking, id FROM candidates WHERE {RANKED} ORDER BY ranking, id")
+        losses = self.table.query(f"SELECT ranking, id FROM candidates WHERE {RANKED} AND {_among(candidate_ids)}")
+        return {number: bisect_left(self._ranking, (loss, number)) + 1 for loss, number in losses}
 
     def board(self, store: StoreReader) -> Leaderboard:
         """Return the leaderboard with the rows that its headline needs only: the best, baseline, initial programs."""
         best = self.table.ids(
-            "WHERE class = 0 AND subclass = 0 AND id != ? ORDER BY class, subclass, ranking, id LIMIT 1", (BASELINE_ID,)
+            f"WHERE {RANKED} AND id != ? ORDER BY class, subclass, ranking, id LIMIT 1", (BASELINE_ID,)
         )
         rows = self.rows(store, list(dict.fromkeys([*best, BASELINE_ID, *self.initial_programs])))
         rows.sort(key=lambda row: (row.rank is None, row.rank or 0, row.id))
@@ -194,14 +182,6 @@ class RunDigest:
             checks=replace(self._checks, proved=self.kinds["proposed"]),
         )
 
-    def ancestor(self, store: StoreReader, candidate_id: int) -> Ancestor:
-        """Return a candidate without its DNA."""
-        if candidate_id not in self._ancestors:
-            if len(self._ancestors) > _MOST_ANCESTORS:
-                self._ancestors.clear()
-            self._ancestors[candidate_id] = store.ancestor(candidate_id, self._edits.get(candidate_id, {}))
-        return self._ancestors[candidate_id]
-
     def _read(self, store: StoreReader, until: int) -> None:
         events = store.events_between(self.last, until, _PARSED)
         finished = store.evaluations_between(self.last, until)
@@ -209,31 +189,14 @@ class RunDigest:
         proposed = [event for event in events if event.kind == "proposed"]
         if proposed:
             numbers = [event.candidate_id for event in proposed if event.candidate_id is not None]
+            candidates = store.candidates_between(min(numbers), max(numbers))
+            self.table.add(candidates)
+            self.pedigree.add(candidates, {event.candidate_id: event.payload for event in proposed})
             self._proposals = sum_by_key([self._proposals, *(event.payload for event in proposed)])
-            self._edits |= {
-                event.candidate_id: event.payload
-                for event in proposed
-                if event.candidate_id is not None and "edits" in event.payload
-            }
-            self._add_candidates(store.candidates_between(min(numbers), max(numbers)))
         for event in events:
             self._record(event, results.get(event.sequence))
         self._checks += count_leak_checks([trial.evaluation for trial in finished], 0)
         self._set_results(store, finished)
-
-    def _add_candidates(self, candidates: Sequence[Ancestor]) -> None:
-        self.table.add(candidates)
-        if len(self._ancestors) > _MOST_ANCESTORS:
-            self._ancestors.clear()
-        self._ancestors |= {each.id: each for each in candidates if each.id not in self._edits}
-        for each in candidates:
-            if each.id in self._edits:
-                count = len(self._edits[each.id]["edits"])
-            elif each.id == BASELINE_ID:
-                count = 0
-            else:
-                count = 1 if each.parent is None else self._edit_counts[each.parent] + 1
-            self._edit_counts[each.id] = count
 
     def _record(self, event: Event, result: Evaluation | None) -> None:
         self.kinds[event.kind] += 1
@@ -257,14 +220,21 @@ class RunDigest:
 
     def _set_results(self, store: StoreReader, finished: Sequence[FinishedTrial]) -> None:
         new = _by_candidate(finished)
-        known = self.table.ids(f"WHERE trials > 0 AND id IN ({','.join(map(str, new))})") if new else []
+        known = self.table.ids(f"WHERE trials > 0 AND {_among(new)}")
         earlier = _by_candidate(store.evaluations(known)) if known else {}
-        rows = []
+        rows, pedigree = [], self.pedigree.reader(store)
         for number, found in new.items():
             found = earlier.get(number, found)
-            row = candidate_row(self.ancestor(store, number), found, _NO_BASELINE)
+            row = candidate_row(pedigree[number], found, _NO_BASELINE)
             rows.append((row, found[-1].peak_memory_bytes))
         self.table.set_results(rows)
+        if known or not self.complete:
+            self._ranking = None
+        elif self._ranking is not None:
+            for row, _ in rows:
+                place = row_order(row)
+                if place[:2] == (0, 0):
+                    insort(self._ranking, place[2:])
 
     def _settle(self) -> None:
         """Compute the losses at equal time again, unless they were computed a short while ago and it takes long."""
@@ -278,29 +248,19 @@ class RunDigest:
             losses = dict(self.table.query("SELECT id, loss FROM candidates WHERE class = 0"))
             self.table.set_rankings(
                 {
-                    number: max(loss, mean + self._deltas[number])
+                    number: ranking_loss(loss, loss - mean, self._deltas[number])
                     for number, loss in losses.items()
                     if number in self._deltas
                 }
             )
+        self._ranking = None
         self._settled, self._settled_at = trials, time.monotonic()
         self._settling_seconds = self._settled_at - begun
 
 
-class _LazyPedigree(Mapping[int, Ancestor]):
-    """The pedigree of a run, read one candidate at a time."""
-
-    def __init__(self, digest: RunDigest, store: StoreReader):
-        self._digest, self._store = digest, store
-
-    def __getitem__(self, candidate_id: int) -> Ancestor:
-        return self._digest.ancestor(self._store, candidate_id)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self)))
-
-    def __len__(self) -> int:
-        return self._digest.kinds["proposed"]
+def _among(candidate_ids: Iterable[int]) -> str:
+    """Return an SQL condition."""
+    return f"id IN ({','.join(map(str, map(int, candidate_ids)))})"
 
 
 def _by_candidate(finished: Iterable[FinishedTrial]) -> dict[int, list[Evaluation]]:
