@@ -14,6 +14,7 @@ __all__ = [
     "operators_page",
     "overview_page",
     "page",
+    "progress_curve",
     "rendering",
     "routes",
     "served_run",
