@@ -192,7 +192,10 @@ class StoreReader:
             "SELECT * FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence", (after, until)
         )
         kinds = frozenset(parsed)
-        return [Event(*row[:5], json.loads(row[5]) if row[2] in kinds else {}) for row in rows]
+        return [
+            Event(sequence, at, kind, candidate, trial, json.loads(payload) if kind in kinds else {})
+            for sequence, at, kind, candidate, trial, payload in rows
+        ]
 
     def evaluations_between(self, after: int, until: int) -> list[FinishedTrial]:
         """Return the finished trials whose events are after one number, up to another, without learning curves."""
@@ -202,7 +205,10 @@ class StoreReader:
             " WHERE e.sequence > ? AND e.sequence <= ? ORDER BY e.sequence",
             (after, until),
         )
-        return [FinishedTrial(*row[:4], Evaluation.from_dict(json.loads(row[4]))) for row in rows]
+        return [
+            FinishedTrial(sequence, at, trial, candidate, Evaluation.from_dict(json.loads(text)))
+            for sequence, at, trial, candidate, text in rows
+        ]
 
     def candidates_between(self, first: int, last: int) -> list[Ancestor]:
         """Return the candidates from one id to another, without their DNA and without the edits of merges."""
@@ -211,14 +217,18 @@ class StoreReader:
             " WHERE id BETWEEN ? AND ? ORDER BY id",
             (first, last),
         )
-        return [_ancestor(*row, {}) for row in rows]
+        return [
+            _ancestor(number, parent, mutations, structure_hash, same_as, {})
+            for number, parent, mutations, structure_hash, same_as in rows
+        ]
 
     def ancestor(self, candidate_id: int, payload: Mapping[str, Any]) -> Ancestor:
         """Return a candidate without its DNA; `payload` is that of its proposal."""
         rows = self._execute(
             "SELECT id, parent, mutations, structure_hash, same_as FROM candidates WHERE id = ?", (candidate_id,)
         )
-        return _ancestor(*rows[0], dict(payload))
+        number, parent, mutations, structure_hash, same_as = rows[0]
+        return _ancestor(number, parent, mutations, structure_hash, same_as, dict(payload))
 
     def unfinished_trials(self) -> list[TrialRequest]:
         """Return the requests of trials that were started and have not finished, been cancelled or been lost."""

@@ -39,7 +39,7 @@ def write_run(folder: Path, candidates: int = 60, shift: float = 0.0) -> Run:
             loss = 4.1 - 0.004 * number - shift
             run.train(
                 number, full(loss, step_ms=10.0 + number % 17, hurdle_losses=(4.8,), peak_memory_bytes=2**28 + number)
-            )  # type: ignore[arg-type]
+            )
     return run
 
 
@@ -237,6 +237,7 @@ def test_a_long_run_is_shown_while_it_is_still_read(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(ServedRun, "_read_on", lambda self: None)
     client = TestClient(create_app(open_runs([tmp_path / "long"])), base_url="http://127.0.0.1")
     assert "Reading the run" in text_of(client, "/runs/long")
+    page = ""
     for _ in range(20):
         page = text_of(client, "/runs/long/leaderboard")
     assert "Reading the run" not in page

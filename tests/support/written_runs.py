@@ -39,9 +39,9 @@ class Run:
         self.store.finish_trial(trial, evaluation)
 
 
-def full(loss: float, step_ms: float = 20.0, **rest: float) -> Evaluation:
+def full(loss: float, step_ms: float = 20.0, **rest: Any) -> Evaluation:
     """A full budget: 10 seconds of wall clock, of which 6 training, 2 compiling, 1 evaluating."""
     return Evaluation(
         "ok", loss_nats=loss, bits_per_byte=loss / 2, steps=300, step_ms=step_ms, parameters=1000, wall_seconds=10.0,
-        train_seconds=6.0, compile_seconds=2.0, evaluate_seconds=1.0, **rest,  # pyright: ignore[reportArgumentType]
+        train_seconds=6.0, compile_seconds=2.0, evaluate_seconds=1.0, **rest,
     )  # fmt: skip

@@ -148,7 +148,8 @@ def pareto_front(table: CandidateTable, cost: str, shown: int) -> list[FrontPoin
         f"SELECT id, {column}, loss FROM candidates WHERE loss > 0 AND {RANKED} AND {column} > 0 ORDER BY loss LIMIT ?",
         (shown,),
     )
-    return [FrontPoint(*row, True) for row in rows] + [FrontPoint(*row, False) for row in others if row[0] not in front]
+    others = [row for row in others if row[0] not in front]
+    return [FrontPoint(number, at, loss, number in front) for number, at, loss in [*rows, *others]]
 
 
 def _conditions(query: RowQuery, baseline: BaselineSummary) -> tuple[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def write_random_run(folder: Path, seed: int, guided: bool) -> Run:
     run.propose(0, None)
     counts = {"step_flops": 1e6, "step_bytes": 1e5, "step_transcendentals": 1e4}
     for _ in range(3):
-        run.train(0, full(4.0 + draw.gauss(0, 0.02), hurdle_losses=(4.5,), **counts))  # type: ignore[arg-type]
+        run.train(0, full(4.0 + draw.gauss(0, 0.02), hurdle_losses=(4.5,), **counts))
     for number in range(1, 40):
         parents = (number - 1, draw.randrange(number)) if number > 5 and draw.random() < 0.2 else None
         edits = tuple(sorted({draw.randrange(1, number) for _ in range(3)})) if parents else None
@@ -34,12 +35,12 @@ def write_random_run(folder: Path, seed: int, guided: bool) -> Run:
             number, draw.randrange(number), f"Insert in relu: x{number} = ABS(h0)", edits=edits, parents=parents
         )
         for _ in range(draw.choice((1, 1, 2))):
-            costs = {name: value * draw.uniform(0.8, 1.3) for name, value in counts.items()}
+            costs: dict[str, Any] = {name: value * draw.uniform(0.8, 1.3) for name, value in counts.items()}
             kind = draw.random()
             if kind < 0.6:
                 result = full(
                     draw.gauss(3.95, 0.1), relative_step=draw.uniform(0.8, 1.4), hurdle_losses=(4.4,), **costs
-                )  # type: ignore[arg-type]
+                )
             elif kind < 0.8:
                 result = Evaluation("stopped_at_hurdle", hurdle_losses=(draw.gauss(4.6, 0.1),), steps=50)
             elif kind < 0.9:
