@@ -92,7 +92,7 @@ class Run:
         while True:
             running = follow and self.running  # before reading, so that the last training is read
             with self._open() as store:
-                finished = store.evaluations(after=last)
+                finished = store.evaluations(last)
             for trial in finished:
                 last = trial.sequence
                 yield trial

@@ -45,9 +45,7 @@ class TrialReader:
             last = events[-1].sequence
             results = {}
             if last > unknown:
-                results = {
-                    finished.sequence: finished for finished in self._store.evaluations(after=unknown, through=last)
-                }
+                results = {finished.sequence: finished for finished in self._store.evaluations(unknown, last)}
             for event in events:
                 self.sequence = event.sequence
                 yield from self._take(event, results)

@@ -123,7 +123,7 @@ class RunDigest:
             candidate_ids: candidates.
             newest: number of edits in each lineage, the newest ones; None: all. Merges have all.
         """
-        results = _by_candidate(store.evaluations(candidate_ids))
+        results = _by_candidate(store.evaluations_of(candidate_ids))
         baseline, ranks = self.baseline, self._ranks(candidate_ids)
         confirmed = {row.candidate_id for row in self.confirmed}
         pedigree = self.pedigree.reader(store)
@@ -221,7 +221,7 @@ class RunDigest:
     def _set_results(self, store: StoreReader, finished: Sequence[FinishedTrial]) -> None:
         new = _by_candidate(finished)
         known = self.table.ids(f"WHERE trials > 0 AND {_among(new)}")
-        earlier = _by_candidate(store.evaluations(known)) if known else {}
+        earlier = _by_candidate(store.evaluations_of(known)) if known else {}
         rows, pedigree = [], self.pedigree.reader(store)
         for number, found in new.items():
             found = earlier.get(number, found)
