@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     print(f"$ {about['command']}")
     print(", ".join(f"{key} {value}" for key, value in about.items() if key != "command"))
-    repeated = _is_repeated(next(iter(trainers.values())).validation)
+    repeated = is_repeated(next(iter(trainers.values())).validation)
     print(f"{np.mean(repeated):.1%} of the validation tokens are repeated")
     print(f"{'program':16} {'rate':>7} {'seed':>4} {'repeated':>9} {'others':>9}")
     for row in sorted(rows, key=lambda row: (row.program, row.learning_rate)):
@@ -85,11 +85,11 @@ def _losses(trainer: CandidateTrainer, dna: DNA, seed: int) -> tuple[float, floa
     assert evaluation.outcome == "ok", evaluation.message
     token_losses = jax.jit(language_model(build_graph(dna), trainer.model).token_losses)
     losses = np.array([token_losses(saved[0], tokens) for tokens in trainer.validation])
-    repeated = _is_repeated(trainer.validation)
+    repeated = is_repeated(trainer.validation)
     return float(losses[repeated].mean()), float(losses[~repeated].mean())
 
 
-def _is_repeated(batches: np.ndarray) -> np.ndarray:
+def is_repeated(batches: np.ndarray) -> np.ndarray:
     """Return for each target of [count, batch, length + 1] tokens whether its pair occurs earlier in the sequence."""
     same = batches[..., :, None] == batches[..., None, :]
     pairs = same[..., 1:, 1:] & same[..., :-1, :-1]
