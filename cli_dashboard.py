@@ -46,6 +46,8 @@ def dashboard(
             f"{'this run' if len(served) == 1 else 'these runs'}; there is no password and no encryption. "
             "Leave out --host to show them on this machine only"
         )
+    for run in served.values():
+        run.begin_reading()
     say(f"dashboard of {', '.join(run.name for run in served.values())}: http://{shown}:{number}/  (Ctrl-C ends it)")
     serve(create_app(served, frozenset({host.lower()})), bound)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,10 +43,10 @@ class RunCandidate:
 
     run: Path
     id: int
-    dna: DNA
+    dna: DNA = field(repr=False)
     parent: int | None
     mutations: tuple[str, ...]
-    model: ModelConfig
+    model: ModelConfig = field(repr=False)
 
     @property
     def listing(self) -> str:

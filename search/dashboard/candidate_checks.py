@@ -95,8 +95,9 @@ def _noise(row: LeaderboardRow, rows: CandidateRows) -> Check:
     if row.noise_multiple is None or noise is None:
         return Check(name, "open", row.verdict)
     found = f"{row.verdict}: {abs(row.noise_multiple):.1f} times the noise of {noise:.4f} nats"
-    better = row.delta_nats is not None and row.delta_nats < 0 and row.inside_noise is False
-    return Check(name, "passed" if better else "failed", f"{found} ({rows.baseline.trials} trainings of the baseline)")
+    return Check(
+        name, "passed" if row.better else "failed", f"{found} ({rows.baseline.trials} trainings of the baseline)"
+    )
 
 
 def _repeats(row: LeaderboardRow) -> Check:

@@ -68,6 +68,11 @@ class ServedRun:
                 self._reader.start()
             yield digest, store
 
+    def begin_reading(self) -> None:
+        """Start to read the run, so that the first page need not."""
+        with self.digest():
+            pass
+
     @property
     def events_read(self) -> int:
         """Number of the last event in the digest."""

@@ -130,10 +130,10 @@ class LeaderboardRow:
 
     @property
     def better(self) -> bool | None:
-        """Whether the candidate is better than the baseline by more than its noise; None if that is not known."""
+        """Whether it is better by more than the noise, at equal steps and at equal time; None if that is not known."""
         if self.delta_nats is None or self.inside_noise is None:
             return None
-        return self.delta_nats < 0 and not self.inside_noise and not self.diverged
+        return max(self._deltas(self.delta_nats)) < 0 and not self.inside_noise and not self.diverged
 
     @property
     def verdict(self) -> str:
@@ -152,7 +152,15 @@ class LeaderboardRow:
             return "the baseline's noise is unknown"
         if self.inside_noise:
             return "inside the baseline's noise"
-        return f"{'better' if self.delta_nats < 0 else 'worse'} than the baseline beyond its noise"
+        steps, time = ("better" if delta < 0 else "worse" for delta in self._deltas(self.delta_nats))
+        if steps == time:
+            return f"{steps} than the baseline beyond its noise"
+        return f"{steps} at equal steps, {time} at equal time"
+
+    def _deltas(self, delta_nats: float) -> tuple[float, float]:
+        """Return the differences at equal steps and at equal time; without the second, the first twice."""
+        at_equal_time = self.equal_time_delta_nats
+        return delta_nats, delta_nats if at_equal_time is None else at_equal_time
 
 
 def ranking_loss(loss_nats: float, delta_nats: float, equal_time_delta_nats: float) -> float:

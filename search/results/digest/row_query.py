@@ -101,9 +101,10 @@ def select_rows(table: CandidateTable, query: RowQuery, baseline: BaselineSummar
     if query.sort == "rank":
         order = ", ".join(f"{name}{' DESC' * query.reverse}" for name in ("class", "subclass", "ranking", "id"))
         return RowPage(table.ids(f"WHERE {where} ORDER BY {order} LIMIT :limit OFFSET :offset", values), total)
-    column = SORTS[query.sort]
+    column, descending = SORTS[query.sort], query.reverse != (query.sort in _HIGHEST_FIRST)
+    if query.sort == "speed" and not table.query("SELECT 1 FROM candidates WHERE relative_speed > 0 LIMIT 1"):
+        column, descending = "step_ms", not descending  # the same order, and indexed
     table.index(column)
-    descending = query.reverse != (query.sort in _HIGHEST_FIRST)
     order = f"ORDER BY {column} {'DESC' if descending else 'ASC'}, id LIMIT :limit OFFSET :offset"
     ids = table.ids(f"WHERE {where} AND {column} IS NOT NULL {order}", values)
     if len(ids) < query.limit:  # rows without the value come last

@@ -295,5 +295,23 @@ def test_rows_are_ranked_by_the_worse_of_both_differences(priced: Run) -> None:
     assert slow.delta_nats < 0 < slow.noise_multiple, "it is worse at equal time"
 
 
+def test_a_candidate_is_better_only_if_it_is_at_equal_steps_and_at_equal_time(priced: Run) -> None:
+    priced.propose(4, 0, "edit")
+    priced.train(4, timed(3.2, 0.5))  # slower to learn, at half of the time for each step
+    priced.propose(5, 0, "edit")
+    priced.train(5, timed(2.8, 2.0))
+    rows = {row.id: row for row in leaderboard(priced.store).rows}
+    assert {number: row.better for number, row in rows.items() if number} == {
+        1: True,
+        2: False,
+        3: True,
+        4: False,
+        5: False,
+    }
+    assert rows[5].verdict == "better at equal steps, worse at equal time"
+    assert rows[4].verdict == "worse at equal steps, better at equal time"
+    assert rows[3].verdict == "better than the baseline beyond its noise"
+
+
 def test_other_runs_have_no_difference_at_equal_time(run: Run) -> None:
     assert all(row.equal_time_delta_nats is None for row in leaderboard(run.store).rows)
