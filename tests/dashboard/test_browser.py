@@ -161,10 +161,11 @@ def test_filters_apply_as_they_are_typed_and_can_be_reset(page: Page, address: s
 
 
 def test_everything_is_reached_by_the_keyboard(page: Page, address: str) -> None:
-    page.goto(f"{address}/runs/tiny/leaderboard")
+    page.goto(f"{address}/runs/tiny/leaderboard", wait_until="networkidle")  # figures are drawn
     page.keyboard.press("Tab")
     expect(page.get_by_text("Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("#main$"))
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('main') !== null"), "the links of the head are skipped"
     seen = {page.evaluate("document.activeElement.name")}
