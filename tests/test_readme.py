@@ -14,6 +14,7 @@ import primer_search
 from primer_search.benchmarks.library_table import decode_results, library_markdown
 from primer_search.cli import app
 from primer_search.primitives.op_table import format_op_markdown
+from primer_search.tests.test_architecture import PACKAGE_FILES
 
 ROOT = Path(primer_search.__file__).parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -69,8 +70,8 @@ def test_the_readme_shows_commands() -> None:
     assert len(commands) > 10
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_no_page_installs_an_unpublished_name_from_an_index(page: Path) -> None:
+@pytest.mark.parametrize("page", [*PAGES, *PACKAGE_FILES], ids=name_of)
+def test_nothing_advises_to_install_an_unpublished_name_from_an_index(page: Path) -> None:
     """Whoever registers the name on an index would own the machines of those who follow the page."""
     text = page.read_text(encoding="utf-8")
     assert not re.findall(

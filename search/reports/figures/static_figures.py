@@ -188,9 +188,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Any]:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ModuleNotFoundError:
-        raise UsageError(
-            "figures as files need matplotlib, which is not installed: pip install 'primer-search[plots]'"
-        ) from None
+        raise UsageError("figures as files need matplotlib, which is not installed: pip install matplotlib") from None
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
         return figure, figure.add_subplot()

@@ -128,7 +128,7 @@ def test_without_matplotlib_one_sentence_says_what_to_install(
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(UsageError, match=r"pip install 'primer-search\[plots\]'"):
+    with pytest.raises(UsageError, match=r"pip install matplotlib$"):
         write_figures(run.store, tmp_path / "figures")
     assert not (tmp_path / "figures").exists()
 
