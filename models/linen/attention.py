@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from operator import call
 
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
@@ -52,7 +52,7 @@ class CausalAttention(LayerModule):
         width = x.shape[-1]
         check_heads(width, self.heads)
         cache = KeyValueCache(self.sharding, name="cache") if decode else None
-        convolve = partial(_convolve, decode=decode, mask=mask, start=cache.start() if cache else 0)
+        convolve = partial(call, decode=decode, mask=mask, start=cache.start() if cache else 0)
         heads = attend(
             *self._project(x, convolve),
             mask=mask,
@@ -155,10 +155,6 @@ class PrimerAttention(CausalAttention, kw_only=True):
         scale = self.param("position_scale", ones, (self.heads, self.length), self.param_dtype)
         _, scale = promote_dtype(value, scale, dtype=self.dtype)
         return tanh_softmax_attention(query, key, value, scale=scale, mask=mask)
-
-
-def _convolve(convolution: CausalDepthwiseConv, x: Heads, **how: Any) -> Heads:
-    return convolution(x, **how)
 
 
 def _convolution(module: LayerModule, kernel_size: int, name: str) -> CausalDepthwiseConv:

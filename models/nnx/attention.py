@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Unpack
+from operator import call
+from typing import Unpack
 
 import jax.numpy as jnp
 from flax import nnx
@@ -66,7 +67,7 @@ class CausalAttention(nnx.Module):
         check_input(x, self.width)
         if decode:
             self.cache.check_cache_space(x)  # before a convolution's state changes
-        convolve = partial(_convolve, decode=decode, mask=mask, start=self.cache.start() if decode else 0)
+        convolve = partial(call, decode=decode, mask=mask, start=self.cache.start() if decode else 0)
         heads = attend(
             *self._project(x, convolve),
             mask=mask,
@@ -209,10 +210,6 @@ class PrimerAttention(CausalAttention):
     def _mix(self, query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads:
         _, scale = promote_dtype((value, self.position_scale[...]), dtype=self.dtype)
         return tanh_softmax_attention(query, key, value, scale=scale, mask=mask)
-
-
-def _convolve(convolution: CausalDepthwiseConv, x: Heads, **how: Any) -> Heads:
-    return convolution(x, **how)
 
 
 def _convolution(width: int, heads: int, kernel_size: int, **options: Unpack[LayerOptions]) -> CausalDepthwiseConv:
