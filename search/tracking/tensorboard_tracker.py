@@ -39,7 +39,9 @@ class TensorBoardTracker:
         self.state = state
         self.where = f"tensorboard --logdir {shlex.quote(str(folder))}"
         self._folder = folder
-        self._search = SummaryWriter(str(folder / "search"))
+        # Names have whole seconds: without a number, a session of the same second would replace the file of the last.
+        number = sum(1 for _ in (folder / "search").glob("events.*"))
+        self._search = SummaryWriter(str(folder / "search"), filename_suffix=f".{number:06d}")
         self._trials = 0
         self._at = run.started_at
         if not state:
