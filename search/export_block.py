@@ -194,7 +194,7 @@ def candidate_provenance(store: Store, candidate_id: int) -> Provenance:
 
     candidate = store.candidate(candidate_id)
     board, manifest = leaderboard(store), store.manifest
-    evaluated = candidate.id if candidate.same_as is None else candidate.same_as
+    evaluated = candidate.evaluated_id
     row = next((row for row in board.rows if row.id == evaluated), None)
     config = manifest["config"]
     trial = config["trial"]

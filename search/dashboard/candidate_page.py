@@ -138,8 +138,7 @@ def _read_detail(request: Request, store: StoreReader) -> _Detail:
         others["parent"] = store.candidate(candidate.parent).dna
     events = [event for kind in ("confirmed", "retrained_at_scale") for event in store.events_of_kind(kind)]
     ladder = build_ladder(store.manifest, events)
-    trained = candidate.id if candidate.same_as is None else candidate.same_as
-    trainings = tuple(trial.evaluation for trial in store.evaluations_of([trained]))
+    trainings = tuple(trial.evaluation for trial in store.evaluations_of([candidate.evaluated_id]))
     row = rows.row(candidate.id)
     rank = None if row is None else rank_of(store, row)
     return _Detail(candidate, others, rows, lineage, trainings, ladder, rank)
@@ -221,7 +220,7 @@ def _curve(request: Request) -> Response:
     with request.run.read() as store:
         candidate = _find(request, store)
         rows = read_candidate_rows(store, [candidate.id])
-        trained = candidate.id if candidate.same_as is None else candidate.same_as
+        trained = candidate.evaluated_id
         trials = store.evaluations_of([BASELINE_ID, trained])
     name = candidate_name(candidate.id)
     series = [("baseline", [trial.evaluation for trial in trials if trial.candidate_id == BASELINE_ID])]

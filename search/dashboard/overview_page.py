@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ...system.durations import format_duration
 from ..evolution.candidate import candidate_name
 from ..reports.formatting import format_number
 from ..reports.phrases import UNCONFIRMED, headline, run_facts
@@ -94,7 +95,7 @@ def _tiles(board: Leaderboard, digest: RunDigest, running: bool, better: int) ->
     tiles += [
         ("candidates", f"{totals.candidates:,}", f"{totals.evaluated:,} evaluated, {full:,} in full"),
         ("better than the baseline", f"{better:,}", "beyond its noise, unconfirmed"),
-        ("search time", _duration(totals.elapsed_seconds), f"{totals.trials:,} trainings"),
+        ("search time", format_duration(totals.elapsed_seconds), f"{totals.trials:,} trainings"),
     ]
     return [*tiles, _time_left(digest, running)]
 
@@ -105,20 +106,11 @@ def _time_left(digest: RunDigest, running: bool) -> tuple[str, str, str]:
         return ("time left", "–", "the run has no budget of time")
     since = max(time.time() - session.end, 0.0) if running else 0.0
     left = max(budget - digest.account.elapsed_seconds - since, 0.0)
-    return ("time left", _duration(left) if running else "–", f"of {_duration(budget)}" if running else "not running")
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration with at most two units.
-
-    >>> _duration(59.6), _duration(3700.0), _duration(200000.0)
-    ('1m 0s', '1h 1m', '2d 7h')
-    """
-    whole = round(seconds)
-    for size, unit, smaller, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if whole >= size:
-            return f"{whole // size}{unit} {whole % size // smaller}{part}"
-    return f"{whole}s"
+    return (
+        "time left",
+        format_duration(left) if running else "–",
+        f"of {format_duration(budget)}" if running else "not running",
+    )
 
 
 def _bars(counts: Any, total: int) -> list[tuple[str, int, float]]:

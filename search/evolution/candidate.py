@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ...primitives.program import DNA
 from ...workers.protocol import Evaluation
 
-__all__ = ["BASELINE_ID", "Candidate", "Individual", "candidate_name", "evaluation_fitness"]
+__all__ = ["BASELINE_ID", "Candidate", "Individual", "candidate_name", "evaluation_fitness", "reached_loss"]
 
 BASELINE_ID = 0
 """Id of the baseline, the ancestor of all candidates unless the search imports initial programs."""
@@ -41,6 +41,11 @@ class Candidate:
     structure_hash: str
     same_as: int | None = None
     unit: int | None = None
+
+    @property
+    def evaluated_id(self) -> int:
+        """The candidate whose evaluation is its result: itself, or the earlier one that it equals."""
+        return self.id if self.same_as is None else self.same_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ def evaluation_fitness(evaluation: Evaluation) -> float | None:
     """
     if evaluation.kind == "worker_lost":
         raise ValueError("the worker was lost, so the candidate has no result: repeat the trial")
+    return reached_loss(evaluation)
+
+
+def reached_loss(evaluation: Evaluation) -> float | None:
+    """Return the loss where the training ended, at its end or at a hurdle; None if it failed."""
     if evaluation.kind == "ok":
         loss = evaluation.loss_nats
     elif evaluation.kind == "stopped_at_hurdle":

@@ -76,7 +76,7 @@ class Evolution(SearchStrategy):
     def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:
         """Count a candidate as proposed; one equal to a known candidate joins the population with its fitness."""
         super().add(candidate, function)
-        original = self._original(candidate)
+        original = candidate.evaluated_id
         if original == candidate.id:
             return
         if original in self._fitness:

@@ -88,7 +88,7 @@ class SearchStrategy(ABC):
         """
         self._candidates[candidate.id] = candidate
         # A twin of a twin equals the original, and only the original is trained.
-        self._known.add(self._original(candidate), candidate.structure_hash, function)
+        self._known.add(candidate.evaluated_id, candidate.structure_hash, function)
 
     @abstractmethod
     def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
@@ -125,9 +125,6 @@ class SearchStrategy(ABC):
     def _generator(self) -> np.random.Generator:
         """Return the random generator of the next candidate."""
         return np.random.default_rng((self.run_seed, 0, self.next_id))
-
-    def _original(self, candidate: Candidate) -> int:
-        return candidate.id if candidate.same_as is None else candidate.same_as
 
     def _trained_ancestors(self) -> list[int]:
         """Return the possible first parents: the baseline, or the initial programs with a full training."""

@@ -103,7 +103,7 @@ def summarize_candidate(store: Store, named: str, against: str | None = None) ->
     with store.snapshot():
         board = leaderboard(store)
         candidate = store.candidate(find_candidate_id(store, named))
-        evaluated = candidate.id if candidate.same_as is None else candidate.same_as
+        evaluated = candidate.evaluated_id
         row = next((row for row in board.rows if row.id == evaluated), None)
         other = None if against is None else _compared_program(store, candidate, against)
         last = [trial.evaluation for trial in store.evaluations() if trial.candidate_id == evaluated][-1:]

@@ -21,6 +21,9 @@ __all__ = ["StoreReader"]
 _EARLIER_MERGE = re.compile(r"Merge with #(\d+)")
 """Description of a merge in stores whose events do not have the parents: its second parent."""
 
+_ANCESTOR = "id, parent, mutations, structure_hash, same_as"
+"""Columns that `_ancestor` takes."""
+
 
 class StoreReader:
     """Reading methods of `Store`.
@@ -71,15 +74,12 @@ class StoreReader:
 
     def pedigree(self) -> dict[int, Ancestor]:
         """Return all candidates by id, without their DNA."""
-        rows = self._execute("SELECT id, parent, mutations, structure_hash, same_as FROM candidates ORDER BY id")
+        rows = self._execute(f"SELECT {_ANCESTOR} FROM candidates ORDER BY id")
         proposals = self._execute(
             "SELECT candidate_id, payload FROM events WHERE kind = 'proposed' AND payload LIKE '%\"edits\":%'"
         )
         payloads = {number: json.loads(payload) for number, payload in proposals}
-        return {
-            number: _ancestor(number, parent, mutations, structure_hash, same_as, payloads.get(number, {}))
-            for number, parent, mutations, structure_hash, same_as in rows
-        }
+        return {row[0]: _ancestor(*row, payload=payloads.get(row[0], {})) for row in rows}
 
     def ancestors(self, candidate_ids: Iterable[int]) -> dict[int, Ancestor]:
         """Return some candidates with all their ancestors by id, without DNA, and without the edits of merges.
@@ -89,13 +89,10 @@ class StoreReader:
         rows = self._execute(
             "WITH RECURSIVE line(id) AS (SELECT value FROM json_each(?) UNION SELECT parent FROM candidates"
             " JOIN line USING (id) WHERE parent IS NOT NULL)"
-            " SELECT id, parent, mutations, structure_hash, same_as FROM candidates WHERE id IN line ORDER BY id",
+            f" SELECT {_ANCESTOR} FROM candidates WHERE id IN line ORDER BY id",
             (json.dumps(sorted(candidate_ids)),),
         )
-        return {
-            number: _ancestor(number, parent, mutations, structure_hash, same_as, {})
-            for number, parent, mutations, structure_hash, same_as in rows
-        }
+        return {row[0]: _ancestor(*row, payload={}) for row in rows}
 
     def results(self) -> list[tuple[int, str, float | None]]:
         """Return candidate, outcome and loss of all finished trials, in order of arrival, without their curves."""
@@ -138,10 +135,7 @@ class StoreReader:
             " WHERE sequence > ? AND (? IS NULL OR sequence <= ?) ORDER BY sequence",
             (int(after), through, through),
         )
-        return [
-            FinishedTrial(sequence, at, trial, candidate, Evaluation.from_dict(json.loads(text)))
-            for sequence, at, trial, candidate, text in rows
-        ]
+        return [_finished_trial(*row) for row in rows]
 
     def evaluations_of(self, candidate_ids: Iterable[int]) -> list[FinishedTrial]:
         """Return the finished trials of some candidates, in order of arrival."""
@@ -151,10 +145,7 @@ class StoreReader:
             " WHERE e.candidate_id IN (SELECT value FROM json_each(?)) ORDER BY sequence",
             (json.dumps(sorted(candidate_ids)),),
         )
-        return [
-            FinishedTrial(sequence, at, trial, candidate, Evaluation.from_dict(json.loads(text)))
-            for sequence, at, trial, candidate, text in rows
-        ]
+        return [_finished_trial(*row) for row in rows]
 
     def events(self, after: int = 0, limit: int | None = None) -> list[Event]:
         """Return the events after the one numbered `after`, in order of arrival, at most `limit` of them."""
@@ -162,18 +153,12 @@ class StoreReader:
             "SELECT * FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",
             (int(after), -1 if limit is None else limit),
         )
-        return [
-            Event(sequence, at, kind, candidate, trial, json.loads(payload))
-            for sequence, at, kind, candidate, trial, payload in rows
-        ]
+        return [_event(*row) for row in rows]
 
     def events_of_kind(self, kind: str) -> list[Event]:
         """Return the events of a kind, in order of arrival."""
         rows = self._execute("SELECT * FROM events WHERE kind = ? ORDER BY sequence", (kind,))
-        return [
-            Event(sequence, at, kind, candidate, trial, json.loads(payload))
-            for sequence, at, kind, candidate, trial, payload in rows
-        ]
+        return [_event(*row) for row in rows]
 
     def rank_of_loss(self, loss_nats: float) -> int:
         """Return the rank, from 1, of a mean loss among the candidates whose trainings did not diverge."""
@@ -192,10 +177,7 @@ class StoreReader:
             "SELECT * FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence", (after, until)
         )
         kinds = frozenset(parsed)
-        return [
-            Event(sequence, at, kind, candidate, trial, json.loads(payload) if kind in kinds else {})
-            for sequence, at, kind, candidate, trial, payload in rows
-        ]
+        return [_event(*row[:5], payload=row[5] if row[2] in kinds else "{}") for row in rows]
 
     def evaluations_between(self, after: int, until: int) -> list[FinishedTrial]:
         """Return the finished trials whose events are after one number, up to another, without learning curves."""
@@ -205,30 +187,20 @@ class StoreReader:
             " WHERE e.sequence > ? AND e.sequence <= ? ORDER BY e.sequence",
             (after, until),
         )
-        return [
-            FinishedTrial(sequence, at, trial, candidate, Evaluation.from_dict(json.loads(text)))
-            for sequence, at, trial, candidate, text in rows
-        ]
+        return [_finished_trial(*row) for row in rows]
 
     def candidates_between(self, first: int, last: int) -> list[Ancestor]:
         """Return the candidates from one id to another, without their DNA and without the edits of merges."""
         rows = self._execute(
-            "SELECT id, parent, mutations, structure_hash, same_as FROM candidates"
-            " WHERE id BETWEEN ? AND ? ORDER BY id",
+            f"SELECT {_ANCESTOR} FROM candidates WHERE id BETWEEN ? AND ? ORDER BY id",
             (first, last),
         )
-        return [
-            _ancestor(number, parent, mutations, structure_hash, same_as, {})
-            for number, parent, mutations, structure_hash, same_as in rows
-        ]
+        return [_ancestor(*row, payload={}) for row in rows]
 
     def ancestor(self, candidate_id: int, payload: Mapping[str, Any]) -> Ancestor:
         """Return a candidate without its DNA; `payload` is that of its proposal."""
-        rows = self._execute(
-            "SELECT id, parent, mutations, structure_hash, same_as FROM candidates WHERE id = ?", (candidate_id,)
-        )
-        number, parent, mutations, structure_hash, same_as = rows[0]
-        return _ancestor(number, parent, mutations, structure_hash, same_as, dict(payload))
+        rows = self._execute(f"SELECT {_ANCESTOR} FROM candidates WHERE id = ?", (candidate_id,))
+        return _ancestor(*rows[0], payload=dict(payload))
 
     def unfinished_trials(self) -> list[TrialRequest]:
         """Return the requests of trials that were started and have not finished, been cancelled or been lost."""
@@ -265,6 +237,18 @@ class StoreReader:
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with explain_errors(self.run):
             return self._connection.execute(statement, values).fetchall()
+
+
+def _event(
+    sequence: int, wall_time: float, kind: str, candidate_id: int | None, trial_id: int | None, payload: str
+) -> Event:
+    return Event(sequence, wall_time, kind, candidate_id, trial_id, json.loads(payload))
+
+
+def _finished_trial(
+    sequence: int, wall_time: float, trial_id: int, candidate_id: int, evaluation: str
+) -> FinishedTrial:
+    return FinishedTrial(sequence, wall_time, trial_id, candidate_id, Evaluation.from_dict(json.loads(evaluation)))
 
 
 def _ancestor(

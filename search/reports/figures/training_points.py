@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...evolution.candidate import reached_loss
 from ...runs.time_accounting import active_seconds, find_sessions
 from .run_figure import Point
 
@@ -19,9 +20,8 @@ def training_points(store: StoreReader) -> list[Point]:
     points = []
     for trial in store.evaluations():
         result = trial.evaluation
-        stopped = result.kind == "stopped_at_hurdle"
-        loss = result.hurdle_losses[-1] if stopped and result.hurdle_losses else result.loss_nats
-        if loss is not None and result.kind in ("ok", "stopped_at_hurdle"):
+        if (loss := reached_loss(result)) is not None:
             at = active_seconds(sessions, trial.sequence, trial.wall_time)
-            points.append(Point(at / 60.0, trial.candidate_id, loss, len(result.hurdle_losses) if stopped else None))
+            hurdle = len(result.hurdle_losses) if result.kind == "stopped_at_hurdle" else None
+            points.append(Point(at / 60.0, trial.candidate_id, loss, hurdle))
     return points

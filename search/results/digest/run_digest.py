@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ....workers.protocol import Evaluation
-from ...evolution.candidate import BASELINE_ID
+from ...evolution.candidate import BASELINE_ID, reached_loss
 from ...evolution.initial_programs import initial_program_origins
 from ...runs.records import Event, FinishedTrial
 from ...runs.store_reader import StoreReader
@@ -212,10 +212,8 @@ class RunDigest:
             self._baseline_results.append(result)
         else:
             self.survival.record(result)
-        stopped = result.kind == "stopped_at_hurdle"
-        loss = result.hurdle_losses[-1] if stopped and result.hurdle_losses else result.loss_nats
-        if loss is not None and result.kind in ("ok", "stopped_at_hurdle"):
-            hurdle = len(result.hurdle_losses) if stopped else 0
+        if (loss := reached_loss(result)) is not None:
+            hurdle = len(result.hurdle_losses) if result.kind == "stopped_at_hurdle" else 0
             self.losses.append(at, self.survival.trainings, event.candidate_id, loss, hurdle)
 
     def _set_results(self, store: StoreReader, finished: Sequence[FinishedTrial]) -> None:
