@@ -129,7 +129,7 @@ class Invented:
 
 
 def invent(folder: Path, candidates: int) -> None:
-    """Write a run of so many candidates."""
+    """Write a run with this number of candidates."""
     folder.mkdir(parents=True)
     manifest = {"config": CONFIG, "seed": 0, "workers": 1, "budget_seconds": 2e6, "command": "invented"}
     invented: list[Invented] = []

@@ -34,7 +34,7 @@ class Text:
         tokens: number of tokens.
         largest: share of the largest document, by tokens.
         repeated: share of repeated tokens.
-        repeated_low, repeated_high: 95% interval of that share over documents drawn anew (bootstrap).
+        repeated_low, repeated_high: 95% interval of that share over samples of the documents (bootstrap).
     """
 
     split: str

@@ -28,7 +28,7 @@ Learned = dict[str, np.ndarray]
 
 
 class BrokenContractError(Exception):
-    """A promise of the contract that a plugin breaks; the message goes on from "op X of plugin Y: "."""
+    """A broken promise of the contract. The message is the part after "op X of plugin Y: "."""
 
 
 def check_row(op: Op) -> None:

@@ -120,7 +120,7 @@ def primitive(
         source: paper or person that proposed it.
 
     Raises:
-        UsageError: `forward` is no plain function.
+        UsageError: `forward` is not a plain function.
     """
     past = time_dependence is TimeDependence.PAST
     kept = DecodeState.INPUTS if kernel > 1 else DecodeState.OUTPUT

@@ -84,7 +84,7 @@ class RunDigest:
         self._ranking: list[tuple[float, int]] | None = None
 
     def update(self, store: StoreReader, seconds: float) -> bool:
-        """Read new events, for about so many seconds, and return whether all were read."""
+        """Read new events for about this number of seconds, and return whether all were read."""
         deadline, end = time.monotonic() + seconds, store.last_sequence()
         while self.last < end and time.monotonic() < deadline:
             until = min(self.last + _SLICE, end)
