@@ -117,19 +117,20 @@ def open_controller(
 
 
 def search(path: str, dataset: str, candidates: int, initial_programs: Sequence[InitialProgram] = ()) -> None:
-    """Search in this process until `candidates` are proposed; print when it begins (for tests that kill it)."""
+    """Search in this process until so many candidates are evaluated; print when it begins (for tests that kill it)."""
     run = RunDirectory(Path(path))
 
-    def observe(state: RunState) -> None:
-        if state.candidates >= candidates:
+    def observe(_: RunState) -> None:
+        # The store says what is done. The state alone does not: a search that was killed during its last trial begins
+        # with all candidates proposed and one still to be evaluated.
+        with Store.open(run.path, read_only=True) as store:
+            results = {trial.candidate_id for trial in store.evaluations()}
+            known = [{candidate.id, candidate.same_as} & results for candidate in store.candidates()]
+        if len(known) >= candidates and all(known):
             run.request_stop()
 
-    with open_controller(run, Path(dataset), observe=observe, initial_programs=initial_programs) as (controller, store):
+    with open_controller(run, Path(dataset), observe=observe, initial_programs=initial_programs) as (controller, _):
         print("begun", flush=True)
-        results = {trial.candidate_id for trial in store.evaluations()}
-        known = [candidate for candidate in store.candidates() if {candidate.id, candidate.same_as} & results]
-        if len(known) >= candidates == len(store.candidates()):
-            run.request_stop()  # killed after its last result, before it could stop
         controller.run(600.0)
 
 

@@ -34,7 +34,7 @@ from .token_sources import TokenArray, is_token_source, open_tokens, write_token
 
 __all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "prepare_dataset"]
 
-FORMAT = 3
+FORMAT = 4
 """Version of the files. Raise it whenever the same text and settings would give other files."""
 
 FILES = ("manifest.json", "tokenizer.json", *(f"{split}.bin" for split in SPLITS))

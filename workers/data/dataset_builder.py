@@ -79,7 +79,7 @@ def build_dataset(
     """
     with ProcessPool(_process_count(corpus, processes)) as pool:
         builder = _Builder(folder, corpus, log, pool)
-        if not corpus.has_sentences and residue_counts(corpus.own_splits):
+        if not corpus.has_sentences and set(SPLITS) - {"train"} - corpus.own_splits:
             builder.split()
         tokenizer = builder.make_tokenizer(data, vocabulary)
         splits = builder.encode(dtype)
@@ -140,7 +140,7 @@ class _Builder:
             check_enough_text(self.corpus.source, *_count_distinct(columns["digests"], sizes))
         # A kill in between does no harm: labels only ever fall, to the smallest key among copies.
         cluster_labels(labels, [columns[f"band{band}"] for band in range(BANDS)])
-        shares = residue_counts(self.corpus.own_splits)
+        shares = residue_counts(self.corpus.own_splits, len(labels))
         if own is None:
             split_ids = exclude_repetitions(assign_splits(labels, sizes, shares), columns["digests"])
         else:

@@ -3,12 +3,13 @@
 Splits of the source itself are kept. Missing ones are taken from its train documents, or from all documents if it has
 no splits. The document's label modulo 200 decides. A label is a hash of the text that copies and near copies share (see
 `near_duplicates`), so copies never straddle splits. A text has the same split on every machine, and whichever other
-documents there are.
+documents there are, unless they bring the source to 10,000 documents.
 
-For a source without splits, our choice is residues 0-4 for validation and 5-9 for test (2.5% each). In a TFDS set,
-train documents with residue 0 become validation, and those with residue 1 become test if test is missing, too. If a
-short source leaves a split too small, documents with the next residues fill it. Repetitions of a document are excluded
-from a source without splits; TFDS sets stay complete.
+For a source without splits, our choice is residues 0-19 for validation and 20-39 for test (10% each), and a quarter of
+that in a source of at least 10,000 documents: a split of few documents need not resemble the rest (docs/discovery.md).
+In a TFDS set, train documents with residue 0 become validation, and those with residue 1 become test if it is missing,
+too. If a short source leaves a split too small, documents with the next residues fill it. Repetitions of a document are
+excluded from a source without splits; TFDS sets stay complete.
 """
 
 from __future__ import annotations
@@ -39,7 +40,12 @@ EXCLUDED = 255
 
 RESIDUES = 200
 OWN_RESIDUES = 5
-"""Residues for each of validation and test, for a source without splits."""
+"""Residues for each of validation and test, for a source of many documents without splits."""
+
+SMALL_SOURCE_RESIDUES = 20
+"""The same for a source of fewer than `MANY_DOCUMENTS`."""
+
+MANY_DOCUMENTS = 10_000
 
 MIN_SHARE = 0.01
 """Share of the bytes up to which validation and test are filled."""
@@ -56,9 +62,14 @@ Labels = UInt64[np.ndarray, " documents"]
 SplitIds = UInt8[np.ndarray, " documents"]
 
 
-def residue_counts(own_splits: frozenset[str]) -> dict[str, int]:
-    """Return the number of residues for each split that the source lacks, in order from residue 0."""
-    share = 1 if own_splits else OWN_RESIDUES
+def residue_counts(own_splits: frozenset[str], documents: int) -> dict[str, int]:
+    """Return the number of residues for each split that a source lacks, in order from residue 0.
+
+    Args:
+        own_splits: splits that the source has.
+        documents: number of its documents.
+    """
+    share = 1 if own_splits else OWN_RESIDUES if documents >= MANY_DOCUMENTS else SMALL_SOURCE_RESIDUES
     return {split: share for split in SPLITS[1:] if split not in own_splits}
 
 

@@ -70,7 +70,7 @@ class InterruptingTrainer:
 
         def heard(seen: Progress) -> None:
             progress(seen)
-            if fatal and seen.phase == "train" and seen.spent > 3:
+            if fatal and seen.phase == "train" and seen.spent >= 1:
                 raise KeyboardInterrupt
 
         return self.trainer.run(request, heard)

@@ -36,9 +36,10 @@ CANDIDATES = 8
 
 
 def resizing(text: Path) -> RunConfig:
-    """The tiny search with a baseline of 13,680 parameters at unit 5, and its children in a range around it."""
+    """The tiny search with a baseline of 13,680 parameters at unit 5, its children in a range around it, no hurdles."""
     model = replace(CONFIG.model, unit=5, parameter_range=RANGE)
-    return replace(CONFIG, model=model, data=DataConfig(f"text:{text}", 50_000))
+    trial = replace(CONFIG.trial, hurdles=0)
+    return replace(CONFIG, model=model, trial=trial, data=DataConfig(f"text:{text}", 50_000))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def recorder(requests: list[TrialRequest]) -> type:
 
 
 def test_an_initial_program_is_resized_with_its_query_scale(text: Path, tmp_path: Path) -> None:
-    config, requests = resizing(text), list[TrialRequest]()
+    config, requests = replace(resizing(text), trial=CONFIG.trial), list[TrialRequest]()
     run, trainer = RunDirectory(tmp_path / "run"), recorder(requests)()
     imported = [InitialProgram(1, "PRIMER_EZ", get("PRIMER_EZ", 5))]
     executor = InlineExecutor(lambda: trainer)

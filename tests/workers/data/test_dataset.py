@@ -337,7 +337,7 @@ class TestDamage:
         assert {file.name: file.read_bytes() for file in path.iterdir()} == whole
         assert list(path.parent.iterdir()) == [path]
 
-    @pytest.mark.parametrize("manifest", ["[]", "{}", '{"format": 1}', '{"format": 2}', "[" * 100_000])
+    @pytest.mark.parametrize("manifest", ["[]", "{}", '{"format": 1}', '{"format": 3}', "[" * 100_000])
     def test_a_foreign_folder_is_refused(self, manifest: str, tmp_path: Path):
         (tmp_path / "manifest.json").write_text(manifest)
         with pytest.raises(UsageError):
@@ -354,7 +354,7 @@ class TestPythonStdlib:
         splits = library.manifest["splits"]
         total = sum(described["bytes"] for described in splits.values())
         assert total > 5_000_000
-        assert splits["train"]["bytes"] > 0.9 * total
+        assert splits["train"]["bytes"] > 0.75 * total
         assert min(splits["validation"]["tokens"], splits["test"]["tokens"]) > 16 * 16 * 129
         assert 1.5 < (library.bytes_per_token("validation") or 0.0) < 3.5
 
