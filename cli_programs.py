@@ -38,7 +38,12 @@ def export(
 
     The file does not need this package.
     """
-    from .search.export_block import check_output_is_free, export_candidate, export_library_program, export_weights
+    from .search.one_program.export_block import (
+        check_output_is_free,
+        export_candidate,
+        export_library_program,
+        export_weights,
+    )
 
     trained = None
     if weights:
@@ -71,8 +76,8 @@ def check(
     Exit codes: 0 accepted, 1 refused, 2 not a DNA.
     """
     from .configs import load
-    from .search.check_program import check as checked
-    from .search.check_program import format_check
+    from .search.evolution.check_program import check as checked
+    from .search.evolution.check_program import format_check
     from .search.results.program_reference import read_program
 
     settings = load(config)

@@ -15,7 +15,7 @@ from .primitives.errors import UsageError
 
 if TYPE_CHECKING:  # loads JAX
     from .models.checkpoint import Weights
-    from .search.train_weights import TrainingJob
+    from .search.one_program.train_weights import TrainingJob
 
 __all__ = ["register", "trained_or_saved"]
 
@@ -46,7 +46,7 @@ def train(
     """
     _share_the_device()
     from .configs.plan import duration
-    from .search.train_weights import plan_training
+    from .search.one_program.train_weights import plan_training
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     job = plan_training(run, candidate, trial_seconds=seconds, seed=seed)
@@ -76,12 +76,12 @@ def generate(
         raise UsageError(
             f"--temperature {temperature:g} must be a number of at least 0, where 0 picks the most likely token"
         )
-    from .search.train_weights import load_weights_folder
+    from .search.one_program.train_weights import load_weights_folder
     from .system.signals import Interrupted
 
     weights = load_weights_folder(run) if candidate is None else trained_or_saved(run, candidate)
     from .models.generation import Sampling  # after the training, which chooses the device of JAX
-    from .search.generate_text import continue_text
+    from .search.one_program.generate_text import continue_text
 
     text = continue_text(weights, prompt, tokens, Sampling(temperature, top_k), seed)
     for note in text.notes:
@@ -99,7 +99,7 @@ def generate(
 
 def trained_or_saved(run: str, candidate: str) -> Weights:
     """Return a candidate's weights; if none are saved, train them with the settings of its run."""
-    from .search.train_weights import load_saved_weights, plan_training
+    from .search.one_program.train_weights import load_saved_weights, plan_training
 
     job = plan_training(run, candidate)
     if (weights := load_saved_weights(job)) is not None:
@@ -128,9 +128,9 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
 
 def _trained(job: TrainingJob, force: bool = False) -> Weights:
     """Train with a progress display and print the result, all on stderr."""
+    from .search.one_program.train_weights import train_weights
     from .search.reports.formatting import format_number
     from .search.reports.progress.training_progress import TrainingProgress
-    from .search.train_weights import train_weights
     from .system.durations import format_duration
     from .workers.devices.discovery import resolve_platform
 

@@ -12,10 +12,10 @@ from ..configs.plan import duration
 from ..models.config import ModelConfig
 from ..primitives import DNA, Graph, build_graph
 from ..primitives.pretty_printer import format_program
-from ..search.export_block import export_candidate
+from ..search.one_program.export_block import export_candidate
+from ..search.one_program.train_weights import load_saved_weights, plan_training, train_weights
 from ..search.results.candidate_summary import CandidateSummary, summarize_candidate
 from ..search.runs.store import Store
-from ..search.train_weights import load_saved_weights, plan_training, train_weights
 from .program_graph import program_graph
 
 if TYPE_CHECKING:  # loads JAX

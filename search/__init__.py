@@ -1,21 +1,19 @@
-"""The search and everything a user does with its results: one module per command, one package per subject.
+"""The search and everything a user does with its results: one package per subject.
 
-`evolution` proposes candidates, `runs` trains and stores them, `results` ranks them, `studies` retrain and compare
-them, `doctor` tests the leak checks, `reports` makes tables, pages and figures, `dashboard` shows runs in a browser,
-`tracking` logs them to experiment trackers, and `simulation` runs searches without training. Importing this package
-does not import JAX.
+`evolution` proposes candidates and `guided` chooses them better, `runs` trains and stores them, `results` ranks them,
+`studies` retrain and compare them, `one_program` exports, trains and runs one of them, `doctor` tests the leak checks,
+`reports` makes tables, pages and figures, `dashboard` shows runs in a browser, `tracking` logs them to experiment
+trackers, and `simulation` runs searches without training. Importing this package does not import JAX.
 """
 
 __all__ = [
-    "check_program",
     "config",
     "dashboard",
     "doctor",
     "evolution",
-    "export_block",
-    "generate_text",
     "guided",
     "load_initial_programs",
+    "one_program",
     "reports",
     "results",
     "run_search",
@@ -24,5 +22,4 @@ __all__ = [
     "simulation",
     "studies",
     "tracking",
-    "train_weights",
 ]

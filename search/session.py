@@ -25,7 +25,7 @@ from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
 from .evolution.initial_programs import InitialProgram, read_initial_programs
 from .evolution.vocabulary import with_named_plugins
-from .results.epoch_warning import epoch_warning
+from .results.trust.epoch_warning import epoch_warning
 from .runs.controller import Controller
 from .runs.provenance import command_line, versions
 from .runs.run_directory import RunDirectory

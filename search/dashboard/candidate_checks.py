@@ -13,8 +13,8 @@ from ..reports.scale_table import format_scale_result
 from ..results.candidate_rows import CandidateRows
 from ..results.confirmation import Confirmation
 from ..results.leaderboard_rows import LeaderboardRow
-from ..results.leak_check_totals import count_leak_checks
 from ..results.scale_ladder import Ladder
+from ..results.trust.leak_check_totals import count_leak_checks
 
 __all__ = ["Check", "candidate_checks"]
 

@@ -3,6 +3,7 @@
 __all__ = [
     "best_candidate",
     "candidate",
+    "check_program",
     "edit_kinds",
     "evolution",
     "hurdles",

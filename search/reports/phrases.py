@@ -11,9 +11,9 @@ from ..results.confirmation import Confirmation
 from ..results.digest.proposal_counts import count_proposals
 from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
-from ..results.leak_check_totals import LeakCheckTotals
 from ..results.speedup import MAX_EPOCHS
 from ..results.statistics import Estimate
+from ..results.trust.leak_check_totals import LeakCheckTotals
 from .formatting import pluralize
 from .prediction_table import format_calibration
 from .progress.search_progress import format_outcomes

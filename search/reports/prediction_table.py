@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..evolution.candidate import candidate_name
-from ..results.prediction_calibration import PredictionCalibration, Stop, StoppedTraining
+from ..results.trust.prediction_calibration import PredictionCalibration, Stop, StoppedTraining
 from .formatting import pluralize
 
 __all__ = ["format_calibration", "format_stop", "stopped_cells"]

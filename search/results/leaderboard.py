@@ -21,11 +21,11 @@ from ..runs.time_accounting import find_sessions, shares_of_wall_clock
 from .confirmation import confirmations, read_retrainings
 from .equal_time import equal_time_deltas
 from .leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
-from .leak_check_totals import count_leak_checks
 from .lineage import trace_lineage
-from .prediction_calibration import calibrate_predictions
 from .scale_ladder import build_ladder
 from .statistics import known_mean, prediction_interval
+from .trust.leak_check_totals import count_leak_checks
+from .trust.prediction_calibration import calibrate_predictions
 
 if TYPE_CHECKING:  # loads SQLite
     from ..runs.records import Ancestor

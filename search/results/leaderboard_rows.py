@@ -8,10 +8,10 @@ from typing import Any
 
 from ..evolution.candidate import BASELINE_ID
 from .confirmation import Confirmation
-from .leak_check_totals import LeakCheckTotals
 from .lineage import LineageStep
-from .prediction_calibration import PredictionCalibration
 from .scale_ladder import Ladder
+from .trust.leak_check_totals import LeakCheckTotals
+from .trust.prediction_calibration import PredictionCalibration
 
 __all__ = ["BaselineSummary", "Leaderboard", "LeaderboardRow", "RunTotals", "ranking_loss"]
 

@@ -9,9 +9,9 @@ from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.null_rewrite import null_rewrite
 from ...primitives.program_diff import ProgramDiff, diff_programs, essential_changes
-from ..check_program import check
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
+from ..evolution.check_program import check
 from ..results.program_reference import NamedProgram, find_candidate_id
 from ..runs.store import Store
 from .compared_programs import folder_name, named_programs

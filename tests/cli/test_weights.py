@@ -19,8 +19,8 @@ from primer_search.models.checkpoint_format import flatten
 from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
-from primer_search.search.generate_text import continue_text
-from primer_search.search.train_weights import plan_training, train_weights
+from primer_search.search.one_program.generate_text import continue_text
+from primer_search.search.one_program.train_weights import plan_training, train_weights
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import TIED, drawn_weights, tiny_run

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from ...evolution.candidate import candidate_name
-from ...results.prediction_calibration import CheckedPrediction
+from ...results.trust.prediction_calibration import CheckedPrediction
 from .plot_style import BLUE, GRAY, LIGHT_GRAY, ORANGE, SERIES_COLORS, figure_html
 
 __all__ = ["loss_limits", "prediction_figure"]

@@ -13,7 +13,7 @@ from ...results.confirmation import Confirmation
 from ...results.edits.operator_totals import KindTotals
 from ...results.leaderboard_rows import BaselineSummary
 from ...results.learning_curve import validation_points
-from ...results.prediction_calibration import CheckedPrediction
+from ...results.trust.prediction_calibration import CheckedPrediction
 from .plot_style import BLUE, GRAY, INK, LIGHT_GRAY, ORANGE, SERIES_COLORS
 from .prediction_figure import loss_limits
 from .run_figure import Point, best_so_far, loss_range

@@ -24,7 +24,7 @@ from ..confirmation import Confirmation, Retraining, confirmations, read_retrain
 from ..equal_time import EqualTime
 from ..leaderboard import baseline_summary, candidate_row, full_budget, row_order, sum_by_key, with_equal_time
 from ..leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals, ranking_loss
-from ..leak_check_totals import LeakCheckTotals, count_leak_checks
+from ..trust.leak_check_totals import LeakCheckTotals, count_leak_checks
 from .candidate_table import RANKED, CandidateTable
 from .hurdle_survival import HurdleSurvival
 from .loss_history import LossHistory

@@ -16,13 +16,13 @@ from primer_search.primitives.library import get
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.initial_programs import InitialProgram
-from primer_search.search.export_block import export_candidate
+from primer_search.search.one_program.export_block import export_candidate
+from primer_search.search.one_program.train_weights import plan_training, train_weights
 from primer_search.search.results.confirmation import read_retrainings
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.search.studies.confirm import confirm
-from primer_search.search.train_weights import plan_training, train_weights
 from primer_search.tests.search.runs.test_controller import InterruptingTrainer, SyntheticTrainer, story, until
 from primer_search.tests.support.command import command
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, open_controller, write_text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ...models.cost import model_cost
-from ...primitives import DNA
-from ...workers.protocol import Platform
-from ..config import RunConfig
-from .speedup import MAX_EPOCHS
+from ....models.cost import model_cost
+from ....primitives import DNA
+from ....workers.protocol import Platform
+from ...config import RunConfig
+from ..speedup import MAX_EPOCHS
 
 __all__ = ["epoch_warning"]
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..models.config import ModelConfig
-from ..models.parameter_range import fitted_unit
-from ..primitives import DNA, Graph, InvalidProgramError, build_graph
-from ..primitives.causality_test import LENGTH, check_causality
-from ..primitives.cost import block_cost, model_parameters
-from ..primitives.fingerprint import fingerprint
-from ..primitives.graph import smallest_unit
-from ..primitives.parameters import parameter_count
-from .config import RunConfig
+from ...models.config import ModelConfig
+from ...models.parameter_range import fitted_unit
+from ...primitives import DNA, Graph, InvalidProgramError, build_graph
+from ...primitives.causality_test import LENGTH, check_causality
+from ...primitives.cost import block_cost, model_parameters
+from ...primitives.fingerprint import fingerprint
+from ...primitives.graph import smallest_unit
+from ...primitives.parameters import parameter_count
+from ..config import RunConfig
 
 __all__ = ["Check", "check", "format_check"]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...workers.protocol import Evaluation
+from ....workers.protocol import Evaluation
 
 __all__ = ["LeakCheckTotals", "count_leak_checks"]
 

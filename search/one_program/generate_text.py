@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from itertools import takewhile
 
-from ..models.checkpoint import Weights
-from ..models.generation import Sampling, generate
-from ..models.language_model import language_model
-from ..primitives.errors import UsageError
-from ..workers.data.own_tokenizers import AnyTokenizer, read_tokenizer
+from ...models.checkpoint import Weights
+from ...models.generation import Sampling, generate
+from ...models.language_model import language_model
+from ...primitives.errors import UsageError
+from ...workers.data.own_tokenizers import AnyTokenizer, read_tokenizer
 
 __all__ = ["Continuation", "continue_text"]
 

@@ -16,7 +16,7 @@ from primer_search.search.guided.guided_search import MINIMUM_TRAININGS, POINTS
 from primer_search.search.reports.prediction_table import format_calibration
 from primer_search.search.reports.run_page import render_report
 from primer_search.search.results.leaderboard import leaderboard
-from primer_search.search.results.prediction_calibration import PredictionCalibration
+from primer_search.search.results.trust.prediction_calibration import PredictionCalibration
 from primer_search.search.runs.store import Store
 from primer_search.workers.protocol import Evaluation, HurdleThreshold, TrialRequest
 

@@ -6,20 +6,20 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..models.parameter_range import dna_at_unit
-from ..primitives.errors import UsageError
-from ..primitives.library import LIBRARY, native_unit
-from ..primitives.program_json import dna_to_json
-from .config import RunConfig
-from .results.leaderboard import leaderboard
-from .results.leaderboard_rows import Leaderboard
-from .results.lineage import lineage_start, trace_lineage
-from .results.program_reference import find_candidate_id, library_dna
-from .runs.store import Store
+from ...models.parameter_range import dna_at_unit
+from ...primitives.errors import UsageError
+from ...primitives.library import LIBRARY, native_unit
+from ...primitives.program_json import dna_to_json
+from ..config import RunConfig
+from ..results.leaderboard import leaderboard
+from ..results.leaderboard_rows import Leaderboard
+from ..results.lineage import lineage_start, trace_lineage
+from ..results.program_reference import find_candidate_id, library_dna
+from ..runs.store import Store
 
 if TYPE_CHECKING:  # loads JAX
-    from ..models.checkpoint import Weights
-    from ..models.export import API, Provenance
+    from ...models.checkpoint import Weights
+    from ...models.export import API, Provenance
 
 __all__ = [
     "candidate_provenance",
@@ -54,7 +54,7 @@ def export_candidate(
         UsageError: the run or the candidate does not exist, or the file cannot be written.
         WorkFailedError: the source does not reproduce the program; nothing is written.
     """
-    from ..models.export import write_export
+    from ...models.export import write_export
 
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = find_candidate_id(store, candidate)
@@ -81,7 +81,7 @@ def export_library_program(
     program: str, path: Path, name: str | None = None, api: API = "nnx", overwrite: bool = False
 ) -> str:
     """Write a library program's block at the paper's size, and return the name of its class. See `export_candidate`."""
-    from ..models.export import Provenance, write_export
+    from ...models.export import Provenance, write_export
 
     dna, unit = library_dna(program), native_unit(program)
     name = name or default_class_name(program)
@@ -117,8 +117,8 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
     """
     from dataclasses import asdict
 
-    from ..models.checkpoint_format import write_weights_folder
-    from ..models.load_into_modules import module_parameters
+    from ...models.checkpoint_format import write_weights_folder
+    from ...models.load_into_modules import module_parameters
 
     folder = weights_folder(path)
     facts = {
@@ -190,7 +190,7 @@ for the `tokenizers` library. `model.json` holds the program, the sizes of the m
 
 def candidate_provenance(store: Store, candidate_id: int) -> Provenance:
     """Return the run, the ancestry and the result of a candidate."""
-    from ..models.export import Provenance
+    from ...models.export import Provenance
 
     candidate = store.candidate(candidate_id)
     board, manifest = leaderboard(store), store.manifest

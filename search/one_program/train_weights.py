@@ -12,24 +12,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.parameter_range import dna_at_unit
-from ..primitives import DNA, UsageError, WorkFailedError
-from ..primitives.program_json import dna_from_json, dna_to_json
-from ..system.signals import Interrupted, interrupt_on_termination
-from ..workers.data.dataset import Dataset
-from ..workers.protocol import Evaluation, Progress, TrialRequest
-from .config import RunConfig
-from .evolution.candidate import BASELINE_ID, candidate_name
-from .results.program_reference import find_candidate_id
-from .runs.calibration import Calibration
-from .runs.loss_floor import loss_floor_nats
-from .runs.run_directory import RunDirectory, find_run
-from .runs.run_settings import load_allowance_seconds, load_config, prepare_same_dataset
-from .runs.store import Store
+from ...models.parameter_range import dna_at_unit
+from ...primitives import DNA, UsageError, WorkFailedError
+from ...primitives.program_json import dna_from_json, dna_to_json
+from ...system.signals import Interrupted, interrupt_on_termination
+from ...workers.data.dataset import Dataset
+from ...workers.protocol import Evaluation, Progress, TrialRequest
+from ..config import RunConfig
+from ..evolution.candidate import BASELINE_ID, candidate_name
+from ..results.program_reference import find_candidate_id
+from ..runs.calibration import Calibration
+from ..runs.loss_floor import loss_floor_nats
+from ..runs.run_directory import RunDirectory, find_run
+from ..runs.run_settings import load_allowance_seconds, load_config, prepare_same_dataset
+from ..runs.store import Store
 
 if TYPE_CHECKING:  # loads JAX
-    from ..models.checkpoint import Weights
-    from ..workers.training.trial import CandidateTrainer
+    from ...models.checkpoint import Weights
+    from ...workers.training.trial import CandidateTrainer
 
 __all__ = ["TrainingJob", "load_saved_weights", "load_weights_folder", "plan_training", "train_weights"]
 
@@ -130,7 +130,7 @@ def load_saved_weights(job: TrainingJob) -> Weights | None:
     Raises:
         UsageError: the weights are damaged, or of another program.
     """
-    from ..models.checkpoint import load_weights
+    from ...models.checkpoint import load_weights
 
     return load_weights(job.folder, dna=job.dna) if job.folder.exists() else None
 
@@ -141,7 +141,7 @@ def load_weights_folder(place: str) -> Weights:
     Raises:
         UsageError: the folder holds no weights, damaged ones, or a run, which needs a candidate as well.
     """
-    from ..models.checkpoint import load_weights
+    from ...models.checkpoint import load_weights
 
     if not (Path(place) / "model.json").is_file():
         raise UsageError(f"{find_run(place).path} is a run: name a candidate as well, such as `best`")
@@ -168,8 +168,8 @@ def train_weights(
         WorkFailedError: the training failed and left no weights.
         Interrupted: Ctrl-C or SIGTERM; nothing is saved.
     """
-    from ..models.checkpoint import Weights, save_weights
-    from ..workers.training.trial import CandidateTrainer
+    from ...models.checkpoint import Weights, save_weights
+    from ...workers.training.trial import CandidateTrainer
 
     if job.folder.exists() and not overwrite:
         raise UsageError(f"{job.folder} holds weights already: replace them with --force")

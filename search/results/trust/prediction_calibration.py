@@ -17,15 +17,15 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from ...workers.protocol import Evaluation, HurdleThreshold
-from ..guided.extrapolation import PointModel
-from ..guided.guided_search import MINIMUM_TRAININGS
-from ..guided.linear_model import Normal
-from ..guided.make_strategy import GUIDED_STRATEGIES
-from ..guided.measurements import Measurements
+from ....workers.protocol import Evaluation, HurdleThreshold
+from ...guided.extrapolation import PointModel
+from ...guided.guided_search import MINIMUM_TRAININGS
+from ...guided.linear_model import Normal
+from ...guided.make_strategy import GUIDED_STRATEGIES
+from ...guided.measurements import Measurements
 
 if TYPE_CHECKING:
-    from ..runs.records import Ancestor, Event, FinishedTrial
+    from ...runs.records import Ancestor, Event, FinishedTrial
 
 __all__ = ["CheckedPrediction", "PredictionCalibration", "Stop", "StoppedTraining", "calibrate_predictions"]
 
