@@ -32,10 +32,24 @@ def prepare(
         int | None, typer.Option(help="Largest number of token ids [that of --config].", metavar="N")
     ] = None,
     config: Annotated[
-        str, typer.Option(help="Preset or TOML file with the vocabulary and [data] settings.", metavar="PRESET|FILE")
-    ] = "laptop",
+        str | None,
+        typer.Option(
+            help="Preset or TOML file with the vocabulary and [data] settings.",
+            metavar="PRESET|FILE",
+            show_default="laptop",
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a setting; repeatable.", metavar="SECTION.KEY=VALUE")
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            help="Prepare the text of a run again, from where it lies now. The settings are those of the run, and the "
+            "text must be the same.",
+            metavar="RUN",
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None,
@@ -53,10 +67,19 @@ def prepare(
     from dataclasses import replace
 
     from .configs import load
+    from .search.runs.run_settings import check_same_text, load_config
+    from .search.runs.store import Store
     from .workers.data.dataset import Dataset, default_cache_dir, prepare_dataset
     from .workers.data.tfds_sets import is_tfds_source, locate_set
 
-    settings = load(config, set_ or ())
+    expected: str | None = None
+    if run is None:
+        settings = load(config or "laptop", set_ or ())
+    elif config is not None or set_ or vocabulary is not None:
+        raise UsageError("--run brings its own settings: leave out --config, --set and --vocabulary")
+    else:
+        with Store.open(run, read_only=True) as store:
+            settings, expected = load_config(store), store.manifest["dataset_hash"]
     if vocabulary is None:
         vocabulary = settings.model.vocabulary
     elif not 257 <= vocabulary <= 262_144:
@@ -68,6 +91,8 @@ def prepare(
         raise UsageError(f"{option} is for lm1b and tfds:NAME, not for {source}: leave it out")
     path = prepare_dataset(replace(settings.data, source=source), vocabulary, progress=say, processes=processes)
     dataset = Dataset.open(path, verify=False)
+    if expected is not None:
+        check_same_text(dataset, source, expected)
     if json_:
         print_json({"path": str(path), **dataset.manifest})
         return

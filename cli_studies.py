@@ -258,7 +258,7 @@ def ablate(
     with show_study_progress(folder, address, quiet) as options:
         seeds, log = range(repeats), folder / LOG
         ablation = run_ablate(
-            settings, pair.baseline, pair.candidate, options, seeds=seeds, log=log, most_trials=max_trials
+            settings, pair.baseline, pair.candidate, options, seeds=seeds, log=log, most_trials=max_trials, run=pair.run
         )
     # Printed before files are written, which may fail.
     print_json(ablation.to_dict()) if json_ else print_ablation(ablation, console_for(sys.stdout))

@@ -156,7 +156,7 @@ def resume(
         platform = resolve_platform(config.workers.accel, address=address)
         if budget_seconds is None:
             budget_seconds = _budget_left(store)
-        dataset = prepare_same_dataset(config, manifest["dataset_hash"], tell)
+        dataset = prepare_same_dataset(config, manifest, tell)
         store.set_manifest({"dataset": str(dataset.path)})
         store.run.clear_stop()
         with run_trackers(track, store, warn) as trackers:

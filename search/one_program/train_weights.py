@@ -182,7 +182,7 @@ def train_weights(
     try:
         with interrupt_on_termination() as interruption:
             progress = interruption.check_before(progress)
-            dataset = _open_dataset(job, tell)
+            dataset = prepare_same_dataset(config, {"dataset": job.dataset, "dataset_hash": job.dataset_hash}, tell)
             trainer = CandidateTrainer(
                 config.model, config.trial, config.optimizer, str(dataset.path), dna_to_json(job.baseline)
             )
@@ -214,18 +214,6 @@ def _request(job: TrainingJob, trainer: CandidateTrainer, progress: Callable[[Pr
         suspicious_nats=job.suspicious_nats,
         unit=job.unit,
     )
-
-
-def _open_dataset(job: TrainingJob, tell: Callable[[str], None]) -> Dataset:
-    """Return the dataset of the run, prepared again if its folder is gone."""
-    if job.dataset is not None:
-        try:
-            dataset = Dataset.open(job.dataset)
-        except UsageError:
-            dataset = None  # the run came from another machine, or its cache was emptied
-        if dataset is not None and dataset.dataset_hash == job.dataset_hash:
-            return dataset
-    return prepare_same_dataset(job.config, job.dataset_hash, tell)
 
 
 def _training_record(job: TrainingJob, evaluation: Evaluation, dataset: Dataset) -> dict[str, Any]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 from ...primitives import UsageError
 from ...workers.data.dataset import Dataset, prepare_dataset
+from ...workers.data.dataset_transfer import find_dataset_by_hash
 from ..config import RunConfig
 from .store import Store
 
-__all__ = ["ExecutorName", "load_allowance_seconds", "load_config", "prepare_same_dataset", "tell_units"]
+__all__ = [
+    "ExecutorName",
+    "check_same_text",
+    "load_allowance_seconds",
+    "load_config",
+    "prepare_same_dataset",
+    "tell_units",
+]
 
 ExecutorName = Literal["ray", "inline"]
 
@@ -54,24 +62,51 @@ def load_allowance_seconds(store: Store) -> float | None:
     return found[-1] if found else None
 
 
-def prepare_same_dataset(config: RunConfig, dataset_hash: str | None, tell: Callable[[str], None]) -> Dataset:
-    """Prepare the dataset of a stored run again, and check that its text is the same.
+def prepare_same_dataset(config: RunConfig, recorded: Mapping[str, Any] | None, tell: Callable[[str], None]) -> Dataset:
+    """Find the dataset of a stored run by its hash, or prepare it again and check that its text is the same.
 
     Args:
         config: configuration of the run.
-        dataset_hash: hash of the run's dataset; None is not checked.
+        recorded: manifest of the run, whose `dataset_hash` the dataset must have; None accepts every dataset.
         tell: callback that receives messages about slow preparations.
 
     Raises:
-        UsageError: the text cannot be read, or has changed.
+        UsageError: the dataset is not in the cache, and the text cannot be read or has changed.
     """
-    dataset = Dataset.open(prepare_dataset(config.data, config.model.vocabulary, progress=tell), verify=False)
-    if dataset_hash not in (None, dataset.dataset_hash):
-        raise UsageError(
-            f"the text of {config.data.source} changed since the search began "
-            f"(hash {dataset.dataset_hash[:12]}, was {dataset_hash[:12]}): restore it, or start a new run"
-        )
+    expected, place = (recorded or {}).get("dataset_hash"), (recorded or {}).get("dataset")
+    dataset = None if expected is None else find_dataset_by_hash(expected, place)
+    if dataset is None:
+        dataset = _prepare_again(config, expected, tell)
     tell_units(dataset, tell)
+    return dataset
+
+
+def check_same_text(dataset: Dataset, source: str, expected: str) -> None:
+    """Check that a dataset is that of a run.
+
+    Raises:
+        UsageError: its hash is not the expected one.
+    """
+    if dataset.dataset_hash != expected:
+        raise UsageError(
+            f"data.source {source} is not the text that the run was searched with (hash {dataset.dataset_hash[:12]}, "
+            f"was {expected[:12]}): restore that text, or start a new run"
+        )
+
+
+def _prepare_again(config: RunConfig, expected: str | None, tell: Callable[[str], None]) -> Dataset:
+    source = config.data.source
+    try:
+        dataset = Dataset.open(prepare_dataset(config.data, config.model.vocabulary, progress=tell), verify=False)
+        if expected is not None:
+            check_same_text(dataset, source, expected)
+    except UsageError as error:
+        if expected is None or not source.startswith(("text:", "tokens:")):
+            raise
+        raise UsageError(
+            f"{error}; if that text is in another place, run `primer-search data prepare {source.partition(':')[0]}:"
+            "PATH --run RUN`"
+        ) from error
     return dataset
 
 

@@ -17,7 +17,7 @@ on. This training is our choice: small effects may add up, so single ablations d
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,7 @@ def ablate(
     seeds: Sequence[int],
     log: Path | None,
     most_trials: int | None = None,
+    run: Mapping[str, Any] | None = None,
 ) -> Ablation:
     """Train the programs between a baseline and a candidate, estimate the effects, and minimise the candidate.
 
@@ -175,6 +176,7 @@ def ablate(
         log: path of the log of finished trainings, from which an interrupted ablation resumes.
         most_trials: largest number of trainings; programs of the baseline with one edit are left out first, then the
             minimisation.
+        run: manifest of the run of the candidate, whose text is used; None: the text of `config`.
 
     Raises:
         UsageError: the programs do not differ, one is refused, or `most_trials` is too small.
@@ -183,7 +185,7 @@ def ablate(
     """
     plan = AblationPlan(config, baseline, candidate)
     plan.limit_trainings(len(seeds), most_trials)
-    with Study(config, baseline.dna, log, options) as study:
+    with Study(config, baseline.dna, log, options, run=run) as study:
         options.tell(
             f"{len(plan.arms)} programs, {len(plan.arms) * len(seeds)} trainings, for {len(plan.kept)} changes"
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, MalformedProgramError, UsageError
@@ -163,11 +165,13 @@ class AblationPair:
         baseline: program that the changes are counted from.
         candidate: program whose changes are examined.
         folder: default output folder.
+        run: manifest of the run of the candidate; None for a library program.
     """
 
     baseline: NamedProgram
     candidate: NamedProgram
     folder: Path
+    run: Mapping[str, Any] | None = None
 
 
 def pair_from_run(store: Store, named: str) -> AblationPair:
@@ -184,6 +188,7 @@ def pair_from_run(store: Store, named: str) -> AblationPair:
         NamedProgram("the baseline", store.candidate(BASELINE_ID).dna),
         NamedProgram(f"candidate {number} of {path.name}", store.candidate(number).dna),
         path / f"ablation-{number}",
+        store.manifest,
     )
 
 

@@ -96,7 +96,7 @@ def confirm_store(
         log_path(store, LOG.format(budget=budget), config),
         options,
         points=curve_points(config),
-        dataset_hash=store.manifest.get("dataset_hash"),
+        run=store.manifest,
         allowance_seconds=allowance_seconds,
     ) as study:
         trainings = study.train([each.arm(config.model, config.model.unit) for each in programs], seeds)

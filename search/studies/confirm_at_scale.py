@@ -112,7 +112,7 @@ def retrain_at_scale(
         log_path(store, LOG.format(**size.to_dict()), scale),
         options,
         points=curve_points(scale),
-        dataset_hash=store.manifest.get("dataset_hash"),
+        run=store.manifest,
         allowance_seconds=None if resized else allowance_seconds,
     ) as study:
         trainings = study.train([arm for name, arm in arms.items() if name not in unfit], seeds)

@@ -11,7 +11,7 @@ the baseline's step is timed once before the first training, and all trainings a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ class Study:
         options: how the study runs.
         points: points of the budget, in the trial's unit, at which the validation loss is measured (`hurdle_losses`,
             `hurdle_steps`). They must rise and be below the full budget.
-        dataset_hash: hash that the dataset must have; None accepts every dataset.
+        run: manifest of the run whose dataset is used; None prepares that of the configuration.
         allowance_seconds: known step time of the baseline; None measures it if the budget is in reference seconds.
 
     Raises:
@@ -85,7 +85,7 @@ class Study:
         options: StudyOptions = QUIET,
         *,
         points: Sequence[float] = (),
-        dataset_hash: str | None = None,
+        run: Mapping[str, Any] | None = None,
         allowance_seconds: float | None = None,
     ):
         _check_points(points, config.trial.budget)
@@ -95,7 +95,7 @@ class Study:
         self._baseline_json = dna_to_json(baseline)
         self._calibration = Calibration(config, baseline, allowance_seconds)
         self._platform: Platform = resolve_platform(config.workers.accel, address=self.options.address)
-        dataset = prepare_same_dataset(config, dataset_hash, options.tell)
+        dataset = prepare_same_dataset(config, run, options.tell)
         self.dataset_hash, self._dataset = dataset.dataset_hash, str(dataset.path)
         self._log = StudyLog(log, self._identity())
         self._calibration.allowance_seconds = self._calibration.allowance_seconds or self._log.calibration_seconds

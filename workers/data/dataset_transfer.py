@@ -1,7 +1,7 @@
-"""Transfer of a prepared dataset to machines that do not share the driver's disk, once to each.
+"""Prepared datasets in the caches of machines: finding one, and sending it to machines that lack it, once to each.
 
 The name of a dataset's folder is a hash of its inputs. A machine with a folder of that name in its data cache therefore
-already has the dataset.
+already has the dataset. The dataset hash is a hash of the content, which finds a dataset wherever its text came from.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from ...primitives.errors import UsageError
 from .dataset import Dataset, default_cache_dir
 
-__all__ = ["MAX_BYTES", "dataset_files", "find_local_dataset", "install_dataset"]
+__all__ = ["MAX_BYTES", "dataset_files", "find_dataset_by_hash", "find_local_dataset", "install_dataset"]
 
 MAX_BYTES = 8 * 2**30
 """Size limit for a transfer. LM1B, with a billion tokens of two bytes, has 2 GiB."""
@@ -29,6 +29,16 @@ def find_local_dataset(path: str) -> Path | None:
     for folder in (Path(path), default_cache_dir() / Path(path).name):
         with suppress(UsageError):
             return Dataset.open(folder, verify=False).path
+    return None
+
+
+def find_dataset_by_hash(dataset_hash: str, recorded: str | None = None) -> Dataset | None:
+    """Return the verified dataset with a hash from a recorded folder or the data cache, or None."""
+    folders = [] if recorded is None else [Path(recorded)]
+    for folder in [*folders, *sorted(path.parent for path in default_cache_dir().glob("[!.]*/manifest.json"))]:
+        with suppress(UsageError):
+            if Dataset.open(folder, verify=False).dataset_hash == dataset_hash:
+                return Dataset.open(folder)
     return None
 
 
