@@ -17,16 +17,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .canonical import build_graph
 from .change_descriptions import ChangeDescriber
-from .errors import InvalidProgramError, MalformedProgramError, UsageError
-from .fingerprint import function_identity
+from .errors import UsageError
 from .instruction_alignment import FIELDS, reads_field
 from .program import DNA, Instruction, Subprogram
 from .program_alignment import AlignedSubprogram, ProgramAlignment, align_programs
 from .validation import check_well_formed
 
-__all__ = ["Change", "ChangedBank", "ProgramDiff", "Slot", "SlottedSubprogram", "diff_programs", "essential_changes"]
+__all__ = ["Change", "ChangedBank", "ProgramDiff", "Slot", "SlottedSubprogram", "diff_programs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,40 +103,6 @@ def diff_programs(baseline: DNA, candidate: DNA) -> ProgramDiff:
     if not found:
         raise UsageError(f"the two programs cannot be compared change by change: {reason}")
     return min(found, key=lambda diff: len(diff.changes))
-
-
-def essential_changes(diff: ProgramDiff, *, length_dependent: bool = False) -> frozenset[int]:
-    """Return changes that suffice for the candidate's function, none of which can be left out.
-
-    Changes are undone one after another, the last first, as long as the function stays the same. No program is trained.
-
-    Args:
-        diff: changes from a baseline to a candidate.
-        length_dependent: value for `build_graph`.
-
-    Raises:
-        InvalidProgramError: the candidate itself is invalid.
-    """
-    known: dict[str, str] = {}  # function by structure, which many subsets share
-
-    def function(dna: DNA) -> str:
-        graph = build_graph(dna, length_dependent=length_dependent)
-        if graph.structure_hash not in known:
-            known[graph.structure_hash] = function_identity(graph)
-        return known[graph.structure_hash]
-
-    kept, wanted = diff.numbers, function(diff.candidate)
-    settled = False
-    while not settled:
-        settled = True
-        for number in sorted(kept, reverse=True):
-            try:
-                same = function(diff.apply(kept - {number})) == wanted
-            except (InvalidProgramError, MalformedProgramError):
-                continue
-            if same:
-                kept, settled = kept - {number}, False
-    return kept
 
 
 # --- slots ------------------------------------------------------------------------------------------------------

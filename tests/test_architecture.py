@@ -244,3 +244,9 @@ def test_every_declared_dependency_is_imported() -> None:
     used = {distribution.lower() for name in imported for distribution in distributions.get(name, ())}
     declared = {re.split(r"[\[<>=;]", line)[0].lower() for line in PYPROJECT["project"]["dependencies"]}
     assert declared <= used, f"nothing imports {declared - used}"
+
+
+def test_few_files_are_long() -> None:
+    lines = {name_of(file): len(file.read_text(encoding="utf-8").splitlines()) for file in PACKAGE_FILES}
+    long = sorted(name for name, count in lines.items() if count > 300)
+    assert len(long) < 10, "one idea a file: split one of these"

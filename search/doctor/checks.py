@@ -17,8 +17,9 @@ from ...primitives import DNA, InvalidProgramError, build_graph, library
 from ...primitives.causality_test import check_causality
 from .environment import Finding, environment_findings
 from .leaky_blocks import LEAKY_BLOCKS, LeakyBlock
-from .leaky_programs import LEAKY_PROGRAMS, LeakyProgram, refusals
+from .leaky_programs import LEAKY_PROGRAMS, LeakyProgram
 from .probe_harness import SMALL, BlockProber, compiled_step, run_probes
+from .refusals import refusals
 
 __all__ = ["examine", "leaky_block_findings", "leaky_program_findings", "library_findings", "report"]
 

@@ -19,14 +19,14 @@ convolutions, say, would put Primer's result into the search by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
-from ...primitives.liveness import LiveValues, OperandSlot, live_values, operand_slots
+from ...primitives.liveness import live_values, operand_slots
 from ...primitives.ops import OPS
 from ...primitives.pretty_printer import format_instruction, subprogram_label
 from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
@@ -34,8 +34,9 @@ from ...primitives.validation import inlined_instruction_counts
 from ..evolution.program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
 from ..evolution.random_draws import choose, draw_below
 from ..evolution.vocabulary import PAPER, Vocabulary
+from .live_edges import Edge, live_edges, live_instructions
 
-__all__ = ["FAMILY_OF", "LIVE_MUTATIONS", "OP_FAMILIES", "Edge", "live_edges", "mutate_live"]
+__all__ = ["FAMILY_OF", "LIVE_MUTATIONS", "OP_FAMILIES", "mutate_live"]
 
 OP_FAMILIES = PAPER.families
 """The 39 primitives by family (the groups of the paper's Table 2, convolutions apart); calls are one more family."""
@@ -47,36 +48,6 @@ JOINS = ("ADD", "MULTIPLY")
 """Ops that join a wrapped value with the value itself."""
 
 _ATTEMPTS = 1000
-
-
-class Edge(NamedTuple):
-    """An operand that the output of the program depends on.
-
-    Attributes:
-        subprogram: index of the subprogram.
-        position: position of the reader; the number of instructions for the output of the subprogram.
-        slot: operand of the reader; `in1` for the output.
-        value: value index that it reads.
-    """
-
-    subprogram: int
-    position: int
-    slot: OperandSlot
-    value: int
-
-
-def live_edges(dna: DNA) -> list[Edge]:
-    """Return all live edges of the subprograms that MAIN calls, directly or not, in program order."""
-    live = live_values(dna)
-    edges: list[Edge] = []
-    for index in _called(dna, live):
-        instructions = dna.subprograms[index].instructions
-        for position, instruction in enumerate(instructions):
-            if position + 2 in live[index]:
-                for slot in operand_slots(instruction, live):
-                    edges.append(Edge(index, position, slot, getattr(instruction, slot)))
-        edges.append(Edge(index, len(instructions), "in1", len(instructions) + 1))
-    return edges
 
 
 def mutate_live(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
@@ -140,7 +111,7 @@ def _wrap(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) ->
 
 def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Delete a live instruction; its readers read one of its operands instead."""
-    places = [(index, at) for index, at in _live_instructions(dna) if len(dna.subprograms[index].instructions) > 1]
+    places = [(index, at) for index, at in live_instructions(dna) if len(dna.subprograms[index].instructions) > 1]
     if not places:
         return None
     index, position = choose(places, rng)
@@ -152,7 +123,7 @@ def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 def _replace_op(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Give a live instruction another op, with the same fields."""
-    index, position = choose(_live_instructions(dna), rng)
+    index, position = choose(live_instructions(dna), rng)
     instruction = dna.subprograms[index].instructions[position]
     return _changed(dna, index, position, replace(instruction, op=_draw_op(dna, index, rng, vocabulary)), "Replace op")
 
@@ -171,7 +142,7 @@ def _rewire(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Swap two live instructions of a subprogram, all fields but their operands."""
-    places = _live_instructions(dna)
+    places = live_instructions(dna)
     index, first = choose(places, rng)
     others = [at for owner, at in places if owner == index and at != first]
     if not others:
@@ -186,7 +157,7 @@ def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 def _resize(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Change a width (of one instruction, or of all that share the entry of the bank) or a number of branches."""
-    places = _live_instructions(dna)
+    places = live_instructions(dna)
     if draw_below(2, rng):
         index, position = choose(places, rng)
         instruction = dna.subprograms[index].instructions[position]
@@ -212,7 +183,7 @@ def _constant(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     read = sorted(
         {
             dna.subprograms[index].instructions[at].constant
-            for index, at in _live_instructions(dna)
+            for index, at in live_instructions(dna)
             if _uses(dna, index, at, "uses_constant")
         }
     )
@@ -280,28 +251,6 @@ def _changed(dna: DNA, index: int, position: int, instruction: Instruction, name
     child = replace_instruction(dna, index, position, instruction)
     before, after = format_instruction(dna, index, position), format_instruction(child, index, position)
     return child, f"{name} in {subprogram_label(dna, index)}: {before} becomes {after}"
-
-
-def _live_instructions(dna: DNA) -> list[tuple[int, int]]:
-    """Return the subprogram and position of every instruction that the output depends on."""
-    live = live_values(dna)
-    return [
-        (index, position)
-        for index in _called(dna, live)
-        for position in range(len(dna.subprograms[index].instructions))
-        if position + 2 in live[index]
-    ]
-
-
-def _called(dna: DNA, live: Sequence[LiveValues]) -> list[int]:
-    """Return the subprograms that the output depends on, in order."""
-    called = {0}
-    for index in range(len(dna.subprograms)):  # calls go to higher indices
-        if index in called:
-            for position, instruction in enumerate(dna.subprograms[index].instructions):
-                if position + 2 in live[index] and instruction.callee is not None:
-                    called.add(instruction.callee)
-    return sorted(called)
 
 
 def _uses(dna: DNA, index: int, position: int, field: Literal["uses_constant", "uses_dimension"]) -> bool:

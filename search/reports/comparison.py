@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...system.files import write_output
 from ..results.speedup import Speedup
-from ..studies.compare import Comparison, ComparisonRow
+from ..studies.comparison import Comparison, ComparisonRow
 from .console import number_table
 from .figures.comparison_figure import curves_figure, differences_figure
 from .formatting import BUDGET_UNITS, format_budget, format_count, format_estimate, format_number, format_trainings

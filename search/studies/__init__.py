@@ -5,6 +5,7 @@ __all__ = [
     "ablation_programs",
     "compare",
     "compared_programs",
+    "comparison",
     "confirm",
     "confirm_at_scale",
     "end_of_run",

@@ -9,8 +9,9 @@ from typing import Any
 
 from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, MalformedProgramError, UsageError
+from ...primitives.essential_changes import essential_changes
 from ...primitives.null_rewrite import null_rewrite
-from ...primitives.program_diff import ProgramDiff, diff_programs, essential_changes
+from ...primitives.program_diff import ProgramDiff, diff_programs
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..evolution.check_program import check

@@ -10,7 +10,7 @@ from typing import Any
 
 from ....workers.protocol import Evaluation
 from ...results.speedup import loss_curve
-from ...studies.compare import Comparison, ComparisonRow
+from ...studies.comparison import Comparison, ComparisonRow
 from .plot_style import GRAY, SERIES_COLORS, escape_label, figure_html
 
 __all__ = ["LossBand", "curves_figure", "differences_figure", "loss_bands"]

@@ -22,8 +22,9 @@ from primer_search.primitives.graph import smallest_unit
 from primer_search.primitives.parameters import parameter_count
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.doctor.leaky_blocks import LEAKY_BLOCKS, LeakyBlock
-from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS, STAGES, refusals
+from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.doctor.probe_harness import SMALL, BlockProber, ProbeResult, run_probes
+from primer_search.search.doctor.refusals import STAGES, refusals
 from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.tests.support.strategies import random_dna
 from primer_search.workers.config import OptimizerConfig

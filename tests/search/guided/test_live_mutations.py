@@ -16,7 +16,8 @@ from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.ops import OPS
 from primer_search.primitives.program import DNA
 from primer_search.primitives.validation import check_well_formed
-from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, OP_FAMILIES, live_edges, mutate_live
+from primer_search.search.guided.live_edges import live_edges
+from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, OP_FAMILIES, mutate_live
 from primer_search.tests.support.strategies import dnas
 
 DEAD = assemble(

@@ -14,9 +14,10 @@ import pytest
 from primer_search.configs import dump
 from primer_search.primitives import DNA, UsageError, WorkFailedError
 from primer_search.primitives.errors import InvalidProgramError
+from primer_search.primitives.essential_changes import essential_changes
 from primer_search.primitives.library import get
 from primer_search.primitives.program import Instruction
-from primer_search.primitives.program_diff import ProgramDiff, diff_programs, essential_changes
+from primer_search.primitives.program_diff import ProgramDiff, diff_programs
 from primer_search.primitives.program_json import dna_from_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
