@@ -6,6 +6,7 @@ server. `server` is the only module that imports one.
 
 __all__ = [
     "candidate_checks",
+    "candidate_files",
     "candidate_page",
     "candidate_source",
     "compare_page",

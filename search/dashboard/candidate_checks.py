@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...workers.protocol import Evaluation
-from ..evolution.candidate import BASELINE_ID
+from ..evolution.candidate import BASELINE_ID, Candidate
 from ..reports.formatting import format_estimate, pluralize
 from ..reports.scale_table import format_scale_result
-from ..results.candidate_rows import CandidateRows
 from ..results.confirmation import Confirmation
+from ..results.digest.candidate_rows import CandidateRows
 from ..results.leaderboard_rows import LeaderboardRow
 from ..results.scale_ladder import Ladder
 from ..results.trust.leak_check_totals import count_leak_checks
@@ -37,31 +37,31 @@ class Check:
 
 
 def candidate_checks(
-    candidate_id: int, rows: CandidateRows, trainings: Sequence[Evaluation], ladder: Ladder | None
+    candidate: Candidate, rows: CandidateRows, trainings: Sequence[Evaluation], ladder: Ladder | None
 ) -> list[Check]:
     """Return the checks of a candidate in the order in which they are done.
 
     Args:
-        candidate_id: id of the candidate.
+        candidate: the candidate.
         rows: results of the candidate and its ancestors.
         trainings: evaluations of its trainings in the search.
         ladder: retrainings at other scales, if there are any.
     """
-    row = rows.row(candidate_id)
-    checks = [_causality(rows, candidate_id), *_probes(trainings)]
-    if row is not None and candidate_id != BASELINE_ID:
+    row = rows.row(candidate.id)
+    checks = [_causality(candidate), *_probes(trainings)]
+    if row is not None and candidate.id != BASELINE_ID:
         checks.append(_noise(row, rows))
     if row is not None:
         checks.append(_repeats(row))
-    if candidate_id == BASELINE_ID:
+    if candidate.id == BASELINE_ID:
         return checks
-    confirmed = next((each for each in rows.confirmed if each.candidate_id == candidate_id), None)
+    confirmed = next((each for each in rows.confirmed if each.candidate_id == candidate.id), None)
     checks.append(_confirmation(confirmed))
-    return [*checks, *_scales(candidate_id, ladder, confirmed)]
+    return [*checks, *_scales(candidate.id, ladder, confirmed)]
 
 
-def _causality(rows: CandidateRows, candidate_id: int) -> Check:
-    if rows.pedigree[candidate_id].parent is None:
+def _causality(candidate: Candidate) -> Check:
+    if candidate.parent is None:
         return Check("causality", "noted", "given to the search, which checked it when it started")
     return Check(
         "causality",

@@ -85,8 +85,7 @@ def _leaderboard(request: Request) -> Response:
             "rows": [_row(row, digest) for row in rows],
             "columns": [column for column in _COLUMNS if column.cell != "equal time" or digest.priced],
             "front": [_front_cells(point, cost) for point in front],
-            "complete": digest.complete,
-            "read": digest.last / max(store.last_sequence(), 1),
+            "read": digest.share_read(store),
         }
     pages = max(-(-found.total // _PAGE_ROWS), 1)
     return render(

@@ -22,8 +22,8 @@ def routes() -> list[Route]:
 
 def _lineage(request: Request) -> Response:
     top = request.number("top", TOP, 1, LARGEST)
-    with request.run.read() as store:
-        tree = lineage_tree(store, top)
+    with request.run.digest() as (digest, store):
+        tree, read = lineage_tree(digest, store, top), digest.share_read(store)
     pages = f"/runs/{request.run.key}/candidates/"
     rows = [
         {
@@ -41,11 +41,19 @@ def _lineage(request: Request) -> Response:
     found = any(node.place for node in tree.nodes)
     drawing = lineage_graph(tree, lambda number: f"{pages}{number}") if found else ""
     return render(
-        request, "lineage.html.j2", "Lineage", top=top, tops=(4, 8, 16, 32), drawing=drawing, rows=rows, pages_of=pages
+        request,
+        "lineage.html.j2",
+        "Lineage",
+        top=top,
+        tops=(4, 8, 16, 32),
+        drawing=drawing,
+        rows=rows,
+        pages_of=pages,
+        read=read,
     )
 
 
 def _drawing(request: Request) -> Response:
-    with request.run.read() as store:
-        tree = lineage_tree(store, request.number("top", TOP, 1, LARGEST))
+    with request.run.digest() as (digest, store):
+        tree = lineage_tree(digest, store, request.number("top", TOP, 1, LARGEST))
     return download(lineage_graph(tree, standalone=True), f"{request.run.key}-lineage.svg", "image/svg+xml")

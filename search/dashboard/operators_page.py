@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from ..results.edits.operator_totals import KindTotals, operator_totals
+from ..results.edits.operator_totals import operator_totals
 from .page import Request, Response, Route, json_response
 from .rendering import render
 
 __all__ = ["routes"]
-
-
-KEPT = 8
-"""Number of totals that are kept, each for one state of a run: the page and its figure show the same ones."""
-
-_known: dict[tuple[Path, int], Sequence[KindTotals]] = {}
 
 
 def routes() -> list[Route]:
@@ -25,12 +17,14 @@ def routes() -> list[Route]:
 
 
 def _operators(request: Request) -> Response:
-    totals = _read(request)
+    with request.run.digest() as (digest, store):
+        totals, read = operator_totals(digest), digest.share_read(store)
     return render(
         request,
         "operators.html.j2",
         "Operators",
         totals=totals,
+        read=read,
         counted=any(each.tried is not None for each in totals),
         height=90 + 30 * len(totals),
     )
@@ -38,7 +32,8 @@ def _operators(request: Request) -> Response:
 
 def _figure(request: Request) -> Response:
     """Return the fates of the new programs, and the shares of improved ones, one bar for each kind."""
-    totals = _read(request)[::-1]
+    with request.run.digest() as (digest, _):
+        totals = operator_totals(digest)[::-1]
     kinds = [each.kind for each in totals]
     fates = (
         ("improved on its parent", [each.improved for each in totals], "var(--blue)", ""),
@@ -72,13 +67,3 @@ def _figure(request: Request) -> Response:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
     }
     return json_response({"data": traces, "layout": layout})
-
-
-def _read(request: Request) -> Sequence[KindTotals]:
-    with request.run.read() as store:
-        state = request.run.directory.path, store.last_sequence()
-        if state not in _known:
-            while len(_known) >= KEPT:
-                _known.pop(next(iter(_known)), None)
-            _known[state] = operator_totals(store)
-        return _known[state]

@@ -63,8 +63,7 @@ def _overview(request: Request) -> Response:
             "merges": board.totals.evaluated - 1 > count_proposals(board.totals.proposals).new,
             "shares": [(name, share, SHARES[name]) for name, share in board.totals.shares.items() if share >= 0.0005],
             "settings": _settings(digest),
-            "complete": digest.complete,
-            "read": digest.last / max(store.last_sequence(), 1),
+            "read": digest.share_read(store),
         }
     return render(request, "overview.html.j2", "Overview", axis=axis, axes=tuple(AXES), **values)
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from . import candidate_page, compare_page, leaderboard_page, lineage_page, operators_page, overview_page
+from . import (
+    candidate_files,
+    candidate_page,
+    compare_page,
+    leaderboard_page,
+    lineage_page,
+    operators_page,
+    overview_page,
+)
 from .page import Route
 
 __all__ = ["all_routes"]
@@ -11,6 +19,7 @@ PAGES = (
     overview_page,
     leaderboard_page,
     candidate_page,
+    candidate_files,
     lineage_page,
     operators_page,
     compare_page,

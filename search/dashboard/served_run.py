@@ -64,7 +64,8 @@ class ServedRun:
             digest = self._digest = self._digest or RunDigest(store.manifest)
             reading = self._reader is not None and self._reader.is_alive()
             if not digest.update(store, 0.0 if reading else _READ_SECONDS) and not reading:
-                self._reader = threading.Thread(target=self._read_on, name=f"reader of {self.key}", daemon=True)
+                name = f"reader of {self.key}"
+                self._reader = threading.Thread(target=self._read_on, args=(digest,), name=name, daemon=True)
                 self._reader.start()
             yield digest, store
 
@@ -78,12 +79,16 @@ class ServedRun:
         """Number of the last event in the digest."""
         return 0 if self._digest is None else self._digest.last
 
-    def _read_on(self) -> None:
-        """Read the rest of the run in slices, between which requests are answered."""
+    def _read_on(self, digest: RunDigest) -> None:
+        """Read the rest of the run in slices, between which requests are answered, then prepare for pages."""
         complete = False
         while not complete:
             with self._lock, self.read() as store:
-                complete = self._digest is None or self._digest.update(store, _SLICE_SECONDS)
+                complete = digest.update(store, _SLICE_SECONDS)
+            time.sleep(_PAUSE_SECONDS)
+        for prepare in digest.preparations():
+            with self._lock:
+                prepare()
             time.sleep(_PAUSE_SECONDS)
 
     @contextmanager

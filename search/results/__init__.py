@@ -1,7 +1,6 @@
 """Results of a run: leaderboard, lineage, predictions, statistics, confirmations and the scale ladder."""
 
 __all__ = [
-    "candidate_rows",
     "candidate_summary",
     "confirmation",
     "digest",

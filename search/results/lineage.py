@@ -15,7 +15,7 @@ from ..evolution.candidate import BASELINE_ID
 if TYPE_CHECKING:
     from ..runs.records import Ancestor
 
-__all__ = ["LineageStep", "find_edits", "lineage_start", "merged_parents", "newest_edits", "trace_lineage"]
+__all__ = ["LineageStep", "find_edits", "lineage_start", "merged_parents", "trace_lineage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,6 @@ def find_edits(pedigree: Mapping[int, Ancestor], candidate_id: int) -> frozenset
             break
         candidate = pedigree[candidate.parent]
     return frozenset(edits.union(candidate.edits or ()))
-
-
-def newest_edits(pedigree: Mapping[int, Ancestor], candidate_id: int, count: int) -> list[int]:
-    """Return the last of `find_edits` in the order of their ids, at most so many, without a walk to the baseline."""
-    edits: set[int] = set()
-    candidate = pedigree[candidate_id]
-    while candidate.edits is None and candidate.id != BASELINE_ID and len(edits) < count:
-        edits.add(candidate.id)
-        if candidate.parent is None:
-            break
-        candidate = pedigree[candidate.parent]  # all its edits have lower ids
-    return sorted(edits.union(candidate.edits or ()))[-count:]
 
 
 def lineage_start(lineage: Sequence[LineageStep], initial_programs: Mapping[int, str]) -> str:

@@ -81,37 +81,6 @@ class StoreReader:
         payloads = {number: json.loads(payload) for number, payload in proposals}
         return {row[0]: _ancestor(*row, payload=payloads.get(row[0], {})) for row in rows}
 
-    def ancestors(self, candidate_ids: Iterable[int]) -> dict[int, Ancestor]:
-        """Return some candidates with all their ancestors by id, without DNA, and without the edits of merges.
-
-        For runs without merges this is the part of the pedigree that their lineages need.
-        """
-        rows = self._execute(
-            "WITH RECURSIVE line(id) AS (SELECT value FROM json_each(?) UNION SELECT parent FROM candidates"
-            " JOIN line USING (id) WHERE parent IS NOT NULL)"
-            f" SELECT {_ANCESTOR} FROM candidates WHERE id IN line ORDER BY id",
-            (json.dumps(sorted(candidate_ids)),),
-        )
-        return {row[0]: _ancestor(*row, payload={}) for row in rows}
-
-    def results(self) -> list[tuple[int, str, float | None]]:
-        """Return candidate, outcome and loss of all finished trials, in order of arrival, without their curves."""
-        return self._execute("SELECT candidate_id, outcome, loss_nats FROM evaluations ORDER BY sequence")
-
-    def edits(self) -> list[tuple[int, int, str, int | None]]:
-        """Return id, parent, last edit and `same_as` of all candidates with a parent, in order of proposal."""
-        return self._execute(
-            "SELECT id, parent, coalesce(json_extract(mutations, '$[#-1]'), ''), same_as FROM candidates"
-            " WHERE parent IS NOT NULL ORDER BY id"
-        )
-
-    def proposals(self) -> list[dict[str, Any]]:
-        """Return the statistics by kind of edit of all proposals that recorded them."""
-        rows = self._execute(
-            "SELECT payload FROM events WHERE kind = 'proposed' AND payload LIKE '%\"kinds\":%' ORDER BY sequence"
-        )
-        return [json.loads(payload)["kinds"] for (payload,) in rows]
-
     def best_candidate_id(self) -> int | None:
         """Return the candidate with the lowest mean loss in full trials, neither the baseline nor one that diverged."""
         rows = self._execute(
@@ -154,22 +123,6 @@ class StoreReader:
             (int(after), -1 if limit is None else limit),
         )
         return [_event(*row) for row in rows]
-
-    def events_of_kind(self, kind: str) -> list[Event]:
-        """Return the events of a kind, in order of arrival."""
-        rows = self._execute("SELECT * FROM events WHERE kind = ? ORDER BY sequence", (kind,))
-        return [_event(*row) for row in rows]
-
-    def rank_of_loss(self, loss_nats: float) -> int:
-        """Return the rank, from 1, of a mean loss among the candidates whose trainings did not diverge."""
-        rows = self._execute(
-            "SELECT count(*) FROM (SELECT avg(loss_nats) AS loss FROM evaluations AS e"
-            " WHERE outcome = 'ok' AND loss_nats IS NOT NULL AND NOT EXISTS"
-            " (SELECT 1 FROM evaluations AS f WHERE f.candidate_id = e.candidate_id AND f.outcome = 'non_finite')"
-            " GROUP BY candidate_id) WHERE loss < ?",
-            (loss_nats - 1e-12,),
-        )
-        return rows[0][0] + 1
 
     def events_between(self, after: int, until: int, parsed: Iterable[str]) -> list[Event]:
         """Return the events after one number, up to another; only those of the kinds `parsed` have their payload."""

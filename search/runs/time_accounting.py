@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ...workers.protocol import Evaluation
 from .records import Event, FinishedTrial
 
-__all__ = ["SHARES", "Session", "TimeAccount", "active_seconds", "find_sessions", "shares_of_wall_clock"]
+__all__ = ["RETRAININGS", "SHARES", "Session", "TimeAccount", "active_seconds", "find_sessions", "shares_of_wall_clock"]
 
 SHARES = {
     "training": "training steps",
@@ -39,7 +39,8 @@ PHASES = {
 
 _OPENINGS = ("run_started", "run_resumed")
 _CLOSINGS = ("evaluated", "worker_lost", "cancelled")
-_RETRAININGS = ("confirmed", "retrained_at_scale")
+RETRAININGS = ("confirmed", "retrained_at_scale")
+"""Kinds of events of retrainings, at the size of the run and at another scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def find_sessions(events: Sequence[Event], workers: int = 1) -> list[Session]:
         opening = events[begin]
         # The latest time, not the last event's: a clock set back must not shorten the session.
         # A later confirmation belongs to no session; one at the end of a search closes with a note.
-        last = max(event.wall_time for event in events[begin:end] if event.kind not in _RETRAININGS)
+        last = max(event.wall_time for event in events[begin:end] if event.kind not in RETRAININGS)
         sessions.append(
             Session(opening.sequence, opening.wall_time, last, int(opening.payload.get("workers") or workers))
         )
@@ -113,7 +114,7 @@ class TimeAccount:
         """
         if event.kind in _OPENINGS:
             self._open(event)
-        elif event.kind in _RETRAININGS:
+        elif event.kind in RETRAININGS:
             self._retrainings.append((event.wall_time, event.payload["evaluation"].get("wall_seconds") or 0.0))
         elif self._sessions and event.wall_time > self._sessions[-1].end:
             # The latest time, not the last event's: a clock set back must not shorten the session.

@@ -233,10 +233,13 @@ def test_pages_follow_a_run_that_is_being_written(tmp_path: Path) -> None:
 def test_a_long_run_is_shown_while_it_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(tmp_path / "long").store.close()
     monkeypatch.setattr(run_digest, "_SLICE", 20)
-    monkeypatch.setattr("primer_search.search.dashboard.served_run._READ_SECONDS", 0.003)
-    monkeypatch.setattr(ServedRun, "_read_on", lambda self: None)
+    monkeypatch.setattr("primer_search.search.dashboard.served_run._READ_SECONDS", 0.0)
+    monkeypatch.setattr(ServedRun, "_read_on", lambda self, digest: None)
     client = TestClient(create_app(open_runs([tmp_path / "long"])), base_url="http://127.0.0.1")
-    assert "Reading the run" in text_of(client, "/runs/long")
+    for path in ("", "/leaderboard", "/lineage", "/operators", "/candidates/58"):
+        assert "Reading the run: 0% so far" in text_of(client, f"/runs/long{path}")
+    assert "no result yet" in text_of(client, "/runs/long/candidates/58")
+    monkeypatch.setattr("primer_search.search.dashboard.served_run._READ_SECONDS", 0.003)
     page = ""
     for _ in range(20):
         page = text_of(client, "/runs/long/leaderboard")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from ....primitives.errors import UsageError
 from ....system.files import replacement
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import BASELINE_ID, candidate_name
+from ...results.digest.run_digest import RunDigest
 from ...results.edits.lineage_tree import lineage_tree
 from ...results.edits.operator_totals import operator_totals
 from ...results.leaderboard import best_row, leaderboard
@@ -41,7 +43,9 @@ def write_figures(store: StoreReader, folder: Path) -> list[Path]:
         UsageError: matplotlib is not installed, or the folder cannot be written.
     """
     with store.snapshot():
-        files = {**_plots(store), **_drawings(store)}
+        digest = RunDigest(store.manifest)
+        digest.update(store, math.inf)
+        files = {**_plots(store, digest), **_drawings(store, digest)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -52,7 +56,7 @@ def write_figures(store: StoreReader, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def _plots(store: StoreReader) -> dict[str, bytes]:
+def _plots(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
     board = leaderboard(store)
     best = best_row(board.rows)
     trainings: dict[str, list[Evaluation]] = {}
@@ -64,7 +68,7 @@ def _plots(store: StoreReader) -> dict[str, bytes]:
         "curves": curve_plot(trainings),
         "confirmed": confirmation_plot(board.confirmed),
         "predictions": None if predictions is None else prediction_plot(predictions.checked),
-        "edits": kinds_plot(operator_totals(store)),
+        "edits": kinds_plot(operator_totals(digest)),
     }
     return {
         f"{name}.{form}": _content(figure, form)
@@ -74,8 +78,8 @@ def _plots(store: StoreReader) -> dict[str, bytes]:
     }
 
 
-def _drawings(store: StoreReader) -> dict[str, bytes]:
-    tree = lineage_tree(store, WINNERS)
+def _drawings(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
+    tree = lineage_tree(digest, store, WINNERS)
     best = min((node for node in tree.nodes if node.place), key=lambda node: node.place or 0, default=None)
     if best is None:
         return {}

@@ -1,6 +1,7 @@
 """Results of a run read step by step, so that a page needs only what is new: totals, and a table to sort and filter."""
 
 __all__ = [
+    "candidate_rows",
     "candidate_table",
     "hurdle_survival",
     "loss_history",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...evolution.edit_kinds import edit_kind
 from ...runs.connection import memory_connection
 from ...runs.records import Ancestor
 from ..leaderboard import row_order
@@ -20,9 +21,10 @@ CREATE TABLE candidates (
     id INTEGER PRIMARY KEY,
     parent INTEGER,
     same_as INTEGER,
+    kind TEXT,
     outcome TEXT,
     trials INTEGER NOT NULL DEFAULT 0,
-    loss REAL, bits REAL, step_ms REAL, relative_speed REAL,
+    loss REAL, bits REAL, step_ms REAL, relative_speed REAL, speed REAL,
     parameters INTEGER, block_parameters INTEGER, flops REAL, memory INTEGER,
     class INTEGER, subclass INTEGER, ranking REAL
 );
@@ -30,18 +32,24 @@ CREATE INDEX by_rank ON candidates (class, subclass, ranking, id);
 CREATE TABLE edits (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
 # The text of the edits, in small letters, is a table of its own, so that those of figures are short to scan.
+# kind is that of the last edit; NULL without a parent.
+# speed is relative_speed, or else from step_ms and the baseline's.
 # class, subclass and ranking are the first parts of `row_order`; all are NULL for a candidate without a result.
 
 _RESULT = (
-    "outcome", "trials", "loss", "bits", "step_ms", "relative_speed", "parameters", "block_parameters", "flops",
-    "memory", "class", "subclass", "ranking",
+    "outcome", "trials", "loss", "bits", "step_ms", "relative_speed", "speed", "parameters", "block_parameters",
+    "flops", "memory", "class", "subclass", "ranking",
 )  # fmt: skip
 
 
 class CandidateTable:
-    """The table; its values do not depend on the baseline, whose mean and noise change while a search runs."""
+    """The table.
+
+    Only `speed` depends on the baseline, whose step time changes rarely; its mean and noise change while a search runs.
+    """
 
     def __init__(self) -> None:
+        self._baseline_step_ms: float | None = None
         self._connection = memory_connection()
         self._connection.executescript(_SCHEMA)
         self._indexed: set[str] = set()
@@ -61,8 +69,8 @@ class CandidateTable:
         self._connection.execute("BEGIN")
         for each in candidates:
             self._connection.execute(
-                "INSERT OR IGNORE INTO candidates (id, parent, same_as) VALUES (?, ?, ?)",
-                (each.id, each.parent, each.same_as),
+                "INSERT OR IGNORE INTO candidates (id, parent, same_as, kind) VALUES (?, ?, ?, ?)",
+                (each.id, each.parent, each.same_as, _kind(each)),
             )
             self._connection.execute(
                 "INSERT OR IGNORE INTO edits VALUES (?, ?)", (each.id, "\n".join(each.mutations).lower())
@@ -77,12 +85,27 @@ class CandidateTable:
             (
                 (
                     *(row.outcome, row.trials, row.loss_nats, row.bits_per_byte, row.step_ms, row.speed),
+                    self._speed(row),
                     *(row.parameters, row.block_parameters, row.flops_per_token, memory, *row_order(row)),
                 )
                 for row, memory in rows
             ),
         )
         self._connection.execute("COMMIT")
+
+    def set_baseline_step(self, step_ms: float | None) -> None:
+        """Set the step time of the baseline, from which speeds are computed."""
+        if step_ms == self._baseline_step_ms:
+            return
+        self._baseline_step_ms = step_ms
+        self._connection.execute(
+            "UPDATE candidates SET speed = coalesce(relative_speed, ? / step_ms) WHERE trials > 0", (step_ms,)
+        )
+
+    def _speed(self, row: LeaderboardRow) -> float | None:
+        if row.speed or not row.step_ms or self._baseline_step_ms is None:
+            return row.speed
+        return self._baseline_step_ms / row.step_ms
 
     def set_rankings(self, losses: Mapping[int, float]) -> None:
         """Set the loss by which candidates are ranked, of those that trained to the end."""
@@ -100,3 +123,9 @@ class CandidateTable:
     def ids(self, where: str, values: Mapping[str, Any] | tuple[Any, ...] = ()) -> list[int]:
         """Return the ids that a clause selects."""
         return [number for (number,) in self.query(f"SELECT id FROM candidates {where}", values)]
+
+
+def _kind(candidate: Ancestor) -> str | None:
+    if candidate.parent is None:
+        return None
+    return edit_kind(candidate.mutations[-1] if candidate.mutations else "")

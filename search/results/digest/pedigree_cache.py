@@ -1,27 +1,31 @@
-"""The pedigree of a run of any length: the number of edits of every candidate, and what lineages need of the store."""
+"""The pedigree of a run of any length: parents and edits of every candidate, and what lineages need of the store."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...evolution.candidate import BASELINE_ID
 from ...runs.records import Ancestor
 from ...runs.store_reader import StoreReader
-from ..lineage import LineageStep, newest_edits, trace_lineage
+from ..lineage import LineageStep, trace_lineage
 
 __all__ = ["PedigreeCache", "PedigreeReader"]
 
 _MOST_KEPT = 20_000
 """Candidates that are kept in memory."""
 
+_NONE = -1
+"""Parent of a candidate without one."""
+
 
 class PedigreeCache:
-    """What is known of the pedigree between requests."""
+    """What is known of the pedigree between requests: a few bytes for each candidate."""
 
     def __init__(self) -> None:
+        self._parents, self._counts = array("q"), array("q")  # by candidate id
         self._edits: dict[int, Mapping[str, Any]] = {}
-        self._counts: dict[int, int] = {}
         self._kept: dict[int, Ancestor] = {}
 
     def add(self, candidates: Sequence[Ancestor], payloads: Mapping[int | None, Mapping[str, Any]]) -> None:
@@ -30,15 +34,33 @@ class PedigreeCache:
             payload = payloads.get(each.id, {})
             if "edits" in payload:
                 self._edits[each.id] = payload
-                self._counts[each.id] = len(payload["edits"])
+                count = len(payload["edits"])
             else:
                 before = 0 if each.parent is None else self._counts[each.parent]
-                self._counts[each.id] = 0 if each.id == BASELINE_ID else before + 1
+                count = 0 if each.id == BASELINE_ID else before + 1
                 self._keep(each)
+            self._parents.append(_NONE if each.parent is None else each.parent)
+            self._counts.append(count)
 
     def edit_count(self, candidate_id: int) -> int:
         """Return the number of edits that lead to a candidate."""
         return self._counts[candidate_id]
+
+    def edits(self, candidate_id: int, newest: int | None = None) -> list[int]:
+        """Return the edits of a candidate, the oldest first, each as the id of the first candidate with it.
+
+        Args:
+            candidate_id: the candidate.
+            newest: number of edits to return, the newest ones, without a walk to the baseline; None: all.
+        """
+        edits: set[int] = set()
+        while candidate_id not in self._edits and candidate_id != BASELINE_ID and len(edits) != newest:
+            edits.add(candidate_id)
+            candidate_id = self._parents[candidate_id]  # all its edits have lower ids
+            if candidate_id == _NONE:
+                break
+        found = sorted(edits.union(self._edits.get(candidate_id, {}).get("edits", ())))
+        return found if newest is None else found[max(len(found) - newest, 0) :]
 
     def reader(self, store: StoreReader) -> PedigreeReader:
         """Return the pedigree for one request."""
@@ -49,6 +71,12 @@ class PedigreeCache:
         if candidate_id not in self._kept:
             self._keep(store.ancestor(candidate_id, self._edits.get(candidate_id, {})))
         return self._kept[candidate_id]
+
+    def parents(self, store: StoreReader, candidate_id: int) -> tuple[int, ...]:
+        """Return the parent of a candidate, and the second one of a merge; none for a program without a parent."""
+        parent = self._parents[candidate_id]
+        merged_with = self.find(store, candidate_id).merged_with if candidate_id in self._edits else None
+        return tuple(each for each in (parent, merged_with) if each not in (_NONE, None))
 
     def _keep(self, candidate: Ancestor) -> None:
         if len(self._kept) >= _MOST_KEPT:
@@ -66,7 +94,12 @@ class PedigreeReader(Mapping[int, Ancestor]):
         self._cache, self._store = cache, store
 
     def __getitem__(self, candidate_id: int) -> Ancestor:
+        if candidate_id not in self:
+            raise KeyError(candidate_id)
         return self._cache.find(self._store, candidate_id)
+
+    def __contains__(self, candidate_id: object) -> bool:
+        return isinstance(candidate_id, int) and 0 <= candidate_id < len(self)
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self)))
@@ -74,8 +107,14 @@ class PedigreeReader(Mapping[int, Ancestor]):
     def __len__(self) -> int:
         return len(self._cache)
 
+    def parents(self, candidate_id: int) -> tuple[int, ...]:
+        """Return the parent of a candidate, and the second one of a merge; none for a program without a parent."""
+        return self._cache.parents(self._store, candidate_id)
+
     def lineage(self, candidate_id: int, newest: int | None = None) -> tuple[LineageStep, ...]:
-        """Return the lineage of a candidate, or so many of its newest edits; merges have all."""
-        if newest is None or self[candidate_id].merged_with is not None:
+        """Return the lineage of a candidate, or so many of its newest edits; of these, merges have all."""
+        if newest == 0:
+            return ()
+        if self[candidate_id].merged_with is not None:
             return trace_lineage(self, candidate_id)
-        return tuple(LineageStep(edit, self[edit].mutations) for edit in newest_edits(self, candidate_id, newest))
+        return tuple(LineageStep(edit, self[edit].mutations) for edit in self._cache.edits(candidate_id, newest))

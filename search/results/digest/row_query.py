@@ -30,11 +30,11 @@ SORTS = {
     "bits": "bits",
     "difference": "ranking",
     "step": "step_ms",
-    "speed": "coalesce(relative_speed, :step_ms / step_ms)",
+    "speed": "speed",
     "parameters": "parameters",
     "memory": "memory",
 }
-"""What rows can be sorted by, and its SQL. `rank` is the order of the leaderboard."""
+"""What rows can be sorted by, and the column. `rank` is the order of the leaderboard."""
 
 _HIGHEST_FIRST = ("speed",)
 
@@ -97,15 +97,14 @@ def select_rows(table: CandidateTable, query: RowQuery, baseline: BaselineSummar
     """Return the rows that a query selects."""
     where, values = _conditions(query, baseline)
     (total,) = table.query(f"SELECT count(*) FROM candidates WHERE {where}", values)[0]
-    values |= {"step_ms": baseline.step_ms, "limit": query.limit, "offset": query.offset}
+    values |= {"limit": query.limit, "offset": query.offset}
     if query.sort == "rank":
         order = ", ".join(f"{name}{' DESC' * query.reverse}" for name in ("class", "subclass", "ranking", "id"))
         return RowPage(table.ids(f"WHERE {where} ORDER BY {order} LIMIT :limit OFFSET :offset", values), total)
     column, descending = SORTS[query.sort], query.reverse != (query.sort in _HIGHEST_FIRST)
-    if query.sort == "speed" and not table.query("SELECT 1 FROM candidates WHERE relative_speed > 0 LIMIT 1"):
-        column, descending = "step_ms", not descending  # the same order, and indexed
     table.index(column)
-    order = f"ORDER BY {column} {'DESC' if descending else 'ASC'}, id LIMIT :limit OFFSET :offset"
+    direction = "DESC" if descending else "ASC"  # also of ids among equal values: so an index gives the order
+    order = f"ORDER BY {column} {direction}, id {direction} LIMIT :limit OFFSET :offset"
     ids = table.ids(f"WHERE {where} AND {column} IS NOT NULL {order}", values)
     if len(ids) < query.limit:  # rows without the value come last
         (known,) = table.query(f"SELECT count(*) FROM candidates WHERE {where} AND {column} IS NOT NULL", values)[0]
@@ -146,7 +145,8 @@ def pareto_front(table: CandidateTable, cost: str, shown: int) -> list[FrontPoin
         rows += found
     front = {number for number, _, _ in rows}
     others = table.query(
-        f"SELECT id, {column}, loss FROM candidates WHERE loss > 0 AND {RANKED} AND {column} > 0 ORDER BY loss LIMIT ?",
+        f"SELECT id, {column}, loss FROM candidates INDEXED BY by_loss_of_ranked"
+        f" WHERE loss > 0 AND {RANKED} AND {column} > 0 ORDER BY loss LIMIT ?",
         (shown,),
     )
     others = [row for row in others if row[0] not in front]

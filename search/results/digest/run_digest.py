@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ....workers.protocol import Evaluation
@@ -19,7 +20,7 @@ from ...evolution.candidate import BASELINE_ID, reached_loss
 from ...evolution.initial_programs import initial_program_origins
 from ...runs.records import Event, FinishedTrial
 from ...runs.store_reader import StoreReader
-from ...runs.time_accounting import TimeAccount
+from ...runs.time_accounting import RETRAININGS, TimeAccount
 from ..confirmation import Confirmation, Retraining, confirmations, read_retraining
 from ..equal_time import EqualTime
 from ..leaderboard import baseline_summary, candidate_row, full_budget, row_order, sum_by_key, with_equal_time
@@ -29,13 +30,14 @@ from .candidate_table import RANKED, CandidateTable
 from .hurdle_survival import HurdleSurvival
 from .loss_history import LossHistory
 from .pedigree_cache import PedigreeCache
+from .row_query import COSTS, SORTS
 
 __all__ = ["RunDigest"]
 
 _SLICE = 2000
 """Events that are read at once, a few milliseconds each hundred."""
 
-_PARSED = ("run_started", "run_resumed", "proposed", "confirmed", "retrained_at_scale")
+_PARSED = ("run_started", "run_resumed", "proposed", *RETRAININGS)
 """Kinds of events whose payload is read."""
 
 _SETTLE_SHARE = 0.05
@@ -53,13 +55,16 @@ class RunDigest:
     Attributes:
         manifest: manifest of the run.
         last: number of the last event that was read.
-        complete: whether it was the last one of the run.
+        complete: whether it was the last one of the run when the digest was last brought up to date.
         table: one row of figures for each candidate.
         account: use of the run's time.
         survival: trainings by the hurdles that they passed.
         kinds: number of events by kind.
         pedigree: parents and edits of the candidates.
         losses: every training with a loss, in order of arrival.
+        proposals: statistics summed over all proposals.
+        retrainings: retrainings at the size of the run, in order of arrival.
+        ladder_events: events of all retrainings, from which `build_ladder` makes the ladder.
     """
 
     def __init__(self, manifest: Mapping[str, Any]):
@@ -71,12 +76,13 @@ class RunDigest:
         self.survival = HurdleSurvival()
         self.kinds: Counter[str] = Counter()
         self.losses = LossHistory()
-        self._proposals: dict[str, Any] = {}
+        self.proposals: dict[str, Any] = {}
+        self.retrainings: list[Retraining] = []
+        self.ladder_events: list[Event] = []
         self._budgets = 0.0
         self._checks = LeakCheckTotals(0, 0, 0, None, 0, {})
         self._devices: set[str] = set()
         self._baseline_results: list[Evaluation] = []
-        self._retrainings: list[Retraining] = []
         self.pedigree = PedigreeCache()
         self._equal_time = EqualTime(manifest)
         self._deltas: dict[int, float] = {}
@@ -95,6 +101,15 @@ class RunDigest:
             self._settle()
         return self.complete
 
+    def preparations(self) -> list[Callable[[], object]]:
+        """Return functions that build what the first page of each kind needs, a twentieth of a second each."""
+        ranked = [partial(self.table.index, column, ranked=True) for column in ("loss", *COSTS.values())]
+        return [*(partial(self.table.index, column) for column in SORTS.values()), *ranked, partial(self._ranks, ())]
+
+    def share_read(self, store: StoreReader) -> float:
+        """Return the share of the run's events that have been read; 1 if nothing is left."""
+        return self.last / max(store.last_sequence(), 1)
+
     @property
     def baseline(self) -> BaselineSummary:
         """Results of the baseline so far."""
@@ -103,7 +118,7 @@ class RunDigest:
     @property
     def confirmed(self) -> tuple[Confirmation, ...]:
         """Results of retraining, best first."""
-        return confirmations(self._retrainings) if self._retrainings else ()
+        return confirmations(self.retrainings)
 
     @property
     def initial_programs(self) -> Mapping[int, str]:
@@ -116,7 +131,7 @@ class RunDigest:
         return self._equal_time.known
 
     def rows(self, store: StoreReader, candidate_ids: Sequence[int], newest: int | None = None) -> list[LeaderboardRow]:
-        """Return the leaderboard's rows of candidates, in the given order; those without a result are left out.
+        """Return the leaderboard's rows of candidates in the given order; those without a known result are left out.
 
         Args:
             store: store of the run.
@@ -129,7 +144,7 @@ class RunDigest:
         pedigree = self.pedigree.reader(store)
         rows = []
         for number in candidate_ids:
-            if number not in results:
+            if number not in results or number not in pedigree:
                 continue
             row = candidate_row(pedigree[number], results[number], baseline)
             row = with_equal_time(row, self._deltas.get(number), baseline.noise_nats)
@@ -174,7 +189,7 @@ class RunDigest:
             trials=self.kinds["evaluated"],
             lost=self.kinds["worker_lost"],
             cancelled=self.kinds["cancelled"],
-            proposals=self._proposals,
+            proposals=self.proposals,
             elapsed_seconds=self.account.elapsed_seconds,
             worker_seconds=self.account.worker_seconds,
             shares=self.account.shares(),
@@ -192,7 +207,7 @@ class RunDigest:
             candidates = store.candidates_between(min(numbers), max(numbers))
             self.table.add(candidates)
             self.pedigree.add(candidates, {event.candidate_id: event.payload for event in proposed})
-            self._proposals = sum_by_key([self._proposals, *(event.payload for event in proposed)])
+            self.proposals = sum_by_key([self.proposals, *(event.payload for event in proposed)])
         for event in events:
             self._record(event, results.get(event.sequence))
         self._checks += count_leak_checks([trial.evaluation for trial in finished], 0)
@@ -201,8 +216,10 @@ class RunDigest:
     def _record(self, event: Event, result: Evaluation | None) -> None:
         self.kinds[event.kind] += 1
         at = self.account.record(event, result)
+        if event.kind in RETRAININGS:
+            self.ladder_events.append(event)
         if event.kind == "confirmed":
-            self._retrainings.append(read_retraining(event))
+            self.retrainings.append(read_retraining(event))
         if result is None or event.candidate_id is None:
             return
         self._equal_time.record(event.candidate_id, result)
@@ -225,6 +242,8 @@ class RunDigest:
             found = earlier.get(number, found)
             row = candidate_row(pedigree[number], found, _NO_BASELINE)
             rows.append((row, found[-1].peak_memory_bytes))
+        if BASELINE_ID in new:
+            self.table.set_baseline_step(self.baseline.step_ms)
         self.table.set_results(rows)
         if known or not self.complete:
             self._ranking = None

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...evolution.candidate import BASELINE_ID
-from ..candidate_rows import ranking_losses, read_candidate_rows, read_pedigree
+from ..digest.candidate_rows import candidate_rows
+from ..digest.candidate_table import RANKED
+from ..digest.pedigree_cache import PedigreeReader
+from ..digest.run_digest import RunDigest
 from ..leaderboard_rows import BaselineSummary, LeaderboardRow
 from .edit_gains import EditGain, edit_gain
 
 if TYPE_CHECKING:  # loads SQLite
-    from ...runs.records import Ancestor
     from ...runs.store_reader import StoreReader
 
 __all__ = ["LineageTree", "TreeNode", "lineage_tree"]
@@ -61,20 +63,18 @@ class LineageTree:
     initial_programs: Mapping[int, str]
 
 
-def lineage_tree(store: StoreReader, top: int) -> LineageTree:
+def lineage_tree(digest: RunDigest, store: StoreReader, top: int) -> LineageTree:
     """Return the tree of the `top` best candidates; without a ranked one, it has the baseline at most.
 
     Of a large tree, ancestors that only lead from one parent to one child are left out.
     """
-    with store.snapshot():
-        losses = ranking_losses(store)
-        ranked = sorted((loss, number) for number, loss in losses.items() if number != BASELINE_ID)
-        best = [number for _, number in ranked[:top]]
-        pedigree = read_pedigree(store, {BASELINE_ID, *best})
-        shown = _shown(best, pedigree)
-        kept = _without_chains(shown, set(best)) if len(shown) > LARGEST_TREE else shown
-        direct = {parent for number in kept for parent in shown[number]}
-        found = read_candidate_rows(store, {*kept, *direct})
+    best = digest.table.ids(
+        f"WHERE {RANKED} AND id != ? ORDER BY class, subclass, ranking, id LIMIT ?", (BASELINE_ID, top)
+    )
+    shown = _shown(best, digest.pedigree.reader(store))
+    kept = _without_chains(shown, set(best)) if len(shown) > LARGEST_TREE else shown
+    direct = {parent for number in kept for parent in shown[number]}
+    found = candidate_rows(digest, store, {*kept, *direct})
     nodes = []
     for number in sorted(kept):
         parents, skipped = _nearest(number, shown, kept)
@@ -83,7 +83,7 @@ def lineage_tree(store: StoreReader, top: int) -> LineageTree:
             TreeNode(
                 number,
                 parents,
-                pedigree[number].mutations,
+                found.pedigree[number].mutations,
                 found.row(number),
                 edit_gain(found.row(number), parent, found.baseline.noise_nats),
                 best.index(number) + 1 if number in best else None,
@@ -93,15 +93,14 @@ def lineage_tree(store: StoreReader, top: int) -> LineageTree:
     return LineageTree(found.baseline, tuple(nodes), found.initial_programs)
 
 
-def _shown(best: Sequence[int], pedigree: Mapping[int, Ancestor]) -> dict[int, tuple[int, ...]]:
+def _shown(best: Sequence[int], pedigree: PedigreeReader) -> dict[int, tuple[int, ...]]:
     """Return the parents of the best candidates and of all their ancestors, by id."""
     shown: dict[int, tuple[int, ...]] = {}
     waiting = [*best, *([BASELINE_ID] if BASELINE_ID in pedigree else [])]
     while waiting:
         number = waiting.pop()
         if number not in shown:
-            candidate = pedigree[number]
-            shown[number] = tuple(each for each in (candidate.parent, candidate.merged_with) if each is not None)
+            shown[number] = pedigree.parents(number)
             waiting += shown[number]
     return shown
 

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from primer_search.search.results.candidate_rows import rank_of, ranking_losses, read_candidate_rows
+from primer_search.search.results.digest.candidate_rows import candidate_rows
+from primer_search.search.results.digest.run_digest import RunDigest
 from primer_search.search.results.edits.edit_gains import edit_gain
 from primer_search.search.results.edits.lineage_tree import lineage_tree
 from primer_search.search.results.edits.operator_totals import KindTotals, operator_totals
 from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.runs.store_reader import StoreReader
 from primer_search.tests.support.written_runs import Run, full
 from primer_search.workers.protocol import Evaluation
+
+
+def lineage_of_best(digest: RunDigest, store: StoreReader) -> object:
+    return lineage_tree(digest, store, 4)
+
+
+def digest_of(run: Run) -> RunDigest:
+    digest = RunDigest(run.store.manifest)
+    assert digest.update(run.store, 60.0)
+    return digest
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +53,41 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_the_rows_of_a_few_candidates_are_those_of_the_leaderboard(run: Run) -> None:
     board = {row.id: row for row in leaderboard(run.store).rows}
-    found = read_candidate_rows(run.store, [2, 3, 5])
+    found = candidate_rows(digest_of(run), run.store, [2, 3, 5])
     assert found.baseline == leaderboard(run.store).baseline
-    for number, row in found.rows.items():
-        assert replace(row, rank=rank_of(run.store, row), lineage=board[number].lineage) == board[number]
-    assert set(found.rows) == {0, 1, 2, 3}
-    assert found.row(5) == found.rows[1]
-    assert set(found.pedigree) == {0, 1, 2, 3, 5}
+    assert found.rows == {number: replace(board[number], lineage=()) for number in (1, 2, 3)}
+    assert found.row(5) == found.rows[1], "the row whose result it shares"
+    assert found.row(6) is None
 
 
-def test_the_losses_that_rank_are_those_of_the_leaderboard(run: Run) -> None:
-    rows = leaderboard(run.store).rows
-    assert ranking_losses(run.store) == {row.id: row.ranking_nats for row in rows if row.rank is not None}
+def test_a_candidate_that_the_digest_has_not_read_has_no_row(run: Run) -> None:
+    found = candidate_rows(RunDigest(run.store.manifest), run.store, [0, 2])
+    assert (found.rows, found.row(2), len(found.pedigree)) == ({}, None, 0)
+
+
+@pytest.mark.parametrize("read", [lambda digest, store: candidate_rows(digest, store, [40, 30, 0]), lineage_of_best])
+def test_the_work_in_the_store_does_not_grow_with_the_run(tmp_path: Path, read: Callable[..., object]) -> None:
+    steps = []
+    for size in (50, 500):
+        (tmp_path / str(size)).mkdir()
+        run = Run(tmp_path / str(size), workers=1)
+        run.propose(0, None)
+        run.train(0, full(9.0))
+        for number in range(1, size):
+            run.propose(number, number - 1 if number < 50 else 0, "Insert in main: x2 = SIN(h0)")
+            run.train(number, full(8.0 - 0.01 * number if number < 50 else 8.5))
+        digest = digest_of(run)
+        instructions: list[None] = []
+        run.store._connection.set_progress_handler(partial(instructions.append, None), 1)
+        read(digest, run.store)
+        steps.append(len(instructions))
+        run.store.close()
+    assert steps[0] > 10
+    assert steps[1] < 1.2 * steps[0], "instructions of SQLite"
 
 
 def test_a_gain_is_the_loss_of_the_parent_minus_that_of_the_child(run: Run) -> None:
-    rows = read_candidate_rows(run.store, [1, 2, 4])
+    rows = candidate_rows(digest_of(run), run.store, [0, 1, 2, 4])
     gain = edit_gain(rows.row(2), rows.row(1), rows.baseline.noise_nats)
     assert gain is not None
     assert gain.nats == pytest.approx(0.4)
@@ -66,7 +99,7 @@ def test_a_gain_is_the_loss_of_the_parent_minus_that_of_the_child(run: Run) -> N
 
 
 def test_the_totals_count_what_became_of_each_kind(run: Run) -> None:
-    totals = {each.kind: each for each in operator_totals(run.store)}
+    totals = {each.kind: each for each in operator_totals(digest_of(run))}
     assert list(totals) == ["Insert", "Delete", "Merge"]
     insert, delete, merge = totals.values()
     assert (insert.proposed, insert.new, insert.full, insert.stopped, insert.failed) == (3, 3, 2, 1, 0)
@@ -81,21 +114,21 @@ def test_the_totals_count_what_became_of_each_kind(run: Run) -> None:
 def test_counts_of_proposals_are_added_by_kind(tmp_path: Path) -> None:
     run = Run(tmp_path, workers=1)
     run.propose(0, None)
-    assert operator_totals(run.store) == ()
+    assert operator_totals(digest_of(run)) == ()
     run.store.add_event("proposed", {"kinds": {"Wrap": {"tried": 3, "invalid": 2, "known": 1}}})
     run.store.add_event("proposed", {"kinds": {"Wrap": {"tried": 1, "new": 1}}})
-    assert operator_totals(run.store) == (KindTotals("Wrap", 4, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, None, None),)
+    assert operator_totals(digest_of(run)) == (KindTotals("Wrap", 4, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, None, None),)
 
 
 def test_the_tree_has_the_best_and_all_their_ancestors(run: Run) -> None:
-    tree = lineage_tree(run.store, 1)
+    tree = lineage_tree(digest_of(run), run.store, 1)
     assert [(node.id, node.parents, node.place) for node in tree.nodes] == [
         (0, (), None),
         (1, (0,), None),
         (2, (1,), 1),
     ]
     assert tree.nodes[2].gain is not None
-    assert [node.id for node in lineage_tree(run.store, 10).nodes] == [0, 1, 2]
+    assert [node.id for node in lineage_tree(digest_of(run), run.store, 10).nodes] == [0, 1, 2]
 
 
 def test_of_a_large_tree_only_the_forks_are_shown(tmp_path: Path) -> None:
@@ -105,7 +138,7 @@ def test_of_a_large_tree_only_the_forks_are_shown(tmp_path: Path) -> None:
     for number in range(1, 101):
         run.propose(number, number - 1 if number != 100 else 50, "Insert in main: x2 = SIN(h0)")
         run.train(number, full(9.0 - 0.01 * number))
-    tree = lineage_tree(run.store, 2)
+    tree = lineage_tree(digest_of(run), run.store, 2)
     assert [(node.id, node.parents, node.skipped) for node in tree.nodes] == [
         (0, (), 0), (50, (0,), 49), (99, (50,), 48), (100, (50,), 0),
     ]  # fmt: skip

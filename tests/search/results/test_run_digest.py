@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from primer_search.search.results.confirmation import Retraining
 from primer_search.search.results.digest import run_digest
+from primer_search.search.results.digest.row_query import COSTS, SORTS, RowQuery, pareto_front, select_rows
 from primer_search.search.results.digest.run_digest import RunDigest
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.store import Store
@@ -129,3 +131,50 @@ def test_the_digest_reads_a_store_that_cannot_be_written(tmp_path: Path) -> None
     with Store.open(tmp_path, read_only=True) as store:
         digest = RunDigest(store.manifest)
         assert digest.update(store, 60.0)
+
+
+def test_speeds_follow_the_step_time_of_the_baseline_and_steps_timed_in_turns(tmp_path: Path) -> None:
+    run = Run(tmp_path, workers=1)
+    digest = RunDigest(run.store.manifest)
+    run.propose(0, None)
+    run.train(0, full(4.0, step_ms=20.0))
+    for number, (step_ms, price) in enumerate(((30.0, None), (10.0, None), (99.0, 0.8), (5.0, 1.6)), start=1):
+        run.propose(number, 0, f"edit {number}")
+        run.train(number, full(4.0, step_ms=step_ms, relative_step=price))
+        digest.update(run.store, 60.0)
+    run.train(0, full(4.0, step_ms=8.0))
+    digest.update(run.store, 60.0)
+    board = leaderboard(run.store)
+    expected = sorted(board.rows, key=lambda row: (-(row.speed or 0.0), -row.id))
+    assert select_rows(digest.table, RowQuery(sort="speed"), digest.baseline).ids == [row.id for row in expected]
+    assert digest.table.query("SELECT speed FROM candidates ORDER BY speed DESC, id DESC") == [
+        (pytest.approx(row.speed),) for row in expected
+    ]
+    run.store.close()
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_page_of_sorted_rows_is_read_in_the_order_of_an_index(tmp_path: Path, sort: str, reverse: bool) -> None:
+    assert not _sorted_statements(tmp_path, lambda digest: select_rows(
+        digest.table, RowQuery(sort=sort, reverse=reverse), digest.baseline
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_the_candidates_of_a_pareto_figure_are_read_in_the_order_of_an_index(tmp_path: Path, cost: str) -> None:
+    assert not _sorted_statements(tmp_path, lambda digest: pareto_front(digest.table, cost, 5))
+
+
+def _sorted_statements(folder: Path, read: Callable[[RunDigest], object]) -> list[str]:
+    """Return the statements on the digest's table that sort rows, instead of following an index."""
+    run = write_random_run(folder, 0, False)
+    digest = RunDigest(run.store.manifest)
+    digest.update(run.store, 60.0)
+    run.store.close()
+    query, seen = digest.table.query, list[tuple[str, Any]]()
+    digest.table.query = lambda statement, values=(): (seen.append((statement, values)), query(statement, values))[1]
+    read(digest)
+    assert seen
+    plans = {statement: query(f"EXPLAIN QUERY PLAN {statement}", values) for statement, values in seen}
+    return [statement for statement, plan in plans.items() if any("TEMP B-TREE" in str(step) for step in plan)]

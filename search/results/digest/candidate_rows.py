@@ -1,0 +1,55 @@
+"""Rows of some candidates from the digest of a run, whose other candidates are not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ...runs.store_reader import StoreReader
+from ..confirmation import Confirmation
+from ..leaderboard_rows import BaselineSummary, LeaderboardRow
+from .pedigree_cache import PedigreeReader
+from .run_digest import RunDigest
+
+__all__ = ["CandidateRows", "candidate_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRows:
+    """Results of some candidates.
+
+    Attributes:
+        baseline: results of the baseline.
+        pedigree: all candidates of the run that the digest has read, by id.
+        rows: row of each of the candidates, or of the one whose result it shares, that has a result; without lineage.
+        initial_programs: origin of each imported initial program, by candidate id.
+        confirmed: results of retraining, best first.
+    """
+
+    baseline: BaselineSummary
+    pedigree: PedigreeReader
+    rows: Mapping[int, LeaderboardRow]
+    initial_programs: Mapping[int, str]
+    confirmed: tuple[Confirmation, ...]
+
+    def row(self, candidate_id: int) -> LeaderboardRow | None:
+        """Return the row of a candidate, or of the earlier one whose result it shares."""
+        if candidate_id not in self.pedigree:
+            return None
+        shared = self.pedigree[candidate_id].same_as
+        return self.rows.get(candidate_id if shared is None else shared)
+
+
+def candidate_rows(digest: RunDigest, store: StoreReader, candidate_ids: Iterable[int]) -> CandidateRows:
+    """Return the rows of some candidates; those that the digest has not read yet have none.
+
+    Args:
+        digest: digest of the run.
+        store: its store.
+        candidate_ids: ids of candidates.
+    """
+    pedigree = digest.pedigree.reader(store)
+    known = [pedigree[number] for number in sorted({*candidate_ids}) if number in pedigree]
+    wanted = sorted({each.id if each.same_as is None else each.same_as for each in known})
+    rows = {row.id: row for row in digest.rows(store, wanted, newest=0)}
+    return CandidateRows(digest.baseline, pedigree, rows, digest.initial_programs, digest.confirmed)
