@@ -10,7 +10,7 @@ Reference: Needleman and Wunsch (1970), "A general method applicable to the sear
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from .ops import OPS
 from .program import Instruction
@@ -67,16 +67,8 @@ def reads_field(instruction: Instruction, field: Field) -> bool:
     return uses.get(field, True)
 
 
-class _Fields(NamedTuple):
-    """Fields of an instruction other than its operands, and which of the optional ones it reads."""
-
-    op: str
-    constant: int
-    dimension: int
-    branches: int
-    reads_in2: bool
-    reads_constant: bool
-    reads_dimension: bool
+_Fields = tuple[str, int, int, int, bool, bool, bool]
+"""Op, constant, dimension and branches of an instruction; whether it reads `in2`, its constant and its dimension."""
 
 
 _Operands = tuple[int, int]
@@ -84,8 +76,11 @@ _Operands = tuple[int, int]
 
 
 def _fields(instruction: Instruction) -> _Fields:
-    reads = [reads_field(instruction, field) for field in ("in2", "constant", "dimension")]
-    return _Fields(instruction.op, instruction.constant, instruction.dimension, instruction.branches, *reads)
+    op = OPS.get(instruction.op)
+    fields = (instruction.op, instruction.constant, instruction.dimension, instruction.branches)
+    if op is None:  # a call
+        return (*fields, True, False, False)
+    return (*fields, op.operands == 2, op.uses_constant, op.uses_dimension)
 
 
 def _aligned_operands(
@@ -107,29 +102,30 @@ def _aligned_operands(
 def _costs(
     first: Sequence[_Fields], second: Sequence[_Fields], operands: Sequence[_Operands], others: Sequence[_Operands]
 ) -> list[list[float]]:
-    """Return the cost of changing each instruction of the first body into each of the second."""
-    return [
-        [_cost(one, other, *read, *read_by_other) for other, read_by_other in zip(second, others, strict=True)]
-        for one, read in zip(first, operands, strict=True)
-    ]
+    """Return the cost of changing each instruction of the first body into each of the second.
 
-
-def _cost(one: _Fields, other: _Fields, in1: int, in2: int, other_in1: int, other_in2: int) -> float:
-    """Return the cost of the changed fields; a field that one instruction does not read costs 1e-4, to break ties."""
-    cost = 0.0
-    if one.op != other.op:
-        cost += _OTHER_OP
-    if in1 != other_in1:
-        cost += 1.0
-    if in2 != other_in2:
-        cost += 1.0 if one.reads_in2 and other.reads_in2 else _UNREAD
-    if one.constant != other.constant:
-        cost += 1.0 if one.reads_constant and other.reads_constant else _UNREAD
-    if one.dimension != other.dimension:
-        cost += 1.0 if one.reads_dimension and other.reads_dimension else _UNREAD
-    if one.branches != other.branches:
-        cost += 1.0
-    return cost
+    It is the cost of the changed fields; a field that one instruction does not read costs 1e-4, to break ties. The
+    search computes this for every pair of 16 mutations a child, so both loops are written out.
+    """
+    costs = []
+    rows = [(*fields, *read) for fields, read in zip(second, others, strict=True)]
+    for (op, constant, dimension, branches, reads2, reads_c, reads_d), (in1, in2) in zip(first, operands, strict=True):
+        row = []
+        for other_op, other_c, other_d, other_branches, other2, also_c, also_d, other_in1, other_in2 in rows:
+            cost = 0.0 if op == other_op else _OTHER_OP
+            if in1 != other_in1:
+                cost += 1.0
+            if in2 != other_in2:
+                cost += 1.0 if reads2 and other2 else _UNREAD
+            if constant != other_c:
+                cost += 1.0 if reads_c and also_c else _UNREAD
+            if dimension != other_d:
+                cost += 1.0 if reads_d and also_d else _UNREAD
+            if branches != other_branches:
+                cost += 1.0
+            row.append(cost)
+        costs.append(row)
+    return costs
 
 
 def _cheapest(costs: Sequence[Sequence[float]], columns: int) -> tuple[Pair, ...]:
@@ -137,9 +133,17 @@ def _cheapest(costs: Sequence[Sequence[float]], columns: int) -> tuple[Pair, ...
     rows = len(costs)
     table = [[(i + j) * _GAP for j in range(columns + 1)] for i in range(rows + 1)]
     for i in range(1, rows + 1):
-        above, row, own = table[i - 1], table[i], costs[i - 1]
-        for j in range(1, columns + 1):
-            row[j] = min(above[j - 1] + own[j - 1], above[j] + _GAP, row[j - 1] + _GAP)
+        above, row = table[i - 1], table[i]
+        diagonal, left = above[0], row[0]
+        for j, cost in enumerate(costs[i - 1], start=1):
+            up = above[j]
+            least, deleted, inserted = diagonal + cost, up + _GAP, left + _GAP
+            if deleted < least:
+                least = deleted
+            if inserted < least:
+                least = inserted
+            row[j] = left = least
+            diagonal = up
     pairs: list[Pair] = []
     i, j = rows, columns
     while i or j:

@@ -30,17 +30,18 @@ def live_values(dna: DNA) -> list[LiveValues]:
     live: list[LiveValues] = [frozenset()] * len(dna.subprograms)
     for index in range(len(dna.subprograms) - 1, -1, -1):  # callees first: calls go to higher indices
         instructions = dna.subprograms[index].instructions
-        values = {len(instructions) + 1}
-        for position in range(len(instructions) - 1, -1, -1):
-            if position + 2 in values:
-                instruction = instructions[position]
+        value = len(instructions) + 1
+        values = {value}
+        for instruction in reversed(instructions):
+            if value in values:
                 op = OPS.get(instruction.op)
                 if op is None:
                     values.update(operands_read(instruction, live))
-                    continue
-                values.add(instruction.in1)
-                if op.operands == 2:
-                    values.add(instruction.in2)
+                else:
+                    values.add(instruction.in1)
+                    if op.operands == 2:
+                        values.add(instruction.in2)
+            value -= 1
         live[index] = frozenset(values)
     return live
 

@@ -11,7 +11,7 @@ These types hold any program. `validation` checks that it is well-formed; `canon
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 __all__ = [
@@ -89,8 +89,8 @@ class DNA:
     def with_instructions(self, subprogram: int, instructions: tuple[Instruction, ...]) -> DNA:
         """Return this DNA with the instructions of one subprogram replaced."""
         bank = list(self.subprograms)
-        bank[subprogram] = replace(bank[subprogram], instructions=instructions)
-        return replace(self, subprograms=tuple(bank))
+        bank[subprogram] = Subprogram(bank[subprogram].name, instructions)
+        return DNA(self.constants, self.dimensions, tuple(bank), self.length_dependent)
 
 
 @lru_cache(maxsize=1024)

@@ -65,8 +65,9 @@ def inlined_instruction_counts(dna: DNA) -> list[int]:
     """Return the number of instructions of each subprogram with all calls inlined, dead instructions included."""
     sizes = [0] * len(dna.subprograms)
     for index in range(len(sizes) - 1, -1, -1):
-        callees = [instruction.callee for instruction in dna.subprograms[index].instructions]
-        sizes[index] = sum([1 if callee is None else sizes[callee] for callee in callees])
+        instructions = dna.subprograms[index].instructions
+        callees = [instruction.callee for instruction in instructions if instruction.op not in OPS]
+        sizes[index] = len(instructions) + sum([sizes[callee] - 1 for callee in callees if callee is not None])
     return sizes
 
 

@@ -6,7 +6,6 @@ All keep a program well-formed. References to later instructions shift, so that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 from ...primitives.program import DNA, Instruction
@@ -56,6 +55,6 @@ def replace_item(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
 
 def _rewired(instruction: Instruction, renumbered: Callable[[int], int]) -> Instruction:
     in1, in2 = renumbered(instruction.in1), renumbered(instruction.in2)
-    if (in1, in2) == (instruction.in1, instruction.in2):
+    if in1 == instruction.in1 and in2 == instruction.in2:
         return instruction
-    return replace(instruction, in1=in1, in2=in2)
+    return Instruction(instruction.op, in1, in2, instruction.constant, instruction.dimension, instruction.branches)

@@ -18,9 +18,9 @@ from ...primitives.suggestions import did_you_mean
 __all__ = ["PAPER", "Vocabulary", "read_vocabulary", "with_named_plugins"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Ops and mutations of a search.
+    """Ops and mutations of a search; hashed by identity, so that what is computed from it can be cached.
 
     Attributes:
         ops: names of the ops, in the order of the op table.

@@ -6,7 +6,7 @@ __all__ = [
     "extrapolation",
     "guided_search",
     "linear_model",
-    "live_edges",
+    "live_code",
     "live_mutations",
     "make_strategy",
     "measurements",

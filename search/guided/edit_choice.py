@@ -20,6 +20,7 @@ import numpy as np
 from ...primitives.instruction_alignment import align_instructions
 from ...primitives.ops import OPS
 from ...primitives.program import DNA, Instruction
+from ..evolution.random_draws import draw_by
 from .linear_model import Normal, fit_linear_model
 
 __all__ = ["EditChoice", "edit_features"]
@@ -110,12 +111,12 @@ class EditChoice:
     def choose(self, edits: Sequence[frozenset[str]], rng: np.random.Generator) -> int:
         """Return the place of one mutation, drawn with a probability proportional to `likely_gains`."""
         gains = self.likely_gains(edits)
-        return int(rng.choice(len(edits), p=gains / gains.sum()))
+        return draw_by(np.cumsum(gains / gains.sum()), rng)
 
     def _rows(self, edits: Sequence[frozenset[str]]) -> np.ndarray:
         """Return a matrix [mutations, 1 + known features] of 0 and 1; the first column is 1."""
-        rows = np.zeros((len(edits), 1 + len(self._places)))
-        rows[:, 0] = 1.0
-        for row, features in zip(rows, edits, strict=True):
-            row[[1 + self._places[name] for name in features if name in self._places]] = 1.0
-        return rows
+        width, places = 1 + len(self._places), self._places
+        rows = np.zeros(len(edits) * width)
+        rows[::width] = 1.0
+        rows[[k * width + 1 + places[name] for k, names in enumerate(edits) for name in names if name in places]] = 1.0
+        return rows.reshape(len(edits), width)

@@ -30,7 +30,8 @@ from ..evolution.search_strategy import SearchStrategy
 from .edit_choice import EditChoice, edit_features
 from .edit_model import EditModel, Edits, Observation
 from .linear_model import Normal
-from .live_mutations import mutate_live
+from .live_code import LiveCode
+from .live_mutations import mutate_live_code
 from .measurements import LARGEST_FITNESS, Measurements
 from .recombination import merge_programs
 
@@ -221,10 +222,12 @@ class GuidedSearch(SearchStrategy):
         origin = self._candidates[parent]
         choice = None if rng.random() < UNIFORM_SHARE else self._edit_choice()
 
+        code = LiveCode(origin.dna)  # without `accumulate`, all mutations are of the parent
+
         def mutation(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
             if choice is None:
-                return mutate_live(dna, rng, self.vocabulary)
-            drawn = [mutate_live(dna, rng, self.vocabulary) for _ in range(DRAWS)]
+                return mutate_live_code(code, rng, self.vocabulary)
+            drawn = [mutate_live_code(code, rng, self.vocabulary) for _ in range(DRAWS)]
             return drawn[choice.choose([edit_features(dna, child) for child, _ in drawn], rng)]
 
         limit = self.config.search.proposals

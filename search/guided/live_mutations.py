@@ -21,22 +21,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
 
-from ...primitives.liveness import live_values, operand_slots
+from ...plugins.plugin import PluginMutation
+from ...primitives.liveness import operand_slots
 from ...primitives.ops import OPS
 from ...primitives.pretty_printer import format_instruction, subprogram_label
 from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
 from ...primitives.validation import inlined_instruction_counts
 from ..evolution.program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
-from ..evolution.random_draws import choose, draw_below
+from ..evolution.random_draws import choose, draw_below, draw_by
 from ..evolution.vocabulary import PAPER, Vocabulary
-from .live_edges import Edge, live_edges, live_instructions
+from .live_code import Edge, LiveCode
 
-__all__ = ["FAMILY_OF", "LIVE_MUTATIONS", "OP_FAMILIES", "mutate_live"]
+__all__ = ["FAMILY_OF", "LIVE_MUTATIONS", "OP_FAMILIES", "mutate_live", "mutate_live_code"]
 
 OP_FAMILIES = PAPER.families
 """The 39 primitives by family (the groups of the paper's Table 2, convolutions apart); calls are one more family."""
@@ -51,10 +52,15 @@ _ATTEMPTS = 1000
 
 
 def mutate_live(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
+    """Apply one mutation of live code (see `mutate_live_code`)."""
+    return mutate_live_code(LiveCode(dna), rng, vocabulary)
+
+
+def mutate_live_code(code: LiveCode, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Apply one mutation of live code, with its type drawn by the weights of `LIVE_MUTATIONS`.
 
     Args:
-        dna: well-formed program.
+        code: program to mutate.
         rng: random generator of the child; the same state gives the same child.
         vocabulary: ops to draw from, and mutations of plugins, each of weight 1.
 
@@ -64,14 +70,10 @@ def mutate_live(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAP
     Raises:
         RuntimeError: no mutation applies; a program that is valid always has one.
     """
-    edits = {name: edit for name, (edit, _) in LIVE_MUTATIONS.items()} | {**vocabulary.mutations}
-    edits |= {name: partial(edit, vocabulary=vocabulary) for name, edit in _DRAWING_OPS.items()}
-    names = list(edits)
-    weights = np.array([weight for _, weight in LIVE_MUTATIONS.values()] + [1] * len(vocabulary.mutations))
+    edits, cumulative = _weighted_edits(vocabulary)
     for _ in range(_ATTEMPTS):
-        name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
-        result = edits[name](dna, rng)
-        if result is None or result[0] == dna:
+        result = edits[draw_by(cumulative, rng)](code, rng)
+        if result is None or result[0] == code.dna:
             continue
         if max(inlined_instruction_counts(result[0])) <= MAX_INLINED_INSTRUCTIONS:
             return result
@@ -81,21 +83,23 @@ def mutate_live(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAP
 # --- the edits --------------------------------------------------------------------------------------------------
 
 
-def _insert(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
+def _insert(code: LiveCode, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Insert an op on a live edge; of an op with two operands, the other one is any value in scope."""
-    edge = choose(live_edges(dna), rng)
+    dna = code.dna
+    edge = choose(code.edges, rng)
     instruction = _drawn(dna, edge, edge.value, _draw_op(dna, edge.subprogram, rng, vocabulary), rng)
     child = _insert_at(dna, edge, instruction)
     line = format_instruction(child, edge.subprogram, edge.position)
     return child, f"Insert in {subprogram_label(dna, edge.subprogram)}: {line}"
 
 
-def _wrap(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
+def _wrap(code: LiveCode, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Compute an op beside a live edge and join its result with the edge, by ADD or MULTIPLY.
 
     The op reads the value of the edge, or half of the time any value in scope.
     """
-    edge = choose(live_edges(dna), rng)
+    dna = code.dna
+    edge = choose(code.edges, rng)
     source = edge.value if draw_below(2, rng) else draw_below(edge.position + 2, rng)
     beside = _drawn(dna, edge, source, _draw_op(dna, edge.subprogram, rng, vocabulary), rng)
     child = insert_instruction(dna, edge.subprogram, edge.position, beside)
@@ -109,28 +113,31 @@ def _wrap(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) ->
     return child, f"Wrap in {subprogram_label(dna, edge.subprogram)}: {lines}"
 
 
-def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+def _delete(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Delete a live instruction; its readers read one of its operands instead."""
-    places = [(index, at) for index, at in live_instructions(dna) if len(dna.subprograms[index].instructions) > 1]
+    dna = code.dna
+    places = [(index, at) for index, at in code.instructions if len(dna.subprograms[index].instructions) > 1]
     if not places:
         return None
     index, position = choose(places, rng)
     instruction = dna.subprograms[index].instructions[position]
-    slot = choose(operand_slots(instruction, live_values(dna)) or ("in1",), rng)
+    slot = choose(operand_slots(instruction, code.live) or ("in1",), rng)
     child = delete_instruction(dna, index, position, getattr(instruction, slot))
     return child, f"Delete in {subprogram_label(dna, index)}: {format_instruction(dna, index, position)}"
 
 
-def _replace_op(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
+def _replace_op(code: LiveCode, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
     """Give a live instruction another op, with the same fields."""
-    index, position = choose(live_instructions(dna), rng)
+    dna = code.dna
+    index, position = choose(code.instructions, rng)
     instruction = dna.subprograms[index].instructions[position]
     return _changed(dna, index, position, replace(instruction, op=_draw_op(dna, index, rng, vocabulary)), "Replace op")
 
 
-def _rewire(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+def _rewire(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Let a live edge read another value in scope."""
-    edge = choose(live_edges(dna), rng)
+    dna = code.dna
+    edge = choose(code.edges, rng)
     others = [value for value in range(edge.position + 2) if value != edge.value]
     if edge.position == len(dna.subprograms[edge.subprogram].instructions):
         return None  # the output is always the last value
@@ -140,9 +147,10 @@ def _rewire(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     )
 
 
-def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+def _swap(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Swap two live instructions of a subprogram, all fields but their operands."""
-    places = live_instructions(dna)
+    dna = code.dna
+    places = code.instructions
     index, first = choose(places, rng)
     others = [at for owner, at in places if owner == index and at != first]
     if not others:
@@ -155,9 +163,10 @@ def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     return child, f"Swap in {subprogram_label(dna, index)}: {lines}"
 
 
-def _resize(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+def _resize(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Change a width (of one instruction, or of all that share the entry of the bank) or a number of branches."""
-    places = live_instructions(dna)
+    dna = code.dna
+    places = code.instructions
     if draw_below(2, rng):
         index, position = choose(places, rng)
         instruction = dna.subprograms[index].instructions[position]
@@ -178,12 +187,13 @@ def _resize(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     return child, f"Resize: dimension {instruction.dimension} from {old}u to {new}u"
 
 
-def _constant(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
+def _constant(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
     """Change a constant that a live instruction reads by a factor 2^N(0, 1), or 0 to a number from N(0, 1)."""
+    dna = code.dna
     read = sorted(
         {
             dna.subprograms[index].instructions[at].constant
-            for index, at in live_instructions(dna)
+            for index, at in code.instructions
             if _uses(dna, index, at, "uses_constant")
         }
     )
@@ -198,7 +208,10 @@ def _constant(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
     return child, f"Constant: {index} from {old:.6g} to {new:.6g}"
 
 
-LIVE_MUTATIONS: dict[str, tuple[Callable[[DNA, np.random.Generator], tuple[DNA, str] | None], int]] = {
+LiveMutation = Callable[[LiveCode, np.random.Generator], "tuple[DNA, str] | None"]
+"""A mutation of live code that may not apply to a program, and returns None then."""
+
+LIVE_MUTATIONS: dict[str, tuple[LiveMutation, int]] = {
     "Insert": (_insert, 5),
     "Wrap": (_wrap, 5),
     "Delete": (_delete, 1),
@@ -215,6 +228,20 @@ On the tape, 7 of 85 insertions and wraps gain at least 0.03 nats, and 2 of 110 
 
 _DRAWING_OPS = {"Insert": _insert, "Wrap": _wrap, "Replace op": _replace_op}
 """Those that draw ops, and so take a vocabulary."""
+
+
+@lru_cache(maxsize=16)
+def _weighted_edits(vocabulary: Vocabulary) -> tuple[list[LiveMutation], np.ndarray]:
+    """Return the edits of a vocabulary, and the cumulative weights that they are drawn by."""
+    edits: dict[str, LiveMutation] = {name: edit for name, (edit, _) in LIVE_MUTATIONS.items()}
+    edits |= {name: partial(_of_plugin, edit) for name, edit in vocabulary.mutations.items()}
+    edits |= {name: partial(edit, vocabulary=vocabulary) for name, edit in _DRAWING_OPS.items()}
+    weights = np.array([weight for _, weight in LIVE_MUTATIONS.values()] + [1] * len(vocabulary.mutations))
+    return list(edits.values()), np.cumsum(weights / weights.sum())
+
+
+def _of_plugin(edit: PluginMutation, code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
+    return edit(code.dna, rng)
 
 
 # --- draws and places -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.ops import OPS
 from primer_search.primitives.program import DNA
 from primer_search.primitives.validation import check_well_formed
-from primer_search.search.guided.live_edges import live_edges
+from primer_search.search.guided.live_code import LiveCode
 from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, OP_FAMILIES, mutate_live
 from primer_search.tests.support.strategies import dnas
 
@@ -26,16 +26,16 @@ DEAD = assemble(
 
 
 def children(name: str, dna: DNA, rng: np.random.Generator, count: int) -> list[DNA]:
-    results = (LIVE_MUTATIONS[name][0](dna, rng) for _ in range(count))
+    results = (LIVE_MUTATIONS[name][0](LiveCode(dna), rng) for _ in range(count))
     return [result[0] for result in results if result is not None]
 
 
 def test_the_transformer_has_55_live_edges() -> None:
-    assert len(live_edges(library.TRANSFORMER)) == 55
+    assert len(LiveCode(library.TRANSFORMER).edges) == 55
 
 
 def test_dead_instructions_unread_arguments_and_uncalled_subprograms_have_no_live_edge() -> None:
-    edges = {(edge.subprogram, edge.position, edge.slot) for edge in live_edges(DEAD)}
+    edges = {(edge.subprogram, edge.position, edge.slot) for edge in LiveCode(DEAD).edges}
     assert edges == {(0, 1, "in1"), (0, 2, "in1"), (0, 3, "in1"), (1, 0, "in1"), (1, 1, "in1")}
 
 
@@ -65,7 +65,7 @@ def test_any_program_can_be_mutated(dna: DNA, seed: int) -> None:
 def test_an_insertion_is_read_at_once(rng: np.random.Generator) -> None:
     chain = assemble({"main": "a = EXP h0\nb = TANH a"}, {"one": 1.0}, (8,))
     for child in children("Insert", chain, rng, 200):
-        assert len(live_edges(child)) > len(live_edges(chain))
+        assert len(LiveCode(child).edges) > len(LiveCode(chain).edges)
 
 
 def test_an_insertion_changes_the_program_unless_it_computes_what_was_there(rng: np.random.Generator) -> None:
