@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
-from . import cli_dashboard, cli_programs, cli_runs, cli_simulate, cli_studies, cli_tracking, cli_weights
+from . import cli_dashboard, cli_programs, cli_recovery, cli_runs, cli_simulate, cli_studies, cli_tracking, cli_weights
 from .cli_data import data_app
 from .cli_errors import one_line, usage_sentence
 from .cli_options import (
@@ -64,7 +64,16 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
-for module in (cli_runs, cli_dashboard, cli_programs, cli_studies, cli_simulate, cli_weights, cli_tracking):
+for module in (
+    cli_runs,
+    cli_recovery,
+    cli_dashboard,
+    cli_programs,
+    cli_studies,
+    cli_simulate,
+    cli_weights,
+    cli_tracking,
+):
     module.register(app)
 for command in app.registered_commands:
     if command.callback is not None:

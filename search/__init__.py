@@ -14,6 +14,7 @@ __all__ = [
     "guided",
     "load_initial_programs",
     "one_program",
+    "recovery",
     "reports",
     "results",
     "run_search",

@@ -25,6 +25,7 @@ from ..workers.training.ngram_baseline import ngram_loss
 from .config import RunConfig
 from .evolution.initial_programs import InitialProgram, read_initial_programs
 from .evolution.vocabulary import with_named_plugins
+from .recovery.audit import refuse_damaged
 from .results.trust.epoch_warning import epoch_warning
 from .runs.controller import Controller
 from .runs.provenance import command_line, versions
@@ -148,9 +149,11 @@ def resume(
 
     Raises:
         UsageError: the run does not exist, another controller writes it, its budget is spent, or its data changed.
+        WorkFailedError: its store is damaged.
     """
     started_at = time.monotonic() if started_at is None else started_at
     with Store.open(path) as store:
+        refuse_damaged(store)
         manifest = store.manifest
         config = RunConfig.from_dict(manifest["config"])
         platform = resolve_platform(config.workers.accel, address=address)

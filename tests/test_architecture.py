@@ -60,7 +60,7 @@ LIGHT_MODULES = (
 IMPORT_ORDER = {
     "workers": ("config", "protocol", "devices", "data", "training", "executors"),
     "search": (
-        *("config", "evolution", "guided", "doctor", "runs", "results", "studies", "load_initial_programs"),
+        *("config", "evolution", "guided", "doctor", "runs", "recovery", "results", "studies", "load_initial_programs"),
         *("one_program", "reports", "tracking", "session", "simulation", "dashboard", "run_search"),
     ),
 }

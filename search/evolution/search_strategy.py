@@ -55,8 +55,8 @@ class SearchStrategy(ABC):
 
     @property
     def next_id(self) -> int:
-        """Id of the next candidate."""
-        return len(self._candidates)
+        """Id of the next candidate; a repaired run may lack some before it."""
+        return next(reversed(self._candidates), -1) + 1
 
     @property
     def trials_left(self) -> list[int]:

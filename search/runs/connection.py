@@ -1,23 +1,34 @@
-"""The SQLite connection of a run store: opening the file, and SQLite's errors as the package's own.
+"""The SQLite connection of a run store: opening the file, checks before it is written, and SQLite's errors.
 
 This is the only module that imports sqlite3.
 """
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ...primitives.errors import UsageError, WorkFailedError
-from .run_directory import RunDirectory
+from .run_directory import ControllerLock, RunDirectory, store_identity
 
-__all__ = ["APPLICATION_ID", "Connection", "connect", "explain_errors", "memory_connection", "open_run_file"]
+__all__ = [
+    "Connection",
+    "WriteGuard",
+    "check_complete",
+    "explain_errors",
+    "memory_connection",
+    "new_run_file",
+    "open_run_file",
+]
 
 APPLICATION_ID = 0x50524D53  # "PRMS", which tells a run store from other SQLite files
 
 Connection = sqlite3.Connection
+
+_LAST = "SELECT coalesce(max(sequence), 0) FROM events"
 
 
 def connect(path: Path, query: str, busy_seconds: float) -> Connection:
@@ -60,6 +71,23 @@ def open_run_file(run: RunDirectory, read_only: bool, busy_seconds: float) -> Co
     return connection
 
 
+@contextmanager
+def new_run_file(run: RunDirectory, busy_seconds: float) -> Iterator[Connection]:
+    """Open a new file; it becomes the store of a run if the block ends without an error."""
+    # Built under another name, so that an incomplete store is never opened as a run.
+    partial = run.path / "run.sqlite.partial"
+    for remnant in run.path.glob(f"{partial.name}*"):
+        remnant.unlink()
+    with explain_errors(run):
+        connection = connect(partial, "mode=rwc", busy_seconds)
+    with closing(connection):
+        with explain_errors(run):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        yield connection
+    partial.rename(run.store)
+
+
 def memory_connection() -> Connection:
     """Return a database in memory, which any thread may use, one at a time."""
     return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -76,11 +104,90 @@ def explain_errors(run: RunDirectory) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if "UTF-8" in str(error):  # a text that is none has no code of its own
+            code = sqlite3.SQLITE_CORRUPT
         if code == sqlite3.SQLITE_NOTADB:
-            raise UsageError(f"{run.path} is not a run: its run.sqlite is not an SQLite file") from error
+            raise UsageError(
+                f"{run.path} is not a run: its run.sqlite is not an SQLite file; if it was one, "
+                f"`primer-search repair {run.path}` brings back what can be read"
+            ) from error
         raise WorkFailedError(
             _REMEDIES.get(code, "the store of run {run} failed: {error}.").format(run=run.path, error=error)
         ) from error
+
+
+class WriteGuard:
+    """Guard of a store that is open.
+
+    Args:
+        run: directory of the run.
+        connection: connection to the file of its store.
+        lock: lock of the process that writes it; None: nothing is checked.
+    """
+
+    def __init__(self, run: RunDirectory, connection: Connection, lock: ControllerLock | None):
+        self._run = run
+        self._connection = connection
+        self._lock = lock
+        self._identity = store_identity(run)
+        self._last = 0 if lock is None else self._last_event()
+
+    def check_present(self) -> None:
+        """Check that the run's directory is where it was.
+
+        Raises:
+            WorkFailedError: it was moved, deleted or replaced, so a result would be written where it is not found.
+        """
+        if self._lock is not None and store_identity(self._run) != self._identity:
+            raise WorkFailedError(
+                f"run {self._run.path} was moved, deleted or replaced while it was written, so it has stopped: "
+                "if you moved it, `primer-search resume` it at its new place"
+            )
+
+    def check_only_writer(self) -> None:
+        """Check that the last event is that of this process: a lock whose file is deleted protects nothing.
+
+        Raises:
+            WorkFailedError: another process has written the run.
+        """
+        if self._lock is not None and (found := self._last_event()) != self._last:
+            raise WorkFailedError(
+                f"another process has written run {self._run.path} (its last event is {found}, not {self._last}): "
+                f"this process has stopped; keep {self._run.lock.name} in the directory of a run"
+            )
+
+    def record(self, on_disk: bool) -> None:
+        """Remember the last event of a transaction that has ended, also beside the store if the disk has it."""
+        if self._lock is not None:
+            self._last = self._last_event()
+            if on_disk:
+                self._lock.record_event(self._last)
+
+    def _last_event(self) -> int:
+        with explain_errors(self._run):
+            return self._connection.execute(_LAST).fetchone()[0]
+
+
+def check_complete(run: RunDirectory, recorded: int, busy_seconds: float) -> None:
+    """Check that a store has the last event that the disk had.
+
+    Args:
+        run: directory of the run.
+        recorded: number of that event.
+        busy_seconds: longest wait for another program that locks the file.
+
+    Raises:
+        WorkFailedError: it has not.
+    """
+    # Read only: when a connection that can write is closed, SQLite deletes a log that it cannot read to its end.
+    with closing(open_run_file(run, True, busy_seconds)) as connection:
+        last = connection.execute(_LAST).fetchone()[0]
+    if last < recorded:
+        raise WorkFailedError(
+            f"run {run.path} has lost its last {recorded - last} of {recorded} events: its write-ahead log "
+            "(run.sqlite-wal) is missing or damaged, or it was copied while it was written; copy it again, or "
+            f"continue from event {last} with `primer-search repair {shlex.quote(str(run.path))}`"
+        )
 
 
 _REMEDIES = {
@@ -88,5 +195,8 @@ _REMEDIES = {
     sqlite3.SQLITE_BUSY: "another program keeps run {run} locked: close it, then `primer-search resume {run}`.",
     sqlite3.SQLITE_READONLY: "the store of run {run} cannot be written: check its permissions.",
     sqlite3.SQLITE_CANTOPEN: "the store of run {run} cannot be opened: check the permissions of its folder.",
-    sqlite3.SQLITE_CORRUPT: "the store of run {run} is damaged ({error}): restore it from a copy.",
+    sqlite3.SQLITE_CORRUPT: "the store of run {run} is damaged ({error}): `primer-search repair {run}` brings back "
+    "what can be read.",
+    sqlite3.SQLITE_IOERR: "the disk that holds run {run} failed ({error}): check that it is there and can be written, "
+    "then `primer-search resume {run}`.",
 }

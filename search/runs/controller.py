@@ -34,6 +34,7 @@ from .calibration import Calibration
 from .controller_time import ControllerTime
 from .loss_floor import loss_floor_nats
 from .lost_trials import LostTrials
+from .records import storable
 from .run_state import RunState, SearchHistory
 from .store import Store
 
@@ -95,6 +96,7 @@ class Controller:
         self._budget_seconds = 0.0
         self._queue: deque[int] = deque()
         self._running: Counter[int] = Counter()
+        self._awaited: set[int] = set()
         self._lost = LostTrials(config.search.retries)
         self._seeds = TrialSeeds(run_seed)
         self._outcomes: Counter[str] = Counter()
@@ -140,7 +142,7 @@ class Controller:
                     self._budget_seconds = budget_seconds - reserve(self._baseline_trials)
                 if self._elapsed() >= self._budget_seconds:
                     return self._finish("run_ended", "the budget is spent")
-                if self.store.run.stop_requested():
+                if self.store.stop_requested():
                     return self._finish("run_stopped", "asked to stop")
                 self._calibrate() if self._calibration.needed else self._dispatch()
                 finished = self.executor.wait(self._wait_seconds())
@@ -237,8 +239,9 @@ class Controller:
         with self.phases.phase("dispatch"):
             candidate = self.evolution.candidate(candidate_id)
             self._running[candidate_id] += 1
+            self._awaited.add(trial_id := next(self._trial_ids))
             return TrialRequest(
-                next(self._trial_ids),
+                trial_id,
                 candidate_id,
                 dna_to_json(dna_at_unit(candidate.dna, self.config.model, candidate.unit)),
                 self._seeds.draw(candidate_id),
@@ -264,6 +267,9 @@ class Controller:
             if not self._calibration.needed:
                 self.store.add_event("calibrated", {"allowance_seconds": self._calibration.allowance_seconds})
             return None
+        if request.trial_id not in self._awaited:  # its result has arrived before
+            return None
+        self._awaited.remove(request.trial_id)
         candidate_id = request.candidate_id
         self._running[candidate_id] -= 1
         if not self._running[candidate_id]:
@@ -277,6 +283,7 @@ class Controller:
             times = self._lost.losses[candidate_id]
             message = f"the worker died {times} times during this trial: {evaluation.message}"
             evaluation = replace(evaluation, outcome="rejected:worker_lost", message=message)
+        evaluation = storable(evaluation)  # what a replay will read
         self.store.finish_trial(request.trial_id, evaluation)
         return candidate_id, evaluation
 

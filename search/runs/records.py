@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
+from ...primitives.errors import WorkFailedError
 from ...workers.protocol import Evaluation
 
-__all__ = ["EVENT_KINDS", "Ancestor", "Event", "FinishedTrial", "storable", "to_json"]
+__all__ = ["EVENT_KINDS", "REPAIRED", "Ancestor", "Event", "FinishedTrial", "from_json", "storable", "to_json"]
+
+REPAIRED = "repaired"
 
 EVENT_KINDS = {
     "run_started": "the run began; payload may give `workers`",
@@ -28,6 +31,7 @@ EVENT_KINDS = {
     "calibrated": "the baseline's step was timed; payload: allowance_seconds, the reference seconds of one step",
     "confirmed": "a candidate was retrained and scored on the test text",
     "retrained_at_scale": "a candidate was retrained at another scale and scored on the test text; payload: the scale",
+    REPAIRED: "the store was repaired; payload: numbers of the lost candidates, trials and events",
     "note": "a remark that does not affect the search; payload: why",
 }
 """Description of each kind of event. A new kind is a new row; the meaning of a kind never changes."""
@@ -80,6 +84,20 @@ class Ancestor:
     same_as: int | None
     edits: tuple[int, ...] | None = None
     merged_with: int | None = None
+
+
+def from_json(text: str) -> Any:
+    """Return the value of JSON text of a store.
+
+    Raises:
+        WorkFailedError: it is not JSON, so the store is damaged.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise WorkFailedError(
+            f"a row of the store is damaged ({error}): `primer-search repair RUN` brings back what can be read"
+        ) from error
 
 
 def to_json(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 runs/20260314-150926-seed0/
     run.sqlite        the store
-    controller.lock   locked while a process writes the run; contains its process id and host
+    controller.lock   locked while a process writes the run; contains its process id and host, and the last event
     stop              present while a stop is requested
     report.html       the last report
     run.log           the log
@@ -12,6 +12,7 @@ runs/20260314-150926-seed0/
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,7 @@ __all__ = [
     "find_run",
     "is_run",
     "new_run_directory",
+    "store_identity",
 ]
 
 RUNS = Path("runs")
@@ -37,6 +39,10 @@ RUNS = Path("runs")
 
 _LOCK_SECONDS = 0.2
 """Seconds to retry: `controller()` in another process holds the lock for a moment."""
+
+
+_BEFORE_STORE = ("controller.lock", "run.log", "run.sqlite.partial")
+"""Names of files that a search makes before its store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,14 @@ class RunDirectory:
         """Remove the stop request, after the run has stopped or when it resumes."""
         self.stop_request.unlink(missing_ok=True)
 
+    def last_event(self) -> int:
+        """Return the number of the last event that the disk is known to have; 0 if it is unknown."""
+        try:
+            found = re.search(rb"^event (\d{12})$", self.lock.read_bytes(), re.MULTILINE)
+        except OSError:
+            return 0
+        return int(found[1]) if found else 0
+
     def controller(self) -> str | None:
         """Return a description of the process that writes the run, or None."""
         try:
@@ -98,7 +112,14 @@ class RunDirectory:
 
 
 class ControllerLock:
-    """Lock for writing a run, held by one process at a time; the system releases it when the process ends."""
+    """Lock for writing a run, held by one process at a time; the system releases it when the process ends.
+
+    Its file also keeps the number of the last event that the disk has. A store with fewer events has lost its
+    write-ahead log, or was copied while it was written.
+
+    Attributes:
+        last_event: that number when the lock was taken; 0 if it is unknown.
+    """
 
     def __init__(self, run: RunDirectory):
         """Take the lock.
@@ -117,14 +138,23 @@ class ControllerLock:
                     f"run {run.path} is being written by {_holder(run.lock)}: wait for it, "
                     f"or end it with `primer-search stop {run.path}`"
                 )
+            self.last_event = run.last_event()
+            holder = f"process {os.getpid()} on {socket.gethostname()}\n".encode()
+            self._event_offset = len(holder)
             os.ftruncate(self._file, 0)
-            os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            os.write(self._file, holder)
+            self.record_event(self.last_event)
         except OSError as error:
             self.release()
             raise WorkFailedError(f"cannot write in run {run.path}: {error.strerror}; free some disk space") from error
         except BaseException:
             self.release()
             raise
+
+    def record_event(self, sequence: int) -> None:
+        """Keep the number of the last event that the disk has. It has a fixed width, so a full disk has room for it."""
+        if self._file is not None:
+            os.pwrite(self._file, f"event {sequence:012d}\n".encode(), self._event_offset)
 
     def release(self) -> None:
         """Release the lock; a second call has no effect. The file is not removed, which would cause a race."""
@@ -153,7 +183,7 @@ def new_run_directory(seed: int, now: datetime, runs: Path = RUNS) -> RunDirecto
 
 
 def create_run_directory(path: Path) -> RunDirectory:
-    """Create the directory of a run; it may exist if it is empty.
+    """Create the directory of a run; it may exist if it is empty, or if a search died there before it had a store.
 
     Raises:
         UsageError: the path is a file, a directory that is not empty, or cannot be created.
@@ -164,7 +194,7 @@ def create_run_directory(path: Path) -> RunDirectory:
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
-        occupied = any(path.iterdir())
+        occupied = any(not file.name.startswith(_BEFORE_STORE) for file in path.iterdir())
     except OSError as error:
         raise UsageError(
             f"cannot create the run directory {path}: {error.strerror}; choose another --run-dir"
@@ -172,6 +202,15 @@ def create_run_directory(path: Path) -> RunDirectory:
     if occupied:
         raise UsageError(f"{path} is not empty: choose another --run-dir, or empty it first")
     return RunDirectory(path)
+
+
+def store_identity(run: RunDirectory) -> tuple[int, int] | None:
+    """Return the device and number of the store's file, which tell it from another of its name; None if it is gone."""
+    try:
+        status = os.stat(run.store)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def is_run(place: str) -> bool:
@@ -205,7 +244,7 @@ def _known_runs(runs: Path) -> str:
 
 def _holder(lock: Path) -> str:
     try:
-        return lock.read_text(errors="replace").strip() or "another process"
+        return lock.read_text(errors="replace").partition("\n")[0].strip() or "another process"
     except OSError:
         return "another process"
 

@@ -21,7 +21,7 @@ from ...primitives.errors import UsageError
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, TrialRequest
 from ..evolution.candidate import Candidate
-from .connection import APPLICATION_ID, Connection, connect, explain_errors, open_run_file
+from .connection import Connection, WriteGuard, check_complete, explain_errors, new_run_file, open_run_file
 from .records import EVENT_KINDS, storable, to_json
 from .run_directory import ControllerLock, RunDirectory, find_run
 from .schema import MIGRATIONS, Migration
@@ -46,6 +46,7 @@ class Store(StoreReader):
         self._lock = lock
         self._clock = clock
         self._synchronous = "FULL"
+        self._guard = WriteGuard(run, connection, lock)
 
     @classmethod
     def create(cls, path: Path | str, manifest: Mapping[str, Any], clock: Callable[[], float] = time.time) -> Store:
@@ -64,19 +65,11 @@ class Store(StoreReader):
         try:
             if run.store.exists():
                 raise UsageError(f"{run.path} already holds a run: resume it with `primer-search resume {run.path}`")
-            # Built under another name, so that an incomplete store is never opened as a run.
-            partial = run.path / "run.sqlite.partial"
-            for remnant in run.path.glob(f"{partial.name}*"):
-                remnant.unlink()
-            with explain_errors(run):
-                connection = connect(partial, "mode=rwc", _BUSY_SECONDS)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            with cls(run, connection, None, clock) as store:
-                store._migrate(MIGRATIONS)
+            with new_run_file(run, _BUSY_SECONDS) as connection:
+                store = cls(run, connection, None, clock)
+                store.migrate(MIGRATIONS)
                 store.set_manifest({"started_at": clock(), **manifest})
                 store.add_event("run_started")
-            partial.rename(run.store)
         finally:
             lock.release()
         return cls.open(run.path, clock=clock, simulated="simulated" in manifest)
@@ -104,6 +97,7 @@ class Store(StoreReader):
         Raises:
             UsageError: the run does not exist, has a newer schema, is being written by another controller, or is
                 simulated; or a plugin that it was made with cannot be loaded again.
+            WorkFailedError: the store is damaged, or has lost its last events.
         """
         run = find_run(path)
         lock = None if read_only else ControllerLock(run)
@@ -111,12 +105,14 @@ class Store(StoreReader):
             if lock is not None:
                 undo.callback(lock.release)
             with explain_errors(run):
+                if lock is not None:
+                    check_complete(run, lock.last_event, busy_seconds)
                 connection = open_run_file(run, read_only, busy_seconds)
             undo.callback(connection.close)
             store = cls(run, connection, lock, clock)
             store._check_schema(migrations)
-            if not read_only:
-                store._migrate(migrations)
+            if lock is not None:
+                store.migrate(migrations)
             elif store.schema_version < len(migrations):
                 undo.close()
                 cls.open(path, clock=clock, busy_seconds=busy_seconds, migrations=migrations).close()
@@ -230,15 +226,23 @@ class Store(StoreReader):
         if self._connection.in_transaction:
             yield
             return
+        self._guard.check_present()
         self._set_synchronous("FULL" if durable else "NORMAL")
         try:
             self._execute("BEGIN IMMEDIATE")
+            self._guard.check_only_writer()
             yield
             self._execute("COMMIT")
+            self._guard.record(on_disk=self._synchronous == "FULL")
         except BaseException:
             if self._connection.in_transaction:  # SQLite rolls back by itself on some errors, a full disk among them
                 self._execute("ROLLBACK")
             raise
+
+    def stop_requested(self) -> bool:
+        """Return whether a stop is requested; a WorkFailedError if the run is no longer where it was."""
+        self._guard.check_present()
+        return self.run.stop_requested()
 
     def _set_synchronous(self, mode: str) -> None:
         if self._synchronous not in (mode, "OFF"):
@@ -276,7 +280,8 @@ class Store(StoreReader):
             said = f"run {self.run.path} has schema {version}, this primer-search reads {len(migrations)}"
             raise UsageError(f"{said}: upgrade primer-search")
 
-    def _migrate(self, migrations: tuple[Migration, ...]) -> None:
+    def migrate(self, migrations: tuple[Migration, ...]) -> None:
+        """Apply the migrations that the file lacks."""
         for version, migration in enumerate(migrations[self.schema_version :], start=self.schema_version + 1):
             for old, new in migration.renamed_files:
                 for file in self.run.path.glob(f"{old}*"):

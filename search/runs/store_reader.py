@@ -13,7 +13,7 @@ from ...primitives.program_json import dna_from_json
 from ...workers.protocol import Evaluation, HurdleThreshold, TrialRequest
 from ..evolution.candidate import BASELINE_ID, Candidate
 from .connection import Connection, explain_errors
-from .records import Ancestor, Event, FinishedTrial
+from .records import Ancestor, Event, FinishedTrial, from_json
 from .run_directory import RunDirectory
 
 __all__ = ["StoreReader"]
@@ -52,7 +52,7 @@ class StoreReader:
     @property
     def manifest(self) -> dict[str, Any]:
         """Description of the run, as JSON values by name."""
-        return {key: json.loads(value) for key, value in self._execute("SELECT key, value FROM run ORDER BY rowid")}
+        return {key: from_json(value) for key, value in self._execute("SELECT key, value FROM run ORDER BY rowid")}
 
     def candidates(self) -> list[Candidate]:
         """Return all candidates, in order of proposal."""
@@ -78,7 +78,7 @@ class StoreReader:
         proposals = self._execute(
             "SELECT candidate_id, payload FROM events WHERE kind = 'proposed' AND payload LIKE '%\"edits\":%'"
         )
-        payloads = {number: json.loads(payload) for number, payload in proposals}
+        payloads = {number: from_json(payload) for number, payload in proposals}
         return {row[0]: _ancestor(*row, payload=payloads.get(row[0], {})) for row in rows}
 
     def best_candidate_id(self) -> int | None:
@@ -162,14 +162,14 @@ class StoreReader:
             " WHERE status = 'running' ORDER BY trial_id"
         )
         return [
-            TrialRequest(trial, candidate, dna, seed, tuple(HurdleThreshold(*hurdle) for hurdle in json.loads(hurdles)))
+            TrialRequest(trial, candidate, dna, seed, tuple(HurdleThreshold(*hurdle) for hurdle in from_json(hurdles)))
             for trial, candidate, dna, seed, hurdles in rows
         ]
 
     def hurdles(self) -> dict[int, tuple[HurdleThreshold, ...]]:
         """Return the hurdles of all trials by trial: positions and limits, without the weights of their scores."""
         rows = self._execute("SELECT trial_id, hurdles FROM trials ORDER BY trial_id")
-        return {trial: tuple(HurdleThreshold(*hurdle) for hurdle in json.loads(text)) for trial, text in rows}
+        return {trial: tuple(HurdleThreshold(*hurdle) for hurdle in from_json(text)) for trial, text in rows}
 
     def trial_counts(self) -> dict[str, int]:
         """Return the number of trials by status: `running`, `finished`, `cancelled`, `lost`."""
@@ -195,20 +195,20 @@ class StoreReader:
 def _event(
     sequence: int, wall_time: float, kind: str, candidate_id: int | None, trial_id: int | None, payload: str
 ) -> Event:
-    return Event(sequence, wall_time, kind, candidate_id, trial_id, json.loads(payload))
+    return Event(sequence, wall_time, kind, candidate_id, trial_id, from_json(payload))
 
 
 def _finished_trial(
     sequence: int, wall_time: float, trial_id: int, candidate_id: int, evaluation: str
 ) -> FinishedTrial:
-    return FinishedTrial(sequence, wall_time, trial_id, candidate_id, Evaluation.from_dict(json.loads(evaluation)))
+    return FinishedTrial(sequence, wall_time, trial_id, candidate_id, Evaluation.from_dict(from_json(evaluation)))
 
 
 def _ancestor(
     number: int, parent: int | None, mutations: str, structure_hash: str, same_as: int | None, payload: dict[str, Any]
 ) -> Ancestor:
     """Return a candidate without its DNA; the payload is that of its proposal, if it has `edits`."""
-    words, edits, merged_with = tuple(json.loads(mutations)), None, None
+    words, edits, merged_with = tuple(from_json(mutations)), None, None
     if "edits" in payload:
         edits = tuple(payload["edits"])
         earlier = _EARLIER_MERGE.fullmatch(words[0]) if words else None
@@ -225,4 +225,4 @@ def _candidate(
     same_as: int | None,
     unit: int | None,
 ) -> Candidate:
-    return Candidate(number, dna_from_json(dna), parent, tuple(json.loads(mutations)), structure_hash, same_as, unit)
+    return Candidate(number, dna_from_json(dna), parent, tuple(from_json(mutations)), structure_hash, same_as, unit)

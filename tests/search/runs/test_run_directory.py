@@ -32,6 +32,9 @@ def test_a_run_directory_is_made_once(tmp_path: Path) -> None:
     assert [run.path.name for run in (first, second)] == ["20260314-150926-seed0", "20260314-150926-seed0-2"]
     assert create_run_directory(first.path) == first
     first.log.touch()
+    first.lock.touch()
+    assert create_run_directory(first.path) == first, "a search died there before it had a store"
+    (first.path / "notes.txt").touch()
     with pytest.raises(UsageError, match=r"not empty.*--run-dir"):
         create_run_directory(first.path)
     Store.create(second.path, {}).close()
