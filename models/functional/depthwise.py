@@ -3,7 +3,7 @@
 On most devices, XLA's grouped convolution is slow with one group for each channel; a few shifted multiply-adds fuse
 with the operations around them. Automatic differentiation of the sum adds a padded array for each tap, and sums over
 rows. So compiled blocks have a written gradient: that of the input is a sum of shifted products, and that of a tap is
-one matrix product. A training step with convolutions over 15 positions takes 0.6 of the time
+one matrix product. A training step with convolutions over 15 positions takes 0.6 of the time, over 31 positions 0.3
 (benchmarks/depthwise_gradient.py). Modules keep the automatic gradient, which also works in forward mode.
 """
 
@@ -19,6 +19,9 @@ from jaxtyping import Array, Bool, Float
 from ...primitives.ops import OPS
 
 __all__ = ["FAST_OPS", "causal_depthwise", "depthwise_convolution"]
+
+LONG_EDGE = 14
+"""Positions before the current one from which the gradient of the input is computed branch by branch."""
 
 Features = Float[Array, "batch length *features"]
 Kernel = Float[Array, "kernel *features"]
@@ -63,31 +66,55 @@ def causal_depthwise(
 
 
 @jax.custom_vjp
-def depthwise_convolution(window: Window, taps: Taps) -> Values:
-    """Return each channel's weighted sum of positions, where they all exist: `y[t] = sum_j taps[j] window[t + j]`.
+def depthwise_convolution(x: Values, taps: Taps) -> Values:
+    """Return each channel's weighted sum of positions: `y[t] = sum_j taps[j] x[t - (kernel-1) + j]`, zeros before 0.
 
     Args:
-        window: inputs, [branches..., batch, kernel - 1 + length, width]; branch axes may be missing or of size 1.
+        x: inputs, [branches..., batch, length, width]; branch axes may be missing or of size 1.
         taps: weight of each position and channel.
     """
-    kernel = taps.shape[-2]
-    length = window.shape[-2] - kernel + 1
+    return _shifted_products(_padded(x, taps.shape[-2] - 1, 0), taps)
+
+
+def _forward(x: Values, taps: Taps) -> tuple[Values, tuple[Values, Taps]]:
+    return depthwise_convolution(x, taps), (x, taps)
+
+
+def _backward(operands: tuple[Values, Taps], gradient: Values) -> tuple[Values, Taps]:
+    x, taps = operands
+    edge = taps.shape[-2] - 1
+    products = _shifted_products_by_branch if gradient.ndim > 3 and edge >= LONG_EDGE else _shifted_products
+    x_gradient = products(_padded(gradient, 0, edge), taps[..., ::-1, :])
+    return _sum_to(x_gradient, x.shape), _taps_gradient(_padded(x, edge, 0), taps, gradient)
+
+
+depthwise_convolution.defvjp(_forward, _backward)
+
+
+def _padded(x: Values, before: int, after: int) -> Window:
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(before, after), (0, 0)])
+
+
+def _shifted_products(window: Window, taps: Taps) -> Values:
+    """Return the sum where all positions exist: `y[t] = sum_j taps[j] window[t + j]`."""
+    length = window.shape[-2] - taps.shape[-2] + 1
     y = taps[..., None, 0, None, :] * window[..., :length, :]
-    for tap in range(1, kernel):
+    for tap in range(1, taps.shape[-2]):
         y += taps[..., None, tap, None, :] * window[..., tap : tap + length, :]
     return y
 
 
-def _forward(window: Window, taps: Taps) -> tuple[Values, tuple[Window, Taps]]:
-    return depthwise_convolution(window, taps), (window, taps)
+def _shifted_products_by_branch(window: Window, taps: Taps) -> Values:
+    """Return the same sum, one branch after another: XLA cannot fuse a loop with the operations that read it.
 
-
-def _backward(operands: tuple[Window, Taps], gradient: Values) -> tuple[Window, Taps]:
-    window, taps = operands
-    edge = taps.shape[-2] - 1
-    wide = jnp.pad(gradient, [(0, 0)] * (gradient.ndim - 2) + [(edge, edge), (0, 0)])
-    window_gradient = depthwise_convolution(wide, taps[..., ::-1, :])
-    return _sum_to(window_gradient, window.shape), _taps_gradient(window, taps, gradient)
+    The products of a projection read the gradient of its output. XLA would compute all taps once more for each of them,
+    in the order of a transposed array.
+    """
+    branches = jnp.broadcast_shapes(window.shape[:-3], taps.shape[:-2])
+    windows = jnp.broadcast_to(window, (*branches, *window.shape[-3:])).reshape(-1, *window.shape[-3:])
+    kernels = jnp.broadcast_to(taps, (*branches, *taps.shape[-2:])).reshape(-1, *taps.shape[-2:])
+    y = jax.lax.map(lambda branch: _shifted_products(*branch), (windows, kernels))
+    return y.reshape(*branches, *y.shape[1:])
 
 
 def _taps_gradient(window: Window, taps: Taps, gradient: Values) -> Taps:
@@ -113,9 +140,6 @@ def _branches_as_channels(x: Array) -> Float[Array, "batch length channels"]:
     return moved.reshape(*moved.shape[:2], -1)
 
 
-depthwise_convolution.defvjp(_forward, _backward)
-
-
 def _sum_to(gradient: Array, shape: tuple[int, ...]) -> Array:
     """Return the sum over the axes that broadcasting added to `shape` or repeated."""
     added = gradient.ndim - len(shape)
@@ -126,10 +150,9 @@ def _sum_to(gradient: Array, shape: tuple[int, ...]) -> Array:
 def _apply(xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int) -> Array:
     """Apply a `DCONV` op, with the arguments of `Op.apply`."""
     (x,), taps = operands, parameters["kernel"]
-    window = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(kernel - 1, 0), (0, 0)])
     if taps.ndim > 2:
         taps = jnp.squeeze(taps, -3)  # the axis that aligns them with the batch
-    return depthwise_convolution(window, taps)
+    return depthwise_convolution(x, taps)
 
 
 FAST_OPS: Mapping[str, Callable[..., Array]] = {name: _apply for name in OPS if name.startswith("DCONV_")}
