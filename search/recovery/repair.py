@@ -75,16 +75,28 @@ def repair(path: Path | str) -> Repair:
     try:
         if not (findings := check_run(run.path)):
             return Repair(run, [], 0, 0, Losses([], [], []), None)
-        version = schema_version(run.store) or len(MIGRATIONS)
+        rows = sort_rows(read_rows(run.store))
+        version = schema_version(run.store) or _guess_version(run, rows)
         if version > len(MIGRATIONS):
             raise UsageError(f"run {run.path} has schema {version}: upgrade primer-search, then repair it")
-        rows = sort_rows(read_rows(run.store))
         kept, losses = reconcile(rows, _starters(run, rows), lock.last_event)
         damaged = _replace_store(run, kept, version)
         lock.record_event(max(kept.events))
     finally:
         lock.release()
     return Repair(run, findings, len(kept.candidates), len(kept.evaluations), losses, damaged)
+
+
+def _guess_version(run: RunDirectory, rows: StoreRows) -> int:
+    """Return today's version if the configuration is of today; a lost first page does not say it."""
+    try:
+        RunConfig.from_dict(json.loads(rows.run.get("config", "{}")))
+    except UsageError as error:
+        raise WorkFailedError(
+            f"run {run.path} cannot be repaired: its first page is damaged, and another version of primer-search "
+            "wrote it"
+        ) from error
+    return len(MIGRATIONS)
 
 
 def _starters(run: RunDirectory, rows: StoreRows) -> dict[int, tuple[Any, ...]]:

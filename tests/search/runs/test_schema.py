@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from primer_search.primitives.errors import UsageError
+from primer_search.primitives.errors import UsageError, WorkFailedError
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.initial_programs import read_initial_programs
+from primer_search.search.recovery.page_reader import schema_version
+from primer_search.search.recovery.repair import check_run, repair
+from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import ControllerLock, RunDirectory
 from primer_search.search.runs.schema import MIGRATIONS
 from primer_search.search.runs.store import Store
@@ -91,3 +94,30 @@ def test_candidates_of_schema_2_keep_the_configured_unit_and_their_results(run_o
         assert RunConfig.from_dict(store.manifest["config"]).model.parameter_range == ()
     shown = command("show", run_of_schema_2, "1")
     assert shown.code == 0 and "in place of" not in shown.out
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+def test_a_stored_run_of_every_schema_passes_the_audit_and_is_repaired_after_damage(
+    tmp_path: Path, version: int
+) -> None:
+    stored = FIXTURES / f"run_of_schema_{version}"
+    assert schema_version(stored / "run.sqlite") == version
+    torn = Path(shutil.copytree(stored, tmp_path / "torn"))
+    with (torn / "run.sqlite").open("r+b") as file:
+        file.write(b"torn" * 256)
+    assert check_run(torn) == ["the first page of the file is damaged"]
+    if version == 1:
+        with pytest.raises(WorkFailedError, match="another version of primer-search wrote it"):
+            repair(torn)
+    else:
+        repair(torn)
+        assert command("leaderboard", torn, "--json").json["candidates"]
+    run = Path(shutil.copytree(stored, tmp_path / "run"))
+    assert check_run(run) == []
+    with Store.open(run, read_only=True) as store:
+        assert store.schema_version == len(MIGRATIONS)
+        found = {row.id: row.loss_nats for row in leaderboard(store).rows}
+        units = {candidate.unit for candidate in store.candidates()}
+    results = stored_results(stored)["candidates"]
+    assert results and {row["id"]: row["loss_nats"] for row in results}.items() <= found.items()
+    assert (units == {None}) == (version < 3)
