@@ -19,6 +19,12 @@ from .standard_streams import forgiving_stream
 
 __all__ = ["log_traceback", "redirect_output"]
 
+LARGEST_LOG = 16 * 2**20
+"""Size in bytes above which a log is cut before more is written to it."""
+
+KEPT_LOG = 2**20
+"""Bytes of its end that are kept then."""
+
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -29,6 +35,7 @@ def redirect_output(log: Path) -> Iterator[TextIO]:
     Where stdout or stderr is not the process's own descriptor (as under test runners), only logging and warnings are
     redirected.
     """
+    _cut(log)
     handler = logging.FileHandler(log, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter(_FORMAT))
     root = logging.getLogger()
@@ -44,6 +51,18 @@ def redirect_output(log: Path) -> Iterator[TextIO]:
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()
+
+
+def _cut(log: Path) -> None:
+    """Keep the end of a log that has become too large."""
+    with suppress(OSError):
+        if log.stat().st_size > LARGEST_LOG:
+            with log.open("r+b") as file:
+                file.seek(-KEPT_LOG, os.SEEK_END)
+                end = file.read()
+                file.seek(0)
+                file.write(b"(earlier lines were cut)\n" + end.partition(b"\n")[2])
+                file.truncate()
 
 
 def log_traceback(log: Path, error: BaseException) -> bool:

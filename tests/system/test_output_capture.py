@@ -8,7 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from primer_search.system.output_capture import log_traceback, redirect_output
+from primer_search.system.output_capture import KEPT_LOG, LARGEST_LOG, log_traceback, redirect_output
 
 
 def test_logging_and_warnings_go_to_the_runs_log_and_back(tmp_path: Path) -> None:
@@ -21,6 +21,17 @@ def test_logging_and_warnings_go_to_the_runs_log_and_back(tmp_path: Path) -> Non
     assert "said something" in log.read_text()
     assert "beware" in log.read_text()
     assert logging.getLogger().handlers == before
+
+
+def test_a_large_log_keeps_its_last_lines(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_text("".join(f"line {number:010d}\n" for number in range(LARGEST_LOG // 16 + 1)))
+    with redirect_output(log):
+        logging.getLogger("somebody").warning("the last line")
+    lines = log.read_text().splitlines()
+    assert log.stat().st_size < KEPT_LOG + 1000
+    assert lines[0] == "(earlier lines were cut)" and lines[1].startswith("line ")
+    assert lines[-2] == f"line {LARGEST_LOG // 16:010d}" and lines[-1].endswith("the last line")
 
 
 def test_what_native_code_writes_goes_to_the_log_too(tmp_path: Path) -> None:
