@@ -117,7 +117,7 @@ def open_controller(
 
 
 def search(path: str, dataset: str, candidates: int, initial_programs: Sequence[InitialProgram] = ()) -> None:
-    """Search in this process until so many candidates are evaluated; print when it begins (for tests that kill it)."""
+    """Search in this process until so many candidates are evaluated; print a line each turn (for tests that kill it)."""
     run = RunDirectory(Path(path))
 
     def observe(_: RunState) -> None:
@@ -126,11 +126,11 @@ def search(path: str, dataset: str, candidates: int, initial_programs: Sequence[
         with Store.open(run.path, read_only=True) as store:
             results = {trial.candidate_id for trial in store.evaluations()}
             known = [{candidate.id, candidate.same_as} & results for candidate in store.candidates()]
+        print(f"{len(results)} evaluated", flush=True)
         if len(known) >= candidates and all(known):
             run.request_stop()
 
     with open_controller(run, Path(dataset), observe=observe, initial_programs=initial_programs) as (controller, _):
-        print("begun", flush=True)
         controller.run(600.0)
 
 

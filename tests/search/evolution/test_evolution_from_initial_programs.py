@@ -5,10 +5,8 @@ Trials are in steps here, inline: an interrupted search and one that was not, in
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -190,10 +188,7 @@ def test_an_interrupted_search_from_initial_programs_continues_exactly(
 def test_a_search_from_initial_programs_that_is_killed_at_random_moments_loses_nothing(
     reference: list[Any], dataset: Path, run: RunDirectory
 ) -> None:
-    draw = random.Random(time.time_ns())
-    moments = [draw.uniform(0.0, 3.0) for _ in range(4)]
-    print(f"killed after {moments} s")
-    kill_at_random_moments(arguments_of(run.path, dataset), moments)
+    assert kill_at_random_moments(arguments_of(run.path, dataset)) >= 1
     subprocess.run(arguments_of(run.path, dataset), check=True, capture_output=True)
     with Store.open(run.path, read_only=True) as store:
         assert story(store) == reference

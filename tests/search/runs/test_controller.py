@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,14 +172,24 @@ def test_a_search_that_was_interrupted_makes_what_one_that_was_not_does(
         assert Counter(event.kind for event in store.events())["cancelled"] == 3
 
 
-def kill_at_random_moments(arguments: list[Any], moments: list[float]) -> int:
-    """Start the search so many times, kill it after so many seconds of work each; how many were killed."""
-    killed = 0
-    for moment in moments:
+LONGEST_WAIT_SECONDS = 0.3
+"""Longest time from a turn of the loop to the kill: a trial of the tiny search takes 0.15 s of CPU time."""
+
+
+def kill_at_random_moments(arguments: list[Any], times: int = 4) -> int:
+    """Start the search so many times, and kill it a random time after one of its first turns; how many were killed.
+
+    Turns count, because the whole search takes little more than a second on a machine that does nothing else.
+    """
+    draw, killed = random.Random(time.time_ns()), 0
+    for turns, seconds in [(draw.randint(1, 3), draw.uniform(0.0, LONGEST_WAIT_SECONDS)) for _ in range(times)]:
+        print(f"killed {seconds:.3f} s after turn {turns}")
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, start_new_session=True)
-        assert process.stdout is not None and process.stdout.readline() == b"begun\n"
+        assert process.stdout is not None and process.stdout.readline(), "the search does not begin"
+        for _ in range(turns - 1):
+            process.stdout.readline()
         try:
-            process.wait(moment)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             killed += 1
@@ -191,14 +202,36 @@ def test_a_controller_that_is_killed_at_random_moments_loses_nothing(
     reference: list[Any], dataset: Path, run: RunDirectory
 ) -> None:
     arguments = [sys.executable, tiny_runs.__file__, run.path, dataset, str(CANDIDATES)]
-    draw = random.Random(time.time_ns())
-    moments = [draw.uniform(0.0, 2.0) for _ in range(4)]
-    print(f"killed after {moments} s")
-    assert kill_at_random_moments(arguments, moments) >= 1
+    assert kill_at_random_moments(arguments) >= 1
     subprocess.run(arguments, check=True, capture_output=True)
     with Store.open(run.path, read_only=True) as store:
         check_consistent(store)
         assert story(store) == reference
+
+
+@pytest.mark.slow
+def test_a_search_continues_equally_from_every_state_that_a_kill_can_leave(
+    reference: list[Any], dataset: Path, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[Path] = []
+    execute = Store._execute
+
+    def execute_and_copy(store: Store, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        rows = execute(store, statement, values)
+        if statement == "COMMIT" and run.store.exists():
+            copies.append(run.path.with_name(f"after-{len(copies)}"))
+            shutil.copytree(run.path, copies[-1])
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_execute", execute_and_copy)
+        tiny_runs.search(str(run.path), str(dataset), CANDIDATES)
+    assert len(copies) > 2 * CANDIDATES
+    for copy in copies:
+        tiny_runs.search(str(copy), str(dataset), CANDIDATES)
+        with Store.open(copy, read_only=True) as store:
+            check_consistent(store)
+            assert story(store) == reference, copy.name
 
 
 def check_consistent(store: Store) -> None:
