@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -41,6 +43,7 @@ from .cli_options import (
 )
 from .cli_plugins import Plugins, load_named_plugins, with_plugins
 from .primitives.errors import PrimerSearchError, UsageError
+from .system.signals import GRACE_SECONDS, INTERRUPTED, interrupt_on_termination
 from .system.standard_streams import discard_output, prepare_standard_streams
 
 if TYPE_CHECKING:
@@ -89,20 +92,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:
-        prepare_standard_streams()
+    if arguments is not None:
+        return _interruptible(list(arguments), None)
+    prepare_standard_streams()
+    code = _interruptible(sys.argv[1:], GRACE_SECONDS)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback would be all that is left to say
+    if code == INTERRUPTED:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(code)  # after an interrupted compilation XLA crashes when Python shuts down
+    return code
+
+
+def _interruptible(words: list[str], grace_seconds: float | None) -> int:
+    """Run the command, and return its exit code: 130 if a signal arrived, whatever became of its exception."""
+    try:
+        with interrupt_on_termination(grace_seconds) as interruption:
+            code = _run(words)
+            if interruption.requested and code != INTERRUPTED:
+                code = _print_error("interrupted", INTERRUPTED)
+            return code
+    except KeyboardInterrupt:  # the signal came after the command
+        return _print_error("interrupted", INTERRUPTED)
+
+
+def _run(words: list[str]) -> int:
+    """Run the command, print every error as one line, and return the exit code."""
     try:
         code = app(args=words, prog_name="primer-search", standalone_mode=False)
         sys.stdout.flush()
-        if code == 130:
+        if code == INTERRUPTED:
             raise KeyboardInterrupt  # Typer has caught one and printed nothing
         return code if isinstance(code, int) else 0
     except PrimerSearchError as error:
-        code = _print_error(str(error), error.exit_code)
-        if code == 130 and arguments is None and "jaxlib" in sys.modules:
-            os._exit(code)  # after an interrupted compilation XLA crashes when Python shuts down
-        return code
+        return _print_error(str(error), error.exit_code)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("primer_search"):
             raise
@@ -110,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TyperException as error:
         return _print_error(usage_sentence(error), 2)
     except KeyboardInterrupt:
-        return _print_error("interrupted", 130)
+        return _print_error("interrupted", INTERRUPTED)
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise

@@ -77,7 +77,6 @@ def generate(
             f"--temperature {temperature:g} must be a number of at least 0, where 0 picks the most likely token"
         )
     from .search.one_program.train_weights import load_weights_folder
-    from .system.signals import Interrupted
 
     weights = load_weights_folder(run) if candidate is None else trained_or_saved(run, candidate)
     from .models.generation import Sampling  # after the training, which chooses the device of JAX
@@ -86,10 +85,7 @@ def generate(
     text = continue_text(weights, prompt, tokens, Sampling(temperature, top_k), seed)
     for note in text.notes:
         say(note)
-    try:
-        written = "".join(text) if json_ else _stream(prompt, text)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted") from None
+    written = "".join(text) if json_ else _stream(prompt, text)
     speed = text.tokens_per_second
     if json_:
         print_json({"prompt": prompt, "text": written, "tokens": text.tokens, "tokens_per_second": speed})

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..primitives.errors import UsageError
 from ..system.files import file_sha256, replace_folder
+from ..system.signals import raise_if_interrupted
 
 __all__ = [
     "DESCRIPTION",
@@ -65,6 +66,7 @@ def write_weights_folder(
     try:
         temporary.mkdir(parents=True)
         _write_files(temporary, tree, tokenizer, description, texts or {})
+        raise_if_interrupted()
         replace_folder(temporary, folder)
     except OSError as error:
         raise UsageError(f"cannot write {folder} ({error.strerror or error}); choose a writable folder") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..primitives.errors import PrimerSearchError, WorkFailedError
 from ..system.output_capture import log_traceback, redirect_output
-from ..system.signals import Interrupted, interrupt_on_termination
+from ..system.signals import Interrupted, InterruptFlag, interrupt_on_termination
 from ..system.standard_streams import discard_output
 from .reports.progress.search_progress import search_display
 from .runs.run_directory import RunDirectory
@@ -38,7 +38,7 @@ class OutputOptions:
 
 
 def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], output: OutputOptions) -> None:
-    """Search with a progress display, then print the leaderboard and write the report.
+    """Search with a progress display, then print the leaderboard and write the report, also after an interruption.
 
     Args:
         run: directory of the run.
@@ -49,16 +49,31 @@ def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], 
         Interrupted: Ctrl-C or SIGTERM; the results so far are saved.
         WorkFailedError: an unexpected error ended the search; its traceback is in the run's log.
     """
+    with interrupt_on_termination() as interruption:
+        try:
+            result = _search(run, search, output.quiet, interruption)
+        except (KeyboardInterrupt, Interrupted) as error:
+            interruption.handled = True
+            farewell = f"{error}" or _farewell(run)
+            if run.store.exists():
+                _print_end(run, "interrupted", output)
+            _remove_without_store(run)
+            raise Interrupted(farewell) from None
+    why = "stopped on request" if result.ending == "stopped" else "the budget is spent"
+    _print_end(run, why, output, result.unfinished)
+
+
+def _search(
+    run: RunDirectory, search: Callable[..., SearchResult], quiet: bool, interruption: InterruptFlag
+) -> SearchResult:
+    """Search with a progress display and a log."""
     try:
-        with (
-            interrupt_on_termination() as interruption,
-            redirect_output(run.log) as terminal,
-            search_display(terminal, output.quiet) as display,
-        ):
+        with redirect_output(run.log) as terminal, search_display(terminal, quiet) as display:
             observe, tell = interruption.check_before(display.observe), interruption.check_before(display.tell)
-            result = search(observe=observe, tell=tell, warn=display.warn)
-    except KeyboardInterrupt:
-        raise Interrupted(_after_interruption(run)) from None
+            interruption.farewell = lambda: _farewell(run)
+            return search(observe=observe, tell=tell, warn=display.warn)
+    except Interrupted:
+        raise
     except PrimerSearchError:
         _remove_without_store(run)
         raise
@@ -68,7 +83,6 @@ def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], 
             raise
         message = " ".join(f"{type(error).__name__}: {error}".split())
         raise WorkFailedError(f"the search failed with {message} (its traceback is in {run.log})") from error
-    _print_end(run, result, output)
 
 
 def request_stop(run: RunDirectory) -> str:
@@ -86,7 +100,7 @@ def request_stop(run: RunDirectory) -> str:
     return f"run {run.path} is asked to stop, and its controller has not ended after {STOP_SECONDS:g} s"
 
 
-def _print_end(run: RunDirectory, result: SearchResult, output: OutputOptions) -> None:
+def _print_end(run: RunDirectory, why: str, output: OutputOptions, unfinished: str = "") -> None:
     """Write the report and print the result. It is stored already, so an output that fails is not an error."""
     from .reports.run_page import try_report
     from .results.leaderboard import leaderboard
@@ -99,7 +113,7 @@ def _print_end(run: RunDirectory, result: SearchResult, output: OutputOptions) -
         if output.as_json:
             print(json.dumps(board.to_dict(), allow_nan=False))
         else:
-            _print_board(run, result, board, f"{report}", output.top)
+            _print_board(run, why, board, f"{report}", output.top, unfinished)
         sys.stdout.flush()
     except OSError as error:
         discard_output()
@@ -109,24 +123,22 @@ def _print_end(run: RunDirectory, result: SearchResult, output: OutputOptions) -
             print(f"primer-search: {say}", file=sys.stderr)
 
 
-def _print_board(run: RunDirectory, result: SearchResult, board: Leaderboard, report: str, top: int) -> None:
+def _print_board(run: RunDirectory, why: str, board: Leaderboard, report: str, top: int, unfinished: str) -> None:
     from .reports.console import console_for, print_command, print_text
     from .reports.leaderboard_table import next_commands, print_leaderboard
 
     console = console_for(sys.stdout)
-    why = "stopped on request" if result.ending == "stopped" else "the budget is spent"
     print_text(f"run {run.path}: {why}\n", console)
     print_leaderboard(board, console, top)
-    if result.unfinished:
-        print_text(f"\nUNFINISHED: {result.unfinished}", console, "yellow")
+    if unfinished:
+        print_text(f"\nUNFINISHED: {unfinished}", console, "yellow")
     print_text(f"\nreport  {report}\nnext", console)
     for command in next_commands(run.path, board):
         print_command(command, console)
 
 
-def _after_interruption(run: RunDirectory) -> str:
+def _farewell(run: RunDirectory) -> str:
     if not run.store.exists():
-        _remove_without_store(run)
         return "interrupted before the search began: nothing is saved"
     return f"interrupted, and the results are saved: continue with `primer-search resume {shlex.quote(str(run.path))}`"
 

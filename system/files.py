@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..primitives.errors import UsageError
+from .signals import raise_if_interrupted
 
 __all__ = ["Journal", "file_sha256", "replace_folder", "replacement", "write_atomically", "write_output"]
 
@@ -42,7 +43,9 @@ def write_output(path: Path, text: str, remedy: str = "choose another place with
 
     Raises:
         UsageError: the file cannot be written; the message ends with the remedy.
+        KeyboardInterrupt: a signal has asked the command to stop.
     """
+    raise_if_interrupted()
     try:
         write_atomically(path, text)
     except OSError as error:

@@ -34,15 +34,16 @@ Platform = Literal["cpu", "gpu", "tpu"]
 OUTCOME_ADVICE = {
     "ok": "trained the full budget",
     "stopped_at_hurdle": "worse than the median at a hurdle; its fitness is the loss it had there",
-    "rejected": "refused by a check or a probe, or every worker that tried it died; the reason follows the colon",
+    "rejected": "refused by a check or a probe, or none of its trials gave a result; the reason follows the colon",
     "non_finite": "its loss or gradients became infinite or not a number; it ranks after every number",
     "timeout": "exceeded its wall-clock limit and was killed; raise trial.slack if good candidates time out",
     "out_of_memory": "exceeded its worker's memory and was killed; raise workers.memory_gib or lower trial.batch",
     "worker_lost": "its worker died for a reason unrelated to the candidate; the trial is repeated",
+    "failed": "its training raised an unexpected exception, whose traceback is in run.log; the trial is repeated",
 }
 """Every outcome and its explanation for users. Rejections are written `rejected:<why>`."""
 
-INFRASTRUCTURE_FAULTS = frozenset({"worker_lost"})
+INFRASTRUCTURE_FAULTS = frozenset({"worker_lost", "failed"})
 """Outcomes unrelated to the candidate, after which the trial is repeated. All others count for the candidate."""
 
 LARGEST_INPUT_WAIT = 0.02
@@ -214,8 +215,8 @@ _FIELDS = frozenset(field.name for field in fields(Evaluation))
 
 def fault_evaluation(error: BaseException, wall_seconds: float) -> Evaluation:
     """Return the evaluation of a trial whose trainer raised: only running out of memory is the candidate's fault."""
-    outcome = "out_of_memory" if isinstance(error, MemoryError) else "worker_lost"
-    return Evaluation(outcome, f"the trainer raised {error_summary(error)}", wall_seconds=wall_seconds)
+    outcome = "out_of_memory" if isinstance(error, MemoryError) else "failed"
+    return Evaluation(outcome, f"its training raised {error_summary(error)}", wall_seconds=wall_seconds)
 
 
 @dataclass(frozen=True, slots=True)

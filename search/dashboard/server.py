@@ -11,7 +11,6 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -26,6 +25,7 @@ from starlette.routing import Route as WebRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...primitives.errors import PrimerSearchError, UsageError
+from ...system.signals import ends_at_interruption
 from .page import NotFoundError, Request, Response, Route
 from .rendering import error_page, static_file
 from .routes import all_routes
@@ -121,7 +121,7 @@ def serve(application: ASGIApp, bound: socket.socket) -> None:
     config = uvicorn.Config(
         application, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1
     )
-    with bound, suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has shut down
+    with bound, ends_at_interruption():  # uvicorn raises the signal again once it has shut down
         uvicorn.Server(config).run(sockets=[bound])
 
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from ...primitives.program import DNA
-from ...workers.protocol import Evaluation
+from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 
 __all__ = ["BASELINE_ID", "Candidate", "Individual", "candidate_name", "evaluation_fitness", "reached_loss"]
 
@@ -74,10 +74,10 @@ def evaluation_fitness(evaluation: Evaluation) -> float | None:
     been, because training was shorter.
 
     Raises:
-        ValueError: the worker was lost, so the evaluation has no result.
+        ValueError: the trial has no result, because its worker was lost or its training raised an exception.
     """
-    if evaluation.kind == "worker_lost":
-        raise ValueError("the worker was lost, so the candidate has no result: repeat the trial")
+    if evaluation.kind in INFRASTRUCTURE_FAULTS:
+        raise ValueError(f"the trial ended with {evaluation.kind}, so the candidate has no result: repeat the trial")
     return reached_loss(evaluation)
 
 

@@ -16,11 +16,10 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import count
 
 from ...models.parameter_range import dna_at_unit
-from ...primitives import DNA
+from ...primitives import DNA, PrimerSearchError
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, Executor, TrialRequest, WorkerStatus
 from ..config import RunConfig
@@ -33,8 +32,12 @@ from ..guided.make_strategy import make_strategy
 from .calibration import Calibration
 from .controller_time import ControllerTime
 from .loss_floor import loss_floor_nats
+<<<<<<< HEAD
 from .lost_trials import LostTrials
 from .records import storable
+=======
+from .lost_trials import EnvironmentCheck, LostTrials
+>>>>>>> ca48fd5 (One way out for every command at Ctrl-C and SIGTERM; a search whose environment is broken stops with the reason)
 from .run_state import RunState, SearchHistory
 from .store import Store
 
@@ -98,9 +101,11 @@ class Controller:
         self._running: Counter[int] = Counter()
         self._awaited: set[int] = set()
         self._lost = LostTrials(config.search.retries)
+        self._environment = EnvironmentCheck(executor.slots, config.search.baseline_trials, str(store.run.log))
         self._seeds = TrialSeeds(run_seed)
         self._outcomes: Counter[str] = Counter()
         self._baseline_trials: list[Evaluation] = []
+        self._baseline_failures: list[Evaluation] = []
         self._baseline_losses: tuple[float, ...] = ()
         self._workers: tuple[WorkerStatus, ...] = ()
         self._status_at = -math.inf
@@ -130,6 +135,9 @@ class Controller:
 
         Returns:
             `ended` if the budget is spent, `stopped` if the run's stop file exists.
+
+        Raises:
+            WorkFailedError: the baseline cannot train, or no trial succeeds any more.
         """
         self._started_at = self._clock() if started_at is None else started_at
         trained = None
@@ -137,6 +145,7 @@ class Controller:
         try:
             self.observe(self.state())
             while True:
+                self._environment.raise_if_broken([*self._baseline_trials, *self._baseline_failures])
                 if trained != len(self._baseline_trials):
                     trained = len(self._baseline_trials)
                     self._budget_seconds = budget_seconds - reserve(self._baseline_trials)
@@ -150,7 +159,8 @@ class Controller:
                     self._record(finished)
                 self.observe(self.state())
         except BaseException as error:
-            self._finish("run_stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else repr(error))
+            why = f"{error}" if isinstance(error, PrimerSearchError) else repr(error)
+            self._finish("run_stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else why)
             raise
 
     def state(self) -> RunState:
@@ -255,6 +265,9 @@ class Controller:
         """Store the results together, then tell evolution."""
         with self.phases.phase("store"), self.store.transaction():
             results = [self._write(request, evaluation) for request, evaluation in finished]
+            for request, evaluation in self._environment.take_suspects(self._lost.losses):
+                self.store.finish_trial(request.trial_id, evaluation)
+                results.append((request.candidate_id, evaluation))
         with self.phases.phase("learn"):
             for result in results:
                 if result is not None:
@@ -274,16 +287,22 @@ class Controller:
         self._running[candidate_id] -= 1
         if not self._running[candidate_id]:
             del self._running[candidate_id]
+        self._environment.count(evaluation)
         if self._lost.should_repeat(candidate_id, evaluation):
             self.store.finish_trial(request.trial_id, evaluation)
             self._seeds.release(candidate_id, request.seed)
             self._queue.append(candidate_id)
             return None
         if evaluation.kind in INFRASTRUCTURE_FAULTS:
+<<<<<<< HEAD
             times = self._lost.losses[candidate_id]
             message = f"the worker died {times} times during this trial: {evaluation.message}"
             evaluation = replace(evaluation, outcome="rejected:worker_lost", message=message)
         evaluation = storable(evaluation)  # what a replay will read
+=======
+            self._environment.suspects.append((request, evaluation))
+            return None
+>>>>>>> ca48fd5 (One way out for every command at Ctrl-C and SIGTERM; a search whose environment is broken stops with the reason)
         self.store.finish_trial(request.trial_id, evaluation)
         return candidate_id, evaluation
 
@@ -293,14 +312,17 @@ class Controller:
         self._last = (candidate_id, evaluation)
         self._best.record(candidate_id, evaluation)
         self._history.record(candidate_id, evaluation)
-        if candidate_id == BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
+        if candidate_id == BASELINE_ID and evaluation.kind != "ok":
+            self._baseline_failures.append(evaluation)
+        elif candidate_id == BASELINE_ID and evaluation.loss_nats is not None:
             self._baseline_trials.append(evaluation)
             self._baseline_losses = (*self._baseline_losses, evaluation.loss_nats)
             if BASELINE_ID not in self.evolution.trials_left and self._suspicious_nats is None:
                 self._suspicious_nats = loss_floor_nats(self._baseline_trials, self.ngram_nats)
 
     def _finish(self, kind: str, why: str) -> str:
-        for request in self.executor.cancel():
+        unjudged = [request for request, _ in self._environment.suspects]
+        for request in [*self.executor.cancel(), *unjudged]:
             if not request.calibrate:
                 self.store.cancel_trial(request.trial_id, why)
         self.store.add_event(kind, {"why": why})

@@ -1,17 +1,33 @@
-"""Trials that are lost with their worker: counted, and repeated a limited number of times."""
+"""Trials that end without a result: lost with their worker, or failed by an unexpected exception.
+
+Each is repeated a limited number of times. After that it counts against the candidate only if trials of others succeed
+in the meantime: where none succeeds, the fault is in the environment, such as a broken driver.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from dataclasses import replace
 
-from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
+from ...primitives.errors import WorkFailedError
+from ...workers.protocol import INFRASTRUCTURE_FAULTS, OUTCOME_ADVICE, Evaluation, TrialRequest
+from ..evolution.candidate import BASELINE_ID
 
-__all__ = ["LostTrials"]
+__all__ = ["EnvironmentCheck", "LostTrials"]
+
+FEWEST_LOST = 6
+"""Number of trials in a row without a result after which the environment is at fault, with one or two workers."""
+
+LOST_PER_WORKER = 3
+"""The same for each worker, with more: a machine that is lost takes the trials of all its workers with it."""
+
+BASELINE_FAILURES = 2
+"""Number of failed trainings of the baseline, without one that succeeded, after which it cannot train."""
 
 
 class LostTrials:
-    """Counter of the trials lost with their worker. Such a trial says nothing about its program.
+    """Counter of the trials that ended without a result.
 
     Args:
         retries: largest number of repetitions of one trial.
@@ -22,8 +38,79 @@ class LostTrials:
         self.losses: Counter[Hashable] = Counter()
 
     def should_repeat(self, trial: Hashable, evaluation: Evaluation) -> bool:
-        """Count the loss if the trial was lost, and return whether to repeat the trial."""
+        """Count a trial without a result, and return whether to repeat it."""
         if evaluation.kind not in INFRASTRUCTURE_FAULTS:
             return False
         self.losses[trial] += 1
         return self.losses[trial] <= self.retries
+
+
+class EnvironmentCheck:
+    """Tells a fault of the environment from that of a candidate, by whether other trials succeed.
+
+    Args:
+        slots: number of workers.
+        baseline_trials: number of the baseline's first trials.
+        log: name of the log file, for messages.
+    """
+
+    def __init__(self, slots: int, baseline_trials: int, log: str):
+        self._most_in_a_row = max(FEWEST_LOST, LOST_PER_WORKER * slots)
+        self._baseline_failures = min(BASELINE_FAILURES, baseline_trials)
+        self._log = log
+        self._in_a_row = 0
+        self._any_result = False
+        self._last = Evaluation("ok")
+        self.suspects: list[tuple[TrialRequest, Evaluation]] = []
+        """Trials that were not repeated any more, of candidates that are not judged yet."""
+
+    def count(self, evaluation: Evaluation) -> None:
+        """Count the end of a trial."""
+        if evaluation.kind in INFRASTRUCTURE_FAULTS:
+            self._in_a_row, self._last = self._in_a_row + 1, evaluation
+        else:
+            self._in_a_row, self._any_result = 0, True
+
+    def take_suspects(self, losses: Counter[Hashable]) -> list[tuple[TrialRequest, Evaluation]]:
+        """Return the suspects as rejected, if a trial has succeeded since."""
+        if self._in_a_row:
+            return []
+        taken, self.suspects = self.suspects, []
+        return [(request, _rejected(evaluation, losses[request.candidate_id])) for request, evaluation in taken]
+
+    def raise_if_broken(self, baseline: Iterable[Evaluation]) -> None:
+        """Check that trials can succeed here at all.
+
+        Args:
+            baseline: results of the baseline's trials so far.
+
+        Raises:
+            WorkFailedError: the baseline cannot train, or no trial succeeds any more.
+        """
+        failures = list(baseline)
+        trained = any(each.kind == "ok" for each in failures)
+        if len(failures) >= self._baseline_failures and not trained:
+            self._refuse_baseline(failures[-1])
+        if not self._any_result and any(request.candidate_id == BASELINE_ID for request, _ in self.suspects):
+            self._refuse_baseline(self._last)
+        if self._in_a_row >= self._most_in_a_row:
+            raise WorkFailedError(
+                f"the last {self._in_a_row} trials in a row gave no result, so the fault is not in the candidates; "
+                f"{self._reason(self._last)}; once that is mended, resume the run"
+            )
+
+    def _refuse_baseline(self, evaluation: Evaluation) -> None:
+        raise WorkFailedError(
+            f"the baseline cannot train here, so no candidate can be compared with it; {self._reason(evaluation)}"
+        )
+
+    def _reason(self, evaluation: Evaluation) -> str:
+        remedy = f"{self._log} has more"
+        if evaluation.kind in ("timeout", "out_of_memory"):
+            remedy = OUTCOME_ADVICE[evaluation.kind].partition("; ")[2].partition(" if ")[0]
+        return f"{evaluation.outcome}: {evaluation.message} ({remedy})"
+
+
+def _rejected(evaluation: Evaluation, losses: int) -> Evaluation:
+    message = f"none of its {losses} trials gave a result, while those of other candidates did: {evaluation.message}"
+    return replace(evaluation, outcome=f"rejected:{evaluation.kind}", message=message)

@@ -162,13 +162,14 @@ def running(source: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_an_interrupted_search_exits_with_130_and_says_how_to_go_on(
+def test_an_interrupted_search_prints_its_leaderboard_exits_with_130_and_says_how_to_go_on(
     number: signal.Signals, running: tuple[subprocess.Popen[str], Path]
 ) -> None:
     process, path = running
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
+    assert process.returncode == 130
+    assert out.startswith(f"run {path}: interrupted\n") and "baseline" in out
     assert err.splitlines()[-1].endswith(f"`primer-search resume {path}`")
     assert "Traceback" not in err
     assert command("resume", path, "--budget", "1s", "--json").json["totals"]["trials"] > 0

@@ -117,7 +117,7 @@ def open_controller(
 
 
 def search(path: str, dataset: str, candidates: int, initial_programs: Sequence[InitialProgram] = ()) -> None:
-    """Search in this process until so many candidates are evaluated; print a line each turn (for tests that kill it)."""
+    """Search in this process until so many candidates are evaluated; print a line a turn, for tests that kill it."""
     run = RunDirectory(Path(path))
 
     def observe(_: RunState) -> None:

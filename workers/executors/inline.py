@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from ...system.allocator import keep_freed_memory
+from ...system.signals import raise_if_interrupted
 from ..protocol import Evaluation, MakeTrainer, Progress, Trainer, TrialRequest, WorkerStatus, fault_evaluation
 
 __all__ = ["InlineExecutor"]
@@ -79,6 +80,7 @@ class InlineExecutor:
         except Exception as error:  # noqa: BLE001 - the traceback is logged, and the search continues
             _log.exception("trial %d of candidate %d failed", request.trial_id, request.candidate_id)
             evaluation = fault_evaluation(error, time.monotonic() - self._since)
+        raise_if_interrupted()  # XLA may have turned the interruption into an error of the candidate
         self._enter(None, Progress("idle"))
         return [(request, evaluation)]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from primer_search.search.evolution.candidate import Individual, evaluation_fitness
 from primer_search.search.evolution.population import Population
-from primer_search.workers.protocol import OUTCOME_ADVICE, Evaluation
+from primer_search.workers.protocol import INFRASTRUCTURE_FAULTS, OUTCOME_ADVICE, Evaluation
 
 FITNESSES = st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), max_size=40)
 
@@ -102,11 +102,12 @@ def test_fitness_is_the_final_loss_or_that_of_the_last_hurdle() -> None:
     assert evaluation_fitness(Evaluation("stopped_at_hurdle", hurdle_losses=(4.0, 3.0))) == 3.0
 
 
-@pytest.mark.parametrize("outcome", sorted(set(OUTCOME_ADVICE) - {"ok", "stopped_at_hurdle", "worker_lost"}))
+@pytest.mark.parametrize("outcome", sorted(set(OUTCOME_ADVICE) - {"ok", "stopped_at_hurdle"} - INFRASTRUCTURE_FAULTS))
 def test_a_failed_candidate_has_no_fitness(outcome: str) -> None:
     assert evaluation_fitness(Evaluation(f"{outcome}:why", loss_nats=1.0, hurdle_losses=(1.0,))) is None
 
 
-def test_a_lost_worker_gives_no_fitness() -> None:
+@pytest.mark.parametrize("outcome", sorted(INFRASTRUCTURE_FAULTS))
+def test_a_trial_without_a_result_gives_no_fitness(outcome: str) -> None:
     with pytest.raises(ValueError, match="repeat the trial"):
-        evaluation_fitness(Evaluation("worker_lost"))
+        evaluation_fitness(Evaluation(outcome))

@@ -201,7 +201,7 @@ def test_a_worker_that_dies_is_lost_and_replaced(executor):
 
 def test_an_exception_on_a_worker_is_logged_and_its_worker_replaced(executor, caplog):
     evaluation = run_one(executor, "fail division by a hamster")
-    assert evaluation.outcome == "worker_lost"
+    assert evaluation.outcome == "failed"
     assert "ValueError: division by a hamster" in evaluation.message
     assert "faulty_trainers" in caplog.text
     assert run_one(executor, "exhaust").outcome == "out_of_memory"

@@ -46,10 +46,10 @@ def test_a_display_sees_the_trial_while_it_runs() -> None:
     assert seen[0] == (103, "starting") and seen[-1] == (103, "train")
 
 
-def test_inline_turns_an_unexpected_exception_into_a_lost_worker_and_logs_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_inline_turns_an_unexpected_exception_into_a_failed_trial_and_logs_it(caplog: pytest.LogCaptureFixture) -> None:
     with InlineExecutor(FaultyTrainer) as inline:
         evaluation = run(inline, "fail no such file")
-        assert (evaluation.outcome, "no such file" in evaluation.message) == ("worker_lost", True)
+        assert (evaluation.outcome, "no such file" in evaluation.message) == ("failed", True)
         assert "Traceback" in caplog.text
         assert run(inline, "exhaust").outcome == "out_of_memory"
         assert run(inline, "succeed").outcome == "ok"
