@@ -22,6 +22,10 @@ from ..workers.devices.placement import JAX_MEMORY_FRACTION, Placement, place_wo
 __all__ = ["Hardware", "choose_devices", "hardware_for"]
 
 
+MOST_PER_CORE = 4
+"""Most workers that may share a core: more only take memory and time from each other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """Devices and the workers on them.
@@ -138,7 +142,13 @@ def hardware_for(
     elif devices.platform == "cpu" and not on_cluster and not simulated:
         from ..system.host import usable_core_count
 
-        devices = replace(devices, kinds=("cpu",) * usable_core_count())
+        cores = usable_core_count()
+        if wanted > MOST_PER_CORE * cores:
+            raise UsageError(
+                f"workers.count is {wanted}, but this machine has {cores} cores: give at most "
+                f"{MOST_PER_CORE * cores}, or 0 for one worker per core"
+            )
+        devices = replace(devices, kinds=("cpu",) * cores)
     placement = place_workers(devices, devices=config.trial.devices, per_device=config.workers.per_device, count=wanted)
     if devices.platform == "cpu":
         return Hardware(devices, placement, simulated=simulated, inline=inline)

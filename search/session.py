@@ -192,11 +192,11 @@ def _search(
         config.workers,
         CandidateTrainerFactory(config, manifest["dataset"], manifest["baseline_dna"]),
         wall_limit_seconds=config.trial.wall_limit_seconds,
+        preparation_seconds=config.trial.preparation_seconds,
         platform=platform,
         address=address,
         devices=config.trial.devices,
         dataset=manifest["dataset"],
-        stop_requested=store.run.stop_requested,
     )
     tell("starting the workers")
     with executor:
@@ -221,6 +221,7 @@ def _search(
         )
         if isinstance(executor, InlineExecutor):  # the controller waits while a trial runs in this process
             executor.watch = lambda: observe(controller.state())
+            executor.stop_requested = lambda: controller.is_over or store.run.stop_requested()
         ending = controller.run(budget_seconds, started_at, end.reserve)
     unfinished = ""
     if ending == "ended":

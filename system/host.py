@@ -7,11 +7,13 @@ cores would slow each other down.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -103,6 +105,28 @@ def resident_bytes(process: psutil.Process | None = None) -> int:
         return (process or psutil.Process()).memory_info().rss
     except psutil.Error:
         return 0
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose parent ends (Linux only), so that `process_tree` finds them."""
+    if sys.platform == "linux":
+        set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def descendants_memory(ancestors: Set[int]) -> Counter[int]:
+    """Return the resident memory of the descendants of each of these processes, in bytes by the ancestor's number."""
+    processes = {process.pid: process for process in psutil.process_iter(["ppid"])}
+    held: Counter[int] = Counter()
+    for process in processes.values():
+        seen, parent = {process.pid}, process
+        while (number := parent.info["ppid"]) in processes and number not in seen:
+            if number in ancestors:
+                held[number] += resident_bytes(process)
+                break
+            seen.add(number)
+            parent = processes[number]
+    return held
 
 
 def kill_process_tree(process: psutil.Process) -> list[psutil.Process]:

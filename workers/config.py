@@ -114,6 +114,11 @@ class TrialConfig:
         """Wall clock after which a trial is killed (a budget in steps counts one second a step)."""
         return self.slack * self.budget + self.overhead_seconds
 
+    @property
+    def preparation_seconds(self) -> float:
+        """Wall clock after which a trial is killed that is still compiling or probing."""
+        return self.slack * self.overhead_seconds
+
 
 @dataclass(frozen=True, slots=True)
 class WorkersConfig:

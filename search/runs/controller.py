@@ -149,7 +149,7 @@ class Controller:
                 if trained != len(self._baseline_trials):
                     trained = len(self._baseline_trials)
                     self._budget_seconds = budget_seconds - reserve(self._baseline_trials)
-                if self._elapsed() >= self._budget_seconds:
+                if self.is_over:
                     return self._finish("run_ended", "the budget is spent")
                 if self.store.stop_requested():
                     return self._finish("run_stopped", "asked to stop")
@@ -162,6 +162,11 @@ class Controller:
             why = f"{error}" if isinstance(error, PrimerSearchError) else repr(error)
             self._finish("run_stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else why)
             raise
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the budget of this session is spent."""
+        return self._elapsed() >= self._budget_seconds
 
     def state(self) -> RunState:
         """Return a snapshot for progress displays."""

@@ -120,7 +120,7 @@ class Study:
 
         Returns:
             The trainings, ordered by seed and then by arm. A training that was repeatedly lost with its worker has the
-            outcome `worker_lost`; it is not logged, so a resumed study repeats it.
+            outcome `worker_lost` or `failed`; it is not logged, so a resumed study repeats it.
 
         Raises:
             Interrupted: Ctrl-C; finished trainings are in the log.
@@ -206,6 +206,7 @@ class Study:
                 CandidateTrainerFactory(self.config, self._dataset, reference=self._baseline_json),
                 # A study with points evaluates more often than a trial of a search.
                 wall_limit_seconds=trial.wall_limit_seconds + (trial.overhead_seconds if self.points else 0.0),
+                preparation_seconds=trial.preparation_seconds,
                 platform=self._platform,
                 address=self.options.address,
                 devices=trial.devices,

@@ -27,11 +27,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def searched(path: Path, result: Result, initial_programs: int) -> Path:
     """The run, taken up again until a child of an initial program has trained in full, however slow the machine."""
     assert result.code == 0, result
-    for _ in range(20):
+    for doublings in range(7):
         rows = command("leaderboard", path, "--json").json["candidates"]
         if any(row["rank"] and row["id"] > initial_programs for row in rows):
             return path
-        assert command("resume", path, "--budget", "5s").code == 0
+        assert command("resume", path, "--budget", f"{5 * 2**doublings}s").code == 0
     pytest.fail("no child of an initial program trained in full")
 
 

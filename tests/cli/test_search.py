@@ -43,11 +43,11 @@ def searched(source: str, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     path = tmp_path_factory.mktemp("runs") / "a run"
     result = command("--budget", "6s", *SMOKE, "--data", source, "--run-dir", path)
     assert result.code == 0, result
-    for _ in range(20):
+    for doublings in range(7):
         board = command("leaderboard", path, "--json").json
         if any(row["rank"] and row["id"] for row in board["candidates"]) and board["baseline"]["trials"] == 2:
             return Searched(path, result.out, result.err)
-        result = command("resume", path, "--budget", "5s")
+        result = command("resume", path, "--budget", f"{5 * 2**doublings}s")
         assert result.code == 0, result
     pytest.fail("no candidate trained in full")
 
@@ -125,6 +125,14 @@ def test_resume_goes_on_and_prints_json_alone(searched: Searched) -> None:
     result = command("resume", searched.path, "--budget", "4s", "--json")
     assert result.code == 0
     assert result.json["totals"]["trials"] > before
+
+
+def test_a_trial_does_not_outlast_the_budget(source: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    hour = ("--set", "trial.unit=cpu_seconds", "--set", "trial.budget_seconds=3600")
+    result = command("--budget", "15s", *SMOKE, *hour, "--data", source, "--run-dir", tmp_path / "run", "--json")
+    assert (result.code, result.json["totals"]["trials"]) == (0, 0), result
+    assert time.monotonic() - began < 300.0, "on a busy machine, too"
 
 
 def test_a_spent_budget_is_said(searched: Searched) -> None:

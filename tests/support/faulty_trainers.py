@@ -59,6 +59,25 @@ class FaultyTrainer:
     def _fail(self, text: str) -> None:
         raise ValueError(text)
 
+    def _fork(self, path: str) -> None:
+        """Leave a child, and in a session of its own a grandchild whose parent has ended; write their numbers."""
+        children = [os.fork()]
+        if not children[0]:
+            time.sleep(1000)
+        if not (parent := os.fork()):
+            os.setsid()
+            if grandchild := os.fork():
+                Path(path).write_text(f"{children[0]} {grandchild}")
+                os._exit(0)
+            time.sleep(1000)
+        os.waitpid(parent, 0)
+
+    def _fork_and_fill_memory(self, _: str) -> None:
+        if not os.fork():
+            hoard = b"x" * 2**30
+            time.sleep(1000 + len(hoard) % 2)
+        time.sleep(1000)
+
     def _exhaust(self, _: str) -> None:
         raise MemoryError("cannot allocate")
 
@@ -73,6 +92,16 @@ class FaultyTrainer:
         threads = os.environ["OMP_NUM_THREADS"]
         platforms = [device.platform for device in jax.devices()]
         Path(path).write_text(f"{cores}|{threads}|{platforms}")
+
+
+class CompilingTrainer:
+    """Never returns from compilation, in a loop in C that lets no other thread of the interpreter run."""
+
+    def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
+        progress(Progress("compile"))
+        time.sleep(0.5)
+        sum(itertools.repeat(0))
+        raise AssertionError("the loop has no end")
 
 
 class InterruptedTrainer:

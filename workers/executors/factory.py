@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import math
 
 from ...primitives.errors import UsageError
 from ..config import WorkersConfig
@@ -17,11 +17,11 @@ def make_executor(
     make_trainer: MakeTrainer,
     *,
     wall_limit_seconds: float,
+    preparation_seconds: float = math.inf,
     platform: Platform = "cpu",
     address: str | None = None,
     devices: int = 1,
     dataset: str | None = None,
-    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Executor:
     """Return the configured executor, not started yet.
 
@@ -29,16 +29,16 @@ def make_executor(
         workers: kind of executor, number of workers, and memory limit of each.
         make_trainer: picklable function, called once in every worker.
         wall_limit_seconds: wall clock after which a trial is killed (Ray only).
+        preparation_seconds: wall clock after which a trial is killed that is still compiling or probing (Ray only).
         platform: kind of devices to train on.
         address: address of a running Ray cluster; None starts one on this machine.
         devices: number of devices of one trial.
         dataset: folder of the prepared text, sent to a cluster's machines that lack it.
-        stop_requested: function that returns whether to stop, for `inline`, whose `wait` lasts as long as a trial.
     """
     if workers.executor == "inline":
         from .inline import InlineExecutor
 
-        return InlineExecutor(make_trainer, stop_requested)
+        return InlineExecutor(make_trainer)
     check_installed(workers.executor)
     from ..devices.placement import WorkerResources
     from .ray_pool import RayExecutor
@@ -50,6 +50,7 @@ def make_executor(
         dataset=dataset,
         address=address,
         wall_limit_seconds=wall_limit_seconds,
+        preparation_seconds=preparation_seconds,
         memory_limit_bytes=round(workers.memory_gib * 2**30),
     )
 

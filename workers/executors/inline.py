@@ -1,7 +1,7 @@
 """The inline executor: trials in this process, one after the other, for debuggers and machines without Ray.
 
 It cannot kill a trial, so wall clock and memory are not limited, and Ctrl-C interrupts the training itself. A request
-to stop ends a trial at its next progress report; there are none during compilation.
+to stop and the end of the budget end a trial at its next progress report; there are none during compilation.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class InlineExecutor:
 
     Args:
         make_trainer: function that makes the trainer, called once.
-        stop_requested: function called at every progress report; if it returns true, `wait` returns and leaves the
-            trial to `cancel`.
 
     Attributes:
+        stop_requested: function called at every progress report; if it returns true, `wait` returns and leaves the
+            trial to `cancel`.
         watch: function called at the start of a trial and at every progress report, for displays.
     """
 
-    def __init__(self, make_trainer: MakeTrainer, stop_requested: Callable[[], bool] = lambda: False):
+    def __init__(self, make_trainer: MakeTrainer):
         self._make_trainer = make_trainer
-        self._stop_requested = stop_requested
+        self.stop_requested: Callable[[], bool] = lambda: False
         self._trainer: Trainer | None = None
         self._request: TrialRequest | None = None
         self._progress = Progress("idle")
@@ -112,7 +112,7 @@ class InlineExecutor:
     def _record(self, progress: Progress) -> None:
         self._progress = progress
         self.watch()
-        if self._stop_requested():
+        if self.stop_requested():
             raise _StopTrial
 
     def _enter(self, request: TrialRequest | None, progress: Progress) -> None:

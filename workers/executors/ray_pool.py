@@ -12,6 +12,7 @@ can persist.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import suppress
 from typing import Any
@@ -34,7 +35,10 @@ _START_ATTEMPTS = 3
 """Consecutive failures to start a worker before the search ends, or continues without it for a while."""
 
 _RESTART_SECONDS = 60.0
-"""Pause before a worker that did not start is tried again, while others run."""
+"""Pause before a worker that did not start, or that died again and again, is tried again, while others run."""
+
+_DEATHS_IN_A_ROW = 3
+"""Consecutive trials that a worker and its replacements did not survive before the next one waits."""
 
 _PERIOD_SECONDS = 0.1
 _REPORT_SECONDS = 0.25
@@ -50,6 +54,7 @@ class RayExecutor:
     Args:
         make_trainer: picklable function, called once in every worker.
         wall_limit_seconds: wall clock after which a trial is killed.
+        preparation_seconds: wall clock after which a trial is killed that is still compiling or probing.
         slots: number of workers; 0 means as many as fit: one per core (CPU) or share of devices.
         resources: devices of each worker.
         address: address of a running Ray cluster (`host:port`, or `auto` for the one on this machine); None starts one.
@@ -63,6 +68,7 @@ class RayExecutor:
         make_trainer: MakeTrainer,
         *,
         wall_limit_seconds: float,
+        preparation_seconds: float = math.inf,
         slots: int = 0,
         resources: WorkerResources | None = None,
         address: str | None = None,
@@ -75,7 +81,7 @@ class RayExecutor:
             self._cluster,
             make_trainer,
             resources or WorkerResources(),
-            Limits(wall_limit_seconds, memory_limit_bytes),
+            Limits(wall_limit_seconds, memory_limit_bytes, preparation_seconds),
             slots=slots,
             start_seconds=start_seconds,
             dataset=dataset,
@@ -225,12 +231,16 @@ class RayExecutor:
         """Record a trial's evaluation, and keep its worker for the next trial or terminate it."""
         assert slot.request is not None and slot.watch is not None and self._watchdog is not None
         killed = self._watchdog.release(slot.watch) is not None
+        slot.deaths = slot.deaths + 1 if evaluation.kind == "worker_lost" else 0
         self._finished.append((slot.request, evaluation))
         slot.clear_trial()
         if reuse and not killed:
             slot.enter("idle")
         else:
             self._terminate(slot)
+        if slot.deaths >= _DEATHS_IN_A_ROW and any(other.deaths < _DEATHS_IN_A_ROW for other in self._slots):
+            _log.warning("worker %d died in %d trials in a row: it pauses", slot.number, slot.deaths)
+            slot.restart_after = time.monotonic() + _RESTART_SECONDS
 
     def _error_evaluation(self, slot: Slot, error: WorkerError) -> Evaluation:
         """Return the evaluation of a trial whose worker answered with an error."""
@@ -248,10 +258,11 @@ class RayExecutor:
 
     def _enforce_limits(self) -> None:
         """End trials that exceed their limits, and workers that take too long to start."""
-        self._poll([slot for slot in self._slots if slot.watch and slot.process is None])
+        self._poll([slot for slot in self._slots if slot.watch and (slot.process is None or not slot.watch.trains)])
         for slot in self._slots:
             if slot.watch is not None:
                 violation = slot.watch.check() if slot.process is None else slot.watch.violation
+                violation = violation or slot.watch.check_preparation()
                 if violation is not None:
                     self._finish_trial(slot, violation, reuse=False)
         none_is_up = self._none_is_up
@@ -270,8 +281,10 @@ class RayExecutor:
             slot.report = None
             with suppress(WorkerError):  # the answer of the trial will report it
                 slot.progress, held_bytes = self._cluster.read(answer)
-                if slot.process is None and slot.watch is not None:
-                    slot.watch.check(held_bytes)
+                if slot.watch is not None:
+                    slot.watch.report(slot.progress.phase)
+                    if slot.process is None:
+                        slot.watch.check(held_bytes)
         now, period = time.monotonic(), max(_REPORT_SECONDS, len(self._slots) / _REPORTS_PER_SECOND)
         for slot in slots:
             if slot.report is None and now - slot.reported > period:

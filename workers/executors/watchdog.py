@@ -6,26 +6,44 @@ signals of the operating system, because a worker in a loop that holds the inter
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import psutil
 
-from ...system.host import kill_process_tree, resident_bytes
+from ...system.host import descendants_memory, kill_process_tree, resident_bytes
 from ..protocol import Evaluation
 
 __all__ = ["Limits", "Watch", "Watchdog"]
 
 _PERIOD_SECONDS = 0.1
 
+_TREE_SECONDS = 1.0
+"""Time between two readings of the memory of processes that workers have started; it takes a list of all processes."""
+
+_REPORT_SECONDS = 2.0
+"""Time for a worker to report that it trains, once it seems late."""
+
+PREPARATION = ("starting", "compile", "probe")
+"""Phases of a trial before its first training step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Wall clock and memory that one trial may use; 0 bytes means no memory limit."""
+    """What one trial may use.
+
+    Attributes:
+        wall_seconds: wall clock of the whole trial.
+        memory_bytes: resident memory; 0 means no limit.
+        preparation_seconds: wall clock before the first training step: compilation and probes.
+    """
 
     wall_seconds: float
     memory_bytes: int = 0
+    preparation_seconds: float = math.inf
 
     def violation(self, wall_seconds: float, memory_bytes: int) -> Evaluation | None:
         """Return the evaluation of a trial that exceeded a limit, or None if it did not."""
@@ -48,17 +66,39 @@ class Watch:
         limits: limits of the trial.
         began: start of the trial (`time.monotonic`).
         violation: evaluation of the trial if it has exceeded a limit.
+        trains: whether the trial has reported that it trains.
+        overdue: time at which the limit of the preparation was found to be exceeded (`time.monotonic`).
     """
 
     process: psutil.Process | None
     limits: Limits
     began: float
     violation: Evaluation | None = None
+    trains: bool = False
+    overdue: float | None = None
 
     @property
     def wall_seconds(self) -> float:
         """Time since the trial began."""
         return time.monotonic() - self.began
+
+    def report(self, phase: str) -> None:
+        """Take the phase that the worker reports."""
+        self.trains = self.trains or phase not in PREPARATION
+
+    def check_preparation(self) -> Evaluation | None:
+        """Return a violation if the trial does not train in time, nor reports that it does within `_REPORT_SECONDS`.
+
+        The phase is known from reports only. They are late where the controller was busy, so a trial that seems late
+        has time for one more.
+        """
+        if self.violation is None and not self.trains and self.wall_seconds > self.limits.preparation_seconds:
+            self.overdue = self.overdue or time.monotonic()
+            if time.monotonic() - self.overdue > _REPORT_SECONDS:
+                limit, seconds = self.limits.preparation_seconds, self.wall_seconds
+                text = f"no training step after {seconds:.1f} s, over the limit of {limit:g} s for compilation"
+                self.violation = Evaluation("timeout", f"{text}; it was killed", wall_seconds=seconds)
+        return self.violation
 
     def check(self, memory_bytes: int = 0) -> Evaluation | None:
         """Compare the trial with its limits, and return the first violation, now or before."""
@@ -95,8 +135,16 @@ class Watchdog:
         self._thread.join(timeout=5.0)
 
     def _loop(self) -> None:
+        held, read = Counter[int](), 0.0
         while not self._stop.wait(_PERIOD_SECONDS):
             with self._lock:
+                watched = {watch.process.pid for watch in self._watches if watch.process}
+            if watched and time.monotonic() - read > _TREE_SECONDS:
+                held, read = descendants_memory(watched), time.monotonic()
+            with self._lock:
                 for watch in self._watches:
-                    if watch.process and watch.violation is None and watch.check(resident_bytes(watch.process)):
-                        kill_process_tree(watch.process)
+                    process = watch.process
+                    if process is None or watch.violation is not None:
+                        continue
+                    if watch.check(resident_bytes(process) + held[process.pid]):
+                        kill_process_tree(process)

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -90,9 +91,8 @@ class WorkerLauncher:
         taken = [core for other in others for core in other.cores]
         slot.host = host
         slot.cores = pick_cores(host.cores, taken, max(1, len(host.cores) // parts)) if CAN_PIN else ()
-        slot.limits = Limits(
-            self._limits.wall_seconds, self._limits.memory_bytes or int(_MEMORY_SHARE * host.memory_bytes / parts)
-        )
+        memory = self._limits.memory_bytes or int(_MEMORY_SHARE * host.memory_bytes / parts)
+        slot.limits = replace(self._limits, memory_bytes=memory)
         if host.machine == self._machine:
             with suppress(psutil.NoSuchProcess):  # it has died, which its next answer will report
                 slot.process = psutil.Process(host.pid)

@@ -9,14 +9,28 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from ...system.allocator import return_freed_memory
-from ...system.host import machine_identity, machine_memory_bytes, pin_process, resident_bytes, usable_cores
+from ...system.host import (
+    adopt_orphans,
+    kill_process_tree,
+    machine_identity,
+    machine_memory_bytes,
+    pin_process,
+    resident_bytes,
+    usable_cores,
+)
 from ..protocol import Evaluation, MakeTrainer, Progress, Trainer, TrialRequest
 
 __all__ = ["HostInfo", "WorkerProcess"]
+
+_GONE_SECONDS = 5.0
+"""Time after which a killed process should be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +74,7 @@ class WorkerProcess:
             cores: cores of this worker; empty: do not pin.
             folder, names, contents: a dataset missing on this machine, see `install_dataset`.
         """
+        adopt_orphans()
         if cores:
             pin_process(cores)
         if names:
@@ -71,14 +86,19 @@ class WorkerProcess:
         return resident_bytes()
 
     def run(self, request: TrialRequest) -> tuple[Evaluation, int]:
-        """Run a trial, and return its evaluation and the bytes held afterwards."""
+        """Run a trial, end the processes that it leaves, and return its evaluation and the bytes held afterwards."""
         assert self._trainer is not None, "prepare comes before run"
         self._progress = Progress("starting")
+        before = set(psutil.Process().children())
         try:
             evaluation = self._trainer.run(request, self._set_progress)
             return_freed_memory()
             return evaluation, resident_bytes()
         finally:
+            for left in set(psutil.Process().children()) - before:
+                for process in kill_process_tree(left):
+                    with suppress(psutil.Error):
+                        process.wait(_GONE_SECONDS)
             self._progress = Progress("idle")
 
     def report(self) -> tuple[Progress, int]:

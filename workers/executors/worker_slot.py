@@ -19,11 +19,12 @@ Stage = Literal["absent", "starting", "preparing", "idle", "training"]
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """The place of one worker. `clear_actor` resets all fields except `number`, `failures` and `restart_after`.
+    """The place of one worker. `clear_actor` resets all fields but `number`, `failures`, `deaths`, `restart_after`.
 
     Attributes:
         number: number of the slot, from 0.
         failures: number of consecutive failures to start an actor.
+        deaths: number of consecutive trials in which an actor died.
         restart_after: earliest time of the next start (`time.monotonic`).
         stage: stage of the worker.
         pending: answer that the executor awaits in this stage.
@@ -40,6 +41,7 @@ class Slot:
 
     number: int
     failures: int = 0
+    deaths: int = 0
     restart_after: float = 0.0
     stage: Stage = "absent"
     pending: Any = None

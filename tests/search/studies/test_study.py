@@ -208,7 +208,7 @@ def test_points_outside_the_budget_are_refused(config: RunConfig, points: tuple[
         Study(config, BASELINE, None, points=points)
 
 
-@pytest.mark.parametrize(("failures", "outcome"), [(2, "ok"), (3, "worker_lost")])
+@pytest.mark.parametrize(("failures", "outcome"), [(2, "ok"), (3, "failed")])
 def test_a_lost_training_is_repeated_twice_and_then_not_logged(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, outcome: str
 ) -> None:

@@ -184,6 +184,29 @@ def test_a_trial_over_its_memory_limit_is_killed_while_the_controller_is_busy(ex
     assert MEMORY_LIMIT_BYTES < (evaluation.peak_memory_bytes or 0) < 2 * MEMORY_LIMIT_BYTES
 
 
+def test_a_trial_that_never_returns_from_compilation_is_killed_long_before_its_wall_limit(cluster):
+    with make_ray_executor(
+        faulty_trainers.CompilingTrainer, slots=1, wall_limit_seconds=600.0, preparation_seconds=2.0
+    ) as executor:
+        until(lambda: executor.free == 1, executor)
+        evaluation = run_one(executor, "")
+    assert evaluation.outcome == "timeout"
+    assert "over the limit of 2 s for compilation; it was killed" in evaluation.message
+
+
+def test_processes_that_a_trial_leaves_are_ended_and_its_worker_goes_on(executor, tmp_path):
+    before = worker_pids(executor)
+    assert run_one(executor, f"fork {tmp_path / 'left'}").outcome == "ok"
+    left = [int(number) for number in (tmp_path / "left").read_text().split()]
+    assert len(left) == 2 and not any(psutil.pid_exists(number) for number in left)
+    assert worker_pids(executor) == before
+
+
+def test_memory_of_processes_that_a_trial_forks_counts(executor):
+    evaluation = run_one(executor, "fork_and_fill_memory")
+    assert evaluation.outcome == "out_of_memory"
+
+
 def test_a_killed_process_is_gone_and_its_worker_replaced(executor):
     before = worker_pids(executor)
     assert run_one(executor, "sleep").outcome == "timeout"

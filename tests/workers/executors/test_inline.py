@@ -57,7 +57,8 @@ def test_inline_turns_an_unexpected_exception_into_a_failed_trial_and_logs_it(ca
 
 def test_inline_ends_a_trial_when_a_stop_is_requested() -> None:
     asked: list[bool] = []
-    with InlineExecutor(FaultyTrainer, lambda: bool(asked)) as inline:
+    with InlineExecutor(FaultyTrainer) as inline:
+        inline.stop_requested = lambda: bool(asked)
         inline.submit(request("succeed", trial=1))
         assert len(inline.wait(0.0)) == 1
         asked.append(True)
