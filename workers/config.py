@@ -77,7 +77,8 @@ class TrialConfig:
         devices: number of devices that one trial uses, each for an equal part of the batch.
         evaluation_batches: validation batches (of `batch` sequences) scored at hurdles and at the end.
         overhead_seconds: wall clock allowed for compilation, probes and evaluation, beyond training.
-        slack: factor of the wall-clock limit: a trial is killed after `slack * budget + overhead_seconds`.
+        slack: factor of the wall-clock limits: a trial is killed after `slack * budget + overhead_seconds`, or if it is
+            still compiling or probing after `slack * overhead_seconds`.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
