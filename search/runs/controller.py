@@ -32,12 +32,8 @@ from ..guided.make_strategy import make_strategy
 from .calibration import Calibration
 from .controller_time import ControllerTime
 from .loss_floor import loss_floor_nats
-<<<<<<< HEAD
-from .lost_trials import LostTrials
-from .records import storable
-=======
 from .lost_trials import EnvironmentCheck, LostTrials
->>>>>>> ca48fd5 (One way out for every command at Ctrl-C and SIGTERM; a search whose environment is broken stops with the reason)
+from .records import storable
 from .run_state import RunState, SearchHistory
 from .store import Store
 
@@ -299,15 +295,9 @@ class Controller:
             self._queue.append(candidate_id)
             return None
         if evaluation.kind in INFRASTRUCTURE_FAULTS:
-<<<<<<< HEAD
-            times = self._lost.losses[candidate_id]
-            message = f"the worker died {times} times during this trial: {evaluation.message}"
-            evaluation = replace(evaluation, outcome="rejected:worker_lost", message=message)
-        evaluation = storable(evaluation)  # what a replay will read
-=======
             self._environment.suspects.append((request, evaluation))
             return None
->>>>>>> ca48fd5 (One way out for every command at Ctrl-C and SIGTERM; a search whose environment is broken stops with the reason)
+        evaluation = storable(evaluation)  # what a replay will read
         self.store.finish_trial(request.trial_id, evaluation)
         return candidate_id, evaluation
 

@@ -37,8 +37,7 @@ _START_ATTEMPTS = 3
 _RESTART_SECONDS = 60.0
 """Pause before a worker that did not start, or that died again and again, is tried again, while others run."""
 
-_DEATHS_IN_A_ROW = 3
-"""Consecutive trials that a worker and its replacements did not survive before the next one waits."""
+_DEATHS_IN_A_ROW = 3  # trials that a worker and its replacements did not survive before the next one waits
 
 _PERIOD_SECONDS = 0.1
 _REPORT_SECONDS = 0.25
@@ -262,8 +261,7 @@ class RayExecutor:
         for slot in self._slots:
             if slot.watch is not None:
                 violation = slot.watch.check() if slot.process is None else slot.watch.violation
-                violation = violation or slot.watch.check_preparation()
-                if violation is not None:
+                if violation := violation or slot.watch.check_preparation():
                     self._finish_trial(slot, violation, reuse=False)
         none_is_up = self._none_is_up
         for slot in self._slots:

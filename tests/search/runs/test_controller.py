@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.evolution.candidate import BASELINE_ID
@@ -274,61 +273,6 @@ def test_a_lost_worker_is_forgiven_as_often_as_the_configuration_says(bereaved: 
         "none of its 2 trials gave a result, while those of other candidates did: "
         "its training raised OSError: no such device"
     )
-
-
-def stopped_with(message: str, run: RunDirectory, trainer: SyntheticTrainer) -> Store:
-    """Search, which must end with this message; return the store, open for reading."""
-    with pytest.raises(WorkFailedError, match=message):
-        run_synthetic_search(run, trainer)
-    OPENED.append(Store.open(run.path, read_only=True))
-    return OPENED[-1]
-
-
-def test_a_search_whose_baseline_raises_stops_with_its_message(run: RunDirectory) -> None:
-    everyone = dict.fromkeys(range(100), 9)
-    store = stopped_with(
-        "baseline cannot train here.*failed: .*no such device.*run.log", run, SyntheticTrainer(everyone)
-    )
-    assert len(store.candidates()) == 1 and store.evaluations() == []
-    assert "baseline cannot train" in store.events()[-1].payload["why"]
-    # What was broken can be mended, and the search goes on.
-    ending, store = run_synthetic_search(run, SyntheticTrainer())
-    assert ending == "stopped"
-    check_consistent(store)
-
-
-class FailingTrainer(SyntheticTrainer):
-    """Every trial ends with the outcome."""
-
-    def __init__(self, outcome: str):
-        super().__init__()
-        self.outcome = outcome
-
-    def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
-        return Evaluation(self.outcome, "it was over the limit")
-
-
-@pytest.mark.parametrize(
-    ("outcome", "remedy"),
-    [("out_of_memory", "workers.memory_gib"), ("timeout", "trial.slack"), ("non_finite", "run.log")],
-)
-def test_a_search_whose_baseline_fails_stops_with_a_remedy(outcome: str, remedy: str, run: RunDirectory) -> None:
-    store = stopped_with(f"cannot train here.*{outcome}: it was over.*{remedy}", run, FailingTrainer(outcome))
-    assert {result.candidate_id for result in store.evaluations()} == {BASELINE_ID}
-
-
-def test_where_nothing_succeeds_any_more_the_search_stops_and_no_candidate_is_blamed(run: RunDirectory) -> None:
-    healthy = 4
-    broken = SyntheticTrainer(dict.fromkeys(range(healthy, 100), 9))
-    store = stopped_with("last 6 trials in a row gave no result.*no such device", run, broken)
-    assert max(result.candidate_id for result in store.evaluations()) < healthy
-    lost = Counter(event.candidate_id for event in store.events() if event.kind == "worker_lost")
-    cancelled = [event.candidate_id for event in store.events() if event.kind == "cancelled"]
-    assert (lost, cancelled) == ({4: 1, 5: 1, 6: 1}, [4, 5, 6])
-    ending, store = run_synthetic_search(run, SyntheticTrainer())
-    assert ending == "stopped"
-    check_consistent(store)
-    assert {result.evaluation.outcome for result in store.evaluations()} == {"ok"}
 
 
 def test_a_repeated_trial_has_the_baseline_it_had_and_the_baselines_trials_have_two(bereaved: Path) -> None:
