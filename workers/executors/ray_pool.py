@@ -164,8 +164,6 @@ class RayExecutor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Start
-
     def _launch_missing(self) -> None:
         """Launch an actor for every empty slot. Actors start side by side, while other workers train."""
         for slot in self._slots:
@@ -191,8 +189,6 @@ class RayExecutor:
     @property
     def _none_is_up(self) -> bool:
         return all(slot.stage in ("absent", "starting") for slot in self._slots)
-
-    # Trials
 
     def _handle_answers(self, timeout_seconds: float) -> None:
         """Handle every answer that has arrived, after waiting at most this long for the first."""
@@ -278,9 +274,10 @@ class RayExecutor:
             slot = pending[answer]
             slot.report = None
             with suppress(WorkerError):  # the answer of the trial will report it
-                slot.progress, held_bytes = self._cluster.read(answer)
+                progress, held_bytes = self._cluster.read(answer)
+                slot.progress = progress
                 if slot.watch is not None:
-                    slot.watch.report(slot.progress.phase)
+                    slot.watch.report(progress.phase)
                     if slot.process is None:
                         slot.watch.check(held_bytes)
         now, period = time.monotonic(), max(_REPORT_SECONDS, len(self._slots) / _REPORTS_PER_SECOND)
