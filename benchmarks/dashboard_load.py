@@ -3,7 +3,8 @@
     python benchmarks/dashboard_load.py --candidates 100000 --run-dir FOLDER
 
 The run is invented: regularized evolution over losses drawn at random, with programs, learning curves and outcomes of
-real sizes. A second process adds results to it while the pages are timed. An existing folder is used again.
+real sizes. A second process adds results to it while the pages are timed. An existing folder is used again. Processor
+time is that of the server, to compare machines that do other work at the same time.
 """
 
 from __future__ import annotations
@@ -50,6 +51,13 @@ PAGES = {
     "better, below a step time": "/leaderboard?better=1&step_ms=12",
     "Pareto figure, step time": "/front.json?cost=step",
     "Pareto figure, memory": "/front.json?cost=memory",
+    "candidate": "/candidates/LAST",
+    "candidate, every part": "/candidates/LAST?against=parent&graph=everything",
+    "candidate's learning curve": "/candidates/LAST/curve.json",
+    "lineage of the best 8": "/lineage",
+    "lineage of the best 32": "/lineage?top=32",
+    "kinds of edits": "/operators",
+    "kinds of edits, figure": "/operators.json",
     "comparison": "../../compare",
 }
 
@@ -165,6 +173,12 @@ def fetch(url: str) -> tuple[float, int]:
     return time.perf_counter() - begun, size
 
 
+def used(process: psutil.Process) -> float:
+    """Return the seconds of processor time that a process has used."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candidates", type=int, default=100_000)
@@ -187,7 +201,7 @@ def main() -> None:
         line = server.stderr.readline()
         print(f"server listens after {time.perf_counter() - begun:.2f} s")
         address = next(word for word in line.split() if word.startswith("http"))
-        measure(address.rstrip("/"), options.run_dir.name, options.repeats, psutil.Process(server.pid), begun)
+        measure(address.rstrip("/"), options, psutil.Process(server.pid), begun)
     finally:
         server.terminate()
         writer.terminate()
@@ -195,12 +209,13 @@ def main() -> None:
         writer.join()
 
 
-def measure(address: str, run: str, repeats: int, process: psutil.Process, begun: float) -> None:
+def measure(address: str, options: argparse.Namespace, process: psutil.Process, begun: float) -> None:
     """Time every page, and print a table."""
-    run_address = f"{address}/runs/{run}"
+    run_address, repeats = f"{address}/runs/{options.run_dir.name}", options.repeats
     seconds, size = fetch(run_address)
     print(
-        f"first page: {seconds:.2f} s ({size:,} bytes), {time.perf_counter() - begun:.2f} s after the command started"
+        f"first page: {seconds:.2f} s ({size:,} bytes), {time.perf_counter() - begun:.2f} s after the command started, "
+        f"which needed {used(process):.2f} s of processor time so far"
     )
     worst = 0.0
     while True:
@@ -215,12 +230,14 @@ def measure(address: str, run: str, repeats: int, process: psutil.Process, begun
         f"slowest page meanwhile {worst:.2f} s"
     )
     print(f"memory: {process.memory_info().rss / 2**20:.0f} MiB\n")
-    print(f"{'page':<34}{'median ms':>10}{'slowest':>9}{'KiB':>7}")
+    print(f"{'page':<34}{'CPU ms':>7}{'median ms':>10}{'slowest':>9}{'KiB':>7}")
     for name, path in PAGES.items():
         url = f"{address}/compare" if name == "comparison" else run_address + path
+        url = url.replace("LAST", str(options.candidates - 1))
+        before = used(process)
         results = [fetch(url) for _ in range(repeats)]
-        times = [1000 * seconds for seconds, _ in results]
-        print(f"{name:<34}{median(times):>10.0f}{max(times):>9.0f}{results[-1][1] / 1024:>7.0f}")
+        times, spent = [1000 * seconds for seconds, _ in results], 1000 * (used(process) - before) / repeats
+        print(f"{name:<34}{spent:>7.0f}{median(times):>10.0f}{max(times):>9.0f}{results[-1][1] / 1024:>7.0f}")
     peak = process.memory_info()
     print(f"\nmemory after all pages: {peak.rss / 2**20:.0f} MiB")
 

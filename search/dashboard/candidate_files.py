@@ -62,7 +62,11 @@ def _curve(request: Request) -> Response:
     for other in (REFERENCE, f"{name} retrained" if name in retrained else ""):
         chosen = other.removesuffix(" retrained")
         series.append((other, [each.evaluation for each in retrainings if each.name == chosen]))
-    styles = {"baseline": ("var(--orange)", "dot", "diamond"), REFERENCE: ("var(--purple)", "dash", "square")}
+    styles = {
+        "baseline": ("var(--orange)", "dot", "diamond"),
+        REFERENCE: ("var(--purple)", "dash", "square"),
+        f"{name} retrained": ("var(--green)", "dashdot", "triangle-up"),
+    }
     traces = [
         trace
         for label, trainings in series

@@ -57,6 +57,7 @@ class _Detail:
         trainings: its trainings in the search.
         ladder: retrainings at other scales.
         read: share of the run that the results are of.
+        priced: whether the run compares programs also at equal time.
     """
 
     candidate: Candidate
@@ -68,6 +69,7 @@ class _Detail:
     trainings: tuple[Evaluation, ...]
     ladder: Ladder | None
     read: float
+    priced: bool
 
     @property
     def row(self) -> LeaderboardRow | None:
@@ -103,6 +105,7 @@ def _candidate(request: Request) -> Response:
         checks=candidate_checks(detail.candidate, detail.rows, detail.trainings, detail.ladder),
         trainings=detail.trainings,
         read=detail.read,
+        priced=detail.priced,
         ancestry=[_ancestor(step, detail.rows) for step in reversed(detail.lineage)],
         older=detail.older,
         beginning=detail.beginning,
@@ -137,6 +140,7 @@ def _read_detail(request: Request, digest: RunDigest, store: StoreReader) -> _De
         tuple(trial.evaluation for trial in store.evaluations_of([candidate.evaluated_id])),
         build_ladder(digest.manifest, digest.ladder_events),
         digest.share_read(store),
+        digest.priced,
     )
 
 
@@ -154,9 +158,13 @@ def _headline(detail: _Detail) -> str:
         views = " and ".join(
             f"{format_estimate(estimate)} {view}".strip() for view, estimate in confirmed.views.items()
         )
-        return f"{confirmed.verdict} on the test text, by {views}, in bits/byte"
+        if confirmed.better:
+            return f"{confirmed.verdict} on the test text, by {views}, in bits/byte"
+        return f"{views} on the test text, in bits/byte against the baseline: {confirmed.verdict}"
     bits = f" ({row.delta_bits_per_byte:+.4f} bits/byte)" if row.delta_bits_per_byte is not None else ""
-    return f"{row.delta_nats:+.4f} nats{bits} against the baseline, {row.verdict}"
+    equal_time = row.equal_time_delta_bits_per_byte
+    timed = "" if equal_time is None else f" at equal steps ({equal_time:+.4f} at equal time)"
+    return f"{row.delta_nats:+.4f} nats{bits} against the baseline{timed}, {row.verdict}"
 
 
 def _is_confirmed(detail: _Detail) -> bool:
@@ -196,5 +204,5 @@ def _ancestor(step: LineageStep, rows: CandidateRows) -> dict[str, Any]:
         "edits": [short_mutation(sentence) for sentence in step.mutations] or ["another copy of the same program"],
         "gain": gain,
         "gain_text": format_gain(gain),
-        "delta": "–" if row is None else format_number(row.delta_bits_per_byte, "+.4f"),
+        "delta": "–" if row is None else format_number(row.ranking_delta_bits_per_byte, "+.4f"),
     }

@@ -86,6 +86,7 @@ def _leaderboard(request: Request) -> Response:
             "columns": [column for column in _COLUMNS if column.cell != "equal time" or digest.priced],
             "front": [_front_cells(point, cost) for point in front],
             "read": digest.share_read(store),
+            "priced": digest.priced,
         }
     pages = max(-(-found.total // _PAGE_ROWS), 1)
     return render(

@@ -23,7 +23,7 @@ def routes() -> list[Route]:
 def _lineage(request: Request) -> Response:
     top = request.number("top", TOP, 1, LARGEST)
     with request.run.digest() as (digest, store):
-        tree, read = lineage_tree(digest, store, top), digest.share_read(store)
+        tree, read, priced = lineage_tree(digest, store, top), digest.share_read(store), digest.priced
     pages = f"/runs/{request.run.key}/candidates/"
     rows = [
         {
@@ -34,7 +34,7 @@ def _lineage(request: Request) -> Response:
             "parents": [(parent, candidate_name(parent)) for parent in node.parents],
             "gain": format_gain(node.gain),
             "inside_noise": node.gain is not None and node.gain.inside_noise,
-            "delta": "–" if node.row is None else format_number(node.row.delta_bits_per_byte, "+.4f"),
+            "delta": "–" if node.row is None else format_number(node.row.ranking_delta_bits_per_byte, "+.4f"),
         }
         for node in reversed(tree.nodes)
     ]
@@ -50,6 +50,7 @@ def _lineage(request: Request) -> Response:
         rows=rows,
         pages_of=pages,
         read=read,
+        priced=priced,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Any
 
 from ...system.durations import format_duration
-from ..evolution.candidate import candidate_name
+from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..reports.formatting import format_number
 from ..reports.phrases import UNCONFIRMED, headline, run_facts
 from ..results.digest.proposal_counts import count_proposals
@@ -24,7 +25,16 @@ __all__ = ["routes"]
 _FACTS = ("baseline", "words", "initial programs", "checks", "cost")
 """Facts of `run_facts` that need no other rows than the best; the page has the others as tables."""
 
+_QUESTIONS = {
+    "program": "what it changed",
+    "checks": "whether to believe it",
+    "ancestry": "where its gain comes from",
+    "use": "how to use it",
+}
+"""What a reader asks of the best candidate, by the section of its page that answers."""
+
 _WORDS = {
+    "ok": "trained in full",
     "unchanged": "left the program as it was",
     "same_structure": "known structure",
     "same_function": "known function",
@@ -54,6 +64,8 @@ def _overview(request: Request) -> Response:
         values: dict[str, Any] = {
             "headline": headline(board),
             "warning": "" if board.confirmed else UNCONFIRMED,
+            "best": _best(board),
+            "priced": digest.priced,
             "tiles": _tiles(board, digest, running, better),
             "facts": [(name, text) for name, text in run_facts(board) if name in _FACTS],
             "survival": _survival(digest),
@@ -65,7 +77,8 @@ def _overview(request: Request) -> Response:
             "settings": _settings(digest),
             "read": digest.share_read(store),
         }
-    return render(request, "overview.html.j2", "Overview", axis=axis, axes=tuple(AXES), **values)
+    values["confirm"] = f"primer-search confirm {shlex.quote(str(request.run.directory.path))} --top 3"
+    return render(request, "overview.html.j2", "Overview", axis=axis, axes=tuple(AXES), questions=_QUESTIONS, **values)
 
 
 def _progress(request: Request) -> Response:
@@ -81,6 +94,13 @@ def _state(request: Request) -> Response:
     return json_response({"last": last, "read": request.run.events_read, "running": request.run.running})
 
 
+def _best(board: Leaderboard) -> int | None:
+    """Return the candidate that the headline is about; None if it is about none."""
+    retrained = [row.candidate_id for row in board.confirmed if row.candidate_id not in (None, BASELINE_ID)]
+    best = best_row(board.rows)
+    return retrained[0] if retrained else None if best is None or board.confirmed else best.id
+
+
 def _tiles(board: Leaderboard, digest: RunDigest, running: bool, better: int) -> list[tuple[str, str, str]]:
     """Return name, value and remark of the figures at the top."""
     totals, best, baseline = board.totals, best_row(board.rows), board.baseline
@@ -88,8 +108,10 @@ def _tiles(board: Leaderboard, digest: RunDigest, running: bool, better: int) ->
     tiles = [("baseline, nats", format_number(baseline.loss_nats), noise)]
     if best is not None:
         difference = best.delta_bits_per_byte
-        remark = f"{format_number(difference, '+.4f')} bits/byte, {best.verdict}"
-        tiles.insert(0, (f"best {candidate_name(best.id)}, nats", format_number(best.loss_nats), remark))
+        equal_time = best.equal_time_delta_bits_per_byte
+        timed = "" if equal_time is None else f" ({equal_time:+.4f} at equal time)"
+        remark = f"{format_number(difference, '+.4f')} bits/byte{timed}, {best.verdict}"
+        tiles.insert(0, (f"best of the search {candidate_name(best.id)}, nats", format_number(best.loss_nats), remark))
     full = totals.outcomes.get("ok", 0)
     tiles += [
         ("candidates", f"{totals.candidates:,}", f"{totals.evaluated:,} evaluated, {full:,} in full"),
@@ -114,7 +136,10 @@ def _time_left(digest: RunDigest, running: bool) -> tuple[str, str, str]:
 
 def _bars(counts: Any, total: int) -> list[tuple[str, int, float]]:
     """Return name, count and share of the total."""
-    return [(name.replace("_", " ").replace(":", ": "), count, count / max(total, 1)) for name, count in counts]
+    return [
+        (_WORDS.get(name, name.replace("_", " ").replace(":", ": ")), count, count / max(total, 1))
+        for name, count in counts
+    ]
 
 
 def _survival(digest: RunDigest) -> list[tuple[str, int, float, int]]:

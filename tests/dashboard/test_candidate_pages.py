@@ -102,6 +102,29 @@ def test_a_confirmed_candidate_says_so_with_its_interval(client: TestClient) -> 
     assert "Unconfirmed" not in text
 
 
+def test_a_candidate_retrained_without_a_gain_gives_the_difference_before_the_verdict(tmp_path: Path) -> None:
+    run = HandmadeRun(tmp_path / "a run")
+    run.child("PRIMER_EZ", 2.6)
+    for name, number, bits in (("baseline", 0, 1.5), ("#1", 1, 1.502)):
+        payload = {"name": name, "seed": 10, "budget": 30.0, "evaluation": retrained(bits)}
+        run.store.add_event("confirmed", payload, number)
+    client = TestClient(create_app(open_runs([run.path])), base_url="http://127.0.0.1")
+    text = page(client, "/candidates/1").text
+    assert "Candidate 1: +0.0020" in text
+    assert "on the test text, in bits/byte against the baseline: too few trainings for an interval" in text
+
+
+def test_the_overview_leads_to_what_a_reader_asks_of_the_best_candidate(client: TestClient) -> None:
+    overview = page(client, "")
+    links = [link.partition("#") for link in overview.links if "#" in link and "/candidates/" in link]
+    assert [section for _, _, section in links] == ["program", "checks", "ancestry", "use"]
+    assert {path for path, _, _ in links} == {"/runs/a-run/candidates/1"}, "the one that was confirmed"
+    answers = client.get("/runs/a-run/candidates/1").text
+    for _, _, section in links:
+        assert f'id="{section}"' in answers
+    assert "#1: whether to believe it" in overview.text
+
+
 def test_the_checks_say_what_was_not_done(client: TestClient) -> None:
     text = page(client, "/candidates/2").text
     assert "✓ passed causality proved from the program" in text
@@ -149,6 +172,8 @@ def test_the_curve_has_the_candidate_the_baseline_and_primer_ez(client: TestClie
         "baseline (3 trainings)", "#1", "#1 retrained (3 trainings)", "PRIMER_EZ (3 trainings)",
     }  # fmt: skip
     assert all(trace["line"]["color"].startswith("var(--") for trace in figure["data"])
+    shapes = {(trace["legendgroup"], trace["line"]["dash"], trace["marker"]["symbol"]) for trace in figure["data"]}
+    assert len({shape[1:] for shape in shapes}) == len(shapes) == 4, "told apart without color"
 
 
 def test_the_dna_is_downloaded_as_a_file_that_can_be_read_back(client: TestClient) -> None:

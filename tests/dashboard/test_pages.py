@@ -77,7 +77,8 @@ def test_the_overview_says_what_the_leaderboard_command_says(client: TestClient,
     assert "Unconfirmed" in page
     assert f"± {board.baseline.noise_nats:.4f} noise" in page
     for outcome, count in board.totals.outcomes.items():
-        assert re.search(rf"{outcome.replace('_', ' ')}</th><td class=\"n\">{count}<", page), outcome
+        words = "trained in full" if outcome == "ok" else outcome.replace("_", " ")
+        assert re.search(rf"{words}</th><td class=\"n\">{count}<", page), outcome
 
 
 @pytest.mark.parametrize("axis", ["time", "candidates"])
@@ -245,6 +246,31 @@ def test_a_long_run_is_shown_while_it_is_still_read(tmp_path: Path, monkeypatch:
         page = text_of(client, "/runs/long/leaderboard")
     assert "Reading the run" not in page
     assert "59 candidates" in page or "60 candidates" in page
+
+
+def test_gains_and_differences_of_a_priced_run_are_both_those_that_rank(tmp_path: Path) -> None:
+    counts = {"step_flops": 1e6, "step_bytes": 1e5, "step_transcendentals": 1e4}
+    (tmp_path / "priced").mkdir()
+    config = {"search": {"strategy": "guided"}, "trial": {"price": True, "unit": "steps", "budget_steps": 1000}}
+    run = Run(tmp_path / "priced", workers=1, config=config)
+    run.propose(0, None)
+    for loss in (4.0, 4.02, 3.98):
+        run.train(0, full(loss, relative_step=1.0, hurdle_losses=(4.5,), **counts))
+    for number, loss, price in ((1, 3.7, 1.2), (2, 3.6, 1.5)):
+        run.propose(number, number - 1, f"Insert in relu: x{number} = ABS(h0)")
+        costs = {name: price * value for name, value in counts.items()}
+        run.train(number, full(loss, relative_step=price, hurdle_losses=(4.2,), **costs))
+    rows = {row.id: row for row in leaderboard(run.store).rows}
+    run.store.close()
+    shown = [f"{rows[number].ranking_delta_bits_per_byte:+.4f}" for number in (1, 2)]
+    assert shown[1] != f"{rows[2].delta_bits_per_byte:+.4f}"
+    client = TestClient(create_app(open_runs([tmp_path / "priced"])), base_url="http://127.0.0.1")
+    for path in ("/lineage", "/candidates/2"):
+        page = text_of(client, f"/runs/priced{path}")
+        assert "after equal steps or after equal time, whichever is worse" in page
+        for difference in shown:
+            assert f'<td class="n">{difference}</td>' in page
+    assert "at equal time)" in text_of(client, "/runs/priced")
 
 
 def test_a_run_that_vanishes_is_answered_with_a_sentence(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def format_edit(node: TreeNode, tree: LineageTree) -> str:
 def _card(node: TreeNode, tree: LineageTree) -> list[str]:
     edit, gain = format_edit(node, tree), node.gain
     name = candidate_name(node.id)
-    delta = None if node.row is None or node.id == BASELINE_ID else node.row.delta_bits_per_byte
+    delta = None if node.row is None or node.id == BASELINE_ID else node.row.ranking_delta_bits_per_byte
     loss = "" if node.row is None else format_number(node.row.loss_nats)
     right = f"{delta:+.4f}" if delta is not None else loss
     edit = f"{node.skipped:,} edits, then {edit}" if node.skipped else edit
