@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from ...system.durations import format_duration
@@ -134,7 +135,7 @@ def _time_left(digest: RunDigest, running: bool) -> tuple[str, str, str]:
     )
 
 
-def _bars(counts: Any, total: int) -> list[tuple[str, int, float]]:
+def _bars(counts: Iterable[tuple[str, int]], total: int) -> list[tuple[str, int, float]]:
     """Return name, count and share of the total."""
     return [
         (_WORDS.get(name, name.replace("_", " ").replace(":", ": ")), count, count / max(total, 1))
