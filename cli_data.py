@@ -15,8 +15,8 @@ __all__ = ["data_app"]
 data_app = typer.Typer(help="Prepare text for training.", no_args_is_help=False, rich_markup_mode=None)
 
 SOURCE_HELP = (
-    "python-stdlib, text:PATH (UTF-8 text), tokens:PATH (a .npy file of token ids), lm1b, or tfds:NAME/CONFIG:feature "
-    "(CONFIG and feature are optional)."
+    "python-stdlib, text:PATH (UTF-8 text, JSON lines or Parquet), tokens:PATH (a .npy file of token ids), lm1b, or "
+    "tfds:NAME/CONFIG:feature (CONFIG and feature are optional)."
 )
 
 
@@ -67,7 +67,7 @@ def prepare(
     from dataclasses import replace
 
     from .configs import load
-    from .search.runs.run_settings import check_same_text, load_config
+    from .search.runs.run_settings import check_same_text, load_config, tell_limits
     from .search.runs.store import Store
     from .workers.data.dataset import Dataset, default_cache_dir, prepare_dataset
     from .workers.data.tfds_sets import is_tfds_source, locate_set
@@ -93,6 +93,7 @@ def prepare(
     dataset = Dataset.open(path, verify=False)
     if expected is not None:
         check_same_text(dataset, source, expected)
+    tell_limits(dataset, settings, say)
     if json_:
         print_json({"path": str(path), **dataset.manifest})
         return

@@ -30,7 +30,7 @@ from .results.trust.epoch_warning import epoch_warning
 from .runs.controller import Controller
 from .runs.provenance import command_line, versions
 from .runs.run_directory import RunDirectory
-from .runs.run_settings import prepare_same_dataset, tell_units
+from .runs.run_settings import prepare_same_dataset, tell_limits
 from .runs.run_state import RunState
 from .runs.store import Store
 from .runs.time_accounting import find_sessions
@@ -101,7 +101,7 @@ def start(
     platform = resolve_platform(config.workers.accel, address=address)
     dataset = prepare_dataset(config.data, config.model.vocabulary, progress=tell)
     text = Dataset.open(dataset, verify=False)
-    tell_units(text, tell)
+    tell_limits(text, config, tell)
     if note := epoch_warning(config, baseline_dna, len(text.train), platform):
         tell(f"note: {note}")
     manifest = {

@@ -46,10 +46,11 @@ ONE_MODULE_EACH = {
     "Weights & Biases": {"wandb"},
     "MLflow": {"mlflow"},
     "pandas": {"pandas"},
+    "PyArrow": {"pyarrow"},
     "a web server": {"starlette", "uvicorn", "fastapi", "flask", "aiohttp", "http.server"},
 }
 TRAINING = ("jax", "flax", "optax", "orbax", "safetensors", "ray", "tokenizers", "tensorflow_datasets", "tensorflow")
-HEAVY = (*TRAINING, "pydantic", "plotly", "pandas", "tensorboardX", "wandb", "mlflow")
+HEAVY = (*TRAINING, "pydantic", "plotly", "pandas", "pyarrow", "tensorboardX", "wandb", "mlflow")
 LIGHT_MODULES = (
     "primer_search",
     "primer_search.search",

@@ -17,8 +17,9 @@ class DataConfig:
     """Text to train on.
 
     Attributes:
-        source: `python-stdlib`; `text:PATH` for a file or folder of UTF-8 text; `tokens:PATH` for a NumPy array of
-            token ids; `lm1b` or `tfds:NAME[/CONFIG][:feature]` for a published set, after `primer-search data prepare`.
+        source: `python-stdlib`; `text:PATH[?field=NAME]` for a file or folder of text, JSON lines or Parquet;
+            `tokens:PATH` for a NumPy array of token ids; `lm1b` or `tfds:NAME[/CONFIG][:feature]` for a published
+            set, after `primer-search data prepare`.
         tokenizer_bytes: largest amount of text that the tokenizer is trained on.
         word_perplexity: whether to report losses also as perplexity per word, for text with spaces between words;
             always reported for `lm1b`, where it is the usual unit.

@@ -18,7 +18,7 @@ __all__ = [
     "load_allowance_seconds",
     "load_config",
     "prepare_same_dataset",
-    "tell_units",
+    "tell_limits",
 ]
 
 ExecutorName = Literal["ray", "inline"]
@@ -77,7 +77,7 @@ def prepare_same_dataset(config: RunConfig, recorded: Mapping[str, Any] | None, 
     dataset = None if expected is None else find_dataset_by_hash(expected, place)
     if dataset is None:
         dataset = _prepare_again(config, expected, tell)
-    tell_units(dataset, tell)
+    tell_limits(dataset, config, tell)
     return dataset
 
 
@@ -110,8 +110,14 @@ def _prepare_again(config: RunConfig, expected: str | None, tell: Callable[[str]
     return dataset
 
 
-def tell_units(dataset: Dataset, tell: Callable[[str], None]) -> None:
-    """Say in which unit losses are if the token ids have no text."""
+def tell_limits(dataset: Dataset, config: RunConfig, tell: Callable[[str], None]) -> None:
+    """Say what a dataset cannot give: bits per byte without text, or enough validation text for one evaluation."""
+    evaluated = config.trial.evaluation_batches * config.trial.batch * config.model.length
+    if len(dataset.validation) < evaluated:
+        tell(
+            f"warning: the validation text has {len(dataset.validation):,} tokens, but an evaluation reads "
+            f"{evaluated:,}, so it reads them more than once and its losses are less certain: give more text"
+        )
     if not dataset.has_text:
         tell(
             "note: these token ids have no text, so losses and differences are in nats per token only, also where a "

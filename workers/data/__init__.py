@@ -16,4 +16,5 @@ __all__ = [
     "tfds_sets",
     "token_sources",
     "tokenizer",
+    "user_text",
 ]

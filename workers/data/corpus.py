@@ -16,6 +16,7 @@ from typing import ClassVar
 from ...primitives.errors import UsageError
 from .text_sources import read_documents
 from .tfds_sets import TfdsSet, is_tfds_source, load_set
+from .user_text.documents import Documents
 
 __all__ = ["Corpus", "Portion", "RecordCorpus", "TextCorpus", "open_corpus"]
 
@@ -65,6 +66,7 @@ class TextCorpus:
         identity: hexadecimal hash of the text.
         documents: number of documents.
         text_bytes: bytes of text.
+        found: documents, read again by each iteration.
         own_splits: splits that the source itself has; the others are taken from its train documents, or from all.
         has_sentences: whether every document is one sentence with spaces between words. Copies are then not removed.
     """
@@ -73,17 +75,19 @@ class TextCorpus:
     identity: str
     documents: int
     text_bytes: int
+    found: Documents = field(repr=False)
     own_splits: ClassVar[frozenset[str]] = frozenset()
     has_sentences: ClassVar[bool] = False
 
     @staticmethod
     def from_source(source: str) -> TextCorpus:
         """Read all text of a source, to count and hash it."""
+        found = read_documents(source)
         digest, count, size = blake2b(digest_size=DIGEST_BYTES), 0, 0
-        for content in _contents(source):
+        for content in _contents(found):
             digest.update(_digest(content))
             count, size = count + 1, size + len(content)
-        return TextCorpus(source, digest.hexdigest(), count, size)
+        return TextCorpus(source, digest.hexdigest(), count, size, found)
 
     def portions(self) -> Iterator[Portion]:
         """Yield all documents in order.
@@ -94,7 +98,7 @@ class TextCorpus:
         digest = blake2b(digest_size=DIGEST_BYTES)
         pending: list[bytes] = []
         size = 0
-        for content in _contents(self.source):
+        for content in _contents(self.found):
             digest.update(_digest(content))
             pending.append(content)
             size += len(content)
@@ -163,8 +167,8 @@ def open_corpus(source: str, cache: Path) -> Corpus:
     return RecordCorpus.from_set(load_set(source, cache)) if is_tfds_source(source) else TextCorpus.from_source(source)
 
 
-def _contents(source: str) -> Iterator[bytes]:
-    for document in read_documents(source):
+def _contents(documents: Documents) -> Iterator[bytes]:
+    for document in documents:
         yield document.text.encode("utf-8")
 
 

@@ -24,13 +24,14 @@ from ...system.cache_folder import cache_folder
 from ...system.files import file_sha256, replace_folder, write_atomically
 from ...system.locks import delete_unlocked_folder, lock_folder
 from ..config import DataConfig
-from .corpus import Corpus, RecordCorpus, open_corpus
+from .corpus import Corpus, RecordCorpus, TextCorpus, open_corpus
 from .dataset_builder import BuiltDataset, Log, build_dataset
 from .own_tokenizers import AnyTokenizer, own_tokenizer, read_tokenizer
-from .splits import SPLITS
+from .splits import SPLITS, warn_of_large_splits
 from .text_sources import read_documents
 from .tfds_sets import cache_errors, is_tfds_source, load_set
 from .token_sources import TokenArray, is_token_source, open_tokens, write_token_splits
+from .user_text.documents import format_left_out
 
 __all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "prepare_dataset"]
 
@@ -47,6 +48,7 @@ class Dataset:
     Attributes:
         path: folder of the files.
         manifest: content of manifest.json; for each split documents, bytes, words, tokens, sha256 and bytes_per_token.
+            `left_out` is optional: what was not read, by reason (see `user_text.documents.LeftOut`).
         train, validation, test: token ids of each split, memory-mapped and read-only.
     """
 
@@ -162,7 +164,8 @@ def prepare_dataset(
         data: source, and settings of the tokenizer.
         vocabulary: largest number of token ids.
         cache_dir: folder of all datasets; None: `default_cache_dir()`.
-        progress: receives lines of progress; for a dataset that exists, only a warning about an unofficial set.
+        progress: receives lines of progress; for a dataset that exists, only warnings: about an unofficial set, text
+            that was left out, and splits that are far larger than planned.
         processes: number of worker processes; None: chosen by cores and size of the text.
 
     Returns:
@@ -177,6 +180,9 @@ def prepare_dataset(
     corpus = open_tokens(data.source) if is_token_source(data.source) else open_corpus(data.source, cache)
     if isinstance(corpus, RecordCorpus) and corpus.tfds_set.warning:
         log(corpus.tfds_set.warning)
+    left_out = [each.to_dict() for each in corpus.found.left_out] if isinstance(corpus, TextCorpus) else []
+    if isinstance(corpus, TextCorpus) and left_out:
+        log(format_left_out(corpus.found.left_out))
     settings = [data.source, vocabulary, data.tokenizer_bytes, data.word_perplexity]
     if data.tokenizer:
         settings.append(own_tokenizer(data.tokenizer, vocabulary).to_json())
@@ -195,6 +201,11 @@ def prepare_dataset(
                     if not _is_ready(partial):
                         _build(partial, data, vocabulary, corpus, identity, log, processes)
                     _publish(partial, target)
+        manifest = _read_manifest(target)
+        if manifest.get("left_out", []) != left_out:
+            write_atomically(target / "manifest.json", json.dumps({**manifest, "left_out": left_out}, indent=2) + "\n")
+    if isinstance(corpus, TextCorpus) and (warning := warn_of_large_splits(manifest["splits"])):
+        log(f"warning: {warning}")
     return target
 
 

@@ -28,7 +28,16 @@ from .corpus import Corpus, Portion, RecordCorpus
 from .near_duplicates import BANDS, cluster_labels
 from .own_tokenizers import AnyTokenizer, own_tokenizer, read_tokenizer
 from .preprocessing_jobs import EncodeJob, ReadJob, SketchJob
-from .splits import EXCLUDED, FILL_LIMIT, SPLITS, assign_splits, check_enough_text, exclude_repetitions, residue_counts
+from .splits import (
+    EXCLUDED,
+    FILL_LIMIT,
+    SPLITS,
+    assign_splits,
+    check_enough_groups,
+    check_enough_text,
+    exclude_repetitions,
+    residue_counts,
+)
 from .tokenizer import Tokenizer
 
 __all__ = ["BuiltDataset", "Log", "build_dataset"]
@@ -140,6 +149,8 @@ class _Builder:
             check_enough_text(self.corpus.source, *_count_distinct(columns["digests"], sizes))
         # A kill in between does no harm: labels only ever fall, to the smallest key among copies.
         cluster_labels(labels, [columns[f"band{band}"] for band in range(BANDS)])
+        if own is None:
+            check_enough_groups(self.corpus.source, labels, sizes)
         shares = residue_counts(self.corpus.own_splits, len(labels))
         if own is None:
             split_ids = exclude_repetitions(assign_splits(labels, sizes, shares), columns["digests"])

@@ -28,10 +28,12 @@ __all__ = [
     "FILL_LIMIT",
     "SPLITS",
     "assign_splits",
+    "check_enough_groups",
     "check_enough_text",
     "exclude_repetitions",
     "is_held_out",
     "residue_counts",
+    "warn_of_large_splits",
 ]
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
@@ -52,6 +54,9 @@ MIN_SHARE = 0.01
 
 LARGE_SHARE = 0.05
 """Share of the bytes above which a group of copies goes to train if possible: it would be a whole split by itself."""
+
+MOST_OVER_PLAN = 2.0
+"""Ratio of a split's share to the planned one above which a warning is given."""
 
 FILL_LIMIT = 2_000_000
 """Documents above which the residue alone decides, in constant memory. A source of this size fills every split."""
@@ -124,6 +129,46 @@ def check_enough_text(source: str, documents: int, text_bytes: int) -> None:
             f"data.source {source} has {documents} different documents with {text_bytes} bytes:"
             f" use at least {len(SPLITS)} documents and {MIN_BYTES} bytes"
         )
+
+
+def check_enough_groups(source: str, labels: Labels, sizes: Labels) -> None:
+    """Check that a source has a group of copies for each split; copies are never separated.
+
+    Args:
+        source: source as the user wrote it.
+        labels, sizes: the arguments of `assign_splits`.
+
+    Raises:
+        UsageError: it has fewer groups.
+    """
+    if len(labels) > FILL_LIMIT:
+        return
+    documents = np.asarray(labels)[np.asarray(sizes) > 0]
+    groups = len(np.unique(documents))
+    if groups < len(SPLITS):
+        raise UsageError(
+            f"data.source {source} has {len(documents):,} documents that are near copies of each other: copies share a "
+            f"split, so only {groups} of {len(SPLITS)} splits would have text. Give text that differs more"
+        )
+
+
+def warn_of_large_splits(splits: dict[str, dict[str, int]]) -> str:
+    """Return a warning if validation or test hold far more text than planned, else an empty text.
+
+    Args:
+        splits: documents and bytes of each split of a source without splits of its own.
+    """
+    total = max(1, sum(each["bytes"] for each in splits.values()))
+    counts = residue_counts(frozenset(), sum(each["documents"] for each in splits.values()))
+    planned = {split: count / RESIDUES for split, count in counts.items()}
+    shares = {split: splits[split]["bytes"] / total for split in planned}
+    if all(shares[split] <= MOST_OVER_PLAN * planned[split] for split in planned):
+        return ""
+    found = ", ".join(f"{split} {shares[split]:.0%} (planned {planned[split]:.1%})" for split in planned)
+    return (
+        f"far more text is held out than planned: {found}. Few documents or groups of near copies make up most of the "
+        "text: give more text, or text that differs more"
+    )
 
 
 def _assign_by_residue(labels: Labels, shares: dict[str, int]) -> SplitIds:
