@@ -26,7 +26,8 @@ from ..primitives.parameters import ParameterSpec, draw_parameter, parameter_spe
 from ..primitives.softmax_patterns import softmax_exponentials
 from ..primitives.value_types import MODEL_WIDTH
 from . import decoding
-from .functional.depthwise import FAST_OPS
+from .functional.dense import apply_dense
+from .functional.depthwise import FAST_OPS as DEPTHWISE_OPS
 from .functional.fused_idioms import fused_groups
 
 __all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
@@ -115,6 +116,10 @@ class BlockFunctions:
         return {node: subtract_visible_maximum if hidden else subtract_maximum for node, hidden in masked.items()}
 
 
+WRITTEN_GRADIENTS: Mapping[str, Callable[..., Array]] = {"CONV_1X1": apply_dense, **DEPTHWISE_OPS}
+"""Function that replaces an op's `apply` in compiled blocks, by the name of the op."""
+
+
 def compile_block(graph: Graph, unit: int, length: int | None = None, fused: bool = True) -> BlockFunctions:
     """Return the functions of a program at a size.
 
@@ -123,7 +128,7 @@ def compile_block(graph: Graph, unit: int, length: int | None = None, fused: boo
         unit: channels in a unit of relative width; the model is 8 units wide.
         length: sequence length; needed only if the program is tied to one.
         fused: whether to compute norms and softmaxes in one call (see `functional.fused_idioms`), and gradients of
-            depthwise convolutions in fewer passes (`functional.depthwise`), in reverse mode only.
+            projections and depthwise convolutions in fewer passes (`WRITTEN_GRADIENTS`), in reverse mode only.
 
     Raises:
         InvalidProgramError: a width is not a whole number of channels at this unit.
@@ -135,7 +140,7 @@ def compile_block(graph: Graph, unit: int, length: int | None = None, fused: boo
     specs, width = parameter_specs(graph, unit, length), MODEL_WIDTH * unit
     if not fused:
         return BlockFunctions(graph, specs, width, tied_to)
-    return BlockFunctions(graph, specs, width, tied_to, fused_groups(graph), FAST_OPS)
+    return BlockFunctions(graph, specs, width, tied_to, fused_groups(graph), WRITTEN_GRADIENTS)
 
 
 def subtract_maximum(scores: Float[Array, "*axes keys"], first: int | Array = 0) -> Float[Array, "*axes keys"]:

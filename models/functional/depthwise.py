@@ -4,7 +4,7 @@ On most devices, XLA's grouped convolution is slow with one group for each chann
 with the operations around them. Automatic differentiation of the sum adds a padded array for each tap, and sums over
 rows. So compiled blocks have a written gradient: that of the input is a sum of shifted products, and that of a tap is
 one matrix product. A training step with convolutions over 15 positions takes 0.6 of the time, over 31 positions 0.3
-(benchmarks/depthwise_gradient.py). Modules keep the automatic gradient, which also works in forward mode.
+(benchmarks/written_gradients.py). Modules keep the automatic gradient, which also works in forward mode.
 """
 
 from __future__ import annotations

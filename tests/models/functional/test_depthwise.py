@@ -50,7 +50,7 @@ def test_values_and_gradients_are_those_of_the_primitive(shapes: str, kernel: in
 def test_a_compiled_block_uses_it_and_equals_the_primitives() -> None:
     graph = build_graph(library.get("PRIMER_EZ", 2, 2))
     fast, plain = compile_block(graph, 2), compile_block(graph, 2, fused=False)
-    assert fast.fast_ops.keys() == {name for name in OPS if name.startswith("DCONV_")} == FAST_OPS.keys()
+    assert fast.fast_ops.keys() >= {name for name in OPS if name.startswith("DCONV_")} == FAST_OPS.keys()
     assert not plain.fast_ops
     parameters = fast.init(np.random.default_rng(0))
     x = jnp.asarray(np.random.default_rng(1).standard_normal((2, LENGTH, 16)), jnp.float32)

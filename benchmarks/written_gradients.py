@@ -1,12 +1,12 @@
-"""Measure what the written gradient of depthwise convolutions gains over automatic differentiation.
+"""Measure what the written gradients of projections and depthwise convolutions gain over automatic differentiation.
 
-    python benchmarks/depthwise_gradient.py [--pairs 9] [--json]
+    python benchmarks/written_gradients.py [--pairs 9] [--json]
 
-Training steps at the `laptop` preset, on one core, in one process and in alternating order: the Transformer, and with
-depthwise convolutions of 3 to 31 positions after the Q, K and V projections, with the gradient of
-`models/functional/depthwise.py` and with that of JAX. Printed are the median CPU time of a step with each, their paired
-ratio with a 95% interval, the seconds of compilation, and the price of the convolutions: the step time relative to the
-Transformer's.
+Training steps at the `laptop` preset, on one core, in one process and in alternating order: the Transformer with the
+gradient of `models/functional/dense.py` and with that of JAX; and with depthwise convolutions of 3 to 31 positions after
+the Q, K and V projections, with the gradient of `models/functional/depthwise.py` and with that of JAX. Printed are the
+median CPU time of a step with each, their paired ratio with a 95% interval, the seconds of compilation, and the price:
+the step time relative to the Transformer's.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pin_to_last_core()
     keep_freed_memory()
     config = load("laptop")
-    about = hardware("depthwise_gradient.py", arguments)
+    about = hardware("written_gradients.py", arguments)
     programs: dict[str, DNA] = {"Transformer": config.model.library_program("TRANSFORMER")}
     multi_dconv = library.get("TRANSFORMER_MDHA", config.model.unit, config.model.heads)
     programs |= {f"{kernel} positions": _with_kernel(multi_dconv, kernel) for kernel in KERNELS}
     steps: dict[str, TimedStep] = {}
     for name, dna in programs.items():
         model = language_model(build_graph(dna), config.model)
-        for gradient, one in (("written", model), ("automatic", _automatic(model))):
+        for gradient, one in (("written", model), ("automatic", _automatic(model, _measured_ops(name)))):
             trained = training_model(one, OPTIMIZER)
             initial = trained.init(np.random.default_rng(0))
             steps[f"{name}, {gradient}"] = start_training(trained, initial, config.trial.batch, 0.5)
@@ -81,9 +81,15 @@ def _with_kernel(dna: DNA, kernel: int) -> DNA:
     )
 
 
-def _automatic(model: LanguageModel) -> LanguageModel:
-    """Return a model whose gradients of depthwise convolutions are JAX's own."""
-    return replace(model, block=replace(model.block, fast_ops={}))
+def _measured_ops(name: str) -> str:
+    """Return the first letters of the ops whose gradient a row compares."""
+    return "CONV_1X1" if name == "Transformer" else "DCONV_"
+
+
+def _automatic(model: LanguageModel, ops: str) -> LanguageModel:
+    """Return a model in which the gradients of some ops are JAX's own."""
+    kept = {name: apply for name, apply in model.block.fast_ops.items() if not name.startswith(ops)}
+    return replace(model, block=replace(model.block, fast_ops=kept))
 
 
 def _row(name: str, times: dict[str, np.ndarray], steps: dict[str, TimedStep]) -> dict[str, Any]:
