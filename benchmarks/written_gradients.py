@@ -3,7 +3,7 @@
     python benchmarks/written_gradients.py [--pairs 9] [--json]
 
 Training steps at the `laptop` preset, on one core, in one process and in alternating order: the Transformer with the
-gradient of `models/functional/dense.py` and with that of JAX; and with depthwise convolutions of 3 to 31 positions after
+gradient of `models/functional/dense.py` and with JAX's; and with depthwise convolutions of 3 to 31 positions after
 the Q, K and V projections, with the gradient of `models/functional/depthwise.py` and with that of JAX. Printed are the
 median CPU time of a step with each, their paired ratio with a 95% interval, the seconds of compilation, and the price:
 the step time relative to the Transformer's.
