@@ -1,3 +1,13 @@
 """Pure functions: those that the hand-written blocks in Flax NNX and Linen share, and those of compiled blocks."""
 
-__all__ = ["attention", "checks", "depthwise", "elementwise", "fused_idioms", "initializers", "rotary", "sharding"]
+__all__ = [
+    "attention",
+    "checks",
+    "dense",
+    "depthwise",
+    "elementwise",
+    "fused_idioms",
+    "initializers",
+    "rotary",
+    "sharding",
+]
