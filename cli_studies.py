@@ -278,6 +278,13 @@ def doctor(
     Exits 0 (all checks passed) or 1 (a leaky program was accepted, a causal one was refused, or something is missing).
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
+    from .search.runs.run_directory import running_search
+
+    if (busy := running_search()) is not None:
+        from .workers.devices.discovery import use_cpu_only
+
+        use_cpu_only()
+        say(f"{busy.path} is searching: the checks run on the CPU and leave its accelerator alone")
     from .search.doctor.checks import examine, report
     from .search.reports.console import console_for
     from .search.reports.tables.doctor_table import print_findings

@@ -129,6 +129,13 @@ def descendants_memory(ancestors: Set[int]) -> Counter[int]:
     return held
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def kill_process_tree(process: psutil.Process) -> list[psutil.Process]:
     """Send SIGKILL to a process and its descendants, and return them; a process that reuses an id is not killed."""
     tree = process_tree([process])

@@ -31,6 +31,7 @@ __all__ = [
     "find_run",
     "is_run",
     "new_run_directory",
+    "running_search",
     "store_identity",
 ]
 
@@ -211,6 +212,12 @@ def store_identity(run: RunDirectory) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def running_search(runs: Path = RUNS) -> RunDirectory | None:
+    """Return a run under `runs` that a process writes now, or None."""
+    found = (RunDirectory(store.parent) for store in runs.glob("*/run.sqlite"))
+    return next((run for run in found if run.controller() is not None), None)
 
 
 def is_run(place: str) -> bool:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from primer_search.tests.support.command import text_source
@@ -73,6 +74,27 @@ def test_an_interrupted_stress_test_exits_with_130(tmp_path: Path) -> None:
     result = interrupted(tmp_path, "while XLA compiles", *arguments)
     assert (result.returncode, result.stdout) == (130, ""), result.stderr
     assert result.stderr.splitlines()[-1].startswith("primer-search: interrupted")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [("SIGINT",), ("SIGTERM",), ("SIGTERM", "SIGTERM"), ("SIGKILL",)], ids=" ".join)
+def test_a_search_with_ray_leaves_no_process_and_no_shared_memory(signals: tuple[str, ...], tmp_path: Path) -> None:
+    shared, run = set(os.listdir("/dev/shm")), tmp_path / "run"
+    words = ["--config", "smoke", "--executor", "ray", "--workers", "1", "--data", text_source(tmp_path / "text")]
+    command = [sys.executable, "-m", "primer_search", *words, "--run-dir", str(run)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until = time.monotonic() + 120
+    while not any("Worker" in child.name() for child in psutil.Process(process.pid).children(recursive=True)):
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.1)
+    started = psutil.Process(process.pid).children(recursive=True)
+    for number in signals:
+        process.send_signal(signal.Signals[number])
+        time.sleep(0.7)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if "SIGKILL" not in signals else -signal.SIGKILL)
+    assert psutil.wait_procs(started, timeout=20)[1] == []
+    assert set(os.listdir("/dev/shm")) <= shared
 
 
 # --- the way out of a process that does not end by itself ---

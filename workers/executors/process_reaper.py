@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 
 import psutil
 
-from ...system.host import kill_process_tree, process_tree
+from ...system.host import is_alive, kill_process_tree, process_tree
 
 __all__ = ["ProcessReaper"]
 
@@ -30,7 +29,7 @@ class ProcessReaper:
 
     def check(self) -> None:
         """Forget the processes that are gone, and warn once about each that should be."""
-        now, alive = time.monotonic(), [(when, process) for when, process in self._killed if _is_alive(process)]
+        now, alive = time.monotonic(), [(when, process) for when, process in self._killed if is_alive(process)]
         for when, process in alive:
             if now - when > _GONE_SECONDS:
                 _log.warning("worker process %d was killed but still exists", process.pid)
@@ -46,9 +45,3 @@ class ProcessReaper:
         for process in alive:
             kill_process_tree(process)
         self._killed = []
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False

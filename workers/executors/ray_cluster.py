@@ -14,6 +14,7 @@ import psutil
 
 from ...primitives.errors import UsageError, WorkFailedError
 from ...system.error_text import error_summary
+from ...system.host import is_alive
 from ..devices.ray_environment import check_address, keep_sigterm_handler, silence_ray
 from . import ray_actor
 from .package_wheel import build_wheel
@@ -31,6 +32,9 @@ cloudpickle.register_pickle_by_value(ray_actor)  # pyright: ignore[reportPrivate
 
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Memory of Ray's object store. It holds requests and evaluations only; Ray's default is 30% of the machine."""
+
+_VITAL = ("raylet", "gcs_server")
+"""Processes without which a cluster runs nothing."""
 
 
 class WorkerError(Exception):
@@ -62,6 +66,7 @@ class RayCluster:
     def __init__(self, address: str | None):
         self.address = address
         self.daemons: list[psutil.Process] = []
+        self._vital: dict[str, psutil.Process] = {}
         self._connected = False
         self._actors: Any = None
         self._arguments: tuple[Any, ...] = ()
@@ -90,12 +95,27 @@ class RayCluster:
             raise UsageError(f"cannot join the Ray cluster at --address {self.address}: {text}") from error
         finally:
             self.daemons = [child for child in psutil.Process().children() if child not in before]
+            with suppress(psutil.Error):
+                self._vital = {child.name(): child for child in self.daemons if child.name() in _VITAL}
 
     def disconnect(self) -> None:
         """Leave the cluster, and end it if it was started here."""
         if self._connected:
             ray.shutdown()
-        self._connected, self.daemons = False, []
+        self._connected, self.daemons, self._vital = False, [], {}
+
+    def raise_if_dead(self) -> None:
+        """Check the processes that were started here: without them, trials would be awaited for ever.
+
+        Raises:
+            WorkFailedError: one that the cluster needs has died.
+        """
+        for name, daemon in self._vital.items():
+            if not is_alive(daemon):
+                raise WorkFailedError(
+                    f"Ray's process {name} on this machine has died, so no trial can run: "
+                    "/tmp/ray/session_latest/logs says why; then resume the run"
+                )
 
     def nodes(self) -> list[dict[str, float]]:
         """Return the resources of each node that is alive."""

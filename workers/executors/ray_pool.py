@@ -266,6 +266,7 @@ class RayExecutor:
             if limited and slot.seconds > self._launcher.start_seconds:
                 self._start_failed(slot, TimeoutError(f"not ready after {self._launcher.start_seconds:g} s"))
         self._reaper.check()
+        self._cluster.raise_if_dead()
 
     def _poll(self, slots: list[Slot]) -> None:
         """Read the progress reports that have arrived, and request new ones, without waiting."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
@@ -14,7 +15,7 @@ from primer_search.search.doctor import checks, leaky_programs
 from primer_search.search.doctor.environment import clock_finding, environment_findings
 from primer_search.search.doctor.leaky_blocks import LEAKY_BLOCKS, LeakyBlock
 from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS, LeakyProgram
-from primer_search.tests.support.command import command
+from primer_search.tests.support.command import HandmadeRun, command
 
 
 @pytest.fixture
@@ -30,6 +31,19 @@ def test_the_quick_command_finds_all_as_it_should_be(cache: Path) -> None:
         assert name in result.out
     assert "failed" not in result.out
     assert f"{len(LEAKY_PROGRAMS)} programs that cheat" in result.err
+
+
+def test_beside_a_running_search_the_accelerator_is_left_alone(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu,tpu")
+    run = HandmadeRun(tmp_path / "runs" / "busy")
+    result = command("doctor", "--quick")
+    assert "runs/busy is searching: the checks run on the CPU" in result.err
+    assert os.environ["JAX_PLATFORMS"] == "cpu"
+    run.store.close()
+    assert "is searching" not in command("doctor", "--quick").err
 
 
 def test_json_is_one_object_with_every_finding(cache: Path) -> None:

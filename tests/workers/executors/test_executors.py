@@ -311,6 +311,18 @@ def test_the_search_continues_with_one_worker_while_the_other_is_tried_again_lat
         until(lambda: executor.free == 2, executor)
 
 
+def test_a_worker_that_dies_again_and_again_pauses_while_the_other_goes_on(cluster, monkeypatch):
+    monkeypatch.setattr("primer_search.workers.executors.ray_pool._RESTART_SECONDS", 2.0)
+    with make_ray_executor() as executor:
+        slots: Any = getattr(executor, "_slots")  # noqa: B009 - not part of the protocol
+        for _ in range(3):
+            until(lambda: executor.free == 2, executor)
+            assert run_one(executor, "die").outcome == "worker_lost"
+        assert [slot.restart_after > 0.0 for slot in slots] == [True, False]
+        assert run_one(executor, "succeed").outcome == "ok"
+        until(lambda: executor.free == 2, executor)
+
+
 # Drivers in processes of their own
 
 DRIVER = """
@@ -362,6 +374,15 @@ def test_a_closed_executor_leaves_no_process_and_a_silent_console():
     assert len(workers_under(driver.pid)) >= 1
     assert (*driver.communicate(timeout=30), driver.returncode) == ("ok worker_lost\n", "", 0)
     assert [process for process in family if process.is_running()] == []
+
+
+def test_a_search_whose_cluster_dies_says_so_at_once():
+    driver = start_driver("sleep", "sleep")
+    raylet = next(child for child in psutil.Process(driver.pid).children() if child.name() == "raylet")
+    raylet.kill()
+    _, err = driver.communicate(timeout=30)
+    assert driver.returncode == 1
+    assert "Ray's process raylet on this machine has died, so no trial can run" in err
 
 
 def test_workers_do_not_outlive_a_driver_that_was_killed():
