@@ -96,11 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _interruptible(list(arguments), None)
     prepare_standard_streams()
     code = _interruptible(sys.argv[1:], GRACE_SECONDS)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback would be all that is left to say
     if code == INTERRUPTED:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(code)  # after an interrupted compilation XLA crashes when Python shuts down
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback would be all that is left to say
     return code
 
 

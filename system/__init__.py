@@ -11,6 +11,7 @@ __all__ = [
     "files",
     "host",
     "locks",
+    "orphans",
     "output_capture",
     "process_pool",
     "signals",

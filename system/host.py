@@ -7,7 +7,6 @@ cores would slow each other down.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import platform
@@ -105,13 +104,6 @@ def resident_bytes(process: psutil.Process | None = None) -> int:
         return (process or psutil.Process()).memory_info().rss
     except psutil.Error:
         return 0
-
-
-def adopt_orphans() -> None:
-    """Become the parent of descendants whose parent ends (Linux only), so that `process_tree` finds them."""
-    if sys.platform == "linux":
-        set_child_subreaper = 36
-        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
 
 
 def descendants_memory(ancestors: Set[int]) -> Counter[int]:

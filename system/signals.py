@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..primitives.errors import PrimerSearchError
+from .orphans import adopt_orphans
 
 __all__ = [
     "GRACE_SECONDS",
@@ -138,8 +139,9 @@ def interrupt_on_termination(grace_seconds: float | None = None) -> Iterator[Int
         _current = None
         if watcher is not None:
             watcher.close()
+        ending = watcher is not None and flag.requested  # the process ends now: a further signal must not end it first
         for number, handler in former.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ending else handler)
 
 
 def _set_handlers(handler: Callable[..., None]) -> dict[int, Any]:
@@ -201,6 +203,7 @@ class _Watcher:
                 self._flag.requested = True
                 if first is None:
                     first = time.monotonic()
+                    adopt_orphans()  # Ray's agents outlive the daemon that started them
                 elif time.monotonic() - first > SAME_SECONDS:
                     self._end_process("")
 
@@ -215,7 +218,7 @@ class _Watcher:
     def _end_process(self, why: str) -> None:
         import psutil
 
-        from .host import kill_process_tree
+        from .host import kill_process_tree  # loads psutil, which most commands do not need
 
         show_cursor = "\x1b[?25h\n" if os.isatty(self._terminal) else ""
         with suppress(OSError):

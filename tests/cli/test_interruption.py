@@ -93,7 +93,8 @@ def test_a_search_with_ray_leaves_no_process_and_no_shared_memory(signals: tuple
         time.sleep(0.7)
     process.communicate(timeout=60)
     assert process.returncode == (130 if "SIGKILL" not in signals else -signal.SIGKILL)
-    assert psutil.wait_procs(started, timeout=20)[1] == []
+    # Ray's agents notice within a minute that a search was killed.
+    assert psutil.wait_procs(started, timeout=90 if "SIGKILL" in signals else 10)[1] == []
     assert set(os.listdir("/dev/shm")) <= shared
 
 

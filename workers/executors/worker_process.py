@@ -17,7 +17,6 @@ import psutil
 
 from ...system.allocator import return_freed_memory
 from ...system.host import (
-    adopt_orphans,
     kill_process_tree,
     machine_identity,
     machine_memory_bytes,
@@ -25,6 +24,7 @@ from ...system.host import (
     resident_bytes,
     usable_cores,
 )
+from ...system.orphans import adopt_orphans
 from ..protocol import Evaluation, MakeTrainer, Progress, Trainer, TrialRequest
 
 __all__ = ["HostInfo", "WorkerProcess"]
