@@ -40,11 +40,13 @@ from .cli_options import (
     pin_to_cpu,
     print_json,
     say,
+    settle_platforms,
 )
 from .cli_plugins import Plugins, load_named_plugins, with_plugins
 from .primitives.errors import PrimerSearchError, UsageError
 from .system.signals import GRACE_SECONDS, INTERRUPTED, interrupt_on_termination
 from .system.standard_streams import discard_output, prepare_standard_streams
+from .system.user_folders import user_path
 
 if TYPE_CHECKING:
     from .search.session import SearchResult
@@ -95,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _interruptible(list(arguments), None)
     prepare_standard_streams()
+    settle_platforms()
     code = _interruptible(sys.argv[1:], GRACE_SECONDS)
     if code == INTERRUPTED:
         with suppress(OSError, ValueError):
@@ -166,7 +169,9 @@ def search(
     data: Data = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder to store the run in.", metavar="DIR", show_default="runs/<time>-seed<seed>"),
+        typer.Option(
+            help="Folder to store the run in.", metavar="DIR", show_default="runs/<time>-seed<seed>", parser=user_path
+        ),
     ] = None,
     workers: Workers = None,
     workers_per_device: WorkersPerDevice = None,
@@ -203,7 +208,7 @@ def search(
         typer.echo(f"primer-search {version_of('primer-search')}")
         return
     load_named_plugins(plugin)
-    from .configs.plan import make_plan
+    from .configs.plan import make_plan, with_epoch_warning
     from .search.tracking.tracker_names import check_trackers
     from .workers.devices.discovery import fake_devices
 
@@ -223,6 +228,8 @@ def search(
         init=init or (),
     )
     trackers = check_trackers(track or ())
+    if dry_run:  # a search says it when it has prepared the text
+        plan = with_epoch_warning(plan)
     for note in () if quiet else plan.notes:
         say(note)
     if dry_run:

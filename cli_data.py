@@ -9,6 +9,7 @@ import typer
 
 from .cli_options import Json, print_json, say
 from .primitives.errors import UsageError
+from .system.user_folders import user_path
 
 __all__ = ["data_app"]
 
@@ -53,10 +54,13 @@ def prepare(
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder of TensorFlow Datasets, for lm1b and tfds: [its default].", metavar="DIR"),
+        typer.Option(
+            help="Folder of TensorFlow Datasets, for lm1b and tfds: [its default].", metavar="DIR", parser=user_path
+        ),
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option(help="Local file to use instead of the download of lm1b.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Local file to use instead of the download of lm1b.", metavar="FILE", parser=user_path),
     ] = None,
     processes: Annotated[
         int | None, typer.Option(help="Worker processes [one for each core, at most six].", metavar="N", min=1)

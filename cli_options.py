@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated, Any, Literal
 
@@ -25,9 +26,11 @@ __all__ = [
     "Track",
     "Workers",
     "WorkersPerDevice",
+    "choose_platform",
     "pin_to_cpu",
     "print_json",
     "say",
+    "settle_platforms",
 ]
 
 Run = Annotated[str, typer.Argument(help="Directory of a run, or its name under runs/.", metavar="RUN")]
@@ -103,6 +106,35 @@ def print_json(value: Any) -> None:
         ValueError: the value contains NaN or infinity, which JSON lacks.
     """
     print(json.dumps(value, allow_nan=False))
+
+
+def settle_platforms() -> None:
+    """Remove JAX_PLATFORM_NAME, which JAX deprecates, and add the CPU to the platforms that JAX_PLATFORMS names.
+
+    With JAX_PLATFORM_NAME=gpu, a process that is restricted to the CPU would look for a GPU and fail. JAX takes the GPU
+    without it. Exports are checked on the CPU.
+    """
+    only_cpu = os.environ.pop("JAX_PLATFORM_NAME", "").lower() == "cpu"
+    if platforms := os.environ.get("JAX_PLATFORMS") or "cpu" * only_cpu:
+        os.environ["JAX_PLATFORMS"] = ",".join(dict.fromkeys([*platforms.split(","), "cpu"]))
+
+
+def choose_platform(
+    accel: str = "auto", executor: str = "inline", address: str | None = None, quiet: bool = False, run: str = ""
+) -> None:
+    """Find the platform to use for an `--accel`, restrict this process to the CPU if it needs no other, and say why.
+
+    `run` is the run whose setting `accel` is, for messages.
+
+    Raises:
+        UsageError: the accelerator does not exist.
+    """
+    from .workers.devices.discovery import resolve_platform, visible_devices
+
+    platform = resolve_platform(accel, address=address, setting_of=run and f"run {run}")
+    if accel == "auto" and address is None and not quiet and (trouble := visible_devices().trouble):
+        say(f"using the CPU: {trouble}")
+    pin_to_cpu(platform, executor)
 
 
 def pin_to_cpu(platform: str, executor: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,8 @@ import typer
 from .cli_options import Candidate, Json, RunOrName, print_json, say
 from .cli_weights import trained_or_saved
 from .primitives.errors import MalformedProgramError, UsageError
+from .system.files import STANDARD_OUTPUT
+from .system.user_folders import user_path
 
 __all__ = ["register"]
 
@@ -24,9 +26,10 @@ def register(app: typer.Typer) -> None:
 def export(
     run: RunOrName,
     candidate: Candidate = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")] = Path(
-        "block.py"
-    ),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write; -: standard output.", metavar="FILE", parser=user_path),
+    ] = Path("block.py"),
     name: Annotated[str | None, typer.Option(help="Name of the class.", metavar="CLASS")] = None,
     api: Annotated[Literal["nnx", "linen"], typer.Option(help="Flax API of the class.")] = "nnx",
     weights: Annotated[
@@ -45,8 +48,11 @@ def export(
         export_weights,
     )
 
+    to_stdout = output == STANDARD_OUTPUT
     trained = None
     if weights:
+        if to_stdout:
+            raise UsageError("--weights writes a folder beside the file, and -o - writes no file: give -o a file")
         if candidate is None:
             raise UsageError(
                 f"--weights needs a trained candidate, but {run} is given alone: name a run and one of its candidates"
@@ -54,12 +60,15 @@ def export(
         if not force:
             check_output_is_free(output)
         trained = trained_or_saved(run, candidate)
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if "jax" not in sys.modules:  # otherwise --weights has trained on the device that JAX opened
+        from .workers.devices.discovery import use_cpu_only
+
+        use_cpu_only()
     if candidate is None:
         written = export_library_program(run, output, name, api, force)
     else:
         written = export_candidate(run, candidate, output, name, api, force)
-    say(f"wrote {output}: class {written}, checked against the program")
+    say(f"wrote {'the source' if to_stdout else output}: class {written}, checked against the program")
     if trained is not None:
         say(f"wrote {export_weights(trained, output, written, api, force)}: README.md there says how to load them")
 

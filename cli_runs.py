@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .cli_options import Address, Candidate, Json, Quiet, Run, RunOrName, Top, Track, pin_to_cpu, print_json, say
+from .cli_options import Address, Candidate, Json, Quiet, Run, RunOrName, Top, Track, choose_platform, print_json, say
 from .primitives.errors import UsageError
+from .system.files import STANDARD_OUTPUT
+from .system.user_folders import user_path
 
 if TYPE_CHECKING:
     from .search.session import SearchResult
@@ -44,7 +46,6 @@ def resume(
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store
     from .search.tracking.tracker_names import check_trackers
-    from .workers.devices.discovery import resolve_platform
     from .workers.devices.ray_environment import check_address
 
     seconds = None if budget is None else duration("--budget", budget)
@@ -69,7 +70,7 @@ def resume(
             **hooks,
         )
 
-    pin_to_cpu(resolve_platform(workers.accel, address=address), workers.executor)
+    choose_platform(workers.accel, workers.executor, address, quiet, run)
     search_with_display(directory, continue_run, OutputOptions(top, json_, quiet))
 
 
@@ -183,7 +184,12 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File to write.", metavar="FILE", show_default="report.html or report.md in the run"
+            "--output",
+            "-o",
+            help="File to write; -: standard output.",
+            metavar="FILE",
+            show_default="report.html or report.md in the run",
+            parser=user_path,
         ),
     ] = None,
     format_: Annotated[
@@ -191,7 +197,11 @@ def report(
     ] = "html",
     figures: Annotated[
         Path | None,
-        typer.Option(help="Also write the figures to this folder, as SVG and PNG; needs matplotlib.", metavar="DIR"),
+        typer.Option(
+            help="Also write the figures to this folder, as SVG and PNG; needs matplotlib.",
+            metavar="DIR",
+            parser=user_path,
+        ),
     ] = None,
 ) -> None:
     """Write the report of a run as one self-contained HTML page, or as Markdown.
@@ -212,4 +222,5 @@ def report(
             write_markdown(store, path, written)
     if figures is not None:
         say(f"wrote {len(written)} figures to {figures}")
-    say(f"wrote {path}")
+    if path != STANDARD_OUTPUT:
+        say(f"wrote {path}")

@@ -12,6 +12,7 @@ import typer
 
 from .cli_options import Json, Overrides, print_json, say
 from .primitives.errors import UsageError
+from .system.user_folders import user_path
 
 __all__ = ["register"]
 
@@ -64,7 +65,9 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Random seed of the search and of its results.", min=0, metavar="N")] = 0,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder to keep the simulated run in.", metavar="DIR", show_default="none is kept"),
+        typer.Option(
+            help="Folder to keep the simulated run in.", metavar="DIR", show_default="none is kept", parser=user_path
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:

@@ -23,11 +23,13 @@ from .cli_options import (
     RunOrName,
     Workers,
     WorkersPerDevice,
+    choose_platform,
     pin_to_cpu,
     print_json,
     say,
 )
 from .primitives.errors import UsageError, WorkFailedError
+from .system.user_folders import user_path
 
 __all__ = ["register"]
 
@@ -74,6 +76,7 @@ def confirm(
     ] = None,
     workers: Workers = None,
     workers_per_device: WorkersPerDevice = None,
+    executor: Executor = None,
     address: Address = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -94,15 +97,16 @@ def confirm(
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store
     from .search.studies.confirm import confirm as run_confirm
-    from .workers.devices.discovery import resolve_platform
+    from .workers.devices.ray_environment import check_address
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     directory = find_run(run)
     with Store.open(directory.path, read_only=True) as store:
-        settings = load_config(store, seconds, workers, workers_per_device)
+        settings = load_config(store, seconds, workers, workers_per_device, executor)
     refuse_contradictions(settings, f"run {directory.path}")
+    check_address(address, settings.workers.executor)
     scales = parse_scales(scale or (), settings)
-    pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
+    choose_platform(settings.workers.accel, settings.workers.executor, address, quiet, run)
     with show_study_progress(directory.path, address, quiet) as options:
         run_confirm(
             directory.path, options, config=settings, top=top, repeats=repeats, beside=beside or (), scales=scales
@@ -147,7 +151,11 @@ def compare(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Output folder; repeat the command to resume [comparisons/...].", metavar="DIR"
+            "--output",
+            "-o",
+            help="Output folder; repeat the command to resume [comparisons/...].",
+            metavar="DIR",
+            parser=user_path,
         ),
     ] = None,
     json_: Json = False,
@@ -212,7 +220,9 @@ def ablate(
     address: Address = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Output folder [RUN/ablation-ID, ablations/...].", metavar="DIR"),
+        typer.Option(
+            "--output", "-o", help="Output folder [RUN/ablation-ID, ablations/...].", metavar="DIR", parser=user_path
+        ),
     ] = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -230,7 +240,6 @@ def ablate(
     from .search.runs.store import Store
     from .search.studies.ablation import ablate as run_ablate
     from .search.studies.ablation_programs import pair_from_names, pair_from_run
-    from .workers.devices.discovery import resolve_platform
     from .workers.devices.ray_environment import check_address
 
     if candidate is None:
@@ -253,7 +262,7 @@ def ablate(
             pair = pair_from_run(store, candidate)
         refuse_contradictions(settings, f"run {run}")
     check_address(address, settings.workers.executor)
-    pin_to_cpu(resolve_platform(settings.workers.accel, address=address), settings.workers.executor)
+    choose_platform(settings.workers.accel, settings.workers.executor, address, quiet, run if candidate else "")
     folder = output or pair.folder
     with show_study_progress(folder, address, quiet) as options:
         seeds, log = range(repeats), folder / LOG
@@ -285,6 +294,8 @@ def doctor(
 
         use_cpu_only()
         say(f"{busy.path} is searching: the checks run on the CPU and leave its accelerator alone")
+    else:
+        choose_platform(quiet=True)  # the findings say it
     from .search.doctor.checks import examine, report
     from .search.reports.console import console_for
     from .search.reports.tables.doctor_table import print_findings
@@ -327,6 +338,7 @@ def stress(
     name, dna, used = program_and_config(run, candidate, chosen)
     depths, factors = parse_integers("--layers", layers), parse_integers("--length-factor", length_factor)
     settings = stress_settings(used, depths, factors, precision.split(","))
+    choose_platform()
     results = list(run_stress(dna, used, settings, steps, seed, say))
     if json_:
         print_json({"program": name, "steps": steps, "seed": seed, "lines": [result.to_dict() for result in results]})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_options import Candidate, Json, Run, pin_to_cpu, print_json, say
+from .cli_options import Candidate, Json, Run, choose_platform, print_json, say
 from .primitives.errors import UsageError
 
 if TYPE_CHECKING:  # loads JAX
@@ -50,6 +50,7 @@ def train(
 
     seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     job = plan_training(run, candidate, trial_seconds=seconds, seed=seed)
+    choose_platform(job.config.workers.accel, run=run)
     weights = _trained(job, force)
     if json_:
         print_json({"folder": str(job.folder), **weights.training})
@@ -78,7 +79,11 @@ def generate(
         )
     from .search.one_program.train_weights import load_weights_folder
 
-    weights = load_weights_folder(run) if candidate is None else trained_or_saved(run, candidate)
+    if candidate is None:
+        choose_platform()
+        weights = load_weights_folder(run)
+    else:
+        weights = trained_or_saved(run, candidate)
     from .models.generation import Sampling  # after the training, which chooses the device of JAX
     from .search.one_program.generate_text import continue_text
 
@@ -98,6 +103,7 @@ def trained_or_saved(run: str, candidate: str) -> Weights:
     from .search.one_program.train_weights import load_saved_weights, plan_training
 
     job = plan_training(run, candidate)
+    choose_platform(job.config.workers.accel, run=run)
     if (weights := load_saved_weights(job)) is not None:
         return weights
     say(f"{job.name} has no saved weights, so it is trained now (`primer-search train` can train it for longer)")
@@ -128,9 +134,7 @@ def _trained(job: TrainingJob, force: bool = False) -> Weights:
     from .search.reports.formatting import format_number
     from .search.reports.progress.training_progress import TrainingProgress
     from .system.durations import format_duration
-    from .workers.devices.discovery import resolve_platform
 
-    pin_to_cpu(resolve_platform(job.config.workers.accel), "inline")
     with TrainingProgress(sys.stderr) as progress:
         weights = train_weights(job, overwrite=force, progress=progress, tell=say)
     facts = weights.training

@@ -90,9 +90,7 @@ class Hardware:
         """Return messages for the user."""
         notes = []
         if self.devices.trouble:
-            notes.append(
-                f"training on the CPU, although this machine seems to have an accelerator: {self.devices.trouble}"
-            )
+            notes.append(f"training on the CPU: {self.devices.trouble}")
         chip = devices_per_chip(self.devices.kind) if self.devices.platform == "tpu" else 1
         share = self.placement.resources
         if share.devices % chip:
@@ -109,14 +107,22 @@ class Hardware:
         return tuple(notes)
 
 
-def choose_devices(accel: str, address: str | None = None, fake: VisibleDevices | None = None) -> VisibleDevices:
-    """Return the devices for `--accel`: `fake` ones if given, else those of the cluster or of this machine.
+def choose_devices(
+    accel: str, address: str | None = None, fake: VisibleDevices | None = None, setting_of: str = ""
+) -> VisibleDevices:
+    """Return the devices for an accelerator: `fake` ones if given, else those of the cluster or of this machine.
+
+    Args:
+        accel: value of `--accel` or of the setting `workers.accel`.
+        address: address of a Ray cluster.
+        fake: devices to plan for.
+        setting_of: configuration with the setting, for messages; empty: it is the option.
 
     Raises:
         UsageError: the accelerator is not found.
     """
     if fake is None:
-        return find_devices(accel, address)
+        return find_devices(accel, address, setting_of)
     return fake if resolve_platform(accel, fake) == fake.platform else VisibleDevices("cpu", ("cpu",))
 
 

@@ -19,6 +19,7 @@ from ..primitives.errors import UsageError
 from ..primitives.suggestions import did_you_mean
 from ..search.config import RunConfig
 from ..system.durations import parse_duration
+from ..system.user_folders import user_path
 from .consistency import refuse_contradictions
 from .error_messages import explain
 from .overrides import parse_override
@@ -83,7 +84,7 @@ def dump(config: RunConfig) -> str:
 def _read(preset_or_path: str) -> str:
     if preset_or_path in preset_names():
         return (_PRESETS / f"{preset_or_path}.toml").read_text(encoding="utf-8")
-    path = Path(preset_or_path)
+    path = user_path(preset_or_path)
     if path.suffix != ".toml" and len(path.parts) == 1 and not path.is_file():
         known = ", ".join(preset_names())
         raise UsageError(
@@ -91,7 +92,7 @@ def _read(preset_or_path: str) -> str:
             f"(presets: {known}; or give the path of a .toml file)"
         )
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows begin files with a byte order mark
     except UnicodeDecodeError:
         raise UsageError(f"{preset_or_path} is not valid TOML: it is not UTF-8 text") from None
     except (OSError, ValueError) as error:

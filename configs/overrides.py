@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from ..primitives.errors import UsageError
 
 __all__ = ["Override", "parse_override", "parse_value"]
+
+_POINT_AT_AN_END = re.compile(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,13 @@ def parse_override(text: str) -> Override:
 def parse_value(text: str) -> Any:
     """Return a TOML value; other text is returned as it is, so that strings do not need quotes.
 
-    >>> parse_value("3"), parse_value("true"), parse_value("bfloat16"), parse_value("text:notes/")
-    (3, True, 'bfloat16', 'text:notes/')
+    Numbers may begin or end with a point, which TOML does not allow.
+
+    >>> parse_value("3"), parse_value(".001"), parse_value("true"), parse_value("bfloat16"), parse_value("text:notes/")
+    (3, 0.001, True, 'bfloat16', 'text:notes/')
     """
+    if _POINT_AT_AN_END.fullmatch(text):
+        return float(text)
     try:
         table = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

@@ -16,9 +16,10 @@ from ..search.config import RunConfig
 from ..search.evolution.hurdles import hurdle_positions
 from ..search.guided.guided_search import POINTS, STOPS
 from ..search.guided.make_strategy import GUIDED_STRATEGIES
+from ..search.results.trust.epoch_warning import epoch_warning
 from ..search.runs.run_directory import RUNS
 from ..system.durations import format_duration, parse_duration
-from ..workers.data.dataset import check_source
+from ..workers.data.dataset import check_source, find_prepared_dataset
 from ..workers.devices.ray_environment import check_address
 from ..workers.executors.factory import check_installed
 from .consistency import refuse_contradictions
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ..search.evolution.initial_programs import InitialProgram
     from ..workers.devices.discovery import VisibleDevices
 
-__all__ = ["MIN_TRIALS_PER_WORKER", "PRESETS", "Plan", "duration", "make_plan"]
+__all__ = ["MIN_TRIALS_PER_WORKER", "PRESETS", "Plan", "duration", "make_plan", "with_epoch_warning"]
 
 PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
 """Default preset of each platform."""
@@ -214,8 +215,8 @@ def make_plan(
         )
     _refuse_idle_budget(overrides, settings)
     check_address(address, settings.workers.executor)
-    check_installed(settings.workers.executor)
-    devices = devices or choose_devices(settings.workers.accel, address, fake)
+    check_installed(settings.workers.executor, address)
+    devices = devices or choose_devices(settings.workers.accel, address, fake, preset)
     # Contradictions depend on the platform that `auto` resolves to.
     found = replace(settings, workers=replace(settings.workers, accel=devices.platform))
     refuse_contradictions(found, preset)
@@ -225,6 +226,21 @@ def make_plan(
     hardware = hardware_for(found, devices, on_cluster=address is not None, simulated=devices is fake)
     plan = _with_initial_programs(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), init)
     return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_seconds is not None)
+
+
+def with_epoch_warning(plan: Plan) -> Plan:
+    """Add a note if a trial may read the training text too often; a text that is not prepared has unknown tokens.
+
+    Raises:
+        UsageError: the text cannot be read.
+    """
+    config = plan.config
+    dataset = find_prepared_dataset(config.data, config.model.vocabulary)
+    if dataset is None:
+        return plan
+    baseline = config.model.library_program(config.search.baseline)
+    note = epoch_warning(config, baseline, len(dataset.train), plan.hardware.devices.platform)
+    return replace(plan, notes=(*plan.notes, note)) if note else plan
 
 
 def duration(option: str, text: str) -> float:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ..primitives.errors import UsageError
-from ..system.cache_folder import cache_folder
 from ..system.files import write_output
+from ..system.user_folders import cache_folder, user_path
 
 __all__ = ["ENTRY_POINTS", "PluginSource", "find_source", "installed_sources", "is_checked", "is_known", "remember"]
 
@@ -74,7 +74,7 @@ def find_source(reference: str) -> PluginSource:
         UsageError: there is no such file or module, or it cannot be read.
     """
     if reference.endswith(".py") or "/" in reference:
-        path = Path(reference).expanduser().absolute()
+        path = user_path(reference).absolute()
         if path.suffix != ".py":
             raise UsageError(f"--plugin {reference} must be a .py file or the name of an importable module")
         return PluginSource(_name(path.stem), str(path), _read(path, reference))

@@ -1,11 +1,10 @@
-"""The operating system: host, memory, cache folder, files, locks, processes, signals, output, error texts, durations.
+"""The operating system: host, memory, folders, files, locks, processes, signals, output, error texts, durations.
 
 Nothing here knows about programs, models or searches.
 """
 
 __all__ = [
     "allocator",
-    "cache_folder",
     "durations",
     "error_text",
     "files",
@@ -16,4 +15,5 @@ __all__ = [
     "process_pool",
     "signals",
     "standard_streams",
+    "user_folders",
 ]

@@ -15,7 +15,18 @@ from typing import Any
 from ..primitives.errors import UsageError
 from .signals import raise_if_interrupted
 
-__all__ = ["Journal", "file_sha256", "replace_folder", "replacement", "write_atomically", "write_output"]
+__all__ = [
+    "STANDARD_OUTPUT",
+    "Journal",
+    "file_sha256",
+    "replace_folder",
+    "replacement",
+    "write_atomically",
+    "write_output",
+]
+
+STANDARD_OUTPUT = Path("-")
+"""Path by which a user names standard output, as in `-o -`."""
 
 
 @contextmanager
@@ -39,13 +50,16 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_output(path: Path, text: str, remedy: str = "choose another place with -o") -> None:
-    """Write a file that the user asked for, atomically.
+    """Write a file that the user asked for, atomically, or standard output.
 
     Raises:
         UsageError: the file cannot be written; the message ends with the remedy.
         KeyboardInterrupt: a signal has asked the command to stop.
     """
     raise_if_interrupted()
+    if path == STANDARD_OUTPUT:
+        print(text, end="")
+        return
     try:
         write_atomically(path, text)
     except OSError as error:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from ..primitives.errors import UsageError
 from .standard_streams import forgiving_stream
 
 __all__ = ["log_traceback", "redirect_output"]
@@ -34,7 +35,16 @@ def redirect_output(log: Path) -> Iterator[TextIO]:
 
     Where stdout or stderr is not the process's own descriptor (as under test runners), only logging and warnings are
     redirected.
+
+    Raises:
+        UsageError: the log cannot be written.
     """
+    try:
+        log.open("a").close()
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {log}: {error.strerror}; if its folder is of another user, copy it to one that you can write"
+        ) from error
     _cut(log)
     handler = logging.FileHandler(log, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter(_FORMAT))

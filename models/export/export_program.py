@@ -10,7 +10,7 @@ from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError, WorkFailedError
 from ...primitives.parameters import parameter_specs
 from ...primitives.program import DNA
-from ...system.files import write_output
+from ...system.files import STANDARD_OUTPUT, write_output
 from .classes import ParameterPlacement, make_classes, placements
 from .plan.grouping import plan_export
 from .plan.sizes import SizeExpressions
@@ -111,7 +111,7 @@ def parameter_placements(
 
 
 def write_export(path: Path, dna: DNA, *, overwrite: bool = False, **options: Unpack[ExportOptions]) -> ExportedSource:
-    """Write the program's verified source to a file in an existing folder.
+    """Write the program's verified source to a file in an existing folder, or to standard output.
 
     Raises:
         UsageError: the file exists, cannot be written, or the name is not a valid class name.
@@ -119,7 +119,7 @@ def write_export(path: Path, dna: DNA, *, overwrite: bool = False, **options: Un
         WorkFailedError: the source does not reproduce the program; nothing is written.
     """
     path = Path(path)
-    if path.is_dir() or (path.exists() and not overwrite):
+    if path != STANDARD_OUTPUT and (path.is_dir() or (path.exists() and not overwrite)):
         raise UsageError(f"{path} exists; choose another file, or remove it first")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent} is not a folder; create it first, or choose another one for {path.name}")

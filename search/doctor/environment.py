@@ -21,6 +21,7 @@ from ...system.host import machine_memory_bytes, usable_core_count
 from ...workers.config import WorkersConfig
 from ...workers.data.dataset import default_cache_dir
 from ...workers.devices.compilation_cache import compilation_cache_folder
+from ...workers.devices.discovery import visible_devices
 
 __all__ = ["Finding", "clock_finding", "environment_findings"]
 
@@ -104,9 +105,10 @@ def _jax() -> Finding:
     except RuntimeError as error:
         return _finding("JAX", False, f"{jax.__version__}, and finds no device: {first_line(str(error))}")
     kinds = sorted({f"{device.platform} ({device.device_kind})" for device in devices})
-    return _finding(
-        "JAX", True, f"{jax.__version__}, {len(devices)} device{'s'[: len(devices) > 1]}: {', '.join(kinds)}"
-    )
+    found = f"{jax.__version__}, {len(devices)} device{'s'[: len(devices) > 1]}: {', '.join(kinds)}"
+    if trouble := visible_devices().trouble:
+        return Finding("environment", "JAX", "warning", f"{found}; {trouble}")
+    return _finding("JAX", True, found)
 
 
 def _ray() -> Finding:

@@ -16,6 +16,7 @@ from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, UsageError, WorkFailedError
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ...system.signals import Interrupted, interrupt_on_termination
+from ...system.user_folders import user_path
 from ...workers.data.dataset import Dataset
 from ...workers.protocol import Evaluation, Progress, TrialRequest
 from ..config import RunConfig
@@ -143,9 +144,10 @@ def load_weights_folder(place: str) -> Weights:
     """
     from ...models.checkpoint import load_weights
 
-    if not (Path(place) / "model.json").is_file():
+    folder = user_path(place)
+    if not (folder / "model.json").is_file():
         raise UsageError(f"{find_run(place).path} is a run: name a candidate as well, such as `best`")
-    return load_weights(place)
+    return load_weights(folder)
 
 
 def train_weights(

@@ -18,6 +18,7 @@ from ...primitives.pretty_printer import format_program
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ...primitives.query_scales import rescale_queries
 from ...primitives.suggestions import did_you_mean
+from ...system.user_folders import user_path
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..runs.run_directory import is_run
 from .leaderboard import best_row, leaderboard
@@ -63,7 +64,7 @@ def named_program(text: str, model: ModelConfig) -> NamedProgram:
         UsageError: the text is none of these.
     """
     run, colon, candidate = text.rpartition(":")
-    exists = os.path.exists(text)
+    exists = os.path.exists(user_path(text))
     if text in LIBRARY and not exists:
         return NamedProgram(text, model.library_program(text), heads=model.heads)
     if is_run(text):
@@ -100,7 +101,7 @@ def read_program(named: str, model: ModelConfig) -> DNA:
         return _read_dna("standard input", sys.stdin.buffer)
     if not named:
         raise UsageError("the name of the program is empty: give a file of DNA, - for standard input, or a name")
-    path = Path(named)
+    path = user_path(named)
     if named in LIBRARY and not path.exists():
         return model.library_program(named)
     try:

@@ -42,6 +42,7 @@ class Scale:
         learning_rate: peak learning rate.
         budget: budget of one training, in the unit `clock`.
         clock: unit of the budget, as in `TrialConfig`.
+        devices: devices of one training.
     """
 
     layers: int
@@ -51,13 +52,15 @@ class Scale:
     learning_rate: float
     budget: float
     clock: str
+    devices: int = 1
 
     @staticmethod
     def of(config: RunConfig) -> Scale:
         """Return the scale of a configuration."""
         model, trial = config.model, config.trial
         rate = config.optimizer.learning_rate
-        return Scale(model.layers, model.unit, model.length, trial.batch, rate, trial.budget, trial.unit)
+        sizes = model.layers, model.unit, model.length
+        return Scale(*sizes, trial.batch, rate, trial.budget, trial.unit, trial.devices)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `Scale(**values)` reads them back."""
@@ -72,12 +75,13 @@ class Scale:
     def label(self) -> str:
         """Layers, width and budget as text."""
         budget = f"{self.budget:g} {'steps' if self.clock == 'steps' else 's'}"
-        return f"{self.layers} layer{'s' * (self.layers != 1)} of width {self.width}, {budget}"
+        devices = f" on {self.devices} devices" if self.devices > 1 else ""
+        return f"{self.layers} layer{'s' * (self.layers != 1)} of width {self.width}, {budget}{devices}"
 
     @property
     def size(self) -> tuple[float, ...]:
         """Sort key: number of block weights up to a factor, then the cost of a training."""
-        return self.layers * self.unit**2, self.budget, self.length, self.batch, self.learning_rate
+        return self.layers * self.unit**2, self.budget, self.length, self.batch, self.learning_rate, self.devices
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from typing import Any
 
 from ...primitives.errors import UsageError, WorkFailedError
 from ...system.locks import try_lock
+from ...system.user_folders import user_path
 
 __all__ = [
     "RUNS",
@@ -222,7 +223,8 @@ def running_search(runs: Path = RUNS) -> RunDirectory | None:
 
 def is_run(place: str) -> bool:
     """Return whether `place` is the directory of a run, or its name under `runs/`."""
-    return bool(place) and any(os.path.isfile(os.path.join(folder, "run.sqlite")) for folder in (place, RUNS / place))
+    folders = (user_path(place), RUNS / place)
+    return bool(place) and any(os.path.isfile(folder / "run.sqlite") for folder in folders)
 
 
 def find_run(path: Path | str) -> RunDirectory:
@@ -231,7 +233,7 @@ def find_run(path: Path | str) -> RunDirectory:
     Raises:
         UsageError: the directory does not hold a run.
     """
-    named = Path(path)
+    named = user_path(path)
     try:
         for directory in (named, named.parent if named.name == "run.sqlite" else named, RUNS / named):
             if (directory / "run.sqlite").is_file():

@@ -146,6 +146,11 @@ def test_a_missing_tpu_is_named_with_what_is_there_and_what_to_install(monkeypat
         assert part in sentence
 
 
+@pytest.mark.usefixtures("on_cpu")
+def test_a_missing_gpu_of_a_preset_is_a_setting_and_no_option() -> None:
+    assert "workers.accel = gpu (in gpu): JAX sees no GPU" in refused("--config", "gpu", "--dry-run")
+
+
 def test_a_mistake_in_a_process_of_its_own_exits_with_2() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "primer_search", "--config", "latpop"], capture_output=True, text=True, timeout=60
@@ -250,6 +255,20 @@ def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
     lines = command("--dry-run").out
     assert f"trial budget  {trial.budget_steps} steps" in lines
     assert "if 56% stop early, as in the searches of docs/discovery.md" in lines
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_a_dry_run_warns_of_a_text_that_is_read_too_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "text").mkdir()
+    for number in range(20):
+        words = " ".join(f"{number} times {factor} is {number * factor}." for factor in range(100))
+        (tmp_path / "text" / f"{number}.txt").write_text(words)
+    options = ("--config", "smoke", "--data", f"text:{tmp_path / 'text'}", "--set", "trial.budget_steps=9999")
+    assert plan(*options)["notes"] == [], "the text is not prepared yet"
+    assert command("data", "prepare", f"text:{tmp_path / 'text'}", "--config", "smoke", "--processes", "1").code == 0
+    (note,) = plan(*options)["notes"]
+    assert "a full trial reads it" in note and "losses measure memorisation" in note
 
 
 PAPER = ("--strategy", "evolution", "--set", "trial.unit=reference_seconds", "--set", "trial.price=false")

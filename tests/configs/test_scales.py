@@ -7,6 +7,7 @@ import pytest
 from primer_search.configs.scales import parse_scales
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
+from primer_search.search.results.scale_ladder import Scale
 from primer_search.tests.support.tiny_runs import CONFIG
 
 
@@ -18,6 +19,17 @@ def test_a_scale_is_the_runs_settings_with_a_few_changed() -> None:
     assert (second.model.length, second.trial.batch, second.optimizer.learning_rate) == (256, 8, 1e-3)
     assert second.model.layers == RunConfig().model.layers
     assert parse_scales(["budget=40"], CONFIG)[0].trial.budget == 40
+
+
+def test_scales_that_differ_in_devices_alone_are_two() -> None:
+    scales = parse_scales(["layers=4", "layers=4,devices=2"], RunConfig())
+    assert [scale.trial.devices for scale in scales] == [1, 2]
+    assert [Scale.of(scale).label for scale in scales] == [
+        "4 layers of width 64, 30 s",
+        "4 layers of width 64, 30 s on 2 devices",
+    ]
+    stored = {key: value for key, value in Scale.of(scales[0]).to_dict().items() if key != "devices"}
+    assert Scale(**stored) == Scale.of(scales[0]), "runs of earlier versions name no devices"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ import sys
 import warnings
 from pathlib import Path
 
+import pytest
+
+from primer_search.primitives.errors import UsageError
 from primer_search.system.output_capture import KEPT_LOG, LARGEST_LOG, log_traceback, redirect_output
 
 
@@ -52,3 +55,11 @@ def test_a_traceback_is_logged_or_said_not_to_be(tmp_path: Path) -> None:
     assert log_traceback(tmp_path / "run.log", ValueError("odd"))
     assert "ValueError: odd" in (tmp_path / "run.log").read_text()
     assert not log_traceback(tmp_path / "no" / "run.log", ValueError("odd"))
+
+
+def test_a_log_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match="No such file or directory"),
+        redirect_output(tmp_path / "a/run.log"),
+    ):
+        pass

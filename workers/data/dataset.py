@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from ...primitives.errors import UsageError
-from ...system.cache_folder import cache_folder
 from ...system.files import file_sha256, replace_folder, write_atomically
 from ...system.locks import delete_unlocked_folder, lock_folder
+from ...system.user_folders import cache_folder
 from ..config import DataConfig
 from .corpus import Corpus, RecordCorpus, TextCorpus, open_corpus
 from .dataset_builder import BuiltDataset, Log, build_dataset
@@ -33,7 +33,7 @@ from .tfds_sets import cache_errors, is_tfds_source, load_set
 from .token_sources import TokenArray, is_token_source, open_tokens, write_token_splits
 from .user_text.documents import format_left_out
 
-__all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "prepare_dataset"]
+__all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "find_prepared_dataset", "prepare_dataset"]
 
 FORMAT = 4
 """Version of the files. Raise it whenever the same text and settings would give other files."""
@@ -130,18 +130,19 @@ class Dataset:
 
 
 def default_cache_dir() -> Path:
-    """Return `$PRIMER_SEARCH_CACHE/data`, or `~/.cache/primer-search/data`."""
+    """Return the folder `data` of the cache; see `cache_folder`."""
     return cache_folder("data")
 
 
 def check_source(source: str) -> None:
-    """Check quickly that a source exists; a TFDS set must have been prepared.
+    """Check quickly that a source exists and that there is a cache for it; a TFDS set must have been prepared.
 
     Raises:
-        UsageError: the source does not exist, or its text cannot be read.
+        UsageError: the source does not exist, or its text cannot be read; or there is no cache folder.
     """
+    cache = default_cache_dir()
     if is_tfds_source(source):
-        load_set(source, default_cache_dir())
+        load_set(source, cache)
     elif is_token_source(source):
         open_tokens(source)
     else:
@@ -177,17 +178,13 @@ def prepare_dataset(
     """
     log = progress or (lambda line: None)
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
-    corpus = open_tokens(data.source) if is_token_source(data.source) else open_corpus(data.source, cache)
+    corpus = _open(data, cache)
     if isinstance(corpus, RecordCorpus) and corpus.tfds_set.warning:
         log(corpus.tfds_set.warning)
     left_out = [each.to_dict() for each in corpus.found.left_out] if isinstance(corpus, TextCorpus) else []
     if isinstance(corpus, TextCorpus) and left_out:
         log(format_left_out(corpus.found.left_out))
-    settings = [data.source, vocabulary, data.tokenizer_bytes, data.word_perplexity]
-    if data.tokenizer:
-        settings.append(own_tokenizer(data.tokenizer, vocabulary).to_json())
-    identity = corpus.identity() if isinstance(corpus, TokenArray) else corpus.identity
-    target = cache / _json_sha256([FORMAT, identity, *settings])[:24]
+    settings, identity, target = _place(corpus, data, vocabulary, cache)
     prefix = f".{_json_sha256(settings)[:12]}-"
 
     def waiting() -> None:
@@ -207,6 +204,33 @@ def prepare_dataset(
     if isinstance(corpus, TextCorpus) and (warning := warn_of_large_splits(manifest["splits"])):
         log(f"warning: {warning}")
     return target
+
+
+def find_prepared_dataset(data: DataConfig, vocabulary: int) -> Dataset | None:
+    """Return the dataset that `prepare_dataset` would find, or None if it would have to build it.
+
+    Raises:
+        UsageError: the text cannot be read.
+    """
+    cache = default_cache_dir()
+    _, _, target = _place(_open(data, cache), data, vocabulary, cache)
+    try:
+        return Dataset.open(target, verify=False)
+    except UsageError:
+        return None
+
+
+def _open(data: DataConfig, cache: Path) -> Corpus | TokenArray:
+    return open_tokens(data.source) if is_token_source(data.source) else open_corpus(data.source, cache)
+
+
+def _place(corpus: Corpus | TokenArray, data: DataConfig, vocabulary: int, cache: Path) -> tuple[list[Any], Any, Path]:
+    """Return the settings of a dataset, the identity of its text, and its folder."""
+    settings: list[Any] = [data.source, vocabulary, data.tokenizer_bytes, data.word_perplexity]
+    if data.tokenizer:
+        settings.append(own_tokenizer(data.tokenizer, vocabulary).to_json())
+    identity = corpus.identity() if isinstance(corpus, TokenArray) else corpus.identity
+    return settings, identity, cache / _json_sha256([FORMAT, identity, *settings])[:24]
 
 
 def _json_sha256(value: Any) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...primitives.errors import UsageError
+from ...system.user_folders import user_path
 from .tokenizer import END_OF_DOCUMENT, CachingEncoder, Tokenizer
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def own_tokenizer(setting: str, vocabulary: int) -> Tokenizer | ForeignTokenizer
     name = setting.removeprefix(PREFIX)
     if not setting.startswith(PREFIX) or not name:
         raise UsageError(f"data.tokenizer {setting!r} must be hf-tokenizer:PATH, the path of a tokenizer.json")
-    path = Path(name).expanduser()
+    path = user_path(name)
     try:
         text = (path / "tokenizer.json" if path.is_dir() else path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -20,6 +20,7 @@ from typing import Any
 from ...primitives.errors import UsageError
 from ...system.files import write_atomically
 from ...system.locks import delete_unlocked_folder, scratch_folder
+from ...system.user_folders import user_path
 from .tfds_process import run_builder
 
 __all__ = ["TfdsSet", "cache_errors", "is_tfds_source", "load_set", "locate_set"]
@@ -115,7 +116,7 @@ def locate_set(
     request = {
         "name": name,
         "feature": feature,
-        "data_dir": None if data_dir is None else str(data_dir.expanduser().resolve()),
+        "data_dir": None if data_dir is None else str(user_path(data_dir).resolve()),
         "archive": None if archive is None else str(archive),
     }
     with ExitStack() as stack:

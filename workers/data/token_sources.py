@@ -18,6 +18,7 @@ import numpy as np
 
 from ...primitives.errors import UsageError
 from ...system.files import replacement, write_atomically
+from ...system.user_folders import user_path
 from .own_tokenizers import AnyTokenizer, IdTokenizer
 from .splits import SPLITS
 
@@ -86,7 +87,7 @@ def open_tokens(source: str) -> TokenArray:
         UsageError: the file is missing, is no array of ids, or too short; the vocabulary is not a number.
     """
     name, _, options = source.removeprefix(PREFIX).partition("?")
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix != ".npy" or not path.is_file():
         raise UsageError(f"data.source {source} is not a .npy file: give the path of a NumPy array of token ids")
     try:

@@ -16,8 +16,8 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from ...system.cache_folder import cache_folder
 from ...system.host import processor_digest, usable_cores
+from ...system.user_folders import cache_folder
 
 __all__ = ["compilation_cache_folder", "use_compilation_cache"]
 

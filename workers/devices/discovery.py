@@ -77,7 +77,7 @@ class VisibleDevices:
         kinds: kind of each device.
         memory_bytes: memory of the smallest device; None: unknown.
         hosts: number of devices on each host; empty: all on one.
-        trouble: message of JAX about accelerators that it could not open; empty: none.
+        trouble: why the accelerators that a user expects are missing, such as a message of JAX; empty: none are.
     """
 
     platform: Platform
@@ -171,8 +171,10 @@ def too_few_devices_error(wanted: int, seen: int, platform: str) -> UsageError:
     return UsageError(f"trial.devices is {wanted}, but a worker sees {found}: {more}set trial.devices={seen}")
 
 
-def find_devices(accel: str, address: str | None = None) -> VisibleDevices:
+def find_devices(accel: str, address: str | None = None, setting_of: str = "") -> VisibleDevices:
     """Return the devices to train on for an `--accel`, on this machine or on the cluster at `address`.
+
+    `setting_of` is that of `resolve_platform`.
 
     Raises:
         UsageError: the requested accelerator does not exist.
@@ -181,11 +183,13 @@ def find_devices(accel: str, address: str | None = None) -> VisibleDevices:
         seen = VisibleDevices("cpu", ("cpu",)) if accel == "cpu" else visible_devices()
     else:
         seen = cluster_devices(address, accel)
-    resolve_platform(accel, seen, address)
+    resolve_platform(accel, seen, address, setting_of)
     return seen
 
 
-def resolve_platform(accel: str, seen: VisibleDevices | None = None, address: str | None = None) -> Platform:
+def resolve_platform(
+    accel: str, seen: VisibleDevices | None = None, address: str | None = None, setting_of: str = ""
+) -> Platform:
     """Return the platform to train on for an `--accel` of `auto`, `cpu`, `gpu` or `tpu`.
 
     Args:
@@ -193,6 +197,7 @@ def resolve_platform(accel: str, seen: VisibleDevices | None = None, address: st
         seen: devices that exist; None: they are discovered if necessary.
         address: address of a Ray cluster to use instead of this machine. An accelerator named for a cluster is accepted
             without a check, because its workers fail at their start if it is missing.
+        setting_of: run or configuration whose `workers.accel` named the accelerator, for messages; empty: `--accel`.
 
     Raises:
         UsageError: the requested accelerator does not exist.
@@ -208,10 +213,12 @@ def resolve_platform(accel: str, seen: VisibleDevices | None = None, address: st
             f"use --accel {seen.platform}, or add nodes with one"
         )
     trouble = f" ({seen.trouble})" if seen.trouble else ""
-    raise UsageError(
-        f"--accel {accel}: JAX sees no {accel.upper()} on this machine, only {seen}{trouble}: "
-        f"use --accel {seen.platform}, or {_INSTALL[accel]}"
-    )
+    chosen = os.environ.get("JAX_PLATFORMS", "")
+    remedy = f"{'unset JAX_PLATFORMS, which is cpu, or ' * (chosen == 'cpu')}{_INSTALL[accel]}"
+    asked = f"workers.accel = {accel} (in {setting_of})" if setting_of else f"--accel {accel}"
+    if not setting_of.startswith("run "):  # a run keeps its accelerator
+        remedy = f"use --accel {seen.platform}, {'or ' * (chosen != 'cpu')}{remedy}"
+    raise UsageError(f"{asked}: JAX sees no {accel.upper()} on this machine, only {seen}{trouble}: {remedy}")
 
 
 def fake_devices(dry_run: bool, environment: Mapping[str, str] = os.environ) -> VisibleDevices | None:
@@ -240,8 +247,10 @@ def fake_devices(dry_run: bool, environment: Mapping[str, str] = os.environ) -> 
 def use_cpu_only() -> None:
     """Restrict JAX in this process to the CPU, also if it is imported already: a TPU has one owner at a time."""
     os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ.pop("JAX_PLATFORM_NAME", None)
     if (jax := sys.modules.get("jax")) is not None:
         jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_platform_name", "")
 
 
 @cache
@@ -268,22 +277,29 @@ def _ask_jax(environment: Mapping[str, str]) -> VisibleDevices:
         why = f"JAX did not answer within {_JAX_SECONDS} s; on a TPU slice of several hosts, join Ray with --address"
         return VisibleDevices("cpu", ("cpu",), trouble=why)
     except subprocess.CalledProcessError as error:
-        return VisibleDevices("cpu", ("cpu",), trouble=_jax_message(error.stderr))
+        return VisibleDevices("cpu", ("cpu",), trouble=_trouble(environment, error.stderr))
     except (OSError, ValueError, IndexError):
         return VisibleDevices("cpu", ("cpu",))
     found = _PLATFORMS.get(platform, "cpu")
-    return VisibleDevices(found, tuple(kinds), memory, trouble=_jax_message(answer.stderr) if found == "cpu" else "")
+    trouble = _trouble(environment, answer.stderr) if found == "cpu" else ""
+    return VisibleDevices(found, tuple(kinds), memory, trouble=trouble)
 
 
-def _jax_message(stderr: str) -> str:
-    line = " ".join(last_line(stderr).split())
-    return f"JAX said: {line[:300]}" if line else ""
+def _trouble(environment: Mapping[str, str], stderr: str) -> str:
+    line = " ".join(last_line(stderr).split())[:300]
+    said = f": {line}" if line and line != "AssertionError" else ""  # JAX's answer to `cuda` without a GPU
+    if named := _named_accelerators(environment):
+        return f"JAX_PLATFORMS names {' and '.join(sorted(named))}, but JAX finds no such device{said}"
+    return f"this machine seems to have an accelerator, but JAX does not open it{said}" if said else ""
+
+
+def _named_accelerators(environment: Mapping[str, str]) -> set[str]:
+    return set(environment.get("JAX_PLATFORMS", "").split(",")) - {"", "cpu"}
 
 
 def _may_have_accelerator(environment: Mapping[str, str]) -> bool:
-    platforms = environment.get("JAX_PLATFORMS", "")
-    if platforms and set(platforms.split(",")) == {"cpu"}:
-        return False
+    if environment.get("JAX_PLATFORMS"):
+        return bool(_named_accelerators(environment))
     devices = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/[0-9]*", "/dev/kfd", "/dev/dxg")
     variables = ("TPU_NAME", "TPU_WORKER_ID", "COLAB_TPU_ADDR")
     return any(name in environment for name in variables) or any(glob(pattern) for pattern in devices)

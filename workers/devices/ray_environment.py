@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ...primitives.errors import UsageError
 from ...system.allocator import allocator_environment
@@ -22,11 +24,17 @@ from ..protocol import Platform
 __all__ = [
     "check_address",
     "keep_sigterm_handler",
+    "ray_folder",
     "silence_ray",
     "worker_environment",
 ]
 
 _JAX_PLATFORMS: dict[Platform, str] = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
+_AMD_PLATFORMS = "rocm,cpu"  # JAX's `gpu` fails where the plugin for one of the makers is missing
+
+_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+_SOCKET_IN_FOLDER = "/session_2026-03-14_15-09-26_535897_4194304/sockets/plasma_store"
+"""Longest path of a socket below Ray's folder."""
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # avoids a FutureWarning about actors without GPUs
@@ -43,9 +51,18 @@ def silence_ray() -> None:
         os.environ.setdefault(name, value)
 
 
-def worker_environment(platform: Platform, threads: int, flags: str = "") -> dict[str, str]:
-    """Return the environment variables of a worker with `threads` cores; `flags` are added to the user's XLA flags."""
-    variables = {"JAX_PLATFORMS": _JAX_PLATFORMS[platform], **allocator_environment(threads)}
+def worker_environment(platform: Platform, threads: int, flags: str = "", kind: str = "") -> dict[str, str]:
+    """Return the environment variables of a worker.
+
+    Args:
+        platform: platform it trains on.
+        threads: number of its cores.
+        flags: added to the user's XLA flags.
+        kind: kind of its device in Ray's words, which tells GPUs of AMD from those of NVIDIA.
+    """
+    amd = platform == "gpu" and kind.upper().startswith("AMD")
+    platforms = _AMD_PLATFORMS if amd else _JAX_PLATFORMS[platform]
+    variables = {"JAX_PLATFORMS": platforms, "JAX_PLATFORM_NAME": "", **allocator_environment(threads)}
     for library in ("OMP", "OPENBLAS", "MKL"):
         variables[f"{library}_NUM_THREADS"] = str(threads)
     if threads == 1 and not CAN_PIN:  # a pinned worker needs no flag: XLA reads the affinity
@@ -53,6 +70,45 @@ def worker_environment(platform: Platform, threads: int, flags: str = "") -> dic
     if flags:
         variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
     return variables
+
+
+def ray_folder() -> Path | None:
+    """Return the folder for Ray's sockets and logs if its own choice does not work; None: it does.
+
+    Ray takes RAY_TMPDIR, TMPDIR or /tmp. Batch systems give each job a TMPDIR whose path is longer than that of a
+    socket may be, and on a shared machine the folder of Ray may belong to another user.
+
+    Raises:
+        UsageError: neither that folder nor one of ours in /tmp can be used, or the user has set RAY_TMPDIR; or the
+            home folder is unknown, which Ray looks for.
+    """
+    if "HOME" not in os.environ and os.path.expanduser("~") == "~":
+        raise UsageError("Ray looks for a home folder, and this user has none: set HOME to a folder that you can write")
+    chosen = os.environ.get("RAY_TMPDIR")
+    default = Path(chosen or (sys.platform == "linux" and os.environ.get("TMPDIR")) or "/tmp") / "ray"
+    if not (trouble := _unusable(default)):
+        return None
+    own = Path("/tmp") / f"primer-search-ray-{os.getuid()}"
+    if chosen is None and not _unusable(own, private=True):
+        return own
+    most = _SOCKET_BYTES - len(f"/ray{_SOCKET_IN_FOLDER}")
+    raise UsageError(
+        f"Ray cannot keep its sockets in {default}: {trouble}: set RAY_TMPDIR to a folder that you can write, "
+        f"whose path has at most {most} bytes"
+    )
+
+
+def _unusable(folder: Path, private: bool = False) -> str:
+    """Return why Ray cannot keep its sockets in a folder; empty: it can. `private`: others must not own it."""
+    excess = len(os.fsencode(f"{folder}{_SOCKET_IN_FOLDER}")) - _SOCKET_BYTES
+    if excess > 0:
+        return f"its path is {excess} bytes too long for a socket"
+    place = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        return f"{place} cannot be written"
+    if private and place == folder and folder.lstat().st_uid != os.getuid():
+        return f"{place} belongs to another user"
+    return ""
 
 
 def check_address(address: str | None, executor: str = "ray") -> None:

@@ -7,6 +7,7 @@ import math
 
 from ...primitives.errors import UsageError
 from ..config import WorkersConfig
+from ..devices.ray_environment import ray_folder
 from ..protocol import Executor, MakeTrainer, Platform
 
 __all__ = ["check_installed", "make_executor"]
@@ -55,14 +56,18 @@ def make_executor(
     )
 
 
-def check_installed(executor: str) -> None:
-    """Check that Ray is installed if the executor needs it, without importing it.
+def check_installed(executor: str, address: str | None = None) -> None:
+    """Check that Ray is installed and finds a place for its sockets if the executor needs it, without importing it.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is not, or finds none.
     """
-    if executor == "ray" and importlib.util.find_spec("ray") is None:
+    if executor != "ray":
+        return
+    if importlib.util.find_spec("ray") is None:
         raise UsageError(
             "workers.executor = ray, but Ray is not installed: pip install ray, or use --executor inline to train in "
             "this process"
         )
+    if address is None:
+        ray_folder()

@@ -15,7 +15,7 @@ import psutil
 from ...primitives.errors import UsageError, WorkFailedError
 from ...system.error_text import error_summary
 from ...system.host import is_alive
-from ..devices.ray_environment import check_address, keep_sigterm_handler, silence_ray
+from ..devices.ray_environment import check_address, keep_sigterm_handler, ray_folder, silence_ray
 from . import ray_actor
 from .package_wheel import build_wheel
 
@@ -75,20 +75,19 @@ class RayCluster:
         """Join the cluster, or start one with this number of cores, which ends with this process.
 
         Raises:
-            UsageError: the cluster cannot be joined.
+            UsageError: the cluster cannot be joined, or Ray's sockets have no place.
             WorkFailedError: Ray cannot be started here.
         """
         if ray.is_initialized():
             return
         check_address(self.address)
-        own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "num_cpus": cores}
-        options: dict[str, Any] = {} if self.address else own
+        options = {} if self.address else _options_of_own_cluster(cores)
         before = set(psutil.Process().children())
         self._connected = True
         try:
             with keep_sigterm_handler():
                 ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, RuntimeError) as error:
+        except (ConnectionError, RuntimeError, OSError) as error:
             if self.address is None:
                 raise WorkFailedError(f"Ray could not be started on this machine: {error_summary(error)}") from error
             text = " ".join(str(error).split())  # a difference of versions takes several lines
@@ -163,6 +162,18 @@ class RayCluster:
         """Kill an actor, if Ray does not know yet that it is dead."""
         with suppress(RayError, ValueError):
             ray.kill(actor, no_restart=True)
+
+
+def _options_of_own_cluster(cores: int) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "num_cpus": cores,
+    }
+    if (folder := ray_folder()) is not None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        options["_temp_dir"] = str(folder)
+    return options
 
 
 def serialize(value: Any) -> bytes:

@@ -122,7 +122,7 @@ class WorkerLauncher:
             )
             slots, self._workers_per_host = placement.workers, placement.workers_per_host
         threads = max(1, cores // self._workers_per_host)
-        variables = worker_environment(resources.platform, threads, resources.xla_flags)
+        variables = worker_environment(resources.platform, threads, resources.xla_flags, seen.kind)
         self._cluster.define_actors(
             variables | resources.environment(seen.kind),
             resources.ray_options(seen.kind, alone=not self._joins_cluster),

@@ -69,7 +69,7 @@ def test_a_process_pinned_to_the_cpu_sees_the_cpu_without_asking_jax() -> None:
 def test_jax_runs_in_another_process_if_something_suggests_an_accelerator() -> None:
     # A TPU's name and no TPU: JAX says what it finds, and this process claims nothing.
     environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
-    seen = visible_devices({**environment, "TPU_NAME": "local", "JAX_PLATFORMS": "cpu,"})
+    seen = visible_devices({**environment, "TPU_NAME": "local"})
     assert seen.platform in ("cpu", "gpu")
     assert seen.kinds
 
@@ -79,8 +79,21 @@ def test_the_cpu_is_used_if_jax_fails() -> None:
     seen = visible_devices(environment)
     assert replace(seen, trouble="") == CPU
     assert "no_such_platform" in seen.trouble
-    with pytest.raises(UsageError, match=r"only 1 CPU device \(JAX said: .*no_such_platform"):
+    with pytest.raises(UsageError, match=r"only 1 CPU device \(JAX_PLATFORMS names no_such_platform, but "):
         resolve_platform("tpu", seen)
+
+
+def test_a_platform_that_is_named_and_missing_is_said_without_a_hint_of_a_device() -> None:
+    seen = visible_devices({**os.environ, "JAX_PLATFORMS": "cuda,cpu"})
+    assert seen.platform == "gpu" or seen.trouble == "JAX_PLATFORMS names cuda, but JAX finds no such device"
+
+
+def test_an_accelerator_that_the_environment_hides_is_refused_with_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    with pytest.raises(UsageError, match="use --accel cpu, unset JAX_PLATFORMS, which is cpu, or install"):
+        resolve_platform("gpu", CPU)
 
 
 def test_a_cluster_of_other_versions_is_refused_with_all_that_ray_says(

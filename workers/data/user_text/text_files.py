@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ....primitives.errors import UsageError
+from ....system.user_folders import user_path
 from .cutting import cut, piece_size
 from .documents import Document, LeftOut, LeftOutTally, format_left_out
 from .formats import NotTextError, has_records, read_records
@@ -31,12 +32,12 @@ def open_text_files(argument: str) -> TextFiles:
         UsageError: the path does not exist, or the option is not `field=NAME`.
     """
     name, mark, option = argument.rpartition("?")
-    whole = Path(argument).expanduser()
+    whole = user_path(argument)
     try:
         if not mark or whole.exists():
             path, field = whole, ""
         else:
-            path, field = Path(name).expanduser(), option.removeprefix(OPTION)
+            path, field = user_path(name), option.removeprefix(OPTION)
             if not option.startswith(OPTION) or not field:
                 raise UsageError(f"data.source text:{argument} must end with ?field=NAME, or with the name of the file")
         if path.is_dir() or path.is_file():
