@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...primitives.errors import UsageError
-from ...system.cache_folder import cache_folder
+from ...system.user_folders import cache_folder
 from ..runs.run_directory import RunDirectory
 
 __all__ = ["CACHE", "Part", "cache_parts", "delete", "run_parts"]
