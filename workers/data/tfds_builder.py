@@ -18,7 +18,6 @@ from ...primitives.errors import UsageError
 from ...system.error_text import error_summary, strip_folders
 from ...system.files import file_sha256
 from ...system.locks import scratch_folder
-from ...system.user_folders import user_path
 from .tfds_process import delete_at_exit, serve
 
 __all__ = ["LM1B_ARCHIVE", "LM1B_URL", "build_set", "main", "read_texts"]
@@ -58,7 +57,7 @@ def build_set(name: str, data_dir: str | None, archive: str | None, feature: str
         UsageError: the set does not exist, the download failed, the archive has another layout, or TensorFlow or the
             text feature is missing.
     """
-    root = user_path(data_dir or _default_data_dir())
+    root = Path(data_dir or _default_data_dir()).expanduser()
     facts: dict[str, Any] | None = None
     if archive is not None:
         facts = _archive_facts(Path(archive))

@@ -174,8 +174,6 @@ def too_few_devices_error(wanted: int, seen: int, platform: str) -> UsageError:
 def find_devices(accel: str, address: str | None = None, setting_of: str = "") -> VisibleDevices:
     """Return the devices to train on for an `--accel`, on this machine or on the cluster at `address`.
 
-    `setting_of` is that of `resolve_platform`.
-
     Raises:
         UsageError: the requested accelerator does not exist.
     """
@@ -281,25 +279,20 @@ def _ask_jax(environment: Mapping[str, str]) -> VisibleDevices:
     except (OSError, ValueError, IndexError):
         return VisibleDevices("cpu", ("cpu",))
     found = _PLATFORMS.get(platform, "cpu")
-    trouble = _trouble(environment, answer.stderr) if found == "cpu" else ""
-    return VisibleDevices(found, tuple(kinds), memory, trouble=trouble)
+    return VisibleDevices(found, tuple(kinds), memory, trouble=_trouble(environment, answer.stderr) * (found == "cpu"))
 
 
 def _trouble(environment: Mapping[str, str], stderr: str) -> str:
     line = " ".join(last_line(stderr).split())[:300]
     said = f": {line}" if line and line != "AssertionError" else ""  # JAX's answer to `cuda` without a GPU
-    if named := _named_accelerators(environment):
-        return f"JAX_PLATFORMS names {' and '.join(sorted(named))}, but JAX finds no such device{said}"
+    if platforms := environment.get("JAX_PLATFORMS", "").removesuffix(",cpu"):
+        return f"JAX_PLATFORMS names {platforms}, but JAX finds no such device{said}"
     return f"this machine seems to have an accelerator, but JAX does not open it{said}" if said else ""
 
 
-def _named_accelerators(environment: Mapping[str, str]) -> set[str]:
-    return set(environment.get("JAX_PLATFORMS", "").split(",")) - {"", "cpu"}
-
-
 def _may_have_accelerator(environment: Mapping[str, str]) -> bool:
-    if environment.get("JAX_PLATFORMS"):
-        return bool(_named_accelerators(environment))
+    if platforms := environment.get("JAX_PLATFORMS"):
+        return bool(set(platforms.split(",")) - {"", "cpu"})
     devices = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/[0-9]*", "/dev/kfd", "/dev/dxg")
     variables = ("TPU_NAME", "TPU_WORKER_ID", "COLAB_TPU_ADDR")
     return any(name in environment for name in variables) or any(glob(pattern) for pattern in devices)
