@@ -71,6 +71,7 @@ BALLAST = "ballast"
 
 PRINTED = re.compile(r"#(\d+) (\d+\.\d{4}) nats")
 POLL_SECONDS = 0.5
+MOST_FAILED_STARTS = 5
 LONGEST_FAULT_SECONDS = 60.0
 """How long a fault that does not end the search is awaited, before the controller is killed."""
 
@@ -89,6 +90,7 @@ class Chaos:
         done: number of faults by kind.
         seen: results that were read on the way, by trial.
         process_seconds: time of all processes.
+        failed_starts: sessions in a row that failed by themselves; Ray may not start on an overloaded machine.
     """
 
     run: RunDirectory
@@ -100,6 +102,7 @@ class Chaos:
     done: Counter[str] = field(default_factory=Counter)
     seen: dict[int, Any] = field(default_factory=dict)
     process_seconds: float = 0.0
+    failed_starts: int = 0
 
     def search(self, kills: int, start_seconds: float) -> None:
         """Search with faults, then to the end.
@@ -136,8 +139,9 @@ class Chaos:
         (self.run.path / BALLAST).unlink(missing_ok=True)
         self.process_seconds += time.monotonic() - began
         log(f"{fault or 'no fault'} after {moment:.1f} s: exit code {process.returncode}, {self._count()} candidates")
-        if fault is None and process.returncode != 0:
-            raise RuntimeError(f"a search without a fault ended with exit code {process.returncode}")
+        self.failed_starts = self.failed_starts + 1 if fault is None and process.returncode != 0 else 0
+        if self.failed_starts == MOST_FAILED_STARTS:
+            raise RuntimeError(f"{MOST_FAILED_STARTS} searches without a fault failed: see {printed.name}")
 
     def _make_fault(self, process: subprocess.Popen[bytes]) -> str:
         """Let something happen, and return what; the controller is killed where there is nothing else to hit."""
@@ -213,12 +217,12 @@ def replay(run: RunDirectory) -> Any:
 
 
 def story(run: RunDirectory, candidates: int) -> list[Any]:
-    """Return the first candidates with their losses."""
+    """Return the first candidates, each with its first result; the last of a search may have none yet."""
     with Store.open(run.path, read_only=True) as store:
-        losses: dict[int, list[Any]] = {}
+        first: dict[int, Any] = {}
         for each in store.evaluations():
-            losses.setdefault(each.candidate_id, []).append((each.evaluation.outcome, each.evaluation.loss_nats))
-        return [(each, losses.get(each.id)) for each in store.candidates()[:candidates]]
+            first.setdefault(each.candidate_id, (each.evaluation.outcome, each.evaluation.loss_nats))
+        return [(each, first.get(each.id)) for each in store.candidates()[: candidates - 1]]
 
 
 def _no_trainer() -> Any:

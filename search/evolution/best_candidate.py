@@ -1,11 +1,12 @@
 """The best candidate of a running search, by the same figures as the leaderboard.
 
-A candidate that is trained again has another mean loss, and every timing changes the estimated prices. So the best is
-looked up again after each result; a lucky first training does not stay the best once it is corrected.
+A candidate that is trained again has another mean loss, and with prices every timing changes the fitness of all. So a
+lucky first training does not stay the best once it is corrected. All candidates are looked at again only then.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,10 +40,12 @@ class BestSoFar:
 
     Args:
         fitness: returns the fitness of a candidate; None if it has none.
+        others_change: whether a result can change the fitness of other candidates.
     """
 
-    def __init__(self, fitness: Callable[[int], float | None]):
+    def __init__(self, fitness: Callable[[int], float | None], others_change: bool = True):
         self._fitness = fitness
+        self._others_change = others_change
         self._trainings: defaultdict[int, list[Evaluation]] = defaultdict(list)
         self._diverged: set[int] = set()
         self._best: BestCandidate | None = None
@@ -50,11 +53,17 @@ class BestSoFar:
 
     def record(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Add the result of a trial. Also one that was stopped, or one of the baseline, can change prices."""
-        self._stale = True
         if candidate_id != BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
             self._trainings[candidate_id].append(evaluation)
         if evaluation.diverged:
             self._diverged.add(candidate_id)
+        if self._others_change or (self._best is not None and self._best.id == candidate_id):
+            self._stale = True
+        elif not self._stale and candidate_id in self._trainings and candidate_id not in self._diverged:
+            fitness = self._fitness(candidate_id)
+            best = (math.inf, 0) if self._best is None else (self._best.fitness_nats, self._best.id)
+            if fitness is not None and (fitness, candidate_id) < best:
+                self._best = self._describe(fitness, candidate_id)
 
     def best(self) -> BestCandidate | None:
         """Return the best candidate; None before the first has a fitness."""
@@ -67,7 +76,9 @@ class BestSoFar:
         known = [(fitness, number) for number in stable if (fitness := self._fitness(number)) is not None]
         if not known:
             return None
-        fitness, number = min(known)
+        return self._describe(*min(known))
+
+    def _describe(self, fitness: float, number: int) -> BestCandidate:
         losses = [each.loss_nats for each in self._trainings[number] if each.loss_nats is not None]
         bits = [each.bits_per_byte for each in self._trainings[number] if each.bits_per_byte is not None]
         return BestCandidate(number, fmean(losses), fmean(bits) if bits else None, fitness)

@@ -35,6 +35,9 @@ class SearchStrategy(ABC):
         ancestors: ids of the candidates that the search starts from.
     """
 
+    fitness_changes = False
+    """Whether a result can change the fitness of other candidates."""
+
     def __init__(
         self, config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()
     ):

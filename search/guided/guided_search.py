@@ -104,6 +104,8 @@ class GuidedSearch(SearchStrategy):
         measurements: results of all trials.
     """
 
+    fitness_changes = True  # by the models and the prices
+
     def __init__(
         self, config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()
     ):

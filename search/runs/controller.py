@@ -109,7 +109,7 @@ class Controller:
         self._controls = 0
         self._calibration = Calibration(config, self.evolution.baseline.dna)
         self._suspicious_nats: float | None = None
-        self._best = BestSoFar(self.evolution.fitness)
+        self._best = BestSoFar(self.evolution.fitness, self.evolution.fitness_changes)
         self._last: tuple[int, Evaluation] | None = None
         self._history = SearchHistory()
         self._replay()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter, defaultdict
 from statistics import fmean
 
 from primer_search.search.evolution.best_candidate import BestCandidate, BestSoFar
@@ -54,3 +56,22 @@ def test_a_candidate_that_diverged_in_one_training_is_not_the_best() -> None:
     assert best.best() == BestCandidate(1, 1.0, 0.5, 1.0)
     best.record(1, Evaluation("non_finite"))
     assert best.best() == BestCandidate(2, 2.0, 1.0, 2.0)
+
+
+def test_a_fitness_that_only_its_own_results_change_is_looked_at_once_a_result() -> None:
+    draw, losses, looks = random.Random(0), defaultdict[int, list[float]](list), Counter[int]()
+
+    def fitness(number: int) -> float:
+        looks[number] += 1
+        return fmean(losses[number])
+
+    fast, slow = BestSoFar(fitness, others_change=False), BestSoFar(lambda number: fmean(losses[number]))
+    for step in range(600):
+        number = 1 + step if draw.random() < 0.9 else 1 + draw.randrange(step + 1)
+        evaluation = trained(draw.uniform(2.0, 4.0)) if draw.random() < 0.9 else Evaluation("non_finite")
+        if evaluation.loss_nats is not None:
+            losses[number].append(evaluation.loss_nats)
+        fast.record(number, evaluation)
+        slow.record(number, evaluation)
+        assert fast.best() == slow.best()
+    assert looks.total() < 600 * 20, "600 results and a few new looks at all candidates, not 600 * 600 / 2"
