@@ -29,6 +29,7 @@ CREATE TABLE candidates (
     class INTEGER, subclass INTEGER, ranking REAL
 );
 CREATE INDEX by_rank ON candidates (class, subclass, ranking, id);
+CREATE INDEX by_kind ON candidates (kind, class, subclass, same_as) WHERE parent IS NOT NULL;
 CREATE TABLE edits (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
 # The text of the edits, in small letters, is a table of its own, so that those of figures are short to scan.

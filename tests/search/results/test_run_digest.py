@@ -14,6 +14,7 @@ from primer_search.search.results.confirmation import Retraining
 from primer_search.search.results.digest import run_digest
 from primer_search.search.results.digest.row_query import COSTS, SORTS, RowQuery, pareto_front, select_rows
 from primer_search.search.results.digest.run_digest import RunDigest
+from primer_search.search.results.edits.operator_totals import operator_totals
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.written_runs import Run, full
@@ -164,6 +165,10 @@ def test_a_page_of_sorted_rows_is_read_in_the_order_of_an_index(tmp_path: Path, 
 @pytest.mark.parametrize("cost", COSTS)
 def test_the_candidates_of_a_pareto_figure_are_read_in_the_order_of_an_index(tmp_path: Path, cost: str) -> None:
     assert not _sorted_statements(tmp_path, lambda digest: pareto_front(digest.table, cost, 5))
+
+
+def test_the_totals_by_kind_of_edit_are_read_in_the_order_of_an_index(tmp_path: Path) -> None:
+    assert not _sorted_statements(tmp_path, operator_totals)
 
 
 def _sorted_statements(folder: Path, read: Callable[[RunDigest], object]) -> list[str]:
