@@ -9,9 +9,9 @@ Size: 3,154,944 parameters at width 512, the size of the program. The block can 
 scaled by 1 / sqrt(head width) at every size. All other constants are the program's, at every size.
 
 Verification: before this file was written, its code ran next to the program of the search with the same random
-parameters. Outputs and all gradients agree to 1e-5 in float32, or to 1e-9 in float64 if the program amplifies rounding.
-New random inputs at later positions leave earlier outputs unchanged, and decoding in pieces gives the outputs of the
-whole sequence.
+parameters. Outputs, also of packed texts, and all gradients agree to 1e-5 in float32, or to 1e-9 in float64 if the
+program amplifies rounding. New random inputs at later positions leave earlier outputs unchanged, and decoding in pieces
+gives the outputs of the whole sequence.
 """
 
 import functools
@@ -27,10 +27,37 @@ KERNEL_INIT = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Dense kernels start from a normal distribution with variance 1 / fan-in."""
 
 
-def causal_mask(scores: jax.Array, start: jax.Array | None = None) -> jax.Array:
-    """Return which keys each query may see: `[queries, keys]`. Queries begin at `start` or 0, keys at 0."""
+def check_sizes(**sizes: int) -> None:
+    """Refuse sizes that are no whole numbers of at least 1."""
+    for name, size in sizes.items():
+        if not hasattr(size, "__index__") or size < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {size!r}")
+
+
+def number_texts(segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> jax.Array | None:
+    """Return the number of the text of each position; a text is a run of equal segment ids, None is one text."""
+    if segment_ids is None:
+        return None
+    ids = jnp.asarray(segment_ids)
+    fits = ids.ndim == 2 and len(ids) == len(x) and ids.size and (decode or ids.shape[1] == x.shape[1])
+    if not fits or not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise ValueError(f"segment_ids must be integers [batch, length] for x {list(x.shape)}, not {list(ids.shape)}")
+    return jnp.cumsum(jnp.pad(ids[:, 1:] != ids[:, :-1], [(0, 0), (1, 0)]), axis=1)
+
+
+def texts_at(texts: jax.Array, positions: jax.Array) -> jax.Array:
+    """Return the number of the text at some positions; those after the end of `texts` belong to the last one."""
+    return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
+
+
+def causal_mask(scores: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
+    """Return which keys each query may see: earlier ones of its text. Queries begin at `start` or 0, keys at 0."""
     queries, keys = scores.shape[-2:]
-    return jnp.arange(keys) <= (0 if start is None else start) + jnp.arange(queries)[:, None]
+    own, others = (0 if start is None else start) + jnp.arange(queries), jnp.arange(keys)
+    visible = others[None] <= own[:, None]
+    if texts is not None:
+        visible = visible[None] & (texts_at(texts, own)[:, :, None] == texts_at(texts, others)[:, None])
+    return visible.reshape(*visible.shape[:-2], *[1] * (scores.ndim - visible.ndim), queries, keys)
 
 
 def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax.Array:
@@ -38,6 +65,19 @@ def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax
     if window is None:
         return jnp.pad(x, [(0, 0), (kernel_size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
     return jnp.concatenate([window.astype(x.dtype), x], axis=1)
+
+
+def tap_inputs(inputs: jax.Array, length: int, start: jax.Array | None, texts: jax.Array | None) -> list[jax.Array]:
+    """Return what each tap of a convolution reads at `length` positions, oldest first: 0 if it is in another text."""
+    last = inputs.shape[1] - length
+    taps = [inputs[:, tap : tap + length] for tap in range(last + 1)]
+    if texts is None:
+        return taps
+    own = (0 if start is None else start) + jnp.arange(length)
+    for tap in range(last):
+        same = texts_at(texts, own) == texts_at(texts, own - (last - tap))
+        taps[tap] = jnp.where(jnp.expand_dims(same, tuple(range(2, inputs.ndim))), taps[tap], 0)
+    return taps
 
 
 def depthwise_init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
@@ -99,12 +139,13 @@ class CausalDepthwiseConv(nnx.Module):
         kernel_size, *features = self.kernel.shape
         self.window = nnx.Cache(jnp.zeros((batch, kernel_size - 1, *features), dtype))
 
-    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
         x, taps = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
         inputs = last_inputs(None if start is None else self.window[...], x, len(taps))
         if start is not None:
             self.window[...] = inputs[:, x.shape[1] :].astype(self.window.dtype)
-        return functools.reduce(jnp.add, (tap * inputs[:, i : i + x.shape[1]] for i, tap in enumerate(taps)))
+        read = tap_inputs(inputs, x.shape[1], start, texts)
+        return functools.reduce(jnp.add, map(jnp.multiply, taps[:, None, None], read))
 
 
 class SelfAttention(nnx.Module):
@@ -125,12 +166,12 @@ class SelfAttention(nnx.Module):
         self.keys_cache = History(heads, width // heads)
         self.values_cache = History(heads, width // heads)
 
-    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
-        keys = self.keys_cache(self.key_conv(self.key_projection(x), start), start)
-        queries = self.query_conv(self.query_projection(x), start)
-        values = self.values_cache(self.value_conv(self.value_projection(x), start), start)
+    def __call__(self, x: jax.Array, start: jax.Array | None, texts: jax.Array | None) -> jax.Array:
+        keys = self.keys_cache(self.key_conv(self.key_projection(x), start, texts), start)
+        queries = self.query_conv(self.query_projection(x), start, texts)
+        values = self.values_cache(self.value_conv(self.value_projection(x), start, texts), start)
         scores = jnp.einsum("bqhd,bkhd->bhqk", queries * queries.shape[-1] ** -0.5, keys)
-        weights = jax.nn.softmax(scores, where=causal_mask(scores, start))  # softmax attention, causal
+        weights = jax.nn.softmax(scores, where=causal_mask(scores, start, texts))  # softmax attention, causal
         return self.output_projection(jnp.einsum("bhqk,bkhd->bqhd", weights, values))
 
 
@@ -168,8 +209,7 @@ class PrimerEZBlock(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
-        if min(width, heads) < 1:
-            raise ValueError(f"sizes must be at least 1: width = {width}, heads = {heads}")
+        check_sizes(width=width, heads=heads)
         if width % heads:
             raise ValueError(f"width must be a multiple of {heads} (heads), not {width}")
         self.width, self.dtype, self.param_dtype = width, dtype, param_dtype
@@ -184,17 +224,28 @@ class PrimerEZBlock(nnx.Module):
         """Allocate the cache for calls with `decode=True`; `input_shape` is `(batch, longest, width)`."""
         if len(input_shape) != 3 or input_shape[2] != self.width or min(input_shape) < 1:
             raise ValueError(f"input_shape must be (batch, longest, {self.width}), not {tuple(input_shape)}")
+        if self.layer_norm.scale.ndim != 1:
+            raise ValueError(
+                "this is a stack of blocks; use nnx.vmap(lambda block: block.init_cache(input_shape))(blocks)"
+            )
         batch, longest, _ = input_shape
         for _, part in nnx.iter_modules(self):
             if isinstance(part, Position | History | CausalDepthwiseConv):
                 part.init_cache(batch, longest, dtype)
 
-    def __call__(self, x: jax.Array, *, decode: bool = False) -> jax.Array:
-        """Return the output at each position; with `decode`, x continues after the last such call."""
+    def __call__(self, x: jax.Array, *, decode: bool = False, segment_ids: jax.Array | None = None) -> jax.Array:
+        """Return the output at each position; with `decode`, x continues after the last such call.
+
+        `segment_ids` [batch, length] keep packed texts apart: equal within a text, which then has the
+        outputs that it has alone. Padding is a text of its own. With `decode`, they begin at the first
+        position in every call, and positions after their end belong to the last text.
+        """
+        x = jnp.asarray(x)
         if x.ndim != 3 or x.shape[-1] != self.width:
             raise ValueError(f"x must be [batch, length, {self.width}], not {list(x.shape)}")
         dtype = jnp.promote_types(x.dtype, self.param_dtype) if self.dtype is None else self.dtype
         x = x.astype(dtype)
+        texts = number_texts(segment_ids, x, decode)
         start = self.position(x) if decode else None
-        residual = x + self.self_attention(self.layer_norm(x), start)
+        residual = x + self.self_attention(self.layer_norm(x), start, texts)
         return residual + self.feed_forward(self.layer_norm_2(residual))

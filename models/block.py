@@ -11,29 +11,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import FusedGroup, evaluate
 from ..primitives.ops import Init
+from ..primitives.packed_texts import check_packable, compute_texts_apart, number_texts
 from ..primitives.parameters import ParameterSpec, draw_parameter, parameter_specs
 from ..primitives.softmax_patterns import softmax_exponentials
 from ..primitives.value_types import MODEL_WIDTH
 from . import decoding
+from .functional.checks import check_segment_ids
 from .functional.dense import apply_dense
 from .functional.depthwise import FAST_OPS as DEPTHWISE_OPS
-from .functional.fused_idioms import fused_groups
+from .functional.fused_idioms import causal_softmax, fused_groups
 
 __all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
 
 Parameters = Mapping[str, Any]
 """Arrays by readable name."""
+
+SegmentIds = Int[Array, "batch length"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +74,34 @@ class BlockFunctions:
         parameters: Parameters,
         x: Float[Array, "batch length width"],
         record: Callable[[Array], None] | None = None,
+        segment_ids: SegmentIds | None = None,
     ) -> Float[Array, "batch length width"]:
         """Return the block's output; parameters are cast to the dtype of `x`.
 
-        `record` gets the value of every node, computed by the primitives alone.
+        Args:
+            parameters: arrays by name.
+            x: inputs.
+            record: gets the value of every node, computed by the primitives alone.
+            segment_ids: equal for neighbouring positions of one text, each of which gets the outputs that it has alone
+                (see `primitives.packed_texts`). Padding is a text of its own. None: one text a sequence.
+
+        Raises:
+            UsageError: the program cannot keep texts apart.
+            ValueError: the ids do not fit.
         """
-        fused, fast_ops = (self.fused, self.fast_ops) if record is None else ({}, {})
         learned = self._by_node(parameters, x.dtype)
+        if segment_ids is not None:
+            return self._apply_apart(learned, x, record, segment_ids)
+        fused, fast_ops = (self.fused, self.fast_ops) if record is None else ({}, {})
         return evaluate(self.graph, learned, x, jnp, self.shifts, record, fused=fused, fast_ops=fast_ops)
+
+    def _apply_apart(self, learned: list[Any], x: Array, record: Any, segment_ids: SegmentIds) -> Array:
+        texts = self._texts(segment_ids, x.shape[:2])
+        shifts = {index: partial(shift, texts=texts) for index, shift in self.shifts.items()}
+        own = {index: group for index, group in self.fused.items() if group.function is not causal_softmax}
+        fused = own if record is None else {}
+        hook = compute_texts_apart(self.graph, texts)
+        return evaluate(self.graph, learned, x, jnp, shifts, record, compute_hook=hook, fused=fused)
 
     def init_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> decoding.Cache:
         """Return an empty cache for `decode`, with room for `length` positions of `batch` sequences.
@@ -92,16 +117,28 @@ class BlockFunctions:
         return decoding.init_cache(self.graph, self.width // MODEL_WIDTH, batch, length, dtype)
 
     def decode(
-        self, parameters: Parameters, cache: decoding.Cache, x: Float[Array, "batch new width"]
+        self,
+        parameters: Parameters,
+        cache: decoding.Cache,
+        x: Float[Array, "batch new width"],
+        segment_ids: SegmentIds | None = None,
     ) -> tuple[Float[Array, "batch new width"], decoding.Cache]:
         """Return the outputs at the next positions, one or more, and the updated cache.
 
-        The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN.
+        The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN. `segment_ids`
+        are those from the first position on, in every call; positions after them belong to the last text.
 
         Raises:
-            UsageError: there are more new positions than the cache is long, or the batch size differs.
+            UsageError: there are more new positions than the cache is long, the batch size differs, or the program
+                cannot keep texts apart.
+            ValueError: the ids do not fit.
         """
-        return decoding.decode(self.graph, self._by_node(parameters, x.dtype), cache, x, self.shifts)
+        texts = None if segment_ids is None else self._texts(segment_ids, (x.shape[0], None))
+        return decoding.decode(self.graph, self._by_node(parameters, x.dtype), cache, x, self.shifts, texts)
+
+    def _texts(self, segment_ids: SegmentIds, shape: tuple[int, int | None]) -> decoding.Texts:
+        check_packable(self.graph)
+        return number_texts(jnp, check_segment_ids(segment_ids, *shape))
 
     def _by_node(self, parameters: Parameters, dtype: Any) -> list[dict[str, Array]]:
         by_node: list[dict[str, Array]] = [{} for _ in self.graph.nodes]
@@ -143,22 +180,24 @@ def compile_block(graph: Graph, unit: int, length: int | None = None, fused: boo
     return BlockFunctions(graph, specs, width, tied_to, fused_groups(graph), WRITTEN_GRADIENTS)
 
 
-def subtract_maximum(scores: Float[Array, "*axes keys"], first: int | Array = 0) -> Float[Array, "*axes keys"]:
+def subtract_maximum(
+    scores: Float[Array, "*axes keys"], first: int | Array = 0, texts: decoding.Texts | None = None
+) -> Float[Array, "*axes keys"]:
     """Return the scores minus the largest of their row, at most 0: their softmax is the same and cannot overflow.
 
-    `first`, the position of the first row, has no effect here.
+    `first`, the position of the first row, and `texts` have no effect here.
     """
     return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
 
 
 def subtract_visible_maximum(
-    scores: Float[Array, "*axes rows keys"], first: int | Array = 0
+    scores: Float[Array, "*axes rows keys"], first: int | Array = 0, texts: decoding.Texts | None = None
 ) -> Float[Array, "*axes rows keys"]:
-    """Return the scores minus the largest of those that are not later than their row.
+    """Return the scores minus the largest of those that are not later than their row, and in the same text.
 
-    Later scores become 0; a MASK removes them. The rows start at position `first`, the keys at 0.
+    The others become 0; a MASK removes them. The rows start at position `first`, the keys at 0.
     """
-    visible = decoding.visible_keys(scores.shape[-2], scores.shape[-1], first)
+    visible = decoding.visible_keys(scores, first, texts)
     seen = jnp.where(visible, scores, -jnp.inf)
     return jnp.where(visible, scores - jax.lax.stop_gradient(jnp.max(seen, axis=-1, keepdims=True)), 0)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ..primitives.causality_proof import prove_causal
 from ..primitives.decode_state import decode_plan, state_source
@@ -30,15 +30,19 @@ from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import Compute, evaluate
 from ..primitives.ops import OPS, DecodeState, TimeDependence
+from ..primitives.packed_texts import takes_texts
 from ..primitives.value_types import channels
 
-__all__ = ["Cache", "Shift", "decode", "init_cache", "nan_past_end", "visible_keys"]
+__all__ = ["Cache", "Shift", "Texts", "decode", "init_cache", "nan_past_end", "texts_at", "visible_keys"]
 
 Cache = dict[str, Any]
 """Pytree of arrays: `position`, `history` and `state`."""
 
 Shift = Callable[..., Array]
-"""Function of scores and the position of their first row (see `BlockFunctions.shifts`)."""
+"""Function of scores, the position of their first row and the texts (see `BlockFunctions.shifts`)."""
+
+Texts = Int[Array, "batch length"]
+"""Number of the text of each position (`primitives.packed_texts`)."""
 
 POSITIONS = -2
 """Axis of positions in every layout."""
@@ -72,6 +76,7 @@ def decode(
     cache: Cache,
     x: Float[Array, "batch new width"],
     shifts: Mapping[int, Shift],
+    texts: Texts | None = None,
 ) -> tuple[Float[Array, "batch new width"], Cache]:
     """Return the outputs at the next positions, and the updated cache; see `BlockFunctions.decode`.
 
@@ -83,9 +88,11 @@ def decode(
         cache: cache made by `init_cache` or returned by an earlier call.
         x: inputs at the next positions, one or more.
         shifts: functions applied to the scores of softmaxes, by node.
+        texts: number of the text of each position from the first on; later ones belong to the last text. None: one text
+            a sequence.
     """
     _check(cache, x)
-    step = _Step(graph, cache, x.shape[POSITIONS], shifts)
+    step = _Step(graph, cache, x.shape[POSITIONS], shifts, texts)
     y = evaluate(graph, parameters, x, jnp, step.operand_hooks, compute_hook=step.compute_hook)
     length = _length(cache)
     if length is not None:
@@ -98,9 +105,24 @@ def nan_past_end(y: Float[Array, "batch new width"], position: Array, length: in
     return jnp.where(position + y.shape[POSITIONS] <= length, y, jnp.nan)
 
 
-def visible_keys(rows: int, keys: int, first: int | Array = 0) -> Bool[Array, "rows keys"]:
-    """Return True for keys that are not later than their row; the rows start at position `first`."""
-    return jnp.arange(keys) <= first + jnp.arange(rows)[:, None]
+def visible_keys(
+    scores: Float[Array, "*axes rows keys"], first: int | Array = 0, texts: Texts | None = None
+) -> Bool[Array, "#*axes rows keys"]:
+    """Return True for keys that are not later than their row, and in the same text.
+
+    The rows start at position `first`, the keys at 0; `texts` has the number of the text of each position, None: one.
+    """
+    rows, keys = scores.shape[-2:]
+    own, others = first + jnp.arange(rows), jnp.arange(keys)
+    visible = others[None] <= own[:, None]
+    if texts is not None:
+        visible = visible[None] & (texts_at(texts, own)[:, :, None] == texts_at(texts, others)[:, None, :])
+    return visible.reshape((1,) * (scores.ndim - visible.ndim) + visible.shape)
+
+
+def texts_at(texts: Texts, positions: Int[Array, " count"]) -> Int[Array, "batch count"]:
+    """Return the number of the text at some positions; those after the end of `texts` belong to the last one."""
+    return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
 
 
 class _Step:
@@ -109,27 +131,31 @@ class _Step:
     Values of nodes have the rows of the new positions only, except `DecodePlan.recomputed_scores`, which have all rows.
     """
 
-    def __init__(self, graph: Graph, cache: Cache, new: int, shifts: Mapping[int, Shift]):
+    def __init__(self, graph: Graph, cache: Cache, new: int, shifts: Mapping[int, Shift], texts: Texts | None):
         self.graph = graph
         self.new = new
         self.position = cache["position"]
+        self.texts = texts
         self.plan = decode_plan(graph)
         self.names = {"history": _names(graph, self.plan.history), "state": _names(graph, self.plan.state)}
         self.cache = cache
         self.history: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
         first_rows = {index: 0 if index in self.plan.recomputed_scores else self.position for index in shifts}
-        self.operand_hooks = {index: partial(shift, first=first_rows[index]) for index, shift in shifts.items()}
+        self.operand_hooks = {
+            index: partial(shift, first=first_rows[index], texts=texts) for index, shift in shifts.items()
+        }
 
     def compute_hook(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
         """Return a node's value, computed by `compute` from operands at all positions that it needs."""
         node = self.graph.nodes[index]
         op = OPS[node.op]
         if index in self.plan.recomputed_scores:
-            return compute([self._all_rows(i, value) for i, value in zip(node.inputs, operands, strict=True)])
+            whole = [self._all_rows(i, value) for i, value in zip(node.inputs, operands, strict=True)]
+            return compute(whole, **self._texts_of(node.op, 0, whole[0].shape[POSITIONS]))
         rows = [self._new_rows(i, value) for i, value in zip(node.inputs, operands, strict=True)]
         if op.time_dependence is TimeDependence.MASKS:
-            return jnp.where(visible_keys(self.new, rows[0].shape[-1], self.position), rows[0], 0)
+            return jnp.where(visible_keys(rows[0], self.position, self.texts), rows[0], 0)
         if op.decode_state is DecodeState.SECOND:
             return compute([rows[0], self._all_rows(node.inputs[1], operands[1])])
         if index in self.plan.state:
@@ -163,10 +189,18 @@ class _Step:
         earlier = self.cache["state"][name]
         dtype = value.dtype if kind is DecodeState.INPUTS else jnp.promote_types(earlier.dtype, value.dtype)
         inputs = jnp.concatenate([earlier.astype(dtype), value.astype(dtype)], axis=POSITIONS)
-        outputs = compute([inputs])
+        outputs = compute(
+            [inputs], **self._texts_of(self.graph.nodes[index].op, self.position - few, inputs.shape[POSITIONS])
+        )
         last = (inputs if kind is DecodeState.INPUTS else outputs)[..., -few:, :]
         self.state[name] = last.astype(earlier.dtype)
         return outputs[..., few:, :].astype(value.dtype)
+
+    def _texts_of(self, op: str, first: int | Array, rows: int) -> dict[str, Array]:
+        """Return the argument `texts` of an op for some rows, if it takes it."""
+        if self.texts is None or not takes_texts(op):
+            return {}
+        return {"texts": texts_at(self.texts, first + jnp.arange(rows))}
 
 
 def _check(cache: Cache, x: Array) -> None:

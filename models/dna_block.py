@@ -28,7 +28,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ..primitives.canonical import build_graph
 from ..primitives.errors import UsageError
@@ -36,6 +36,7 @@ from ..primitives.program import DNA
 from ..primitives.value_types import MODEL_WIDTH
 from .block import compile_block, initial_value
 from .decoding import Cache
+from .functional.checks import check_not_stacked
 
 __all__ = ["DNABlock"]
 
@@ -78,8 +79,8 @@ class DNABlock(nnx.Module):
             UsageError: the width is not a multiple of 8, or the program is tied to a length and none is given.
             InvalidProgramError: the program is invalid, or does not fit the width.
         """
-        if width < MODEL_WIDTH or width % MODEL_WIDTH:
-            raise UsageError(f"width is {width}, but must be a positive multiple of {MODEL_WIDTH}")
+        if not hasattr(width, "__index__") or width < MODEL_WIDTH or width % MODEL_WIDTH:
+            raise UsageError(f"width is {width!r}, but must be a positive multiple of {MODEL_WIDTH}")
         graph = build_graph(dna, length_dependent=length is not None)
         if graph.length_dependent and (length is None or length < 1):
             raise UsageError(
@@ -98,27 +99,36 @@ class DNABlock(nnx.Module):
         self.cache: nnx.Dict | None = nnx.data(None)
 
     def __call__(
-        self, x: Float[Array, "batch length width"], *, decode: bool = False
+        self,
+        x: Float[Array, "batch length width"],
+        *,
+        decode: bool = False,
+        segment_ids: Int[Array, "batch length"] | None = None,
     ) -> Float[Array, "batch length width"]:
         """Return the block's output.
 
         Args:
             x: whole sequences; with `decode`, their next positions, one or more.
             decode: continue from the cache, and update it. Past its end the output is NaN.
+            segment_ids: equal for neighbouring positions of one text, which then has the outputs that it has alone.
+                Padding is a text of its own. With `decode`, those from the first position on, in every call; later
+                positions belong to the last text. None: one text a sequence.
 
         Raises:
-            UsageError: `x` has another rank, width, or (for a program tied to one) length; or the cache is missing, has
-                another batch size, or is shorter than `x`.
+            UsageError: `x` has another rank, width, or (for a program tied to one) length; the cache is missing, has
+                another batch size, or is shorter than `x`; or the program cannot keep texts apart.
+            ValueError: the segment ids do not fit.
         """
+        x = jnp.asarray(x)
         if x.ndim != 3 or x.shape[2] != self.width:
             raise UsageError(f"x has shape {list(x.shape)}, but must be [batch, length, {self.width}]")
         x = x if self.dtype is None else x.astype(self.dtype)
         parameters = {name: parameter[...] for name, parameter in self.parameters.items()}
         if decode:
-            return self._decode(parameters, x)
+            return self._decode(parameters, x, segment_ids)
         if self.length is not None and x.shape[1] != self.length:
             raise UsageError(f"x has {x.shape[1]} positions, but the program is tied to length={self.length}")
-        return self.functions.apply(parameters, x)
+        return self.functions.apply(parameters, x, segment_ids=segment_ids)
 
     def init_cache(self, input_shape: Sequence[int], dtype: DType = jnp.float32) -> None:
         """Make an empty cache, or reset the existing one.
@@ -130,22 +140,25 @@ class DNABlock(nnx.Module):
         Raises:
             InvalidProgramError: the program is not proved causal.
             UsageError: the shape has another rank, width, or (for a program tied to one) length.
+            ValueError: the block is a stack that `nnx.vmap` made.
         """
         if len(input_shape) != 3 or input_shape[2] != self.width:
             raise UsageError(f"input_shape is {tuple(input_shape)}, but must be (batch, longest, {self.width})")
+        for spec in self.functions.specs[:1]:
+            check_not_stacked(self.parameters[spec.name], len(spec.shape))
         batch, longest, _ = input_shape
         empty = self.functions.init_cache(batch, longest, dtype)
         fields = {part: nnx.Dict({key: nnx.Cache(empty[part][key]) for key in empty[part]}) for part in _PARTS}
         self.cache = nnx.Dict({"position": nnx.Cache(empty["position"]), **fields})
 
-    def _decode(self, parameters: dict[str, Array], x: Array) -> Array:
+    def _decode(self, parameters: dict[str, Array], x: Array, segment_ids: Array | None) -> Array:
         if self.cache is None:
             raise UsageError(
                 "the cache to decode with is missing; call block.init_cache((batch, longest, width)) first"
             )
         position, parts = self.cache["position"], {part: self.cache[part] for part in _PARTS}
         before: Cache = {part: {key: variable[...] for key, variable in held.items()} for part, held in parts.items()}
-        y, after = self.functions.decode(parameters, {"position": position[...], **before}, x)
+        y, after = self.functions.decode(parameters, {"position": position[...], **before}, x, segment_ids)
         position[...] = after["position"]
         for part, held in parts.items():
             for key, variable in held.items():

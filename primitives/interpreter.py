@@ -23,8 +23,8 @@ __all__ = ["Compute", "ComputeHook", "FusedGroup", "evaluate", "evaluate_referen
 
 Array = Any
 
-Compute = Callable[[Sequence[Array]], Array]
-"""Computes the value of a node from its operands."""
+Compute = Callable[..., Array]
+"""Computes the value of a node from its operands; passes arguments by name on to `Op.apply`."""
 
 ComputeHook = Callable[[int, Sequence[Array], Compute], Array]
 """Computes the value of a node from its index, its operands and the function that the op would apply to them."""
@@ -97,10 +97,15 @@ def evaluate(
     return results[-1]
 
 
-def evaluate_reference(graph: Graph, parameters: Sequence[dict[str, np.ndarray]], x: np.ndarray) -> np.ndarray:
+def evaluate_reference(
+    graph: Graph,
+    parameters: Sequence[dict[str, np.ndarray]],
+    x: np.ndarray,
+    compute_hook: ComputeHook | None = None,
+) -> np.ndarray:
     """Return the output of the block in NumPy float64; overflow gives infinities and NaN, without warnings."""
     with np.errstate(all="ignore"):
-        return evaluate(graph, parameters, np.asarray(x, np.float64), np)
+        return evaluate(graph, parameters, np.asarray(x, np.float64), np, compute_hook=compute_hook)
 
 
 def _apply(
@@ -111,6 +116,7 @@ def _apply(
     xp: Any,
     operand_hook: Callable[[Array], Array] | None,
     operands: Sequence[Array],
+    **given: Array,
 ) -> Array:
     depth = len(node.scope)
     aligned = list(operands)
@@ -124,7 +130,7 @@ def _apply(
     # A parameter is combined with [branches..., batch, length, width]: give it an axis for the batch.
     if depth:
         learned = {key: xp.expand_dims(array, depth) for key, array in learned.items()}
-    return apply(xp, aligned, learned, node.constant, OPS[node.op].kernel)
+    return apply(xp, aligned, learned, node.constant, OPS[node.op].kernel, **given)
 
 
 def _align(value: Array, own: int, depth: int, xp: Any) -> Array:

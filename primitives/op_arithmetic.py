@@ -23,7 +23,9 @@ __all__ = [
     "depthwise_convolution",
     "divide",
     "log",
+    "mask",
     "reciprocal",
+    "running",
     "scale",
     "shift",
     "sigmoid",
@@ -68,7 +70,7 @@ def unary(function: Callable[..., Array]) -> Callable[..., Array]:
 
 def binary(function: Callable[..., Array]) -> Callable[..., Array]:
     """Give `function(xp, x, y)` the signature of `Op.apply`."""
-    return lambda xp, operands, parameters, constant, kernel: function(xp, operands[0], operands[1])
+    return lambda xp, operands, parameters, constant, kernel: function(xp, *_equal_ranks(xp, *operands))
 
 
 def with_constant(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -107,12 +109,14 @@ def sigmoid(xp: Any, x: Array) -> Array:
 
 def scale(xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int) -> Array:
     """Return x * scale: `[..., length, width]` times `[..., width]`."""
-    return operands[0] * parameters["scale"][..., None, :]
+    x, factor = _equal_ranks(xp, operands[0], parameters["scale"][..., None, :])
+    return x * factor
 
 
 def shift(xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int) -> Array:
     """Return x + bias: `[..., length, width]` plus `[..., width]`."""
-    return operands[0] + parameters["bias"][..., None, :]
+    x, bias = _equal_ranks(xp, operands[0], parameters["bias"][..., None, :])
+    return x + bias
 
 
 def dense(xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int) -> Array:
@@ -120,34 +124,90 @@ def dense(xp: Any, operands: list[Array], parameters: dict[str, Array], constant
     return xp.matmul(operands[0], parameters["kernel"])
 
 
-def convolution(xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int) -> Array:
+def mask(
+    xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int, texts: Array = None
+) -> Array:
+    """Return scores with 0 at keys that are later than their row, or in another text."""
+    scores = xp.tril(operands[0])
+    if texts is None:
+        return scores
+    together = texts[:, :, None] == texts[:, None, :]
+    return xp.where(together.reshape((1,) * (scores.ndim - 3) + together.shape), scores, 0)
+
+
+def running(function: str, combine: Callable[[Array, Array], Array], neutral: float) -> Callable[..., Array]:
+    """Return the `Op.apply` of a reduction of each position and all earlier ones of its text.
+
+    Args:
+        function: its name in NumPy and JAX, for one text.
+        combine: reduction of two values.
+        neutral: value that changes no other.
+    """
+
+    def apply(
+        xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int, texts: Array = None
+    ) -> Array:
+        x = operands[0]
+        if texts is None:
+            return getattr(xp, function)(x, axis=-2)
+        reduced = 1  # positions that each value reduces so far (Hillis and Steele 1986)
+        while reduced < x.shape[-2]:
+            x = combine(x, _earlier(xp, x, reduced, neutral, texts))
+            reduced *= 2
+        return x
+
+    return apply
+
+
+def convolution(
+    xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int, texts: Array = None
+) -> Array:
     """Return a causal convolution, computed as one matrix product of concatenated positions and taps.
 
     Input `[..., length, in]` and taps `[..., kernel, in, out]`, earliest position first, give `[..., length, out]`.
     """
-    windows = xp.concatenate(_delayed(xp, operands[0], kernel), axis=-1)
+    windows = xp.concatenate(_delayed(xp, operands[0], kernel, texts), axis=-1)
     taps = parameters["kernel"]
     return xp.matmul(windows, taps.reshape(*taps.shape[:-3], -1, taps.shape[-1]))
 
 
 def depthwise_convolution(
-    xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int
+    xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int, texts: Array = None
 ) -> Array:
     """Return a causal convolution of each channel separately: `[..., length, width]`, taps `[..., kernel, width]`.
 
     XLA fuses this sum of shifted products into one loop, which is faster on CPU and GPU than a grouped convolution of
     this shape.
     """
-    taps = parameters["kernel"]
-    delayed = _delayed(xp, operands[0], kernel)
+    x, taps = _equal_ranks(xp, operands[0], parameters["kernel"])
+    delayed = _delayed(xp, x, kernel, texts)
     return sum(taps[..., tap, None, :] * delayed[tap] for tap in range(kernel))
 
 
-def _delayed(xp: Any, x: Array, kernel: int) -> list[Array]:
-    """Return x delayed by `kernel - 1`, ..., 1, 0 positions, with zeros before the start."""
+def _equal_ranks(xp: Any, x: Array, y: Array) -> tuple[Array, Array]:
+    """Return both arrays with as many axes, new ones first: users may forbid JAX to add them (rank promotion)."""
+    if xp is np or x.ndim == y.ndim:
+        return x, y
+    missing = tuple(range(abs(x.ndim - y.ndim)))
+    return (xp.expand_dims(x, missing), y) if x.ndim < y.ndim else (x, xp.expand_dims(y, missing))
+
+
+def _delayed(xp: Any, x: Array, kernel: int, texts: Array) -> list[Array]:
+    """Return x delayed by `kernel - 1`, ..., 1, 0 positions, with zeros before the start, and of other texts."""
     length = x.shape[-2]
+    if texts is not None:
+        return [*(_earlier(xp, x, delay, 0, texts) for delay in range(kernel - 1, 0, -1)), x]
     if xp is np:  # NumPy's `pad` costs more than all arithmetic on a small array
         padded = np.concatenate([np.zeros((*x.shape[:-2], kernel - 1, x.shape[-1])), x], axis=-2)
     else:
         padded = xp.pad(x, [(0, 0)] * (x.ndim - 2) + [(kernel - 1, 0), (0, 0)])
     return [padded[..., tap : tap + length, :] for tap in range(kernel)]
+
+
+def _earlier(xp: Any, x: Array, delay: int, before: float, texts: Array) -> Array:
+    """Return x delayed by some positions; `before` where the earlier position is not in the same text."""
+    length, outside = x.shape[-2], xp.full((*x.shape[:-2], delay, x.shape[-1]), before, x.dtype)
+    moved = xp.concatenate([outside, x], axis=-2)[..., :length, :]
+    no_text = xp.full((texts.shape[0], delay), -1, texts.dtype)
+    same = xp.concatenate([no_text, texts], axis=1)[:, :length] == texts
+    return xp.where(same.reshape((1,) * (x.ndim - 3) + (*same.shape, 1)), moved, before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .ops import OPS, DecodeState, Op
+from .ops import OPS, DecodeState, Op, PackedTexts
 
 __all__ = ["format_op_lines", "format_op_markdown", "op_rows"]
 
@@ -21,6 +21,7 @@ def op_rows() -> list[dict[str, Any]]:
             "kernel": op.kernel,
             "time": op.time_dependence.value,
             "keeps": op.decode_state.value,
+            "packed_texts": op.packed_texts.value,
             "laws": sorted(law.value for law in op.laws),
             "summary": op.summary,
             "reference": op.reference,
@@ -37,12 +38,14 @@ def format_op_lines() -> list[str]:
 
 def format_op_markdown() -> str:
     """Return the op table in docs/primitives.md."""
-    rows = ["| primitive | learns | depends on | decoding keeps | what it does |", "|---|---|---|---|---|"]
+    head = "| primitive | learns | depends on | decoding keeps | between packed texts | what it does |"
+    rows = [head, "|---|---|---|---|---|---|"]
     for op in OPS.values():
         learned = ", ".join(parameter.name for parameter in op.parameters) or "–"
         summary = op.summary.replace("|", "\\|")
+        apart = "–" if op.packed_texts is PackedTexts.UNCHANGED else op.packed_texts.value
         kept = "–" if op.decode_state is DecodeState.NOTHING else op.decode_state.value
-        rows.append(f"| `{_call(op)}` | {learned} | {op.time_dependence.value} | {kept} | {summary} |")
+        rows.append(f"| `{_call(op)}` | {learned} | {op.time_dependence.value} | {kept} | {apart} | {summary} |")
     return "\n".join(rows)
 
 

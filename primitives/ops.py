@@ -9,6 +9,7 @@ Values are `[..., length, width]`. A parameter has the same leading axes as the 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -26,6 +27,7 @@ __all__ = [
     "Law",
     "Op",
     "OpSizes",
+    "PackedTexts",
     "Parameter",
     "ResultRule",
     "TimeDependence",
@@ -74,6 +76,16 @@ class DecodeState(Enum):
     SECOND = "the second operand at every position"
 
 
+class PackedTexts(Enum):
+    """What an op does at the border of two texts in one sequence (`primitives.packed_texts`)."""
+
+    UNCHANGED = "nothing"
+    WINDOW = "counts inputs of other texts as 0"
+    RESTART = "starts again"
+    MASK = "zeroes the scores of two texts"
+    REFUSED = "is refused"
+
+
 class WidthMatch(Enum):
     """Which operands must have equal widths; a learned CONV_1X1 repairs those that differ."""
 
@@ -119,7 +131,8 @@ class Op:
         summary: one line of the op table.
         operands: number of operands, 1 or 2.
         result: kind and width of the output, given those of the operands (after repair) and the dimension.
-        apply: `apply(xp, operands, parameters, constant, kernel) -> array`.
+        apply: `apply(xp, operands, parameters, constant, kernel) -> array`. If `packed_texts` is WINDOW, RESTART or
+            MASK, it also takes `texts`, the number of the text of each row [batch, length].
         source: template of the exported Python source; `{0}`, `{1}` are the operands, `{c}` the constant, `{p}` the
             parameter.
         flops: floating-point operations per position of the output (multiply and add count as two).
@@ -163,6 +176,17 @@ class Op:
     def commutative(self) -> bool:
         """Whether the operands can be exchanged."""
         return Law.COMMUTATIVE in self.laws
+
+    @property
+    def packed_texts(self) -> PackedTexts:
+        """What it does at the border of two texts; an op of a plugin that reads earlier positions cannot know."""
+        if self.time_dependence is TimeDependence.MASKS:
+            return PackedTexts.MASK
+        if self.time_dependence is not TimeDependence.PAST:
+            return PackedTexts.UNCHANGED
+        if self.definition:
+            return PackedTexts.REFUSED
+        return PackedTexts.WINDOW if self.decode_state is DecodeState.INPUTS else PackedTexts.RESTART
 
     @property
     def ties_scores_to_length(self) -> bool:
@@ -246,11 +270,11 @@ def _reduction(name: str, noun: str, function: str, *laws: Law) -> Op:
     )  # fmt: skip
 
 
-def _cumulative(name: str, noun: str, function: str, neutral: float) -> Op:
-    """A running reduction that NumPy and JAX both name `function`."""
+def _cumulative(name: str, noun: str, function: str, combine: Callable[[Array, Array], Array], neutral: float) -> Op:
+    """A running reduction that NumPy and JAX both name `function`; `combine` reduces two values."""
     return Op(
         name, f"running {noun} along the length", 1, same_shape,
-        impl.unary(lambda xp, x: getattr(xp, function)(x, axis=-2)), f"jnp.{function}({{0}}, axis=-2)", _per_element,
+        impl.running(function, combine, neutral), f"jnp.{function}({{0}}, axis=-2)", _per_element,
         time_dependence=TimeDependence.PAST, decode_state=DecodeState.OUTPUT, before_start=neutral,
         family="running",
     )  # fmt: skip
@@ -311,8 +335,8 @@ _ROWS = (
     _unary("SIN", "sin(x)", lambda xp, x: xp.sin(x), "jnp.sin({0})", _ODD),
     _unary("TANH", "tanh(x)", lambda xp, x: xp.tanh(x), "jnp.tanh({0})", _ODD),
     _unary("SIGMOID", "1 / (1 + exp(-x))", impl.sigmoid, "jax.nn.sigmoid({0})", _NON_NEGATIVE),
-    _cumulative("CUM_PROD", "product", "cumprod", 1.0),
-    _cumulative("CUM_SUM", "sum", "cumsum", 0.0),
+    _cumulative("CUM_PROD", "product", "cumprod", operator.mul, 1.0),
+    _cumulative("CUM_SUM", "sum", "cumsum", operator.add, 0.0),
     _reduction("RED_MEAN", "mean", "mean"),
     _reduction("RED_SUM", "sum", "sum", Law.ZERO_NEUTRAL),
     _reduction("RED_MIN", "minimum", "min"),
@@ -324,7 +348,7 @@ _ROWS = (
     _with_constant("MAX", "max(x, constant)", lambda xp, x, c: xp.maximum(x, c), "jnp.maximum({0}, {c})"),
     _with_constant("MIN", "min(x, constant)", lambda xp, x, c: xp.minimum(x, c), "jnp.minimum({0}, {c})"),
     Op("MASK", "sets future keys of scores to 0, after EXP; leaves activations unchanged (our choice)", 1, same_shape,
-       impl.unary(lambda xp, x: xp.tril(x)), "jnp.tril({0})", _per_element, laws=frozenset({_IDEMPOTENT}),
+       impl.mask, "jnp.tril({0})", _per_element, laws=frozenset({_IDEMPOTENT}),
        time_dependence=TimeDependence.MASKS, family="mask"),
     *(_convolution(kernel) for kernel in (1, 3, 7, 15, 31)),
     *(_depthwise(kernel) for kernel in (3, 7, 15, 31)),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from ...primitives.ops import OPS
 from ...primitives.value_types import Kind
 from .classes import ExportedClass
 from .constructors import layer_statements, size_arguments
 from .formatting import call_lines, docstring_text
 from .plan.names import subprogram_name
 from .plan.sizes import SizeExpressions
-from .plan.steps import STATEFUL_LAYERS, ExportPlan
+from .plan.steps import STATEFUL_LAYERS, ExportPlan, Layer, LayerKind
+from .plan.submodules import Submodule
 from .runtime_source import API
 
 __all__ = ["class_header"]
@@ -129,9 +131,7 @@ def _call_around(plan: ExportPlan, scope: int) -> str:
 def _size_checks(one: ExportedClass, sizes: SizeExpressions) -> list[str]:
     """Return the statements that refuse impossible sizes when the block is constructed."""
     names = size_arguments(one, sizes)
-    smallest = f"min({', '.join(f'{sizes.prefix}{name}' for name in names)})" if names[1:] else f"{sizes.prefix}width"
-    listed = ", ".join(f"{name} = {{{sizes.prefix}{name}}}" for name in names)
-    lines = [f"        if {smallest} < 1:", *_raised(f"sizes must be at least 1: {listed}")]
+    lines = call_lines("check_sizes", [f"{name}={sizes.prefix}{name}" for name in names], "", 8)
     for divisor in sizes.divisors():
         grouped = f"({divisor})" if " " in divisor else divisor
         shown = "{" + divisor + "}" if not divisor.isdigit() else divisor
@@ -141,8 +141,8 @@ def _size_checks(one: ExportedClass, sizes: SizeExpressions) -> list[str]:
     return lines
 
 
-def _raised(message: str) -> list[str]:
-    return call_lines("raise ValueError", [f'f"{message}"'], "", 12)
+def _raised(message: str, interpolated: bool = True) -> list[str]:
+    return call_lines("raise ValueError", [f'{"f" * interpolated}"{message}"'], "", 12)
 
 
 def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
@@ -154,6 +154,7 @@ def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
         '        """Allocate the cache for calls with `decode=True`; `input_shape` is `(batch, longest, width)`."""',
         "        if len(input_shape) != 3 or input_shape[2] != self.width or min(input_shape) < 1:",
         '            raise ValueError(f"input_shape must be (batch, longest, {self.width}), not {tuple(input_shape)}")',
+        *_stack_check(one),
         "        batch, longest, _ = input_shape",
     ]
     if plan.graph.length_dependent:
@@ -167,6 +168,40 @@ def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
         f"            if isinstance(part, {' | '.join(_stateful_classes(one))}):",
         "                part.init_cache(batch, longest, dtype)",
     ]
+
+
+def _stack_check(block: ExportedClass) -> list[str]:
+    """Return the statements that refuse a stack made by `nnx.vmap`: its parameters have one axis more."""
+    parameter = _first_parameter(block)
+    if parameter is None:
+        return []
+    remedy = "nnx.vmap(lambda block: block.init_cache(input_shape))(blocks)"
+    return [
+        f"        if self.{parameter[0]}.ndim != {parameter[1]}:",
+        *_raised(f"this is a stack of blocks; use {remedy}", interpolated=False),
+    ]
+
+
+def _first_parameter(one: ExportedClass) -> tuple[str, int] | None:
+    """Return the attribute of the first learned array of a class, and its number of axes."""
+    for item in one.items:
+        if isinstance(item, Submodule):
+            found = _first_parameter(one.classes[item.output])
+            if found is not None:
+                return f"{one.attributes[item.output]}.{found[0]}", found[1]
+        elif item.layer is not None and item.layer.learned:
+            return _parameter(one.attributes[item.node], item.layer)
+    return None
+
+
+def _parameter(name: str, layer: Layer) -> tuple[str, int]:
+    """Return the attribute of the first learned array of a layer, and its number of axes."""
+    source, target = len(layer.source_scope) + 1, len(layer.scope) + 1
+    learned = OPS[layer.ops[0]].parameters[0]
+    if layer.kind is LayerKind.VECTOR:
+        return name, target
+    axes = source + target if layer.kind is LayerKind.LINEAR else len(layer.scope) + len(learned.shape)
+    return f"{name}.{learned.name}", axes
 
 
 def _stateful_classes(block: ExportedClass) -> list[str]:

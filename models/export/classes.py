@@ -50,6 +50,7 @@ class ExportedClass:
         scopes: scopes whose number of branches is an argument of the class.
         length_dependent: whether a size in it depends on the sequence length.
         is_stateful: whether decoding keeps state in it.
+        reads_texts: whether it does something at the border of two packed texts.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ExportedClass:
     scopes: tuple[int, ...]
     length_dependent: bool
     is_stateful: bool
+    reads_texts: bool
 
     @property
     def layers(self) -> list[tuple[str, Layer]]:
@@ -119,6 +121,7 @@ def _class(
         scopes=tuple(sorted(_scopes(plan, all_steps) & sizes.counts.keys())),
         length_dependent=_is_length_dependent(plan.graph, all_steps),
         is_stateful=any(map(plan.needs_start, all_steps)),
+        reads_texts=any(map(plan.reads_texts, all_steps)),
     )
 
 

@@ -73,25 +73,25 @@ class ExportedFunctions:
         """Return the shapes of the parameters without drawing them, which would take seconds of compilation."""
         return {path: leaf.shape for path, leaf in jax.eval_shape(lambda: self.initial(length)).items()}
 
-    def apply(self, parameters: Arrays, x: jax.Array) -> jax.Array:
-        """Return the block's output."""
+    def apply(self, parameters: Arrays, x: jax.Array, **given: Any) -> jax.Array:
+        """Return the block's output; arguments by name are those of its call."""
         if self.api == "linen":
-            return self.make(param_dtype=x.dtype).apply({"params": unflatten_dict(dict(parameters))}, x)
-        return self._merged(parameters, x.dtype)(x)
+            return self.make(param_dtype=x.dtype).apply({"params": unflatten_dict(dict(parameters))}, x, **given)
+        return self._merged(parameters, x.dtype)(x, **given)
 
-    def decode(self, parameters: Arrays, x: jax.Array, pieces: Sequence[int]) -> jax.Array:
+    def decode(self, parameters: Arrays, x: jax.Array, pieces: Sequence[int], **given: Any) -> jax.Array:
         """Return the block's output, decoded in pieces of these lengths with one cache."""
         cuts = np.cumsum(pieces)[:-1]
         if self.api == "nnx":
             block = self._merged(parameters, x.dtype)
             block.init_cache(x.shape, x.dtype)
-            return jnp.concatenate([block(piece, decode=True) for piece in jnp.split(x, cuts, axis=1)], axis=1)
+            return jnp.concatenate([block(piece, decode=True, **given) for piece in jnp.split(x, cuts, axis=1)], axis=1)
         block = self.make(param_dtype=x.dtype)
         cache = block.init(jax.random.key(0), x, decode=True).get("cache", {})
         outputs = []
         for piece in jnp.split(x, cuts, axis=1):
             variables = {"params": unflatten_dict(dict(parameters)), "cache": cache}
-            output, changed = block.apply(variables, piece, decode=True, mutable=["cache"])
+            output, changed = block.apply(variables, piece, decode=True, mutable=["cache"], **given)
             cache = changed.get("cache", {})
             outputs.append(output)
         return jnp.concatenate(outputs, axis=1)

@@ -208,8 +208,10 @@ class MethodBodyWriter:
     def _expression(self, item: Step | Submodule) -> Expression:
         if isinstance(item, Submodule):
             operands = [self._value(node) for node in item.inputs]
-            start = ["start"] if any(map(self.plan.needs_start, item.steps)) else []
-            text = f"self.{self.attributes[item.output]}({', '.join([*(one.text for one in operands), *start])})"
+            arguments = [one.text for one in operands]
+            arguments += ["start"] * any(map(self.plan.needs_start, item.steps))
+            arguments += ["texts"] * any(map(self.plan.reads_texts, item.steps))
+            text = f"self.{self.attributes[item.output]}({', '.join(arguments)})"
             return Expression(text, CALL, self.plan.layout(item.output), (), _depth(operands))
         if item.layer is not None:
             return self._layer_call(item, item.layer)
@@ -233,7 +235,8 @@ class MethodBodyWriter:
         if layer.kind in (LayerKind.DEPTHWISE, LayerKind.RUNNING_SUM, LayerKind.RUNNING_PRODUCT):
             operand = self._in_branches(operand, layer)
         takes_start = layer.kind in STATEFUL_LAYERS and step.node not in self.plan.decoding.recomputed_scores
-        text = f"self.{self.attributes[step.node]}({operand.text}{', start' if takes_start else ''})"
+        arguments = [operand.text, *["start"] * takes_start, *["texts"] * (takes_start and self.plan.reads_texts(step))]
+        text = f"self.{self.attributes[step.node]}({', '.join(arguments)})"
         return self._made(step, text, [operand])
 
     def _in_branches(self, operand: Expression, layer: Layer) -> Expression:
@@ -256,14 +259,16 @@ class MethodBodyWriter:
         """Return `x * scale` or `x + bias`."""
         operand = aligned(operand, layer.scope)
         sign, precedence = ("*", 2) if layer.ops == ("SCALE",) else ("+", 1)
-        axes = "[..., None, :]" if operand.layout is Layout.GRID else ""
+        axes = "[None, ..., None, :]" if operand.layout is Layout.GRID else "[None, None]"
         learned = f"self.{self.attributes[step.node]}{axes}.astype(x.dtype)"
         return self._made(step, f"{operand.as_operand(precedence)} {sign} {learned}", [operand], precedence)
 
     def _masked(self, step: Step) -> Expression:
-        start = "" if step.node in self.plan.decoding.recomputed_scores else ", start"
+        is_recomputed = step.node in self.plan.decoding.recomputed_scores
         operand = in_layout(self._operand(step, 0, named=True), Layout.GRID)
-        mask = f"causal_mask({operand.text}{start})"
+        arguments = [operand.text, *["start"] * (not is_recomputed)]
+        arguments += [f"{'texts=' * is_recomputed}texts"] * self.plan.reads_texts(step)
+        mask = f"causal_mask({', '.join(arguments)})"
         if step.idiom is IdiomKind.CAUSAL_SOFTMAX:
             return self._made(step, f"jax.nn.softmax({operand.text}, where={mask})", [operand])
         return self._made(step, f"jnp.where({mask}, {operand.text}, 0)", [operand])
@@ -296,6 +301,9 @@ class MethodBodyWriter:
             return self._made(step, f"{named.text} * {named.text}.shape[-1] ** -0.5", [named], INFIX["C_MUL"])
         operands = [self._operand(step, slot) for slot in range(len(step.inputs))]
         operands = [aligned(in_layout(operand, step.layout), node.scope) for operand in operands]
+        if self.plan.reads_texts(step):  # a running op on scores, all of whose rows are computed
+            function = OPS[node.op].source.partition("(")[0]
+            return self._made(step, f"running_in_texts({operands[0].text}, {function}, -2, None, texts)", operands)
         if node.op == "MAX" and is_relu(self.plan, step):
             return self._made(step, f"jax.nn.relu({operands[0].text})", operands)
         orders = [self.order[operand] for operand in step.inputs]

@@ -12,7 +12,7 @@ from ...primitives.parameters import parameter_count
 from ...primitives.value_types import MODEL_WIDTH
 from .class_header import class_header
 from .classes import ExportedClass
-from .formatting import LINE_LENGTH, call_lines
+from .formatting import LINE_LENGTH, call_lines, docstring_text
 from .plan.sizes import SizeExpressions
 from .plan.steps import ExportPlan
 from .runtime_source import API, runtime_definitions
@@ -21,10 +21,25 @@ __all__ = ["RESERVED", "own_definitions", "render", "size_sentence"]
 
 RESERVED = frozenset(
     {"self", "x", "y", "z", "jax", "jnp", "nnx", "nn", "functools", "Any", "math", "width", "length", "dtype"}
-    | {"param_dtype", "rngs", "linear", "general", "options", "start", "decode", "promote_dtype", "DTypeLike"}
+    | {
+        "param_dtype",
+        "rngs",
+        "linear",
+        "general",
+        "options",
+        "start",
+        "decode",
+        "texts",
+        "segment_ids",
+        "promote_dtype",
+        "DTypeLike",
+    }
     | {*runtime_definitions("nnx"), *dir(builtins)}
 )
 """Names that an exported file may use."""
+
+LONGEST_REASON = 75
+"""Longest reason, in characters, of the error for segment ids that a block cannot honour."""
 
 COMMENTS = (
     ("where=causal_mask(", "softmax attention, causal"),
@@ -69,13 +84,13 @@ def _call(plan: ExportPlan, one: ExportedClass, api: API) -> list[str]:
     arguments = ["self", *(f"{name}: jax.Array" for name in one.inputs)]
     if one.submodule is not None:
         arguments += ["start: jax.Array | None"] * one.is_stateful
+        arguments += ["texts: jax.Array | None"] * one.reads_texts
         lines = call_lines("def __call__", arguments, " -> jax.Array:", 4)
     else:
         named = ["*"] if api == "nnx" else []  # `nn.remat` takes static arguments only by position
-        lines = call_lines("def __call__", [*arguments, *named, "decode: bool = False"], " -> jax.Array:", 4)
-        lines.append(
-            '        """Return the output at each position; with `decode`, x continues after the last such call."""'
-        )
+        arguments += [*named, "decode: bool = False", "segment_ids: jax.Array | None = None"]
+        lines = call_lines("def __call__", arguments, " -> jax.Array:", 4)
+        lines += _docstring(plan)
         lines += _checks(plan, one)
     statements = one.body.statements
     for number, statement in enumerate(statements):
@@ -85,8 +100,23 @@ def _call(plan: ExportPlan, one: ExportedClass, api: API) -> list[str]:
     return lines
 
 
+def _docstring(plan: ExportPlan) -> list[str]:
+    first = '        """Return the output at each position; with `decode`, x continues after the last such call.'
+    if plan.packing_fault:
+        return [f'{first}"""']
+    return [
+        first,
+        "",
+        "        `segment_ids` [batch, length] keep packed texts apart: equal within a text, which then has the",
+        "        outputs that it has alone. Padding is a text of its own. With `decode`, they begin at the first",
+        "        position in every call, and positions after their end belong to the last text.",
+        '        """',
+    ]
+
+
 def _checks(plan: ExportPlan, one: ExportedClass) -> list[str]:
     lines = [
+        "        x = jnp.asarray(x)",
         "        if x.ndim != 3 or x.shape[-1] != self.width:",
         '            raise ValueError(f"x must be [batch, length, {self.width}], not {list(x.shape)}")',
     ]
@@ -100,6 +130,11 @@ def _checks(plan: ExportPlan, one: ExportedClass) -> list[str]:
         "        dtype = jnp.promote_types(x.dtype, self.param_dtype) if self.dtype is None else self.dtype",
         "        x = x.astype(dtype)",
     ]
+    if one.reads_texts:
+        lines.append("        texts = number_texts(segment_ids, x, decode)")
+    elif plan.packing_fault:
+        message = f'"segment_ids are refused: {docstring_text(plan.packing_fault)[:LONGEST_REASON]}"'
+        lines += ["        if segment_ids is not None:", *call_lines("raise ValueError", [message], "", 12)]
     if one.is_stateful:
         lines.append("        start = self.position(x) if decode else None")
     return lines

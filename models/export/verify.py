@@ -1,7 +1,8 @@
 """Verification of exported source: its text runs next to the compiled program, and both must agree.
 
 Both get the same random parameters, none at 0 or 1, and the same inputs: a sequence, and copies of it with new random
-values at later positions. One run compares outputs and gradients and checks causality; another decodes in pieces.
+values at later positions. One run compares outputs, gradients and outputs of packed texts, and checks causality;
+another decodes in pieces.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from ...primitives.errors import WorkFailedError
 from ...primitives.graph import Graph
 from ...primitives.ops import Init
+from ...primitives.packed_texts import packing_fault
 from ..block import BlockFunctions, compile_block, initial_value
 from .classes import ParameterPlacement
 from .exported_module import ExportedFunctions, load_source
@@ -123,15 +125,23 @@ class _Comparison:
         weights = jnp.asarray(rng.standard_normal(inputs.shape), dtype)
         carried = {p.path: jnp.asarray(p.to_module_layout(np.asarray(drawn[p.name]))) for p in self.placements}
         pieces = _pieces(self.length)
+        packable = not packing_fault(self.program.graph)
+        ids = jnp.asarray(_segment_ids(len(inputs), self.length))
 
         def everything(drawn: Any, carried: Any, x: jax.Array) -> tuple[Any, ...]:
             output, pull = jax.vjp(self.program.apply, drawn, x)
             own_output, own_pull = jax.vjp(self.exported.apply, carried, x)
-            return output, pull(weights), own_output, own_pull(weights), self.exported.decode(carried, x[:1], pieces)
+            decoded = self.exported.decode(carried, x[:1], pieces)
+            packed: list[jax.Array] = []
+            if packable:
+                packed.append(self.program.apply(drawn, x, segment_ids=ids))
+                packed.append(self.exported.apply(carried, x, segment_ids=ids))
+            return output, pull(weights), own_output, own_pull(weights), decoded, packed
 
         run = jax.jit(everything, compiler_options=FAST_COMPILATION)
-        output, (gradients, slope), own_output, (own, own_slope), decoded = run(drawn, carried, inputs)
+        output, (gradients, slope), own_output, (own, own_slope), decoded, packed = run(drawn, carried, inputs)
         pairs = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
+        pairs += [("the output of packed texts", *packed)] if packed else []
         for placement in self.placements:
             name, wanted = placement.name, placement.to_module_layout(gradients[placement.name])
             pairs.append((f"the gradient of {name}", wanted, own[placement.path]))
@@ -151,6 +161,12 @@ def _pieces(length: int) -> list[int]:
     for piece in (max(1, length // 2), 1, length):
         pieces.append(min(piece, length - sum(pieces)))
     return [piece for piece in pieces if piece]
+
+
+def _segment_ids(sequences: int, length: int) -> np.ndarray:
+    """Return `[sequences, length]`: two texts in each sequence, of other lengths in each."""
+    cuts = [(number + 1) * length // (sequences + 1) for number in range(sequences)]
+    return (np.arange(length) >= np.array(cuts)[:, None]).astype(np.int32)
 
 
 def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:

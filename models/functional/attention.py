@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .checks import check_cache_space, check_cached_batch
+from ...primitives.packed_texts import number_texts
+from ..decoding import texts_at
+from .checks import check_cache_space, check_cached_batch, check_segment_ids
 from .rotary import rotate
 
 __all__ = [
@@ -20,11 +22,13 @@ __all__ = [
     "Hidden",
     "Mask",
     "Positions",
+    "SegmentIds",
     "append_to_cache",
     "attend",
     "causal_mask",
     "softmax_attention",
     "tanh_softmax_attention",
+    "texts_mask",
     "visible_taps",
 ]
 
@@ -37,6 +41,13 @@ Mask = Bool[Array, "#batch #heads #queries #keys"]
 
 Attention and convolutions keep to it, in addition to the causal mask. Broadcastable to [batch, heads, queries, keys];
 when decoding, the keys are all positions of the cache.
+"""
+
+SegmentIds = Int[Array, "batch ids"]
+"""Equal for neighbouring positions of one text, which then has the outputs that it has alone; padding is a text, too.
+
+[batch, length]. When decoding, those from the first position on, in every call; later positions belong to the last
+text.
 """
 
 Positions = Int[Array, "*batch length"]
@@ -102,14 +113,33 @@ def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask:
         ValueError: the mask is not boolean, or its shape does not fit.
     """
     own = start + jnp.arange(query.shape[1])[:, None]
-    positions = jnp.arange(key.shape[1])
+    positions = jnp.arange(key.shape[1])[None]
     causal = (positions <= own)[None, None]
     if mask is None:
         return causal
     full = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
-    _check_mask(mask, full)
-    visible = causal & mask
-    return visible | ((positions == own) & ~jnp.any(visible, axis=-1, keepdims=True))
+    visible = causal & _checked_mask(mask, full)
+    return visible | ((positions == own)[None, None] & ~jnp.any(visible, axis=-1, keepdims=True))
+
+
+def texts_mask(segment_ids: SegmentIds, x: Array, keys: int, start: int | Int[Array, ""], mask: Mask | None) -> Mask:
+    """Return the mask that keeps texts apart, [batch, heads or 1, length, keys], where `mask` allows it, too.
+
+    Args:
+        segment_ids: equal for neighbouring positions of one text, from the first key on; later keys belong to the last.
+        x: inputs [batch, length, width], the first at position `start`.
+        keys: number of keys: that of the inputs, or the length of the cache.
+        start: number of positions decoded before.
+        mask: additional mask.
+
+    Raises:
+        ValueError: the ids do not fit.
+    """
+    batch, length = x.shape[:2]
+    texts = number_texts(jnp, check_segment_ids(segment_ids, batch, length if isinstance(start, int) else None))
+    own, others = start + jnp.arange(length), jnp.arange(keys)
+    apart = (texts_at(texts, own)[:, :, None] == texts_at(texts, others)[:, None, :])[:, None]
+    return apart if mask is None else apart & _with_four_axes(mask)
 
 
 def visible_taps(
@@ -127,10 +157,9 @@ def visible_taps(
         ValueError: the mask is not boolean, or its shape does not fit.
     """
     heads = x.shape[2] if x.ndim > 3 else 1
-    _check_mask(mask, (x.shape[0], heads, x.shape[1], mask.shape[-1]))
-    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    mask = _checked_mask(mask, (x.shape[0], heads, x.shape[1], mask.shape[-1]))
     own = start + jnp.arange(x.shape[1])[:, None]
-    keys = jnp.clip(own + jnp.arange(1 - kernel_size, 1), 0)  # before the start there are zeros only
+    keys = jnp.clip(own + jnp.arange(1 - kernel_size, 1)[None], 0)  # before the start there are zeros only
     mask = jnp.broadcast_to(mask, (*mask.shape[:2], x.shape[1], mask.shape[3]))
     taps = jnp.take_along_axis(mask, jnp.minimum(keys, mask.shape[3] - 1)[None, None], axis=3)
     return jnp.moveaxis(taps.at[..., -1].set(True), 1, 2)
@@ -178,11 +207,16 @@ def tanh_softmax_attention(
     The scale may be longer than the keys. The mask must allow at least one key for every query.
     """
     scores = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=jnp.float32)
-    weights = jnp.tanh(jax.nn.softmax(scores, where=mask)) * scale[:, None, : key.shape[1]]
+    weights = jnp.tanh(jax.nn.softmax(scores, where=mask)) * scale[None, :, None, : key.shape[1]]
     return jnp.einsum("bhqk,bkhc->bqhc", weights.astype(value.dtype), value)
 
 
-def _check_mask(mask: Mask, full: tuple[int, int, int, int]) -> None:
+def _with_four_axes(mask: Mask) -> Mask:
+    return mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+
+
+def _checked_mask(mask: Mask, full: tuple[int, int, int, int]) -> Mask:
+    """Return the mask with four axes, after checking that it is boolean and fits."""
     if mask.dtype != bool:
         raise ValueError(f"mask is {mask.dtype}, but must be boolean, True where attention is allowed")
     padded = (1,) * (4 - mask.ndim) + mask.shape
@@ -190,3 +224,4 @@ def _check_mask(mask: Mask, full: tuple[int, int, int, int]) -> None:
         raise ValueError(
             f"mask has shape {list(mask.shape)}, but must broadcast to [batch, heads, queries, keys] = {list(full)}"
         )
+    return _with_four_axes(mask)

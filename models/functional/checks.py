@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
 __all__ = [
+    "check_array",
     "check_cache_shape",
     "check_cache_space",
     "check_cached_batch",
     "check_dropout_rate",
     "check_heads",
     "check_input",
+    "check_keeps_texts_apart",
     "check_length",
+    "check_not_stacked",
     "check_positive",
+    "check_segment_ids",
 ]
 
 
 def check_positive(**sizes: int) -> None:
     """Check that sizes, given by the names of their arguments, are at least 1."""
     for name, size in sizes.items():
+        if not hasattr(size, "__index__"):
+            raise ValueError(f"{name} is {size!r}, but must be a whole number")
         if size < 1:
             raise ValueError(f"{name} is {size}, but must be at least 1")
 
@@ -43,8 +51,15 @@ def check_heads(width: int, heads: int) -> None:
         )
 
 
+def check_array(x: object) -> None:
+    """Check that an input is an array."""
+    if not hasattr(x, "ndim"):
+        raise ValueError(f"x is a {type(x).__name__}, but must be an array; use jnp.asarray(x)")
+
+
 def check_input(x: Array, width: int | None = None) -> None:
     """Check that an input is [batch, length, width]; None: any width."""
+    check_array(x)
     if x.ndim != 3 or (width is not None and x.shape[2] != width):
         expected = f"[batch, length, {'width' if width is None else width}]"
         remedy = "reshape it" if x.ndim != 3 else f"build the block with width={x.shape[2]}, or project x"
@@ -69,6 +84,38 @@ def check_cache_shape(input_shape: Sequence[int], width: int) -> tuple[int, int]
     batch, longest, _ = input_shape
     check_positive(batch=batch, longest=longest)
     return batch, longest
+
+
+def check_segment_ids(segment_ids: Array, batch: int, length: int | None) -> Array:
+    """Return segment ids as an array, after checking that they are integers [batch, length]; None: any length."""
+    segment_ids = jnp.asarray(segment_ids)
+    shape = segment_ids.shape
+    fits = len(shape) == 2 and shape[0] == batch and (shape[1] > 0 if length is None else shape[1] == length)
+    if not fits or not jnp.issubdtype(segment_ids.dtype, jnp.integer):
+        positions = "positions from the first on" if length is None else length
+        raise ValueError(
+            f"segment_ids are {segment_ids.dtype} {list(shape)}, but must be integers [{batch}, {positions}]: "
+            "one for each position, equal within a text"
+        )
+    return segment_ids
+
+
+def check_keeps_texts_apart(possible: bool) -> None:
+    """Check that an attention has no parameters for each position of the sequence."""
+    if not possible:
+        raise ValueError(
+            "segment_ids are refused: Primer's attention learns a scale for each position of the sequence, so that a "
+            "packed text has other outputs than alone; use PrimerEZBlock, or give a mask"
+        )
+
+
+def check_not_stacked(parameter: Any, axes: int) -> None:
+    """Check that a parameter has its own axes only, and none of a stack that `nnx.vmap` made."""
+    if parameter.ndim != axes:
+        raise ValueError(
+            "this is a stack of blocks, and each needs a cache of its own; "
+            "use nnx.vmap(lambda block: block.init_cache((batch, longest, width)))(blocks)"
+        )
 
 
 def check_cached_batch(cached: int, batch: int) -> None:

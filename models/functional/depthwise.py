@@ -57,7 +57,7 @@ def causal_depthwise(
         if visible is not None:
             seen = visible[..., tap]
             inputs = jnp.where(seen.reshape(seen.shape + (1,) * (x.ndim - 3)), inputs, 0)
-        return kernel[tap] * inputs
+        return kernel[tap, None, None] * inputs
 
     y = product(0)
     for tap in range(1, size):
@@ -152,7 +152,7 @@ def _apply(xp: Any, operands: list[Array], parameters: dict[str, Array], constan
     (x,), taps = operands, parameters["kernel"]
     if taps.ndim > 2:
         taps = jnp.squeeze(taps, -3)  # the axis that aligns them with the batch
-    return depthwise_convolution(x, taps)
+    return depthwise_convolution(jnp.expand_dims(x, tuple(range(taps.ndim + 1 - x.ndim))), taps)
 
 
 FAST_OPS: Mapping[str, Callable[..., Array]] = {name: _apply for name in OPS if name.startswith("DCONV_")}

@@ -42,8 +42,7 @@ def softmax(scores: Rows) -> Rows:
 
 def causal_softmax(scores: Float[Array, "*axes rows keys"]) -> Float[Array, "*axes rows keys"]:
     """Return the softmax of each row over the keys that are not later than it; later keys get exactly 0."""
-    visible = visible_keys(scores.shape[-2], scores.shape[-1])
-    return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1)
+    return jax.nn.softmax(jnp.where(visible_keys(scores), scores, -jnp.inf), axis=-1)
 
 
 FUSED: Mapping[IdiomKind, Callable[[Array], Array]] = {

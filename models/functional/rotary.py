@@ -38,7 +38,7 @@ def rotate(
             "one position for each token of x"
         )
     frequencies = BASE ** -jnp.linspace(0, 1, channels // 2, endpoint=False)
-    angles = positions[..., None, None] * frequencies  # [batch?, length, 1, channels / 2]
+    angles = positions.reshape(-1, length, 1, 1) * frequencies.reshape(1, 1, 1, -1)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

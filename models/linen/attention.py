@@ -15,11 +15,13 @@ from ..functional.attention import (
     Hidden,
     Mask,
     Positions,
+    SegmentIds,
     attend,
     softmax_attention,
     tanh_softmax_attention,
+    texts_mask,
 )
-from ..functional.checks import check_heads, check_length
+from ..functional.checks import check_heads, check_keeps_texts_apart, check_length
 from ..functional.initializers import depthwise_init, per_head_init
 from .causal_depthwise_conv import CausalDepthwiseConv
 from .key_value_cache import KeyValueCache
@@ -39,9 +41,16 @@ class CausalAttention(LayerModule):
 
     heads: int = 8
 
+    keeps_texts_apart = True
+
     @nn.compact
     def __call__(
-        self, x: Hidden, mask: Mask | None = None, positions: Positions | None = None, decode: bool = False
+        self,
+        x: Hidden,
+        mask: Mask | None = None,
+        positions: Positions | None = None,
+        decode: bool = False,
+        segment_ids: SegmentIds | None = None,
     ) -> Hidden:
         """Attend from each position to itself and earlier ones; the arguments are those of `PrimerEZBlock`.
 
@@ -52,7 +61,11 @@ class CausalAttention(LayerModule):
         width = x.shape[-1]
         check_heads(width, self.heads)
         cache = KeyValueCache(self.sharding, name="cache") if decode else None
-        convolve = partial(call, decode=decode, mask=mask, start=cache.start() if cache else 0)
+        start = cache.start() if cache else 0
+        if segment_ids is not None:
+            check_keeps_texts_apart(self.keeps_texts_apart)
+            mask = texts_mask(segment_ids, x, cache.longest(x) if cache else x.shape[1], start, mask)
+        convolve = partial(call, decode=decode, mask=mask, start=start)
         heads = attend(
             *self._project(x, convolve),
             mask=mask,
@@ -137,6 +150,8 @@ class PrimerAttention(CausalAttention, kw_only=True):
 
     length: int
     kernel_size: int = 3
+
+    keeps_texts_apart = False
 
     def _project(self, x: Hidden, convolve: Convolve) -> tuple[Heads, Heads, Heads]:
         check_length(x.shape[1], self.length)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Initializer
 
-from ..functional.attention import Hidden, Mask, Positions
+from ..functional.attention import Hidden, Mask, Positions, SegmentIds
 from ..functional.checks import check_dropout_rate
 from .attention import CausalAttention, MultiDConvHeadAttention, MultiHeadAttention, PrimerAttention
 from .feed_forward import FeedForward, SquaredReLU, SwiGLU
@@ -47,6 +47,7 @@ class DecoderBlock(LayerModule):
         positions: Positions | None = None,
         decode: bool = False,
         deterministic: bool | None = None,
+        segment_ids: SegmentIds | None = None,
     ) -> Hidden:
         """Return the block's output at the positions of `x`.
 
@@ -58,14 +59,16 @@ class DecoderBlock(LayerModule):
             decode: continue the sequence of the last call with `decode`, by any number of new positions. Beyond the
                 length of the cache the output is NaN.
             deterministic: whether to turn dropout off; None: as the module's attribute says.
+            segment_ids: keep texts of one sequence apart (`functional.attention.SegmentIds`), as a mask could.
 
         Raises:
-            ValueError: `x`, the mask or the positions do not fit, the cache to decode with is missing, or the sequence
-                is longer than the `length` of a `PrimerBlock`.
+            ValueError: `x`, the mask, the positions or the ids do not fit, the cache to decode with is missing, the
+                sequence is longer than the `length` of a `PrimerBlock`, or that gets segment ids.
         """
         check_width(self, x, "attention_norm", "scale")
         deterministic = self.deterministic if deterministic is None else deterministic
-        attend = partial(self._attention(), mask=mask, positions=positions, decode=decode)
+        apart = {"mask": mask, "segment_ids": segment_ids}
+        attend = partial(self._attention(), **apart, positions=positions, decode=decode)
         drop = partial(nn.Dropout(self.dropout_rate), deterministic=deterministic)
         return self._add_branches(jnp.asarray(x, self.dtype), attend, self._feed_forward(x.shape[-1]), drop)
 

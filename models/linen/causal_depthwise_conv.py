@@ -9,7 +9,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float, Int
 
 from ..functional.attention import Mask, visible_taps
-from ..functional.checks import check_cached_batch, check_positive
+from ..functional.checks import check_array, check_cached_batch, check_positive
 from ..functional.depthwise import causal_depthwise
 from ..functional.initializers import depthwise_init
 from .key_value_cache import cache_exists
@@ -57,6 +57,7 @@ class CausalDepthwiseConv(nn.Module):
         Raises:
             ValueError: the mask does not fit, or the cache to decode with is missing or has another batch size.
         """
+        check_array(x)
         kernel = self.param("kernel", self.kernel_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         visible = None if mask is None else visible_taps(mask, x, self.kernel_size, start)

@@ -42,6 +42,10 @@ class KeyValueCache(nn.Module):
         keys.value, values.value, index.value = append_to_cache(keys.value, values.value, start, key, value)
         return keys.value.astype(key.dtype), values.value.astype(value.dtype), start
 
+    def longest(self, x: Array) -> int:
+        """Return the number of positions that the cache has room for; during `init`, those of `x`."""
+        return self.get_variable("cache", "key", x).shape[1]
+
     def start(self) -> int | Int[Array, ""]:
         """Return the number of positions decoded so far; 0 during `init`."""
         return self.get_variable("cache", "index", 0)

@@ -18,11 +18,21 @@ from ..functional.attention import (
     Hidden,
     Mask,
     Positions,
+    SegmentIds,
     attend,
     softmax_attention,
     tanh_softmax_attention,
+    texts_mask,
 )
-from ..functional.checks import check_cache_shape, check_heads, check_input, check_length, check_positive
+from ..functional.checks import (
+    check_cache_shape,
+    check_heads,
+    check_input,
+    check_keeps_texts_apart,
+    check_length,
+    check_not_stacked,
+    check_positive,
+)
 from ..functional.initializers import per_head_init
 from ..functional.sharding import Sharding
 from .causal_depthwise_conv import CausalDepthwiseConv
@@ -50,6 +60,7 @@ class CausalAttention(nnx.Module):
     """
 
     out: nnx.LinearGeneral
+    keeps_texts_apart = True
 
     def __init__(self, width: int, heads: int, sharding: Sharding | None):
         check_heads(width, heads)
@@ -57,7 +68,13 @@ class CausalAttention(nnx.Module):
         self.cache = KeyValueCache(sharding)
 
     def __call__(
-        self, x: Hidden, *, mask: Mask | None = None, positions: Positions | None = None, decode: bool = False
+        self,
+        x: Hidden,
+        *,
+        mask: Mask | None = None,
+        positions: Positions | None = None,
+        decode: bool = False,
+        segment_ids: SegmentIds | None = None,
     ) -> Hidden:
         """Attend from each position to itself and earlier ones; the arguments are those of `PrimerEZBlock`.
 
@@ -67,7 +84,11 @@ class CausalAttention(nnx.Module):
         check_input(x, self.width)
         if decode:
             self.cache.check_cache_space(x)  # before a convolution's state changes
-        convolve = partial(call, decode=decode, mask=mask, start=self.cache.start() if decode else 0)
+        start = self.cache.start() if decode else 0
+        if segment_ids is not None:
+            check_keeps_texts_apart(self.keeps_texts_apart)
+            mask = texts_mask(segment_ids, x, self.cache.longest() if decode else x.shape[1], start, mask)
+        convolve = partial(call, decode=decode, mask=mask, start=start)
         heads = attend(
             *self._project(x, convolve),
             mask=mask,
@@ -79,6 +100,7 @@ class CausalAttention(nnx.Module):
 
     def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
         """Start a new sequence for `decode`, with a cache for the input shape (batch, longest, width)."""
+        check_not_stacked(self.out.kernel, axes=3)
         batch, longest = check_cache_shape(input_shape, self.width)
         shape = (batch, longest, self.heads, self.width // self.heads)
         self.cache.init_cache(shape, dtype)
@@ -171,6 +193,8 @@ class PrimerAttention(CausalAttention):
     Attributes:
         length: longest sequence.
     """
+
+    keeps_texts_apart = False
 
     def __init__(
         self, width: int = 384, heads: int = 8, *, length: int, kernel_size: int = 3, **options: Unpack[LayerOptions]

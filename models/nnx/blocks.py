@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
 
-from ..functional.attention import Hidden, Mask, Positions
+from ..functional.attention import Hidden, Mask, Positions, SegmentIds
 from ..functional.checks import check_dropout_rate, check_input
 from .attention import CausalAttention, MultiDConvHeadAttention, MultiHeadAttention, PrimerAttention
 from .feed_forward import FeedForward, SquaredReLU, SwiGLU
@@ -64,6 +64,7 @@ class DecoderBlock(nnx.Module):
         positions: Positions | None = None,
         decode: bool = False,
         deterministic: bool | None = None,
+        segment_ids: SegmentIds | None = None,
     ) -> Hidden:
         """Return the block's output at the positions of `x`.
 
@@ -75,13 +76,14 @@ class DecoderBlock(nnx.Module):
             decode: continue the sequence of the last call with `decode`, by any number of new positions. Beyond the
                 length of the cache the output is NaN.
             deterministic: whether to turn dropout off; None: as set by the constructor, `train()` or `eval()`.
+            segment_ids: keep texts of one sequence apart (`functional.attention.SegmentIds`), as a mask could.
 
         Raises:
-            ValueError: `x`, the mask or the positions do not fit, the cache is missing (call `init_cache`), or the
-                sequence is longer than the `length` of a `PrimerBlock`.
+            ValueError: `x`, the mask, the positions or the ids do not fit, the cache is missing (call `init_cache`),
+                the sequence is longer than the `length` of a `PrimerBlock`, or that gets segment ids.
         """
         check_input(x, self.width)
-        attend = partial(self.attention, mask=mask, positions=positions, decode=decode)
+        attend = partial(self.attention, mask=mask, positions=positions, decode=decode, segment_ids=segment_ids)
         drop = partial(self.dropout, deterministic=deterministic)
         return self._add_branches(jnp.asarray(x, self.dtype), attend, drop)
 

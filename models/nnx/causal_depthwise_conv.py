@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float, Int
 
 from ..functional.attention import Mask, visible_taps
-from ..functional.checks import check_cached_batch, check_positive
+from ..functional.checks import check_array, check_cached_batch, check_not_stacked, check_positive
 from ..functional.depthwise import causal_depthwise
 from ..functional.initializers import depthwise_init
 
@@ -88,6 +88,7 @@ class CausalDepthwiseConv(nnx.Module):
             ValueError: `x` has other axes, the mask does not fit, or the cache is missing (call `init_cache`) or has
                 another batch size.
         """
+        check_array(x)
         if x.shape[2:] != self.features:
             expected = ", ".join(map(str, ("batch", "length", *self.features)))
             raise ValueError(f"x has shape {list(x.shape)}, but the convolution takes [{expected}]")
@@ -104,4 +105,5 @@ class CausalDepthwiseConv(nnx.Module):
 
     def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
         """Start a new sequence for `decode`; of `input_shape`, only the batch size matters."""
+        check_not_stacked(self.kernel, axes=1 + len(self.features))
         self.past = nnx.Cache(jnp.zeros((input_shape[0], self.kernel_size - 1, *self.features), dtype))

@@ -48,6 +48,11 @@ class KeyValueCache(nnx.Module):
         assert self.index is not None
         return self.index[...]
 
+    def longest(self) -> int:
+        """Return the number of positions that the cache has room for; it must exist."""
+        assert self.key is not None
+        return self.key.shape[1]
+
     def check_cache_space(self, x: Array) -> None:
         """Check that new positions, [batch, length, ...], fit the cache.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -168,6 +169,26 @@ def test_wrong_decoding_is_an_error_with_a_remedy() -> None:
 def test_a_width_that_is_not_a_multiple_of_8_is_refused(width: int) -> None:
     with pytest.raises(UsageError, match=f"width is {width}"):
         make("TRANSFORMER", width=width)
+
+
+@pytest.mark.parametrize("width", [64.0, "64"])
+def test_a_width_that_is_no_whole_number_is_refused(width: Any) -> None:
+    with pytest.raises(UsageError, match="positive multiple of 8"):
+        make("TRANSFORMER", width=width)
+
+
+def test_a_list_of_numbers_is_an_input() -> None:
+    block, x = make("TRANSFORMER"), jnp.ones((1, 2, 32))
+    np.testing.assert_array_equal(block(x.tolist()), block(x))  # type: ignore[arg-type]
+
+
+def test_a_stack_of_blocks_gets_its_caches_layer_by_layer_only() -> None:
+    dna = library.get("PRIMER_EZ", unit=4)
+    blocks = nnx.vmap(lambda rngs: DNABlock(dna, width=32, rngs=rngs))(nnx.Rngs(0).split(2))
+    with pytest.raises(ValueError, match=r"a stack of blocks.* use nnx.vmap\(lambda block: block.init_cache"):
+        blocks.init_cache((1, 4, 32))
+    nnx.vmap(lambda block: block.init_cache((1, 4, 32)))(blocks)
+    assert blocks.cache is not None and blocks.cache["position"].shape == (2,)
 
 
 @pytest.mark.parametrize("shape", [(6, 32), (2, 6, 16), (1, 2, 6, 32)])

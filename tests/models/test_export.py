@@ -137,7 +137,7 @@ def test_500_exported_programs_equal_the_compiled_ones(seed: int, api: API) -> N
     ("was", "becomes", "fault"),
     [
         ("scores * 0.125", "scores * 0.25", "differs"),
-        (", where=causal_mask(scaled, start)", "", "differs|earlier output"),
+        (", where=causal_mask(scaled, start, texts)", "", "differs|earlier output"),
         ("(0 if start is None else start)", "0", "decoded"),
         (".zeros", ".ones", "starts"),
         ("self.output_projection = ", "self.another_projection = ", "object has no attribute|parameters differ"),
@@ -216,10 +216,29 @@ def test_a_block_computes_in_bfloat16_with_float32_parameters() -> None:
 
 @pytest.mark.parametrize("width", [0, 4, 12])
 def test_a_width_the_program_cannot_have_is_refused(width: int) -> None:
-    with pytest.raises(ValueError, match=rf"width must be a multiple of 8 \(heads\), not {width}|width = {width}"):
+    with pytest.raises(
+        ValueError, match=rf"width must be a multiple of 8 \(heads\), not {width}|number of at least 1, not {width}"
+    ):
         block_of(TRANSFORMER, width)
-    with pytest.raises(ValueError, match=rf"width must be a multiple of 8 \(heads\), not {width}|width = {width}"):
+    with pytest.raises(
+        ValueError, match=rf"width must be a multiple of 8 \(heads\), not {width}|number of at least 1, not {width}"
+    ):
         load_source(source_of(TRANSFORMER, api="linen").source)(width)
+
+
+@pytest.mark.parametrize("api", ["nnx", "linen"])
+@pytest.mark.parametrize("width", [float(WIDTH), str(WIDTH)])
+def test_a_width_that_is_no_whole_number_is_refused(width: object, api: API) -> None:
+    rngs = {"rngs": nnx.Rngs(0)} if api == "nnx" else {}
+    with pytest.raises(ValueError, match=f"width must be a whole number of at least 1, not {width!r}"):
+        load_source(source_of(TRANSFORMER, api=api).source)(width, **rngs)
+    with pytest.raises(ValueError, match=f"width must be a whole number of at least 1, not {width!r}"):
+        load_source(source_of(small_program("y = CUM_SUM h0\nz = SCALE y"), api=api).source)(width, **rngs)
+
+
+def test_a_list_of_numbers_is_an_input() -> None:
+    block, x = block_of(TRANSFORMER), jnp.ones((1, 2, WIDTH))
+    np.testing.assert_array_equal(block(x.tolist()), block(x))
 
 
 @pytest.mark.parametrize("shape", [(WIDTH,), (2, WIDTH), (2, LENGTH, WIDTH + 1)])

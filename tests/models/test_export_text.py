@@ -82,10 +82,10 @@ def test_the_transformer_reads_like_one() -> None:
         "self.output_projection = general((heads, width // heads), width, axis=(-2, -1))",
         "self.up = linear(width, 4 * width)",
         'scores = jnp.einsum("bqhd,bkhd->bhqk", queries * queries.shape[-1] ** -0.5, keys)',
-        "weights = jax.nn.softmax(scores, where=causal_mask(scores, start))  # softmax attention",
+        "weights = jax.nn.softmax(scores, where=causal_mask(scores, start, texts))  # softmax attention",
         'return self.output_projection(jnp.einsum("bhqk,bkhd->bqhd", weights, values))',
         "return self.down(jax.nn.relu(self.up(x)))",
-        "residual = x + self.self_attention(self.layer_norm(x), start)",
+        "residual = x + self.self_attention(self.layer_norm(x), start, texts)",
         "return residual + self.feed_forward(self.layer_norm_2(residual))",
     ):
         assert line in source

@@ -146,9 +146,7 @@ def test_a_stack_under_nnx_scan_and_remat_computes_and_decodes() -> None:
     @nnx.split_rngs(splits=LAYERS)
     @nnx.vmap
     def stack(rngs: nnx.Rngs) -> nnx.Module:
-        block = make(WIDTH, HEADS, rngs=rngs)
-        block.init_cache(X.shape)
-        return block
+        return make(WIDTH, HEADS, rngs=rngs)
 
     @nnx.jit(static_argnames="decode")
     def forward(blocks: Any, x: jax.Array, decode: bool) -> jax.Array:
@@ -156,6 +154,9 @@ def test_a_stack_under_nnx_scan_and_remat_computes_and_decodes() -> None:
         return nnx.scan(step, in_axes=(0, nnx.Carry), out_axes=nnx.Carry)(blocks, x)
 
     blocks = stack(nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"a stack of blocks; use nnx\.vmap"):
+        blocks.init_cache(X.shape)
+    nnx.vmap(lambda block: block.init_cache(X.shape))(blocks)
     expected = X
     for layer in range(LAYERS):
         params = jax.tree.map(lambda leaf, layer=layer: leaf[layer], nnx.to_pure_dict(nnx.state(blocks, nnx.Param)))

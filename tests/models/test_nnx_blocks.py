@@ -171,6 +171,24 @@ def test_blocks_stack_under_scan_with_remat(name: str, rng: np.random.Generator)
     assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.parametrize("name", ["PRIMER_EZ", "PRIMER"])
+def test_a_stack_gets_its_caches_layer_by_layer_only(name: str, rng: np.random.Generator) -> None:
+    blocks = nnx.vmap(lambda rngs: make(name, rngs=rngs))(nnx.Rngs(0).split(2))
+    x = random_input(rng)
+    with pytest.raises(ValueError, match=r"a stack of blocks.* use nnx.vmap\(lambda block: block.init_cache"):
+        blocks.init_cache(x.shape)
+    with pytest.raises(ValueError, match="a stack of blocks"):
+        blocks.attention.key_conv.init_cache((2, LENGTH, HEADS, WIDTH // HEADS))
+    nnx.vmap(lambda block: block.init_cache(x.shape))(blocks)
+
+    def forward(x: jax.Array, decode: bool) -> jax.Array:
+        step = lambda x, block: block(x, decode=decode)  # noqa: E731
+        return nnx.scan(step, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(x, blocks)
+
+    decoded = jnp.concatenate([forward(x[:, :4], True), forward(x[:, 4:], True)], axis=1)
+    assert_close(decoded, forward(x, False), "the decoded output")
+
+
 def test_blocks_vmap_over_ensembles_of_inputs(rng: np.random.Generator) -> None:
     block = make("PRIMER_EZ")
     x = jnp.stack([random_input(rng) for _ in range(3)])
@@ -238,6 +256,8 @@ def test_feed_forwards_are_as_wide_as_in_the_library() -> None:
         ({"heads": 0}, "heads is 0, but must be at least 1"),
         ({"mlp_width": 0}, "mlp_width is 0, but must be at least 1"),
         ({"dropout_rate": 1.0}, "dropout_rate is 1.0, but must be at least 0 and below 1"),
+        ({"width": 16.0}, "width is 16.0, but must be a whole number"),
+        ({"heads": "8"}, "heads is '8', but must be a whole number"),
     ],
 )
 def test_a_wrong_size_is_refused_by_the_constructor(name: str, fields: dict[str, Any], message: str) -> None:
@@ -263,6 +283,8 @@ def test_an_input_that_does_not_fit_is_an_error_with_a_remedy(name: str) -> None
         block(x[0])
     with pytest.raises(ValueError, match=r"shape \[2, 4, 8\], but .* build the block with width=8"):
         block(x[..., :8])
+    with pytest.raises(ValueError, match=r"x is a list, but must be an array; use jnp.asarray\(x\)"):
+        block(x.tolist())
     with pytest.raises(ValueError, match=r"positions have shape \[3\], but must have \[4\] or \[2, 4\]"):
         block(x, positions=jnp.arange(3))
     with pytest.raises(ValueError, match=r"mask has shape \[2, 1, 4, 3\], but must broadcast to .* \[2, 8, 4, 4\]"):

@@ -182,7 +182,7 @@ def _adjustable_scopes(graph: Graph) -> frozenset[int]:
                 fixed.add(node.joins)  # repeats a value: its width is a multiple of that value's
         elif node.op in OPS and node.op != "MAT_MUL" and not (OPS[node.op].uses_dimension and _is_stateless(node)):
             for value in inputs:
-                if value.value.kind is Kind.ACTIVATION:
+                if value.value.kind is Kind.ACTIVATION or OPS[node.op].time_dependence is TimeDependence.PAST:
                     fixed |= set(node.scope) - set(value.scope)
         elif node.op == "MAT_MUL" and node.value.kind is Kind.ACTIVATION:
             fixed |= set(node.scope) - set(inputs[1].scope)

@@ -10,6 +10,7 @@ from functools import cached_property
 from ....primitives.decode_state import DecodePlan
 from ....primitives.graph import Graph
 from ....primitives.idioms import IdiomKind
+from ....primitives.packed_texts import packing_fault, takes_texts
 from ....primitives.value_types import Value
 
 __all__ = ["OWN_LAYERS", "STATEFUL_LAYERS", "ExportPlan", "Layer", "LayerKind", "Layout", "Step"]
@@ -147,6 +148,17 @@ class ExportPlan:
         is_stateful = step.layer is not None and step.layer.kind in STATEFUL_LAYERS
         reads_recomputed = any(node in self.decoding.recomputed_scores for node in step.inputs)
         return reads_all or is_stateful or self.is_causal_mask(step) or reads_recomputed
+
+    def reads_texts(self, step: Step) -> bool:
+        """Whether a step does something at the border of two texts that are packed in one sequence."""
+        nodes = step.layer.nodes if step.layer else (step.node,)
+        takes = any(takes_texts(self.graph.nodes[node].op) for node in nodes)
+        return not self.packing_fault and (takes or self.is_causal_mask(step))
+
+    @cached_property
+    def packing_fault(self) -> str:
+        """The reason why the program cannot keep packed texts apart; empty if it can."""
+        return packing_fault(self.graph)
 
     def is_causal_mask(self, step: Step) -> bool:
         """Whether a step is a causal mask, or a softmax with one."""

@@ -36,10 +36,42 @@ def reciprocal(x: jax.Array) -> jax.Array:
     return jnp.where(nonzero, 1 / jnp.where(nonzero, x, 1), 0)
 
 
-def causal_mask(scores: jax.Array, start: jax.Array | None = None) -> jax.Array:
-    """Return which keys each query may see: `[queries, keys]`. Queries begin at `start` or 0, keys at 0."""
+def check_sizes(**sizes: int) -> None:
+    """Refuse sizes that are no whole numbers of at least 1."""
+    for name, size in sizes.items():
+        if not hasattr(size, "__index__") or size < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {size!r}")
+
+
+def number_texts(segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> jax.Array | None:
+    """Return the number of the text of each position; a text is a run of equal segment ids, None is one text."""
+    if segment_ids is None:
+        return None
+    ids = jnp.asarray(segment_ids)
+    fits = ids.ndim == 2 and len(ids) == len(x) and ids.size and (decode or ids.shape[1] == x.shape[1])
+    if not fits or not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise ValueError(f"segment_ids must be integers [batch, length] for x {list(x.shape)}, not {list(ids.shape)}")
+    return jnp.cumsum(jnp.pad(ids[:, 1:] != ids[:, :-1], [(0, 0), (1, 0)]), axis=1)
+
+
+def texts_at(texts: jax.Array, positions: jax.Array) -> jax.Array:
+    """Return the number of the text at some positions; those after the end of `texts` belong to the last one."""
+    return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
+
+
+def causal_mask(scores: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
+    """Return which keys each query may see: earlier ones of its text. Queries begin at `start` or 0, keys at 0."""
     queries, keys = scores.shape[-2:]
-    return jnp.arange(keys) <= (0 if start is None else start) + jnp.arange(queries)[:, None]
+    own, others = (0 if start is None else start) + jnp.arange(queries), jnp.arange(keys)
+    visible = others[None] <= own[:, None]
+    if texts is not None:
+        visible = visible[None] & (texts_at(texts, own)[:, :, None] == texts_at(texts, others)[:, None])
+    return visible.reshape(*visible.shape[:-2], *[1] * (scores.ndim - visible.ndim), queries, keys)
+
+
+def in_rank(vector: jax.Array, x: jax.Array) -> jax.Array:
+    """Return a vector of the last axis with the dtype and the number of axes of x."""
+    return jnp.expand_dims(vector.astype(x.dtype), tuple(range(x.ndim - 1)))
 
 
 def rows(x: jax.Array, axis: int, count: int, start: jax.Array | None) -> jax.Array:
@@ -63,6 +95,46 @@ def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax
     if window is None:
         return jnp.pad(x, [(0, 0), (kernel_size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
     return jnp.concatenate([window.astype(x.dtype), x], axis=1)
+
+
+def tap_inputs(inputs: jax.Array, length: int, start: jax.Array | None, texts: jax.Array | None) -> list[jax.Array]:
+    """Return what each tap of a convolution reads at `length` positions, oldest first: 0 if it is in another text."""
+    last = inputs.shape[1] - length
+    taps = [inputs[:, tap : tap + length] for tap in range(last + 1)]
+    if texts is None:
+        return taps
+    own = (0 if start is None else start) + jnp.arange(length)
+    for tap in range(last):
+        same = texts_at(texts, own) == texts_at(texts, own - (last - tap))
+        taps[tap] = jnp.where(jnp.expand_dims(same, tuple(range(2, inputs.ndim))), taps[tap], 0)
+    return taps
+
+
+def running_in_texts(
+    x: jax.Array, function: Any, axis: int, start: jax.Array | None, texts: jax.Array | None
+) -> jax.Array:
+    """Return the cumulative sum or product (`function`) of the positions of x, from the beginning of each text."""
+    if texts is None:
+        return function(x, axis=axis)
+    combine, neutral = (jnp.add, 0) if function is jnp.cumsum else (jnp.multiply, 1)
+    positions = jnp.arange(x.shape[axis])
+    own = texts_at(texts, positions if start is None else start + positions)
+    shape = [len(x), *[1] * (x.ndim - 1)]
+    shape[axis] = len(positions)
+    delay = 1
+    while delay < len(positions):
+        same = (positions >= delay)[None] & (jnp.roll(own, delay, axis=1) == own)
+        x = combine(x, jnp.where(same.reshape(shape), jnp.roll(x, delay, axis), neutral))
+        delay *= 2
+    return x
+
+
+def last_in_text(last: jax.Array, neutral: float, x: jax.Array, start: jax.Array, texts: jax.Array | None) -> jax.Array:
+    """Return the value at the position before x, and `neutral` for positions of x in another text."""
+    if texts is None:
+        return last
+    same = texts_at(texts, start + jnp.arange(x.shape[1])) == texts_at(texts, start - 1 + jnp.arange(1))
+    return jnp.where(jnp.expand_dims(same, tuple(range(2, x.ndim))), last, neutral)
 
 
 def on_branches(function: Any, operands: Any, arrays: dict[str, jax.Array]) -> jax.Array:

@@ -11,7 +11,18 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
-from .functions import abs_root, depthwise_init, divide, initial_array, last_inputs, on_branches
+from .functions import (
+    abs_root,
+    depthwise_init,
+    divide,
+    in_rank,
+    initial_array,
+    last_in_text,
+    last_inputs,
+    on_branches,
+    running_in_texts,
+    tap_inputs,
+)
 
 KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Dense kernels start from a normal distribution with variance 1 / fan-in."""
@@ -66,9 +77,9 @@ class GuardedNorm(nn.Module):
         x = x - jnp.mean(x, axis=-1, keepdims=True) if self.centred else x
         y = divide(x, abs_root(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
         if self.use_scale:
-            y = y * self.param("scale", nn.initializers.ones, x.shape[-1:], self.param_dtype).astype(x.dtype)
+            y = y * in_rank(self.param("scale", nn.initializers.ones, x.shape[-1:], self.param_dtype), x)
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, x.shape[-1:], self.param_dtype).astype(x.dtype)
+            y = y + in_rank(self.param("bias", nn.initializers.zeros, x.shape[-1:], self.param_dtype), x)
         return y
 
 
@@ -80,7 +91,7 @@ class CausalDepthwiseConv(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
         taps = self.param("kernel", depthwise_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
         x, taps = promote_dtype(x, taps, dtype=self.dtype)
         window = None
@@ -90,7 +101,8 @@ class CausalDepthwiseConv(nn.Module):
         inputs = last_inputs(None if window is None else window.value, x, self.kernel_size)
         if window is not None and not self.is_initializing():
             window.value = inputs[:, x.shape[1] :].astype(window.value.dtype)
-        return functools.reduce(jnp.add, (tap * inputs[:, i : i + x.shape[1]] for i, tap in enumerate(taps)))
+        read = tap_inputs(inputs, x.shape[1], start, texts)
+        return functools.reduce(jnp.add, map(jnp.multiply, taps[:, None, None], read))
 
 
 class CausalConv(nn.Module):
@@ -102,7 +114,7 @@ class CausalConv(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
         batch_axis = tuple(range(len(self.shape) - 3))
         init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", (-3, -2), -1, batch_axis)
         kernel = self.param("kernel", init, self.shape, self.param_dtype)
@@ -115,7 +127,7 @@ class CausalConv(nn.Module):
         inputs = last_inputs(None if window is None else window.value, x, kernel_size)
         if window is not None and not self.is_initializing():
             window.value = inputs[:, length:].astype(window.value.dtype)
-        delayed = jnp.stack([inputs[:, delay : delay + length] for delay in range(kernel_size)], axis=-2)
+        delayed = jnp.stack(tap_inputs(inputs, length, start, texts), axis=-2)
         return jnp.einsum(self.equation, delayed, kernel)
 
 
@@ -123,12 +135,12 @@ class RunningSum(nn.Module):
     """Cumulative sum over the positions of `[batch, length, *features]`."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
-        total = jnp.cumsum(x, axis=1)
+    def __call__(self, x: jax.Array, start: jax.Array | None, texts: jax.Array | None = None) -> jax.Array:
+        total = running_in_texts(x, jnp.cumsum, 1, start, texts)
         if start is not None:
             kept = jnp.promote_types(x.dtype, jnp.float32)  # rounding at every step would add up
             last = self.variable("cache", "last", jnp.zeros, (x.shape[0], 1, *x.shape[2:]), kept)
-            total = last.value + total
+            total = last_in_text(last.value, 0, x, start, texts) + total
             if not self.is_initializing():
                 last.value = total[:, -1:].astype(last.value.dtype)
         return total.astype(x.dtype)
@@ -138,12 +150,12 @@ class RunningProduct(nn.Module):
     """Cumulative product over the positions of `[batch, length, *features]`."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
-        product = jnp.cumprod(x, axis=1)
+    def __call__(self, x: jax.Array, start: jax.Array | None, texts: jax.Array | None = None) -> jax.Array:
+        product = running_in_texts(x, jnp.cumprod, 1, start, texts)
         if start is not None:
             kept = jnp.promote_types(x.dtype, jnp.float32)  # rounding at every step would add up
             last = self.variable("cache", "last", jnp.ones, (x.shape[0], 1, *x.shape[2:]), kept)
-            product = last.value * product
+            product = last_in_text(last.value, 1, x, start, texts) * product
             if not self.is_initializing():
                 last.value = product[:, -1:].astype(last.value.dtype)
         return product.astype(x.dtype)

@@ -11,7 +11,18 @@ from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
-from .functions import abs_root, depthwise_init, divide, initial_array, last_inputs, on_branches
+from .functions import (
+    abs_root,
+    depthwise_init,
+    divide,
+    in_rank,
+    initial_array,
+    last_in_text,
+    last_inputs,
+    on_branches,
+    running_in_texts,
+    tap_inputs,
+)
 
 KERNEL_INIT = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Dense kernels start from a normal distribution with variance 1 / fan-in."""
@@ -77,8 +88,8 @@ class GuardedNorm(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x - jnp.mean(x, axis=-1, keepdims=True) if self.centred else x
         y = divide(x, abs_root(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
-        y = y if self.scale is None else y * self.scale[...].astype(x.dtype)
-        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+        y = y if self.scale is None else y * in_rank(self.scale[...], x)
+        return y if self.bias is None else y + in_rank(self.bias[...], x)
 
 
 class CausalDepthwiseConv(nnx.Module):
@@ -95,12 +106,13 @@ class CausalDepthwiseConv(nnx.Module):
         kernel_size, *features = self.kernel.shape
         self.window = nnx.Cache(jnp.zeros((batch, kernel_size - 1, *features), dtype))
 
-    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
         x, taps = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
         inputs = last_inputs(None if start is None else self.window[...], x, len(taps))
         if start is not None:
             self.window[...] = inputs[:, x.shape[1] :].astype(self.window.dtype)
-        return functools.reduce(jnp.add, (tap * inputs[:, i : i + x.shape[1]] for i, tap in enumerate(taps)))
+        read = tap_inputs(inputs, x.shape[1], start, texts)
+        return functools.reduce(jnp.add, map(jnp.multiply, taps[:, None, None], read))
 
 
 class CausalConv(nnx.Module):
@@ -125,13 +137,13 @@ class CausalConv(nnx.Module):
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         self.window = nnx.Cache(jnp.zeros((batch, self.kernel.shape[-3] - 1, *self.features), dtype))
 
-    def __call__(self, x: jax.Array, start: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
         x, kernel = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
         kernel_size, length = kernel.shape[-3], x.shape[1]
         inputs = last_inputs(None if start is None else self.window[...], x, kernel_size)
         if start is not None:
             self.window[...] = inputs[:, length:].astype(self.window.dtype)
-        delayed = jnp.stack([inputs[:, delay : delay + length] for delay in range(kernel_size)], axis=-2)
+        delayed = jnp.stack(tap_inputs(inputs, length, start, texts), axis=-2)
         return jnp.einsum(self.equation, delayed, kernel)
 
 
@@ -145,10 +157,12 @@ class RunningSum(nnx.Module):
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         self.last = nnx.Cache(jnp.zeros((batch, 1, *self.features), dtype))
 
-    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
-        total = jnp.cumsum(x, axis=1)
+    def __call__(self, x: jax.Array, start: jax.Array | None, texts: jax.Array | None = None) -> jax.Array:
+        total = running_in_texts(x, jnp.cumsum, 1, start, texts)
         if start is not None:
-            total = self.last[...] + total  # in the dtype of the cache if it is more precise
+            total = (
+                last_in_text(self.last[...], 0, x, start, texts) + total
+            )  # in the dtype of the cache if it is more precise
             self.last[...] = total[:, -1:].astype(self.last.dtype)
         return total.astype(x.dtype)
 
@@ -163,10 +177,12 @@ class RunningProduct(nnx.Module):
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         self.last = nnx.Cache(jnp.ones((batch, 1, *self.features), dtype))
 
-    def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
-        product = jnp.cumprod(x, axis=1)
+    def __call__(self, x: jax.Array, start: jax.Array | None, texts: jax.Array | None = None) -> jax.Array:
+        product = running_in_texts(x, jnp.cumprod, 1, start, texts)
         if start is not None:
-            product = self.last[...] * product  # in the dtype of the cache if it is more precise
+            product = (
+                last_in_text(self.last[...], 1, x, start, texts) * product
+            )  # in the dtype of the cache if it is more precise
             self.last[...] = product[:, -1:].astype(self.last.dtype)
         return product.astype(x.dtype)
 

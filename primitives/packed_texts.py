@@ -1,0 +1,72 @@
+"""Several texts packed in one sequence, or padding: programs that give each text the outputs that it has alone.
+
+A text is a run of equal segment ids. `Op.packed_texts` says what an op does at the border of two texts. Ops at one
+position and products of matrices need nothing, since MASK zeroes the scores of two texts as it zeroes those of later
+keys. So the static proof of causality (`causality_proof`) covers both, read as "hidden: later, or of another text". A
+program whose output depends on the sequence length, such as one with a maximum over all keys, is refused: within packed
+texts it would depend on the lengths of the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .causality_proof import Reach, time_dependence
+from .errors import UsageError
+from .graph import Graph
+from .interpreter import Compute, ComputeHook
+from .ops import OPS, PackedTexts
+
+__all__ = ["check_packable", "compute_texts_apart", "number_texts", "packing_fault", "takes_texts"]
+
+Array = Any
+
+
+def number_texts(xp: Any, segment_ids: Array) -> Array:
+    """Return the number of the text that each position belongs to, from 0, for segment ids [batch, length].
+
+    >>> import numpy as np
+    >>> number_texts(np, np.array([[0, 0, 7, 7, 0]])).tolist()
+    [[0, 0, 1, 1, 2]]
+    """
+    begins = segment_ids[:, 1:] != segment_ids[:, :-1]
+    return xp.cumsum(xp.pad(begins, [(0, 0), (1, 0)]), axis=1)
+
+
+def takes_texts(op: str) -> bool:
+    """Return whether the `apply` of an op takes `texts`, the number of the text of each of its rows."""
+    return op in OPS and OPS[op].packed_texts in (PackedTexts.WINDOW, PackedTexts.RESTART, PackedTexts.MASK)
+
+
+def compute_texts_apart(graph: Graph, texts: Array) -> ComputeHook:
+    """Return the hook of `evaluate` that keeps texts apart, for the numbers of the texts [batch, length]."""
+
+    def compute_hook(index: int, operands: Any, compute: Compute) -> Array:
+        return compute(operands, texts=texts) if takes_texts(graph.nodes[index].op) else compute(operands)
+
+    return compute_hook
+
+
+def packing_fault(graph: Graph) -> str:
+    """Return the reason why a program cannot keep packed texts apart; empty if it can."""
+    for node in graph.nodes:
+        if node.op in OPS and OPS[node.op].packed_texts is PackedTexts.REFUSED:
+            return f"it reads earlier positions in a way of its own, by {node.op} of plugin {OPS[node.op].origin}"
+    facts = time_dependence(graph)
+    reach = facts[-1].reach
+    if reach is Reach.CAUSAL:
+        return ""
+    culprit = graph.nodes[next(index for index, fact in enumerate(facts) if fact.reach is reach)]
+    depends = "sees the future" if reach is Reach.ACAUSAL else "depends on the sequence length"
+    return f"it {depends}, by {culprit.op} at {'.'.join(culprit.labels)}"
+
+
+def check_packable(graph: Graph) -> None:
+    """Check that a program can keep packed texts apart.
+
+    Raises:
+        UsageError: it cannot; names the op and the reason.
+    """
+    fault = packing_fault(graph)
+    if fault:
+        raise UsageError(f"segment_ids are refused for this program: {fault}; give it one text a sequence")
