@@ -224,7 +224,7 @@ class PrimerEZBlock(nnx.Module):
         """Allocate the cache for calls with `decode=True`; `input_shape` is `(batch, longest, width)`."""
         if len(input_shape) != 3 or input_shape[2] != self.width or min(input_shape) < 1:
             raise ValueError(f"input_shape must be (batch, longest, {self.width}), not {tuple(input_shape)}")
-        if self.layer_norm.scale.ndim != 1:
+        if self.self_attention.key_projection.kernel.ndim != 3:
             raise ValueError(
                 "this is a stack of blocks; use nnx.vmap(lambda block: block.init_cache(input_shape))(blocks)"
             )

@@ -96,7 +96,7 @@ class BlockFunctions:
         return evaluate(self.graph, learned, x, jnp, self.shifts, record, fused=fused, fast_ops=fast_ops)
 
     def _apply_apart(self, learned: list[Any], x: Array, record: Any, segment_ids: SegmentIds) -> Array:
-        texts = self._texts(segment_ids, x.shape[:2])
+        texts = self._texts(segment_ids, (x.shape[0], x.shape[1]))
         shifts = {index: partial(shift, texts=texts) for index, shift in self.shifts.items()}
         own = {index: group for index, group in self.fused.items() if group.function is not causal_softmax}
         fused = own if record is None else {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ...primitives.ops import OPS
 from ...primitives.value_types import Kind
 from .classes import ExportedClass
@@ -172,26 +174,25 @@ def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
 
 def _stack_check(block: ExportedClass) -> list[str]:
     """Return the statements that refuse a stack made by `nnx.vmap`: its parameters have one axis more."""
-    parameter = _first_parameter(block)
-    if parameter is None:
+    parameters = sorted(_parameters(block), key=lambda found: "norm" in found[0])  # Flax's norms may have no scale
+    if not parameters:
         return []
+    name, axes = parameters[0]
     remedy = "nnx.vmap(lambda block: block.init_cache(input_shape))(blocks)"
     return [
-        f"        if self.{parameter[0]}.ndim != {parameter[1]}:",
+        f"        if self.{name}.ndim != {axes}:",
         *_raised(f"this is a stack of blocks; use {remedy}", interpolated=False),
     ]
 
 
-def _first_parameter(one: ExportedClass) -> tuple[str, int] | None:
-    """Return the attribute of the first learned array of a class, and its number of axes."""
+def _parameters(one: ExportedClass) -> Iterator[tuple[str, int]]:
+    """Yield the attribute of a learned array of each layer of a class, and its number of axes."""
     for item in one.items:
         if isinstance(item, Submodule):
-            found = _first_parameter(one.classes[item.output])
-            if found is not None:
-                return f"{one.attributes[item.output]}.{found[0]}", found[1]
+            for name, axes in _parameters(one.classes[item.output]):
+                yield f"{one.attributes[item.output]}.{name}", axes
         elif item.layer is not None and item.layer.learned:
-            return _parameter(one.attributes[item.node], item.layer)
-    return None
+            yield _parameter(one.attributes[item.node], item.layer)
 
 
 def _parameter(name: str, layer: Layer) -> tuple[str, int]:

@@ -145,7 +145,7 @@ def test_a_stack_under_nnx_scan_and_remat_computes_and_decodes() -> None:
 
     @nnx.split_rngs(splits=LAYERS)
     @nnx.vmap
-    def stack(rngs: nnx.Rngs) -> nnx.Module:
+    def stack(rngs: nnx.Rngs) -> Any:
         return make(WIDTH, HEADS, rngs=rngs)
 
     @nnx.jit(static_argnames="decode")

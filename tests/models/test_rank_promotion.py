@@ -35,7 +35,7 @@ def test_a_program_is_compiled_and_decodes(name: str) -> None:
     program = compile_block(graph, UNIT, LENGTH)
     plain = compile_block(graph, UNIT, LENGTH, fused=False)
     parameters = {spec.name: jnp.ones(spec.shape) for spec in program.specs}
-    given = {} if packing_fault(graph) else {"segment_ids": IDS}
+    given: dict[str, Any] = {} if packing_fault(graph) else {"segment_ids": IDS}
 
     def run(x: jax.Array) -> Any:
         cache = program.init_cache(2, LENGTH)
@@ -51,7 +51,7 @@ def test_a_program_is_exported_and_decodes(name: str, api: API) -> None:
     exported = source_of(PROGRAMS[name], api=api)
     length = LENGTH if exported.graph.length_dependent else None
     functions = ExportedFunctions(load_source(exported.source), api, WIDTH, length)
-    given = {} if packing_fault(exported.graph) else {"segment_ids": IDS}
+    given: dict[str, Any] = {} if packing_fault(exported.graph) else {"segment_ids": IDS}
 
     def run(x: jax.Array) -> Any:
         parameters = functions.initial(LENGTH)
