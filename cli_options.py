@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from .system.signals import raise_if_interrupted
+
 __all__ = [
     "Accelerator",
     "Address",
@@ -95,7 +97,8 @@ Address = Annotated[str | None, typer.Option(help="Ray cluster to use: host:port
 
 
 def say(line: str) -> None:
-    """Print a message on stderr."""
+    """Print a message on stderr, unless a signal has asked the command to stop, which raises KeyboardInterrupt."""
+    raise_if_interrupted()
     print(line, file=sys.stderr, flush=True)
 
 

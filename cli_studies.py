@@ -29,6 +29,7 @@ from .cli_options import (
     say,
 )
 from .primitives.errors import UsageError, WorkFailedError
+from .system.signals import interruptible
 from .system.user_folders import user_path
 
 __all__ = ["register"]
@@ -300,7 +301,7 @@ def doctor(
     from .search.reports.console import console_for
     from .search.reports.tables.doctor_table import print_findings
 
-    findings = list(examine(quick, progress=say))
+    findings = list(interruptible(examine(quick, progress=say)))
     facts = report(findings)
     print_json(facts) if json_ else print_findings(findings, console_for(sys.stdout))
     if facts["failed"]:
@@ -339,7 +340,7 @@ def stress(
     depths, factors = parse_integers("--layers", layers), parse_integers("--length-factor", length_factor)
     settings = stress_settings(used, depths, factors, precision.split(","))
     choose_platform()
-    results = list(run_stress(dna, used, settings, steps, seed, say))
+    results = list(interruptible(run_stress(dna, used, settings, steps, seed, say)))
     if json_:
         print_json({"program": name, "steps": steps, "seed": seed, "lines": [result.to_dict() for result in results]})
     else:

@@ -22,7 +22,7 @@ from ..workers.devices.placement import JAX_MEMORY_FRACTION, Placement, place_wo
 __all__ = ["Hardware", "choose_devices", "hardware_for"]
 
 
-MOST_PER_CORE = 4
+MOST_PER_CORE = 8
 """Most workers that may share a core: more only take memory and time from each other."""
 
 
@@ -151,7 +151,7 @@ def hardware_for(
         cores = usable_core_count()
         if wanted > MOST_PER_CORE * cores:
             raise UsageError(
-                f"workers.count is {wanted}, but this machine has {cores} cores: give at most "
+                f"workers.count is {wanted}, but this machine has {cores} core{'s' * (cores != 1)}: give at most "
                 f"{MOST_PER_CORE * cores}, or 0 for one worker per core"
             )
         devices = replace(devices, kinds=("cpu",) * cores)

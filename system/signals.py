@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ __all__ = [
     "Interrupted",
     "ends_at_interruption",
     "interrupt_on_termination",
+    "interruptible",
     "raise_if_interrupted",
 ]
 
@@ -96,6 +97,13 @@ def raise_if_interrupted() -> None:
     """Raise KeyboardInterrupt if a signal has arrived: call it before writing what an interrupted command must not."""
     if _current is not None:
         _current.raise_if_interrupted()
+
+
+def interruptible(results: Iterable[Event]) -> Iterator[Event]:
+    """Yield the results of long work, and raise KeyboardInterrupt after one during which a signal arrived."""
+    for result in results:
+        raise_if_interrupted()
+        yield result
 
 
 @contextmanager
