@@ -67,7 +67,7 @@ class Confirmation:
     """One program's retrainings, compared with the baseline's.
 
     Attributes:
-        rank: rank by `ranking_bits_per_byte`, from 1; None if a training failed.
+        rank: rank by `ranking_score`, from 1; None if a training failed.
         name: name of the program, as in `Retraining`.
         candidate_id: id of the candidate; None for programs that are not of this run.
         trainings, failed: number of trainings, and of those without a loss.
@@ -116,15 +116,15 @@ class Confirmation:
         return {"at equal steps": self.difference, "at equal time": self.equal_time_difference}
 
     @property
-    def ranking_bits_per_byte(self) -> float | None:
-        """Loss on the test text at equal steps or at equal time, whichever is further above the baseline's.
+    def ranking_score(self) -> float | None:
+        """The larger of the differences at equal steps and at equal time, 0 for the baseline; None without any.
 
-        In nats per token for ids without text.
+        Differences are paired by seed. Means are not compared: programs with different seeds may be among them.
         """
-        bits, steps, time = self.score, self.difference, self.equal_time_difference
-        if bits is None or steps is None or time is None:
-            return bits
-        return bits + max(0.0, time.mean - steps.mean)
+        if self.candidate_id == BASELINE_ID:
+            return 0.0
+        known = [view.mean for view in self.views.values() if view is not None]
+        return max(known, default=None)
 
     @property
     def verdict(self) -> str:
@@ -186,9 +186,15 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
         _confirmation(name, found, differences.get(name), corrected.get(name), priced=bool(timed[name]))
         for name, found in arms.items()
     ]
-    rows.sort(key=lambda row: (bool(row.failed), row.test_loss_nats is None, row.ranking_bits_per_byte or 0.0))
+    rows.sort(key=_rank_order)
     ranked = [row for row in rows if not row.failed]
     return tuple(replace(row, rank=ranked.index(row) + 1 if row in ranked else None) for row in rows)
+
+
+def _rank_order(row: Confirmation) -> tuple[bool, bool, bool, float, float]:
+    """Return the key of the ranking: failures last, then by the paired difference, then by the loss."""
+    score = row.ranking_score
+    return bool(row.failed), row.test_loss_nats is None, score is None, score or 0.0, row.score or 0.0
 
 
 def bits_at_equal_steps(found: Sequence[Retraining]) -> dict[int, float]:

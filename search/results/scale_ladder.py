@@ -213,15 +213,11 @@ def _results_at_scale(retrainings: Sequence[Retraining], rescaled: set[str]) -> 
 
 
 def _agreement(results: Sequence[Sequence[ScaleResult]], lower: int, upper: int) -> Agreement:
-    values = [
-        {
-            entry.result.name: bits
-            for entry in results[place]
-            if entry.result.rank is not None and (bits := entry.result.ranking_bits_per_byte) is not None
-        }
+    ranks = [
+        {entry.result.name: entry.result.rank for entry in results[place] if entry.result.rank is not None}
         for place in (lower, upper)
     ]
-    shared = [name for name in values[0] if name in values[1]]
-    first, second = ([found[name] for name in shared] for found in values)
+    shared = [name for name in ranks[0] if name in ranks[1]]
+    first, second = ([found[name] for name in shared] for found in ranks)
     correlations = rank_correlations(first, second) if len(shared) >= MIN_PROGRAMS else None
     return Agreement(lower, upper, len(shared), *(correlations or (None, None)))

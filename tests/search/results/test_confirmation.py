@@ -58,6 +58,13 @@ def test_a_clear_gain_is_confirmed_and_a_gain_inside_the_noise_is_not() -> None:
     assert [rows[name].rank for name in ("#1", "#2", "baseline", "#3")] == [1, 2, 3, 4]
 
 
+def test_programs_with_different_seeds_rank_by_their_difference_and_not_by_their_mean() -> None:
+    whole = retrained({"baseline": (2.0, 2.0, 1.5), "#1": (0.0, 0.0, 1.49), "#2": (1.9, 1.9, 1.4)})
+    rows = by_name(confirmations([each for each in whole if each.name != "#1" or each.seed == 2]))
+    assert rows["#1"].test_bits_per_byte < rows["#2"].test_bits_per_byte  # type: ignore[operator]
+    assert [rows[name].rank for name in ("#2", "#1", "baseline")] == [1, 2, 3]
+
+
 def test_one_training_confirms_nothing() -> None:
     row = by_name(confirmations(retrained({"baseline": (2.0,), "#1": (1.0,)})))["#1"]
     assert not row.better
