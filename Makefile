@@ -10,7 +10,7 @@ BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help search test test-slow lint format docs dev clean
+.PHONY: help search test test-slow lint format docs dev lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,23 +52,30 @@ $(BIN)/python:
 	  { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -qq pip; } || \
 	  { rm -rf $(VENV); echo "cannot create $(VENV): install pip for $(PYTHON), or its venv module" >&2; exit 1; }
 
-# Each stamp says that an installation is newer than pyproject.toml; a larger one includes the smaller. Twice quiet leaves
+# Each stamp says that an installation is newer than pyproject.toml and the lock file; a larger one includes the smaller. Twice quiet leaves
 # errors only: setuptools warns of every editable installation.
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
+$(VENV)/.installed: pyproject.toml $(wildcard requirements/*.txt) | $(BIN)/python
 	$(call install,.)
 	@touch $(VENV)/.installed
 
-$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-test: pyproject.toml $(wildcard requirements/*.txt) | $(BIN)/python
 	$(call install,.[test])
 	@touch $(VENV)/.installed $(VENV)/.installed-test
 
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-dev: pyproject.toml $(wildcard requirements/*.txt) | $(BIN)/python
 	$(call install,.[dev])
 	@mkdir -p $(VENV)/typing && ln -sfn ../.. $(VENV)/typing/primer_search
 	@touch $(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev
 
+lock: $(VENV)/.installed-dev ## write the lock file of this Python and the licences, from what is installed
+	$(BIN)/python .ci/lock.py
+
+# The versions of CI, if there is a lock file for this Python; LOCKED= takes the newest.
+LOCKED = $(addprefix --constraint ,$(wildcard requirements/python$(shell \
+  $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt))
+
 define install
 	@echo "installing primer-search into $(VENV) (a few minutes the first time)"
 	@$(PIP) install -qq --upgrade pip
-	@$(PIP) install -qq --editable '$(1)'
+	@$(PIP) install -qq $(LOCKED) --editable '$(1)'
 endef

@@ -229,7 +229,7 @@ class PrimerEZBlock(nnx.Module):
                 "this is a stack of blocks; use nnx.vmap(lambda block: block.init_cache(input_shape))(blocks)"
             )
         batch, longest, _ = input_shape
-        for _, part in nnx.iter_modules(self):
+        for _, part in nnx.iter_graph(self):
             if isinstance(part, Position | History | CausalDepthwiseConv):
                 part.init_cache(batch, longest, dtype)
 

@@ -15,10 +15,14 @@ from .program import DNA, Instruction, Subprogram
 from .suggestions import did_you_mean
 from .validation import check_well_formed, fail, format_name, format_value
 
-__all__ = ["FORMAT", "dna_from_json", "dna_to_json"]
+__all__ = ["FORMAT", "LARGEST_TEXT", "dna_from_json", "dna_to_json"]
 
 FORMAT = 1
 """Version of the JSON format that this code reads and writes."""
+
+LARGEST_TEXT = 2 * 2**20
+"""Most characters of a DNA. 4,096 instructions, the most that a program may have, need a quarter of them; the parser of
+Python needs up to 30 times as many bytes as a text has."""
 
 _DNA_KEYS = ("format", "constants", "dimensions", "subprograms")
 _DNA_OPTIONAL_KEYS = ("length_dependent",)
@@ -51,6 +55,15 @@ def dna_to_json(dna: DNA) -> str:
         MalformedProgramError: the DNA is not well-formed. Text that cannot be read back is never written.
     """
     check_well_formed(dna)
+    text = _text(dna)
+    if len(text) > LARGEST_TEXT:
+        fail(
+            f"the program needs a text of more than {LARGEST_TEXT // 2**20} MiB: remove subprograms that are not called"
+        )
+    return text
+
+
+def _text(dna: DNA) -> str:
     constants = ", ".join(repr(float(constant)) for constant in dna.constants)
     dimensions = ", ".join(map(str, dna.dimensions))
     flag = ' "length_dependent": true,\n' if dna.length_dependent else ""
@@ -65,6 +78,8 @@ def dna_to_json(dna: DNA) -> str:
 
 
 def _parse(text: str) -> Any:
+    if len(text) > LARGEST_TEXT:
+        fail(f"the text has more than {LARGEST_TEXT // 2**20} MiB, which no program needs")
     if not text.strip():
         fail("the text is not JSON: it is empty")
     if text.startswith("\ufeff"):

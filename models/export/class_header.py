@@ -166,7 +166,7 @@ def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
         ]
     return [
         *lines,
-        "        for _, part in nnx.iter_modules(self):",
+        "        for _, part in nnx.iter_graph(self):",
         f"            if isinstance(part, {' | '.join(_stateful_classes(one))}):",
         "                part.init_cache(batch, longest, dtype)",
     ]

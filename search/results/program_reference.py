@@ -15,7 +15,7 @@ from ...primitives import DNA, MalformedProgramError, UsageError
 from ...primitives.diff_printer import format_difference
 from ...primitives.library import HEADS, LIBRARY, get
 from ...primitives.pretty_printer import format_program
-from ...primitives.program_json import dna_from_json, dna_to_json
+from ...primitives.program_json import LARGEST_TEXT, dna_from_json, dna_to_json
 from ...primitives.query_scales import rescale_queries
 from ...primitives.suggestions import did_you_mean
 from ...system.user_folders import user_path
@@ -26,7 +26,15 @@ from .leaderboard import best_row, leaderboard
 if TYPE_CHECKING:  # loads SQLite
     from ..runs.store import Store
 
-__all__ = ["NamedProgram", "find_candidate_id", "library_description", "library_dna", "named_program", "read_program"]
+__all__ = [
+    "NamedProgram",
+    "find_candidate_id",
+    "library_description",
+    "library_dna",
+    "named_program",
+    "read_dna",
+    "read_program",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +90,6 @@ def named_program(text: str, model: ModelConfig) -> NamedProgram:
 PAPER_MODEL = ModelConfig(layers=6, length=64, vocabulary=32768, length_dependent=True)
 """Model of the paper's search, for the costs of library programs."""
 
-LARGEST_FILE = 64 * 2**20
-"""Upper limit for a DNA file, in bytes; the largest valid program is far smaller."""
-
 
 def read_program(named: str, model: ModelConfig) -> DNA:
     """Return the program in a file, on standard input (`-`), or in the library.
@@ -98,7 +103,7 @@ def read_program(named: str, model: ModelConfig) -> DNA:
         UsageError: the file or name does not exist.
     """
     if named == "-":
-        return _read_dna("standard input", sys.stdin.buffer)
+        return read_dna("standard input", sys.stdin.buffer)
     if not named:
         raise UsageError("the name of the program is empty: give a file of DNA, - for standard input, or a name")
     path = user_path(named)
@@ -106,7 +111,7 @@ def read_program(named: str, model: ModelConfig) -> DNA:
         return model.library_program(named)
     try:
         with path.open("rb") as file:
-            return _read_dna(named, file)
+            return read_dna(named, file)
     except FileNotFoundError:
         remedy = did_you_mean(named, LIBRARY)
         raise UsageError(f"unknown file or library program {named}{remedy}") from None
@@ -119,10 +124,15 @@ def read_program(named: str, model: ModelConfig) -> DNA:
         ) from None
 
 
-def _read_dna(source: str, file: BinaryIO) -> DNA:
-    content = file.read(LARGEST_FILE + 1)
-    if len(content) > LARGEST_FILE:
-        raise MalformedProgramError(f"{source} is not DNA: it is larger than {LARGEST_FILE // 2**20} MiB")
+def read_dna(source: str, file: BinaryIO) -> DNA:
+    """Return the program in an open file; messages call it `source`.
+
+    Raises:
+        MalformedProgramError: the file is not DNA.
+    """
+    content = file.read(LARGEST_TEXT + 1)
+    if len(content) > LARGEST_TEXT:
+        raise MalformedProgramError(f"{source} is not DNA: it is larger than {LARGEST_TEXT // 2**20} MiB")
     try:
         return dna_from_json(content.decode("utf-8"))
     except UnicodeDecodeError:
