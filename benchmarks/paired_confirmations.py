@@ -17,17 +17,10 @@ from statistics import fmean
 
 from primer_search.benchmarks.command import add_json, benchmark_parser
 from primer_search.primitives.errors import UsageError
-from primer_search.search.results.confirmation import (
-    Retraining,
-    bits_at_equal_steps,
-    bits_at_equal_time,
-    read_retraining,
-)
+from primer_search.search.results.confirmation import Retraining, bits_by_view, read_retraining
 from primer_search.search.results.scale_ladder import Scale
 from primer_search.search.results.statistics import Estimate, paired_differences
 from primer_search.search.runs.store import Store
-
-VIEWS = ("equal steps", "equal time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +89,7 @@ def _compare(size: str, found: Sequence[Retraining], other: str) -> list[Pair]:
     if "baseline" not in programs or other not in programs:
         raise UsageError(f"the baseline or {other} was not retrained at {size}: use `confirm RUN --beside {other}`")
     pairs = []
-    for view, bits in zip(VIEWS, (bits_at_equal_steps, bits_at_equal_time), strict=True):
-        losses = {name: bits(each) for name, each in programs.items()}
-        if view == "equal time":
-            losses["baseline"] = bits_at_equal_steps(programs["baseline"])
+    for view, losses in bits_by_view(programs).items():
         for name, values in losses.items():
             if not values:
                 continue

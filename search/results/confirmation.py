@@ -16,7 +16,7 @@ program is confirmed better only if it is better in both views, so neither view 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Confirmation",
     "Retraining",
-    "bits_at_equal_steps",
-    "bits_at_equal_time",
+    "bits_by_view",
     "confirmations",
     "read_retraining",
     "read_retrainings",
@@ -175,15 +174,13 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
     arms: dict[str, list[Retraining]] = {}
     for each in latest.values():
         arms.setdefault(each.name, []).append(each)
-    bits = {name: bits_at_equal_steps(found) for name, found in arms.items()}
-    timed = {name: bits_at_equal_time(found) for name, found in arms.items()}
-    at_equal_time = {**timed, "baseline": bits.get("baseline", {})}
+    views = bits_by_view(arms)
     differences, corrected = (
-        paired_differences(each, "baseline", simultaneous=True) if bits.get("baseline") else {}
-        for each in (bits, at_equal_time)
+        paired_differences(bits, "baseline", simultaneous=True) if bits.get("baseline") else {}
+        for bits in views.values()
     )
     rows = [
-        _confirmation(name, found, differences.get(name), corrected.get(name), priced=bool(timed[name]))
+        _confirmation(name, found, differences.get(name), corrected.get(name), priced=bool(_bits_at_equal_time(found)))
         for name, found in arms.items()
     ]
     rows.sort(key=_rank_order)
@@ -197,12 +194,27 @@ def _rank_order(row: Confirmation) -> tuple[bool, bool, bool, float, float]:
     return bool(row.failed), row.test_loss_nats is None, score is None, score or 0.0, row.score or 0.0
 
 
-def bits_at_equal_steps(found: Sequence[Retraining]) -> dict[int, float]:
+def bits_by_view(arms: Mapping[str, Sequence[Retraining]]) -> dict[str, dict[str, dict[int, float]]]:
+    """Return the losses of programs on the test text at equal steps and at equal time, by program and random seed.
+
+    A program without prices has no losses at equal time; the baseline has those of its own training.
+
+    Args:
+        arms: retrainings by program.
+    """
+    at_equal_steps = {name: _bits_at_equal_steps(found) for name, found in arms.items()}
+    at_equal_time = {name: _bits_at_equal_time(found) for name, found in arms.items()}
+    if "baseline" in arms:
+        at_equal_time["baseline"] = at_equal_steps["baseline"]
+    return {"equal steps": at_equal_steps, "equal time": at_equal_time}
+
+
+def _bits_at_equal_steps(found: Sequence[Retraining]) -> dict[int, float]:
     """Return the loss of each training on the test text (`Evaluation.test_score`) by random seed."""
     return {each.seed: each.evaluation.test_score for each in found if each.evaluation.test_score is not None}
 
 
-def bits_at_equal_time(found: Sequence[Retraining]) -> dict[int, float]:
+def _bits_at_equal_time(found: Sequence[Retraining]) -> dict[int, float]:
     """Return the same, as it would be after the time of the baseline's training; empty without prices."""
     corrected = {}
     for each in found:
