@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,15 +91,17 @@ class StoreReader:
         )
         return rows[0][0] if rows else None
 
-    def evaluations(self, after: int = 0, through: int | None = None) -> list[FinishedTrial]:
+    def evaluations(self, after: int = 0, through: int | None = None, curves: bool = True) -> list[FinishedTrial]:
         """Return finished trials, in order of arrival.
 
         Args:
             after: number of the last event to leave out.
             through: number of the last event to include; None: all later ones.
+            curves: whether to read the learning curves.
         """
+        evaluation = "evaluation" if curves else "json_remove(evaluation, '$.curve')"
         rows = self._execute(
-            "SELECT sequence, wall_time, e.trial_id, e.candidate_id, evaluation"
+            f"SELECT sequence, wall_time, e.trial_id, e.candidate_id, {evaluation}"
             " FROM evaluations AS e JOIN events USING (sequence)"
             " WHERE sequence > ? AND (? IS NULL OR sequence <= ?) ORDER BY sequence",
             (int(after), through, through),
@@ -116,31 +118,29 @@ class StoreReader:
         )
         return [_finished_trial(*row) for row in rows]
 
-    def events(self, after: int = 0, limit: int | None = None) -> list[Event]:
-        """Return the events after the one numbered `after`, in order of arrival, at most `limit` of them."""
-        rows = self._execute(
-            "SELECT * FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",
-            (int(after), -1 if limit is None else limit),
-        )
-        return [_event(*row) for row in rows]
+    def events(
+        self,
+        after: int = 0,
+        through: int | None = None,
+        *,
+        limit: int | None = None,
+        payloads: Collection[str] | None = None,
+    ) -> list[Event]:
+        """Return events, in order of arrival.
 
-    def events_between(self, after: int, until: int, parsed: Iterable[str]) -> list[Event]:
-        """Return the events after one number, up to another; only those of the kinds `parsed` have their payload."""
+        Args:
+            after: number of the last event to leave out.
+            through: number of the last event to include; None: all later ones.
+            limit: largest number of events.
+            payloads: kinds whose payload is read; None: all.
+        """
         rows = self._execute(
-            "SELECT * FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence", (after, until)
+            "SELECT * FROM events WHERE sequence > ? AND (? IS NULL OR sequence <= ?) ORDER BY sequence LIMIT ?",
+            (int(after), through, through, -1 if limit is None else limit),
         )
-        kinds = frozenset(parsed)
-        return [_event(*row[:5], payload=row[5] if row[2] in kinds else "{}") for row in rows]
-
-    def evaluations_between(self, after: int, until: int) -> list[FinishedTrial]:
-        """Return the finished trials whose events are after one number, up to another, without learning curves."""
-        rows = self._execute(
-            "SELECT e.sequence, wall_time, e.trial_id, e.candidate_id, json_remove(evaluation, '$.curve')"
-            " FROM evaluations AS e JOIN events USING (sequence)"
-            " WHERE e.sequence > ? AND e.sequence <= ? ORDER BY e.sequence",
-            (after, until),
-        )
-        return [_finished_trial(*row) for row in rows]
+        if payloads is None:
+            return [_event(*row) for row in rows]
+        return [_event(*row[:5], payload=row[5] if row[2] in payloads else "{}") for row in rows]
 
     def candidates_between(self, first: int, last: int) -> list[Ancestor]:
         """Return the candidates from one id to another, without their DNA and without the edits of merges."""

@@ -1,4 +1,4 @@
-"""The best candidate so far by the mean loss of its full trainings, kept while results arrive."""
+"""The best candidate so far by the rule of `StoreReader.best_candidate_id`, kept while results arrive."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class TrialReader:
 
     def new_trials(self) -> Iterator[tuple[TrackedTrial, TrackedProgress]]:
         """Yield each trial that has finished since the last call, with the state of the search after it."""
-        while events := self._store.events(self.sequence, PAGE):
+        while events := self._store.events(self.sequence, limit=PAGE):
             unknown = max(self.sequence, self._after)
             last = events[-1].sequence
             results = {}

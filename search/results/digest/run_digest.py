@@ -198,8 +198,8 @@ class RunDigest:
         )
 
     def _read(self, store: StoreReader, until: int) -> None:
-        events = store.events_between(self.last, until, _PARSED)
-        finished = store.evaluations_between(self.last, until)
+        events = store.events(self.last, until, payloads=_PARSED)
+        finished = store.evaluations(self.last, until, curves=False)
         results = {trial.sequence: trial.evaluation for trial in finished}
         proposed = [event for event in events if event.kind == "proposed"]
         if proposed:
