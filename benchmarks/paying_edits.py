@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 
 from primer_search.benchmarks.command import add_json, benchmark_parser
+from primer_search.primitives.ops import OPS
 from primer_search.search.guided.guided_search import POINTS
-from primer_search.search.guided.live_mutations import FAMILY_OF
 from primer_search.search.guided.measurements import Measurements
 from primer_search.search.runs.store import Store
 
@@ -84,7 +84,7 @@ def _family(kind: str, description: str) -> str:
     if kind not in ("Insert", "Wrap", "Replace op"):
         return "none"
     added = re.findall(r"x\d+ = (\w+)\(", description.rpartition(" becomes ")[2])
-    return FAMILY_OF.get(added[0], "call") if added else "call"
+    return OPS[added[0]].family if added and added[0] in OPS else "call"
 
 
 def _count(edits: Sequence[Edit], name: str) -> dict[str, tuple[int, int]]:

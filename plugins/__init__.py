@@ -21,6 +21,8 @@ from ..primitives.ops import (
     WidthMatch,
     broadcast_shape,
     dimension_shape,
+    mixed_shape,
+    pair_shape,
     reduce_shape,
     same_shape,
 )
@@ -43,6 +45,8 @@ __all__ = [
     "WidthMatch",
     "broadcast_shape",
     "dimension_shape",
+    "mixed_shape",
+    "pair_shape",
     "primitive",
     "reduce_shape",
     "replace_subprogram",

@@ -22,6 +22,8 @@ from ..primitives.ops import (
     WidthMatch,
     broadcast_shape,
     dimension_shape,
+    mixed_shape,
+    pair_shape,
     same_shape,
 )
 from ..primitives.program import DNA
@@ -111,10 +113,12 @@ def primitive(
         result: kind and width of the output. The default is the dimension if the op uses one, else that of the
             operands.
         laws: algebraic laws.
-        time_dependence: `POINTWISE`, `PAST` (one operand) or `REDUCES`.
+        time_dependence: `POINTWISE`, `PAST` (one operand), `REDUCES`, `PAIRS` (two activations give scores) or `MIXES`
+            (scores and an activation give an activation).
         kernel: number of positions that a `PAST` op sees, if it is limited.
         decode_state: what decoding keeps of a `PAST` op: its last `kernel - 1` inputs (the default if `kernel` > 1) or
-            its last output, which is then prepended to the new inputs.
+            its last output, which is then prepended to the new inputs. Of `PAIRS` and `MIXES`, it keeps the second
+            operand.
         before_start: last output before the first position; inputs before it are 0.
         width_match: operands whose widths must agree; by default both, except that a scalar broadcasts.
         source: paper or person that proposed it.
@@ -122,9 +126,14 @@ def primitive(
     Raises:
         UsageError: `forward` is not a plain function.
     """
-    past = time_dependence is TimeDependence.PAST
-    kept = DecodeState.INPUTS if kernel > 1 else DecodeState.OUTPUT
     shape = dimension_shape if uses_dimension else broadcast_shape if operands == 2 else same_shape
+    match, kept = WidthMatch.UNLESS_SCALAR if operands == 2 else WidthMatch.FREE, DecodeState.NOTHING
+    if time_dependence is TimeDependence.PAST:
+        kept = DecodeState.INPUTS if kernel > 1 else DecodeState.OUTPUT
+    elif time_dependence is TimeDependence.PAIRS:
+        shape, match, kept = pair_shape, WidthMatch.ALWAYS, DecodeState.SECOND
+    elif time_dependence is TimeDependence.MIXES:
+        shape, match, kept = mixed_shape, WidthMatch.FREE, DecodeState.SECOND
     arguments = [f"{{{slot}}}" for slot in range(operands)]
     arguments += ["constant={c}"] if uses_constant else []
 
@@ -145,10 +154,10 @@ def primitive(
         uses_constant=uses_constant,
         uses_dimension=uses_dimension,
         kernel=kernel,
-        width_match=width_match or (WidthMatch.UNLESS_SCALAR if operands == 2 else WidthMatch.FREE),
+        width_match=width_match or match,
         laws=frozenset(laws),
         time_dependence=time_dependence,
-        decode_state=decode_state or (kept if past else DecodeState.NOTHING),
+        decode_state=decode_state or kept,
         before_start=before_start,
         family=family,
         definition=_definition(name, forward),

@@ -18,7 +18,7 @@ from ..primitives.errors import InvalidProgramError, PrimerSearchError, WorkFail
 from ..primitives.fingerprint import fingerprint
 from ..primitives.graph import smallest_unit
 from ..primitives.interpreter import evaluate_reference
-from ..primitives.ops import Op
+from ..primitives.ops import Op, TimeDependence
 from ..primitives.program import DNA
 from ..primitives.program_json import dna_from_json, dna_to_json
 from ..primitives.value_types import SCORES
@@ -41,6 +41,9 @@ def check_op_in_programs(op: Op) -> None:
     Raises:
         BrokenContractError: a program breaks a promise.
     """
+    if op.time_dependence in (TimeDependence.PAIRS, TimeDependence.MIXES):
+        check_program(_heads(op), ("nnx", "linen"))
+        return
     check_program(_block(op), ("nnx", "linen"))
     if all(SCORES in kinds for kinds in operand_kinds(op)) or (SCORES,) * op.operands not in operand_kinds(op):
         return
@@ -127,6 +130,29 @@ def _block(op: Op) -> DNA:
             wide   = CONV_1X1 h0 width=8
             own    = {op.name} h0{second}{fields}
             result = CONV_1X1 own width=8
+        """,
+    }
+    return assemble(texts, {"c": 0.25}, (8, 4))
+
+
+def _heads(op: Op) -> DNA:
+    """Return two attention heads in which the op makes the scores, or mixes the values."""
+    pairs = op.time_dependence is TimeDependence.PAIRS
+    constant = " constant=c" if op.uses_constant else ""
+    texts = {
+        "main": """
+            inner  = head h0 branches=2
+            joined = CONV_1X1 inner width=8
+            output = ADD h0 joined
+        """,
+        "head": f"""
+            queries = CONV_1X1 h0 width=8
+            keys    = CONV_1X1 h0 width=8
+            scores  = {op.name if pairs else "T_MAT_MUL"} queries keys{constant if pairs else ""}
+            powers  = SIGMOID scores
+            weights = MASK powers
+            values  = CONV_1X1 h0 width=8
+            result  = {"MAT_MUL" if pairs else op.name} weights values{"" if pairs else constant}
         """,
     }
     return assemble(texts, {"c": 0.25}, (8, 4))

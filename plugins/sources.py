@@ -88,9 +88,24 @@ def find_source(reference: str) -> PluginSource:
 
 
 def installed_sources() -> list[PluginSource]:
-    """Return the plugins that installed packages offer as entry points, in the order of their names."""
+    """Return the plugins that installed packages offer as entry points, in the order of their names.
+
+    Raises:
+        UsageError: the module of an entry point is not there; the message names the package.
+    """
     found = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)
-    return [find_source(entry.module) for entry in found]
+    return [_installed_source(entry) for entry in found]
+
+
+def _installed_source(entry: importlib.metadata.EntryPoint) -> PluginSource:
+    try:
+        return find_source(entry.module)
+    except UsageError:
+        package = "an installed package" if entry.dist is None else f"the installed package {entry.dist.name}"
+        raise UsageError(
+            f"{package} offers the plugin {entry.module}, which is not an importable Python file with a name in lower "
+            "case: mend the package, or uninstall it"
+        ) from None
 
 
 def is_known(source: PluginSource) -> bool:

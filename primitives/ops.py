@@ -34,6 +34,8 @@ __all__ = [
     "WidthMatch",
     "broadcast_shape",
     "dimension_shape",
+    "mixed_shape",
+    "pair_shape",
     "reduce_shape",
     "same_shape",
 ]
@@ -219,7 +221,15 @@ def _mat_mul(values: Sequence[Value], dimension: Fraction | None) -> Value:
     return values[1]
 
 
-def _t_mat_mul(values: Sequence[Value], dimension: Fraction | None) -> Value:
+def mixed_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
+    """Return the kind and width of an activation that scores mix."""
+    if values[1].kind is Kind.SCORES:
+        raise InvalidProgramError("kinds", "its right operand must be activations, not scores")
+    return _mat_mul(values, dimension)
+
+
+def pair_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
+    """Return the scores of two activations."""
     if any(value.kind is Kind.SCORES for value in values):
         raise InvalidProgramError("kinds", "its operands must be activations, not scores")
     return SCORES
@@ -319,7 +329,7 @@ _ROWS = (
     Op("MAT_MUL", "scores times values: mixes positions", 2, _mat_mul, impl.binary(lambda xp, x, y: xp.matmul(x, y)),
        "{0} @ {1}", lambda s: 2.0 * s.length * s.out_size, time_dependence=TimeDependence.MIXES,
        decode_state=DecodeState.SECOND, family="matrix product"),
-    Op("T_MAT_MUL", "x times y transposed: the scores of every pair of positions", 2, _t_mat_mul,
+    Op("T_MAT_MUL", "x times y transposed: the scores of every pair of positions", 2, pair_shape,
        impl.binary(lambda xp, x, y: xp.matmul(x, xp.swapaxes(y, -1, -2))), "{0} @ jnp.swapaxes({1}, -1, -2)",
        lambda s: 2.0 * s.in_size * s.length, width_match=WidthMatch.ALWAYS, time_dependence=TimeDependence.PAIRS,
        decode_state=DecodeState.SECOND, family="matrix product"),

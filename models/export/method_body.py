@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 from ...primitives.graph import CONCAT
 from ...primitives.idioms import IdiomKind
-from ...primitives.ops import OPS
+from ...primitives.ops import OPS, TimeDependence
 from .expressions import CALL, INFIX, Expression, aligned, einsum_axes, filled, in_layout, is_relu
 from .formatting import LINE_LENGTH
 from .plan.names import Namer
 from .plan.sizes import SizeExpressions
-from .plan.steps import OWN_LAYERS, STATEFUL_LAYERS, ExportPlan, Layer, LayerKind, Layout, Step
+from .plan.steps import OWN_LAYERS, STATEFUL_LAYERS, ExportPlan, Layer, LayerKind, Layout, Step, time_of
 from .plan.submodules import Submodule
 
 __all__ = ["MethodBody", "MethodBodyWriter", "Statement"]
@@ -178,9 +178,9 @@ class MethodBodyWriter:
     def _cache_name(self, node: int) -> str:
         """Return the role of a cached value in a product, `keys` or `values`, or else its own name."""
         readers = [self.plan.by_node[reader] for reader, reads_all in self.readers[node] if reads_all]
-        products = {self.plan.graph.nodes[step.node].op for step in readers if step.inputs[1:] == (node,)}
-        roles = (role for op, role in (("T_MAT_MUL", "keys"), ("MAT_MUL", "values")) if op in products)
-        return next(roles, self.names[node])
+        times = {time_of(self.plan.graph.nodes[step.node].op) for step in readers if step.inputs[1:] == (node,)}
+        roles = ((TimeDependence.PAIRS, "keys"), (TimeDependence.MIXES, "values"))
+        return next((role for time, role in roles if time in times), self.names[node])
 
     # --- expressions ----------------------------------------------------------------------------------------
 
@@ -223,6 +223,8 @@ class MethodBodyWriter:
             return self._made(item, f"{FUNCTIONS[item.idiom]}({operand.text})", [operand])
         if op in ("T_MAT_MUL", "MAT_MUL"):
             return self._product(item)
+        if time_of(op) is TimeDependence.MIXES:
+            return self._own_mixture(item)
         return self._joined(item) if op == CONCAT else self._elementwise(item)
 
     def _layer_call(self, step: Step, layer: Layer) -> Expression:
@@ -284,6 +286,14 @@ class MethodBodyWriter:
         result = einsum_axes(step.layout, len(scope), "q", "k" if transposed else right_last)
         text = f'jnp.einsum("{left},{right}->{result}", {first.text}, {second.text})'
         return self._made(step, text, [first, second])
+
+    def _own_mixture(self, step: Step) -> Expression:
+        """Return the call of a plugin's function of scores and values, which takes branches before positions."""
+        node = self.plan.graph.nodes[step.node]
+        operands = [self._operand(step, slot) for slot in range(len(step.inputs))]
+        operands = [aligned(in_layout(operand, Layout.GRID), node.scope) for operand in operands]
+        text = filled(node.op, operands, node.constant)
+        return in_layout(Expression(text, CALL, Layout.GRID, node.scope, _depth(operands)), Layout.ROWS)
 
     def _joined(self, step: Step) -> Expression:
         node = self.plan.graph.nodes[step.node]

@@ -37,13 +37,10 @@ from ..evolution.random_draws import choose, draw_below, draw_by
 from ..evolution.vocabulary import PAPER, Vocabulary
 from .live_code import Edge, LiveCode
 
-__all__ = ["FAMILY_OF", "LIVE_MUTATIONS", "OP_FAMILIES", "mutate_live", "mutate_live_code"]
+__all__ = ["LIVE_MUTATIONS", "OP_FAMILIES", "mutate_live", "mutate_live_code"]
 
 OP_FAMILIES = PAPER.families
 """The 39 primitives by family (the groups of the paper's Table 2, convolutions apart); calls are one more family."""
-
-FAMILY_OF = {op: family for family, ops in OP_FAMILIES.items() for op in ops}
-"""The family of each primitive of the paper."""
 
 JOINS = ("ADD", "MULTIPLY")
 """Ops that join a wrapped value with the value itself."""

@@ -18,6 +18,7 @@ from primer_search.plugins import (
     Op,
     Parameter,
     TimeDependence,
+    broadcast_shape,
     primitive,
     reduce_shape,
 )
@@ -85,13 +86,32 @@ def normalized_reference(x):
     return x / (1 + np.abs(x).sum(axis=-1, keepdims=True))
 
 
+def distances(x, y):
+    return -jnp.abs(x[..., :, None, :] - y[..., None, :, :]).sum(-1)
+
+
+def distances_reference(x, y):
+    return -np.abs(x[..., :, None, :] - y[..., None, :, :]).sum(-1)
+
+
+def shares(scores, values, constant):
+    return scores @ values / (constant + jnp.abs(scores).sum(axis=-1, keepdims=True))
+
+
+def shares_reference(scores, values, constant):
+    return scores @ values / (constant + np.abs(scores).sum(axis=-1, keepdims=True))
+
+
 def op(forward: Callable[..., Any], reference: Callable[..., Any], name: str = "OWN", **fields: Any) -> Op:
     return primitive(
         name, "an op of a test", forward, reference, **({"flops": lambda s: 1.0, "family": "function"} | fields)
     )
 
 
-PAST, REDUCES = TimeDependence.PAST, TimeDependence.REDUCES
+PAST, REDUCES, PAIRS, MIXES, MASKS = (
+    *(TimeDependence.PAST, TimeDependence.REDUCES),
+    *(TimeDependence.PAIRS, TimeDependence.MIXES, TimeDependence.MASKS),
+)
 TAPS = Parameter("taps", ("kernel", "in"), Init.FAN_IN)
 GOOD = {
     "GATE": op(gate, gate_reference, "GATE", operands=2),
@@ -99,6 +119,8 @@ GOOD = {
     "WINDOW": op(windowed, windowed_reference, "WINDOW", parameters=[TAPS], time_dependence=PAST, kernel=3),
     "RUN_MAX": op(running_maximum, running_maximum_reference, "RUN_MAX", time_dependence=PAST, before_start=-1e30),
     "SPAN": op(span, span_reference, "SPAN", time_dependence=REDUCES, result=reduce_shape, laws=[Law.NON_NEGATIVE]),
+    "DISTANCES": op(distances, distances_reference, "DISTANCES", operands=2, time_dependence=PAIRS),
+    "SHARES": op(shares, shares_reference, "SHARES", operands=2, time_dependence=MIXES, uses_constant=True),
     "L1_NORM": op(normalized, normalized_reference, "L1_NORM", time_dependence=REDUCES, laws=[Law.ODD]),
 }
 
@@ -130,12 +152,24 @@ def test_ops_of_every_kind_are_exported_and_decode(api: Any, rows: None) -> None
             scaled = MULTIPLY gated wide
             many   = WINDOW scaled branches=2
             joined = CONV_1X1 many width=8
-            inner  = heads joined branches=2
+            inner  = local joined branches=2
             back   = CONV_1X1 inner width=8
             normed = L1_NORM back
-            output = ADD h0 normed
+            heads  = attention normed branches=2
+            passed = CONV_1X1 heads width=8
+            output = ADD h0 passed
         """,
-        "heads": """
+        "attention": """
+            query   = CONV_1X1 h0 width=8
+            key     = CONV_1X1 h0 width=8
+            near    = DISTANCES query key
+            powers  = EXP near
+            weights = MASK powers
+            mixed   = SHARES weights h0 constant=half
+            other   = SHARES weights key constant=half
+            output  = ADD mixed other
+        """,
+        "local": """
             narrow = CONV_1X1 h0 width=8
             most   = RUN_MAX narrow
             seen   = WINDOW most
@@ -146,7 +180,7 @@ def test_ops_of_every_kind_are_exported_and_decode(api: Any, rows: None) -> None
     }
     dna = assemble(texts, {"half": 0.5}, (8, 4))
     exported = verified_export(dna, name="Probe", unit=2, length=8, api=api)
-    for function in ("softcap", "windowed", "running_maximum", "gate", "span", "normalized"):
+    for function in (*("softcap", "windowed", "running_maximum", "gate", "span", "normalized", "distances", "shares"),):
         assert f"def {function}(" in exported.source
 
 
@@ -193,6 +227,31 @@ def first_branch(x):
     return x + x.reshape(-1, *x.shape[-2:])[0] * 0
 
 
+def nearest(x, y):
+    return jax.nn.softmax(distances(x, y), axis=-1)
+
+
+def nearest_reference(x, y):
+    powers = np.exp(distances_reference(x, y))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def mean_of_keys(scores, values):
+    return scores @ values / scores.shape[-1]
+
+
+def all_values(scores, values):
+    return scores @ values + values.sum(axis=-2, keepdims=True)
+
+
+def previous_scores(scores, values):
+    return (scores + jnp.roll(scores, 1, axis=-2)) @ values
+
+
+def previous_scores_reference(scores, values):
+    return (scores + np.roll(scores, 1, axis=-2)) @ values
+
+
 def scaled_wrongly(x, taps):
     return x * taps
 
@@ -216,8 +275,23 @@ BROKEN = {
     "positions are numbered": ({"forward": placed, "reference": placed_reference}, None, "decoding: 1 positions"),
     "a parameter without branches": ({"forward": scaled_wrongly, "reference": scaled_wrongly,
                                           "parameters": [Parameter("taps", ("in",), Init.ONES)]}, None, "branches"),
-    "scores that it mixes": ({"forward": gate, "reference": gate_reference, "operands": 2,
-                                  "time_dependence": TimeDependence.MIXES}, None, "POINTWISE, PAST or REDUCES"),
+    "an own mask": ({"forward": gate, "reference": gate_reference, "time_dependence": MASKS}, None,
+                        "cannot be MASKS: a mask must know at which position its rows start"),
+    "pairs with a parameter": ({"forward": distances, "reference": distances_reference, "operands": 2,
+                                    "time_dependence": PAIRS, "parameters": [TAPS]}, None, "takes no parameters"),
+    "pairs that give an activation": ({"forward": gate, "reference": gate_reference, "operands": 2,
+                                           "time_dependence": PAIRS, "result": broadcast_shape}, None,
+                                      "takes two activations and returns scores"),
+    "pairs that read every key": ({"forward": nearest, "reference": nearest_reference, "operands": 2,
+                                       "time_dependence": PAIRS}, None, "pairs: position 0 of operand 1"),
+    "a mixture of scores": ({"forward": all_values, "reference": all_values, "operands": 2, "time_dependence": MIXES,
+                                 "result": lambda values, dimension: values[1]}, None, "takes scores and an act"),
+    "values without a score": ({"forward": all_values, "reference": all_values, "operands": 2,
+                                    "time_dependence": MIXES}, None, "causality: position 1 changes rows"),
+    "the number of keys": ({"forward": mean_of_keys, "reference": mean_of_keys, "operands": 2,
+                                "time_dependence": MIXES}, None, "mixing: positions with a score of zero"),
+    "rows of earlier scores": ({"forward": previous_scores, "reference": previous_scores_reference, "operands": 2,
+                                    "time_dependence": MIXES}, None, "mixing: row 0 of the scores"),
     "a name of two words": ({"forward": gate, "reference": gate_reference, "operands": 2, "name": "a gate"}, None,
                             "its name"),
     "no family": ({"forward": gate, "reference": gate_reference, "operands": 2, "family": ""}, None, "its family"),

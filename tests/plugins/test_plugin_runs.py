@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from primer_search.plugins import registry
 from primer_search.plugins.contract_check import check_plugin
 from primer_search.plugins.loader import load_plugins
 from primer_search.plugins.registry import loaded_plugins, register, unload
-from primer_search.plugins.sources import find_source, is_checked, is_known, remember
+from primer_search.plugins.sources import find_source, installed_sources, is_checked, is_known, remember
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import LIBRARY, TRANSFORMER, get
 from primer_search.primitives.ops import OPS
@@ -24,6 +26,7 @@ from primer_search.search.config import SearchConfig
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.search.evolution.vocabulary import PAPER, read_vocabulary, with_named_plugins
 from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, mutate_live
+from primer_search.search.reports.figures.program_graph import OWN_FAMILY, program_graph
 from primer_search.search.runs.run_directory import RunDirectory, create_run_directory
 from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
@@ -189,6 +192,54 @@ def test_an_importable_module_is_a_plugin(plugin: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(str(plugin.parent))
     load_plugins(["gated_unit"])
     assert loaded_plugins()[0].source.reference == "gated_unit"
+
+
+PYPROJECT = """
+[project]
+name = "own-blocks"
+version = "1.0"
+[project.entry-points."primer_search.plugins"]
+gated_unit = "own_blocks.gated_unit"
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[tool.setuptools]
+packages = ["own_blocks"]
+"""
+
+
+def test_an_installed_package_offers_a_plugin_to_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, site = tmp_path / "package", tmp_path / "site"
+    (package / "own_blocks").mkdir(parents=True)
+    (package / "pyproject.toml").write_text(PYPROJECT)
+    (package / "own_blocks" / "__init__.py").write_text("")
+    shutil.copy(EXAMPLE, package / "own_blocks" / "gated_unit.py")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(package)], check=True, cwd=tmp_path)
+    assert "GATED_UNIT" not in command("primitives").out
+    monkeypatch.syspath_prepend(str(site))
+    (offered,) = installed_sources()
+    assert (offered.name, offered.reference) == ("gated_unit", "own_blocks.gated_unit")
+    remember(offered)
+    assert "GATED_UNIT" in command("primitives").out
+    assert command("check", "TRANSFORMER_GATED", "--config", "smoke").code == 0
+    assert loaded_plugins()[0].source.reference == "own_blocks.gated_unit"
+
+    forget_all()
+    (site / "own_blocks" / "gated_unit.py").unlink()
+    assert "the installed package own-blocks offers the plugin own_blocks.gated_unit" in refused("primitives")
+
+
+def test_a_drawn_program_shows_the_family_of_an_op(tmp_path: Path, plugin: Path) -> None:
+    register(find_source(str(plugin)))
+    drawn = program_graph(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
+    legend = drawn[drawn.rindex("</title>") :]
+    assert ">dense</text>" in legend and ">other</text>" not in legend
+    forget_all()
+    plugin.write_text(plugin.read_text().replace('family="dense"', 'family="gates"'))
+    register(find_source(str(plugin)))
+    drawn = program_graph(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
+    assert ">gates</text>" in drawn and f">{OWN_FAMILY[0]}</text>" in drawn
 
 
 def test_the_vocabulary_is_a_setting(plugin: Path) -> None:

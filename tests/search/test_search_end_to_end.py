@@ -1,4 +1,4 @@
-"""A whole search on real Ray workers: both train, the result is consistent, and no process is left."""
+"""Whole searches: on real Ray workers, of which no process is left, and on text in the ids of an own tokenizer."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import create_run_directory
 from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
+from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import write_text
 
 
@@ -63,3 +64,47 @@ def test_a_search_on_two_workers_uses_both_and_leaves_no_process(
     assert board.baseline.trials >= 2, "later ones are controls"
     assert board.totals.trials == len(finished)
     assert board.totals.lost == 0
+
+
+def own_tokenizer(path: Path, text: Path) -> Path:
+    """Train a byte-level BPE tokenizer, as a user of the library `tokenizers` would, and save it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=290, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
+    tokenizer.train([str(file) for file in sorted(text.iterdir())], trainer)
+    tokenizer.save(str(path))
+    return path
+
+
+def test_a_search_on_text_in_the_ids_of_an_own_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path / "cache"))
+    text = write_text(tmp_path / "text")
+    tokenizer = own_tokenizer(tmp_path / "tokenizer.json", text)
+    settings = [
+        f'data.tokenizer="hf-tokenizer:{tokenizer}"',
+        *("search.baseline_trials=1", "search.confirm_top=0", "trial.hurdles=0", "trial.budget_steps=5"),
+    ]
+    smoke = load("smoke", settings)
+    config = replace(smoke, data=replace(smoke.data, source=f"text:{text}"))
+    run = create_run_directory(tmp_path / "run")
+
+    def stop_early(state: RunState) -> None:
+        if state.candidates > 2:
+            run.request_stop()
+
+    session.start(config, run, seed=0, budget_seconds=600.0, observe=stop_early)
+    with Store.open(run.path, read_only=True) as store:
+        baseline = next(trial.evaluation for trial in store.evaluations() if trial.candidate_id == BASELINE_ID)
+        assert store.manifest["config"]["data"]["tokenizer"] == f"hf-tokenizer:{tokenizer}"
+    assert baseline.loss_nats is not None and baseline.bits_per_byte is not None
+    assert 0.1 < baseline.loss_nats / baseline.bits_per_byte < 10.0
+    assert "baseline" in command("leaderboard", run.path).out
+    written = command("generate", run.path, "baseline", "--prompt", "the cat", "--tokens", "4")
+    assert written.code == 0, written.err
+    assert written.out.startswith("the cat")
+    tokenizer.write_text(tokenizer.read_text().replace("<|endoftext|>", "<|end|>"))
+    assert "has changed since run" in refused("resume", run.path, "--budget", "5s")

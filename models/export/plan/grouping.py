@@ -17,7 +17,7 @@ from ....primitives.idioms import Idiom, IdiomKind, find_idioms, graph_readers
 from ....primitives.ops import OPS, DecodeState, Op, TimeDependence
 from ....primitives.query_scales import query_scales
 from ....primitives.value_types import Kind
-from .steps import ExportPlan, Layer, LayerKind, Layout, Step
+from .steps import ExportPlan, Layer, LayerKind, Layout, Step, time_of
 
 __all__ = ["plan_export"]
 
@@ -87,7 +87,7 @@ def _layer(graph: Graph, index: int) -> Layer | None:
 
 def _own_kind(op: Op, node: Node) -> LayerKind | None:
     """Return the kind of the layer for an op of a plugin, or None if it is a function without parameters and state."""
-    if op.decode_state is not DecodeState.NOTHING and node.value.kind is not Kind.SCORES:
+    if op.decode_state in (DecodeState.INPUTS, DecodeState.OUTPUT) and node.value.kind is not Kind.SCORES:
         return LayerKind.OWN_STATEFUL
     return LayerKind.OWN if op.parameters else None
 
@@ -156,11 +156,12 @@ def _layout(graph: Graph, step: Step, inputs: list[Layout]) -> Layout:
     node = graph.nodes[step.node]
     if step.layer is not None:
         return inputs[0] if step.layer.kind is LayerKind.VECTOR else Layout.ROWS
-    if node.op in ("T_MAT_MUL", "MASK") or step.idiom is IdiomKind.CAUSAL_SOFTMAX:
+    time = time_of(node.op)
+    if time in (TimeDependence.PAIRS, TimeDependence.MASKS) or step.idiom is IdiomKind.CAUSAL_SOFTMAX:
         return Layout.GRID
-    if node.op == "MAT_MUL":
+    if time is TimeDependence.MIXES:
         return Layout.GRID if node.value.kind is Kind.SCORES else Layout.ROWS
-    if node.op in OPS and OPS[node.op].time_dependence is TimeDependence.PAST:
+    if time is TimeDependence.PAST:
         return Layout.GRID  # along the rows of scores
     if len(set(inputs)) == 1 or node.op == CONCAT:
         return inputs[0]

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 
 from ....primitives.graph import CONCAT, Graph, Node
 from ....primitives.idioms import IdiomKind, centred
+from ....primitives.ops import TimeDependence
 from ....primitives.value_types import Kind
-from .steps import ExportPlan, Layer, LayerKind, Step
+from .steps import ExportPlan, Layer, LayerKind, Step, time_of
 
 __all__ = ["Namer", "class_name", "identifier", "layer_names", "subprogram_name", "value_names"]
 
@@ -120,17 +121,17 @@ def _roles(plan: ExportPlan) -> dict[int, str]:
         if nodes[node].op == "C_MUL" and plan.readers[node] == (reader,) and plan.is_read_once(nodes[node].inputs[0]):
             node = nodes[node].inputs[0]  # the name is that of the unscaled queries
         here = plan.section(node) == plan.section(reader) and node in plan.by_node
-        if here and nodes[node].op not in ("T_MAT_MUL", "MAT_MUL"):
+        if here and time_of(nodes[node].op) not in (TimeDependence.PAIRS, TimeDependence.MIXES):
             roles.setdefault(node, role)
 
-    for op, slot, role in (
-        ("T_MAT_MUL", 1, "keys"),
-        ("T_MAT_MUL", 0, "queries"),
-        ("MAT_MUL", 1, "values"),
-        ("MAT_MUL", 0, "weights"),
+    for time, slot, role in (
+        (TimeDependence.PAIRS, 1, "keys"),
+        (TimeDependence.PAIRS, 0, "queries"),
+        (TimeDependence.MIXES, 1, "values"),
+        (TimeDependence.MIXES, 0, "weights"),
     ):
         for step in plan.steps:
-            if nodes[step.node].op == op:
+            if time_of(nodes[step.node].op) is time:
                 assign(step.inputs[slot], role, step.node)
     return roles
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ....primitives.graph import Graph
+from ....primitives.ops import TimeDependence
 from ....primitives.value_types import MODEL_WIDTH, Kind, Value
-from .steps import ExportPlan
+from .steps import ExportPlan, time_of
 
 __all__ = ["SizeExpressions"]
 
@@ -33,7 +34,9 @@ class SizeExpressions:
     @staticmethod
     def of(plan: ExportPlan, prefix: str = "") -> SizeExpressions:
         """Return the sizes of a program's module; branches that compare queries with keys are heads."""
-        attending = {scope for node in plan.graph.nodes if node.op == "T_MAT_MUL" for scope in node.scope}
+        attending = {
+            scope for node in plan.graph.nodes if time_of(node.op) is TimeDependence.PAIRS for scope in node.scope
+        }
         counts: dict[int, str] = {}
         for scope in sorted(plan.adjustable):
             noun = "heads" if scope in attending else "branches"

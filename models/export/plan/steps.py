@@ -10,6 +10,7 @@ from functools import cached_property
 from ....primitives.decode_state import DecodePlan
 from ....primitives.graph import Graph
 from ....primitives.idioms import IdiomKind
+from ....primitives.ops import OPS, DecodeState, TimeDependence
 from ....primitives.packed_texts import packing_fault, takes_texts
 from ....primitives.value_types import Value
 
@@ -140,7 +141,8 @@ class ExportPlan:
     def reads_all(self, step: Step, slot: int) -> bool:
         """Whether a step that decodes needs this operand at all positions, not only at the new ones."""
         is_recomputed = step.node in self.decoding.recomputed_scores
-        return is_recomputed or (slot == 1 and self.graph.nodes[step.node].op in ("MAT_MUL", "T_MAT_MUL"))
+        op = self.graph.nodes[step.node].op
+        return is_recomputed or (slot == 1 and op in OPS and OPS[op].decode_state is DecodeState.SECOND)
 
     def needs_start(self, step: Step) -> bool:
         """Whether a step that decodes depends on earlier positions, and so on where the new ones start."""
@@ -177,3 +179,8 @@ STATEFUL_LAYERS = {
 
 OWN_LAYERS = frozenset({LayerKind.OWN, LayerKind.OWN_STATEFUL})
 """Layers whose function a plugin defines."""
+
+
+def time_of(op: str) -> TimeDependence | None:
+    """Return what an op depends on; None for the input and for joined branches."""
+    return OPS[op].time_dependence if op in OPS else None

@@ -33,7 +33,10 @@ FAMILY_MARKS = {
     "call": ("▸", "#66727f"),
     "other": ("?", "#52606d"),
 }
-"""Letter and color of each family of ops; white letters are readable on all of them."""
+"""Letter and color of each family of ops; white letters are readable on all of them. `other`: unknown ops."""
+
+OWN_FAMILY = ("•", "#1f6f78")
+"""Mark of a family that a plugin adds; the legend names it."""
 
 SIGNS = {"added": ("+", "#1b7a4b"), "changed": ("~", "#a8590b"), "removed": ("−", "#b3322a")}
 """Sign and color of each difference."""
@@ -141,7 +144,7 @@ def _node(node: OutlineNode, size: Size, box: _Drawn | None) -> list[str]:
     outline = f'stroke="{color}" stroke-width="1.8"' if sign else 'stroke="currentColor" stroke-opacity="0.28"'
     dashes = DASHES if node.mark == "removed" else ""
     fill = 0.025 if box is not None else 0.06
-    letter, family = FAMILY_MARKS.get(node.family, FAMILY_MARKS["other"])
+    letter, family = FAMILY_MARKS.get(node.family, OWN_FAMILY)
     strike = ' text-decoration="line-through" fill-opacity="0.65"' if node.mark == "removed" else ""
     name = f'<tspan fill-opacity="0.7">{escape(node.name)} </tspan>' if node.name else ""
     detail = f'<tspan fill-opacity="0.75"> {escape(node.detail)}</tspan>' if node.detail else ""
@@ -184,7 +187,9 @@ def _legend(outline: Outline, width: float) -> tuple[list[str], Size]:
     """Return the families and differences that occur, in rows of at most `width`."""
     nodes = list(_all_nodes(outline))
     families, marks = {node.family for node in nodes}, {node.mark for node in nodes}
-    entries = [(letter, color, name) for name, (letter, color) in FAMILY_MARKS.items() if name in families]
+    own = dict.fromkeys(sorted(families - {*FAMILY_MARKS, "input", "output"}), OWN_FAMILY)
+    drawn = {name: mark for name, mark in FAMILY_MARKS.items() if name in families}
+    entries = [(letter, color, name) for name, (letter, color) in (drawn | own).items()]
     entries = [(letter, color, "subprogram" if name == "call" else name) for letter, color, name in entries]
     entries += [(sign, color, mark) for mark, (sign, color) in SIGNS.items() if mark in marks]
     parts: list[str] = []

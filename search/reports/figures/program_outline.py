@@ -15,7 +15,6 @@ from ....primitives.ops import OPS
 from ....primitives.pretty_printer import format_instruction, subprogram_label
 from ....primitives.program import DNA, Instruction
 from ....primitives.program_diff import ProgramDiff, Slot, diff_programs
-from ...guided.live_mutations import FAMILY_OF
 
 __all__ = ["Mark", "Outline", "OutlineEdge", "OutlineNode", "program_outline"]
 
@@ -150,7 +149,7 @@ class _Outliner:
             name=f"x{position + 2}" if side == "candidate" else "",
             label=instruction.op if callee is None else subprogram_label(program, callee),
             detail=self._detail(program, instruction, inside is not None),
-            family="call" if callee is not None else FAMILY_OF.get(instruction.op, "other"),
+            family="call" if callee is not None else "other" if op is None else op.family,
             mark=mark,
             about=". ".join(about),
             inside=inside,
