@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from primer_search.primitives.errors import UsageError, WorkFailedError
 from primer_search.search.runs.store import Store
 from primer_search.search.tracking.follow_run import follow_run
 from primer_search.search.tracking.tracker_names import check_trackers
-from primer_search.search.tracking.tracker_process import TrackerProcesses
+from primer_search.search.tracking.tracker_process import TrackerProcesses, run_trackers
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.written_runs import Run, full
 from primer_search.workers.protocol import Evaluation
@@ -180,6 +182,22 @@ def test_after_an_interruption_the_end_is_left_to_a_later_session(run: Run) -> N
     assert log(run, "tensorboard") == 0
     texts = b"".join(file.read_bytes() for file in run.store.run.path.glob("tracking/tensorboard/search/*"))
     assert b"leaderboard" in texts
+
+
+def test_a_second_interruption_ends_the_trackers_at_once(
+    run: Run, silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", silent_server)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    said: list[str] = []
+    pid = 0
+    with pytest.raises(KeyboardInterrupt), run_trackers(("wandb",), run.store, said.append) as processes:
+        pid = processes.pids["wandb"]
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        raise KeyboardInterrupt
+    assert said == [], "it was not waited for"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_wrong_and_missing_trackers_are_refused_before_the_search(
