@@ -19,6 +19,7 @@ help: ## show this list
 
 search: $(VENV)/.installed ## search for better blocks: make search BUDGET=10m ARGS="--seed 1"
 	$(BIN)/primer-search --budget $(BUDGET) $(ARGS)
+	@command -v primer-search >/dev/null || echo "here, primer-search is $(BIN)/primer-search, or activate the environment: source $(BIN)/activate" >&2
 
 test: $(VENV)/.installed-test ## run the tests but the slow ones: make test ARGS=tests/configs/test_configs.py
 	$(BIN)/python -m pytest --numprocesses=$(JOBS) --maxprocesses=8 --dist=worksteal $(ARGS)

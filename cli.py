@@ -161,7 +161,9 @@ def search(
     trial_budget: Annotated[
         str | None,
         typer.Option(
-            help="Training time of each candidate's full trial.", metavar="DURATION", show_default="the preset's"
+            help="Budget of each candidate's full trial: 5m, or 5000steps.",
+            metavar="BUDGET",
+            show_default="the preset's",
         ),
     ] = None,
     config: Config = None,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import typer
 
 from .system.signals import raise_if_interrupted
+from .system.standard_streams import print_message
 
 __all__ = [
     "Accelerator",
@@ -32,6 +34,7 @@ __all__ = [
     "pin_to_cpu",
     "print_json",
     "say",
+    "say_unless",
     "settle_platforms",
 ]
 
@@ -99,7 +102,12 @@ Address = Annotated[str | None, typer.Option(help="Ray cluster to use: host:port
 def say(line: str) -> None:
     """Print a message on stderr, unless a signal has asked the command to stop, which raises KeyboardInterrupt."""
     raise_if_interrupted()
-    print(line, file=sys.stderr, flush=True)
+    print_message(line, sys.stderr)
+
+
+def say_unless(quiet: bool) -> Callable[[str], None]:
+    """Return `say`, or a function that prints nothing if `quiet`."""
+    return (lambda line: None) if quiet else say
 
 
 def print_json(value: Any) -> None:

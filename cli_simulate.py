@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
@@ -11,7 +12,6 @@ from typing import Annotated, Literal
 import typer
 
 from .cli_options import Json, Overrides, print_json, say
-from .primitives.errors import UsageError
 from .system.user_folders import user_path
 
 __all__ = ["register"]
@@ -28,7 +28,9 @@ def simulate(
     trial_budget: Annotated[
         str | None,
         typer.Option(
-            help="Training time of each candidate's full trial.", metavar="DURATION", show_default="the preset's"
+            help="Budget of each candidate's full trial: 5m, or 5000steps.",
+            metavar="BUDGET",
+            show_default="the preset's",
         ),
     ] = None,
     config: Annotated[str, typer.Option(help="A preset or a .toml file.", metavar="PRESET|FILE")] = "primer_paper",
@@ -80,6 +82,7 @@ def simulate(
 
     from .configs.load import load
     from .configs.plan import duration
+    from .search.config import with_trial_budget
     from .search.reports.console import console_for
     from .search.runs.run_directory import RunDirectory, create_run_directory
     from .search.simulation.simulate import SimulationOptions
@@ -95,13 +98,10 @@ def simulate(
         duration("--limit", limit),
         None if overhead is None else duration("--overhead", overhead),
     )
-    seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
-    given = {"trial.budget_seconds": seconds, "search.strategy": strategy}
-    settings = load(config, [*(set_ or ()), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value)])
-    if seconds is not None and settings.trial.unit == "steps":
-        raise UsageError(
-            f"--trial-budget {trial_budget} is a time, but {config} counts steps: --set trial.budget_steps=N"
-        )
+    chosen = [] if strategy is None else [f"search.strategy={json.dumps(strategy)}"]
+    settings = load(config, [*(set_ or ()), *chosen])
+    if trial_budget is not None:
+        settings = replace(settings, trial=with_trial_budget(settings.trial, trial_budget, config))
     options.check(settings)
     with TemporaryDirectory(prefix="primer-search-") if run_dir is None else nullcontext() as folder:
         run = RunDirectory(Path(folder)) if folder is not None else create_run_directory(run_dir or Path())

@@ -27,6 +27,7 @@ from .cli_options import (
     pin_to_cpu,
     print_json,
     say,
+    say_unless,
 )
 from .primitives.errors import UsageError, WorkFailedError
 from .system.signals import interruptible
@@ -41,7 +42,8 @@ LOG = "record.jsonl"
 """File in a study's output folder with the finished trainings."""
 
 TrialBudget = Annotated[
-    str | None, typer.Option(help="Budget of each training [the run's or the preset's].", metavar="DURATION")
+    str | None,
+    typer.Option(help="Budget of each training: 5m, or 5000steps [the run's or the preset's].", metavar="BUDGET"),
 ]
 Repeats = Annotated[
     int, typer.Option(help="Trainings of each program, with different random seeds.", min=1, metavar="N")
@@ -87,7 +89,6 @@ def confirm(
     With --scale, retrain them in larger models as well: a program that is best in a small model may not be best there.
     """
     from .configs.consistency import refuse_contradictions
-    from .configs.plan import duration
     from .configs.scales import parse_scales
     from .search.reports.console import console_for
     from .search.reports.leaderboard_table import print_leaderboard
@@ -100,10 +101,9 @@ def confirm(
     from .search.studies.confirm import confirm as run_confirm
     from .workers.devices.ray_environment import check_address
 
-    seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     directory = find_run(run)
     with Store.open(directory.path, read_only=True) as store:
-        settings = load_config(store, seconds, workers, workers_per_device, executor)
+        settings = load_config(store, trial_budget, workers, workers_per_device, executor)
     refuse_contradictions(settings, f"run {directory.path}")
     check_address(address, settings.workers.executor)
     scales = parse_scales(scale or (), settings)
@@ -233,7 +233,7 @@ def ablate(
     A candidate is compared with its run's baseline under the run's settings, a library program with the Transformer.
     """
     from .configs.consistency import refuse_contradictions
-    from .configs.plan import duration, make_plan
+    from .configs.plan import make_plan
     from .search.reports.ablation import print_ablation, write_ablation
     from .search.reports.console import console_for
     from .search.reports.progress.study_progress import show_study_progress
@@ -257,9 +257,8 @@ def ablate(
     elif config is not None:
         raise UsageError("--config is for library programs; a candidate is trained with the settings of its run")
     else:
-        seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
         with Store.open(run, read_only=True) as store, store.snapshot():
-            settings = load_config(store, seconds, workers, workers_per_device, executor)
+            settings = load_config(store, trial_budget, workers, workers_per_device, executor)
             pair = pair_from_run(store, candidate)
         refuse_contradictions(settings, f"run {run}")
     check_address(address, settings.workers.executor)
@@ -282,6 +281,7 @@ def doctor(
         bool, typer.Option("--quick", help="Skip the checks of the language model, which need compilation.")
     ] = False,
     json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check that leaky programs are refused, that causal ones are not, and that the machine can run a search.
 
@@ -301,7 +301,7 @@ def doctor(
     from .search.reports.console import console_for
     from .search.reports.tables.doctor_table import print_findings
 
-    findings = list(interruptible(examine(quick, progress=say)))
+    findings = list(interruptible(examine(quick, progress=say_unless(quiet))))
     facts = report(findings)
     print_json(facts) if json_ else print_findings(findings, console_for(sys.stdout))
     if facts["failed"]:
@@ -323,6 +323,7 @@ def stress(
         typer.Option(help="A preset or a .toml file [the run's; for a NAME, laptop].", metavar="PRESET|FILE"),
     ] = None,
     json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the largest values, scores and gradients of a block in deep, long and low-precision models.
 
@@ -340,7 +341,7 @@ def stress(
     depths, factors = parse_integers("--layers", layers), parse_integers("--length-factor", length_factor)
     settings = stress_settings(used, depths, factors, precision.split(","))
     choose_platform()
-    results = list(interruptible(run_stress(dna, used, settings, steps, seed, say)))
+    results = list(interruptible(run_stress(dna, used, settings, steps, seed, say_unless(quiet))))
     if json_:
         print_json({"program": name, "steps": steps, "seed": seed, "lines": [result.to_dict() for result in results]})
     else:

@@ -31,7 +31,7 @@ def train(
     candidate: Annotated[str, typer.Argument(help="Number of a candidate, `best` or `baseline`.", metavar="CANDIDATE")],
     trial_budget: Annotated[
         str | None,
-        typer.Option(help="Training time.", metavar="DURATION", show_default="the run's trial budget"),
+        typer.Option(help="Training time, or 5000steps.", metavar="BUDGET", show_default="the run's trial budget"),
     ] = None,
     seed: Annotated[
         int, typer.Option(help="Random seed of the parameters and the order of the text.", min=0, metavar="N")
@@ -45,11 +45,9 @@ def train(
     model.json.
     """
     _share_the_device()
-    from .configs.plan import duration
     from .search.one_program.train_weights import plan_training
 
-    seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
-    job = plan_training(run, candidate, trial_seconds=seconds, seed=seed)
+    job = plan_training(run, candidate, trial_budget=trial_budget, seed=seed)
     choose_platform(job.config.workers.accel, run=run)
     weights = _trained(job, force)
     if json_:
@@ -131,15 +129,13 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
 def _trained(job: TrainingJob, force: bool = False) -> Weights:
     """Train with a progress display and print the result, all on stderr."""
     from .search.one_program.train_weights import train_weights
-    from .search.reports.formatting import format_number
     from .search.reports.progress.training_progress import TrainingProgress
     from .system.durations import format_duration
 
     with TrainingProgress(sys.stderr) as progress:
         weights = train_weights(job, overwrite=force, progress=progress, tell=say)
     facts = weights.training
-    say(
-        f"trained in {format_duration(facts['wall_seconds'])}: {facts['loss_nats']:.4f} nats, "
-        f"{format_number(facts['bits_per_byte'])} bits/byte; weights in {job.folder}"
-    )
+    bits = "" if facts["bits_per_byte"] is None else f", {facts['bits_per_byte']:.4f} bits/byte"
+    took = format_duration(facts["wall_seconds"])
+    say(f"trained in {took}: {facts['loss_nats']:.4f} nats{bits}; weights in {job.folder}")
     return weights

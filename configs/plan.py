@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
-from ..search.config import RunConfig
+from ..search.config import RunConfig, with_trial_budget
 from ..search.evolution.hurdles import hurdle_positions
 from ..search.guided.guided_search import POINTS, STOPS
 from ..search.guided.make_strategy import GUIDED_STRATEGIES
@@ -193,12 +193,10 @@ def make_plan(
             small.
     """
     budget_seconds = duration("--budget", budget)
-    trial_seconds = None if trial_budget is None else duration("--trial-budget", trial_budget)
     check_address(address, executor or "ray")
     devices = None if config is not None and accel is None else choose_devices(accel or "auto", address, fake)
     preset = config if config is not None else PRESETS[devices.platform if devices else "cpu"]
     options = {
-        "trial.budget_seconds": trial_seconds,
         "data.source": data,
         "workers.count": workers,
         "workers.per_device": workers_per_device,
@@ -208,11 +206,8 @@ def make_plan(
     }
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     settings = load(preset, [*overrides, *given])
-    if trial_seconds is not None and settings.trial.unit == "steps":
-        raise UsageError(
-            f"--trial-budget {trial_budget} is a time, but trial.unit of {preset} counts steps: "
-            "write --set trial.budget_steps=N, or add --set trial.unit=wall_seconds"
-        )
+    if trial_budget is not None:
+        settings = replace(settings, trial=with_trial_budget(settings.trial, trial_budget, preset))
     _refuse_idle_budget(overrides, settings)
     check_address(address, settings.workers.executor)
     check_installed(settings.workers.executor, address)
@@ -225,7 +220,7 @@ def make_plan(
     check_source(settings.data.source)
     hardware = hardware_for(found, devices, on_cluster=address is not None, simulated=devices is fake)
     plan = _with_initial_programs(Plan(preset, hardware, settings, budget_seconds, hardware.notes()), init)
-    return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_seconds is not None)
+    return plan if settings.trial.unit == "steps" else _fitted(plan, asked=trial_budget is not None)
 
 
 def with_epoch_warning(plan: Plan) -> Plan:

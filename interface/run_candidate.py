@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..configs.plan import duration
 from ..models.config import ModelConfig
 from ..primitives import DNA, Graph, build_graph
 from ..primitives.pretty_printer import format_program
@@ -138,12 +137,11 @@ class RunCandidate:
         `primer_search.models.load_weights_into` and `linen_params` put them into a module.
 
         Args:
-            trial_budget: time of the training, such as `5m`; None: the run's budget of a trial.
+            trial_budget: training budget, such as `5m` or `5000steps`; None: the run's budget of a trial.
             seed: random seed of the parameters and of the order of the text.
             again: train again, and replace saved weights.
             progress: called with the state of the training several times a second.
         """
-        seconds = None if trial_budget is None else duration("trial_budget", trial_budget)
-        job = plan_training(str(self.run), str(self.id), trial_seconds=seconds, seed=seed)
+        job = plan_training(str(self.run), str(self.id), trial_budget=trial_budget, seed=seed)
         saved = None if again else load_saved_weights(job)
         return saved if saved is not None else train_weights(job, overwrite=again, progress=progress)

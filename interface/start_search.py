@@ -55,7 +55,7 @@ def start_search(
         data: text to train on, such as `text:PATH`; None: the preset's.
         run_dir: folder to store the run in; None: a new one under `runs/`.
         seed: random seed of the search.
-        trial_budget: training time of each candidate's full trial; None: the preset's.
+        trial_budget: budget of each candidate's full trial, `5m` or `5000steps`; None: the preset's.
         init: programs to start from: DNA, library names, `RUN:CANDIDATE`, or files of DNA.
         strategy: how candidates are proposed; None: the preset's.
         workers: trainings that run in parallel; None: the preset's.

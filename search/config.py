@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
 from ..models.config import STRICT, ModelConfig
 from ..primitives.errors import UsageError
+from ..system.durations import parse_duration
 from ..workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig
 
-__all__ = ["RunConfig", "SearchConfig"]
+__all__ = ["RunConfig", "SearchConfig", "with_trial_budget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +99,33 @@ class RunConfig:
                     f"{former[0]} is not a setting of this version: use the version of the run, or start a new run"
                 )
         return RunConfig(**{name: types[name](**values) for name, values in sections.items()})
+
+
+def with_trial_budget(trial: TrialConfig, text: str, name: str) -> TrialConfig:
+    """Return the trial with another budget.
+
+    Args:
+        trial: settings of a trial.
+        text: value of `--trial-budget`: a duration such as `5m`, or, if the trial counts steps, such as `5000steps`.
+        name: name of the run or preset, for messages.
+
+    Raises:
+        UsageError: the text is neither, or of the other kind than the trial's unit.
+
+    >>> with_trial_budget(TrialConfig(unit="steps"), "5000steps", "laptop").budget
+    5000.0
+    """
+    steps = re.fullmatch(r"\s*([1-9][0-9]{0,9})\s*steps?\s*", text)
+    try:
+        seconds = None if steps else parse_duration(text)
+    except UsageError as error:
+        raise UsageError(f"--trial-budget: {error}, or for trainings that count steps, 5000steps") from None
+    if trial.unit == "steps" and steps is None:
+        raise UsageError(f"--trial-budget {text} is a time, but {name} counts steps: write a number, such as 5000steps")
+    if seconds is not None:
+        return replace(trial, budget_seconds=seconds)
+    if trial.unit != "steps":
+        raise UsageError(
+            f"--trial-budget {text} counts steps, but {name} counts {trial.unit}: write a time, such as 5m"
+        )
+    return replace(trial, budget_steps=int(text.strip().removesuffix("s").removesuffix("step")))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
+from textwrap import fill
 from typing import Any, TextIO
 
-__all__ = ["discard_output", "forgiving_stream", "prepare_standard_streams"]
+__all__ = ["discard_output", "forgiving_stream", "prepare_standard_streams", "print_message"]
 
 
 class _ForgivingFile(io.FileIO):
@@ -51,6 +53,16 @@ def prepare_standard_streams() -> None:
     assert isinstance(stream, io.TextIOWrapper)
     stream.reconfigure(encoding=encoding)
     sys.stderr = stream
+
+
+def print_message(message: str, stream: TextIO) -> None:
+    """Print a message; on a terminal, a long one continues on the next line between words."""
+    if stream.isatty():
+        columns = 80
+        with suppress(OSError, ValueError):
+            columns = max(os.get_terminal_size(stream.fileno()).columns, 20)
+        message = fill(message, columns, break_long_words=False, break_on_hyphens=False)
+    print(message, file=stream, flush=True)
 
 
 def discard_output() -> None:

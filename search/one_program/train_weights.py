@@ -87,22 +87,22 @@ class TrainingJob:
         return self.run.path / WEIGHTS / str(self.candidate)
 
 
-def plan_training(run: str, named: str, *, trial_seconds: float | None = None, seed: int = 0) -> TrainingJob:
+def plan_training(run: str, named: str, *, trial_budget: str | None = None, seed: int = 0) -> TrainingJob:
     """Plan the training of a candidate, without importing JAX.
 
     Args:
         run: name or path of the run.
         named: the candidate: its number, `best` or `baseline`.
-        trial_seconds: training budget; None is the run's.
+        trial_budget: training budget, `5m` or `5000steps`; None is the run's.
         seed: random seed of the training.
 
     Raises:
-        UsageError: the run or the candidate does not exist, or the run counts its budgets in steps.
+        UsageError: the run or the candidate does not exist, or the budget is of the other kind than the run's.
     """
     with Store.open(run, read_only=True) as store, store.snapshot():
         number = find_candidate_id(store, named)
         manifest, candidate = store.manifest, store.candidate(number)
-        config = load_config(store, trial_seconds)
+        config = load_config(store, trial_budget)
         budget_ratio = config.trial.budget / load_config(store).trial.budget
         finished = [trial for trial in store.evaluations() if trial.evaluation.outcome == "ok"]
         baseline_dna = manifest.get("baseline_dna")

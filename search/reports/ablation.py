@@ -7,34 +7,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...primitives.pretty_printer import format_program
+from ...primitives.program_json import dna_to_json
+from ...system.files import write_output
 from ..studies.ablation import Ablation, Effect, effect_verdict
+from .console import Layout, print_table, print_text
 from .figures.ablation_figure import forest_figure
+from .formatting import LOSS_UNITS, format_budget, format_estimate, format_trainings, pluralize
+from .page import template, try_page
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
-from ...primitives.program_json import dna_to_json
-from ...system.files import write_output
-from .console import number_table
-from .formatting import format_budget, format_estimate, format_trainings, pluralize
-from .page import template, try_page
 
 __all__ = ["headline", "print_ablation", "render_ablation", "write_ablation"]
+
+_LAYOUT = Layout(left=("change", "verdict"), wrap={"change": 20, "verdict": 9}, drop=("insertion", "#"))
+"""How the table adapts to a narrow console; the page has all columns."""
 
 
 def print_ablation(ablation: Ablation, console: Console) -> None:
     """Print the table, the minimal program, and notes for the reader."""
-    text = ("change", "verdict")
-    table = number_table(("#", "change", "ablation", "insertion", "verdict"), left=text, wrap=text)
-    styles = {"helps": "green", "harms": "red"}
-    for effect in ablation.effects:
-        table.add_row(*_cells(effect), style=styles.get(effect.verdict, ""))
-    table.add_row("", "all of them", "", format_estimate(ablation.whole), effect_verdict(ablation.whole), style="bold")
+    rows = [_cells(effect) for effect in ablation.effects]
+    styles = [{"helps": "green", "harms": "red"}.get(effect.verdict, "") for effect in ablation.effects]
+    whole = ("", "all of them", "", format_estimate(ablation.whole), effect_verdict(ablation.whole))
+    rows, styles = [*rows, whole], [*styles, "bold"]
     if ablation.control is not None:
-        table.add_row("", "no-op: x(x - mean) in a norm", format_estimate(ablation.control), "", "noise", style="dim")
-    console.print(table)
+        noise = ("", "no-op: x(x - mean) in a norm", format_estimate(ablation.control), "", "noise")
+        rows, styles = [*rows, noise], [*styles, "dim"]
+    titles = ("#", "change", "ablation", "insertion", "verdict")
+    print_table([dict(zip(titles, row, strict=True)) for row in rows], console, _LAYOUT, styles)
     console.print()
     for line in _sentences(ablation):
-        console.print(line, soft_wrap=True, markup=False)
+        print_text(line, console)
 
 
 def write_ablation(ablation: Ablation, folder: Path) -> str:
@@ -57,6 +60,7 @@ def render_ablation(ablation: Ablation) -> str:
         title=ablation.name,
         headline=headline(ablation),
         method=_format_method(ablation),
+        unit=ablation.loss_unit,
         figure=forest_figure(ablation),
         rows=[(effect.verdict, _cells(effect)) for effect in ablation.effects],
         whole=format_estimate(ablation.whole),
@@ -89,7 +93,7 @@ def headline(ablation: Ablation) -> str:
     if not whole.excludes_zero:
         return f"{ablation.name} is statistically indistinguishable from {ablation.baseline_name} in these trainings"
     direction = "below" if whole.mean > 0 else "above"
-    start = f"{ablation.name} is {abs(whole.mean):.4f} bits/byte {direction} {ablation.baseline_name}"
+    start = f"{ablation.name} is {abs(whole.mean):.4f} {ablation.loss_unit} {direction} {ablation.baseline_name}"
     if not helping:
         return f"{start}; none of its {changes} is shown to matter alone"
     return f"{start}; of its {changes}, {len(helping)} {'is' if len(helping) == 1 else 'are'} shown to help"
@@ -135,19 +139,19 @@ def _minimal(ablation: Ablation) -> str:
     if count == total:
         return f"all {changes} stay{silent}."
     kept = ", ".join(map(str, ablation.minimal_changes))
-    cost = format_estimate(ablation.rounds[-1].cost)
+    cost = f"{format_estimate(ablation.rounds[-1].cost)} {ablation.loss_unit}"
     if not count:
-        return f"no change stays: the baseline is not shown to be worse ({cost} bits/byte of loss)."
+        return f"no change stays: the baseline is not shown to be worse ({cost} of loss)."
     return (
         f"{count} of {changes} ({kept}) {'stays' if count == 1 else 'stay'}{silent}; together not shown to be "
-        f"worse than the candidate ({cost} bits/byte of loss)."
+        f"worse than the candidate ({cost} of loss)."
     )
 
 
 def _format_method(ablation: Ablation) -> str:
     repeats = len(ablation.seeds)
     trainings = format_trainings(ablation.config, repeats, ablation.device)
-    method = f"gains in bits/byte of the test text, positive if the change helps: {trainings}"
+    method = f"gains in {LOSS_UNITS[ablation.loss_unit]} of the test text, positive if the change helps: {trainings}"
     if repeats < 2:
         return method
     return f"{method}; ± are 95% intervals that hold for all changes together, paired by random seed, noise pooled"

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 from ...system.files import write_output
 from ..results.speedup import Speedup
 from ..studies.comparison import Comparison, ComparisonRow
-from .console import number_table
+from .console import Layout, print_table, print_text
 from .figures.comparison_figure import curves_figure, differences_figure
-from .formatting import BUDGET_UNITS, format_budget, format_count, format_estimate, format_number, format_trainings
+from .formatting import (
+    BUDGET_UNITS,
+    LOSS_UNITS,
+    format_budget,
+    format_count,
+    format_estimate,
+    format_number,
+    format_trainings,
+)
 from .page import template, try_page
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
@@ -20,21 +28,28 @@ if TYPE_CHECKING:  # rich is loaded when something is printed
 
 __all__ = ["print_comparison", "render_comparison", "write_comparison"]
 
+_LAYOUT = Layout(
+    left=("name", "verdict"),
+    shrink={"name": 14},
+    wrap={"verdict": 8},
+    drop=(
+        *("MiB", "steps", "epochs", "MFLOPs/token", "parameters", "step ms", "unit", "rate", "speedup"),
+        *(f"test {unit}" for unit in LOSS_UNITS),
+        "failed",
+    ),
+)
+"""How the table adapts to a narrow console; the page has all columns."""
+
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the table, how the programs were trained, and notes for the reader."""
     cells = [_cells(row, comparison) for row in comparison.rows]
-    titles = _fitting(cells, console.width if console.is_terminal else None)
-    console.width = max(console.width, _width(cells, titles)) if not console.is_terminal else console.width
-    table = number_table(titles, left=("name", "verdict"), collapse_padding=True)
     styles = {"better": "green", "worse": "red", "": "bold"}
-    for row, words in zip(comparison.rows, cells, strict=True):
-        table.add_row(*(words[title] for title in titles), style=styles.get(row.verdict, ""))
-    console.print(table)
+    print_table(cells, console, _LAYOUT, [styles.get(row.verdict, "") for row in comparison.rows])
     console.print()
-    console.print(_format_method(comparison), style="dim", soft_wrap=True, markup=False)
+    print_text(_format_method(comparison), console, "dim")
     for note in comparison.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        print_text(f"note: {note}", console)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> str:
@@ -64,6 +79,7 @@ def render_comparison(comparison: Comparison) -> str:
             (row.verdict.replace(" ", "-"), list(words.values()))
             for row, words in zip(comparison.rows, cells, strict=True)
         ],
+        unit=LOSS_UNITS[comparison.loss_unit],
         notes=comparison.notes,
         sweep=[
             (name, [(f"{factor:g}", format_number(loss)) for factor, loss in tried])
@@ -78,11 +94,12 @@ def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
     """Return a row as text, by column. Columns that would be the same for all programs are left out."""
     swept, matched = bool(comparison.sweep), len({one.unit for one in comparison.rows}) > 1
     failed = any(one.failures for one in comparison.rows)
+    unit = comparison.loss_unit
     cells = {
         "name": row.name,
         "unit": str(row.unit) if matched else None,
         "rate": f"{row.learning_rate:.3g}{'*' if row.at_edge else ''}" if swept else None,
-        "test bits/byte": format_estimate(row.test_bits_per_byte, ".4f"),
+        f"test {unit}": format_estimate(row.test_loss_nats if unit == "nats" else row.test_bits_per_byte, ".4f"),
         "vs baseline": "–" if row.name == comparison.baseline else format_estimate(row.difference),
         "verdict": row.verdict,
         "speedup": "–" if row.name == comparison.baseline else _speedup(row.speedup),
@@ -95,20 +112,6 @@ def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
         "failed": str(len(row.failures) or "–") if failed else None,
     }
     return {title: words for title, words in cells.items() if words is not None}
-
-
-def _fitting(cells: Sequence[dict[str, str]], columns: int | None) -> list[str]:
-    """Return the titles of the columns that fit a terminal; the page has all."""
-    titles = list(cells[0])
-    for title in ("MiB", "steps", "epochs", "MFLOPs/token", "parameters"):
-        if columns is not None and _width(cells, titles) > columns and title in titles:
-            titles.remove(title)
-    return titles
-
-
-def _width(cells: Sequence[dict[str, str]], titles: Sequence[str]) -> int:
-    """Return the width in characters of a table with these titles."""
-    return sum(3 + max(len(title), *(len(words[title]) for words in cells)) for title in titles)
 
 
 def _speedup(found: Speedup | None) -> str:
@@ -138,8 +141,7 @@ def _headline(comparison: Comparison) -> str:
     assert best.difference is not None
     factor = best.speedup.factor if best.speedup is not None else None
     faster = "" if factor is None else f", at {_factor(factor)} times its speed"
-    unit = "nats" if best.test_bits_per_byte is None else "bits/byte"
-    return f"{best.name} is {-best.difference.mean:.4f} {unit} below {comparison.baseline}{faster}"
+    return f"{best.name} is {-best.difference.mean:.4f} {comparison.loss_unit} below {comparison.baseline}{faster}"
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:

@@ -1,24 +1,24 @@
 """Console for results, and the common form of their tables and texts.
 
-Tables fit the width of the console: a narrow one breaks the titles, leaves out columns in a fixed order and says which.
-Texts wrap between words on a terminal. Where the output is not a terminal, a text keeps its line, for other programs.
+Tables fit the width of a terminal: a narrow one breaks the titles, leaves out columns in a fixed order and says which.
+Texts wrap between words there. Where the output is not a terminal, tables have all columns and a text keeps its line,
+for other programs, unless COLUMNS asks for a width.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
-    from rich.table import Table
 
-__all__ = ["Layout", "console_for", "number_table", "print_command", "print_facts", "print_table", "print_text"]
+__all__ = ["Layout", "console_for", "print_command", "print_facts", "print_table", "print_text"]
 
 PLAIN_WIDTH = 140
-"""Columns of an output that is not a terminal, if COLUMNS is not set."""
+"""Columns of an output that is not a terminal, if COLUMNS is not set; a table with more numbers is wider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +46,8 @@ def console_for(stream: TextIO) -> Console:
         def on_broken_pipe(self) -> None:
             raise  # BrokenPipeError, which `main` knows; rich would exit with code 1
 
-    columns = os.environ.get("COLUMNS", "")
-    width = None if stream.isatty() else int(columns) if columns.isdecimal() and int(columns) else PLAIN_WIDTH
+    width = None if stream.isatty() else _asked_width() or PLAIN_WIDTH
     return ResultConsole(file=stream, width=width, highlight=False, emoji=False)
-
-
-def number_table(
-    titles: Sequence[str], left: Collection[str] = (), wrap: Collection[str] = (), **options: Any
-) -> Table:
-    """Return an empty table.
-
-    Args:
-        titles: titles of the columns.
-        left: titles of the columns of text, aligned to the left; the others are aligned to the right.
-        wrap: titles of the columns that may wrap.
-        options: options of rich's `Table`.
-    """
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", **options)
-    for title in titles:
-        table.add_column(title, justify="left" if title in left else "right", no_wrap=title not in wrap)
-    return table
 
 
 def print_table(
@@ -87,6 +66,9 @@ def print_table(
     from rich.text import Text
 
     every = list(rows[0]) if rows else []
+    if not console.is_terminal and _asked_width() is None:  # each row in one line
+        layout = replace(layout, wrap={title: _longest(title, rows) for title in layout.wrap if title in every})
+        console.width = max(console.width, _width(every, rows, layout, compact=False))
     compact = _width(every, rows, layout, compact=False) > console.width
     titles = _titles_with_room(every, rows, layout, console.width) if compact else every
     room = max(console.width - _width(titles, rows, layout, compact=compact), 0)
@@ -98,7 +80,7 @@ def print_table(
             extra = min(max(_longest(title, rows) - width, 0), room)
             width, room = width + extra, room - extra
         table.add_column(
-            Text(_heading(title, layout, compact), overflow="ellipsis"),
+            Text(_heading(title, layout, compact), overflow="fold" if title in layout.wrap else "ellipsis"),
             justify="left" if title in layout.left else "right",
             no_wrap=title not in layout.wrap,
             width=width,
@@ -155,6 +137,12 @@ def print_command(command: str, console: Console, indent: str = "  ") -> None:
         console.print(line.rstrip(), soft_wrap=True, markup=False, highlight=False)
 
 
+def _asked_width() -> int | None:
+    """Return the width that COLUMNS asks for, or None."""
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) else None
+
+
 def _titles_with_room(
     every: Sequence[str], rows: Sequence[Mapping[str, str]], layout: Layout, room: int
 ) -> Sequence[str]:
@@ -184,10 +172,11 @@ def _column(title: str, rows: Sequence[Mapping[str, str]], layout: Layout, compa
     """Return the fewest columns that a column of the table needs."""
     from rich.cells import cell_len
 
+    longest = _longest(title, rows)
     if title in layout.wrap:
-        return layout.wrap[title]
+        return max(min(longest, layout.wrap[title]), *map(cell_len, title.split()))
     heading = max(map(cell_len, _heading(title, layout, compact).split("\n")))
-    return max(heading, layout.shrink[title] if title in layout.shrink else _longest(title, rows))
+    return max(heading, min(longest, layout.shrink.get(title, longest)))
 
 
 def _longest(title: str, rows: Sequence[Mapping[str, str]]) -> int:

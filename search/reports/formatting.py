@@ -8,6 +8,7 @@ from ..results.statistics import Estimate
 
 __all__ = [
     "BUDGET_UNITS",
+    "LOSS_UNITS",
     "format_budget",
     "format_count",
     "format_estimate",
@@ -23,6 +24,9 @@ BUDGET_UNITS = {
     "steps": "steps",
 }
 """Names of the units of a trial's budget."""
+
+LOSS_UNITS = {"bits/byte": "bits per byte", "nats": "nats per token"}
+"""Names of the units of a loss; ids without text have no bytes."""
 
 
 def format_number(value: float | None, form: str = ".4f") -> str:

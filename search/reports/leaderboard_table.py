@@ -23,7 +23,7 @@ from .phrases import (
     headline,
     run_facts,
 )
-from .scale_table import ladder_notes, ladder_table
+from .scale_table import ladder_notes, print_ladder
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # rich is loaded when something is printed
 __all__ = [
     "MUTATIONS",
     "confirmation_cells",
-    "difference_unit",
     "leaderboard_cells",
     "next_commands",
     "print_leaderboard",
@@ -87,9 +86,12 @@ def print_leaderboard(
         top: number of rows.
         rows: rows to print in place of the first of the leaderboard.
     """
-    print_rows(
-        shown_rows(select_rows([board], Selection()), top) if rows is None else rows, board.initial_programs, console
-    )
+    if rows is None:
+        rows = shown_rows(select_rows([board], Selection()), top)
+    if board.rows:
+        print_rows(rows, board.initial_programs, console)
+    else:
+        print_text("no training has finished yet", console)
     console.print()
     print_facts(run_facts(board), console)
     for row in board.rows:
@@ -98,13 +100,12 @@ def print_leaderboard(
     console.print()
     if board.confirmed:
         print_text("confirmed on the test text, with fresh random seeds", console, "bold")
-        _print_confirmed(board.confirmed, console)
+        _print_confirmed(board, console)
         console.print()
     if board.ladder is not None:
-        print_text(
-            "at other sizes: rank, and difference to the baseline in bits/byte (95%, best of all)", console, "bold"
-        )
-        console.print(ladder_table(board.ladder))
+        words = f"rank, and difference to the baseline in {board.loss_unit} (95%, best of all)"
+        print_text(f"at other sizes: {words}", console, "bold")
+        print_ladder(board.ladder, console)
         console.print()
         for note in ladder_notes(board.ladder):
             print_text(note, console)
@@ -207,18 +208,13 @@ def row_cells(
     return {**cells, MUTATIONS: edits}
 
 
-def difference_unit(rows: Sequence[Confirmation]) -> str:
-    """Return the unit of the differences of retrained programs."""
-    return "nats" if any(row.unit == "nats" for row in rows) else "bits/byte"
-
-
-def confirmation_cells(row: Confirmation, priced: bool = False, unit: str = "bits/byte") -> dict[str, str]:
+def confirmation_cells(row: Confirmation, priced: bool, unit: str) -> dict[str, str]:
     """Return the result of a retrained program as text, by column.
 
     Args:
         row: the program.
         priced: whether to show the differences in both views.
-        unit: unit of the differences.
+        unit: `Leaderboard.loss_unit`.
     """
     baseline = row.candidate_id == BASELINE_ID
     if priced:
@@ -248,12 +244,14 @@ def _style(each: RunRow) -> str:
     return "bold" if each.row.id == BASELINE_ID or each.origin is not None else ""
 
 
-def _print_confirmed(rows: Sequence[Confirmation], console: Console) -> None:
+def _print_confirmed(board: Leaderboard, console: Console) -> None:
+    rows, unit = board.confirmed, board.loss_unit
     priced = any(row.price is not None for row in rows)
-    cells = [confirmation_cells(row, priced, difference_unit(rows)) for row in rows]
+    cells = [confirmation_cells(row, priced, unit) for row in rows]
+    differences = {title.replace("bits/byte", unit): 9 for title in (EQUAL_STEPS, AT_EQUAL_TIME)}
     layout = Layout(
         left=("verdict",),
-        wrap={EQUAL_STEPS: 9, AT_EQUAL_TIME: 9, DIFFERENCE: 12, "verdict": 14},
+        wrap={**differences, DIFFERENCE.replace("bits/byte", unit): 12, "verdict": 14},
         drop=("test nats", "trainings", "price", "rank", "bits/byte"),
     )
     print_table(

@@ -19,7 +19,7 @@ from ..results.leaderboard_rows import Leaderboard
 from ..results.selection.selected_rows import Selection, select_rows
 from .leaderboard_table import confirmation_cells, shown_rows
 from .phrases import UNCONFIRMED, headline, run_facts
-from .scale_table import format_scale_result, ladder_notes
+from .scale_table import ladder_notes, ladder_rows
 from .tables.leaderboard_formats import markdown_table
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _confirmed(board: Leaderboard) -> list[str]:
     if not board.confirmed:
         return []
     priced = any(row.price is not None for row in board.confirmed)
-    rows = [confirmation_cells(row, priced) for row in board.confirmed]
+    rows = [confirmation_cells(row, priced, board.loss_unit) for row in board.confirmed]
     note = (
         "Retrained with fresh random seeds and scored once on the test text, which the search never reads. The "
         "intervals are corrected for choosing the best of the listed programs."
@@ -101,12 +101,8 @@ def _ladder(board: Leaderboard) -> list[str]:
     ladder = board.ladder
     if ladder is None:
         return []
-    rows = [
-        {"id": name} | {label: format_scale_result(ladder.at(place, name)) for place, label in enumerate(ladder.labels)}
-        for name in ladder.names
-    ]
     notes = "\n".join(f"- {_text(note)}" for note in ladder_notes(ladder))
-    return ["## Other model sizes", _table(rows, left=("id",)), notes]
+    return ["## Other model sizes", _table(ladder_rows(ladder), left=("id",)), notes]
 
 
 def _leaders(board: Leaderboard) -> list[str]:
@@ -114,7 +110,10 @@ def _leaders(board: Leaderboard) -> list[str]:
     if not rows:
         return []
     title = "## Leaderboard of the search, unconfirmed" if board.confirmed else "## Leaderboard"
-    note = "Differences to the baseline are in bits/byte, lower is better; noise is in multiples of the baseline's."
+    note = (
+        f"Differences to the baseline are in {board.loss_unit}, lower is better; noise is in multiples of the "
+        "baseline's."
+    )
     return [title, "\n".join(markdown_table(rows, [board])), note]
 
 

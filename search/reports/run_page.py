@@ -25,8 +25,8 @@ from .figures.prediction_figure import prediction_figure
 from .figures.program_graph import program_graph
 from .figures.run_figure import progress_figure
 from .figures.training_points import training_points
-from .formatting import format_number, pluralize
-from .leaderboard_table import confirmation_cells, difference_unit, leaderboard_cells
+from .formatting import LOSS_UNITS, format_number, pluralize
+from .leaderboard_table import confirmation_cells, leaderboard_cells
 from .page import template, try_page
 from .phrases import (
     UNCONFIRMED,
@@ -85,12 +85,12 @@ def render_report(store: Store) -> str:
         confirmed=[
             (
                 "baseline" if row.candidate_id == BASELINE_ID else "better" if row.better else "",
-                confirmation_cells(row, priced),
+                confirmation_cells(row, priced, board.loss_unit),
             )
             for row in board.confirmed
         ],
         priced=priced,
-        unit={"nats": "nats per token"}.get(difference_unit(board.confirmed), "bits per byte"),
+        unit=LOSS_UNITS[board.loss_unit],
         ladder=board.ladder and _ladder_cells(board.ladder),
         figure=progress_figure(points, board.baseline),
         tiles=_tiles(board, manifest),

@@ -6,26 +6,32 @@ from typing import TYPE_CHECKING
 
 from ..evolution.candidate import BASELINE_ID
 from ..results.scale_ladder import Agreement, Ladder, ScaleResult
-from .console import number_table
+from .console import Layout, print_table
 from .formatting import format_estimate, format_number
 
-if TYPE_CHECKING:  # rich is loaded when a table is drawn
-    from rich.table import Table
+if TYPE_CHECKING:  # rich is loaded when something is printed
+    from rich.console import Console
 
-__all__ = ["format_agreement", "format_scale_result", "ladder_notes", "ladder_table"]
+__all__ = ["format_agreement", "format_scale_result", "ladder_notes", "ladder_rows", "print_ladder"]
 
 
-def ladder_table(ladder: Ladder) -> Table:
-    """Return a table of programs and scales: rank, and difference to the baseline in bits per byte of the test text.
+def print_ladder(ladder: Ladder, console: Console) -> None:
+    """Print a table of programs and scales: rank, and difference to the baseline on the test text.
 
     Where steps are timed, the differences at equal steps and at equal time are shown.
     """
-    table = number_table(("id", *ladder.labels), wrap=ladder.labels)
-    for name in ladder.names:
-        results = [ladder.at(place, name) for place in range(len(ladder.scales))]
-        bold = name == "baseline" or name in ladder.better_everywhere
-        table.add_row(name, *map(format_scale_result, results), style="bold" if bold else "")
-    return table
+    labels = ladder.labels
+    layout = Layout(wrap=dict.fromkeys(labels, 16), drop=labels[1:-1])
+    bold = ("baseline", *ladder.better_everywhere)
+    print_table(ladder_rows(ladder), console, layout, ["bold" if name in bold else "" for name in ladder.names])
+
+
+def ladder_rows(ladder: Ladder) -> list[dict[str, str]]:
+    """Return the programs as text: the name, and the result at each scale by its label."""
+    return [
+        {"id": name} | {label: format_scale_result(ladder.at(place, name)) for place, label in enumerate(ladder.labels)}
+        for name in ladder.names
+    ]
 
 
 def format_scale_result(entry: ScaleResult | None) -> str:

@@ -227,6 +227,12 @@ class Leaderboard:
     initial_programs: Mapping[int, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def loss_unit(self) -> str:
+        """Unit of differences between losses: `bits/byte`, or `nats` for ids without text."""
+        without_bytes = any(row.loss_nats is not None and row.bits_per_byte is None for row in self.rows)
+        return "nats" if without_bytes else "bits/byte"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, as `leaderboard --json` prints them."""
         rows = [

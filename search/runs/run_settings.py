@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ...primitives import UsageError
 from ...workers.data.dataset import Dataset, prepare_dataset
 from ...workers.data.dataset_transfer import find_dataset_by_hash
-from ..config import RunConfig
+from ..config import RunConfig, with_trial_budget
 from .store import Store
 
 __all__ = [
@@ -26,7 +26,7 @@ ExecutorName = Literal["ray", "inline"]
 
 def load_config(
     store: Store,
-    trial_seconds: float | None = None,
+    trial_budget: str | None = None,
     workers: int | None = None,
     workers_per_device: int | None = None,
     executor: ExecutorName | None = None,
@@ -35,13 +35,13 @@ def load_config(
 
     Args:
         store: store of the run.
-        trial_seconds: budget of one training.
+        trial_budget: budget of one training, a duration such as `5m` or, if the run counts steps, `5000steps`.
         workers: total number of workers.
         workers_per_device: number of workers that share a device.
         executor: kind of executor; `inline` trains one candidate at a time unless `workers` is given.
 
     Raises:
-        UsageError: `trial_seconds` is given and the run counts steps.
+        UsageError: the budget is of the other kind than the run's.
     """
     config = RunConfig.from_dict(store.manifest["config"])
     given = {"executor": executor, "count": workers, "per_device": workers_per_device}
@@ -49,11 +49,9 @@ def load_config(
     if executor == "inline":
         changes = {"count": 1, "per_device": 1, **changes}
     config = replace(config, workers=replace(config.workers, **changes))
-    if trial_seconds is None:
+    if trial_budget is None:
         return config
-    if config.trial.unit == "steps":
-        raise UsageError(f"run {store.run.path} counts steps: --trial-budget does not apply to it")
-    return replace(config, trial=replace(config.trial, budget_seconds=trial_seconds))
+    return replace(config, trial=with_trial_budget(config.trial, trial_budget, f"run {store.run.path}"))
 
 
 def load_allowance_seconds(store: Store) -> float | None:
@@ -119,7 +117,4 @@ def tell_limits(dataset: Dataset, config: RunConfig, tell: Callable[[str], None]
             f"{evaluated:,}, so it reads them more than once and its losses are less certain: give more text"
         )
     if not dataset.has_text:
-        tell(
-            "note: these token ids have no text, so losses and differences are in nats per token only, also where a "
-            "study of several programs writes bits/byte"
-        )
+        tell("note: these token ids have no text, so losses and differences are in nats per token")

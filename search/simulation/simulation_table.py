@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...system.durations import format_duration
-from ..reports.console import number_table, print_facts
+from ..reports.console import Layout, print_facts, print_table, print_text
 from ..runs.controller_time import CONTROLLER_PHASES
 from .simulation_summary import Checkpoint, SimulationSummary
 
@@ -25,17 +25,15 @@ def print_simulation(summary: SimulationSummary, proposals: str, console: Consol
         console: where to print.
     """
     print_facts(_facts(summary), console)
-    console.print("\nCost of the controller for each trial")
-    console.print(_phase_table(summary))
+    print_text("\nCost of the controller for each trial", console)
+    print_table(_phases(summary), console, Layout(left=("phase", "work"), wrap={"work": 20}))
     if not summary.is_steady:
-        console.print(
-            "\nFewer than three full trials in a row were simulated: the rates are those of a search's start.",
-            soft_wrap=True,
-        )
+        note = "Fewer than three full trials in a row were simulated: the rates are those of a search's start."
+        print_text(f"\n{note}", console)
     if len(summary.growth) > 1:
-        console.print("\nGrowth")
-        console.print(_growth_table(summary.growth))
-    console.print(f"\n{_left_out(proposals)}", soft_wrap=True)
+        print_text("\nGrowth", console)
+        print_table(_growth(summary.growth), console, Layout(drop=("memory", "store")))
+    print_text(f"\n{_left_out(proposals)}", console)
 
 
 def _facts(summary: SimulationSummary) -> list[tuple[str, str]]:
@@ -99,32 +97,37 @@ def _each(size: float, number: int) -> str:
     return format_bytes(size / max(number, 1))
 
 
-def _phase_table(summary: SimulationSummary):
-    table = number_table(("phase", "CPU ms", "wall ms", "share", "work"), left=("phase", "work"))
-    for each in summary.phases:
-        wall = "–" if each.wall_ms is None else f"{each.wall_ms:.2f}"
-        work = CONTROLLER_PHASES.get(each.phase, "the rest of the loop")
-        table.add_row(each.phase, f"{each.cpu_ms:.2f}", wall, f"{each.share:.0%}", work)
+def _phases(summary: SimulationSummary) -> list[dict[str, str]]:
+    rows = [
+        {
+            "phase": each.phase,
+            "CPU ms": f"{each.cpu_ms:.2f}",
+            "wall ms": "–" if each.wall_ms is None else f"{each.wall_ms:.2f}",
+            "share": f"{each.share:.0%}",
+            "work": CONTROLLER_PHASES.get(each.phase, "the rest of the loop"),
+        }
+        for each in summary.phases
+    ]
     total = sum(each.cpu_ms for each in summary.phases)
-    table.add_row("all", f"{total:.2f}", "", "", "")
-    return table
+    return [*rows, {"phase": "all", "CPU ms": f"{total:.2f}", "wall ms": "", "share": "", "work": ""}]
 
 
-def _growth_table(growth: Sequence[Checkpoint]):
-    table = number_table(("trials", "simulated", "CPU ms a trial since", "store", "memory"))
-    before = Checkpoint(0.0, 0, 0.0, 0, 0)
+def _growth(growth: Sequence[Checkpoint]) -> list[dict[str, str]]:
+    rows, before = [], Checkpoint(0.0, 0, 0.0, 0, 0)
     for each in growth:
         trials = each.trials - before.trials
         milliseconds = 1000.0 * (each.controller_seconds - before.controller_seconds) / max(trials, 1)
-        table.add_row(
-            f"{each.trials:,}",
-            format_duration(each.virtual_seconds),
-            f"{milliseconds:.2f}",
-            format_bytes(each.store_bytes),
-            format_bytes(each.memory_bytes),
+        rows.append(
+            {
+                "trials": f"{each.trials:,}",
+                "simulated": format_duration(each.virtual_seconds),
+                "CPU ms a trial since": f"{milliseconds:.2f}",
+                "store": format_bytes(each.store_bytes),
+                "memory": format_bytes(each.memory_bytes),
+            }
         )
         before = each
-    return table
+    return rows
 
 
 def _left_out(proposals: str) -> str:

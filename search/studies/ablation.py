@@ -30,7 +30,7 @@ from ..results.program_reference import NamedProgram
 from ..results.statistics import Estimate, paired_differences, simultaneous_level
 from .ablation_programs import BASELINE, CANDIDATE, NO_OP, AblationPlan, format_arm
 from .study import QUIET, Study, StudyOptions
-from .study_queue import ONE_REPEAT, Arm, Training, format_devices, losses_by_arm
+from .study_queue import ONE_REPEAT, Arm, Training, format_devices, loss_unit, losses_by_arm
 
 __all__ = ["Ablation", "Effect", "MinimizationRound", "ablate", "effect_verdict"]
 
@@ -43,7 +43,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Effects of one change, in bits per byte of the test text; positive is better.
+    """Effects of one change on the test loss, in `Ablation.loss_unit`; positive is better.
 
     Attributes:
         change: the change.
@@ -76,7 +76,7 @@ class MinimizationRound:
 
     Attributes:
         kept: numbers of its changes.
-        cost: its loss minus the candidate's, in bits per byte; None if it did not train.
+        cost: its loss minus the candidate's; None if it did not train.
         accepted: whether it is not shown to be worse.
     """
 
@@ -119,11 +119,17 @@ class Ablation:
     trainings: tuple[Training, ...]
     notes: tuple[str, ...]
 
+    @property
+    def loss_unit(self) -> str:
+        """Unit of the test losses: `bits/byte`, or `nats` for ids without text."""
+        return loss_unit(self.trainings)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, as `ablate --json` prints them."""
         return {
             "name": self.name,
             "baseline": self.baseline_name,
+            "loss_unit": self.loss_unit,
             "whole": asdict(self.whole),
             "effects": [{**asdict(effect), "verdict": effect.verdict} for effect in self.effects],
             "silent": list(self.silent),
@@ -256,7 +262,7 @@ class _Results:
         return f"{result.outcome} with {len(failed)} of {len(self.seeds)} repeats{message}"
 
     def cost(self, arm: str, reference: str) -> Estimate | None:
-        """Return the loss of an arm minus that of a reference arm, paired by seed, in bits per byte."""
+        """Return the loss of an arm minus that of a reference arm, paired by seed."""
         level = simultaneous_level(LEVEL, self.comparisons)
         return paired_differences(losses_by_arm(self.trainings), reference, level).get(arm)
 

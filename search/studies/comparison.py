@@ -13,7 +13,7 @@ from ...workers.protocol import LARGEST_INPUT_WAIT, Evaluation
 from ..config import RunConfig
 from ..results.speedup import Speedup, loss_curve, speedup
 from ..results.statistics import Estimate, mean_interval
-from .study_queue import ONE_REPEAT, Arm, Training
+from .study_queue import ONE_REPEAT, Arm, Training, loss_unit
 
 __all__ = ["Comparison", "ComparisonRow", "comparison_notes", "comparison_row"]
 
@@ -29,8 +29,9 @@ class ComparisonRow:
         unit: unit of width that it was trained at.
         learning_rate: peak learning rate.
         at_edge: whether this is the lowest or highest learning rate of the sweep.
-        test_bits_per_byte, validation_bits_per_byte: means over repeats.
-        difference: test bits per byte minus the baseline's, over the seeds that both finished; None for the baseline.
+        test_loss_nats, test_bits_per_byte, validation_bits_per_byte: means over repeats.
+        difference: test loss minus the baseline's in `Comparison.loss_unit`, over the seeds that both finished; None
+            for the baseline.
         speedup: speedup factor against the baseline; None for the baseline.
         parameters: number of parameters of the whole model.
         flops_per_token: FLOPs of the whole model's forward pass.
@@ -47,6 +48,7 @@ class ComparisonRow:
     unit: int
     learning_rate: float
     at_edge: bool
+    test_loss_nats: Estimate | None
     test_bits_per_byte: Estimate | None
     validation_bits_per_byte: Estimate | None
     difference: Estimate | None
@@ -104,6 +106,11 @@ class Comparison:
     trainings: tuple[Training, ...]
     command: str = ""
 
+    @property
+    def loss_unit(self) -> str:
+        """Unit of the test losses: `bits/byte`, or `nats` for ids without text."""
+        return loss_unit(self.trainings)
+
     def of(self, name: str) -> list[Training]:
         """Return the trainings of one program, in the order of their seeds."""
         return [training for training in self.trainings if training.arm.name == name]
@@ -117,6 +124,7 @@ class Comparison:
             "seeds": list(self.seeds),
             "sweep": {name: [list(pair) for pair in pairs] for name, pairs in self.sweep.items()},
             "notes": list(self.notes),
+            "loss_unit": self.loss_unit,
             "unit": self.config.trial.unit,
             "budget": self.config.trial.budget,
             "allowance_seconds": self.allowance_seconds,
@@ -160,6 +168,7 @@ def comparison_row(
         unit=unit,
         learning_rate=config.optimizer.learning_rate * arm.learning_rate_factor,
         at_edge=at_edge,
+        test_loss_nats=_summary(mean_interval, results, "test_loss_nats"),
         test_bits_per_byte=_summary(mean_interval, results, "test_bits_per_byte"),
         validation_bits_per_byte=_summary(mean_interval, results, "bits_per_byte"),
         difference=None if arm == baseline else differences.get(arm.name),

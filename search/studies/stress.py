@@ -112,5 +112,5 @@ def stress(
     dataset = Dataset.open(prepare_dataset(config.data, config.model.vocabulary, progress=tell), verify=False)
     config = replace(config, model=replace(config.model, vocabulary=dataset.vocabulary))
     for setting in settings:
-        tell(f"{setting.layers} layers, length {setting.length}, {setting.precision}")
+        tell(f"{setting.layers} layer{'s' * (setting.layers != 1)}, length {setting.length}, {setting.precision}")
         yield StressedModel(graph, config, setting, dataset.train, seed).measure(steps)

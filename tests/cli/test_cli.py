@@ -31,7 +31,8 @@ WRONG_USAGE = {
     "a duration without a unit": (["--budget", "10"], "--budget: '10' is not a duration"),
     "a duration of nothing": (["--budget", "0s"], "--budget: '0s'"),
     "a trial budget that is none": (["--trial-budget", "soon"], "--trial-budget: 'soon'"),
-    "a time where steps count": (["--config", "smoke", "--trial-budget", "10s"], "trial.budget_steps=N"),
+    "a time where steps count": (["--config", "smoke", "--trial-budget", "10s"], "such as 5000steps"),
+    "steps where time counts": (["--config", "primer_paper", "--trial-budget", "50steps"], "such as 5m"),
     "a data path that is not there": (["--data", "text:no/such/text"], "no/such/text"),
     "a source that is none": (["--data", "wikipedia"], "python-stdlib"),
     "an accelerator that is none": (["--accel", "gpuu"], "did you mean gpu?"),
@@ -286,6 +287,7 @@ def test_a_short_budget_shrinks_the_trial_budget_and_says_so() -> None:
 
 @pytest.mark.usefixtures("on_cpu")
 def test_a_trial_budget_that_was_asked_for_stays_while_it_fits() -> None:
+    assert plan("--budget", "1m", "--config", "smoke", "--trial-budget", "7steps")["trial_budget"] == 7.0
     result = command("--dry-run", "--json", "--budget", "1m", "--trial-budget", "20s", *PAPER)
     assert result.json["trial_budget"] == 20.0
     assert "expect little" in result.err

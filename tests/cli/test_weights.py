@@ -219,6 +219,11 @@ def test_existing_output_is_refused_before_anything_trains(run: Path, tmp_path: 
 
 # --- wrong usage --------------------------------------------------------------------------------------------------
 
+
+def test_a_run_that_counts_steps_trains_for_another_number_of_them(trained: Path) -> None:
+    assert plan_training(str(trained), "1", trial_budget="77steps").config.trial.budget == 77.0
+
+
 WRONG_USAGE = {
     "train without a run": (["train", "no/such/run", "1"], "no/such/run"),
     "train a missing candidate": (["train", "{run}", "99"], "0 to 2"),
@@ -226,7 +231,7 @@ WRONG_USAGE = {
     "an invalid budget": (["train", "{run}", "0", "--trial-budget", "soon"], "--trial-budget: 'soon'"),
     "a budget in seconds although the run counts steps": (
         ["train", "{run}", "0", "--trial-budget", "5m"],
-        "--trial-budget",
+        "counts steps: write a number, such as 5000steps",
     ),
     "a negative seed": (["train", "{run}", "0", "--seed", "-1"], "--seed"),
     "generate without a run": (["generate", "no/such/run", "1"], "no/such/run"),

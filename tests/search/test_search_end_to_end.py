@@ -107,4 +107,4 @@ def test_a_search_on_text_in_the_ids_of_an_own_tokenizer(tmp_path: Path, monkeyp
     assert written.code == 0, written.err
     assert written.out.startswith("the cat")
     tokenizer.write_text(tokenizer.read_text().replace("<|endoftext|>", "<|end|>"))
-    assert "has changed since run" in refused("resume", run.path, "--budget", "5s")
+    assert "changed since the search began" in refused("resume", run.path, "--budget", "5s")

@@ -34,6 +34,7 @@ class FormulaTrainer:
         outcomes: outcomes of programs that do not finish.
         noise: standard deviation, in nats, of the noise shared by a seed and of that of each training.
         epochs, budget: epochs and budget at the end of every training.
+        has_text: whether losses are in bits per byte as well; ids without text have no bytes.
         seen: requests so far.
     """
 
@@ -44,6 +45,7 @@ class FormulaTrainer:
     noise: float = 0.01
     epochs: float = 1.0
     budget: float = 20.0
+    has_text: bool = True
     seen: list[TrialRequest] = field(default_factory=list)
 
     def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
@@ -64,9 +66,9 @@ class FormulaTrainer:
         return Evaluation(
             "ok",
             loss_nats=losses[-1],
-            bits_per_byte=SCALE * losses[-1],
+            bits_per_byte=SCALE * losses[-1] if self.has_text else None,
             test_loss_nats=test,
-            test_bits_per_byte=None if test is None else SCALE * test,
+            test_bits_per_byte=SCALE * test if test is not None and self.has_text else None,
             hurdle_losses=tuple(losses[:-1]),
             hurdle_steps=tuple(round(10 * at) for at in spent[:-1]),
             curve=tuple((at, round(10 * at), 4.0) for at in spent),

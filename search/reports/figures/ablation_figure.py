@@ -6,6 +6,7 @@ from typing import Any
 
 from ...results.statistics import Estimate
 from ...studies.ablation import Ablation
+from ..formatting import LOSS_UNITS
 from .plot_style import BLUE, GRAY, INK, ORANGE, escape_label, figure_html
 
 __all__ = ["forest_figure"]
@@ -37,7 +38,7 @@ def forest_figure(ablation: Ablation) -> str:
     figure.add_trace(_marks(go, "all changes", [(last, ablation.whole)], [ablation.name], INK, "diamond"))
     if ablation.control is not None:
         figure.add_trace(_marks(go, "no-op (noise)", [(last + 1, ablation.control)], [labels[-1]], GRAY, "circle"))
-    figure.update_xaxes(title="gain, bits per byte (right: the change helps)")
+    figure.update_xaxes(title=f"gain, {LOSS_UNITS[ablation.loss_unit]} (right: the change helps)")
     figure.update_yaxes(
         tickvals=list(range(len(labels))),
         ticktext=[escape_label(label) for label in labels],

@@ -11,6 +11,7 @@ from typing import Any
 from ....workers.protocol import Evaluation
 from ...results.speedup import loss_curve
 from ...studies.comparison import Comparison, ComparisonRow
+from ..formatting import LOSS_UNITS
 from .plot_style import GRAY, SERIES_COLORS, escape_label, figure_html
 
 __all__ = ["LossBand", "curves_figure", "differences_figure", "loss_bands"]
@@ -23,7 +24,7 @@ class LossBand:
     Attributes:
         seconds: training time by the clock of the trial, such as reference seconds; mean of the repeats.
         steps, tokens: means of the repeats.
-        mean, low, high: loss in bits per byte.
+        mean, low, high: loss in `Comparison.loss_unit`.
     """
 
     seconds: tuple[float, ...]
@@ -62,7 +63,7 @@ def curves_figure(comparison: Comparison, budget_unit: str) -> str:
     figure.update_yaxes(tickformat=".2f")
     for column, title in enumerate((time, "optimizer steps", "tokens"), start=1):
         figure.update_xaxes(title=title, row=1, col=column)
-    figure.update_yaxes(title="validation loss, bits per byte", range=_range(bands), row=1, col=1)
+    figure.update_yaxes(title=f"validation loss, {LOSS_UNITS[comparison.loss_unit]}", range=_range(bands), row=1, col=1)
     return figure_html(figure, height=460)
 
 
@@ -79,7 +80,7 @@ def differences_figure(comparison: Comparison) -> str:
         if row.difference is not None:
             figure.add_trace(_bar(go, row, color))
             figure.add_trace(_pairs(go, comparison, row, color))
-    figure.update_xaxes(title=f"test loss minus {comparison.baseline}'s, bits per byte")
+    figure.update_xaxes(title=f"test loss minus {comparison.baseline}'s, {LOSS_UNITS[comparison.loss_unit]}")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(showlegend=False)
     return figure_html(figure, height=120 + 44 * len(rows), script=False)

@@ -11,11 +11,10 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, Generic, Self, TextIO, TypeVar
 
+from ....system.standard_streams import print_message
 from ....workers.protocol import WorkerStatus
 
 if TYPE_CHECKING:  # rich is loaded when a panel is drawn
@@ -46,13 +45,6 @@ PHASES = {
 def shows_panel(stream: TextIO) -> bool:
     """Return whether a stream is a terminal that can move its cursor."""
     return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
-
-
-def console_width(stream: TextIO) -> int:
-    """Return the columns of a terminal."""
-    with suppress(OSError, ValueError):
-        return max(os.get_terminal_size(stream.fileno()).columns, 20)
-    return 80
 
 
 class NoDisplay:
@@ -90,9 +82,7 @@ class LinePrinter(ABC, Generic[State]):
 
     def tell(self, message: str) -> None:
         """Print a message; on a terminal, a long one continues on the next line between words."""
-        if self._stream.isatty():
-            message = fill(message, console_width(self._stream), break_long_words=False, break_on_hyphens=False)
-        print(message, file=self._stream, flush=True)
+        print_message(message, self._stream)
 
     def warn(self, message: str) -> None:
         """Print a message that must not be missed."""

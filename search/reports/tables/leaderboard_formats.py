@@ -36,10 +36,11 @@ def format_csv(rows: Sequence[RunRow]) -> str:
 def format_markdown(rows: Sequence[RunRow], boards: Sequence[Leaderboard]) -> str:
     """Return the rows as a Markdown table, and below it what they are compared with and the result of each run."""
     several = len(boards) > 1
+    units = " or ".join(dict.fromkeys(board.loss_unit for board in boards))
     lines = [
         *markdown_table(rows, boards),
         "",
-        "Differences to the baseline of the same run in bits/byte; lower is better.",
+        f"Differences to the baseline of the same run in {units}; lower is better.",
     ]
     for name, board in zip(run_names(boards), boards, strict=True):
         lines += ["", f"{f'{name}: ' if several else ''}baseline {format_baseline(board.baseline)}. {headline(board)}"]

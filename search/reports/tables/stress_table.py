@@ -14,38 +14,23 @@ from ...studies.stress_result import (
     StressResult,
     quantity,
 )
-from ..console import number_table, print_facts
+from ..console import Layout, print_facts, print_table, print_text
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console
 
 __all__ = ["print_stress"]
 
+_LAYOUT = Layout(
+    left=("verdict",), wrap={"verdict": 14}, drop=("ratio", "gradient", "loss", "score", "weights", "inputs", "largest")
+)
+"""How the table adapts to a narrow console; `--json` has all values."""
+
 
 def print_stress(name: str, lines: Sequence[StressResult], console: Console) -> None:
     """Print a row for each model, then the meaning of the columns."""
-    titles = ("layers", "length", "precision", "loss", "largest", "score", "gradient", "ratio", "inputs", "weights")
-    table = number_table((*titles, "verdict"), left=("verdict",), wrap=("verdict",))
-    for line in lines:
-        setting, last = line.setting, line.trained or line.initial
-        style = "" if line.verdict == "safe" else "bold red" if line.verdict.startswith("breaks") else "yellow"
-        table.add_row(
-            str(setting.layers),
-            str(setting.length),
-            setting.precision,
-            " → ".join("–" if loss is None else f"{loss:.2f}" for loss in line.losses),
-            quantity(last.activations[0].value),
-            _score(last),
-            quantity(last.gradient_norm),
-            "–" if last.gradient_ratio is None else f"{last.gradient_ratio:.1f}",
-            _factor(line.inputs, line),
-            _factor(line.weights, line),
-            line.verdict,
-            style=style,
-        )
-    steps = lines[0].steps
-    console.print(f"[bold]{name}[/], trained {steps} steps", soft_wrap=True)
-    console.print(table)
+    print_text(f"{name}, trained {lines[0].steps} steps", console, "bold")
+    print_table([_cells(line) for line in lines], console, _LAYOUT, [_style(line) for line in lines])
     console.print()
     last = lines[-1].trained or lines[-1].initial
     shifted = last.score is not None and last.open_score is None
@@ -59,6 +44,27 @@ def print_stress(name: str, lines: Sequence[StressResult], console: Console) -> 
         ),
     ]
     print_facts(facts, console)
+
+
+def _cells(line: StressResult) -> dict[str, str]:
+    setting, last = line.setting, line.trained or line.initial
+    return {
+        "layers": str(setting.layers),
+        "length": str(setting.length),
+        "precision": setting.precision,
+        "loss": " → ".join("–" if loss is None else f"{loss:.2f}" for loss in line.losses),
+        "largest": quantity(last.activations[0].value),
+        "score": _score(last),
+        "gradient": quantity(last.gradient_norm),
+        "ratio": "–" if last.gradient_ratio is None else f"{last.gradient_ratio:.1f}",
+        "inputs": _factor(line.inputs, line),
+        "weights": _factor(line.weights, line),
+        "verdict": line.verdict,
+    }
+
+
+def _style(line: StressResult) -> str:
+    return "" if line.verdict == "safe" else "bold red" if line.verdict.startswith("breaks") else "yellow"
 
 
 def _score(snapshot: ActivationStats) -> str:

@@ -22,7 +22,7 @@ from primer_search.primitives.query_scales import rescale_queries
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.reports.run_page import render_report
-from primer_search.search.reports.scale_table import ladder_notes, ladder_table
+from primer_search.search.reports.scale_table import ladder_notes, print_ladder
 from primer_search.search.results.confirmation import Retraining
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.scale_ladder import Ladder, Scale, build_ladder
@@ -182,7 +182,7 @@ def test_a_baseline_that_finds_no_memory_at_a_scale_leaves_the_others_without_a_
     assert only.verdict == "too few trainings for an interval"
     assert ladder.better_everywhere == ()
     out = io.StringIO()
-    Console(file=out, width=120).print(ladder_table(ladder))
+    print_ladder(ladder, Console(file=out, width=120))
     assert out.getvalue().count("failed 2 of 2") == 2
     assert "no rank correlation of 1 programs" in ladder_notes(ladder)[0]
 
@@ -207,7 +207,7 @@ def test_table_and_report_show_every_scale_with_its_intervals(store: Store) -> N
     told(store, {"baseline": near(2.0), "#1": near(1.9), "#2": near(2.1)})
     told(store, {"baseline": near(1.5), "#1": near(1.6), "#2": (1.4, None, 1.5)}, high)
     out = io.StringIO()
-    Console(file=out, width=120).print(ladder_table(read(store)))
+    print_ladder(read(store), Console(file=out, width=120))
     rows = {line.split()[0]: line for line in out.getvalue().splitlines()[2:]}
     assert "1. -0.1000 ± 0.0" in rows["#1"] and "2. +0.1000 ± 0." in rows["#1"]
     assert "failed 1 of 3" in rows["#2"]
