@@ -13,10 +13,17 @@ import jax.numpy as jnp
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
-__all__ = ["FAN_IN_NORMAL", "depthwise_init", "matrix_init", "per_head_init"]
+__all__ = ["depthwise_init", "fan_in_normal", "matrix_init", "per_head_init"]
 
-FAN_IN_NORMAL: Initializer = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-"""Normal with variance 1 / fan-in, so that outputs have the variance of inputs."""
+_variance_scaling = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+
+
+def fan_in_normal(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
+    """Return normal values with variance 1 / fan-in, so that outputs have the variance of inputs.
+
+    A function of a module, so that the standard library pickles the Linen modules that it is a default of.
+    """
+    return _variance_scaling(key, tuple(shape), dtype)
 
 
 def matrix_init(kernel_init: Initializer, inputs: int) -> Initializer:

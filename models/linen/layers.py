@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from ..functional.checks import check_input, check_positive
 from ..functional.elementwise import NORM_EPSILON
-from ..functional.initializers import FAN_IN_NORMAL, matrix_init
+from ..functional.initializers import fan_in_normal, matrix_init
 from ..functional.sharding import Dimension, Sharding, mesh_axes
 
 __all__ = [
@@ -45,7 +45,7 @@ class LayerModule(nn.Module, kw_only=True):
 
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
-    kernel_init: Initializer = FAN_IN_NORMAL
+    kernel_init: Initializer = fan_in_normal
     sharding: Sharding | None = None
 
     def __post_init__(self):

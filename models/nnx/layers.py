@@ -9,7 +9,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 
 from ..functional.elementwise import NORM_EPSILON
-from ..functional.initializers import FAN_IN_NORMAL
+from ..functional.initializers import fan_in_normal
 from ..functional.sharding import Dimension, Sharding, mesh_axes
 
 __all__ = [
@@ -74,7 +74,7 @@ def dense_arguments(
     *dimensions: Dimension | None,
     dtype: Dtype | None = None,
     param_dtype: Dtype = jnp.float32,
-    kernel_init: Initializer = FAN_IN_NORMAL,
+    kernel_init: Initializer = fan_in_normal,
     sharding: Sharding | None = None,
     rngs: nnx.Rngs,
 ) -> dict[str, Any]:

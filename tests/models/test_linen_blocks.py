@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import jax
@@ -88,6 +89,12 @@ def test_parameters_are_those_of_nnx(name: str, rng: np.random.Generator) -> Non
 
 def test_the_same_names_are_public_in_both_apis() -> None:
     assert blocks.__all__ == nnx_blocks.__all__
+
+
+@BLOCKS
+def test_the_standard_library_pickles_a_block(name: str) -> None:
+    block = make(name)
+    assert pickle.loads(pickle.dumps(block)) == block
 
 
 @pytest.mark.parametrize("name", ["TRANSFORMER", "PRIMER_EZ"])
