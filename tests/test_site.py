@@ -19,7 +19,7 @@ from primer_search.plugins.sources import find_source, remember
 from primer_search.primitives.library import get
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.tests.support.command import HandmadeRun, Result, command
-from primer_search.tests.support.tiny_runs import write_text
+from primer_search.tests.support.tiny_runs import own_tokenizer, write_text
 from primer_search.tests.test_readme import PAGES, ROOT, commands_in
 
 READING = {"leaderboard", "show", "report", "check", "export", "primitives"}
@@ -47,10 +47,10 @@ def verb(line: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which the names of the pages exist: a run with one child, a text, a file of DNA, a plugin."""
+    """A folder in which the names of the pages exist: a run with one child, a text, a tokenizer, DNA, a plugin."""
     folder = tmp_path_factory.mktemp("pages")
     HandmadeRun(folder / "runs" / "a").child("PRIMER_EZ", 2.5)
-    write_text(folder / "corpus")
+    own_tokenizer(folder / "tokenizer.json", write_text(folder / "corpus"))
     (folder / "DNA.json").write_text(dna_to_json(get("PRIMER_EZ", 8)), encoding="utf-8")
     np.save(folder / "ids.npy", np.arange(4000) % 500)
     shutil.copy(ROOT / "examples" / "plugins" / "gated_unit.py", folder)

@@ -166,6 +166,7 @@ def test_everything_is_reached_by_the_keyboard(page: Page, address: str) -> None
     expect(page.get_by_text("Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("#main$"))
+    expect(page.locator("#main")).to_be_focused()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('main') !== null"), "the links of the head are skipped"
     seen = {page.evaluate("document.activeElement.name")}

@@ -68,6 +68,20 @@ def write_text(folder: Path, documents: int = 60) -> Path:
     return folder
 
 
+def own_tokenizer(path: Path, text: Path) -> Path:
+    """Train a byte-level BPE tokenizer, as a user of the library `tokenizers` would, and save it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=290, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
+    tokenizer.train([str(file) for file in sorted(text.iterdir())], trainer)
+    tokenizer.save(str(path))
+    return path
+
+
 def tiny_dataset(folder: Path) -> Path:
     """Prepare a dataset of 300 token ids."""
     data = DataConfig(f"text:{write_text(folder / 'text')}", 50_000)

@@ -319,7 +319,7 @@ def test_another_text_than_the_searchs_is_refused(run: Path, monkeypatch: pytest
     trainer = by_formula(monkeypatch, {})
     with Store.open(run) as store:
         store.set_manifest({"dataset_hash": "0123456789abcdef"})
-    with pytest.raises(UsageError, match=r"was 0123456789ab.*: restore it"):
+    with pytest.raises(UsageError, match=r"was 0123456789ab\): restore that text"):
         confirm(run, top=1, repeats=1)
     assert not trainer.seen
 

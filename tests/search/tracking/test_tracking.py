@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -191,10 +192,14 @@ def test_a_second_interruption_ends_the_trackers_at_once(
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     said: list[str] = []
     pid = 0
-    with pytest.raises(KeyboardInterrupt), run_trackers(("wandb",), run.store, said.append) as processes:
-        pid = processes.pids["wandb"]
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        raise KeyboardInterrupt
+    gc.disable()  # if JAX is loaded, its callback of the garbage collector drops a KeyboardInterrupt
+    try:
+        with pytest.raises(KeyboardInterrupt), run_trackers(("wandb",), run.store, said.append) as processes:
+            pid = processes.pids["wandb"]
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            raise KeyboardInterrupt
+    finally:
+        gc.enable()
     assert said == [], "it was not waited for"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

@@ -34,7 +34,7 @@ function replace(old, fresh) {
   const scrolled = [...old.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
   old.replaceWith(fresh);
   [...fresh.querySelectorAll(".scroll")].forEach((each, number) => { each.scrollLeft = scrolled[number] ?? 0; });
-  if (place) fresh.querySelector(place)?.focus({ preventScroll: true });
+  if (place) (fresh.matches(place) ? fresh : fresh.querySelector(place))?.focus({ preventScroll: true });
   announce(fresh);
 }
 
