@@ -33,7 +33,7 @@ from ..primitives.ops import OPS, DecodeState, TimeDependence
 from ..primitives.packed_texts import takes_texts
 from ..primitives.value_types import channels
 
-__all__ = ["Cache", "Shift", "Texts", "decode", "init_cache", "nan_past_end", "texts_at", "visible_keys"]
+__all__ = ["Cache", "Shift", "Texts", "decode", "init_cache", "nan_past_end", "same_text", "texts_at", "visible_keys"]
 
 Cache = dict[str, Any]
 """Pytree of arrays: `position`, `history` and `state`."""
@@ -116,8 +116,13 @@ def visible_keys(
     own, others = first + jnp.arange(rows), jnp.arange(keys)
     visible = others[None] <= own[:, None]
     if texts is not None:
-        visible = visible[None] & (texts_at(texts, own)[:, :, None] == texts_at(texts, others)[:, None, :])
+        visible = visible[None] & same_text(texts, own, others)
     return visible.reshape((1,) * (scores.ndim - visible.ndim) + visible.shape)
+
+
+def same_text(texts: Texts, rows: Int[Array, " rows"], keys: Int[Array, " keys"]) -> Bool[Array, "batch rows keys"]:
+    """Return True where the positions of a row and of a key are in the same text."""
+    return texts_at(texts, rows)[:, :, None] == texts_at(texts, keys)[:, None, :]
 
 
 def texts_at(texts: Texts, positions: Int[Array, " count"]) -> Int[Array, "batch count"]:

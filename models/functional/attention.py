@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ...primitives.packed_texts import number_texts
-from ..decoding import texts_at
+from ..decoding import same_text
 from .checks import check_cache_space, check_cached_batch, check_segment_ids
 from .rotary import rotate
 
@@ -138,7 +138,7 @@ def texts_mask(segment_ids: SegmentIds, x: Array, keys: int, start: int | Int[Ar
     batch, length = x.shape[:2]
     texts = number_texts(jnp, check_segment_ids(segment_ids, batch, length if isinstance(start, int) else None))
     own, others = start + jnp.arange(length), jnp.arange(keys)
-    apart = (texts_at(texts, own)[:, :, None] == texts_at(texts, others)[:, None, :])[:, None]
+    apart = same_text(texts, own, others)[:, None]
     return apart if mask is None else apart & _with_four_axes(mask)
 
 

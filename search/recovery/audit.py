@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...primitives.errors import WorkFailedError
-from ..runs.records import REPAIRED, from_json
+from ..runs.records import END_STATUS, REPAIRED, from_json
 from ..runs.store import Store
 
 __all__ = ["audit", "refuse_damaged"]
 
 MOST_FINDINGS = 20
 """Findings after which the audit ends: one damaged page can cause thousands."""
-
-_ENDS = {"evaluated": "finished", "cancelled": "cancelled", "worker_lost": "lost"}
-"""Status of a trial after the event that ended it."""
 
 
 def audit(store: Store) -> list[str]:
@@ -96,7 +93,7 @@ class _Log:
                 self.proposed[candidate].append(sequence)
             elif kind == "started":
                 self.started[trial].append((sequence, candidate, from_json(payload)["seed"]))
-            elif kind in _ENDS and trial is not None:
+            elif kind in END_STATUS and trial is not None:
                 self.ended[trial].append((sequence, kind, candidate, payload))
         if missing:
             yield f"{len(missing)} events are missing, the first is number {min(missing)}"
@@ -137,7 +134,7 @@ def _trial_findings(store: Store, log: _Log) -> Iterator[str]:
             continue
         if log.proposed[candidate] and starts[0][0] < log.proposed[candidate][0]:
             yield f"{named} was started before the candidate was proposed"
-        if [_ENDS[end[1]] for end in ends] != ([] if status == "running" else [status]):
+        if [END_STATUS[end[1]] for end in ends] != ([] if status == "running" else [status]):
             yield f"{named} is {status}, and its events say {', '.join(end[1] for end in ends) or 'nothing'}"
             continue
         if any(end[0] < starts[0][0] or end[2] != candidate for end in ends):

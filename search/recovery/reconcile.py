@@ -15,7 +15,7 @@ from typing import Any
 
 from ...primitives.errors import PrimerSearchError
 from ...primitives.program_json import dna_from_json
-from ..runs.records import EVENT_KINDS, REPAIRED, to_json
+from ..runs.records import END_STATUS, EVENT_KINDS, REPAIRED, to_json
 from .page_reader import Row
 
 __all__ = ["Losses", "StoreRows", "reconcile", "sort_rows"]
@@ -186,8 +186,9 @@ class _Events:
 
     def finish(self, kept: StoreRows) -> list[int]:
         """Give each trial its status, and return those whose result is lost: they are cancelled."""
-        ends = {"evaluated": "finished", "cancelled": "cancelled", "worker_lost": "lost"}
-        status = {row[3]: ends[row[1]] for row in self.rows.values() if row[1] in ends and row[3] is not None}
+        status = {
+            row[3]: END_STATUS[row[1]] for row in self.rows.values() if row[1] in END_STATUS and row[3] is not None
+        }
         lost = [trial for trial in kept.trials if trial not in status]
         for trial in lost:
             self.append("cancelled", kept.trials[trial][0], trial, to_json({"why": "its result was lost"}))

@@ -12,7 +12,17 @@ from typing import Any
 from ...primitives.errors import WorkFailedError
 from ...workers.protocol import Evaluation
 
-__all__ = ["EVENT_KINDS", "REPAIRED", "Ancestor", "Event", "FinishedTrial", "from_json", "storable", "to_json"]
+__all__ = [
+    "END_STATUS",
+    "EVENT_KINDS",
+    "REPAIRED",
+    "Ancestor",
+    "Event",
+    "FinishedTrial",
+    "from_json",
+    "storable",
+    "to_json",
+]
 
 REPAIRED = "repaired"
 
@@ -35,6 +45,9 @@ EVENT_KINDS = {
     "note": "a remark that does not affect the search; payload: why",
 }
 """Description of each kind of event. A new kind is a new row; the meaning of a kind never changes."""
+
+END_STATUS = {"evaluated": "finished", "cancelled": "cancelled", "worker_lost": "lost"}
+"""Status of a trial after the event that ended it."""
 
 
 @dataclass(frozen=True, slots=True)

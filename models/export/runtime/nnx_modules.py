@@ -160,9 +160,8 @@ class RunningSum(nnx.Module):
     def __call__(self, x: jax.Array, start: jax.Array | None, texts: jax.Array | None = None) -> jax.Array:
         total = running_in_texts(x, jnp.cumsum, 1, start, texts)
         if start is not None:
-            total = (
-                last_in_text(self.last[...], 0, x, start, texts) + total
-            )  # in the dtype of the cache if it is more precise
+            last = last_in_text(self.last[...], 0, x, start, texts)
+            total = last + total  # in the dtype of the cache if it is more precise
             self.last[...] = total[:, -1:].astype(self.last.dtype)
         return total.astype(x.dtype)
 
@@ -180,9 +179,8 @@ class RunningProduct(nnx.Module):
     def __call__(self, x: jax.Array, start: jax.Array | None, texts: jax.Array | None = None) -> jax.Array:
         product = running_in_texts(x, jnp.cumprod, 1, start, texts)
         if start is not None:
-            product = (
-                last_in_text(self.last[...], 1, x, start, texts) * product
-            )  # in the dtype of the cache if it is more precise
+            last = last_in_text(self.last[...], 1, x, start, texts)
+            product = last * product  # in the dtype of the cache if it is more precise
             self.last[...] = product[:, -1:].astype(self.last.dtype)
         return product.astype(x.dtype)
 
