@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # loads JAX
     from flax import nnx
 
     from ..models.checkpoint import Weights
-    from ..models.dna_block import DNABlock
+    from ..models.nnx.dna_block import DNABlock
     from ..workers.protocol import Progress
 
 __all__ = ["RunCandidate"]
@@ -82,7 +82,7 @@ class RunCandidate:
         """
         from flax import nnx
 
-        from ..models.dna_block import DNABlock
+        from ..models.nnx.dna_block import DNABlock
 
         tied = self.canonical.length_dependent
         return DNABlock(

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .block import BlockFunctions, compile_block
     from .config import ModelConfig
-    from .dna_block import DNABlock
+    from .export.load_into_modules import linen_params, load_weights_into
     from .language_model import LanguageModel
-    from .load_into_modules import linen_params, load_weights_into
     from .nnx import (
         CausalDepthwiseConv,
         FeedForward,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         TransformerBlock,
         TransformerPPBlock,
     )
+    from .nnx.dna_block import DNABlock
 
 __all__ = [
     "BlockFunctions",
@@ -53,12 +53,12 @@ __all__ = [
 
 _MODULES = {
     "BlockFunctions": "block",
-    "DNABlock": "dna_block",
+    "DNABlock": "nnx.dna_block",
     "LanguageModel": "language_model",
     "ModelConfig": "config",
     "compile_block": "block",
-    "linen_params": "load_into_modules",
-    "load_weights_into": "load_into_modules",
+    "linen_params": "export.load_into_modules",
+    "load_weights_into": "export.load_into_modules",
 }
 """Where each name is defined; the others are blocks written by hand, in `nnx`."""
 

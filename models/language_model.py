@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,9 +19,11 @@ from jaxtyping import Array, Float, Int
 
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
+from ..primitives.packed_texts import number_texts
 from .block import compile_block
 from .config import ModelConfig
 from .decoding import Cache, nan_past_end
+from .training_batch import TrainingBatch
 
 __all__ = ["BlockLike", "LanguageModel", "language_model", "negative_log_likelihood"]
 
@@ -74,11 +77,25 @@ class LanguageModel:
         }
 
     def logits(
-        self, parameters: ModelParameters, tokens: Int[Array, "batch length"]
+        self,
+        parameters: ModelParameters,
+        tokens: Int[Array, "batch length"],
+        segment_ids: Int[Array, "batch length"] | None = None,
     ) -> Float[Array, "batch length vocabulary"]:
-        """Return next-token logits, float32."""
-        x = self.embed(parameters, tokens)
-        return self.head(parameters, self._stack(parameters["blocks"], x))
+        """Return next-token logits, float32.
+
+        Args:
+            parameters: parameters of the model.
+            tokens: token ids.
+            segment_ids: equal for neighbouring positions of one text; each text has the logits that it has alone. None:
+                one text a sequence.
+
+        Raises:
+            UsageError: the block cannot keep texts apart.
+        """
+        positions = None if segment_ids is None else text_positions(segment_ids, self.config.width)
+        x = self.embed(parameters, tokens, positions)
+        return self.head(parameters, self._stack(parameters["blocks"], x, segment_ids))
 
     def init_cache(self, batch: int, length: int) -> Cache:
         """Return an empty cache for `decode`, with room for `length` tokens of `batch` sequences: a plain pytree.
@@ -126,6 +143,15 @@ class LanguageModel:
         """Return the negative log-likelihood of each next token, in nats."""
         return self.losses_and_probe_logits(parameters, tokens)[0]
 
+    def losses(self, parameters: ModelParameters, batch: TrainingBatch) -> Float[Array, "batch length"]:
+        """Return the loss of each predicted token of a batch, in nats, without its weights (see `mean_loss`).
+
+        Raises:
+            UsageError: the block cannot keep texts apart, and the batch has several.
+        """
+        segment_ids = None if batch.segment_ids is None else batch.segment_ids[:, :-1]
+        return negative_log_likelihood(self.logits(parameters, batch.tokens[:, :-1], segment_ids), batch.tokens[:, 1:])
+
     def losses_and_probe_logits(
         self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
     ) -> tuple[Float[Array, "batch length"], Float[Array, "batch length few"]]:
@@ -149,8 +175,9 @@ class LanguageModel:
         embedding = parameters["embedding"].astype(x.dtype)
         return jnp.matmul(layer_norm(x, parameters["final_norm"]), embedding.T, preferred_element_type=jnp.float32)
 
-    def _stack(self, blocks: Mapping[str, Array], x: Array) -> Array:
-        apply = jax.checkpoint(self.block.apply) if self.rematerialize else self.block.apply
+    def _stack(self, blocks: Mapping[str, Array], x: Array, segment_ids: Array | None = None) -> Array:
+        apply = self.block.apply if segment_ids is None else partial(self.block.apply, segment_ids=segment_ids)
+        apply = jax.checkpoint(apply) if self.rematerialize else apply
         if _scanned(self.config):
             layers = self.config.layers  # a block without parameters has no arrays to infer it from
             return jax.lax.scan(lambda x, layer: (apply(layer, x), None), x, blocks, layers)[0]
@@ -202,6 +229,14 @@ def sinusoids(length: int, width: int) -> Float[Array, "length width"]:
     rates = np.exp(-np.log(10_000.0) * np.arange(half) / max(half - 1, 1))
     angles = np.arange(length)[:, None] * rates[None, :]
     return jnp.asarray(np.concatenate([np.sin(angles), np.cos(angles)], axis=-1), jnp.float32)
+
+
+def text_positions(segment_ids: Int[Array, "batch length"], width: int) -> Float[Array, "batch length width"]:
+    """Return the sinusoids of each position, counted from the start of its text."""
+    texts = number_texts(jnp, segment_ids)
+    places = jnp.arange(segment_ids.shape[1])[None]
+    begins = jnp.where(jnp.diff(texts, axis=1, prepend=-1) != 0, places, 0)
+    return sinusoids(segment_ids.shape[1], width)[places - jax.lax.cummax(begins, axis=1)]
 
 
 def _scanned(config: ModelConfig) -> bool:

@@ -59,7 +59,7 @@ LIGHT_MODULES = (
     "primer_search.cli",
 )
 IMPORT_ORDER = {
-    "workers": ("config", "protocol", "devices", "data", "training", "executors"),
+    "workers": ("config", "protocol", "devices", "data", "objectives", "training", "executors"),
     "search": (
         *("config", "evolution", "guided", "doctor", "runs", "recovery", "results", "studies", "load_initial_programs"),
         *("one_program", "reports", "tracking", "session", "simulation", "dashboard", "run_search"),

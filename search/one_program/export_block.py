@@ -118,7 +118,7 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
     from dataclasses import asdict
 
     from ...models.checkpoint_format import write_weights_folder
-    from ...models.load_into_modules import module_parameters
+    from ...models.export.load_into_modules import module_parameters
 
     folder = weights_folder(path)
     facts = {

@@ -183,7 +183,7 @@ def test_weights_of_another_program_are_refused(saved: Path) -> None:
 
 def test_no_module_with_weights_can_unpickle() -> None:
     loaders = re.compile(r"pickle|marshal|joblib|shelve|torch|np\.load|numpy\.load|allow_pickle|eval\(|exec\(")
-    files = ("checkpoint", "checkpoint_format", "load_into_modules", "generation")
+    files = ("checkpoint", "checkpoint_format", "export/load_into_modules", "generation")
     for name in (
         *(f"models/{file}.py" for file in files),
         "search/one_program/train_weights.py",

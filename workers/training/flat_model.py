@@ -20,6 +20,7 @@ import numpy as np
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel
 from ...models.parameter_range import parameters_at
+from ...models.training_batch import TrainingBatch
 from ..config import OptimizerConfig
 
 __all__ = ["MOST_IN_A_VECTOR", "FlatModel", "TrainableModel", "training_model"]
@@ -60,6 +61,10 @@ class FlatModel:
     def token_losses(self, parameters: jax.Array, tokens: jax.Array) -> jax.Array:
         """Return the losses [batch, length] in nats of `tokens` [batch, length + 1]."""
         return self.model.token_losses(self.unflatten(parameters), tokens)
+
+    def losses(self, parameters: jax.Array, batch: TrainingBatch) -> jax.Array:
+        """Return the losses [batch, length] in nats of a batch of any objective."""
+        return self.model.losses(self.unflatten(parameters), batch)
 
     def losses_and_probe_logits(self, parameters: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the same losses, and the logits of a few fixed tokens at each position."""

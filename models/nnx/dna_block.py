@@ -30,13 +30,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from ..primitives.canonical import build_graph
-from ..primitives.errors import UsageError
-from ..primitives.program import DNA
-from ..primitives.value_types import MODEL_WIDTH
-from .block import compile_block, initial_value
-from .decoding import Cache
-from .functional.checks import check_not_stacked
+from ...primitives.canonical import build_graph
+from ...primitives.errors import UsageError
+from ...primitives.program import DNA
+from ...primitives.value_types import MODEL_WIDTH
+from ..block import compile_block, initial_value
+from ..decoding import Cache
+from ..functional.checks import check_not_stacked
 
 __all__ = ["DNABlock"]
 

@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ..primitives.errors import UsageError
-from .block import compile_block
-from .checkpoint import Weights, load_weights
-from .checkpoint_format import Tree, flatten
-from .dna_block import DNABlock
-from .export import parameter_placements
+from ...primitives.errors import UsageError
+from ..block import compile_block
+from ..checkpoint import Weights, load_weights
+from ..checkpoint_format import Tree, flatten
+from ..nnx.dna_block import DNABlock
+from .export_program import parameter_placements
 
 __all__ = ["linen_params", "load_weights_into", "module_parameters"]
 

@@ -1,0 +1,67 @@
+"""Losses of training batches: those of each text alone, and their weighted mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from primer_search.models.config import ModelConfig
+from primer_search.models.language_model import LanguageModel, language_model
+from primer_search.models.training_batch import TrainingBatch, loss_weights, mean_loss
+from primer_search.primitives import UsageError, build_graph, library
+from primer_search.tests.support.packed_texts import SEGMENT_IDS, texts_of
+
+IDS = SEGMENT_IDS[:, [0, *range(8)]]
+TOKENS = np.random.default_rng(5).integers(300, size=IDS.shape).astype(np.int32)
+
+
+def model_of(name: str, **changes: Any) -> LanguageModel:
+    """A small model of a library program."""
+    config = ModelConfig(layers=2, unit=2, length=8, vocabulary=300, length_dependent=True, **changes)
+    return language_model(build_graph(library.get(name, 2), length_dependent=True), config)
+
+
+def test_a_causal_batch_has_the_losses_of_its_tokens(rng: np.random.Generator) -> None:
+    model = model_of("PRIMER_EZ")
+    parameters, batch = model.draw(rng), TrainingBatch(TOKENS)
+    losses = jax.jit(model.losses)(parameters, batch)
+    np.testing.assert_array_equal(losses, jax.jit(model.token_losses)(parameters, TOKENS))
+    assert mean_loss(losses, batch) == jnp.mean(losses)
+    assert [leaf.shape for leaf in jax.tree.leaves(batch)] == [TOKENS.shape]
+
+
+@pytest.mark.parametrize("stack", ["unroll", "scan"])
+@pytest.mark.parametrize("name", ["TRANSFORMER", "PRIMER_EZ"])
+def test_packed_texts_have_the_losses_that_they_have_alone(name: str, stack: str, rng: np.random.Generator) -> None:
+    model = model_of(name, stack=stack)
+    parameters, batch = model.draw(rng), TrainingBatch(TOKENS, segment_ids=IDS)
+    losses, weights = jax.jit(model.losses)(parameters, batch), np.asarray(loss_weights(batch))
+    total = 0.0
+    for row, text in texts_of(IDS):
+        if text.stop - text.start == 1:
+            continue  # nothing to predict
+        own = np.asarray(model.token_losses(parameters, TOKENS[row : row + 1, text]))[0]
+        np.testing.assert_allclose(losses[row, text][: len(own)], own, atol=2e-4)
+        np.testing.assert_array_equal(weights[row, text][: len(own)], 1)
+        assert text.stop == IDS.shape[1] or weights[row, text.stop - 1] == 0
+        total += own.sum()
+    assert float(mean_loss(losses, batch)) == pytest.approx(total / weights.sum(), rel=1e-5)
+
+
+def test_weights_are_those_of_predicted_tokens_of_the_same_text() -> None:
+    losses = jnp.arange(24.0).reshape(3, 8)
+    weights = np.zeros((3, 8), np.float32)
+    weights[0, [2, 3, 4]] = 1, 5, 2  # position 3 predicts the first token of the next text
+    batch = TrainingBatch(TOKENS, weights, IDS)
+    assert float(mean_loss(losses, batch)) == pytest.approx((2 * 1 + 4 * 2) / 3)
+    assert float(mean_loss(losses, TrainingBatch(TOKENS, weights * 0))) == 0
+
+
+def test_a_block_that_depends_on_the_length_refuses_several_texts(rng: np.random.Generator) -> None:
+    model = model_of("PRIMER")
+    with pytest.raises(UsageError, match="depends on the sequence length"):
+        model.losses(model.init(rng), TrainingBatch(TOKENS, segment_ids=IDS))
