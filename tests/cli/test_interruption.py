@@ -106,10 +106,12 @@ from primer_search.system.signals import interrupt_on_termination
 
 with interrupt_on_termination(grace_seconds={grace}):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
-    print(child.pid, flush=True)
-    until = time.monotonic() + 60
+    until, told = time.monotonic() + 60, False
     while time.monotonic() < until:
         try:
+            if not told:  # here, as a signal may follow at once
+                print(child.pid, flush=True)
+                told = True
             {work}
         except KeyboardInterrupt:
             print("ignored", flush=True)
