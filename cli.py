@@ -49,7 +49,7 @@ from .system.standard_streams import discard_output, prepare_standard_streams
 from .system.user_folders import user_path
 
 if TYPE_CHECKING:
-    from .search.session import SearchResult
+    from .search.sessions.session import SearchResult
 
 __all__ = ["app", "main"]
 
@@ -240,15 +240,15 @@ def search(
         return
     from datetime import datetime
 
-    from .search.run_search import OutputOptions, search_with_display
     from .search.runs.run_directory import create_run_directory, new_run_directory
+    from .search.sessions.run_search import OutputOptions, search_with_display
 
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
     if not quiet:
         say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
 
     def begin(**hooks: Any) -> SearchResult:
-        from .search.session import start
+        from .search.sessions.session import start
 
         return start(
             plan.config,

@@ -15,7 +15,7 @@ from .system.files import STANDARD_OUTPUT
 from .system.user_folders import user_path
 
 if TYPE_CHECKING:
-    from .search.session import SearchResult
+    from .search.sessions.session import SearchResult
 
 __all__ = ["register"]
 
@@ -42,9 +42,9 @@ def resume(
     started_at = time.monotonic()
     from .configs.plan import duration
     from .configs.scales import larger_scale
-    from .search.run_search import OutputOptions, search_with_display
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store
+    from .search.sessions.run_search import OutputOptions, search_with_display
     from .search.tracking.tracker_names import check_trackers
     from .workers.devices.ray_environment import check_address
 
@@ -58,7 +58,7 @@ def resume(
     trackers = check_trackers(track or ())
 
     def continue_run(**hooks: Any) -> SearchResult:
-        from .search.session import resume as resume_session
+        from .search.sessions.session import resume as resume_session
 
         return resume_session(
             directory.path,
@@ -76,8 +76,8 @@ def resume(
 
 def stop(run: Run) -> None:
     """Ask a running search to save its state and stop."""
-    from .search.run_search import request_stop
     from .search.runs.run_directory import find_run
+    from .search.sessions.run_search import request_stop
 
     say(request_stop(find_run(run)))
 

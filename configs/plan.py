@@ -261,7 +261,7 @@ def _with_initial_programs(plan: Plan, init: Sequence[str]) -> Plan:
     """Add the initial programs. They are checked here, before the search creates a directory."""
     if not init:
         return plan
-    from ..search.load_initial_programs import load_initial_programs
+    from ..search.sessions.load_initial_programs import load_initial_programs
 
     initial_programs, notes = load_initial_programs(init, plan.config)
     return replace(plan, initial_programs=initial_programs, notes=(*plan.notes, *notes))

@@ -61,8 +61,8 @@ LIGHT_MODULES = (
 IMPORT_ORDER = {
     "workers": ("config", "protocol", "devices", "data", "objectives", "training", "executors"),
     "search": (
-        *("config", "evolution", "guided", "doctor", "runs", "recovery", "results", "studies", "load_initial_programs"),
-        *("one_program", "reports", "tracking", "session", "simulation", "dashboard", "run_search"),
+        *("config", "evolution", "guided", "doctor", "runs", "recovery", "results", "studies"),
+        *("one_program", "refinement", "reports", "tracking", "sessions", "simulation", "dashboard"),
     ),
 }
 """The modules and folders of a package in the order of its imports: each may import only itself and earlier ones."""

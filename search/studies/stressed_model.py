@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...models.activation_recorder import (
+from ...models.analysis.activation_recorder import (
     RecordedPass,
     find_breaking_scale,
     make_recorder,

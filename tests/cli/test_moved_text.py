@@ -13,7 +13,7 @@ from primer_search.search.one_program.train_weights import plan_training, train_
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.run_settings import prepare_same_dataset
 from primer_search.search.runs.store import Store
-from primer_search.search.session import resume
+from primer_search.search.sessions.session import resume
 from primer_search.search.studies.ablation_programs import pair_from_run
 from primer_search.search.studies.confirm import confirm
 from primer_search.tests.support.command import command, refused

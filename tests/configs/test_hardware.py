@@ -236,7 +236,7 @@ if "jax-first" in sys.argv:
     import jax
 pin_to_cpu(seen, "ray")
 assert discovery.resolve_platform("tpu") == "tpu", "what was seen before is remembered"
-import primer_search.search.session
+import primer_search.search.sessions.session
 if "jax-first" not in sys.argv:
     assert "jax" not in sys.modules, "the controller needs no JAX"
     import jax

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 __all__ = [
+    "PREFIX",
     "AnyTokenizer",
     "DocumentEncoder",
     "ForeignTokenizer",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 PREFIX = "hf-tokenizer:"
+"""Start of the setting `data.tokenizer`, before the path of a `tokenizer.json`."""
 
 END_NAMES = (
     *("<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "</s>", "<eos>", "<|im_end|>", "[EOS]", "[SEP]"),

@@ -28,9 +28,9 @@ from primer_search.search.reports.progress.search_progress import (
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard
 from primer_search.search.results.lineage import LineageStep
-from primer_search.search.run_search import OutputOptions, search_with_display
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.run_state import RunState, SearchHistory
+from primer_search.search.sessions.run_search import OutputOptions, search_with_display
 from primer_search.tests.support.command import HandmadeRun
 from primer_search.workers.protocol import Evaluation, WorkerStatus
 

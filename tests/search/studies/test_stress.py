@@ -13,7 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.models.activation_recorder import find_breaking_scale, make_recorder, node_name, scale_dense_kernels
+from primer_search.models.analysis.activation_recorder import (
+    find_breaking_scale,
+    make_recorder,
+    node_name,
+    scale_dense_kernels,
+)
 from primer_search.models.block import compile_block
 from primer_search.models.language_model import LanguageModel
 from primer_search.primitives import DNA, UsageError, build_graph, library

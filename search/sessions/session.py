@@ -12,32 +12,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..plugins.registry import recorded_plugins
-from ..primitives import UsageError
-from ..primitives.program_json import dna_from_json, dna_to_json
-from ..system.signals import Interrupted
-from ..workers.data.dataset import Dataset, prepare_dataset
-from ..workers.devices.discovery import resolve_platform
-from ..workers.executors.factory import make_executor
-from ..workers.executors.inline import InlineExecutor
-from ..workers.protocol import Platform
-from ..workers.training.ngram_baseline import ngram_loss
-from .config import RunConfig
-from .evolution.initial_programs import InitialProgram, read_initial_programs
-from .evolution.vocabulary import with_named_plugins
-from .recovery.audit import refuse_damaged
-from .results.trust.epoch_warning import epoch_warning
-from .runs.controller import Controller
-from .runs.provenance import command_line, versions
-from .runs.run_directory import RunDirectory
-from .runs.run_settings import prepare_same_dataset, tell_limits
-from .runs.run_state import RunState
-from .runs.store import Store
-from .runs.time_accounting import find_sessions
-from .runs.trainer_factory import CandidateTrainerFactory
-from .studies.end_of_run import EndOfRun, confirm_at_end
-from .studies.study import StudyOptions
-from .tracking.tracker_process import run_trackers
+from ...plugins.registry import recorded_plugins
+from ...primitives import UsageError
+from ...primitives.program_json import dna_from_json, dna_to_json
+from ...system.signals import Interrupted
+from ...workers.data.dataset import Dataset, prepare_dataset
+from ...workers.devices.discovery import resolve_platform
+from ...workers.executors.factory import make_executor
+from ...workers.executors.inline import InlineExecutor
+from ...workers.protocol import Platform
+from ...workers.training.ngram_baseline import ngram_loss
+from ..config import RunConfig
+from ..evolution.initial_programs import InitialProgram, read_initial_programs
+from ..evolution.vocabulary import with_named_plugins
+from ..recovery.audit import refuse_damaged
+from ..results.trust.epoch_warning import epoch_warning
+from ..runs.controller import Controller
+from ..runs.provenance import command_line, versions
+from ..runs.run_directory import RunDirectory
+from ..runs.run_settings import prepare_same_dataset, tell_limits
+from ..runs.run_state import RunState
+from ..runs.store import Store
+from ..runs.time_accounting import find_sessions
+from ..runs.trainer_factory import CandidateTrainerFactory
+from ..studies.end_of_run import EndOfRun, confirm_at_end
+from ..studies.study import StudyOptions
+from ..tracking.tracker_process import run_trackers
 
 __all__ = ["SearchResult", "resume", "start"]
 

@@ -11,15 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..primitives.errors import PrimerSearchError, WorkFailedError
-from ..system.output_capture import log_traceback, redirect_output
-from ..system.signals import Interrupted, InterruptFlag, interrupt_on_termination
-from ..system.standard_streams import discard_output
-from .reports.progress.search_progress import search_display
-from .runs.run_directory import RunDirectory
+from ...primitives.errors import PrimerSearchError, WorkFailedError
+from ...system.output_capture import log_traceback, redirect_output
+from ...system.signals import Interrupted, InterruptFlag, interrupt_on_termination
+from ...system.standard_streams import discard_output
+from ..reports.progress.search_progress import search_display
+from ..runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from .results.leaderboard_rows import Leaderboard
+    from ..results.leaderboard_rows import Leaderboard
     from .session import SearchResult
 
 __all__ = ["OutputOptions", "request_stop", "search_with_display"]
@@ -102,9 +102,9 @@ def request_stop(run: RunDirectory) -> str:
 
 def _print_end(run: RunDirectory, why: str, output: OutputOptions, unfinished: str = "") -> None:
     """Write the report and print the result. It is stored already, so an output that fails is not an error."""
-    from .reports.run_page import try_report
-    from .results.leaderboard import leaderboard
-    from .runs.store import Store
+    from ..reports.run_page import try_report
+    from ..results.leaderboard import leaderboard
+    from ..runs.store import Store
 
     with Store.open(run.path, read_only=True) as store:
         board = leaderboard(store)
@@ -124,8 +124,8 @@ def _print_end(run: RunDirectory, why: str, output: OutputOptions, unfinished: s
 
 
 def _print_board(run: RunDirectory, why: str, board: Leaderboard, report: str, top: int, unfinished: str) -> None:
-    from .reports.console import console_for, print_command, print_text
-    from .reports.leaderboard_table import next_commands, print_leaderboard
+    from ..reports.console import console_for, print_command, print_text
+    from ..reports.leaderboard_table import next_commands, print_leaderboard
 
     console = console_for(sys.stdout)
     print_text(f"run {run.path}: {why}\n", console)

@@ -25,7 +25,7 @@ from primer_search.search.evolution.initial_programs import (
     initial_program_origins,
     read_initial_programs,
 )
-from primer_search.search.load_initial_programs import load_initial_programs
+from primer_search.search.sessions.load_initial_programs import load_initial_programs
 from primer_search.tests.support.command import HandmadeRun, command
 
 CONFIG = load("laptop", ["model.heads=8"])

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..primitives.graph import CONCAT, INPUT, Graph
-from ..primitives.ops import Init
-from .block import BlockFunctions, Parameters
-from .language_model import LanguageModel, negative_log_likelihood
+from ...primitives.graph import CONCAT, INPUT, Graph
+from ...primitives.ops import Init
+from ..block import BlockFunctions, Parameters
+from ..language_model import LanguageModel, negative_log_likelihood
 
 __all__ = [
     "RecordedPass",

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..models.config import ModelConfig
-from ..primitives import DNA, InvalidProgramError, UsageError
-from ..primitives.causality_test import check_causality
-from ..primitives.fingerprint import fingerprint
-from .config import RunConfig
-from .evolution.candidate import BASELINE_ID
-from .evolution.initial_programs import InitialProgram
-from .evolution.proposals import CandidateRules, SeenPrograms
-from .results.program_reference import NamedProgram, named_program
+from ...models.config import ModelConfig
+from ...primitives import DNA, InvalidProgramError, UsageError
+from ...primitives.causality_test import check_causality
+from ...primitives.fingerprint import fingerprint
+from ..config import RunConfig
+from ..evolution.candidate import BASELINE_ID
+from ..evolution.initial_programs import InitialProgram
+from ..evolution.proposals import CandidateRules, SeenPrograms
+from ..results.program_reference import NamedProgram, named_program
 
 __all__ = ["load_initial_programs"]
 

@@ -1,0 +1,3 @@
+"""What a trained model does inside: activations, linearity of layers, ranks of matrices, losses of tokens."""
+
+__all__ = ["activation_recorder", "linearity", "projections", "rank_reduction", "residual_stream", "token_scores"]
