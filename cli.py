@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
-from . import cli_dashboard, cli_programs, cli_recovery, cli_runs, cli_simulate, cli_studies, cli_tracking, cli_weights
+from . import (
+    cli_dashboard,
+    cli_programs,
+    cli_recovery,
+    cli_refine,
+    cli_runs,
+    cli_simulate,
+    cli_studies,
+    cli_tracking,
+    cli_weights,
+)
 from .cli_data import data_app
 from .cli_errors import one_line, usage_sentence
 from .cli_options import (
@@ -77,6 +87,7 @@ for module in (
     cli_studies,
     cli_simulate,
     cli_weights,
+    cli_refine,
     cli_tracking,
 ):
     module.register(app)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # loads JAX
     from .models.checkpoint import Weights
     from .search.one_program.train_weights import TrainingJob
 
-__all__ = ["register", "trained_or_saved"]
+__all__ = ["register", "share_the_device", "trained_or_saved"]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def train(
     They go to RUN/weights/CANDIDATE/: model.safetensors, the same as an Orbax checkpoint, tokenizer.json and
     model.json.
     """
-    _share_the_device()
+    share_the_device()
     from .search.one_program.train_weights import plan_training
 
     job = plan_training(run, candidate, trial_budget=trial_budget, seed=seed)
@@ -70,7 +70,7 @@ def generate(
 
     A candidate without weights is trained first. Only the prompt and the sampled text go to stdout.
     """
-    _share_the_device()
+    share_the_device()
     if not 0.0 <= temperature < float("inf"):
         raise UsageError(
             f"--temperature {temperature:g} must be a number of at least 0, where 0 picks the most likely token"
@@ -108,7 +108,7 @@ def trained_or_saved(run: str, candidate: str) -> Weights:
     return _trained(job)
 
 
-def _share_the_device() -> None:
+def share_the_device() -> None:
     """Let JAX allocate device memory as needed, since a search may be using the device."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 

@@ -1,4 +1,4 @@
-"""The learning curve of one candidate, and its downloads: DNA, Flax source and drawing."""
+"""Figures of one candidate, its learning curve and its layers, and its downloads: DNA, Flax source and drawing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from ...primitives.errors import UsageError
 from ...primitives.program_json import dna_to_json
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
+from ..refinement.analysis_result import read_analysis
+from ..reports.figures.analysis_figure import analysis_figure
 from ..reports.figures.program_graph import program_graph
 from ..results.learning_curve import validation_points
 from ..runs.store_reader import StoreReader
@@ -29,6 +31,7 @@ def routes() -> list[Route]:
     page = "/runs/{run}/candidates/{candidate}"
     return [
         Route(f"{page}/curve.json", _curve),
+        Route(f"{page}/analysis.json", _analysis),
         Route(f"{page}/graph.svg", _graph),
         Route(f"{page}/dna.json", _dna),
         Route(f"{page}/block.py", _source),
@@ -85,6 +88,15 @@ def _curve(request: Request) -> Response:
         "yaxis": {"title": {"text": "validation loss, nats per token", "font": _SMALL}, "tickformat": ".2f"},
     }
     return json_response({"data": traces, "layout": layout})
+
+
+def _analysis(request: Request) -> Response:
+    with request.run.read() as store:
+        candidate = find_candidate(request, store)
+    analysis = read_analysis(request.run.directory.weights(candidate.id))
+    if analysis is None:
+        raise NotFoundError(f"{candidate_name(candidate.id)} has no analysis; `primer-search analyze` makes it")
+    return json_response(analysis_figure(analysis))
 
 
 def _traces(name: str, trainings: Iterable[Evaluation], color: str, dash: str, symbol: str) -> list[dict[str, Any]]:

@@ -11,11 +11,13 @@ from ...primitives.pretty_printer import format_program
 from ...primitives.program import DNA
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
+from ..refinement.analysis_result import read_analysis
 from ..reports.candidate_table import format_step, short_mutation
 from ..reports.figures.lineage_graph import format_gain
 from ..reports.figures.program_graph import program_graph
 from ..reports.formatting import format_estimate, format_number
 from ..reports.phrases import UNCONFIRMED, beyond_noise
+from ..reports.tables.analysis_table import analysis_rows
 from ..results.digest.candidate_rows import CandidateRows, candidate_rows
 from ..results.digest.run_digest import RunDigest
 from ..results.edits.edit_gains import edit_gain
@@ -82,6 +84,7 @@ def _candidate(request: Request) -> Response:
     number, row = detail.candidate.id, detail.row
     against = request.choice("against", tuple(detail.others) or ("none",), next(iter(detail.others), "none"))
     shown = request.choice("graph", ("changes", "everything"), "changes")
+    analysis = read_analysis(request.run.directory.weights(detail.candidate.id))
     other, dna = detail.others.get(against), detail.candidate.dna
     graph = program_graph(dna, other, title=_graph_title(detail, against), everything=shown == "everything")
     return render(
@@ -111,6 +114,8 @@ def _candidate(request: Request) -> Response:
         beginning=detail.beginning,
         mutations=detail.candidate.mutations,
         curve=any(validation_points(each) for each in detail.trainings),
+        analysis=analysis,
+        analyzed=() if analysis is None else analysis_rows(analysis),
         export=f"primer-search export {shlex.quote(str(request.run.directory.path))} {number} -o block.py",
     )
 

@@ -34,9 +34,6 @@ if TYPE_CHECKING:  # loads JAX
 
 __all__ = ["TrainingJob", "load_saved_weights", "load_weights_folder", "plan_training", "train_weights"]
 
-WEIGHTS = "weights"
-"""Folder in a run's directory, with one folder for each candidate."""
-
 RECORDED = (
     "steps", "tokens", "epochs", "loss_nats", "bits_per_byte", "moved_logits", "quarantine", "parameters",
     "wall_seconds", "device",
@@ -84,7 +81,7 @@ class TrainingJob:
     @property
     def folder(self) -> Path:
         """Folder of the weights."""
-        return self.run.path / WEIGHTS / str(self.candidate)
+        return self.run.weights(self.candidate)
 
 
 def plan_training(run: str, named: str, *, trial_budget: str | None = None, seed: int = 0) -> TrainingJob:

@@ -53,6 +53,10 @@ class RunDirectory:
 
     path: Path
 
+    def weights(self, candidate: int) -> Path:
+        """Return the folder of a candidate's trained weights."""
+        return self.path / "weights" / str(candidate)
+
     @property
     def store(self) -> Path:
         """SQLite file of the run."""

@@ -2,6 +2,7 @@
 
 __all__ = [
     "ablation_figure",
+    "analysis_figure",
     "comparison_figure",
     "figure_files",
     "layered_layout",
@@ -12,6 +13,7 @@ __all__ = [
     "program_outline",
     "run_figure",
     "static_figures",
+    "static_style",
     "svg_parts",
     "training_points",
 ]

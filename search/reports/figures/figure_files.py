@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ....primitives.errors import UsageError
-from ....system.files import replacement
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import BASELINE_ID, candidate_name
 from ...results.digest.run_digest import RunDigest
@@ -19,16 +15,14 @@ from ...results.leaderboard import best_row, leaderboard
 from .lineage_graph import lineage_graph
 from .program_graph import program_graph
 from .static_figures import confirmation_plot, curve_plot, kinds_plot, prediction_plot, progress_plot
+from .static_style import plot_files, write_files
 from .training_points import training_points
 
-if TYPE_CHECKING:  # the first loads matplotlib, the second SQLite
-    from matplotlib.figure import Figure
-
+if TYPE_CHECKING:  # loads SQLite
     from ...runs.store_reader import StoreReader
 
 __all__ = ["write_figures"]
 
-DOTS_PER_INCH = 160
 WINNERS = 8
 """Number of best candidates in the drawn tree."""
 
@@ -46,14 +40,7 @@ def write_figures(store: StoreReader, folder: Path) -> list[Path]:
         digest = RunDigest(store.manifest)
         digest.update(store, math.inf)
         files = {**_plots(store, digest), **_drawings(store, digest)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            with replacement(folder / name) as temporary:
-                temporary.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"cannot write figures to {folder}: {error.strerror or error}; name another folder") from error
-    return [folder / name for name in files]
+    return write_files(files, folder)
 
 
 def _plots(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
@@ -63,19 +50,14 @@ def _plots(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
     for trial in store.evaluations_of({BASELINE_ID, *([] if best is None else [best.id])}):
         trainings.setdefault(candidate_name(trial.candidate_id), []).append(trial.evaluation)
     predictions = board.predictions
-    plots: Mapping[str, Figure | None] = {
+    plots = {
         "search": progress_plot(training_points(store), board.baseline),
         "curves": curve_plot(trainings),
         "confirmed": confirmation_plot(board.confirmed),
         "predictions": None if predictions is None else prediction_plot(predictions.checked),
         "edits": kinds_plot(operator_totals(digest)),
     }
-    return {
-        f"{name}.{form}": _content(figure, form)
-        for name, figure in plots.items()
-        if figure is not None
-        for form in ("svg", "png")
-    }
+    return plot_files(plots)
 
 
 def _drawings(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
@@ -89,14 +71,3 @@ def _drawings(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
         "program.svg": program_graph(dna, baseline, title=title, standalone=True).encode(),
         "lineage.svg": lineage_graph(tree, standalone=True).encode(),
     }
-
-
-def _content(figure: Figure, form: str) -> bytes:
-    """Return a figure as a file; equal figures give equal files."""
-    import matplotlib
-
-    file = io.BytesIO()
-    metadata = {"Date": None} if form == "svg" else {"Software": None}
-    with matplotlib.rc_context({"svg.hashsalt": "primer-search", "svg.fonttype": "path"}):
-        figure.savefig(file, format=form, dpi=DOTS_PER_INCH, metadata=metadata, facecolor="white")
-    return file.getvalue()

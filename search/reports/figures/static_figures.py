@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ....primitives.errors import UsageError
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import BASELINE_ID
 from ...results.confirmation import Confirmation
@@ -14,32 +13,15 @@ from ...results.edits.operator_totals import KindTotals
 from ...results.leaderboard_rows import BaselineSummary
 from ...results.learning_curve import validation_points
 from ...results.trust.prediction_calibration import CheckedPrediction
-from .plot_style import BLUE, GRAY, INK, LIGHT_GRAY, ORANGE, SERIES_COLORS
+from .plot_style import BLUE, GRAY, LIGHT_GRAY, ORANGE, SERIES_COLORS
 from .prediction_figure import loss_limits
 from .run_figure import Point, best_so_far, loss_range
+from .static_style import legend_above, new_axes
 
 if TYPE_CHECKING:  # loads matplotlib
     from matplotlib.figure import Figure
 
 __all__ = ["confirmation_plot", "curve_plot", "kinds_plot", "prediction_plot", "progress_plot"]
-
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": LIGHT_GRAY,
-    "axes.labelcolor": INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "#e4e7eb",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "svg.hashsalt": "primer-search",
-}
 
 
 def progress_plot(points: Sequence[Point], baseline: BaselineSummary) -> Figure | None:
@@ -50,7 +32,7 @@ def progress_plot(points: Sequence[Point], baseline: BaselineSummary) -> Figure 
     controls = [point for point in points if point.hurdle is None and point.candidate_id == BASELINE_ID]
     stopped = [point for point in points if point.hurdle is not None]
     end = max(point.minutes for point in points)
-    figure, axes = _axes(8.0, 4.4)
+    figure, axes = new_axes(8.0, 4.4)
     if baseline.loss_nats is not None:
         spread = baseline.spread_nats or 0.0
         axes.axhspan(baseline.loss_nats - spread, baseline.loss_nats + spread, color=ORANGE, alpha=0.14, lw=0)
@@ -71,13 +53,13 @@ def progress_plot(points: Sequence[Point], baseline: BaselineSummary) -> Figure 
     axes.set_xlim(left=0)
     axes.set_xlabel("minutes of search")
     axes.set_ylabel("validation loss, nats per token")
-    _legend_above(figure, axes)
+    legend_above(figure, axes)
     return figure
 
 
 def curve_plot(trainings: Mapping[str, Sequence[Evaluation]]) -> Figure | None:
     """Draw the validation losses of trainings over their steps, one color for each program; None without any."""
-    figure, axes = _axes(6.4, 4.2)
+    figure, axes = new_axes(6.4, 4.2)
     steps: set[int] = set()
     styles = cycle(((ORANGE, ":", "D"), (BLUE, "-", "o"), (SERIES_COLORS[4], "--", "s")))
     for (name, evaluations), (color, line, marker) in zip(trainings.items(), styles, strict=False):
@@ -94,7 +76,7 @@ def curve_plot(trainings: Mapping[str, Sequence[Evaluation]]) -> Figure | None:
     axes.minorticks_off()
     axes.set_xlabel("optimizer steps")
     axes.set_ylabel("validation loss, nats per token")
-    _legend_above(figure, axes)
+    legend_above(figure, axes)
     return figure
 
 
@@ -104,7 +86,7 @@ def confirmation_plot(confirmed: Sequence[Confirmation]) -> Figure | None:
     if not rows:
         return None
     views = list(dict.fromkeys(view for row in rows for view in row.views))
-    figure, axes = _axes(7.0, 1.6 + 0.5 * len(rows))
+    figure, axes = new_axes(7.0, 1.6 + 0.5 * len(rows))
     axes.axvline(0.0, color=GRAY, lw=1.2, ls=":")
     for place, (view, color, marker) in enumerate(zip(views, (BLUE, ORANGE), "so", strict=False)):
         shift = (place - (len(views) - 1) / 2) * 0.24
@@ -119,7 +101,7 @@ def confirmation_plot(confirmed: Sequence[Confirmation]) -> Figure | None:
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("test loss minus the baseline's, bits per byte, 95%")
-    _legend_above(figure, axes)
+    legend_above(figure, axes)
     return figure
 
 
@@ -128,7 +110,7 @@ def prediction_plot(checked: Sequence[CheckedPrediction]) -> Figure | None:
     if not checked:
         return None
     low, high = loss_limits(checked)
-    figure, axes = _axes(5.6, 5.2)
+    figure, axes = new_axes(5.6, 5.2)
     axes.plot([low, high], [low, high], color=GRAY, lw=1.2, ls=":")
     shares = sorted({each.share for each in checked})
     for share, color, marker in zip(shares, cycle((ORANGE, BLUE, *SERIES_COLORS[3:])), cycle("osD^"), strict=False):
@@ -148,7 +130,7 @@ def prediction_plot(checked: Sequence[CheckedPrediction]) -> Figure | None:
     axes.set_ylim(low, high)
     axes.set_xlabel("predicted final loss, nats per token")
     axes.set_ylabel("reached final loss, nats per token")
-    _legend_above(figure, axes, columns=1)
+    legend_above(figure, axes, columns=1)
     return figure
 
 
@@ -156,7 +138,7 @@ def kinds_plot(totals: Sequence[KindTotals]) -> Figure | None:
     """Draw what became of the new programs of each kind of edit; None without any."""
     if not totals:
         return None
-    figure, axes = _axes(7.4, 1.4 + 0.3 * len(totals))
+    figure, axes = new_axes(7.4, 1.4 + 0.3 * len(totals))
     kinds = [each.kind for each in totals]
     ends = [0] * len(totals)
     for name, counts, color, hatch in (
@@ -173,31 +155,5 @@ def kinds_plot(totals: Sequence[KindTotals]) -> Figure | None:
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("new programs")
-    _legend_above(figure, axes)
+    legend_above(figure, axes)
     return figure
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Any]:
-    """Return an empty figure of a size in inches, and its axes.
-
-    Raises:
-        UsageError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ModuleNotFoundError:
-        raise UsageError("figures as files need matplotlib, which is not installed: pip install matplotlib") from None
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
-        return figure, figure.add_subplot()
-
-
-def _legend_above(figure: Figure, axes: Any, columns: int = 2) -> None:
-    import matplotlib
-
-    handles, labels = axes.get_legend_handles_labels()
-    with matplotlib.rc_context(_STYLE):
-        if labels:
-            figure.legend(handles, labels, loc="outside upper left", ncols=min(columns, len(labels)))

@@ -1,0 +1,153 @@
+"""What the layers of a trained model do: how linear each is, and what it costs to remove or to linearize one.
+
+    first half of the held-out text:  fit a linear map of each layer
+    second half:                      score the maps, and the losses of the model without each layer, or with its map
+
+Razzhigaev et al. 2024 (arXiv 2405.12250) have the score and both changes. The last layer counts as the others do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from itertools import pairwise
+
+import jax
+import numpy as np
+
+from ...models.analysis.linearity import (
+    LinearMap,
+    Moments,
+    add_moments,
+    block_moments,
+    fit_linear_map,
+    linearity_score,
+    moments,
+)
+from ...models.analysis.residual_stream import LayerChange, make_changed_layer_losses, residual_stream
+from ...models.checkpoint import Weights
+from ...models.language_model import LanguageModel, language_model
+from ...primitives.errors import UsageError
+from ...workers.data.dataset import Dataset
+from .analysis_result import LayerAnalysis, ModelAnalysis
+from .held_out_text import Windows, held_out_parts
+from .paired_difference import paired_difference
+
+__all__ = ["analyze_layers"]
+
+TOKENS_PER_CHANNEL = 10
+"""Fewest tokens to fit on, as a multiple of the channels: a map with as many weights would fit anything."""
+
+
+def analyze_layers(
+    weights: Weights,
+    dataset: Dataset,
+    tokens: int,
+    name: str = "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ModelAnalysis:
+    """Analyze every layer of a trained model.
+
+    Args:
+        weights: trained model.
+        dataset: text with the model's tokenizer.
+        tokens: tokens of the validation text to use, half of them to fit on.
+        name: name of the model.
+        progress: called with the number of finished steps and of all.
+
+    Raises:
+        UsageError: there are fewer than `TOKENS_PER_CHANNEL` tokens to fit on for each channel.
+    """
+    model = language_model(weights.graph, weights.model)
+    fitted_text, scored_text = held_out_parts(dataset, model.config.length, tokens, 0.5)
+    _check_enough(fitted_text, model, dataset, tokens)
+    layers = model.config.layers
+    steps = _Steps(2 + 1 + 2 * layers, progress)
+    stream = jax.jit(lambda parameters, tokens: residual_stream(model, parameters, tokens))
+    parameters = jax.device_put(weights.parameters)
+    fitted = _layer_moments(stream, parameters, fitted_text)[0]
+    steps.next()
+    scored, cosines = _layer_moments(stream, parameters, scored_text)
+    steps.next()
+    maps = [fit_linear_map(layer) for layer in fitted]
+    losses = _ChangedLosses(model, parameters, scored_text)
+    unchanged = losses.windows(0, LayerChange.NONE)
+    steps.next()
+    found = []
+    for layer, linear in enumerate(maps):
+        removed, _ = paired_difference(losses.windows(layer, LayerChange.REMOVED) - unchanged), steps.next()
+        replaced, _ = paired_difference(losses.windows(layer, LayerChange.LINEARIZED, linear) - unchanged), steps.next()
+        block = linearity_score(fit_linear_map(block_moments(fitted[layer])), block_moments(scored[layer]))
+        scores = _finite(linearity_score(linear, scored[layer])), _finite(block), _finite(cosines[layer])
+        found.append(LayerAnalysis(layer + 1, *scores, removed, replaced))
+    loss = float(np.mean(unchanged))
+    return ModelAnalysis(
+        name=name,
+        data=dataset.manifest["source"],
+        dataset_hash=dataset.dataset_hash,
+        width=model.config.width,
+        fitted_tokens=fitted[0].tokens,
+        scored_tokens=scored[0].tokens,
+        loss_nats=loss,
+        bits_per_nat=dataset.nats_per_token_to_bits_per_byte(1.0, "validation"),
+        layers=tuple(found),
+    )
+
+
+class _Steps:
+    """Counter of finished steps."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None]):
+        self._done, self._total, self._progress = 0, total, progress
+        progress(0, total)
+
+    def next(self) -> None:
+        self._done += 1
+        self._progress(self._done, self._total)
+
+
+class _ChangedLosses:
+    """Mean loss of each window of a text under a model with one layer changed."""
+
+    def __init__(self, model: LanguageModel, parameters: object, text: Windows):
+        self._losses, self._text = make_changed_layer_losses(model, parameters), text
+
+    def windows(self, layer: int, change: LayerChange, linear: LinearMap | None = None) -> np.ndarray:
+        losses = [self._losses(batch, layer, change, linear) for batch in self._text]
+        return np.concatenate(losses).mean(axis=1, dtype=np.float64)
+
+
+def _layer_moments(
+    stream: Callable[[object, np.ndarray], jax.Array], parameters: object, text: Windows
+) -> tuple[list[Moments], np.ndarray]:
+    """Return the moments of every layer on a text, and the mean cosine of its inputs and outputs."""
+    by_batch, cosines = [], []
+    for batch in text:
+        embeddings = np.asarray(stream(parameters, batch[:, :-1]), np.float64)
+        embeddings = embeddings.reshape(len(embeddings), -1, embeddings.shape[-1])
+        pairs = list(pairwise(embeddings))
+        by_batch.append([moments(x, y) for x, y in pairs])
+        cosines.append([_mean_cosine(x, y) for x, y in pairs])
+    return [reduce(add_moments, layer) for layer in zip(*by_batch, strict=True)], np.mean(cosines, axis=0)
+
+
+def _mean_cosine(x: np.ndarray, y: np.ndarray) -> float:
+    norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    return float(np.mean(np.sum(x * y, axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _check_enough(fitted: Windows, model: LanguageModel, dataset: Dataset, tokens: int) -> None:
+    width, used = model.config.width, fitted[..., 1:].size
+    needed = 2 * TOKENS_PER_CHANNEL * width
+    if used >= needed // 2:
+        return
+    limited = f"the validation text has {len(dataset.validation):,}: give more text with --data"
+    remedy = f"--tokens is {tokens:,}: give at least {needed + 2 * model.config.length:,}"
+    raise UsageError(
+        f"a map of {width} channels needs at least {needed:,} tokens, half of them to fit on, but "
+        f"{remedy if tokens < needed else limited}"
+    )

@@ -1,0 +1,60 @@
+"""Differences of two models on the same text, with the standard error over its windows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+__all__ = ["PairedDifference", "paired_difference"]
+
+CERTAIN = 2.0
+"""Standard errors beyond which a difference is not noise: about 95%."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """Mean difference and its standard error.
+
+    Attributes:
+        mean: mean; None if it is not finite, as the loss of a model that overflows.
+        error: standard error of the mean over windows of the text; None for fewer than two windows.
+    """
+
+    mean: float | None
+    error: float | None
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the mean is further from 0 than `CERTAIN` standard errors."""
+        return self.mean is None or (self.error is not None and abs(self.mean) > CERTAIN * self.error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"mean": self.mean, "error": self.error}
+
+
+def paired_difference(
+    differences: Float[np.ndarray, " windows"], counts: Float[np.ndarray, " windows"] | None = None
+) -> PairedDifference:
+    """Return the mean difference.
+
+    Args:
+        differences: mean difference of each window, or its sum if there are counts.
+        counts: number of tokens in each sum; the mean is that of a token, and its error that of a ratio (Cochran,
+            Sampling Techniques, section 6.3). None: windows count the same.
+    """
+    n = len(differences)
+    if counts is None:
+        counts = np.ones(n)
+    total = float(np.sum(counts))
+    mean = float(np.sum(differences)) / total if total else math.nan
+    if not math.isfinite(mean):
+        return PairedDifference(None, None)
+    if n < 2:
+        return PairedDifference(mean, None)
+    squares = float(np.sum((differences - mean * counts) ** 2))
+    return PairedDifference(mean, math.sqrt(n / (n - 1) * squares) / total)
