@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,12 +23,13 @@ from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import FusedGroup, evaluate
 from ..primitives.ops import Init
-from ..primitives.packed_texts import check_packable, compute_texts_apart, number_texts
+from ..primitives.packed_texts import check_packable, compute_texts_apart, number_texts, takes_texts
 from ..primitives.parameters import ParameterSpec, draw_parameter, parameter_specs
+from ..primitives.prefix_mask import check_prefix_capable
 from ..primitives.softmax_patterns import softmax_exponentials
 from ..primitives.value_types import MODEL_WIDTH
 from . import decoding
-from .functional.checks import check_segment_ids
+from .functional.checks import check_prefix, check_segment_ids
 from .functional.dense import apply_dense
 from .functional.depthwise import FAST_OPS as DEPTHWISE_OPS
 from .functional.fused_idioms import causal_softmax, fused_groups
@@ -75,6 +76,7 @@ class BlockFunctions:
         x: Float[Array, "batch length width"],
         record: Callable[[Array], None] | None = None,
         segment_ids: SegmentIds | None = None,
+        prefix: decoding.Prefix | None = None,
     ) -> Float[Array, "batch length width"]:
         """Return the block's output; parameters are cast to the dtype of `x`.
 
@@ -84,24 +86,40 @@ class BlockFunctions:
             record: gets the value of every node, computed by the primitives alone.
             segment_ids: equal for neighbouring positions of one text, each of which gets the outputs that it has alone
                 (see `primitives.packed_texts`). Padding is a text of its own. None: one text a sequence.
+            prefix: true for the first positions of a text, which see each other in both directions (see
+                `primitives.prefix_mask`). None: no prefix.
 
         Raises:
-            UsageError: the program cannot keep texts apart.
-            ValueError: the ids do not fit.
+            UsageError: the program cannot keep texts apart, or depends on the sequence length.
+            ValueError: the ids or the prefix do not fit.
         """
         learned = self._by_node(parameters, x.dtype)
-        if segment_ids is not None:
-            return self._apply_apart(learned, x, record, segment_ids)
+        if segment_ids is not None or prefix is not None:
+            return self._apply_apart(learned, x, record, segment_ids, prefix)
         fused, fast_ops = (self.fused, self.fast_ops) if record is None else ({}, {})
         return evaluate(self.graph, learned, x, jnp, self.shifts, record, fused=fused, fast_ops=fast_ops)
 
-    def _apply_apart(self, learned: list[Any], x: Array, record: Any, segment_ids: SegmentIds) -> Array:
-        texts = self._texts(segment_ids, (x.shape[0], x.shape[1]))
-        shifts = {index: partial(shift, texts=texts) for index, shift in self.shifts.items()}
-        own = {index: group for index, group in self.fused.items() if group.function is not causal_softmax}
-        fused = own if record is None else {}
-        hook = compute_texts_apart(self.graph, texts)
-        return evaluate(self.graph, learned, x, jnp, shifts, record, compute_hook=hook, fused=fused)
+    def _apply_apart(
+        self,
+        learned: list[Any],
+        x: Array,
+        record: Callable[[Array], None] | None,
+        segment_ids: SegmentIds | None,
+        prefix: decoding.Prefix | None,
+    ) -> Array:
+        """Return the output where MASK and the ops along the length know texts and prefixes."""
+        texts, prefix = self._texts_and_prefix(segment_ids, prefix, (x.shape[0], x.shape[1]))
+        shifts = {index: partial(shift, texts=texts, prefix=prefix) for index, shift in self.shifts.items()}
+        seen = partial(causal_softmax, texts=texts, prefix=prefix)
+        fused = {
+            index: replace(group, function=seen) if group.function is causal_softmax else group
+            for index, group in self.fused.items()
+        }
+        fast_ops = {op: apply for op, apply in self.fast_ops.items() if texts is None or not takes_texts(op)}
+        if record is not None:
+            fused, fast_ops = {}, {}
+        hook = compute_texts_apart(self.graph, texts, prefix)
+        return evaluate(self.graph, learned, x, jnp, shifts, record, compute_hook=hook, fused=fused, fast_ops=fast_ops)
 
     def init_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> decoding.Cache:
         """Return an empty cache for `decode`, with room for `length` positions of `batch` sequences.
@@ -122,23 +140,34 @@ class BlockFunctions:
         cache: decoding.Cache,
         x: Float[Array, "batch new width"],
         segment_ids: SegmentIds | None = None,
+        prefix: decoding.Prefix | None = None,
     ) -> tuple[Float[Array, "batch new width"], decoding.Cache]:
         """Return the outputs at the next positions, one or more, and the updated cache.
 
         The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN. `segment_ids`
-        are those from the first position on, in every call; positions after them belong to the last text.
+        are those from the first position on, in every call; positions after them belong to the last text. So is
+        `prefix`; positions after it do not belong to it, and all positions of a prefix must be new in the same call.
 
         Raises:
             UsageError: there are more new positions than the cache is long, the batch size differs, or the program
-                cannot keep texts apart.
-            ValueError: the ids do not fit.
+                cannot keep texts apart, or depends on the sequence length.
+            ValueError: the ids or the prefix do not fit.
         """
-        texts = None if segment_ids is None else self._texts(segment_ids, (x.shape[0], None))
-        return decoding.decode(self.graph, self._by_node(parameters, x.dtype), cache, x, self.shifts, texts)
+        texts, prefix = self._texts_and_prefix(segment_ids, prefix, (x.shape[0], None))
+        return decoding.decode(self.graph, self._by_node(parameters, x.dtype), cache, x, self.shifts, texts, prefix)
 
-    def _texts(self, segment_ids: SegmentIds, shape: tuple[int, int | None]) -> decoding.Texts:
-        check_packable(self.graph)
-        return number_texts(jnp, check_segment_ids(segment_ids, *shape))
+    def _texts_and_prefix(
+        self, segment_ids: SegmentIds | None, prefix: decoding.Prefix | None, shape: tuple[int, int | None]
+    ) -> tuple[decoding.Texts | None, decoding.Prefix | None]:
+        """Return the numbers of the texts and the prefix, after checking them and that the program can have them."""
+        texts = None
+        if segment_ids is not None:
+            check_packable(self.graph)
+            texts = number_texts(jnp, check_segment_ids(segment_ids, *shape))
+        if prefix is not None:
+            check_prefix_capable(self.graph)
+            prefix = check_prefix(prefix, *shape)
+        return texts, prefix
 
     def _by_node(self, parameters: Parameters, dtype: Any) -> list[dict[str, Array]]:
         by_node: list[dict[str, Array]] = [{} for _ in self.graph.nodes]
@@ -181,23 +210,29 @@ def compile_block(graph: Graph, unit: int, length: int | None = None, fused: boo
 
 
 def subtract_maximum(
-    scores: Float[Array, "*axes keys"], first: int | Array = 0, texts: decoding.Texts | None = None
+    scores: Float[Array, "*axes keys"],
+    first: int | Array = 0,
+    texts: decoding.Texts | None = None,
+    prefix: decoding.Prefix | None = None,
 ) -> Float[Array, "*axes keys"]:
     """Return the scores minus the largest of their row, at most 0: their softmax is the same and cannot overflow.
 
-    `first`, the position of the first row, and `texts` have no effect here.
+    `first`, the position of the first row, `texts` and `prefix` have no effect here.
     """
     return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
 
 
 def subtract_visible_maximum(
-    scores: Float[Array, "*axes rows keys"], first: int | Array = 0, texts: decoding.Texts | None = None
+    scores: Float[Array, "*axes rows keys"],
+    first: int | Array = 0,
+    texts: decoding.Texts | None = None,
+    prefix: decoding.Prefix | None = None,
 ) -> Float[Array, "*axes rows keys"]:
-    """Return the scores minus the largest of those that are not later than their row, and in the same text.
+    """Return the scores minus the largest of those that their row sees (`decoding.visible_keys`).
 
     The others become 0; a MASK removes them. The rows start at position `first`, the keys at 0.
     """
-    visible = decoding.visible_keys(scores, first, texts)
+    visible = decoding.visible_keys(scores, first, texts, prefix)
     seen = jnp.where(visible, scores, -jnp.inf)
     return jnp.where(visible, scores - jax.lax.stop_gradient(jnp.max(seen, axis=-1, keepdims=True)), 0)
 

@@ -31,18 +31,33 @@ from ..primitives.graph import Graph
 from ..primitives.interpreter import Compute, evaluate
 from ..primitives.ops import OPS, DecodeState, TimeDependence
 from ..primitives.packed_texts import takes_texts
+from ..primitives.prefix_mask import takes_prefix
 from ..primitives.value_types import channels
 
-__all__ = ["Cache", "Shift", "Texts", "decode", "init_cache", "nan_past_end", "same_text", "texts_at", "visible_keys"]
+__all__ = [
+    "Cache",
+    "Prefix",
+    "Shift",
+    "Texts",
+    "decode",
+    "init_cache",
+    "nan_past_end",
+    "same_text",
+    "texts_at",
+    "visible_keys",
+]
 
 Cache = dict[str, Any]
 """Pytree of arrays: `position`, `history` and `state`."""
 
 Shift = Callable[..., Array]
-"""Function of scores, the position of their first row and the texts (see `BlockFunctions.shifts`)."""
+"""Function of scores, the position of their first row, the texts and the prefix (see `BlockFunctions.shifts`)."""
 
 Texts = Int[Array, "batch length"]
 """Number of the text of each position (`primitives.packed_texts`)."""
+
+Prefix = Bool[Array, "batch length"]
+"""Whether a position belongs to the prefix of its text (`primitives.prefix_mask`)."""
 
 POSITIONS = -2
 """Axis of positions in every layout."""
@@ -77,6 +92,7 @@ def decode(
     x: Float[Array, "batch new width"],
     shifts: Mapping[int, Shift],
     texts: Texts | None = None,
+    prefix: Prefix | None = None,
 ) -> tuple[Float[Array, "batch new width"], Cache]:
     """Return the outputs at the next positions, and the updated cache; see `BlockFunctions.decode`.
 
@@ -90,9 +106,11 @@ def decode(
         shifts: functions applied to the scores of softmaxes, by node.
         texts: number of the text of each position from the first on; later ones belong to the last text. None: one text
             a sequence.
+        prefix: whether a position, from the first on, belongs to a prefix; later ones do not. All positions of a prefix
+            must be new in the same call.
     """
     _check(cache, x)
-    step = _Step(graph, cache, x.shape[POSITIONS], shifts, texts)
+    step = _Step(graph, cache, x.shape[POSITIONS], shifts, texts, prefix)
     y = evaluate(graph, parameters, x, jnp, step.operand_hooks, compute_hook=step.compute_hook)
     length = _length(cache)
     if length is not None:
@@ -106,18 +124,25 @@ def nan_past_end(y: Float[Array, "batch new width"], position: Array, length: in
 
 
 def visible_keys(
-    scores: Float[Array, "*axes rows keys"], first: int | Array = 0, texts: Texts | None = None
+    scores: Float[Array, "*axes rows keys"],
+    first: int | Array = 0,
+    texts: Texts | None = None,
+    prefix: Prefix | None = None,
 ) -> Bool[Array, "#*axes rows keys"]:
-    """Return True for keys that are not later than their row, and in the same text.
+    """Return True for keys that are not later than their row, or in the same prefix, and in the same text.
 
     The rows start at position `first`, the keys at 0; `texts` has the number of the text of each position, None: one.
     """
     rows, keys = scores.shape[-2:]
     own, others = first + jnp.arange(rows), jnp.arange(keys)
-    visible = others[None] <= own[:, None]
+    visible = (others[None] <= own[:, None])[None]
+    if prefix is not None:
+        visible = visible | (prefix_at(prefix, own)[:, :, None] & prefix_at(prefix, others)[:, None, :])
     if texts is not None:
-        visible = visible[None] & same_text(texts, own, others)
-    return visible.reshape((1,) * (scores.ndim - visible.ndim) + visible.shape)
+        visible = visible & same_text(texts, own, others)
+    if scores.ndim == 2:
+        return visible[0]
+    return visible.reshape((1,) * (scores.ndim - 3) + visible.shape)
 
 
 def same_text(texts: Texts, rows: Int[Array, " rows"], keys: Int[Array, " keys"]) -> Bool[Array, "batch rows keys"]:
@@ -130,17 +155,32 @@ def texts_at(texts: Texts, positions: Int[Array, " count"]) -> Int[Array, "batch
     return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
 
 
+def prefix_at(prefix: Prefix, positions: Int[Array, " count"]) -> Bool[Array, "batch count"]:
+    """Return whether some positions belong to a prefix; those after the end of `prefix` do not."""
+    length = prefix.shape[1]
+    return prefix[:, jnp.clip(positions, 0, length - 1)] & (positions < length)[None]
+
+
 class _Step:
     """Evaluation of the graph at the new positions; its hooks fill `history` and `state`.
 
     Values of nodes have the rows of the new positions only, except `DecodePlan.recomputed_scores`, which have all rows.
     """
 
-    def __init__(self, graph: Graph, cache: Cache, new: int, shifts: Mapping[int, Shift], texts: Texts | None):
+    def __init__(
+        self,
+        graph: Graph,
+        cache: Cache,
+        new: int,
+        shifts: Mapping[int, Shift],
+        texts: Texts | None,
+        prefix: Prefix | None,
+    ):
         self.graph = graph
         self.new = new
         self.position = cache["position"]
         self.texts = texts
+        self.prefix = prefix
         self.plan = decode_plan(graph)
         self.names = {"history": _names(graph, self.plan.history), "state": _names(graph, self.plan.state)}
         self.cache = cache
@@ -148,7 +188,8 @@ class _Step:
         self.state: dict[str, Array] = {}
         first_rows = {index: 0 if index in self.plan.recomputed_scores else self.position for index in shifts}
         self.operand_hooks = {
-            index: partial(shift, first=first_rows[index], texts=texts) for index, shift in shifts.items()
+            index: partial(shift, first=first_rows[index], texts=texts, prefix=prefix)
+            for index, shift in shifts.items()
         }
 
     def compute_hook(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
@@ -160,7 +201,7 @@ class _Step:
             return compute(whole, **self._texts_of(node.op, 0, whole[0].shape[POSITIONS]))
         rows = [self._new_rows(i, value) for i, value in zip(node.inputs, operands, strict=True)]
         if op.time_dependence is TimeDependence.MASKS:
-            return jnp.where(visible_keys(rows[0], self.position, self.texts), rows[0], 0)
+            return jnp.where(visible_keys(rows[0], self.position, self.texts, self.prefix), rows[0], 0)
         if op.decode_state is DecodeState.SECOND:
             return compute([rows[0], self._all_rows(node.inputs[1], operands[1])])
         if index in self.plan.state:
@@ -202,10 +243,13 @@ class _Step:
         return outputs[..., few:, :].astype(value.dtype)
 
     def _texts_of(self, op: str, first: int | Array, rows: int) -> dict[str, Array]:
-        """Return the argument `texts` of an op for some rows, if it takes it."""
-        if self.texts is None or not takes_texts(op):
-            return {}
-        return {"texts": texts_at(self.texts, first + jnp.arange(rows))}
+        """Return the arguments `texts` and `prefix` of an op for some rows, if it takes them."""
+        given, positions = {}, first + jnp.arange(rows)
+        if self.texts is not None and takes_texts(op):
+            given["texts"] = texts_at(self.texts, positions)
+        if self.prefix is not None and takes_prefix(op):
+            given["prefix"] = prefix_at(self.prefix, positions)
+        return given
 
 
 def _check(cache: Cache, x: Array) -> None:

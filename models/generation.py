@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..primitives.errors import UsageError
+from ..primitives.prefix_mask import check_prefix_capable
 from .decoding import Cache
 from .language_model import LanguageModel, ModelParameters
 
@@ -64,6 +65,7 @@ def generate(
     sampling: Sampling | None = None,
     seed: int = 0,
     vocabulary: int | None = None,
+    prefix: bool = False,
 ) -> Iterator[int]:
     """Continue a prompt.
 
@@ -75,13 +77,15 @@ def generate(
         sampling: sampling of each token; None: with the default temperature.
         seed: random seed.
         vocabulary: number of token ids that can be drawn; None: all of the model's.
+        prefix: whether the tokens of the prompt see each other in both directions, as a model trained with prefixes
+            expects; otherwise they see earlier ones only.
 
     Yields:
         Token ids, each as soon as it is drawn.
 
     Raises:
-        UsageError: the prompt is empty, the text is longer than the one length a program is tied to, or the cache does
-            not fit into memory.
+        UsageError: the prompt is empty, the text is longer than the one length a program is tied to, the cache does not
+            fit into memory, or the program cannot see a prefix.
     """
     graph = getattr(model.block, "graph", None)  # a hand-written block has none, and takes any length
     longest = model.config.length if graph is not None and graph.length_dependent else None
@@ -92,6 +96,10 @@ def generate(
             f"prompt and new tokens are {len(prompt)} + {tokens}, but the program is tied to {longest} tokens; "
             f"give a shorter prompt, or ask for at most {max(longest - len(prompt), 0)} tokens"
         )
+    if prefix and graph is not None:
+        check_prefix_capable(graph)
+    seen = {"prefix": jnp.ones((1, len(prompt)), bool)} if prefix else {}
+    chunk_size = len(prompt) if prefix else PREFILL_CHUNK
     draw = (sampling or Sampling()).draw
 
     @partial(jax.jit, donate_argnums=1)
@@ -99,7 +107,7 @@ def generate(
         parameters: ModelParameters, cache: Cache, new: Int[Array, "1 new"], key: Array, number: Array | int
     ) -> tuple[Int[Array, "1 1"], Cache]:
         """Decode the new tokens, and draw the next one."""
-        logits, cache = model.decode(parameters, cache, new)
+        logits, cache = model.decode(parameters, cache, new, **seen)
         drawn = draw(logits[:, -1, :vocabulary], jax.random.fold_in(key, number))
         return drawn[:, None].astype(jnp.int32), cache
 
@@ -107,7 +115,7 @@ def generate(
         on_device = jax.device_put(parameters)
         cache = _empty_cache(model, longest or len(prompt) + tokens)
         key, ids = jax.random.key(seed), jnp.asarray(np.array([prompt], np.int32))
-        *earlier, new = (ids[:, start : start + PREFILL_CHUNK] for start in range(0, len(prompt), PREFILL_CHUNK))
+        *earlier, new = (ids[:, start : start + chunk_size] for start in range(0, len(prompt), chunk_size))
         for chunk in earlier:
             _, cache = step(on_device, cache, chunk, key, 0)
         for number in range(tokens):

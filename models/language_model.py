@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
@@ -81,6 +81,7 @@ class LanguageModel:
         parameters: ModelParameters,
         tokens: Int[Array, "batch length"],
         segment_ids: Int[Array, "batch length"] | None = None,
+        prefix: Bool[Array, "batch length"] | None = None,
     ) -> Float[Array, "batch length vocabulary"]:
         """Return next-token logits, float32.
 
@@ -89,13 +90,14 @@ class LanguageModel:
             tokens: token ids.
             segment_ids: equal for neighbouring positions of one text; each text has the logits that it has alone. None:
                 one text a sequence.
+            prefix: true for the first positions of a text, which see each other in both directions; None: no prefix.
 
         Raises:
-            UsageError: the block cannot keep texts apart.
+            UsageError: the block cannot keep texts apart, or depends on the sequence length.
         """
         positions = None if segment_ids is None else text_positions(segment_ids, self.config.width)
         x = self.embed(parameters, tokens, positions)
-        return self.head(parameters, self._stack(parameters["blocks"], x, segment_ids))
+        return self.head(parameters, self._stack(parameters["blocks"], x, segment_ids=segment_ids, prefix=prefix))
 
     def init_cache(self, batch: int, length: int) -> Cache:
         """Return an empty cache for `decode`, with room for `length` tokens of `batch` sequences: a plain pytree.
@@ -116,14 +118,20 @@ class LanguageModel:
         }
 
     def decode(
-        self, parameters: ModelParameters, cache: Cache, tokens: Int[Array, "batch new"]
+        self,
+        parameters: ModelParameters,
+        cache: Cache,
+        tokens: Int[Array, "batch new"],
+        prefix: Bool[Array, "batch known"] | None = None,
     ) -> tuple[Float[Array, "batch new vocabulary"], Cache]:
         """Return the logits after the next tokens, one or more (a prompt in one call), and the updated cache.
 
-        The logits equal those of `logits` on the whole sequence. Past the end of the cache they are NaN.
+        The logits equal those of `logits` on the whole sequence. Past the end of the cache they are NaN. `prefix` is
+        that of the sequence from its start, in every call; all tokens of a prefix must be new in the same call.
 
         Raises:
-            UsageError: there are more new tokens than the cache is long, or the batch size differs.
+            UsageError: there are more new tokens than the cache is long, the batch size differs, or the block cannot
+                see a prefix.
         """
         if tokens.ndim != 2:
             raise UsageError(f"tokens have shape {list(tokens.shape)}, but must be [batch, new]")
@@ -133,7 +141,7 @@ class LanguageModel:
                 f"tokens have {new} positions, but the cache has room for {table.shape[0]}; make a longer cache"
             )
         x = self.embed(parameters, tokens, jax.lax.dynamic_slice_in_dim(table, position, new))
-        x, blocks = self._decode_stack(parameters["blocks"], cache["blocks"], x)
+        x, blocks = self._decode_stack(parameters["blocks"], cache["blocks"], x, prefix)
         logits = self.head(parameters, nan_past_end(x, position, table.shape[0]))
         return logits, {"position": position + new, "sinusoids": table, "blocks": blocks}
 
@@ -147,10 +155,10 @@ class LanguageModel:
         """Return the loss of each predicted token of a batch, in nats, without its weights (see `mean_loss`).
 
         Raises:
-            UsageError: the block cannot keep texts apart, and the batch has several.
+            UsageError: the block cannot do what the batch needs, keep texts apart or see a prefix.
         """
-        segment_ids = None if batch.segment_ids is None else batch.segment_ids[:, :-1]
-        return negative_log_likelihood(self.logits(parameters, batch.tokens[:, :-1], segment_ids), batch.tokens[:, 1:])
+        tokens, segment_ids, prefix = jax.tree.map(lambda x: x[:, :-1], (batch.tokens, batch.segment_ids, batch.prefix))
+        return negative_log_likelihood(self.logits(parameters, tokens, segment_ids, prefix), batch.tokens[:, 1:])
 
     def losses_and_probe_logits(
         self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
@@ -175,8 +183,9 @@ class LanguageModel:
         embedding = parameters["embedding"].astype(x.dtype)
         return jnp.matmul(layer_norm(x, parameters["final_norm"]), embedding.T, preferred_element_type=jnp.float32)
 
-    def _stack(self, blocks: Mapping[str, Array], x: Array, segment_ids: Array | None = None) -> Array:
-        apply = self.block.apply if segment_ids is None else partial(self.block.apply, segment_ids=segment_ids)
+    def _stack(self, blocks: Mapping[str, Array], x: Array, **seen: Array | None) -> Array:
+        seen = {name: value for name, value in seen.items() if value is not None}  # not every block takes them
+        apply = partial(self.block.apply, **seen) if seen else self.block.apply
         apply = jax.checkpoint(apply) if self.rematerialize else apply
         if _scanned(self.config):
             layers = self.config.layers  # a block without parameters has no arrays to infer it from
@@ -185,9 +194,13 @@ class LanguageModel:
             x = apply(layer, x)
         return x
 
-    def _decode_stack(self, blocks: Mapping[str, Array], caches: Any, x: Array) -> tuple[Array, Any]:
+    def _decode_stack(
+        self, blocks: Mapping[str, Array], caches: Any, x: Array, prefix: Array | None
+    ) -> tuple[Array, Any]:
+        seen = {} if prefix is None else {"prefix": prefix}  # not every block takes it
+
         def layer(x: Array, both: tuple[Mapping[str, Array], Cache]) -> tuple[Array, Cache]:
-            return self.block.decode(*both, x)
+            return self.block.decode(*both, x, **seen)
 
         if _scanned(self.config):
             return jax.lax.scan(layer, x, (blocks, caches), self.config.layers)

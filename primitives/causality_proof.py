@@ -23,7 +23,7 @@ from .graph import CONCAT, INPUT, Graph, Node
 from .ops import OPS, Law, Op, TimeDependence
 from .value_types import Kind
 
-__all__ = ["Dependence", "Hidden", "Reach", "prove_causal", "time_dependence"]
+__all__ = ["Dependence", "Hidden", "Reach", "prove_causal", "time_dependence", "time_fault"]
 
 
 class Reach(IntEnum):
@@ -67,6 +67,17 @@ def prove_causal(graph: Graph) -> None:
     why = "" if before.hidden is None else f", because its scores hold {_NAMES[before.hidden]} above the diagonal"
     where = ".".join(node.labels) or node.op.lower()
     raise InvalidProgramError("causality", f"it sees the future: {node.op} at {where} reads later positions{why}")
+
+
+def time_fault(graph: Graph) -> str:
+    """Return the reason why a program is not causal, or depends on the sequence length; empty if neither."""
+    facts = time_dependence(graph)
+    reach = facts[-1].reach
+    if reach is Reach.CAUSAL:
+        return ""
+    culprit = graph.nodes[next(index for index, fact in enumerate(facts) if fact.reach is reach)]
+    depends = "sees the future" if reach is Reach.ACAUSAL else "depends on the sequence length"
+    return f"it {depends}, by {culprit.op} at {'.'.join(culprit.labels)}"
 
 
 def time_dependence(graph: Graph) -> tuple[Dependence, ...]:

@@ -125,14 +125,27 @@ def dense(xp: Any, operands: list[Array], parameters: dict[str, Array], constant
 
 
 def mask(
-    xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int, texts: Array = None
+    xp: Any,
+    operands: list[Array],
+    parameters: dict[str, Array],
+    constant: float,
+    kernel: int,
+    texts: Array = None,
+    prefix: Array = None,
 ) -> Array:
-    """Return scores with 0 at keys that are later than their row, or in another text."""
-    scores = xp.tril(operands[0])
-    if texts is None:
-        return scores
-    together = texts[:, :, None] == texts[:, None, :]
-    return xp.where(together.reshape((1,) * (scores.ndim - 3) + together.shape), scores, 0)
+    """Return scores with 0 at keys that are later than their row, or in another text.
+
+    Rows and keys that both belong to the prefix of a text see each other, later or not.
+    """
+    scores = operands[0]
+    if texts is None and prefix is None:
+        return xp.tril(scores)
+    visible = xp.tril(xp.ones((1, *scores.shape[-2:]), bool))
+    if prefix is not None:
+        visible = visible | (prefix[:, :, None] & prefix[:, None, :])
+    if texts is not None:
+        visible = visible & (texts[:, :, None] == texts[:, None, :])
+    return xp.where(visible.reshape((1,) * (scores.ndim - 3) + visible.shape), scores, 0)
 
 
 def running(function: str, combine: Callable[[Array, Array], Array], neutral: float) -> Callable[..., Array]:

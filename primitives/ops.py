@@ -134,7 +134,8 @@ class Op:
         operands: number of operands, 1 or 2.
         result: kind and width of the output, given those of the operands (after repair) and the dimension.
         apply: `apply(xp, operands, parameters, constant, kernel) -> array`. If `packed_texts` is WINDOW, RESTART or
-            MASK, it also takes `texts`, the number of the text of each row [batch, length].
+            MASK, it also takes `texts`, the number of the text of each row [batch, length]; MASK also takes `prefix`
+            (see `primitives.prefix_mask`).
         source: template of the exported Python source; `{0}`, `{1}` are the operands, `{c}` the constant, `{p}` the
             parameter.
         flops: floating-point operations per position of the output (multiply and add count as two).

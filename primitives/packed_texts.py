@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .causality_proof import Reach, time_dependence
+from .causality_proof import time_fault
 from .errors import UsageError
 from .graph import Graph
 from .interpreter import Compute, ComputeHook
 from .ops import OPS, PackedTexts
+from .prefix_mask import takes_prefix
 
 __all__ = ["check_packable", "compute_texts_apart", "number_texts", "packing_fault", "takes_texts"]
 
@@ -38,11 +39,21 @@ def takes_texts(op: str) -> bool:
     return op in OPS and OPS[op].packed_texts in (PackedTexts.WINDOW, PackedTexts.RESTART, PackedTexts.MASK)
 
 
-def compute_texts_apart(graph: Graph, texts: Array) -> ComputeHook:
-    """Return the hook of `evaluate` that keeps texts apart, for the numbers of the texts [batch, length]."""
+def compute_texts_apart(graph: Graph, texts: Array = None, prefix: Array = None) -> ComputeHook:
+    """Return the hook of `evaluate` that keeps texts apart, and shows the prefix of a text to all of that prefix.
+
+    Args:
+        graph: canonical program.
+        texts: numbers of the texts [batch, length]; None: one text a sequence.
+        prefix: whether a position belongs to the prefix of its text [batch, length]; None: there are no prefixes.
+    """
 
     def compute_hook(index: int, operands: Any, compute: Compute) -> Array:
-        return compute(operands, texts=texts) if takes_texts(graph.nodes[index].op) else compute(operands)
+        op = graph.nodes[index].op
+        given = {"texts": texts} if texts is not None and takes_texts(op) else {}
+        if prefix is not None and takes_prefix(op):
+            given["prefix"] = prefix
+        return compute(operands, **given)
 
     return compute_hook
 
@@ -52,13 +63,7 @@ def packing_fault(graph: Graph) -> str:
     for node in graph.nodes:
         if node.op in OPS and OPS[node.op].packed_texts is PackedTexts.REFUSED:
             return f"it reads earlier positions in a way of its own, by {node.op} of plugin {OPS[node.op].origin}"
-    facts = time_dependence(graph)
-    reach = facts[-1].reach
-    if reach is Reach.CAUSAL:
-        return ""
-    culprit = graph.nodes[next(index for index, fact in enumerate(facts) if fact.reach is reach)]
-    depends = "sees the future" if reach is Reach.ACAUSAL else "depends on the sequence length"
-    return f"it {depends}, by {culprit.op} at {'.'.join(culprit.labels)}"
+    return time_fault(graph)
 
 
 def check_packable(graph: Graph) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "check_length",
     "check_not_stacked",
     "check_positive",
+    "check_prefix",
     "check_segment_ids",
 ]
 
@@ -98,6 +99,20 @@ def check_segment_ids(segment_ids: Array, batch: int, length: int | None) -> Arr
             "one for each position, equal within a text"
         )
     return segment_ids
+
+
+def check_prefix(prefix: Array, batch: int, length: int | None) -> Array:
+    """Return a prefix as an array, after checking that it is of booleans [batch, length]; None: any length."""
+    prefix = jnp.asarray(prefix)
+    shape = prefix.shape
+    fits = len(shape) == 2 and shape[0] == batch and (shape[1] > 0 if length is None else shape[1] == length)
+    if not fits or prefix.dtype != jnp.bool_:
+        positions = "positions from the first on" if length is None else length
+        raise ValueError(
+            f"prefix is {prefix.dtype} {list(shape)}, but must be booleans [{batch}, {positions}]: "
+            "one for each position, true in the prefix of a text"
+        )
+    return prefix
 
 
 def check_keeps_texts_apart(possible: bool) -> None:

@@ -18,7 +18,7 @@ from ...primitives.graph import Graph
 from ...primitives.idioms import IdiomKind, find_idioms
 from ...primitives.interpreter import FusedGroup
 from ...primitives.op_arithmetic import EPSILON
-from ..decoding import visible_keys
+from ..decoding import Prefix, Texts, visible_keys
 
 __all__ = ["FUSED", "fused_groups"]
 
@@ -40,9 +40,12 @@ def softmax(scores: Rows) -> Rows:
     return jax.nn.softmax(scores, axis=-1)
 
 
-def causal_softmax(scores: Float[Array, "*axes rows keys"]) -> Float[Array, "*axes rows keys"]:
-    """Return the softmax of each row over the keys that are not later than it; later keys get exactly 0."""
-    return jax.nn.softmax(jnp.where(visible_keys(scores), scores, -jnp.inf), axis=-1)
+def causal_softmax(
+    scores: Float[Array, "*axes rows keys"], texts: Texts | None = None, prefix: Prefix | None = None
+) -> Float[Array, "*axes rows keys"]:
+    """Return the softmax of each row over the keys that it sees (`visible_keys`); other keys get exactly 0."""
+    visible = visible_keys(scores, texts=texts, prefix=prefix)
+    return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1)
 
 
 FUSED: Mapping[IdiomKind, Callable[[Array], Array]] = {
