@@ -143,13 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seconds += time.process_time() - started
         if number % 20_000 == 0 and number:
             log(f"{number:,} documents")
+    growth = _resident_bytes() - memory
     result = {
         **hardware("damaged_programs.py", arguments),
         "documents": options.documents,
         "outcomes": {kind: dict(sorted(found.items())) for kind, found in outcomes.items()},
         "documents_per_cpu_second": options.documents / seconds,
         "largest_document_bytes": largest,
-        "memory_growth_mib": (_resident_bytes() - memory) / 2**20,
+        "memory_growth_mib": growth / 2**20,
     }
     if options.json:
         print(json.dumps(result))
