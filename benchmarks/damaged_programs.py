@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -90,11 +91,11 @@ def _mutate(data: Any, rng: np.random.Generator) -> None:
     if action == 0:
         del parent[key]
     elif action == 1 and isinstance(parent, list):
-        parent.append(child)
+        parent.append(deepcopy(child))
     elif action == 2 and isinstance(parent, dict):
         parent[str(rng.choice(["op", "in1", "names", "format", ""]))] = parent.pop(key)
     else:
-        parent[key] = STRANGE[int(rng.integers(len(STRANGE)))]
+        parent[key] = deepcopy(STRANGE[int(rng.integers(len(STRANGE)))])  # a later mutation may change it
 
 
 def _damage(content: bytearray, rng: np.random.Generator) -> None:
