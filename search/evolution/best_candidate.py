@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from ...workers.protocol import Evaluation
@@ -54,7 +54,7 @@ class BestSoFar:
     def record(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Add the result of a trial. Also one that was stopped, or one of the baseline, can change prices."""
         if candidate_id != BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
-            self._trainings[candidate_id].append(evaluation)
+            self._trainings[candidate_id].append(replace(evaluation, curve=()))  # most of its memory
         if evaluation.diverged:
             self._diverged.add(candidate_id)
         if self._others_change or (self._best is not None and self._best.id == candidate_id):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean, variance
 
@@ -56,7 +56,7 @@ class Measurements:
 
     def record(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Add the result of one trial."""
-        self._evaluations[candidate_id].append(evaluation)
+        self._evaluations[candidate_id].append(replace(evaluation, curve=()))  # the curve is most of its memory
         if candidate_id == BASELINE_ID:
             self._baseline = None
         loss, losses = evaluation.loss_nats, evaluation.hurdle_losses
