@@ -84,7 +84,8 @@ def analyze(
 def _named_weights(run: str, candidate: str | None) -> tuple[Weights, Path]:
     """Return the weights that a command names, and their folder; a candidate without weights is trained."""
     share_the_device()
-    from .search.one_program.train_weights import load_weights_folder, plan_training
+    from .search.refinement.train_weights import load_weights_folder
+    from .search.refinement.training_job import plan_training
 
     if candidate is None:
         choose_platform()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_options import Candidate, Json, Run, choose_platform, print_json, say
+from .cli_options import Candidate, Json, choose_platform, print_json, say
 from .primitives.errors import UsageError
 
 if TYPE_CHECKING:  # loads JAX
     from .models.checkpoint import Weights
-    from .search.one_program.train_weights import TrainingJob
+    from .search.config import RunConfig
+    from .search.refinement.training_job import TrainingJob, TrainingOptions
 
 __all__ = ["register", "share_the_device", "trained_or_saved"]
 
@@ -27,31 +29,134 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    run: Run,
-    candidate: Annotated[str, typer.Argument(help="Number of a candidate, `best` or `baseline`.", metavar="CANDIDATE")],
-    trial_budget: Annotated[
+    run: Annotated[
         str | None,
-        typer.Option(help="Training time, or 5000steps.", metavar="BUDGET", show_default="the run's trial budget"),
+        typer.Argument(help="Directory of a run, or its name under runs/.", metavar="RUN", show_default=False),
+    ] = None,
+    candidate: Candidate = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Start from the weights in a folder, with a new optimizer.", metavar="FOLDER"),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Continue the interrupted training of a folder exactly.", metavar="FOLDER")
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="Other sizes: layers, unit, length, batch, devices, learning_rate.",
+            metavar="KEY=VALUE,...",
+            show_default="those of the run or the weights",
+        ),
+    ] = "",
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Training time, such as 1h, or 5000steps.",
+            metavar="BUDGET",
+            show_default="that of the run or the weights",
+        ),
+    ] = None,
+    final_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate at the end as a share of its peak, reached along a cosine; 1: constant.",
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            show_default="1; with --from, by objective",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="With --from: other text, encoded by the tokenizer of the weights.",
+            metavar="SOURCE",
+            show_default="the text of the weights",
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(help="Random seed of the parameters and the order of the text.", min=0, metavar="N")
     ] = 0,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the weights.",
+            metavar="FOLDER",
+            show_default="RUN/weights/CANDIDATE, or named after --from",
+        ),
+    ] = None,
+    save_every: Annotated[
+        str, typer.Option(help="Time between two saved states, from which a training continues.", metavar="DURATION")
+    ] = "5m",
     force: Annotated[bool, typer.Option("--force", help="Replace existing weights.")] = False,
     json_: Json = False,
 ) -> None:
-    """Train a candidate with its run's settings and save its weights.
+    """Train a candidate, or saved weights further, and save the weights.
 
-    They go to RUN/weights/CANDIDATE/: model.safetensors, the same as an Orbax checkpoint, tokenizer.json and
-    model.json.
+    They go to RUN/weights/CANDIDATE/: model.safetensors, the same as an Orbax checkpoint, tokenizer.json, model.json
+    and curve.json. Without options, a candidate trains with its run's settings. Budgets count training alone.
+
+    An interrupted or killed training continues with the same command, or with --resume FOLDER.
     """
     share_the_device()
-    from .search.one_program.train_weights import plan_training
+    from .search.refinement.train_weights import interrupted_job
 
-    job = plan_training(run, candidate, trial_budget=trial_budget, seed=seed)
-    choose_platform(job.config.workers.accel, run=run)
-    weights = _trained(job, force)
+    save_seconds = _save_seconds(save_every)
+    options = _training_options(budget, seed, scale, final_rate, output)
+    if resume is not None:
+        others = (run, candidate, from_, budget, final_rate, data, output, scale or None)
+        if any(value is not None for value in others) or seed or force:
+            raise UsageError(
+                "--resume continues a training with its own settings: give no other option than --save-every"
+            )
+        job = interrupted_job(resume)
+    else:
+        job = _job(run, candidate, from_, data, options)
+    choose_platform(job.config.workers.accel, run="" if job.run is None else str(job.run))
+    weights = _trained(job, force, save_seconds)
     if json_:
         print_json({"folder": str(job.folder), **weights.training})
+
+
+def _save_seconds(text: str) -> float:
+    from .system.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except UsageError as error:
+        raise UsageError(f"--save-every: {error}") from None
+
+
+def _training_options(
+    budget: str | None, seed: int, scale: str, final_rate: float | None, output: str | None
+) -> TrainingOptions:
+    from .search.refinement.training_job import TrainingOptions
+
+    return TrainingOptions(budget, seed, scale, final_rate=final_rate, output=output)
+
+
+def _job(
+    run: str | None, candidate: str | None, from_: str | None, data: str | None, options: TrainingOptions
+) -> TrainingJob:
+    """Return what the command trains: a candidate of a run, or saved weights."""
+    from .configs.scales import parse_scale
+    from .search.refinement.training_job import plan_further_training, plan_training
+
+    def change(config: RunConfig) -> RunConfig:
+        return parse_scale(options.scale, config) if options.scale else config
+
+    if from_ is not None:
+        if run is not None:
+            raise UsageError("train either RUN CANDIDATE from the start, or --from FOLDER, not both")
+        return plan_further_training(from_, options, change, data)
+    if run is None or candidate is None:
+        raise UsageError("name a run and a candidate, such as `train RUN best`, or weights with --from FOLDER")
+    if data is not None:
+        raise UsageError("--data goes with --from: a candidate trains on the text of its run")
+    return plan_training(run, candidate, options, change)
 
 
 def generate(
@@ -75,7 +180,7 @@ def generate(
         raise UsageError(
             f"--temperature {temperature:g} must be a number of at least 0, where 0 picks the most likely token"
         )
-    from .search.one_program.train_weights import load_weights_folder
+    from .search.refinement.train_weights import load_weights_folder
 
     if candidate is None:
         choose_platform()
@@ -98,7 +203,8 @@ def generate(
 
 def trained_or_saved(run: str, candidate: str) -> Weights:
     """Return a candidate's weights; if none are saved, train them with the settings of its run."""
-    from .search.one_program.train_weights import load_saved_weights, plan_training
+    from .search.refinement.train_weights import load_saved_weights
+    from .search.refinement.training_job import plan_training
 
     job = plan_training(run, candidate)
     choose_platform(job.config.workers.accel, run=run)
@@ -126,16 +232,19 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
     return "".join(written)
 
 
-def _trained(job: TrainingJob, force: bool = False) -> Weights:
+def _trained(job: TrainingJob, force: bool = False, save_seconds: float | None = None) -> Weights:
     """Train with a progress display and print the result, all on stderr."""
-    from .search.one_program.train_weights import train_weights
+    from .search.refinement.train_weights import SAVE_SECONDS, train_weights
     from .search.reports.progress.training_progress import TrainingProgress
     from .system.durations import format_duration
 
+    seconds = SAVE_SECONDS if save_seconds is None else save_seconds
     with TrainingProgress(sys.stderr) as progress:
-        weights = train_weights(job, overwrite=force, progress=progress, tell=say)
+        weights = train_weights(job, overwrite=force, save_seconds=seconds, progress=progress, tell=say)
     facts = weights.training
     bits = "" if facts["bits_per_byte"] is None else f", {facts['bits_per_byte']:.4f} bits/byte"
+    before = "" if facts["first_loss_nats"] is None else f" (before: {facts['first_loss_nats']:.4f})"
     took = format_duration(facts["wall_seconds"])
-    say(f"trained in {took}: {facts['loss_nats']:.4f} nats{bits}; weights in {job.folder}")
+    say(f"trained in {took}: {facts['loss_nats']:.4f} nats{before}{bits}; weights in {job.folder}")
+    say(f"sample text with `primer-search generate {shlex.quote(str(job.folder))}`")
     return weights

@@ -1,4 +1,4 @@
-"""Parser of `confirm --scale` and `search.scale_up`, such as `layers=4,unit=16,budget=60s`.
+"""Parser of `--scale` of `confirm` and `train`, and of `search.scale_up`, such as `layers=4,unit=16,budget=60s`.
 
 A scale is the settings of a run with a few changes; the result is validated like any settings.
 """
@@ -18,7 +18,7 @@ from ..system.durations import parse_duration
 from .load import dump, loads
 from .overrides import parse_value
 
-__all__ = ["larger_scale", "parse_scales"]
+__all__ = ["larger_scale", "parse_scale", "parse_scales"]
 
 _KEYS = {
     "layers": "model.layers",
@@ -54,6 +54,15 @@ def parse_scales(texts: Sequence[str], config: RunConfig) -> list[RunConfig]:
     return list(scales.values())
 
 
+def parse_scale(text: str, config: RunConfig) -> RunConfig:
+    """Return the settings of the one scale of a training, whose budget is an option of its own.
+
+    Raises:
+        UsageError: the scale is malformed, or has invalid settings.
+    """
+    return _parse_scale(text, _for_studies(config), budget=False)
+
+
 def larger_scale(config: RunConfig) -> RunConfig | None:
     """Return the settings of `search.scale_up`; None if it is empty or not larger than the run's own size.
 
@@ -77,8 +86,8 @@ def _for_studies(config: RunConfig) -> RunConfig:
     return replace(config, trial=replace(config.trial, hurdles=0), model=replace(config.model, parameter_range=()))
 
 
-def _parse_scale(text: str, config: RunConfig) -> RunConfig:
-    known, overrides, seen = (*_KEYS, "budget"), [], set()
+def _parse_scale(text: str, config: RunConfig, budget: bool = True) -> RunConfig:
+    known, overrides, seen = (*_KEYS, *(("budget",) if budget else ())), [], set()
     for part in text.split(","):
         key, equals, value = (word.strip() for word in part.partition("="))
         if not (equals and key and value):

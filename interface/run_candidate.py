@@ -12,7 +12,8 @@ from ..models.config import ModelConfig
 from ..primitives import DNA, Graph, build_graph
 from ..primitives.pretty_printer import format_program
 from ..search.one_program.export_block import export_candidate
-from ..search.one_program.train_weights import load_saved_weights, plan_training, train_weights
+from ..search.refinement.train_weights import load_saved_weights, train_weights
+from ..search.refinement.training_job import TrainingOptions, plan_training
 from ..search.results.candidate_summary import CandidateSummary, summarize_candidate
 from ..search.runs.store import Store
 from .program_graph import program_graph
@@ -127,7 +128,7 @@ class RunCandidate:
     def trained_weights(
         self,
         *,
-        trial_budget: str | None = None,
+        budget: str | None = None,
         seed: int = 0,
         again: bool = False,
         progress: Callable[[Progress], None] = lambda progress: None,
@@ -137,11 +138,11 @@ class RunCandidate:
         `primer_search.models.load_weights_into` and `linen_params` put them into a module.
 
         Args:
-            trial_budget: training budget, such as `5m` or `5000steps`; None: the run's budget of a trial.
+            budget: training time, such as `5m`, or `5000steps`; None: the run's budget of a trial.
             seed: random seed of the parameters and of the order of the text.
             again: train again, and replace saved weights.
             progress: called with the state of the training several times a second.
         """
-        job = plan_training(str(self.run), str(self.id), trial_budget=trial_budget, seed=seed)
+        job = plan_training(str(self.run), str(self.id), TrainingOptions(budget, seed))
         saved = None if again else load_saved_weights(job)
         return saved if saved is not None else train_weights(job, overwrite=again, progress=progress)

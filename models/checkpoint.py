@@ -32,7 +32,7 @@ from .checkpoint_format import (
 )
 from .config import ModelConfig
 
-__all__ = ["Weights", "load_weights", "save_weights"]
+__all__ = ["Weights", "load_weights", "read_model", "save_weights"]
 
 PROGRAM_LAYOUT = "program"
 """Layout of arrays named and shaped as in the compiled program; the other is that of an exported module."""
@@ -62,8 +62,10 @@ class Weights:
         return build_graph(self.dna, length_dependent=self.model.length_dependent)
 
 
-def save_weights(folder: Path, weights: Weights, overwrite: bool = False) -> None:
-    """Write a trained model to a folder in both formats: the whole folder or nothing.
+def save_weights(
+    folder: Path, weights: Weights, overwrite: bool = False, texts: Mapping[str, str] | None = None
+) -> None:
+    """Write a trained model to a folder in both formats, and other `texts` by name: the whole folder or nothing.
 
     Raises:
         UsageError: the folder exists, or cannot be written.
@@ -74,7 +76,7 @@ def save_weights(folder: Path, weights: Weights, overwrite: bool = False) -> Non
         "model": asdict(weights.model),
         "training": dict(weights.training),
     }
-    write_weights_folder(folder, weights.parameters, weights.tokenizer, description, overwrite=overwrite)
+    write_weights_folder(folder, weights.parameters, weights.tokenizer, description, texts=texts, overwrite=overwrite)
 
 
 def load_weights(folder: Path | str, file_format: FileFormat | None = None, dna: DNA | None = None) -> Weights:
@@ -89,12 +91,7 @@ def load_weights(folder: Path | str, file_format: FileFormat | None = None, dna:
         UsageError: a file is missing or damaged, or the weights are of another program or do not fit the model.
     """
     folder = Path(folder)
-    description = read_description(folder)
-    if description.get("layout") != PROGRAM_LAYOUT:
-        raise UsageError(
-            f"{folder} is laid out for an exported module, as its README.md says; give the folder of the trained "
-            "candidate, such as RUN/weights/12"
-        )
+    description = _read_description(folder)
     dna_found, model, training = _parse_description(folder / DESCRIPTION, description)
     if dna is not None and dna_to_json(dna) != dna_to_json(dna_found):
         raise UsageError(f"{folder} has weights of another program; remove the folder, and train again")
@@ -103,6 +100,25 @@ def load_weights(folder: Path | str, file_format: FileFormat | None = None, dna:
     _check_shapes(source, {name: array.shape for name, array in arrays.items()}, weights)
     weights.parameters.update(_unflatten(arrays))
     return weights
+
+
+def read_model(folder: Path) -> tuple[DNA, ModelConfig, dict[str, Any]]:
+    """Return the program of a folder of weights, the shape of its model, and how it was trained.
+
+    Raises:
+        UsageError: the folder has no weights, or their description is damaged.
+    """
+    return _parse_description(folder / DESCRIPTION, _read_description(folder))
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    description = read_description(folder)
+    if description.get("layout") != PROGRAM_LAYOUT:
+        raise UsageError(
+            f"{folder} is laid out for an exported module, as its README.md says; give the folder of the trained "
+            "candidate, such as RUN/weights/12"
+        )
+    return description
 
 
 def _parse_description(path: Path, description: Mapping[str, Any]) -> tuple[DNA, ModelConfig, dict[str, Any]]:

@@ -29,6 +29,7 @@ __all__ = [
     "INTERRUPTED",
     "InterruptFlag",
     "Interrupted",
+    "deferred_interruption",
     "ends_at_interruption",
     "interrupt_on_termination",
     "interruptible",
@@ -114,6 +115,32 @@ def ends_at_interruption() -> Iterator[None]:
     except KeyboardInterrupt:
         if _current is not None:
             _current.requested = False
+
+
+@contextmanager
+def deferred_interruption() -> Iterator[Callable[[], bool]]:
+    """Note the first Ctrl-C or termination signal instead of raising it, so that the block can save its state.
+
+    A second signal raises KeyboardInterrupt.
+
+    Yields:
+        Function that returns whether a signal has arrived.
+    """
+    arrived: list[float] = []
+
+    def note(*_: object) -> None:
+        if arrived and time.monotonic() - arrived[0] > SAME_SECONDS:
+            raise KeyboardInterrupt
+        arrived.append(time.monotonic())
+        if _current is not None:
+            _current.requested = _current.handled = True
+
+    former = _set_handlers(note)
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

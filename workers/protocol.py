@@ -228,12 +228,14 @@ class Progress:
         spent: budget used so far, in the trial's unit.
         budget: the trial's whole budget, in the same unit.
         loss_nats: latest training loss in nats per token, None before the first.
+        validation_nats: latest validation loss in nats per token of a training that measures it on the way, else None.
     """
 
     phase: str
     spent: float = 0.0
     budget: float = 0.0
     loss_nats: float | None = None
+    validation_nats: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

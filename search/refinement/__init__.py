@@ -1,3 +1,12 @@
-"""From a trained block to a better model: what its layers do, and which ranks of its matrices it can lose."""
+"""From a block to a better model: its weights trained, what the layers do, and which ranks they can lose."""
 
-__all__ = ["analysis_result", "held_out_text", "layer_analysis", "paired_difference"]
+__all__ = [
+    "analysis_result",
+    "held_out_text",
+    "layer_analysis",
+    "paired_difference",
+    "train_weights",
+    "training_budget",
+    "training_folder",
+    "training_job",
+]

@@ -9,7 +9,8 @@ import pytest
 
 from primer_search.primitives import UsageError
 from primer_search.search.config import RunConfig
-from primer_search.search.one_program.train_weights import plan_training, train_weights
+from primer_search.search.refinement.train_weights import train_weights
+from primer_search.search.refinement.training_job import plan_training
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.run_settings import prepare_same_dataset
 from primer_search.search.runs.store import Store

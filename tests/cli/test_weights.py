@@ -20,7 +20,8 @@ from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
 from primer_search.search.one_program.generate_text import continue_text
-from primer_search.search.one_program.train_weights import plan_training, train_weights
+from primer_search.search.refinement.train_weights import train_weights
+from primer_search.search.refinement.training_job import TrainingOptions, plan_training
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import TIED, drawn_weights, tiny_run
@@ -221,18 +222,14 @@ def test_existing_output_is_refused_before_anything_trains(run: Path, tmp_path: 
 
 
 def test_a_run_that_counts_steps_trains_for_another_number_of_them(trained: Path) -> None:
-    assert plan_training(str(trained), "1", trial_budget="77steps").config.trial.budget == 77.0
+    assert plan_training(str(trained), "1", TrainingOptions(budget="77steps")).config.trial.budget == 77.0
 
 
 WRONG_USAGE = {
     "train without a run": (["train", "no/such/run", "1"], "no/such/run"),
     "train a missing candidate": (["train", "{run}", "99"], "0 to 2"),
     "train a candidate that is not a number": (["train", "{run}", "first"], "`best`"),
-    "an invalid budget": (["train", "{run}", "0", "--trial-budget", "soon"], "--trial-budget: 'soon'"),
-    "a budget in seconds although the run counts steps": (
-        ["train", "{run}", "0", "--trial-budget", "5m"],
-        "counts steps: write a number, such as 5000steps",
-    ),
+    "an invalid budget": (["train", "{run}", "0", "--budget", "soon"], "--budget: 'soon'"),
     "a negative seed": (["train", "{run}", "0", "--seed", "-1"], "--seed"),
     "generate without a run": (["generate", "no/such/run", "1"], "no/such/run"),
     "generate without a candidate": (["generate", "{run}"], "`best`"),

@@ -185,7 +185,7 @@ def compiled(config: RunConfig) -> tuple[Any, Any, int]:
     functions = StepFunctions(model, optimizer, config.trial.batch, config.optimizer.averaging)
     state = functions.initial_state(model.init(np.random.default_rng(0)))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-    asked = jax.jit(functions._train, donate_argnums=0).lower(shapes, functions._tokens)
+    asked = jax.jit(functions._train, donate_argnums=0).lower(shapes, functions._batch)
     return asked, asked.compile(), sum(leaf.nbytes for leaf in jax.tree.leaves(state.parameters))
 
 

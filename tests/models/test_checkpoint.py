@@ -186,7 +186,7 @@ def test_no_module_with_weights_can_unpickle() -> None:
     files = ("checkpoint", "checkpoint_format", "export/load_into_modules", "generation")
     for name in (
         *(f"models/{file}.py" for file in files),
-        "search/one_program/train_weights.py",
+        "search/refinement/train_weights.py",
         "search/one_program/export_block.py",
     ):
         code = (PACKAGE / name).read_text().replace("ever unpickled", "")

@@ -1,4 +1,4 @@
-"""One trial: optimizer step, training loop, budget meter, leak probes and the n-gram baseline."""
+"""One trial, or one long training: optimizer step, training loop, budget meter, leak probes, saved states."""
 
 __all__ = [
     "budget_meter",
@@ -6,10 +6,13 @@ __all__ = [
     "device_stats",
     "flat_model",
     "leak_probes",
+    "model_training",
     "ngram_baseline",
     "optimizer",
     "phase_clock",
     "train_step",
     "training_loop",
+    "training_settings",
+    "training_state",
     "trial",
 ]

@@ -49,6 +49,10 @@ class Meter(Protocol):
         """Charge `steps` steps that took `seconds` together, by the trial's clock."""
         ...
 
+    def resume(self, spent: float) -> None:
+        """Continue a training that has spent a part of its budget; called before the first charge."""
+        ...
+
 
 class StepMeter:
     """Counts optimizer steps.
@@ -67,6 +71,10 @@ class StepMeter:
         if self.timer is not None:
             self.timer.add(steps, seconds)
 
+    def resume(self, spent: float) -> None:
+        """Count the steps taken before."""
+        self.spent = spent
+
 
 class ClockMeter:
     """Counts seconds."""
@@ -79,6 +87,10 @@ class ClockMeter:
     def charge(self, steps: int, seconds: float) -> None:
         """Charge one per second."""
         self.spent += seconds
+
+    def resume(self, spent: float) -> None:
+        """Count the seconds spent before."""
+        self.spent = spent
 
 
 class RelativeTimer:
@@ -128,13 +140,19 @@ class ReferenceMeter:
         self.timer = timer
         self.allowance_seconds = allowance_seconds
         self.spent = 0.0
+        self._earlier = 0.0
 
     def charge(self, steps: int, seconds: float) -> None:
         """Add the steps to the timer, then charge all steps so far by the ratio known now."""
         self.timer.add(steps, seconds)
         # Charging all steps again corrects what an early, less certain ratio charged; the total never decreases.
         # While the ratio is unknown, a step costs as much as one of the baseline's.
-        self.spent = max(self.spent, self.timer.steps * (self.timer.relative_step or 1.0) * self.allowance_seconds)
+        charged = self.timer.steps * (self.timer.relative_step or 1.0) * self.allowance_seconds
+        self.spent = max(self.spent, self._earlier + charged)
+
+    def resume(self, spent: float) -> None:
+        """Add what was spent before; the steps from now on are timed again."""
+        self.spent = self._earlier = spent
 
 
 @dataclass(slots=True)

@@ -52,11 +52,11 @@ class FlatModel:
 
     def init(self, rng: np.random.Generator) -> np.ndarray:
         """Return initial parameters, float32."""
-        return _flattened(self.model.init(rng))
+        return self.flatten(self.model.init(rng))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Return random parameters for probes, none of them 0 or 1."""
-        return _flattened(self.model.draw(rng))
+        return self.flatten(self.model.draw(rng))
 
     def token_losses(self, parameters: jax.Array, tokens: jax.Array) -> jax.Array:
         """Return the losses [batch, length] in nats of `tokens` [batch, length + 1]."""
@@ -69,6 +69,10 @@ class FlatModel:
     def losses_and_probe_logits(self, parameters: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the same losses, and the logits of a few fixed tokens at each position."""
         return self.model.losses_and_probe_logits(self.unflatten(parameters), tokens)
+
+    def flatten(self, parameters: Any) -> np.ndarray:
+        """Return the vector of arrays on the host."""
+        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(parameters)])
 
     def unflatten(self, vector: Any) -> Any:
         """Return the parameters as arrays: views, if `vector` is a NumPy array."""
@@ -88,7 +92,3 @@ class FlatModel:
 
 TrainableModel = LanguageModel | FlatModel
 """A model with parameters in either form."""
-
-
-def _flattened(parameters: Any) -> np.ndarray:
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(parameters)])

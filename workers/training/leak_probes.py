@@ -26,6 +26,7 @@ from .flat_model import TrainableModel
 from .train_step import StepFunctions, TrainState
 
 __all__ = [
+    "SUSPICIOUS_BATCHES",
     "BatchFault",
     "CausalityFault",
     "FiniteFault",
@@ -33,7 +34,11 @@ __all__ = [
     "probe_causality",
     "probe_finite",
     "probe_trained_model",
+    "quarantine_note",
 ]
+
+SUSPICIOUS_BATCHES = 8
+"""Batches of unseen text on which a suspiciously good model is probed."""
 
 TOLERANCES = {"float32": 2e-6, "bfloat16": 2e-3}
 """Largest change of a probe logit that rounding explains, relative to the largest probe logit (at least 1).
@@ -134,6 +139,14 @@ def probe_trained_model(
             f"it sees the future once trained: a past logit changed by {with_future:.2g} with later tokens"
         )
     return max(with_future, with_examples)
+
+
+def quarantine_note(loss_nats: float, bound_nats: float, moved_logits: float) -> str:
+    """Return the sentence about a trained model whose loss is suspiciously low, but which the probes cleared."""
+    return (
+        f"the loss {loss_nats:.4f} is below the plausible {bound_nats:.4f}, but was cleared: on {SUSPICIOUS_BATCHES} "
+        f"batches of unseen text, later tokens and other examples changed no logit by more than {moved_logits:.1g}"
+    )
 
 
 class _Probe:

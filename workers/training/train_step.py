@@ -6,7 +6,7 @@ host, no operation runs eagerly, and the probes reuse the training step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,11 +38,19 @@ class Average:
 
 @dataclass(frozen=True, slots=True)
 class TrainState:
-    """Parameters, optimizer state, and optionally an average of the parameters, which is then evaluated instead."""
+    """Everything that a step changes.
+
+    Attributes:
+        parameters: parameters of the model.
+        optimizer: state of the optimizer.
+        average: average of the parameters, which is then evaluated instead; None: there is none.
+        rate: factor of the learning rate in the next step, set by the caller; None: always 1.
+    """
 
     parameters: Any
     optimizer: Any
     average: Average | None = None
+    rate: Any = None
 
     @property
     def evaluated(self) -> Any:
@@ -55,7 +63,7 @@ class StepResult:
     """Figures of a training step, all from before its update.
 
     Attributes:
-        token_losses: losses [batch, length] in nats.
+        token_losses: losses [batch, length] in nats; their mean is the loss of the batch.
         gradient_norm: norm of all gradients together.
         probe_logits: logits [batch, length, few] of a few fixed tokens at each position, for probes.
     """
@@ -75,7 +83,7 @@ class StepFunctions:
     Args:
         model: language model.
         optimizer: gradient transformation that updates its parameters.
-        batch: sequences in a batch.
+        batch: number of sequences in a batch of token windows, or a batch whose shapes all batches have.
         averaging: exponent of the average of parameters (see `OptimizerConfig`); 0: no average.
         compiler_options: options of XLA. Its older CPU emitters compile in little more than half the time, but steps
             take a third longer, which is slower overall after a few seconds of training (benchmarks/compile_time.py).
@@ -91,12 +99,14 @@ class StepFunctions:
         self,
         model: TrainableModel,
         optimizer: optax.GradientTransformation,
-        batch: int,
+        batch: Any,
         averaging: float = 0.0,
         compiler_options: dict[str, Any] | None = None,
         mesh: Mesh | None = None,
     ):
-        self._tokens = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32)
+        windows = isinstance(batch, int)
+        self._batch = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32) if windows else _shapes(batch)
+        self._rated = False
         self._averaging = averaging
         self._options = compiler_options
         self._mesh = mesh
@@ -115,43 +125,46 @@ class StepFunctions:
     def compile_step(self, state: TrainState) -> None:
         """Compile the training step for states of this shape."""
         step = jax.jit(self._train, donate_argnums=0, **self._shardings(step=True))
-        lowered = step.lower(_shapes(state), self._tokens)
+        lowered = step.lower(_shapes(state), self._batch)
         self.static_cost = _static_cost(lowered.cost_analysis() or {})
         self._step = lowered.compile(self._options)
+        self._rated = state.rate is not None
 
     def compile_evaluation(self, state: TrainState) -> None:
         """Compile the evaluation, unless it is compiled."""
         if self._evaluate is None:
             loss = jax.jit(self._loss, **self._shardings())
-            self._evaluate = loss.lower(_shapes(state.evaluated), self._tokens).compile(self._options)
+            self._evaluate = loss.lower(_shapes(state.evaluated), self._batch).compile(self._options)
 
     def place(self, state: TrainState) -> TrainState:
         """Return the state on the device, or a copy on every device of the mesh."""
         return jax.device_put(state, None if self._mesh is None else replicated(self._mesh))
 
-    def put(self, tokens: np.ndarray) -> np.ndarray | jax.Array:
+    def put(self, batch: Any) -> Any:
         """Begin to send a batch to the device, or each part of it to its device, and return at once.
 
         A single CPU needs no transfer.
         """
         if self._mesh is None and not self.overlaps:
-            return tokens
-        return jax.device_put(tokens, None if self._mesh is None else split(self._mesh))
+            return batch
+        return jax.device_put(batch, None if self._mesh is None else split(self._mesh))
 
-    def step(self, state: TrainState, tokens: np.ndarray | jax.Array) -> tuple[TrainState, StepResult]:
+    def step(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
         """Take one optimizer step. It consumes `state`, whose buffers are reused.
 
-        The state of a probe may lack the average that the compiled step updates. The probe does not read it.
+        The state of a probe may lack the average that the compiled step updates, and the rate. The probe reads neither.
         """
         assert self._step is not None, "compile_step comes first"
         if self._averaging and state.average is None:
             state = replace(state, average=Average.start(state.parameters))
-        return self._step(state, tokens)
+        if self._rated and state.rate is None:
+            state = replace(state, rate=np.float32(1.0))
+        return self._step(state, batch)
 
-    def evaluate(self, state: TrainState, batches: np.ndarray) -> float:
-        """Return the mean loss in nats per token over `batches` [count, batch, length + 1]."""
+    def evaluate(self, state: TrainState, batches: Iterable[Any]) -> float:
+        """Return the mean loss in nats per token over batches."""
         assert self._evaluate is not None, "compile_evaluation comes first"
-        losses = [self._evaluate(state.evaluated, tokens) for tokens in batches]
+        losses = [self._evaluate(state.evaluated, batch) for batch in batches]
         return float(np.mean([np.asarray(loss, np.float64) for loss in losses]))
 
     def _shardings(self, step: bool = False) -> dict[str, Any]:
@@ -162,16 +175,18 @@ class StepFunctions:
         result: Any = StepResult(token_losses=parts, gradient_norm=whole, probe_logits=parts)  # type: ignore[arg-type]
         return {"in_shardings": (whole, parts), **({"out_shardings": (whole, result)} if step else {})}
 
-    def _train(self, state: TrainState, tokens: jax.Array) -> tuple[TrainState, StepResult]:
+    def _train(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
         def loss(parameters: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            losses, probe_logits = self._model.losses_and_probe_logits(parameters, tokens)
+            losses, probe_logits = self._model.losses_and_probe_logits(parameters, batch)
             return jnp.mean(losses), (losses, probe_logits)
 
         (_, (losses, probe_logits)), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
         updates, optimizer_state = self._optimizer.update(gradients, state.optimizer, state.parameters)
+        if state.rate is not None:  # the updates of both optimizers are proportional to the learning rate
+            updates = jax.tree.map(lambda update: state.rate * update, updates)
         parameters = optax.apply_updates(state.parameters, updates)
         result = StepResult(losses, optax.tree.norm(gradients), probe_logits)
-        return TrainState(parameters, optimizer_state, self._averaged(state.average, parameters)), result
+        return TrainState(parameters, optimizer_state, self._averaged(state.average, parameters), state.rate), result
 
     def _averaged(self, average: Average | None, parameters: Any) -> Average | None:
         """Return the average with weight of about t ** averaging for step t (polynomial decay, Shamir & Zhang 2013)."""
@@ -182,8 +197,8 @@ class StepFunctions:
         mixed = jax.tree.map(lambda old, new: old + share * (new - old), average.parameters, parameters)
         return Average(mixed, count)
 
-    def _loss(self, parameters: Any, tokens: jax.Array) -> jax.Array:
-        return jnp.mean(self._model.token_losses(parameters, tokens))
+    def _loss(self, parameters: Any, batch: Any) -> jax.Array:
+        return jnp.mean(self._model.token_losses(parameters, batch))
 
 
 def _static_cost(analysis: Mapping[str, Any]) -> dict[str, float]:

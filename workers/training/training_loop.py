@@ -10,19 +10,19 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from ..config import TrialConfig
-from ..data.batches import TrainBatches
 from ..protocol import Progress
 from .budget_meter import Meter
 from .phase_clock import PhaseClock
 from .train_step import StepFunctions, TrainState
 
-__all__ = ["NonFiniteLoss", "TrainingLoop"]
+__all__ = ["Batches", "LoopOptions", "NonFiniteLoss", "TrainingLoop"]
 
 CHUNK_SECONDS = 0.2
 """Time between two readings of the clock: short compared with any budget, long compared with a dispatch."""
@@ -36,6 +36,33 @@ CURVE_POINTS = 200
 
 class NonFiniteLoss(Exception):
     """A training or validation loss became infinite or not a number."""
+
+
+class Batches(Protocol):
+    """Batches of a training; each depends on the step alone."""
+
+    def batch_at(self, step: int) -> Any:
+        """Return the batch of a step, counted from 0."""
+        ...
+
+    def epochs_seen(self, step: int) -> float:
+        """Return the number of passes over the text after `step` steps."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """What a long training asks of the loop, beyond a trial.
+
+    Attributes:
+        rate: factor of the learning rate at a share of the budget; None: always 1.
+        longest_chunk: largest number of steps between two reports; None: any.
+        stop: whether to end a chunk after the current step, so that the state can be saved.
+    """
+
+    rate: Callable[[float], float] | None = None
+    longest_chunk: int | None = None
+    stop: Callable[[], bool] = lambda: False
 
 
 class TrainingLoop:
@@ -53,11 +80,12 @@ class TrainingLoop:
         self,
         functions: StepFunctions,
         state: TrainState,
-        batches: TrainBatches,
+        batches: Batches,
         config: TrialConfig,
         clock: PhaseClock,
         meter: Meter,
         report: Callable[[Progress], None],
+        options: LoopOptions | None = None,
     ):
         self.functions = functions
         self.state = state
@@ -66,11 +94,12 @@ class TrainingLoop:
         self.clock = clock
         self.meter = meter
         self.report = report
+        self.options = options or LoopOptions()
         self.steps = 0
         self.loss: float | None = None
         self.curve: list[tuple[float, int, float]] = []
         self.waited_seconds = 0.0
-        self._next_batch: tuple[int, np.ndarray | jax.Array] | None = None
+        self._next_batch: tuple[int, Any] | None = None
         self._step_seconds: list[float] = []
         self._last_chunk = 0
         self._step_charge = 0.0
@@ -104,7 +133,8 @@ class TrainingLoop:
     def _chunk_steps(self, point: float) -> int:
         left = point - self.spent
         if self.config.unit == "steps":  # without a clock, so that the learning curve is reproducible
-            return min(math.ceil(left), max(1, self.config.budget_steps // CHUNKS_IN_STEPS))
+            steps = min(math.ceil(left), max(1, self.config.budget_steps // CHUNKS_IN_STEPS))
+            return steps if self.options.longest_chunk is None else min(steps, self.options.longest_chunk)
         seconds = max(self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS, 1e-6)
         # A coarse clock may measure no time for the first step, so chunks grow by a factor of four at most.
         steps = min(max(1, round(CHUNK_SECONDS / seconds)), 1 + 4 * self._last_chunk)
@@ -114,13 +144,16 @@ class TrainingLoop:
         before = self.clock.seconds.get("train", 0.0)
         with self.clock.phase("train"):
             losses: list[jax.Array] = []
-            for _ in range(steps):
-                self.state, result = self.functions.step(self.state, self._take_batch())
+            while len(losses) < steps and not (losses and self.options.stop()):
+                batch = self._take_batch()
+                if self.options.rate is not None:
+                    self.state = replace(self.state, rate=np.float32(self.options.rate(self._share)))
+                self.state, result = self.functions.step(self.state, batch)
                 self.steps += 1
                 losses.append(result.token_losses)
                 self._prepare_batch(result.token_losses)
             mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
-        self._last_chunk = steps
+        steps = self._last_chunk = len(losses)
         seconds = self.clock.seconds["train"] - before
         self._step_seconds.append(seconds / steps)
         with self.clock.phase("timing"):  # the meter may take steps of the baseline
@@ -138,7 +171,12 @@ class TrainingLoop:
             self.curve.pop()
         self.curve.append(point)
 
-    def _take_batch(self) -> np.ndarray | jax.Array:
+    @property
+    def _share(self) -> float:
+        """Share of the budget before the next step; a clock is read between chunks only."""
+        return (self.steps if self.config.unit == "steps" else self.spent) / self.config.budget
+
+    def _take_batch(self) -> Any:
         """Return the batch of the next step, which is ready except before the first."""
         if self._next_batch is None or self._next_batch[0] != self.steps:
             self._prepare_batch()

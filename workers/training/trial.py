@@ -32,19 +32,26 @@ from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, Rela
 from .data_parallel import data_mesh
 from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
 from .flat_model import FlatModel, TrainableModel, training_model
-from .leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
+from .leak_probes import (
+    SUSPICIOUS_BATCHES,
+    ProbeFault,
+    probe_causality,
+    probe_finite,
+    probe_trained_model,
+    quarantine_note,
+)
 from .optimizer import make_optimizer
 from .phase_clock import PhaseClock, clock_function
 from .train_step import StepFunctions, TrainState
 from .training_loop import NonFiniteLoss, TrainingLoop
 
-__all__ = ["CandidateTrainer"]
+__all__ = ["CANDIDATE_FAULTS", "CandidateTrainer", "fault_outcome"]
 
 CALIBRATION_SECONDS = 3.0
 """Time for which the baseline's steps are timed, once per run, before any training."""
 
-SUSPICIOUS_BATCHES = 8
-"""Batches of unseen text on which a suspiciously good model is probed."""
+CANDIDATE_FAULTS = (InvalidProgramError, ProbeFault, NonFiniteLoss, jax.errors.JaxRuntimeError)
+"""What a training raises by a fault of the candidate, and by some faults of the device."""
 
 ReportProgress = Callable[[Progress], None]
 
@@ -59,6 +66,13 @@ class CandidateTrainer:
 
     Raises:
         UsageError: there are fewer devices than `trial.devices`, or the batch cannot be divided among them.
+
+    Attributes:
+        mesh: devices of a trial; None: one.
+        dataset: prepared dataset.
+        model, trial, optimizer: configuration; the vocabulary is that of the dataset.
+        clock: clock of trials.
+        validation: batches [count, batch, length + 1] that are scored.
     """
 
     def __init__(
@@ -69,7 +83,7 @@ class CandidateTrainer:
         dataset_path: str,
         reference: str | None = None,
     ):
-        self._mesh = data_mesh(trial)
+        self.mesh = data_mesh(trial)
         self.dataset = Dataset.open(dataset_path, verify=False)
         self.model = replace(model, vocabulary=self.dataset.vocabulary)
         self.trial = trial
@@ -110,7 +124,7 @@ class CandidateTrainer:
     ) -> tuple[StepFunctions, TrainState]:
         """Compile the training step of a model, and return it with the initial state."""
         optimizer = make_optimizer(config)
-        functions = StepFunctions(model, optimizer, self.trial.batch, config.averaging, mesh=self._mesh)
+        functions = StepFunctions(model, optimizer, self.trial.batch, config.averaging, mesh=self.mesh)
         state = functions.initial_state(model.init(np.random.default_rng(seed)))
         functions.compile_step(state)
         return_freed_memory()  # the compiler's, which is more than most steps need
@@ -136,21 +150,34 @@ class CandidateTrainer:
         trial = _Trial(self, request, progress)
         try:
             trial.run()
-        except (InvalidProgramError, ProbeFault) as fault:
-            trial.end(f"rejected:{fault.reason}", str(fault))
-        except NonFiniteLoss as fault:
-            trial.end("non_finite", str(fault))
-        except jax.errors.JaxRuntimeError as error:
-            exhausted = "RESOURCE_EXHAUSTED" in str(error)
-            if trial.compiled and not exhausted:
-                raise  # a fault of the device, not of the candidate: the executor replaces the worker
-            trial.end("out_of_memory" if exhausted else "rejected:compilation", f"XLA: {error}"[:300])
+        except CANDIDATE_FAULTS as fault:
+            trial.end(*fault_outcome(fault, trial.compiled))
         wall = time.perf_counter() - start
         waiting = max(0.0, wall - (time.process_time() - cpu_start)) if self.clock is time.process_time else 0.0
         evaluation = replace(trial.evaluation(), wall_seconds=wall, waiting_seconds=waiting)
         if save is not None and trial.loop is not None and evaluation.outcome == "ok":
             save(trial.evaluated_parameters())
         return evaluation
+
+
+def fault_outcome(fault: Exception, compiled: bool) -> tuple[str, str]:
+    """Return the outcome of a training that raised one of `CANDIDATE_FAULTS`, and its message.
+
+    Args:
+        fault: what was raised.
+        compiled: whether the training step is compiled.
+
+    Raises:
+        JaxRuntimeError: a fault of the device, not of the candidate: the executor replaces the worker.
+    """
+    if isinstance(fault, InvalidProgramError | ProbeFault):
+        return f"rejected:{fault.reason}", str(fault)
+    if isinstance(fault, NonFiniteLoss):
+        return "non_finite", str(fault)
+    exhausted = "RESOURCE_EXHAUSTED" in str(fault)
+    if compiled and not exhausted:
+        raise fault
+    return "out_of_memory" if exhausted else "rejected:compilation", f"XLA: {fault}"[:300]
 
 
 class _Trial:
@@ -312,8 +339,5 @@ class _Trial:
                 for step in unseen
             )
         if suspicious:
-            self.quarantine = (
-                f"the loss {loss:.4f} is below the plausible {bound:.4f}, but was cleared: on {SUSPICIOUS_BATCHES} "
-                "batches of unseen text, later tokens and other examples changed no logit by more than "
-                f"{self.moved_logits:.1g}"
-            )
+            assert bound is not None and self.moved_logits is not None
+            self.quarantine = quarantine_note(loss, bound, self.moved_logits)

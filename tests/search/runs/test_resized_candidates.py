@@ -17,7 +17,8 @@ from primer_search.primitives.program_json import dna_from_json, dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.one_program.export_block import export_candidate
-from primer_search.search.one_program.train_weights import plan_training, train_weights
+from primer_search.search.refinement.train_weights import train_weights
+from primer_search.search.refinement.training_job import plan_training
 from primer_search.search.results.confirmation import read_retrainings
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store

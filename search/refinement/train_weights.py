@@ -1,0 +1,275 @@
+"""Train weights: a candidate of a run under its settings or at another scale, or saved weights further.
+
+A search trains hundreds of candidates and saves no weights, so a candidate is trained once more. The training runs in
+this process with every check of a trial, saves its state now and then, and writes the weights that evaluation saw. The
+same command, or `--resume`, continues an interrupted training.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...primitives import UsageError, WorkFailedError, build_graph
+from ...primitives.program_json import dna_to_json
+from ...system.signals import Interrupted, interrupt_on_termination
+from ...system.user_folders import user_path
+from ...workers.data.dataset import Dataset
+from ...workers.protocol import Evaluation, Progress
+from ..runs.calibration import Calibration
+from ..runs.run_directory import find_run
+from ..runs.run_settings import prepare_same_dataset, tell_limits
+from .held_out_text import find_text
+from .training_folder import open_training_folder, read_recorded_job, training_folder
+from .training_job import TrainingJob
+
+if TYPE_CHECKING:  # loads JAX
+    from ...models.checkpoint import Weights
+    from ...workers.training.model_training import ModelTraining
+    from ...workers.training.trial import CandidateTrainer
+
+__all__ = ["SAVE_SECONDS", "interrupted_job", "load_saved_weights", "load_weights_folder", "train_weights"]
+
+SAVE_SECONDS = 300.0
+"""Default wall clock between two saved states: at most this much is lost to a kill."""
+
+RECORDED = (
+    "steps", "tokens", "epochs", "loss_nats", "bits_per_byte", "moved_logits", "quarantine", "parameters",
+    "wall_seconds", "train_seconds", "device",
+)  # fmt: skip
+"""Fields of the evaluation that are saved with the weights."""
+
+ReportProgress = Callable[[Progress], None]
+Tell = Callable[[str], None]
+
+
+def load_saved_weights(job: TrainingJob) -> Weights | None:
+    """Return the weights that the job trains, if they are saved, or None.
+
+    Raises:
+        UsageError: the weights are damaged, or of another program.
+    """
+    from ...models.checkpoint import load_weights
+
+    return load_weights(job.folder, dna=job.dna) if job.folder.exists() else None
+
+
+def load_weights_folder(place: str) -> Weights:
+    """Return the weights in a folder that a user names.
+
+    Raises:
+        UsageError: the folder holds no weights, damaged ones, or a run, which needs a candidate as well.
+    """
+    from ...models.checkpoint import load_weights
+
+    folder = user_path(place)
+    if training_folder(folder).is_dir() and not folder.exists():
+        raise UsageError(f"the training of {folder} is not finished: continue it with `primer-search train --resume`")
+    if not (folder / "model.json").is_file():
+        raise UsageError(f"{find_run(place).path} is a run: name a candidate as well, such as `best`")
+    return load_weights(folder)
+
+
+def interrupted_job(place: str) -> TrainingJob:
+    """Return the job of an interrupted training, by the folder that its weights will go to.
+
+    Raises:
+        UsageError: there is no interrupted training, or it is of another version.
+    """
+    folder = user_path(place)
+    folder = folder.with_suffix("") if training_folder(folder.with_suffix("")) == folder else folder
+    return TrainingJob.from_dict(folder, read_recorded_job(folder))
+
+
+def train_weights(
+    job: TrainingJob,
+    *,
+    overwrite: bool = False,
+    save_seconds: float = SAVE_SECONDS,
+    progress: ReportProgress = lambda progress: None,
+    tell: Tell = lambda line: None,
+) -> Weights:
+    """Train in this process and save the weights that evaluation saw; continue if the same training was interrupted.
+
+    Args:
+        job: the training.
+        overwrite: replace existing weights, and discard an interrupted training of other settings.
+        save_seconds: wall clock between two saved states.
+        progress: called with the state of the training several times a second.
+        tell: called with messages.
+
+    Raises:
+        UsageError: there are weights already, the text has changed, or the folder cannot be written.
+        WorkFailedError: the training failed and left no weights.
+        Interrupted: Ctrl-C or SIGTERM; the state is saved if training had begun.
+    """
+    if job.folder.exists() and not overwrite:
+        raise UsageError(f"{job.folder} holds weights already: replace them with --force")
+    estimate = "" if job.expected_seconds is None else f", about {job.expected_seconds:.0f} s"
+    with open_training_folder(job.folder, job.to_dict(), overwrite) as folder:
+        job = TrainingJob.from_dict(job.folder, read_recorded_job(job.folder))  # the interrupted one, if there was one
+        tell(f"training {job.name}{estimate}")
+        try:
+            with interrupt_on_termination() as interruption:
+                weights, training = _train(job, folder, save_seconds, interruption.check_before(progress), tell)
+                _save(job, weights, training, overwrite)
+        except KeyboardInterrupt:
+            raise Interrupted(_farewell(job, folder)) from None
+        except WorkFailedError:
+            shutil.rmtree(folder, ignore_errors=True)  # to continue would fail in the same way
+            raise
+        except UsageError:
+            _delete_if_empty(folder)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+    return weights
+
+
+def _train(
+    job: TrainingJob, folder: Path, save_seconds: float, progress: ReportProgress, tell: Tell
+) -> tuple[Weights, ModelTraining]:
+    """Return the trained weights, and the finished training."""
+    from ...models.checkpoint import Weights
+    from ...models.language_model import language_model
+    from ...workers.training.model_training import ModelTraining
+    from ...workers.training.training_settings import TrainingSettings
+    from ...workers.training.training_state import TrainingStates
+    from ...workers.training.trial import CANDIDATE_FAULTS, CandidateTrainer, fault_outcome
+
+    config, initial = job.config, _initial_weights(job)
+    dataset = _dataset(job, initial, tell)
+    reference = None if job.baseline is None else dna_to_json(job.baseline)
+    trainer = CandidateTrainer(config.model, config.trial, config.optimizer, str(dataset.path), reference)
+    model = trainer.model if job.unit is None else replace(trainer.model, unit=job.unit, parameter_range=())
+    if initial is not None:
+        model = _fitted(job, model.vocabulary, initial)
+    settings = TrainingSettings(
+        job.seed,
+        job.final_rate,
+        save_seconds,
+        allowance_seconds=_allowance_seconds(job, trainer, progress),
+        suspicious_nats=job.suspicious_nats,
+    )
+    training: ModelTraining | None = None
+    try:
+        graph = build_graph(job.dna, length_dependent=model.length_dependent)
+        training = ModelTraining(
+            trainer,
+            language_model(graph, model),
+            config.optimizer,
+            settings,
+            TrainingStates(folder),
+            progress,
+            tell,
+            None if initial is None else initial.parameters,
+        )
+        parameters, evaluation = training.run()
+    except CANDIDATE_FAULTS as fault:
+        outcome, why = fault_outcome(fault, training is not None and training.compiled)
+        raise WorkFailedError(f"the training of {job.name} left no weights; it ended with {outcome}: {why}") from fault
+    record = _training_record(job, evaluation, dataset, training, initial)
+    tokenizer = dataset.tokenizer().to_json() if initial is None else initial.tokenizer
+    return Weights(job.dna, model, parameters, tokenizer, record), training
+
+
+def _initial_weights(job: TrainingJob) -> Weights | None:
+    """Return the weights that the training starts from; None: random parameters."""
+    from ...models.checkpoint import load_weights
+    from ...system.files import file_sha256
+
+    if job.initial is None:
+        return None
+    weights = load_weights(job.initial)
+    if file_sha256(job.initial / "model.json") != job.initial_hash:
+        raise UsageError(f"the weights in {job.initial} have changed since this training began: train again")
+    return weights
+
+
+def _fitted(job: TrainingJob, text_vocabulary: int, initial: Weights) -> Any:
+    """Return the shape of the model that continues from weights, at the length of the job.
+
+    Raises:
+        UsageError: the text has token ids that the weights do not embed.
+    """
+    if text_vocabulary > initial.model.vocabulary:
+        raise UsageError(
+            f"the text has {text_vocabulary} token ids, but the weights in {job.initial} embed "
+            f"{initial.model.vocabulary}: give text with --data, which their own tokenizer encodes"
+        )
+    return replace(initial.model, length=job.config.model.length)
+
+
+def _dataset(job: TrainingJob, initial: Weights | None, tell: Tell) -> Dataset:
+    """Return the text: that of the run, that of the weights, or another one."""
+    if initial is None or job.initial is None:
+        return prepare_same_dataset(job.config, {"dataset": job.dataset, "dataset_hash": job.dataset_hash}, tell)
+    other = job.config.data.source if job.dataset_hash is None else None
+    dataset = find_text(initial, job.initial, other, tell)
+    tell_limits(dataset, job.config, tell)
+    return dataset
+
+
+def _allowance_seconds(job: TrainingJob, trainer: CandidateTrainer, progress: ReportProgress) -> float | None:
+    """Return the baseline's step time if the budget needs it: that of the search, or measured now."""
+    if job.baseline is None:
+        return None
+    calibration = Calibration(job.config, job.baseline, job.allowance_seconds)
+    while calibration.needed:
+        calibration.record(trainer.run(calibration.request(), progress))
+    return calibration.allowance_seconds
+
+
+def _training_record(
+    job: TrainingJob, evaluation: Evaluation, dataset: Dataset, training: ModelTraining, initial: Weights | None
+) -> dict[str, Any]:
+    """Return where the weights come from and how they were trained, as JSON values."""
+    config, trial = job.config, job.config.trial
+    origin = None
+    if initial is not None:
+        former = {name: value for name, value in initial.training.items() if name != "settings"}
+        origin = {"folder": str(job.initial), "sha256": job.initial_hash, "training": former}
+    return {
+        "run": None if job.run is None else job.run.resolve().name,
+        "candidate": job.candidate,
+        "from": origin,
+        "objective": job.objective,
+        "data": config.data.source,
+        "dataset_hash": dataset.dataset_hash,
+        "vocabulary": dataset.vocabulary,
+        "seed": job.seed,
+        "budget": trial.budget,
+        "budget_unit": trial.unit,
+        "averaging": config.optimizer.averaging,
+        "learning_rate": config.optimizer.learning_rate,
+        "first_rate": job.first_rate or config.optimizer.learning_rate,
+        "final_rate": job.final_rate,
+        "first_loss_nats": None if initial is None else training.validation[0][2],
+        **{field: getattr(evaluation, field) for field in RECORDED},
+        "settings": {name: asdict(getattr(config, name)) for name in ("trial", "optimizer", "data")},
+    }
+
+
+def _save(job: TrainingJob, weights: Weights, training: ModelTraining, overwrite: bool) -> None:
+    from ...models.checkpoint import save_weights
+    from ...workers.training.training_settings import CURVE
+
+    save_weights(job.folder, weights, overwrite, {CURVE: training.curve_text()})
+
+
+def _farewell(job: TrainingJob, folder: Path) -> str:
+    """Return what to say at an interruption; without a saved state, the folder is deleted."""
+    if _delete_if_empty(folder):
+        return "interrupted before the training began: no weights were saved"
+    steps = max(path.name.removeprefix("state-") for path in folder.glob("state-*")).lstrip("0")
+    return f"interrupted after {int(steps or 0):,} steps: continue with `primer-search train --resume {job.folder}`"
+
+
+def _delete_if_empty(folder: Path) -> bool:
+    """Delete the folder of a training that has saved no state; return whether it had none."""
+    if any(folder.glob("state-*")):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True

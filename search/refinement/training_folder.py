@@ -1,0 +1,108 @@
+"""Folder of a training that runs or was interrupted, beside the folder that its weights will have.
+
+    12.training/  job.json    what is trained, and how
+                  curve.json  learning curve so far
+                  state-*/    saved state (see `workers.training.training_state`)
+
+It is deleted when the weights are written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...primitives import UsageError
+from ...system.files import write_atomically
+from ...system.locks import try_lock
+
+__all__ = ["SUFFIX", "open_training_folder", "read_recorded_job", "training_folder"]
+
+SUFFIX = ".training"
+JOB = "job.json"
+
+ESTIMATES = {"expected_seconds", "allowance_seconds", "suspicious_nats"}
+"""Values that change while the search of a candidate goes on; an interrupted training keeps its own."""
+
+
+def training_folder(weights: Path) -> Path:
+    """Return the folder of the training whose weights go to `weights`."""
+    return weights.with_name(weights.name + SUFFIX)
+
+
+@contextmanager
+def open_training_folder(weights: Path, job: dict[str, Any], discard: bool) -> Iterator[Path]:
+    """Make or continue the folder of a training, and keep other processes out.
+
+    Args:
+        weights: folder of the weights.
+        job: the training as JSON values.
+        discard: whether to discard an interrupted training that differs.
+
+    Raises:
+        UsageError: another process trains there, an interrupted training differs, or the folder cannot be written.
+    """
+    folder = training_folder(weights)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder} ({error.strerror or error}); choose another folder with -o") from error
+    try:
+        if not try_lock(descriptor):
+            raise UsageError(f"another process trains the weights of {weights}: wait for it, or choose another -o")
+        if (folder / JOB).is_file() and _difference(read_recorded_job(weights), job):
+            difference = _difference(read_recorded_job(weights), job)
+            if not discard:
+                raise UsageError(
+                    f"{folder} holds an interrupted training with another {difference}: continue it with --resume "
+                    f"{weights}, or discard it with --force"
+                )
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        try:
+            if not (folder / JOB).is_file():
+                write_atomically(folder / JOB, json.dumps(job, indent=2) + "\n")
+        except OSError as error:
+            raise UsageError(f"cannot write {folder} ({error.strerror or error}); choose another -o") from error
+        yield folder
+    finally:
+        os.close(descriptor)
+
+
+def read_recorded_job(weights: Path) -> dict[str, Any]:
+    """Return the interrupted training whose weights will go to `weights`.
+
+    Raises:
+        UsageError: there is none, or its description is damaged.
+    """
+    path = training_folder(weights) / JOB
+    try:
+        job = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(job, dict):
+            raise TypeError
+    except OSError as error:
+        if (weights / "model.json").is_file():
+            raise UsageError(
+                f"the training of {weights} is finished: train its weights further with --from {weights}"
+            ) from error
+        raise UsageError(f"{weights} has no interrupted training (no {path})") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged: delete {path.parent}, and train again") from error
+    return job
+
+
+def _difference(recorded: dict[str, Any], job: dict[str, Any]) -> str:
+    """Return the name of a setting in which two trainings differ; empty if they are the same."""
+    for name in job.keys() - ESTIMATES:
+        if isinstance(job[name], dict) and isinstance(recorded.get(name), dict):
+            if inner := _difference(recorded[name], job[name]):
+                return inner
+        elif name not in recorded or recorded[name] != job[name]:
+            return name
+    return ""

@@ -1,0 +1,277 @@
+"""Training of one model for as long as it takes: it evaluates on the way, saves its state, and continues exactly.
+
+    build -> compile -> (restore a state | probe) -> (train -> evaluate | save)* -> evaluate -> probe again
+
+Step, loop, meters and probes are those of a trial. With a budget in steps, the weights are those of a trial of the same
+length, bit for bit, whether or not the training was interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...models.language_model import LanguageModel
+from ...primitives.cost import block_cost, model_parameters
+from ...primitives.errors import UsageError
+from ...system.allocator import return_freed_memory
+from ...system.files import write_atomically
+from ...system.signals import deferred_interruption
+from ..config import OptimizerConfig
+from ..protocol import Evaluation, Progress
+from .device_stats import device_name, peak_memory_bytes
+from .flat_model import FlatModel, training_model
+from .leak_probes import (
+    SUSPICIOUS_BATCHES,
+    probe_causality,
+    probe_finite,
+    probe_trained_model,
+    quarantine_note,
+)
+from .optimizer import make_optimizer
+from .phase_clock import PhaseClock
+from .train_step import StepFunctions, TrainState
+from .training_loop import Batches, LoopOptions, NonFiniteLoss, TrainingLoop
+from .training_settings import CURVE, CurvePoint, TrainingSettings, cosine_decay, curve_text
+from .training_state import TrainingStates
+from .trial import CandidateTrainer
+
+__all__ = ["ModelTraining"]
+
+LONGEST_CHUNK = 50
+"""Largest number of steps between two reports."""
+
+
+@dataclass(slots=True)
+class ModelTraining:
+    """One training. `run` trains the model to the end of the budget; the attributes say how far it came.
+
+    Attributes:
+        trainer: data, budget, clock and devices of the training.
+        model: language model to train.
+        optimizer: settings of the optimizer.
+        settings: further settings.
+        states: saved states; the training continues from the newest.
+        report: called with the progress several times a second.
+        tell: called with messages.
+        initial: parameters to start from, arrays of `LanguageModel.init`; None: drawn by the seed.
+        curve, validation: training losses, and validation losses, in the course of the training.
+        resumed_steps: steps of the state that the training continued from; None: it began.
+        compiled: whether the training step is compiled.
+    """
+
+    trainer: CandidateTrainer
+    model: LanguageModel
+    optimizer: OptimizerConfig
+    settings: TrainingSettings
+    states: TrainingStates
+    report: Callable[[Progress], None]
+    tell: Callable[[str], None]
+    initial: Any = None
+    curve: list[CurvePoint] = field(default_factory=list)
+    validation: list[CurvePoint] = field(default_factory=list)
+    resumed_steps: int | None = None
+    compiled: bool = False
+    _clock: PhaseClock = field(init=False)
+    _start: float = field(init=False)
+    _saved: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._clock = PhaseClock(self.trainer.clock)
+        self._start = time.perf_counter()
+
+    def run(self) -> tuple[Any, Evaluation]:
+        """Train to the end of the budget.
+
+        Returns:
+            The parameters that evaluation saw, as arrays on the host, and the evaluation.
+
+        Raises:
+            CANDIDATE_FAULTS: the model is rejected by a check, or its loss is not finite (see `trial`).
+            KeyboardInterrupt: a signal arrived; the state is saved if training had begun.
+            UsageError: the saved state is damaged, or cannot be written at an interruption.
+        """
+        seed, trial = self.settings.seed, self.trainer.trial
+        trained = training_model(self.model, self.optimizer)
+        self.report(Progress("compile", 0.0, trial.budget))
+        batches = self.trainer.train_batches(trained, seed)
+        with self._clock.phase("compile"):
+            functions, state = self._compile(trained)
+        self.compiled = True
+        found = self.states.load(state)
+        with self._clock.phase("probe"):
+            if found is None:
+                self._probe(functions, trained, state, batches.batch_at(0))
+            state = functions.place(state if found is None else found[0])
+        with deferred_interruption() as interrupted:
+            loop = self._loop(functions, state, batches, interrupted)
+            if found is not None:
+                self._resume(loop, found[1])
+            self._saved = time.perf_counter()
+            self._train(loop, interrupted)
+        loss = self.validation[-1][2]
+        moved, quarantine = self._probe_trained(loop, loss)
+        parameters = jax.device_get(loop.state.evaluated)
+        arrays = trained.unflatten(parameters) if isinstance(trained, FlatModel) else parameters
+        return arrays, self._evaluation(loop, loss, moved, quarantine)
+
+    def _compile(self, trained: Any) -> tuple[StepFunctions, TrainState]:
+        """Compile step and evaluation; return them with the first state, on the host."""
+        functions = StepFunctions(
+            trained,
+            make_optimizer(self.optimizer),
+            self.trainer.trial.batch,
+            self.optimizer.averaging,
+            mesh=self.trainer.mesh,
+        )
+        if self.initial is None:
+            parameters = trained.init(np.random.default_rng(self.settings.seed))
+        else:
+            parameters = trained.flatten(self.initial) if isinstance(trained, FlatModel) else self.initial
+        state = functions.initial_state(parameters)
+        if self.settings.final_rate != 1.0:
+            state = TrainState(state.parameters, state.optimizer, state.average, np.asarray(1.0, np.float32))
+        functions.compile_step(state)
+        functions.compile_evaluation(state)
+        return_freed_memory()  # the compiler's, which is more than most steps need
+        return functions, state
+
+    def _probe(self, functions: StepFunctions, trained: Any, state: TrainState, tokens: np.ndarray) -> None:
+        self.report(Progress("probe", 0.0, self.trainer.trial.budget))
+        probe_finite(functions, jax.tree.map(np.array, state), tokens)
+        rng = np.random.default_rng((self.settings.seed, 1))
+        probe_causality(functions, trained, state.optimizer, tokens, rng)
+
+    def _loop(
+        self, functions: StepFunctions, state: TrainState, batches: Batches, interrupted: Callable[[], bool]
+    ) -> TrainingLoop:
+        final = self.settings.final_rate
+        rate = None if final == 1.0 else lambda share: cosine_decay(share, final)
+        options = LoopOptions(rate, LONGEST_CHUNK, interrupted)
+        meter = self.trainer.make_meter(self.settings.allowance_seconds)
+
+        def after_chunk(progress: Progress) -> None:
+            latest = self.validation[-1][2] if self.validation else None
+            self.report(Progress("train", progress.spent, progress.budget, progress.loss_nats, latest))
+            if interrupted() or time.perf_counter() - self._saved >= self.settings.save_seconds:
+                self._save(loop, interrupted())
+
+        loop = TrainingLoop(functions, state, batches, self.trainer.trial, self._clock, meter, after_chunk, options)
+        loop.curve = self.curve
+        return loop
+
+    def _resume(self, loop: TrainingLoop, saved: dict[str, Any]) -> None:
+        """Continue where a state was saved."""
+        if saved["dataset_hash"] != self.trainer.dataset.dataset_hash:
+            raise UsageError(f"the text has changed since the training in {self.states.folder} began: train again")
+        self.tell(f"continuing after {saved['steps']:,} steps")
+        loop.steps = self.resumed_steps = saved["steps"]
+        loop.loss = saved["loss"]
+        loop.meter.resume(saved["spent"])
+        self.curve += [tuple(point) for point in saved["curve"]]
+        self.validation += [tuple(point) for point in saved["validation"]]
+        self._clock.seconds.update(saved["seconds"])
+        self._start -= saved["wall_seconds"]
+
+    def _train(self, loop: TrainingLoop, interrupted: Callable[[], bool]) -> None:
+        """Train to the end of the budget, and evaluate on the way."""
+        budget, count = self.trainer.trial.budget, self.settings.evaluations
+        if self.initial is not None and not self.validation:
+            self._evaluate(loop)
+        for number in range(1, count + 1):
+            point = budget if number == count else budget * number / count
+            loop.train_until(point)
+            if not self.validation or self.validation[-1][0] < point:
+                self._evaluate(loop)
+                if interrupted():
+                    self._save(loop, interrupted=True)
+
+    def _evaluate(self, loop: TrainingLoop) -> None:
+        self.report(Progress("evaluate", loop.spent, self.trainer.trial.budget, loop.loss))
+        with self._clock.phase("evaluate"):
+            loss = loop.functions.evaluate(loop.state, self.trainer.validation)
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(f"the validation loss after {loop.steps} steps is not finite")
+        self.validation.append((loop.spent, loop.steps, loss))
+        self._write_curve()
+
+    def _save(self, loop: TrainingLoop, interrupted: bool) -> None:
+        """Save the state; if a signal has arrived, end the training."""
+        progress = {
+            "dataset_hash": self.trainer.dataset.dataset_hash,
+            "steps": loop.steps,
+            "spent": loop.spent,
+            "loss": loop.loss,
+            "curve": self.curve,
+            "validation": self.validation,
+            "seconds": self._clock.seconds,
+            "wall_seconds": time.perf_counter() - self._start,
+        }
+        try:
+            self.states.save(loop.state, progress)
+            self._write_curve()
+        except UsageError as error:
+            if interrupted:
+                raise
+            self.tell(f"warning: {error}; the training goes on, and tries again later")
+        self._saved = time.perf_counter()
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def _write_curve(self) -> None:
+        try:
+            write_atomically(self.states.folder / CURVE, self.curve_text())
+        except OSError as error:
+            self.tell(f"warning: cannot write {self.states.folder / CURVE} ({error.strerror or error})")
+
+    def curve_text(self) -> str:
+        """Return the learning curve as JSON text."""
+        return curve_text(self.trainer.trial.unit, self.trainer.trial.budget, self.curve, self.validation)
+
+    def _probe_trained(self, loop: TrainingLoop, loss: float) -> tuple[float, str]:
+        """Probe the trained model on unseen text, on more of it if its loss is suspiciously low."""
+        self.report(Progress("recheck", loop.spent, self.trainer.trial.budget, loop.loss))
+        bound = self.settings.suspicious_nats
+        suspicious = bound is not None and loss < bound
+        rng = np.random.default_rng((self.settings.seed, 2))
+        with self._clock.phase("probe"):
+            moved = max(
+                probe_trained_model(
+                    loop.functions, self.model.config, loop.state, loop.batches.batch_at(loop.steps + ahead), rng
+                )
+                for ahead in range(SUSPICIOUS_BATCHES if suspicious else 1)
+            )
+        return moved, quarantine_note(loss, bound, moved) if suspicious and bound is not None else ""
+
+    def _evaluation(self, loop: TrainingLoop, loss: float, moved: float, quarantine: str) -> Evaluation:
+        trial, dataset, config = self.trainer.trial, self.trainer.dataset, self.model.config
+        seconds: dict[str, Any] = {f"{phase}_seconds": taken for phase, taken in self._clock.seconds.items()}
+        cost = block_cost(self.model.block.graph, config.unit, config.length)
+        return Evaluation(
+            "ok",
+            loss_nats=loss,
+            bits_per_byte=dataset.nats_per_token_to_bits_per_byte(loss, "validation"),
+            word_perplexity=dataset.nats_per_token_to_word_perplexity(loss, "validation"),
+            curve=tuple(self.curve),
+            steps=loop.steps,
+            tokens=loop.steps * trial.batch * config.length,
+            epochs=loop.batches.epochs_seen(loop.steps),
+            spent=loop.spent,
+            step_ms=loop.step_ms,
+            input_wait_share=loop.input_wait_share,
+            moved_logits=moved,
+            quarantine=quarantine,
+            parameters=model_parameters(cost.parameters, config.unit, config.layers, config.vocabulary),
+            block_parameters=cost.parameters,
+            flops_per_token=cost.flops_per_token,
+            peak_memory_bytes=peak_memory_bytes(),
+            device=device_name(trial.devices),
+            wall_seconds=time.perf_counter() - self._start,
+            **seconds,
+        )

@@ -1,0 +1,52 @@
+"""Settings of one long training: its learning rate over the budget, its evaluations, and the file of its curve."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["CURVE", "CurvePoint", "TrainingSettings", "cosine_decay", "curve_text"]
+
+CURVE = "curve.json"
+"""File of the learning curve, in the folder of the states and beside the weights."""
+
+CurvePoint = tuple[float, int, float]
+"""Budget spent, steps, loss in nats."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """Settings of a training beyond those of a trial.
+
+    Attributes:
+        seed: random seed of the parameters and of the order of the text.
+        final_rate: learning rate at the end as a share of the peak, reached along a cosine over the budget; 1: no
+            decay.
+        save_seconds: wall clock between two saved states.
+        evaluations: number of evaluations on the way, at equal distances in the budget.
+        allowance_seconds: seconds charged for a step of the baseline, for budgets in reference seconds.
+        suspicious_nats: validation loss below which the model is probed on more text; None: no bound.
+    """
+
+    seed: int = 0
+    final_rate: float = 1.0
+    save_seconds: float = 300.0
+    evaluations: int = 20
+    allowance_seconds: float | None = None
+    suspicious_nats: float | None = None
+
+
+def cosine_decay(share: float, final: float) -> float:
+    """Return the factor of the learning rate after a share of the budget: from 1 to `final` along half a cosine.
+
+    >>> [cosine_decay(share, 0.1) for share in (0.0, 0.5, 1.0, 2.0)]
+    [1.0, 0.55, 0.1, 0.1]
+    """
+    return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))
+
+
+def curve_text(unit: str, budget: float, curve: Sequence[CurvePoint], validation: Sequence[CurvePoint]) -> str:
+    """Return a learning curve as JSON text: points [budget spent, steps, loss in nats]."""
+    return json.dumps({"unit": unit, "budget": budget, "training": curve, "validation": validation}) + "\n"
