@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from .checkpoint_format import (
 )
 from .config import ModelConfig
 
-__all__ = ["Weights", "load_weights", "read_model", "save_weights"]
+__all__ = ["Weights", "grow_vocabulary", "load_weights", "read_model", "save_weights"]
 
 PROGRAM_LAYOUT = "program"
 """Layout of arrays named and shaped as in the compiled program; the other is that of an exported module."""
@@ -60,6 +60,25 @@ class Weights:
     def graph(self) -> Graph:
         """The canonical program."""
         return build_graph(self.dna, length_dependent=self.model.length_dependent)
+
+
+def grow_vocabulary(weights: Weights, vocabulary: int, seed: int) -> Weights:
+    """Return a model that embeds more token ids, such as special tokens of an objective (`workers.objectives`).
+
+    The rows of new ids are drawn as `LanguageModel.init` does; all others stay. A model that embeds that many ids or
+    more is returned as it is.
+    """
+    embedding = weights.parameters["embedding"]
+    missing = vocabulary - len(embedding)
+    if missing <= 0:
+        return weights
+    rows = np.random.default_rng(seed).standard_normal((missing, weights.model.width)) / np.sqrt(weights.model.width)
+    grown = np.concatenate([embedding, rows.astype(embedding.dtype)])
+    return replace(
+        weights,
+        model=replace(weights.model, vocabulary=vocabulary),
+        parameters={**weights.parameters, "embedding": grown},
+    )
 
 
 def save_weights(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import primer_search
-from primer_search.models.checkpoint import Weights, load_weights, save_weights
+from primer_search.models.checkpoint import Weights, grow_vocabulary, load_weights, save_weights
 from primer_search.models.checkpoint_format import FileFormat, flatten
 from primer_search.primitives import UsageError
 from primer_search.primitives.assembler import assemble
@@ -191,3 +191,15 @@ def test_no_module_with_weights_can_unpickle() -> None:
     ):
         code = (PACKAGE / name).read_text().replace("ever unpickled", "")
         assert not loaders.search(code), name
+
+
+def test_a_vocabulary_grows_by_rows_drawn_as_at_the_start(tmp_path: Path) -> None:
+    before = drawn_weights(PRIMER_EZ, replace(SHAPE, unit=2))
+    grown = grow_vocabulary(before, 3_300, seed=4)
+    old, new = before.parameters["embedding"], grown.parameters["embedding"]
+    np.testing.assert_array_equal(new[:300], old)
+    assert new.dtype == old.dtype and new[300:].std() == pytest.approx(16**-0.5, rel=0.02)
+    np.testing.assert_array_equal(grow_vocabulary(before, 3_300, seed=4).parameters["embedding"], new)
+    assert grow_vocabulary(before, 300, seed=4) is before and len(old) == 300
+    save_weights(tmp_path / "w", grown)
+    assert same_arrays(load_weights(tmp_path / "w"), grown) and grown.model.vocabulary == 3_300

@@ -27,6 +27,7 @@ class CausalObjective:
     validation: np.ndarray
     vocabulary: int
     name: str = "causal"
+    notes: tuple[str, ...] = ()
 
     def batch_at(self, step: int) -> TrainingBatch:
         """Return the batch of a step, counted from 0."""

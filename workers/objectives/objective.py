@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ...models.training_batch import TrainingBatch
+from ...primitives.graph import Graph
+from ...primitives.packed_texts import packing_fault
+from ...primitives.prefix_mask import prefix_fault
 
-__all__ = ["Objective"]
+__all__ = ["OBJECTIVES", "Objective", "objective_fault"]
+
+OBJECTIVES = ("causal", "ul2r", "instruct")
+"""Names of the objectives."""
 
 
 class Objective(Protocol):
@@ -23,6 +29,11 @@ class Objective(Protocol):
         """Number of token ids that the model must embed, special tokens of the objective included."""
         ...
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences about the data that the user should read; usually none."""
+        ...
+
     def batch_at(self, step: int) -> TrainingBatch:
         """Return the batch of a step, counted from 0. It depends on the seed and the step alone."""
         ...
@@ -34,3 +45,18 @@ class Objective(Protocol):
     def epochs_seen(self, step: int) -> float:
         """Return the number of passes over the training data after `step` steps."""
         ...
+
+
+def objective_fault(objective: str, graph: Graph, prefix: bool = False) -> str:
+    """Return the reason why a program cannot be trained with an objective; empty if it can.
+
+    Args:
+        objective: name of the objective.
+        graph: canonical program.
+        prefix: whether the inputs of examples are a prefix, which `ul2r` always has.
+    """
+    if objective == "instruct" and (fault := packing_fault(graph)):
+        return f"{objective} packs several examples into a sequence, and the program cannot keep them apart: {fault}"
+    if (objective == "ul2r" or prefix) and (fault := prefix_fault(graph)):
+        return f"{objective} reads a prefix in both directions, and the program cannot: {fault}"
+    return ""
