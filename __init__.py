@@ -17,19 +17,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .interface.refinement import analyze, refine
     from .interface.run import Run, open_run
     from .interface.run_candidate import RunCandidate
     from .interface.start_search import start_search
     from .primitives import DNA, OPS, library
 
-__all__ = ["DNA", "OPS", "Run", "RunCandidate", "library", "open_run", "start_search"]
+__all__ = ["DNA", "OPS", "Run", "RunCandidate", "analyze", "library", "open_run", "refine", "start_search"]
 
 _MODULES = {
     "DNA": "primitives",
     "OPS": "primitives",
     "Run": "interface.run",
     "RunCandidate": "interface.run_candidate",
+    "analyze": "interface.refinement",
     "open_run": "interface.run",
+    "refine": "interface.refinement",
     "start_search": "interface.start_search",
 }
 """Where each name is defined, except that of the module `library`."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .cli_options import Candidate, Json, Quiet, choose_platform, print_json, say, say_unless
 from .cli_weights import share_the_device, trained_or_saved
+from .primitives.errors import UsageError
 from .system.user_folders import user_path
 
 if TYPE_CHECKING:  # loads JAX
@@ -39,6 +40,7 @@ Figures = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command()(analyze)
+    app.command()(refine)
 
 
 def analyze(
@@ -52,8 +54,8 @@ def analyze(
 ) -> None:
     """Measure how linear the layers of a trained model are, and what it costs to remove or to linearize each.
 
-    A candidate without weights is trained first. The validation text is in two halves: linear maps are fitted on the
-    first, and scored on the second. The result is stored beside the weights, as analysis.json and analysis.html, and
+    A candidate without weights is trained first. Linear maps are fitted on one half of the validation text, and
+    scored on the other. The result is stored beside the weights, as analysis.json and analysis.html, and
     the candidate's page of the dashboard shows it.
     """
     weights, folder = _named_weights(run, candidate)
@@ -79,6 +81,90 @@ def analyze(
         say(f"wrote the figure to {figures}")
     if not json_:
         typer.echo(f"\npage  {page}")
+
+
+def refine(
+    run: RunOrFolder,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder of the refined weights.", metavar="DIR", parser=user_path),
+    ],
+    candidate: Candidate = None,
+    criterion: Annotated[
+        Literal["loss", "accuracy"],
+        typer.Option(help="Score to improve: loss is the less noisy one, accuracy that of the paper."),
+    ] = "loss",
+    shares: Annotated[
+        str, typer.Option(help="Shares of the rank to try, above 0 and below 1.", metavar="NUMBER,...")
+    ] = "0.9,0.75,0.5,0.25,0.1,0.05,0.01",
+    margin: Annotated[
+        float,
+        typer.Option(
+            help="Standard errors by which a reduction must help to be kept; 0: any gain, as in the paper.",
+            min=0.0,
+            metavar="NUMBER",
+        ),
+    ] = 2.0,
+    tokens: Tokens = 65_536,
+    data: OtherText = None,
+    factored: Annotated[
+        bool, typer.Option("--factored", help="Also write factored.safetensors, with reduced kernels as two factors.")
+    ] = False,
+    figures: Figures = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing folder.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Lower the ranks of those matrices of a trained model with which it then predicts better, and save it.
+
+    Every layer, matrix and share of the rank is tried on a fifth of the validation text, and the best reductions are
+    combined. Loss and accuracy before and after are those on the rest, also by frequency of the token. If no reduction
+    helps, nothing is written.
+    """
+    ranks = _parse_shares(shares)
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists: choose another folder with -o, or replace it with --force")
+    weights, folder = _named_weights(run, candidate)
+    from .search.refinement.held_out_text import find_text
+    from .search.refinement.rank_search import refine_ranks
+    from .search.refinement.refined_weights import write_refined
+    from .search.reports.console import console_for
+    from .search.reports.progress.step_progress import StepProgress
+    from .search.reports.tables.refinement_table import print_refinement, write_refinement_page
+
+    dataset = find_text(weights, folder, data, say_unless(quiet))
+    with StepProgress(sys.stderr, "reducing ranks", quiet) as progress:
+        refined = refine_ranks(weights, dataset, tokens, ranks, criterion, margin, str(folder), progress)
+    result = refined.result
+    # Printed before files are written, which may fail.
+    print_json(result.to_dict()) if json_ else print_refinement(result, console_for(sys.stdout))
+    if result.kept:
+        write_refined(output, weights, refined, factored=factored, overwrite=force)
+        page = write_refinement_page(result, output)
+        say(f"wrote the refined weights to {output}; page {page}")
+    else:
+        say("nothing is written")
+    if figures is not None:
+        from .search.reports.figures.refinement_figure import refinement_plot
+        from .search.reports.figures.static_style import write_plots
+
+        write_plots({"refinement": refinement_plot(result)}, figures)
+        say(f"wrote the figure to {figures}")
+
+
+def _parse_shares(text: str) -> tuple[float, ...]:
+    """Return the shares of a list with commas.
+
+    Raises:
+        UsageError: one of them is not a number between 0 and 1.
+    """
+    try:
+        shares = tuple([float(word) for word in text.split(",")])
+    except ValueError:
+        shares = ()
+    if not shares or not all(0.0 < share < 1.0 for share in shares):
+        raise UsageError(f"--shares {text[:40]!r} is not a list of numbers between 0 and 1, such as --shares 0.5,0.1")
+    return shares
 
 
 def _named_weights(run: str, candidate: str | None) -> tuple[Weights, Path]:

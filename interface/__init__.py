@@ -10,4 +10,4 @@
 It calls the functions that the commands call. `primer_search` gives its names; docs/python.md describes it.
 """
 
-__all__ = ["program_graph", "run", "run_candidate", "search_process", "start_search"]
+__all__ = ["program_graph", "refinement", "run", "run_candidate", "search_process", "start_search"]

@@ -26,7 +26,7 @@ READING = {"leaderboard", "show", "report", "check", "export", "primitives"}
 """Commands that end within seconds on any run; they run as the pages show them."""
 LONG = {
     *("ablate", "analyze", "clean", "compare", "confirm", "dashboard", "data", "doctor"),
-    *("generate", "repair", "resume", "simulate", "stress", "track", "train"),
+    *("generate", "refine", "repair", "resume", "simulate", "stress", "track", "train"),
 }
 """Commands that take longer, or serve until they are stopped; their own tests run them, and test_readme.py checks that
 their options exist."""

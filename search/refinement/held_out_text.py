@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ Windows = Int32[np.ndarray, "batches batch length+1"]
 
 BATCH_TOKENS = 4096
 """Tokens of a batch, if a window is not longer."""
+
+STRIPES = (20, 10)
+"""Numbers of stripes that the text is cut into, if they are long enough; otherwise one for the first part."""
 
 
 def find_text(
@@ -64,30 +68,42 @@ def find_text(
 
 
 def held_out_parts(dataset: Dataset, length: int, tokens: int, share: float) -> tuple[Windows, Windows]:
-    """Return windows of the beginning and of the rest of the validation text, which do not overlap.
+    """Return windows of two parts of the validation text, which do not overlap.
+
+    The text is cut into stripes that belong to one part or the other, so that both parts are spread over the whole of
+    it, and few documents lie in both.
 
     Args:
         dataset: text.
         length: predicted tokens in a window.
-        tokens: predicted tokens in all windows together; fewer if the text is shorter.
-        share: share of the text, and of the tokens, in the first part.
+        tokens: predicted tokens in all windows together, about; fewer if the text is shorter.
+        share: share of the first part, one divided by a whole number.
 
     Raises:
-        UsageError: a part is shorter than one window.
+        UsageError: the text is too short for a window in each part.
     """
-    cut = int(share * len(dataset.validation))
-    parts = dataset.validation[:cut], dataset.validation[cut:]
-    counts = [
-        min(max(round(own * tokens / length), 1), len(part) // (length + 1))
-        for part, own in zip(parts, (share, 1.0 - share), strict=True)
-    ]
-    if not all(counts):
+    text, every = np.asarray(dataset.validation), round(1 / share)
+    count = next((count for count in STRIPES if min(len(text), tokens) // count > length), every)
+    size = len(text) // count
+    if size <= length:
         raise UsageError(
-            f"the validation text has {len(dataset.validation):,} tokens, too few for two parts with a window of "
-            f"{length + 1}; give more text with --data"
+            f"the validation text has {len(text):,} tokens, too few for {every} parts with a window of {length + 1}; "
+            "name a longer text with --data"
         )
-    batch = min(*counts, max(1, BATCH_TOKENS // length))
-    first, second = (
-        validation_batches(part, batch, length, count // batch) for part, count in zip(parts, counts, strict=True)
-    )
-    return first, second
+    windows = min(max(round(tokens / count / length), 1), size // (length + 1))
+    stripes = [
+        validation_batches(text[start : start + size], windows, length, 1)[0]
+        for start in range(0, count * size, size)[:count]
+    ]
+    first = np.concatenate(stripes[::every])
+    second = np.concatenate([stripe for number, stripe in enumerate(stripes) if number % every])
+    batch = max(
+        len(first) // math.ceil(len(first) * length / BATCH_TOKENS), 1
+    )  # few windows of the first part are left
+    return _batches(first, batch), _batches(second, batch)
+
+
+def _batches(windows: Int32[np.ndarray, "windows length+1"], batch: int) -> Windows:
+    """Return batches of one size, without the windows that are left."""
+    count = len(windows) // batch
+    return windows[: count * batch].reshape(count, batch, -1)

@@ -1,7 +1,7 @@
 """What the layers of a trained model do: how linear each is, and what it costs to remove or to linearize one.
 
-    first half of the held-out text:  fit a linear map of each layer
-    second half:                      score the maps, and the losses of the model without each layer, or with its map
+    one half of the held-out text:  fit a linear map of each layer
+    the other half:                 score the maps, and the losses of the model without each layer, or with its map
 
 Razzhigaev et al. 2024 (arXiv 2405.12250) have the score and both changes. The last layer counts as the others do.
 """
@@ -32,6 +32,7 @@ from ...workers.data.dataset import Dataset
 from .analysis_result import LayerAnalysis, ModelAnalysis
 from .held_out_text import Windows, held_out_parts
 from .paired_difference import paired_difference
+from .step_counter import StepCounter
 
 __all__ = ["analyze_layers"]
 
@@ -62,7 +63,7 @@ def analyze_layers(
     fitted_text, scored_text = held_out_parts(dataset, model.config.length, tokens, 0.5)
     _check_enough(fitted_text, model, dataset, tokens)
     layers = model.config.layers
-    steps = _Steps(2 + 1 + 2 * layers, progress)
+    steps = StepCounter(2 + 1 + 2 * layers, progress)
     stream = jax.jit(lambda parameters, tokens: residual_stream(model, parameters, tokens))
     parameters = jax.device_put(weights.parameters)
     fitted = _layer_moments(stream, parameters, fitted_text)[0]
@@ -92,18 +93,6 @@ def analyze_layers(
         bits_per_nat=dataset.nats_per_token_to_bits_per_byte(1.0, "validation"),
         layers=tuple(found),
     )
-
-
-class _Steps:
-    """Counter of finished steps."""
-
-    def __init__(self, total: int, progress: Callable[[int, int], None]):
-        self._done, self._total, self._progress = 0, total, progress
-        progress(0, total)
-
-    def next(self) -> None:
-        self._done += 1
-        self._progress(self._done, self._total)
 
 
 class _ChangedLosses:

@@ -11,6 +11,7 @@ __all__ = [
     "prediction_figure",
     "program_graph",
     "program_outline",
+    "refinement_figure",
     "run_figure",
     "static_figures",
     "static_style",

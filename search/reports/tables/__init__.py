@@ -1,3 +1,11 @@
 """Forms of single tables: leaderboards of several runs, costs of a program, checks, and what is inside a model."""
 
-__all__ = ["analysis_table", "doctor_table", "leaderboard_formats", "program_table", "run_leaderboards", "stress_table"]
+__all__ = [
+    "analysis_table",
+    "doctor_table",
+    "leaderboard_formats",
+    "program_table",
+    "refinement_table",
+    "run_leaderboards",
+    "stress_table",
+]

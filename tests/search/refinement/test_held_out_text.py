@@ -22,27 +22,36 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset.open(tiny_dataset(tmp_path_factory.mktemp("text")))
 
 
-def test_the_parts_share_no_token(dataset: Dataset) -> None:
-    stream = np.asarray(dataset.validation).astype(np.int32)
-    first, second = held_out_parts(dataset, length=8, tokens=10**9, share=0.2)
+def places(part: np.ndarray, text: np.ndarray) -> set[int]:
+    """Return the places of the text that windows cover, each of which occurs once in it."""
+    windows = np.lib.stride_tricks.sliding_window_view(text, part.shape[-1])
+    found = {window.tobytes(): start for start, window in enumerate(windows)}
+    assert len(found) == len(windows)
+    return {found[window.tobytes()] + step for window in part.reshape(-1, part.shape[-1]) for step in range(9)}
+
+
+@pytest.mark.parametrize(("share", "size"), [(0.2, 4000), (0.5, 4000), (0.5, 180), (0.2, 100)])
+def test_the_parts_share_no_token_and_are_spread_over_the_text(dataset: Dataset, share: float, size: int) -> None:
+    text = np.arange(size, dtype=np.int32)
+    first, second = held_out_parts(replace(dataset, validation=text), length=8, tokens=10**9, share=share)
     assert first.shape[1:] == second.shape[1:]  # so that one compiled function reads both
-    cut = int(0.2 * len(stream))
-    for part, text in ((first, stream[:cut]), (second, stream[cut:])):
-        windows = np.lib.stride_tricks.sliding_window_view(text, 9)
-        places = {window.tobytes() for window in windows}
-        assert all(window.tobytes() in places for window in part.reshape(-1, 9))
-        assert part.size <= len(text)
-        assert part.size > 0.4 * len(text)
+    covered = places(first, text), places(second, text)
+    assert not covered[0] & covered[1]
+    assert len(covered[0]) == pytest.approx(share * size, rel=0.3)
+    assert len(covered[1]) == pytest.approx((1 - share) * size, rel=0.3)
+    if size == 4000:
+        halves = [np.mean([place < size / 2 for place in part]) for part in covered]
+        assert halves == pytest.approx([0.5, 0.5], abs=0.02)
 
 
-def test_the_number_of_tokens_is_that_asked_for(dataset: Dataset) -> None:
+def test_the_number_of_tokens_is_about_that_asked_for(dataset: Dataset) -> None:
     first, second = held_out_parts(dataset, length=8, tokens=1000, share=0.2)
-    assert first[..., 1:].size == 200
-    assert second[..., 1:].size == 800
+    assert first[..., 1:].size == pytest.approx(200, rel=0.1)
+    assert second[..., 1:].size == pytest.approx(800, rel=0.1)
 
 
-def test_a_text_shorter_than_two_windows_is_refused(dataset: Dataset) -> None:
-    with pytest.raises(UsageError, match="too few for two parts"):
+def test_a_text_that_is_too_short_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(UsageError, match="too few for 2 parts"):
         held_out_parts(dataset, length=10**6, tokens=1000, share=0.5)
 
 

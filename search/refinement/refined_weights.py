@@ -1,0 +1,116 @@
+"""Folder of a refined model: weights that every command reads, the result, and factored weights on request.
+
+    refinement.json        what was tried, kept and measured
+    factored.safetensors   all arrays of the model, with reduced kernels as factors
+
+In the factored file, `layers.3.NAME` is the array NAME of the block in layer 3, from 0. A reduced kernel is replaced by
+`layers.3.NAME.u` [count, inputs, rank] and `layers.3.NAME.v` [count, rank, columns], whose product is the stack of its
+matrices (`models.analysis.projections`): for a kernel [inputs, outputs] the kernel itself, for one [branches, inputs,
+outputs] whose branches share an input one matrix [inputs, branches * outputs]. A kernel whose factors would be larger
+stays whole. `embedding`, `final_norm.scale` and `final_norm.bias` are as in model.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...models.analysis.projections import find_projections
+from ...models.checkpoint import Weights, save_weights
+from ...models.checkpoint_format import flatten
+from ...primitives.errors import UsageError
+from ...system.files import replacement, write_atomically
+from .rank_search import RefinedModel
+from .refinement_result import RefinementResult
+
+__all__ = ["FACTORED", "RESULT", "read_factored", "write_refined"]
+
+FACTORED, RESULT = "factored.safetensors", "refinement.json"
+
+
+def write_refined(
+    folder: Path, original: Weights, refined: RefinedModel, *, factored: bool = False, overwrite: bool = False
+) -> None:
+    """Write a refined model to a folder.
+
+    Args:
+        folder: folder to write.
+        original: model that was refined.
+        refined: the refinement.
+        factored: whether to write factored weights, too.
+        overwrite: whether to replace an existing folder.
+
+    Raises:
+        UsageError: the folder exists, or cannot be written.
+    """
+    record = {**original.training, "refined": _record(refined.result)}
+    weights = replace(original, parameters=refined.parameters, training=record)
+    save_weights(folder, weights, overwrite)
+    try:
+        write_atomically(folder / RESULT, json.dumps(refined.result.to_dict(), indent=1, allow_nan=False) + "\n")
+        if factored:
+            _write_factored(folder / FACTORED, weights, refined)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror or error}; choose another folder with -o") from error
+
+
+def read_factored(path: Path, weights: Weights) -> dict[str, Any]:
+    """Return the parameters in a file of factored weights, with all kernels whole.
+
+    Args:
+        path: file that `write_refined` wrote.
+        weights: the model beside it, for its program and shape.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); run `primer-search refine --factored` again") from error
+    model = weights.model
+    projections = {each.name: each for each in find_projections(weights.graph, model.unit, model.length)}
+
+    def array(layer: int, name: str) -> np.ndarray:
+        key = f"layers.{layer}.{name}"
+        if key in arrays:
+            return arrays[key]
+        return projections[name].from_matrices(arrays[f"{key}.u"] @ arrays[f"{key}.v"])
+
+    names = weights.parameters["blocks"]
+    return {
+        "embedding": arrays["embedding"],
+        "blocks": {name: np.stack([array(layer, name) for layer in range(model.layers)]) for name in names},
+        "final_norm": {key: arrays[f"final_norm.{key}"] for key in ("scale", "bias")},
+    }
+
+
+def _record(result: RefinementResult) -> dict[str, Any]:
+    """Return what the description of the weights says about the refinement; refinement.json has the rest."""
+    facts = result.to_dict()
+    names = ("name", "criterion", "data", "dataset_hash", "kept", "groups", "verdict", "saved_parameters")
+    return {name: facts[name] for name in names}
+
+
+def _write_factored(path: Path, weights: Weights, refined: RefinedModel) -> None:
+    from safetensors.numpy import save
+
+    rest = {name: array for name, array in weights.parameters.items() if name != "blocks"}
+    arrays = flatten(rest)
+    for name, stack in weights.parameters["blocks"].items():
+        for layer, array in enumerate(np.asarray(stack)):
+            key, factors = f"layers.{layer}.{name}", refined.factors.get((layer, name))
+            if factors is None or factors.parameters >= array.size:
+                arrays[key] = array
+            else:
+                arrays |= {f"{key}.u": factors.u.astype(np.float32), f"{key}.v": factors.v.astype(np.float32)}
+    contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    with replacement(path) as temporary:
+        temporary.write_bytes(save(contiguous, metadata={"format": "primer-search factored 1"}))
