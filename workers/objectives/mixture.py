@@ -1,0 +1,77 @@
+"""Mixture of tasks: how often each is drawn, and the order of examples (Raffel et al. 2020, arXiv 1910.10683, 3.5.2).
+
+In an epoch of the mixture, a task gives as many examples as it has, up to a cap, so that a large task does not crowd
+out the others. With shares, each task gives its share of that number. A task goes through its examples in a random
+order, and then in another one: none is drawn twice before all are drawn once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ...primitives.errors import UsageError
+
+__all__ = ["TaskMixture"]
+
+
+class TaskMixture:
+    """Order of the examples of several tasks.
+
+    Attributes:
+        draws: number of examples that each task gives in an epoch of the mixture.
+    """
+
+    def __init__(self, tasks: Sequence[str], cap: int, shares: Mapping[str, float] | None, seed: int):
+        """Make a mixture.
+
+        Args:
+            tasks: task of each example.
+            cap: largest number of examples of a task in an epoch.
+            shares: relative share of every task; None: by number of examples, with the cap.
+            seed: random seed, not negative.
+
+        Raises:
+            UsageError: the cap is below 1, or the shares are not of these tasks, negative, or all 0.
+        """
+        if cap < 1:
+            raise UsageError(f"the cap of examples per task is {cap}, but must be at least 1")
+        names, of_example = np.unique(np.asarray(tasks), return_inverse=True)
+        self._members = [np.flatnonzero(of_example == task) for task in range(len(names))]
+        capped = [min(len(members), cap) for members in self._members]
+        counts = capped if shares is None else _shared_draws([str(name) for name in names], sum(capped), shares)
+        self.draws: dict[str, int] = {str(name): count for name, count in zip(names, counts, strict=True)}
+        self._seed = seed
+
+    def epoch(self, number: int) -> np.ndarray:
+        """Return the examples of an epoch of the mixture, by index, in a random order."""
+        drawn = [
+            self._members[task][self._order(task, number * count, count)]
+            for task, count in enumerate(self.draws.values())
+        ]
+        return np.random.default_rng([self._seed, number]).permutation(np.concatenate(drawn))
+
+    def _order(self, task: int, start: int, count: int) -> np.ndarray:
+        """Return some draws of a task, from a position in all of its passes, by index in the task."""
+        size = len(self._members[task])
+        first, last = start // size, (start + count - 1) // size
+        passes = [
+            np.random.default_rng([self._seed, task, visit]).permutation(size) for visit in range(first, last + 1)
+        ]
+        return np.concatenate([np.empty(0, int), *passes])[start - first * size :][:count]
+
+
+def _shared_draws(names: Sequence[str], total: int, shares: Mapping[str, float]) -> list[int]:
+    for name, share in shares.items():
+        if name not in names:
+            raise UsageError(f"there is no task {name!r} in the examples: choose among {', '.join(names)}")
+        if not 0 <= share < math.inf:
+            raise UsageError(f"the share of task {name} is {share:g}, but must be finite and at least 0")
+    if missing := [name for name in names if name not in shares]:
+        raise UsageError(f"the shares lack task {missing[0]}: give a share of every task, 0 to leave one out")
+    if not sum(shares.values()) > 0:
+        raise UsageError("the shares of all tasks are 0: give at least one a share")
+    whole = sum(shares.values())
+    return [max(1, round(total * shares[name] / whole)) if shares[name] else 0 for name in names]

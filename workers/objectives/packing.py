@@ -1,0 +1,95 @@
+"""Packing: several examples in one sequence, each a text of its own, as the inputs and then the targets.
+
+Segment ids keep the examples apart in attention, convolutions and running sums (`primitives.packed_texts`). Only
+targets have a weight in the loss. Padding is a text of its own, with weight 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from ...models.training_batch import TrainingBatch
+
+__all__ = ["EncodedExample", "fit_example", "pack", "packed_batch"]
+
+OPEN_SEQUENCES = 32
+"""Sequences that examples are still added to; more would hardly leave less padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """Token ids of an example.
+
+    Attributes:
+        tokens: inputs, targets, and the end of the document.
+        inputs: number of tokens that are inputs, at least 1.
+    """
+
+    tokens: Int[np.ndarray, " tokens"]
+    inputs: int
+
+
+def fit_example(inputs: Sequence[int], targets: Sequence[int], end: int, room: int) -> tuple[EncodedExample, int, int]:
+    """Return an example of at most `room` tokens, and the numbers of tokens that its inputs and targets lose.
+
+    The targets get the end of the document as their last token. Inputs lose their first tokens, all except one. If that
+    is not enough, targets lose their last ones. Empty inputs are an end of the document, as at the start of a text.
+    """
+    inputs, targets = list(inputs) or [end], [*targets, end]
+    kept_targets = targets[: room - 1]
+    kept_inputs = inputs[-min(len(inputs), room - len(kept_targets)) :]
+    tokens = np.array([*kept_inputs, *kept_targets], np.int32)
+    lost = len(inputs) - len(kept_inputs), len(targets) - len(kept_targets)
+    return EncodedExample(tokens, len(kept_inputs)), *lost
+
+
+def pack(sizes: Sequence[int], room: int) -> list[list[int]]:
+    """Return sequences of examples, by index, each of at most `room` tokens; every example is in one of them.
+
+    An example goes into the first open sequence that has room for it. If none has, another one is opened, and the
+    fullest is closed.
+    """
+    sequences: list[list[int]] = []
+    left, open_ones = np.zeros(0, int), np.zeros(0, int)
+    for index, size in enumerate(sizes):
+        places = np.flatnonzero(left >= size)
+        if len(places):
+            place = places[0]
+        else:
+            if len(left) == OPEN_SEQUENCES:
+                fullest = left.argmin()
+                left, open_ones = np.delete(left, fullest), np.delete(open_ones, fullest)
+            left, open_ones = np.append(left, room), np.append(open_ones, len(sequences))
+            sequences.append([])
+            place = len(left) - 1
+        sequences[open_ones[place]].append(index)
+        left[place] -= size
+    return sequences
+
+
+def packed_batch(sequences: Sequence[Sequence[EncodedExample]], length: int, prefix: bool) -> TrainingBatch:
+    """Return the batch of some packed sequences.
+
+    Args:
+        sequences: examples of each sequence; none: it is padding.
+        length: predicted tokens in a sequence.
+        prefix: whether the inputs of an example see each other in both directions.
+    """
+    shape = (len(sequences), length + 1)
+    tokens, segment_ids = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    is_input, is_target = np.zeros(shape, bool), np.zeros(shape, bool)
+    for row, examples in enumerate(sequences):
+        start = 0
+        for number, example in enumerate(examples, 1):
+            end = start + len(example.tokens)
+            tokens[row, start:end] = example.tokens
+            segment_ids[row, start:end] = number
+            is_input[row, start : start + example.inputs] = True
+            is_target[row, start + example.inputs : end] = True
+            start = end
+    weights = is_target[:, 1:].astype(np.float32)
+    return TrainingBatch(tokens, weights, segment_ids, is_input if prefix else None)
