@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -65,8 +67,17 @@ def test_a_stack_of_blocks_that_trains_takes_less_than_60_lines() -> None:
     assert len((EXAMPLES / "nnx_scan_stack.py").read_text(encoding="utf-8").splitlines()) < 60
 
 
+def test_examples_for_instruction_tuning_are_functions_and_their_docstrings() -> None:
+    lines = [json.loads(line) for line in printed_by("docstring_examples.py").splitlines()]
+    assert len(lines) > 2000
+    assert {line["task"] for line in lines} == {"describe", "write"}
+    for line in lines:
+        written = line["targets"] if line["task"] == "write" else line["inputs"].split(": ", 1)[1]
+        assert ast.parse(f"{written} ...").body, "the first line of a function"
+
+
 def test_every_example_is_run_here() -> None:
-    assert RUN == ["linen_decoder.py", "nnx_scan_stack.py", "replace_a_block.py", "sharded.py"]
+    assert RUN == ["docstring_examples.py", "linen_decoder.py", "nnx_scan_stack.py", "replace_a_block.py", "sharded.py"]
 
 
 @pytest.mark.parametrize("file", EXPORTED)
