@@ -11,6 +11,7 @@ from ...models.generation import Sampling, generate
 from ...models.language_model import language_model
 from ...primitives.errors import UsageError
 from ...workers.data.own_tokenizers import AnyTokenizer, read_tokenizer
+from ...workers.objectives.special_tokens import SpecialTokens
 
 __all__ = ["Continuation", "continue_text"]
 
@@ -50,6 +51,9 @@ class Continuation:
 def continue_text(weights: Weights, prompt: str, tokens: int, sampling: Sampling, seed: int = 0) -> Continuation:
     """Return the continuation of a prompt, which stops at `tokens` tokens or at the end of the document.
 
+    A model that was trained with prefixes reads the prompt in both directions; one whose last objective was the mixture
+    of denoisers reads it after the token of mode S, whose task is to continue a text.
+
     Args:
         weights: weights of the model.
         prompt: text to continue; empty begins a new document.
@@ -65,10 +69,26 @@ def continue_text(weights: Weights, prompt: str, tokens: int, sampling: Sampling
         raise UsageError("the prompt is not UTF-8 text: use the encoding of your terminal")
     ids = tokenizer.encode(prompt) or [tokenizer.end_of_document]
     model = language_model(weights.graph, weights.model)
-    new_ids = generate(model, weights.parameters, ids, tokens, sampling=sampling, seed=seed, vocabulary=tokenizer.size)
+    new_ids = generate(
+        model,
+        weights.parameters,
+        [*_mode(weights), *ids],
+        tokens,
+        sampling=sampling,
+        seed=seed,
+        vocabulary=tokenizer.size,
+        prefix=bool(weights.training.get("prefix")),
+    )
     notes = ()
     if len(ids) + tokens > weights.model.length:
         notes = (f"the model was trained on sequences of {weights.model.length} tokens and extrapolates beyond them",)
     return Continuation(
         takewhile(lambda token: token != tokenizer.end_of_document, new_ids), tokenizer, len(ids), notes
     )
+
+
+def _mode(weights: Weights) -> list[int]:
+    """Return the token that begins texts to continue; none except after the mixture of denoisers."""
+    if weights.training.get("objective") != "ul2r":
+        return []
+    return [SpecialTokens(weights.training["vocabulary"], sentinels=0).mode("S")]

@@ -153,3 +153,15 @@ def test_an_empty_prompt_begins_a_document_and_long_text_is_noted() -> None:
 def test_a_prompt_that_is_no_text_is_refused() -> None:
     with pytest.raises(UsageError, match="UTF-8"):
         continue_text(drawn_weights(BASELINE), "\udcff", 3, GREEDY)
+
+
+def test_a_model_of_denoisers_reads_the_prompt_as_a_prefix_after_its_mode() -> None:
+    shape = replace(SHAPE, unit=2, vocabulary=310)  # 300 ids of the text, three modes and seven sentinels
+    weights = drawn_weights(get("PRIMER_EZ", 2), shape, objective="ul2r", prefix=True, vocabulary=300)
+    tokenizer = Tokenizer.from_json(weights.tokenizer)
+    text = continue_text(weights, "the cat", 4, GREEDY)
+    prompt = (302, *tokenizer.encode("the cat"))
+    wanted = written(weights, 4, prompt, sampling=GREEDY, vocabulary=tokenizer.size, prefix=True)
+    assert "".join(text) == tokenizer.decode(wanted) and text.prompt_tokens == len(prompt) - 1
+    causal = written(weights, 4, prompt[1:], sampling=GREEDY, vocabulary=tokenizer.size)
+    assert wanted != causal
