@@ -104,7 +104,7 @@ def refine(
             min=0.0,
             metavar="NUMBER",
         ),
-    ] = 2.0,
+    ] = 3.0,
     tokens: Tokens = 65_536,
     data: OtherText = None,
     factored: Annotated[

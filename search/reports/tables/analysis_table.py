@@ -63,12 +63,12 @@ def analysis_rows(analysis: ModelAnalysis) -> list[dict[str, str]]:
     return [{title: cell for title, cell in row.items() if "bits" not in title} for row in rows]
 
 
-def format_difference(found: PairedDifference, factor: float = 1.0) -> str:
+def format_difference(found: PairedDifference, digits: int = 4) -> str:
     """Format a difference and two standard errors; a model whose loss is not finite is `not finite`."""
     if found.mean is None:
         return "not finite"
-    half = "" if found.error is None else f" ± {2.0 * factor * found.error:.4f}"
-    return f"{factor * found.mean:+.4f}{half}"
+    half = "" if found.error is None else f" ± {2.0 * found.error:.{digits}f}"
+    return f"{found.mean:+.{digits}f}{half}"
 
 
 def _cells(analysis: ModelAnalysis, layer: LayerAnalysis) -> dict[str, str]:

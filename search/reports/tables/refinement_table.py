@@ -82,7 +82,7 @@ def _cells(result: RefinementResult, tried: TriedReduction) -> dict[str, str]:
         "rank": f"{reduction.rank} of {reduction.largest_rank}",
         "error": f"{reduction.relative_error:.3f}",
         "loss, nats": f"{scores.loss_nats:.4f}",
-        "change": f"{scores.loss_nats - result.original.loss_nats:+.4f}",
+        "change": f"{scores.loss_nats - result.original.loss_nats:+.5f}",
         "accuracy": f"{scores.accuracy:.2%}",
         "parameters": f"{reduction.kept_parameters - reduction.parameters:+,}",
     }
@@ -95,7 +95,7 @@ def _groups(groups: Sequence[TokenGroup]) -> list[dict[str, str]]:
             "ids": f"{group.ids:,}",
             "scored": f"{group.tokens:,}",
             "loss before": f"{group.before.loss_nats:.4f}",
-            "loss change, nats": format_difference(group.loss_change),
+            "loss change, nats": format_difference(group.loss_change, digits=5),
             "accuracy before": f"{group.before.accuracy:.2%}",
             "accuracy change, points": _points(group.accuracy_change),
         }
@@ -112,17 +112,13 @@ def _points(change: PairedDifference) -> str:
 
 def _facts(result: RefinementResult) -> list[tuple[str, str]]:
     saved = result.saved_parameters
-    share = saved / result.parameters
-    facts = [
-        ("original", f"{_scores(result.original)} on the choosing part"),
-        (
-            "factored",
-            f"{result.parameters - saved:,} of {result.parameters:,} parameters, {BYTES * saved:,} bytes less "
-            f"({share:.1%}), with the kept matrices as two factors",
-        ),
-    ]
+    facts = [("original", f"{_scores(result.original)} on the choosing part")]
+    if result.kept:
+        smaller = f"{BYTES * saved:,} bytes less ({saved / result.parameters:.1%})"
+        counts = f"{result.parameters - saved:,} of {result.parameters:,} parameters"
+        facts.append(("factored", f"{counts}, {smaller}, with the kept matrices as two factors"))
     if result.groups:
-        facts.append(("tokens", "common, middle and rare ids make up a third of the training text each"))
+        facts.append(("groups", "common, middle and rare ids make up a third of the training text each"))
         facts.append(("±", "two standard errors over windows of the text"))
         if result.bits_per_nat is not None and (change := result.groups[0].loss_change.mean) is not None:
             facts.append(("bits/byte", f"{result.bits_per_nat * change:+.4f} on the reporting part"))
