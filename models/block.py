@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import FusedGroup, evaluate
+from ..primitives.least_squares import RIDGE_START, SOLVE_STEPS
 from ..primitives.ops import Init
 from ..primitives.packed_texts import check_packable, compute_texts_apart, number_texts, takes_texts
 from ..primitives.parameters import ParameterSpec, draw_parameter, parameter_specs
@@ -33,6 +34,7 @@ from .functional.checks import check_prefix, check_segment_ids
 from .functional.dense import apply_dense
 from .functional.depthwise import FAST_OPS as DEPTHWISE_OPS
 from .functional.fused_idioms import causal_softmax, fused_groups
+from .functional.least_squares import apply_least_squares
 
 __all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
 
@@ -116,6 +118,7 @@ class BlockFunctions:
             for index, group in self.fused.items()
         }
         fast_ops = {op: apply for op, apply in self.fast_ops.items() if texts is None or not takes_texts(op)}
+        fast_ops |= self._fast_past_ops
         if record is not None:
             fused, fast_ops = {}, {}
         hook = compute_texts_apart(self.graph, texts, prefix)
@@ -154,7 +157,13 @@ class BlockFunctions:
             ValueError: the ids or the prefix do not fit.
         """
         texts, prefix = self._texts_and_prefix(segment_ids, prefix, (x.shape[0], None))
-        return decoding.decode(self.graph, self._by_node(parameters, x.dtype), cache, x, self.shifts, texts, prefix)
+        learned, fast_ops = self._by_node(parameters, x.dtype), self._fast_past_ops
+        return decoding.decode(self.graph, learned, cache, x, self.shifts, texts, prefix, fast_ops)
+
+    @property
+    def _fast_past_ops(self) -> Mapping[str, Callable[..., Array]]:
+        """Those of `fast_ops` that know of packed texts and of positions decoded before."""
+        return {name: function for name, function in self.fast_ops.items() if name == "LEAST_SQUARES"}
 
     def _texts_and_prefix(
         self, segment_ids: SegmentIds | None, prefix: decoding.Prefix | None, shape: tuple[int, int | None]
@@ -182,11 +191,17 @@ class BlockFunctions:
         return {node: subtract_visible_maximum if hidden else subtract_maximum for node, hidden in masked.items()}
 
 
-WRITTEN_GRADIENTS: Mapping[str, Callable[..., Array]] = {"CONV_1X1": apply_dense, **DEPTHWISE_OPS}
+WRITTEN_GRADIENTS: Mapping[str, Callable[..., Array]] = {
+    "CONV_1X1": apply_dense,
+    "LEAST_SQUARES": partial(apply_least_squares, steps=SOLVE_STEPS),
+    **DEPTHWISE_OPS,
+}
 """Function that replaces an op's `apply` in compiled blocks, by the name of the op."""
 
 
-def compile_block(graph: Graph, unit: int, length: int | None = None, fused: bool = True) -> BlockFunctions:
+def compile_block(
+    graph: Graph, unit: int, length: int | None = None, fused: bool = True, solve_steps: int = SOLVE_STEPS
+) -> BlockFunctions:
     """Return the functions of a program at a size.
 
     Args:
@@ -194,7 +209,9 @@ def compile_block(graph: Graph, unit: int, length: int | None = None, fused: boo
         unit: channels in a unit of relative width; the model is 8 units wide.
         length: sequence length; needed only if the program is tied to one.
         fused: whether to compute norms and softmaxes in one call (see `functional.fused_idioms`), and gradients of
-            projections and depthwise convolutions in fewer passes (`WRITTEN_GRADIENTS`), in reverse mode only.
+            projections and depthwise convolutions in fewer passes (`WRITTEN_GRADIENTS`), in reverse mode only, and
+            LEAST_SQUARES by conjugate gradients.
+        solve_steps: most steps of these; without `fused`, each position's system is solved exactly.
 
     Raises:
         InvalidProgramError: a width is not a whole number of channels at this unit.
@@ -206,7 +223,8 @@ def compile_block(graph: Graph, unit: int, length: int | None = None, fused: boo
     specs, width = parameter_specs(graph, unit, length), MODEL_WIDTH * unit
     if not fused:
         return BlockFunctions(graph, specs, width, tied_to)
-    return BlockFunctions(graph, specs, width, tied_to, fused_groups(graph), WRITTEN_GRADIENTS)
+    fast_ops = {**WRITTEN_GRADIENTS, "LEAST_SQUARES": partial(apply_least_squares, steps=solve_steps)}
+    return BlockFunctions(graph, specs, width, tied_to, fused_groups(graph), fast_ops)
 
 
 def subtract_maximum(
@@ -249,6 +267,8 @@ def initial_value(spec: ParameterSpec, normal: Callable[[tuple[int, ...]], Any],
         return xp.ones(spec.shape)
     if spec.init is Init.ZEROS:
         return xp.zeros(spec.shape)
+    if spec.init is Init.RIDGE:
+        return xp.full(spec.shape, RIDGE_START)
     if spec.init is Init.FAN_IN:
         return normal(spec.shape) / math.sqrt(spec.fan_in)
     kernel = spec.shape[-2]

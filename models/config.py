@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
+from ..primitives.least_squares import SOLVE_STEPS
 from ..primitives.library import get
 from ..primitives.program import DNA
 from ..primitives.value_types import MODEL_WIDTH
@@ -31,6 +32,8 @@ class ModelConfig:
         stack: how the layers are compiled: one copy for each layer (`unroll`), one loop (`scan`), or `auto`: a loop for
             more than four layers.
         fused: whether norms and softmaxes are computed in one call, equal to their primitives up to rounding.
+        solve_steps: most steps of conjugate gradients that solve the systems of LEAST_SQUARES (least squares); at most
+            twice its channels are used. Without `fused`, the systems are solved exactly, which needs more memory.
         length_dependent: whether to allow ops that tie a block to one sequence length.
         parameter_cap: upper limit of a candidate's parameters, as a multiple of the baseline's.
         parameter_range: smallest and largest number of parameters of a candidate, in place of the cap; a candidate
@@ -47,6 +50,7 @@ class ModelConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     stack: Literal["auto", "unroll", "scan"] = "auto"
     fused: bool = True
+    solve_steps: Annotated[int, Ge(1), Le(1000)] = SOLVE_STEPS
     length_dependent: bool = False
     parameter_cap: Annotated[float, Ge(1.0)] = 1.2
     parameter_range: tuple[Annotated[int, Ge(1)], ...] = ()

@@ -1,16 +1,16 @@
 """Step-by-step decoding of any canonical program: a cache holds what new positions need of earlier ones.
 
 The interpreter evaluates the graph at the new positions only. At each op, a hook adds what the op's row of the table
-caches (`Op.decode_state`): a convolution its last inputs, a running sum its last output, a product with scores its
-second operand at every position. Scores have the new positions as rows and all positions of the cache as keys. Later
-keys are zeros, which a causal program does not read.
+caches (`Op.decode_state`): a convolution its last inputs, a running sum its last output, LEAST_SQUARES its matrix, a
+product with scores its second operand at every position. Scores have the new positions as rows and all positions of the
+cache as keys. Later keys are zeros, which a causal program does not read.
 
 A cache is a plain pytree of arrays in the interpreter's layout `[branches..., batch, positions, width]`:
 
-    {"position": int32 scalar, "history": {name: all positions}, "state": {name: the last few}}
+    {"position": int32 scalar, "history": {name: all positions}, "state": {name: the last few, or a matrix}}
 
-All sequences of a batch have the same position. A program without history (only convolutions and running sums) can
-decode any number of positions.
+All sequences of a batch have the same position. A program without history (only convolutions, running sums and least
+squares) can decode any number of positions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ from ..primitives.ops import OPS, DecodeState, TimeDependence
 from ..primitives.packed_texts import takes_texts
 from ..primitives.prefix_mask import takes_prefix
 from ..primitives.value_types import channels
+from .functional.least_squares import sum_of_products
 
 __all__ = [
     "Cache",
@@ -70,18 +72,22 @@ def init_cache(graph: Graph, unit: int, batch: int, length: int, dtype: Any = jn
     prove_causal(graph)
     plan = decode_plan(graph)
 
-    def rows(source: int, positions: int, value: float = 0.0) -> Array:
-        node = graph.nodes[source]
-        branches = [graph.scopes[scope] for scope in node.scope]
-        return jnp.full((*branches, batch, positions, channels(node.value, unit, length)), value, dtype)
+    def width(source: int) -> int:
+        return channels(graph.nodes[source].value, unit, length)
+
+    def rows(source: int, positions: int, value: float = 0.0, dtype: Any = dtype) -> Array:
+        branches = [graph.scopes[scope] for scope in graph.nodes[source].scope]
+        return jnp.full((*branches, batch, positions, width(source)), value, dtype)
+
+    def state(index: int) -> Array:
+        if index in plan.matrices:
+            return rows(index, width(index), dtype=jnp.promote_types(dtype, jnp.float32))
+        return rows(state_source(graph, index), plan.state[index], OPS[graph.nodes[index].op].before_start)
 
     return {
         "position": jnp.zeros((), jnp.int32),
         "history": {name: rows(index, length) for index, name in _names(graph, plan.history).items()},
-        "state": {
-            name: rows(state_source(graph, index), plan.state[index], OPS[graph.nodes[index].op].before_start)
-            for index, name in _names(graph, plan.state).items()
-        },
+        "state": {name: state(index) for index, name in _names(graph, {*plan.state, *plan.matrices}).items()},
     }
 
 
@@ -93,6 +99,7 @@ def decode(
     shifts: Mapping[int, Shift],
     texts: Texts | None = None,
     prefix: Prefix | None = None,
+    fast_ops: Mapping[str, Callable[..., Array]] = MappingProxyType({}),
 ) -> tuple[Float[Array, "batch new width"], Cache]:
     """Return the outputs at the next positions, and the updated cache; see `BlockFunctions.decode`.
 
@@ -108,10 +115,11 @@ def decode(
             a sequence.
         prefix: whether a position, from the first on, belongs to a prefix; later ones do not. All positions of a prefix
             must be new in the same call.
+        fast_ops: functions that replace the `apply` of some ops, by name.
     """
     _check(cache, x)
     step = _Step(graph, cache, x.shape[POSITIONS], shifts, texts, prefix)
-    y = evaluate(graph, parameters, x, jnp, step.operand_hooks, compute_hook=step.compute_hook)
+    y = evaluate(graph, parameters, x, jnp, step.operand_hooks, compute_hook=step.compute_hook, fast_ops=fast_ops)
     length = _length(cache)
     if length is not None:
         y = nan_past_end(y, step.position, length)
@@ -182,7 +190,8 @@ class _Step:
         self.texts = texts
         self.prefix = prefix
         self.plan = decode_plan(graph)
-        self.names = {"history": _names(graph, self.plan.history), "state": _names(graph, self.plan.state)}
+        kept = {*self.plan.state, *self.plan.matrices}
+        self.names = {"history": _names(graph, self.plan.history), "state": _names(graph, kept)}
         self.cache = cache
         self.history: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
@@ -204,6 +213,8 @@ class _Step:
             return jnp.where(visible_keys(rows[0], self.position, self.texts, self.prefix), rows[0], 0)
         if op.decode_state is DecodeState.SECOND:
             return compute([rows[0], self._all_rows(node.inputs[1], operands[1])])
+        if index in self.plan.matrices:
+            return self._continue_matrix(index, rows, compute)
         if index in self.plan.state:
             return self._continue_state(index, op.decode_state, rows[0], compute)
         return compute(rows)
@@ -241,6 +252,16 @@ class _Step:
         last = (inputs if kind is DecodeState.INPUTS else outputs)[..., -few:, :]
         self.state[name] = last.astype(earlier.dtype)
         return outputs[..., few:, :].astype(value.dtype)
+
+    def _continue_matrix(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
+        """Continue a LEAST_SQUARES from its sum over earlier positions, and add the new ones to that."""
+        name = self.names["state"][index]
+        before, keys = self.cache["state"][name], operands[1]
+        texts = self._texts_of(self.graph.nodes[index].op, self.position - 1, self.new + 1)
+        numbers = jnp.expand_dims(texts["texts"], tuple(range(before.ndim - 3))) if texts else None
+        keys = jnp.broadcast_to(keys, (*before.shape[:-2], *keys.shape[-2:]))
+        self.state[name] = sum_of_products(keys, numbers, before)
+        return compute(operands, before=before, **texts)
 
     def _texts_of(self, op: str, first: int | Array, rows: int) -> dict[str, Array]:
         """Return the arguments `texts` and `prefix` of an op for some rows, if it takes them."""

@@ -217,7 +217,7 @@ def language_model(graph: Graph, config: ModelConfig) -> LanguageModel:
     Raises:
         InvalidProgramError: the program does not fit the configuration.
     """
-    return LanguageModel(config, compile_block(graph, config.unit, config.length, config.fused))
+    return LanguageModel(config, compile_block(graph, config.unit, config.length, config.fused, config.solve_steps))
 
 
 def negative_log_likelihood(

@@ -72,7 +72,8 @@ def check_row(op: Op) -> None:
     require(all(name.isidentifier() and name.islower() for name in names), "parameters need lower-case identifiers")
     require(len(set(names)) == len(names) and "constant" not in names, "parameters need different names")
     for parameter in op.parameters:
-        require(parameter.init is not Init.DEPTHWISE, "a parameter must start as FAN_IN, ONES or ZEROS")
+        starts = (Init.FAN_IN, Init.ONES, Init.ZEROS)
+        require(parameter.init in starts, "a parameter must start as FAN_IN, ONES or ZEROS")
         require(
             parameter.shape and set(parameter.shape) <= {"in", "out", "kernel"},
             f"the shape of {parameter.name} must consist of `in`, `out` and `kernel`",

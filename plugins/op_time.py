@@ -86,10 +86,15 @@ def _pieces(op: Op, operands: Arrays, learned: Learned, size: int) -> Iterator[n
     rows = {DecodeState.INPUTS: op.kernel - 1, DecodeState.OUTPUT: 1}.get(op.decode_state, 0)
     before = 0.0 if keeps_inputs else op.before_start
     kept = np.full((BATCH, rows, operands[0].shape[-1]), before)
+    matrix = np.zeros((BATCH, operands[0].shape[-1], operands[0].shape[-1]))
     for start in range(0, LENGTH, size):
         new = [operand[:, start : start + size] for operand in operands]
         if op.decode_state is DecodeState.SECOND:
             new[1] = operands[1]
+        if op.decode_state is DecodeState.MATRIX:
+            yield op.apply(np, new, learned, None, op.kernel, before=matrix)
+            matrix = matrix + np.swapaxes(new[1], -1, -2) @ new[1]
+            continue
         if rows:
             new[0] = np.concatenate([kept, new[0]], axis=1)
         output = apply_op(op, new, learned)

@@ -1,8 +1,8 @@
 """The state that step-by-step decoding caches, so that a new position needs no pass over earlier ones.
 
 The op table defines the state of each op: the last inputs of a convolution, the last output of a running sum, the
-second operand (keys, values) of a product with scores at every position. All other values are computed for new
-positions only. Scores have one row per position, over all keys.
+second operand (keys, values) of a product with scores at every position, the matrix that LEAST_SQUARES solves with. All
+other values are computed for new positions only. Scores have one row per position, over all keys.
 
 Two uses of scores need earlier rows with new columns: scores times scores, and ops that run along the length. There all
 rows are recomputed from their cached operands (our choice: such programs are rare). Positions that are not decoded yet
@@ -28,11 +28,13 @@ class DecodePlan:
     Attributes:
         history: activations and scalars cached at every position.
         state: ops that cache a few rows, and the number of rows: inputs of a convolution, outputs of a running op.
+        matrices: ops that cache a square matrix, as wide as their result.
         recomputed_scores: scores whose rows are all recomputed, from the history of their operands.
     """
 
     history: frozenset[int]
     state: dict[int, int]
+    matrices: frozenset[int]
     recomputed_scores: frozenset[int]
 
 
@@ -53,6 +55,7 @@ def decode_plan(graph: Graph) -> DecodePlan:
     """Return the nodes that decoding a canonical program caches or recomputes."""
     complete: set[int] = set()
     state: dict[int, int] = {}
+    matrices: set[int] = set()
     for index in reversed(range(len(graph.nodes))):
         node = graph.nodes[index]
         if node.op not in OPS:
@@ -61,12 +64,14 @@ def decode_plan(graph: Graph) -> DecodePlan:
         scores = node.value.kind is Kind.SCORES
         if op.decode_state is DecodeState.SECOND:
             complete.add(node.inputs[1])
+        elif op.decode_state is DecodeState.MATRIX:
+            matrices.add(index)
         elif op.decode_state is not DecodeState.NOTHING and not scores:
             state[index] = op.kernel - 1 if op.decode_state is DecodeState.INPUTS else 1
         if scores and (index in complete or op.time_dependence is TimeDependence.PAST):
             complete |= {index, *node.inputs}
     whole = frozenset(index for index in complete if graph.nodes[index].value.kind is Kind.SCORES)
-    return DecodePlan(frozenset(complete) - whole, state, whole)
+    return DecodePlan(frozenset(complete) - whole, state, frozenset(matrices), whole)
 
 
 def state_source(graph: Graph, index: int) -> int:
@@ -90,11 +95,14 @@ def cache_size(graph: Graph, unit: int, length: int = 0) -> CacheSize:
     """
     kept = decode_plan(graph)
 
+    def width(index: int) -> int:
+        return channels(graph.nodes[index].value, unit, length)
+
     def size(index: int) -> int:
-        node = graph.nodes[index]
-        return channels(node.value, unit, length) * math.prod(graph.scopes[scope] for scope in node.scope)
+        return width(index) * math.prod(graph.scopes[scope] for scope in graph.nodes[index].scope)
 
     return CacheSize(
         sum(size(index) for index in kept.history),
-        sum(rows * size(state_source(graph, index)) for index, rows in kept.state.items()),
+        sum(rows * size(state_source(graph, index)) for index, rows in kept.state.items())
+        + sum(width(index) * size(index) for index in kept.matrices),
     )

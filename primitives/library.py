@@ -11,7 +11,16 @@ from dataclasses import dataclass, replace
 
 from .assembler import assemble, replace_subprogram
 from .errors import UsageError
-from .library_texts import MULTI_DCONV_HEAD_TEXT, PRIMER_TEXT, SQUARED_RELU_TEXT, TRANSFORMER_TEXT
+from .library_texts import (
+    MESA_HYBRID_TEXT,
+    MESA_TEXT,
+    MULTI_DCONV_HEAD_TEXT,
+    PRIMER_TEXT,
+    RMS_NORM_TEXT,
+    SQUARED_RELU_TEXT,
+    SWISH_TEXT,
+    TRANSFORMER_TEXT,
+)
 from .program import BRANCHES, DNA
 from .suggestions import did_you_mean
 
@@ -24,6 +33,8 @@ __all__ = [
     "TRANSFORMER",
     "TRANSFORMER_GELU",
     "TRANSFORMER_MDHA",
+    "TRANSFORMER_MESA",
+    "TRANSFORMER_MESA_HYBRID",
     "TRANSFORMER_PP",
     "TRANSFORMER_SQUARED_RELU",
     "LibraryProgram",
@@ -58,6 +69,9 @@ class LibraryProgram:
 HEADS = 8
 """Attention heads of all library programs, as in the paper."""
 
+ATTENTIONS = ("self_attention", "mesa_attention")
+"""Subprograms whose branches are heads."""
+
 LIBRARY: dict[str, LibraryProgram] = {}
 """All named programs, in order of definition."""
 
@@ -74,7 +88,7 @@ def get(name: str, unit: int | None = None, heads: int = HEADS) -> DNA:
         name: one of `names()`.
         unit: channels in one unit of width. A program with a query scale gets 1 / sqrt(head width), so that the
             baseline is a fair Transformer at every size (our choice). None keeps the scale of the native unit.
-        heads: number of attention heads, one of `BRANCHES`; they are the branches of self-attention.
+        heads: number of attention heads, one of `BRANCHES`; they are the branches of attention.
 
     Raises:
         UsageError: the name is unknown, the unit is not a positive integer, or the number of heads is not allowed.
@@ -93,10 +107,10 @@ def get(name: str, unit: int | None = None, heads: int = HEADS) -> DNA:
 
 
 def _with_heads(dna: DNA, heads: int) -> DNA:
-    """Return a program with another number of branches of self-attention."""
-    attention = [subprogram.name for subprogram in dna.subprograms].index("self_attention")
+    """Return a program with another number of branches of its attentions."""
+    attentions = [index for index, subprogram in enumerate(dna.subprograms) if subprogram.name in ATTENTIONS]
     main = tuple(
-        replace(instruction, branches=heads) if instruction.callee == attention else instruction
+        replace(instruction, branches=heads) if instruction.callee in attentions else instruction
         for instruction in dna.subprograms[0].instructions
     )
     return dna.with_instructions(0, main)
@@ -192,18 +206,9 @@ TRANSFORMER_PP = define_program(
         """,
         "head_projection": TRANSFORMER_TEXT["head_projection"],
         "softmax": TRANSFORMER_TEXT["softmax"],
-        "rms_norm": """
-            squared = SQUARE h0
-            power   = RED_MEAN squared
-            root    = ABS_ROOT power
-            unit    = DIVIDE h0 root
-            scaled  = SCALE unit
-        """,
+        "rms_norm": RMS_NORM_TEXT,
         "residual": TRANSFORMER_TEXT["residual"],
-        "swish": """
-            gate   = SIGMOID h0
-            active = MULTIPLY h0 gate
-        """,
+        "swish": SWISH_TEXT,
     },
     _CONSTANTS,
     (8, 24, 2, 4, 16, 48),
@@ -263,4 +268,27 @@ PRIMER_LITERAL = define_program(
     _PRIMER_DIMENSIONS,
     unit=48,
     length_dependent=True,
+)
+
+
+# --- mesa layers ------------------------------------------------------------------------------------------------
+
+_MESA_REFERENCE = "von Oswald et al. 2023, arXiv 2309.05858; layer as in MesaNet, arXiv 2506.05233, without gates"
+
+TRANSFORMER_MESA = define_program(
+    "TRANSFORMER_MESA",
+    "Transformer with a mesa layer in place of attention: ridge regression of the values on the keys so far",
+    _MESA_REFERENCE,
+    MESA_TEXT,
+    {"zero": 0.0},
+    _DIMENSIONS,
+)
+
+TRANSFORMER_MESA_HYBRID = define_program(
+    "TRANSFORMER_MESA_HYBRID",
+    "Softmax attention, then a mesa layer, then a feed forward half as wide, in every block",
+    _MESA_REFERENCE,
+    MESA_HYBRID_TEXT,
+    _CONSTANTS,
+    _DIMENSIONS,
 )

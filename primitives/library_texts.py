@@ -1,11 +1,21 @@
-"""Assembler texts of the Transformer and of Primer, one subprogram at a time (see `assembler`).
+"""Assembler texts of the Transformer, of Primer and of mesa layers, one subprogram at a time (see `assembler`).
 
-Reference: Primer (So et al. 2021, arXiv 2109.08668), appendix A.1 and the figures of appendix A.2.
+References: Primer (So et al. 2021, arXiv 2109.08668), appendix A.1 and the figures of appendix A.2; mesa layer (von
+Oswald et al. 2023, arXiv 2309.05858; MesaNet, 2025, arXiv 2506.05233).
 """
 
 from __future__ import annotations
 
-__all__ = ["MULTI_DCONV_HEAD_TEXT", "PRIMER_TEXT", "SQUARED_RELU_TEXT", "TRANSFORMER_TEXT"]
+__all__ = [
+    "MESA_HYBRID_TEXT",
+    "MESA_TEXT",
+    "MULTI_DCONV_HEAD_TEXT",
+    "PRIMER_TEXT",
+    "RMS_NORM_TEXT",
+    "SQUARED_RELU_TEXT",
+    "SWISH_TEXT",
+    "TRANSFORMER_TEXT",
+]
 
 # S0 to S9 of the paper's conceptual initialization, in its order.
 TRANSFORMER_TEXT = {
@@ -69,6 +79,17 @@ TRANSFORMER_TEXT = {
 SQUARED_RELU_TEXT = """
     positive = MAX h0 constant=zero
     squared  = SQUARE positive
+"""
+RMS_NORM_TEXT = """
+    squared = SQUARE h0
+    power   = RED_MEAN squared
+    root    = ABS_ROOT power
+    unit    = DIVIDE h0 root
+    scaled  = SCALE unit
+"""
+SWISH_TEXT = """
+    gate   = SIGMOID h0
+    active = MULTIPLY h0 gate
 """
 # A head projection runs inside each of the eight branches, so this convolution is per head, after each of Q, K and V.
 MULTI_DCONV_HEAD_TEXT = """
@@ -144,3 +165,62 @@ PRIMER_TEXT = {
         squared  = SQUARE positive
     """,
 }
+
+# Queries and keys as in MesaNet, but with a convolution over 3 positions in place of 4, the nearest that a primitive
+# has. MesaNet's gates, which let old keys fade, are left out: LEAST_SQUARES weighs all keys equally.
+_MESA_LAYER = {
+    "mesa_attention": """
+        keys      = mesa_projection h0
+        queries   = mesa_projection h0
+        values    = head_projection h0
+        solved    = LEAST_SQUARES queries keys
+        scores    = T_MAT_MUL solved keys
+        visible   = MASK scores
+        predicted = MAT_MUL visible values
+        output    = rms_norm predicted
+    """,
+    "mesa_projection": """
+        projected = CONV_1X1 h0 width=8
+        convolved = DCONV_3X1 projected
+        active    = swish convolved
+        result    = l2_norm active
+    """,
+    "l2_norm": """
+        squared = SQUARE h0
+        total   = RED_SUM squared
+        norm    = ABS_ROOT total
+        unit    = DIVIDE h0 norm
+    """,
+    "swish": SWISH_TEXT,
+    "rms_norm": RMS_NORM_TEXT,
+}
+_SHARED = ("feed_forward", "head_projection", "layer_norm", "z_score", "scale_shift", "residual", "relu")
+
+
+def _with_mesa_layer(main: str, *kept: str) -> dict[str, str]:
+    """Return the texts of a block with mesa layers: its `main`, and subprograms of the Transformer, callees last."""
+    layer = {name: _MESA_LAYER[name] for name in ("mesa_attention", "mesa_projection")}
+    rest = {name: _MESA_LAYER[name] for name in ("l2_norm", "swish", "rms_norm")}
+    return {"main": main, **layer, **{name: TRANSFORMER_TEXT[name] for name in (*kept, *_SHARED)}, **rest}
+
+
+MESA_TEXT = _with_mesa_layer(TRANSFORMER_TEXT["main"].replace("self_attention", "mesa_attention"))
+
+# Softmax attention, the mesa layer, and a feed forward half as wide, so that parameters are the Transformer's.
+MESA_HYBRID_TEXT = _with_mesa_layer(
+    """
+        normed      = layer_norm h0
+        heads       = self_attention normed branches=8
+        mixed       = CONV_1X1 heads width=8
+        attended    = residual mixed h0
+        normed_2    = layer_norm attended
+        heads_2     = mesa_attention normed_2 branches=8
+        mixed_2     = CONV_1X1 heads_2 width=8
+        predicted   = residual mixed_2 attended
+        renormed    = layer_norm predicted
+        transformed = feed_forward renormed
+        output      = residual transformed predicted
+    """,
+    "self_attention",
+    "softmax",
+) | {"feed_forward": TRANSFORMER_TEXT["feed_forward"].replace("width=32", "width=16")}

@@ -24,6 +24,7 @@ def op_rows() -> list[dict[str, Any]]:
             "packed_texts": op.packed_texts.value,
             "laws": sorted(law.value for law in op.laws),
             "summary": op.summary,
+            "origin": op.origin,
             "reference": op.reference,
         }
         for op in OPS.values()
@@ -31,21 +32,24 @@ def op_rows() -> list[dict[str, Any]]:
 
 
 def format_op_lines() -> list[str]:
-    """Return one line per primitive: its call and its summary."""
+    """Return one line per primitive: its call, its summary, and where it is from if not from the paper."""
     width = max(len(_call(op)) for op in OPS.values())
-    return [f"{_call(op):<{width}}  {op.summary}" for op in OPS.values()]
+    origins = {op.name: "" if op.origin == "paper" else f" [{op.origin}]" for op in OPS.values()}
+    return [f"{_call(op):<{width}}  {op.summary}{origins[op.name]}" for op in OPS.values()]
 
 
 def format_op_markdown() -> str:
     """Return the op table in docs/primitives.md."""
-    head = "| primitive | learns | depends on | decoding keeps | between packed texts | what it does |"
-    rows = [head, "|---|---|---|---|---|---|"]
+    head = "| primitive | learns | depends on | decoding keeps | between packed texts | what it does | from |"
+    rows = [head, "|---|---|---|---|---|---|---|"]
     for op in OPS.values():
         learned = ", ".join(parameter.name for parameter in op.parameters) or "–"
         summary = op.summary.replace("|", "\\|")
         apart = "–" if op.packed_texts is PackedTexts.UNCHANGED else op.packed_texts.value
         kept = "–" if op.decode_state is DecodeState.NOTHING else op.decode_state.value
-        rows.append(f"| `{_call(op)}` | {learned} | {op.time_dependence.value} | {kept} | {apart} | {summary} |")
+        rows.append(
+            f"| `{_call(op)}` | {learned} | {op.time_dependence.value} | {kept} | {apart} | {summary} | {op.origin} |"
+        )
     return "\n".join(rows)
 
 

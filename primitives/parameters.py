@@ -25,7 +25,7 @@ class ParameterSpec:
 
     Attributes:
         node: index of its node in the graph.
-        key: name within the op: `kernel`, `scale` or `bias`.
+        key: name within the op: `kernel`, `scale`, `bias` or `ridge`.
         name: readable path, unique in the graph.
         shape: branch axes, outermost first, then the parameter's own axes.
         init: initial values.
@@ -97,12 +97,12 @@ def draw_arrays(
 def draw_parameter(spec: ParameterSpec, rng: np.random.Generator) -> np.ndarray:
     """Return a random array without neutral values (0 or 1), which would hide the effect of other ops.
 
-    Kernels are normal with variance 1 / fan-in, scales uniform in [0.5, 1.5], biases normal with standard deviation
-    0.5.
+    Kernels are normal with variance 1 / fan-in, scales uniform in [0.5, 1.5], biases and ridges normal with standard
+    deviation 0.5.
     """
     if spec.init is Init.ONES:
         return rng.uniform(0.5, 1.5, spec.shape)
-    if spec.init is Init.ZEROS:
+    if spec.init in (Init.ZEROS, Init.RIDGE):
         return 0.5 * rng.standard_normal(spec.shape)
     return rng.standard_normal(spec.shape) / math.sqrt(spec.fan_in)
 

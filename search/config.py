@@ -38,9 +38,10 @@ class SearchConfig:
             times as many from a week on.
         confirm_repeats: retrainings of each of them. From a day on, twice as many.
         proposals: most mutations tried for a child; if none is new, the child takes the evaluation of its equal.
-        vocabulary: ops that mutations draw, as names separated by commas: `paper` for its 39, `plugins` for those of
-            all loaded plugins, the name of one plugin, or an op; with a minus in front, it is left out (`paper,-EXP`).
-            The mutations of a plugin come with its name.
+        vocabulary: ops that mutations draw, as names separated by commas: `paper` for its 39, `extended` for these and
+            the others of this package (least squares), `plugins` for those of all loaded plugins, the name of one
+            plugin, or an op; with a minus in front, it is left out (`paper,-EXP`). The mutations of a plugin come with
+            its name.
         hurdle_window: number of latest results at a hurdle whose median is its threshold.
         hurdle_minimum: number of results at a hurdle before it stops trials.
         retries: repetitions of a trial after an infrastructure fault.

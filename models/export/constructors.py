@@ -131,6 +131,8 @@ def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API)
     features = list(target) if api == "nnx" else []
     if kind is LayerKind.DEPTHWISE:
         return STATEFUL_LAYERS[kind], [*features, f"kernel_size={layer.kernel}", "**options"]
+    if kind is LayerKind.LEAST_SQUARES:
+        return STATEFUL_LAYERS[kind], [*features, "**options"]
     return STATEFUL_LAYERS[kind], features
 
 

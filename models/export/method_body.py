@@ -230,6 +230,11 @@ class MethodBodyWriter:
     def _layer_call(self, step: Step, layer: Layer) -> Expression:
         if layer.kind in OWN_LAYERS:
             return self._own_call(step, layer)
+        if layer.kind is LayerKind.LEAST_SQUARES:
+            operands = [in_layout(self._operand(step, slot), Layout.ROWS) for slot in (0, 1)]
+            arguments = [self._in_branches(operand, layer).text for operand in operands]
+            arguments += ["start", *["texts"] * self.plan.reads_texts(step)]
+            return self._made(step, f"self.{self.attributes[step.node]}({', '.join(arguments)})", operands)
         operand = self._operand(step, 0)
         if layer.kind is LayerKind.VECTOR:
             return self._vector(step, layer, operand)

@@ -1,4 +1,7 @@
-"""The source text of `runtime/`, definition by definition, for the exported files that need it."""
+"""The source text of `runtime/`, definition by definition, for the exported files that need it.
+
+Least squares are one implementation, that of `models.functional.least_squares`.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,14 @@ API = Literal["nnx", "linen"]
 def runtime_definitions(api: API) -> dict[str, str]:
     """Return the source text of each constant, function and class by name, in the order of exported files."""
     definitions: dict[str, str] = {}
-    for module in ("functions", f"{api}_modules"):
-        source = Path(__file__).with_name("runtime").joinpath(f"{module}.py").read_text(encoding="utf-8")
+    here = Path(__file__).parent
+    modules = (
+        here.parent / "functional" / "least_squares.py",
+        here / "runtime" / "functions.py",
+        here / "runtime" / f"{api}_modules.py",
+    )
+    for module in modules:
+        source = module.read_text(encoding="utf-8")
         lines, statements = source.splitlines(), ast.parse(source).body
         for statement, following in zip(statements, [*statements[1:], None], strict=True):
             last: ast.stmt = statement

@@ -8,6 +8,7 @@ __all__ = [
     "elementwise",
     "fused_idioms",
     "initializers",
+    "least_squares",
     "rotary",
     "sharding",
 ]

@@ -123,11 +123,12 @@ def _taps_gradient(window: Window, taps: Taps, gradient: Values) -> Taps:
     window = _branches_as_channels(jnp.broadcast_to(window, (*branches, *window.shape[-3:])))
     gradient = _branches_as_channels(gradient)
     batch, length, channels = gradient.shape
+    summed = jnp.promote_types(gradient.dtype, jnp.float32)
     ones = jnp.ones((1, batch * length), gradient.dtype)  # a product with ones is faster than a sum over rows
 
     def of_one_tap(tap: Array) -> Array:
         rows = (gradient * jax.lax.dynamic_slice_in_dim(window, tap, length, axis=1)).reshape(-1, channels)
-        return jnp.matmul(ones, rows, preferred_element_type=jnp.float32)[0].astype(taps.dtype)
+        return jnp.matmul(ones, rows, preferred_element_type=summed)[0].astype(taps.dtype)
 
     gradients = jax.lax.map(of_one_tap, jnp.arange(kernel))
     return jnp.moveaxis(gradients.reshape(kernel, *branches, taps.shape[-1]), 0, -2)

@@ -47,14 +47,20 @@ def read_vocabulary(setting: str) -> Vocabulary:
     """Return the vocabulary that the setting `search.vocabulary` names.
 
     Args:
-        setting: names separated by commas: `paper`, a plugin, `plugins` for all that are loaded, or an op; a name with
-            a minus in front of it is taken out again.
+        setting: names separated by commas: `paper`, `extended` for the paper's ops and those of this package beyond it,
+            a plugin, `plugins` for all that are loaded, or an op; a name with a minus in front of it is taken out
+            again, and `-extended` leaves the paper's.
 
     Raises:
         UsageError: a name is unknown, or no op is left.
     """
     plugins = [loaded.source.name for loaded in loaded_plugins()]
-    groups = {"paper": ["paper"], "plugins": plugins, **{name: [name] for name in plugins}}
+    groups = {
+        "paper": ["paper"],
+        "extended": ["paper", "extended"],
+        "plugins": plugins,
+        **{name: [name] for name in plugins},
+    }
     ops: set[str] = set()
     mutating: set[str] = set()
     for word in filter(None, (word.strip() for word in setting.split(","))):
@@ -62,14 +68,14 @@ def read_vocabulary(setting: str) -> Vocabulary:
         if name not in groups and name not in OPS:
             known = did_you_mean(name, [*groups, *OPS], "`primer-search primitives` lists the ops")
             raise UsageError(f"search.vocabulary names the unknown op or group {name!r}{known}")
-        origins = groups.get(name, ())
+        origins = ["extended"] if word == "-extended" else groups.get(name, [])
         named = {op.name for op in OPS.values() if op.origin in origins or op.name == name}
         if word.startswith("-"):
             ops, mutating = ops - named, mutating.difference(origins)
         else:
             ops, mutating = ops | named, mutating.union(origins)
     if not ops:
-        raise UsageError(f"search.vocabulary = {setting!r} leaves no op: name `paper`, a plugin or ops")
+        raise UsageError(f"search.vocabulary = {setting!r} leaves no op: name `paper`, `extended`, a plugin or ops")
     edits = plugin_mutations(name for name in plugins if name in mutating)
     return Vocabulary(
         tuple(op for op in OPS if op in ops), {name: partial(_named, name, edit) for name, edit in edits.items()}

@@ -40,7 +40,7 @@ from .live_code import Edge, LiveCode
 __all__ = ["LIVE_MUTATIONS", "OP_FAMILIES", "mutate_live", "mutate_live_code"]
 
 OP_FAMILIES = PAPER.families
-"""The 39 primitives by family (the groups of the paper's Table 2, convolutions apart); calls are one more family."""
+"""The paper's 39 primitives by family (the groups of its Table 2, convolutions apart); calls are one more family."""
 
 JOINS = ("ADD", "MULTIPLY")
 """Ops that join a wrapped value with the value itself."""

@@ -57,8 +57,12 @@ def block_of(dna: DNA, width: int = WIDTH, **options: object) -> Any:
 @APIS
 @pytest.mark.parametrize("name", LIBRARY)
 def test_an_exported_library_program_equals_the_compiled_one_and_decodes(name: str, api: API) -> None:
-    dna = library.get(name, UNIT)
-    check(dna, api, source_of(dna, api=api))
+    # Predictions of a mesa layer are small: the guard of Flax's RMS norm shows, and exports have the program's own
+    exported = export_source(
+        library.get(name, UNIT), name="Block", unit=UNIT, length=LENGTH, length_dependent=True, api=api,
+        flax_norms="MESA" not in name,
+    )  # fmt: skip
+    verify_export(exported)
 
 
 @APIS

@@ -46,8 +46,15 @@ def test_attention_keeps_keys_and_values_and_a_convolution_its_last_inputs() -> 
 
 def test_what_sees_its_own_position_alone_keeps_nothing() -> None:
     graph, kept = kept_of("a = CONV_1X1 h0 width=8\nm = RED_MEAN a\nb = SQUARE a\ny = ADD b m")
-    assert kept == DecodePlan(frozenset(), {}, frozenset())
+    assert kept == DecodePlan(frozenset(), {}, frozenset(), frozenset())
     assert cache_size(graph, UNIT) == CacheSize(0, 0)
+
+
+def test_a_least_squares_keeps_a_matrix_as_wide_as_its_keys() -> None:
+    graph, kept = kept_of("y = LEAST_SQUARES h0 h0")
+    assert {graph.nodes[index].op for index in kept.matrices} == {"LEAST_SQUARES"}
+    assert not kept.state and not kept.history
+    assert cache_size(graph, UNIT) == CacheSize(0, (8 * UNIT) ** 2)
 
 
 def test_running_ops_keep_their_last_output_and_convolutions_all_but_one_of_their_inputs() -> None:

@@ -23,6 +23,7 @@ ATTENTION = 4 * D * D
 FEED_FORWARD = 2 * D * (4 * D) + 4 * D + D
 NORMS = 2 * 2 * D
 DCONV = 3 * 3 * D
+MESA_EXTRAS = 2 * 3 * D + D + D  # convolutions of queries and keys, ridge, scale of the output
 
 P = 384  # Primer's width: keys and values, queries from keys within each head, output; convolutions; scale of 64 keys
 PRIMER_ATTENTION = 3 * P * P + 8 * (P // 8) ** 2 + 2 * 3 * P + 8 * 64
@@ -38,6 +39,8 @@ BLOCK_PARAMETERS = {
     "PRIMER_EZ": ATTENTION + FEED_FORWARD + NORMS + DCONV,
     "PRIMER": PRIMER_BLOCK,
     "PRIMER_LITERAL": PRIMER_BLOCK,
+    "TRANSFORMER_MESA": ATTENTION + FEED_FORWARD + NORMS + MESA_EXTRAS,
+    "TRANSFORMER_MESA_HYBRID": 2 * ATTENTION + NORMS + 2 * D + MESA_EXTRAS + 2 * D * (2 * D) + 3 * D,
 }
 
 
@@ -86,7 +89,7 @@ def test_parameters_are_those_counted_by_hand_and_32_to_38_million_at_the_papers
 
 def test_no_two_library_programs_are_the_same() -> None:
     hashes = {build_graph(library.get(name)).structure_hash for name in library.names()}
-    assert len(hashes) == len(library.names()) == 8
+    assert len(hashes) == len(library.names()) == 10
 
 
 @pytest.mark.parametrize("name", library.names())
@@ -166,10 +169,11 @@ def test_a_piece_is_the_formula_it_stands_for(
 
 
 @pytest.mark.parametrize("unit", [1, 8, 16, 64])
-@pytest.mark.parametrize("name", [name for name in library.names() if not name.startswith("PRIMER")] + ["PRIMER_EZ"])
+@pytest.mark.parametrize("name", [name for name in library.names() if library.LIBRARY[name].query_scale is not None])
 def test_the_query_scale_follows_the_head_width(name: str, unit: int) -> None:
     resized = library.get(name, unit)
-    scale = next(i for i in resized.subprograms[1].instructions if i.op == "C_MUL")
+    attention = resized.subprograms[subprogram(resized, "self_attention")]
+    scale = next(i for i in attention.instructions if i.op == "C_MUL")
     assert resized.constants[scale.constant] == 1 / math.sqrt(unit)
     assert resized.subprograms == library.get(name).subprograms
     changed = [new for new, old in zip(resized.constants, library.get(name).constants, strict=True) if new != old]
@@ -187,6 +191,11 @@ def test_the_number_of_heads_changes_branches_and_query_scale_alone(heads: int) 
     assert scale is not None
     assert dna.constants[scale] == pytest.approx((64 / heads) ** -0.5)
     assert dna.subprograms[1:] == library.get("PRIMER_EZ", 8).subprograms[1:]
+
+
+def test_heads_are_the_branches_of_mesa_layers_as_well() -> None:
+    dna = library.get("TRANSFORMER_MESA_HYBRID", 8, 4)
+    assert [one.branches for one in dna.subprograms[0].instructions if one.branches > 1] == [4, 4]
 
 
 def test_a_number_of_heads_that_is_not_a_number_of_branches_is_refused() -> None:

@@ -19,6 +19,7 @@ from primer_search.tests.support.packed_texts import LENGTH, SEGMENT_IDS, alone
 from primer_search.tests.support.strategies import mutants, random_dna
 
 TEXTS = number_texts(np, SEGMENT_IDS)
+KEPT = (DecodeState.INPUTS, DecodeState.OUTPUT, DecodeState.MATRIX)
 LARGEST = 200_000
 """Parameters of the programs compared here."""
 
@@ -101,9 +102,9 @@ def test_texts_are_not_apart_without_ids(rng: np.random.Generator) -> None:
 def test_ops_that_read_earlier_positions_are_those_with_a_rule() -> None:
     ruled = {name for name, op in OPS.items() if op.packed_texts is not PackedTexts.UNCHANGED}
     assert ruled == {"MASK", *(name for name, op in OPS.items() if op.time_dependence is TimeDependence.PAST)}
-    keeps = {name for name, op in OPS.items() if op.decode_state in (DecodeState.INPUTS, DecodeState.OUTPUT)}
+    keeps = {name for name, op in OPS.items() if op.decode_state in KEPT}
     assert ruled == keeps | {"MASK"}
-    assert not any(op.packed_texts is PackedTexts.REFUSED for op in OPS.values() if op.origin == "paper")
+    assert not any(op.packed_texts is PackedTexts.REFUSED for op in OPS.values() if op.origin in ("paper", "extended"))
 
 
 def test_a_program_that_sees_the_future_is_refused() -> None:

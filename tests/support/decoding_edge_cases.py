@@ -40,6 +40,11 @@ EDGE_CASES: dict[str, str | dict[str, str]] = {
     "attention between a convolution and a running sum":
         "keys = DCONV_3X1 h0\ns = T_MAT_MUL h0 keys\nm = MASK s\na = MAT_MUL m h0\ny = CUM_SUM a",
     "no history": "a = DCONV_3X1 h0\nb = CUM_SUM a\nc = CUM_PROD h0\nd = CONV_7X1 b width=16\ne = ADD b c\ny = ADD d e",
+    "least squares of what branches share, and of scalars": {
+        "main": "joined = inner h0 h0 branches=2\nm = RED_MEAN h0\nr = RED_MAX h0\ns = LEAST_SQUARES m r\n"
+                "z = LEAST_SQUARES h0 joined\ny = MULTIPLY z s",
+        "inner": "q = CONV_1X1 h0 width=16\na = LEAST_SQUARES q h1\nb = LEAST_SQUARES h1 q\ny = ADD a b",
+    },
     "branches in branches": {
         "main": "joined = outer h0 h0 branches=2\ns = T_MAT_MUL joined joined\nm = MASK s\ny = MAT_MUL m joined",
         "outer": "middle = CONV_1X1 h0 width=16\nrun = CUM_SUM middle\ninner = inner run h1 branches=4\n"

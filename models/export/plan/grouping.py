@@ -72,6 +72,8 @@ def _layer(graph: Graph, index: int) -> Layer | None:
         kind = LayerKind.CONV if op.kernel > 1 else LayerKind.BRANCHED_LINEAR if branched else LayerKind.LINEAR
     elif op.kernel > 1:
         kind = LayerKind.DEPTHWISE
+    elif op.decode_state is DecodeState.MATRIX:
+        kind = LayerKind.LEAST_SQUARES
     elif op.parameters:
         kind = LayerKind.VECTOR
     elif op.time_dependence is TimeDependence.PAST and node.value.kind is not Kind.SCORES:

@@ -34,6 +34,7 @@ LAYER_RESULTS = {
     LayerKind.LINEAR: "projected", LayerKind.BRANCHED_LINEAR: "projected", LayerKind.CONV: "convolved",
     LayerKind.DEPTHWISE: "convolved", LayerKind.LAYER_NORM: "normed", LayerKind.RMS_NORM: "normed",
     LayerKind.RUNNING_SUM: "running_sum", LayerKind.RUNNING_PRODUCT: "running_product", LayerKind.VECTOR: "rescaled",
+    LayerKind.LEAST_SQUARES: "solved",
     LayerKind.OWN: "computed", LayerKind.OWN_STATEFUL: "computed",
 }  # fmt: skip
 
@@ -121,9 +122,15 @@ def _roles(plan: ExportPlan) -> dict[int, str]:
         if nodes[node].op == "C_MUL" and plan.readers[node] == (reader,) and plan.is_read_once(nodes[node].inputs[0]):
             node = nodes[node].inputs[0]  # the name is that of the unscaled queries
         here = plan.section(node) == plan.section(reader) and node in plan.by_node
+        if nodes[node].op == "LEAST_SQUARES":
+            return  # solutions are no queries; those that it solves for are
         if here and time_of(nodes[node].op) not in (TimeDependence.PAIRS, TimeDependence.MIXES):
             roles.setdefault(node, role)
 
+    for step in plan.steps:
+        if nodes[step.node].op == "LEAST_SQUARES":
+            assign(step.inputs[0], "queries", step.node)
+            assign(step.inputs[1], "keys", step.node)
     for time, slot, role in (
         (TimeDependence.PAIRS, 1, "keys"),
         (TimeDependence.PAIRS, 0, "queries"),
@@ -143,10 +150,21 @@ def _chain(plan: ExportPlan, node: int) -> list[int]:
         step = plan.by_node[node]
         if step.layer:
             found.append(node)
-        if len(step.inputs) != 1 or not plan.is_read_once(step.inputs[0]):
+        read_once = len(step.inputs) == 1 and plan.is_read_once(step.inputs[0])
+        if not read_once and not _is_norm(plan, step):
             break
         node = step.inputs[0]
     return found
+
+
+def _is_norm(plan: ExportPlan, step: Step) -> bool:
+    """Whether a step divides x by a value that is computed from x alone, and nothing else reads x."""
+    if plan.graph.nodes[step.node].op != "DIVIDE" or len(step.inputs) != 2 or len(plan.readers[step.inputs[0]]) != 2:
+        return False
+    node = step.inputs[1]
+    while node in plan.by_node and len(plan.by_node[node].inputs) == 1 and plan.is_read_once(node):
+        node = plan.by_node[node].inputs[0]
+    return node == step.inputs[0]
 
 
 def _result_of_call(plan: ExportPlan, step: Step) -> str | None:

@@ -28,6 +28,7 @@ class LayerKind(Enum):
     RMS_NORM = "rms_norm"
     RUNNING_SUM = "running_sum"
     RUNNING_PRODUCT = "running_product"
+    LEAST_SQUARES = "least_squares"
     VECTOR = "vector"
     OWN = "function"
     OWN_STATEFUL = "stateful_function"
@@ -173,6 +174,7 @@ STATEFUL_LAYERS = {
     LayerKind.CONV: "CausalConv",
     LayerKind.RUNNING_SUM: "RunningSum",
     LayerKind.RUNNING_PRODUCT: "RunningProduct",
+    LayerKind.LEAST_SQUARES: "LeastSquares",
     LayerKind.OWN_STATEFUL: "LearnedFunction",
 }
 """Layers that keep state between calls that decode, with their classes in `runtime/`."""

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ...functional.least_squares import least_squares, sum_of_products
+
 EPSILON = 1e-6
 """Smallest magnitude of the operand of a logarithm and of a divisor."""
 
@@ -34,6 +36,10 @@ def reciprocal(x: jax.Array) -> jax.Array:
     """Return 1 / x; its value and its gradient are 0 at 0."""
     nonzero = x != 0
     return jnp.where(nonzero, 1 / jnp.where(nonzero, x, 1), 0)
+
+
+RIDGE_START = 0.11064653495964616
+"""Initial parameter of a ridge, which is then 1."""
 
 
 def check_sizes(**sizes: int) -> None:
@@ -135,6 +141,23 @@ def last_in_text(last: jax.Array, neutral: float, x: jax.Array, start: jax.Array
         return last
     same = texts_at(texts, start + jnp.arange(x.shape[1])) == texts_at(texts, start - 1 + jnp.arange(1))
     return jnp.where(jnp.expand_dims(same, tuple(range(2, x.ndim))), last, neutral)
+
+
+def solve_in_texts(
+    q: jax.Array, k: jax.Array, ridge: jax.Array, sums: Any, start: jax.Array | None, texts: jax.Array | None
+) -> tuple[jax.Array, Any]:
+    """Solve each position's least squares, from the beginning of each text, for `[batch, length, *branches, width]`.
+
+    Returns the solutions, and the sum of k k^T that continues `sums` if it is given: that of the earlier positions.
+    """
+    q, k = jnp.moveaxis(q, 1, -2), jnp.moveaxis(k, 1, -2)
+    if texts is not None:
+        if start is not None:
+            texts = texts_at(texts, start - 1 + jnp.arange(k.shape[-2] + 1))
+        texts = texts.reshape(len(texts), *[1] * (k.ndim - 3), -1)
+    positive = (jax.nn.softplus(ridge) + 0.25)[None, ..., None, :]
+    z = jnp.moveaxis(least_squares(q, k, positive, texts=texts, before=sums), -2, 1)
+    return z, None if sums is None else sum_of_products(k, texts, sums)
 
 
 def on_branches(function: Any, operands: Any, arrays: dict[str, jax.Array]) -> jax.Array:

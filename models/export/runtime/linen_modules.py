@@ -12,6 +12,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
 from .functions import (
+    RIDGE_START,
     abs_root,
     depthwise_init,
     divide,
@@ -21,6 +22,7 @@ from .functions import (
     last_inputs,
     on_branches,
     running_in_texts,
+    solve_in_texts,
     tap_inputs,
 )
 
@@ -159,6 +161,28 @@ class RunningProduct(nn.Module):
             if not self.is_initializing():
                 last.value = product[:, -1:].astype(last.value.dtype)
         return product.astype(x.dtype)
+
+
+class LeastSquares(nn.Module):
+    """Least squares over the past: z with (sum of k k^T so far + diag(softplus(ridge) + 0.25)) z = q."""
+
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, q: jax.Array, k: jax.Array, start: jax.Array | None, texts: jax.Array | None = None
+    ) -> jax.Array:
+        ridge = self.param("ridge", nn.initializers.constant(RIDGE_START), q.shape[2:], self.param_dtype)
+        q, k, ridge = promote_dtype(q, k, ridge, dtype=self.dtype)
+        sums = None
+        if start is not None:
+            shape = (q.shape[0], *q.shape[2:], q.shape[-1])
+            sums = self.variable("cache", "sums", jnp.zeros, shape, jnp.promote_types(q.dtype, jnp.float32))
+        z, after = solve_in_texts(q, k, ridge, None if sums is None else sums.value, start, texts)
+        if sums is not None and not self.is_initializing():
+            sums.value = after
+        return z
 
 
 class LearnedFunction(nn.Module):

@@ -12,6 +12,7 @@ from flax.nnx.nn.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
 from .functions import (
+    RIDGE_START,
     abs_root,
     depthwise_init,
     divide,
@@ -21,6 +22,7 @@ from .functions import (
     last_inputs,
     on_branches,
     running_in_texts,
+    solve_in_texts,
     tap_inputs,
 )
 
@@ -183,6 +185,29 @@ class RunningProduct(nnx.Module):
             product = last * product  # in the dtype of the cache if it is more precise
             self.last[...] = product[:, -1:].astype(self.last.dtype)
         return product.astype(x.dtype)
+
+
+class LeastSquares(nnx.Module):
+    """Least squares over the past: z with (sum of k k^T so far + diag(softplus(ridge) + 0.25)) z = q."""
+
+    def __init__(self, *features: int, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        self.ridge = nnx.Param(jnp.full(features, RIDGE_START, param_dtype))
+        self.dtype = dtype
+        self.sums: Any = nnx.data(None)
+
+    def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
+        shape = (batch, *self.ridge.shape, self.ridge.shape[-1])
+        self.sums = nnx.Cache(jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32)))
+
+    def __call__(
+        self, q: jax.Array, k: jax.Array, start: jax.Array | None, texts: jax.Array | None = None
+    ) -> jax.Array:
+        q, k, ridge = promote_dtype((q, k, self.ridge[...]), dtype=self.dtype)
+        sums = None if start is None else self.sums[...]
+        z, after = solve_in_texts(q, k, ridge, sums, start, texts)
+        if start is not None:
+            self.sums[...] = after
+        return z
 
 
 class LearnedFunction(nnx.Module):

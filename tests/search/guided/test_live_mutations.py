@@ -40,7 +40,9 @@ def test_dead_instructions_unread_arguments_and_uncalled_subprograms_have_no_liv
 
 
 def test_every_primitive_belongs_to_one_family() -> None:
-    assert sorted(op for family in OP_FAMILIES.values() for op in family) == sorted(OPS)
+    assert sorted(op for family in OP_FAMILIES.values() for op in family) == sorted(
+        op.name for op in OPS.values() if op.origin == "paper"
+    )
 
 
 @pytest.mark.parametrize("name", library.names())
