@@ -170,7 +170,7 @@ def _parse_shares(text: str) -> tuple[float, ...]:
 def _named_weights(run: str, candidate: str | None) -> tuple[Weights, Path]:
     """Return the weights that a command names, and their folder; a candidate without weights is trained."""
     share_the_device()
-    from .search.refinement.train_weights import load_weights_folder
+    from .search.refinement.saved_weights import load_weights_folder
     from .search.refinement.training_job import plan_training
 
     if candidate is None:

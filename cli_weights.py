@@ -6,8 +6,8 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,8 @@ from .primitives.errors import UsageError
 if TYPE_CHECKING:  # loads JAX
     from .models.checkpoint import Weights
     from .search.config import RunConfig
-    from .search.refinement.training_job import TrainingJob, TrainingOptions
+    from .search.refinement.training_job import TrainingJob
+    from .search.refinement.training_options import TrainingOptions
 
 __all__ = ["register", "share_the_device", "trained_or_saved"]
 
@@ -56,6 +57,33 @@ def train(
             metavar="BUDGET",
             show_default="that of the run or the weights",
         ),
+    ] = None,
+    objective: Annotated[
+        Literal["causal", "ul2r", "instruct"],
+        typer.Option(help="What to learn: the next token, denoising, or the targets of examples."),
+    ] = "causal",
+    examples: Annotated[
+        list[str] | None,
+        typer.Option(help="Examples for instruct, as JSON lines; repeatable.", metavar="FILE.jsonl"),
+    ] = None,
+    mixture: Annotated[
+        str,
+        typer.Option(
+            help="Weights of denoisers (ul2r) or tasks (instruct).",
+            metavar="NAME=WEIGHT,...",
+            show_default="those of the papers",
+        ),
+    ] = "",
+    cap: Annotated[
+        int | None,
+        typer.Option(help="Most examples of a task in an epoch (instruct).", min=1, metavar="N", show_default="30000"),
+    ] = None,
+    regularizer: Annotated[
+        Literal["none", "cosine", "mse"],
+        typer.Option(help="Distance of neighbouring layers to add to the loss."),
+    ] = "none",
+    strength: Annotated[
+        float | None, typer.Option(help="Factor of the regularizer.", min=0.0, metavar="NUMBER")
     ] = None,
     final_rate: Annotated[
         float | None,
@@ -102,19 +130,21 @@ def train(
     An interrupted or killed training continues with the same command, or with --resume FOLDER.
     """
     share_the_device()
-    from .search.refinement.train_weights import interrupted_job
+    from .search.refinement.saved_weights import interrupted_job
 
     save_seconds = _save_seconds(save_every)
-    options = _training_options(budget, seed, scale, final_rate, output)
-    if resume is not None:
-        others = (run, candidate, from_, budget, final_rate, data, output, scale or None)
-        if any(value is not None for value in others) or seed or force:
-            raise UsageError(
-                "--resume continues a training with its own settings: give no other option than --save-every"
-            )
-        job = interrupted_job(resume)
-    else:
+    from .search.refinement.training_options import TrainingOptions
+
+    options = TrainingOptions(
+        *(budget, seed, scale, objective, tuple(map(os.path.abspath, examples or ())), mixture, cap, regularizer),
+        *(strength, final_rate, output),
+    )
+    if resume is None:
         job = _job(run, candidate, from_, data, options)
+    elif options != TrainingOptions() or any((run, candidate, from_, data, force)):
+        raise UsageError("--resume continues a training with its own settings: give no other option than --save-every")
+    else:
+        job = interrupted_job(resume)
     choose_platform(job.config.workers.accel, run="" if job.run is None else str(job.run))
     weights = _trained(job, force, save_seconds)
     if json_:
@@ -128,14 +158,6 @@ def _save_seconds(text: str) -> float:
         return parse_duration(text)
     except UsageError as error:
         raise UsageError(f"--save-every: {error}") from None
-
-
-def _training_options(
-    budget: str | None, seed: int, scale: str, final_rate: float | None, output: str | None
-) -> TrainingOptions:
-    from .search.refinement.training_job import TrainingOptions
-
-    return TrainingOptions(budget, seed, scale, final_rate=final_rate, output=output)
 
 
 def _job(
@@ -180,7 +202,7 @@ def generate(
         raise UsageError(
             f"--temperature {temperature:g} must be a number of at least 0, where 0 picks the most likely token"
         )
-    from .search.refinement.train_weights import load_weights_folder
+    from .search.refinement.saved_weights import load_weights_folder
 
     if candidate is None:
         choose_platform()
@@ -203,7 +225,7 @@ def generate(
 
 def trained_or_saved(run: str, candidate: str) -> Weights:
     """Return a candidate's weights; if none are saved, train them with the settings of its run."""
-    from .search.refinement.train_weights import load_saved_weights
+    from .search.refinement.saved_weights import load_saved_weights
     from .search.refinement.training_job import plan_training
 
     job = plan_training(run, candidate)
@@ -241,10 +263,20 @@ def _trained(job: TrainingJob, force: bool = False, save_seconds: float | None =
     seconds = SAVE_SECONDS if save_seconds is None else save_seconds
     with TrainingProgress(sys.stderr) as progress:
         weights = train_weights(job, overwrite=force, save_seconds=seconds, progress=progress, tell=say)
-    facts = weights.training
-    bits = "" if facts["bits_per_byte"] is None else f", {facts['bits_per_byte']:.4f} bits/byte"
-    before = "" if facts["first_loss_nats"] is None else f" (before: {facts['first_loss_nats']:.4f})"
-    took = format_duration(facts["wall_seconds"])
-    say(f"trained in {took}: {facts['loss_nats']:.4f} nats{before}{bits}; weights in {job.folder}")
+    say(f"trained in {format_duration(weights.training['wall_seconds'])}: {_losses(weights.training)}")
+    say(f"weights in {job.folder}")
     say(f"sample text with `primer-search generate {shlex.quote(str(job.folder))}`")
     return weights
+
+
+def _losses(facts: Mapping[str, Any]) -> str:
+    """Return the losses of a training, with those before it."""
+
+    def loss(name: str) -> str:
+        before = facts[f"first_{name}"]
+        return f"{facts[name]:.4f} nats" + ("" if before is None else f" (before: {before:.4f})")
+
+    bits = "" if facts["bits_per_byte"] is None else f", {facts['bits_per_byte']:.4f} bits/byte"
+    if facts["objective"] == "causal":
+        return loss("loss_nats") + bits
+    return f"{loss('loss_nats')} by {facts['objective']}; the text {loss('text_nats')}{bits}"

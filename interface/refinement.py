@@ -89,7 +89,7 @@ def refine(
 
 def _model_and_text(folder: Path | str, data: str | None) -> tuple[Weights, Dataset]:
     from ..search.refinement.held_out_text import find_text
-    from ..search.refinement.train_weights import load_weights_folder
+    from ..search.refinement.saved_weights import load_weights_folder
 
     weights = load_weights_folder(str(folder))
     return weights, find_text(weights, Path(folder), data)

@@ -12,8 +12,10 @@ from ..models.config import ModelConfig
 from ..primitives import DNA, Graph, build_graph
 from ..primitives.pretty_printer import format_program
 from ..search.one_program.export_block import export_candidate
-from ..search.refinement.train_weights import load_saved_weights, train_weights
-from ..search.refinement.training_job import TrainingOptions, plan_training
+from ..search.refinement.saved_weights import load_saved_weights
+from ..search.refinement.train_weights import train_weights
+from ..search.refinement.training_job import plan_training
+from ..search.refinement.training_options import TrainingOptions
 from ..search.results.candidate_summary import CandidateSummary, summarize_candidate
 from ..search.runs.store import Store
 from .program_graph import program_graph

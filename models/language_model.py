@@ -23,7 +23,7 @@ from ..primitives.packed_texts import number_texts
 from .block import compile_block
 from .config import ModelConfig
 from .decoding import Cache, nan_past_end
-from .training_batch import TrainingBatch
+from .training_batch import Prediction, TrainingBatch
 
 __all__ = ["BlockLike", "LanguageModel", "language_model", "negative_log_likelihood"]
 
@@ -95,9 +95,21 @@ class LanguageModel:
         Raises:
             UsageError: the block cannot keep texts apart, or depends on the sequence length.
         """
+        return self._forward(parameters, tokens, segment_ids, prefix)[0]
+
+    def _forward(
+        self,
+        parameters: ModelParameters,
+        tokens: Array,
+        segment_ids: Array | None = None,
+        prefix: Array | None = None,
+        stream: bool = False,
+    ) -> tuple[Array, Array | None]:
+        """Return the logits, and the residual stream if it is asked for."""
         positions = None if segment_ids is None else text_positions(segment_ids, self.config.width)
         x = self.embed(parameters, tokens, positions)
-        return self.head(parameters, self._stack(parameters["blocks"], x, segment_ids=segment_ids, prefix=prefix))
+        x, layers = self._stack(parameters["blocks"], x, stream, segment_ids=segment_ids, prefix=prefix)
+        return self.head(parameters, x), layers
 
     def init_cache(self, batch: int, length: int) -> Cache:
         """Return an empty cache for `decode`, with room for `length` tokens of `batch` sequences: a plain pytree.
@@ -157,8 +169,22 @@ class LanguageModel:
         Raises:
             UsageError: the block cannot do what the batch needs, keep texts apart or see a prefix.
         """
+        return self.predict(parameters, batch).losses
+
+    def predict(self, parameters: ModelParameters, batch: TrainingBatch, stream: bool = False) -> Prediction:
+        """Return what the model predicts for a batch.
+
+        Args:
+            parameters: parameters of the model.
+            batch: batch of any objective.
+            stream: whether to return the residual stream, which is otherwise not kept.
+
+        Raises:
+            UsageError: the block cannot do what the batch needs, keep texts apart or see a prefix.
+        """
         tokens, segment_ids, prefix = jax.tree.map(lambda x: x[:, :-1], (batch.tokens, batch.segment_ids, batch.prefix))
-        return negative_log_likelihood(self.logits(parameters, tokens, segment_ids, prefix), batch.tokens[:, 1:])
+        logits, layers = self._forward(parameters, tokens, segment_ids, prefix, stream)
+        return Prediction(negative_log_likelihood(logits, batch.tokens[:, 1:]), logits[..., :PROBE_LOGITS], layers)
 
     def losses_and_probe_logits(
         self, parameters: ModelParameters, tokens: Int[Array, "batch length+1"]
@@ -183,16 +209,27 @@ class LanguageModel:
         embedding = parameters["embedding"].astype(x.dtype)
         return jnp.matmul(layer_norm(x, parameters["final_norm"]), embedding.T, preferred_element_type=jnp.float32)
 
-    def _stack(self, blocks: Mapping[str, Array], x: Array, **seen: Array | None) -> Array:
+    def _stack(
+        self, blocks: Mapping[str, Array], x: Array, stream: bool = False, **seen: Array | None
+    ) -> tuple[Array, Array | None]:
+        """Return the last block's output, and with `stream` the first one's input and the output of every block."""
         seen = {name: value for name, value in seen.items() if value is not None}  # not every block takes them
         apply = partial(self.block.apply, **seen) if seen else self.block.apply
         apply = jax.checkpoint(apply) if self.rematerialize else apply
         if _scanned(self.config):
             layers = self.config.layers  # a block without parameters has no arrays to infer it from
-            return jax.lax.scan(lambda x, layer: (apply(layer, x), None), x, blocks, layers)[0]
+
+            def step(x: Array, layer: Mapping[str, Array]) -> tuple[Array, Array | None]:
+                y = apply(layer, x)
+                return y, y if stream else None
+
+            y, after = jax.lax.scan(step, x, blocks, layers)
+            return y, None if after is None else jnp.concatenate([x[None], after])
+        kept = [x]
         for layer in _layers(blocks, self.config.layers):
             x = apply(layer, x)
-        return x
+            kept += [x] if stream else []
+        return x, jnp.stack(kept) if stream else None
 
     def _decode_stack(
         self, blocks: Mapping[str, Array], caches: Any, x: Array, prefix: Array | None

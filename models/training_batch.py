@@ -7,13 +7,13 @@ prefix (Raffel et al. 2020, arXiv 1910.10683, section 3.2.1). `LanguageModel.los
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["TrainingBatch", "loss_weights", "mean_loss"]
+__all__ = ["Prediction", "TrainingBatch", "loss_weights", "mean_loss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,20 @@ class TrainingBatch:
 
 
 jax.tree_util.register_dataclass(TrainingBatch)
+
+
+class Prediction(NamedTuple):
+    """What a model predicts for a batch.
+
+    Attributes:
+        losses: loss of each predicted token, in nats, without its weight (see `mean_loss`).
+        probe_logits: logits of the first tokens of the vocabulary, for probes.
+        stream: input of the first layer, and output of every layer; None unless it is asked for.
+    """
+
+    losses: Float[Array, "batch length"]
+    probe_logits: Float[Array, "batch length few"]
+    stream: Float[Array, "layers+1 batch length width"] | None
 
 
 def loss_weights(batch: TrainingBatch) -> Float[Array, "batch length"] | None:

@@ -1,3 +1,11 @@
 """What a trained model does inside: activations, linearity of layers, ranks of matrices, losses of tokens."""
 
-__all__ = ["activation_recorder", "linearity", "projections", "rank_reduction", "residual_stream", "token_scores"]
+__all__ = [
+    "activation_recorder",
+    "linearity",
+    "linearity_penalty",
+    "projections",
+    "rank_reduction",
+    "residual_stream",
+    "token_scores",
+]

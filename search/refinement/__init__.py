@@ -8,10 +8,13 @@ __all__ = [
     "rank_search",
     "refined_weights",
     "refinement_result",
+    "saved_weights",
     "step_counter",
     "token_groups",
     "train_weights",
     "training_budget",
     "training_folder",
     "training_job",
+    "training_objective",
+    "training_options",
 ]

@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any
 from ...primitives import UsageError, WorkFailedError, build_graph
 from ...primitives.program_json import dna_to_json
 from ...system.signals import Interrupted, interrupt_on_termination
-from ...system.user_folders import user_path
 from ...workers.data.dataset import Dataset
 from ...workers.protocol import Evaluation, Progress
 from ..runs.calibration import Calibration
-from ..runs.run_directory import find_run
 from ..runs.run_settings import prepare_same_dataset, tell_limits
 from .held_out_text import find_text
-from .training_folder import open_training_folder, read_recorded_job, training_folder
+from .training_folder import open_training_folder, read_recorded_job
 from .training_job import TrainingJob
+from .training_objective import check_capable, make_objective, reads_prefix
 
 if TYPE_CHECKING:  # loads JAX
+    from ...models.analysis.linearity_penalty import LinearityPenalty
     from ...models.checkpoint import Weights
     from ...workers.training.model_training import ModelTraining
     from ...workers.training.trial import CandidateTrainer
 
-__all__ = ["SAVE_SECONDS", "interrupted_job", "load_saved_weights", "load_weights_folder", "train_weights"]
+__all__ = ["SAVE_SECONDS", "train_weights"]
 
 SAVE_SECONDS = 300.0
 """Default wall clock between two saved states: at most this much is lost to a kill."""
@@ -44,44 +44,6 @@ RECORDED = (
 
 ReportProgress = Callable[[Progress], None]
 Tell = Callable[[str], None]
-
-
-def load_saved_weights(job: TrainingJob) -> Weights | None:
-    """Return the weights that the job trains, if they are saved, or None.
-
-    Raises:
-        UsageError: the weights are damaged, or of another program.
-    """
-    from ...models.checkpoint import load_weights
-
-    return load_weights(job.folder, dna=job.dna) if job.folder.exists() else None
-
-
-def load_weights_folder(place: str) -> Weights:
-    """Return the weights in a folder that a user names.
-
-    Raises:
-        UsageError: the folder holds no weights, damaged ones, or a run, which needs a candidate as well.
-    """
-    from ...models.checkpoint import load_weights
-
-    folder = user_path(place)
-    if training_folder(folder).is_dir() and not folder.exists():
-        raise UsageError(f"the training of {folder} is not finished: continue it with `primer-search train --resume`")
-    if not (folder / "model.json").is_file():
-        raise UsageError(f"{find_run(place).path} is a run: name a candidate as well, such as `best`")
-    return load_weights(folder)
-
-
-def interrupted_job(place: str) -> TrainingJob:
-    """Return the job of an interrupted training, by the folder that its weights will go to.
-
-    Raises:
-        UsageError: there is no interrupted training, or it is of another version.
-    """
-    folder = user_path(place)
-    folder = folder.with_suffix("") if training_folder(folder.with_suffix("")) == folder else folder
-    return TrainingJob.from_dict(folder, read_recorded_job(folder))
 
 
 def train_weights(
@@ -132,7 +94,7 @@ def _train(
     job: TrainingJob, folder: Path, save_seconds: float, progress: ReportProgress, tell: Tell
 ) -> tuple[Weights, ModelTraining]:
     """Return the trained weights, and the finished training."""
-    from ...models.checkpoint import Weights
+    from ...models.checkpoint import Weights, grow_vocabulary
     from ...models.language_model import language_model
     from ...workers.training.model_training import ModelTraining
     from ...workers.training.training_settings import TrainingSettings
@@ -140,12 +102,20 @@ def _train(
     from ...workers.training.trial import CANDIDATE_FAULTS, CandidateTrainer, fault_outcome
 
     config, initial = job.config, _initial_weights(job)
+    check_capable(job, build_graph(job.dna, length_dependent=config.model.length_dependent), initial)
     dataset = _dataset(job, initial, tell)
     reference = None if job.baseline is None else dna_to_json(job.baseline)
     trainer = CandidateTrainer(config.model, config.trial, config.optimizer, str(dataset.path), reference)
     model = trainer.model if job.unit is None else replace(trainer.model, unit=job.unit, parameter_range=())
-    if initial is not None:
-        model = _fitted(job, model.vocabulary, initial)
+    objective = make_objective(job, dataset, initial)
+    for note in objective.notes:
+        tell(f"note: {note}")
+    if initial is None:
+        model = replace(model, vocabulary=max(model.vocabulary, objective.vocabulary))
+    else:
+        _check_vocabulary(job, dataset, initial)
+        initial = grow_vocabulary(initial, objective.vocabulary, job.seed)
+        model = replace(initial.model, length=config.model.length)
     settings = TrainingSettings(
         job.seed,
         job.final_rate,
@@ -159,11 +129,13 @@ def _train(
         training = ModelTraining(
             trainer,
             language_model(graph, model),
+            objective,
             config.optimizer,
             settings,
             TrainingStates(folder),
             progress,
             tell,
+            _penalty(job),
             None if initial is None else initial.parameters,
         )
         parameters, evaluation = training.run()
@@ -188,18 +160,17 @@ def _initial_weights(job: TrainingJob) -> Weights | None:
     return weights
 
 
-def _fitted(job: TrainingJob, text_vocabulary: int, initial: Weights) -> Any:
-    """Return the shape of the model that continues from weights, at the length of the job.
+def _check_vocabulary(job: TrainingJob, dataset: Dataset, initial: Weights) -> None:
+    """Check that the weights embed every token id of the text.
 
     Raises:
-        UsageError: the text has token ids that the weights do not embed.
+        UsageError: they do not.
     """
-    if text_vocabulary > initial.model.vocabulary:
+    if dataset.vocabulary > initial.model.vocabulary:
         raise UsageError(
-            f"the text has {text_vocabulary} token ids, but the weights in {job.initial} embed "
+            f"the text has {dataset.vocabulary} token ids, but the weights in {job.initial} embed "
             f"{initial.model.vocabulary}: give text with --data, which their own tokenizer encodes"
         )
-    return replace(initial.model, length=job.config.model.length)
 
 
 def _dataset(job: TrainingJob, initial: Weights | None, tell: Tell) -> Dataset:
@@ -210,6 +181,14 @@ def _dataset(job: TrainingJob, initial: Weights | None, tell: Tell) -> Dataset:
     dataset = find_text(initial, job.initial, other, tell)
     tell_limits(dataset, job.config, tell)
     return dataset
+
+
+def _penalty(job: TrainingJob) -> LinearityPenalty | None:
+    from ...models.analysis.linearity_penalty import LinearityPenalty
+
+    if job.strength is None or job.regularizer == "none":
+        return None
+    return LinearityPenalty("cosine" if job.regularizer == "cosine" else "mse", job.strength)
 
 
 def _allowance_seconds(job: TrainingJob, trainer: CandidateTrainer, progress: ReportProgress) -> float | None:
@@ -227,18 +206,24 @@ def _training_record(
 ) -> dict[str, Any]:
     """Return where the weights come from and how they were trained, as JSON values."""
     config, trial = job.config, job.config.trial
-    origin = None
+    origin, vocabulary = None, dataset.vocabulary
     if initial is not None:
         former = {name: value for name, value in initial.training.items() if name != "settings"}
+        vocabulary = initial.training.get("vocabulary", vocabulary)
         origin = {"folder": str(job.initial), "sha256": job.initial_hash, "training": former}
     return {
         "run": None if job.run is None else job.run.resolve().name,
         "candidate": job.candidate,
         "from": origin,
         "objective": job.objective,
+        "prefix": reads_prefix(job, initial),
+        "examples": dict(job.examples),
+        "mixture": job.mixture,
+        "regularizer": job.regularizer,
+        "strength": job.strength,
         "data": config.data.source,
         "dataset_hash": dataset.dataset_hash,
-        "vocabulary": dataset.vocabulary,
+        "vocabulary": vocabulary,
         "seed": job.seed,
         "budget": trial.budget,
         "budget_unit": trial.unit,
@@ -247,6 +232,8 @@ def _training_record(
         "first_rate": job.first_rate or config.optimizer.learning_rate,
         "final_rate": job.final_rate,
         "first_loss_nats": None if initial is None else training.validation[0][2],
+        "first_text_nats": training.first_text_nats,
+        "text_nats": training.text_nats,
         **{field: getattr(evaluation, field) for field in RECORDED},
         "settings": {name: asdict(getattr(config, name)) for name in ("trial", "optimizer", "data")},
     }

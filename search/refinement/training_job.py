@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +25,16 @@ from ..runs.store import Store
 from ..studies.confirm_at_scale import Contender, baseline_contender, explain_unfit
 from ..studies.study_queue import Arm
 from .training_budget import apply_budget, without_reference
+from .training_options import TrainingOptions
 
-__all__ = ["TrainingJob", "TrainingOptions", "plan_further_training", "plan_training"]
+__all__ = ["TrainingJob", "plan_further_training", "plan_training"]
 
-FURTHER_RATES = {"causal": (0.3, 0.01)}
+FURTHER_RATES = {"causal": (0.3, 0.01), "ul2r": (0.3, 0.01), "instruct": (0.1, 1.0)}
 """Learning rate of a training that continues from weights, by objective: the peak as a share of the rate of their first
 training, and the end as a share of the peak. UL2R decays along a cosine to a hundredth (Tay et al. 2022, arXiv
-2210.11399); the peaks are ours."""
+2210.11399), Flan keeps a constant rate (Chung et al. 2022, arXiv 2210.11416); the peaks are ours."""
 
 Change = Callable[[RunConfig], RunConfig]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOptions:
-    """What a user asks of a training.
-
-    Attributes:
-        budget: `1h`, wall clock of training, or `5000steps`; None: that of the run or of the weights.
-        seed: random seed of the parameters and of the order of the text.
-        scale: sizes and rates that differ, such as `layers=8,unit=32`; empty: none.
-        objective: name of the objective.
-        final_rate: learning rate at the end as a share of the peak; None: by objective.
-        output: folder of the weights; None: named after the candidate, or after the weights they continue from.
-    """
-
-    budget: str | None = None
-    seed: int = 0
-    scale: str = ""
-    objective: str = "causal"
-    final_rate: float | None = None
-    output: str | None = None
-
-    @property
-    def suffix(self) -> str:
-        """End of the default folder's name; empty for the plain training of a candidate."""
-        objective = "" if self.objective == "causal" else self.objective
-        return "".join(f"-{part}" for part in (objective, "".join(self.scale.split())) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +60,8 @@ class TrainingJob:
         initial_hash: hash of their description.
         first_rate: learning rate of the first training of the weights; None: that of this one.
         objective: name of the objective.
+        examples: hashes of the files of examples, by absolute path.
+        mixture, cap, regularizer, strength: as in `TrainingOptions`.
         final_rate: learning rate at the end as a share of the peak.
     """
 
@@ -107,6 +83,11 @@ class TrainingJob:
     initial_hash: str | None = None
     first_rate: float | None = None
     objective: str = "causal"
+    examples: Mapping[str, str] = field(default_factory=dict)
+    mixture: Mapping[str, float] | None = None
+    cap: int | None = None
+    regularizer: str = "none"
+    strength: float | None = None
     final_rate: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,7 +165,6 @@ def plan_training(
             name=f"{candidate_name(number)} of run {path}",
             dna=arm.dna,
             config=replace(config, trial=trial),
-            seed=options.seed,
             run=path,
             candidate=number,
             baseline=baseline if trial.unit == "reference_seconds" else None,
@@ -198,7 +178,7 @@ def plan_training(
                 _expected_seconds((trials or everyone)[-1:], trial.budget / own.trial.budget) if comparable else None
             ),
             unit=arm.unit,
-            objective=options.objective,
+            **options.asked(),
             final_rate=1.0 if options.final_rate is None else options.final_rate,
         )
 
@@ -246,13 +226,12 @@ def plan_further_training(
         name=f"the weights in {folder}",
         dna=dna,
         config=replace(config, trial=trial),
-        seed=options.seed,
         candidate=training.get("candidate"),
         dataset_hash=training.get("dataset_hash") if data is None else None,
         initial=folder.absolute(),
         initial_hash=file_sha256(folder / "model.json"),
         first_rate=first,
-        objective=options.objective,
+        **options.asked(),
         final_rate=final if options.final_rate is None else options.final_rate,
     )
 

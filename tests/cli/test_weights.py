@@ -21,7 +21,8 @@ from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
 from primer_search.search.one_program.generate_text import continue_text
 from primer_search.search.refinement.train_weights import train_weights
-from primer_search.search.refinement.training_job import TrainingOptions, plan_training
+from primer_search.search.refinement.training_job import plan_training
+from primer_search.search.refinement.training_options import TrainingOptions
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import TIED, drawn_weights, tiny_run

@@ -1,6 +1,7 @@
 """One trial, or one long training: optimizer step, training loop, budget meter, leak probes, saved states."""
 
 __all__ = [
+    "batch_model",
     "budget_meter",
     "data_parallel",
     "device_stats",
@@ -8,6 +9,7 @@ __all__ = [
     "leak_probes",
     "model_training",
     "ngram_baseline",
+    "objective_steps",
     "optimizer",
     "phase_clock",
     "train_step",

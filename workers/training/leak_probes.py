@@ -15,15 +15,18 @@ logits of a few fixed tokens at every position, which depend on no target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from ...models.config import ModelConfig
+from ...models.training_batch import TrainingBatch
+from .batch_model import BatchModel
 from .flat_model import TrainableModel
-from .train_step import StepFunctions, TrainState
+from .train_step import StepResult, TrainState
 
 __all__ = [
     "SUSPICIOUS_BATCHES",
@@ -31,8 +34,11 @@ __all__ = [
     "CausalityFault",
     "FiniteFault",
     "ProbeFault",
+    "Steps",
+    "StepsOnTokens",
     "probe_causality",
     "probe_finite",
+    "probe_trained_batch",
     "probe_trained_model",
     "quarantine_note",
 ]
@@ -45,6 +51,30 @@ TOLERANCES = {"float32": 2e-6, "bfloat16": 2e-3}
 
 On a CPU, the probe logits of honest programs do not change at all in either precision.
 """
+
+
+BATCH_CUTS = 4
+"""Number of cuts of each sequence at which a batch of another objective is probed."""
+
+
+class Steps(Protocol):
+    """What takes the training steps of probes."""
+
+    def step(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
+        """Take a step, which consumes `state`."""
+        ...
+
+
+class StepsOnTokens:
+    """Steps on token windows by `functions` that were compiled for other batches, such as `make_batch` returns."""
+
+    def __init__(self, functions: Steps, make_batch: Callable[[np.ndarray], Any]):
+        self._functions = functions
+        self._make_batch = make_batch
+
+    def step(self, state: TrainState, batch: np.ndarray) -> tuple[TrainState, StepResult]:
+        """Take a step on token windows [batch, length + 1]."""
+        return self._functions.step(state, self._make_batch(batch))
 
 
 class ProbeFault(Exception):
@@ -71,7 +101,7 @@ class BatchFault(ProbeFault):
     reason = "batch"
 
 
-def probe_finite(functions: StepFunctions, state: TrainState, tokens: np.ndarray) -> TrainState:
+def probe_finite(functions: Steps, state: TrainState, tokens: Any) -> TrainState:
     """Take one step from `state`, which is consumed, and return the state after it.
 
     Raises:
@@ -86,7 +116,11 @@ def probe_finite(functions: StepFunctions, state: TrainState, tokens: np.ndarray
 
 
 def probe_causality(
-    functions: StepFunctions, model: TrainableModel, optimizer_state: Any, tokens: np.ndarray, rng: np.random.Generator
+    functions: Steps,
+    model: TrainableModel | BatchModel,
+    optimizer_state: Any,
+    tokens: np.ndarray,
+    rng: np.random.Generator,
 ) -> None:
     """Check that an untrained model with random parameters does not see later tokens.
 
@@ -109,7 +143,7 @@ def probe_causality(
 
 
 def probe_trained_model(
-    functions: StepFunctions, config: ModelConfig, state: TrainState, tokens: np.ndarray, rng: np.random.Generator
+    functions: Steps, config: ModelConfig, state: TrainState, tokens: np.ndarray, rng: np.random.Generator
 ) -> float:
     """Check that a trained model sees neither later tokens nor other examples of the batch.
 
@@ -141,6 +175,41 @@ def probe_trained_model(
     return max(with_future, with_examples)
 
 
+def probe_trained_batch(
+    functions: Steps, config: ModelConfig, state: TrainState, batch: TrainingBatch, rng: np.random.Generator
+) -> float:
+    """Check that a trained model sees no later token than its prefix allows, and no other text of its sequence.
+
+    Args:
+        functions: step functions with the training step compiled.
+        config: shape of the model.
+        state: state after training; it is copied.
+        batch: batch of the objective.
+        rng: generator of replaced tokens.
+
+    Returns:
+        The largest change of a logit that should not have changed.
+
+    Raises:
+        BatchFault: a logit changed with another text of the sequence.
+        CausalityFault: a logit changed with later tokens outside its prefix.
+        FiniteFault: a loss is not finite.
+    """
+    trained = TrainState(state.evaluated, state.optimizer)
+    tokens = np.asarray(batch.tokens)
+    steps = StepsOnTokens(functions, lambda other: replace(batch, tokens=other))
+    probe = _Probe(steps, config, trained, tokens, "once trained, the loss of a batch is not finite")
+    texts = batch.segment_ids
+    with_texts = 0.0 if texts is None else probe.change_with_other_texts(np.asarray(texts), rng)
+    if with_texts > probe.limit:
+        raise BatchFault(f"an example's logit changed by {with_texts:.2g} with the other texts of its sequence")
+    prefix = np.zeros(tokens.shape, bool) if batch.prefix is None else np.asarray(batch.prefix)
+    with_targets = probe.change_with_targets(prefix, rng)
+    if with_targets > probe.limit:
+        raise CausalityFault(f"it sees its targets: a logit changed by {with_targets:.2g} with later tokens")
+    return max(with_texts, with_targets)
+
+
 def quarantine_note(loss_nats: float, bound_nats: float, moved_logits: float) -> str:
     """Return the sentence about a trained model whose loss is suspiciously low, but which the probes cleared."""
     return (
@@ -156,9 +225,7 @@ class _Probe:
         limit: largest change that rounding explains.
     """
 
-    def __init__(
-        self, functions: StepFunctions, config: ModelConfig, state: TrainState, tokens: np.ndarray, not_finite: str
-    ):
+    def __init__(self, functions: Steps, config: ModelConfig, state: TrainState, tokens: np.ndarray, not_finite: str):
         self._functions = functions
         self._config = config
         self._state = state
@@ -183,6 +250,25 @@ class _Probe:
         even = np.arange(len(self._tokens)) % 2 == 0
         tokens = np.where(even[:, None], self._tokens, self._other_tokens(rng)).astype(self._tokens.dtype)
         return float(np.abs(self._probe_logits(tokens) - self._logits)[even].max())
+
+    def change_with_other_texts(self, segment_ids: np.ndarray, rng: np.random.Generator) -> float:
+        """Return the largest change of a logit of each second text of a sequence when those between are replaced."""
+        begins = np.diff(segment_ids, axis=1, prepend=segment_ids[:, :1]) != 0
+        even = np.cumsum(begins, axis=1) % 2 == 0
+        tokens = np.where(even, self._tokens, self._other_tokens(rng)).astype(self._tokens.dtype)
+        change = np.abs(self._probe_logits(tokens) - self._logits).max(axis=-1)
+        return float(np.where(even[:, :-1], change, 0.0).max())
+
+    def change_with_targets(self, prefix: np.ndarray, rng: np.random.Generator) -> float:
+        """Return the largest change of a logit when tokens after its position and outside all prefixes are replaced."""
+        largest, places = 0.0, np.arange(self._tokens.shape[1])[None, :]
+        for _ in range(BATCH_CUTS):  # after a sequence that is all prefix, nothing is replaced
+            draws = np.where(prefix | (places == 0), -1.0, rng.random(prefix.shape))
+            cuts = np.where(draws.max(axis=1) < 0, prefix.shape[1], draws.argmax(axis=1))[:, None]
+            tokens = np.where(places >= cuts, self._other_tokens(rng), self._tokens).astype(self._tokens.dtype)
+            change = np.abs(self._probe_logits(tokens) - self._logits).max(axis=-1)
+            largest = max(largest, float(np.where(places[:, :-1] < cuts, change, 0.0).max()))
+        return largest
 
     def _probe_logits(self, tokens: np.ndarray) -> np.ndarray:
         """Return the probe logits [batch, length, few] of a step from a copy of the state, which a step consumes."""

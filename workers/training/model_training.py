@@ -24,20 +24,16 @@ from ...system.allocator import return_freed_memory
 from ...system.files import write_atomically
 from ...system.signals import deferred_interruption
 from ..config import OptimizerConfig
+from ..objectives.objective import Objective
 from ..protocol import Evaluation, Progress
 from .device_stats import device_name, peak_memory_bytes
-from .flat_model import FlatModel, training_model
-from .leak_probes import (
-    SUSPICIOUS_BATCHES,
-    probe_causality,
-    probe_finite,
-    probe_trained_model,
-    quarantine_note,
-)
+from .flat_model import FlatModel, TrainableModel, training_model
+from .leak_probes import SUSPICIOUS_BATCHES, quarantine_note
+from .objective_steps import ObjectiveSteps
 from .optimizer import make_optimizer
 from .phase_clock import PhaseClock
 from .train_step import StepFunctions, TrainState
-from .training_loop import Batches, LoopOptions, NonFiniteLoss, TrainingLoop
+from .training_loop import LoopOptions, NonFiniteLoss, TrainingLoop
 from .training_settings import CURVE, CurvePoint, TrainingSettings, cosine_decay, curve_text
 from .training_state import TrainingStates
 from .trial import CandidateTrainer
@@ -55,27 +51,35 @@ class ModelTraining:
     Attributes:
         trainer: data, budget, clock and devices of the training.
         model: language model to train.
+        objective: what it learns, in batches.
         optimizer: settings of the optimizer.
         settings: further settings.
         states: saved states; the training continues from the newest.
         report: called with the progress several times a second.
         tell: called with messages.
+        penalty: regularizer of the residual stream; None: none.
         initial: parameters to start from, arrays of `LanguageModel.init`; None: drawn by the seed.
-        curve, validation: training losses, and validation losses, in the course of the training.
+        curve, validation: training losses, and held-out losses of the objective, in the course of the training.
+        first_text_nats: loss on the validation text before the first step, if the training starts from parameters.
+        text_nats: the same after the last step.
         resumed_steps: steps of the state that the training continued from; None: it began.
         compiled: whether the training step is compiled.
     """
 
     trainer: CandidateTrainer
     model: LanguageModel
+    objective: Objective
     optimizer: OptimizerConfig
     settings: TrainingSettings
     states: TrainingStates
     report: Callable[[Progress], None]
     tell: Callable[[str], None]
+    penalty: Callable[[jax.Array], jax.Array] | None = None
     initial: Any = None
     curve: list[CurvePoint] = field(default_factory=list)
     validation: list[CurvePoint] = field(default_factory=list)
+    first_text_nats: float | None = None
+    text_nats: float | None = None
     resumed_steps: int | None = None
     compiled: bool = False
     _clock: PhaseClock = field(init=False)
@@ -97,60 +101,47 @@ class ModelTraining:
             KeyboardInterrupt: a signal arrived; the state is saved if training had begun.
             UsageError: the saved state is damaged, or cannot be written at an interruption.
         """
-        seed, trial = self.settings.seed, self.trainer.trial
-        trained = training_model(self.model, self.optimizer)
-        self.report(Progress("compile", 0.0, trial.budget))
-        batches = self.trainer.train_batches(trained, seed)
+        inner, config = training_model(self.model, self.optimizer), self.optimizer
+        optimizer, mesh = make_optimizer(config), self.trainer.mesh
+        steps = ObjectiveSteps(inner, self.objective, optimizer, config.averaging, mesh, self.penalty)
+        self.report(Progress("compile", 0.0, self.trainer.trial.budget))
         with self._clock.phase("compile"):
-            functions, state = self._compile(trained)
+            state = self._compile(inner, steps.functions)
         self.compiled = True
         found = self.states.load(state)
         with self._clock.phase("probe"):
             if found is None:
-                self._probe(functions, trained, state, batches.batch_at(0))
-            state = functions.place(state if found is None else found[0])
+                self.report(Progress("probe", 0.0, self.trainer.trial.budget))
+                steps.probe(state, np.random.default_rng((self.settings.seed, 1)))
+            state = steps.functions.place(state if found is None else found[0])
         with deferred_interruption() as interrupted:
-            loop = self._loop(functions, state, batches, interrupted)
+            loop = self._loop(steps, state, interrupted)
             if found is not None:
                 self._resume(loop, found[1])
             self._saved = time.perf_counter()
-            self._train(loop, interrupted)
+            self._train(steps, loop, interrupted)
         loss = self.validation[-1][2]
-        moved, quarantine = self._probe_trained(loop, loss)
+        self.text_nats = self._text_loss(steps, loop)
+        moved, quarantine = self._probe_trained(steps, loop, loss)
         parameters = jax.device_get(loop.state.evaluated)
-        arrays = trained.unflatten(parameters) if isinstance(trained, FlatModel) else parameters
+        arrays = inner.unflatten(parameters) if isinstance(inner, FlatModel) else parameters
         return arrays, self._evaluation(loop, loss, moved, quarantine)
 
-    def _compile(self, trained: Any) -> tuple[StepFunctions, TrainState]:
-        """Compile step and evaluation; return them with the first state, on the host."""
-        functions = StepFunctions(
-            trained,
-            make_optimizer(self.optimizer),
-            self.trainer.trial.batch,
-            self.optimizer.averaging,
-            mesh=self.trainer.mesh,
-        )
+    def _compile(self, inner: TrainableModel, functions: StepFunctions) -> TrainState:
+        """Compile step and evaluation; return the first state, on the host."""
         if self.initial is None:
-            parameters = trained.init(np.random.default_rng(self.settings.seed))
+            parameters = inner.init(np.random.default_rng(self.settings.seed))
         else:
-            parameters = trained.flatten(self.initial) if isinstance(trained, FlatModel) else self.initial
+            parameters = inner.flatten(self.initial) if isinstance(inner, FlatModel) else self.initial
         state = functions.initial_state(parameters)
         if self.settings.final_rate != 1.0:
             state = TrainState(state.parameters, state.optimizer, state.average, np.asarray(1.0, np.float32))
         functions.compile_step(state)
         functions.compile_evaluation(state)
         return_freed_memory()  # the compiler's, which is more than most steps need
-        return functions, state
+        return state
 
-    def _probe(self, functions: StepFunctions, trained: Any, state: TrainState, tokens: np.ndarray) -> None:
-        self.report(Progress("probe", 0.0, self.trainer.trial.budget))
-        probe_finite(functions, jax.tree.map(np.array, state), tokens)
-        rng = np.random.default_rng((self.settings.seed, 1))
-        probe_causality(functions, trained, state.optimizer, tokens, rng)
-
-    def _loop(
-        self, functions: StepFunctions, state: TrainState, batches: Batches, interrupted: Callable[[], bool]
-    ) -> TrainingLoop:
+    def _loop(self, steps: ObjectiveSteps, state: TrainState, interrupted: Callable[[], bool]) -> TrainingLoop:
         final = self.settings.final_rate
         rate = None if final == 1.0 else lambda share: cosine_decay(share, final)
         options = LoopOptions(rate, LONGEST_CHUNK, interrupted)
@@ -162,7 +153,9 @@ class ModelTraining:
             if interrupted() or time.perf_counter() - self._saved >= self.settings.save_seconds:
                 self._save(loop, interrupted())
 
-        loop = TrainingLoop(functions, state, batches, self.trainer.trial, self._clock, meter, after_chunk, options)
+        loop = TrainingLoop(
+            steps.functions, state, steps.batches, self.trainer.trial, self._clock, meter, after_chunk, options
+        )
         loop.curve = self.curve
         return loop
 
@@ -176,30 +169,39 @@ class ModelTraining:
         loop.meter.resume(saved["spent"])
         self.curve += [tuple(point) for point in saved["curve"]]
         self.validation += [tuple(point) for point in saved["validation"]]
+        self.first_text_nats = saved["first_text_nats"]
         self._clock.seconds.update(saved["seconds"])
         self._start -= saved["wall_seconds"]
 
-    def _train(self, loop: TrainingLoop, interrupted: Callable[[], bool]) -> None:
+    def _train(self, steps: ObjectiveSteps, loop: TrainingLoop, interrupted: Callable[[], bool]) -> None:
         """Train to the end of the budget, and evaluate on the way."""
         budget, count = self.trainer.trial.budget, self.settings.evaluations
         if self.initial is not None and not self.validation:
-            self._evaluate(loop)
+            self._evaluate(steps, loop)
+            self.first_text_nats = self._text_loss(steps, loop)
         for number in range(1, count + 1):
             point = budget if number == count else budget * number / count
             loop.train_until(point)
             if not self.validation or self.validation[-1][0] < point:
-                self._evaluate(loop)
+                self._evaluate(steps, loop)
                 if interrupted():
                     self._save(loop, interrupted=True)
 
-    def _evaluate(self, loop: TrainingLoop) -> None:
+    def _evaluate(self, steps: ObjectiveSteps, loop: TrainingLoop) -> None:
         self.report(Progress("evaluate", loop.spent, self.trainer.trial.budget, loop.loss))
         with self._clock.phase("evaluate"):
-            loss = loop.functions.evaluate(loop.state, self.trainer.validation)
+            loss = steps.held_out_loss(loop.state)
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"the validation loss after {loop.steps} steps is not finite")
         self.validation.append((loop.spent, loop.steps, loss))
         self._write_curve()
+
+    def _text_loss(self, steps: ObjectiveSteps, loop: TrainingLoop) -> float:
+        """Return the loss on the validation text, each token predicted from those before it."""
+        if steps.reads_text:
+            return self.validation[-1][2]
+        with self._clock.phase("evaluate"):
+            return steps.text_loss(loop.state, self.trainer.validation)
 
     def _save(self, loop: TrainingLoop, interrupted: bool) -> None:
         """Save the state; if a signal has arrived, end the training."""
@@ -210,6 +212,7 @@ class ModelTraining:
             "loss": loop.loss,
             "curve": self.curve,
             "validation": self.validation,
+            "first_text_nats": self.first_text_nats,
             "seconds": self._clock.seconds,
             "wall_seconds": time.perf_counter() - self._start,
         }
@@ -234,30 +237,27 @@ class ModelTraining:
         """Return the learning curve as JSON text."""
         return curve_text(self.trainer.trial.unit, self.trainer.trial.budget, self.curve, self.validation)
 
-    def _probe_trained(self, loop: TrainingLoop, loss: float) -> tuple[float, str]:
+    def _probe_trained(self, steps: ObjectiveSteps, loop: TrainingLoop, loss: float) -> tuple[float, str]:
         """Probe the trained model on unseen text, on more of it if its loss is suspiciously low."""
         self.report(Progress("recheck", loop.spent, self.trainer.trial.budget, loop.loss))
         bound = self.settings.suspicious_nats
         suspicious = bound is not None and loss < bound
         rng = np.random.default_rng((self.settings.seed, 2))
+        unseen = range(loop.steps, loop.steps + (SUSPICIOUS_BATCHES if suspicious else 1))
         with self._clock.phase("probe"):
-            moved = max(
-                probe_trained_model(
-                    loop.functions, self.model.config, loop.state, loop.batches.batch_at(loop.steps + ahead), rng
-                )
-                for ahead in range(SUSPICIOUS_BATCHES if suspicious else 1)
-            )
+            moved = steps.probe_trained(loop.state, unseen, rng)
         return moved, quarantine_note(loss, bound, moved) if suspicious and bound is not None else ""
 
     def _evaluation(self, loop: TrainingLoop, loss: float, moved: float, quarantine: str) -> Evaluation:
         trial, dataset, config = self.trainer.trial, self.trainer.dataset, self.model.config
+        text = loss if self.text_nats is None else self.text_nats
         seconds: dict[str, Any] = {f"{phase}_seconds": taken for phase, taken in self._clock.seconds.items()}
         cost = block_cost(self.model.block.graph, config.unit, config.length)
         return Evaluation(
             "ok",
             loss_nats=loss,
-            bits_per_byte=dataset.nats_per_token_to_bits_per_byte(loss, "validation"),
-            word_perplexity=dataset.nats_per_token_to_word_perplexity(loss, "validation"),
+            bits_per_byte=dataset.nats_per_token_to_bits_per_byte(text, "validation"),
+            word_perplexity=dataset.nats_per_token_to_word_perplexity(text, "validation"),
             curve=tuple(self.curve),
             steps=loop.steps,
             tokens=loop.steps * trial.batch * config.length,

@@ -16,11 +16,12 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from .batch_model import BatchModel
 from .data_parallel import replicated, split
 from .flat_model import TrainableModel
 from .optimizer import initial_state
 
-__all__ = ["Average", "StepFunctions", "StepResult", "TrainState"]
+__all__ = ["Average", "LossFunction", "StepFunctions", "StepResult", "TrainState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,16 @@ for _type in (Average, TrainState, StepResult):
     jax.tree_util.register_dataclass(_type)
 
 
+LossFunction = Callable[[Any, Any, Any], tuple[jax.Array, tuple[jax.Array, jax.Array]]]
+"""Function of model, parameters and batch: the loss to minimize, the token losses and the probe logits."""
+
+
+def _mean_token_loss(model: TrainableModel, parameters: Any, tokens: Any) -> tuple[jax.Array, Any]:
+    """Return the mean loss of token windows, their losses and the probe logits."""
+    losses, probe_logits = model.losses_and_probe_logits(parameters, tokens)
+    return jnp.mean(losses), (losses, probe_logits)
+
+
 class StepFunctions:
     """The training step and the evaluation for one batch shape, compiled on request.
 
@@ -88,6 +99,7 @@ class StepFunctions:
         compiler_options: options of XLA. Its older CPU emitters compile in little more than half the time, but steps
             take a third longer, which is slower overall after a few seconds of training (benchmarks/compile_time.py).
         mesh: mesh of the devices that a batch is split over; None for one device.
+        loss: loss of a batch to minimize, and what the step reports.
 
     Attributes:
         overlaps: whether the host can do other work while a step runs; false on a CPU.
@@ -97,12 +109,13 @@ class StepFunctions:
 
     def __init__(
         self,
-        model: TrainableModel,
+        model: TrainableModel | BatchModel,
         optimizer: optax.GradientTransformation,
         batch: Any,
         averaging: float = 0.0,
         compiler_options: dict[str, Any] | None = None,
         mesh: Mesh | None = None,
+        loss: LossFunction = _mean_token_loss,
     ):
         windows = isinstance(batch, int)
         self._batch = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32) if windows else _shapes(batch)
@@ -110,6 +123,7 @@ class StepFunctions:
         self._averaging = averaging
         self._options = compiler_options
         self._mesh = mesh
+        self._loss_function = loss
         self.overlaps = jax.default_backend() != "cpu"
         self._model = model
         self._optimizer = optimizer
@@ -177,8 +191,7 @@ class StepFunctions:
 
     def _train(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
         def loss(parameters: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            losses, probe_logits = self._model.losses_and_probe_logits(parameters, batch)
-            return jnp.mean(losses), (losses, probe_logits)
+            return self._loss_function(self._model, parameters, batch)
 
         (_, (losses, probe_logits)), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
         updates, optimizer_state = self._optimizer.update(gradients, state.optimizer, state.parameters)

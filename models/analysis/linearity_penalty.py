@@ -1,0 +1,50 @@
+"""Regularizers of the residual stream: they draw the embeddings of neighbouring layers together in training.
+
+Razzhigaev et al. 2024 (arXiv 2405.12250, section 5) add one of them to the loss in pretraining:
+
+    cosine: strength * sum over layers of the mean over tokens of 1 - cos(h[i], h[i - 1])
+    mse:    strength * sum over layers of the mean over tokens and channels of (h[i] - h[i - 1]) ** 2
+
+Contrary to what one expects, the cosine lowers the linearity of the layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+__all__ = ["LinearityPenalty"]
+
+SMALLEST_NORM = 1e-6
+"""Norm below which an embedding has no direction: its cosine is then 0 or less than the exact one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinearityPenalty:
+    """A regularizer and its strength, not negative.
+
+    Attributes:
+        kind: `cosine` or `mse`.
+        strength: factor of the sum over layers.
+    """
+
+    kind: Literal["cosine", "mse"]
+    strength: float
+
+    def __call__(self, stream: Float[Array, "layers+1 batch length width"]) -> Float[Array, ""]:
+        """Return the penalty of a residual stream: the first layer's input, and the output of every layer."""
+        before, after = stream[:-1].astype(jnp.float32), stream[1:].astype(jnp.float32)
+        distances = (
+            1.0 - jnp.sum(_directions(before) * _directions(after), axis=-1)
+            if self.kind == "cosine"
+            else jnp.mean(jnp.square(after - before), axis=-1)
+        )
+        return self.strength * jnp.sum(jnp.mean(distances, axis=(1, 2)))
+
+
+def _directions(x: Array) -> Array:
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), SMALLEST_NORM**2))

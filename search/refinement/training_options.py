@@ -1,0 +1,101 @@
+"""What a user asks of a training, and which options go together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ...primitives import UsageError
+from ...system.files import file_sha256
+from ...system.user_folders import user_path
+
+__all__ = ["TrainingOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """What a user asks of a training.
+
+    Attributes:
+        budget: `1h`, wall clock of training, or `5000steps`; None: that of the run or of the weights.
+        seed: random seed of the parameters and of the order of the text.
+        scale: sizes and rates that differ, such as `layers=8,unit=32`; empty: none.
+        objective: `causal`, `ul2r` or `instruct`.
+        examples: files of JSON lines, for `instruct`.
+        mixture: weights of the denoisers or of the tasks, such as `R=0.25,X=0.25,S=0.5`; empty: those of the papers.
+        cap: largest number of examples of a task in an epoch, for `instruct`; None: that of Flan.
+        regularizer: `none`, or the distance of neighbouring layers that is added to the loss: `cosine` or `mse`.
+        strength: factor of the regularizer.
+        final_rate: learning rate at the end as a share of the peak; None: by objective.
+        output: folder of the weights; None: named after the candidate, or after the weights they continue from.
+    """
+
+    budget: str | None = None
+    seed: int = 0
+    scale: str = ""
+    objective: str = "causal"
+    examples: tuple[str, ...] = ()
+    mixture: str = ""
+    cap: int | None = None
+    regularizer: str = "none"
+    strength: float | None = None
+    final_rate: float | None = None
+    output: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        """End of the default folder's name; empty for the plain training of a candidate."""
+        objective = "" if self.objective == "causal" else self.objective
+        regularizer = "" if self.regularizer == "none" else self.regularizer
+        return "".join(f"-{part}" for part in (objective, regularizer, "".join(self.scale.split())) if part)
+
+    def check(self) -> None:
+        """Check that the options go together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if bool(self.examples) != (self.objective == "instruct"):
+            raise UsageError("--examples FILE.jsonl goes with --objective instruct, which needs it")
+        if self.cap is not None and self.objective != "instruct":
+            raise UsageError("--cap goes with --objective instruct")
+        if self.mixture and self.objective == "causal":
+            raise UsageError("--mixture goes with --objective ul2r, as weights of denoisers, or instruct, of tasks")
+        if (self.regularizer == "none") != (self.strength is None):
+            raise UsageError("--regularizer cosine|mse and --strength NUMBER go together: give both or none")
+
+    def asked(self) -> dict[str, Any]:
+        """Return what a job takes over unchanged."""
+        self.check()
+        return {
+            "seed": self.seed,
+            "objective": self.objective,
+            "examples": {path: _hash_of_examples(path) for path in self.examples},
+            "mixture": _parse_mixture(self.mixture) if self.mixture else None,
+            "cap": self.cap,
+            "regularizer": self.regularizer,
+            "strength": self.strength,
+        }
+
+
+def _hash_of_examples(path: str) -> str:
+    try:
+        return file_sha256(user_path(path))
+    except OSError as error:
+        raise UsageError(f"--examples {path} cannot be read ({error.strerror or error})") from error
+
+
+def _parse_mixture(text: str) -> dict[str, float]:
+    """Return the weights of `R=0.25,X=0.25,S=0.5`."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = (word.strip() for word in part.rpartition("="))
+        try:
+            weight = float(value)
+        except ValueError:
+            weight = math.nan
+        if not (equals and name and 0 <= weight < math.inf) or name in weights:
+            raise UsageError(f"--mixture {text[:60]} must read NAME=WEIGHT,..., each name once, such as R=0.25,S=0.75")
+        weights[name] = weight
+    return weights

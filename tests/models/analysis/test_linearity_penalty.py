@@ -1,0 +1,108 @@
+"""Regularizers of the residual stream: equal to their formulas, also in the loss of a model; free when unused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from primer_search.models.analysis.linearity_penalty import LinearityPenalty
+from primer_search.models.analysis.residual_stream import residual_stream
+from primer_search.models.config import ModelConfig
+from primer_search.models.language_model import LanguageModel, language_model
+from primer_search.models.training_batch import TrainingBatch
+from primer_search.primitives import build_graph
+from primer_search.primitives.library import get
+from primer_search.workers.training.batch_model import BatchModel
+from primer_search.workers.training.flat_model import FlatModel
+
+CONFIG = ModelConfig(layers=3, unit=2, heads=2, length=8, vocabulary=300)
+
+
+def penalty_by_formula(kind: str, strength: float, stream: np.ndarray) -> float:
+    """Return the penalty of one layer after the other, token by token, in float64."""
+    total = 0.0
+    for before, after in zip(stream[:-1].astype(np.float64), stream[1:].astype(np.float64), strict=True):
+        distances = []
+        for one, other in zip(before.reshape(-1, before.shape[-1]), after.reshape(-1, after.shape[-1]), strict=True):
+            cosine = one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
+            distances.append(1.0 - cosine if kind == "cosine" else np.mean((other - one) ** 2))
+        total += float(np.mean(distances))
+    return strength * total
+
+
+def model_of(stack: Any, **others: Any) -> LanguageModel:
+    graph = build_graph(get("PRIMER_EZ", CONFIG.unit, CONFIG.heads))
+    return replace(language_model(graph, replace(CONFIG, stack=stack)), **others)
+
+
+@pytest.fixture
+def tokens(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 300, (2, 9)).astype(np.int32)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "mse"])
+def test_a_penalty_equals_its_formula(kind: Any, rng: np.random.Generator) -> None:
+    stream = rng.standard_normal((4, 2, 5, 16)).astype(np.float32)
+    found = LinearityPenalty(kind, 0.7)(jnp.asarray(stream))
+    assert float(found) == pytest.approx(penalty_by_formula(kind, 0.7, stream), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "mse"])
+def test_embeddings_of_zeros_have_finite_gradients(kind: Any) -> None:
+    gradient = jax.grad(LinearityPenalty(kind, 1.0))(jnp.zeros((3, 1, 2, 8)))
+    assert bool(jnp.all(jnp.isfinite(gradient)))
+
+
+@pytest.mark.parametrize("kind", ["cosine", "mse"])
+@pytest.mark.parametrize("stack", ["scan", "unroll"])
+def test_the_loss_of_a_model_has_the_penalty_of_its_stream(kind: Any, stack: str, tokens: np.ndarray) -> None:
+    model = model_of(stack)
+    parameters = model.draw(np.random.default_rng(0))
+    trained = BatchModel(FlatModel(model), LinearityPenalty(kind, 0.3))
+    loss, (losses, _) = jax.jit(trained.loss)(FlatModel(model).flatten(parameters), TrainingBatch(tokens))
+    stream = np.asarray(residual_stream(model, parameters, jnp.asarray(tokens[:, :-1])))
+    np.testing.assert_allclose(losses, model.token_losses(parameters, jnp.asarray(tokens)), atol=1e-5)
+    expected = float(np.mean(losses)) + penalty_by_formula(kind, 0.3, stream)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("stack", ["scan", "unroll"])
+@pytest.mark.parametrize("rematerialize", [False, True])
+def test_the_stream_is_that_of_the_layers(stack: str, rematerialize: bool, tokens: np.ndarray) -> None:
+    model = model_of(stack, rematerialize=rematerialize)
+    parameters = model.draw(np.random.default_rng(0))
+    prediction = model.predict(parameters, TrainingBatch(jnp.asarray(tokens)), stream=True)
+    assert prediction.stream is not None
+    np.testing.assert_allclose(
+        prediction.stream, residual_stream(model, parameters, jnp.asarray(tokens[:, :-1])), rtol=1e-4, atol=1e-4
+    )
+    assert model.predict(parameters, TrainingBatch(jnp.asarray(tokens))).stream is None
+
+
+@pytest.mark.parametrize("stack", ["scan", "unroll"])
+def test_an_unused_stream_costs_nothing(stack: str, tokens: np.ndarray) -> None:
+    """Without a penalty, the program of the step holds no array with an axis of layers and one of tokens."""
+    model = model_of(stack)
+    parameters = model.draw(np.random.default_rng(0))
+    with_stream = jax.make_jaxpr(lambda p, t: model.predict(p, TrainingBatch(t), stream=True))(parameters, tokens)
+    without = jax.make_jaxpr(lambda p, t: model.predict(p, TrainingBatch(t))[:2])(parameters, tokens)
+    stacked = "f32[4,2,8,16]"
+    assert stacked in str(with_stream)
+    assert stacked not in str(without)
+    assert "f32[3,2,8,16]" not in str(without)
+
+
+def test_a_weighted_loss_is_the_mean_of_the_weighted_tokens(tokens: np.ndarray) -> None:
+    model = model_of("unroll")
+    parameters = model.draw(np.random.default_rng(0))
+    weights = (np.arange(16).reshape(2, 8) % 3 == 0).astype(np.float32)
+    losses = np.asarray(model.token_losses(parameters, jnp.asarray(tokens)))
+    batch = TrainingBatch(tokens, weights)
+    loss, (weighted, _) = BatchModel(model).loss(parameters, batch)
+    assert float(loss) == pytest.approx(losses[weights > 0].mean(), rel=1e-5)
+    assert float(jnp.mean(weighted)) == pytest.approx(float(loss), rel=1e-6)
