@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import sys
@@ -148,7 +149,8 @@ def train(
     choose_platform(job.config.workers.accel, run="" if job.run is None else str(job.run))
     weights = _trained(job, force, save_seconds)
     if json_:
-        print_json({"folder": str(job.folder), **weights.training})
+        curve = json.loads((job.folder / "curve.json").read_text(encoding="utf-8"))
+        print_json({"folder": str(job.folder), **weights.training, "curve": curve})
 
 
 def _save_seconds(text: str) -> float:

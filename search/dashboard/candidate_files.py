@@ -11,6 +11,7 @@ from ...primitives.program_json import dna_to_json
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..refinement.analysis_result import read_analysis
+from ..refinement.saved_weights import saved_trainings
 from ..reports.figures.analysis_figure import analysis_figure
 from ..reports.figures.program_graph import program_graph
 from ..results.learning_curve import validation_points
@@ -32,6 +33,7 @@ def routes() -> list[Route]:
     return [
         Route(f"{page}/curve.json", _curve),
         Route(f"{page}/analysis.json", _analysis),
+        Route(f"{page}/weights.json", _weights_curves),
         Route(f"{page}/graph.svg", _graph),
         Route(f"{page}/dna.json", _dna),
         Route(f"{page}/block.py", _source),
@@ -97,6 +99,30 @@ def _analysis(request: Request) -> Response:
     if analysis is None:
         raise NotFoundError(f"{candidate_name(candidate.id)} has no analysis; `primer-search analyze` makes it")
     return json_response(analysis_figure(analysis))
+
+
+def _weights_curves(request: Request) -> Response:
+    with request.run.read() as store:
+        candidate = find_candidate(request, store)
+    colors = ("var(--blue)", "var(--orange)", "var(--green)", "var(--purple)")
+    traces = [
+        {
+            "x": [steps for _, steps, _ in training.curve["validation"]],
+            "y": [loss for _, _, loss in training.curve["validation"]],
+            "name": training.name,
+            "mode": "lines+markers",
+            "line": {"color": colors[place % len(colors)], "width": 2.2},
+            "marker": {"size": 6},
+            "hovertemplate": f"{training.name}: %{{y:.4f}} after %{{x:,}} steps<extra></extra>",
+        }
+        for place, training in enumerate(saved_trainings(request.run.directory.weights(candidate.id)))
+        if training.last is not None
+    ]
+    layout = {
+        "xaxis": {"title": {"text": "optimizer steps", "font": _SMALL}, "tickformat": ","},
+        "yaxis": {"title": {"text": "held-out loss, nats per token", "font": _SMALL}, "tickformat": ".2f"},
+    }
+    return json_response({"data": traces, "layout": layout})
 
 
 def _traces(name: str, trainings: Iterable[Evaluation], color: str, dash: str, symbol: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from ...primitives.program import DNA
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..refinement.analysis_result import read_analysis
+from ..refinement.saved_weights import saved_trainings
 from ..reports.candidate_table import format_step, short_mutation
 from ..reports.figures.lineage_graph import format_gain
 from ..reports.figures.program_graph import program_graph
@@ -115,6 +116,7 @@ def _candidate(request: Request) -> Response:
         mutations=detail.candidate.mutations,
         curve=any(validation_points(each) for each in detail.trainings),
         analysis=analysis,
+        weights=saved_trainings(request.run.directory.weights(detail.candidate.id)),
         analyzed=() if analysis is None else analysis_rows(analysis),
         export=f"primer-search export {shlex.quote(str(request.run.directory.path))} {number} -o block.py",
     )

@@ -1,19 +1,72 @@
-"""Weights that are saved, and trainings that were interrupted, by the names that users give."""
+"""Weights that are saved, and trainings that were interrupted: by the names that users give, and of a candidate."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...primitives import UsageError
 from ...system.user_folders import user_path
 from ..runs.run_directory import find_run
-from .training_folder import read_recorded_job, training_folder
+from .training_folder import SUFFIX, read_recorded_job, training_folder
 from .training_job import TrainingJob
 
 if TYPE_CHECKING:  # loads JAX
     from ...models.checkpoint import Weights
 
-__all__ = ["interrupted_job", "load_saved_weights", "load_weights_folder"]
+__all__ = ["SavedTraining", "interrupted_job", "load_saved_weights", "load_weights_folder", "saved_trainings"]
+
+CURVE = "curve.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedTraining:
+    """One training of a candidate's weights, finished or not.
+
+    Attributes:
+        name: name of its folder.
+        finished: whether its weights are saved.
+        facts: its record in `model.json`; of an unfinished one, its job.
+        model: settings of the shape of the model.
+        curve: content of `curve.json`: points [budget spent, steps, loss in nats] of `training` and `validation`.
+    """
+
+    name: str
+    finished: bool
+    facts: Mapping[str, Any]
+    model: Mapping[str, Any]
+    curve: Mapping[str, Any]
+
+    @property
+    def last(self) -> tuple[int, float] | None:
+        """Steps and held-out loss at the last evaluation; None before the first."""
+        points = self.curve.get("validation") or []
+        return (int(points[-1][1]), float(points[-1][2])) if points else None
+
+
+def saved_trainings(weights: Path) -> tuple[SavedTraining, ...]:
+    """Return the trainings in the folder of a candidate's weights and in those named after it, except damaged ones.
+
+    Args:
+        weights: folder of the candidate's weights, which may be missing.
+    """
+    folders = [weights, *weights.parent.glob(f"{weights.name}-*"), *weights.parent.glob(f"{weights.name}{SUFFIX}")]
+    found = [_read_training(folder) for folder in sorted(folders)]
+    return tuple(training for training in found if training is not None)
+
+
+def _read_training(folder: Path) -> SavedTraining | None:
+    finished = not folder.name.endswith(SUFFIX)
+    try:
+        values = json.loads((folder / ("model.json" if finished else "job.json")).read_text(encoding="utf-8"))
+        facts, model = (values["training"], values["model"]) if finished else (values, values["config"]["model"])
+        curve = json.loads((folder / CURVE).read_text(encoding="utf-8")) if (folder / CURVE).is_file() else {}
+        return SavedTraining(folder.name.removesuffix(SUFFIX), finished, dict(facts), dict(model), dict(curve))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def load_saved_weights(job: TrainingJob) -> Weights | None:
