@@ -1,0 +1,90 @@
+"""Step time of a block with a mesa layer beside one with softmax attention, by sequence length.
+
+    python benchmarks/solve_step.py [--lengths 64 256 1024 4096] [--tokens 4096] [--rounds 9] [--json]
+
+A step is the output of one block and its gradients. Each length has the same number of tokens in a batch, at least one
+sequence. The two take turns in each round (`paired_times`), and the ratio is that of pairs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from primer_search.benchmarks.command import add_json, benchmark_parser, processor_name
+from primer_search.benchmarks.paired_times import clock, paired_ratio, run_interleaved, timed_run
+from primer_search.models.block import compile_block
+from primer_search.primitives import build_graph, library
+
+__all__ = ["measure"]
+
+PROGRAMS = ("TRANSFORMER", "TRANSFORMER_MESA", "TRANSFORMER_MESA_HYBRID")
+
+
+def measure(length: int, batch: int, unit: int, rounds: int, least_seconds: float, steps: int) -> list[dict[str, Any]]:
+    """Return the step time of each program at a length, and its paired ratio to the Transformer's."""
+    runs = {name: timed_run(_step(name, length, batch, unit, steps), least_seconds) for name in PROGRAMS}
+    times = run_interleaved(runs, rounds)
+    return [
+        {
+            "program": name,
+            "length": length,
+            "batch": batch,
+            "milliseconds": 1e3 * float(np.median(times[name])),
+            "ratio": asdict(paired_ratio(times[name], times[PROGRAMS[0]])),
+        }
+        for name in PROGRAMS
+    ]
+
+
+def _step(name: str, length: int, batch: int, unit: int, steps: int) -> Callable[[], Any]:
+    block = compile_block(build_graph(library.get(name, unit)), unit, solve_steps=steps)
+    rng = np.random.default_rng(0)
+    parameters, x = block.init(rng), rng.standard_normal((batch, length, block.width)).astype(np.float32)
+
+    def loss(parameters: Any, x: jax.Array) -> jax.Array:
+        return jnp.mean(jnp.square(block.apply(parameters, x)))
+
+    gradient = jax.jit(jax.grad(loss, (0, 1)))
+    return lambda: gradient(parameters, x)
+
+
+def main() -> None:
+    """Run the benchmark and print a table."""
+    parser = benchmark_parser(__doc__)
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=[64, 256, 1024, 4096], help="Positions of a sequence."
+    )
+    parser.add_argument("--tokens", type=int, default=4096, help="Tokens of a batch, at least one sequence [4096].")
+    parser.add_argument("--unit", type=int, default=8, help="Channels of a unit; the block has 8 units [8].")
+    parser.add_argument("--steps", type=int, default=30, help="Most steps of conjugate gradients [30].")
+    parser.add_argument("--rounds", type=int, default=9, help="Pairs of measurements [9].")
+    parser.add_argument("--least-seconds", type=float, default=0.5, help="Duration of one measurement [0.5].")
+    add_json(parser)
+    options = parser.parse_args()
+    rows = []
+    for length in options.lengths:
+        batch = max(1, options.tokens // length)
+        rows += measure(length, batch, options.unit, options.rounds, options.least_seconds, options.steps)
+    about = {"machine": processor_name(), "jax": jax.__version__, "clock": clock().__name__, "unit": options.unit}
+    if options.json:
+        print(json.dumps({"about": about, "steps": rows}))
+        return
+    print(about)
+    print(f"{'program':<25}{'length':>8}{'batch':>7}{'ms':>10}{'ratio':>8}  95% interval")
+    for row in rows:
+        ratio = row["ratio"]
+        print(
+            f"{row['program']:<25}{row['length']:>8}{row['batch']:>7}{row['milliseconds']:>10.1f}"
+            f"{ratio['median']:>8.2f}  {ratio['low']:.2f} to {ratio['high']:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
