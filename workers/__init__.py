@@ -5,4 +5,4 @@
 many.
 """
 
-__all__ = ["config", "data", "devices", "executors", "objectives", "protocol", "training"]
+__all__ = ["config", "data", "devices", "executors", "objectives", "position_buckets", "protocol", "training"]

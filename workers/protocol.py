@@ -120,6 +120,7 @@ class Evaluation:
         bits_per_byte: the same loss in bits per byte of text, comparable across tokenizers.
         word_perplexity: the same loss as perplexity per word (LM1B's unit), for datasets with word perplexity.
         test_loss_nats, test_bits_per_byte, test_word_perplexity: the same for the test split, if requested.
+        test_losses_by_position: test loss in nats per token by group of positions (`position_buckets`), if requested.
         hurdle_losses, hurdle_steps: validation loss in nats per token, and optimizer steps, at each hurdle reached.
         curve: points `(budget spent, steps, training loss in nats)` of the learning curve.
         steps, tokens, epochs: amount of training: optimizer steps, tokens, passes over the training text.
@@ -180,6 +181,7 @@ class Evaluation:
     step_transcendentals: float | None = None
     peak_memory_bytes: int | None = None
     device: str = ""
+    test_losses_by_position: tuple[float, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -204,7 +206,7 @@ class Evaluation:
     def from_dict(values: dict[str, Any]) -> Evaluation:
         """Invert `to_dict`, also after JSON turned tuples into lists."""
         kept = {name: value for name, value in values.items() if name in _FIELDS}
-        for name in ("hurdle_losses", "hurdle_steps"):
+        for name in ("hurdle_losses", "hurdle_steps", "test_losses_by_position"):
             kept[name] = tuple(kept.get(name, ()))
         kept["curve"] = tuple((spent, steps, loss) for spent, steps, loss in kept.get("curve", ()))
         return Evaluation(**kept)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...system.files import write_output
+from ...workers.position_buckets import bucket_names
 from ..results.speedup import Speedup
 from ..studies.comparison import Comparison, ComparisonRow
 from .console import Layout, print_table, print_text
@@ -47,6 +48,10 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     styles = {"better": "green", "worse": "red", "": "bold"}
     print_table(cells, console, _LAYOUT, [styles.get(row.verdict, "") for row in comparison.rows])
     console.print()
+    if positions := _cells_by_position(comparison):
+        print_text("test loss in nats per token, by position in the sequence", console)
+        print_table(positions, console, Layout(left=("name",), shrink={"name": 14}, drop=tuple(positions[0])[1:-1]))
+        console.print()
     print_text(_format_method(comparison), console, "dim")
     for note in comparison.notes:
         print_text(f"note: {note}", console)
@@ -112,6 +117,16 @@ def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
         "failed": str(len(row.failures) or "–") if failed else None,
     }
     return {title: words for title, words in cells.items() if words is not None}
+
+
+def _cells_by_position(comparison: Comparison) -> list[dict[str, str]]:
+    """Return the test loss of each program by position, as text; empty if no program has one."""
+    names = bucket_names(comparison.config.model.length)
+    return [
+        {"name": row.name, **dict(zip(names, (f"{loss:.3f}" for loss in row.test_losses_by_position), strict=True))}
+        for row in comparison.rows
+        if len(row.test_losses_by_position) == len(names)
+    ]
 
 
 def _speedup(found: Speedup | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ...models.cost import model_cost
 from ...primitives.program_json import dna_to_json
+from ...workers.position_buckets import bucket_names
 from ...workers.protocol import LARGEST_INPUT_WAIT, Evaluation
 from ..config import RunConfig
 from ..results.speedup import Speedup, loss_curve, speedup
@@ -42,6 +43,8 @@ class ComparisonRow:
         model_tflops: 10^12 model FLOPs per second of training, three times those of the forward pass; recomputation
             and the optimizer are not counted.
         failures: random seed, outcome and message of each training that failed.
+        test_losses_by_position: test loss in nats per token by group of positions (`position_buckets`), means over
+            repeats.
     """
 
     name: str
@@ -64,6 +67,7 @@ class ComparisonRow:
     tokens_per_second: float | None
     model_tflops: float | None
     failures: tuple[tuple[int, str, str], ...]
+    test_losses_by_position: tuple[float, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -121,6 +125,7 @@ class Comparison:
             "command": self.command,
             "baseline": self.baseline,
             "rows": [{**asdict(row), "verdict": row.verdict} for row in self.rows],
+            "positions": bucket_names(self.config.model.length),
             "seeds": list(self.seeds),
             "sweep": {name: [list(pair) for pair in pairs] for name, pairs in self.sweep.items()},
             "notes": list(self.notes),
@@ -185,6 +190,9 @@ def comparison_row(
         model_tflops=None if tokens_per_second is None else 3.0 * cost["flops"] * tokens_per_second / 1e12,
         failures=tuple(
             (seed, result.outcome, result.message) for seed, result in found.items() if seed not in finished
+        ),
+        test_losses_by_position=tuple(
+            fmean(losses) for losses in zip(*(result.test_losses_by_position for result in results), strict=False)
         ),
     )
 

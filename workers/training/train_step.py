@@ -181,6 +181,16 @@ class StepFunctions:
         losses = [self._evaluate(state.evaluated, batch) for batch in batches]
         return float(np.mean([np.asarray(loss, np.float64) for loss in losses]))
 
+    def losses_by_position(self, state: TrainState, batches: Iterable[Any]) -> np.ndarray:
+        """Return the mean loss in nats at each position of a sequence [length], over batches."""
+
+        def at_positions(parameters: Any, batch: Any) -> jax.Array:
+            return jnp.mean(self._model.token_losses(parameters, batch), axis=0)
+
+        lowered = jax.jit(at_positions, **self._shardings()).lower(_shapes(state.evaluated), self._batch)
+        compiled = lowered.compile(self._options)
+        return np.mean([np.asarray(compiled(state.evaluated, batch), np.float64) for batch in batches], axis=0)
+
     def _shardings(self, step: bool = False) -> dict[str, Any]:
         """Return the shardings that `jit` needs for its inputs and the outputs of a step; none for one device."""
         if self._mesh is None:

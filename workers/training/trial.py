@@ -27,6 +27,7 @@ from ...system.allocator import return_freed_memory
 from ..config import OptimizerConfig, TrialConfig
 from ..data.batches import TrainBatches, validation_batches
 from ..data.dataset import Dataset
+from ..position_buckets import bucket_means
 from ..protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
 from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, RelativeTimer, StepMeter
 from .data_parallel import data_mesh
@@ -197,6 +198,7 @@ class _Trial:
         self.losses: list[float] = []
         self.loss_steps: list[int] = []
         self.test_loss: float | None = None
+        self.test_losses: tuple[float, ...] = ()
         self.moved_logits: float | None = None
         self.quarantine = ""
         self.loop: TrainingLoop | None = None
@@ -226,7 +228,10 @@ class _Trial:
         loss = self._evaluate(functions, self.loop)
         self._probe_trained(functions, self.loop, loss)
         if self.request.test:
-            self.test_loss = self._score(functions, self.loop, "test", self.trainer.scored_batches("test"))
+            batches = self.trainer.scored_batches("test")
+            self.test_loss = self._score(functions, self.loop, "test", batches)
+            with self.clock.phase("evaluate"):
+                self.test_losses = bucket_means(functions.losses_by_position(self.loop.state, batches))
 
     def evaluated_parameters(self) -> Any:
         """Return the evaluated parameters as arrays on the host."""
@@ -268,7 +273,7 @@ class _Trial:
         }
 
     def _final_figures(self) -> dict[str, Any]:
-        figures: dict[str, Any] = {"quarantine": self.quarantine}
+        figures: dict[str, Any] = {"quarantine": self.quarantine, "test_losses_by_position": self.test_losses}
         dataset = self.trainer.dataset
         for split, prefix, loss in (("validation", "", self.losses[-1]), ("test", "test_", self.test_loss)):
             if loss is not None:
