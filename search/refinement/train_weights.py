@@ -83,9 +83,10 @@ def train_weights(
         except WorkFailedError:
             shutil.rmtree(folder, ignore_errors=True)  # to continue would fail in the same way
             raise
-        except UsageError:
-            _delete_if_empty(folder)
-            raise
+        except UsageError as error:
+            if _delete_if_empty(folder):
+                raise
+            raise UsageError(f"{error}; then continue with `primer-search train --resume {job.folder}`") from error
         shutil.rmtree(folder, ignore_errors=True)
     return weights
 

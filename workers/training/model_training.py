@@ -40,6 +40,12 @@ from .trial import CandidateTrainer
 
 __all__ = ["ModelTraining"]
 
+EVALUATION_SHARE = 0.1
+"""Largest share of the training time that evaluations on the way take; that at the end is always made."""
+
+STEP_PER_EVALUATED_BATCH = 3.0
+"""Time of a step over that of evaluating a batch: forward and backward take about three times a forward pass."""
+
 LONGEST_CHUNK = 50
 """Largest number of steps between two reports."""
 
@@ -175,17 +181,32 @@ class ModelTraining:
 
     def _train(self, steps: ObjectiveSteps, loop: TrainingLoop, interrupted: Callable[[], bool]) -> None:
         """Train to the end of the budget, and evaluate on the way."""
-        budget, count = self.trainer.trial.budget, self.settings.evaluations
+        budget, count = self.trainer.trial.budget, self._evaluations()
         if self.initial is not None and not self.validation:
             self._evaluate(steps, loop)
             self.first_text_nats = self._text_loss(steps, loop)
         for number in range(1, count + 1):
             point = budget if number == count else budget * number / count
             loop.train_until(point)
-            if not self.validation or self.validation[-1][0] < point:
+            if (not self.validation or self.validation[-1][0] < point) and (number == count or self._affordable()):
                 self._evaluate(steps, loop)
                 if interrupted():
                     self._save(loop, interrupted=True)
+
+    def _evaluations(self) -> int:
+        """Return the number of evaluations; of a budget in steps, as many as take about a tenth of its time."""
+        trial = self.trainer.trial
+        if trial.unit != "steps":
+            return self.settings.evaluations
+        affordable = EVALUATION_SHARE * trial.budget * STEP_PER_EVALUATED_BATCH / trial.evaluation_batches
+        return max(1, min(self.settings.evaluations, int(affordable)))
+
+    def _affordable(self) -> bool:
+        """Return whether evaluations have taken little of the time so far, where the budget is a time."""
+        seconds = self._clock.seconds
+        return self.trainer.trial.unit == "steps" or (
+            seconds.get("evaluate", 0.0) <= EVALUATION_SHARE * seconds.get("train", 0.0)
+        )
 
     def _evaluate(self, steps: ObjectiveSteps, loop: TrainingLoop) -> None:
         self.report(Progress("evaluate", loop.spent, self.trainer.trial.budget, loop.loss))

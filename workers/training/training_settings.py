@@ -25,7 +25,7 @@ class TrainingSettings:
         final_rate: learning rate at the end as a share of the peak, reached along a cosine over the budget; 1: no
             decay.
         save_seconds: wall clock between two saved states.
-        evaluations: number of evaluations on the way, at equal distances in the budget.
+        evaluations: largest number of evaluations, at equal distances in the budget.
         allowance_seconds: seconds charged for a step of the baseline, for budgets in reference seconds.
         suspicious_nats: validation loss below which the model is probed on more text; None: no bound.
     """
