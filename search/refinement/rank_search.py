@@ -6,8 +6,9 @@
 
 This is layer-selective rank reduction (Sharma et al. 2023, arXiv 2312.13558). As in the paper, the choosing part is 20%
 of the text. The best of many reductions on it is partly luck, which the reporting part does not share: on a small model
-a dozen reductions, each of which helped a little, made the reporting part worse. So a reduction must help by more than
-its noise, `margin` standard errors of the difference on the same tokens; the paper's rule is 0.
+ten reductions, each of which helped a little, made the reporting part worse (benchmarks/results/rank_reduction.txt).
+So a reduction must help by more than its noise, `margin` standard errors of the difference on the same tokens; the
+paper's rule is 0.
 """
 
 from __future__ import annotations
