@@ -21,7 +21,6 @@ from primer_search.plugins.sources import find_source, installed_sources, is_che
 from primer_search.primitives.errors import UsageError
 from primer_search.primitives.library import LIBRARY, TRANSFORMER, get
 from primer_search.primitives.ops import OPS
-from primer_search.search import session
 from primer_search.search.config import SearchConfig
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.search.evolution.vocabulary import PAPER, read_vocabulary, with_named_plugins
@@ -30,6 +29,7 @@ from primer_search.search.reports.figures.program_graph import OWN_FAMILY, progr
 from primer_search.search.runs.run_directory import RunDirectory, create_run_directory
 from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
+from primer_search.search.sessions import session
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import write_text
 

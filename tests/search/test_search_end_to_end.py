@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from primer_search.configs.load import load
-from primer_search.search import session
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import create_run_directory
 from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
+from primer_search.search.sessions import session
 from primer_search.tests.support.command import command
 from primer_search.tests.support.tiny_runs import own_tokenizer, write_text
 

@@ -10,13 +10,13 @@ import pytest
 
 from primer_search.configs.load import load
 from primer_search.primitives import UsageError
-from primer_search.search import session
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.evolution import Evolution
 from primer_search.search.runs.controller import Controller
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.time_accounting import shares_of_wall_clock
+from primer_search.search.sessions import session
 from primer_search.search.simulation.copied_children import CopyingEvolution
 from primer_search.search.simulation.recorded_trainings import load_recording
 from primer_search.search.simulation.simulate import SimulationOptions, simulate
