@@ -45,6 +45,11 @@ def verb(line: str) -> str:
     return "" if word.startswith("-") else word
 
 
+def only_programs(path: str, names: list[str]) -> list[str]:
+    """What is not a program among the names in a folder."""
+    return [name for name in names if not name.endswith(".json")]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which the names of the pages exist: a run with one child, a text, a tokenizer, DNA, a plugin."""
@@ -54,6 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "DNA.json").write_text(dna_to_json(get("PRIMER_EZ", 8)), encoding="utf-8")
     np.save(folder / "ids.npy", np.arange(4000) % 500)
     shutil.copy(ROOT / "examples" / "plugins" / "gated_unit.py", folder)
+    shutil.copytree(ROOT / "benchmarks" / "results", folder / "benchmarks" / "results", ignore=only_programs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRIMER_SEARCH_CACHE", str(folder / "cache"))
         remember(find_source(str(folder / "gated_unit.py")))  # its own test checks it

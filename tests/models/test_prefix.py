@@ -82,7 +82,7 @@ def test_the_gradient_of_a_prefix_with_respect_to_targets_is_zero(
     prefix = jnp.arange(8)[None] < 5
 
     def outputs(x: jax.Array) -> jax.Array:
-        return model._stack(parameters["blocks"], x, prefix=prefix)
+        return model._stack(parameters["blocks"], x, prefix=prefix)[0]
 
     x = jnp.asarray(rng.standard_normal((1, 8, 16)), jnp.float32)
     reach = np.abs(jax.jit(jax.jacrev(lambda x: outputs(x)[0].sum(axis=-1)))(x)[:, 0]).max(axis=-1)  # [output, input]
