@@ -2,7 +2,7 @@
 
 An epoch of the mixture (`mixture`) is packed into sequences (`packing`), whose order is then random. Batches follow the
 sequences of one epoch after the other. The sequences before an epoch must be counted, so that the batch of a step is
-found without the batches before it; this takes a second for 100,000 examples.
+found without the batches before it: a resumed training packs the earlier epochs once more.
 """
 
 from __future__ import annotations
