@@ -198,7 +198,7 @@ def search(
         typer.Option(
             help="How candidates are proposed: the paper's evolution, its control without selection, random programs, "
             "or the guided search of docs/discovery.md and its control.",
-            show_default="evolution",
+            show_default="that of the preset",
         ),
     ] = None,
     plugin: Plugins = None,
