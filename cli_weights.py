@@ -120,7 +120,9 @@ def train(
     save_every: Annotated[
         str, typer.Option(help="Time between two saved states, from which a training continues.", metavar="DURATION")
     ] = "5m",
-    force: Annotated[bool, typer.Option("--force", help="Replace existing weights.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace existing weights, and an interrupted training that differs.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Train a candidate, or saved weights further, and save the weights.
@@ -142,8 +144,10 @@ def train(
     )
     if resume is None:
         job = _job(run, candidate, from_, data, options)
-    elif options != TrainingOptions() or any((run, candidate, from_, data, force)):
-        raise UsageError("--resume continues a training with its own settings: give no other option than --save-every")
+    elif options != TrainingOptions() or any((run, candidate, from_, data)):
+        raise UsageError(
+            "--resume continues a training with its own settings: give no other option than --save-every and --force"
+        )
     else:
         job = interrupted_job(resume)
     choose_platform(job.config.workers.accel, run="" if job.run is None else str(job.run))

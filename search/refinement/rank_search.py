@@ -206,7 +206,9 @@ class _Rule:
         else:
             windows = np.mean(scores.correct.astype(np.float64) - reference.correct, axis=1)
         gain = paired_difference(windows)
-        return gain.mean is not None and gain.mean > self.margin * (gain.error or 0.0)
+        if gain.mean is None or (gain.error is None and self.margin > 0):
+            return False  # one window has no error to compare with
+        return gain.mean > self.margin * (gain.error or 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,6 +31,17 @@ __all__ = ["FACTORED", "RESULT", "read_factored", "write_refined"]
 
 FACTORED, RESULT = "factored.safetensors", "refinement.json"
 
+MEASURED = {
+    "loss_nats",
+    "bits_per_byte",
+    "text_nats",
+    "first_loss_nats",
+    "first_text_nats",
+    "moved_logits",
+    "quarantine",
+}
+"""What a training measured of its weights: not true of refined ones, it stands under `from`."""
+
 
 def write_refined(
     folder: Path, original: Weights, refined: RefinedModel, *, factored: bool = False, overwrite: bool = False
@@ -47,7 +58,8 @@ def write_refined(
     Raises:
         UsageError: the folder exists, or cannot be written.
     """
-    record = {**original.training, "refined": _record(refined.result)}
+    kept = {name: value for name, value in original.training.items() if name not in MEASURED}
+    record = {**kept, "from": {"training": dict(original.training)}, "refined": _record(refined.result)}
     weights = replace(original, parameters=refined.parameters, training=record)
     save_weights(folder, weights, overwrite)
     try:

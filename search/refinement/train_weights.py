@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...primitives import UsageError, WorkFailedError, build_graph
+from ...primitives import PrimerSearchError, UsageError, WorkFailedError, build_graph
 from ...primitives.program_json import dna_to_json
 from ...system.signals import Interrupted, interrupt_on_termination
 from ...workers.data.dataset import Dataset
@@ -21,7 +21,7 @@ from ...workers.protocol import Evaluation, Progress
 from ..runs.calibration import Calibration
 from ..runs.run_settings import prepare_same_dataset, tell_limits
 from .held_out_text import find_text
-from .training_folder import open_training_folder, read_recorded_job
+from .training_folder import begin_again, open_training_folder, read_recorded_job
 from .training_job import TrainingJob
 from .training_objective import check_capable, make_objective, reads_prefix
 
@@ -58,7 +58,8 @@ def train_weights(
 
     Args:
         job: the training.
-        overwrite: replace existing weights, and discard an interrupted training of other settings.
+        overwrite: replace existing weights, and discard an interrupted training that has other settings or cannot be
+            continued.
         save_seconds: wall clock between two saved states.
         progress: called with the state of the training several times a second.
         tell: called with messages.
@@ -72,23 +73,46 @@ def train_weights(
         raise UsageError(f"{job.folder} holds weights already: replace them with --force")
     estimate = "" if job.expected_seconds is None else f", about {job.expected_seconds:.0f} s"
     with open_training_folder(job.folder, job.to_dict(), overwrite) as folder:
-        job = TrainingJob.from_dict(job.folder, read_recorded_job(job.folder))  # the interrupted one, if there was one
+        recorded = TrainingJob.from_dict(job.folder, read_recorded_job(job.folder))  # the interrupted one, if there is
         tell(f"training {job.name}{estimate}")
         try:
             with interrupt_on_termination() as interruption:
-                weights, training = _train(job, folder, save_seconds, interruption.check_before(progress), tell)
+                progress = interruption.check_before(progress)
+                try:
+                    weights, training = _train(recorded, folder, save_seconds, progress, tell)
+                except _unusable_state() as error:
+                    if not overwrite:
+                        raise
+                    tell(f"note: {str(error).removesuffix(': train again with --force')}, so the training begins again")
+                    begin_again(folder, job.to_dict())
+                    weights, training = _train(job, folder, save_seconds, progress, tell)
                 _save(job, weights, training, overwrite)
         except KeyboardInterrupt:
             raise Interrupted(_farewell(job, folder)) from None
-        except WorkFailedError:
-            shutil.rmtree(folder, ignore_errors=True)  # to continue would fail in the same way
+        except _unusable_state():
             raise
-        except UsageError as error:
+        except PrimerSearchError as error:
+            if _is_fault_of_program(error):
+                shutil.rmtree(folder, ignore_errors=True)  # to continue would fail in the same way
+                raise
             if _delete_if_empty(folder):
                 raise
-            raise UsageError(f"{error}; then continue with `primer-search train --resume {job.folder}`") from error
+            raise type(error)(f"{error}; then continue with `{_resume_command(job)}`") from error
         shutil.rmtree(folder, ignore_errors=True)
     return weights
+
+
+def _unusable_state() -> type[Exception]:
+    from ...workers.training.training_state import UnusableState  # loads JAX
+
+    return UnusableState
+
+
+def _is_fault_of_program(error: Exception) -> bool:
+    """Return whether a training failed by its program, and not by the machine."""
+    from ...workers.training.trial import PROGRAM_FAULTS
+
+    return isinstance(error.__cause__, PROGRAM_FAULTS)
 
 
 def _train(
@@ -157,7 +181,9 @@ def _initial_weights(job: TrainingJob) -> Weights | None:
         return None
     weights = load_weights(job.initial)
     if file_sha256(job.initial / "model.json") != job.initial_hash:
-        raise UsageError(f"the weights in {job.initial} have changed since this training began: train again")
+        raise _unusable_state()(
+            f"the weights in {job.initial} have changed since this training began: train again with --force"
+        )
     return weights
 
 
@@ -252,7 +278,12 @@ def _farewell(job: TrainingJob, folder: Path) -> str:
     if _delete_if_empty(folder):
         return "interrupted before the training began: no weights were saved"
     steps = max(path.name.removeprefix("state-") for path in folder.glob("state-*")).lstrip("0")
-    return f"interrupted after {int(steps or 0):,} steps: continue with `primer-search train --resume {job.folder}`"
+    return f"interrupted after {int(steps or 0):,} steps: continue with `{_resume_command(job)}`"
+
+
+def _resume_command(job: TrainingJob) -> str:
+    """Return the command that continues a training, and replaces weights that exist already."""
+    return f"primer-search train --resume {job.folder}{' --force' if job.folder.exists() else ''}"
 
 
 def _delete_if_empty(folder: Path) -> bool:

@@ -21,7 +21,7 @@ from ...primitives import UsageError
 from ...system.files import write_atomically
 from ...system.locks import try_lock
 
-__all__ = ["SUFFIX", "open_training_folder", "read_recorded_job", "training_folder"]
+__all__ = ["SUFFIX", "begin_again", "open_training_folder", "read_recorded_job", "training_folder"]
 
 SUFFIX = ".training"
 JOB = "job.json"
@@ -56,23 +56,32 @@ def open_training_folder(weights: Path, job: dict[str, Any], discard: bool) -> I
     try:
         if not try_lock(descriptor):
             raise UsageError(f"another process trains the weights of {weights}: wait for it, or choose another -o")
-        if (folder / JOB).is_file() and _difference(read_recorded_job(weights), job):
-            difference = _difference(read_recorded_job(weights), job)
-            if not discard:
-                raise UsageError(
-                    f"{folder} holds an interrupted training with another {difference}: continue it with --resume "
-                    f"{weights}, or discard it with --force"
-                )
-            for path in folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        try:
-            if not (folder / JOB).is_file():
-                write_atomically(folder / JOB, json.dumps(job, indent=2) + "\n")
-        except OSError as error:
-            raise UsageError(f"cannot write {folder} ({error.strerror or error}); choose another -o") from error
+        recorded = read_recorded_job(weights) if (folder / JOB).is_file() else None
+        difference = None if recorded is None else _difference(recorded, job)
+        if difference and not discard:
+            raise UsageError(
+                f"{folder} holds an interrupted training with another {difference}: continue it with --resume "
+                f"{weights}, or discard it with --force"
+            )
+        if recorded is None or difference:
+            begin_again(folder, job)
         yield folder
     finally:
         os.close(descriptor)
+
+
+def begin_again(folder: Path, job: dict[str, Any]) -> None:
+    """Empty the folder of a training, and record what is trained.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    try:
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        write_atomically(folder / JOB, json.dumps(job, indent=2) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {folder} ({error.strerror or error}); choose another -o") from error
 
 
 def read_recorded_job(weights: Path) -> dict[str, Any]:
@@ -99,10 +108,13 @@ def read_recorded_job(weights: Path) -> dict[str, Any]:
 
 def _difference(recorded: dict[str, Any], job: dict[str, Any]) -> str:
     """Return the name of a setting in which two trainings differ; empty if they are the same."""
-    for name in job.keys() - ESTIMATES:
-        if isinstance(job[name], dict) and isinstance(recorded.get(name), dict):
-            if inner := _difference(recorded[name], job[name]):
+    for name in sorted((job.keys() | recorded.keys()) - ESTIMATES):
+        if name not in recorded or name not in job:
+            return name
+        before, now = recorded[name], job[name]
+        if isinstance(before, dict) and isinstance(now, dict):
+            if inner := _difference(before, now):
                 return inner
-        elif name not in recorded or recorded[name] != job[name]:
+        elif before != now:
             return name
     return ""

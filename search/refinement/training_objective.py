@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...primitives import UsageError
 from ...primitives.graph import Graph
-from ...system.files import file_sha256
-from ...system.user_folders import user_path
 from ...workers.data.dataset import Dataset
 from ...workers.data.own_tokenizers import read_tokenizer
 from ..config import RunConfig
 from .training_job import TrainingJob
+from .training_options import hash_of_examples
 
 if TYPE_CHECKING:  # loads JAX
     from ...models.checkpoint import Weights
@@ -64,10 +63,13 @@ def _instruct(
     job: TrainingJob, dataset: Dataset, initial: Weights | None, vocabulary: int, sizes: dict[str, Any]
 ) -> Objective:
     from ...workers.objectives.instruct import instruct_objective
+    from ...workers.training.training_state import UnusableState
 
     for path, expected in job.examples.items():
-        if file_sha256(user_path(path)) != expected:
-            raise UsageError(f"the examples in {path} have changed since this training began: train again")
+        if hash_of_examples(path) != expected:
+            raise UnusableState(
+                f"the examples in {path} have changed since this training began: train again with --force"
+            )
     tokenizer = dataset.tokenizer() if initial is None else read_tokenizer(initial.tokenizer)
     sizes |= {} if job.cap is None else {"cap": job.cap}
     return instruct_objective(

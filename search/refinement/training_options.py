@@ -10,7 +10,7 @@ from ...primitives import UsageError
 from ...system.files import file_sha256
 from ...system.user_folders import user_path
 
-__all__ = ["TrainingOptions"]
+__all__ = ["TrainingOptions", "hash_of_examples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class TrainingOptions:
         return {
             "seed": self.seed,
             "objective": self.objective,
-            "examples": {path: _hash_of_examples(path) for path in self.examples},
+            "examples": {path: hash_of_examples(path) for path in self.examples},
             "mixture": _parse_mixture(self.mixture) if self.mixture else None,
             "cap": self.cap,
             "regularizer": self.regularizer,
@@ -79,7 +79,12 @@ class TrainingOptions:
         }
 
 
-def _hash_of_examples(path: str) -> str:
+def hash_of_examples(path: str) -> str:
+    """Return the SHA-256 of a file of examples.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
         return file_sha256(user_path(path))
     except OSError as error:

@@ -9,17 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from primer_search.models.checkpoint import Weights, load_weights, save_weights
 from primer_search.models.checkpoint_format import flatten
+from primer_search.primitives import UsageError, WorkFailedError
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.refinement.train_weights import train_weights
+from primer_search.search.refinement.training_folder import open_training_folder
 from primer_search.search.refinement.training_job import TrainingJob, plan_training
 from primer_search.search.refinement.training_options import TrainingOptions
 from primer_search.system.signals import Interrupted
@@ -169,6 +173,82 @@ def test_an_interrupted_training_with_other_settings_is_not_continued(run: Path,
     assert result.code == 0, result.err
     assert "continuing" not in result.err
     assert load_weights(folder).training["steps"] == 300
+
+
+def interrupt_in(phase: str) -> Callable[[Progress], None]:
+    """Return a callback that interrupts a training in a phase."""
+
+    def interrupt(progress: Progress) -> None:
+        if progress.phase == phase:
+            signal.raise_signal(signal.SIGINT)
+
+    return interrupt
+
+
+def test_an_interruption_after_the_last_step_loses_nothing(run: Path, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "late"
+    job = plan_training(str(run), "1", TrainingOptions("2400steps", final_rate=0.1, output=str(folder)))
+    with pytest.raises(Interrupted, match="interrupted after 2,400 steps"):
+        train_weights(job, progress=interrupt_in("recheck"))
+    result = command("train", "--resume", folder)
+    assert result.code == 0, result.err
+    assert "continuing after 2,400 steps" in result.err
+    assert same(arrays(folder), arrays(whole))
+
+
+def test_a_training_that_replaces_weights_continues_with_force(run: Path, trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "replaced"
+    shutil.copytree(trained, folder)
+    job = plan_training(str(run), "1", TrainingOptions("400steps", output=str(folder)))
+    with pytest.raises(Interrupted, match=f"--resume {folder} --force`"):
+        train_weights(job, overwrite=True, progress=interrupt_in("recheck"))
+    assert load_weights(folder).training["steps"] != 400
+    assert "replace them with --force" in refused("train", "--resume", folder)
+    assert command("train", "--resume", folder, "--force").code == 0
+    assert load_weights(folder).training["steps"] == 400
+
+
+def test_a_damaged_state_is_discarded_with_force_only(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    job = plan_training(str(run), "1", TrainingOptions("400steps", output=str(folder)))
+    with pytest.raises(Interrupted):
+        train_weights(job, progress=interrupt_in("recheck"))
+    (state,) = (tmp_path / "damaged.training").glob("state-*")
+    (state / "state.json").write_text("{")
+    again = ("train", run, "1", "--budget", "400steps", "-o", folder)
+    result = command(*again)
+    assert result.code == 2
+    assert "train again with --force" in result.err
+    assert state.exists()
+    result = command(*again, "--force")
+    assert result.code == 0, result.err
+    assert "so the training begins again" in result.err
+    assert load_weights(folder).training["steps"] == 400
+
+
+def test_a_failure_of_the_device_keeps_the_saved_state(run: Path, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "exhausted"
+    job = plan_training(str(run), "1", TrainingOptions("2400steps", final_rate=0.1, output=str(folder)))
+
+    def fail(progress: Progress) -> None:
+        if progress.phase == "recheck":
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    with pytest.raises(WorkFailedError, match=f"out_of_memory.*continue with `primer-search train --resume {folder}`"):
+        train_weights(job, progress=fail)
+    assert command("train", "--resume", folder).code == 0
+    assert same(arrays(folder), arrays(whole))
+
+
+def test_a_setting_that_only_one_training_has_is_a_difference(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    with open_training_folder(weights, {"mixture": {"R": 0.5, "S": 0.5}}, discard=False):
+        pass
+    with (
+        pytest.raises(UsageError, match="another S"),
+        open_training_folder(weights, {"mixture": {"R": 0.5}}, discard=False),
+    ):
+        pass
 
 
 def test_a_job_survives_json(run: Path) -> None:

@@ -16,6 +16,9 @@ from ...primitives.errors import UsageError
 
 __all__ = ["TaskMixture"]
 
+MIXED = 2**31
+"""Key of the random order of an epoch; those of the tasks are their numbers."""
+
 
 class TaskMixture:
     """Order of the examples of several tasks.
@@ -51,7 +54,7 @@ class TaskMixture:
             self._members[task][self._order(task, number * count, count)]
             for task, count in enumerate(self.draws.values())
         ]
-        return np.random.default_rng([self._seed, number]).permutation(np.concatenate(drawn))
+        return np.random.default_rng([self._seed, MIXED, number]).permutation(np.concatenate(drawn))
 
     def _order(self, task: int, start: int, count: int) -> np.ndarray:
         """Return some draws of a task, from a position in all of its passes, by index in the task."""

@@ -252,12 +252,15 @@ class _Probe:
         return float(np.abs(self._probe_logits(tokens) - self._logits)[even].max())
 
     def change_with_other_texts(self, segment_ids: np.ndarray, rng: np.random.Generator) -> float:
-        """Return the largest change of a logit of each second text of a sequence when those between are replaced."""
+        """Return the largest change of a logit of a text when those beside it in its sequence are replaced."""
         begins = np.diff(segment_ids, axis=1, prepend=segment_ids[:, :1]) != 0
-        even = np.cumsum(begins, axis=1) % 2 == 0
-        tokens = np.where(even, self._tokens, self._other_tokens(rng)).astype(self._tokens.dtype)
-        change = np.abs(self._probe_logits(tokens) - self._logits).max(axis=-1)
-        return float(np.where(even[:, :-1], change, 0.0).max())
+        odd = np.cumsum(begins, axis=1) % 2 == 1
+        largest = 0.0
+        for kept in (~odd, odd):
+            tokens = np.where(kept, self._tokens, self._other_tokens(rng)).astype(self._tokens.dtype)
+            change = np.abs(self._probe_logits(tokens) - self._logits).max(axis=-1)
+            largest = max(largest, float(np.where(kept[:, :-1], change, 0.0).max()))
+        return largest
 
     def change_with_targets(self, prefix: np.ndarray, rng: np.random.Generator) -> float:
         """Return the largest change of a logit when tokens after its position and outside all prefixes are replaced."""

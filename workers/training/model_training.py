@@ -35,7 +35,7 @@ from .phase_clock import PhaseClock
 from .train_step import StepFunctions, TrainState
 from .training_loop import LoopOptions, NonFiniteLoss, TrainingLoop
 from .training_settings import CURVE, CurvePoint, TrainingSettings, cosine_decay, curve_text
-from .training_state import TrainingStates
+from .training_state import TrainingStates, UnusableState
 from .trial import CandidateTrainer
 
 __all__ = ["ModelTraining"]
@@ -126,6 +126,7 @@ class ModelTraining:
                 self._resume(loop, found[1])
             self._saved = time.perf_counter()
             self._train(steps, loop, interrupted)
+            self._save(loop, interrupted=False)  # what follows may fail, and need not be trained for again
         loss = self.validation[-1][2]
         self.text_nats = self._text_loss(steps, loop)
         moved, quarantine = self._probe_trained(steps, loop, loss)
@@ -168,7 +169,7 @@ class ModelTraining:
     def _resume(self, loop: TrainingLoop, saved: dict[str, Any]) -> None:
         """Continue where a state was saved."""
         if saved["dataset_hash"] != self.trainer.dataset.dataset_hash:
-            raise UsageError(f"the text has changed since the training in {self.states.folder} began: train again")
+            raise UnusableState(f"the text has changed since {self.states.folder} began: train again with --force")
         self.tell(f"continuing after {saved['steps']:,} steps")
         loop.steps = self.resumed_steps = saved["steps"]
         loop.loss = saved["loss"]

@@ -26,9 +26,13 @@ from ...system.error_text import error_summary
 from ...system.files import file_sha256
 from .train_step import TrainState
 
-__all__ = ["TrainingStates"]
+__all__ = ["TrainingStates", "UnusableState"]
 
 PREFIX, ARRAYS, PROGRESS = "state-", "arrays", "state.json"
+
+
+class UnusableState(UsageError):
+    """An interrupted training that cannot be continued: its state is damaged, or what it trains on has changed."""
 
 
 class TrainingStates:
@@ -79,31 +83,33 @@ class TrainingStates:
             like: state whose shapes and dtypes the saved one must have.
 
         Raises:
-            UsageError: the state is damaged, or of another training.
+            UnusableState: the state is damaged, or of another training.
         """
         found = self.newest
         if found is None:
             return None
-        self._delete_all_but(found)
         try:
             progress = json.loads((found / PROGRESS).read_text(encoding="utf-8"))
             for name, expected in progress.pop("files").items():
                 if file_sha256(found / name) != expected:
                     raise ValueError(f"{name} has changed")
-            return _restore(like, _read_arrays(found / ARRAYS)), progress
+            restored = _restore(like, _read_arrays(found / ARRAYS))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UsageError(
+            raise UnusableState(
                 f"{found} is damaged or of another training ({error_summary(error)[:200]}): train again with --force"
             ) from error
+        self._delete_all_but(found)
+        return restored, progress
 
     def _write(self, folder: Path, state: TrainState, progress: Mapping[str, Any]) -> None:
         from orbax.checkpoint import v1 as orbax
 
         orbax.save(str((folder / ARRAYS).absolute()), _named_arrays(jax.device_get(state)))
-        files = sorted(path for path in (folder / ARRAYS).rglob("*") if path.is_file())
+        written = sorted((folder / ARRAYS).rglob("*"))
+        files = [path for path in written if path.is_file()]
         hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
         (folder / PROGRESS).write_text(json.dumps({**progress, "files": hashes}, allow_nan=False), encoding="utf-8")
-        for path in (*files, folder / PROGRESS):
+        for path in (*written, folder / ARRAYS, folder / PROGRESS, folder):
             _flush(path)
 
     def _delete_all_but(self, kept: Path) -> None:

@@ -46,12 +46,15 @@ from .phase_clock import PhaseClock, clock_function
 from .train_step import StepFunctions, TrainState
 from .training_loop import NonFiniteLoss, TrainingLoop
 
-__all__ = ["CANDIDATE_FAULTS", "CandidateTrainer", "fault_outcome"]
+__all__ = ["CANDIDATE_FAULTS", "PROGRAM_FAULTS", "CandidateTrainer", "fault_outcome"]
 
 CALIBRATION_SECONDS = 3.0
 """Time for which the baseline's steps are timed, once per run, before any training."""
 
-CANDIDATE_FAULTS = (InvalidProgramError, ProbeFault, NonFiniteLoss, jax.errors.JaxRuntimeError)
+PROGRAM_FAULTS = (InvalidProgramError, ProbeFault, NonFiniteLoss)
+"""What a training raises by a fault of the program."""
+
+CANDIDATE_FAULTS = (*PROGRAM_FAULTS, jax.errors.JaxRuntimeError)
 """What a training raises by a fault of the candidate, and by some faults of the device."""
 
 ReportProgress = Callable[[Progress], None]
