@@ -35,13 +35,18 @@ def test_a_model_is_analyzed_on_a_text_that_is_named(folder: Path) -> None:
 
 
 def test_a_refined_model_is_written_only_if_asked_for(folder: Path) -> None:
-    options = {"data": f"text:{folder / 'text'}", "tokens": 1000, "shares": (0.25,)}
+    options = {"data": f"text:{folder / 'text'}", "tokens": 1000, "shares": (0.25,), "margin": 0.0}
     result = primer_search.refine(folder / "model", **options)  # type: ignore[arg-type]
     assert {path.name for path in folder.iterdir()} == {"model", "text", "cache"}
     assert result.kept
     written = primer_search.refine(folder / "model", folder / "refined", factored=True, **options)  # type: ignore[arg-type]
     assert written == result
     assert load_weights(folder / "refined").training["refined"]["criterion"] == "loss"
+
+
+def test_one_window_gives_no_error_to_compare_a_gain_with(folder: Path) -> None:
+    result = primer_search.refine(folder / "model", tokens=1000, data=f"text:{folder / 'text'}", shares=(0.25,))
+    assert not result.kept
 
 
 def test_a_folder_without_weights_is_refused(folder: Path) -> None:
