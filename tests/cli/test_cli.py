@@ -219,7 +219,7 @@ def test_primitives_lists_every_op_once() -> None:
     assert len(command("primitives").out.splitlines()) == len(OPS)
     markdown = command("primitives", "--markdown").out.splitlines()
     assert len(markdown) == len(OPS) + 2
-    assert {line.replace("\\|", "").count("|") for line in markdown} == {7}
+    assert {line.replace("\\|", "").count("|") for line in markdown} == {8}
 
 
 def test_show_knows_the_library() -> None:

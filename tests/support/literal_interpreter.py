@@ -206,10 +206,26 @@ class LiteralInterpreter:
             if not same:
                 x, y = self._resized(x, y, scalars, path, branch)
             return Thing(np.einsum("bik,bjk->bij", x.array, y.array), "keys")
+        if op == "LEAST_SQUARES" and not same:
+            x, y = self._resized(x, y, scalars, path, branch)
+        if op == "LEAST_SQUARES":
+            return Thing(self._least_squares(x.array, y.array, path, branch), x.axis)
         if not same and not any(scalars):
             assert x.axis == y.axis == "features"
             x, y = self._resized(x, y, scalars, path, branch)
         return Thing(COMBINATIONS[op](x.array, y.array), y.axis if x.axis == "one" else x.axis)
+
+    def _least_squares(self, x: np.ndarray, y: np.ndarray, path: Path, branch: tuple[int, ...]) -> np.ndarray:
+        """The solution of the system of each position, whose matrix grows from one to the next."""
+        ridge = np.diag(np.log1p(np.exp(self._parameter(path, branch, "ridge", (x.shape[2],)))) + 0.25)
+        result = np.zeros_like(x)
+        for sequence in range(x.shape[0]):
+            matrix = ridge
+            for position in range(x.shape[1]):
+                key = y[sequence, position]
+                matrix = matrix + key[:, None] * key[None, :]
+                result[sequence, position] = np.linalg.inv(matrix) @ x[sequence, position]
+        return result
 
     def _resized(
         self, x: Thing, y: Thing, scalars: tuple[bool, bool], path: Path, branch: tuple[int, ...]
