@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from ...primitives import UsageError
 from ...system.user_folders import user_path
+from ...workers.training.training_settings import CURVE
 from ..runs.run_directory import find_run
-from .training_folder import SUFFIX, read_recorded_job, training_folder
+from .training_folder import JOB, SUFFIX, read_recorded_job, training_folder
 from .training_job import TrainingJob
 
 if TYPE_CHECKING:  # loads JAX
     from ...models.checkpoint import Weights
 
 __all__ = ["SavedTraining", "interrupted_job", "load_saved_weights", "load_weights_folder", "saved_trainings"]
-
-CURVE = "curve.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def saved_trainings(weights: Path) -> tuple[SavedTraining, ...]:
 def _read_training(folder: Path) -> SavedTraining | None:
     finished = not folder.name.endswith(SUFFIX)
     try:
-        values = json.loads((folder / ("model.json" if finished else "job.json")).read_text(encoding="utf-8"))
+        values = json.loads((folder / ("model.json" if finished else JOB)).read_text(encoding="utf-8"))
         facts, model = (values["training"], values["model"]) if finished else (values, values["config"]["model"])
         curve = json.loads((folder / CURVE).read_text(encoding="utf-8")) if (folder / CURVE).is_file() else {}
         return SavedTraining(folder.name.removesuffix(SUFFIX), finished, dict(facts), dict(model), dict(curve))

@@ -18,6 +18,7 @@ from ...primitives.program_json import dna_to_json
 from ...system.signals import Interrupted, interrupt_on_termination
 from ...workers.data.dataset import Dataset
 from ...workers.protocol import Evaluation, Progress
+from ...workers.training.training_settings import CURVE, TrainingSettings, UnusableState
 from ..runs.calibration import Calibration
 from ..runs.run_settings import prepare_same_dataset, tell_limits
 from .held_out_text import find_text
@@ -80,16 +81,16 @@ def train_weights(
                 progress = interruption.check_before(progress)
                 try:
                     weights, training = _train(recorded, folder, save_seconds, progress, tell)
-                except _unusable_state() as error:
+                except UnusableState as error:
                     if not overwrite:
-                        raise
-                    tell(f"note: {str(error).removesuffix(': train again with --force')}, so the training begins again")
+                        raise UnusableState(f"{error}: train again with --force") from error
+                    tell(f"note: {error}, so the training begins again")
                     begin_again(folder, job.to_dict())
                     weights, training = _train(job, folder, save_seconds, progress, tell)
                 _save(job, weights, training, overwrite)
         except KeyboardInterrupt:
             raise Interrupted(_farewell(job, folder)) from None
-        except _unusable_state():
+        except UnusableState:
             raise
         except PrimerSearchError as error:
             if _is_fault_of_program(error):
@@ -100,12 +101,6 @@ def train_weights(
             raise type(error)(f"{error}; then continue with `{_resume_command(job)}`") from error
         shutil.rmtree(folder, ignore_errors=True)
     return weights
-
-
-def _unusable_state() -> type[Exception]:
-    from ...workers.training.training_state import UnusableState  # loads JAX
-
-    return UnusableState
 
 
 def _is_fault_of_program(error: Exception) -> bool:
@@ -122,7 +117,6 @@ def _train(
     from ...models.checkpoint import Weights, grow_vocabulary
     from ...models.language_model import language_model
     from ...workers.training.model_training import ModelTraining
-    from ...workers.training.training_settings import TrainingSettings
     from ...workers.training.training_state import TrainingStates
     from ...workers.training.trial import CANDIDATE_FAULTS, CandidateTrainer, fault_outcome
 
@@ -181,9 +175,7 @@ def _initial_weights(job: TrainingJob) -> Weights | None:
         return None
     weights = load_weights(job.initial)
     if file_sha256(job.initial / "model.json") != job.initial_hash:
-        raise _unusable_state()(
-            f"the weights in {job.initial} have changed since this training began: train again with --force"
-        )
+        raise UnusableState(f"the weights in {job.initial} have changed since this training began")
     return weights
 
 
@@ -268,7 +260,6 @@ def _training_record(
 
 def _save(job: TrainingJob, weights: Weights, training: ModelTraining, overwrite: bool) -> None:
     from ...models.checkpoint import save_weights
-    from ...workers.training.training_settings import CURVE
 
     save_weights(job.folder, weights, overwrite, {CURVE: training.curve_text()})
 

@@ -21,10 +21,11 @@ from ...primitives import UsageError
 from ...system.files import write_atomically
 from ...system.locks import try_lock
 
-__all__ = ["SUFFIX", "begin_again", "open_training_folder", "read_recorded_job", "training_folder"]
+__all__ = ["JOB", "SUFFIX", "begin_again", "open_training_folder", "read_recorded_job", "training_folder"]
 
 SUFFIX = ".training"
 JOB = "job.json"
+"""File in the folder that says what is trained."""
 
 ESTIMATES = {"expected_seconds", "allowance_seconds", "suspicious_nats"}
 """Values that change while the search of a candidate goes on; an interrupted training keeps its own."""

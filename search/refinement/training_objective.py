@@ -8,6 +8,7 @@ from ...primitives import UsageError
 from ...primitives.graph import Graph
 from ...workers.data.dataset import Dataset
 from ...workers.data.own_tokenizers import read_tokenizer
+from ...workers.training.training_settings import UnusableState
 from ..config import RunConfig
 from .training_job import TrainingJob
 from .training_options import hash_of_examples
@@ -63,13 +64,10 @@ def _instruct(
     job: TrainingJob, dataset: Dataset, initial: Weights | None, vocabulary: int, sizes: dict[str, Any]
 ) -> Objective:
     from ...workers.objectives.instruct import instruct_objective
-    from ...workers.training.training_state import UnusableState
 
     for path, expected in job.examples.items():
         if hash_of_examples(path) != expected:
-            raise UnusableState(
-                f"the examples in {path} have changed since this training began: train again with --force"
-            )
+            raise UnusableState(f"the examples in {path} have changed since this training began")
     tokenizer = dataset.tokenizer() if initial is None else read_tokenizer(initial.tokenizer)
     sizes |= {} if job.cap is None else {"cap": job.cap}
     return instruct_objective(

@@ -34,8 +34,8 @@ from .optimizer import make_optimizer
 from .phase_clock import PhaseClock
 from .train_step import StepFunctions, TrainState
 from .training_loop import LoopOptions, NonFiniteLoss, TrainingLoop
-from .training_settings import CURVE, CurvePoint, TrainingSettings, cosine_decay, curve_text
-from .training_state import TrainingStates, UnusableState
+from .training_settings import CURVE, CurvePoint, TrainingSettings, UnusableState, cosine_decay, curve_text
+from .training_state import TrainingStates
 from .trial import CandidateTrainer
 
 __all__ = ["ModelTraining"]
@@ -169,7 +169,7 @@ class ModelTraining:
     def _resume(self, loop: TrainingLoop, saved: dict[str, Any]) -> None:
         """Continue where a state was saved."""
         if saved["dataset_hash"] != self.trainer.dataset.dataset_hash:
-            raise UnusableState(f"the text has changed since {self.states.folder} began: train again with --force")
+            raise UnusableState(f"the text has changed since {self.states.folder} began")
         self.tell(f"continuing after {saved['steps']:,} steps")
         loop.steps = self.resumed_steps = saved["steps"]
         loop.loss = saved["loss"]

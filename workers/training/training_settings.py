@@ -7,13 +7,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["CURVE", "CurvePoint", "TrainingSettings", "cosine_decay", "curve_text"]
+from ...primitives.errors import UsageError
+
+__all__ = ["CURVE", "CurvePoint", "TrainingSettings", "UnusableState", "cosine_decay", "curve_text"]
 
 CURVE = "curve.json"
 """File of the learning curve, in the folder of the states and beside the weights."""
 
 CurvePoint = tuple[float, int, float]
 """Budget spent, steps, loss in nats."""
+
+
+class UnusableState(UsageError):
+    """An interrupted training that cannot be continued: its state is damaged, or what it trains on has changed."""
 
 
 @dataclass(frozen=True, slots=True)

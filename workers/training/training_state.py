@@ -25,14 +25,11 @@ from ...primitives.errors import UsageError
 from ...system.error_text import error_summary
 from ...system.files import file_sha256
 from .train_step import TrainState
+from .training_settings import UnusableState
 
-__all__ = ["TrainingStates", "UnusableState"]
+__all__ = ["TrainingStates"]
 
 PREFIX, ARRAYS, PROGRESS = "state-", "arrays", "state.json"
-
-
-class UnusableState(UsageError):
-    """An interrupted training that cannot be continued: its state is damaged, or what it trains on has changed."""
 
 
 class TrainingStates:
@@ -95,9 +92,7 @@ class TrainingStates:
                     raise ValueError(f"{name} has changed")
             restored = _restore(like, _read_arrays(found / ARRAYS))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UnusableState(
-                f"{found} is damaged or of another training ({error_summary(error)[:200]}): train again with --force"
-            ) from error
+            raise UnusableState(f"{found} is damaged or of another training ({error_summary(error)[:200]})") from error
         self._delete_all_but(found)
         return restored, progress
 
