@@ -27,7 +27,7 @@ class Check:
 
     Attributes:
         name: what was checked.
-        state: `passed`, `failed`, `open` if it was not done, `noted` if it has no verdict.
+        state: `passed`, `failed`, `open` if it was not done, or not often enough, `noted` if it has no verdict.
         sentence: the result.
     """
 
@@ -118,9 +118,8 @@ def _confirmation(confirmed: Confirmation | None) -> Check:
         if estimate
     ]
     times = pluralize(confirmed.trainings, "fresh training")
-    return Check(
-        "confirmation", "passed" if confirmed.better else "failed", "; ".join([f"{confirmed.verdict}, {times}", *views])
-    )
+    state: State = "passed" if confirmed.better else "open" if confirmed.undecided else "failed"
+    return Check("confirmation", state, "; ".join([f"{confirmed.verdict}, {times}", *views]))
 
 
 def _scales(candidate_id: int, ladder: Ladder | None, own: Confirmation | None) -> list[Check]:
@@ -131,7 +130,7 @@ def _scales(candidate_id: int, ladder: Ladder | None, own: Confirmation | None) 
     for label, results in zip(ladder.labels, ladder.results, strict=True):
         for entry in results:
             if entry.result.candidate_id == candidate_id and entry.result != own:
-                state: State = "passed" if entry.result.better else "failed"
+                state: State = "passed" if entry.result.better else "open" if entry.result.undecided else "failed"
                 sentence = f"{label}: {entry.verdict}, rank {format_scale_result(entry)} bits/byte"
                 checks.append(Check("another model size", state, sentence))
     return checks or [Check("other model sizes", "open", "not retrained in a larger model")]

@@ -85,7 +85,7 @@ def _unconfirmed_headline(board: Leaderboard) -> str:
     assert best.delta_nats is not None
     direction = "below" if best.delta_nats < 0 else "above"
     bits = "" if best.delta_bits_per_byte is None else f" ({abs(best.delta_bits_per_byte):.4f} bits/byte)"
-    distance = f"{abs(best.delta_nats):.4f} nats{bits} {direction} the baseline's mean"
+    distance = f"{abs(best.delta_nats):.4f} nats{bits} {direction} the baseline's mean{_at_equal_time(best)}"
     name = f"candidate {best.id}{_format_origin(board, best.id)}"
     if baseline.noise_nats is None:
         return f"C{name[1:]} is {distance}, but the baseline's noise is unknown: it has one full trial only."
@@ -94,6 +94,13 @@ def _unconfirmed_headline(board: Leaderboard) -> str:
         return f"C{name[1:]} is {distance}, beyond {noise}.{_against_initial_programs(board, best)}"
     where = "inside" if best.inside_noise else "beyond"
     return f"Nothing beat the baseline beyond its noise. The best, {name}, is {distance}, {where} {noise}."
+
+
+def _at_equal_time(row: LeaderboardRow) -> str:
+    """Format the difference to the baseline at equal time, where steps have a price; empty elsewhere."""
+    if row.equal_time_delta_nats is None:
+        return ""
+    return f" at equal steps, {row.equal_time_delta_nats:+.4f} nats at equal time"
 
 
 def _format_origin(board: Leaderboard, candidate_id: int | None) -> str:

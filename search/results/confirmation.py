@@ -133,12 +133,17 @@ class Confirmation:
         if self.failed:
             return f"unstable: {self.failed} of {self.trainings} fresh trainings gave no loss"
         found = {view: _sign(difference) for view, difference in self.views.items()}
-        if "" in found.values():
+        if self.undecided:
             return "too few trainings for an interval"
         if len(set(found.values())) > 1:
             return ", ".join(f"{sign} {view}" for view, sign in found.items())
         (sign,) = set(found.values())
         return "not told apart from the baseline" if sign == "not told apart" else f"confirmed {sign} than the baseline"
+
+    @property
+    def undecided(self) -> bool:
+        """Whether too few trainings gave a loss for an interval, so that the program is neither better nor worse."""
+        return not self.failed and any(_sign(difference) == "" for difference in self.views.values())
 
     @property
     def better(self) -> bool:

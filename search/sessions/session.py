@@ -20,7 +20,7 @@ from ...workers.data.dataset import Dataset, prepare_dataset
 from ...workers.devices.discovery import resolve_platform
 from ...workers.executors.factory import make_executor
 from ...workers.executors.inline import InlineExecutor
-from ...workers.protocol import Platform
+from ...workers.protocol import Evaluation, Platform
 from ...workers.training.ngram_baseline import ngram_loss
 from ..config import RunConfig
 from ..evolution.initial_programs import InitialProgram, read_initial_programs
@@ -222,11 +222,28 @@ def _search(
         if isinstance(executor, InlineExecutor):  # the controller waits while a trial runs in this process
             executor.watch = lambda: observe(controller.state())
             executor.stop_requested = lambda: controller.is_over or store.run.stop_requested()
-        ending = controller.run(budget_seconds, started_at, end.reserve)
+        ending = controller.run(budget_seconds, started_at, _reserve(end, started_at, tell))
     unfinished = ""
     if ending == "ended":
         unfinished = _confirm(store, end, StudyOptions(address, started_at + budget_seconds, tell=tell))
     return SearchResult(store.run, ending, unfinished)
+
+
+def _reserve(end: EndOfRun, started_at: float, tell: Tell) -> Callable[[Sequence[Evaluation]], float]:
+    """Return `EndOfRun.reserve`, which also tells once, after the first training, that the budget is short."""
+    told = False
+
+    def reserve(baseline: Sequence[Evaluation]) -> float:
+        nonlocal told
+        kept = end.reserve(baseline)
+        if baseline and not told:
+            told = True
+            left = started_at + end.budget_seconds - kept - time.monotonic()
+            if note := end.short_budget(baseline, left):
+                tell(f"note: {note}")
+        return kept
+
+    return reserve
 
 
 def _confirm(store: Store, end: EndOfRun, options: StudyOptions) -> str:

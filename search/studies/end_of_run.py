@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...primitives import DNA
+from ...system.durations import format_duration
 from ...workers.protocol import Evaluation
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
@@ -27,6 +28,9 @@ from .study_queue import StudyState
 from .training_time import larger_training_seconds, operations, training_seconds
 
 __all__ = ["EndOfRun", "confirm_at_end"]
+
+FEW_TRAININGS = 8
+"""Full trainings of each worker below which a search can hardly improve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,22 @@ class EndOfRun:
         if stages is None:
             return LARGEST_SHARE * self.budget_seconds if self.config.search.confirm_top else 0.0
         return sum(stage.seconds for stage in stages)
+
+    def short_budget(self, baseline: Sequence[Evaluation], seconds: float) -> str:
+        """Return a note if few trainings fit on each worker, or an empty text; budgets in seconds are fitted before.
+
+        Args:
+            baseline: full trainings of the baseline so far.
+            seconds: time that is left for the search.
+        """
+        each = training_seconds(self.config, baseline) if self.config.trial.unit == "steps" else None
+        if each is None or seconds >= FEW_TRAININGS * each:
+            return ""
+        fit = max(seconds, 0.0) / each
+        return (
+            f"a full training takes about {format_duration(each)}, so about {fit:.0f} on each worker fit into the rest "
+            "of the budget: expect little improvement; `--budget 10m` or more gives a search time"
+        )
 
 
 def confirm_at_end(store: Store, end: EndOfRun, options: StudyOptions) -> str:

@@ -138,6 +138,17 @@ def test_the_time_kept_follows_from_the_baselines_trainings_in_this_run() -> Non
     assert EndOfRun.of(off, library.get("TRANSFORMER", 1), None, 600, 2).reserve([]) == 0
 
 
+def test_a_budget_for_a_few_trainings_is_said_to_be_short_once_one_has_been_timed() -> None:
+    config = replace(CONFIG, trial=replace(CONFIG.trial, unit="steps"))
+    end = EndOfRun.of(config, library.get("TRANSFORMER", config.model.unit), None, 120, 2)
+    assert end.short_budget([], 60.0) == "", "nothing is known before the first training"
+    assert "takes about 22s, so about 3 on each worker" in end.short_budget([trained()], 66.0)
+    assert end.short_budget([trained()], 200.0) == ""
+    timed = replace(config, trial=replace(config.trial, unit="reference_seconds"))
+    in_seconds = EndOfRun.of(timed, library.get("TRANSFORMER", config.model.unit), None, 120, 2)
+    assert in_seconds.short_budget([trained()], 1.0) == "", "the plan has fitted the trainings to the budget"
+
+
 def test_a_larger_training_takes_longer_by_its_operations_and_its_layers() -> None:
     larger = replace(CONFIG, model=replace(CONFIG.model, layers=2, unit=2))
     dna = library.get("TRANSFORMER", CONFIG.model.unit)
