@@ -31,6 +31,7 @@ RESERVED = frozenset(
         "decode",
         "texts",
         "segment_ids",
+        "mask",
         "promote_dtype",
         "DTypeLike",
     }
@@ -39,7 +40,14 @@ RESERVED = frozenset(
 """Names that an exported file may use."""
 
 LONGEST_REASON = 75
-"""Longest reason, in characters, of the error for segment ids that a block cannot honour."""
+"""Longest reason, in characters, of the error for segment ids or a mask that a block cannot honour."""
+
+MASK_LINES = (
+    "",
+    "        `mask`, instead, is True where a position may read another, in addition to the causal mask;",
+    "        it broadcasts to [batch, 1, queries, keys]. With `decode`, its keys begin at the first position.",
+)
+"""The docstring of a block that takes a mask."""
 
 COMMENTS = (
     ("where=causal_mask(", "softmax attention, causal"),
@@ -89,6 +97,7 @@ def _call(plan: ExportPlan, one: ExportedClass, api: API) -> list[str]:
     else:
         named = ["*"] if api == "nnx" else []  # `nn.remat` takes static arguments only by position
         arguments += [*named, "decode: bool = False", "segment_ids: jax.Array | None = None"]
+        arguments += ["mask: jax.Array | None = None"]
         lines = call_lines("def __call__", arguments, " -> jax.Array:", 4)
         lines += _docstring(plan)
         lines += _checks(plan, one)
@@ -110,6 +119,7 @@ def _docstring(plan: ExportPlan) -> list[str]:
         "        `segment_ids` [batch, length] keep packed texts apart: equal within a text, which then has the",
         "        outputs that it has alone. Padding is a text of its own. With `decode`, they begin at the first",
         "        position in every call, and positions after their end belong to the last text.",
+        *([] if plan.mask_fault else MASK_LINES),
         '        """',
     ]
 
@@ -132,12 +142,20 @@ def _checks(plan: ExportPlan, one: ExportedClass) -> list[str]:
     ]
     if one.reads_texts:
         lines.append("        texts = number_texts(segment_ids, x, decode)")
-    elif plan.packing_fault:
-        message = f'"segment_ids are refused: {docstring_text(plan.packing_fault)[:LONGEST_REASON]}"'
-        lines += ["        if segment_ids is not None:", *call_lines("raise ValueError", [message], "", 12)]
+        if not plan.mask_fault:
+            lines += ["        if mask is not None:", "            texts = readable(mask, segment_ids, x, decode)"]
+    if plan.packing_fault:
+        lines += _refusal("segment_ids", "are", plan.packing_fault)
+    if plan.mask_fault:
+        lines += _refusal("mask", "is", plan.mask_fault)
     if one.is_stateful:
         lines.append("        start = self.position(x) if decode else None")
     return lines
+
+
+def _refusal(argument: str, verb: str, reason: str) -> list[str]:
+    message = f'"{argument} {verb} refused: {docstring_text(reason)[:LONGEST_REASON]}"'
+    return [f"        if {argument} is not None:", *call_lines("raise ValueError", [message], "", 12)]
 
 
 def _commented(line: str) -> str:

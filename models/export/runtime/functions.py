@@ -60,18 +60,46 @@ def number_texts(segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> j
     return jnp.cumsum(jnp.pad(ids[:, 1:] != ids[:, :-1], [(0, 0), (1, 0)]), axis=1)
 
 
+def readable(mask: jax.Array, segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> jax.Array:
+    """Return a mask as booleans [batch, queries, keys]: the positions that each one may read."""
+    mask = jnp.asarray(mask)
+    batch, heads, queries, keys = (1, 1, 1, 1) if mask.ndim > 4 else (1,) * (4 - mask.ndim) + mask.shape
+    fits = mask.ndim <= 4 and batch in (1, len(x)) and queries in (1, x.shape[1]) and heads == 1
+    if not fits or not (keys if decode else keys in (1, x.shape[1])) or mask.dtype != bool:
+        full = f"[{len(x)}, 1, {x.shape[1]}, {'all positions so far' if decode else x.shape[1]}]"
+        raise ValueError(f"mask must be booleans that broadcast to {full}, not {mask.dtype} {list(mask.shape)}")
+    if segment_ids is not None:
+        raise ValueError("give segment_ids or a mask, not both")
+    return jnp.broadcast_to(mask.reshape(batch, queries, keys), (len(x), x.shape[1], keys))
+
+
 def texts_at(texts: jax.Array, positions: jax.Array) -> jax.Array:
     """Return the number of the text at some positions; those after the end of `texts` belong to the last one."""
     return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
 
 
+def may_read(texts: jax.Array, query: jax.Array, key: jax.Array, start: jax.Array | None) -> jax.Array:
+    """Return whether a position of x may read a key: one of its text, or what a mask [batch, length, keys] allows.
+
+    x begins at position `start` or 0. Keys after the last one of a mask are as that is.
+    """
+    if texts.dtype == bool:
+        return texts[:, query, jnp.clip(key, 0, texts.shape[2] - 1)]
+    return texts_at(texts, query if start is None else start + query) == texts_at(texts, key)
+
+
 def causal_mask(scores: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
-    """Return which keys each query may see: earlier ones of its text. Queries begin at `start` or 0, keys at 0."""
+    """Return which keys each query sees: earlier ones that it may read, or itself if there are none.
+
+    Queries begin at `start` or 0, keys at 0.
+    """
     queries, keys = scores.shape[-2:]
-    own, others = (0 if start is None else start) + jnp.arange(queries), jnp.arange(keys)
-    visible = others[None] <= own[:, None]
+    query, key = jnp.arange(queries)[:, None], jnp.arange(keys)[None]
+    own = query if start is None else start + query
+    visible = key <= own
     if texts is not None:
-        visible = visible[None] & (texts_at(texts, own)[:, :, None] == texts_at(texts, others)[:, None])
+        visible = visible[None] & may_read(texts, query, key, start)
+        visible |= (key == own)[None] & ~jnp.any(visible, axis=-1, keepdims=True)
     return visible.reshape(*visible.shape[:-2], *[1] * (scores.ndim - visible.ndim), queries, keys)
 
 
@@ -104,15 +132,16 @@ def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax
 
 
 def tap_inputs(inputs: jax.Array, length: int, start: jax.Array | None, texts: jax.Array | None) -> list[jax.Array]:
-    """Return what each tap of a convolution reads at `length` positions, oldest first: 0 if it is in another text."""
+    """Return what each tap of a convolution reads at `length` positions, oldest first: 0 where it may not read."""
     last = inputs.shape[1] - length
     taps = [inputs[:, tap : tap + length] for tap in range(last + 1)]
     if texts is None:
         return taps
-    own = (0 if start is None else start) + jnp.arange(length)
+    query = jnp.arange(length)
     for tap in range(last):
-        same = texts_at(texts, own) == texts_at(texts, own - (last - tap))
-        taps[tap] = jnp.where(jnp.expand_dims(same, tuple(range(2, inputs.ndim))), taps[tap], 0)
+        key = (query if start is None else start + query) - (last - tap)
+        visible = may_read(texts, query, key, start)
+        taps[tap] = jnp.where(jnp.expand_dims(visible, tuple(range(2, inputs.ndim))), taps[tap], 0)
     return taps
 
 
