@@ -1,4 +1,4 @@
-"""A training batch of any objective, and the mean of its losses.
+"""A training batch of any objective, the mean of its losses, and the positions that they depend on.
 
 A causal batch is tokens alone. Packed texts add segment ids, and a prefix language model adds the positions of its
 prefix (Raffel et al. 2020, arXiv 1910.10683, section 3.2.1). `LanguageModel.losses` takes all of them.
@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["Prediction", "TrainingBatch", "loss_weights", "mean_loss"]
+from ..primitives.packed_texts import number_texts
+
+__all__ = ["Prediction", "TrainingBatch", "count_tokens", "loss_weights", "mean_loss", "read_positions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +57,40 @@ class Prediction(NamedTuple):
     stream: Float[Array, "layers+1 batch length width"] | None
 
 
-def loss_weights(batch: TrainingBatch) -> Float[Array, "batch length"] | None:
+def loss_weights(batch: TrainingBatch, xp: Any = jnp) -> Float[Any, "batch length"] | None:
     """Return the weight of each loss; None if all weigh 1.
 
-    The first token of a text is not predicted: the position before it belongs to another text.
+    The first token of a text is not predicted: the position before it belongs to another text. `xp` is the array
+    namespace.
     """
     if batch.segment_ids is None:
         return batch.weights
     same_text = batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1]
-    return same_text.astype(jnp.float32) if batch.weights is None else jnp.where(same_text, batch.weights, 0)
+    return same_text.astype(xp.float32) if batch.weights is None else xp.where(same_text, batch.weights, 0)
+
+
+def read_positions(batch: TrainingBatch, xp: Any = jnp) -> Bool[Any, "batch length"] | None:
+    """Return the positions of a text up to the last one whose loss has a weight; None if these are all.
+
+    The others are padding, and the last token of each packed text, which is only predicted.
+    """
+    weights = loss_weights(batch, xp)
+    if weights is None:
+        return None
+    length = weights.shape[1]
+    least = np.minimum.accumulate if xp is np else jax.lax.cummin
+    following = least(xp.where(weights > 0, xp.arange(length)[None], length)[:, ::-1], axis=1)[:, ::-1]
+    if batch.segment_ids is None:
+        return following < length
+    texts = number_texts(xp, batch.segment_ids)  # one longer than the positions, so that each index is valid
+    return (following < length) & (xp.take_along_axis(texts, following, axis=1) == texts[:, :-1])
+
+
+def count_tokens(batch: TrainingBatch | Int[np.ndarray, "batch length+1"]) -> int:
+    """Return the number of tokens that a batch, or token windows, give a model to read (see `read_positions`)."""
+    batch = batch if isinstance(batch, TrainingBatch) else TrainingBatch(batch)
+    read = read_positions(jax.tree.map(np.asarray, batch), np)
+    return int(np.asarray(batch.tokens)[:, :-1].size if read is None else read.sum())
 
 
 def mean_loss(losses: Float[Array, "batch length"], batch: TrainingBatch) -> Float[Array, ""]:

@@ -123,7 +123,7 @@ class Evaluation:
         test_losses_by_position: test loss in nats per token by group of positions (`position_buckets`), if requested.
         hurdle_losses, hurdle_steps: validation loss in nats per token, and optimizer steps, at each hurdle reached.
         curve: points `(budget spent, steps, training loss in nats)` of the learning curve.
-        steps, tokens, epochs: amount of training: optimizer steps, tokens, passes over the training text.
+        steps, tokens, epochs: amount of training: optimizer steps, tokens (no padding), passes over the training text.
         train_seconds, compile_seconds, evaluate_seconds, probe_seconds: time of each phase by the trial's clock, which
             is the worker's CPU time for budgets in CPU or reference seconds on a CPU, and wall clock otherwise.
         timing_seconds: time in which the baseline's steps were timed, by the same clock.

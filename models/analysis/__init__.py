@@ -2,6 +2,7 @@
 
 __all__ = [
     "activation_recorder",
+    "finite_check",
     "linearity",
     "linearity_penalty",
     "projections",

@@ -5,6 +5,8 @@ Razzhigaev et al. 2024 (arXiv 2405.12250, section 5) add one of them to the loss
     cosine: strength * sum over layers of the mean over tokens of 1 - cos(h[i], h[i - 1])
     mse:    strength * sum over layers of the mean over tokens and channels of (h[i] - h[i - 1]) ** 2
 
+Tokens are the positions that a loss depends on, without padding (`models.training_batch.read_positions`).
+
 Contrary to what one expects, the cosine lowers the linearity of the layers.
 """
 
@@ -15,7 +17,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 __all__ = ["LinearityPenalty"]
 
@@ -35,15 +37,25 @@ class LinearityPenalty:
     kind: Literal["cosine", "mse"]
     strength: float
 
-    def __call__(self, stream: Float[Array, "layers+1 batch length width"]) -> Float[Array, ""]:
-        """Return the penalty of a residual stream: the first layer's input, and the output of every layer."""
+    def __call__(
+        self, stream: Float[Array, "layers+1 batch length width"], read: Bool[Array, "batch length"] | None = None
+    ) -> Float[Array, ""]:
+        """Return the penalty of a residual stream.
+
+        Args:
+            stream: input of the first layer, and output of every layer.
+            read: positions that count; None: all. The penalty is 0 if there are none.
+        """
         before, after = stream[:-1].astype(jnp.float32), stream[1:].astype(jnp.float32)
         distances = (
             1.0 - jnp.sum(_directions(before) * _directions(after), axis=-1)
             if self.kind == "cosine"
             else jnp.mean(jnp.square(after - before), axis=-1)
         )
-        return self.strength * jnp.sum(jnp.mean(distances, axis=(1, 2)))
+        if read is None:
+            return self.strength * jnp.sum(jnp.mean(distances, axis=(1, 2)))
+        counted = jnp.where(read[None], distances, 0)  # padding, of any value, does not count
+        return self.strength * jnp.sum(counted) / jnp.maximum(jnp.sum(read), 1)
 
 
 def _directions(x: Array) -> Array:

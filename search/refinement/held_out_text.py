@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int32
@@ -13,17 +14,14 @@ from jaxtyping import Int32
 from ...primitives.errors import UsageError
 from ...workers.config import DataConfig
 from ...workers.data.batches import validation_batches
-from ...workers.data.dataset import Dataset, prepare_dataset
-from ...workers.data.dataset_transfer import find_dataset_by_hash
+from ...workers.data.dataset import Dataset
 from ...workers.data.own_tokenizers import PREFIX
-from ..runs.run_directory import is_run
-from ..runs.run_settings import load_config, prepare_same_dataset
-from ..runs.store import Store
+from ..runs.run_settings import find_same_text
 
 if TYPE_CHECKING:  # loads JAX
     from ...models.checkpoint import Weights
 
-__all__ = ["Windows", "find_text", "held_out_parts"]
+__all__ = ["Windows", "find_text", "held_out_parts", "text_settings"]
 
 Windows = Int32[np.ndarray, "batches batch length+1"]
 
@@ -34,12 +32,33 @@ STRIPES = (20, 10)
 """Numbers of stripes that the text is cut into, if they are long enough; otherwise one for the first part."""
 
 
+def text_settings(
+    training: Mapping[str, Any], vocabulary: int, folder: Path, source: str | None = None
+) -> tuple[DataConfig, int, str | None]:
+    """Return how the text of a trained model is prepared: its settings, number of token ids, and hash; None: any.
+
+    Args:
+        training: record of the training in the folder of the weights.
+        vocabulary: number of token ids that the model embeds.
+        folder: folder of the weights, whose tokenizer reads another text.
+        source: another text, as `--data` names it; None: that of the training.
+    """
+    own = f"{PREFIX}{(folder / 'tokenizer.json').resolve()}"
+    vocabulary = training.get("vocabulary", vocabulary)  # without the special tokens of an objective
+    if source is not None:
+        return DataConfig(source, tokenizer=own), vocabulary, None
+    recorded = training.get("settings", {}).get("data")
+    data = DataConfig(training.get("data", "python-stdlib")) if recorded is None else DataConfig(**recorded)
+    data = replace(data, tokenizer=own) if data.tokenizer else data
+    return data, vocabulary, training.get("dataset_hash", "")
+
+
 def find_text(
     weights: Weights, folder: Path, source: str | None = None, tell: Callable[[str], None] = lambda line: None
 ) -> Dataset:
     """Return the text that a model was trained on, or another one with the model's tokenizer.
 
-    The text is found by its hash in the cache, or prepared again as the run that holds the folder says.
+    The text is found by its hash in the cache, or prepared again as the weights record it.
 
     Args:
         weights: trained model.
@@ -50,21 +69,16 @@ def find_text(
     Raises:
         UsageError: the text is not in the cache and cannot be prepared again, or cannot be read.
     """
-    if source is not None:
-        data = DataConfig(source, tokenizer=f"{PREFIX}{(folder / 'tokenizer.json').resolve()}")
-        return Dataset.open(prepare_dataset(data, weights.model.vocabulary, progress=tell), verify=False)
-    expected = weights.training.get("dataset_hash")
-    found = None if expected is None else find_dataset_by_hash(expected)
-    if found is not None:
-        return found
-    run = folder.resolve().parent.parent
-    if is_run(str(run)):
-        with Store.open(run, read_only=True) as store:
-            return prepare_same_dataset(load_config(store), {"dataset_hash": expected}, tell)
-    raise UsageError(
-        f"the text that {folder} was trained on is not in the cache of this machine; name it with --data, such as "
-        f"--data {weights.training.get('data', 'python-stdlib')}"
-    )
+    data, vocabulary, expected = text_settings(weights.training, weights.model.vocabulary, folder, source)
+    try:
+        return find_same_text(data, vocabulary, expected, None, tell)
+    except UsageError as error:
+        if expected is None:
+            raise
+        raise UsageError(
+            f"the text that {folder} was trained on is not in the cache of this machine, and cannot be prepared again; "
+            f"name it with --data, such as --data {data.source}"
+        ) from error
 
 
 def held_out_parts(dataset: Dataset, length: int, tokens: int, share: float) -> tuple[Windows, Windows]:

@@ -15,6 +15,7 @@ from itertools import pairwise
 import jax
 import numpy as np
 
+from ...models.analysis.finite_check import check_losses, check_parameters, check_stream
 from ...models.analysis.linearity import (
     LinearMap,
     Moments,
@@ -57,8 +58,10 @@ def analyze_layers(
         progress: called with the number of finished steps and of all.
 
     Raises:
-        UsageError: there are fewer than `TOKENS_PER_CHANNEL` tokens to fit on for each channel.
+        UsageError: there are fewer than `TOKENS_PER_CHANNEL` tokens to fit on for each channel, or the model is not
+            finite on them.
     """
+    check_parameters(weights.parameters)
     model = language_model(weights.graph, weights.model)
     fitted_text, scored_text = held_out_parts(dataset, model.config.length, tokens, 0.5)
     _check_enough(fitted_text, model, dataset, tokens)
@@ -72,7 +75,9 @@ def analyze_layers(
     steps.next()
     maps = [fit_linear_map(layer) for layer in fitted]
     losses = _ChangedLosses(model, parameters, scored_text)
-    unchanged = losses.windows(0, LayerChange.NONE)
+    by_token = losses.tokens(0, LayerChange.NONE)
+    check_losses(by_token, model, parameters, np.concatenate(scored_text))
+    unchanged = by_token.mean(axis=1, dtype=np.float64)
     steps.next()
     found = []
     for layer, linear in enumerate(maps):
@@ -96,14 +101,16 @@ def analyze_layers(
 
 
 class _ChangedLosses:
-    """Mean loss of each window of a text under a model with one layer changed."""
+    """Losses of a text under a model with one layer changed, [windows, length], and their mean in each window."""
 
     def __init__(self, model: LanguageModel, parameters: object, text: Windows):
         self._losses, self._text = make_changed_layer_losses(model, parameters), text
 
+    def tokens(self, layer: int, change: LayerChange, linear: LinearMap | None = None) -> np.ndarray:
+        return np.concatenate([self._losses(batch, layer, change, linear) for batch in self._text])
+
     def windows(self, layer: int, change: LayerChange, linear: LinearMap | None = None) -> np.ndarray:
-        losses = [self._losses(batch, layer, change, linear) for batch in self._text]
-        return np.concatenate(losses).mean(axis=1, dtype=np.float64)
+        return self.tokens(layer, change, linear).mean(axis=1, dtype=np.float64)
 
 
 def _layer_moments(
@@ -113,6 +120,7 @@ def _layer_moments(
     by_batch, cosines = [], []
     for batch in text:
         embeddings = np.asarray(stream(parameters, batch[:, :-1]), np.float64)
+        check_stream(embeddings)
         embeddings = embeddings.reshape(len(embeddings), -1, embeddings.shape[-1])
         pairs = list(pairwise(embeddings))
         by_batch.append([moments(x, y) for x, y in pairs])

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ...models.analysis.finite_check import check_losses, check_parameters
 from ...models.analysis.projections import find_projections
 from ...models.analysis.rank_reduction import Factors, SingularValues, decompose, rank_at
 from ...models.analysis.token_scores import TokenScores, make_token_scorer
@@ -31,7 +32,7 @@ from .held_out_text import Windows, held_out_parts
 from .paired_difference import paired_difference
 from .refinement_result import Criterion, Reduction, RefinementResult, Scores, TriedReduction
 from .step_counter import StepCounter
-from .token_groups import compare_by_frequency, count_tokens, frequency_of_ids
+from .token_groups import compare_by_frequency, count_ids, frequency_of_ids
 
 __all__ = ["MARGIN", "SHARES", "Place", "RefinedModel", "refine_ranks"]
 
@@ -87,7 +88,7 @@ def refine_ranks(
         progress: called with the number of scored models and of all.
 
     Raises:
-        UsageError: the program has no matrices, or the text is too short.
+        UsageError: the program has no matrices, the text is too short, or the model is not finite on it.
     """
     models = _ReducedModels(weights)
     choosing, reporting = held_out_parts(dataset, weights.model.length, tokens, CHOOSING_SHARE)
@@ -101,14 +102,16 @@ def refine_ranks(
 
     rule = _Rule(criterion, margin)
     original = choose({})
+    models.check(original, choosing)
     tried, best = _sweep(models, plan, choose, original, rule)
     steps.add(len(best))
     kept, factors = _combine(best, choose, original, rule)
     groups = ()
     if kept:
         before, after = models.score({}, reporting), models.score(factors, reporting)
+        models.check(before, reporting)
         targets = reporting[..., 1:].reshape(before.losses.shape)
-        counts = count_tokens(dataset.train, weights.model.vocabulary)
+        counts = count_ids(dataset.train, dataset.vocabulary)  # no special tokens, which no text has
         groups = compare_by_frequency(targets, before, after, frequency_of_ids(counts))
     result = RefinementResult(
         name=name,
@@ -136,8 +139,10 @@ class _ReducedModels:
         self._projections = {each.name: each for each in find_projections(weights.graph, model.unit, model.length)}
         if not self._projections:
             raise UsageError("the program has no CONV_1X1, so there is no matrix whose rank could be reduced")
+        check_parameters(weights.parameters)
         self._layers, self._weights = model.layers, weights
-        self._scorer = make_token_scorer(language_model(weights.graph, model))
+        self._model = language_model(weights.graph, model)
+        self._scorer = make_token_scorer(self._model)
         self._on_device = jax.device_put(weights.parameters)
 
     def plan(self, shares: Sequence[float]) -> list[tuple[Place, dict[int, float]]]:
@@ -176,6 +181,14 @@ class _ReducedModels:
         """Return the scores of the model with reduced matrices."""
         arrays = jax.device_put(self._arrays(reduced))
         return self._scorer({**self._on_device, "blocks": {**self._on_device["blocks"], **arrays}}, text)
+
+    def check(self, scores: TokenScores, text: Windows) -> None:
+        """Check that the scores of the whole model are finite.
+
+        Raises:
+            UsageError: they are not; names the layer.
+        """
+        check_losses(scores.losses, self._model, self._on_device, np.concatenate(text))
 
     def _arrays(self, reduced: Mapping[Place, Factors]) -> dict[str, np.ndarray]:
         """Return the arrays that differ from those of the model, with all layers."""

@@ -12,7 +12,7 @@ from ...models.analysis.token_scores import TokenScores
 from .paired_difference import paired_difference
 from .refinement_result import Scores, TokenGroup
 
-__all__ = ["FREQUENCIES", "compare_by_frequency", "count_tokens", "frequency_of_ids"]
+__all__ = ["FREQUENCIES", "compare_by_frequency", "count_ids", "frequency_of_ids"]
 
 FREQUENCIES = ("common", "middle", "rare")
 """Groups of token ids: each makes up a third of the training text."""
@@ -20,7 +20,7 @@ FREQUENCIES = ("common", "middle", "rare")
 _CHUNK = 2**22
 
 
-def count_tokens(tokens: Integer[np.ndarray, " tokens"], vocabulary: int) -> Integer[np.ndarray, " vocabulary"]:
+def count_ids(tokens: Integer[np.ndarray, " tokens"], vocabulary: int) -> Integer[np.ndarray, " vocabulary"]:
     """Return how often every token id occurs in a text, which may be a memory map."""
     counts = np.zeros(vocabulary, np.int64)
     for start in range(0, len(tokens), _CHUNK):

@@ -14,7 +14,7 @@ from ...primitives import DNA, UsageError
 from ...primitives.program_json import dna_from_json, dna_to_json
 from ...system.files import file_sha256
 from ...system.user_folders import user_path
-from ...workers.config import DataConfig, OptimizerConfig, TrialConfig
+from ...workers.config import OptimizerConfig, TrialConfig
 from ...workers.protocol import Evaluation
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID, candidate_name
@@ -24,6 +24,7 @@ from ..runs.run_settings import load_allowance_seconds, load_config
 from ..runs.store import Store
 from ..studies.confirm_at_scale import Contender, baseline_contender, explain_unfit
 from ..studies.study_queue import Arm
+from .held_out_text import text_settings
 from .training_budget import apply_budget, without_reference
 from .training_options import TrainingOptions
 
@@ -204,12 +205,12 @@ def plan_further_training(
     folder = user_path(place)
     dna, model, training = read_model(folder)
     settings = training.get("settings", {})
-    text = DataConfig(**settings["data"]) if "data" in settings else DataConfig(training.get("data", "python-stdlib"))
+    text, vocabulary, dataset_hash = text_settings(training, model.vocabulary, folder, data)
     config = RunConfig(
-        model=replace(model, vocabulary=training.get("vocabulary", model.vocabulary), parameter_range=()),
+        model=replace(model, vocabulary=vocabulary, parameter_range=()),
         trial=without_reference(TrialConfig(**settings.get("trial", {}))),
         optimizer=OptimizerConfig(**settings.get("optimizer", {})),
-        data=text if data is None else DataConfig(data),
+        data=text,
     )
     peak, final = FURTHER_RATES[options.objective]
     first = training.get("first_rate", config.optimizer.learning_rate)
@@ -227,7 +228,7 @@ def plan_further_training(
         dna=dna,
         config=replace(config, trial=trial),
         candidate=training.get("candidate"),
-        dataset_hash=training.get("dataset_hash") if data is None else None,
+        dataset_hash=dataset_hash,
         initial=folder.absolute(),
         initial_hash=file_sha256(folder / "model.json"),
         first_rate=first,

@@ -12,7 +12,7 @@ from ...workers.position_buckets import bucket_names
 from ..results.speedup import Speedup
 from ..studies.comparison import Comparison, ComparisonRow
 from .console import Layout, print_table, print_text
-from .figures.comparison_figure import curves_figure, differences_figure
+from .figures.comparison_figure import curves_figure, differences_figure, positions_figure
 from .formatting import (
     BUDGET_UNITS,
     LOSS_UNITS,
@@ -79,6 +79,7 @@ def render_comparison(comparison: Comparison) -> str:
         method=_format_method(comparison),
         curves=curves_figure(comparison, BUDGET_UNITS[comparison.config.trial.unit]),
         differences=differences_figure(comparison),
+        positions=positions_figure(comparison),
         titles=list(cells[0]),
         rows=[
             (row.verdict.replace(" ", "-"), list(words.values()))

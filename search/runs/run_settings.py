@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ...primitives import UsageError
+from ...workers.config import DataConfig
 from ...workers.data.dataset import Dataset, prepare_dataset
 from ...workers.data.dataset_transfer import find_dataset_by_hash
 from ..config import RunConfig, with_trial_budget
@@ -15,6 +16,7 @@ from .store import Store
 __all__ = [
     "ExecutorName",
     "check_same_text",
+    "find_same_text",
     "load_allowance_seconds",
     "load_config",
     "prepare_same_dataset",
@@ -71,11 +73,41 @@ def prepare_same_dataset(config: RunConfig, recorded: Mapping[str, Any] | None, 
     Raises:
         UsageError: the dataset is not in the cache, and the text cannot be read or has changed.
     """
-    expected, place = (recorded or {}).get("dataset_hash"), (recorded or {}).get("dataset")
+    recorded, source = recorded or {}, config.data.source
+    expected, place = recorded.get("dataset_hash"), recorded.get("dataset")
+    try:
+        dataset = find_same_text(config.data, config.model.vocabulary, expected, place, tell)
+    except UsageError as error:
+        if expected is None or not source.startswith(("text:", "tokens:")):
+            raise
+        raise UsageError(
+            f"{error}; if that text is in another place, run `primer-search data prepare {source.partition(':')[0]}:"
+            "PATH --run RUN`"
+        ) from error
+    tell_limits(dataset, config, tell)
+    return dataset
+
+
+def find_same_text(
+    data: DataConfig, vocabulary: int, expected: str | None, place: str | None, tell: Callable[[str], None]
+) -> Dataset:
+    """Find a dataset by its hash, or prepare it again and check that its text is the same.
+
+    Args:
+        data: source, and settings of the tokenizer.
+        vocabulary: largest number of token ids.
+        expected: hash of the dataset; None accepts every dataset.
+        place: folder where the dataset was; None: look in the cache only.
+        tell: callback that receives messages about slow preparations.
+
+    Raises:
+        UsageError: the dataset is not in the cache, and the text cannot be read or has changed.
+    """
     dataset = None if expected is None else find_dataset_by_hash(expected, place)
     if dataset is None:
-        dataset = _prepare_again(config, expected, tell)
-    tell_limits(dataset, config, tell)
+        dataset = Dataset.open(prepare_dataset(data, vocabulary, progress=tell), verify=False)
+        if expected is not None:
+            check_same_text(dataset, data.source, expected)
     return dataset
 
 
@@ -90,22 +122,6 @@ def check_same_text(dataset: Dataset, source: str, expected: str) -> None:
             f"data.source {source} is not the text that the run was searched with (hash {dataset.dataset_hash[:12]}, "
             f"was {expected[:12]}): restore that text, or start a new run"
         )
-
-
-def _prepare_again(config: RunConfig, expected: str | None, tell: Callable[[str], None]) -> Dataset:
-    source = config.data.source
-    try:
-        dataset = Dataset.open(prepare_dataset(config.data, config.model.vocabulary, progress=tell), verify=False)
-        if expected is not None:
-            check_same_text(dataset, source, expected)
-    except UsageError as error:
-        if expected is None or not source.startswith(("text:", "tokens:")):
-            raise
-        raise UsageError(
-            f"{error}; if that text is in another place, run `primer-search data prepare {source.partition(':')[0]}:"
-            "PATH --run RUN`"
-        ) from error
-    return dataset
 
 
 def tell_limits(dataset: Dataset, config: RunConfig, tell: Callable[[str], None]) -> None:

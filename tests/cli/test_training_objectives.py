@@ -60,6 +60,8 @@ def test_weights_become_a_denoiser_and_stay_a_model_of_text(trained: Path, tmp_p
     assert (result.json["objective"], result.json["prefix"], result.json["final_rate"]) == ("ul2r", True, 0.01)
     assert after.model.vocabulary > before.model.vocabulary
     assert after.training["vocabulary"] == before.model.vocabulary
+    positions = 60 * after.training["settings"]["trial"]["batch"] * 32
+    assert 0.8 * positions < result.json["tokens"] < positions  # a few of each sequence are padding
     assert "by ul2r; the text" in result.err
     assert command("generate", folder, "--tokens", "3").code == 0
     again = command("train", "--from", folder, "--budget", "5steps", "-o", tmp_path / "text", "--json")
@@ -104,6 +106,7 @@ def test_weights_learn_from_examples_and_continue_when_interrupted(trained: Path
     assert "have changed" in command("train", "--resume", tmp_path / "parts").err
     examples.write_text(content)
     assert command("train", "--resume", tmp_path / "parts").code == 0
+    assert load_weights(tmp_path / "parts").training["tokens"] == whole.json["tokens"]
     one, other = (flatten(load_weights(tmp_path / name).parameters) for name in ("whole", "parts"))
     assert all(np.array_equal(one[name], other[name]) for name in one)
 

@@ -11,7 +11,7 @@ import pytest
 
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel, language_model
-from primer_search.models.training_batch import TrainingBatch, loss_weights, mean_loss
+from primer_search.models.training_batch import TrainingBatch, count_tokens, loss_weights, mean_loss, read_positions
 from primer_search.primitives import UsageError, build_graph, library
 from primer_search.tests.support.packed_texts import SEGMENT_IDS, texts_of
 
@@ -59,6 +59,21 @@ def test_weights_are_those_of_predicted_tokens_of_the_same_text() -> None:
     batch = TrainingBatch(TOKENS, weights, IDS)
     assert float(mean_loss(losses, batch)) == pytest.approx((2 * 1 + 4 * 2) / 3)
     assert float(mean_loss(losses, TrainingBatch(TOKENS, weights * 0))) == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_tokens_are_read_up_to_the_last_one_whose_loss_counts(packed: bool, rng: np.random.Generator) -> None:
+    weights = (rng.random((3, 8)) < 0.3).astype(np.float32)
+    ids = IDS if packed else np.zeros_like(IDS)
+    batch = TrainingBatch(TOKENS, weights, ids if packed else None)
+    expected = np.zeros((3, 8), bool)
+    for row, text in texts_of(ids):
+        counted = [place for place in range(text.start, text.stop - 1) if weights[row, place] > 0]
+        expected[row, text.start : max(counted, default=-1) + 1] = True
+    np.testing.assert_array_equal(read_positions(batch, np), expected)
+    np.testing.assert_array_equal(jax.jit(read_positions)(batch), expected)
+    assert count_tokens(batch) == expected.sum()
+    assert count_tokens(TOKENS) == count_tokens(TrainingBatch(TOKENS)) == 24
 
 
 def test_a_block_that_depends_on_the_length_refuses_several_texts(rng: np.random.Generator) -> None:

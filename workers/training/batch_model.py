@@ -12,10 +12,13 @@ import numpy as np
 
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel, Prediction
-from ...models.training_batch import TrainingBatch, loss_weights
+from ...models.training_batch import TrainingBatch, loss_weights, read_positions
 from .flat_model import FlatModel, TrainableModel
 
-__all__ = ["BatchModel", "causal_like"]
+__all__ = ["BatchModel", "Penalty", "causal_like"]
+
+Penalty = Callable[[jax.Array, jax.Array | None], jax.Array]
+"""Function of a residual stream and of the positions that count, None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class BatchModel:
     """
 
     inner: TrainableModel
-    penalty: Callable[[jax.Array], jax.Array] | None = None
+    penalty: Penalty | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -61,7 +64,7 @@ class BatchModel:
         losses = _weighted(prediction.losses, batch)
         loss = jnp.mean(losses)
         if self.penalty is not None and prediction.stream is not None:
-            loss = loss + self.penalty(prediction.stream)
+            loss = loss + self.penalty(prediction.stream, read_positions(batch))
         return loss, (losses, prediction.probe_logits)
 
     def _predict(self, parameters: Any, batch: TrainingBatch, stream: bool = False) -> Prediction:

@@ -26,6 +26,7 @@ from ...system.signals import deferred_interruption
 from ..config import OptimizerConfig
 from ..objectives.objective import Objective
 from ..protocol import Evaluation, Progress
+from .batch_model import Penalty
 from .device_stats import device_name, peak_memory_bytes
 from .flat_model import FlatModel, TrainableModel, training_model
 from .leak_probes import SUSPICIOUS_BATCHES, quarantine_note
@@ -80,7 +81,7 @@ class ModelTraining:
     states: TrainingStates
     report: Callable[[Progress], None]
     tell: Callable[[str], None]
-    penalty: Callable[[jax.Array], jax.Array] | None = None
+    penalty: Penalty | None = None
     initial: Any = None
     curve: list[CurvePoint] = field(default_factory=list)
     validation: list[CurvePoint] = field(default_factory=list)
@@ -172,7 +173,7 @@ class ModelTraining:
             raise UnusableState(f"the text has changed since {self.states.folder} began")
         self.tell(f"continuing after {saved['steps']:,} steps")
         loop.steps = self.resumed_steps = saved["steps"]
-        loop.loss = saved["loss"]
+        loop.tokens, loop.loss = saved["tokens"], saved["loss"]
         loop.meter.resume(saved["spent"])
         self.curve += [tuple(point) for point in saved["curve"]]
         self.validation += [tuple(point) for point in saved["validation"]]
@@ -230,6 +231,7 @@ class ModelTraining:
         progress = {
             "dataset_hash": self.trainer.dataset.dataset_hash,
             "steps": loop.steps,
+            "tokens": loop.tokens,
             "spent": loop.spent,
             "loss": loop.loss,
             "curve": self.curve,
@@ -264,10 +266,9 @@ class ModelTraining:
         self.report(Progress("recheck", loop.spent, self.trainer.trial.budget, loop.loss))
         bound = self.settings.suspicious_nats
         suspicious = bound is not None and loss < bound
-        rng = np.random.default_rng((self.settings.seed, 2))
         unseen = range(loop.steps, loop.steps + (SUSPICIOUS_BATCHES if suspicious else 1))
         with self._clock.phase("probe"):
-            moved = steps.probe_trained(loop.state, unseen, rng)
+            moved = steps.probe_trained(loop.state, unseen, np.random.default_rng((self.settings.seed, 2)))
         return moved, quarantine_note(loss, bound, moved) if suspicious and bound is not None else ""
 
     def _evaluation(self, loop: TrainingLoop, loss: float, moved: float, quarantine: str) -> Evaluation:
@@ -282,7 +283,7 @@ class ModelTraining:
             word_perplexity=dataset.nats_per_token_to_word_perplexity(text, "validation"),
             curve=tuple(self.curve),
             steps=loop.steps,
-            tokens=loop.steps * trial.batch * config.length,
+            tokens=loop.tokens,
             epochs=loop.batches.epochs_seen(loop.steps),
             spent=loop.spent,
             step_ms=loop.step_ms,

@@ -5,7 +5,7 @@ An objective whose batches are tokens alone has the step of a trial, bit for bit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from ...models.training_batch import TrainingBatch, loss_weights
 from ..objectives.objective import Objective
-from .batch_model import BatchModel, causal_like
+from .batch_model import BatchModel, Penalty, causal_like
 from .flat_model import TrainableModel
 from .leak_probes import (
     Steps,
@@ -51,7 +51,7 @@ class ObjectiveSteps:
     optimizer: optax.GradientTransformation
     averaging: float = 0.0
     mesh: Mesh | None = None
-    penalty: Callable[[jax.Array], jax.Array] | None = None
+    penalty: Penalty | None = None
 
     @cached_property
     def functions(self) -> StepFunctions:
@@ -143,5 +143,5 @@ class _TokenWindows:
 
 
 def _total_weight(batch: TrainingBatch) -> float:
-    weights = loss_weights(batch)
-    return float(np.asarray(batch.tokens)[:, 1:].size if weights is None else np.sum(np.asarray(weights)))
+    weights = loss_weights(batch, np)
+    return float(batch.tokens[:, 1:].size if weights is None else np.sum(weights))

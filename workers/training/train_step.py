@@ -147,8 +147,8 @@ class StepFunctions:
     def compile_evaluation(self, state: TrainState) -> None:
         """Compile the evaluation, unless it is compiled."""
         if self._evaluate is None:
-            loss = jax.jit(self._loss, **self._shardings())
-            self._evaluate = loss.lower(_shapes(state.evaluated), self._batch).compile(self._options)
+            losses = jax.jit(self._losses, **self._shardings())
+            self._evaluate = losses.lower(_shapes(state.evaluated), self._batch).compile(self._options)
 
     def place(self, state: TrainState) -> TrainState:
         """Return the state on the device, or a copy on every device of the mesh."""
@@ -177,19 +177,13 @@ class StepFunctions:
 
     def evaluate(self, state: TrainState, batches: Iterable[Any]) -> float:
         """Return the mean loss in nats per token over batches."""
+        return self.evaluate_by_position(state, batches)[0]
+
+    def evaluate_by_position(self, state: TrainState, batches: Iterable[Any]) -> tuple[float, np.ndarray]:
+        """Return the mean loss in nats per token over batches, and that at each position of a sequence [length]."""
         assert self._evaluate is not None, "compile_evaluation comes first"
-        losses = [self._evaluate(state.evaluated, batch) for batch in batches]
-        return float(np.mean([np.asarray(loss, np.float64) for loss in losses]))
-
-    def losses_by_position(self, state: TrainState, batches: Iterable[Any]) -> np.ndarray:
-        """Return the mean loss in nats at each position of a sequence [length], over batches."""
-
-        def at_positions(parameters: Any, batch: Any) -> jax.Array:
-            return jnp.mean(self._model.token_losses(parameters, batch), axis=0)
-
-        lowered = jax.jit(at_positions, **self._shardings()).lower(_shapes(state.evaluated), self._batch)
-        compiled = lowered.compile(self._options)
-        return np.mean([np.asarray(compiled(state.evaluated, batch), np.float64) for batch in batches], axis=0)
+        losses, by_position = zip(*(self._evaluate(state.evaluated, batch) for batch in batches), strict=True)
+        return float(np.mean(np.asarray(losses, np.float64))), np.mean(np.asarray(by_position, np.float64), axis=0)
 
     def _shardings(self, step: bool = False) -> dict[str, Any]:
         """Return the shardings that `jit` needs for its inputs and the outputs of a step; none for one device."""
@@ -220,8 +214,9 @@ class StepFunctions:
         mixed = jax.tree.map(lambda old, new: old + share * (new - old), average.parameters, parameters)
         return Average(mixed, count)
 
-    def _loss(self, parameters: Any, batch: Any) -> jax.Array:
-        return jnp.mean(self._model.token_losses(parameters, batch))
+    def _losses(self, parameters: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
+        losses = self._model.token_losses(parameters, batch)
+        return jnp.mean(losses), jnp.mean(losses, axis=0)
 
 
 def _static_cost(analysis: Mapping[str, Any]) -> dict[str, float]:

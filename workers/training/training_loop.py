@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from ...models.training_batch import count_tokens
 from ..config import TrialConfig
 from ..protocol import Progress
 from .budget_meter import Meter
@@ -71,6 +72,7 @@ class TrainingLoop:
     Attributes:
         state: state after the last step.
         steps: number of steps so far.
+        tokens: number of tokens that the model has read in them, without padding.
         loss: training loss of the last chunk, in nats per token; None before the first.
         curve: points (spent, steps, loss) of the learning curve.
         waited_seconds: training time, by the trial's clock, in which a step waited for its batch.
@@ -95,11 +97,11 @@ class TrainingLoop:
         self.meter = meter
         self.report = report
         self.options = options or LoopOptions()
-        self.steps = 0
+        self.steps = self.tokens = 0
         self.loss: float | None = None
         self.curve: list[tuple[float, int, float]] = []
         self.waited_seconds = 0.0
-        self._next_batch: tuple[int, Any] | None = None
+        self._next_batch: tuple[int, Any, int] | None = None  # step, arrays, tokens
         self._step_seconds: list[float] = []
         self._last_chunk = 0
         self._step_charge = 0.0
@@ -145,11 +147,11 @@ class TrainingLoop:
         with self.clock.phase("train"):
             losses: list[jax.Array] = []
             while len(losses) < steps and not (losses and self.options.stop()):
-                batch = self._take_batch()
+                batch, tokens = self._take_batch()
                 if self.options.rate is not None:
                     self.state = replace(self.state, rate=np.float32(self.options.rate(self._share)))
                 self.state, result = self.functions.step(self.state, batch)
-                self.steps += 1
+                self.steps, self.tokens = self.steps + 1, self.tokens + tokens
                 losses.append(result.token_losses)
                 self._prepare_batch(result.token_losses)
             mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
@@ -176,12 +178,12 @@ class TrainingLoop:
         """Share of the budget before the next step; a clock is read between chunks only."""
         return (self.steps if self.config.unit == "steps" else self.spent) / self.config.budget
 
-    def _take_batch(self) -> Any:
-        """Return the batch of the next step, which is ready except before the first."""
+    def _take_batch(self) -> tuple[Any, int]:
+        """Return the batch of the next step, which is ready except before the first, and its number of tokens."""
         if self._next_batch is None or self._next_batch[0] != self.steps:
             self._prepare_batch()
         assert self._next_batch is not None
-        return self._next_batch[1]
+        return self._next_batch[1:]
 
     def _prepare_batch(self, running: Any = None) -> None:
         """Make the batch of the next step while a step runs, and measure how long training may have waited for it.
@@ -190,7 +192,8 @@ class TrainingLoop:
         and a CPU worked on the batch, not on the step, for the time of this thread.
         """
         start, thread_start = self.clock.clock(), time.thread_time()
-        self._next_batch = self.steps, self.functions.put(self.batches.batch_at(self.steps))
+        batch = self.batches.batch_at(self.steps)
+        self._next_batch = self.steps, self.functions.put(batch), count_tokens(batch)
         if running is None or running.is_ready():
             self.waited_seconds += self.clock.clock() - start
         elif not self.functions.overlaps:

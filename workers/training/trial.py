@@ -232,9 +232,8 @@ class _Trial:
         self._probe_trained(functions, self.loop, loss)
         if self.request.test:
             batches = self.trainer.scored_batches("test")
-            self.test_loss = self._score(functions, self.loop, "test", batches)
-            with self.clock.phase("evaluate"):
-                self.test_losses = bucket_means(functions.losses_by_position(self.loop.state, batches))
+            self.test_loss, by_position = self._score(functions, self.loop, "test", batches)
+            self.test_losses = bucket_means(by_position)
 
     def evaluated_parameters(self) -> Any:
         """Return the evaluated parameters as arrays on the host."""
@@ -266,7 +265,7 @@ class _Trial:
         return {
             "curve": tuple(loop.curve),
             "steps": loop.steps,
-            "tokens": loop.steps * self.config.batch * self.model.length,
+            "tokens": loop.tokens,
             "epochs": loop.batches.epochs_seen(loop.steps),
             "spent": loop.spent,
             "step_ms": loop.step_ms,
@@ -318,7 +317,7 @@ class _Trial:
         self.report(Progress("evaluate", loop.spent, self.config.budget, loop.loss))
         with self.clock.phase("compile"):
             functions.compile_evaluation(loop.state)
-        loss = self._score(functions, loop, "validation", self.trainer.validation)
+        loss, _ = self._score(functions, loop, "validation", self.trainer.validation)
         self.losses.append(loss)
         self.loss_steps.append(loop.steps)
         return loss
@@ -327,12 +326,15 @@ class _Trial:
         timer = self.loop.meter.timer if self.loop is not None else None
         return hurdle.score(self.losses, None if timer is None else timer.relative_step)
 
-    def _score(self, functions: StepFunctions, loop: TrainingLoop, split: str, batches: np.ndarray) -> float:
+    def _score(
+        self, functions: StepFunctions, loop: TrainingLoop, split: str, batches: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """Return the mean loss of a split, and that at each position."""
         with self.clock.phase("evaluate"):
-            loss = functions.evaluate(loop.state, batches)
+            loss, by_position = functions.evaluate_by_position(loop.state, batches)
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"the {split} loss after {loop.steps} steps is not finite")
-        return loss
+        return loss, by_position
 
     def _probe_trained(self, functions: StepFunctions, loop: TrainingLoop, loss: float) -> None:
         """Probe the trained model on a batch of unseen text, or on several if its loss is suspiciously low."""

@@ -1,4 +1,4 @@
-"""Figures of a comparison: loss curves over compute, steps and tokens, and the final differences to the baseline."""
+"""Figures of a comparison: loss curves over compute, steps and tokens, final differences, and losses by position."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from itertools import cycle
 from statistics import fmean
 from typing import Any
 
+from ....workers.position_buckets import bucket_names
 from ....workers.protocol import Evaluation
 from ...results.speedup import loss_curve
 from ...studies.comparison import Comparison, ComparisonRow
 from ..formatting import LOSS_UNITS
 from .plot_style import GRAY, SERIES_COLORS, escape_label, figure_html
 
-__all__ = ["LossBand", "curves_figure", "differences_figure", "loss_bands"]
+__all__ = ["LossBand", "curves_figure", "differences_figure", "loss_bands", "positions_figure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,31 @@ def differences_figure(comparison: Comparison) -> str:
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(showlegend=False)
     return figure_html(figure, height=120 + 44 * len(rows), script=False)
+
+
+def positions_figure(comparison: Comparison) -> str:
+    """Return each program's test loss by position in the sequence, as HTML without plotly's script."""
+    import plotly.graph_objects as go
+
+    names = bucket_names(comparison.config.model.length)
+    figure = go.Figure()
+    for row, color in zip(comparison.rows, cycle(SERIES_COLORS), strict=False):
+        if len(row.test_losses_by_position) == len(names):
+            figure.add_trace(
+                go.Scatter(
+                    x=names,
+                    y=list(row.test_losses_by_position),
+                    name=row.name,
+                    mode="lines+markers",
+                    line={"color": color, "width": 2},
+                    hovertemplate=f"{escape_label(row.name)}: %{{y:.4f}} at %{{x}}<extra></extra>",
+                )
+            )
+    if not figure.data:
+        return ""
+    figure.update_xaxes(type="category", title="position in the sequence")
+    figure.update_yaxes(title=f"test loss, {LOSS_UNITS['nats']}", tickformat=".2f")
+    return figure_html(figure, height=380, script=False)
 
 
 def _band(results: Sequence[Evaluation], clocked: bool) -> LossBand | None:

@@ -17,6 +17,7 @@ from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.models.training_batch import TrainingBatch
 from primer_search.primitives import build_graph
 from primer_search.primitives.library import get
+from primer_search.workers.objectives.packing import EncodedExample, packed_batch
 from primer_search.workers.training.batch_model import BatchModel
 from primer_search.workers.training.flat_model import FlatModel
 
@@ -69,6 +70,45 @@ def test_the_loss_of_a_model_has_the_penalty_of_its_stream(kind: Any, stack: str
     np.testing.assert_allclose(losses, model.token_losses(parameters, jnp.asarray(tokens)), atol=1e-5)
     expected = float(np.mean(losses)) + penalty_by_formula(kind, 0.3, stream)
     assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "mse"])
+@pytest.mark.parametrize("prefix", [False, True])
+def test_padding_and_the_borders_of_texts_have_no_penalty(kind: Any, prefix: bool, rng: np.random.Generator) -> None:
+    """The reference runs each example alone, without padding; its last token is only predicted."""
+    model, strength = model_of("unroll"), 0.3
+    parameters = model.draw(np.random.default_rng(0))
+    sizes = [[(4, 1), (5, 3)], [(3, 2)], []]  # tokens and inputs of the examples; the first sequence has no padding
+    packed = [[EncodedExample(rng.integers(0, 300, n).astype(np.int32), first) for n, first in row] for row in sizes]
+    batch = packed_batch(packed, CONFIG.length, prefix)
+    penalty = LinearityPenalty(kind, strength)
+    loss, (losses, _) = jax.jit(BatchModel(model, penalty).loss)(parameters, batch)
+    alone = [packed_batch([[example]], len(example.tokens) - 1, prefix) for row in packed for example in row]
+    streams = [np.asarray(model.predict(parameters, one, stream=True).stream) for one in alone]
+    assert [stream.shape[2] for stream in streams] == [3, 4, 2]
+    expected = penalty_by_formula(kind, strength, np.concatenate(streams, axis=2))
+    assert float(loss - jnp.mean(losses)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_padding_after_the_targets_has_no_penalty(rng: np.random.Generator) -> None:
+    """Sequences without segment ids, as those of the mixture of denoisers: all before the last target is read."""
+    model = model_of("unroll")
+    parameters, places = model.draw(np.random.default_rng(0)), np.arange(9)[None]
+    inputs, ends = np.array([[2], [4], [1]]), np.array([[9], [6], [3]])
+    weights = ((places >= inputs - 1) & (places < ends - 1))[:, :-1].astype(np.float32)
+    prefix = places < inputs
+    batch = TrainingBatch(rng.integers(0, 300, (3, 9)).astype(np.int32), weights, prefix=prefix)
+    penalty = LinearityPenalty("cosine", 0.3)
+    loss, (losses, _) = BatchModel(model, penalty).loss(parameters, batch)
+    rows = [
+        TrainingBatch(batch.tokens[row : row + 1, :end], prefix=prefix[row : row + 1, :end])
+        for row, end in enumerate(ends[:, 0])
+    ]
+    streams = [np.asarray(model.predict(parameters, one, stream=True).stream) for one in rows]
+    expected = penalty_by_formula("cosine", 0.3, np.concatenate(streams, axis=2))
+    assert float(loss - jnp.mean(losses)) == pytest.approx(expected, rel=1e-4)
+    empty = BatchModel(model, penalty).loss(parameters, replace(batch, weights=weights * 0))[0]
+    assert float(empty) == 0.0
 
 
 @pytest.mark.parametrize("stack", ["scan", "unroll"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from primer_search.primitives import UsageError
 from primer_search.search.refinement.held_out_text import find_text, held_out_parts
 from primer_search.search.refinement.paired_difference import paired_difference
 from primer_search.tests.support.tiny_runs import BASELINE, tiny_dataset, write_text
-from primer_search.tests.support.tiny_weights import drawn_weights
-from primer_search.workers.data.dataset import Dataset
+from primer_search.tests.support.tiny_weights import SHAPE, drawn_weights
+from primer_search.workers.config import DataConfig
+from primer_search.workers.data.dataset import Dataset, prepare_dataset
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,25 @@ def test_a_text_that_is_gone_must_be_named(tmp_path: Path, monkeypatch: pytest.M
     weights = drawn_weights(BASELINE, dataset_hash="0" * 64, data="text:somewhere")
     folder = saved(tmp_path / "weights", weights)
     with pytest.raises(UsageError, match="--data text:somewhere"):
+        find_text(weights, folder)
+
+
+def test_a_text_that_is_gone_from_the_cache_is_prepared_again_and_must_be_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path / "cache"))
+    data = DataConfig(f"text:{write_text(tmp_path / 'text', 30)}", 50_000)
+    first = Dataset.open(prepare_dataset(data, 300))
+    record = {"dataset_hash": first.dataset_hash, "vocabulary": 300, "settings": {"data": asdict(data)}}
+    shutil.rmtree(tmp_path / "cache")
+    weights = drawn_weights(BASELINE, replace(SHAPE, vocabulary=307), **record)
+    folder = saved(tmp_path / "weights", weights)
+    assert find_text(weights, folder).dataset_hash == first.dataset_hash
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "text" / "1.txt").write_text("other words " * 50)
+    with pytest.raises(
+        UsageError, match=f"cannot be prepared again; name it with --data, such as --data {data.source}"
+    ):
         find_text(weights, folder)
 
 

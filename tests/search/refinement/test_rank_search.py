@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from primer_search.models.analysis.token_scores import TokenScores, make_token_scorer
-from primer_search.models.checkpoint import Weights, load_weights
+from primer_search.models.checkpoint import Weights, grow_vocabulary, load_weights
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import get
 from primer_search.search.refinement.held_out_text import held_out_parts
+from primer_search.search.refinement.layer_analysis import analyze_layers
 from primer_search.search.refinement.rank_search import RefinedModel, refine_ranks
 from primer_search.search.refinement.refined_weights import FACTORED, read_factored, write_refined
-from primer_search.search.refinement.token_groups import compare_by_frequency, count_tokens, frequency_of_ids
+from primer_search.search.refinement.token_groups import compare_by_frequency, count_ids, frequency_of_ids
 from primer_search.tests.support.tiny_runs import tiny_dataset
 from primer_search.tests.support.tiny_weights import SHAPE, drawn_weights
 from primer_search.workers.data.dataset import Dataset
@@ -100,11 +102,46 @@ def test_a_gain_within_the_noise_counts_only_without_a_margin(weights: Weights, 
     assert "1e+06 standard errors" in found[1].verdict
 
 
-def test_losses_that_are_not_finite_are_never_better(weights: Weights, dataset: Dataset) -> None:
-    broken = {**weights.parameters, "embedding": np.full_like(weights.parameters["embedding"], np.inf)}
-    found = refine_ranks(replace(weights, parameters=broken), dataset, TOKENS, shares=(0.5,))
-    assert found.result.kept == ()
-    assert found.result.to_dict()["original"]["loss_nats"] is None
+def test_special_tokens_of_an_objective_are_in_no_group(weights: Weights, dataset: Dataset) -> None:
+    grown = grow_vocabulary(weights, weights.model.vocabulary + 7, seed=0)
+    found = refine_ranks(grown, dataset, TOKENS, shares=(0.25,), margin=0.0).result
+    everything, *groups = found.groups
+    assert everything.ids == sum(each.ids for each in groups) == dataset.vocabulary
+
+
+def broken_weights(weights: Weights, what: str) -> Weights:
+    """Return weights whose array `what` has one value that is not a number, or that overflow in layer 2."""
+    parameters = {**weights.parameters, "blocks": dict(weights.parameters["blocks"])}
+    name = "feed_forward.conv_1x1.kernel"
+    kernel = np.array(parameters["blocks"][name])
+    if what == "embedding":
+        parameters["embedding"] = np.where(np.arange(8) == 3, np.nan, parameters["embedding"])
+    elif what == "kernel":
+        kernel[1, 0, 0] = np.inf
+    elif what == "layer":
+        kernel[1] *= 1e30  # its outputs are squared
+    else:
+        parameters["embedding"] = parameters["embedding"] * np.float32(1e25)
+        parameters["final_norm"] = {key: array * np.float32(1e25) for key, array in parameters["final_norm"].items()}
+    parameters["blocks"][name] = kernel
+    return replace(weights, parameters=parameters)
+
+
+NOT_FINITE = {
+    "embedding": "array embedding of the weights",
+    "kernel": "array blocks.feed_forward.conv_1x1.kernel of the weights is infinite or not a number in layer 2",
+    "layer": "output of layer 2 is infinite",
+    "logits": "logits overflow",
+}
+
+
+@pytest.mark.parametrize("what", NOT_FINITE)
+@pytest.mark.parametrize("work", [analyze_layers, refine_ranks])
+def test_a_model_that_is_not_finite_is_refused_by_name(
+    work: Any, what: str, weights: Weights, dataset: Dataset
+) -> None:
+    with pytest.raises(UsageError, match=NOT_FINITE[what]):
+        work(broken_weights(weights, what), dataset, TOKENS)
 
 
 def test_a_program_without_projections_is_refused(dataset: Dataset) -> None:
@@ -148,7 +185,7 @@ def test_damaged_factors_are_refused(refined: RefinedModel, weights: Weights, tm
 
 
 def test_each_frequency_makes_up_a_third_of_the_text(dataset: Dataset) -> None:
-    counts = count_tokens(dataset.train, dataset.vocabulary)
+    counts = count_ids(dataset.train, dataset.vocabulary)
     np.testing.assert_array_equal(counts, np.bincount(np.asarray(dataset.train), minlength=dataset.vocabulary))
     groups = frequency_of_ids(counts)
     shares = np.array([counts[groups == number].sum() for number in range(3)]) / counts.sum()

@@ -26,6 +26,7 @@ from primer_search.search.studies.comparison import Comparison
 from primer_search.tests.support.command import HandmadeRun, command, refused
 from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import write_text
+from primer_search.workers.position_buckets import bucket_names
 
 UNIT = 2
 NAMES = ("PRIMER_EZ", "TRANSFORMER_PP")
@@ -175,6 +176,18 @@ def test_failures_are_reported_and_do_not_affect_other_programs(config: RunConfi
     assert any("TRANSFORMER_PP did not finish 4 of 4" in note for note in comparison.notes)
     assert "TRANSFORMER_PP" not in loss_bands(comparison)
     assert "non_finite" in render_comparison(comparison)
+
+
+def test_the_page_shows_the_loss_by_position(config: RunConfig, trainer: FormulaTrainer) -> None:
+    comparison = compared(config, seeds=1)
+    before = render_comparison(comparison)
+    names = bucket_names(config.model.length)
+    losses = tuple(3.0 - 0.125 * place for place in range(len(names)))
+    rows = tuple(replace(row, test_losses_by_position=losses) for row in comparison.rows)
+    page = render_comparison(replace(comparison, rows=rows))
+    assert ("Loss by position" in before, "Loss by position" in page) == (False, True)
+    assert page.count("Plotly.newPlot(") == before.count("Plotly.newPlot(") + 1
+    assert json.dumps(names, separators=(",", ":")) in page and "2.875" in page
 
 
 def test_no_speedup_is_claimed_beyond_four_epochs(config: RunConfig, trainer: FormulaTrainer) -> None:

@@ -86,6 +86,7 @@ def test_a_budget_in_steps_is_met_exactly_and_a_hurdle_between_two_steps_rounds_
     loop.train_until(20)
     loop.train_until(20)
     assert loop.steps == 20 == loop.spent
+    assert loop.tokens == 20 * 2 * 4
 
 
 @pytest.mark.parametrize("seconds", [1e-4, 0.003, 0.05, 0.7])

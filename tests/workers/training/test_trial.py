@@ -22,6 +22,7 @@ from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.evolution.hurdles import hurdle_positions
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, CONSTANTS, MODEL, TRIAL, numbers, tiny_dataset
 from primer_search.workers.config import OptimizerConfig, TrialConfig
+from primer_search.workers.position_buckets import bucket_starts
 from primer_search.workers.protocol import OUTCOME_ADVICE, Evaluation, HurdleThreshold, Progress, TrialRequest
 from primer_search.workers.training.leak_probes import BatchFault
 from primer_search.workers.training.optimizer import make_optimizer
@@ -284,6 +285,8 @@ def test_the_test_split_is_scored_only_on_request(dataset: Path) -> None:
     assert tested.test_loss_nats is not None
     assert tested.test_loss_nats != tested.loss_nats
     assert tested.test_bits_per_byte is not None
+    sizes = np.diff([*bucket_starts(MODEL.length), MODEL.length])
+    assert np.average(tested.test_losses_by_position, weights=sizes) == pytest.approx(tested.test_loss_nats, rel=1e-6)
 
 
 def test_learning_rate_and_unit_can_be_changed_for_one_trial(dataset: Path) -> None:
