@@ -12,6 +12,8 @@ Verification: before this file was written, its code ran next to the program of 
 parameters. Outputs, also of packed texts, and all gradients agree to 1e-5 in float32, or to 1e-9 in float64 if the
 program amplifies rounding. New random inputs at later positions leave earlier outputs unchanged, and decoding in pieces
 gives the outputs of the whole sequence.
+
+Versions: JAX 0.10 and Flax 0.12 or newer; made and verified with JAX 0.10.2 and Flax 0.12.8.
 """
 
 import functools
@@ -22,6 +24,9 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 from jax.typing import DTypeLike
+
+if not hasattr(nnx, "data"):
+    raise ImportError("this file needs Flax 0.12 or newer: pip install --upgrade flax")
 
 KERNEL_INIT = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Dense kernels start from a normal distribution with variance 1 / fan-in."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from dataclasses import dataclass
 
 from .formatting import docstring_text, paragraph
 
-__all__ = ["Provenance", "docstring_lines"]
+__all__ = ["Provenance", "docstring_lines", "lowest_version"]
 
 LONGEST_ANCESTRY = 40
 """Most mutations that the docstring lists; of a longer ancestry it lists the last ones."""
@@ -50,6 +52,13 @@ class Provenance:
     beginning: str = "the baseline"
 
 
+def lowest_version(package: str) -> str:
+    """Return the lowest version of a dependency that this package, and so a file that it writes, needs."""
+    requirements = importlib.metadata.requires("primer-search") or ()
+    bounds = [re.match(rf"{package}>=([\d.]+)$", requirement) for requirement in requirements]
+    return next(bound[1] for bound in bounds if bound)
+
+
 def docstring_lines(
     name: str, provenance: Provenance | None, sizes: str, structure_hash: str, api: str, verified: bool
 ) -> list[str]:
@@ -64,7 +73,16 @@ def docstring_lines(
         lines += ["", *_origin(provenance)]
     lines += ["", *paragraph(f"Size: {sizes}")]
     lines += ["", *paragraph(f"Verification: {VERIFIED if verified else 'none yet.'}")]
+    lines += ["", *paragraph(_versions(verified))]
     return [*lines, '"""']
+
+
+def _versions(verified: bool) -> str:
+    jax, flax = (importlib.metadata.version(package) for package in ("jax", "flax"))
+    return (
+        f"Versions: JAX {lowest_version('jax')} and Flax {lowest_version('flax')} or newer; "
+        f"made{' and verified' * verified} with JAX {jax} and Flax {flax}."
+    )
 
 
 def _origin(provenance: Provenance) -> list[str]:

@@ -15,6 +15,7 @@ from .classes import ExportedClass
 from .formatting import LINE_LENGTH, call_lines, docstring_text
 from .plan.sizes import SizeExpressions
 from .plan.steps import ExportPlan
+from .provenance import lowest_version
 from .runtime_source import API, runtime_definitions
 
 __all__ = ["RESERVED", "own_definitions", "render", "size_sentence"]
@@ -69,6 +70,7 @@ def render(
     code = "".join(f"\n\n{_class_text(plan, one, sizes, api, flax_norms)}\n" for one in classes)
     definitions = _needed_definitions(code, {**runtime_definitions(api), **own_definitions(plan.graph)})
     sections = ["\n".join(docstring), "\n".join(_imports("".join([code, *definitions.values()]), api))]
+    sections += [_flax_check()] * (api == "nnx")
     sections += [text for key, text in definitions.items() if key.isupper()]
     others = "".join(f"\n\n{text}\n" for key, text in definitions.items() if not key.isupper())
     return "\n\n".join(sections) + "\n" + others + code
@@ -185,6 +187,12 @@ def _needed_definitions(code: str, definitions: Mapping[str, str]) -> dict[str, 
 
 def _uses(code: str, name: str) -> bool:
     return re.search(rf"(?<![\w.]){name}\b", code) is not None
+
+
+def _flax_check() -> str:
+    """Return the statement that refuses a Flax whose NNX lacks what the file uses; Linen has long had it."""
+    message = f'"this file needs Flax {lowest_version("flax")} or newer: pip install --upgrade flax"'
+    return f'if not hasattr(nnx, "data"):\n    raise ImportError({message})'
 
 
 def _imports(code: str, api: API) -> list[str]:

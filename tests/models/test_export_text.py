@@ -5,14 +5,19 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from flax import nnx
 
 from primer_search.benchmarks.code_size import lines_used, logical_lines
 from primer_search.models.export import API, Provenance, export_source, verify_export
+from primer_search.models.export.exported_module import load_source
 from primer_search.models.export.formatting import LINE_LENGTH
+from primer_search.models.export.provenance import lowest_version
 from primer_search.primitives import DNA, library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import LIBRARY, TRANSFORMER
@@ -190,3 +195,21 @@ def test_the_exported_primer_ez_is_at_most_a_tenth_longer_than_the_block_written
     file.write_text(source_of(library.get("PRIMER_EZ", UNIT), api=api).source, encoding="utf-8")
     by_hand = lines_used(ROOT / "models" / api / "blocks.py", "PrimerEZBlock")
     assert logical_lines(file) <= 1.1 * by_hand
+
+
+@APIS
+def test_the_file_names_the_versions_it_was_made_with_and_the_lowest_of_the_package(api: API) -> None:
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert f"jax>={lowest_version('jax')}" in dependencies and f"flax>={lowest_version('flax')}" in dependencies
+    source = source_of(library.get("TRANSFORMER", UNIT), api=api).source
+    assert (
+        f"Versions: JAX {lowest_version('jax')} and Flax {lowest_version('flax')} or newer; "
+        f"made with JAX {version('jax')} and Flax {version('flax')}."
+    ) in source
+
+
+def test_an_nnx_without_what_the_file_uses_is_one_import_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = source_of(library.get("TRANSFORMER", UNIT)).source
+    monkeypatch.delattr(nnx, "data")
+    with pytest.raises(ImportError, match=f"needs Flax {lowest_version('flax')} or newer: pip install"):
+        load_source(source)
