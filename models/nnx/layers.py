@@ -28,7 +28,8 @@ class LayerOptions(TypedDict, total=False):
     """Keyword arguments of every block, attention and feed forward.
 
     Attributes:
-        dtype: dtype of the computation and the output; None: as Flax infers it from the input and the parameters.
+        dtype: dtype of the computation and the output; None: as Flax infers it from the input and the parameters. In
+            float16, gradients at rows of zeros are not finite (docs/blocks.md).
         param_dtype: dtype of the parameters.
         kernel_init: initializer of the dense layers; convolutions start as `CausalDepthwiseConv` does.
         sharding: mesh axes of parameters and cache; needs the mesh in context (`jax.set_mesh`).

@@ -171,6 +171,18 @@ def test_the_language_model_is_causal_by_gradients(name: str, rng: np.random.Gen
     assert (gradient[position + 1 :] == 0).all()
 
 
+@pytest.mark.parametrize("name", ["TRANSFORMER_PP", "PRIMER_EZ"])
+def test_a_text_cut_short_has_the_logits_that_it_has_within_the_whole(name: str, rng: np.random.Generator) -> None:
+    model = small_model(name)
+    parameters = model.draw(rng)
+    tokens = rng.integers(257, size=(2, 10)).astype(np.int32)
+    logits = jax.jit(model.logits, compiler_options=QUICK)
+    whole = np.asarray(logits(parameters, tokens))
+    for length in (1, 4, 9):
+        cut = logits(parameters, tokens[:, :length])
+        np.testing.assert_allclose(cut, whole[:, :length], rtol=1e-4, atol=1e-4 * np.abs(whole).max())
+
+
 def test_a_loss_is_the_negative_log_likelihood_of_the_next_token(rng: np.random.Generator) -> None:
     model = small_model("TRANSFORMER")
     parameters = model.init(rng)

@@ -17,6 +17,8 @@ EPSILON = 1e-6
 
 def divide(x: jax.Array, y: jax.Array) -> jax.Array:
     """Return x / y with |y| raised to at least EPSILON; the sign of y is kept, and 0 counts as positive."""
+    if y.dtype == jnp.float16:
+        raise ValueError("float16 is refused: the square of the smallest divisor, 1e-6, is 0 in it; use bfloat16")
     return x / jnp.where(y < 0, jnp.minimum(y, -EPSILON), jnp.maximum(y, EPSILON))
 
 
