@@ -26,14 +26,15 @@ from primer_search.tests.support.tiny_runs import BASELINE, open_controller
 PAGE = 4096
 
 
-def search(run: RunDirectory, candidates: int) -> Any:
+def search(run: RunDirectory, candidates: int, workers: int = 3) -> Any:
     """Search until there are enough candidates, and return what the controller knows."""
+    executor = FaultyExecutor(evaluate, slots=workers, rates={})
 
     def observe(state: Any) -> None:
         if state.candidates >= candidates:
             run.request_stop()
 
-    with open_controller(run, Path(), FAULTY, executor=FaultyExecutor(evaluate, rates={}), observe=observe) as opened:
+    with open_controller(run, Path(), FAULTY, executor=executor, observe=observe) as opened:
         controller, _ = opened
         controller.run(600.0)
         return memory(controller)
