@@ -55,7 +55,7 @@ from .cli_options import (
 from .cli_plugins import Plugins, load_named_plugins, with_plugins
 from .primitives.errors import PrimerSearchError, UsageError
 from .system.signals import GRACE_SECONDS, INTERRUPTED, interrupt_on_termination
-from .system.standard_streams import discard_output, prepare_standard_streams
+from .system.standard_streams import discard_output, prepare_standard_streams, print_line
 from .system.user_folders import user_path
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def search(
     if version:
         from importlib.metadata import version as version_of
 
-        typer.echo(f"primer-search {version_of('primer-search')}")
+        print_line(f"primer-search {version_of('primer-search')}")
         return
     load_named_plugins(plugin)
     from .configs.plan import make_plan, with_epoch_warning
@@ -247,7 +247,7 @@ def search(
         say(note)
     if dry_run:
         facts = plan.to_dict(seed, run_dir)
-        print_json(facts) if json_ else typer.echo("\n".join(plan.lines(seed, run_dir)))
+        print_json(facts) if json_ else print_line("\n".join(plan.lines(seed, run_dir)))
         return
     from datetime import datetime
 

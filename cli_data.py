@@ -9,6 +9,7 @@ import typer
 
 from .cli_options import Json, print_json, say
 from .primitives.errors import UsageError
+from .system.standard_streams import print_line
 from .system.user_folders import user_path
 
 __all__ = ["data_app"]
@@ -101,9 +102,9 @@ def prepare(
     if json_:
         print_json({"path": str(path), **dataset.manifest})
         return
-    typer.echo(f"{path}  hash {dataset.dataset_hash[:16]}")
+    print_line(f"{path}  hash {dataset.dataset_hash[:16]}")
     for split, facts in dataset.manifest["splits"].items():
-        typer.echo(
+        print_line(
             f"{split:<10} {facts['documents']:>10,} documents {facts['bytes']:>14,} bytes"
             f" {facts['words']:>13,} words {facts['tokens']:>13,} tokens"
         )

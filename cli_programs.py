@@ -12,6 +12,7 @@ from .cli_options import Candidate, Json, RunOrName, print_json, say
 from .cli_weights import trained_or_saved
 from .primitives.errors import MalformedProgramError, UsageError
 from .system.files import STANDARD_OUTPUT
+from .system.standard_streams import print_line
 from .system.user_folders import user_path
 
 __all__ = ["register"]
@@ -96,7 +97,7 @@ def check(
         if json_:
             print_json({"accepted": False, "reason": "malformed", "message": str(error)})
         raise
-    print_json(result.to_dict()) if json_ else typer.echo("\n".join(format_check(result)))
+    print_json(result.to_dict()) if json_ else print_line("\n".join(format_check(result)))
     raise typer.Exit(0 if result.accepted else 1)
 
 
@@ -107,6 +108,6 @@ def primitives(
     """List the primitive operations."""
     from .primitives.op_table import format_op_lines, format_op_markdown, op_rows
 
-    print_json({"primitives": op_rows()}) if json_ else typer.echo(
+    print_json({"primitives": op_rows()}) if json_ else print_line(
         format_op_markdown() if markdown else "\n".join(format_op_lines())
     )

@@ -9,6 +9,7 @@ import typer
 
 from .cli_options import Json, Run, print_json, say
 from .primitives.errors import WorkFailedError
+from .system.standard_streams import print_line
 
 __all__ = ["register"]
 
@@ -41,7 +42,7 @@ def repair(
         if json_:
             print_json({"run": str(directory.path), "findings": findings})
         elif not findings:
-            typer.echo(f"run {directory.path} is consistent")
+            print_line(f"run {directory.path} is consistent")
         if findings:
             raise WorkFailedError(f"run {directory.path} is damaged: {_some(findings, '; ')}")
         return
@@ -60,13 +61,13 @@ def repair(
         }
         print_json(facts)
     elif not done.findings:
-        typer.echo(f"run {directory.path} is consistent: nothing to repair")
+        print_line(f"run {directory.path} is consistent: nothing to repair")
     else:
-        typer.echo(f"run {directory.path} is repaired: it has {done.candidates} candidates and {done.results} results")
-        typer.echo(f"lost     {_lost(lost.candidates, lost.trials, len(lost.events))}")
+        print_line(f"run {directory.path} is repaired: it has {done.candidates} candidates and {done.results} results")
+        print_line(f"lost     {_lost(lost.candidates, lost.trials, len(lost.events))}")
         if done.damaged is not None:
-            typer.echo(f"kept     the damaged files, in {done.damaged}")
-        typer.echo(f"next     primer-search resume {shlex.quote(str(directory.path))}")
+            print_line(f"kept     the damaged files, in {done.damaged}")
+        print_line(f"next     primer-search resume {shlex.quote(str(directory.path))}")
 
 
 def clean(
@@ -102,7 +103,7 @@ def clean(
         print_json({"parts": [dict(zip(("where", "what", "bytes", "deleted"), row, strict=True)) for row in shown]})
         return
     for where, what, size, deleted in shown:
-        typer.echo(f"{where:<30} {size / 2**20:>10,.1f} MiB  {what}{' (deleted)' if deleted else ''}")
+        print_line(f"{where:<30} {size / 2**20:>10,.1f} MiB  {what}{' (deleted)' if deleted else ''}")
     if not shown:
         say("there is nothing: no cache, and no run was named")
 

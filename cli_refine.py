@@ -11,6 +11,7 @@ import typer
 from .cli_options import Candidate, Json, Quiet, choose_platform, print_json, say, say_unless
 from .cli_weights import share_the_device, trained_or_saved
 from .primitives.errors import UsageError
+from .system.standard_streams import print_line
 from .system.user_folders import user_path
 
 if TYPE_CHECKING:  # loads JAX
@@ -80,7 +81,7 @@ def analyze(
         write_plots({"analysis": analysis_plot(analysis)}, figures)
         say(f"wrote the figure to {figures}")
     if not json_:
-        typer.echo(f"\npage  {page}")
+        print_line(f"\npage  {page}")
 
 
 def refine(

@@ -12,6 +12,7 @@ import typer
 from .cli_options import Address, Candidate, Json, Quiet, Run, RunOrName, Top, Track, choose_platform, print_json, say
 from .primitives.errors import UsageError
 from .system.files import STANDARD_OUTPUT
+from .system.standard_streams import print_line
 from .system.user_folders import user_path
 
 if TYPE_CHECKING:
@@ -139,9 +140,9 @@ def leaderboard(
     if form == "json":
         print_json(leaderboard_json(rows, boards))
     elif form == "csv":
-        typer.echo(format_csv(rows), nl=False)
+        print_line(format_csv(rows), end="")
     elif form == "md":
-        typer.echo(format_markdown(rows, boards), nl=False)
+        print_line(format_markdown(rows, boards), end="")
     elif len(boards) > 1:
         print_leaderboards(boards, rows, console_for(sys.stdout))
     else:

@@ -31,6 +31,7 @@ from .cli_options import (
 )
 from .primitives.errors import UsageError, WorkFailedError
 from .system.signals import interruptible
+from .system.standard_streams import print_line
 from .system.user_folders import user_path
 
 __all__ = ["register"]
@@ -119,7 +120,7 @@ def confirm(
         print_json(board.to_dict())
         return
     print_leaderboard(board, console_for(sys.stdout), 5)
-    typer.echo(f"\nreport  {page}")
+    print_line(f"\nreport  {page}")
 
 
 def compare(
@@ -194,7 +195,7 @@ def compare(
     print_json(comparison.to_dict()) if json_ else print_comparison(comparison, console_for(sys.stdout))
     page = write_comparison(comparison, folder)
     if not json_:
-        typer.echo(f"\npage  {page}")
+        print_line(f"\npage  {page}")
 
 
 def ablate(
@@ -273,7 +274,7 @@ def ablate(
     print_json(ablation.to_dict()) if json_ else print_ablation(ablation, console_for(sys.stdout))
     page = write_ablation(ablation, folder)
     if not json_:
-        typer.echo(f"\nminimal program  {folder / 'minimal.json'}\npage             {page}")
+        print_line(f"\nminimal program  {folder / 'minimal.json'}\npage             {page}")
 
 
 def doctor(

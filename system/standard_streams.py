@@ -13,7 +13,7 @@ from contextlib import suppress
 from textwrap import fill
 from typing import Any, TextIO
 
-__all__ = ["discard_output", "forgiving_stream", "prepare_standard_streams", "print_message"]
+__all__ = ["discard_output", "forgiving_stream", "prepare_standard_streams", "print_line", "print_message"]
 
 
 class _ForgivingFile(io.FileIO):
@@ -51,8 +51,13 @@ def prepare_standard_streams() -> None:
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     stream = forgiving_stream(2, close=False)
     assert isinstance(stream, io.TextIOWrapper)
-    stream.reconfigure(encoding=encoding)
+    stream.reconfigure(encoding=encoding, errors="replace")  # strict, if it were left out
     sys.stderr = stream
+
+
+def print_line(text: str, end: str = "\n") -> None:
+    """Print to stdout, with a question mark for what its encoding lacks; `typer.echo` writes UTF-8 to ASCII."""
+    print(text, end=end, flush=True)
 
 
 def print_message(message: str, stream: TextIO) -> None:
