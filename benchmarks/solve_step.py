@@ -1,16 +1,18 @@
-"""Step time of a block with a mesa layer beside one with softmax attention, by sequence length.
+"""Step time of a block with a mesa layer beside those with softmax and with linear attention, by sequence length.
 
     python benchmarks/solve_step.py [--lengths 64 256 1024 4096] [--tokens 4096] [--rounds 9] [--json]
 
 A step is the output of one block and its gradients. Each length has the same number of tokens in a batch, at least one
-sequence. The two take turns in each round (`paired_times`), and the ratio is that of pairs.
+sequence. The blocks take turns in each round (`paired_times`), and ratios are those of pairs. `LINEAR` is the mesa
+block with the queries in place of the solutions. Each position takes the steps of conjugate gradients that it needs;
+here weights and inputs are random, and keys have length 1.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import jax
@@ -20,11 +22,13 @@ import numpy as np
 from primer_search.benchmarks.command import add_json, benchmark_parser, processor_name
 from primer_search.benchmarks.paired_times import clock, paired_ratio, run_interleaved, timed_run
 from primer_search.models.block import compile_block
-from primer_search.primitives import build_graph, library
+from primer_search.primitives import DNA, build_graph, library
+from primer_search.primitives.least_squares import SOLVE_STEPS
+from primer_search.primitives.program import Instruction
 
 __all__ = ["measure"]
 
-PROGRAMS = ("TRANSFORMER", "TRANSFORMER_MESA", "TRANSFORMER_MESA_HYBRID")
+PROGRAMS = ("TRANSFORMER", "LINEAR", "TRANSFORMER_MESA", "TRANSFORMER_MESA_HYBRID")
 
 
 def measure(length: int, batch: int, unit: int, rounds: int, least_seconds: float, steps: int) -> list[dict[str, Any]]:
@@ -44,7 +48,8 @@ def measure(length: int, batch: int, unit: int, rounds: int, least_seconds: floa
 
 
 def _step(name: str, length: int, batch: int, unit: int, steps: int) -> Callable[[], Any]:
-    block = compile_block(build_graph(library.get(name, unit)), unit, solve_steps=steps)
+    dna = _without_solutions(library.get("TRANSFORMER_MESA", unit)) if name == "LINEAR" else library.get(name, unit)
+    block = compile_block(build_graph(dna), unit, solve_steps=steps)
     rng = np.random.default_rng(0)
     parameters, x = block.init(rng), rng.standard_normal((batch, length, block.width)).astype(np.float32)
 
@@ -55,6 +60,16 @@ def _step(name: str, length: int, batch: int, unit: int, steps: int) -> Callable
     return lambda: gradient(parameters, x)
 
 
+def _without_solutions(dna: DNA) -> DNA:
+    """Return the program with its queries, times a constant, in place of the solutions of LEAST_SQUARES."""
+
+    def changed(instruction: Instruction) -> Instruction:
+        return replace(instruction, op="C_MUL") if instruction.op == "LEAST_SQUARES" else instruction
+
+    subprograms = [replace(each, instructions=tuple(map(changed, each.instructions))) for each in dna.subprograms]
+    return replace(dna, subprograms=tuple(subprograms))
+
+
 def main() -> None:
     """Run the benchmark and print a table."""
     parser = benchmark_parser(__doc__)
@@ -63,7 +78,7 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=4096, help="Tokens of a batch, at least one sequence [4096].")
     parser.add_argument("--unit", type=int, default=8, help="Channels of a unit; the block has 8 units [8].")
-    parser.add_argument("--steps", type=int, default=30, help="Most steps of conjugate gradients [30].")
+    parser.add_argument("--steps", type=int, default=SOLVE_STEPS, help="Most steps of conjugate gradients [256].")
     parser.add_argument("--rounds", type=int, default=9, help="Pairs of measurements [9].")
     parser.add_argument("--least-seconds", type=float, default=0.5, help="Duration of one measurement [0.5].")
     add_json(parser)

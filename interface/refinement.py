@@ -38,7 +38,7 @@ def analyze(
         progress: called with the number of finished steps and of all.
 
     Raises:
-        UsageError: the folder holds no weights, or the text is missing or too short.
+        UsageError: the folder holds no weights, the text is missing or too short, or the model is not finite on it.
     """
     from ..search.refinement.layer_analysis import analyze_layers
 
@@ -74,7 +74,8 @@ def refine(
         progress: called with the number of scored models and of all.
 
     Raises:
-        UsageError: the folder holds no weights, the text is missing or too short, or the output cannot be written.
+        UsageError: the folder holds no weights, the text is missing or too short, the model is not finite on it, or the
+            output cannot be written.
     """
     from ..search.refinement.rank_search import MARGIN, SHARES, refine_ranks
     from ..search.refinement.refined_weights import write_refined

@@ -32,8 +32,9 @@ class ModelConfig:
         stack: how the layers are compiled: one copy for each layer (`unroll`), one loop (`scan`), or `auto`: a loop for
             more than four layers.
         fused: whether norms and softmaxes are computed in one call, equal to their primitives up to rounding.
-        solve_steps: most steps of conjugate gradients that solve the systems of LEAST_SQUARES (least squares); at most
-            twice its channels are used. Without `fused`, the systems are solved exactly, which needs more memory.
+        solve_steps: most steps of conjugate gradients that solve the systems of LEAST_SQUARES (least squares). A system
+            that is solved takes no more, and none more than twice its channels. Without `fused`, the systems are solved
+            exactly, which needs more memory.
         length_dependent: whether to allow ops that tie a block to one sequence length.
         parameter_cap: upper limit of a candidate's parameters, as a multiple of the baseline's.
         parameter_range: smallest and largest number of parameters of a candidate, in place of the cap; a candidate

@@ -22,8 +22,11 @@ SMALLEST_RIDGE = 0.25
 RIDGE_START = float(np.log(np.expm1(1.0 - SMALLEST_RIDGE)))
 """Parameter at which the ridge is 1, its initial value (MesaNet)."""
 
-SOLVE_STEPS = 30
-"""Steps of conjugate gradients that solve the systems in training (MesaNet)."""
+SOLVE_STEPS = 256
+"""Most steps of conjugate gradients in training; a position whose system is solved takes no more."""
+
+COUNTED_STEPS = 30
+"""Steps that the cost model counts, the number of MesaNet: what positions need depends on their keys."""
 
 
 def ridge_of(xp: Any, parameter: Array) -> Array:
@@ -80,7 +83,7 @@ def solve_flops(width: int, length: int) -> float:
     """
     chunk = min(length, max(width, 32))
     step = 2 * width**2 + 4 * chunk * width + 15 * width + chunk
-    return float(min(SOLVE_STEPS, 2 * width) * step + 2 * width**2)
+    return float(min(COUNTED_STEPS, 2 * width) * step + 2 * width**2)
 
 
 def _running_sums(xp: Any, k: Array, texts: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import NotRequired, TypedDict, Unpack
 
 from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError, WorkFailedError
+from ...primitives.least_squares import SOLVE_STEPS
 from ...primitives.parameters import parameter_specs
 from ...primitives.program import DNA
 from ...system.files import STANDARD_OUTPUT, write_output
@@ -31,6 +32,7 @@ class ExportOptions(TypedDict):
     length_dependent: NotRequired[bool]
     api: NotRequired[API]
     provenance: NotRequired[Provenance | None]
+    solve_steps: NotRequired[int]
 
 
 def export_source(
@@ -44,6 +46,7 @@ def export_source(
     provenance: Provenance | None = None,
     verified: bool = False,
     flax_norms: bool = True,
+    solve_steps: int = SOLVE_STEPS,
 ) -> ExportedSource:
     """Return the program as the text of a Python file whose last class is `name`, a Flax module.
 
@@ -57,6 +60,7 @@ def export_source(
         provenance: origin of the program.
         verified: whether the text says that it was verified, as in `verified_export`.
         flax_norms: whether norms are Flax's, whose guards differ from the program's at tiny variances.
+        solve_steps: most steps of conjugate gradients of LEAST_SQUARES, a constant of the file.
 
     Raises:
         UsageError: the name is not a valid class name, or the length is missing.
@@ -72,9 +76,9 @@ def export_source(
     classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()) | set(own_definitions(graph)), sizes)
     size = size_sentence(plan, unit, length)
     docstring = docstring_lines(name, provenance, size, graph.structure_hash, api, verified)
-    source = render(docstring, plan, classes, sizes, api, flax_norms)
+    source = render(docstring, plan, classes, sizes, api, flax_norms, solve_steps)
     placed = placements(plan, classes[-1], parameter_specs(graph, unit, length))
-    return ExportedSource(source, placed, graph, unit, length, api)
+    return ExportedSource(source, placed, graph, unit, length, api, solve_steps)
 
 
 def verified_export(dna: DNA, **options: Unpack[ExportOptions]) -> ExportedSource:

@@ -35,6 +35,7 @@ RESERVED = frozenset(
         "mask",
         "promote_dtype",
         "DTypeLike",
+        "SOLVE_STEPS",
     }
     | {*runtime_definitions("nnx"), *dir(builtins)}
 )
@@ -65,10 +66,13 @@ def render(
     sizes: SizeExpressions,
     api: API,
     flax_norms: bool,
+    solve_steps: int,
 ) -> str:
     """Return the text of a file with these classes, the runtime definitions and the imports that they need."""
     code = "".join(f"\n\n{_class_text(plan, one, sizes, api, flax_norms)}\n" for one in classes)
-    definitions = _needed_definitions(code, {**runtime_definitions(api), **own_definitions(plan.graph)})
+    definitions = _needed_definitions(
+        code, {**_constants(solve_steps), **runtime_definitions(api), **own_definitions(plan.graph)}
+    )
     sections = ["\n".join(docstring), "\n".join(_imports("".join([code, *definitions.values()]), api))]
     sections += [_flax_check()] * (api == "nnx")
     sections += [text for key, text in definitions.items() if key.isupper()]
@@ -165,6 +169,12 @@ def _commented(line: str) -> str:
         if text in line and len(line) + len(comment) + 4 <= LINE_LENGTH:
             return f"{line}  # {comment}"
     return line
+
+
+def _constants(solve_steps: int) -> dict[str, str]:
+    """Return the constants that differ from file to file."""
+    what = "Most steps of conjugate gradients; a position whose system is solved takes no more."
+    return {"SOLVE_STEPS": f'SOLVE_STEPS = {solve_steps}\n"""{what}"""'}
 
 
 def own_definitions(graph: Graph) -> dict[str, str]:

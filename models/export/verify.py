@@ -52,6 +52,7 @@ class ExportedSource:
         unit: channels per unit of relative width at the size of the search.
         length: sequence length of the search; None only if the program does not depend on it.
         api: Flax API.
+        solve_steps: most steps of conjugate gradients of LEAST_SQUARES.
     """
 
     source: str
@@ -60,6 +61,7 @@ class ExportedSource:
     unit: int
     length: int | None
     api: API
+    solve_steps: int
 
 
 def verify_export(exported: ExportedSource, seed: int = 0) -> None:
@@ -74,7 +76,7 @@ def verify_export(exported: ExportedSource, seed: int = 0) -> None:
     length = exported.length or LONGEST_PROBE
     if not exported.graph.length_dependent:
         length = min(length, LONGEST_PROBE)
-    program = compile_block(exported.graph, exported.unit, length)
+    program = compile_block(exported.graph, exported.unit, length, solve_steps=exported.solve_steps)
     functions = ExportedFunctions(load_source(exported.source), exported.api, program.width, program.length)
     comparison = _Comparison(functions, program, exported.placements, length, seed)
     # On the CPU, since other devices lack float64 or multiply float32 matrices with fewer bits.

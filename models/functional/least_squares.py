@@ -5,6 +5,10 @@ ridge on both sides, its matrix is the identity plus a sum. The product of that 
 within a chunk of positions by masked scores, for earlier chunks by the sum of k k^T before each. So memory grows with
 length times width, as in MesaNet (2025, arXiv 2506.05233), and one step is a few matrix products.
 
+Each position takes steps until what is left of its right-hand side is as small as rounding, and no more: its solution
+does not depend on other positions or sequences. Keys of length 1 need about 15 steps, long keys about as many as
+they have channels.
+
 The gradient is that of the solution, not of the steps (implicit differentiation): it needs one more solution of the
 same systems. The functions below `apply_least_squares` are copied into exported files.
 """
@@ -16,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...primitives.least_squares import ridge_of
+from ...primitives.least_squares import SOLVE_STEPS, ridge_of
 
 __all__ = ["apply_least_squares", "conjugate_gradients", "least_squares", "sum_of_products"]
 
@@ -46,7 +50,7 @@ def least_squares(
     q: jax.Array,
     k: jax.Array,
     ridge: jax.Array,
-    steps: int = 30,
+    steps: int = SOLVE_STEPS,
     texts: jax.Array | None = None,
     before: jax.Array | None = None,
 ) -> jax.Array:
@@ -106,24 +110,34 @@ def least_squares(
 
 
 def conjugate_gradients(product: Any, right: jax.Array, steps: int) -> jax.Array:
-    """Return the solution z of `product(z) = right` for each vector of the last axis (Hestenes and Stiefel 1952)."""
+    """Return the solution z of `product(z) = right` for each vector of the last axis (Hestenes and Stiefel 1952).
+
+    A vector takes steps until its residual is 8 units of rounding of `right` long, and at most twice as many as it has
+    channels: exact arithmetic needs as many as there are channels.
+    """
     largest = jnp.max(jnp.abs(right), axis=-1, keepdims=True)
     scale = jnp.where(largest == 0, 1, largest)  # so that no square overflows or vanishes
 
     def dot(x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.sum(x * y, axis=-1, keepdims=True)
 
-    def step(_: Any, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        z, residual, direction, size = state
+    start = right / scale
+    enough = jnp.square(8 * jnp.finfo(right.dtype).eps) * dot(start, start)
+
+    def continues(state: tuple[jax.Array, ...]) -> jax.Array:
+        return (state[0] < min(steps, 2 * right.shape[-1])) & jnp.any(state[-1] > enough)
+
+    def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        count, z, residual, direction, size = state
         moved = product(direction)
-        along = size / jnp.maximum(dot(direction, moved), 1e-30)
+        along = jnp.where(size > enough, size / jnp.maximum(dot(direction, moved), 1e-30), 0)
         residual = residual - along * moved
         left = dot(residual, residual)
-        return z + along * direction, residual, residual + left / jnp.maximum(size, 1e-30) * direction, left
+        following = residual + left / jnp.maximum(size, 1e-30) * direction
+        return count + 1, z + along * direction, residual, following, left
 
-    start = right / scale
-    steps = min(steps, 2 * right.shape[-1])  # exact arithmetic needs as many as there are channels
-    return scale * jax.lax.fori_loop(0, steps, step, (jnp.zeros_like(start), start, start, dot(start, start)))[0]
+    first = (jnp.zeros((), jnp.int32), jnp.zeros_like(start), start, start, dot(start, start))
+    return scale * jax.lax.while_loop(continues, step, first)[1]
 
 
 def sum_of_products(k: jax.Array, texts: jax.Array | None, before: jax.Array) -> jax.Array:

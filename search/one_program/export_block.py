@@ -72,6 +72,7 @@ def export_candidate(
         length_dependent=model.length_dependent or dna.length_dependent,
         api=api,
         provenance=provenance,
+        solve_steps=model.solve_steps,
         overwrite=overwrite,
     )
     return name

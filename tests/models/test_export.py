@@ -128,6 +128,14 @@ def test_norms_are_guarded_as_in_the_program_if_flaxs_would_differ(api: API) -> 
     assert rendered.placements == parameter_placements(dna, UNIT, LENGTH)
 
 
+@APIS
+def test_the_most_steps_of_conjugate_gradients_are_a_constant_of_the_file(api: API) -> None:
+    dna = small_program("a = CONV_1X1 h0 width=8\nb = CONV_1X1 h0 width=8\ny = LEAST_SQUARES a b")
+    exported = verified_export(dna, name="Block", unit=UNIT, length=LENGTH, api=api, solve_steps=2)
+    assert "\nSOLVE_STEPS = 2\n" in exported.source  # too few to solve, so a run with another number is told apart
+    assert "SOLVE_STEPS = 256" in source_of(dna, api=api).source
+
+
 @pytest.mark.slow
 @APIS
 @pytest.mark.parametrize("seed", range(50))

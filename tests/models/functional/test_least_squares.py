@@ -13,11 +13,13 @@ import pytest
 from primer_search.models.block import compile_block
 from primer_search.models.functional.least_squares import apply_least_squares
 from primer_search.primitives import build_graph, library
-from primer_search.primitives.least_squares import least_squares
+from primer_search.primitives.least_squares import SOLVE_STEPS, least_squares
 from primer_search.tests.support.exported_programs import small_program
 
 TOLERANCE = 1e-5
-"""Of float32, relative to the largest entry, for keys of length 1."""
+"""Of float32, relative to the largest entry."""
+
+solve = partial(apply_least_squares, steps=SOLVE_STEPS)
 
 SHAPES = {  # of queries, keys and ridge, without length and width
     "no branches": ((2,), (2,), ()),
@@ -58,11 +60,16 @@ def check_equal(fast: tuple[Any, Any], exact: tuple[Any, Any], tolerance: float)
 
 
 @pytest.mark.parametrize(
-    ("shapes", "length", "width"), [*((shapes, 70, 8) for shapes in SHAPES), ("branches", 1, 4), ("branches", 70, 40)]
+    ("shapes", "length", "width", "unit"),
+    [
+        *((shapes, 70, 8, True) for shapes in SHAPES),
+        *(("branches", length, width, True) for length, width in ((1, 4), (70, 40))),
+        *(("no branches", 2 * width, width, False) for width in (8, 16, 32, 64)),
+    ],
 )
-def test_values_and_gradients_are_those_of_exact_solutions(shapes: str, length: int, width: int) -> None:
-    arrays = drawn(shapes, length, width)
-    fast = value_and_gradients(partial(apply_least_squares, steps=30), arrays, jnp.float32)
+def test_values_and_gradients_are_those_of_exact_solutions(shapes: str, length: int, width: int, unit: bool) -> None:
+    arrays = drawn(shapes, length, width, unit)
+    fast = value_and_gradients(solve, arrays, jnp.float32)
     with jax.enable_x64(True):
         check_equal(fast, value_and_gradients(least_squares, arrays, jnp.float64), TOLERANCE)
     np.testing.assert_allclose(
@@ -70,21 +77,22 @@ def test_values_and_gradients_are_those_of_exact_solutions(shapes: str, length: 
     )
 
 
-def test_long_keys_are_solved_too() -> None:
-    arrays = drawn("branches", 70, 8, unit=False)
-    fast = value_and_gradients(partial(apply_least_squares, steps=30), arrays, jnp.float32)
-    with jax.enable_x64(True):
-        check_equal(fast, value_and_gradients(least_squares, arrays, jnp.float64), 1e-4)
+def test_the_solution_of_a_position_does_not_depend_on_later_ones_or_other_sequences() -> None:
+    q, k, ridge = (array.astype(np.float32) for array in drawn("no branches", 64, 16))
+    harder = k.copy()
+    harder[:, 32:] *= 30  # other positions take many more steps
+    both = [jax.jit(lambda k: solve(jnp, [q, k], {"ridge": ridge}, 0.0, 1))(keys)[:, :32] for keys in (k, harder)]
+    np.testing.assert_array_equal(*both)
 
 
 def test_fewer_steps_are_further_from_the_solution() -> None:
     arrays = drawn("no branches", 70, 40)
     exact = least_squares(np, arrays[:2], {"ridge": arrays[2]}, 0.0, 1)
     q, k, ridge = (np.float32(array) for array in arrays)
-    solve = jax.jit(
+    in_steps = jax.jit(
         lambda steps: apply_least_squares(jnp, [q, k], {"ridge": ridge}, 0.0, 1, steps=steps), static_argnums=0
     )
-    errors = [np.abs(solve(steps) - exact).max() for steps in (1, 3, 6, 12)]
+    errors = [np.abs(in_steps(steps) - exact).max() for steps in (1, 3, 6, 12)]
     assert errors == sorted(errors, reverse=True) and errors[0] > 100 * errors[-1]
 
 
@@ -92,7 +100,7 @@ def test_fewer_steps_are_further_from_the_solution() -> None:
 def test_packed_texts_are_solved_apart(shapes: str) -> None:
     texts = np.cumsum(np.random.default_rng(2).random((2, 140)) < 0.05, axis=1, dtype=np.int32)
     arrays = drawn(shapes, 140, 8)
-    fast = value_and_gradients(partial(apply_least_squares, steps=30), arrays, jnp.float32, texts=texts)
+    fast = value_and_gradients(solve, arrays, jnp.float32, texts=texts)
     with jax.enable_x64(True):
         check_equal(fast, value_and_gradients(least_squares, arrays, jnp.float64, texts=texts), TOLERANCE)
 
@@ -103,16 +111,14 @@ def test_a_continued_sequence_is_solved_with_the_sum_before_it() -> None:
     before = np.swapaxes(k[..., :20, :], -1, -2) @ k[..., :20, :]
     exact = least_squares(np, [q, k], {"ridge": ridge}, 0.0, 1, texts=texts)
     later = [x[..., 20:, :].astype(np.float32) for x in (q, k)]
-    found = apply_least_squares(
-        jnp, later, {"ridge": ridge}, 0.0, 1, jnp.asarray(texts[:, 19:]), before.astype(np.float32), steps=30
-    )
+    found = solve(jnp, later, {"ridge": ridge}, 0.0, 1, jnp.asarray(texts[:, 19:]), before.astype(np.float32))
     np.testing.assert_allclose(found, exact[..., 20:, :], atol=TOLERANCE * np.abs(exact).max())
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-15, 1e15])
 def test_right_hand_sides_of_any_size_are_solved(scale: float) -> None:
     q, k, ridge = drawn("no branches", 20, 8)
-    found = apply_least_squares(jnp, [np.float32(scale * q), np.float32(k)], {"ridge": ridge}, 0.0, 1, steps=30)
+    found = solve(jnp, [np.float32(scale * q), np.float32(k)], {"ridge": ridge}, 0.0, 1)
     exact = scale * least_squares(np, [q, k], {"ridge": ridge}, 0.0, 1)
     np.testing.assert_allclose(found, exact, atol=TOLERANCE * np.abs(exact).max())
 
@@ -122,7 +128,7 @@ def test_the_memory_of_training_does_not_grow_with_the_square_of_the_width() -> 
     shape = jax.ShapeDtypeStruct((1, 4096, 64), jnp.float32)
 
     def total(q: jax.Array, k: jax.Array) -> jax.Array:
-        return jnp.sum(apply_least_squares(jnp, [q, k], {"ridge": jnp.ones(64)}, 0.0, 1, steps=30))
+        return jnp.sum(solve(jnp, [q, k], {"ridge": jnp.ones(64)}, 0.0, 1))
 
     memory = jax.jit(jax.grad(total, (0, 1))).lower(shape, shape).compile().memory_analysis()
     assert memory is not None and memory.temp_size_in_bytes < 32 * 4 * 4096 * 64
@@ -131,7 +137,7 @@ def test_the_memory_of_training_does_not_grow_with_the_square_of_the_width() -> 
 def test_half_precision_is_solved_in_float32() -> None:
     q, k, ridge = drawn("branches", 70, 8)
     half = [jnp.asarray(x, jnp.bfloat16) for x in (q, k)]
-    found = apply_least_squares(jnp, half, {"ridge": jnp.asarray(ridge, jnp.bfloat16)}, 0.0, 1, steps=30)
+    found = solve(jnp, half, {"ridge": jnp.asarray(ridge, jnp.bfloat16)}, 0.0, 1)
     assert found.dtype == jnp.bfloat16
     exact = least_squares(np, [np.asarray(x, np.float64) for x in half], {"ridge": ridge}, 0.0, 1)
     np.testing.assert_allclose(found.astype(np.float32), exact, atol=0.02 * np.abs(exact).max())
