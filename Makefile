@@ -10,7 +10,7 @@ BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help search test test-slow lint format docs dev lock clean
+.PHONY: help search test test-slow lint format docs dev lock audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,10 @@ $(VENV)/.installed-dev: pyproject.toml $(wildcard requirements/*.txt) | $(BIN)/p
 
 lock: $(VENV)/.installed-dev ## write the lock file of this Python and the licences, from what is installed
 	$(BIN)/python .ci/lock.py
+
+audit: ## compare the pinned versions with the known vulnerabilities; needs network
+	@$(PYTHON) -m venv build/audit && build/audit/bin/python -m pip install -qq pip-audit
+	build/audit/bin/pip-audit --no-deps --disable-pip --requirement requirements/python3.11.txt
 
 # The versions of CI, if there is a lock file for this Python; LOCKED= takes the newest.
 LOCKED = $(addprefix --constraint ,$(wildcard requirements/python$(shell \

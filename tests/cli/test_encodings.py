@@ -40,10 +40,10 @@ WORK: list[list[str]] = [
     ["train", RUN, "1"],
     ["generate", RUN, "1", "--prompt", "the ünd →", "--tokens", "4"],
     ["analyze", RUN, "1"],
-    ["refine", RUN, "1", "--budget", "20s"],
+    ["refine", RUN, "1", "--tokens", "800", "--shares", "0.5", "-o", "refined ∞"],
     ["export", RUN, "1", "-o", "block ∞.py"],
     ["confirm", RUN, "--top", "1", "--repeats", "1"],
-    ["ablate", RUN, "1", "--repeats", "1"],
+    ["ablate", "block ∞.json", "--config", "small.toml", "--repeats", "1", "-o", "ablated ∞"],
     ["compare", "TRANSFORMER", "PRIMER_EZ", "--config", "small.toml", "--repeats", "1", "-o", "compared ∞"],
     ["stress", "PRIMER_EZ", "--config", "small.toml", "--layers", "1", "--length-factor", "1", "--steps", "0"],
     ["resume", RUN, "--budget", "2s"],
@@ -93,7 +93,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "block ∞.json").write_text(dna_to_json(BASELINE))
     (tmp_path / "small.toml").write_text(
         '[model]\nlayers = 1\nunit = 1\nlength = 8\nvocabulary = 300\n[data]\nsource = "text:text"\n'
-        '[trial]\nunit = "steps"\nbudget_steps = 4\n[workers]\nexecutor = "inline"\ncount = 1\n'
+        '[trial]\nunit = "steps"\nbudget_steps = 16\n[workers]\nexecutor = "inline"\ncount = 1\n'
     )
     return tmp_path
 
