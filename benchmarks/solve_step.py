@@ -61,13 +61,14 @@ def _step(name: str, length: int, batch: int, unit: int, steps: int) -> Callable
 
 
 def _without_solutions(dna: DNA) -> DNA:
-    """Return the program with its queries, times a constant, in place of the solutions of LEAST_SQUARES."""
+    """Return the program with its queries, times 1, in place of the solutions of LEAST_SQUARES."""
+    one = len(dna.constants)
 
     def changed(instruction: Instruction) -> Instruction:
-        return replace(instruction, op="C_MUL") if instruction.op == "LEAST_SQUARES" else instruction
+        return replace(instruction, op="C_MUL", constant=one) if instruction.op == "LEAST_SQUARES" else instruction
 
     subprograms = [replace(each, instructions=tuple(map(changed, each.instructions))) for each in dna.subprograms]
-    return replace(dna, subprograms=tuple(subprograms))
+    return replace(dna, constants=(*dna.constants, 1.0), subprograms=tuple(subprograms))
 
 
 def main() -> None:

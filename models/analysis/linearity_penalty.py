@@ -46,7 +46,10 @@ class LinearityPenalty:
             stream: input of the first layer, and output of every layer.
             read: positions that count; None: all. The penalty is 0 if there are none.
         """
-        before, after = stream[:-1].astype(jnp.float32), stream[1:].astype(jnp.float32)
+        stream = stream.astype(jnp.float32)
+        if read is not None:
+            stream = jnp.where(read[None, ..., None], stream, 0)  # padding has no part, of any value
+        before, after = stream[:-1], stream[1:]
         distances = (
             1.0 - jnp.sum(_directions(before) * _directions(after), axis=-1)
             if self.kind == "cosine"
@@ -54,7 +57,7 @@ class LinearityPenalty:
         )
         if read is None:
             return self.strength * jnp.sum(jnp.mean(distances, axis=(1, 2)))
-        counted = jnp.where(read[None], distances, 0)  # padding, of any value, does not count
+        counted = jnp.where(read[None], distances, 0)
         return self.strength * jnp.sum(counted) / jnp.maximum(jnp.sum(read), 1)
 
 

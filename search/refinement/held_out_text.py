@@ -42,6 +42,9 @@ def text_settings(
         vocabulary: number of token ids that the model embeds.
         folder: folder of the weights, whose tokenizer reads another text.
         source: another text, as `--data` names it; None: that of the training.
+
+    Raises:
+        UsageError: the record does not name the text.
     """
     own = f"{PREFIX}{(folder / 'tokenizer.json').resolve()}"
     vocabulary = training.get("vocabulary", vocabulary)  # without the special tokens of an objective
@@ -50,7 +53,10 @@ def text_settings(
     recorded = training.get("settings", {}).get("data")
     data = DataConfig(training.get("data", "python-stdlib")) if recorded is None else DataConfig(**recorded)
     data = replace(data, tokenizer=own) if data.tokenizer else data
-    return data, vocabulary, training.get("dataset_hash", "")
+    expected = training.get("dataset_hash")
+    if expected is None:
+        raise UsageError(f"the weights in {folder} do not say which text they were trained on: name it with --data")
+    return data, vocabulary, expected
 
 
 def find_text(
@@ -76,8 +82,8 @@ def find_text(
         if expected is None:
             raise
         raise UsageError(
-            f"the text that {folder} was trained on is not in the cache of this machine, and cannot be prepared again; "
-            f"name it with --data, such as --data {data.source}"
+            f"the text that {folder} was trained on is not in the cache of this machine, and cannot be prepared again "
+            f"({error}); name it with --data, such as --data {data.source}"
         ) from error
 
 

@@ -112,15 +112,15 @@ def find_same_text(
 
 
 def check_same_text(dataset: Dataset, source: str, expected: str) -> None:
-    """Check that a dataset is that of a run.
+    """Check that a dataset is that of a run or a model.
 
     Raises:
         UsageError: its hash is not the expected one.
     """
     if dataset.dataset_hash != expected:
         raise UsageError(
-            f"data.source {source} is not the text that the run was searched with (hash {dataset.dataset_hash[:12]}, "
-            f"was {expected[:12]}): restore that text, or start a new run"
+            f"data.source {source} is not the text that was trained on (hash {dataset.dataset_hash[:12]}, "
+            f"was {expected[:12]}): restore that text"
         )
 
 

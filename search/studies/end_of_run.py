@@ -106,10 +106,10 @@ class EndOfRun:
         each = training_seconds(self.config, baseline) if self.config.trial.unit == "steps" else None
         if each is None or seconds >= FEW_TRAININGS * each:
             return ""
-        fit = max(seconds, 0.0) / each
+        fit, enough = max(seconds, 0.0) / each, self.budget_seconds - seconds + FEW_TRAININGS * each
         return (
             f"a full training takes about {format_duration(each)}, so about {fit:.0f} on each worker fit into the rest "
-            "of the budget: expect little improvement; `--budget 10m` or more gives a search time"
+            f"of the budget: expect little improvement; {format_duration(enough)} or more would be better"
         )
 
 

@@ -86,7 +86,7 @@ def test_a_text_that_is_neither_cached_nor_found_is_prepared_from_where_it_lies(
 def test_another_text_is_not_taken_for_that_of_a_run(run: Path, tmp_path: Path) -> None:
     (tmp_path / "text" / "1.txt").write_text("other words " * 50)
     refusal = refused_after_progress("data", "prepare", f"text:{tmp_path / 'text'}", "--run", str(run))
-    assert "is not the text that the run was searched with" in refusal
+    assert "is not the text that was trained on" in refusal
     for option in (("--config", "smoke"), ("--set", "model.vocabulary=300"), ("--vocabulary", "300")):
         assert "--run brings its own settings" in refused("data", "prepare", "text:text", "--run", run, *option)
 

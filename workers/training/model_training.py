@@ -171,6 +171,8 @@ class ModelTraining:
         """Continue where a state was saved."""
         if saved["dataset_hash"] != self.trainer.dataset.dataset_hash:
             raise UnusableState(f"the text has changed since {self.states.folder} began")
+        if "tokens" not in saved:
+            raise UnusableState(f"an earlier version, which did not count tokens, began {self.states.folder}")
         self.tell(f"continuing after {saved['steps']:,} steps")
         loop.steps = self.resumed_steps = saved["steps"]
         loop.tokens, loop.loss = saved["tokens"], saved["loss"]

@@ -182,7 +182,9 @@ class StepFunctions:
     def evaluate_by_position(self, state: TrainState, batches: Iterable[Any]) -> tuple[float, np.ndarray]:
         """Return the mean loss in nats per token over batches, and that at each position of a sequence [length]."""
         assert self._evaluate is not None, "compile_evaluation comes first"
-        losses, by_position = zip(*(self._evaluate(state.evaluated, batch) for batch in batches), strict=True)
+        results = [self._evaluate(state.evaluated, batch) for batch in batches]
+        assert results, "there is no batch to evaluate on"
+        losses, by_position = zip(*results, strict=True)
         return float(np.mean(np.asarray(losses, np.float64))), np.mean(np.asarray(by_position, np.float64), axis=0)
 
     def _shardings(self, step: bool = False) -> dict[str, Any]:
