@@ -169,10 +169,8 @@ class ModelTraining:
 
     def _resume(self, loop: TrainingLoop, saved: dict[str, Any]) -> None:
         """Continue where a state was saved."""
-        if saved["dataset_hash"] != self.trainer.dataset.dataset_hash:
-            raise UnusableState(f"the text has changed since {self.states.folder} began")
-        if "tokens" not in saved:
-            raise UnusableState(f"an earlier version, which did not count tokens, began {self.states.folder}")
+        if saved["dataset_hash"] != self.trainer.dataset.dataset_hash or "tokens" not in saved:
+            raise UnusableState(f"the text, or primer-search, has changed since {self.states.folder} began")
         self.tell(f"continuing after {saved['steps']:,} steps")
         loop.steps = self.resumed_steps = saved["steps"]
         loop.tokens, loop.loss = saved["tokens"], saved["loss"]
