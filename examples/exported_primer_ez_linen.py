@@ -13,7 +13,7 @@ parameters. Outputs, also of packed texts, and all gradients agree to 1e-5 in fl
 program amplifies rounding. New random inputs at later positions leave earlier outputs unchanged, and decoding in pieces
 gives the outputs of the whole sequence.
 
-Versions: JAX 0.10 and Flax 0.12 or newer; made and verified with JAX 0.10.2 and Flax 0.12.8.
+Versions: tested from JAX 0.10 and Flax 0.12 on; made and verified with JAX 0.10.2 and Flax 0.12.8.
 """
 
 import functools
@@ -47,13 +47,13 @@ def number_texts(segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> j
     return jnp.cumsum(jnp.pad(ids[:, 1:] != ids[:, :-1], [(0, 0), (1, 0)]), axis=1)
 
 
-def readable(mask: jax.Array, segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> jax.Array:
-    """Return a mask as booleans [batch, queries, keys]: the positions that each one may read."""
+def checked_mask(mask: jax.Array, segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> jax.Array:
+    """Return a mask that broadcasts to [batch, 1, queries, keys] as [batch, queries, keys]; refuse others."""
     mask = jnp.asarray(mask)
-    batch, heads, queries, keys = (1, 1, 1, 1) if mask.ndim > 4 else (1,) * (4 - mask.ndim) + mask.shape
-    fits = mask.ndim <= 4 and batch in (1, len(x)) and queries in (1, x.shape[1]) and heads == 1
+    batch, heads, queries, keys = mask.shape if mask.ndim == 4 else (0, 0, 0, 0)
+    fits = heads == 1 and batch in (1, len(x)) and queries in (1, x.shape[1])
     if not fits or not (keys if decode else keys in (1, x.shape[1])) or mask.dtype != bool:
-        full = f"[{len(x)}, 1, {x.shape[1]}, {'all positions so far' if decode else x.shape[1]}]"
+        full = f"[{len(x)}, 1, {x.shape[1]}, {'all positions so far' if decode else x.shape[1]}], with four axes"
         raise ValueError(f"mask must be booleans that broadcast to {full}, not {mask.dtype} {list(mask.shape)}")
     if segment_ids is not None:
         raise ValueError("give segment_ids or a mask, not both")
@@ -65,17 +65,18 @@ def texts_at(texts: jax.Array, positions: jax.Array) -> jax.Array:
     return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
 
 
-def may_read(texts: jax.Array, query: jax.Array, key: jax.Array, start: jax.Array | None) -> jax.Array:
-    """Return whether a position of x may read a key: one of its text, or what a mask [batch, length, keys] allows.
+def may_read(visibility: jax.Array, query: jax.Array, key: jax.Array, start: jax.Array | None) -> jax.Array:
+    """Return whether a position of x, which begins at position `start` or 0, may read a key.
 
-    x begins at position `start` or 0. Keys after the last one of a mask are as that is.
+    `visibility` is a mask, booleans [batch, length, keys], or the numbers of the texts [batch, length], each of which
+    reads itself. Keys after the end of a mask are treated as its last key.
     """
-    if texts.dtype == bool:
-        return texts[:, query, jnp.clip(key, 0, texts.shape[2] - 1)]
-    return texts_at(texts, query if start is None else start + query) == texts_at(texts, key)
+    if visibility.dtype == bool:
+        return visibility[:, query, jnp.clip(key, 0, visibility.shape[2] - 1)]
+    return texts_at(visibility, query if start is None else start + query) == texts_at(visibility, key)
 
 
-def causal_mask(scores: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
+def causal_mask(scores: jax.Array, start: jax.Array | None = None, visibility: jax.Array | None = None) -> jax.Array:
     """Return which keys each query sees: earlier ones that it may read, or itself if there are none.
 
     Queries begin at `start` or 0, keys at 0.
@@ -84,8 +85,8 @@ def causal_mask(scores: jax.Array, start: jax.Array | None = None, texts: jax.Ar
     query, key = jnp.arange(queries)[:, None], jnp.arange(keys)[None]
     own = query if start is None else start + query
     visible = key <= own
-    if texts is not None:
-        visible = visible[None] & may_read(texts, query, key, start)
+    if visibility is not None:
+        visible = visible[None] & may_read(visibility, query, key, start)
         visible |= (key == own)[None] & ~jnp.any(visible, axis=-1, keepdims=True)
     return visible.reshape(*visible.shape[:-2], *[1] * (scores.ndim - visible.ndim), queries, keys)
 
@@ -97,16 +98,18 @@ def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax
     return jnp.concatenate([window.astype(x.dtype), x], axis=1)
 
 
-def tap_inputs(inputs: jax.Array, length: int, start: jax.Array | None, texts: jax.Array | None) -> list[jax.Array]:
+def tap_inputs(
+    inputs: jax.Array, length: int, start: jax.Array | None, visibility: jax.Array | None
+) -> list[jax.Array]:
     """Return what each tap of a convolution reads at `length` positions, oldest first: 0 where it may not read."""
     last = inputs.shape[1] - length
     taps = [inputs[:, tap : tap + length] for tap in range(last + 1)]
-    if texts is None:
+    if visibility is None:
         return taps
     query = jnp.arange(length)
     for tap in range(last):
         key = (query if start is None else start + query) - (last - tap)
-        visible = may_read(texts, query, key, start)
+        visible = may_read(visibility, query, key, start)
         taps[tap] = jnp.where(jnp.expand_dims(visible, tuple(range(2, inputs.ndim))), taps[tap], 0)
     return taps
 
@@ -160,7 +163,7 @@ class CausalDepthwiseConv(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, visibility: jax.Array | None = None) -> jax.Array:
         taps = self.param("kernel", depthwise_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
         x, taps = promote_dtype(x, taps, dtype=self.dtype)
         window = None
@@ -170,7 +173,7 @@ class CausalDepthwiseConv(nn.Module):
         inputs = last_inputs(None if window is None else window.value, x, self.kernel_size)
         if window is not None and not self.is_initializing():
             window.value = inputs[:, x.shape[1] :].astype(window.value.dtype)
-        read = tap_inputs(inputs, x.shape[1], start, texts)
+        read = tap_inputs(inputs, x.shape[1], start, visibility)
         return functools.reduce(jnp.add, map(jnp.multiply, taps[:, None, None], read))
 
 
@@ -195,12 +198,12 @@ class SelfAttention(nn.Module):
         self.keys_cache = History()
         self.values_cache = History()
 
-    def __call__(self, x: jax.Array, start: jax.Array | None, texts: jax.Array | None) -> jax.Array:
-        keys = self.keys_cache(self.key_conv(self.key_projection(x), start, texts), start)
-        queries = self.query_conv(self.query_projection(x), start, texts)
-        values = self.values_cache(self.value_conv(self.value_projection(x), start, texts), start)
+    def __call__(self, x: jax.Array, start: jax.Array | None, visibility: jax.Array | None) -> jax.Array:
+        keys = self.keys_cache(self.key_conv(self.key_projection(x), start, visibility), start)
+        queries = self.query_conv(self.query_projection(x), start, visibility)
+        values = self.values_cache(self.value_conv(self.value_projection(x), start, visibility), start)
         scores = jnp.einsum("bqhd,bkhd->bhqk", queries * queries.shape[-1] ** -0.5, keys)
-        weights = jax.nn.softmax(scores, where=causal_mask(scores, start, texts))  # softmax attention, causal
+        weights = jax.nn.softmax(scores, where=causal_mask(scores, start, visibility))  # softmax attention, causal
         return self.output_projection(jnp.einsum("bhqk,bkhd->bqhd", weights, values))
 
 
@@ -261,16 +264,16 @@ class PrimerEZBlock(nn.Module):
         position in every call, and positions after their end belong to the last text.
 
         `mask`, instead, is True where a position may read another, in addition to the causal mask;
-        it broadcasts to [batch, 1, queries, keys]. With `decode`, its keys begin at the first position.
+        its four axes broadcast to [batch, 1, queries, keys]. With `decode`, its keys begin at position 0.
         """
         x = jnp.asarray(x)
         if x.ndim != 3 or x.shape[-1] != self.width:
             raise ValueError(f"x must be [batch, length, {self.width}], not {list(x.shape)}")
         dtype = jnp.promote_types(x.dtype, self.param_dtype) if self.dtype is None else self.dtype
         x = x.astype(dtype)
-        texts = number_texts(segment_ids, x, decode)
+        visibility = number_texts(segment_ids, x, decode)
         if mask is not None:
-            texts = readable(mask, segment_ids, x, decode)
+            visibility = checked_mask(mask, segment_ids, x, decode)
         start = self.position(x) if decode else None
-        residual = x + self.self_attention(self.layer_norm(x), start, texts)
+        residual = x + self.self_attention(self.layer_norm(x), start, visibility)
         return residual + self.feed_forward(self.layer_norm_2(residual))

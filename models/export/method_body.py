@@ -210,7 +210,7 @@ class MethodBodyWriter:
             operands = [self._value(node) for node in item.inputs]
             arguments = [one.text for one in operands]
             arguments += ["start"] * any(map(self.plan.needs_start, item.steps))
-            arguments += ["texts"] * any(map(self.plan.reads_texts, item.steps))
+            arguments += ["visibility"] * any(map(self.plan.reads_texts, item.steps))
             text = f"self.{self.attributes[item.output]}({', '.join(arguments)})"
             return Expression(text, CALL, self.plan.layout(item.output), (), _depth(operands))
         if item.layer is not None:
@@ -233,7 +233,7 @@ class MethodBodyWriter:
         if layer.kind is LayerKind.LEAST_SQUARES:
             operands = [in_layout(self._operand(step, slot), Layout.ROWS) for slot in (0, 1)]
             arguments = [self._in_branches(operand, layer).text for operand in operands]
-            arguments += ["start", *["texts"] * self.plan.reads_texts(step)]
+            arguments += ["start", *["visibility"] * self.plan.reads_texts(step)]
             return self._made(step, f"self.{self.attributes[step.node]}({', '.join(arguments)})", operands)
         operand = self._operand(step, 0)
         if layer.kind is LayerKind.VECTOR:
@@ -242,7 +242,8 @@ class MethodBodyWriter:
         if layer.kind in (LayerKind.DEPTHWISE, LayerKind.RUNNING_SUM, LayerKind.RUNNING_PRODUCT):
             operand = self._in_branches(operand, layer)
         takes_start = layer.kind in STATEFUL_LAYERS and step.node not in self.plan.decoding.recomputed_scores
-        arguments = [operand.text, *["start"] * takes_start, *["texts"] * (takes_start and self.plan.reads_texts(step))]
+        arguments = [operand.text, *["start"] * takes_start]
+        arguments += ["visibility"] * (takes_start and self.plan.reads_texts(step))
         text = f"self.{self.attributes[step.node]}({', '.join(arguments)})"
         return self._made(step, text, [operand])
 
@@ -274,7 +275,7 @@ class MethodBodyWriter:
         is_recomputed = step.node in self.plan.decoding.recomputed_scores
         operand = in_layout(self._operand(step, 0, named=True), Layout.GRID)
         arguments = [operand.text, *["start"] * (not is_recomputed)]
-        arguments += [f"{'texts=' * is_recomputed}texts"] * self.plan.reads_texts(step)
+        arguments += [f"{'visibility=' * is_recomputed}visibility"] * self.plan.reads_texts(step)
         mask = f"causal_mask({', '.join(arguments)})"
         if step.idiom is IdiomKind.CAUSAL_SOFTMAX:
             return self._made(step, f"jax.nn.softmax({operand.text}, where={mask})", [operand])
@@ -318,7 +319,8 @@ class MethodBodyWriter:
         operands = [aligned(in_layout(operand, step.layout), node.scope) for operand in operands]
         if self.plan.reads_texts(step):  # a running op on scores, all of whose rows are computed
             function = OPS[node.op].source.partition("(")[0]
-            return self._made(step, f"running_in_texts({operands[0].text}, {function}, -2, None, texts)", operands)
+            text = f"running_in_texts({operands[0].text}, {function}, -2, None, visibility)"
+            return self._made(step, text, operands)
         if node.op == "MAX" and is_relu(self.plan, step):
             return self._made(step, f"jax.nn.relu({operands[0].text})", operands)
         orders = [self.order[operand] for operand in step.inputs]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...primitives.errors import WorkFailedError
 from .formatting import docstring_text, paragraph
 
-__all__ = ["Provenance", "docstring_lines", "lowest_version"]
+__all__ = ["Provenance", "docstring_lines", "lower_bound", "lowest_version"]
 
 LONGEST_ANCESTRY = 40
 """Most mutations that the docstring lists; of a longer ancestry it lists the last ones."""
@@ -53,10 +55,24 @@ class Provenance:
 
 
 def lowest_version(package: str) -> str:
-    """Return the lowest version of a dependency that this package, and so a file that it writes, needs."""
-    requirements = importlib.metadata.requires("primer-search") or ()
-    bounds = [re.match(rf"{package}>=([\d.]+)$", requirement) for requirement in requirements]
-    return next(bound[1] for bound in bounds if bound)
+    """Return the lowest version of a dependency that this package, and so a file that it writes, is tested with."""
+    return lower_bound(package, importlib.metadata.requires("primer-search") or ())
+
+
+def lower_bound(package: str, requirements: Sequence[str]) -> str:
+    """Return the version after `>=` in the first requirement of a package.
+
+    >>> lower_bound("jax", ["jaxtyping>=0.3", "jax[cuda]<0.12,>=0.10; python_version > '3.11'"])
+    '0.10'
+
+    Raises:
+        WorkFailedError: no requirement of the package has one.
+    """
+    for requirement in requirements:
+        bound = re.match(rf"{re.escape(package)}(?![\w.-])[^;]*?>=\s*(\d+(?:\.\d+)*)", requirement)
+        if bound:
+            return bound[1]
+    raise WorkFailedError(f"the requirements of primer-search have no lowest version (>=) of {package}")
 
 
 def docstring_lines(
@@ -80,7 +96,7 @@ def docstring_lines(
 def _versions(verified: bool) -> str:
     jax, flax = (importlib.metadata.version(package) for package in ("jax", "flax"))
     return (
-        f"Versions: JAX {lowest_version('jax')} and Flax {lowest_version('flax')} or newer; "
+        f"Versions: tested from JAX {lowest_version('jax')} and Flax {lowest_version('flax')} on; "
         f"made{' and verified' * verified} with JAX {jax} and Flax {flax}."
     )
 

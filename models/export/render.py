@@ -30,7 +30,7 @@ RESERVED = frozenset(
         "options",
         "start",
         "decode",
-        "texts",
+        "visibility",
         "segment_ids",
         "mask",
         "promote_dtype",
@@ -47,7 +47,7 @@ LONGEST_REASON = 75
 MASK_LINES = (
     "",
     "        `mask`, instead, is True where a position may read another, in addition to the causal mask;",
-    "        it broadcasts to [batch, 1, queries, keys]. With `decode`, its keys begin at the first position.",
+    "        its four axes broadcast to [batch, 1, queries, keys]. With `decode`, its keys begin at position 0.",
 )
 """The docstring of a block that takes a mask."""
 
@@ -98,7 +98,7 @@ def _call(plan: ExportPlan, one: ExportedClass, api: API) -> list[str]:
     arguments = ["self", *(f"{name}: jax.Array" for name in one.inputs)]
     if one.submodule is not None:
         arguments += ["start: jax.Array | None"] * one.is_stateful
-        arguments += ["texts: jax.Array | None"] * one.reads_texts
+        arguments += ["visibility: jax.Array | None"] * one.reads_texts
         lines = call_lines("def __call__", arguments, " -> jax.Array:", 4)
     else:
         named = ["*"] if api == "nnx" else []  # `nn.remat` takes static arguments only by position
@@ -146,14 +146,15 @@ def _checks(plan: ExportPlan, one: ExportedClass) -> list[str]:
         "        dtype = jnp.promote_types(x.dtype, self.param_dtype) if self.dtype is None else self.dtype",
         "        x = x.astype(dtype)",
     ]
-    if one.reads_texts:
-        lines.append("        texts = number_texts(segment_ids, x, decode)")
-        if not plan.mask_fault:
-            lines += ["        if mask is not None:", "            texts = readable(mask, segment_ids, x, decode)"]
+    result = "visibility = " if one.reads_texts else ""
     if plan.packing_fault:
         lines += _refusal("segment_ids", "are", plan.packing_fault)
+    else:
+        lines.append(f"        {result}number_texts(segment_ids, x, decode)")
     if plan.mask_fault:
         lines += _refusal("mask", "is", plan.mask_fault)
+    else:
+        lines += ["        if mask is not None:", f"            {result}checked_mask(mask, segment_ids, x, decode)"]
     if one.is_stateful:
         lines.append("        start = self.position(x) if decode else None")
     return lines
@@ -200,8 +201,8 @@ def _uses(code: str, name: str) -> bool:
 
 
 def _flax_check() -> str:
-    """Return the statement that refuses a Flax whose NNX lacks what the file uses; Linen has long had it."""
-    message = f'"this file needs Flax {lowest_version("flax")} or newer: pip install --upgrade flax"'
+    """Return the statement that refuses a Flax without `nnx.data`, which NNX files use."""
+    message = f'"this file needs nnx.data, which Flax {lowest_version("flax")} has: pip install --upgrade flax"'
     return f'if not hasattr(nnx, "data"):\n    raise ImportError({message})'
 
 

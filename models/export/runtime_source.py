@@ -1,6 +1,6 @@
 """The source text of `runtime/`, definition by definition, for the exported files that need it.
 
-Least squares are one implementation, that of `models.functional.least_squares`.
+Least squares and the refusal of float16 are those of `models.functional`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def runtime_definitions(api: API) -> dict[str, str]:
     here = Path(__file__).parent
     modules = (
         here.parent / "functional" / "least_squares.py",
+        here.parent / "functional" / "float16.py",
         here / "runtime" / "functions.py",
         here / "runtime" / f"{api}_modules.py",
     )

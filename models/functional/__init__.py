@@ -6,6 +6,7 @@ __all__ = [
     "dense",
     "depthwise",
     "elementwise",
+    "float16",
     "fused_idioms",
     "initializers",
     "least_squares",

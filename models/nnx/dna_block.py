@@ -37,6 +37,7 @@ from ...primitives.value_types import MODEL_WIDTH
 from ..block import compile_block, initial_value
 from ..decoding import Cache
 from ..functional.checks import check_not_stacked
+from ..functional.float16 import GUARDED_OPS, refuse_float16
 
 __all__ = ["DNABlock"]
 
@@ -116,15 +117,15 @@ class DNABlock(nnx.Module):
 
         Raises:
             UsageError: `x` has another rank, width, or (for a program tied to one) length; the cache is missing, has
-                another batch size, or is shorter than `x`; the program cannot keep texts apart; or it is float16.
-            ValueError: the segment ids do not fit.
+                another batch size, or is shorter than `x`; or the program cannot keep texts apart.
+            ValueError: the segment ids do not fit, or the program divides or takes logarithms in float16.
         """
         x = jnp.asarray(x)
         if x.ndim != 3 or x.shape[2] != self.width:
             raise UsageError(f"x has shape {list(x.shape)}, but must be [batch, length, {self.width}]")
         x = x if self.dtype is None else x.astype(self.dtype)
-        if x.dtype == jnp.float16:
-            raise UsageError("float16 is refused: the square of the smallest divisor, 1e-6, is 0 in it; use bfloat16")
+        if any(node.op in GUARDED_OPS for node in self.functions.graph.nodes):
+            refuse_float16(x)
         parameters = {name: parameter[...] for name, parameter in self.parameters.items()}
         if decode:
             return self._decode(parameters, x, segment_ids)

@@ -149,8 +149,8 @@ def test_500_exported_programs_equal_the_compiled_ones(seed: int, api: API) -> N
     ("was", "becomes", "fault"),
     [
         ("scores * 0.125", "scores * 0.25", "differs"),
-        (", where=causal_mask(scaled, start, texts)", "", "differs|earlier output"),
-        ("(0 if start is None else start)", "0", "decoded"),
+        (", where=causal_mask(scaled, start, visibility)", "", "differs|earlier output"),
+        ("own = query if start is None else start + query", "own = query", "decoded"),
         (".zeros", ".ones", "starts"),
         ("self.output_projection = ", "self.another_projection = ", "object has no attribute|parameters differ"),
     ],

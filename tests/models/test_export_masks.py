@@ -123,18 +123,42 @@ def test_a_program_that_cannot_keep_to_a_mask_refuses_it_with_the_reason(api: AP
 
 @pytest.mark.parametrize(
     "mask",
-    [np.ones((1, 1, 4, 4)), np.ones((3, 4), bool), np.ones((1, 2, 4, 4), bool), np.ones((1, 1, 1, 4, 4), bool)],
+    [
+        np.ones((4, 1, 4, 4)),
+        np.ones((4, 4), bool),  # [batch, length], as padding often is, not [queries, keys]
+        np.ones((1, 4, 4), bool),
+        np.ones((1, 2, 4, 4), bool),
+        np.ones((3, 1, 4, 4), bool),
+        np.ones((1, 1, 3, 4), bool),
+        np.ones((1, 1, 1, 4, 4), bool),
+    ],
     ids=lambda mask: f"{mask.dtype} {mask.shape}",
 )
 def test_a_mask_that_does_not_fit_is_refused_before_the_cache_changes(mask: Any) -> None:
-    x, source = jnp.ones((1, 4, WIDTH)), source_of(library.get("PRIMER_EZ", UNIT)).source
+    x, source = jnp.ones((4, 4, WIDTH)), source_of(library.get("PRIMER_EZ", UNIT)).source
     block = load_source(source)(WIDTH, rngs=nnx.Rngs(0))
-    says = re.escape("mask must be booleans that broadcast to [1, 1, 4, ")
+    says = re.escape("mask must be booleans that broadcast to [4, 1, 4, ")
     with pytest.raises(ValueError, match=says):
         block(x, mask=mask)
     block.init_cache(x.shape)
     with pytest.raises(ValueError, match=says):
         block(x, decode=True, mask=mask)
     assert block.position.index[...] == 0
-    with pytest.raises(ValueError, match="give segment_ids or a mask, not both"):
-        block(x, mask=np.ones((4, 4), bool), segment_ids=np.zeros((1, 4), int))
+
+
+@APIS
+@pytest.mark.parametrize("name", ["TRANSFORMER", "one position"])
+def test_ids_and_masks_are_checked_by_every_program_that_takes_them(name: str, api: API) -> None:
+    """Also by one whose positions read nothing of each other, so that neither can change its outputs."""
+    dna = small_program("a = CONV_1X1 h0 width=8\ny = TANH a") if name == "one position" else PROGRAMS[name]
+    functions = ExportedFunctions(load_source(source_of(dna, api=api).source), api, WIDTH, None)
+    parameters, x = functions.initial(4), jnp.ones((2, 4, WIDTH))
+    ids, mask = np.zeros((2, 4), int), np.ones((2, 1, 4, 4), bool)
+    assert functions.apply(parameters, x, mask=mask).shape == functions.apply(parameters, x, segment_ids=ids).shape
+    for says, given in {
+        "segment_ids must be integers": {"segment_ids": ids[:, :3]},
+        "mask must be booleans": {"mask": ids},
+        "give segment_ids or a mask, not both": {"segment_ids": ids, "mask": mask},
+    }.items():
+        with pytest.raises(ValueError, match=says):
+            functions.apply(parameters, x, **given)

@@ -17,8 +17,8 @@ from primer_search.benchmarks.code_size import lines_used, logical_lines
 from primer_search.models.export import API, Provenance, export_source, verify_export
 from primer_search.models.export.exported_module import load_source
 from primer_search.models.export.formatting import LINE_LENGTH
-from primer_search.models.export.provenance import lowest_version
-from primer_search.primitives import DNA, library
+from primer_search.models.export.provenance import lower_bound, lowest_version
+from primer_search.primitives import DNA, WorkFailedError, library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import LIBRARY, TRANSFORMER
 from primer_search.tests.support.exported_programs import LENGTH, UNIT, small_program, source_of, valid_programs
@@ -87,10 +87,10 @@ def test_the_transformer_reads_like_one() -> None:
         "self.output_projection = general((heads, width // heads), width, axis=(-2, -1))",
         "self.up = linear(width, 4 * width)",
         'scores = jnp.einsum("bqhd,bkhd->bhqk", queries * queries.shape[-1] ** -0.5, keys)',
-        "weights = jax.nn.softmax(scores, where=causal_mask(scores, start, texts))  # softmax attention",
+        "weights = jax.nn.softmax(scores, where=causal_mask(scores, start, visibility))  # softmax attention",
         'return self.output_projection(jnp.einsum("bhqk,bkhd->bqhd", weights, values))',
         "return self.down(jax.nn.relu(self.up(x)))",
-        "residual = x + self.self_attention(self.layer_norm(x), start, texts)",
+        "residual = x + self.self_attention(self.layer_norm(x), start, visibility)",
         "return residual + self.feed_forward(self.layer_norm_2(residual))",
     ):
         assert line in source
@@ -203,13 +203,26 @@ def test_the_file_names_the_versions_it_was_made_with_and_the_lowest_of_the_pack
     assert f"jax>={lowest_version('jax')}" in dependencies and f"flax>={lowest_version('flax')}" in dependencies
     source = source_of(library.get("TRANSFORMER", UNIT), api=api).source
     assert (
-        f"Versions: JAX {lowest_version('jax')} and Flax {lowest_version('flax')} or newer; "
+        f"Versions: tested from JAX {lowest_version('jax')} and Flax {lowest_version('flax')} on; "
         f"made with JAX {version('jax')} and Flax {version('flax')}."
     ) in source
 
 
-def test_an_nnx_without_what_the_file_uses_is_one_import_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "bound", [">=0.12", " >= 0.12", ">=0.12,<0.13", "<0.13,>=0.12; python_version > '3.11'", "[all]>=0.12"]
+)
+def test_the_lowest_version_is_found_in_any_requirement(bound: str) -> None:
+    assert lower_bound("flax", ["flaxlib>=1", "flax-extras>=2", f"flax{bound}", "flax>=3"]) == "0.12"
+
+
+@pytest.mark.parametrize("requirements", [[], ["flax"], ["flax<1; python_version >= '3.11'"], ["flaxlib>=1"]])
+def test_a_dependency_without_a_lowest_version_is_named(requirements: list[str]) -> None:
+    with pytest.raises(WorkFailedError, match=r"no lowest version .* of flax"):
+        lower_bound("flax", requirements)
+
+
+def test_an_nnx_without_data_is_one_import_error(monkeypatch: pytest.MonkeyPatch) -> None:
     source = source_of(library.get("TRANSFORMER", UNIT)).source
     monkeypatch.delattr(nnx, "data")
-    with pytest.raises(ImportError, match=f"needs Flax {lowest_version('flax')} or newer: pip install"):
+    with pytest.raises(ImportError, match=f"needs nnx.data, which Flax {lowest_version('flax')} has: pip install"):
         load_source(source)

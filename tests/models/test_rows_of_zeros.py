@@ -14,7 +14,8 @@ import primer_search.models as models
 from primer_search.models import DNABlock
 from primer_search.models.export import export_source
 from primer_search.models.export.exported_module import load_source
-from primer_search.primitives import UsageError, library
+from primer_search.primitives import library
+from primer_search.tests.support.exported_programs import small_program
 
 UNIT, WIDTH, HEADS = 2, 16, 8
 IDS = jnp.array([[0, 0, 0, 1, 1, 1]])
@@ -54,5 +55,25 @@ def test_dividing_in_float16_is_refused_and_finite_in_bfloat16(rng: np.random.Ge
         exported(False, jnp.float16)(x)
     assert_finite(exported(False, jnp.bfloat16), jnp.bfloat16, False, rng)
     block = DNABlock(library.get("PRIMER_EZ", UNIT), width=WIDTH, dtype=jnp.float16, rngs=nnx.Rngs(0))
-    with pytest.raises(UsageError, match=r"float16 is refused: .* use bfloat16"):
+    with pytest.raises(ValueError, match=r"float16 is refused: .* use bfloat16"):
         block(x)
+
+
+@pytest.mark.parametrize("by_export", [True, False], ids=["exported", "DNABlock"])
+@pytest.mark.parametrize("op", ["LOG", "ABS_ROOT"])
+def test_float16_is_refused_only_where_its_gradients_at_zero_are_not_finite(
+    op: str, by_export: bool, rng: np.random.Generator
+) -> None:
+    dna = small_program(f"a = CONV_1X1 h0 width=8\ny = {op} a")
+
+    def made(dtype: Any) -> Any:
+        if not by_export:
+            return DNABlock(dna, width=WIDTH, dtype=dtype, rngs=nnx.Rngs(0))
+        source = export_source(dna, name="Block", unit=UNIT).source
+        return load_source(source)(WIDTH, dtype=dtype, rngs=nnx.Rngs(0))
+
+    if op == "LOG":
+        with pytest.raises(ValueError, match=r"float16 is refused: .* use bfloat16"):
+            made(jnp.float16)(jnp.zeros((1, 6, WIDTH)))
+    dtype = jnp.bfloat16 if op == "LOG" else jnp.float16
+    assert_finite(made(dtype), dtype, False, rng)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ...functional.float16 import refuse_float16
 from ...functional.least_squares import least_squares, sum_of_products
 
 EPSILON = 1e-6
@@ -17,8 +18,7 @@ EPSILON = 1e-6
 
 def divide(x: jax.Array, y: jax.Array) -> jax.Array:
     """Return x / y with |y| raised to at least EPSILON; the sign of y is kept, and 0 counts as positive."""
-    if y.dtype == jnp.float16:
-        raise ValueError("float16 is refused: the square of the smallest divisor, 1e-6, is 0 in it; use bfloat16")
+    refuse_float16(y)
     return x / jnp.where(y < 0, jnp.minimum(y, -EPSILON), jnp.maximum(y, EPSILON))
 
 
@@ -31,6 +31,7 @@ def abs_root(x: jax.Array) -> jax.Array:
 
 def log_abs(x: jax.Array) -> jax.Array:
     """Return the logarithm of |x|, with |x| raised to at least EPSILON."""
+    refuse_float16(x)
     return jnp.log(jnp.maximum(jnp.abs(x), EPSILON))
 
 
@@ -62,13 +63,13 @@ def number_texts(segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> j
     return jnp.cumsum(jnp.pad(ids[:, 1:] != ids[:, :-1], [(0, 0), (1, 0)]), axis=1)
 
 
-def readable(mask: jax.Array, segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> jax.Array:
-    """Return a mask as booleans [batch, queries, keys]: the positions that each one may read."""
+def checked_mask(mask: jax.Array, segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> jax.Array:
+    """Return a mask that broadcasts to [batch, 1, queries, keys] as [batch, queries, keys]; refuse others."""
     mask = jnp.asarray(mask)
-    batch, heads, queries, keys = (1, 1, 1, 1) if mask.ndim > 4 else (1,) * (4 - mask.ndim) + mask.shape
-    fits = mask.ndim <= 4 and batch in (1, len(x)) and queries in (1, x.shape[1]) and heads == 1
+    batch, heads, queries, keys = mask.shape if mask.ndim == 4 else (0, 0, 0, 0)
+    fits = heads == 1 and batch in (1, len(x)) and queries in (1, x.shape[1])
     if not fits or not (keys if decode else keys in (1, x.shape[1])) or mask.dtype != bool:
-        full = f"[{len(x)}, 1, {x.shape[1]}, {'all positions so far' if decode else x.shape[1]}]"
+        full = f"[{len(x)}, 1, {x.shape[1]}, {'all positions so far' if decode else x.shape[1]}], with four axes"
         raise ValueError(f"mask must be booleans that broadcast to {full}, not {mask.dtype} {list(mask.shape)}")
     if segment_ids is not None:
         raise ValueError("give segment_ids or a mask, not both")
@@ -80,17 +81,18 @@ def texts_at(texts: jax.Array, positions: jax.Array) -> jax.Array:
     return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
 
 
-def may_read(texts: jax.Array, query: jax.Array, key: jax.Array, start: jax.Array | None) -> jax.Array:
-    """Return whether a position of x may read a key: one of its text, or what a mask [batch, length, keys] allows.
+def may_read(visibility: jax.Array, query: jax.Array, key: jax.Array, start: jax.Array | None) -> jax.Array:
+    """Return whether a position of x, which begins at position `start` or 0, may read a key.
 
-    x begins at position `start` or 0. Keys after the last one of a mask are as that is.
+    `visibility` is a mask, booleans [batch, length, keys], or the numbers of the texts [batch, length], each of which
+    reads itself. Keys after the end of a mask are treated as its last key.
     """
-    if texts.dtype == bool:
-        return texts[:, query, jnp.clip(key, 0, texts.shape[2] - 1)]
-    return texts_at(texts, query if start is None else start + query) == texts_at(texts, key)
+    if visibility.dtype == bool:
+        return visibility[:, query, jnp.clip(key, 0, visibility.shape[2] - 1)]
+    return texts_at(visibility, query if start is None else start + query) == texts_at(visibility, key)
 
 
-def causal_mask(scores: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
+def causal_mask(scores: jax.Array, start: jax.Array | None = None, visibility: jax.Array | None = None) -> jax.Array:
     """Return which keys each query sees: earlier ones that it may read, or itself if there are none.
 
     Queries begin at `start` or 0, keys at 0.
@@ -99,8 +101,8 @@ def causal_mask(scores: jax.Array, start: jax.Array | None = None, texts: jax.Ar
     query, key = jnp.arange(queries)[:, None], jnp.arange(keys)[None]
     own = query if start is None else start + query
     visible = key <= own
-    if texts is not None:
-        visible = visible[None] & may_read(texts, query, key, start)
+    if visibility is not None:
+        visible = visible[None] & may_read(visibility, query, key, start)
         visible |= (key == own)[None] & ~jnp.any(visible, axis=-1, keepdims=True)
     return visible.reshape(*visible.shape[:-2], *[1] * (scores.ndim - visible.ndim), queries, keys)
 
@@ -133,16 +135,18 @@ def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax
     return jnp.concatenate([window.astype(x.dtype), x], axis=1)
 
 
-def tap_inputs(inputs: jax.Array, length: int, start: jax.Array | None, texts: jax.Array | None) -> list[jax.Array]:
+def tap_inputs(
+    inputs: jax.Array, length: int, start: jax.Array | None, visibility: jax.Array | None
+) -> list[jax.Array]:
     """Return what each tap of a convolution reads at `length` positions, oldest first: 0 where it may not read."""
     last = inputs.shape[1] - length
     taps = [inputs[:, tap : tap + length] for tap in range(last + 1)]
-    if texts is None:
+    if visibility is None:
         return taps
     query = jnp.arange(length)
     for tap in range(last):
         key = (query if start is None else start + query) - (last - tap)
-        visible = may_read(texts, query, key, start)
+        visible = may_read(visibility, query, key, start)
         taps[tap] = jnp.where(jnp.expand_dims(visible, tuple(range(2, inputs.ndim))), taps[tap], 0)
     return taps
 

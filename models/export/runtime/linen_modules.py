@@ -93,7 +93,7 @@ class CausalDepthwiseConv(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, visibility: jax.Array | None = None) -> jax.Array:
         taps = self.param("kernel", depthwise_init, (self.kernel_size, *x.shape[2:]), self.param_dtype)
         x, taps = promote_dtype(x, taps, dtype=self.dtype)
         window = None
@@ -103,7 +103,7 @@ class CausalDepthwiseConv(nn.Module):
         inputs = last_inputs(None if window is None else window.value, x, self.kernel_size)
         if window is not None and not self.is_initializing():
             window.value = inputs[:, x.shape[1] :].astype(window.value.dtype)
-        read = tap_inputs(inputs, x.shape[1], start, texts)
+        read = tap_inputs(inputs, x.shape[1], start, visibility)
         return functools.reduce(jnp.add, map(jnp.multiply, taps[:, None, None], read))
 
 
@@ -116,7 +116,7 @@ class CausalConv(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, visibility: jax.Array | None = None) -> jax.Array:
         batch_axis = tuple(range(len(self.shape) - 3))
         init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", (-3, -2), -1, batch_axis)
         kernel = self.param("kernel", init, self.shape, self.param_dtype)
@@ -129,7 +129,7 @@ class CausalConv(nn.Module):
         inputs = last_inputs(None if window is None else window.value, x, kernel_size)
         if window is not None and not self.is_initializing():
             window.value = inputs[:, length:].astype(window.value.dtype)
-        delayed = jnp.stack(tap_inputs(inputs, length, start, texts), axis=-2)
+        delayed = jnp.stack(tap_inputs(inputs, length, start, visibility), axis=-2)
         return jnp.einsum(self.equation, delayed, kernel)
 
 

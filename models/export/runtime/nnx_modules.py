@@ -108,12 +108,12 @@ class CausalDepthwiseConv(nnx.Module):
         kernel_size, *features = self.kernel.shape
         self.window = nnx.Cache(jnp.zeros((batch, kernel_size - 1, *features), dtype))
 
-    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, visibility: jax.Array | None = None) -> jax.Array:
         x, taps = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
         inputs = last_inputs(None if start is None else self.window[...], x, len(taps))
         if start is not None:
             self.window[...] = inputs[:, x.shape[1] :].astype(self.window.dtype)
-        read = tap_inputs(inputs, x.shape[1], start, texts)
+        read = tap_inputs(inputs, x.shape[1], start, visibility)
         return functools.reduce(jnp.add, map(jnp.multiply, taps[:, None, None], read))
 
 
@@ -139,13 +139,13 @@ class CausalConv(nnx.Module):
     def init_cache(self, batch: int, longest: int, dtype: DTypeLike) -> None:
         self.window = nnx.Cache(jnp.zeros((batch, self.kernel.shape[-3] - 1, *self.features), dtype))
 
-    def __call__(self, x: jax.Array, start: jax.Array | None = None, texts: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, start: jax.Array | None = None, visibility: jax.Array | None = None) -> jax.Array:
         x, kernel = promote_dtype((x, self.kernel[...]), dtype=self.dtype)
         kernel_size, length = kernel.shape[-3], x.shape[1]
         inputs = last_inputs(None if start is None else self.window[...], x, kernel_size)
         if start is not None:
             self.window[...] = inputs[:, length:].astype(self.window.dtype)
-        delayed = jnp.stack(tap_inputs(inputs, length, start, texts), axis=-2)
+        delayed = jnp.stack(tap_inputs(inputs, length, start, visibility), axis=-2)
         return jnp.einsum(self.equation, delayed, kernel)
 
 
