@@ -139,7 +139,7 @@ def texts_mask(segment_ids: SegmentIds, x: Array, keys: int, start: int | Int[Ar
     texts = number_texts(jnp, check_segment_ids(segment_ids, batch, length if isinstance(start, int) else None))
     own, others = start + jnp.arange(length), jnp.arange(keys)
     apart = same_text(texts, own, others)[:, None]
-    return apart if mask is None else apart & _with_four_axes(mask)
+    return apart if mask is None else apart & _of_four_axes(mask)
 
 
 def visible_taps(
@@ -211,17 +211,19 @@ def tanh_softmax_attention(
     return jnp.einsum("bhqk,bkhc->bqhc", weights.astype(value.dtype), value)
 
 
-def _with_four_axes(mask: Mask) -> Mask:
-    return mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+def _of_four_axes(mask: Mask) -> Mask:
+    """Return the mask, after checking that none of its axes is left out: [batch, length] could be taken for others."""
+    if mask.ndim != 4:
+        raise ValueError(f"mask has shape {list(mask.shape)}, but must have the axes [batch, heads, queries, keys]")
+    return mask
 
 
 def _checked_mask(mask: Mask, full: tuple[int, int, int, int]) -> Mask:
-    """Return the mask with four axes, after checking that it is boolean and fits."""
+    """Return the mask, after checking that it is boolean and fits."""
     if mask.dtype != bool:
         raise ValueError(f"mask is {mask.dtype}, but must be boolean, True where attention is allowed")
-    padded = (1,) * (4 - mask.ndim) + mask.shape
-    if len(padded) != 4 or any(size not in (1, whole) for size, whole in zip(padded, full, strict=True)):
+    if any(size not in (1, whole) for size, whole in zip(_of_four_axes(mask).shape, full, strict=True)):
         raise ValueError(
             f"mask has shape {list(mask.shape)}, but must broadcast to [batch, heads, queries, keys] = {list(full)}"
         )
-    return _with_four_axes(mask)
+    return mask

@@ -125,9 +125,9 @@ def test_a_convolution_reads_what_the_mask_allows_in_each_head(rng: np.random.Ge
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
     flat = models.CausalDepthwiseConv(3, 2, rngs=nnx.Rngs(0))
     x = jnp.asarray(rng.standard_normal((1, 4, 3)), jnp.float32)
-    np.testing.assert_allclose(flat(x, mask=jnp.eye(4, dtype=bool)), flat.kernel[1] * x, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"mask has shape \[3, 4\], but must broadcast"):
-        flat(x, mask=jnp.ones((3, 4), bool))
+    np.testing.assert_allclose(flat(x, mask=jnp.eye(4, dtype=bool)[None, None]), flat.kernel[1] * x, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"mask has shape \[1, 1, 3, 4\], but must broadcast"):
+        flat(x, mask=jnp.ones((1, 1, 3, 4), bool))
 
 
 @BLOCKS
@@ -290,7 +290,11 @@ def test_an_input_that_does_not_fit_is_an_error_with_a_remedy(name: str) -> None
     with pytest.raises(ValueError, match=r"mask has shape \[2, 1, 4, 3\], but must broadcast to .* \[2, 8, 4, 4\]"):
         block(x, mask=jnp.ones((2, 1, 4, 3), bool))
     with pytest.raises(ValueError, match="mask is float32, but must be boolean"):
-        block(x, mask=jnp.ones((4, 4)))
+        block(x, mask=jnp.ones((1, 1, 4, 4)))
+    square = jnp.ones((4, 4, WIDTH))
+    for given in ({}, {"segment_ids": jnp.ones((4, 4), int)}):
+        with pytest.raises(ValueError, match=r"mask has shape \[4, 4\], but must have the axes \[batch, heads,"):
+            block(square, mask=jnp.ones((4, 4), bool), **given)
 
 
 def test_heads_of_an_odd_width_have_no_rotary_positions() -> None:
