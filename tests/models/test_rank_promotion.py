@@ -65,7 +65,7 @@ def test_a_program_is_exported_and_decodes(name: str, api: API) -> None:
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_block_written_by_hand_takes_all_its_arguments(name: str, api: API) -> None:
     settings = {"heads": HEADS, **TIED.get(name, {})}
-    given: dict[str, Any] = {"mask": jnp.ones((LENGTH, LENGTH), bool), "positions": jnp.arange(LENGTH)}
+    given: dict[str, Any] = {"mask": jnp.ones((1, 1, LENGTH, LENGTH), bool), "positions": jnp.arange(LENGTH)}
     given |= {} if name in TIED else {"segment_ids": IDS}
 
     def run_nnx(x: jax.Array) -> Any:
