@@ -118,8 +118,11 @@ def _confirmation(confirmed: Confirmation | None) -> Check:
         if estimate
     ]
     times = pluralize(confirmed.trainings, "fresh training")
-    state: State = "passed" if confirmed.better else "open" if confirmed.undecided else "failed"
-    return Check("confirmation", state, "; ".join([f"{confirmed.verdict}, {times}", *views]))
+    return Check("confirmation", _state(confirmed), "; ".join([f"{confirmed.verdict}, {times}", *views]))
+
+
+def _state(confirmed: Confirmation) -> State:
+    return "passed" if confirmed.better else "open" if confirmed.undecided else "failed"
 
 
 def _scales(candidate_id: int, ladder: Ladder | None, own: Confirmation | None) -> list[Check]:
@@ -130,7 +133,6 @@ def _scales(candidate_id: int, ladder: Ladder | None, own: Confirmation | None) 
     for label, results in zip(ladder.labels, ladder.results, strict=True):
         for entry in results:
             if entry.result.candidate_id == candidate_id and entry.result != own:
-                state: State = "passed" if entry.result.better else "open" if entry.result.undecided else "failed"
                 sentence = f"{label}: {entry.verdict}, rank {format_scale_result(entry)} bits/byte"
-                checks.append(Check("another model size", state, sentence))
+                checks.append(Check("another model size", _state(entry.result), sentence))
     return checks or [Check("other model sizes", "open", "not retrained in a larger model")]

@@ -183,7 +183,7 @@ class StepFunctions:
         """Return the mean loss in nats per token over batches, and that at each position of a sequence [length]."""
         assert self._evaluate is not None, "compile_evaluation comes first"
         results = [self._evaluate(state.evaluated, batch) for batch in batches]
-        assert results, "there is no batch to evaluate on"
+        assert results, "an evaluation needs a batch"
         losses, by_position = zip(*results, strict=True)
         return float(np.mean(np.asarray(losses, np.float64))), np.mean(np.asarray(by_position, np.float64), axis=0)
 
