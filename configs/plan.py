@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..primitives.errors import UsageError
-from ..search.config import RunConfig, with_trial_budget
+from ..search.config import MIN_TRIALS_PER_WORKER, RunConfig, with_trial_budget
 from ..search.evolution.hurdles import hurdle_positions
 from ..search.guided.guided_search import POINTS, STOPS
 from ..search.guided.make_strategy import GUIDED_STRATEGIES
@@ -34,13 +34,10 @@ if TYPE_CHECKING:
     from ..search.evolution.initial_programs import InitialProgram
     from ..workers.devices.discovery import VisibleDevices
 
-__all__ = ["MIN_TRIALS_PER_WORKER", "PRESETS", "Plan", "duration", "make_plan", "with_epoch_warning"]
+__all__ = ["PRESETS", "Plan", "duration", "make_plan", "with_epoch_warning"]
 
 PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
 """Default preset of each platform."""
-
-MIN_TRIALS_PER_WORKER = 8
-"""Full trials that must fit into each worker's share of the budget; with fewer, selection has too little choice."""
 
 MIN_TOTAL_TRIALS = 24
 """Full trials of all workers together that must fit: three of the baseline, and some for selection."""

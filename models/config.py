@@ -17,6 +17,9 @@ __all__ = ["STRICT", "ModelConfig"]
 STRICT: dict[str, Any] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 """Validation settings of the configs, which pydantic reads when they are loaded."""
 
+MOST_UNROLLED = 8
+"""Most layers that `stack = "auto"` compiles one by one (benchmarks/peer_step.py)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -30,7 +33,7 @@ class ModelConfig:
         vocabulary: number of token ids.
         precision: dtype of activations; parameters and losses stay float32.
         stack: how the layers are compiled: one copy for each layer (`unroll`), one loop (`scan`), or `auto`: a loop for
-            more than four layers.
+            more than eight layers.
         fused: whether norms and softmaxes are computed in one call, equal to their primitives up to rounding.
         solve_steps: most steps of conjugate gradients that solve the systems of LEAST_SQUARES (least squares). A system
             that is solved takes no more, and none more than twice its channels. Without `fused`, the systems are solved
@@ -63,6 +66,11 @@ class ModelConfig:
     def width(self) -> int:
         """Channels of the block's input and output (d_model)."""
         return MODEL_WIDTH * self.unit
+
+    @property
+    def scanned(self) -> bool:
+        """Whether the layers are compiled as one loop, which compiles sooner; copies of them take less time a step."""
+        return self.stack == "scan" or (self.stack == "auto" and self.layers > MOST_UNROLLED)
 
     def most_parameters(self, baseline: float) -> float:
         """Return the largest number of a candidate's parameters, given the baseline's."""

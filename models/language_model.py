@@ -126,7 +126,7 @@ class LanguageModel:
         return {
             "position": jnp.zeros((), jnp.int32),
             "sinusoids": sinusoids(length, self.config.width),
-            "blocks": jax.tree.map(lambda *layers: jnp.stack(layers), *blocks) if _scanned(self.config) else blocks,
+            "blocks": jax.tree.map(lambda *layers: jnp.stack(layers), *blocks) if self.config.scanned else blocks,
         }
 
     def decode(
@@ -216,7 +216,7 @@ class LanguageModel:
         seen = {name: value for name, value in seen.items() if value is not None}  # not every block takes them
         apply = partial(self.block.apply, **seen) if seen else self.block.apply
         apply = jax.checkpoint(apply) if self.rematerialize else apply
-        if _scanned(self.config):
+        if self.config.scanned:
             layers = self.config.layers  # a block without parameters has no arrays to infer it from
 
             def step(x: Array, layer: Mapping[str, Array]) -> tuple[Array, Array | None]:
@@ -239,7 +239,7 @@ class LanguageModel:
         def layer(x: Array, both: tuple[Mapping[str, Array], Cache]) -> tuple[Array, Cache]:
             return self.block.decode(*both, x, **seen)
 
-        if _scanned(self.config):
+        if self.config.scanned:
             return jax.lax.scan(layer, x, (blocks, caches), self.config.layers)
         after = []
         for parameters, cache in zip(_layers(blocks, self.config.layers), caches, strict=True):
@@ -287,10 +287,6 @@ def text_positions(segment_ids: Int[Array, "batch length"], width: int) -> Float
     places = jnp.arange(segment_ids.shape[1])[None]
     begins = jnp.where(jnp.diff(texts, axis=1, prepend=-1) != 0, places, 0)
     return sinusoids(segment_ids.shape[1], width)[places - jax.lax.cummax(begins, axis=1)]
-
-
-def _scanned(config: ModelConfig) -> bool:
-    return config.stack == "scan" or (config.stack == "auto" and config.layers > 4)
 
 
 def _layers(blocks: Mapping[str, Array], count: int) -> list[Mapping[str, Array]]:

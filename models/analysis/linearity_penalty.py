@@ -46,19 +46,15 @@ class LinearityPenalty:
             stream: input of the first layer, and output of every layer.
             read: positions that count; None: all. The penalty is 0 if there are none.
         """
-        stream = stream.astype(jnp.float32)
-        if read is not None:
-            stream = jnp.where(read[None, ..., None], stream, 0)  # padding has no part, of any value
+        counted = jnp.ones(stream.shape[1:3], bool) if read is None else read
+        stream = jnp.where(counted[..., None], stream.astype(jnp.float32), 0)  # padding has no part, of any value
         before, after = stream[:-1], stream[1:]
         distances = (
             1.0 - jnp.sum(_directions(before) * _directions(after), axis=-1)
             if self.kind == "cosine"
             else jnp.mean(jnp.square(after - before), axis=-1)
         )
-        if read is None:
-            return self.strength * jnp.sum(jnp.mean(distances, axis=(1, 2)))
-        counted = jnp.where(read[None], distances, 0)
-        return self.strength * jnp.sum(counted) / jnp.maximum(jnp.sum(read), 1)
+        return self.strength * jnp.sum(jnp.where(counted, distances, 0)) / jnp.maximum(jnp.sum(counted), 1)
 
 
 def _directions(x: Array) -> Array:

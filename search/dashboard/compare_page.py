@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from ..evolution.candidate import BASELINE_ID, candidate_name
+from ..evolution.candidate import candidate_name
 from ..reports.formatting import format_number
 from ..reports.phrases import beyond_noise, format_confirmed_difference
 from ..results.digest.run_digest import RunDigest
-from ..results.leaderboard import best_row
+from ..results.leaderboard import best_row, retrained_candidates
 from ..results.leaderboard_rows import Leaderboard
 from .page import Request, Response, Route, json_response
 from .progress_curve import AXES, comparison_figure
@@ -69,7 +69,7 @@ def _state(request: Request) -> Response:
 
 def _row(run: ServedRun, digest: RunDigest, board: Leaderboard) -> dict[str, Any]:
     config, best, totals = digest.manifest.get("config", {}), best_row(board.rows), board.totals
-    confirmed = next((row for row in board.confirmed if row.candidate_id not in (None, BASELINE_ID)), None)
+    confirmed = next(iter(retrained_candidates(board)), None)
     return {
         "key": run.key,
         "name": run.name,

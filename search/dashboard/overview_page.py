@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...system.durations import format_duration
-from ..evolution.candidate import BASELINE_ID, candidate_name
+from ..evolution.candidate import candidate_name
 from ..reports.formatting import format_number
 from ..reports.phrases import UNCONFIRMED, headline, run_facts
 from ..results.digest.proposal_counts import count_proposals
 from ..results.digest.row_query import count_better
 from ..results.digest.run_digest import RunDigest
-from ..results.leaderboard import best_row
+from ..results.leaderboard import best_row, leading_candidate
 from ..results.leaderboard_rows import Leaderboard
 from ..runs.time_accounting import SHARES
 from .page import Request, Response, Route, json_response
@@ -65,7 +65,7 @@ def _overview(request: Request) -> Response:
         values: dict[str, Any] = {
             "headline": headline(board),
             "warning": "" if board.confirmed else UNCONFIRMED,
-            "best": _best(board),
+            "best": leading_candidate(board),
             "priced": digest.priced,
             "tiles": _tiles(board, digest, running, better),
             "facts": [(name, text) for name, text in run_facts(board) if name in _FACTS],
@@ -93,13 +93,6 @@ def _state(request: Request) -> Response:
     with request.run.read() as store:
         last = store.last_sequence()
     return json_response({"last": last, "read": request.run.events_read, "running": request.run.running})
-
-
-def _best(board: Leaderboard) -> int | None:
-    """Return the candidate that the headline is about; None if it is about none."""
-    retrained = [row.candidate_id for row in board.confirmed if row.candidate_id not in (None, BASELINE_ID)]
-    best = best_row(board.rows)
-    return retrained[0] if retrained else None if best is None or board.confirmed else best.id
 
 
 def _tiles(board: Leaderboard, digest: RunDigest, running: bool, better: int) -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
-from ..results.leaderboard import best_row
+from ..results.leaderboard import best_row, leading_candidate
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from ..results.selection.row_fields import RunRow
 from ..results.selection.selected_rows import Selection, select_rows
@@ -143,14 +143,14 @@ def shown_rows(rows: Sequence[RunRow], top: int) -> list[RunRow]:
 
 def next_commands(run: Path, board: Leaderboard) -> list[str]:
     """Return commands that continue with the results of a run."""
-    best, named = best_row(board.rows), shlex.quote(str(run))
+    best, named = leading_candidate(board), shlex.quote(str(run))
     commands = [f"primer-search resume {named} --budget 10m"]
     if best is not None:
         confirm = [] if board.confirmed else [f"primer-search confirm {named} --top 5 --repeats 3"]
         commands = [
             *confirm,
-            f"primer-search show {named} {best.id} --diff baseline",
-            f"primer-search export {named} {best.id} -o block.py",
+            f"primer-search show {named} {best} --diff baseline",
+            f"primer-search export {named} {best} -o block.py",
             *commands,
         ]
     return commands

@@ -9,7 +9,7 @@ from ...workers.protocol import LARGEST_INPUT_WAIT
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation
 from ..results.digest.proposal_counts import count_proposals
-from ..results.leaderboard import best_row
+from ..results.leaderboard import best_row, retrained_candidates
 from ..results.leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
 from ..results.speedup import MAX_EPOCHS
 from ..results.statistics import Estimate
@@ -44,7 +44,7 @@ def headline(board: Leaderboard) -> str:
 
 
 def _confirmed_headline(board: Leaderboard) -> str:
-    rows = [row for row in board.confirmed if row.candidate_id not in (None, BASELINE_ID)]
+    rows = retrained_candidates(board)
     if not rows:
         return "Only the baseline was retrained, so there is nothing to compare with."
     best = rows[0]

@@ -14,7 +14,7 @@ from ...primitives.diff_printer import format_difference
 from ...primitives.errors import UsageError
 from ...system.files import write_output
 from ..evolution.candidate import BASELINE_ID
-from ..results.leaderboard import best_row, leaderboard
+from ..results.leaderboard import leaderboard, leading_candidate
 from ..results.leaderboard_rows import Leaderboard
 from ..results.selection.selected_rows import Selection, select_rows
 from .leaderboard_table import confirmation_cells, shown_rows
@@ -64,8 +64,8 @@ def render_markdown(store: StoreReader, figures: Mapping[str, str] | None = None
     """
     with store.snapshot():
         board, manifest = leaderboard(store), store.manifest
-        best = best_row(board.rows)
-        programs = None if best is None else (store.candidate(BASELINE_ID).dna, store.candidate(best.id).dna)
+        best = leading_candidate(board)
+        programs = None if best is None else (store.candidate(BASELINE_ID).dna, store.candidate(best).dna)
     links = {name: place for name, place in (figures or {}).items() if name in FIGURES}
     blocks = [
         f"# Search {_text(store.run.path.resolve().name)}",
@@ -79,7 +79,7 @@ def render_markdown(store: StoreReader, figures: Mapping[str, str] | None = None
     ]
     if best is not None and programs is not None:
         difference = format_difference(*programs)
-        blocks += [f"## The best program, #{best.id}", _code(difference, "diff")]
+        blocks += [f"## The best program, #{best}", _code(difference, "diff")]
         blocks += _figures(links, ("program.svg", "curves.svg", "lineage.svg", "edits.svg"))
     blocks += ["## How it was run", *_run(store, board, manifest)]
     return "\n\n".join(blocks) + "\n"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ...primitives import DNA
 from ...system.durations import format_duration
 from ...workers.protocol import Evaluation
-from ..config import RunConfig
+from ..config import MIN_TRIALS_PER_WORKER, RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..results.leaderboard import leaderboard
 from ..results.scale_ladder import Scale
@@ -28,9 +28,6 @@ from .study_queue import StudyState
 from .training_time import larger_training_seconds, operations, training_seconds
 
 __all__ = ["EndOfRun", "confirm_at_end"]
-
-FEW_TRAININGS = 8
-"""Full trainings of each worker below which a search can hardly improve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +101,9 @@ class EndOfRun:
             seconds: time that is left for the search.
         """
         each = training_seconds(self.config, baseline) if self.config.trial.unit == "steps" else None
-        if each is None or seconds >= FEW_TRAININGS * each:
+        if each is None or seconds >= MIN_TRIALS_PER_WORKER * each:
             return ""
-        fit, enough = max(seconds, 0.0) / each, self.budget_seconds - seconds + FEW_TRAININGS * each
+        fit, enough = max(seconds, 0.0) / each, self.budget_seconds - seconds + MIN_TRIALS_PER_WORKER * each
         return (
             f"a full training takes about {format_duration(each)}, so about {fit:.0f} on each worker fit into the rest "
             f"of the budget: expect little improvement; {format_duration(enough)} or more would be better"

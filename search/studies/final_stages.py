@@ -3,12 +3,13 @@
     budget         at the run's own size                  at the larger size (`search.scale_up`)
     under an hour  the best candidates, the baseline      nothing
     from an hour   the same, and PRIMER_EZ                the best two of them, the baseline, PRIMER_EZ
-    from a day     twice the candidates and trainings     the best four, twice the trainings, each 4 times as long
+    from a day     twice the candidates                   the best four, each training 4 times as long
     from a week    four times the candidates              the best eight, each training 16 times as long
 
 Longer trainings at the larger size show whether a gain lasts. These are limits. A quarter of the budget is kept at
-most, and the numbers shrink until the trainings fit. If a larger size follows, the first stage takes at most half of
-the time, unless not even one candidate fits into that.
+most, and the numbers shrink until the trainings fit. Each program is trained `search.confirm_repeats` times, and up to
+twice as often in time that is left: intervals of a few trainings are wide. If a larger size follows, the first stage
+takes at most half of the time, unless not even one candidate fits into that.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ START_SECONDS = {"ray": 20.0, "inline": 2.0}
 
 HOUR, DAY, WEEK = 3_600.0, 86_400.0, 604_800.0
 
+MOST_REPEATS = 2
+"""Largest number of trainings of each program, in `search.confirm_repeats`."""
+
 BESIDE = "PRIMER_EZ"
 """Library program that is trained beside the candidates when the budget is an hour or more."""
 
@@ -48,20 +52,18 @@ class Growth:
 
     Attributes:
         candidates: candidates of both stages.
-        repeats: trainings of each program.
         length: length of a training at the larger size.
     """
 
     candidates: int = 1
-    repeats: int = 1
     length: int = 1
 
     @staticmethod
     def of(budget_seconds: float) -> Growth:
         """Return the factors for a budget."""
         if budget_seconds >= WEEK:
-            return Growth(4, 2, 16)
-        return Growth(2, 2, 4) if budget_seconds >= DAY else Growth()
+            return Growth(4, 16)
+        return Growth(2, 4) if budget_seconds >= DAY else Growth()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,14 @@ class Stage:
     seconds: float
 
     @property
+    def programs(self) -> int:
+        """Number of programs, the baseline included."""
+        return 1 + self.top + len(self.beside)
+
+    @property
     def trainings(self) -> int:
         """Number of trainings."""
-        return (1 + self.top + len(self.beside)) * self.repeats
+        return self.programs * self.repeats
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -126,7 +133,7 @@ def stage_limits(search: SearchConfig, budget_seconds: float, larger: bool) -> t
     growth = Growth.of(budget_seconds)
     hours = budget_seconds >= HOUR
     beside = (BESIDE,) if hours and search.baseline != BESIDE else ()
-    repeats, seconds = growth.repeats * search.confirm_repeats, LARGEST_SHARE * budget_seconds
+    repeats, seconds = MOST_REPEATS * search.confirm_repeats, LARGEST_SHARE * budget_seconds
     two = hours and larger
     own = Stage(False, growth.candidates * search.confirm_top, beside, repeats, seconds / 2 if two else seconds)
     return (own, Stage(True, min(2 * growth.candidates, own.top), beside, repeats, seconds)) if two else (own,)
@@ -147,23 +154,22 @@ def lengthened(larger: RunConfig, config: RunConfig, budget_seconds: float) -> R
     return replace(larger, trial=replace(trial, **longer))
 
 
-def own_stage(limit: Stage, least_repeats: int, workers: Workers, each: float) -> Stage | None:
+def own_stage(limit: Stage, repeats: int, workers: Workers, each: float) -> Stage | None:
     """Return the first stage within its limit, or None if not even one candidate fits.
 
-    Library programs are left out before the last candidate is, and repeats beyond `least_repeats` before candidates.
+    Library programs are left out before the last candidate is.
 
     Args:
         limit: largest numbers, and the time.
-        least_repeats: least number of trainings of each program.
+        repeats: number of trainings of each program.
         workers: workers that train.
         each: seconds of one training.
     """
     fit = workers.fitting(limit.seconds, each)
     for beside in dict.fromkeys((limit.beside, ())):
-        for repeats in dict.fromkeys((limit.repeats, least_repeats)):
-            top = min(limit.top, fit // repeats - 1 - len(beside))
-            if top >= (limit.top if repeats > least_repeats else 1):
-                return _timed(replace(limit, top=top, beside=beside, repeats=repeats), workers, each)
+        top = min(limit.top, fit // repeats - 1 - len(beside))
+        if top >= 1:
+            return _timed(replace(limit, top=top, beside=beside, repeats=repeats), workers, each)
     return None
 
 
@@ -200,11 +206,19 @@ def final_stages(
     own = own or own_stage(replace(limits[0], seconds=whole), least, workers, each)
     if own is None:
         return ()
-    if each_larger is None or len(limits) < 2:
-        return (own,)
-    left = replace(limits[1], top=min(limits[1].top, own.top), seconds=whole - own.seconds)
-    second = larger_stage(left, least, workers, each_larger)
+    second = None
+    if each_larger is not None and len(limits) == 2:
+        left = replace(limits[1], top=min(limits[1].top, own.top), seconds=whole - own.seconds)
+        second = larger_stage(left, least, workers, each_larger)
+    spare = whole - own.seconds - (second.seconds if second else 0.0)
+    own = _more_often(own, limits[0].repeats, spare, workers, each)
     return (own,) if second is None else (own, second)
+
+
+def _more_often(stage: Stage, most: int, seconds: float, workers: Workers, each: float) -> Stage:
+    """Return the stage with as many more repeats as fit into a time, `most` in all."""
+    more = int(seconds / each) * workers.slots // stage.programs
+    return _timed(replace(stage, repeats=min(most, stage.repeats + more)), workers, each)
 
 
 def _timed(stage: Stage, workers: Workers, each: float) -> Stage:

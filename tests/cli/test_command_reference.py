@@ -45,6 +45,7 @@ def described(name: str, item: Any) -> list[str]:
         value = "" if option.is_flag else f" {option.metavar or choices}".rstrip()
         default = "" if option.is_flag or option.default is None else f"`{option.default}`"
         default = option.show_default if isinstance(option.show_default, str) else default
+        default = "**required**" if option.required else default
         rows.append((f"`{', '.join(option.opts)}{value}`", option.help, default))
     lines = ["| | | default |", "|---|---|---|"]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]

@@ -11,7 +11,7 @@ from ...evolution.candidate import BASELINE_ID, candidate_name
 from ...results.digest.run_digest import RunDigest
 from ...results.edits.lineage_tree import lineage_tree
 from ...results.edits.operator_totals import operator_totals
-from ...results.leaderboard import best_row, leaderboard
+from ...results.leaderboard import leaderboard, leading_candidate
 from .lineage_graph import lineage_graph
 from .program_graph import program_graph
 from .static_figures import confirmation_plot, curve_plot, kinds_plot, prediction_plot, progress_plot
@@ -45,9 +45,9 @@ def write_figures(store: StoreReader, folder: Path) -> list[Path]:
 
 def _plots(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
     board = leaderboard(store)
-    best = best_row(board.rows)
+    best = leading_candidate(board)
     trainings: dict[str, list[Evaluation]] = {}
-    for trial in store.evaluations_of({BASELINE_ID, *([] if best is None else [best.id])}):
+    for trial in store.evaluations_of({BASELINE_ID, *([] if best is None else [best])}):
         trainings.setdefault(candidate_name(trial.candidate_id), []).append(trial.evaluation)
     predictions = board.predictions
     plots = {
@@ -62,11 +62,11 @@ def _plots(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
 
 def _drawings(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
     tree = lineage_tree(digest, store, WINNERS)
-    best = min((node for node in tree.nodes if node.place), key=lambda node: node.place or 0, default=None)
+    best = leading_candidate(leaderboard(store))
     if best is None:
         return {}
-    dna, baseline = store.candidate(best.id).dna, store.candidate(BASELINE_ID).dna
-    title = f"Program of {candidate_name(best.id)}, differences from the baseline marked"
+    dna, baseline = store.candidate(best).dna, store.candidate(BASELINE_ID).dna
+    title = f"Program of {candidate_name(best)}, differences from the baseline marked"
     return {
         "program.svg": program_graph(dna, baseline, title=title, standalone=True).encode(),
         "lineage.svg": lineage_graph(tree, standalone=True).encode(),

@@ -168,11 +168,13 @@ def _difference(best: BestCandidate, delta: float) -> str:
 
 
 def _counts(state: RunState) -> str:
-    ended = sum(state.outcomes.values())
-    minutes = state.elapsed_seconds / 60.0
-    rate = f" ({ended / minutes:.1f} trials a minute)" if ended and minutes > 0.5 else ""
-    words = format_outcomes(state.outcomes)
-    return f"{state.candidates} candidate{'s' * (state.candidates != 1)}{rate}" + (f"   {words}" if words else "")
+    """Format the number of candidates, and of trials: these include trainings of the baseline and repetitions."""
+    candidates = f"{state.candidates} candidate{'s' * (state.candidates != 1)}"
+    ended, minutes = sum(state.outcomes.values()), state.elapsed_seconds / 60.0
+    if not ended:
+        return candidates
+    rate = f" ({ended / minutes:.1f} a minute)" if minutes > 0.5 else ""
+    return f"{candidates} · {ended} trial{'s' * (ended != 1)}{rate}: {format_outcomes(state.outcomes)}"
 
 
 def _format_result(candidate_id: int, evaluation: Evaluation) -> str:

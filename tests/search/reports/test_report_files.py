@@ -13,12 +13,12 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.search.reports.figures.figure_files import write_figures
 from primer_search.search.reports.figures.static_figures import confirmation_plot, prediction_plot
+from primer_search.search.reports.leaderboard_table import next_commands
 from primer_search.search.reports.phrases import headline
 from primer_search.search.reports.run_markdown import render_markdown, write_markdown
 from primer_search.search.reports.run_page import render_report
-from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.results.leaderboard import leaderboard, leading_candidate
 from primer_search.tests.support.command import HandmadeRun, command, refused
-from primer_search.workers.protocol import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> HandmadeRun:
 def confirmed_run(tmp_path_factory: pytest.TempPathFactory) -> HandmadeRun:
     run = HandmadeRun(tmp_path_factory.mktemp("runs") / "confirmed")
     run.child("PRIMER_EZ", 2.6)
-    for seed in (10, 11, 12):
-        for name, number, bits in (("baseline", 0, 1.5), ("#1", 1, 1.3)):
-            bits += seed / 1000
-            evaluation = Evaluation("ok", loss_nats=2 * bits, bits_per_byte=bits, test_loss_nats=2 * bits,
-                                    test_bits_per_byte=bits, steps=300)  # fmt: skip
-            run.store.add_event(
-                "confirmed", {"name": name, "seed": seed, "budget": 30.0, "evaluation": evaluation.to_dict()}, number
-            )
+    run.confirm(0, 1.5)
+    run.confirm(1, 1.3)
     return run
 
 
@@ -79,6 +73,19 @@ def test_the_markdown_of_a_confirmed_run_shows_both_tables(confirmed_run: Handma
     assert "## Confirmed" in lines
     assert any(line.startswith("| 1 | #1 | 3 of 3 |") and "confirmed better" in line for line in lines)
     assert "## Leaderboard of the search, unconfirmed" in lines
+
+
+def test_once_retrained_the_first_of_the_retrained_candidates_leads(tmp_path: Path) -> None:
+    run = HandmadeRun(tmp_path / "reversed")
+    run.child("PRIMER_EZ", 2.6)
+    run.child("TRANSFORMER_PP", 2.7)
+    assert leading_candidate(leaderboard(run.store)) == 1
+    for number, bits in ((0, 1.5), (1, 1.4), (2, 1.3)):
+        run.confirm(number, bits)
+    board = leaderboard(run.store)
+    assert leading_candidate(board) == 2
+    assert [each.split()[1:4:2] for each in next_commands(run.path, board)[:2]] == [["show", "2"], ["export", "2"]]
+    assert "## The best program, #2" in render_markdown(run.store)
 
 
 def test_a_run_without_results_has_a_report_that_says_so(tmp_path: Path) -> None:

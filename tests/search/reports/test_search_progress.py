@@ -142,7 +142,7 @@ def test_the_panel_shows_time_counts_best_workers_and_what_happened() -> None:
     text = panel(STATE)
     for words in (
         "9m left of 10m",
-        "6 candidates (6.0 trials a minute)",
+        "6 candidates · 6 trials (6.0 a minute)",
         "4 trained in full",
         "1 rejected",
         "#2 2.8000 nats",

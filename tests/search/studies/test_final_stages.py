@@ -54,11 +54,16 @@ def test_ten_minutes_on_two_cores_end_with_two_candidates_trained_three_times() 
     assert stage.seconds <= 150
 
 
-def test_longer_budgets_go_up_in_scale_and_long_ones_train_more_programs_more_often() -> None:
+def test_trainings_are_repeated_up_to_twice_as_often_where_that_fits_and_no_candidate_is_lost_to_it() -> None:
+    found = [shape(final_stages(SearchConfig(), 600, TWO_CORES, each, None)) for each in (7.0, 8.0, 13.0, 16.0, 30.0)]
+    assert found == [[(5, 0, 6)], [(5, 0, 5)], [(5, 0, 3)], [(4, 0, 3)], [(1, 0, 4)]]
+
+
+def test_longer_budgets_go_up_in_scale_and_long_ones_train_more_programs() -> None:
     two_hours, day, week = (
         final_stages(SearchConfig(), hours * 3600, TWO_CORES, LAPTOP, 6 * LAPTOP) for hours in (2, 24, 168)
     )
-    assert shape(two_hours) == [(5, 1, 3), (2, 1, 3)]
+    assert shape(two_hours) == [(5, 1, 5), (2, 1, 5)]
     assert [stage.larger for stage in two_hours] == [False, True]
     assert shape(day) == [(10, 1, 6), (4, 1, 6)]
     assert shape(week) == [(20, 1, 6), (8, 1, 6)]
@@ -95,12 +100,12 @@ def test_a_short_time_drops_library_programs_and_candidates_and_then_the_larger_
     times = (20.0, 25.0, 30.0, 50.0, 130.0, 200.0, 1000.0)
     found = [shape(final_stages(SearchConfig(), 3600, TWO_CORES, each, 4 * each)) for each in times]
     assert found == [
-        [(5, 1, 3), (2, 1, 3)],
+        [(5, 1, 3), (2, 1, 4)],
         [(5, 1, 3), (1, 1, 3)],
         [(5, 1, 3), (2, 1, 2)],
-        [(3, 1, 3)],
-        [(1, 0, 3)],
-        [(1, 0, 3)],  # takes more than half of the time
+        [(3, 1, 6)],
+        [(1, 0, 6)],
+        [(1, 0, 4)],  # takes more than half of the time
         [],
     ]
 
