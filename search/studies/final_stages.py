@@ -210,15 +210,9 @@ def final_stages(
     if each_larger is not None and len(limits) == 2:
         left = replace(limits[1], top=min(limits[1].top, own.top), seconds=whole - own.seconds)
         second = larger_stage(left, least, workers, each_larger)
-    spare = whole - own.seconds - (second.seconds if second else 0.0)
-    own = _more_often(own, limits[0].repeats, spare, workers, each)
+    fit = workers.fitting(whole - (second.seconds if second else 0.0), each) // own.programs
+    own = _timed(replace(own, repeats=max(least, min(limits[0].repeats, fit))), workers, each)
     return (own,) if second is None else (own, second)
-
-
-def _more_often(stage: Stage, most: int, seconds: float, workers: Workers, each: float) -> Stage:
-    """Return the stage with as many more repeats as fit into a time, `most` in all."""
-    more = int(seconds / each) * workers.slots // stage.programs
-    return _timed(replace(stage, repeats=min(most, stage.repeats + more)), workers, each)
 
 
 def _timed(stage: Stage, workers: Workers, each: float) -> Stage:
