@@ -45,7 +45,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show only errors and the final result.")]
 Candidate = Annotated[
     str | None,
-    typer.Argument(help="Number of a candidate, `best` or `baseline`.", metavar="CANDIDATE", show_default=False),
+    typer.Argument(
+        help="Number of a candidate, `best` (the first of the retrained, or else of the search) or `baseline`.",
+        metavar="CANDIDATE",
+        show_default=False,
+    ),
 ]
 Init = Annotated[
     list[str] | None,

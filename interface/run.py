@@ -147,7 +147,7 @@ class Run:
         return RunCandidate(self.path, found.id, dna, found.parent, found.mutations, model)
 
     def best(self) -> RunCandidate:
-        """Return the best candidate; the baseline is not one.
+        """Return the first of the retrained candidates, or without any the first of the search; never the baseline.
 
         Raises:
             UsageError: no candidate has finished a full training yet.

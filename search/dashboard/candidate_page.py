@@ -98,6 +98,7 @@ def _candidate(request: Request) -> Response:
         headline=_headline(detail),
         origin=_origin(detail),
         row=row,
+        retrained_rank=_retrained_rank(detail),
         unconfirmed=UNCONFIRMED if row is not None and beyond_noise(row) and not _is_confirmed(detail) else "",
         others=tuple(detail.others),
         against=against,
@@ -172,6 +173,12 @@ def _headline(detail: _Detail) -> str:
     equal_time = row.equal_time_delta_bits_per_byte
     timed = "" if equal_time is None else f" at equal steps ({equal_time:+.4f} at equal time)"
     return f"{row.delta_nats:+.4f} nats{bits} against the baseline{timed}, {row.verdict}"
+
+
+def _retrained_rank(detail: _Detail) -> int | None:
+    """Return the place among the retrained candidates, without the baseline; None if it was not retrained."""
+    retrained = [row.candidate_id for row in detail.rows.confirmed if row.candidate_id not in (None, BASELINE_ID)]
+    return retrained.index(detail.candidate.id) + 1 if detail.candidate.id in retrained else None
 
 
 def _is_confirmed(detail: _Detail) -> bool:

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from ..evolution.candidate import candidate_name
-from ..reports.formatting import format_number
-from ..reports.phrases import beyond_noise, format_confirmed_difference
+from ..reports.formatting import format_estimate, format_number
+from ..reports.phrases import beyond_noise
 from ..results.digest.run_digest import RunDigest
 from ..results.leaderboard import best_row, retrained_candidates
 from ..results.leaderboard_rows import Leaderboard
@@ -86,7 +86,9 @@ def _row(run: ServedRun, digest: RunDigest, board: Leaderboard) -> dict[str, Any
         "difference": "–" if best is None else format_number(best.delta_bits_per_byte, "+.4f"),
         "equal_time": "–" if best is None else format_number(best.equal_time_delta_bits_per_byte, "+.4f"),
         "confirmed": confirmed,
-        "confirmed_difference": "" if confirmed is None else format_confirmed_difference(confirmed.difference),
+        "confirmed_views": {}
+        if confirmed is None
+        else {name: format_estimate(view) for name, view in confirmed.views.items()},
     }
 
 

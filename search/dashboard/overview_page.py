@@ -10,11 +10,11 @@ from typing import Any
 from ...system.durations import format_duration
 from ..evolution.candidate import candidate_name
 from ..reports.formatting import format_number
-from ..reports.phrases import UNCONFIRMED, headline, run_facts
+from ..reports.phrases import UNCONFIRMED, headline, run_facts, search_leader
 from ..results.digest.proposal_counts import count_proposals
 from ..results.digest.row_query import count_better
 from ..results.digest.run_digest import RunDigest
-from ..results.leaderboard import best_row, leading_candidate
+from ..results.leaderboard import best_row, leading_candidate, retrained_candidates
 from ..results.leaderboard_rows import Leaderboard
 from ..runs.time_accounting import SHARES
 from .page import Request, Response, Route, json_response
@@ -64,6 +64,7 @@ def _overview(request: Request) -> Response:
         board, better = digest.board(store), count_better(digest.table, digest.baseline)
         values: dict[str, Any] = {
             "headline": headline(board),
+            "leader": search_leader(board),
             "warning": "" if board.confirmed else UNCONFIRMED,
             "best": leading_candidate(board),
             "priced": digest.priced,
@@ -109,10 +110,17 @@ def _tiles(board: Leaderboard, digest: RunDigest, running: bool, better: int) ->
     full = totals.outcomes.get("ok", 0)
     tiles += [
         ("candidates", f"{totals.candidates:,}", f"{totals.evaluated:,} evaluated, {full:,} in full"),
-        ("better than the baseline", f"{better:,}", "beyond its noise, unconfirmed"),
+        ("better than the baseline", f"{better:,}", f"beyond its noise in the search; {_confirmed(board)}"),
         ("search time", format_duration(totals.elapsed_seconds), f"{totals.trials:,} trainings"),
     ]
     return [*tiles, _time_left(digest, running)]
+
+
+def _confirmed(board: Leaderboard) -> str:
+    """Return how many of the retrained candidates are confirmed to be better than the baseline."""
+    retrained = retrained_candidates(board)
+    better = sum(row.better for row in retrained)
+    return f"{better:,} of {len(retrained):,} retrained confirmed" if retrained else "unconfirmed"
 
 
 def _time_left(digest: RunDigest, running: bool) -> tuple[str, str, str]:

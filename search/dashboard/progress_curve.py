@@ -50,7 +50,7 @@ def overview_figure(digest: RunDigest, axis: str) -> dict[str, Any]:
 
 def comparison_figure(digests: Mapping[str, RunDigest], axis: str, relative: bool) -> dict[str, Any]:
     """Return the best so far of several runs, by name; `relative` subtracts each run's own baseline."""
-    traces, notes = [], []
+    traces = []
     for place, (name, digest) in enumerate(digests.items()):
         mean = digest.baseline.loss_nats
         if not len(digest.losses) or (relative and mean is None):
@@ -62,17 +62,12 @@ def comparison_figure(digests: Mapping[str, RunDigest], axis: str, relative: boo
             continue
         color = _COLORS[place % len(_COLORS)]
         traces.append(_steps(line, name, color, _DASHES[place % len(_DASHES)]))
-        notes.append(
-            {"x": line[-1][0], "y": line[-1][1], "text": escape_label(name), "showarrow": False, "xanchor": "right",
-             "yanchor": "bottom", "font": {"color": f"var(--{color})", "size": 12}}
-        )  # fmt: skip
     title = (
         "best loss minus the run's own baseline, nats" if relative else "best validation loss so far, nats per token"
     )
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": AXES[axis]}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": title}, "tickformat": "+.2f" if relative else ".2f"},
-        "annotations": notes,
         "showlegend": True,
     }
     if relative:

@@ -12,10 +12,11 @@ from ...primitives.pretty_printer import format_program
 from ...primitives.value_types import MODEL_WIDTH
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.candidate_summary import CandidateSummary
+from ..results.confirmation import Confirmation
 from ..results.leaderboard_rows import LeaderboardRow
 from ..results.lineage import LineageStep, merged_parents
 from .console import print_facts, print_text
-from .formatting import format_count, format_number, pluralize
+from .formatting import format_count, format_estimate, format_number, pluralize
 from .phrases import format_input_wait
 from .tables.program_table import print_program
 
@@ -53,7 +54,7 @@ def print_candidate(described: CandidateSummary, console: Console) -> None:
     console.print()
     if candidate.same_as is not None:
         print_text(f"computes the same as {candidate_name(candidate.same_as)}, whose result it shares", console)
-    facts = _facts(described.row, described.seconds)
+    facts = _facts(described)
     if described.unit != described.configured_unit:
         width = MODEL_WIDTH * described.unit
         facts["unit"] = f"{described.unit} (width {width}) in place of {described.configured_unit}"
@@ -181,20 +182,21 @@ def _title(described: CandidateSummary) -> str:
     return title if own else f"{title}: {'; '.join(candidate.mutations)}"  # a revert
 
 
-def _facts(row: LeaderboardRow | None, seconds: dict[str, float]) -> dict[str, str]:
+def _facts(described: CandidateSummary) -> dict[str, str]:
+    row, seconds = described.row, described.seconds
     if row is None:
         return {"result": "none yet"}
     waiting = format_input_wait(row.input_wait_share)
     words = "" if row.word_perplexity is None else f", word perplexity {row.word_perplexity:,.1f}"
-    losses = f"{format_number(row.loss_nats)} nats per token, {format_number(row.bits_per_byte)} bits/byte{words}"
+    bits = f"{format_number(row.bits_per_byte)} bits/byte{words}"
+    losses = f"{format_number(row.loss_nats)} nats per token, {bits}, validation text"
     if row.loss_nats is None:
         losses = row.outcome if row.hurdle_loss_nats is None else f"{row.hurdle_loss_nats:.4f} nats per token there"
     facts = {
         "result": f"{losses} ({row.verdict})",
-        "difference": f"{format_number(row.delta_nats, '+.4f')} nats, "
-        f"{format_number(row.delta_bits_per_byte, '+.4f')} bits/byte, "
-        f"{format_number(row.noise_multiple, '+.1f')} times the baseline's noise",
-        "rank": f"{format_number(row.rank, 'd')}, after {pluralize(row.trials, 'trial')}",
+        "difference": _format_difference(row),
+        "rank": f"{format_number(row.rank, 'd')} in the search, after {pluralize(row.trials, 'training')}",
+        "confirmed": _format_confirmation(described.confirmation),
         "speed": f"{format_number(row.step_ms, '.1f')} ms a step{f' ({waiting})' if waiting else ''}, "
         f"{format_number(row.speed, '.2f')} times the baseline's speed",
         "size": f"{format_count(row.parameters)} parameters, {format_count(row.block_parameters)} a block, "
@@ -202,9 +204,32 @@ def _facts(row: LeaderboardRow | None, seconds: dict[str, float]) -> dict[str, s
         "training": f"{row.steps:,} steps, {row.tokens:,} tokens, {row.epochs:.2f} epochs",
     }
     if row.loss_nats is None or row.id == BASELINE_ID:
-        del facts["difference"]
+        del facts["difference"], facts["confirmed"]
     if row.quarantine:
         facts["quarantine"] = row.quarantine
     if seconds:
         facts["seconds"] = " · ".join(f"{phase} {spent:.1f}" for phase, spent in seconds.items())
     return facts
+
+
+def _format_difference(row: LeaderboardRow) -> str:
+    """Format the differences to the baseline; with two, the worse one is in multiples of the noise."""
+
+    def each(nats: float | None, bits: float | None) -> str:
+        return f"{format_number(nats, '+.4f')} nats, {format_number(bits, '+.4f')} bits/byte"
+
+    noise = f"{format_number(row.noise_multiple, '+.1f')} times the baseline's noise"
+    steps = each(row.delta_nats, row.delta_bits_per_byte)
+    if row.equal_time_delta_nats is None:
+        return f"{steps}, {noise}"
+    time = each(row.equal_time_delta_nats, row.equal_time_delta_bits_per_byte)
+    return f"{steps} at equal steps · {time} at equal time · the worse is {noise}"
+
+
+def _format_confirmation(found: Confirmation | None) -> str:
+    """Format the result of a candidate's retrainings."""
+    if found is None:
+        return "not retrained with fresh random seeds yet"
+    views = " and ".join(f"{format_estimate(each)} {view}".strip() for view, each in found.views.items() if each)
+    trainings = pluralize(found.trainings, "fresh training")
+    return f"{found.verdict}, {trainings}" + (f": {views}, {found.unit} of test text" if views else "")

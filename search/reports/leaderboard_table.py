@@ -22,6 +22,7 @@ from .phrases import (
     format_confirmed_difference,
     headline,
     run_facts,
+    search_leader,
 )
 from .scale_table import ladder_notes, print_ladder
 
@@ -111,6 +112,8 @@ def print_leaderboard(
             print_text(note, console)
         console.print()
     print_text(headline(board), console, "bold")
+    if leader := search_leader(board):
+        print_text(leader, console)
     if best_row(board.rows) is not None and not board.confirmed:
         print_text(f"UNCONFIRMED: {UNCONFIRMED}.", console, "yellow")
 

@@ -29,10 +29,11 @@ __all__ = [
     "format_proposals",
     "headline",
     "run_facts",
+    "search_leader",
 ]
 
 UNCONFIRMED = (
-    "these are single trainings, ranked on the validation text by which the search selected them. The best of many "
+    "each loss is of one training or a few, on the validation text by which the search selected. The best of many "
     "looks better than it is. Confirm it before you believe it"
 )
 """Warning about results that were not retrained."""
@@ -41,6 +42,16 @@ UNCONFIRMED = (
 def headline(board: Leaderboard) -> str:
     """Return the main result in one sentence: about the retrained candidates if there are any."""
     return _confirmed_headline(board) if board.confirmed else _unconfirmed_headline(board)
+
+
+def search_leader(board: Leaderboard) -> str:
+    """Return what became of the first candidate of the search, if the headline is about another; empty otherwise."""
+    first, retrained = best_row(board.rows), retrained_candidates(board)
+    if first is None or not retrained or retrained[0].candidate_id == first.id:
+        return ""
+    result = next((row for row in retrained if row.candidate_id == first.id), None)
+    words = "it was not retrained" if result is None else f"retrained, it is {result.verdict}"
+    return f"On the validation text of the search, {candidate_name(first.id)} was first; {words}."
 
 
 def _confirmed_headline(board: Leaderboard) -> str:
@@ -159,7 +170,7 @@ def _format_perplexities(board: Leaderboard) -> str:
     confirmed = next((row for row in board.confirmed if row.rank is not None), None)
     found = {
         "baseline": board.baseline.word_perplexity,
-        "best": None if best is None else best.word_perplexity,
+        "best of the search": None if best is None else best.word_perplexity,
         f"{'' if confirmed is None else confirmed.name} on the test text": (
             None if confirmed is None else confirmed.test_word_perplexity
         ),

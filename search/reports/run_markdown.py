@@ -18,7 +18,7 @@ from ..results.leaderboard import leaderboard, leading_candidate
 from ..results.leaderboard_rows import Leaderboard
 from ..results.selection.selected_rows import Selection, select_rows
 from .leaderboard_table import confirmation_cells, shown_rows
-from .phrases import UNCONFIRMED, headline, run_facts
+from .phrases import UNCONFIRMED, headline, run_facts, search_leader
 from .scale_table import ladder_notes, ladder_rows
 from .tables.leaderboard_formats import markdown_table
 
@@ -70,6 +70,7 @@ def render_markdown(store: StoreReader, figures: Mapping[str, str] | None = None
     blocks = [
         f"# Search {_text(store.run.path.resolve().name)}",
         f"**{_text(headline(board))}**",
+        *([_text(leader)] if (leader := search_leader(board)) else []),
         *([] if board.confirmed or best is None else [f"> Unconfirmed: {_text(UNCONFIRMED)}."]),
         *_figures(links, ("search.svg",)),
         *_confirmed(board),

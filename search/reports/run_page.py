@@ -15,7 +15,7 @@ from ...primitives.errors import UsageError
 from ...primitives.pretty_printer import format_program
 from ...system.files import write_output
 from ..evolution.candidate import BASELINE_ID, candidate_name
-from ..results.leaderboard import leaderboard
+from ..results.leaderboard import leaderboard, leading_candidate
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from ..results.lineage import lineage_start
 from ..results.scale_ladder import Ladder
@@ -35,6 +35,7 @@ from .phrases import (
     format_input_wait,
     headline,
     run_facts,
+    search_leader,
 )
 from .prediction_table import format_stop, stopped_cells
 from .scale_table import format_scale_result, ladder_notes
@@ -81,6 +82,7 @@ def render_report(store: Store) -> str:
         headline=headline(board),
         found=any(row.better for row in board.confirmed)
         or (not board.confirmed and any(map(beyond_noise, board.rows))),
+        leader=search_leader(board),
         unconfirmed="" if board.confirmed else UNCONFIRMED,
         confirmed=[
             (
@@ -162,9 +164,9 @@ def _mutation_cell(row: LeaderboardRow) -> str:
 def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
     """Return the programs of the best candidates, with their differences to the baseline."""
     baseline = store.candidate(BASELINE_ID).dna
-    shown: Sequence[LeaderboardRow] = [row for row in board.rows if row.rank is not None and row.id != BASELINE_ID][
-        :TOP
-    ]
+    first, verdicts = leading_candidate(board), {row.candidate_id: row.verdict for row in board.confirmed}
+    ranked = [row for row in board.rows if row.rank is not None and row.id != BASELINE_ID]
+    shown: Sequence[LeaderboardRow] = sorted(ranked, key=lambda row: row.id != first)[:TOP]
     programs: list[dict[str, Any]] = [
         {
             "id": "baseline",
@@ -181,7 +183,7 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
             {
                 "id": f"#{row.id}",
                 "anchor": f"candidate-{row.id}",
-                "title": f"{format_number(row.loss_nats)} nats, {row.verdict}",
+                "title": f"{format_number(row.loss_nats)} nats, {verdicts.get(row.id, row.verdict)}",
                 "listing": format_program(dna),
                 "graph": program_graph(dna, baseline, title=title) if row is shown[0] else "",
                 "difference": [(line[:1], line) for line in format_difference(baseline, dna).splitlines()],

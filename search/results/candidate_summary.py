@@ -16,6 +16,7 @@ from ...primitives.program_json import dna_to_json
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..runs.time_accounting import PHASES
+from .confirmation import Confirmation
 from .leaderboard import leaderboard
 from .leaderboard_rows import LeaderboardRow
 from .lineage import LineageStep, lineage_start, trace_lineage
@@ -37,6 +38,7 @@ class CandidateSummary:
     Attributes:
         candidate: candidate with its program.
         row: row on the leaderboard, which can be that of an equivalent candidate; None without a result.
+        confirmation: result of its retrainings; None if it was not retrained.
         lineage: edits that lead from the baseline to the candidate.
         origin: origin of an initial program; None for other candidates.
         beginning: start of the lineage, as text.
@@ -52,6 +54,7 @@ class CandidateSummary:
 
     candidate: Candidate
     row: LeaderboardRow | None
+    confirmation: Confirmation | None
     lineage: tuple[LineageStep, ...]
     origin: str | None
     beginning: str
@@ -79,6 +82,7 @@ class CandidateSummary:
             "origin": self.origin,
             "mutations": list(self.candidate.mutations),
             **row,
+            "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
             "lineage": [asdict(step) for step in self.lineage],
             "seconds": self.seconds,
             "dna": json.loads(dna_to_json(self.candidate.dna)),
@@ -114,6 +118,7 @@ def summarize_candidate(store: Store, named: str, against: str | None = None) ->
     return CandidateSummary(
         candidate,
         row,
+        next((each for each in board.confirmed if each.candidate_id == evaluated), None),
         steps,
         board.initial_programs.get(candidate.id),
         lineage_start(steps, board.initial_programs),

@@ -21,6 +21,7 @@ from ...primitives.suggestions import did_you_mean
 from ...system.user_folders import user_path
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..runs.run_directory import is_run
+from .confirmation import confirmations, read_retrainings
 from .leaderboard import best_row, leaderboard
 
 if TYPE_CHECKING:  # loads SQLite
@@ -144,6 +145,9 @@ def read_dna(source: str, file: BinaryIO) -> DNA:
 def find_candidate_id(store: Store, reference: str) -> int:
     """Return the id of the candidate that a user names by its number, `best` or `baseline`.
 
+    `best` is the candidate of the run's headline: the first of those retrained by `confirm`, or without any the first
+    of the search.
+
     Raises:
         UsageError: the reference is none of these, or it is `best` and no candidate has finished a full trial.
     """
@@ -151,9 +155,7 @@ def find_candidate_id(store: Store, reference: str) -> int:
     if word == "baseline":
         return BASELINE_ID
     if word == "best":
-        priced = store.manifest.get("config", {}).get("trial", {}).get("price")  # ranked by more than the loss
-        row = best_row(leaderboard(store, top=2).rows) if priced else None
-        best = row.id if row is not None else store.best_candidate_id()
+        best = _best_candidate_id(store)
         if best is None:
             raise UsageError(
                 f"run {store.run.path} has no best candidate: wait until one has finished a full trial, "
@@ -163,6 +165,17 @@ def find_candidate_id(store: Store, reference: str) -> int:
     if not (word.isascii() and word.isdigit() and len(word) < 19):
         raise UsageError(f"{reference[:40]!r} is not a candidate: give its number, `best` or `baseline`")
     return int(word)
+
+
+def _best_candidate_id(store: Store) -> int | None:
+    retrained = confirmations(read_retrainings(store.events(payloads=("confirmed",))))
+    first = next((row.candidate_id for row in retrained if row.candidate_id not in (None, BASELINE_ID)), None)
+    if first is not None:
+        return first
+    if not store.manifest.get("config", {}).get("trial", {}).get("price"):
+        return store.best_candidate_id()
+    row = best_row(leaderboard(store, top=2).rows)  # ranked by more than the loss
+    return None if row is None else row.id
 
 
 def library_dna(name: str) -> DNA:

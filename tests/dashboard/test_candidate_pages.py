@@ -91,7 +91,7 @@ def test_a_candidate_shows_the_numbers_of_the_leaderboard(client: TestClient, ru
     assert "Candidate 2: -0.5000 nats (-0.2500 bits/byte) against the baseline, better than" in text
     for number in (f"{row.loss_nats:.4f}", f"{row.bits_per_byte:.4f}", "165,120"):
         assert number in text
-    assert f"rank {row.rank}" in text
+    assert f"rank in the search {row.rank} after 1 training" in text
     assert "Unconfirmed" in text
 
 
@@ -99,7 +99,20 @@ def test_a_confirmed_candidate_says_so_with_its_interval(client: TestClient) -> 
     text = page(client, "/candidates/1").text
     assert "Candidate 1: confirmed better than the baseline on the test text, by -0.2000" in text
     assert "✓ passed confirmation confirmed better than the baseline, 3 fresh trainings" in text
+    assert "rank in the search 2 after 1 training; 1 of the retrained" in text
     assert "Unconfirmed" not in text
+
+
+def test_the_best_of_the_search_and_of_the_retrained_are_told_apart(client: TestClient) -> None:
+    overview = page(client, "").text
+    assert "Confirmed: #1 is better than the baseline" in overview
+    assert "On the validation text of the search, #2 was first; it was not retrained." in overview
+    assert "best of the search #2, nats 2.5000" in overview
+    assert "beyond its noise in the search; 1 of 1 retrained confirmed" in overview
+    comparison = Page(client.get("/compare").text)
+    assert "best of the search" in comparison.text and "best of the retrained" in comparison.text
+    assert "#1 -0.2000" in comparison.text and "confirmed better than the baseline" in comparison.text
+    assert {"/runs/a-run/candidates/1", "/runs/a-run/candidates/2"} <= set(comparison.links)
 
 
 def test_a_candidate_retrained_without_a_gain_gives_the_difference_before_the_verdict(tmp_path: Path) -> None:

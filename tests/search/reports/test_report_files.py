@@ -14,10 +14,11 @@ from primer_search.primitives.errors import UsageError
 from primer_search.search.reports.figures.figure_files import write_figures
 from primer_search.search.reports.figures.static_figures import confirmation_plot, prediction_plot
 from primer_search.search.reports.leaderboard_table import next_commands
-from primer_search.search.reports.phrases import headline
+from primer_search.search.reports.phrases import headline, search_leader
 from primer_search.search.reports.run_markdown import render_markdown, write_markdown
 from primer_search.search.reports.run_page import render_report
 from primer_search.search.results.leaderboard import leaderboard, leading_candidate
+from primer_search.search.results.program_reference import find_candidate_id
 from primer_search.tests.support.command import HandmadeRun, command, refused
 
 
@@ -43,7 +44,7 @@ def test_the_markdown_has_the_headline_the_table_and_how_it_was_run(run: Handmad
     lines = render_markdown(run.store).splitlines()
     assert lines[:2] == ["# Search a\\_run", ""]
     assert lines[2] == f"**{headline(leaderboard(run.store))}**"
-    assert lines[4].startswith("> Unconfirmed: these are single trainings")
+    assert lines[4].startswith("> Unconfirmed: each loss is of one training or a few")
     for line in (
         "| rank | id | loss nats | bits/byte | vs baseline | noise | speed | parameters | mutations, newest first |",
         "| --: | :-- | --: | --: | --: | --: | --: | --: | :-- |",
@@ -56,6 +57,33 @@ def test_the_markdown_has_the_headline_the_table_and_how_it_was_run(run: Handmad
         "trial.budget_seconds = 30.0",
     ):
         assert line in lines or line.replace("x2 = DCONV", "x3 = DCONV") in lines, line
+
+
+def test_the_reports_say_what_became_of_the_first_of_the_search_when_another_is_confirmed(tmp_path: Path) -> None:
+    run = HandmadeRun(tmp_path / "two")
+    run.child("PRIMER_EZ", 2.6)
+    run.child("PRIMER", 2.7)
+    run.confirm(0, 1.5)
+    run.confirm(2, 1.2)
+    assert search_leader(leaderboard(run.store)).endswith("#1 was first; it was not retrained.")
+    run.confirm(1, 1.3)
+    board = leaderboard(run.store)
+    assert headline(board).startswith("Confirmed: #2 is better than the baseline")
+    leader = "On the validation text of the search, #1 was first; retrained, it is confirmed better than the baseline."
+    assert search_leader(board) == leader
+    assert render_markdown(run.store).splitlines()[4] == leader
+    page = render_report(run.store)
+    assert leader in page
+    first = page.index('<details id="candidate-2" open')
+    assert first < page.index('<details id="candidate-1"'), "the program of the headline is drawn first"
+    shown = command("show", run.path, "best").out
+    assert "candidate 2, child of the baseline" in shown, "`best` is the candidate of the headline"
+    assert "rank        2 in the search, after 1 training" in shown
+    assert "confirmed   confirmed better than the baseline, 3 fresh trainings: -0.3000" in shown
+    assert command("show", run.path, "1", "--json").json["confirmation"]["rank"] == 2
+    run.confirm(1, 1.1)
+    assert find_candidate_id(run.store, "best") == 1
+    assert search_leader(leaderboard(run.store)) == ""
 
 
 def test_foreign_text_is_no_html_and_no_column(run: HandmadeRun) -> None:

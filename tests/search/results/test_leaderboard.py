@@ -293,6 +293,9 @@ def test_rows_are_ranked_by_the_worse_of_both_differences(priced: Run) -> None:
     slow = next(row for row in board.rows if row.id == 2)
     assert slow.delta_nats is not None and slow.noise_multiple is not None
     assert slow.delta_nats < 0 < slow.noise_multiple, "it is worse at equal time"
+    facts = shown(priced, "2")
+    assert "difference  -0.2000 nats, -0.1000 bits/byte at equal steps · +0.0" in facts
+    assert f"the worse is {slow.noise_multiple:+.1f} times the baseline's noise" in facts
 
 
 def test_a_candidate_is_better_only_if_it_is_at_equal_steps_and_at_equal_time(priced: Run) -> None:
