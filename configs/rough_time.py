@@ -2,7 +2,8 @@
 
 Where budgets count seconds, the time follows from the budget. Where they count steps, the time of a step is estimated
 from the floating-point operations of the baseline's model, at the speed of the preset `laptop` on one CPU core (AMD
-EPYC, 14 ms a step). It can be wrong by a factor of two on another machine and at another size, so plans say "about".
+EPYC; 4.5 to 5.6 ms a step in benchmarks/results/ten_minutes.txt, 6 ms by this estimate). It can be wrong by a factor of
+two on another machine and at another size, so plans say "about".
 GPUs and TPUs are not estimated.
 """
 
@@ -22,7 +23,7 @@ Measured on a CPU with the preset `laptop`; the others are the assumptions of th
 STEP_SECONDS = 0.001
 """Part of the time of a step that does not depend on the size of the model."""
 
-OPERATIONS_PER_SECOND = 4.3e10
+OPERATIONS_PER_SECOND = 1.1e11
 """Floating-point operations per second of one core, counting three times the forward operations for a training step."""
 
 
