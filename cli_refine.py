@@ -116,7 +116,7 @@ def refine(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Lower the ranks of those matrices of a trained model with which it then predicts better, and save it.
+    """Lower the ranks of a trained model's matrices where it then predicts better, and save it.
 
     Every layer, matrix and share of the rank is tried on a fifth of the validation text, and the best reductions are
     combined. Loss and accuracy before and after are those on the rest, also by frequency of the token. If no reduction

@@ -5,7 +5,7 @@ their Frobenius norms, and score the layer with 1 - min_A |X A - Y|^2. This is t
 Their score is on the tokens that A is fitted on, which flatters; here A and the means are fitted on one half of a text,
 and the score is that on the other half. It can be negative.
 
-All needed of a text are its second moments, which add up over batches. NumPy, float64.
+Only the second moments of a text are needed, and those of batches add up. NumPy, float64.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def block_moments(layer: Moments) -> Moments:
 
 
 def fit_linear_map(fitted: Moments, cutoff: float = CUTOFF) -> LinearMap:
-    """Return the affine map of the least squared error on a text; of equals, that with the smallest matrix.
+    """Return the affine map with the least squared error on a text; among equals, the one with the smallest matrix.
 
     Args:
         fitted: moments of the text.

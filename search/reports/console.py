@@ -28,12 +28,14 @@ class Layout:
     Attributes:
         left: titles of the columns of text, aligned to the left; the others are aligned to the right.
         shrink: fewest columns of the texts that an ellipsis may shorten, by title.
+        tail: titles of those that keep their end, where names such as `20261130-082128-seed0` differ.
         wrap: fewest columns of the texts that may wrap between words, by title.
         drop: titles of the columns that may be left out, the first one first.
     """
 
     left: Collection[str] = ()
     shrink: Mapping[str, int] = field(default_factory=dict)
+    tail: Collection[str] = ()
     wrap: Mapping[str, int] = field(default_factory=dict)
     drop: Sequence[str] = ()
 
@@ -74,11 +76,13 @@ def print_table(
     room = max(console.width - _width(titles, rows, layout, compact=compact), 0)
     padding = (0, 1, 0, 0) if compact else (0, 1)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=padding)
+    widths = {}
     for title in titles:
         width = _column(title, rows, layout, compact)
         if title in layout.shrink or title in layout.wrap:  # these share the room that is left, the first one first
             extra = min(max(_longest(title, rows) - width, 0), room)
             width, room = width + extra, room - extra
+        widths[title] = width
         table.add_column(
             Text(_heading(title, layout, compact), overflow="fold" if title in layout.wrap else "ellipsis"),
             justify="left" if title in layout.left else "right",
@@ -86,7 +90,8 @@ def print_table(
             width=width,
         )
     for row, style in zip(rows, styles or [""] * len(rows), strict=True):
-        table.add_row(*(Text(row[title], overflow="ellipsis") for title in titles), style=style)
+        cells = (_tail(row[title], widths[title]) if title in layout.tail else row[title] for title in titles)
+        table.add_row(*(Text(cell, overflow="ellipsis") for cell in cells), style=style)
     console.print(table)
     if left_out := [title for title in every if title not in titles]:
         print_text(
@@ -94,6 +99,15 @@ def print_table(
             console,
             "dim",
         )
+
+
+def _tail(text: str, width: int) -> str:
+    """Return the end of a text that is longer than a column.
+
+    >>> _tail("20261130-082128-seed0", 6)
+    '…seed0'
+    """
+    return text if len(text) <= width else f"…{text[len(text) - width + 1 :]}"
 
 
 def print_facts(facts: Sequence[tuple[str, str]], console: Console) -> None:

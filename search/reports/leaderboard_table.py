@@ -62,12 +62,18 @@ AT_EQUAL_TIME = "at equal time"
 DIFFERENCE = "vs baseline, bits/byte (95%, best of all)"
 """Title of the column of differences where trainings have one view only."""
 
+RANKED = (
+    "ranked by the worse of vs baseline, at equal steps, and equal time; noise is its multiple of the baseline's noise"
+)
+"""Note below a table with differences at equal time."""
+
 MUTATIONS = "mutations, newest first"
 """Title of the column of mutations."""
 
 LAYOUT = Layout(
     left=("run", MUTATIONS),
     shrink={"run": 6, MUTATIONS: 16},
+    tail=("run",),
     drop=(
         *("parameters", "speed", "step ms", MUTATIONS, "loss nats", "rank", "noise"),
         *("bits/byte", "at equal time", "on test text"),
@@ -91,6 +97,8 @@ def print_leaderboard(
         rows = shown_rows(select_rows([board], Selection()), top)
     if board.rows:
         print_rows(rows, board.initial_programs, console)
+        if any(each.row.equal_time_delta_nats is not None for each in rows):
+            print_text(f"{RANKED} ({board.loss_unit})", console, "dim")
     else:
         print_text("no training has finished yet", console)
     console.print()

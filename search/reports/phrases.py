@@ -111,7 +111,8 @@ def _at_equal_time(row: LeaderboardRow) -> str:
     """Format the difference to the baseline at equal time, where steps have a price; empty elsewhere."""
     if row.equal_time_delta_nats is None:
         return ""
-    return f" at equal steps, {row.equal_time_delta_nats:+.4f} nats at equal time"
+    direction = "below" if row.equal_time_delta_nats < 0 else "above"
+    return f" at equal steps and {abs(row.equal_time_delta_nats):.4f} nats {direction} it at equal time"
 
 
 def _format_origin(board: Leaderboard, candidate_id: int | None) -> str:

@@ -104,7 +104,7 @@ def explain_errors(run: RunDirectory) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if "UTF-8" in str(error):  # a text that is none has no code of its own
+        if "UTF-8" in str(error):  # text that is not UTF-8 has no code of its own
             code = sqlite3.SQLITE_CORRUPT
         if code == sqlite3.SQLITE_NOTADB:
             raise UsageError(
@@ -177,7 +177,7 @@ def check_complete(run: RunDirectory, recorded: int, busy_seconds: float) -> Non
         busy_seconds: longest wait for another program that locks the file.
 
     Raises:
-        WorkFailedError: it has not.
+        WorkFailedError: the store lacks later events.
     """
     # Read only: when a connection that can write is closed, SQLite deletes a log that it cannot read to its end.
     with closing(open_run_file(run, True, busy_seconds)) as connection:

@@ -64,6 +64,17 @@ def test_markdown_is_a_table_that_names_what_it_compares_with(runs: tuple[Path, 
     assert any(line.startswith("a: baseline 3.0000") for line in lines)
 
 
+def test_a_narrow_table_keeps_the_ends_of_names_which_tell_runs_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    named = [tmp_path / f"20261130-08212{seed}-seed{seed}" for seed in range(2)]
+    for folder in named:
+        HandmadeRun(folder).child("PRIMER_EZ", 2.6)
+    names = [line.split()[0] for line in command("leaderboard", *named).out.splitlines() if line.startswith("…")]
+    assert len(names) == 4 and {name[-5:] for name in names} == {"seed0", "seed1"}
+
+
 def test_json_of_one_run_keeps_its_form(runs: tuple[Path, Path]) -> None:
     one = command("leaderboard", runs[0], "--json").json
     assert one["run"] == str(runs[0]) and [row["id"] for row in one["candidates"]] == [1, 2, 0]

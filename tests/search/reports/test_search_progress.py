@@ -282,7 +282,11 @@ def test_the_headline_claims_no_more_than_the_noise_allows(
 def test_the_headline_has_the_difference_at_equal_time_where_steps_have_a_price(tmp_path: Path) -> None:
     board = board_of(tmp_path, [2.7])
     slower = replace(board, rows=tuple(replace(row, equal_time_delta_nats=-0.21) for row in board.rows))
-    assert "the baseline's mean at equal steps, -0.2100 nats at equal time, beyond the noise" in headline(slower)
+    assert "the baseline's mean at equal steps and 0.2100 nats below it at equal time, beyond the noise" in headline(
+        slower
+    )
+    ranked = "ranked by the worse of vs baseline, at equal steps, and equal time"
+    assert ranked in printed(slower) and ranked not in printed(board)
 
 
 def printed(board: Leaderboard, top: int = 10) -> str:
