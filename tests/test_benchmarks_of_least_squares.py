@@ -13,6 +13,7 @@ from primer_search.benchmarks.linear_dynamics import (
     layer_program,
     ridge_errors,
 )
+from primer_search.benchmarks.solve_accuracy import measure as measure_accuracy
 from primer_search.benchmarks.solve_step import PROGRAMS, measure
 from primer_search.primitives.causality_proof import prove_causal
 
@@ -50,3 +51,9 @@ def test_each_program_gets_a_step_time() -> None:
     rows = measure(length=8, batch=1, unit=2, rounds=2, least_seconds=0.001, steps=3)
     assert [row["program"] for row in rows] == list(PROGRAMS)
     assert all(row["milliseconds"] > 0 for row in rows) and rows[0]["ratio"]["median"] == 1
+
+
+def test_longer_keys_need_more_steps_of_conjugate_gradients() -> None:
+    unit, long = (measure_accuracy(keys, 8, seed=0) for keys in ("unit", "long"))
+    assert 1 < unit["median_steps"] <= unit["most_steps"] < long["most_steps"] <= 16
+    assert all(0 < row[key] < 1e-4 for row in (unit, long) for key in ("output_error", "gradient_error"))

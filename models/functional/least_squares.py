@@ -6,8 +6,8 @@ within a chunk of positions by masked scores, for earlier chunks by the sum of k
 length times width, as in MesaNet (2025, arXiv 2506.05233), and one step is a few matrix products.
 
 Each position takes steps until what is left of its right-hand side is as small as rounding, and no more: its solution
-does not depend on other positions or sequences. Keys of length 1 need about 15 steps, long keys up to 1.5 times as many
-as they have channels.
+does not depend on other positions or sequences. Keys of length 1 need at most 20 steps; long keys stop at
+twice as many as they have channels.
 
 The gradient is that of the solution, not of the steps (implicit differentiation): it needs one more solution of the
 same systems. The functions below `apply_least_squares` are copied into exported files.
@@ -125,7 +125,7 @@ def conjugate_gradients(product: Any, right: jax.Array, steps: int) -> jax.Array
     enough = jnp.square(8 * jnp.finfo(right.dtype).eps) * dot(start, start)
 
     def continues(state: tuple[jax.Array, ...]) -> jax.Array:
-        return (state[0] < min(steps, 2 * right.shape[-1])) & jnp.any(state[-1] > enough)
+        return (state[0] < jnp.minimum(steps, 2 * right.shape[-1])) & jnp.any(state[-1] > enough)
 
     def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         count, z, residual, direction, size = state
