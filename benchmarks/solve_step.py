@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -57,10 +58,7 @@ def _step(name: str, length: int, batch: int, unit: int, steps: int) -> tuple[Ca
     if name == "LEAST_SQUARES":
         q, k = rng.standard_normal((2, batch, HEADS, length, unit)).astype(np.float32)
         given = (q, k / np.linalg.norm(k, axis=-1, keepdims=True))
-        ridge = np.ones((1, 1, 1, unit), np.float32)
-
-        def output(q: Any, k: jax.Array) -> jax.Array:
-            return least_squares(q, k, ridge, steps)
+        output: Callable[..., jax.Array] = partial(least_squares, ridge=jnp.ones((1, 1, 1, unit)), steps=steps)
     else:
         dna = _without_solutions(library.get("TRANSFORMER_MESA", unit)) if name == "LINEAR" else library.get(name, unit)
         block = compile_block(build_graph(dna), unit, solve_steps=steps)
