@@ -8,12 +8,23 @@ not hide the cause.
 from __future__ import annotations
 
 import math
+import pickle
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ...primitives.program import DNA
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 
-__all__ = ["BASELINE_ID", "Candidate", "Individual", "candidate_name", "evaluation_fitness", "reached_loss"]
+__all__ = [
+    "BASELINE_ID",
+    "Candidate",
+    "Candidates",
+    "Individual",
+    "candidate_name",
+    "evaluation_fitness",
+    "reached_loss",
+]
 
 BASELINE_ID = 0
 """Id of the baseline, the ancestor of all candidates unless the search imports initial programs."""
@@ -46,6 +57,44 @@ class Candidate:
     def evaluated_id(self) -> int:
         """The candidate whose evaluation is its result: itself, or the earlier one that it equals."""
         return self.id if self.same_as is None else self.same_as
+
+
+class Candidates(Mapping[int, Candidate]):
+    """The candidates of a search by id, in order of proposal.
+
+    A program and the texts of its mutations take 20 kB as objects and 3 kB compressed, so only those used last, the
+    likely parents, stay objects.
+    """
+
+    _OBJECTS = 256
+
+    def __init__(self) -> None:
+        self._packed: dict[int, bytes] = {}
+        self._objects: dict[int, Candidate] = {}
+
+    def add(self, candidate: Candidate) -> None:
+        """Add a candidate."""
+        self._packed[candidate.id] = zlib.compress(pickle.dumps(candidate, pickle.HIGHEST_PROTOCOL), level=1)
+        self._use(candidate)
+
+    def __getitem__(self, candidate_id: int) -> Candidate:
+        candidate = self._objects.pop(candidate_id, None)
+        return self._use(candidate or pickle.loads(zlib.decompress(self._packed[candidate_id])))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._packed)
+
+    def __reversed__(self) -> Iterator[int]:
+        return reversed(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def _use(self, candidate: Candidate) -> Candidate:
+        self._objects[candidate.id] = candidate
+        if len(self._objects) > self._OBJECTS:
+            del self._objects[next(iter(self._objects))]
+        return candidate
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from ...primitives import DNA
 from ...primitives.fingerprint import fingerprint
 from ...workers.protocol import Evaluation, HurdleThreshold
 from ..config import RunConfig
-from .candidate import BASELINE_ID, Candidate
+from .candidate import BASELINE_ID, Candidate, Candidates
 from .initial_programs import InitialProgram
 from .proposals import CandidateRules, Proposal, SeenPrograms
 from .vocabulary import read_vocabulary
@@ -46,7 +46,7 @@ class SearchStrategy(ABC):
         self.vocabulary = read_vocabulary(config.search.vocabulary)
         self.rules = CandidateRules.for_baseline(baseline_dna, config.model)
         self.ancestors = tuple(initial_program.candidate_id for initial_program in initial_programs) or (BASELINE_ID,)
-        self._candidates: dict[int, Candidate] = {}
+        self._candidates = Candidates()
         self._known = SeenPrograms()
         self._starter_trials: dict[int, list[float | None]] = {}
         imported = [program for program in initial_programs if program.candidate_id != BASELINE_ID]
@@ -89,7 +89,7 @@ class SearchStrategy(ABC):
             function: fingerprint of its function; None if it has none.
             edits: edits of the program (see `edit_model`), for strategies that record them.
         """
-        self._candidates[candidate.id] = candidate
+        self._candidates.add(candidate)
         # A twin of a twin equals the original, and only the original is trained.
         self._known.add(candidate.evaluated_id, candidate.structure_hash, function)
 

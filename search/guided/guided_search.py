@@ -114,7 +114,7 @@ class GuidedSearch(SearchStrategy):
         self._holders: dict[Edits, int] = {}
         self._model = EditModel([], EFFECT_SD, INTERACTION_SD)
         self._children: Counter[int] = Counter()
-        self._features: dict[int, frozenset[str]] = {}
+        self._mutated: dict[int, tuple[int, frozenset[str]]] = {}  # parents and features of mutated children
         self._failed_merges: set[tuple[int, int, int]] = set()
         self._standings: dict[int, Standing] | None = None
         self._choice: EditChoice | None = None
@@ -146,7 +146,8 @@ class GuidedSearch(SearchStrategy):
             inherited = frozenset() if candidate.parent is None else self._edits[candidate.parent]
             self._edits[candidate.id] = inherited | {candidate.id}
             if candidate.parent is not None:
-                self._features[candidate.id] = edit_features(self._candidates[candidate.parent].dna, candidate.dna)
+                features = edit_features(self._candidates[candidate.parent].dna, candidate.dna)
+                self._mutated[candidate.id] = candidate.parent, features
         self._holders.setdefault(self._edits[candidate.id], candidate.id)
         if candidate.parent is not None:
             self._children[candidate.parent] += 1
@@ -243,8 +244,8 @@ class GuidedSearch(SearchStrategy):
         standings = self.standings()
         features: list[frozenset[str]] = []
         gains: list[float] = []
-        for number, own in self._features.items():
-            child, parent = standings.get(number), standings.get(self._candidates[number].parent or BASELINE_ID)
+        for number, (origin, own) in self._mutated.items():
+            child, parent = standings.get(number), standings.get(origin)
             if child is not None and parent is not None:
                 features.append(own)
                 gains.append(parent.posterior.mean - child.posterior.mean)

@@ -131,6 +131,23 @@ def test_a_ray_tmpdir_that_cannot_be_used_is_named_before_anything_starts(monkey
     assert command(*SMOKE, "--executor", "inline").code == 0
 
 
+def test_a_ray_tmpdir_that_cannot_be_written_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_environment, "_SOCKET_BYTES", 1000)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file"))
+    said = refused(*SMOKE, "--executor", "ray")
+    assert "set RAY_TMPDIR" in said and f"{tmp_path / 'file'} cannot be written" in said
+
+
+def test_a_start_of_ray_that_takes_too_long_is_explained() -> None:
+    slow = Exception("The current node timed out during startup. This could happen because some of the raylet failed")
+    said = ray_environment.start_failure(slow)
+    assert "overloaded" in said and "--executor inline" in said and "\n" not in said
+    assert "OSError: No space left" in ray_environment.start_failure(OSError("No space left\nmore"))
+
+
 # Folders of the user
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ...primitives.errors import UsageError
 from ...system.allocator import allocator_environment
-from ...system.host import CAN_PIN
+from ...system.error_text import error_summary
+from ...system.host import CAN_PIN, usable_core_count
 from ..protocol import Platform
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "keep_sigterm_handler",
     "ray_folder",
     "silence_ray",
+    "start_failure",
     "worker_environment",
 ]
 
@@ -109,6 +111,20 @@ def _unusable(folder: Path, private: bool = False) -> str:
     if private and place == folder and folder.lstat().st_uid != os.getuid():
         return f"{place} belongs to another user"
     return ""
+
+
+def start_failure(error: Exception) -> str:
+    """Return why Ray did not start on this machine, and a remedy where the cause is known.
+
+    Ray's raylet gives its agents 15 s to start, and `ray.init` gives the raylet 30 s. No setting of Ray changes either.
+    """
+    if "timed out during startup" not in str(error):
+        return f"Ray could not be started on this machine: {error_summary(error)}"
+    load = f" (load average {os.getloadavg()[0]:.0f}, {usable_core_count()} cores)"
+    return (
+        f"Ray's own processes did not start within its limits of 15 and 30 s, as on an overloaded machine{load}: "
+        "resume the run when less is running, or search with --executor inline"
+    )
 
 
 def check_address(address: str | None, executor: str = "ray") -> None:

@@ -13,9 +13,8 @@ from typing import Any, Literal, cast
 import psutil
 
 from ...primitives.errors import UsageError, WorkFailedError
-from ...system.error_text import error_summary
 from ...system.host import is_alive
-from ..devices.ray_environment import check_address, keep_sigterm_handler, ray_folder, silence_ray
+from ..devices.ray_environment import check_address, keep_sigterm_handler, ray_folder, silence_ray, start_failure
 from . import ray_actor
 from .package_wheel import build_wheel
 
@@ -87,9 +86,9 @@ class RayCluster:
         try:
             with keep_sigterm_handler():
                 ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, RuntimeError, OSError) as error:
+        except Exception as error:  # Ray raises this class itself where its processes are too slow
             if self.address is None:
-                raise WorkFailedError(f"Ray could not be started on this machine: {error_summary(error)}") from error
+                raise WorkFailedError(start_failure(error)) from error
             text = " ".join(str(error).split())  # a difference of versions takes several lines
             raise UsageError(f"cannot join the Ray cluster at --address {self.address}: {text}") from error
         finally:
