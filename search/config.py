@@ -39,7 +39,7 @@ class SearchConfig:
         confirm_top: largest number of the best candidates to retrain with fresh random seeds and to score on test text
             at the end of a search, within a quarter of the budget; 0 for none. Twice as many from a day on, and four
             times as many from a week on.
-        confirm_repeats: retrainings of each of them; up to twice as many where they fit into that time.
+        confirm_repeats: retrainings of each of them; up to twice as many where they fit into the same quarter.
         proposals: most mutations tried for a child; if none is new, the child takes the evaluation of its equal.
         vocabulary: ops that mutations draw, as names separated by commas: `paper` for its 39, `extended` for these and
             the others of this package (least squares), `plugins` for those of all loaded plugins, the name of one

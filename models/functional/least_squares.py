@@ -6,8 +6,8 @@ within a chunk of positions by masked scores, for earlier chunks by the sum of k
 length times width, as in MesaNet (2025, arXiv 2506.05233), and one step is a few matrix products.
 
 Each position takes steps until what is left of its right-hand side is as small as rounding, and no more: its solution
-does not depend on other positions or sequences. Keys of length 1 need at most 20 steps; long keys stop at
-twice as many as they have channels.
+does not depend on other positions or sequences. Keys of length 1 need at most 20 steps for up to 128 channels;
+long keys of 32 channels or more stop at twice as many as they have channels.
 
 The gradient is that of the solution, not of the steps (implicit differentiation): it needs one more solution of the
 same systems. The functions below `apply_least_squares` are copied into exported files.

@@ -19,6 +19,7 @@ from ..reports.figures.program_graph import program_graph
 from ..reports.formatting import format_estimate, format_number
 from ..reports.phrases import UNCONFIRMED, beyond_noise
 from ..reports.tables.analysis_table import analysis_rows
+from ..results.confirmation import retrained_candidates
 from ..results.digest.candidate_rows import CandidateRows, candidate_rows
 from ..results.digest.run_digest import RunDigest
 from ..results.edits.edit_gains import edit_gain
@@ -177,7 +178,7 @@ def _headline(detail: _Detail) -> str:
 
 def _retrained_rank(detail: _Detail) -> int | None:
     """Return the place among the retrained candidates, without the baseline; None if it was not retrained."""
-    retrained = [row.candidate_id for row in detail.rows.confirmed if row.candidate_id not in (None, BASELINE_ID)]
+    retrained = list(retrained_candidates(detail.rows.confirmed))
     return retrained.index(detail.candidate.id) + 1 if detail.candidate.id in retrained else None
 
 

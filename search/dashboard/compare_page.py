@@ -8,8 +8,9 @@ from typing import Any
 from ..evolution.candidate import candidate_name
 from ..reports.formatting import format_estimate, format_number
 from ..reports.phrases import beyond_noise
+from ..results.confirmation import retrained_candidates
 from ..results.digest.run_digest import RunDigest
-from ..results.leaderboard import best_row, retrained_candidates
+from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import Leaderboard
 from .page import Request, Response, Route, json_response
 from .progress_curve import AXES, comparison_figure
@@ -69,7 +70,7 @@ def _state(request: Request) -> Response:
 
 def _row(run: ServedRun, digest: RunDigest, board: Leaderboard) -> dict[str, Any]:
     config, best, totals = digest.manifest.get("config", {}), best_row(board.rows), board.totals
-    confirmed = next(iter(retrained_candidates(board)), None)
+    confirmed = next(iter(retrained_candidates(board.confirmed).values()), None)
     return {
         "key": run.key,
         "name": run.name,

@@ -11,10 +11,11 @@ from ...system.durations import format_duration
 from ..evolution.candidate import candidate_name
 from ..reports.formatting import format_number
 from ..reports.phrases import UNCONFIRMED, headline, run_facts, search_leader
+from ..results.confirmation import retrained_candidates
 from ..results.digest.proposal_counts import count_proposals
 from ..results.digest.row_query import count_better
 from ..results.digest.run_digest import RunDigest
-from ..results.leaderboard import best_row, leading_candidate, retrained_candidates
+from ..results.leaderboard import best_row, leading_candidate
 from ..results.leaderboard_rows import Leaderboard
 from ..runs.time_accounting import SHARES
 from .page import Request, Response, Route, json_response
@@ -118,8 +119,8 @@ def _tiles(board: Leaderboard, digest: RunDigest, running: bool, better: int) ->
 
 def _confirmed(board: Leaderboard) -> str:
     """Return how many of the retrained candidates are confirmed to be better than the baseline."""
-    retrained = retrained_candidates(board)
-    better = sum(row.better for row in retrained)
+    retrained = retrained_candidates(board.confirmed)
+    better = sum(row.better for row in retrained.values())
     return f"{better:,} of {len(retrained):,} retrained confirmed" if retrained else "unconfirmed"
 
 

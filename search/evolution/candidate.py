@@ -62,7 +62,7 @@ class Candidate:
 class Candidates(Mapping[int, Candidate]):
     """The candidates of a search by id, in order of proposal.
 
-    A program and the texts of its mutations take 20 kB as objects and 3 kB compressed, so only those used last, the
+    A program and the texts of its mutations take 16 kB as objects and 3 kB compressed, so only those used last, the
     likely parents, stay objects.
     """
 

@@ -196,7 +196,7 @@ def _facts(described: CandidateSummary) -> dict[str, str]:
         "result": f"{losses} ({row.verdict})",
         "difference": _format_difference(row),
         "rank": f"{format_number(row.rank, 'd')} in the search, after {pluralize(row.trials, 'training')}",
-        "confirmed": _format_confirmation(described.confirmation),
+        "retrained": _format_confirmation(described.confirmation),
         "speed": f"{format_number(row.step_ms, '.1f')} ms a step{f' ({waiting})' if waiting else ''}, "
         f"{format_number(row.speed, '.2f')} times the baseline's speed",
         "size": f"{format_count(row.parameters)} parameters, {format_count(row.block_parameters)} a block, "
@@ -204,7 +204,7 @@ def _facts(described: CandidateSummary) -> dict[str, str]:
         "training": f"{row.steps:,} steps, {row.tokens:,} tokens, {row.epochs:.2f} epochs",
     }
     if row.loss_nats is None or row.id == BASELINE_ID:
-        del facts["difference"], facts["confirmed"]
+        del facts["difference"], facts["retrained"]
     if row.quarantine:
         facts["quarantine"] = row.quarantine
     if seconds:
@@ -229,7 +229,7 @@ def _format_difference(row: LeaderboardRow) -> str:
 def _format_confirmation(found: Confirmation | None) -> str:
     """Format the result of a candidate's retrainings."""
     if found is None:
-        return "not retrained with fresh random seeds yet"
+        return "not yet, with fresh random seeds"
     views = " and ".join(f"{format_estimate(each)} {view}".strip() for view, each in found.views.items() if each)
     trainings = pluralize(found.trainings, "fresh training")
     return f"{found.verdict}, {trainings}" + (f": {views}, {found.unit} of test text" if views else "")

@@ -63,7 +63,8 @@ DIFFERENCE = "vs baseline, bits/byte (95%, best of all)"
 """Title of the column of differences where trainings have one view only."""
 
 RANKED = (
-    "ranked by the worse of vs baseline, at equal steps, and equal time; noise is its multiple of the baseline's noise"
+    "ranked by the worse of the two differences, at equal steps and at equal time; noise: its multiple of the "
+    "baseline's noise"
 )
 """Note below a table with differences at equal time."""
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from ...workers.protocol import LARGEST_INPUT_WAIT
 from ..evolution.candidate import BASELINE_ID, candidate_name
-from ..results.confirmation import Confirmation
+from ..results.confirmation import Confirmation, retrained_candidates
 from ..results.digest.proposal_counts import count_proposals
-from ..results.leaderboard import best_row, retrained_candidates
+from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
 from ..results.speedup import MAX_EPOCHS
 from ..results.statistics import Estimate
@@ -46,16 +46,16 @@ def headline(board: Leaderboard) -> str:
 
 def search_leader(board: Leaderboard) -> str:
     """Return what became of the first candidate of the search, if the headline is about another; empty otherwise."""
-    first, retrained = best_row(board.rows), retrained_candidates(board)
-    if first is None or not retrained or retrained[0].candidate_id == first.id:
+    first, retrained = best_row(board.rows), retrained_candidates(board.confirmed)
+    if first is None or not retrained or first.id == next(iter(retrained)):
         return ""
-    result = next((row for row in retrained if row.candidate_id == first.id), None)
+    result = retrained.get(first.id)
     words = "it was not retrained" if result is None else f"retrained, it is {result.verdict}"
     return f"On the validation text of the search, {candidate_name(first.id)} was first; {words}."
 
 
 def _confirmed_headline(board: Leaderboard) -> str:
-    rows = retrained_candidates(board)
+    rows = list(retrained_candidates(board.confirmed).values())
     if not rows:
         return "Only the baseline was retrained, so there is nothing to compare with."
     best = rows[0]

@@ -35,6 +35,7 @@ __all__ = [
     "confirmations",
     "read_retraining",
     "read_retrainings",
+    "retrained_candidates",
 ]
 
 
@@ -228,6 +229,13 @@ def _bits_at_equal_time(found: Sequence[Retraining]) -> dict[int, float]:
         if change is not None and one.test_loss_nats and one.test_score is not None:
             corrected[each.seed] = one.test_score * (1.0 + change / one.test_loss_nats)
     return corrected
+
+
+def retrained_candidates(confirmed: Iterable[Confirmation]) -> dict[int, Confirmation]:
+    """Return the candidates of the run by id, best first, without the baseline and programs of other origin."""
+    return {
+        row.candidate_id: row for row in confirmed if row.candidate_id is not None and row.candidate_id != BASELINE_ID
+    }
 
 
 def _sign(difference: Estimate | None) -> str:

@@ -18,7 +18,7 @@ from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, evaluation_fitness
 from ..evolution.initial_programs import initial_program_origins
 from ..runs.time_accounting import find_sessions, shares_of_wall_clock
-from .confirmation import Confirmation, confirmations, read_retrainings
+from .confirmation import confirmations, read_retrainings, retrained_candidates
 from .equal_time import equal_time_deltas
 from .leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals
 from .lineage import trace_lineage
@@ -38,7 +38,6 @@ __all__ = [
     "full_budget",
     "leaderboard",
     "leading_candidate",
-    "retrained_candidates",
     "row_order",
     "sum_by_key",
     "with_equal_time",
@@ -239,12 +238,7 @@ def best_row(rows: Sequence[LeaderboardRow]) -> LeaderboardRow | None:
     return next((row for row in rows if row.rank is not None and row.id != BASELINE_ID), None)
 
 
-def retrained_candidates(board: Leaderboard) -> list[Confirmation]:
-    """Return the candidates that were retrained, best first, without the baseline and programs of other origin."""
-    return [row for row in board.confirmed if row.candidate_id not in (None, BASELINE_ID)]
-
-
 def leading_candidate(board: Leaderboard) -> int | None:
     """Return the first of the retrained candidates; without any, the first of the search; None without results."""
-    best, retrained = best_row(board.rows), retrained_candidates(board)
-    return retrained[0].candidate_id if retrained else None if best is None else best.id
+    best = best_row(board.rows)
+    return next(iter(retrained_candidates(board.confirmed)), None if best is None else best.id)

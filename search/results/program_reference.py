@@ -21,7 +21,7 @@ from ...primitives.suggestions import did_you_mean
 from ...system.user_folders import user_path
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..runs.run_directory import is_run
-from .confirmation import confirmations, read_retrainings
+from .confirmation import confirmations, read_retrainings, retrained_candidates
 from .leaderboard import best_row, leaderboard
 
 if TYPE_CHECKING:  # loads SQLite
@@ -168,10 +168,9 @@ def find_candidate_id(store: Store, reference: str) -> int:
 
 
 def _best_candidate_id(store: Store) -> int | None:
-    retrained = confirmations(read_retrainings(store.events(payloads=("confirmed",))))
-    first = next((row.candidate_id for row in retrained if row.candidate_id not in (None, BASELINE_ID)), None)
-    if first is not None:
-        return first
+    confirmed = confirmations(read_retrainings(store.events(payloads=("confirmed",))))
+    for candidate_id in retrained_candidates(confirmed):
+        return candidate_id
     if not store.manifest.get("config", {}).get("trial", {}).get("price"):
         return store.best_candidate_id()
     row = best_row(leaderboard(store, top=2).rows)  # ranked by more than the loss

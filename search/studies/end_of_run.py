@@ -16,6 +16,7 @@ from ...system.durations import format_duration
 from ...workers.protocol import Evaluation
 from ..config import MIN_TRIALS_PER_WORKER, RunConfig
 from ..evolution.candidate import BASELINE_ID
+from ..results.confirmation import retrained_candidates
 from ..results.leaderboard import leaderboard
 from ..results.scale_ladder import Scale
 from ..runs.run_settings import load_allowance_seconds
@@ -160,8 +161,8 @@ def _confirm_larger(
     if stage is None:
         first = replace(limit, repeats=end.config.search.confirm_repeats)
         return f"no time was left to retrain the best at {label}: {_command(store, first, end.scale)}"
-    ranked = [row for row in leaderboard(store).confirmed if row.candidate_id not in (None, BASELINE_ID) and row.rank]
-    chosen = [row.candidate_id for row in ranked if row.candidate_id is not None][: stage.top]
+    retrained = retrained_candidates(leaderboard(store).confirmed)
+    chosen = [candidate_id for candidate_id, row in retrained.items() if row.rank][: stage.top]
     if not chosen:
         return ""
     watch = _Watch(options, f" at {label}")

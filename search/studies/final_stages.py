@@ -9,7 +9,7 @@
 Longer trainings at the larger size show whether a gain lasts. These are limits. A quarter of the budget is kept at
 most, and the numbers shrink until the trainings fit. Each program is trained `search.confirm_repeats` times, and up to
 twice as often in time that is left: intervals of a few trainings are wide. If a larger size follows, the first stage
-takes at most half of the time, unless not even one candidate fits into that.
+takes at most half of the time before it is repeated more often.
 """
 
 from __future__ import annotations
@@ -202,14 +202,14 @@ def final_stages(
     if not (limits := stage_limits(search, budget_seconds, each_larger is not None)):
         return ()
     least, whole = search.confirm_repeats, LARGEST_SHARE * budget_seconds
-    own = own_stage(limits[0], least, workers, each)
-    own = own or own_stage(replace(limits[0], seconds=whole), least, workers, each)
-    if own is None:
-        return ()
-    second = None
-    if each_larger is not None and len(limits) == 2:
+    own, second = own_stage(limits[0], least, workers, each), None
+    if own is not None and each_larger is not None and len(limits) == 2:
         left = replace(limits[1], top=min(limits[1].top, own.top), seconds=whole - own.seconds)
         second = larger_stage(left, least, workers, each_larger)
+    if second is None:
+        own = own_stage(replace(limits[0], seconds=whole), least, workers, each)
+    if own is None:
+        return ()
     fit = workers.fitting(whole - (second.seconds if second else 0.0), each) // own.programs
     own = _timed(replace(own, repeats=max(least, min(limits[0].repeats, fit))), workers, each)
     return (own,) if second is None else (own, second)

@@ -122,7 +122,7 @@ def start_failure(error: Exception) -> str:
         return f"Ray could not be started on this machine: {error_summary(error)}"
     load = f" (load average {os.getloadavg()[0]:.0f}, {usable_core_count()} cores)"
     return (
-        f"Ray's own processes did not start within its limits of 15 and 30 s, as on an overloaded machine{load}: "
+        f"Ray's own processes did not start within its limits, as on an overloaded machine{load}: "
         "resume the run when less is running, or search with --executor inline"
     )
 

@@ -86,7 +86,10 @@ class RayCluster:
         try:
             with keep_sigterm_handler():
                 ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
-        except Exception as error:  # Ray raises this class itself where its processes are too slow
+        except Exception as error:
+            slow = "timed out during startup" in str(error)  # raised by Ray as a bare Exception
+            if not slow and not isinstance(error, (ConnectionError, RuntimeError, OSError)):
+                raise
             if self.address is None:
                 raise WorkFailedError(start_failure(error)) from error
             text = " ".join(str(error).split())  # a difference of versions takes several lines

@@ -12,6 +12,7 @@ from ...results.digest.run_digest import RunDigest
 from ...results.edits.lineage_tree import lineage_tree
 from ...results.edits.operator_totals import operator_totals
 from ...results.leaderboard import leaderboard, leading_candidate
+from ...results.leaderboard_rows import Leaderboard
 from .lineage_graph import lineage_graph
 from .program_graph import program_graph
 from .static_figures import confirmation_plot, curve_plot, kinds_plot, prediction_plot, progress_plot
@@ -39,12 +40,12 @@ def write_figures(store: StoreReader, folder: Path) -> list[Path]:
     with store.snapshot():
         digest = RunDigest(store.manifest)
         digest.update(store, math.inf)
-        files = {**_plots(store, digest), **_drawings(store, digest)}
+        board = leaderboard(store)
+        files = {**_plots(store, digest, board), **_drawings(store, digest, leading_candidate(board))}
     return write_files(files, folder)
 
 
-def _plots(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
-    board = leaderboard(store)
+def _plots(store: StoreReader, digest: RunDigest, board: Leaderboard) -> dict[str, bytes]:
     best = leading_candidate(board)
     trainings: dict[str, list[Evaluation]] = {}
     for trial in store.evaluations_of({BASELINE_ID, *([] if best is None else [best])}):
@@ -60,11 +61,10 @@ def _plots(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
     return plot_files(plots)
 
 
-def _drawings(store: StoreReader, digest: RunDigest) -> dict[str, bytes]:
-    tree = lineage_tree(digest, store, WINNERS)
-    best = leading_candidate(leaderboard(store))
+def _drawings(store: StoreReader, digest: RunDigest, best: int | None) -> dict[str, bytes]:
     if best is None:
         return {}
+    tree = lineage_tree(digest, store, WINNERS)
     dna, baseline = store.candidate(best).dna, store.candidate(BASELINE_ID).dna
     title = f"Program of {candidate_name(best)}, differences from the baseline marked"
     return {

@@ -79,7 +79,7 @@ def test_the_reports_say_what_became_of_the_first_of_the_search_when_another_is_
     shown = command("show", run.path, "best").out
     assert "candidate 2, child of the baseline" in shown, "`best` is the candidate of the headline"
     assert "rank        2 in the search, after 1 training" in shown
-    assert "confirmed   confirmed better than the baseline, 3 fresh trainings: -0.3000" in shown
+    assert "retrained   confirmed better than the baseline, 3 fresh trainings: -0.3000" in shown
     assert command("show", run.path, "1", "--json").json["confirmation"]["rank"] == 2
     run.confirm(1, 1.1)
     assert find_candidate_id(run.store, "best") == 1
