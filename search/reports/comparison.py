@@ -32,6 +32,7 @@ __all__ = ["print_comparison", "render_comparison", "write_comparison"]
 _LAYOUT = Layout(
     left=("name", "verdict"),
     shrink={"name": 14},
+    tail=("name",),
     wrap={"verdict": 8},
     drop=(
         *("MiB", "steps", "epochs", "MFLOPs/token", "parameters", "step ms", "unit", "rate", "speedup"),
@@ -50,7 +51,11 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.print()
     if positions := _cells_by_position(comparison):
         print_text("test loss in nats per token, by position in the sequence", console)
-        print_table(positions, console, Layout(left=("name",), shrink={"name": 14}, drop=tuple(positions[0])[1:-1]))
+        print_table(
+            positions,
+            console,
+            Layout(left=("name",), shrink={"name": 14}, tail=("name",), drop=tuple(positions[0])[1:-1]),
+        )
         console.print()
     print_text(_format_method(comparison), console, "dim")
     for note in comparison.notes:
