@@ -15,7 +15,7 @@ from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.reports.candidate_table import format_lineage, format_mutations, short_mutation
 from primer_search.search.reports.console import console_for
-from primer_search.search.reports.leaderboard_table import print_leaderboard
+from primer_search.search.reports.leaderboard_table import RANKED, print_leaderboard
 from primer_search.search.reports.phrases import format_proposals, headline
 from primer_search.search.reports.progress.display import NoDisplay
 from primer_search.search.reports.progress.search_progress import (
@@ -285,8 +285,7 @@ def test_the_headline_has_the_difference_at_equal_time_where_steps_have_a_price(
     assert "the baseline's mean at equal steps and 0.2100 nats below it at equal time, beyond the noise" in headline(
         slower
     )
-    ranked = "ranked by the worse of vs baseline, at equal steps, and equal time"
-    assert ranked in printed(slower) and ranked not in printed(board)
+    assert RANKED in printed(slower) and RANKED not in printed(board)
 
 
 def printed(board: Leaderboard, top: int = 10) -> str:

@@ -104,7 +104,7 @@ def test_a_short_time_drops_library_programs_and_candidates_and_then_the_larger_
         [(5, 1, 4), (1, 1, 3)],
         [(5, 1, 3), (2, 1, 2)],
         [(5, 1, 4)],  # without a larger size, a stage takes all of the time
-        [(2, 1, 4)],
+        [(2, 1, 3)],
         [(1, 0, 4)],
         [],
     ]
