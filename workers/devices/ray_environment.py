@@ -28,6 +28,7 @@ __all__ = [
     "ray_folder",
     "silence_ray",
     "start_failure",
+    "started_too_slowly",
     "worker_environment",
 ]
 
@@ -113,12 +114,17 @@ def _unusable(folder: Path, private: bool = False) -> str:
     return ""
 
 
-def start_failure(error: Exception) -> str:
-    """Return why Ray did not start on this machine, and a remedy where the cause is known.
+def started_too_slowly(error: Exception) -> bool:
+    """Return whether Ray's own processes took too long to start, which `ray.init` raises as a bare Exception.
 
     Ray's raylet gives its agents 15 s to start, and `ray.init` gives the raylet 30 s. No setting of Ray changes either.
     """
-    if "timed out during startup" not in str(error):
+    return "timed out during startup" in str(error)
+
+
+def start_failure(error: Exception) -> str:
+    """Return why Ray did not start on this machine, and a remedy where the cause is known."""
+    if not started_too_slowly(error):
         return f"Ray could not be started on this machine: {error_summary(error)}"
     load = f" (load average {os.getloadavg()[0]:.0f}, {usable_core_count()} cores)"
     return (

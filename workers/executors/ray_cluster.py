@@ -14,7 +14,14 @@ import psutil
 
 from ...primitives.errors import UsageError, WorkFailedError
 from ...system.host import is_alive
-from ..devices.ray_environment import check_address, keep_sigterm_handler, ray_folder, silence_ray, start_failure
+from ..devices.ray_environment import (
+    check_address,
+    keep_sigterm_handler,
+    ray_folder,
+    silence_ray,
+    start_failure,
+    started_too_slowly,
+)
 from . import ray_actor
 from .package_wheel import build_wheel
 
@@ -87,8 +94,7 @@ class RayCluster:
             with keep_sigterm_handler():
                 ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
         except Exception as error:
-            slow = "timed out during startup" in str(error)  # raised by Ray as a bare Exception
-            if not slow and not isinstance(error, (ConnectionError, RuntimeError, OSError)):
+            if not (isinstance(error, (ConnectionError, RuntimeError, OSError)) or started_too_slowly(error)):
                 raise
             if self.address is None:
                 raise WorkFailedError(start_failure(error)) from error
