@@ -8,6 +8,7 @@ from typing import Any
 from ..primitives.canonical import build_graph
 from ..primitives.errors import UsageError
 from ..search.config import RunConfig
+from ..system.plurals import pluralize
 from ..workers.devices.discovery import (
     VisibleDevices,
     cpu_device_count,
@@ -151,7 +152,7 @@ def hardware_for(
         cores = usable_core_count()
         if wanted > MOST_PER_CORE * cores:
             raise UsageError(
-                f"workers.count is {wanted}, but this machine has {cores} core{'s' * (cores != 1)}: give at most "
+                f"workers.count is {wanted}, but this machine has {pluralize(cores, 'core')}: give at most "
                 f"{MOST_PER_CORE * cores}, or 0 for one worker per core"
             )
         devices = replace(devices, kinds=("cpu",) * cores)

@@ -35,7 +35,7 @@ def program_graph(graph: Graph, unit: int, length: int | None = None) -> dict[st
         parameters.setdefault(spec.node, {})[spec.name] = list(spec.shape)
     nodes, edges = [], []
     for number, node in enumerate(graph.nodes):
-        activation = node.value.kind is Kind.ACTIVATION and node.value.width is not None
+        width = node.value.width if node.value.kind is Kind.ACTIVATION else None
         branches = 1
         for scope in node.scope:
             branches *= graph.scopes[scope]
@@ -45,7 +45,7 @@ def program_graph(graph: Graph, unit: int, length: int | None = None) -> dict[st
                 "op": node.op,
                 "label": "input" if node.op == INPUT else "/".join(node.labels) or node.op,
                 "kind": node.value.kind.value,
-                "channels": int(node.value.width * unit) if activation and node.value.width is not None else None,
+                "channels": None if width is None else int(width * unit),
                 "constant": node.constant,
                 "branches": branches,
                 "parameters": parameters.get(number, {}),

@@ -35,7 +35,7 @@ from .config import ModelConfig
 __all__ = ["Weights", "grow_vocabulary", "load_weights", "read_model", "save_weights"]
 
 PROGRAM_LAYOUT = "program"
-"""Layout of arrays named and shaped as in the compiled program; the other is that of an exported module."""
+"""Layout of the arrays: names and shapes of the compiled program. The other layout is that of an exported module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Weights:
 def grow_vocabulary(weights: Weights, vocabulary: int, seed: int) -> Weights:
     """Return a model that embeds more token ids, such as special tokens of an objective (`workers.objectives`).
 
-    The rows of new ids are drawn as `LanguageModel.init` does; all others stay. A model that embeds that many ids or
-    more is returned as it is.
+    New ids get random rows, as in `LanguageModel.init`; the other rows stay. A model that already embeds that many ids
+    is returned as it is.
     """
     embedding = weights.parameters["embedding"]
     missing = vocabulary - len(embedding)

@@ -30,13 +30,12 @@ def load_plugins(references: Sequence[str], tell: Tell = lambda line: None) -> N
         _load(source, tell)
 
 
-def load_recorded(recorded: Sequence[Mapping[str, Any]], run: str, tell: Tell = lambda line: None) -> None:
+def load_recorded(recorded: Sequence[Mapping[str, Any]], run: str) -> None:
     """Load the plugins of a run where they were found, with the same text.
 
     Args:
         recorded: plugins of the run's manifest.
         run: name of the run, for messages.
-        tell: callback that receives a message before a check.
 
     Raises:
         UsageError: a plugin is not found, has changed, or was never loaded by this user.
@@ -58,10 +57,10 @@ def load_recorded(recorded: Sequence[Mapping[str, Any]], run: str, tell: Tell = 
             raise UsageError(f"{made}, which has changed since (now {found.sha256[:12]}): restore it, or start a run")
         if found.is_file and not is_known(found):
             raise UsageError(f"{made}, which you have not loaded before: read it, and give it with --plugin to run it")
-        _load(found, tell)
+        _load(found)
 
 
-def _load(source: PluginSource, tell: Tell) -> None:
+def _load(source: PluginSource, tell: Tell = lambda line: None) -> None:
     if not is_checked(source) and find_loaded(source.name) is None:
         from .contract_check import check_plugin
 

@@ -13,7 +13,7 @@ from ..primitives.errors import UsageError
 from ..primitives.graph import CONCAT, INPUT
 from ..primitives.library import LIBRARY, define_program
 from ..primitives.ops import OPS
-from .op_contract import BrokenContractError, check_arrays, check_row
+from .op_contract import BrokenContractError, check_row
 from .plugin import Plugin, PluginMutation, ProgramText
 from .sources import PluginSource
 
@@ -71,12 +71,10 @@ def plugin_mutations(names: Iterable[str]) -> dict[str, PluginMutation]:
     return {name: edit for plugin in names for name, edit in _LOADED[plugin].plugin.mutations.items()}
 
 
-def register(source: PluginSource, checked: bool = True) -> LoadedPlugin:
+def register(source: PluginSource) -> LoadedPlugin:
     """Execute a plugin and add its rows and programs to this process.
 
-    Args:
-        source: text of the plugin.
-        checked: whether its ops are known to keep their contract; if not, they are checked on arrays, without programs.
+    Only the rows themselves are checked here; `check_plugin` also runs the ops.
 
     Raises:
         UsageError: the text fails, defines no plugin, clashes with another, or breaks its contract.
@@ -90,8 +88,6 @@ def register(source: PluginSource, checked: bool = True) -> LoadedPlugin:
     for op in plugin.ops:
         try:
             check_row(op)
-            if not checked:
-                check_arrays(op)
         except BrokenContractError as error:
             raise UsageError(f"plugin {source.name}, op {op.name}: {error}") from error
     loaded = LoadedPlugin(source, plugin)

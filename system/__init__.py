@@ -1,4 +1,4 @@
-"""The operating system: host, memory, folders, files, locks, processes, signals, output, error texts, durations.
+"""The operating system: host, memory, folders, files, locks, processes, signals, output, and short texts.
 
 Nothing here knows about programs, models or searches.
 """
@@ -12,6 +12,7 @@ __all__ = [
     "locks",
     "orphans",
     "output_capture",
+    "plurals",
     "process_pool",
     "signals",
     "standard_streams",

@@ -81,17 +81,12 @@ def block_moments(layer: Moments) -> Moments:
     return Moments(layer.tokens, layer.x_sum, layer.y_sum - layer.x_sum, layer.xx, layer.xy - layer.xx, squares)
 
 
-def fit_linear_map(fitted: Moments, cutoff: float = CUTOFF) -> LinearMap:
-    """Return the affine map with the least squared error on a text; among equals, the one with the smallest matrix.
-
-    Args:
-        fitted: moments of the text.
-        cutoff: share of the largest singular value of the centered inputs below which one is cut.
-    """
+def fit_linear_map(fitted: Moments) -> LinearMap:
+    """Return the affine map with the least squared error on a text; among equals, the one with the smallest matrix."""
     x_mean, y_mean = fitted.x_sum / fitted.tokens, fitted.y_sum / fitted.tokens
     covariance = fitted.xx - fitted.tokens * np.outer(x_mean, x_mean)
     squares, directions = np.linalg.eigh(covariance)  # squares of the singular values
-    kept = squares > max(cutoff**2, len(squares) * np.finfo(np.float64).eps) * max(float(squares[-1]), 0.0)
+    kept = squares > max(CUTOFF**2, len(squares) * np.finfo(np.float64).eps) * max(float(squares[-1]), 0.0)
     directions, squares = directions[:, kept], squares[kept]
     cross = fitted.xy - fitted.tokens * np.outer(x_mean, y_mean)
     matrix = directions @ ((directions.T @ cross) / squares[:, None])

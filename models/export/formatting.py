@@ -35,9 +35,6 @@ def docstring_text(text: str) -> str:
     return " ".join(text.replace("\\", "/").replace('"', "'").split())
 
 
-def paragraph(text: str, indent: int = 0, hanging: int = 0) -> list[str]:
-    """Wrap text to the line length; lines after the first are indented by `hanging` more."""
-    pad = " " * indent
-    return textwrap.wrap(
-        text, LINE_LENGTH, initial_indent=pad, subsequent_indent=pad + " " * hanging, break_on_hyphens=False
-    )
+def paragraph(text: str, hanging: int = 0) -> list[str]:
+    """Wrap text to the line length; lines after the first are indented by `hanging`."""
+    return textwrap.wrap(text, LINE_LENGTH, subsequent_indent=" " * hanging, break_on_hyphens=False)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ...system.plurals import pluralize
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate
-from ..reports.formatting import format_estimate, pluralize
+from ..reports.formatting import format_estimate
 from ..reports.scale_table import format_scale_result
 from ..results.confirmation import Confirmation
 from ..results.digest.candidate_rows import CandidateRows

@@ -17,7 +17,7 @@ AXES = {"time": "minutes of search", "candidates": "trainings of candidates"}
 """What progress can be drawn against, and the title of the axis."""
 
 _MOST_MARKS = 1200
-"""Marks of each kind in a figure; of more trainings, one of several is drawn. The line of the best has all."""
+"""Largest number of marks of each kind; of more trainings, every second or every n-th one is drawn."""
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _COLORS = ("blue", "orange", "green", "purple", "red", "gray")
@@ -75,24 +75,24 @@ def comparison_figure(digests: Mapping[str, RunDigest], axis: str, relative: boo
     return {"data": traces, "layout": layout}
 
 
-def _places(history: LossHistory, axis: str) -> Iterator[float]:
-    """Iterate over the places of all trainings on the axis."""
+def _axis_values(history: LossHistory, axis: str) -> Iterator[float]:
+    """Iterate over the values of all trainings on the axis."""
     return (seconds / 60.0 for seconds in history.seconds) if axis == "time" else map(float, history.trainings)
 
 
 def _end(history: LossHistory, axis: str) -> float:
-    return max(_places(history, axis), default=1.0)
+    return max(_axis_values(history, axis), default=1.0)
 
 
 def _thinned_points(history: LossHistory, axis: str) -> tuple[list[Point], list[Point], list[Point]]:
-    """Return trainings that were stopped, reached the end, and were of the baseline: at most `_MOST_MARKS` each."""
-    places = list(_places(history, axis))
+    """Return the trainings that were stopped, those in full, and those of the baseline: at most `_MOST_MARKS` each."""
+    values = list(_axis_values(history, axis))
     groups: tuple[list[int], list[int], list[int]] = ([], [], [])
     for place, (number, hurdle) in enumerate(zip(history.candidates, history.hurdles, strict=True)):
         groups[0 if hurdle else 2 if number == BASELINE_ID else 1].append(place)
     stopped, full, controls = (
         [
-            Point(places[each], history.candidates[each], history.losses[each], history.hurdles[each] or None)
+            Point(values[each], history.candidates[each], history.losses[each], history.hurdles[each] or None)
             for each in group[:: max(-(-len(group) // _MOST_MARKS), 1)]
         ]
         for group in groups
@@ -106,7 +106,7 @@ def _best_so_far(digest: RunDigest, axis: str, end: float) -> list[tuple[float, 
     results = (
         (x, mean if number == BASELINE_ID and mean is not None else loss)
         for x, number, loss, hurdle in zip(
-            _places(digest.losses, axis),
+            _axis_values(digest.losses, axis),
             digest.losses.candidates,
             digest.losses.losses,
             digest.losses.hurdles,

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ...primitives.errors import PrimerSearchError
+from ...system.plurals import pluralize
 from ..evolution.candidate import candidate_name
-from ..reports.formatting import format_count, format_number, pluralize
+from ..reports.formatting import format_count, format_number
 from .page import Request, Response
 
 __all__ = ["PAGES", "STATIC_FILES", "error_page", "render", "static_file", "url_with"]

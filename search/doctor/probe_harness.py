@@ -39,9 +39,9 @@ class ProbeResult:
     message: str = ""
 
 
-def compiled_step(model: LanguageModel, batch: int = BATCH) -> StepFunctions:
+def compiled_step(model: LanguageModel) -> StepFunctions:
     """Return the compiled training step; its optimizer does nothing, since probes read only losses."""
-    functions = StepFunctions(model, optax.identity(), batch)
+    functions = StepFunctions(model, optax.identity(), BATCH)
     functions.compile_step(TrainState(model.init(np.random.default_rng(0)), _NO_STATE))
     return functions
 
@@ -51,7 +51,6 @@ def run_probes(
     model: LanguageModel,
     trained: Any,
     seed: int = 0,
-    batch: int = BATCH,
     optimizer_state: Any = _NO_STATE,
 ) -> ProbeResult:
     """Probe a model with random parameters and, if it passes, with its trained ones.
@@ -61,11 +60,10 @@ def run_probes(
         model: model to probe.
         trained: parameters after training.
         seed: random seed of tokens, parameters and futures.
-        batch: sequences in a batch.
         optimizer_state: any state with the optimizer's shapes.
     """
     rng, state = np.random.default_rng(seed), TrainState(trained, optimizer_state)
-    tokens = rng.integers(model.config.vocabulary, size=(batch, model.config.length + 1)).astype(np.int32)
+    tokens = rng.integers(model.config.vocabulary, size=(BATCH, model.config.length + 1)).astype(np.int32)
     stage = "probe"
     try:
         probe_causality(functions, model, state.optimizer, tokens, rng)
@@ -81,11 +79,10 @@ class BlockProber:
 
     Args:
         blocks: blocks to probe.
-        config: shape of the language model.
     """
 
-    def __init__(self, blocks: Sequence[LeakyBlock], config: ModelConfig = SMALL):
-        self.blocks, self.config = tuple(blocks), config
+    def __init__(self, blocks: Sequence[LeakyBlock]):
+        self.blocks = tuple(blocks)
         self.functions = compiled_step(self._model(self.blocks[0]))
 
     def probe(self, block: LeakyBlock, seed: int = 0) -> ProbeResult:
@@ -94,7 +91,7 @@ class BlockProber:
         return run_probes(self.functions, model, block.train(model.init(np.random.default_rng(seed))), seed)
 
     def _model(self, block: LeakyBlock) -> LanguageModel:
-        return LanguageModel(self.config, _Picked(self.blocks, self.blocks.index(block)))
+        return LanguageModel(SMALL, _Picked(self.blocks, self.blocks.index(block)))
 
 
 @dataclass(frozen=True, slots=True)

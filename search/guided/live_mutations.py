@@ -37,10 +37,7 @@ from ..evolution.random_draws import choose, draw_below, draw_by
 from ..evolution.vocabulary import PAPER, Vocabulary
 from .live_code import Edge, LiveCode
 
-__all__ = ["LIVE_MUTATIONS", "OP_FAMILIES", "mutate_live", "mutate_live_code"]
-
-OP_FAMILIES = PAPER.families
-"""The paper's 39 primitives by family (the groups of its Table 2, convolutions apart); calls are one more family."""
+__all__ = ["LIVE_MUTATIONS", "mutate_live", "mutate_live_code"]
 
 JOINS = ("ADD", "MULTIPLY")
 """Ops that join a wrapped value with the value itself."""

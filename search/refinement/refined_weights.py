@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from ...models.analysis.projections import find_projections
 from ...models.checkpoint import Weights, save_weights
 from ...models.checkpoint_format import flatten
 from ...primitives.errors import UsageError
@@ -27,7 +26,7 @@ from ...system.files import replacement, write_atomically
 from .rank_search import RefinedModel
 from .refinement_result import RefinementResult
 
-__all__ = ["FACTORED", "RESULT", "read_factored", "write_refined"]
+__all__ = ["FACTORED", "RESULT", "write_refined"]
 
 FACTORED, RESULT = "factored.safetensors", "refinement.json"
 
@@ -40,7 +39,7 @@ MEASURED = {
     "moved_logits",
     "quarantine",
 }
-"""What a training measured of its weights: not true of refined ones, it stands under `from`."""
+"""What a training measured of its weights. It is not true of refined weights, whose description has it under `from`."""
 
 
 def write_refined(
@@ -68,40 +67,6 @@ def write_refined(
             _write_factored(folder / FACTORED, weights, refined)
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror or error}; choose another folder with -o") from error
-
-
-def read_factored(path: Path, weights: Weights) -> dict[str, Any]:
-    """Return the parameters in a file of factored weights, with all kernels whole.
-
-    Args:
-        path: file that `write_refined` wrote.
-        weights: the model beside it, for its program and shape.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); run `primer-search refine --factored` again") from error
-    model = weights.model
-    projections = {each.name: each for each in find_projections(weights.graph, model.unit, model.length)}
-
-    def array(layer: int, name: str) -> np.ndarray:
-        key = f"layers.{layer}.{name}"
-        if key in arrays:
-            return arrays[key]
-        return projections[name].from_matrices(arrays[f"{key}.u"] @ arrays[f"{key}.v"])
-
-    names = weights.parameters["blocks"]
-    return {
-        "embedding": arrays["embedding"],
-        "blocks": {name: np.stack([array(layer, name) for layer in range(model.layers)]) for name in names},
-        "final_norm": {key: arrays[f"final_norm.{key}"] for key in ("scale", "bias")},
-    }
 
 
 def _record(result: RefinementResult) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from ...primitives.pretty_printer import format_program
 from ...primitives.program_json import dna_to_json
 from ...system.files import write_output
+from ...system.plurals import pluralize
 from ..studies.ablation import Ablation, Effect, effect_verdict
 from .console import Layout, print_table, print_text
 from .figures.ablation_figure import forest_figure
-from .formatting import LOSS_UNITS, format_budget, format_estimate, format_trainings, pluralize
+from .formatting import LOSS_UNITS, format_budget, format_estimate, format_trainings
 from .page import template, try_page
 
 if TYPE_CHECKING:  # rich is loaded when something is printed

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ...models.cost import ProgramLine
 from ...primitives.pretty_printer import format_program
 from ...primitives.value_types import MODEL_WIDTH
+from ...system.plurals import pluralize
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.candidate_summary import CandidateSummary
 from ..results.confirmation import Confirmation
 from ..results.leaderboard_rows import LeaderboardRow
 from ..results.lineage import LineageStep, merged_parents
 from .console import print_facts, print_text
-from .formatting import format_count, format_estimate, format_number, pluralize
+from .formatting import format_count, format_estimate, format_number
 from .phrases import format_input_wait
 from .tables.program_table import print_program
 

@@ -139,13 +139,13 @@ def print_text(text: str, console: Console, style: str = "", indent: int = 0) ->
         console.print(Text(" " * indent + text, style), soft_wrap=True)
 
 
-def print_command(command: str, console: Console, indent: str = "  ") -> None:
+def print_command(command: str, console: Console) -> None:
     """Print a command of the shell. On a terminal, a long one continues after a backslash, so that it can be copied."""
-    lines, room = [indent], console.width - 2
+    lines, room = ["  "], console.width - 2
     for word in command.split(" "):
         if console.is_terminal and lines[-1].strip() and len(lines[-1]) + len(word) + 1 > room:
             lines[-1] += "\\"
-            lines.append(2 * indent)
+            lines.append("    ")
         lines[-1] += f"{word} "
     for line in lines:
         console.print(line.rstrip(), soft_wrap=True, markup=False, highlight=False)

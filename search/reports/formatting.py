@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...system.plurals import pluralize
 from ...workers.config import TrialConfig
 from ..config import RunConfig
 from ..results.statistics import Estimate
@@ -14,7 +15,6 @@ __all__ = [
     "format_estimate",
     "format_number",
     "format_trainings",
-    "pluralize",
 ]
 
 BUDGET_UNITS = {
@@ -45,15 +45,6 @@ def format_estimate(estimate: Estimate | None, form: str = "+.4f") -> str:
         return "–"
     half = "" if estimate.half_width is None else f" ± {estimate.half_width:.4f}"
     return format(estimate.mean, form) + half
-
-
-def pluralize(count: int, noun: str) -> str:
-    """Return a count and its noun.
-
-    >>> pluralize(1, "change"), pluralize(2000, "change")
-    ('1 change', '2,000 changes')
-    """
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def format_budget(trial: TrialConfig) -> str:

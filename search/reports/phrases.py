@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...system.plurals import pluralize
 from ...workers.protocol import LARGEST_INPUT_WAIT
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.confirmation import Confirmation, retrained_candidates
@@ -14,7 +15,6 @@ from ..results.leaderboard_rows import BaselineSummary, Leaderboard, Leaderboard
 from ..results.speedup import MAX_EPOCHS
 from ..results.statistics import Estimate
 from ..results.trust.leak_check_totals import LeakCheckTotals
-from .formatting import pluralize
 from .prediction_table import format_calibration
 from .progress.search_progress import format_outcomes
 
@@ -209,7 +209,7 @@ def format_proposals(proposals: Mapping[str, Any]) -> str:
     tried, noun = counts.tried, "random program" if counts.random else "mutation"
     if not tried:
         return "none yet"
-    parts = [f"{tried:,} {noun}{'s' * (tried != 1)}: {counts.new:,} new program{'s' * (counts.new != 1)}"]
+    parts = [f"{pluralize(tried, noun)}: {pluralize(counts.new, 'new program')}"]
     words = {
         "unchanged": "left the program as it was",
         "same_structure": "known structure",

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from ...system.plurals import pluralize
 from ..evolution.candidate import candidate_name
 from ..results.trust.prediction_calibration import PredictionCalibration, Stop, StoppedTraining
-from .formatting import pluralize
 
 __all__ = ["format_calibration", "format_stop", "stopped_cells"]
 
 
 def format_calibration(predictions: PredictionCalibration | None) -> str:
-    """Format the stops in one line; empty for runs without predictions."""
+    """Format the stops in one short line; empty for runs without predictions."""
     if predictions is None:
         return ""
-    words = " · ".join(map(format_stop, predictions.stops))
-    return words + (" (calibrated: 68% and 95%)" if predictions.checked else "")
+    words = " · ".join(map(_stop_in_short, predictions.stops))
+    return words + ("; calibrated: 68%" if predictions.checked else "")
+
+
+def _stop_in_short(stop: Stop) -> str:
+    words = f"{stop.stopped:,} stopped at {stop.share:.0%} of the budget"
+    if stop.median_error_nats is None or stop.within_one_sd is None:
+        return words
+    return f"{words} (median error {stop.median_error_nats:.4f} nats, {stop.within_one_sd:.0%} within one sd)"
 
 
 def format_stop(stop: Stop) -> str:

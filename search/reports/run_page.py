@@ -14,6 +14,7 @@ from ...primitives.diff_printer import format_difference
 from ...primitives.errors import UsageError
 from ...primitives.pretty_printer import format_program
 from ...system.files import write_output
+from ...system.plurals import pluralize
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.leaderboard import leaderboard, leading_candidate
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
@@ -25,7 +26,7 @@ from .figures.prediction_figure import prediction_figure
 from .figures.program_graph import program_graph
 from .figures.run_figure import progress_figure
 from .figures.training_points import training_points
-from .formatting import LOSS_UNITS, format_number, pluralize
+from .formatting import LOSS_UNITS, format_number
 from .leaderboard_table import confirmation_cells, leaderboard_cells
 from .page import template, try_page
 from .phrases import (

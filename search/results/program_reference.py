@@ -21,8 +21,7 @@ from ...primitives.suggestions import did_you_mean
 from ...system.user_folders import user_path
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..runs.run_directory import is_run
-from .confirmation import confirmations, read_retrainings, retrained_candidates
-from .leaderboard import best_row, leaderboard
+from .leaderboard import leaderboard, leading_candidate
 
 if TYPE_CHECKING:  # loads SQLite
     from ..runs.store import Store
@@ -155,7 +154,7 @@ def find_candidate_id(store: Store, reference: str) -> int:
     if word == "baseline":
         return BASELINE_ID
     if word == "best":
-        best = _best_candidate_id(store)
+        best = leading_candidate(leaderboard(store, top=2))
         if best is None:
             raise UsageError(
                 f"run {store.run.path} has no best candidate: wait until one has finished a full trial, "
@@ -165,16 +164,6 @@ def find_candidate_id(store: Store, reference: str) -> int:
     if not (word.isascii() and word.isdigit() and len(word) < 19):
         raise UsageError(f"{reference[:40]!r} is not a candidate: give its number, `best` or `baseline`")
     return int(word)
-
-
-def _best_candidate_id(store: Store) -> int | None:
-    confirmed = confirmations(read_retrainings(store.events(payloads=("confirmed",))))
-    for candidate_id in retrained_candidates(confirmed):
-        return candidate_id
-    if not store.manifest.get("config", {}).get("trial", {}).get("price"):
-        return store.best_candidate_id()
-    row = best_row(leaderboard(store, top=2).rows)  # ranked by more than the loss
-    return None if row is None else row.id
 
 
 def library_dna(name: str) -> DNA:

@@ -16,6 +16,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from ...models.config import ModelConfig
+from ...system.plurals import pluralize
 from ..config import RunConfig
 from .confirmation import Confirmation, Retraining, confirmations, read_retraining, read_retrainings
 from .statistics import rank_correlations
@@ -76,7 +77,7 @@ class Scale:
         """Layers, width and budget as text."""
         budget = f"{self.budget:g} {'steps' if self.clock == 'steps' else 's'}"
         devices = f" on {self.devices} devices" if self.devices > 1 else ""
-        return f"{self.layers} layer{'s' * (self.layers != 1)} of width {self.width}, {budget}{devices}"
+        return f"{pluralize(self.layers, 'layer')} of width {self.width}, {budget}{devices}"
 
     @property
     def size(self) -> tuple[float, ...]:

@@ -36,6 +36,9 @@ __all__ = [
     "t_quantile",
 ]
 
+LEVEL = 0.95
+"""Confidence level of intervals."""
+
 Losses = Mapping[str, Mapping[int, float]]
 """Result by arm and seed; cells may be missing."""
 
@@ -107,8 +110,8 @@ def known_mean(values: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
-    """Return the mean of trainings with Student's interval, from their own spread.
+def mean_interval(values: Sequence[float]) -> Estimate:
+    """Return the mean of trainings with Student's 95% interval, from their own spread.
 
     Raises:
         ValueError: `values` is empty.
@@ -116,15 +119,15 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
     >>> mean_interval([1.0])
     Estimate(mean=1.0, low=None, high=None, n=1)
     """
-    return _own_interval(values, level, 0.0)
+    return _own_interval(values, 0)
 
 
-def prediction_interval(values: Sequence[float], level: float = 0.95, further: int = 1) -> Estimate:
-    """Return the interval for the mean of `further` new trainings; wider than `mean_interval`, as it adds their noise.
+def prediction_interval(values: Sequence[float]) -> Estimate:
+    """Return the 95% interval for one further training; wider than `mean_interval`, as it adds the noise of one.
 
     A single training of another program inside the baseline's prediction interval is not evidence of a difference.
     """
-    return _own_interval(values, level, 1.0 / further)
+    return _own_interval(values, 1)
 
 
 def pooled_noise(losses: Losses) -> Noise | None:
@@ -147,7 +150,7 @@ def pooled_noise(losses: Losses) -> Noise | None:
 
 
 def paired_differences(
-    losses: Losses, baseline: str, level: float = 0.95, simultaneous: bool = False
+    losses: Losses, baseline: str, level: float = LEVEL, simultaneous: bool = False
 ) -> dict[str, Estimate]:
     """Return each arm's difference to the baseline over the seeds they share, with the noise pooled over all arms.
 
@@ -198,11 +201,11 @@ def rank_correlations(first: Sequence[float], second: Sequence[float]) -> tuple[
     return float(tau), float(rho)
 
 
-def _own_interval(values: Sequence[float], level: float, extra: float) -> Estimate:
+def _own_interval(values: Sequence[float], further: int) -> Estimate:
     if not values:
         raise ValueError("an interval needs at least one value")
     mean, n = fmean(values), len(values)
     if n < 2:
         return Estimate(mean, None, None, n)
-    half = t_quantile(level, n - 1) * stdev(values) * math.sqrt(1.0 / n + extra)
+    half = t_quantile(LEVEL, n - 1) * stdev(values) * math.sqrt(1.0 / n + further)
     return Estimate(mean, mean - half, mean + half, n)

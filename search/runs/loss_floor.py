@@ -42,13 +42,13 @@ def loss_floor_nats(baseline: Sequence[Evaluation], ngram_nats: float | None) ->
     return envelope
 
 
-def envelope_nats(baseline: Sequence[Evaluation], speedup: float = ENVELOPE_SPEEDUP) -> float | None:
-    """Return the baseline's loss at `speedup` times the budget, extrapolated by loss = a * spent^-b."""
+def envelope_nats(baseline: Sequence[Evaluation]) -> float | None:
+    """Return the baseline's loss at `ENVELOPE_SPEEDUP` times the budget, extrapolated by loss = a * spent^-b."""
     losses = [trial.loss_nats for trial in baseline if trial.loss_nats is not None]
     if not losses:
         return None
     exponents = [exponent for trial in baseline if (exponent := _exponent(trial)) is not None]
-    return fmean(losses) * speedup ** -(fmean(exponents) if exponents else STEEPEST)
+    return fmean(losses) * ENVELOPE_SPEEDUP ** -(fmean(exponents) if exponents else STEEPEST)
 
 
 def _exponent(trial: Evaluation) -> float | None:

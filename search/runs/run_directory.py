@@ -219,9 +219,9 @@ def store_identity(run: RunDirectory) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def running_search(runs: Path = RUNS) -> RunDirectory | None:
-    """Return a run under `runs` that a process writes now, or None."""
-    found = (RunDirectory(store.parent) for store in runs.glob("*/run.sqlite"))
+def running_search() -> RunDirectory | None:
+    """Return a run under `runs/` that a process writes now, or None."""
+    found = (RunDirectory(store.parent) for store in RUNS.glob("*/run.sqlite"))
     return next((run for run in found if run.controller() is not None), None)
 
 

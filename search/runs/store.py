@@ -204,16 +204,10 @@ class Store(StoreReader):
         with self.transaction():
             self._append("cancelled", self._end(trial_id, "cancelled"), trial_id, {"why": why})
 
-    def add_event(
-        self,
-        kind: str,
-        payload: Mapping[str, Any] | None = None,
-        candidate_id: int | None = None,
-        trial_id: int | None = None,
-    ) -> int:
+    def add_event(self, kind: str, payload: Mapping[str, Any] | None = None, candidate_id: int | None = None) -> int:
         """Append an event and return its sequence number."""
         with self.transaction():
-            return self._append(kind, candidate_id, trial_id, payload)
+            return self._append(kind, candidate_id, None, payload)
 
     @contextmanager
     def transaction(self, durable: bool = True) -> Iterator[None]:

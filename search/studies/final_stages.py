@@ -206,7 +206,7 @@ def final_stages(
     if own is not None and each_larger is not None and len(limits) == 2:
         left = replace(limits[1], top=min(limits[1].top, own.top), seconds=whole - own.seconds)
         second = larger_stage(left, least, workers, each_larger)
-    if second is None:
+    if second is None and len(limits) == 2:  # the first stage gets the time of both
         own = own_stage(replace(limits[0], seconds=whole), least, workers, each)
     if own is None:
         return ()

@@ -13,6 +13,7 @@ from itertools import product
 
 from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, UsageError, build_graph
+from ...system.plurals import pluralize
 from ..config import RunConfig
 from ..evolution.candidate import candidate_name
 from ..results.program_reference import find_candidate_id, library_dna
@@ -112,5 +113,5 @@ def stress(
     dataset = Dataset.open(prepare_dataset(config.data, config.model.vocabulary, progress=tell), verify=False)
     config = replace(config, model=replace(config.model, vocabulary=dataset.vocabulary))
     for setting in settings:
-        tell(f"{setting.layers} layer{'s' * (setting.layers != 1)}, length {setting.length}, {setting.precision}")
+        tell(f"{pluralize(setting.layers, 'layer')}, length {setting.length}, {setting.precision}")
         yield StressedModel(graph, config, setting, dataset.train, seed).measure(steps)

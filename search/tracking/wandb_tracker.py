@@ -30,7 +30,7 @@ class WandbTracker:
 
     def __init__(self, run: TrackedRun, state: dict[str, str]):
         self._run = run
-        # The same ids in a later session, which adds to the runs of this one.
+        # A later session computes the same ids, so it adds to the runs of this one.
         self._id = f"{run.name}-{zlib.crc32(str(run.started_at).encode()):08x}"
         self.state = {"id": self._id}
         self._search = self._open(f"{self._id}-search", "search", run.name, dict(run.settings))

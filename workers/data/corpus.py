@@ -59,7 +59,7 @@ Portion = TextPortion | RecordPortion
 
 @dataclass(frozen=True)
 class TextCorpus:
-    """Text of this machine.
+    """Text that this process reads: the standard library or files of the user.
 
     Attributes:
         source: source as the user wrote it.
@@ -155,7 +155,7 @@ class RecordCorpus:
 
 
 Corpus = TextCorpus | RecordCorpus
-"""Text that can be prepared."""
+"""Text that `prepare_dataset` turns into a dataset."""
 
 
 def open_corpus(source: str, cache: Path) -> Corpus:

@@ -18,6 +18,7 @@ from glob import glob
 
 from ...primitives.errors import UsageError
 from ...system.error_text import last_line
+from ...system.plurals import pluralize
 from ..protocol import Platform
 from .ray_environment import check_address
 
@@ -87,7 +88,7 @@ class VisibleDevices:
     trouble: str = ""
 
     def __str__(self) -> str:
-        return f"{len(self.kinds)} {self.platform.upper()} device{'s' if len(self.kinds) != 1 else ''}"
+        return pluralize(len(self.kinds), f"{self.platform.upper()} device")
 
     @property
     def per_host(self) -> tuple[int, ...]:
@@ -157,17 +158,17 @@ def devices_per_chip(kind: str) -> int:
     return 2 if kind.lower().replace(" ", "").replace("-", "") in _TWO_CORE_CHIPS else 1
 
 
-def cpu_device_count(environment: Mapping[str, str] = os.environ) -> int:
-    """Return the number of CPU devices of JAX in a process with this environment, without importing JAX."""
-    flags = re.findall(r"--xla_force_host_platform_device_count=(\d+)", environment.get("XLA_FLAGS", ""))
-    own = environment.get("JAX_NUM_CPU_DEVICES", "")  # it has precedence over the flag
+def cpu_device_count() -> int:
+    """Return the number of CPU devices that JAX has in this process, without importing JAX."""
+    flags = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    own = os.environ.get("JAX_NUM_CPU_DEVICES", "")  # it has precedence over the flag
     return int(own) if own.isdecimal() else int(flags[-1]) if flags else 1
 
 
 def too_few_devices_error(wanted: int, seen: int, platform: str) -> UsageError:
     """Return the error for a worker that sees fewer devices than `trial.devices`."""
     more = f"train with --executor ray, which gives a CPU worker {wanted} devices, or " * (platform == "cpu")
-    found = f"{seen} {platform.upper()} device{'s' * (seen != 1)}"
+    found = pluralize(seen, f"{platform.upper()} device")
     return UsageError(f"trial.devices is {wanted}, but a worker sees {found}: {more}set trial.devices={seen}")
 
 

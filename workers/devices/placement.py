@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...primitives.errors import UsageError
+from ...system.plurals import pluralize
 from ..protocol import Platform
 from .discovery import VisibleDevices, devices_per_chip
 
@@ -99,13 +100,11 @@ class Placement:
         resources: devices of each worker.
         workers: number of workers.
         workers_per_host: largest number of workers on one host.
-        idle: number of unused devices (chips of a TPU).
     """
 
     resources: WorkerResources
     workers: int
     workers_per_host: int = 1
-    idle: int = 0
 
 
 JAX_MEMORY_FRACTION = 0.75
@@ -152,23 +151,18 @@ def place_workers(seen: VisibleDevices, *, devices: int = 1, per_device: int = 1
         )
     if largest < units:
         raise UsageError(
-            f"trial.devices is {devices}, all on one host, but the largest host has {_plural(largest, name)}"
+            f"trial.devices is {devices}, all on one host, but the largest host has {pluralize(largest, name)}"
             f"{' of two devices' * (per_unit > 1)} ({seen.kind}): lower trial.devices"
         )
     places = sum(resources.workers_on(host, seen.kind) for host in hosts)
     # A cluster may add CPU nodes for waiting workers, but not accelerators.
     if count > places and seen.platform != "cpu":
         raise UsageError(
-            f"workers.count is {count}, but {_plural(total, name)} hold only {places}: "
+            f"workers.count is {count}, but {pluralize(total, name)} hold only {places}: "
             f"lower workers.count{', or share a device with workers.per_device' * (seen.platform == 'gpu')}"
         )
     workers = count or places
     workers_per_host = resources.workers_on(largest, seen.kind)
     if seen.platform != "cpu":
         workers_per_host = min(workers, workers_per_host)
-    used = -(-workers // per_device) * units
-    return Placement(resources, workers, workers_per_host, max(0, total - used))
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return Placement(resources, workers, workers_per_host)

@@ -51,7 +51,7 @@ class Denoiser:
         return 1 if self.mean_span is None else 2 + 2 * self.most_spans(tokens)
 
     def text_tokens(self, sequence: int) -> int:
-        """Return how many tokens of text fit into a sequence of some length, with what is added."""
+        """Return how many tokens of text fit into a sequence, together with the added ones."""
         return next(tokens for tokens in range(sequence, 0, -1) if tokens + self.added_tokens(tokens) <= sequence)
 
 
@@ -91,9 +91,9 @@ def denoiser_weights(weights: Mapping[str, float]) -> np.ndarray:
 
 
 def span_mask(denoiser: Denoiser, tokens: int, rng: np.random.Generator) -> Bool[np.ndarray, " tokens"]:
-    """Return which tokens of a text are removed: spans between kept ones, the first token kept, the last removed.
+    """Return which tokens of a text are removed. Kept and removed spans alternate, beginning with a kept one.
 
-    Numbers of removed tokens and of spans are rounded up or down at random, so that their means are the stated ones.
+    The number of removed tokens and that of spans are rounded up or down at random, so that their means are as stated.
     All divisions into that number of spans are equally likely. A text too short for one span of the mean length has one
     span, as long as the share allows.
     """
@@ -121,11 +121,11 @@ def remove_spans(tokens: Tokens, mask: Bool[np.ndarray, " tokens"], first_sentin
 
 
 def _rounded(value: float, rng: np.random.Generator) -> int:
-    """Return a whole number next to a value, whose mean is the value."""
+    """Round a value up or down at random, so that the mean of the result is the value."""
     return int(value + rng.random())
 
 
 def _division(total: int, parts: int, rng: np.random.Generator) -> Sequence[int]:
-    """Return the sizes of parts, at least 1 each, of a random division of a total."""
+    """Return the sizes of the parts of a random division of a total; each part is at least 1."""
     cuts = np.sort(rng.choice(total - 1, parts - 1, replace=False)) + 1
     return np.diff([0, *cuts, total]).tolist()

@@ -10,10 +10,7 @@ from ...primitives.graph import Graph
 from ...primitives.packed_texts import packing_fault
 from ...primitives.prefix_mask import prefix_fault
 
-__all__ = ["OBJECTIVES", "Objective", "objective_fault"]
-
-OBJECTIVES = ("causal", "ul2r", "instruct")
-"""Names of the objectives."""
+__all__ = ["Objective", "objective_fault"]
 
 
 class Objective(Protocol):

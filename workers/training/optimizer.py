@@ -1,4 +1,4 @@
-"""The optimizer every candidate is trained with, from its configuration."""
+"""Optimizer and learning-rate schedule of every training, as configured in `OptimizerConfig`."""
 
 from __future__ import annotations
 

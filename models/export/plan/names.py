@@ -100,17 +100,21 @@ def subprogram_name(label: str) -> str:
     return re.sub(r"_\d+$", "", label)
 
 
-def identifier(text: str, longest: int = 32) -> str:
+LONGEST = 32
+"""Largest number of characters that a name keeps of the text that it is made from."""
+
+
+def identifier(text: str) -> str:
     """Return a lower-case Python identifier that resembles `text`.
 
     >>> identifier("Layer norm (2nd)"), identifier("3x"), identifier("class")
     ('layer_norm_2nd', 'value_3x', 'class_value')
     """
-    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:longest].strip("_")
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:LONGEST].strip("_")
     if not name:
         return "value"
     if name[0].isdigit():
-        name = f"value_{name}"[:longest]
+        name = f"value_{name}"[:LONGEST]
     return f"{name}_value" if keyword.iskeyword(name) or keyword.issoftkeyword(name) else name
 
 

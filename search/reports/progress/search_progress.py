@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, TextIO
 
 from ....system.durations import format_duration
+from ....system.plurals import pluralize
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import candidate_name
 from ...runs.run_state import HurdleSurvival
@@ -169,12 +170,12 @@ def _difference(best: BestCandidate, delta: float) -> str:
 
 def _counts(state: RunState) -> str:
     """Format the number of candidates, and of trials: these include trainings of the baseline and repetitions."""
-    candidates = f"{state.candidates} candidate{'s' * (state.candidates != 1)}"
+    candidates = pluralize(state.candidates, "candidate")
     ended, minutes = sum(state.outcomes.values()), state.elapsed_seconds / 60.0
     if not ended:
         return candidates
     rate = f" ({ended / minutes:.1f} a minute)" if minutes > 0.5 else ""
-    return f"{candidates} · {ended} trial{'s' * (ended != 1)}{rate}: {format_outcomes(state.outcomes)}"
+    return f"{candidates} · {pluralize(ended, 'trial')}{rate}: {format_outcomes(state.outcomes)}"
 
 
 def _format_result(candidate_id: int, evaluation: Evaluation) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....system.files import write_output
+from ....system.plurals import pluralize
 from ...refinement.paired_difference import PairedDifference
 from ...refinement.refinement_result import BYTES, RefinementResult, Scores, TokenGroup, TriedReduction
 from ..console import Layout, print_facts, print_table, print_text
 from ..figures.refinement_figure import refinement_html
-from ..formatting import pluralize
 from ..page import PagePart, render_parts, try_page
 from .analysis_table import format_difference
 

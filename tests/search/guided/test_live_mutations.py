@@ -16,8 +16,9 @@ from primer_search.primitives.errors import InvalidProgramError
 from primer_search.primitives.ops import OPS
 from primer_search.primitives.program import DNA
 from primer_search.primitives.validation import check_well_formed
+from primer_search.search.evolution.vocabulary import PAPER
 from primer_search.search.guided.live_code import LiveCode
-from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, OP_FAMILIES, mutate_live
+from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, mutate_live
 from primer_search.tests.support.strategies import dnas
 
 DEAD = assemble(
@@ -40,7 +41,7 @@ def test_dead_instructions_unread_arguments_and_uncalled_subprograms_have_no_liv
 
 
 def test_every_primitive_belongs_to_one_family() -> None:
-    assert sorted(op for family in OP_FAMILIES.values() for op in family) == sorted(
+    assert sorted(op for family in PAPER.families.values() for op in family) == sorted(
         op.name for op in OPS.values() if op.origin == "paper"
     )
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from primer_search.models.analysis.projections import find_projections
 from primer_search.models.analysis.token_scores import TokenScores, make_token_scorer
 from primer_search.models.checkpoint import Weights, grow_vocabulary, load_weights
 from primer_search.models.language_model import language_model
@@ -19,7 +21,7 @@ from primer_search.primitives.library import get
 from primer_search.search.refinement.held_out_text import held_out_parts
 from primer_search.search.refinement.layer_analysis import analyze_layers
 from primer_search.search.refinement.rank_search import RefinedModel, refine_ranks
-from primer_search.search.refinement.refined_weights import FACTORED, read_factored, write_refined
+from primer_search.search.refinement.refined_weights import FACTORED, write_refined
 from primer_search.search.refinement.token_groups import compare_by_frequency, count_ids, frequency_of_ids
 from primer_search.tests.support.tiny_runs import tiny_dataset
 from primer_search.tests.support.tiny_weights import SHAPE, drawn_weights
@@ -163,22 +165,22 @@ def test_the_folder_holds_the_refined_weights_whole_and_as_factors(
         np.testing.assert_array_equal(loaded.parameters["blocks"][name], array)
     assert loaded.training["refined"]["verdict"] == refined.result.verdict
     assert json.loads((folder / "refinement.json").read_text()) == json.loads(json.dumps(refined.result.to_dict()))
-    whole = read_factored(folder / FACTORED, loaded)
-    np.testing.assert_array_equal(whole["embedding"], weights.parameters["embedding"])
+    arrays = load_file(folder / FACTORED)
+    np.testing.assert_array_equal(arrays["embedding"], weights.parameters["embedding"])
+    projections = {each.name: each for each in find_projections(weights.graph, weights.model.unit)}
     for name, array in refined.parameters["blocks"].items():
-        np.testing.assert_allclose(whole["blocks"][name], array, atol=1e-5)
+        for layer, wanted in enumerate(array):
+            key = f"layers.{layer}.{name}"
+            found = arrays.get(key)
+            if found is None:
+                found = projections[name].from_matrices(arrays[f"{key}.u"] @ arrays[f"{key}.v"])
+            np.testing.assert_allclose(found, wanted, atol=1e-5)
     saved = refined.result.saved_parameters
     assert saved > 0
     smaller = (folder / "model.safetensors").stat().st_size - (folder / FACTORED).stat().st_size
     assert abs(smaller - 4 * saved) < 20_000  # the names of the arrays
     with pytest.raises(UsageError, match="exists"):
         write_refined(folder, weights, refined)
-
-
-def test_damaged_factors_are_refused(refined: RefinedModel, weights: Weights, tmp_path: Path) -> None:
-    (tmp_path / FACTORED).write_bytes(b"\0" * 40)
-    with pytest.raises(UsageError, match="--factored"):
-        read_factored(tmp_path / FACTORED, weights)
 
 
 # --- frequencies --------------------------------------------------------------------------------------------------

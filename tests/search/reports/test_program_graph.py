@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import LIBRARY, get
 from primer_search.primitives.program import DNA
-from primer_search.search.guided.live_mutations import OP_FAMILIES
+from primer_search.search.evolution.vocabulary import PAPER
 from primer_search.search.reports.figures.layered_layout import Layout, Link, Size, layered_layout
 from primer_search.search.reports.figures.program_graph import FAMILY_MARKS, program_graph
 from primer_search.search.reports.figures.program_outline import Outline, OutlineNode, program_outline
@@ -110,7 +110,7 @@ def test_every_library_program_is_drawn_as_well_formed_xml(name: str, everything
 
 
 def test_every_family_has_a_letter_and_no_two_share_it() -> None:
-    assert set(OP_FAMILIES) <= set(FAMILY_MARKS)
+    assert set(PAPER.families) <= set(FAMILY_MARKS)
     letters = [letter for letter, _ in FAMILY_MARKS.values()]
     assert len(set(letters)) == len(letters)
 

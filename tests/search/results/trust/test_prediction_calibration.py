@@ -111,6 +111,7 @@ def test_shares_within_the_predicted_deviations_are_counted_for_each_stop(tmp_pa
         assert stop.within_two_sds == pytest.approx((before + 1) / len(here)), "only the late divergence is outside"
         assert stop.median_error_nats is not None
         assert stop.median_error_nats < 0.02
+    assert len(format_calibration(found)) < 250, "a line of the console; the page has the details"
 
 
 def test_a_stopped_training_has_its_prediction_its_price_and_its_limit(tmp_path: Path) -> None:
