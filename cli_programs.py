@@ -106,7 +106,7 @@ def primitives(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/primitives.md.")] = False,
 ) -> None:
     """List the primitive operations."""
-    from .primitives.op_table import format_op_lines, format_op_markdown, op_rows
+    from .primitives.op_formats import format_op_lines, format_op_markdown, op_rows
 
     print_json({"primitives": op_rows()}) if json_ else print_line(
         format_op_markdown() if markdown else "\n".join(format_op_lines())
