@@ -10,7 +10,7 @@ from ...models.checkpoint import Weights
 from ...models.generation import Sampling, generate
 from ...models.language_model import language_model
 from ...primitives.errors import UsageError
-from ...workers.data.own_tokenizers import AnyTokenizer, read_tokenizer
+from ...workers.data.user_tokenizers import AnyTokenizer, read_tokenizer
 from ...workers.objectives.special_tokens import SpecialTokens
 
 __all__ = ["Continuation", "continue_text"]

@@ -15,7 +15,7 @@ from ...primitives.errors import UsageError
 from ...workers.config import DataConfig
 from ...workers.data.batches import validation_batches
 from ...workers.data.dataset import Dataset
-from ...workers.data.own_tokenizers import PREFIX
+from ...workers.data.user_tokenizers import PREFIX
 from ..runs.run_settings import find_same_text
 
 if TYPE_CHECKING:  # loads JAX

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...primitives import UsageError
 from ...primitives.graph import Graph
 from ...workers.data.dataset import Dataset
-from ...workers.data.own_tokenizers import read_tokenizer
+from ...workers.data.user_tokenizers import read_tokenizer
 from ...workers.training.training_settings import UnusableState
 from ..config import RunConfig
 from .training_job import TrainingJob

@@ -7,7 +7,6 @@ __all__ = [
     "dataset_builder",
     "dataset_transfer",
     "near_duplicates",
-    "own_tokenizers",
     "preprocessing_jobs",
     "splits",
     "text_sources",
@@ -17,4 +16,5 @@ __all__ = [
     "token_sources",
     "tokenizer",
     "user_text",
+    "user_tokenizers",
 ]

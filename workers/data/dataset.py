@@ -26,12 +26,12 @@ from ...system.user_folders import cache_folder
 from ..config import DataConfig
 from .corpus import Corpus, RecordCorpus, TextCorpus, open_corpus
 from .dataset_builder import BuiltDataset, Log, build_dataset
-from .own_tokenizers import AnyTokenizer, own_tokenizer, read_tokenizer
 from .splits import SPLITS, warn_of_large_splits
 from .text_sources import read_documents
 from .tfds_sets import cache_errors, is_tfds_source, load_set
 from .token_sources import TokenArray, is_token_source, open_tokens, write_token_splits
 from .user_text.documents import format_left_out
+from .user_tokenizers import AnyTokenizer, load_user_tokenizer, read_tokenizer
 
 __all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "find_prepared_dataset", "prepare_dataset"]
 
@@ -228,7 +228,7 @@ def _place(corpus: Corpus | TokenArray, data: DataConfig, vocabulary: int, cache
     """Return the settings of a dataset, the identity of its text, and its folder."""
     settings: list[Any] = [data.source, vocabulary, data.tokenizer_bytes, data.word_perplexity]
     if data.tokenizer:
-        settings.append(own_tokenizer(data.tokenizer, vocabulary).to_json())
+        settings.append(load_user_tokenizer(data.tokenizer, vocabulary).to_json())
     identity = corpus.identity() if isinstance(corpus, TokenArray) else corpus.identity
     return settings, identity, cache / _json_sha256([FORMAT, identity, *settings])[:24]
 
@@ -271,7 +271,7 @@ def _build(
     dtype = "<u2" if vocabulary <= 2**16 else "<u4"
     try:
         if isinstance(corpus, TokenArray):
-            tokenizer = own_tokenizer(data.tokenizer, vocabulary) if data.tokenizer else None
+            tokenizer = load_user_tokenizer(data.tokenizer, vocabulary) if data.tokenizer else None
             built = BuiltDataset(*write_token_splits(folder, corpus, vocabulary, dtype, tokenizer))
         else:
             built = build_dataset(folder, corpus, data, vocabulary, dtype, log, processes)

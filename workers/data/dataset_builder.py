@@ -26,7 +26,6 @@ from ...system.process_pool import ProcessPool
 from ..config import DataConfig
 from .corpus import Corpus, Portion, RecordCorpus
 from .near_duplicates import BANDS, cluster_labels
-from .own_tokenizers import AnyTokenizer, own_tokenizer, read_tokenizer
 from .preprocessing_jobs import EncodeJob, ReadJob, SketchJob
 from .splits import (
     EXCLUDED,
@@ -39,6 +38,7 @@ from .splits import (
     residue_counts,
 )
 from .tokenizer import Tokenizer
+from .user_tokenizers import AnyTokenizer, load_user_tokenizer, read_tokenizer
 
 __all__ = ["BuiltDataset", "Log", "build_dataset"]
 
@@ -173,7 +173,7 @@ class _Builder:
         if path.exists():
             return read_tokenizer(path.read_text(encoding="utf-8"))
         if data.tokenizer:
-            found = own_tokenizer(data.tokenizer, vocabulary)
+            found = load_user_tokenizer(data.tokenizer, vocabulary)
             write_atomically(path, found.to_json())
             return found
         unit = "MB of records" if isinstance(self.corpus, RecordCorpus) else "MB"

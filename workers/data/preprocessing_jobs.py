@@ -12,9 +12,9 @@ import numpy as np
 
 from .corpus import Portion
 from .near_duplicates import sketches, text_key
-from .own_tokenizers import DocumentEncoder, encode_documents, read_tokenizer
 from .splits import EXCLUDED, SPLITS, is_held_out
 from .tokenizer import CachingEncoder
+from .user_tokenizers import DocumentEncoder, encode_documents, read_tokenizer
 
 __all__ = ["EncodeJob", "EncodedSplit", "PortionSketch", "ReadJob", "SketchJob", "count_words"]
 

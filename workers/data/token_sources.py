@@ -19,8 +19,8 @@ import numpy as np
 from ...primitives.errors import UsageError
 from ...system.files import replacement, write_atomically
 from ...system.user_folders import user_path
-from .own_tokenizers import AnyTokenizer, IdTokenizer
 from .splits import SPLITS
+from .user_tokenizers import AnyTokenizer, IdTokenizer
 
 __all__ = ["TokenArray", "is_token_source", "open_tokens", "write_token_splits"]
 

@@ -12,7 +12,7 @@ from primer_search.primitives.errors import UsageError
 from primer_search.tests.support.tiny_runs import write_text
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data.dataset import Dataset, check_source, prepare_dataset
-from primer_search.workers.data.own_tokenizers import ForeignTokenizer, read_tokenizer
+from primer_search.workers.data.user_tokenizers import ForeignTokenizer, read_tokenizer
 
 
 def prepared(folder: Path, source: str, vocabulary: int = 300, tokenizer: str = "") -> Dataset:

@@ -1,4 +1,4 @@
-"""Tokenizers from elsewhere: a `tokenizer.json` of the `tokenizers` library, and none at all, for ids without text."""
+"""Tokenizers of the user: a `tokenizer.json` of the `tokenizers` library, or none, for token ids without text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "ForeignTokenizer",
     "IdTokenizer",
     "encode_documents",
-    "own_tokenizer",
+    "load_user_tokenizer",
     "read_tokenizer",
 ]
 
@@ -134,7 +134,7 @@ def read_tokenizer(text: str) -> AnyTokenizer:
     return Tokenizer(inner) if inner.token_to_id(END_OF_DOCUMENT) is not None else ForeignTokenizer(inner)
 
 
-def own_tokenizer(setting: str, vocabulary: int) -> Tokenizer | ForeignTokenizer:
+def load_user_tokenizer(setting: str, vocabulary: int) -> Tokenizer | ForeignTokenizer:
     """Return the tokenizer of the setting `data.tokenizer`.
 
     Args:
