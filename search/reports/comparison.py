@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...system.files import write_output
 from ...workers.position_buckets import bucket_names
 from ..results.speedup import Speedup
-from ..studies.comparison import Comparison, ComparisonRow
+from ..studies.comparison_result import Comparison, ComparisonRow
 from .console import Layout, print_table, print_text
 from .figures.comparison_figure import curves_figure, differences_figure, positions_figure
 from .formatting import (

@@ -5,7 +5,7 @@ __all__ = [
     "ablation_programs",
     "compare",
     "compared_programs",
-    "comparison",
+    "comparison_result",
     "confirm",
     "confirm_at_scale",
     "end_of_run",

@@ -18,7 +18,7 @@ from ..results.program_reference import NamedProgram
 from ..results.statistics import paired_differences
 from ..runs.provenance import command_line, versions
 from .compared_programs import Match, folder_name, matched_units
-from .comparison import Comparison, comparison_notes, comparison_row
+from .comparison_result import Comparison, comparison_notes, comparison_row
 from .study import QUIET, Study, StudyOptions
 from .study_queue import Arm, format_devices, losses_by_arm
 

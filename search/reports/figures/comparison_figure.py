@@ -11,7 +11,7 @@ from typing import Any
 from ....workers.position_buckets import bucket_names
 from ....workers.protocol import Evaluation
 from ...results.speedup import loss_curve
-from ...studies.comparison import Comparison, ComparisonRow
+from ...studies.comparison_result import Comparison, ComparisonRow
 from ..formatting import LOSS_UNITS
 from .plot_style import GRAY, SERIES_COLORS, escape_label, figure_html
 

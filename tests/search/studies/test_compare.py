@@ -22,7 +22,7 @@ from primer_search.search.reports.comparison import render_comparison
 from primer_search.search.reports.figures.comparison_figure import loss_bands
 from primer_search.search.studies.compare import compare, curve_points
 from primer_search.search.studies.compared_programs import Match, matched_units, named_programs
-from primer_search.search.studies.comparison import Comparison
+from primer_search.search.studies.comparison_result import Comparison
 from primer_search.tests.support.command import HandmadeRun, command, refused
 from primer_search.tests.support.formula_trainer import SCALE, FormulaTrainer, structure_key, use_trainer
 from primer_search.tests.support.tiny_runs import write_text
