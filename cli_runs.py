@@ -165,7 +165,7 @@ def show(
 
     A candidate is shown with its program, result and ancestry.
     """
-    from .search.reports.candidate_table import print_candidate, print_library_program
+    from .search.reports.candidate_details import print_candidate, print_library_program
     from .search.reports.console import console_for
     from .search.results.candidate_summary import summarize_candidate
     from .search.results.program_reference import library_description

@@ -13,7 +13,7 @@ from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..refinement.analysis_result import read_analysis
 from ..refinement.saved_weights import saved_trainings
-from ..reports.candidate_table import format_step, short_mutation
+from ..reports.candidate_details import format_step, short_mutation
 from ..reports.figures.lineage_graph import format_gain
 from ..reports.figures.program_graph import program_graph
 from ..reports.formatting import format_estimate, format_number

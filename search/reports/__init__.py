@@ -2,7 +2,7 @@
 
 __all__ = [
     "ablation",
-    "candidate_table",
+    "candidate_details",
     "comparison",
     "console",
     "figures",

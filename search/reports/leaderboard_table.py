@@ -13,7 +13,7 @@ from ..results.leaderboard import best_row, leading_candidate
 from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from ..results.selection.row_fields import RunRow
 from ..results.selection.selected_rows import Selection, select_rows
-from .candidate_table import format_mutations
+from .candidate_details import format_mutations
 from .console import Layout, print_facts, print_table, print_text
 from .formatting import format_count, format_estimate, format_number
 from .phrases import (

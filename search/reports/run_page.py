@@ -21,7 +21,7 @@ from ..results.leaderboard_rows import Leaderboard, LeaderboardRow
 from ..results.lineage import lineage_start
 from ..results.scale_ladder import Ladder
 from ..runs.time_accounting import SHARES
-from .candidate_table import format_merge, format_mutations, format_step
+from .candidate_details import format_merge, format_mutations, format_step
 from .figures.prediction_figure import prediction_figure
 from .figures.program_graph import program_graph
 from .figures.run_figure import progress_figure

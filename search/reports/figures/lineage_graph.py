@@ -8,7 +8,7 @@ from html import escape
 from ...evolution.candidate import BASELINE_ID, candidate_name
 from ...results.edits.edit_gains import EditGain
 from ...results.edits.lineage_tree import LineageTree, TreeNode
-from ..candidate_table import short_mutation
+from ..candidate_details import short_mutation
 from ..formatting import format_number
 from .layered_layout import Link, Size, layered_layout
 from .svg_parts import DASHES, chip, edge_path, group, svg_element

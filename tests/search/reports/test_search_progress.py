@@ -13,7 +13,7 @@ from rich.console import Console
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.evolution.candidate import BASELINE_ID
-from primer_search.search.reports.candidate_table import format_lineage, format_mutations, short_mutation
+from primer_search.search.reports.candidate_details import format_lineage, format_mutations, short_mutation
 from primer_search.search.reports.console import console_for
 from primer_search.search.reports.leaderboard_table import RANKED, print_leaderboard
 from primer_search.search.reports.phrases import format_proposals, headline
