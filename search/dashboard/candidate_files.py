@@ -17,7 +17,7 @@ from ..reports.figures.program_graph import program_graph
 from ..results.learning_curve import validation_points
 from ..runs.store_reader import StoreReader
 from .candidate_source import candidate_source
-from .page import NotFoundError, Request, Response, Route, download, json_response
+from .requests import NotFoundError, Request, Response, Route, download, json_response
 
 __all__ = ["find_candidate", "routes"]
 

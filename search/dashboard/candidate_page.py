@@ -30,8 +30,8 @@ from ..results.scale_ladder import Ladder, build_ladder
 from ..runs.store_reader import StoreReader
 from .candidate_checks import candidate_checks
 from .candidate_files import find_candidate
-from .page import Request, Response, Route
 from .rendering import render
+from .requests import Request, Response, Route
 
 __all__ = ["routes"]
 

@@ -12,9 +12,9 @@ from ..results.confirmation import retrained_candidates
 from ..results.digest.run_digest import RunDigest
 from ..results.leaderboard import best_row
 from ..results.leaderboard_rows import Leaderboard
-from .page import Request, Response, Route, json_response
 from .progress_curve import AXES, comparison_figure
 from .rendering import render
+from .requests import Request, Response, Route, json_response
 from .served_run import ServedRun
 
 __all__ = ["routes"]

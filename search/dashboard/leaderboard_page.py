@@ -23,8 +23,8 @@ from ..results.digest.row_query import (
 )
 from ..results.digest.run_digest import RunDigest
 from ..results.leaderboard_rows import LeaderboardRow
-from .page import Request, Response, Route, json_response
 from .rendering import render
+from .requests import Request, Response, Route, json_response
 
 __all__ = ["routes"]
 

@@ -6,8 +6,8 @@ from ..evolution.candidate import candidate_name
 from ..reports.figures.lineage_graph import format_edit, format_gain, lineage_graph
 from ..reports.formatting import format_number
 from ..results.edits.lineage_tree import lineage_tree
-from .page import Request, Response, Route, download
 from .rendering import render
+from .requests import Request, Response, Route, download
 
 __all__ = ["routes"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..results.edits.operator_totals import operator_totals
-from .page import Request, Response, Route, json_response
 from .rendering import render
+from .requests import Request, Response, Route, json_response
 
 __all__ = ["routes"]
 

@@ -18,9 +18,9 @@ from ..results.digest.run_digest import RunDigest
 from ..results.leaderboard import best_row, leading_candidate
 from ..results.leaderboard_rows import Leaderboard
 from ..runs.time_accounting import SHARES
-from .page import Request, Response, Route, json_response
 from .progress_curve import AXES, overview_figure
 from .rendering import render
+from .requests import Request, Response, Route, json_response
 
 __all__ = ["routes"]
 

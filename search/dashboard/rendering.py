@@ -13,7 +13,7 @@ from ...primitives.errors import PrimerSearchError
 from ...system.plurals import pluralize
 from ..evolution.candidate import candidate_name
 from ..reports.formatting import format_count, format_number
-from .page import Request, Response
+from .requests import Request, Response
 
 __all__ = ["PAGES", "STATIC_FILES", "error_page", "render", "static_file", "url_with"]
 

@@ -11,7 +11,7 @@ from . import (
     operators_page,
     overview_page,
 )
-from .page import Route
+from .requests import Route
 
 __all__ = ["all_routes"]
 

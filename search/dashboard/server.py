@@ -26,8 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...primitives.errors import PrimerSearchError, UsageError
 from ...system.signals import ends_at_interruption
-from .page import NotFoundError, Request, Response, Route
 from .rendering import error_page, static_file
+from .requests import NotFoundError, Request, Response, Route
 from .routes import all_routes
 from .served_run import ServedRun
 

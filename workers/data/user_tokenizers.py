@@ -142,7 +142,7 @@ def load_user_tokenizer(setting: str, vocabulary: int) -> Tokenizer | ForeignTok
         vocabulary: number of token ids that the model embeds.
 
     Raises:
-        UsageError: the file is missing or no tokenizer, or has more ids than the model.
+        UsageError: the file is missing, is not a tokenizer, or has more ids than the model.
     """
     name = setting.removeprefix(PREFIX)
     if not setting.startswith(PREFIX) or not name:
