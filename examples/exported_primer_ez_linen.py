@@ -30,7 +30,7 @@ KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 def check_sizes(**sizes: int) -> None:
-    """Refuse sizes that are no whole numbers of at least 1."""
+    """Refuse sizes that are not whole numbers of at least 1."""
     for name, size in sizes.items():
         if not hasattr(size, "__index__") or size < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, not {size!r}")

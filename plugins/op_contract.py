@@ -1,4 +1,4 @@
-"""What an op of a plugin must keep, as the built-in ones do: each check raises an error that names the broken promise.
+"""Contract of a plugin's op, the same as of built-in ones: each check raises an error that names the broken promise.
 
 The tests of the op table run the same `CHECKS` on the built-in ops; those of positions are in `op_time`.
 `program_contract` continues with whole programs.

@@ -1,4 +1,4 @@
-"""What whole programs with a plugin's ops, and its mutations and programs, must keep.
+"""Contract of whole programs with a plugin's ops, and of its mutations and programs.
 
 Each program is proved causal and tested for it, compiled and compared with the reference, decoded step by step, and
 exported in both APIs; `verify_export` compares outputs, gradients and decoding of the export with the compiled program.
@@ -101,7 +101,7 @@ def check_mutation(mutation: PluginMutation, programs: list[DNA]) -> None:
             try:
                 dna_from_json(dna_to_json(child))
             except PrimerSearchError as error:
-                raise BrokenContractError(f"a child is no program: {error}") from error
+                raise BrokenContractError(f"a child is not a program: {error}") from error
             children += child != dna
     if not children:
         raise BrokenContractError(f"it changed none of {len(programs)} library programs in {DRAWS} tries each")

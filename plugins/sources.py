@@ -1,4 +1,4 @@
-"""Where plugins are found: files, importable modules and installed entry points; and which texts a user has loaded.
+"""Sources of plugins: files, importable modules and installed entry points; and which texts a user has loaded.
 
 A plugin is one file. Its text is its identity: a run records it, workers execute it, and a run made with one text is
 never continued with another. A run directory alone never causes code to run. A recorded plugin is loaded again only if

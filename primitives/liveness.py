@@ -1,4 +1,4 @@
-"""Which values of a program its output depends on; all other instructions are dead."""
+"""Liveness: the values that the output of a program depends on. All other instructions are dead."""
 
 from __future__ import annotations
 

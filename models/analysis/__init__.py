@@ -1,4 +1,4 @@
-"""What a trained model does inside: activations, linearity of layers, ranks of matrices, losses of tokens."""
+"""Analysis of a trained model: activations, linearity of layers, ranks of matrices, losses of tokens."""
 
 __all__ = [
     "activation_recorder",

@@ -1,9 +1,9 @@
-"""How linear a layer is: the share of its output's variance that one linear map of its input explains.
+"""Linearity of a layer: the share of its output's variance that one linear map of its input explains.
 
 Razzhigaev et al. 2024 (arXiv 2405.12250, section 3) center the embeddings X before and Y after a layer, divide them by
 their Frobenius norms, and score the layer with 1 - min_A |X A - Y|^2. This is the pooled R^2 of a linear regression.
-Their score is on the tokens that A is fitted on, which flatters; here A and the means are fitted on one half of a text,
-and the score is that on the other half. It can be negative.
+Their score uses the tokens that A is fitted on, so it is too high. Here A and the means are fitted on one half of a
+text and scored on the other half. The score can be negative.
 
 Only the second moments of a text are needed, and those of batches add up. NumPy, float64.
 """

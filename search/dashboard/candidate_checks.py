@@ -1,4 +1,4 @@
-"""What was checked of one candidate: that it does not see the future, and that its gain is more than luck."""
+"""Checks of one candidate: that it does not see the future, and that its gain is more than luck."""
 
 from __future__ import annotations
 

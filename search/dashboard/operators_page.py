@@ -1,4 +1,4 @@
-"""Which kinds of edit paid: totals by kind, as a table and a figure."""
+"""Kinds of edit and their gains: totals by kind, as a table and a figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which stages of the leak checks refuse a program, and why."""
+"""Refusals of a program: the stages of the leak checks that refuse it, and their reasons."""
 
 from __future__ import annotations
 

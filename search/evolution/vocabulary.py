@@ -1,4 +1,4 @@
-"""What mutations draw from: the ops of a search, and the mutations that plugins add."""
+"""Vocabulary of mutations: the ops that a search draws, and the mutations that plugins add."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class PointModel:
 
     Attributes:
         intercept: remaining decrease (negative) of a training of average losses.
-        coefficients: of the value and of the slope; of the value alone at the first point.
+        coefficients: one for the value and one for the slope; at the first point, only one for the value.
         means: means of these features.
         noise_sd: standard deviation of the residuals, in nats.
         covariance: covariance of the coefficients.

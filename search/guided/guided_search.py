@@ -164,7 +164,7 @@ class GuidedSearch(SearchStrategy):
         losses = self.measurements.losses(candidate_id)
         return fmean(losses) + self.measurements.priced(candidate_id).mean if losses else None
 
-    # --- trainings: where they stop, and who is trained again ---
+    # --- trainings: where they stop, and which candidates are trained again ---
 
     def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
         """Return the evaluation points of a trial.

@@ -1,4 +1,4 @@
-"""Sizes of runs and of the cache, and deletion of what nobody needs or what can be made again."""
+"""Sizes of runs and of the cache, and deletion of files that are not needed or can be made again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CACHE = {
 """Folders of the cache that can be deleted."""
 
 _LEFTOVERS = ("run.sqlite.partial*", ".repair", ".[!.]*.[0-9a-f]*")
-"""What a process that was killed may leave in a run."""
+"""Files that a killed process may leave in a run."""
 
 
 @dataclass(frozen=True, slots=True)

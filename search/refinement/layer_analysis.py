@@ -1,4 +1,4 @@
-"""What the layers of a trained model do: how linear each is, and what it costs to remove or to linearize one.
+"""Analysis of the layers of a trained model: how linear each is, and what it costs to remove or to linearize one.
 
     one half of the held-out text:  fit a linear map of each layer
     the other half:                 score the maps, and the losses of the model without each layer, or with its map

@@ -39,7 +39,7 @@ MEASURED = {
     "moved_logits",
     "quarantine",
 }
-"""What a training measured of its weights. It is not true of refined weights, whose description has it under `from`."""
+"""Measurements by the training of the original weights; the description of refined weights has them under `from`."""
 
 
 def write_refined(

@@ -28,7 +28,7 @@ JOB = "job.json"
 """File in the folder that says what is trained."""
 
 ESTIMATES = {"expected_seconds", "allowance_seconds", "suspicious_nats"}
-"""Values that change while the search of a candidate goes on; an interrupted training keeps its own."""
+"""Settings that a running search still changes; an interrupted training keeps those that it started with."""
 
 
 def training_folder(weights: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What one training trains, and how: a candidate of a run at any scale, or the weights of an earlier training."""
+"""The job of one training: a candidate of a run at any scale, or the weights of an earlier training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user asks of a training, and which options go together."""
+"""Options of a training, and which of them go together."""
 
 from __future__ import annotations
 

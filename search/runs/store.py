@@ -234,7 +234,11 @@ class Store(StoreReader):
             raise
 
     def stop_requested(self) -> bool:
-        """Return whether a stop is requested; a WorkFailedError if the run is no longer where it was."""
+        """Return whether a stop is requested.
+
+        Raises:
+            WorkFailedError: the directory of the run was moved, replaced or deleted.
+        """
         self._guard.check_present()
         return self.run.stop_requested()
 

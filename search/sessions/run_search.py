@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["OutputOptions", "request_stop", "search_with_display"]
 
 STOP_SECONDS = 20.0
-"""How long `stop` waits for the controller to end."""
+"""Seconds that `stop` waits for the controller to end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What trackers log: a run's settings, its trials with their curves, its best so far, and its end."""
+"""Records that trackers log: a run's settings, its trials with their curves, its best so far, and its end."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Dataset:
 
     @property
     def has_text(self) -> bool:
-        """Whether the token ids stand for text; without it, losses are in nats per token only."""
+        """Whether the token ids encode text; otherwise losses are in nats per token only."""
         return self.bytes_per_token("validation") is not None
 
     def bytes_per_token(self, split: str) -> float | None:

@@ -84,7 +84,7 @@ def open_tokens(source: str) -> TokenArray:
     A file of the same name that ends with `.json` in place of `.npy` may hold `{"vocabulary": N}`.
 
     Raises:
-        UsageError: the file is missing, is no array of ids, or too short; the vocabulary is not a number.
+        UsageError: the file is missing, is not an array of ids, or is too short; the vocabulary is not a number.
     """
     name, _, options = source.removeprefix(PREFIX).partition("?")
     path = user_path(name)

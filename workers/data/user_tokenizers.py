@@ -117,7 +117,7 @@ def read_tokenizer(text: str) -> AnyTokenizer:
     """Return the tokenizer of the JSON text in a dataset or beside weights.
 
     Raises:
-        UsageError: the text is no tokenizer.
+        UsageError: the text is not a tokenizer.
     """
     try:
         fields = json.loads(text)

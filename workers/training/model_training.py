@@ -246,7 +246,7 @@ class ModelTraining:
         except UsageError as error:
             if interrupted:
                 raise
-            self.tell(f"warning: {error}; the training goes on, and tries again later")
+            self.tell(f"warning: {error}; the training continues, and saves again later")
         self._saved = time.perf_counter()
         if interrupted:
             raise KeyboardInterrupt

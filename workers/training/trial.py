@@ -52,10 +52,10 @@ CALIBRATION_SECONDS = 3.0
 """Time for which the baseline's steps are timed, once per run, before any training."""
 
 PROGRAM_FAULTS = (InvalidProgramError, ProbeFault, NonFiniteLoss)
-"""What a training raises by a fault of the program."""
+"""Exceptions of a training that are faults of the program."""
 
 CANDIDATE_FAULTS = (*PROGRAM_FAULTS, jax.errors.JaxRuntimeError)
-"""What a training raises by a fault of the candidate, and by some faults of the device."""
+"""Exceptions of a training that are faults of the candidate, or of the device."""
 
 ReportProgress = Callable[[Progress], None]
 

@@ -127,7 +127,7 @@ def _roles(plan: ExportPlan) -> dict[int, str]:
             node = nodes[node].inputs[0]  # the name is that of the unscaled queries
         here = plan.section(node) == plan.section(reader) and node in plan.by_node
         if nodes[node].op == "LEAST_SQUARES":
-            return  # solutions are no queries; those that it solves for are
+            return  # its output is the solution, not a query
         if here and time_of(nodes[node].op) not in (TimeDependence.PAIRS, TimeDependence.MIXES):
             roles.setdefault(node, role)
 

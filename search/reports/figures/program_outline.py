@@ -1,6 +1,7 @@
-"""What a drawing of a program shows: its live instructions, the subprograms inside, and what differs from another one.
+"""Outline of a program for its drawing: live instructions, subprograms, and differences to another program.
 
-A subprogram is drawn in place where MAIN calls it first, and deeper down where it differs; other calls are one node.
+The inside of a subprogram is drawn at the first call in MAIN, and at deeper calls if it differs. Other calls are one
+node.
 """
 
 from __future__ import annotations

@@ -112,7 +112,12 @@ class PedigreeReader(Mapping[int, Ancestor]):
         return self._cache.parents(self._store, candidate_id)
 
     def lineage(self, candidate_id: int, newest: int | None = None) -> tuple[LineageStep, ...]:
-        """Return the lineage of a candidate, or so many of its newest edits; of these, merges have all."""
+        """Return the lineage of a candidate.
+
+        Args:
+            candidate_id: the candidate.
+            newest: number of newest edits to return; None: all. The lineage of a merge is always whole.
+        """
         if newest == 0:
             return ()
         if self[candidate_id].merged_with is not None:

@@ -1,4 +1,4 @@
-"""What became of proposed programs: how many mutations gave a new program, and why the others did not."""
+"""Counts of proposals: how many mutations gave a new program, and why the others did not."""
 
 from __future__ import annotations
 

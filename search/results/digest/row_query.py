@@ -1,4 +1,4 @@
-"""Which candidates of a digest a page shows, in which order: sorting, filters, pages, and the Pareto front, in SQL."""
+"""Query of candidates of a digest: sorting, filters, pages, and the Pareto front, in SQL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SORTS = {
     "parameters": "parameters",
     "memory": "memory",
 }
-"""What rows can be sorted by, and the column. `rank` is the order of the leaderboard."""
+"""Sort keys, and the column of each. `rank` is the order of the leaderboard."""
 
 _HIGHEST_FIRST = ("speed",)
 

@@ -1,3 +1,3 @@
-"""What tells whether a run can be believed: its leak checks, its predictions, and how often its text was read."""
+"""Trust in a run: its leak checks, its predictions, and how often its text was read."""
 
 __all__ = ["epoch_warning", "leak_check_totals", "prediction_calibration"]

@@ -36,7 +36,7 @@ PLACES = (re.compile(r"\n(?:[ \t\r]*\n)+"), re.compile(r"\n"), re.compile(r" +")
 
 
 def piece_size(characters: int) -> int:
-    """Return the size of the pieces of a source with so many characters."""
+    """Return the size of the pieces of a source, from its number of characters."""
     return min(PIECE, max(SMALLEST_PIECE, characters // PIECES))
 
 
