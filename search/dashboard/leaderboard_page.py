@@ -8,7 +8,7 @@ from typing import Any
 from ...primitives.errors import UsageError
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..reports.candidate_details import format_mutations
-from ..reports.figures.run_figure import Point, loss_range
+from ..reports.figures.training_points import Point, loss_range
 from ..reports.leaderboard_table import leaderboard_cells
 from ..reports.phrases import beyond_noise, format_baseline_row
 from ..results.digest.row_query import (

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..reports.figures.plot_style import escape_label
-from ..reports.figures.run_figure import Point, falling_steps, loss_range
+from ..reports.figures.training_points import Point, falling_steps, loss_range
 from ..results.digest.loss_history import LossHistory
 from ..results.digest.run_digest import RunDigest
 

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import fmean, median
+from collections.abc import Sequence
 from typing import Any
 
 from ...evolution.candidate import BASELINE_ID
 from ...results.leaderboard_rows import BaselineSummary
 from .plot_style import BLUE, LIGHT_GRAY, ORANGE, figure_html
+from .training_points import Point, best_so_far, group_points, loss_range
 
-__all__ = ["Point", "best_so_far", "falling_steps", "loss_range", "progress_figure"]
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One training with a loss.
-
-    Attributes:
-        minutes: minutes of search until its result arrived, without pauses.
-        candidate_id: id of the trained candidate.
-        loss_nats: loss after the full budget, or at the hurdle that stopped it.
-        hurdle: number of that hurdle, from 1; None for a full budget.
-    """
-
-    minutes: float
-    candidate_id: int
-    loss_nats: float
-    hurdle: int | None
+__all__ = ["progress_figure"]
 
 
 def progress_figure(points: Sequence[Point], baseline: BaselineSummary) -> str:
@@ -37,9 +19,7 @@ def progress_figure(points: Sequence[Point], baseline: BaselineSummary) -> str:
         return ""
     import plotly.graph_objects as go
 
-    full = [point for point in points if point.hurdle is None and point.candidate_id != BASELINE_ID]
-    controls = [point for point in points if point.hurdle is None and point.candidate_id == BASELINE_ID]
-    stopped = [point for point in points if point.hurdle is not None]
+    stopped, full, controls = group_points(points)
     end = max(point.minutes for point in points)
     figure = go.Figure()
     _add_baseline(figure, baseline, end)
@@ -97,37 +77,3 @@ def _markers(go: Any, points: Sequence[Point], name: str, color: str, symbol: st
         customdata=["baseline" if point.candidate_id == BASELINE_ID else f"#{point.candidate_id}" for point in points],
         hovertemplate="%{customdata}: %{y:.4f} nats at %{x:.1f} min<extra></extra>",
     )
-
-
-def best_so_far(
-    full: Sequence[Point], controls: Sequence[Point], baseline: BaselineSummary, end: float
-) -> list[tuple[float, float]]:
-    """Return the steps of the best loss so far. The baseline counts with its mean, not with its best trial."""
-    start = [] if baseline.loss_nats is None else [(point.minutes, baseline.loss_nats) for point in controls]
-    return falling_steps(sorted([*start, *((point.minutes, point.loss_nats) for point in full)]), end)
-
-
-def falling_steps(results: Iterable[tuple[float, float]], end: float) -> list[tuple[float, float]]:
-    """Return the results that are lower than all before, and the lowest again at the end of the axis.
-
-    >>> falling_steps([(1.0, 4.0), (2.0, 4.1), (3.0, 3.9)], 5.0)
-    [(1.0, 4.0), (3.0, 3.9), (5.0, 3.9)]
-    """
-    line: list[tuple[float, float]] = []
-    for at, loss in results:
-        if not line or loss < line[-1][1]:
-            line.append((at, loss))
-    return [*line, (end, line[-1][1])] if line else []
-
-
-def loss_range(full: Sequence[Point], controls: Sequence[Point], stopped: Sequence[Point]) -> list[float] | None:
-    """Return the range of the loss axis: the full trainings without far outliers, and a few stopped ones."""
-    losses = [point.loss_nats for point in (*full, *controls)]
-    if not losses:
-        return None
-    low, middle = min(losses), median(losses)
-    high = max(loss for loss in losses if loss <= middle + 4 * (middle - low) + 0.05)
-    if stopped:
-        high = max(high, min(fmean([high, max(point.loss_nats for point in stopped)]), high + 2 * (high - low) + 0.02))
-    room = 0.06 * (high - low) + 0.005
-    return [low - room, high + room]

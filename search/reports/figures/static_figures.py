@@ -15,8 +15,8 @@ from ...results.learning_curve import validation_points
 from ...results.trust.prediction_calibration import CheckedPrediction
 from .plot_style import BLUE, GRAY, LIGHT_GRAY, ORANGE, SERIES_COLORS
 from .prediction_figure import loss_limits
-from .run_figure import Point, best_so_far, loss_range
 from .static_style import legend_above, new_axes
+from .training_points import Point, best_so_far, group_points, loss_range
 
 if TYPE_CHECKING:  # loads matplotlib
     from matplotlib.figure import Figure
@@ -28,9 +28,7 @@ def progress_plot(points: Sequence[Point], baseline: BaselineSummary) -> Figure 
     """Draw the loss of every training, the best so far, and the baseline; None without a training."""
     if not points:
         return None
-    full = [point for point in points if point.hurdle is None and point.candidate_id != BASELINE_ID]
-    controls = [point for point in points if point.hurdle is None and point.candidate_id == BASELINE_ID]
-    stopped = [point for point in points if point.hurdle is not None]
+    stopped, full, controls = group_points(points)
     end = max(point.minutes for point in points)
     figure, axes = new_axes(8.0, 4.4)
     if baseline.loss_nats is not None:
