@@ -24,7 +24,8 @@ import psutil
 
 from primer_search.primitives.library import TRANSFORMER
 from primer_search.primitives.program_json import dna_to_json
-from primer_search.search.evolution.candidate import Candidate
+from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
+from primer_search.search.results.leaderboard import leaderboard, leading_candidate
 from primer_search.search.runs.store import Store
 from primer_search.workers.protocol import Evaluation, TrialRequest
 
@@ -153,9 +154,8 @@ def invent(folder: Path, candidates: int) -> None:
 def keep_writing(folder: Path, pause_seconds: float) -> None:
     """Add a candidate and its result again and again, as a controller does."""
     with Store.open(folder) as store:
-        first = len(store.trial_counts()) and store.best_candidate_id()
         invented = Invented(store, _next_candidate(store))
-        invented.population.append(int(first or 0))
+        invented.population.append(leading_candidate(leaderboard(store, top=2)) or BASELINE_ID)
         while True:
             invented.add()
             time.sleep(pause_seconds)

@@ -11,7 +11,7 @@ from typing import Any
 from ...primitives.errors import UsageError
 from ...primitives.program_json import dna_from_json
 from ...workers.protocol import Evaluation, HurdleThreshold, TrialRequest
-from ..evolution.candidate import BASELINE_ID, Candidate
+from ..evolution.candidate import Candidate
 from .connection import Connection, explain_errors
 from .records import Ancestor, Event, FinishedTrial, from_json
 from .run_directory import RunDirectory
@@ -80,16 +80,6 @@ class StoreReader:
         )
         payloads = {number: from_json(payload) for number, payload in proposals}
         return {row[0]: _ancestor(*row, payload=payloads.get(row[0], {})) for row in rows}
-
-    def best_candidate_id(self) -> int | None:
-        """Return the candidate with the lowest mean loss in full trials, neither the baseline nor one that diverged."""
-        rows = self._execute(
-            "SELECT candidate_id FROM evaluations WHERE outcome = 'ok' AND loss_nats IS NOT NULL AND candidate_id != ?"
-            " AND candidate_id NOT IN (SELECT candidate_id FROM evaluations WHERE outcome = 'non_finite')"
-            " GROUP BY candidate_id ORDER BY avg(loss_nats), candidate_id LIMIT 1",
-            (BASELINE_ID,),
-        )
-        return rows[0][0] if rows else None
 
     def evaluations(self, after: int = 0, through: int | None = None, curves: bool = True) -> list[FinishedTrial]:
         """Return finished trials, in order of arrival.

@@ -17,7 +17,7 @@ from ...workers.protocol import Evaluation
 from ..config import MIN_TRIALS_PER_WORKER, RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..results.confirmation import retrained_candidates
-from ..results.leaderboard import leaderboard
+from ..results.leaderboard import best_row, leaderboard
 from ..results.scale_ladder import Scale
 from ..runs.run_settings import load_allowance_seconds
 from ..runs.store import Store
@@ -120,7 +120,7 @@ def confirm_at_end(store: Store, end: EndOfRun, options: StudyOptions) -> str:
     Raises:
         Interrupted: Ctrl-C; finished trainings are saved.
     """
-    if store.best_candidate_id() is None or not end.config.search.confirm_top:
+    if not end.config.search.confirm_top or best_row(leaderboard(store, top=2).rows) is None:
         return ""
     baseline = [
         trial.evaluation

@@ -5,7 +5,6 @@ search it is a process of its own: if it fails, hangs or crashes, the search doe
 """
 
 __all__ = [
-    "best_by_mean",
     "events_to_trials",
     "follow_run",
     "mlflow_tracker",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .best_by_mean import BestByMean
+from ...workers.protocol import Evaluation
+from ..evolution.best_candidate import BestSoFar
+from ..evolution.candidate import BASELINE_ID
+from ..results.statistics import known_mean
 from .records import TrackedProgress, TrackedTrial
 
 if TYPE_CHECKING:  # loads SQLite
@@ -34,7 +38,8 @@ class TrialReader:
         self._store = store
         self._after = after
         self._started: dict[int | None, tuple[float, int]] = {}
-        self._best = BestByMean()
+        self._losses: defaultdict[int, list[float]] = defaultdict(list)
+        self._best = BestSoFar(lambda number: known_mean(self._losses[number]), others_change=False)
         self._trials = 0
         self._candidates = 0
 
@@ -60,9 +65,14 @@ class TrialReader:
         elif event.kind == "evaluated" and event.candidate_id is not None:
             started = self._started.pop(event.trial_id, (event.wall_time, 0))
             self._trials += 1
-            self._best.record(event.candidate_id, event.payload["outcome"], event.payload["loss_nats"])
+            self._record(event.candidate_id, event.payload["outcome"], event.payload["loss_nats"])
             if event.sequence in results:
                 yield self._trial(results[event.sequence], *started), self._progress(event.wall_time)
+
+    def _record(self, candidate_id: int, outcome: str, loss_nats: float | None) -> None:
+        if outcome == "ok" and loss_nats is not None:
+            self._losses[candidate_id].append(loss_nats)
+        self._best.record(candidate_id, Evaluation(outcome, loss_nats=loss_nats))
 
     def _trial(self, finished: FinishedTrial, started_at: float, seed: int) -> TrackedTrial:
         candidate = self._store.candidate(finished.candidate_id)
@@ -78,5 +88,6 @@ class TrialReader:
         )
 
     def _progress(self, at: float) -> TrackedProgress:
-        best = self._best
-        return TrackedProgress(self._trials, at, self._candidates, best.baseline_loss_nats, best.id, best.loss_nats)
+        best, baseline = self._best.best(), known_mean(self._losses[BASELINE_ID])
+        found = (None, None) if best is None else (best.id, best.loss_nats)
+        return TrackedProgress(self._trials, at, self._candidates, baseline, *found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...evolution.candidate import BASELINE_ID
+from ...evolution.candidate import candidate_name
 from ...results.leaderboard_rows import BaselineSummary
 from .plot_style import BLUE, LIGHT_GRAY, ORANGE, figure_html
 from .training_points import Point, best_so_far, group_points, loss_range
@@ -74,6 +74,6 @@ def _markers(go: Any, points: Sequence[Point], name: str, color: str, symbol: st
         name=name,
         mode="markers",
         marker={"color": color, "symbol": symbol, "size": size, "line": {"width": 1.2, "color": color}},
-        customdata=["baseline" if point.candidate_id == BASELINE_ID else f"#{point.candidate_id}" for point in points],
+        customdata=[candidate_name(point.candidate_id) for point in points],
         hovertemplate="%{customdata}: %{y:.4f} nats at %{x:.1f} min<extra></extra>",
     )
