@@ -1,9 +1,9 @@
 """Sources of plugins: files, importable modules and installed entry points; and which texts a user has loaded.
 
 A plugin is one file. Its text is its identity: a run records it, workers execute it, and a run made with one text is
-never continued with another. A run directory alone never causes code to run. A recorded plugin is loaded again only if
-the text lies where the plugin was found, with the recorded hash, and it is an importable module or this user has loaded
-that text with `--plugin` before (`is_known`).
+never continued with another. A run directory alone never causes code to run. A recorded plugin is loaded again under
+two conditions: the text is still where the plugin was found, with the recorded hash; and it is an importable module, or
+this user has loaded that text with `--plugin` before (`is_known`).
 """
 
 from __future__ import annotations

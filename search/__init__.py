@@ -1,10 +1,21 @@
 """The search and everything a user does with its results: one package per subject.
 
-`evolution` proposes candidates and `guided` chooses them better, `runs` trains and stores them, `results` ranks them,
-`studies` retrain and compare them, `one_program` exports and runs one of them, `refinement` trains its weights,
-looks inside and improves them, `doctor` tests the leak checks, `reports` makes tables, pages and figures, `dashboard`
-shows runs in a browser, `tracking` logs them to experiment trackers, `sessions` starts and resumes searches, and
-`simulation` runs them without training. Importing this package does not import JAX.
+    evolution    proposals, mutations, population and hurdles
+    guided       guided search: models that choose parents and edits, and stop trainings
+    runs         the controller that has candidates trained, and the store of a run
+    sessions     start, resume and end of a search
+    results      leaderboard, lineage, statistics and confirmations
+    studies      retraining: compare, confirm, ablate and stress
+    one_program  export, and text from its weights
+    refinement   training of weights, and analysis and reduction of a trained model
+    recovery     audit and repair of a run, and deletion of what it no longer needs
+    doctor       self-test of the leak checks
+    reports      tables, pages, figures and progress displays
+    dashboard    runs in a browser
+    tracking     runs in experiment trackers
+    simulation   searches without training
+
+Importing this package does not import JAX.
 """
 
 __all__ = [

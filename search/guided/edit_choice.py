@@ -5,10 +5,10 @@ subprograms that it changes, and whether it changes a constant, a width or a num
 mutation is a linear function of its features, fitted to the gains of all mutated children of the run over their
 parents. A child that is worse than its parent gained nothing, however bad it is.
 
-The search draws several mutations of a parent and takes one with a probability proportional to the upper end of its
-expected gain (half a standard deviation above it), so features that few children had are tried, too. All features
-are equal at first: a preference comes from the run's own trainings alone. Some mutations are drawn without it, so that
-no kind of edit is given up.
+The search draws several mutations of a parent and takes one. Its probability is proportional to the expected gain plus
+half a standard deviation, so features that few children had are tried, too. At first all features are equal;
+preferences come only from the run's own trainings. Some mutations are drawn without this choice, so that every kind of
+edit is tried.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ over seeds, its running minimum, interpolated in the logarithm of compute. A pro
 loss has a factor below 1: the compute at which the baseline reached the program's final loss, divided by the full
 budget. A factor outside the measured points is reported as a bound.
 
-The interval is our own. The seeds are resampled with replacement, the same ones for both programs. The standard
-deviation of the factor's logarithm over these draws, times sqrt(n / (n - 1)), is its standard error, and the interval
-is Student's with n - 1 degrees of freedom, since percentiles of so few seeds would be too narrow. A factor is not
-claimed after four epochs: repeated text loses its value (Muennighoff et al. 2023), and the factor would measure that.
+The interval is our own. The seeds are resampled with replacement, the same ones for both programs. The standard error
+is the standard deviation of the factor's logarithm over these draws, times sqrt(n / (n - 1)). The interval is Student's
+with n - 1 degrees of freedom, since percentiles of a few seeds would be too narrow. A factor is not claimed after four
+epochs: repeated text loses its value (Muennighoff et al. 2023), and the factor would measure that.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A program drawn as a graph, as SVG text.
 
-Data flows from the top down, and the first operand of an op enters on the left. Subprograms are boxes. The family of an
-op is given by a color and by a letter, a difference from another program by a color and by a sign, and both by the
-title of the node, so the drawing can be read without colors. It takes the color of the text around it.
+Data flows from the top down, and the first operand of an op enters on the left. Subprograms are boxes. A color and a
+letter show the family of an op; a color and a sign show a difference from another program. The title of the node has
+both in words, so the drawing can be read without colors. Lines and text take the color of the text around them.
 """
 
 from __future__ import annotations
