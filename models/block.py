@@ -17,24 +17,31 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import FusedGroup, evaluate
 from ..primitives.least_squares import RIDGE_START, SOLVE_STEPS
 from ..primitives.ops import Init
-from ..primitives.packed_texts import check_packable, compute_texts_apart, number_texts, takes_texts
+from ..primitives.packed_texts import (
+    check_maskable,
+    check_packable,
+    compute_texts_apart,
+    number_texts,
+    takes_texts,
+)
 from ..primitives.parameters import ParameterSpec, draw_parameter, parameter_specs
 from ..primitives.prefix_mask import check_prefix_capable
 from ..primitives.softmax_patterns import softmax_exponentials
 from ..primitives.value_types import MODEL_WIDTH
 from . import decoding
-from .functional.checks import check_prefix, check_segment_ids
+from .functional.checks import check_mask, check_prefix, check_segment_ids
 from .functional.dense import apply_dense
 from .functional.depthwise import FAST_OPS as DEPTHWISE_OPS
 from .functional.fused_idioms import causal_softmax, fused_groups
 from .functional.least_squares import apply_least_squares
+from .visibility import ALL_EARLIER, Prefix, Visibility
 
 __all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
 
@@ -42,6 +49,9 @@ Parameters = Mapping[str, Any]
 """Arrays by readable name."""
 
 SegmentIds = Int[Array, "batch length"]
+
+BlockMask = Bool[Array, "#batch 1 #queries #keys"]
+"""True where a position may read another, in addition to the causal mask; its keys begin at the first position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,8 @@ class BlockFunctions:
         x: Float[Array, "batch length width"],
         record: Callable[[Array], None] | None = None,
         segment_ids: SegmentIds | None = None,
-        prefix: decoding.Prefix | None = None,
+        prefix: Prefix | None = None,
+        mask: BlockMask | None = None,
     ) -> Float[Array, "batch length width"]:
         """Return the block's output; parameters are cast to the dtype of `x`.
 
@@ -90,14 +101,16 @@ class BlockFunctions:
                 (see `primitives.packed_texts`). Padding is a text of its own. None: one text a sequence.
             prefix: true for the first positions of a text, which see each other in both directions (see
                 `primitives.prefix_mask`). None: no prefix.
+            mask: true where a position may read another, instead of `segment_ids`. A position that may read nothing
+                reads itself. None: no mask.
 
         Raises:
-            UsageError: the program cannot keep texts apart, or depends on the sequence length.
-            ValueError: the ids or the prefix do not fit.
+            UsageError: the program cannot keep texts apart or keep to a mask, or depends on the sequence length.
+            ValueError: the ids, the prefix or the mask do not fit.
         """
         learned = self._by_node(parameters, x.dtype)
-        if segment_ids is not None or prefix is not None:
-            return self._apply_apart(learned, x, record, segment_ids, prefix)
+        if segment_ids is not None or prefix is not None or mask is not None:
+            return self._apply_apart(learned, x, record, self._visibility(x, segment_ids, prefix, mask, x.shape[1]))
         fused, fast_ops = (self.fused, self.fast_ops) if record is None else ({}, {})
         return evaluate(self.graph, learned, x, jnp, self.shifts, record, fused=fused, fast_ops=fast_ops)
 
@@ -106,22 +119,21 @@ class BlockFunctions:
         learned: list[Any],
         x: Array,
         record: Callable[[Array], None] | None,
-        segment_ids: SegmentIds | None,
-        prefix: decoding.Prefix | None,
+        visibility: Visibility,
     ) -> Array:
-        """Return the output where MASK and the ops along the length know texts and prefixes."""
-        texts, prefix = self._texts_and_prefix(segment_ids, prefix, (x.shape[0], x.shape[1]))
-        shifts = {index: partial(shift, texts=texts, prefix=prefix) for index, shift in self.shifts.items()}
-        seen = partial(causal_softmax, texts=texts, prefix=prefix)
+        """Return the output where MASK and the ops along the length know what positions may read."""
+        shifts = {index: partial(shift, visibility=visibility) for index, shift in self.shifts.items()}
+        seen = partial(causal_softmax, visibility=visibility)
         fused = {
             index: replace(group, function=seen) if group.function is causal_softmax else group
             for index, group in self.fused.items()
         }
-        fast_ops = {op: apply for op, apply in self.fast_ops.items() if texts is None or not takes_texts(op)}
+        whole = visibility.texts is None and visibility.mask is None
+        fast_ops = {op: apply for op, apply in self.fast_ops.items() if whole or not takes_texts(op)}
         fast_ops |= self._fast_past_ops
         if record is not None:
             fused, fast_ops = {}, {}
-        hook = compute_texts_apart(self.graph, texts, prefix)
+        hook = compute_texts_apart(self.graph, visibility.texts, visibility.prefix, visibility.mask)
         return evaluate(self.graph, learned, x, jnp, shifts, record, compute_hook=hook, fused=fused, fast_ops=fast_ops)
 
     def init_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> decoding.Cache:
@@ -143,40 +155,52 @@ class BlockFunctions:
         cache: decoding.Cache,
         x: Float[Array, "batch new width"],
         segment_ids: SegmentIds | None = None,
-        prefix: decoding.Prefix | None = None,
+        prefix: Prefix | None = None,
+        mask: BlockMask | None = None,
     ) -> tuple[Float[Array, "batch new width"], decoding.Cache]:
         """Return the outputs at the next positions, one or more, and the updated cache.
 
         The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN. `segment_ids`
         are those from the first position on, in every call; positions after them belong to the last text. So is
         `prefix`; positions after it do not belong to it, and all positions of a prefix must be new in the same call.
+        The rows of `mask` are the new positions; later keys than its last are treated as that one.
 
         Raises:
             UsageError: there are more new positions than the cache is long, the batch size differs, or the program
-                cannot keep texts apart, or depends on the sequence length.
-            ValueError: the ids or the prefix do not fit.
+                cannot keep texts apart or keep to a mask, or depends on the sequence length.
+            ValueError: the ids, the prefix or the mask do not fit.
         """
-        texts, prefix = self._texts_and_prefix(segment_ids, prefix, (x.shape[0], None))
+        visibility = self._visibility(x, segment_ids, prefix, mask, None)
         learned, fast_ops = self._by_node(parameters, x.dtype), self._fast_past_ops
-        return decoding.decode(self.graph, learned, cache, x, self.shifts, texts, prefix, fast_ops)
+        return decoding.decode(self.graph, learned, cache, x, self.shifts, visibility, fast_ops)
 
     @property
     def _fast_past_ops(self) -> Mapping[str, Callable[..., Array]]:
         """Those of `fast_ops` that know of packed texts and of positions decoded before."""
         return {name: function for name, function in self.fast_ops.items() if name == "LEAST_SQUARES"}
 
-    def _texts_and_prefix(
-        self, segment_ids: SegmentIds | None, prefix: decoding.Prefix | None, shape: tuple[int, int | None]
-    ) -> tuple[decoding.Texts | None, decoding.Prefix | None]:
-        """Return the numbers of the texts and the prefix, after checking them and that the program can have them."""
-        texts = None
+    def _visibility(
+        self,
+        x: Array,
+        segment_ids: SegmentIds | None,
+        prefix: Prefix | None,
+        mask: BlockMask | None,
+        length: int | None,
+    ) -> Visibility:
+        """Return what positions may read, if the program can keep to it and it fits `length` positions (None: any)."""
+        texts, shape = None, (x.shape[0], length)
         if segment_ids is not None:
             check_packable(self.graph)
             texts = number_texts(jnp, check_segment_ids(segment_ids, *shape))
         if prefix is not None:
             check_prefix_capable(self.graph)
             prefix = check_prefix(prefix, *shape)
-        return texts, prefix
+        if mask is not None:
+            check_maskable(self.graph)
+            mask = check_mask(mask, *x.shape[:2], length)
+            if segment_ids is not None:
+                raise ValueError("give segment_ids or a mask, not both")
+        return Visibility(texts, prefix, mask)
 
     def _by_node(self, parameters: Parameters, dtype: Any) -> list[dict[str, Array]]:
         by_node: list[dict[str, Array]] = [{} for _ in self.graph.nodes]
@@ -230,12 +254,11 @@ def compile_block(
 def subtract_maximum(
     scores: Float[Array, "*axes keys"],
     first: int | Array = 0,
-    texts: decoding.Texts | None = None,
-    prefix: decoding.Prefix | None = None,
+    visibility: Visibility = ALL_EARLIER,
 ) -> Float[Array, "*axes keys"]:
     """Return the scores minus the largest of their row, at most 0: their softmax is the same and cannot overflow.
 
-    `first`, the position of the first row, `texts` and `prefix` have no effect here.
+    `first`, the position of the first row, and `visibility` have no effect here.
     """
     return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
 
@@ -243,14 +266,13 @@ def subtract_maximum(
 def subtract_visible_maximum(
     scores: Float[Array, "*axes rows keys"],
     first: int | Array = 0,
-    texts: decoding.Texts | None = None,
-    prefix: decoding.Prefix | None = None,
+    visibility: Visibility = ALL_EARLIER,
 ) -> Float[Array, "*axes rows keys"]:
-    """Return the scores minus the largest of those that their row sees (`decoding.visible_keys`).
+    """Return the scores minus the largest of those that their row sees.
 
     The others become 0; a MASK removes them. The rows start at position `first`, the keys at 0.
     """
-    visible = decoding.visible_keys(scores, first, texts, prefix)
+    visible = visibility.keys(scores, first)
     seen = jnp.where(visible, scores, -jnp.inf)
     return jnp.where(visible, scores - jax.lax.stop_gradient(jnp.max(seen, axis=-1, keepdims=True)), 0)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from ..primitives.causality_proof import prove_causal
 from ..primitives.decode_state import decode_plan, state_source
@@ -31,35 +31,17 @@ from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import Compute, evaluate
 from ..primitives.ops import OPS, DecodeState, TimeDependence
-from ..primitives.packed_texts import takes_texts
-from ..primitives.prefix_mask import takes_prefix
 from ..primitives.value_types import channels
 from .functional.least_squares import sum_of_products
+from .visibility import ALL_EARLIER, Visibility
 
-__all__ = [
-    "Cache",
-    "Prefix",
-    "Shift",
-    "Texts",
-    "decode",
-    "init_cache",
-    "nan_past_end",
-    "same_text",
-    "texts_at",
-    "visible_keys",
-]
+__all__ = ["Cache", "Shift", "decode", "init_cache", "nan_past_end"]
 
 Cache = dict[str, Any]
 """Pytree of arrays: `position`, `history` and `state`."""
 
 Shift = Callable[..., Array]
-"""Function of scores, the position of their first row, the texts and the prefix (see `BlockFunctions.shifts`)."""
-
-Texts = Int[Array, "batch length"]
-"""Number of the text of each position (`primitives.packed_texts`)."""
-
-Prefix = Bool[Array, "batch length"]
-"""Whether a position belongs to the prefix of its text (`primitives.prefix_mask`)."""
+"""Function of scores, the position of their first row, and what they see (see `BlockFunctions.shifts`)."""
 
 POSITIONS = -2
 """Axis of positions in every layout."""
@@ -97,8 +79,7 @@ def decode(
     cache: Cache,
     x: Float[Array, "batch new width"],
     shifts: Mapping[int, Shift],
-    texts: Texts | None = None,
-    prefix: Prefix | None = None,
+    visibility: Visibility = ALL_EARLIER,
     fast_ops: Mapping[str, Callable[..., Array]] = MappingProxyType({}),
 ) -> tuple[Float[Array, "batch new width"], Cache]:
     """Return the outputs at the next positions, and the updated cache; see `BlockFunctions.decode`.
@@ -111,14 +92,11 @@ def decode(
         cache: cache made by `init_cache` or returned by an earlier call.
         x: inputs at the next positions, one or more.
         shifts: functions applied to the scores of softmaxes, by node.
-        texts: number of the text of each position from the first on; later ones belong to the last text. None: one text
-            a sequence.
-        prefix: whether a position, from the first on, belongs to a prefix; later ones do not. All positions of a prefix
-            must be new in the same call.
+        visibility: what the new positions may read. All positions of a prefix must be new in the same call.
         fast_ops: functions that replace the `apply` of some ops, by name.
     """
     _check(cache, x)
-    step = _Step(graph, cache, x.shape[POSITIONS], shifts, texts, prefix)
+    step = _Step(graph, cache, x.shape[POSITIONS], shifts, visibility)
     y = evaluate(graph, parameters, x, jnp, step.operand_hooks, compute_hook=step.compute_hook, fast_ops=fast_ops)
     length = _length(cache)
     if length is not None:
@@ -129,44 +107,6 @@ def decode(
 def nan_past_end(y: Float[Array, "batch new width"], position: Array, length: int) -> Float[Array, "batch new width"]:
     """Return `y` if all its positions, from `position` on, are within a cache of `length`, else NaN."""
     return jnp.where(position + y.shape[POSITIONS] <= length, y, jnp.nan)
-
-
-def visible_keys(
-    scores: Float[Array, "*axes rows keys"],
-    first: int | Array = 0,
-    texts: Texts | None = None,
-    prefix: Prefix | None = None,
-) -> Bool[Array, "#*axes rows keys"]:
-    """Return True for keys that are not later than their row, or in the same prefix, and in the same text.
-
-    The rows start at position `first`, the keys at 0; `texts` has the number of the text of each position, None: one.
-    """
-    rows, keys = scores.shape[-2:]
-    own, others = first + jnp.arange(rows), jnp.arange(keys)
-    visible = (others[None] <= own[:, None])[None]
-    if prefix is not None:
-        visible = visible | (prefix_at(prefix, own)[:, :, None] & prefix_at(prefix, others)[:, None, :])
-    if texts is not None:
-        visible = visible & same_text(texts, own, others)
-    if scores.ndim == 2:
-        return visible[0]
-    return visible.reshape((1,) * (scores.ndim - 3) + visible.shape)
-
-
-def same_text(texts: Texts, rows: Int[Array, " rows"], keys: Int[Array, " keys"]) -> Bool[Array, "batch rows keys"]:
-    """Return True where the positions of a row and of a key are in the same text."""
-    return texts_at(texts, rows)[:, :, None] == texts_at(texts, keys)[:, None, :]
-
-
-def texts_at(texts: Texts, positions: Int[Array, " count"]) -> Int[Array, "batch count"]:
-    """Return the number of the text at some positions; those after the end of `texts` belong to the last one."""
-    return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
-
-
-def prefix_at(prefix: Prefix, positions: Int[Array, " count"]) -> Bool[Array, "batch count"]:
-    """Return whether some positions belong to a prefix; those after the end of `prefix` do not."""
-    length = prefix.shape[1]
-    return prefix[:, jnp.clip(positions, 0, length - 1)] & (positions < length)[None]
 
 
 class _Step:
@@ -181,14 +121,12 @@ class _Step:
         cache: Cache,
         new: int,
         shifts: Mapping[int, Shift],
-        texts: Texts | None,
-        prefix: Prefix | None,
+        visibility: Visibility,
     ):
         self.graph = graph
         self.new = new
         self.position = cache["position"]
-        self.texts = texts
-        self.prefix = prefix
+        self.visibility = visibility
         self.plan = decode_plan(graph)
         kept = {*self.plan.state, *self.plan.matrices}
         self.names = {"history": _names(graph, self.plan.history), "state": _names(graph, kept)}
@@ -197,8 +135,7 @@ class _Step:
         self.state: dict[str, Array] = {}
         first_rows = {index: 0 if index in self.plan.recomputed_scores else self.position for index in shifts}
         self.operand_hooks = {
-            index: partial(shift, first=first_rows[index], texts=texts, prefix=prefix)
-            for index, shift in shifts.items()
+            index: partial(shift, first=first_rows[index], visibility=visibility) for index, shift in shifts.items()
         }
 
     def compute_hook(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
@@ -207,10 +144,10 @@ class _Step:
         op = OPS[node.op]
         if index in self.plan.recomputed_scores:
             whole = [self._all_rows(i, value) for i, value in zip(node.inputs, operands, strict=True)]
-            return compute(whole, **self._texts_of(node.op, 0, whole[0].shape[POSITIONS]))
+            return compute(whole, **self.visibility.arguments(node.op, 0, whole[0].shape[POSITIONS]))
         rows = [self._new_rows(i, value) for i, value in zip(node.inputs, operands, strict=True)]
         if op.time_dependence is TimeDependence.MASKS:
-            return jnp.where(visible_keys(rows[0], self.position, self.texts, self.prefix), rows[0], 0)
+            return jnp.where(self.visibility.keys(rows[0], self.position), rows[0], 0)
         if op.decode_state is DecodeState.SECOND:
             return compute([rows[0], self._all_rows(node.inputs[1], operands[1])])
         if index in self.plan.matrices:
@@ -246,9 +183,8 @@ class _Step:
         earlier = self.cache["state"][name]
         dtype = value.dtype if kind is DecodeState.INPUTS else jnp.promote_types(earlier.dtype, value.dtype)
         inputs = jnp.concatenate([earlier.astype(dtype), value.astype(dtype)], axis=POSITIONS)
-        outputs = compute(
-            [inputs], **self._texts_of(self.graph.nodes[index].op, self.position - few, inputs.shape[POSITIONS])
-        )
+        given = self.visibility.arguments(self.graph.nodes[index].op, self.position - few, inputs.shape[POSITIONS])
+        outputs = compute([inputs], **given)
         last = (inputs if kind is DecodeState.INPUTS else outputs)[..., -few:, :]
         self.state[name] = last.astype(earlier.dtype)
         return outputs[..., few:, :].astype(value.dtype)
@@ -257,20 +193,11 @@ class _Step:
         """Continue a LEAST_SQUARES from its sum over earlier positions, and add the new ones to that."""
         name = self.names["state"][index]
         before, keys = self.cache["state"][name], operands[1]
-        texts = self._texts_of(self.graph.nodes[index].op, self.position - 1, self.new + 1)
+        texts = self.visibility.arguments(self.graph.nodes[index].op, self.position - 1, self.new + 1)
         numbers = jnp.expand_dims(texts["texts"], tuple(range(before.ndim - 3))) if texts else None
         keys = jnp.broadcast_to(keys, (*before.shape[:-2], *keys.shape[-2:]))
         self.state[name] = sum_of_products(keys, numbers, before)
         return compute(operands, before=before, **texts)
-
-    def _texts_of(self, op: str, first: int | Array, rows: int) -> dict[str, Array]:
-        """Return the arguments `texts` and `prefix` of an op for some rows, if it takes them."""
-        given, positions = {}, first + jnp.arange(rows)
-        if self.texts is not None and takes_texts(op):
-            given["texts"] = texts_at(self.texts, positions)
-        if self.prefix is not None and takes_prefix(op):
-            given["prefix"] = prefix_at(self.prefix, positions)
-        return given
 
 
 def _check(cache: Cache, x: Array) -> None:

@@ -127,8 +127,9 @@ class Op:
         operands: number of operands, 1 or 2.
         result: kind and width of the output, given those of the operands (after repair) and the dimension.
         apply: `apply(xp, operands, parameters, constant, kernel) -> array`. If `packed_texts` is WINDOW, RESTART or
-            MASK, it also takes `texts`, the number of the text of each row [batch, length]; MASK also takes `prefix`
-            (see `primitives.prefix_mask`), and if `decode_state` is MATRIX, it takes `before`, the sum over earlier
+            MASK, it also takes `texts`, the number of the text of each row [batch, length]; if WINDOW or MASK,
+            `readable`, whether a row may read another [batch, length, length]. MASK also takes `prefix` (see
+            `primitives.prefix_mask`), and if `decode_state` is MATRIX, it takes `before`, the sum over earlier
             positions (see `primitives.least_squares`).
         source: template of the exported Python source; `{0}`, `{1}` are the operands, `{c}` the constant, `{p}` the
             parameter.

@@ -132,19 +132,24 @@ def mask(
     kernel: int,
     texts: Array = None,
     prefix: Array = None,
+    readable: Array = None,
 ) -> Array:
-    """Return scores with 0 at keys that are later than their row, or in another text.
+    """Return scores with 0 at keys that are later than their row, in another text, or not readable for the row.
 
-    Rows and keys that both belong to the prefix of a text see each other, later or not.
+    Rows and keys that both belong to the prefix of a text see each other, later or not. A row that may read nothing
+    reads itself.
     """
     scores = operands[0]
-    if texts is None and prefix is None:
+    if texts is None and prefix is None and readable is None:
         return xp.tril(scores)
     visible = xp.tril(xp.ones((1, *scores.shape[-2:]), bool))
     if prefix is not None:
         visible = visible | (prefix[:, :, None] & prefix[:, None, :])
     if texts is not None:
         visible = visible & (texts[:, :, None] == texts[:, None, :])
+    if readable is not None:
+        visible = visible & readable
+        visible = visible | (xp.eye(scores.shape[-1], dtype=bool)[None] & ~visible.any(axis=-1, keepdims=True))
     return xp.where(visible.reshape((1,) * (scores.ndim - 3) + visible.shape), scores, 0)
 
 
@@ -165,7 +170,7 @@ def running(function: str, combine: Callable[[Array, Array], Array], neutral: fl
             return getattr(xp, function)(x, axis=-2)
         reduced = 1  # positions that each value reduces so far (Hillis and Steele 1986)
         while reduced < x.shape[-2]:
-            x = combine(x, _earlier(xp, x, reduced, neutral, texts))
+            x = combine(x, _earlier(xp, x, reduced, neutral, _same_text(xp, texts, reduced)))
             reduced *= 2
         return x
 
@@ -173,19 +178,31 @@ def running(function: str, combine: Callable[[Array, Array], Array], neutral: fl
 
 
 def convolution(
-    xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int, texts: Array = None
+    xp: Any,
+    operands: list[Array],
+    parameters: dict[str, Array],
+    constant: float,
+    kernel: int,
+    texts: Array = None,
+    readable: Array = None,
 ) -> Array:
     """Return a causal convolution, computed as one matrix product of concatenated positions and taps.
 
     Input `[..., length, in]` and taps `[..., kernel, in, out]`, earliest position first, give `[..., length, out]`.
     """
-    windows = xp.concatenate(_delayed(xp, operands[0], kernel, texts), axis=-1)
+    windows = xp.concatenate(_delayed(xp, operands[0], kernel, texts, readable), axis=-1)
     taps = parameters["kernel"]
     return xp.matmul(windows, taps.reshape(*taps.shape[:-3], -1, taps.shape[-1]))
 
 
 def depthwise_convolution(
-    xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int, texts: Array = None
+    xp: Any,
+    operands: list[Array],
+    parameters: dict[str, Array],
+    constant: float,
+    kernel: int,
+    texts: Array = None,
+    readable: Array = None,
 ) -> Array:
     """Return a causal convolution of each channel separately: `[..., length, width]`, taps `[..., kernel, width]`.
 
@@ -193,7 +210,7 @@ def depthwise_convolution(
     this shape.
     """
     x, taps = _equal_ranks(xp, operands[0], parameters["kernel"])
-    delayed = _delayed(xp, x, kernel, texts)
+    delayed = _delayed(xp, x, kernel, texts, readable)
     return sum(taps[..., tap, None, :] * delayed[tap] for tap in range(kernel))
 
 
@@ -205,11 +222,16 @@ def _equal_ranks(xp: Any, x: Array, y: Array) -> tuple[Array, Array]:
     return (xp.expand_dims(x, missing), y) if x.ndim < y.ndim else (x, xp.expand_dims(y, missing))
 
 
-def _delayed(xp: Any, x: Array, kernel: int, texts: Array) -> list[Array]:
-    """Return x delayed by `kernel - 1`, ..., 1, 0 positions, with zeros before the start, and of other texts."""
+def _delayed(xp: Any, x: Array, kernel: int, texts: Array, readable: Array) -> list[Array]:
+    """Return x delayed by `kernel - 1`, ..., 1, 0 positions, with zeros where there is nothing to read."""
     length = x.shape[-2]
-    if texts is not None:
-        return [*(_earlier(xp, x, delay, 0, texts) for delay in range(kernel - 1, 0, -1)), x]
+    if texts is not None or readable is not None:
+        delayed = []
+        for delay in range(kernel - 1, 0, -1):
+            seen = True if texts is None else _same_text(xp, texts, delay)
+            seen = seen if readable is None else seen & _is_readable(xp, readable, delay)
+            delayed.append(_earlier(xp, x, delay, 0, seen))
+        return [*delayed, x]
     if xp is np:  # NumPy's `pad` costs more than all arithmetic on a small array
         padded = np.concatenate([np.zeros((*x.shape[:-2], kernel - 1, x.shape[-1])), x], axis=-2)
     else:
@@ -217,10 +239,21 @@ def _delayed(xp: Any, x: Array, kernel: int, texts: Array) -> list[Array]:
     return [padded[..., tap : tap + length, :] for tap in range(kernel)]
 
 
-def _earlier(xp: Any, x: Array, delay: int, before: float, texts: Array) -> Array:
-    """Return x delayed by some positions; `before` where the earlier position is not in the same text."""
+def _earlier(xp: Any, x: Array, delay: int, before: float, seen: Array) -> Array:
+    """Return x delayed by some positions; `before` where the earlier position is not seen [batch, length]."""
     length, outside = x.shape[-2], xp.full((*x.shape[:-2], delay, x.shape[-1]), before, x.dtype)
     moved = xp.concatenate([outside, x], axis=-2)[..., :length, :]
+    return xp.where(seen.reshape((1,) * (x.ndim - 3) + (*seen.shape, 1)), moved, before)
+
+
+def _same_text(xp: Any, texts: Array, delay: int) -> Array:
+    """Return whether the position that is `delay` earlier exists and is in the same text, [batch, length]."""
     no_text = xp.full((texts.shape[0], delay), -1, texts.dtype)
-    same = xp.concatenate([no_text, texts], axis=1)[:, :length] == texts
-    return xp.where(same.reshape((1,) * (x.ndim - 3) + (*same.shape, 1)), moved, before)
+    return xp.concatenate([no_text, texts], axis=1)[:, : texts.shape[1]] == texts
+
+
+def _is_readable(xp: Any, readable: Array, delay: int) -> Array:
+    """Return whether the position that is `delay` earlier exists and is readable, [batch, length]."""
+    batch, length = readable.shape[:2]
+    outside = xp.zeros((batch, min(delay, length)), bool)
+    return xp.concatenate([outside, xp.diagonal(readable[:, delay:, :], axis1=1, axis2=2)], axis=1)

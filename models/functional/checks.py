@@ -18,6 +18,7 @@ __all__ = [
     "check_input",
     "check_keeps_texts_apart",
     "check_length",
+    "check_mask",
     "check_not_stacked",
     "check_positive",
     "check_prefix",
@@ -113,6 +114,19 @@ def check_prefix(prefix: Array, batch: int, length: int | None) -> Array:
             "one for each position, true in the prefix of a text"
         )
     return prefix
+
+
+def check_mask(mask: Array, batch: int, queries: int, keys: int | None) -> Array:
+    """Return a mask as [batch, queries, keys], after checking that it broadcasts to that; None: any number of keys."""
+    mask = jnp.asarray(mask)
+    shape = mask.shape if mask.ndim == 4 else (0, 0, 0, 0)
+    fits = shape[0] in (1, batch) and shape[1] == 1 and shape[2] in (1, queries)
+    if not fits or not (shape[3] if keys is None else shape[3] in (1, keys)) or mask.dtype != jnp.bool_:
+        full = f"[{batch}, 1, {queries}, {'positions from the first on' if keys is None else keys}]"
+        raise ValueError(
+            f"mask is {mask.dtype} {list(mask.shape)}, but must be booleans that broadcast to {full}, with four axes"
+        )
+    return jnp.broadcast_to(mask[:, 0], (batch, queries, shape[3] if keys is None else keys))
 
 
 def check_keeps_texts_apart(possible: bool) -> None:

@@ -18,7 +18,7 @@ from ...primitives.graph import Graph
 from ...primitives.idioms import IdiomKind, find_idioms
 from ...primitives.interpreter import FusedGroup
 from ...primitives.op_arithmetic import EPSILON
-from ..decoding import Prefix, Texts, visible_keys
+from ..visibility import ALL_EARLIER, Visibility
 
 __all__ = ["FUSED", "fused_groups"]
 
@@ -41,11 +41,10 @@ def softmax(scores: Rows) -> Rows:
 
 
 def causal_softmax(
-    scores: Float[Array, "*axes rows keys"], texts: Texts | None = None, prefix: Prefix | None = None
+    scores: Float[Array, "*axes rows keys"], visibility: Visibility = ALL_EARLIER
 ) -> Float[Array, "*axes rows keys"]:
-    """Return the softmax of each row over the keys that it sees (`visible_keys`); other keys get exactly 0."""
-    visible = visible_keys(scores, texts=texts, prefix=prefix)
-    return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1)
+    """Return the softmax of each row over the keys that it sees; other keys get exactly 0."""
+    return jax.nn.softmax(jnp.where(visibility.keys(scores), scores, -jnp.inf), axis=-1)
 
 
 FUSED: Mapping[IdiomKind, Callable[[Array], Array]] = {

@@ -28,7 +28,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError
@@ -105,6 +105,7 @@ class DNABlock(nnx.Module):
         *,
         decode: bool = False,
         segment_ids: Int[Array, "batch length"] | None = None,
+        mask: Bool[Array, "#batch 1 #queries #keys"] | None = None,
     ) -> Float[Array, "batch length width"]:
         """Return the block's output.
 
@@ -114,11 +115,15 @@ class DNABlock(nnx.Module):
             segment_ids: equal for neighbouring positions of one text, which then has the outputs that it has alone.
                 Padding is a text of its own. With `decode`, those from the first position on, in every call; later
                 positions belong to the last text. None: one text a sequence.
+            mask: true where a position may read another, in addition to the causal mask, instead of `segment_ids`.
+                Attention and convolutions keep to it; a position that may read nothing reads itself. With `decode`, its
+                keys begin at the first position, and later ones than its last are treated as that. None: no mask.
 
         Raises:
             UsageError: `x` has another rank, width, or (for a program tied to one) length; the cache is missing, has
-                another batch size, or is shorter than `x`; or the program cannot keep texts apart.
-            ValueError: the segment ids do not fit, or the program divides or takes logarithms in float16.
+                another batch size, or is shorter than `x`; or the program cannot keep texts apart or keep to a mask.
+            ValueError: the segment ids or the mask do not fit, both are given, or the program divides or takes
+                logarithms in float16.
         """
         x = jnp.asarray(x)
         if x.ndim != 3 or x.shape[2] != self.width:
@@ -128,10 +133,10 @@ class DNABlock(nnx.Module):
             refuse_float16(x)
         parameters = {name: parameter[...] for name, parameter in self.parameters.items()}
         if decode:
-            return self._decode(parameters, x, segment_ids)
+            return self._decode(parameters, x, segment_ids, mask)
         if self.length is not None and x.shape[1] != self.length:
             raise UsageError(f"x has {x.shape[1]} positions, but the program is tied to length={self.length}")
-        return self.functions.apply(parameters, x, segment_ids=segment_ids)
+        return self.functions.apply(parameters, x, segment_ids=segment_ids, mask=mask)
 
     def init_cache(self, input_shape: Sequence[int], dtype: DType = jnp.float32) -> None:
         """Make an empty cache, or reset the existing one.
@@ -154,14 +159,14 @@ class DNABlock(nnx.Module):
         fields = {part: nnx.Dict({key: nnx.Cache(empty[part][key]) for key in empty[part]}) for part in _PARTS}
         self.cache = nnx.Dict({"position": nnx.Cache(empty["position"]), **fields})
 
-    def _decode(self, parameters: dict[str, Array], x: Array, segment_ids: Array | None) -> Array:
+    def _decode(self, parameters: dict[str, Array], x: Array, segment_ids: Array | None, mask: Array | None) -> Array:
         if self.cache is None:
             raise UsageError(
                 "the cache to decode with is missing; call block.init_cache((batch, longest, width)) first"
             )
         position, parts = self.cache["position"], {part: self.cache[part] for part in _PARTS}
         before: Cache = {part: {key: variable[...] for key, variable in held.items()} for part, held in parts.items()}
-        y, after = self.functions.decode(parameters, {"position": position[...], **before}, x, segment_ids)
+        y, after = self.functions.decode(parameters, {"position": position[...], **before}, x, segment_ids, mask=mask)
         position[...] = after["position"]
         for part, held in parts.items():
             for key, variable in held.items():

@@ -10,8 +10,8 @@ from functools import cached_property
 from ....primitives.decode_state import DecodePlan
 from ....primitives.graph import Graph
 from ....primitives.idioms import IdiomKind
-from ....primitives.ops import OPS, DecodeState, PackedTexts, TimeDependence
-from ....primitives.packed_texts import packing_fault, takes_texts
+from ....primitives.ops import OPS, DecodeState, TimeDependence
+from ....primitives.packed_texts import mask_fault, packing_fault, takes_texts
 from ....primitives.value_types import Value
 
 __all__ = ["OWN_LAYERS", "STATEFUL_LAYERS", "ExportPlan", "Layer", "LayerKind", "Layout", "Step"]
@@ -166,15 +166,7 @@ class ExportPlan:
     @cached_property
     def mask_fault(self) -> str:
         """The reason why the program cannot keep to any mask; empty if it can."""
-        if self.packing_fault:
-            return self.packing_fault
-        for node in self.graph.nodes:
-            if node.op in OPS and OPS[node.op].packed_texts is PackedTexts.RESTART:
-                return f"{node.op} at {'.'.join(node.labels)} sums up all earlier positions; give segment_ids"
-        if self.decoding.recomputed_scores:
-            op = self.graph.nodes[min(self.decoding.recomputed_scores)].op
-            return f"{op} needs the scores of earlier queries again; give segment_ids"
-        return ""
+        return mask_fault(self.graph)
 
     def is_causal_mask(self, step: Step) -> bool:
         """Whether a step is a causal mask, or a softmax with one."""

@@ -1,0 +1,92 @@
+"""What a position may read besides all earlier ones: packed texts, prefixes and masks, whole or decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ..primitives.packed_texts import takes_mask, takes_texts
+from ..primitives.prefix_mask import takes_prefix
+
+__all__ = ["ALL_EARLIER", "Mask", "Prefix", "Texts", "Visibility", "same_text"]
+
+Texts = Int[Array, "batch length"]
+"""Number of the text of each position (`primitives.packed_texts`)."""
+
+Prefix = Bool[Array, "batch length"]
+"""Whether a position belongs to the prefix of its text (`primitives.prefix_mask`)."""
+
+Mask = Bool[Array, "batch rows keys"]
+"""Whether a position may read another, if the other is not later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """Which positions a position may read.
+
+    Attributes:
+        texts: number of the text of each position from the first on; later ones belong to the last text. None: one
+            text a sequence.
+        prefix: whether a position, from the first on, belongs to a prefix; later ones do not. None: no prefix.
+        mask: whether a row, one of the positions that are computed, may read a position from the first on; those after
+            its end are treated as its last one. A row that may read nothing reads itself. None: no mask.
+    """
+
+    texts: Texts | None = None
+    prefix: Prefix | None = None
+    mask: Mask | None = None
+
+    def keys(self, scores: Float[Array, "*axes rows keys"], first: int | Array = 0) -> Bool[Array, "#*axes rows keys"]:
+        """Return True for keys that are not later than their row, or in the same prefix, and which it may read.
+
+        The rows start at position `first`, the keys at 0.
+        """
+        rows, keys = scores.shape[-2:]
+        own, others = first + jnp.arange(rows), jnp.arange(keys)
+        visible = (others[None] <= own[:, None])[None]
+        if self.prefix is not None:
+            visible = visible | (_prefix_at(self.prefix, own)[:, :, None] & _prefix_at(self.prefix, others)[:, None, :])
+        if self.texts is not None:
+            visible = visible & same_text(self.texts, own, others)
+        if self.mask is not None:
+            visible = visible & _mask_at(self.mask, others)
+            visible = visible | ((others[None] == own[:, None])[None] & ~jnp.any(visible, axis=-1, keepdims=True))
+        if scores.ndim == 2:
+            return visible[0]
+        return visible.reshape((1,) * (scores.ndim - 3) + visible.shape)
+
+    def arguments(self, op: str, first: int | Array, rows: int) -> dict[str, Array]:
+        """Return the arguments of an op for rows from position `first` on, the last of which are those of the mask."""
+        given, positions = {}, first + jnp.arange(rows)
+        if self.texts is not None and takes_texts(op):
+            given["texts"] = _texts_at(self.texts, positions)
+        if self.prefix is not None and takes_prefix(op):
+            given["prefix"] = _prefix_at(self.prefix, positions)
+        if self.mask is not None and takes_mask(op):
+            before = [(0, 0), (rows - self.mask.shape[1], 0), (0, 0)]
+            given["readable"] = jnp.pad(_mask_at(self.mask, positions), before, constant_values=True)
+        return given
+
+
+ALL_EARLIER = Visibility()
+"""One text a sequence, without a prefix or a mask."""
+
+
+def same_text(texts: Texts, rows: Int[Array, " rows"], keys: Int[Array, " keys"]) -> Bool[Array, "batch rows keys"]:
+    """Return True where the positions of a row and of a key are in the same text."""
+    return _texts_at(texts, rows)[:, :, None] == _texts_at(texts, keys)[:, None, :]
+
+
+def _texts_at(texts: Texts, positions: Int[Array, " count"]) -> Int[Array, "batch count"]:
+    return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
+
+
+def _prefix_at(prefix: Prefix, positions: Int[Array, " count"]) -> Bool[Array, "batch count"]:
+    length = prefix.shape[1]
+    return prefix[:, jnp.clip(positions, 0, length - 1)] & (positions < length)[None]
+
+
+def _mask_at(mask: Mask, positions: Int[Array, " count"]) -> Bool[Array, "batch rows count"]:
+    return mask[:, :, jnp.clip(positions, 0, mask.shape[2] - 1)]
