@@ -197,7 +197,7 @@ class BlockFunctions:
             prefix = check_prefix(prefix, *shape)
         if mask is not None:
             check_maskable(self.graph)
-            mask = check_mask(mask, *x.shape[:2], length)
+            mask = check_mask(mask, x.shape[0], x.shape[1], length)
             if segment_ids is not None:
                 raise ValueError("give segment_ids or a mask, not both")
         return Visibility(texts, prefix, mask)

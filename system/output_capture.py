@@ -92,7 +92,7 @@ def _redirect_descriptors(log: Path) -> Iterator[TextIO]:
     sys.stderr.flush()
     former = os.dup(1), os.dup(2)
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    terminal = forgiving_stream(os.dup(former[1]), close=True)
+    terminal = forgiving_stream(os.dup(former[1]), close=True, encoding=sys.stderr.encoding or "utf-8")
     try:
         os.dup2(file, 1)
         os.dup2(file, 2)

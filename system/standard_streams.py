@@ -26,11 +26,11 @@ class _ForgivingFile(io.FileIO):
             return len(data)
 
 
-def forgiving_stream(descriptor: int, *, close: bool) -> TextIO:
+def forgiving_stream(descriptor: int, *, close: bool, encoding: str = "utf-8") -> TextIO:
     """Return a stream to a descriptor whose writes never fail; `close`: the descriptor is closed with the stream."""
     raw = _ForgivingFile(descriptor, "w", closefd=close)
     buffer = io.BufferedWriter(raw)
-    return io.TextIOWrapper(buffer, encoding="utf-8", errors="replace", line_buffering=True)
+    return io.TextIOWrapper(buffer, encoding=encoding, errors="replace", line_buffering=True)
 
 
 def prepare_standard_streams() -> None:
@@ -48,11 +48,7 @@ def prepare_standard_streams() -> None:
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    stream = forgiving_stream(2, close=False)
-    assert isinstance(stream, io.TextIOWrapper)
-    stream.reconfigure(encoding=encoding, errors="replace")  # strict, if it were left out
-    sys.stderr = stream
+    sys.stderr = forgiving_stream(2, close=False, encoding=getattr(sys.stderr, "encoding", None) or "utf-8")
 
 
 def print_line(text: str, end: str = "\n") -> None:

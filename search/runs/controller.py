@@ -57,6 +57,7 @@ class Controller:
         executor: started executor.
         ngram_nats: loss of an n-gram model on the validation text, a lower bound on credible losses.
         observe: callback that receives the state after each turn of the loop.
+        tell: callback that receives messages.
         initial_programs: programs to start from in place of the baseline.
         strategy: strategy at its start; None: the configured one.
         clock: clock of the budget, in seconds.
@@ -75,6 +76,7 @@ class Controller:
         executor: Executor,
         ngram_nats: float | None = None,
         observe: Callable[[RunState], None] = lambda state: None,
+        tell: Callable[[str], None] = lambda line: None,
         initial_programs: Sequence[InitialProgram] = (),
         strategy: SearchStrategy | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -86,6 +88,7 @@ class Controller:
         self.executor = executor
         self.ngram_nats = ngram_nats
         self.observe = observe
+        self.tell = tell
         self.evolution = strategy or make_strategy(config, run_seed, baseline_dna, initial_programs)
         self.phases = ControllerTime()
         self._clock = clock
@@ -269,6 +272,8 @@ class Controller:
             for request, evaluation in self._environment.take_suspects(self._lost.losses):
                 self.store.finish_trial(request.trial_id, evaluation)
                 results.append((request.candidate_id, evaluation))
+        if slow := self.phases.slow_disk(self._elapsed()):
+            self.tell(f"note: {slow}")
         with self.phases.phase("learn"):
             for result in results:
                 if result is not None:
@@ -317,19 +322,22 @@ class Controller:
 
     def _finish(self, kind: str, why: str) -> str:
         unjudged = [request for request, _ in self._environment.suspects]
-        for request in [*self.executor.cancel(), *unjudged]:
-            if not request.calibrate:
-                self.store.cancel_trial(request.trial_id, why)
-        self.store.add_event(kind, {"why": why})
+        cancelled = [*self.executor.cancel(), *unjudged]
+        with self.store.transaction():  # one wait for the disk
+            for request in cancelled:
+                if not request.calibrate:
+                    self.store.cancel_trial(request.trial_id, why)
+            self.store.add_event(kind, {"why": why})
         self.store.run.clear_stop()
         return "ended" if kind == "run_ended" else "stopped"
 
     def _replay(self) -> None:
         """Replay the stored events in order of arrival, then queue the trials that did not end."""
         candidates = {candidate.id: candidate for candidate in self.store.candidates()}
-        for starter, function in self.evolution.starters:
-            if starter.id not in candidates:
-                self.store.add_candidate(starter, {"fingerprint": function})
+        with self.store.transaction(durable=False):
+            for starter, function in self.evolution.starters:
+                if starter.id not in candidates:
+                    self.store.add_candidate(starter, {"fingerprint": function})
         results = {finished.sequence: finished for finished in self.store.evaluations()}
         evaluated = set(self._starters)
         seeds: dict[int | None, int] = {}
@@ -346,8 +354,9 @@ class Controller:
                 evaluated.add(number)
                 self._seeds.add(number, seeds[event.trial_id])
                 self._tell(number, results[event.sequence].evaluation)
-        for request in self.store.unfinished_trials():
-            self.store.cancel_trial(request.trial_id, "its controller died")
+        with self.store.transaction():  # one wait for the disk
+            for request in self.store.unfinished_trials():
+                self.store.cancel_trial(request.trial_id, "its controller died")
         interrupted = [c.id for c in candidates.values() if c.id not in evaluated and c.same_as is None]
         self._queue.extend([*self.evolution.trials_left, *interrupted])
         self._controls = max(0, self._seeds.count(BASELINE_ID) - self.config.search.baseline_trials)

@@ -17,6 +17,12 @@ CONTROLLER_PHASES = {
 }
 """Phases of the loop. Handing requests to the executor and waiting for results are the executor's time."""
 
+DISK_SHARE = 0.1
+"""Share of the time from which on waits for the disk are told."""
+
+DISK_SECONDS = 5.0
+"""Shortest waits, all together, that are told."""
+
 
 class ControllerTime:
     """Seconds of each phase.
@@ -29,6 +35,7 @@ class ControllerTime:
     def __init__(self) -> None:
         self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
         self.wall_seconds: defaultdict[str, float] = defaultdict(float)
+        self._told_disk = False
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -39,3 +46,14 @@ class ControllerTime:
         finally:
             self.cpu_seconds[name] += time.process_time() - cpu
             self.wall_seconds[name] += time.perf_counter() - wall
+
+    def slow_disk(self, elapsed_seconds: float) -> str:
+        """Return a sentence, once, if waits for the disk take much of the time so far; otherwise nothing."""
+        waited = self.wall_seconds["store"] - self.cpu_seconds["store"]
+        if self._told_disk or waited < max(DISK_SECONDS, DISK_SHARE * elapsed_seconds):
+            return ""
+        self._told_disk = True
+        return (
+            f"the disk is slow: writing results took {waited:.0f} of the first {elapsed_seconds:.0f} s, "
+            "in which no new trial began; a --run-dir on a faster disk leaves more time to train"
+        )

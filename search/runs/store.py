@@ -67,9 +67,10 @@ class Store(StoreReader):
                 raise UsageError(f"{run.path} already holds a run: resume it with `primer-search resume {run.path}`")
             with new_run_file(run, _BUSY_SECONDS) as connection:
                 store = cls(run, connection, None, clock)
-                store.migrate(MIGRATIONS)
-                store.set_manifest({"started_at": clock(), **manifest})
-                store.add_event("run_started")
+                with store.transaction():  # one wait for the disk
+                    store.migrate(MIGRATIONS)
+                    store.set_manifest({"started_at": clock(), **manifest})
+                    store.add_event("run_started")
         finally:
             lock.release()
         return cls.open(run.path, clock=clock, simulated="simulated" in manifest)

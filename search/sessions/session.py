@@ -197,6 +197,7 @@ def _search(
         address=address,
         devices=config.trial.devices,
         dataset=manifest["dataset"],
+        tell=tell,
     )
     tell("starting the workers")
     with executor:
@@ -217,6 +218,7 @@ def _search(
             executor,
             manifest["ngram_nats"],
             observe,
+            tell,
             read_initial_programs(manifest),
         )
         if isinstance(executor, InlineExecutor):  # the controller waits while a trial runs in this process

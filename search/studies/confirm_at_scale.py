@@ -152,11 +152,12 @@ def add_retrainings(
         known: name and random seed of the retrainings that the run holds already.
         details: further values for the payload, by name of the program.
     """
-    for each in retrainings:
-        if (each.name, each.seed) in known or each.evaluation.kind in INFRASTRUCTURE_FAULTS:
-            continue
-        stored = replace(each, evaluation=replace(each.evaluation, curve=()))  # the log has the curve
-        store.add_event(kind, {**details.get(each.name, {}), **stored.payload()}, each.candidate_id)
+    with store.transaction():  # one wait for the disk
+        for each in retrainings:
+            if (each.name, each.seed) in known or each.evaluation.kind in INFRASTRUCTURE_FAULTS:
+                continue
+            stored = replace(each, evaluation=replace(each.evaluation, curve=()))  # the log has the curve
+            store.add_event(kind, {**details.get(each.name, {}), **stored.payload()}, each.candidate_id)
 
 
 def curve_points(config: RunConfig) -> tuple[float, ...]:

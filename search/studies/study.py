@@ -211,6 +211,7 @@ class Study:
                 address=self.options.address,
                 devices=trial.devices,
                 dataset=self._dataset,
+                tell=self.options.tell,
             )
             self._executor = self._stack.enter_context(executor)
         return self._executor

@@ -153,7 +153,7 @@ def test_a_mask_that_does_not_fit_is_refused_before_the_cache_changes(mask: Any)
 def test_ids_and_a_mask_are_refused_together() -> None:
     block, x = DNABlock(library.get("PRIMER_EZ", UNIT), width=WIDTH, rngs=nnx.Rngs(0)), jnp.ones((1, 4, WIDTH))
     with pytest.raises(ValueError, match="give segment_ids or a mask, not both"):
-        block(x, segment_ids=np.zeros((1, 4), int), mask=np.ones((1, 1, 4, 4), bool))
+        block(x, segment_ids=jnp.zeros((1, 4), int), mask=jnp.ones((1, 1, 4, 4), bool))
 
 
 def test_the_example_in_the_docs_is_right(rng: np.random.Generator) -> None:

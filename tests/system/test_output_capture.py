@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import warnings
@@ -49,6 +50,18 @@ def test_what_native_code_writes_goes_to_the_log_too(tmp_path: Path) -> None:
     )
     assert (result.stdout, result.stderr) == ("the result\n", "to people\n")
     assert (tmp_path / "log").read_text() == "from C, outfrom C, err"
+
+
+def test_what_people_read_keeps_to_the_encoding_of_stderr(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from primer_search.system.output_capture import redirect_output\n"
+        "with redirect_output(Path(sys.argv[1])) as terminal: print('1 \\u00b1 2', file=terminal)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "log")],
+        capture_output=True, timeout=60, env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert result.stderr == b"1 ? 2\n"
 
 
 def test_a_traceback_is_logged_or_said_not_to_be(tmp_path: Path) -> None:

@@ -117,7 +117,9 @@ def _unusable(folder: Path, private: bool = False) -> str:
 def started_too_slowly(error: Exception) -> bool:
     """Return whether Ray's own processes took too long to start, which `ray.init` raises as a bare Exception.
 
-    Ray's raylet gives its agents 15 s to start, and `ray.init` gives the raylet 30 s. No setting of Ray changes either.
+    Ray's raylet gives its agents 15 s to start (`WaitForPersistedPort` in its src/ray/raylet/node_manager.cc), and
+    `ray.init` gives the raylet 30 s (`Node` in ray/_private/node.py). Both are constants in the code of Ray 2.60:
+    RAY_agent_register_timeout_ms and RAY_raylet_start_wait_time_s do not change them. So a start is repeated.
     """
     return "timed out during startup" in str(error)
 
@@ -128,7 +130,7 @@ def start_failure(error: Exception) -> str:
         return f"Ray could not be started on this machine: {error_summary(error)}"
     load = f" (load average {os.getloadavg()[0]:.0f}, {usable_core_count()} cores)"
     return (
-        f"Ray's own processes did not start within its limits, as on an overloaded machine{load}: "
+        f"Ray's own processes did not start within its limits in several attempts, as on an overloaded machine{load}: "
         "resume the run when less is running, or search with --executor inline"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable
 
 from ...primitives.errors import UsageError
 from ..config import WorkersConfig
@@ -23,6 +24,7 @@ def make_executor(
     address: str | None = None,
     devices: int = 1,
     dataset: str | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Executor:
     """Return the configured executor, not started yet.
 
@@ -35,6 +37,7 @@ def make_executor(
         address: address of a running Ray cluster; None starts one on this machine.
         devices: number of devices of one trial.
         dataset: folder of the prepared text, sent to a cluster's machines that lack it.
+        tell: callback that receives messages about a slow start.
     """
     if workers.executor == "inline":
         from .inline import InlineExecutor
@@ -50,6 +53,7 @@ def make_executor(
         resources=WorkerResources(platform, devices, workers.per_device),
         dataset=dataset,
         address=address,
+        tell=tell,
         wall_limit_seconds=wall_limit_seconds,
         preparation_seconds=preparation_seconds,
         memory_limit_bytes=round(workers.memory_gib * 2**30),

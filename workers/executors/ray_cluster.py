@@ -6,14 +6,14 @@ This is the only module that imports Ray. Errors of Ray become `WorkerError`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, cast
 
 import psutil
 
 from ...primitives.errors import UsageError, WorkFailedError
-from ...system.host import is_alive
+from ...system.host import is_alive, kill_process_tree
 from ..devices.ray_environment import (
     check_address,
     keep_sigterm_handler,
@@ -42,6 +42,9 @@ _OBJECT_STORE_BYTES = 200 * 2**20
 _VITAL = ("raylet", "gcs_server")
 """Processes without which a cluster runs nothing."""
 
+_STARTS = 3
+"""Times that a cluster is started here if Ray's own processes take too long (`started_too_slowly`)."""
+
 
 class WorkerError(Exception):
     """A worker answered with an error.
@@ -64,13 +67,15 @@ class RayCluster:
 
     Args:
         address: address of a running cluster (`host:port`, or `auto` for the one on this machine); None starts one.
+        tell: callback that receives messages about a slow start.
 
     Attributes:
         daemons: processes that `connect` started on this machine.
     """
 
-    def __init__(self, address: str | None):
+    def __init__(self, address: str | None, tell: Callable[[str], None] = lambda line: None):
         self.address = address
+        self._tell = tell
         self.daemons: list[psutil.Process] = []
         self._vital: dict[str, psutil.Process] = {}
         self._connected = False
@@ -91,8 +96,7 @@ class RayCluster:
         before = set(psutil.Process().children())
         self._connected = True
         try:
-            with keep_sigterm_handler():
-                ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
+            self._start(options)
         except Exception as error:
             if not (isinstance(error, (ConnectionError, RuntimeError, OSError)) or started_too_slowly(error)):
                 raise
@@ -104,6 +108,26 @@ class RayCluster:
             self.daemons = [child for child in psutil.Process().children() if child not in before]
             with suppress(psutil.Error):
                 self._vital = {child.name(): child for child in self.daemons if child.name() in _VITAL}
+
+    def _start(self, options: dict[str, Any]) -> None:
+        """Call `ray.init`, again if Ray's processes took too long: by then its files may be in memory, or others ended.
+
+        Ray leaves the processes of a failed start running.
+        """
+        before = set(psutil.Process().children())
+        for number in range(1, _STARTS + 1):
+            try:
+                with keep_sigterm_handler():
+                    ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
+                return
+            except Exception as error:
+                if number == _STARTS or not started_too_slowly(error):
+                    raise
+                self._tell(
+                    f"note: Ray's own processes did not start within its limits: start {number + 1} of {_STARTS}"
+                )
+                for child in set(psutil.Process().children()) - before:
+                    kill_process_tree(child)
 
     def disconnect(self) -> None:
         """Leave the cluster, and end it if it was started here."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -43,8 +44,7 @@ _PERIOD_SECONDS = 0.1
 _REPORT_SECONDS = 0.25
 
 _REPORTS_PER_SECOND = 500.0
-"""Most progress reports of all workers together: thousands of workers that report four times a second would keep this
-process busy."""
+"""Most progress reports of all workers together: thousands of workers would otherwise keep this process busy."""
 
 
 class RayExecutor:
@@ -60,6 +60,7 @@ class RayExecutor:
         memory_limit_bytes: memory of a worker above which its trial is killed; 0 means an equal share of its machine.
         start_seconds: time limit for a worker to make its trainer, and for the first worker to appear.
         dataset: folder of the prepared text, sent to machines of a cluster that lack it; None: send nothing.
+        tell: callback that receives messages about a slow start.
     """
 
     def __init__(
@@ -74,8 +75,9 @@ class RayExecutor:
         memory_limit_bytes: int = 0,
         start_seconds: float = 180.0,
         dataset: str | None = None,
+        tell: Callable[[str], None] = lambda line: None,
     ):
-        self._cluster = RayCluster(address)
+        self._cluster = RayCluster(address, tell)
         self._launcher = WorkerLauncher(
             self._cluster,
             make_trainer,
