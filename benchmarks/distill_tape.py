@@ -3,7 +3,8 @@
     python benchmarks/distill_tape.py search/simulation/recorded_trainings.json
 
 The tape (benchmarks/results/tape.jsonl.gz) holds programs and whole evaluations. The file in the package holds what a
-simulated training needs: losses on the way, the change from the parent, the price, and the seconds besides training.
+simulated training needs: losses on the way, the change from the parent (for a merge, what the sum of its parts misses),
+the price, and the seconds besides training. Gains are changed to sums of effects (`sum_of_effects`), which add up.
 Before the first evaluation, at 5% of the budget, the losses are those of the training curve. True losses are those of
 `replay_data.true_losses`, which takes off the luck of the best.
 """
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from primer_search.benchmarks.record_tape import POINTS, SHARES, Entry
-from primer_search.benchmarks.replay_data import NOISE_SD, children_of, read_entries, true_losses
+from primer_search.benchmarks.replay_data import NOISE_SD, children_of, parts_of_merges, read_entries, true_losses
+from primer_search.search.simulation.true_programs import sum_of_effects
 
-TAPES = ("tape.jsonl.gz", "tape_heads.jsonl.gz")
+TAPES = ("tape.jsonl.gz",)
 BASELINE = "TRANSFORMER/2"
 BUDGET_STEPS = 1000
 STEP = ("step_ms", "step_flops", "step_bytes", "step_transcendentals")
@@ -47,12 +49,16 @@ def distil(entries: Sequence[Entry]) -> str:
     true = true_losses(children.finals, NOISE_SD)
     prices = np.log(np.where(np.isfinite(children.prices), children.prices, 1.0))
     trainings = [_training("baseline", root, 0.0, 0.0, 0.0) for root in roots]
+    gains = children.baseline - true
+    totals = np.stack([[sum_of_effects(gain) for gain in gains], prices], axis=1)
+    sums = parts_of_merges(tape, dict(zip(children.names, totals, strict=True)), np.zeros(2))
     for place, entry in enumerate(tape):
         parent = int(children.parents[place])
-        before, price = (children.baseline, 0.0) if parent < 0 else (true[parent], prices[parent])
-        kind = "merge" if entry.kind == "merge" else "mutation"
-        gain, effect = children.baseline - before, true[place] - before
-        trainings.append(_training(kind, entry.evaluation, gain, effect, prices[place] - price))
+        gain, before = (0.0, np.zeros(2)) if parent < 0 else (gains[parent], totals[parent])
+        kind = entry.kind
+        if kind == "merge":
+            kind, before = ("merge", sums[entry.name]) if entry.name in sums else ("other", np.full(2, np.nan))
+        trainings.append(_training(kind, entry.evaluation, gain, *(totals[place] - before)))
     baseline = {"baseline_loss": _rounded(children.baseline)}
     baseline |= {name: _rounded(float(np.median([root[name] for root in roots]))) for name in STEP}
     lines = ",\n".join(json.dumps(each, allow_nan=False) for each in trainings)
@@ -60,7 +66,7 @@ def distil(entries: Sequence[Entry]) -> str:
 
 
 def _training(
-    kind: str, evaluation: dict[str, Any], gain: float, effect: float, log_price_change: float
+    kind: str, evaluation: dict[str, Any], parent_gain: float, effect: float, log_price_change: float
 ) -> dict[str, Any]:
     """Return the JSON values of a `RecordedTraining`."""
     ok, budget = evaluation["outcome"] == "ok", BUDGET_STEPS
@@ -70,7 +76,7 @@ def _training(
     return {
         "kind": kind,
         "outcome": evaluation["outcome"],
-        "parent_gain": _rounded(gain),
+        "parent_gain": _rounded(parent_gain),
         "effect": _rounded(effect),
         "log_price_change": _rounded(log_price_change),
         "reached": 1.0 if ok else _rounded(min(1.0, evaluation["steps"] / budget)),

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from primer_search.benchmarks.record_tape import POINTS, SHARES, Entry
+from primer_search.benchmarks.record_tape import POINTS, SHARES, Entry, edit_sets
 
-__all__ = ["NOISE_SD", "Children", "children_of", "read_entries", "true_losses"]
+__all__ = ["NOISE_SD", "Children", "children_of", "parts_of_merges", "read_entries", "true_losses"]
 
 NOISE_SD = 0.016
 """Standard deviation of a final loss between random seeds, in nats, that replays add and shrinkage takes off."""
@@ -30,6 +30,7 @@ class Children:
         kinds: `live`, `paper` or `merge`.
         parents: place of the first parent; -1 for the baseline.
         losses: [child, point] losses in nats at the shares `POINTS` of the budget; NaN from a failure on.
+        training: [child, point] mean training losses in nats over the last quarter of the steps before each point.
         compile_seconds: seconds of compilation, and
         train_seconds: of training to the budget, or to the failure.
         counts: [child, 3] operation counts of the step.
@@ -41,6 +42,7 @@ class Children:
     kinds: tuple[str, ...]
     parents: np.ndarray
     losses: np.ndarray
+    training: np.ndarray
     compile_seconds: np.ndarray
     train_seconds: np.ndarray
     counts: np.ndarray
@@ -85,6 +87,7 @@ def children_of(entries: Sequence[Entry], baseline: str) -> Children:
         kinds=tuple(entry.kind for entry in children),
         parents=np.array([places.get(entry.parents[0], -1) if entry.parents else -1 for entry in children], int),
         losses=losses,
+        training=np.array([_training_losses(entry) for entry in children]).reshape(-1, len(POINTS)),
         compile_seconds=np.array([each["compile_seconds"] for each in results]),
         train_seconds=np.array([_seconds_to_budget(entry) for entry in children]),
         counts=np.array(counts, float).reshape(-1, 3),
@@ -106,6 +109,28 @@ def true_losses(finals: np.ndarray, noise_sd: float) -> np.ndarray:
     return np.where(better, centre + share * (finals - centre), finals)
 
 
+def parts_of_merges(
+    entries: Sequence[Entry], values: Mapping[str, np.ndarray], baseline: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what the merges would have if values of their parts added up, where the shared edits were trained, too.
+
+    Args:
+        entries: children of the tape.
+        values: values of each child by name.
+        baseline: values of the baseline.
+    """
+    edits = edit_sets(entries)
+    holders = {edits[name]: each for name, each in values.items()} | {frozenset(): baseline}
+    sums = {}
+    for entry in entries:
+        if entry.kind == "merge":
+            one, other = entry.parents
+            shared = holders.get(edits[one] & edits[other])
+            if shared is not None and np.isfinite(total := values[one] + values[other] - shared).all():
+                sums[entry.name] = total
+    return sums
+
+
 def _baseline(finals: Sequence[float]) -> float:
     """Return the median of the finite losses; NaN without one."""
     finite = [final for final in finals if np.isfinite(final)]
@@ -117,6 +142,15 @@ def _losses(entry: Entry) -> list[float]:
     losses = entry.evaluation["hurdle_losses"][: len(POINTS)]
     failed = entry.evaluation["outcome"] != "ok"
     return [*losses, *[np.nan] * (len(POINTS) - len(losses))][: len(POINTS) - failed] + [np.nan] * failed
+
+
+def _training_losses(entry: Entry) -> list[float]:
+    """Return the mean training losses before all points; NaN where the training did not get."""
+    curve, reached = entry.evaluation["curve"], len(entry.evaluation["hurdle_losses"])
+    steps = entry.evaluation["hurdle_steps"][: min(reached, len(POINTS))]
+    windows = [[loss for _, step, loss in curve if 0.75 * end < step <= end] for end in steps]
+    means = [float(np.mean(window)) if window else np.nan for window in windows]
+    return means + [np.nan] * (len(POINTS) - len(means))
 
 
 def _seconds_to_budget(entry: Entry) -> float:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from primer_search.benchmarks.record_tape import SHARES, Entry, edit_sets
-from primer_search.benchmarks.replay_data import NOISE_SD, Children, true_losses
+from primer_search.benchmarks.record_tape import SHARES, Entry
+from primer_search.benchmarks.replay_data import NOISE_SD, Children, parts_of_merges, true_losses
 
 __all__ = ["GOOD_GAIN", "Landscape", "QuantileRow", "landscape_of", "quantile_rows"]
 
@@ -99,13 +99,7 @@ def _quantiles(pool: np.ndarray, shares: Sequence[float]) -> list[float]:
 
 def _misses(entries: Sequence[Entry], children: Children, true: np.ndarray) -> list[float]:
     """Return what merges of the tape miss, for those whose parts were all trained."""
-    losses = dict(zip(children.names, true, strict=True))
-    edits = edit_sets(entries)
-    holders = {edits[name]: loss for name, loss in losses.items()} | {frozenset(): children.baseline}
-    found = []
-    for entry in entries:
-        if entry.kind == "merge":
-            one, other = entry.parents
-            shared = holders.get(edits[one] & edits[other], np.nan)
-            found.append(losses[entry.name] - (losses[one] + losses[other] - shared))
-    return [miss for miss in found if np.isfinite(miss)]
+    losses = {name: np.array([loss]) for name, loss in zip(children.names, true, strict=True)}
+    sums = parts_of_merges(entries, losses, np.array([children.baseline]))
+    misses = [float((losses[name] - total)[0]) for name, total in sums.items()]
+    return [miss for miss in misses if np.isfinite(miss)]

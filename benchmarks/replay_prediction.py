@@ -21,7 +21,7 @@ class Prediction:
 
     Attributes:
         share: share of the budget at the point.
-        features: `value`, or `value and slope`.
+        features: `value`, or `value and slope`; or the same of training losses in place of validation losses.
         children: `all`, or `better half` by the final loss.
         tau: Kendall's rank correlation of prediction and final loss.
         error: root mean square error in nats, leave one out.
@@ -40,15 +40,23 @@ class Prediction:
     below: float
 
 
-def prediction_rows(losses: np.ndarray) -> list[Prediction]:
-    """Return the quality at each point before the end, from the complete losses [child, point]."""
+def prediction_rows(losses: np.ndarray, training: np.ndarray) -> list[Prediction]:
+    """Return the quality at each point before the end.
+
+    Args:
+        losses: [child, point] validation losses of complete trainings.
+        training: [child, point] their training losses.
+    """
     finals, rows = losses[:, -1], []
     half = finals <= np.median(finals)
     for point, share in enumerate(POINTS[:-1]):
         seen = {"value": losses[:, point : point + 1]}
         if point:
             seen["value and slope"] = losses[:, point - 1 : point + 1]
+            seen["training loss and slope"] = training[:, point - 1 : point + 1]
         for features, values in seen.items():
+            if not np.isfinite(values).all():
+                continue
             means, sds = leave_one_out(values, finals)
             for children, chosen in (("all", np.ones_like(half)), ("better half", half)):
                 quality = _quality(means[chosen], sds[chosen], finals[chosen])

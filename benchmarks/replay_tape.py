@@ -36,7 +36,8 @@ SENTENCES = {
         "Prediction of the final loss at each point by the search's own model, leave one out. tau: Kendall's rank "
         "correlation; error, median error: root mean square and median absolute, in nats; within: share of final "
         "losses within one predicted sd (0.68 if calibrated); below: share below the predicted 10% quantile. The "
-        "better half is chosen by the final loss, so its losses lie lower than predicted."
+        "better half is chosen by the final loss, so its losses lie lower than predicted. training loss: mean over the "
+        "last quarter of the steps; it would need no evaluation."
     ),
     "price": (
         "Price of a step: the log of its time relative to the baseline's, by a linear model of the logs of XLA's "
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"{chosen.tapes[0]} holds {children.finished.sum()} finished children: record at least 3")
     landscape = landscape_of(entries, children)
     tables: dict[str, Sequence[Any]] = {
-        "prediction": prediction_rows(children.losses[children.finished]),
+        "prediction": prediction_rows(children.losses[children.finished], children.training[children.finished]),
         "price": [price_fit(children.counts, children.prices)],
         "noise": seed_noise(entries),
         "hurdles": hurdle_rows(children, chosen.replays, chosen.seconds, chosen.seed),

@@ -19,13 +19,13 @@ from .rough_time import OVERHEAD_SECONDS, rough_training_seconds
 
 __all__ = ["MEASURED_STOPS", "TrainingShares", "expected_candidates"]
 
-MEASURED_CANDIDATES = 367
-"""Candidates of two guided searches of a core-hour: seeds 12 and 13 in benchmarks/results/search_guided.txt."""
+MEASURED_CANDIDATES = 316
+"""Candidates of three guided searches of ten minutes: seeds 0, 1 and 2 in benchmarks/results/ten_minutes.txt."""
 
-MEASURED_STOPS = {0.2: 123, 0.35: 51, 0.5: 30}
+MEASURED_STOPS = {0.2: 125, 0.35: 56, 0.5: 41}
 """Those of them that stopped, by the share of the budget at which they did."""
 
-MEASURED_REPEATS = 46
+MEASURED_REPEATS = 49
 """Further trainings of leaders in the same searches."""
 
 EDIT_MODEL_SECONDS = 1.2e-11

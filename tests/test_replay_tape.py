@@ -37,9 +37,11 @@ def curve(final: float, tempo: float = 3.0) -> list[float]:
 
 def entry(kind: str, name: str, final: float, parents: tuple[str, ...] = (), **changes: Any) -> Entry:
     losses = curve(final)
+    training = [(step, step, final + 2.0 * (math.exp(-0.003 * step) - math.exp(-3.0))) for step in range(11, 1101, 11)]
     evaluation = {
         "outcome": "ok", "hurdle_losses": losses, "hurdle_steps": [int(1000 * share) for share in POINTS],
         "steps": 1100, "train_seconds": 11.0, "compile_seconds": 5.0, "relative_step": 1.0 + abs(final - 4.0),
+        "curve": training,
         "step_flops": 5e8 * (1 + final), "step_bytes": 2e8 * final**2, "step_transcendentals": 8e5 * (9 - final),
     }  # fmt: skip
     return Entry(kind, name, parents, (), "", 0, evaluation | changes)
@@ -87,6 +89,7 @@ def test_children_have_the_budget_s_losses_and_seconds(children: Children) -> No
     assert children.train_seconds[-1] == 2.0
     assert children.finished.tolist() == [True] * 41 + [False] * 2
     assert np.isfinite(children.losses[-1]).sum() == 8
+    assert (children.training[0] > children.losses[0]).all() and np.isfinite(children.training[-1]).sum() == 8
 
 
 def test_the_better_half_is_shrunk_towards_the_median_by_the_noise() -> None:

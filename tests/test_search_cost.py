@@ -41,7 +41,7 @@ def trainings(spread: float, replays: int = 20) -> Trainings:
     losses[:2, 4:] = np.nan
     ones = np.ones(COUNT)
     children = Children(
-        tuple(map(str, range(COUNT))), ("live",) * COUNT, np.full(COUNT, -1), losses,
+        tuple(map(str, range(COUNT))), ("live",) * COUNT, np.full(COUNT, -1), losses, losses,
         4.0 * ones, 12.0 * ones, np.ones((COUNT, 3)), ones, 4.0,
     )  # fmt: skip
     return draw_trainings(children, np.arange(COUNT), replays, rng)

@@ -21,11 +21,13 @@ class RecordedTraining:
     """One training.
 
     Attributes:
-        kind: `baseline`, `mutation` or `merge`.
+        kind: `baseline`; `live`, a mutation of live code; `paper`, one of the paper's mutations; `merge`; or `other`, a
+            merge of which only the curve is used.
         outcome: `ok`, or the fault it ended with (see `OUTCOME_ADVICE`).
         parent_gain: how much better than the baseline its (first) parent is, in nats per token.
-        effect: its true loss less that of the parent; None for a fault.
-        log_price_change: logarithm of its step time over that of the parent.
+        effect: its sum of effects (see `true_programs`) less that of the parent, in nats, positive if it is better; for
+            a merge, less the sum of its parts; None for a fault.
+        log_price_change: logarithm of its step time, less that of the parent or the sum of the parts.
         reached: share of the budget at which a fault ended it; 1 for `ok`.
         shares, losses: shares of the budget, and the losses there in nats per token; the last is the final loss.
         compile_seconds, probe_seconds, evaluate_seconds: time of the phases besides training.

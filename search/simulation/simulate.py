@@ -24,7 +24,8 @@ from ..runs.run_directory import RunDirectory
 from ..runs.run_state import RunState
 from ..runs.store import Store
 from .copied_children import CopyingEvolution
-from .recorded_trainings import load_recording
+from .found_program import found_program
+from .recorded_trainings import Recording, load_recording
 from .simulated_trainer import SimulatedTrainer
 from .simulation_summary import Checkpoint, Meter, SimulationSummary, summarize
 from .true_programs import TruePrograms
@@ -89,7 +90,11 @@ class SimulationOptions:
 
 
 def simulate(
-    config: RunConfig, options: SimulationOptions, run: RunDirectory, tell: Callable[[str], None] = lambda line: None
+    config: RunConfig,
+    options: SimulationOptions,
+    run: RunDirectory,
+    tell: Callable[[str], None] = lambda line: None,
+    recording: Recording | None = None,
 ) -> SimulationSummary:
     """Simulate a search in an empty directory.
 
@@ -98,6 +103,7 @@ def simulate(
         options: what is simulated.
         run: existing empty directory of the run, whose store is marked as simulated.
         tell: callback that receives a line of progress now and then.
+        recording: recorded trainings; None: those of the package.
 
     Raises:
         UsageError: the options do not fit the settings.
@@ -117,8 +123,9 @@ def simulate(
         "simulated": asdict(options),
     }
     strategy = (CopyingEvolution if options.proposals == "copies" else make_strategy)(config, options.seed, baseline)
-    recording = load_recording()
-    programs = TruePrograms(recording, options.seed, strategy.candidate)
+    recording = recording or load_recording()
+    mutations = "live" if config.search.strategy in GUIDED_STRATEGIES else "paper"
+    programs = TruePrograms(recording, options.seed, strategy.candidate, mutations)
     trainer = SimulatedTrainer(config.trial, recording, programs, options.overhead_seconds)
     with (
         Store.create(run.path, manifest, clock.time) as store,
@@ -140,7 +147,8 @@ def simulate(
         started_at = clock.monotonic()
         controller.run(options.budget_seconds, started_at)
         simulated = clock.monotonic() - started_at
-        return summarize(controller, executor, watch.meter, watch.growth, options.budget_seconds, simulated)
+        found = found_program(controller, programs)
+        return summarize(controller, executor, watch.meter, watch.growth, options.budget_seconds, simulated, found)
 
 
 class _Watch:

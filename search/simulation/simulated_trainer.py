@@ -21,7 +21,7 @@ import numpy as np
 from ...workers.config import TrialConfig
 from ...workers.protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
 from .recorded_trainings import RecordedTraining, Recording
-from .true_programs import TrueProgram, TruePrograms
+from .true_programs import PRICE_SLOPE, TrueProgram, TruePrograms
 
 __all__ = ["SimulatedTrainer"]
 
@@ -30,9 +30,6 @@ NOISE_SD = 0.013
 
 TIMING_SD = 0.03
 """Standard deviation of the logarithm of a measured relative step time."""
-
-PRICE_SLOPE = 0.34
-"""Nats by which the loss falls when steps grow by a factor e, as on the tape."""
 
 NEAREST = 10
 """Number of recorded trainings of which one gives the shape of a learning curve."""

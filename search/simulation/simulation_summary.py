@@ -13,6 +13,7 @@ from ...workers.executors.simulated import SimulatedExecutor
 from ..runs.controller import Controller
 from ..runs.controller_time import CONTROLLER_PHASES, ControllerTime
 from ..runs.store import Store
+from .found_program import FoundProgram
 
 __all__ = ["Checkpoint", "Meter", "PhaseCost", "SimulationSummary", "summarize"]
 
@@ -80,6 +81,7 @@ class SimulationSummary:
         phases: cost of its phases.
         real_seconds: wall clock of the simulation.
         growth: measurements on the way.
+        found: the program that the search ranks first.
     """
 
     workers: int
@@ -103,6 +105,7 @@ class SimulationSummary:
     phases: tuple[PhaseCost, ...]
     real_seconds: float
     growth: tuple[Checkpoint, ...]
+    found: FoundProgram
 
     @property
     def is_steady(self) -> bool:
@@ -194,6 +197,7 @@ def summarize(
     growth: Sequence[Checkpoint],
     budget_seconds: float,
     simulated_seconds: float,
+    found: FoundProgram,
 ) -> SimulationSummary:
     """Return the summary of a simulation that has ended.
 
@@ -201,6 +205,7 @@ def summarize(
         controller, executor, meter: of the simulation.
         growth: measurements on the way.
         budget_seconds, simulated_seconds: virtual time of the budget, and of what was simulated of it.
+        found: the program that the search ranks first.
     """
     end, state = meter.checkpoint(simulated_seconds), controller.state()
     counts = controller.store.trial_counts()
@@ -234,6 +239,7 @@ def summarize(
         phases=_phase_costs(controller.phases, executor.started, end.controller_seconds),
         real_seconds=meter.real_seconds,
         growth=(*growth, end),
+        found=found,
     )
 
 

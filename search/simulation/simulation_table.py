@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...system.durations import format_duration
 from ..reports.console import Layout, print_facts, print_table, print_text
+from ..reports.formatting import pluralize
 from ..runs.controller_time import CONTROLLER_PHASES
 from .simulation_summary import Checkpoint, SimulationSummary
 
@@ -63,6 +64,14 @@ def _facts(summary: SimulationSummary) -> list[tuple[str, str]]:
         ),
         ("", f"or for {summary.workers:,} workers with trials of {format_duration(summary.shortest_trial_seconds)}"),
     ]
+    if (found := summary.found).candidate_id:
+        facts.append(
+            (
+                "found",
+                f"#{found.candidate_id}, truly {found.gain:+.3f} nats better at equal steps and {found.time_gain:+.3f} "
+                f"at equal time; {found.paying_edits:,} of {pluralize(found.edits, 'mutation')} paid",
+            )
+        )
     if (whole := summary.whole_budget) is not None:
         facts.append(
             (

@@ -1,13 +1,14 @@
 """True loss and price of simulated programs.
 
-A child's true loss is its parent's plus an effect drawn from the recorded children of its kind: mutations of programs
-that are better than the baseline by `GOOD_GAIN`, mutations of others, and merges (a revert counts as a mutation).
-Effects are relative to the first parent, also for merges. An improvement shrinks with what has been gained, so the gain
-over the baseline stays below `LARGEST_GAIN`: without a limit, a million trainings would add up to an impossible loss.
+Effects of edits add up: each mutation has an effect on loss and price, drawn from the recorded mutations of its kind
+(those of evolution are the paper's, those of the guided search act on live code), with programs that are better than
+the baseline by `GOOD_GAIN` and others apart. A merge has the effects of both programs' edits, less what a recorded
+merge missed of the sum; a revert loses the effect of its edit.
 
-The price, the time of a step relative to the baseline's, changes by the factor of the same recorded child, between
-1 / `LARGEST_PRICE` and `LARGEST_PRICE`. A child drawn as a fault fails in every training, and passes its parent's loss
-and price on to children of its own.
+The sum of the effects is cut smoothly, so the gain over the baseline stays below `LARGEST_GAIN`: without a limit, a
+million trainings would add up to an impossible loss. The price, the time of a step relative to the baseline's, stays
+between 1 / `LARGEST_PRICE` and `LARGEST_PRICE`. A child drawn as a fault fails in every training, and passes its
+parent's effects on to children of its own.
 
 A draw depends on the candidate's structure and the random seed of the simulation alone.
 """
@@ -15,24 +16,49 @@ A draw depends on the candidate's structure and the random seed of the simulatio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from ..evolution.candidate import Candidate
 from .recorded_trainings import RecordedTraining, Recording
 
-__all__ = ["GOOD_GAIN", "LARGEST_GAIN", "LARGEST_PRICE", "TrueProgram", "TruePrograms"]
+__all__ = [
+    "GOOD_GAIN",
+    "LARGEST_GAIN",
+    "LARGEST_PRICE",
+    "PRICE_SLOPE",
+    "Effect",
+    "TrueProgram",
+    "TruePrograms",
+    "sum_of_effects",
+]
 
 GOOD_GAIN = 0.01
 """Gain over the baseline, in nats, from which a parent counts as good: it is harder to improve."""
 
-LARGEST_GAIN = 0.4
-"""Limit of the gain over the baseline, in nats: a guess. The best program found so far gains 0.32."""
+LARGEST_GAIN = 0.6
+"""Limit of the gain over the baseline, in nats: a guess. The best program found so far gains 0.44."""
 
 LARGEST_PRICE = 3.0
 """Limit of the step time relative to the baseline's."""
+
+PRICE_SLOPE = 0.34
+"""Nats by which the loss falls when steps grow by a factor e, as on the tape."""
+
+_MERGE = re.compile(r"Merge with #(\d+)")
+_REVERT = re.compile(r"Revert of the edit of #(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an edit changes: nats per token (positive is better), and the logarithm of the step time."""
+
+    gain: float
+    log_price: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +66,43 @@ class TrueProgram:
     """What trainings of a program measure with noise.
 
     Attributes:
-        gain: how much better than the baseline its loss at equal steps is, in nats per token.
-        log_price: logarithm of its step time over the baseline's.
+        total: sum of the effects of its edits.
         fault: recorded training whose fault it has; None: it trains.
     """
 
-    gain: float
-    log_price: float
+    total: Effect
     fault: RecordedTraining | None = None
+
+    @property
+    def gain(self) -> float:
+        """How much better than the baseline its loss at equal steps is, in nats per token (see `sum_of_effects`)."""
+        total = self.total.gain
+        return total if total <= 0.0 else LARGEST_GAIN * -math.expm1(-total / LARGEST_GAIN)
+
+    @property
+    def log_price(self) -> float:
+        """Logarithm of its step time over the baseline's."""
+        limit = math.log(LARGEST_PRICE)
+        return min(max(self.total.log_price, -limit), limit)
+
+    @property
+    def time_gain(self) -> float:
+        """How much better than the baseline its loss at equal time is, in nats per token."""
+        return self.gain - PRICE_SLOPE * self.log_price
+
+    @property
+    def smaller_gain(self) -> float:
+        """The gain in the worse of the two views."""
+        return min(self.gain, self.time_gain)
+
+
+def sum_of_effects(gain: float) -> float:
+    """Return the sum of effects with a gain: the gain if it is negative; otherwise more, without end at the limit.
+
+    >>> sum_of_effects(-0.2), round(sum_of_effects(0.1), 3), round(sum_of_effects(0.5), 3)
+    (-0.2, 0.109, 1.075)
+    """
+    return gain if not gain > 0.0 else -LARGEST_GAIN * math.log1p(-min(gain / LARGEST_GAIN, 0.999))
 
 
 class TruePrograms:
@@ -57,15 +112,23 @@ class TruePrograms:
         recording: recorded trainings.
         seed: random seed of the simulation.
         candidate: returns a candidate of the search by its id.
+        mutations: kind of recorded mutations that children are drawn from.
     """
 
-    def __init__(self, recording: Recording, seed: int, candidate: Callable[[int], Candidate]):
+    def __init__(
+        self,
+        recording: Recording,
+        seed: int,
+        candidate: Callable[[int], Candidate],
+        mutations: Literal["paper", "live"] = "paper",
+    ):
         self._seed = seed
         self._candidate = candidate
         self._programs: dict[int, TrueProgram] = {}
-        mutations = [each for each in recording.children if each.kind == "mutation"]
-        self._of_good = [each for each in mutations if each.parent_gain >= GOOD_GAIN]
-        self._of_others = [each for each in mutations if each.parent_gain < GOOD_GAIN]
+        self._effects: dict[int, Effect] = {}  # of edits, by the candidate in which they first occurred
+        drawn = [each for each in recording.children if each.kind == mutations]
+        self._of_good = [each for each in drawn if each.parent_gain >= GOOD_GAIN]
+        self._of_others = [each for each in drawn if each.parent_gain < GOOD_GAIN]
         self._merges = [each for each in recording.children if each.kind == "merge"]
 
     def __getitem__(self, candidate_id: int) -> TrueProgram:
@@ -83,20 +146,47 @@ class TruePrograms:
         if candidate.same_as is not None:
             return self._programs[candidate.same_as]
         if candidate.parent is None:
-            return TrueProgram(0.0, 0.0)
-        parent = self._programs[candidate.parent]
-        rng = np.random.default_rng((self._seed, *candidate.structure_hash.encode()[:16]))
-        pool = self._pool(candidate, parent)
-        drawn = pool[int(rng.integers(len(pool)))]
+            return TrueProgram(Effect(0.0, 0.0))
+        parent, edit = self._programs[candidate.parent], " ".join(candidate.mutations)
+        if reverted := _REVERT.search(edit):
+            return TrueProgram(self._sum(self._edits(candidate.parent) - {int(reverted[1])}))
+        if merged := _MERGE.search(edit):
+            other = int(merged[1])
+            self[other]  # its effect is drawn
+            inherited = self._sum(self._edits(candidate.parent) | self._edits(other))
+            drawn = self._draw(candidate, self._merges)
+        else:
+            inherited = parent.total
+            drawn = self._draw(candidate, self._of_good if parent.gain >= GOOD_GAIN else self._of_others)
         if drawn.effect is None:
-            return TrueProgram(parent.gain, parent.log_price, drawn)
-        gained = -drawn.effect
-        if gained > 0.0:
-            gained *= max(0.0, 1.0 - parent.gain / LARGEST_GAIN)
-        limit = math.log(LARGEST_PRICE)
-        return TrueProgram(parent.gain + gained, min(max(parent.log_price + drawn.log_price_change, -limit), limit))
+            return TrueProgram(inherited, drawn)
+        own = self._effects[candidate.id] = Effect(drawn.effect, drawn.log_price_change)
+        return TrueProgram(Effect(inherited.gain + own.gain, inherited.log_price + own.log_price))
 
-    def _pool(self, candidate: Candidate, parent: TrueProgram) -> Sequence[RecordedTraining]:
-        if any(edit.startswith("Merge with") for edit in candidate.mutations):
-            return self._merges
-        return self._of_good if parent.gain >= GOOD_GAIN else self._of_others
+    def _draw(self, candidate: Candidate, pool: Sequence[RecordedTraining]) -> RecordedTraining:
+        rng = np.random.default_rng((self._seed, *candidate.structure_hash.encode()[:16]))
+        return pool[int(rng.integers(len(pool)))]
+
+    def _sum(self, edits: Set[int]) -> Effect:
+        effects = [self._effects[edit] for edit in edits]
+        return Effect(sum(each.gain for each in effects), sum(each.log_price for each in effects))
+
+    def _edits(self, candidate_id: int) -> set[int]:
+        """Return the candidates whose effects add up to a program."""
+        found: set[int] = set()
+        lost: set[int] = set()
+        number: int | None = candidate_id
+        while number is not None:
+            candidate = self._candidate(number)
+            if candidate.same_as is not None:
+                number = candidate.same_as
+                continue
+            edit = " ".join(candidate.mutations)
+            if number in self._effects and number not in lost:
+                found.add(number)
+            if merged := _MERGE.search(edit):
+                found |= self._edits(int(merged[1])) - lost
+            if reverted := _REVERT.search(edit):
+                lost.add(int(reverted[1]))
+            number = candidate.parent
+        return found
