@@ -4,6 +4,7 @@
     python benchmarks/record_tape.py TAPE.jsonl --rates 5e-3,1e-2          the same by learning rate
     python benchmarks/record_tape.py TAPE.jsonl --children 300             children of an evolution that stops none
     python benchmarks/record_tape.py TAPE.jsonl --repeats 60               a second seed for the best 60
+    python benchmarks/record_tape.py TAPE.jsonl --prices                   steps timed again, on a quiet machine
 
 Every training takes the same number of steps at the `laptop` preset, past the budget by a tenth, and is evaluated on
 the way. Its step is timed in turns with the baseline's. So any rule that stops trainings early, prices steps, or picks
@@ -23,12 +24,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from primer_search.benchmarks.paired_times import paired_ratio
 from primer_search.configs.load import load
 from primer_search.primitives import DNA, InvalidProgramError, library
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
@@ -38,16 +41,25 @@ from primer_search.search.guided.live_mutations import mutate_live
 from primer_search.search.guided.recombination import merge_programs
 from primer_search.workers.data.dataset import prepare_dataset
 from primer_search.workers.protocol import HurdleThreshold, TrialRequest
+from primer_search.workers.training.budget_meter import ReferenceStep
 from primer_search.workers.training.trial import CandidateTrainer
 
 POINTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.7, 1.0)
 """Shares of the budget at which a training is evaluated, besides its end at 1.1."""
 
-SHARES = {"live": 0.6, "paper": 0.15, "merge": 0.25}
+SHARES = {"live": 0.45, "paper": 0.35, "merge": 0.2}
 """Share of children by origin; a merge needs 20 trained children, and is a live mutation before."""
 
 PRICE_SLOPE = 0.4
 """Nats by which the loss falls when steps grow by a factor e: what a step that is cheaper by that factor is worth."""
+
+PRICED_WITHIN = 0.01
+"""Children are timed again if their loss is above the baseline's by less than this, in nats."""
+
+ROUNDS = 15
+"""Timings of a child and of the baseline in turns, `ROUND_SECONDS` each."""
+
+ROUND_SECONDS = 0.08
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,8 @@ class Entry:
     """One line of the tape: a program, where it is from, and the result of one training.
 
     Attributes:
-        kind: `library`, `live`, `paper`, `merge`, or `repeat` of an earlier entry.
+        kind: `library`, `live`, `paper`, `merge`; `repeat`, another training of an earlier entry; or `price`, another
+            timing of it, which has no training.
         name: id of the program in the tape; repeats share it.
         parents: names of the parents.
         mutations: descriptions of the edits.
@@ -90,6 +103,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=4, help="trainings of each with --heads, --rates (default 4)")
     parser.add_argument("--children", type=int, default=0, help="children to record, in the whole file")
     parser.add_argument("--repeats", type=int, default=0, help="best children to train once more")
+    parser.add_argument("--prices", action="store_true", help="time the steps of all children that are not bad again")
     parser.add_argument("--baseline-heads", type=int, default=8, help="heads of the baseline that evolves (default 8)")
     parser.add_argument("--steps", type=int, default=1000, help="budget in optimizer steps (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the proposals (default 0)")
@@ -102,6 +116,8 @@ def main() -> None:
     recorder.record_rates(rates, arguments.baseline_heads, arguments.trainings)
     recorder.record_children(arguments.children)
     recorder.record_repeats(arguments.repeats)
+    if arguments.prices:
+        recorder.record_prices()
 
 
 class Recorder:
@@ -117,12 +133,13 @@ class Recorder:
         self.learning_rate = config.optimizer.learning_rate
         dataset = prepare_dataset(config.data, config.model.vocabulary)
         reference = dna_to_json(self.baseline)
-        self.trainer = CandidateTrainer(config.model, trial, config.optimizer, str(dataset), reference)
+        self._trainer_with = partial(CandidateTrainer, config.model, trial, config.optimizer, str(dataset))
+        self.trainer = self._trainer_with(reference)
         self.rules = CandidateRules.for_baseline(self.baseline, self.trainer.model)
         self.known = SeenPrograms()
         self.known.add(0, self.rules.build_graph(self.baseline).structure_hash, None)
         self.read: set[str] = set()
-        self.seed = seed
+        self.seed, self.heads = seed, heads
         self.rng = np.random.default_rng((seed, int(time.time())))
 
     def entries(self) -> list[Entry]:
@@ -164,6 +181,23 @@ class Recorder:
         for entry in sorted(children, key=lambda entry: entry.fitness)[:count]:
             if entry.name not in {each.name for each in self.entries() if each.kind == "repeat"}:
                 self.train("repeat", entry.name, entry.parents, entry.mutations, entry.dna)
+
+    def record_prices(self) -> None:
+        """Time the steps of children and of library programs in turns with the baseline's, unless this was done."""
+        entries = self.entries()
+        label = f"TRANSFORMER/{self.heads}"
+        baseline = np.median([_final(entry) for entry in entries if entry.name == label])
+        kept = {entry.name: entry for entry in entries if _final(entry) < baseline + PRICED_WITHIN}
+        reference = self.trainer.reference_step
+        for name, entry in kept.items():
+            if any(each.kind == "price" and each.name == name for each in self.entries()):
+                continue
+            child = self._trainer_with(entry.dna).reference_step
+            timings = [[seconds / count for seconds, count in _timed(child, reference)] for _ in range(ROUNDS)]
+            ratio = paired_ratio(*np.array(timings).T)
+            self._append(Entry("price", name, (), (), "", 0, {"outcome": "ok", "relative_step": ratio.median}))
+            print(f"price   {name:28} {ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})", flush=True)
+            jax.clear_caches()
 
     def propose(self, entries: Sequence[Entry]) -> tuple[str, tuple[str, ...], tuple[str, ...], DNA]:
         """Return kind, parents, edits and program of a valid child that the tape does not hold."""
@@ -226,14 +260,28 @@ class Recorder:
         request = TrialRequest(0, 0, dna, seed, self.points, learning_rate_factor=factor)
         evaluation = self.trainer.run(request, lambda progress: None).to_dict()
         entry = Entry(kind, name, parents, mutations, dna, seed, evaluation)
-        with self.tape.open("a") as file:
-            file.write(json.dumps(entry.__dict__) + "\n")
+        self._append(entry)
         price = evaluation["relative_step"]
         print(
             f"{kind:8}{name:28} {evaluation['outcome']:12} fitness {entry.fitness:.4f}, "
             f"price {price or math.nan:.3f}, {time.perf_counter() - start:.0f} s  {'; '.join(mutations)[:90]}",
             flush=True,
         )
+
+    def _append(self, entry: Entry) -> None:
+        with self.tape.open("a") as file:
+            file.write(json.dumps(entry.__dict__) + "\n")
+
+
+def _timed(child: ReferenceStep, reference: ReferenceStep) -> tuple[tuple[float, int], tuple[float, int]]:
+    """Return seconds and steps of one timing of each."""
+    return child.time(ROUND_SECONDS), reference.time(ROUND_SECONDS)
+
+
+def _final(entry: Entry) -> float:
+    """Return the loss at the budget; infinite for a failure or without a training."""
+    losses = entry.evaluation.get("hurdle_losses", ())
+    return losses[len(POINTS) - 1] if entry.evaluation["outcome"] == "ok" and len(losses) >= len(POINTS) else math.inf
 
 
 def edit_sets(entries: Sequence[Entry]) -> dict[str, frozenset[str]]:

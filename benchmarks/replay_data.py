@@ -34,7 +34,7 @@ class Children:
         compile_seconds: seconds of compilation, and
         train_seconds: of training to the budget, or to the failure.
         counts: [child, 3] operation counts of the step.
-        prices: relative step times; NaN where there is none.
+        prices: relative step times, by the entries of kind `price` where there are any; NaN where there is none.
         baseline: median loss of the baseline's trainings; of the children if the tape has none.
     """
 
@@ -81,6 +81,7 @@ def children_of(entries: Sequence[Entry], baseline: str) -> Children:
     results = [entry.evaluation for entry in children]
     losses = np.array([_losses(entry) for entry in children]).reshape(-1, len(POINTS))
     roots = [_losses(entry)[-1] for entry in entries if entry.kind == "library" and entry.name == baseline]
+    timed = {entry.name: entry.evaluation["relative_step"] for entry in entries if entry.kind == "price"}
     counts = [(each["step_flops"], each["step_bytes"], each["step_transcendentals"]) for each in results]
     return Children(
         names=tuple(places),
@@ -91,7 +92,7 @@ def children_of(entries: Sequence[Entry], baseline: str) -> Children:
         compile_seconds=np.array([each["compile_seconds"] for each in results]),
         train_seconds=np.array([_seconds_to_budget(entry) for entry in children]),
         counts=np.array(counts, float).reshape(-1, 3),
-        prices=np.array([each["relative_step"] or np.nan for each in results], float),
+        prices=np.array([timed.get(e.name) or e.evaluation["relative_step"] or np.nan for e in children], float),
         baseline=_baseline(roots or losses[:, -1].tolist()),
     )
 

@@ -75,7 +75,7 @@ def seed_noise(entries: Sequence[Entry]) -> list[SeedNoise]:
     trainings: defaultdict[str, list[float]] = defaultdict(list)
     library = {entry.name for entry in entries if entry.kind == "library"}
     for entry in entries:
-        if entry.evaluation["outcome"] == "ok":
+        if entry.kind != "price" and entry.evaluation["outcome"] == "ok":
             trainings[entry.name].append(entry.evaluation["hurdle_losses"][len(POINTS) - 1])
     groups: dict[str, list[list[float]]] = {"repeat": [], "library": []}
     for name, losses in trainings.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..evolution.candidate import Candidate
 from ..runs.controller import Controller
@@ -21,14 +22,18 @@ class FoundProgram:
     Attributes:
         candidate_id: candidate; the baseline if nothing trained to the end.
         gain, time_gain: true gain over the baseline at equal steps and at equal time, in nats per token.
-        paying_edits: mutations that pay, and were trained to the end.
+        best_gain: largest true gain in the worse view of all programs that trained to the end.
+        paying_edits: mutations that pay in both views, and were trained to the end.
+        paying_in_time: the same at equal time alone.
         edits: mutations that were trained, to the end or not.
     """
 
     candidate_id: int
     gain: float
     time_gain: float
+    best_gain: float
     paying_edits: int
+    paying_in_time: int
     edits: int
 
     @property
@@ -40,20 +45,28 @@ class FoundProgram:
 def found_program(controller: Controller, programs: TruePrograms) -> FoundProgram:
     """Return what a search found whose simulation has ended."""
     best = controller.state().best
-    number = 0 if best is None else best.id
+    named = programs[0 if best is None else best.id]
     trials = controller.store.evaluations(curves=False)
     finished = {trial.candidate_id for trial in trials if trial.evaluation.kind == "ok"}
-    mutated = [each for trial in trials if _is_mutation(each := controller.evolution.candidate(trial.candidate_id))]
-    edits = {each.id: each for each in mutated}
-    paying = sum(
-        each.id in finished and _pays(programs[each.id], programs[each.parent or 0]) for each in edits.values()
+    candidates = map(controller.evolution.candidate, {trial.candidate_id for trial in trials})
+    edits = [each for each in candidates if _is_mutation(each)]
+    finished_edits = [(programs[each.id], programs[each.parent or 0]) for each in edits if each.id in finished]
+    in_time = [pair for pair in finished_edits if _more(pair, "time_gain")]
+    return FoundProgram(
+        candidate_id=0 if best is None else best.id,
+        gain=named.gain,
+        time_gain=named.time_gain,
+        best_gain=max((programs[number].smaller_gain for number in finished), default=0.0),
+        paying_edits=sum(_more(pair, "gain") for pair in in_time),
+        paying_in_time=len(in_time),
+        edits=len(edits),
     )
-    return FoundProgram(number, programs[number].gain, programs[number].time_gain, paying, len(edits))
 
 
 def _is_mutation(candidate: Candidate) -> bool:
     return candidate.parent is not None and not candidate.mutations[0].startswith(("Merge", "Revert"))
 
 
-def _pays(child: TrueProgram, parent: TrueProgram) -> bool:
-    return min(child.gain - parent.gain, child.time_gain - parent.time_gain) >= PAYING_GAIN
+def _more(pair: tuple[TrueProgram, TrueProgram], view: Literal["gain", "time_gain"]) -> bool:
+    child, parent = pair
+    return getattr(child, view) - getattr(parent, view) >= PAYING_GAIN
