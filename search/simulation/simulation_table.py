@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...system.durations import format_duration
+from ...system.plurals import pluralize
 from ..reports.console import Layout, print_facts, print_table, print_text
-from ..reports.formatting import pluralize
 from ..runs.controller_time import CONTROLLER_PHASES
 from .simulation_summary import Checkpoint, SimulationSummary
 
