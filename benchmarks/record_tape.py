@@ -189,10 +189,10 @@ class Recorder:
         baseline = np.median([_final(entry) for entry in entries if entry.name == label])
         kept = {entry.name: entry for entry in entries if _final(entry) < baseline + PRICED_WITHIN}
         reference = self.trainer.reference_step
-        for name, entry in kept.items():
+        for name in map(str, self.rng.permutation(list(kept))):  # several processes share the work
             if any(each.kind == "price" and each.name == name for each in self.entries()):
                 continue
-            child = self._trainer_with(entry.dna).reference_step
+            child = self._trainer_with(kept[name].dna).reference_step
             timings = [[seconds / count for seconds, count in _timed(child, reference)] for _ in range(ROUNDS)]
             ratio = paired_ratio(*np.array(timings).T)
             self._append(Entry("price", name, (), (), "", 0, {"outcome": "ok", "relative_step": ratio.median}))
