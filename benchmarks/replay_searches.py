@@ -1,7 +1,7 @@
 """Replay of whole searches on the tape: the guided search and the paper's algorithm, at equal core-seconds.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/replay_searches.py [--budget 10m 1h] [--replays 40] [--json]
-    python benchmarks/replay_searches.py --vary MAX_TRAININGS=2 --vary EFFECT_SD=0.1     constants of search/guided
+    python benchmarks/replay_searches.py --vary MAX_TRAININGS=2 --vary "EFFECT_SD=0.1; INTERACTION_SD=0.05"
 
 Both are the real strategies with the real controller (`primer-search simulate`), at `laptop` with two workers: they
 mutate programs, check them, stop trainings, train again and rank. Only the trainings are drawn from the tape: effects
@@ -65,6 +65,17 @@ class Search:
     constants: Mapping[str, Any] = field(default_factory=dict)
 
 
+SEARCHES = (
+    Search("the paper's algorithm", PAPER),
+    Search("guided search"),
+    Search("guided, random parents", ("search.strategy=guided-random",)),
+    Search("guided, no merges or reverts", constants={"MERGE_SHARE": 0.0, "REVERT_SHARE": 0.0}),
+    Search("guided, no repeated trainings", constants={"MAX_TRAININGS": 1}),
+    Search("guided, no training stopped", constants={"STOPS": {}}),
+)
+"""Searches to compare: the first two, and the second without one of its rules."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchRow:
     """Results of a search at one budget.
@@ -111,16 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--budget", nargs="+", default=["10m", "1h"], help="times of the searches (default 10m 1h)")
     parser.add_argument("--replays", type=int, default=40, help="replays of each search (default 40)")
-    parser.add_argument("--vary", action="append", default=[], help="constant of search/guided, as NAME=VALUE")
+    parser.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        help="constants of search/guided in place of the other rows, as NAME=VALUE; NAME=VALUE",
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the first replay (default 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
     add_json(parser)
     chosen = parser.parse_args(arguments)
-    searches = [
-        Search("the paper's algorithm", PAPER),
-        Search("guided search"),
-        *(Search(f"guided, {change}", constants=_constants(change)) for change in chosen.vary),
-    ]
+    varied = [Search(f"guided, {changes}", constants=_constants(changes)) for changes in chosen.vary]
+    searches = [*SEARCHES[:2], *(varied or SEARCHES[2:])]
     seeds = range(chosen.seed, chosen.seed + chosen.replays)
     rows: list[SearchRow] = []
     with ProcessPoolExecutor(chosen.jobs) as pool:
@@ -170,14 +183,17 @@ def resampled(recording: Recording, rng: np.random.Generator) -> Recording:
     return replace(recording, children=tuple(recording.children[place] for place in places))
 
 
-def _constants(change: str) -> dict[str, Any]:
-    name, _, value = change.partition("=")
-    if not any(hasattr(module, name) for module in MODULES):
-        sys.exit(f"--vary {change}: no module of search/guided has the constant {name}")
-    try:
-        return {name: ast.literal_eval(value)}
-    except (ValueError, SyntaxError):
-        sys.exit(f"--vary {change}: give a Python number, tuple or dictionary after the =")
+def _constants(changes: str) -> dict[str, Any]:
+    constants = {}
+    for change in changes.split(";"):
+        name, _, value = change.strip().partition("=")
+        if not any(hasattr(module, name) for module in MODULES):
+            sys.exit(f"--vary {changes}: no module of search/guided has the constant {name}")
+        try:
+            constants[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            sys.exit(f"--vary {changes}: give a Python number, tuple or dictionary after {name}=")
+    return constants
 
 
 def _row(

@@ -1,10 +1,9 @@
-"""Replay the tape: what predicts the final loss, what prices a step, and which rule stops trainings best.
+"""Replay the tape: which edits pay, what predicts the final loss, what prices a step, which rule stops trainings best.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/replay_tape.py TAPE.jsonl [MORE.jsonl.gz ...] [--replays 200] [--json]
 
 Reads tapes of `record_tape.py`; trains nothing. A tape of library trainings beside the tape of children gives the
-baseline's loss and the noise between random seeds. It takes about two minutes, most of them for the selection rules,
-whose small matrices are faster with one thread.
+baseline's loss and the noise between random seeds. It takes about a minute. Whole searches: `replay_searches.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +19,10 @@ import numpy as np
 
 from primer_search.benchmarks.command import add_json, benchmark_parser
 from primer_search.benchmarks.replay_data import NOISE_SD, Children, children_of, read_entries
+from primer_search.benchmarks.replay_edits import edit_rows
 from primer_search.benchmarks.replay_hurdles import RULES, TODAY, compare, draw, replay
-from primer_search.benchmarks.replay_landscape import landscape_of, quantile_rows
 from primer_search.benchmarks.replay_noise import price_fit, seed_noise
 from primer_search.benchmarks.replay_prediction import prediction_rows
-from primer_search.benchmarks.replay_selection import selection_rows
 
 __all__ = ["main"]
 
@@ -55,15 +53,9 @@ SENTENCES = {
         "compared with today's rule, and its sd between replays. A child of a good parent may be good and still miss "
         "the parent's loss, which counts against rules with the target `parent`."
     ),
-    "landscape": (
-        "What the tape says of edits, as quantiles in nats: effects of live mutations, and what the sum of effects "
-        "misses for merges. Negative is better."
-    ),
-    "selection": (
-        "Rules that select parents, at equal numbers of trainings, all to the end, in a landscape drawn from these "
-        "effects. gain: true gain of the named program in nats; sd: between replays; believed: the gain that the rule "
-        "itself believes in; better: share of replays that name a truly better program than the first rule. Effects "
-        "add up without an end here, and good parents are few on the tape: read the order of the rules, not the sizes."
+    "edits": (
+        "Mutations whose child is better than its parent by 0.03 nats or more, at equal steps, at equal time, and in "
+        "both views; best: largest gain in the worse view, in nats."
     ),
 }
 
@@ -74,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("tapes", type=Path, nargs="+", help="files of JSON lines, also compressed (.gz)")
     parser.add_argument("--baseline", default="TRANSFORMER/2", help="library program that the children come from")
     parser.add_argument("--seconds", type=float, default=1800, help="core-seconds of a replay (default 1800)")
-    parser.add_argument("--trainings", type=int, default=225, help="trainings of a selection rule (default 225)")
     parser.add_argument("--replays", type=int, default=200, help="replays of each rule (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the replays (default 0)")
     add_json(parser)
@@ -83,14 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     children = children_of(entries, chosen.baseline)
     if children.finished.sum() < 3:
         sys.exit(f"{chosen.tapes[0]} holds {children.finished.sum()} finished children: record at least 3")
-    landscape = landscape_of(entries, children)
     tables: dict[str, Sequence[Any]] = {
         "prediction": prediction_rows(children.losses[children.finished], children.training[children.finished]),
         "price": [price_fit(children.counts, children.prices)],
         "noise": seed_noise(entries),
         "hurdles": hurdle_rows(children, chosen.replays, chosen.seconds, chosen.seed),
-        "landscape": quantile_rows(landscape) if landscape else [],
-        "selection": selection_rows(landscape, chosen.trainings, chosen.replays, chosen.seed) if landscape else [],
+        "edits": edit_rows(entries, children),
     }
     about = _about(children, chosen.seconds, chosen.replays)
     rows = {name: [dataclasses.asdict(row) for row in table] for name, table in tables.items()}

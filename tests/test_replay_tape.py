@@ -14,20 +14,26 @@ import pytest
 
 from primer_search.benchmarks import replay_tape
 from primer_search.benchmarks.record_tape import POINTS, Entry
-from primer_search.benchmarks.replay_data import NOISE_SD, Children, children_of, read_entries, true_losses
+from primer_search.benchmarks.replay_data import (
+    NOISE_SD,
+    Children,
+    children_of,
+    parts_of_merges,
+    read_entries,
+    true_losses,
+)
+from primer_search.benchmarks.replay_edits import edit_rows
 from primer_search.benchmarks.replay_fit import fit_batch
 from primer_search.benchmarks.replay_hurdles import TODAY, Rule, compare, draw, replay
-from primer_search.benchmarks.replay_landscape import Landscape, landscape_of
 from primer_search.benchmarks.replay_noise import price_fit, seed_noise
 from primer_search.benchmarks.replay_prediction import kendall, leave_one_out
-from primer_search.benchmarks.replay_selection import SELECTIONS, replay_selection
 from primer_search.search.guided.extrapolation import LossPredictor
 from primer_search.search.guided.linear_model import OUTLIERS
 
 QUARTER = Rule((0.35,), "quarter", OUTLIERS, (0.3,))
 
 
-FEW = ("--replays", "2", "--seconds", "200", "--trainings", "25")
+FEW = ("--replays", "2", "--seconds", "200")
 
 
 def curve(final: float, tempo: float = 3.0) -> list[float]:
@@ -35,7 +41,14 @@ def curve(final: float, tempo: float = 3.0) -> list[float]:
     return [final + 2.0 * (math.exp(-tempo * share) - math.exp(-tempo)) for share in POINTS]
 
 
-def entry(kind: str, name: str, final: float, parents: tuple[str, ...] = (), **changes: Any) -> Entry:
+def entry(
+    kind: str,
+    name: str,
+    final: float,
+    parents: tuple[str, ...] = (),
+    mutations: tuple[str, ...] = ("Mutate",),
+    **changes: Any,
+) -> Entry:
     losses = curve(final)
     training = [(step, step, final + 2.0 * (math.exp(-0.003 * step) - math.exp(-3.0))) for step in range(11, 1101, 11)]
     evaluation = {
@@ -44,7 +57,7 @@ def entry(kind: str, name: str, final: float, parents: tuple[str, ...] = (), **c
         "curve": training,
         "step_flops": 5e8 * (1 + final), "step_bytes": 2e8 * final**2, "step_transcendentals": 8e5 * (9 - final),
     }  # fmt: skip
-    return Entry(kind, name, parents, (), "", 0, evaluation | changes)
+    return Entry(kind, name, parents, mutations, "", 0, evaluation | changes)
 
 
 def failure(name: str, points: int) -> Entry:
@@ -184,31 +197,35 @@ def test_named_children_are_judged_without_their_luck(children: Children) -> Non
     assert NOISE_SD > 0
 
 
-def test_effects_are_differences_to_the_parent(entries: list[Entry]) -> None:
-    made = [entry("live", "g", 3.5), entry("live", "h", 3.4, ("g",)), entry("live", "i", 3.6), failure("f", 3)]
-    every = [*made, entry("merge", "gi", 3.05, ("g", "i")), *entries[-2:]]
-    found = landscape_of(every, children_of(every, "TRANSFORMER/2"))
-    assert found is not None
-    assert found.of_good == pytest.approx([-0.1], abs=0.01)
-    assert found.of_baseline[:2] == pytest.approx([3.5 - 4.02, 3.6 - 4.02], abs=0.01)
-    assert np.isnan(found.of_baseline[2])
-    assert found.misses == pytest.approx([3.05 - (3.5 + 3.6 - 4.02)], abs=0.01)
+def test_edits_pay_by_what_they_gain_over_their_parent() -> None:
+    made = [
+        entry("live", "g", 3.5, mutations=("Insert in main: x2 = DCONV_7X1(h0)",), relative_step=1.0),
+        entry("live", "h", 3.45, ("g",), mutations=("Replace op in main: x2 = ABS(h0) becomes x2 = SIN(h0)",)),
+        entry("paper", "i", 3.6, mutations=("Delete in main: x2 = DCONV_7X1(h0)",), relative_step=6.0),
+        entry("live", "j", 4.5, mutations=("Wrap in main: x2 = ABS(h0) and x3 = ADD(h0, x2)",), relative_step=0.2),
+        entry("library", "TRANSFORMER/2", 4.0),
+    ]
+    rows = {row.mutations: row for row in edit_rows(made, children_of(made, "TRANSFORMER/2"))}
+    paper, live = rows["the paper's"], rows["live"]
+    assert (paper.children, paper.in_steps, paper.in_time, paper.in_both) == (1, 1, 0, 0)
+    assert (live.children, live.in_steps, live.in_time, live.in_both) == (3, 2, 2, 1)
+    convolution, others = rows["live: add a depthwise convolution"], rows["live: others, of all kinds"]
+    assert (convolution.children, convolution.in_both, others.children, others.in_both) == (1, 1, 2, 0)
+    assert convolution.best == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize("rule", SELECTIONS, ids=lambda rule: rule.name)
-def test_selection_gains_where_there_is_something_to_gain(rule: Any) -> None:
-    """A tenth of the edits is worth 0.1 nats; the rest does harm, or fails."""
-    effects = np.array([-0.1, *[0.1] * 8, np.nan])
-    gain, believed = replay_selection(rule, Landscape(effects, effects, np.zeros(3)), 120, (0, 0))
-    assert gain > 0.09
-    assert believed == pytest.approx(gain, abs=0.1)
+def test_prices_that_were_timed_again_replace_the_first(entries: list[Entry]) -> None:
+    timed = Entry("price", "c3", (), (), "", 0, {"outcome": "ok", "relative_step": 1.234})
+    children = children_of([*entries, timed], "TRANSFORMER/2")
+    assert children.prices[3] == 1.234 and children.prices[4] == entries[4].evaluation["relative_step"]
+    assert len(seed_noise([*entries, timed])) == len(seed_noise(entries))
 
 
-def test_in_a_flat_landscape_only_plain_losses_believe_in_a_gain() -> None:
-    flat = Landscape(np.zeros(3), np.zeros(3), np.zeros(3))
-    believed = [np.mean([replay_selection(rule, flat, 60, (0, seed))[1] for seed in range(5)]) for rule in SELECTIONS]
-    assert believed[1] > 0.02
-    assert believed[3] < believed[1]
+def test_merges_have_the_sums_of_their_parts(entries: list[Entry]) -> None:
+    made = [entry("live", "g", 3.5), entry("live", "i", 3.6), entry("merge", "gi", 3.05, ("g", "i"))]
+    values = {"g": np.array([-0.5]), "i": np.array([-0.4]), "gi": np.array([-0.95])}
+    assert parts_of_merges(made, values, np.zeros(1)) == {"gi": pytest.approx([-0.9])}
+    assert parts_of_merges(made, values | {"i": np.array([np.nan])}, np.zeros(1)) == {}
 
 
 def test_tables_are_printed(entries: list[Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,7 +237,7 @@ def test_tables_are_printed(entries: list[Entry], tmp_path: Path, capsys: pytest
     replay_tape.main([tape, *FEW, "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["about"]["children"] == 43
-    assert {"prediction", "price", "noise", "hurdles", "landscape", "selection"} < set(found)
+    assert {"prediction", "price", "noise", "hurdles", "edits"} < set(found)
 
 
 def test_an_empty_tape_is_refused(tmp_path: Path) -> None:
