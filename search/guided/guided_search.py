@@ -52,8 +52,9 @@ MINIMUM_TRAININGS = 6
 UNSTOPPED_SHARE = 1 / 15
 """Share of candidates that train to the end whatever they look like, so that the prediction stays unbiased."""
 
-EFFECT_SD = 0.05
-"""Standard deviation of the effect of one edit, in nats (see `edit_model`)."""
+EFFECT_SD = 0.1
+"""Standard deviation of the effect of one edit, in nats (see `edit_model`). This value, `LEADERS` and `MAX_TRAININGS` are
+from replays of whole searches (docs/discovery.md)."""
 
 INTERACTION_SD = 0.02
 """Standard deviation of what the sum of effects misses, in nats."""
@@ -73,13 +74,13 @@ DRAWS = 16
 UNIFORM_SHARE = 0.25
 """Share of children whose first mutation is taken, whatever gain is expected of it."""
 
-LEADERS = 8
+LEADERS = 3
 """Number of leaders that are trained again."""
 
 CHILDREN_PER_TRAINING = 4
 """Children of a leader after which it needs another training, up to `MAX_TRAININGS`."""
 
-MAX_TRAININGS = 4
+MAX_TRAININGS = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,7 @@ def test_a_training_that_diverges_makes_a_program_and_its_relatives_worse_parent
             search.tell(candidate.id, Evaluation("non_finite"))
         else:
             search.tell(candidate.id, evaluation(END + 0.1))
-    assert search.standings()[good].posterior.mean > after + 0.01
+    assert search.standings()[good].posterior.mean > after + 0.003
 
 
 def test_merges_that_failed_before_do_not_change_what_a_resumed_search_proposes() -> None:
