@@ -53,8 +53,8 @@ UNSTOPPED_SHARE = 1 / 15
 """Share of candidates that train to the end whatever they look like, so that the prediction stays unbiased."""
 
 EFFECT_SD = 0.1
-"""Standard deviation of the effect of one edit, in nats (see `edit_model`). This value, `LEADERS` and `MAX_TRAININGS` are
-from replays of whole searches (docs/discovery.md)."""
+"""Standard deviation of the effect of one edit, in nats (see `edit_model`); like `LEADERS` and `MAX_TRAININGS`, from
+replays of whole searches (docs/discovery.md)."""
 
 INTERACTION_SD = 0.02
 """Standard deviation of what the sum of effects misses, in nats."""
