@@ -1,7 +1,7 @@
 """Recorded trainings: what simulated trainings are drawn from.
 
-`recorded_trainings.json` is distilled from the tape (docs/discovery.md) by benchmarks/distill_tape.py: 291 children of
-the `laptop` search and 7 trainings of its baseline, each with its losses on the way to the budget.
+`recorded_trainings.json` is distilled from the tape (docs/discovery.md) by benchmarks/distill_tape.py: 406 children of
+the `laptop` search and 8 trainings of its baseline, each with its losses on the way to the budget.
 """
 
 from __future__ import annotations
