@@ -53,9 +53,6 @@ SHARES = {"live": 0.45, "paper": 0.35, "merge": 0.2}
 PRICE_SLOPE = 0.4
 """Nats by which the loss falls when steps grow by a factor e: what a step that is cheaper by that factor is worth."""
 
-PRICED_WITHIN = 0.01
-"""Children are timed again if their loss is above the baseline's by less than this, in nats."""
-
 ROUNDS = 15
 """Timings of a child and of the baseline in turns, `ROUND_SECONDS` each."""
 
@@ -103,7 +100,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=4, help="trainings of each with --heads, --rates (default 4)")
     parser.add_argument("--children", type=int, default=0, help="children to record, in the whole file")
     parser.add_argument("--repeats", type=int, default=0, help="best children to train once more")
-    parser.add_argument("--prices", action="store_true", help="time the steps of all children that are not bad again")
+    parser.add_argument("--prices", action="store_true", help="time the steps of all children once more")
     parser.add_argument("--baseline-heads", type=int, default=8, help="heads of the baseline that evolves (default 8)")
     parser.add_argument("--steps", type=int, default=1000, help="budget in optimizer steps (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the proposals (default 0)")
@@ -139,7 +136,7 @@ class Recorder:
         self.known = SeenPrograms()
         self.known.add(0, self.rules.build_graph(self.baseline).structure_hash, None)
         self.read: set[str] = set()
-        self.seed, self.heads = seed, heads
+        self.seed = seed
         self.rng = np.random.default_rng((seed, int(time.time())))
 
     def entries(self) -> list[Entry]:
@@ -183,13 +180,10 @@ class Recorder:
                 self.train("repeat", entry.name, entry.parents, entry.mutations, entry.dna)
 
     def record_prices(self) -> None:
-        """Time the steps of children and of library programs in turns with the baseline's, unless this was done."""
-        entries = self.entries()
-        label = f"TRANSFORMER/{self.heads}"
-        baseline = np.median([_final(entry) for entry in entries if entry.name == label])
-        kept = {entry.name: entry for entry in entries if _final(entry) < baseline + PRICED_WITHIN}
+        """Time the steps of all programs that trained to the budget, in turns with the baseline's, once."""
+        kept = {entry.name: entry for entry in self.entries() if math.isfinite(_final(entry))}
         reference = self.trainer.reference_step
-        for name in map(str, self.rng.permutation(list(kept))):  # several processes share the work
+        for name in map(str, self.rng.permutation(list(kept))):  # two processes with different seeds share it
             if any(each.kind == "price" and each.name == name for each in self.entries()):
                 continue
             child = self._trainer_with(kept[name].dna).reference_step

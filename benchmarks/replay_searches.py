@@ -8,9 +8,9 @@ mutate programs, check them, stop trainings, train again and rank. Only the trai
 of the paper's mutations from its mutations on the tape, those of the guided search from live mutations. Each replay has
 its own bootstrap sample of the tape's children, the same for both.
 
-A search is judged by the true gain of the program that it ranks first, at equal steps and at equal time. In the view of
-the paper, a fixed time, both are compared, too. A mutation pays if it is truly 0.03 nats better than its parent in both
-views; it counts if it was trained to the end.
+A search is judged by the true gain of the program that it ranks first, at equal steps, at equal time (the view of the
+paper), and in the worse of both. A mutation pays if it is truly 0.03 nats better than its parent; it counts if it was
+trained to the end.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from primer_search.search.simulation.found_program import FoundProgram
 from primer_search.search.simulation.recorded_trainings import Recording, load_recording
 from primer_search.search.simulation.simulate import SimulationOptions, simulate
 
-__all__ = ["SearchRow", "main", "resampled"]
+__all__ = ["Search", "SearchRow", "changed", "main", "replay", "resampled", "row_of"]
 
 MODULES = (guided_search, measurements, extrapolation, edit_choice, price)
 
@@ -84,9 +84,10 @@ class SearchRow:
         budget: time of the search, with two workers.
         search: its name.
         trained: mutations trained, to the end or not.
-        paying: of these, mutations that pay in both views and were trained to the end, an hour of a core.
-        paying_in_time: the same at equal time alone, the view of the paper.
-        factor, low, high: `paying_in_time` over that of the first search, with the 95% interval of the replays.
+        paying_an_hour: mutations that pay in both views and were trained to the end, an hour of a core.
+        paying_in_time: the same at equal time alone, an hour of a core.
+        factor, low, high: `paying_in_time` over that of the first search, infinite if that has none, with the 95%
+            interval of the replays.
         gain: mean true gain of the named program in the worse view, in nats, and
         error: its standard error.
         best: mean of the largest gain among the programs that the search trained to the end.
@@ -101,7 +102,7 @@ class SearchRow:
     budget: str
     search: str
     trained: float
-    paying: float
+    paying_an_hour: float
     paying_in_time: float
     factor: float
     low: float
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = [[task.result() for task in each] for each in tasks]
             hours = WORKERS * seconds / 3600
             rows += [
-                _row(budget, hours, search.name, each, found) for search, each in zip(searches, found, strict=True)
+                row_of(budget, hours, search.name, each, found) for search, each in zip(searches, found, strict=True)
             ]
     about = {**hardware("replay_searches.py", arguments), "replays": chosen.replays, "workers": WORKERS}
     if chosen.json:
@@ -196,37 +197,51 @@ def _constants(changes: str) -> dict[str, Any]:
     return constants
 
 
-def _row(
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def row_of(
     budget: str, hours: float, name: str, results: Sequence[FoundProgram], searches: Sequence[Sequence[FoundProgram]]
 ) -> SearchRow:
+    """Compare the replays of a search with those of all searches, the first two among them.
+
+    Args:
+        budget: time of a search, as it is printed.
+        hours: hours of a core of a search.
+        name: name of the search.
+        results: what it found in each replay.
+        searches: what each search found.
+    """
     first, second = searches[0], searches[1]
     paying, paying_first = (np.array([each.paying_in_time for each in found]) for found in (results, first))
     samples = np.random.default_rng(0).integers(len(results), size=(2000, len(results)))
-    ratios = paying[samples].sum(axis=1) / np.maximum(paying_first[samples].sum(axis=1), 1)
-    low, high = np.percentile(ratios, (2.5, 97.5)).tolist()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = paying[samples].sum(axis=1) / paying_first[samples].sum(axis=1)
+        factor = paying.sum() / paying_first.sum()
+    low, high = np.quantile(ratios, (0.025, 0.975), method="nearest").tolist()
     gain, gain_first, gain_second = (
         np.array([each.smaller_gain for each in found]) for found in (results, first, second)
     )
-    root = math.sqrt(len(results))
     time_gain, time_first = (np.array([each.time_gain for each in found]) for found in (results, first))
     return SearchRow(
         budget=budget,
         search=name,
         trained=float(np.mean([each.edits for each in results])),
-        paying=float(np.mean([each.paying_edits for each in results])) / hours,
+        paying_an_hour=float(np.mean([each.paying_edits for each in results])) / hours,
         paying_in_time=float(paying.mean()) / hours,
-        factor=float(paying.sum() / max(paying_first.sum(), 1)),
+        factor=float(factor),
         low=low,
         high=high,
         gain=float(gain.mean()),
-        error=float(gain.std()) / root,
+        error=_standard_error(gain),
         best=float(np.mean([each.best_gain for each in results])),
         steps_gain=float(np.mean([each.gain for each in results])),
         time_gain=float(time_gain.mean()),
         better=float(np.mean(gain > gain_first)),
         better_in_time=float(np.mean(time_gain > time_first)),
         more=float(np.mean(gain - gain_second)),
-        more_error=float(np.std(gain - gain_second)) / root,
+        more_error=_standard_error(gain - gain_second),
     )
 
 

@@ -39,8 +39,8 @@ SENTENCES = {
     ),
     "price": (
         "Price of a step: the log of its time relative to the baseline's, by a linear model of the logs of XLA's "
-        "operation counts, leave one out. The timings come from a busy machine, so the error is that of model and "
-        "timing together; where it exceeds the median error by much, a few timings were disturbed."
+        "operation counts, leave one out. The error is that of model and timing together; where it exceeds the median "
+        "error by much, a few timings were disturbed, or a few programs are unusual."
     ),
     "noise": (
         "Noise of the final loss between random seeds, pooled over programs with several trainings. drift: later "

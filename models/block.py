@@ -163,7 +163,7 @@ class BlockFunctions:
         The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN. `segment_ids`
         are those from the first position on, in every call; positions after them belong to the last text. So is
         `prefix`; positions after it do not belong to it, and all positions of a prefix must be new in the same call.
-        The rows of `mask` are the new positions; later keys than its last are treated as that one.
+        The rows of `mask` are the new positions; keys after its end are masked as its last.
 
         Raises:
             UsageError: there are more new positions than the cache is long, the batch size differs, or the program

@@ -30,8 +30,8 @@ class Visibility:
         texts: number of the text of each position from the first on; later ones belong to the last text. None: one
             text a sequence.
         prefix: whether a position, from the first on, belongs to a prefix; later ones do not. None: no prefix.
-        mask: whether a row, one of the positions that are computed, may read a position from the first on; those after
-            its end are treated as its last one. A row that may read nothing reads itself. None: no mask.
+        mask: whether a row, one of the positions that are computed, may read a position from the first on; positions
+            after its end are masked as its last. A row that may read nothing reads itself. None: no mask.
     """
 
     texts: Texts | None = None

@@ -117,7 +117,7 @@ class DNABlock(nnx.Module):
                 positions belong to the last text. None: one text a sequence.
             mask: true where a position may read another, in addition to the causal mask, instead of `segment_ids`.
                 Attention and convolutions keep to it; a position that may read nothing reads itself. With `decode`, its
-                keys begin at the first position, and later ones than its last are treated as that. None: no mask.
+                keys begin at the first position, and keys after its end are masked as its last. None: no mask.
 
         Raises:
             UsageError: `x` has another rank, width, or (for a program tied to one) length; the cache is missing, has

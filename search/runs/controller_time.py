@@ -54,6 +54,6 @@ class ControllerTime:
             return ""
         self._told_disk = True
         return (
-            f"the disk is slow: writing results took {waited:.0f} of the first {elapsed_seconds:.0f} s, "
-            "in which no new trial began; a --run-dir on a faster disk leaves more time to train"
+            f"writing results waited {waited:.0f} of the first {elapsed_seconds:.0f} s, in which no new trial began: "
+            "the disk is slow, or the machine has other work; a --run-dir on a faster disk may leave more time to train"
         )

@@ -226,9 +226,11 @@ class Store(StoreReader):
         try:
             self._execute("BEGIN IMMEDIATE")
             self._guard.check_only_writer()
+            before = self._connection.total_changes
             yield
             self._execute("COMMIT")
-            self._guard.record(on_disk=self._synchronous == "FULL")
+            if self._connection.total_changes != before:  # SQLite does not write an empty transaction
+                self._guard.record(on_disk=self._synchronous == "FULL")
         except BaseException:
             if self._connection.in_transaction:  # SQLite rolls back by itself on some errors, a full disk among them
                 self._execute("ROLLBACK")

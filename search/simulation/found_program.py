@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from ..evolution.candidate import Candidate
-from ..runs.controller import Controller
+from ..evolution.candidate import BASELINE_ID, Candidate
 from .true_programs import TrueProgram, TruePrograms
 
-__all__ = ["PAYING_GAIN", "FoundProgram", "found_program"]
+__all__ = ["PAYING_GAIN", "FoundProgram", "found_program", "pays"]
 
 PAYING_GAIN = 0.03
 """Gain of a mutation over its parent, in nats in the worse view, from which it pays (docs/discovery.md)."""
@@ -17,7 +16,7 @@ PAYING_GAIN = 0.03
 
 @dataclass(frozen=True, slots=True)
 class FoundProgram:
-    """The program that a simulated search ranks first.
+    """The program that a simulated search ranks first, and how many mutations paid.
 
     Attributes:
         candidate_id: candidate; the baseline if nothing trained to the end.
@@ -42,31 +41,36 @@ class FoundProgram:
         return min(self.gain, self.time_gain)
 
 
-def found_program(controller: Controller, programs: TruePrograms) -> FoundProgram:
-    """Return what a search found whose simulation has ended."""
-    best = controller.state().best
-    named = programs[0 if best is None else best.id]
-    trials = controller.store.evaluations(curves=False)
-    finished = {trial.candidate_id for trial in trials if trial.evaluation.kind == "ok"}
-    candidates = map(controller.evolution.candidate, {trial.candidate_id for trial in trials})
-    edits = [each for each in candidates if _is_mutation(each)]
-    finished_edits = [(programs[each.id], programs[each.parent or 0]) for each in edits if each.id in finished]
-    in_time = [pair for pair in finished_edits if _more(pair, "time_gain")]
+def found_program(
+    best: int | None, outcomes: Sequence[tuple[int, str]], candidate: Callable[[int], Candidate], programs: TruePrograms
+) -> FoundProgram:
+    """Return what a search found.
+
+    Args:
+        best: candidate that it ranks first; None: none trained to the end.
+        outcomes: candidate and outcome of its trials.
+        candidate: returns a candidate by its id.
+        programs: true programs.
+    """
+    named = programs[best or BASELINE_ID]
+    finished = {number for number, outcome in outcomes if outcome == "ok"}
+    edits = [each for each in map(candidate, {number for number, _ in outcomes}) if _mutated(each)]
+    pairs = [(programs[each.id], programs[each.parent or BASELINE_ID]) for each in edits if each.id in finished]
     return FoundProgram(
-        candidate_id=0 if best is None else best.id,
+        candidate_id=best or BASELINE_ID,
         gain=named.gain,
         time_gain=named.time_gain,
         best_gain=max((programs[number].smaller_gain for number in finished), default=0.0),
-        paying_edits=sum(_more(pair, "gain") for pair in in_time),
-        paying_in_time=len(in_time),
+        paying_edits=sum(pays(child, parent) for child, parent in pairs),
+        paying_in_time=sum(child.time_gain - parent.time_gain >= PAYING_GAIN for child, parent in pairs),
         edits=len(edits),
     )
 
 
-def _is_mutation(candidate: Candidate) -> bool:
+def pays(child: TrueProgram, parent: TrueProgram) -> bool:
+    """Return whether a mutation pays in both views."""
+    return min(child.gain - parent.gain, child.time_gain - parent.time_gain) >= PAYING_GAIN
+
+
+def _mutated(candidate: Candidate) -> bool:
     return candidate.parent is not None and not candidate.mutations[0].startswith(("Merge", "Revert"))
-
-
-def _more(pair: tuple[TrueProgram, TrueProgram], view: Literal["gain", "time_gain"]) -> bool:
-    child, parent = pair
-    return getattr(child, view) - getattr(parent, view) >= PAYING_GAIN

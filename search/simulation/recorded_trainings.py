@@ -26,8 +26,8 @@ class RecordedTraining:
         outcome: `ok`, or the fault it ended with (see `OUTCOME_ADVICE`).
         parent_gain: how much better than the baseline its (first) parent is, in nats per token.
         effect: its sum of effects (see `true_programs`) less that of the parent, in nats, positive if it is better; for
-            a merge, less the sum of its parts; None for a fault.
-        log_price_change: logarithm of its step time, less that of the parent or the sum of the parts.
+            a merge, less the sum of its parts; None for a fault and for `other`.
+        log_price_change: logarithm of its step time, less that of the parent or the sum of the parts; None for `other`.
         reached: share of the budget at which a fault ended it; 1 for `ok`.
         shares, losses: shares of the budget, and the losses there in nats per token; the last is the final loss.
         compile_seconds, probe_seconds, evaluate_seconds: time of the phases besides training.
@@ -37,7 +37,7 @@ class RecordedTraining:
     outcome: str
     parent_gain: float
     effect: float | None
-    log_price_change: float
+    log_price_change: float | None
     reached: float
     shares: tuple[float, ...]
     losses: tuple[float, ...]

@@ -147,8 +147,10 @@ def simulate(
         started_at = clock.monotonic()
         controller.run(options.budget_seconds, started_at)
         simulated = clock.monotonic() - started_at
-        found = found_program(controller, programs)
-        return summarize(controller, executor, watch.meter, watch.growth, options.budget_seconds, simulated, found)
+        real_seconds, growth = watch.meter.real_seconds, [*watch.growth, watch.meter.checkpoint(simulated)]
+        best = controller.state().best
+        found = found_program(best and best.id, store.outcomes(), strategy.candidate, programs)
+        return summarize(controller, executor, real_seconds, growth, options.budget_seconds, simulated, found)
 
 
 class _Watch:

@@ -21,7 +21,7 @@ import numpy as np
 from ...workers.config import TrialConfig
 from ...workers.protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
 from .recorded_trainings import RecordedTraining, Recording
-from .true_programs import PRICE_SLOPE, TrueProgram, TruePrograms
+from .true_programs import TrueProgram, TruePrograms
 
 __all__ = ["SimulatedTrainer"]
 
@@ -76,9 +76,8 @@ class SimulatedTrainer:
             message = "a recorded training of such a child ended with this fault"
             figures = self._figures(program, program.fault, program.fault.reached)
             return Evaluation(program.fault.outcome, message, relative_step=relative_step, **figures)
-        final = self._recording.baseline_loss - program.gain + NOISE_SD * rng.normal()
-        if self._trial.unit != "steps":
-            final += PRICE_SLOPE * program.log_price
+        gain = program.gain if self._trial.unit == "steps" else program.time_gain
+        final = self._recording.baseline_loss - gain + NOISE_SD * rng.normal()
         curve = self._moved_curve(final, rng)
         outcome, message, reached, losses = _pass_hurdles(request.hurdles, self._trial.budget, curve, relative_step)
         figures = self._figures(program, curve, reached)

@@ -193,7 +193,7 @@ class Meter:
 def summarize(
     controller: Controller,
     executor: SimulatedExecutor,
-    meter: Meter,
+    real_seconds: float,
     growth: Sequence[Checkpoint],
     budget_seconds: float,
     simulated_seconds: float,
@@ -202,12 +202,13 @@ def summarize(
     """Return the summary of a simulation that has ended.
 
     Args:
-        controller, executor, meter: of the simulation.
-        growth: measurements on the way.
+        controller, executor: of the simulation.
+        real_seconds: its wall clock.
+        growth: measurements on the way; the last is that of the end.
         budget_seconds, simulated_seconds: virtual time of the budget, and of what was simulated of it.
         found: the program that the search ranks first.
     """
-    end, state = meter.checkpoint(simulated_seconds), controller.state()
+    end, state = growth[-1], controller.state()
     counts = controller.store.trial_counts()
     kinds: Counter[str] = Counter()
     for outcome, number in state.outcomes.items():
@@ -237,8 +238,8 @@ def summarize(
         memory_bytes=end.memory_bytes,
         controller_seconds=end.controller_seconds,
         phases=_phase_costs(controller.phases, executor.started, end.controller_seconds),
-        real_seconds=meter.real_seconds,
-        growth=(*growth, end),
+        real_seconds=real_seconds,
+        growth=tuple(growth),
         found=found,
     )
 

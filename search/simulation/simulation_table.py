@@ -9,6 +9,7 @@ from ...system.durations import format_duration
 from ...system.plurals import pluralize
 from ..reports.console import Layout, print_facts, print_table, print_text
 from ..runs.controller_time import CONTROLLER_PHASES
+from .found_program import PAYING_GAIN
 from .simulation_summary import Checkpoint, SimulationSummary
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
@@ -68,8 +69,15 @@ def _facts(summary: SimulationSummary) -> list[tuple[str, str]]:
         facts.append(
             (
                 "found",
-                f"#{found.candidate_id}, truly {found.gain:+.3f} nats better at equal steps and {found.time_gain:+.3f} "
-                f"at equal time; {found.paying_edits:,} of {pluralize(found.edits, 'mutation')} paid",
+                f"#{found.candidate_id}; true gain over the baseline {found.gain:+.3f} nats at equal steps, "
+                f"{found.time_gain:+.3f} at equal time",
+            )
+        )
+        facts.append(
+            (
+                "mutations",
+                f"{pluralize(found.edits, 'mutation')} trained; {found.paying_edits:,} to the end, and {PAYING_GAIN} "
+                "nats better than their parent in both views",
             )
         )
     if (whole := summary.whole_budget) is not None:

@@ -1,9 +1,9 @@
 """True loss and price of simulated programs.
 
-Effects of edits add up: each mutation has an effect on loss and price, drawn from the recorded mutations of its kind
-(those of evolution are the paper's, those of the guided search act on live code), with programs that are better than
-the baseline by `GOOD_GAIN` and others apart. A merge has the effects of both programs' edits, less what a recorded
-merge missed of the sum; a revert loses the effect of its edit.
+Effects of edits add up. A mutation has an effect on loss and price, drawn from the recorded mutations of its kind: the
+paper's for evolution, those of live code for the guided search. Those of programs that are better than the baseline by
+`GOOD_GAIN` are one pool, those of other programs another. A merge has the effects of both programs' edits, and what a
+recorded merge missed of the sum. A revert loses the effect of its edit.
 
 The sum of the effects is cut smoothly, so the gain over the baseline stays below `LARGEST_GAIN`: without a limit, a
 million trainings would add up to an impossible loss. The price, the time of a step relative to the baseline's, stays
@@ -126,6 +126,7 @@ class TruePrograms:
         self._candidate = candidate
         self._programs: dict[int, TrueProgram] = {}
         self._effects: dict[int, Effect] = {}  # of edits, by the candidate in which they first occurred
+        self._edits: dict[int, frozenset[int]] = {}  # candidates whose effects add up to a program, for those asked for
         drawn = [each for each in recording.children if each.kind == mutations]
         self._of_good = [each for each in drawn if each.parent_gain >= GOOD_GAIN]
         self._of_others = [each for each in drawn if each.parent_gain < GOOD_GAIN]
@@ -149,16 +150,16 @@ class TruePrograms:
             return TrueProgram(Effect(0.0, 0.0))
         parent, edit = self._programs[candidate.parent], " ".join(candidate.mutations)
         if reverted := _REVERT.search(edit):
-            return TrueProgram(self._sum(self._edits(candidate.parent) - {int(reverted[1])}))
+            return TrueProgram(self._sum(self._edits_of(candidate.parent) - {int(reverted[1])}))
         if merged := _MERGE.search(edit):
             other = int(merged[1])
             self[other]  # its effect is drawn
-            inherited = self._sum(self._edits(candidate.parent) | self._edits(other))
+            inherited = self._sum(self._edits_of(candidate.parent) | self._edits_of(other))
             drawn = self._draw(candidate, self._merges)
         else:
             inherited = parent.total
             drawn = self._draw(candidate, self._of_good if parent.gain >= GOOD_GAIN else self._of_others)
-        if drawn.effect is None:
+        if drawn.effect is None or drawn.log_price_change is None:
             return TrueProgram(inherited, drawn)
         own = self._effects[candidate.id] = Effect(drawn.effect, drawn.log_price_change)
         return TrueProgram(Effect(inherited.gain + own.gain, inherited.log_price + own.log_price))
@@ -171,22 +172,22 @@ class TruePrograms:
         effects = [self._effects[edit] for edit in edits]
         return Effect(sum(each.gain for each in effects), sum(each.log_price for each in effects))
 
-    def _edits(self, candidate_id: int) -> set[int]:
-        """Return the candidates whose effects add up to a program."""
-        found: set[int] = set()
-        lost: set[int] = set()
-        number: int | None = candidate_id
-        while number is not None:
-            candidate = self._candidate(number)
-            if candidate.same_as is not None:
-                number = candidate.same_as
-                continue
+    def _edits_of(self, candidate_id: int) -> frozenset[int]:
+        """Return the edits of a program; those of its ancestors are found first, the oldest first."""
+        unknown = [candidate_id]
+        while unknown:
+            candidate = self._candidate(unknown[-1])
             edit = " ".join(candidate.mutations)
-            if number in self._effects and number not in lost:
-                found.add(number)
-            if merged := _MERGE.search(edit):
-                found |= self._edits(int(merged[1])) - lost
-            if reverted := _REVERT.search(edit):
-                lost.add(int(reverted[1]))
-            number = candidate.parent
-        return found
+            merged, reverted = _MERGE.search(edit), _REVERT.search(edit)
+            sources = [candidate.parent if candidate.same_as is None else candidate.same_as]
+            if merged and candidate.same_as is None:
+                sources.append(int(merged[1]))
+            missing = [each for each in sources if each is not None and each not in self._edits]
+            if missing:
+                unknown += missing
+                continue
+            own = {candidate.id} & self._effects.keys()
+            lost = {int(reverted[1])} if reverted else set()
+            inherited = frozenset().union(*(self._edits[each] for each in sources if each is not None))
+            self._edits[unknown.pop()] = (inherited - lost) | own
+        return self._edits[candidate_id]

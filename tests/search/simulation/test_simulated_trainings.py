@@ -15,7 +15,8 @@ from primer_search.benchmarks.replay_data import read_entries
 from primer_search.configs.load import load
 from primer_search.primitives import library
 from primer_search.search.evolution.candidate import Candidate
-from primer_search.search.simulation.recorded_trainings import load_recording
+from primer_search.search.simulation.found_program import found_program
+from primer_search.search.simulation.recorded_trainings import RecordedTraining, load_recording
 from primer_search.search.simulation.simulated_trainer import NOISE_SD, SimulatedTrainer
 from primer_search.search.simulation.true_programs import (
     LARGEST_GAIN,
@@ -92,6 +93,52 @@ def test_a_merge_adds_the_effects_of_both_programs_and_a_revert_takes_one_away()
     assert round(gains[5] - gains[4] - gains[2], 5) in misses
     assert round(gains[6] - gains[5], 5) in misses
     assert gains[7] == pytest.approx(gains[6] - gains[1])
+
+
+def known(kind: str, effect: float, log_price: float = 0.0, parent_gain: float = 0.0) -> RecordedTraining:
+    return replace(RECORDING.children[0], kind=kind, effect=effect, log_price_change=log_price, parent_gain=parent_gain)
+
+
+def test_what_a_search_found_is_judged_by_true_programs() -> None:
+    """A mutation of the baseline is 0.1 nats better and slower; one of a good program 0.05 better and faster."""
+    children = (known("paper", 0.1, 0.2), known("paper", 0.05, -0.1, parent_gain=0.1), known("merge", -0.02))
+    recording = replace(RECORDING, children=children)
+    edits = {
+        1: (0, "Mutate"),
+        2: (1, "Mutate"),
+        3: (0, "Mutate"),
+        4: (2, "Merge with #3"),
+        5: (4, "Revert of the edit of #1"),
+    }
+    family = candidates(0) | {
+        number: Candidate(number, DNA, parent, (edit,), f"{number:064x}"[::-1])
+        for number, (parent, edit) in edits.items()
+    }
+    programs = TruePrograms(recording, 0, family.__getitem__)
+    outcomes = [(0, "ok"), (1, "ok"), (2, "ok"), (3, "stopped_at_hurdle"), (4, "ok"), (4, "ok"), (5, "non_finite")]
+    found = found_program(4, outcomes, family.__getitem__, programs)
+    totals = [programs[number].total for number in range(6)]
+    assert [each.gain for each in totals] == pytest.approx([0.0, 0.1, 0.15, 0.1, 0.23, 0.13])
+    assert [each.log_price for each in totals] == pytest.approx([0.0, 0.2, 0.1, 0.2, 0.3, 0.1])
+    assert (found.candidate_id, found.gain) == (4, programs[4].gain)
+    assert found.time_gain == pytest.approx(found.gain - PRICE_SLOPE * 0.3)
+    assert found.best_gain == max(programs[number].smaller_gain for number in (0, 1, 2, 4))
+    assert (found.edits, found.paying_edits, found.paying_in_time) == (3, 1, 1)  # number 1 is too slow, 3 was stopped
+    assert found_program(None, [(0, "ok")], family.__getitem__, programs).candidate_id == 0
+
+
+def test_edits_of_nested_merges_reverts_and_twins_are_found() -> None:
+    edits = ["", "Mutate", "Mutate", "Merge with #1", *(f"Merge with #{number - 2}" for number in range(4, 40))]
+    family = {0: Candidate(0, DNA, None, (), "root")}
+    for number, edit in enumerate(edits[1:], 1):
+        family[number] = Candidate(number, DNA, number - 1, (edit,), f"{number:064x}"[::-1])
+    family[40] = Candidate(40, DNA, 39, ("Revert of the edit of #1",), f"{40:064x}"[::-1])
+    family[41] = replace(family[40], id=41, same_as=40)
+    family[42] = Candidate(42, DNA, 41, ("Merge with #1",), f"{42:064x}"[::-1])
+    recording = replace(RECORDING, children=(known("paper", 0.01), known("merge", 0.0), known("paper", 0.01, 0.0, 0.1)))
+    programs = TruePrograms(recording, 0, family.__getitem__)
+    assert programs[42].total.gain == pytest.approx(0.02) and programs[41].total.gain == pytest.approx(0.01)
+    assert 1 in programs._edits_of(42) and 1 not in programs._edits_of(41)
 
 
 def test_sums_of_effects_and_gains_belong_together() -> None:
