@@ -26,7 +26,7 @@ MEASURED_STOPS = {0.2: 125, 0.35: 56, 0.5: 41}
 """Those of them that stopped, by the share of the budget at which they did."""
 
 MEASURED_REPEATS = 49
-"""Further trainings of leaders in the same searches, which trained eight leaders up to four times: today's are fewer."""
+"""Further trainings of leaders in the same searches. They trained eight leaders up to four times; today's are fewer."""
 
 EDIT_MODEL_SECONDS = 1.2e-11
 """Time to fit the model of edits to n candidates is n^3 times this: 0.02 s for 800, 0.14 s for 2,000, 0.7 s for 4,000

@@ -11,6 +11,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
+from primer_search.system.host import is_alive
 from primer_search.workers.executors.ray_cluster import RayCluster
 
 pytestmark = [
@@ -19,13 +20,14 @@ pytestmark = [
 ]
 
 
-def freeze_first_agent(ended: threading.Event) -> None:
+def freeze_first_agent(ended: threading.Event, frozen: list[psutil.Process]) -> None:
     """Stop the first agent of a raylet, as an overloaded machine would: the raylet gives it 15 s."""
     while not ended.is_set():
         for process in psutil.Process(os.getpid()).children(recursive=True):
             with suppress(psutil.Error):
                 if any(word.endswith("dashboard/agent.py") for word in process.cmdline()):
                     process.suspend()
+                    frozen.append(process)
                     return
         time.sleep(0.02)
 
@@ -34,7 +36,8 @@ def freeze_first_agent(ended: threading.Event) -> None:
 @pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")  # of Ray, which forgets them
 def test_a_start_that_ray_gives_up_is_repeated_and_leaves_no_process() -> None:
     before, ended = set(psutil.Process().children(recursive=True)), threading.Event()
-    freezer = threading.Thread(target=freeze_first_agent, args=(ended,))
+    frozen: list[psutil.Process] = []
+    freezer = threading.Thread(target=freeze_first_agent, args=(ended, frozen))
     freezer.start()
     told: list[str] = []
     cluster = RayCluster(None, told.append)
@@ -47,5 +50,6 @@ def test_a_start_that_ray_gives_up_is_repeated_and_leaves_no_process() -> None:
         ended.set()
         freezer.join()
         cluster.disconnect()
-    psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=10)
+    psutil.wait_procs({*psutil.Process().children(recursive=True), *frozen} - before, timeout=10)
+    assert len(frozen) == 1 and not is_alive(frozen[0])
     assert not [child for child in psutil.Process().children(recursive=True) if child not in before]
