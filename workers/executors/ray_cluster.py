@@ -36,6 +36,9 @@ __all__ = ["RayCluster", "WorkerError", "serialize"]
 # The package may not be installed on the machine of a worker.
 cloudpickle.register_pickle_by_value(ray_actor)  # pyright: ignore[reportPrivateImportUsage]
 
+_SECONDS_TO_END = 5.0
+"""Time that killed processes of a failed start get to end."""
+
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Memory of Ray's object store. It holds requests and evaluations only; Ray's default is 30% of the machine."""
 
@@ -126,8 +129,10 @@ class RayCluster:
                 self._tell(
                     f"note: Ray's own processes did not start within its limits: start {number + 1} of {_STARTS}"
                 )
-                for child in set(psutil.Process().children()) - before:
+                started = set(psutil.Process().children()) - before
+                for child in started:
                     kill_process_tree(child)
+                psutil.wait_procs(started, timeout=_SECONDS_TO_END)
 
     def disconnect(self) -> None:
         """Leave the cluster, and end it if it was started here."""
