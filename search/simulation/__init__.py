@@ -2,6 +2,7 @@
 
 __all__ = [
     "copied_children",
+    "found_program",
     "recorded_trainings",
     "simulate",
     "simulated_trainer",
