@@ -223,31 +223,6 @@ def test_a_transaction_writes_all_or_nothing_also_with_others_inside(store: Stor
     assert store.trial_counts()["running"] == len(store.unfinished_trials())
 
 
-def test_only_transactions_that_cannot_be_made_again_wait_for_the_disk(store: Store) -> None:
-    def synchronous() -> int:
-        return store._execute("PRAGMA synchronous")[0][0]
-
-    with store.transaction(durable=False):
-        assert synchronous() == 1
-    with store.transaction():
-        assert synchronous() == 2
-    store.never_wait_for_disk()
-    with store.transaction():
-        assert synchronous() == 0
-
-
-def test_the_lock_names_the_last_event_that_the_disk_has(store: Store) -> None:
-    """An empty transaction writes nothing, so it says nothing of what was written without a wait before it."""
-    before = store.run.last_event()
-    with store.transaction(durable=False):
-        store.add_candidate(candidate(1))
-    with store.transaction():
-        pass
-    assert store.run.last_event() == before
-    store.add_event("run_started")
-    assert store.run.last_event() == store.last_sequence() > before
-
-
 def test_a_candidate_that_is_not_there_is_a_usage_error(store: Store) -> None:
     for number in (1, -1, 10**30):
         with pytest.raises(UsageError, match=f"no candidate {number}: choose one from 0 to 0"):
