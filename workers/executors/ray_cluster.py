@@ -6,6 +6,8 @@ This is the only module that imports Ray. Errors of Ray become `WorkerError`.
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, cast
@@ -63,6 +65,17 @@ class WorkerError(Exception):
         self.kind = _kind(error)
         cause = error.cause if isinstance(error, RayTaskError) else error
         self.cause: Exception = cause if isinstance(cause, Exception) else error
+
+
+def _processes_of_own_sessions() -> set[psutil.Process]:
+    """Return processes of Ray sessions that this process began; those whose parent has ended are no children of it."""
+    session = re.compile(rf"session_[\d_-]+_{os.getpid()}\b")
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if session.search(" ".join(process.cmdline())):
+                found.add(process)
+    return found
 
 
 class RayCluster:
@@ -129,10 +142,10 @@ class RayCluster:
                 self._tell(
                     f"note: Ray's own processes did not start within its limits: start {number + 1} of {_STARTS}"
                 )
-                started = set(psutil.Process().children()) - before
-                for child in started:
-                    kill_process_tree(child)
-                psutil.wait_procs(started, timeout=_SECONDS_TO_END)
+                left = (set(psutil.Process().children()) - before) | _processes_of_own_sessions()
+                for process in left:
+                    kill_process_tree(process)
+                psutil.wait_procs(left, timeout=_SECONDS_TO_END)
 
     def disconnect(self) -> None:
         """Leave the cluster, and end it if it was started here."""
