@@ -31,7 +31,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from primer_search.benchmarks.paired_times import paired_ratio
+from primer_search.benchmarks.paired_times import paired_ratio, run_interleaved
 from primer_search.configs.load import load
 from primer_search.primitives import DNA, InvalidProgramError, library
 from primer_search.primitives.program_json import dna_from_json, dna_to_json
@@ -83,12 +83,16 @@ class Entry:
     evaluation: dict[str, Any]
 
     @property
+    def final_loss(self) -> float:
+        """Loss at the budget; infinite for a failure, and without a training."""
+        trained = self.kind != "price" and self.evaluation["outcome"] == "ok"
+        return self.evaluation["hurdle_losses"][len(POINTS) - 1] if trained else math.inf
+
+    @property
     def fitness(self) -> float:
         """Loss at the budget, plus the price of a step that is slower than the baseline's; infinite for a failure."""
-        losses, price = self.evaluation["hurdle_losses"], self.evaluation["relative_step"]
-        if self.evaluation["outcome"] != "ok" or not price:
-            return math.inf
-        return losses[len(POINTS) - 1] + PRICE_SLOPE * max(0.0, math.log(price))
+        price = self.evaluation["relative_step"]
+        return self.final_loss + PRICE_SLOPE * max(0.0, math.log(price)) if price else math.inf
 
 
 def main() -> None:
@@ -181,14 +185,15 @@ class Recorder:
 
     def record_prices(self) -> None:
         """Time the steps of all programs that trained to the budget, in turns with the baseline's, once."""
-        kept = {entry.name: entry for entry in self.entries() if math.isfinite(_final(entry))}
+        kept = {entry.name: entry for entry in self.entries() if math.isfinite(entry.final_loss)}
         reference = self.trainer.reference_step
         for name in map(str, self.rng.permutation(list(kept))):  # two processes with different seeds share it
             if any(each.kind == "price" and each.name == name for each in self.entries()):
                 continue
             child = self._trainer_with(kept[name].dna).reference_step
-            timings = [[seconds / count for seconds, count in _timed(child, reference)] for _ in range(ROUNDS)]
-            ratio = paired_ratio(*np.array(timings).T)
+            runs = {"child": partial(_step_seconds, child), "baseline": partial(_step_seconds, reference)}
+            times = run_interleaved(runs, ROUNDS)
+            ratio = paired_ratio(times["child"], times["baseline"])
             self._append(Entry("price", name, (), (), "", 0, {"outcome": "ok", "relative_step": ratio.median}))
             print(f"price   {name:28} {ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})", flush=True)
             jax.clear_caches()
@@ -267,15 +272,10 @@ class Recorder:
             file.write(json.dumps(entry.__dict__) + "\n")
 
 
-def _timed(child: ReferenceStep, reference: ReferenceStep) -> tuple[tuple[float, int], tuple[float, int]]:
-    """Return seconds and steps of one timing of each."""
-    return child.time(ROUND_SECONDS), reference.time(ROUND_SECONDS)
-
-
-def _final(entry: Entry) -> float:
-    """Return the loss at the budget; infinite for a failure or without a training."""
-    losses = entry.evaluation.get("hurdle_losses", ())
-    return losses[len(POINTS) - 1] if entry.evaluation["outcome"] == "ok" and len(losses) >= len(POINTS) else math.inf
+def _step_seconds(step: ReferenceStep) -> float:
+    """Return the seconds of a step in one timing."""
+    seconds, steps = step.time(ROUND_SECONDS)
+    return seconds / steps
 
 
 def edit_sets(entries: Sequence[Entry]) -> dict[str, frozenset[str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from primer_search.benchmarks.record_tape import POINTS, Entry
+from primer_search.benchmarks.record_tape import Entry
 
 __all__ = ["Price", "SeedNoise", "price_fit", "seed_noise"]
 
@@ -75,8 +76,8 @@ def seed_noise(entries: Sequence[Entry]) -> list[SeedNoise]:
     trainings: defaultdict[str, list[float]] = defaultdict(list)
     library = {entry.name for entry in entries if entry.kind == "library"}
     for entry in entries:
-        if entry.kind != "price" and entry.evaluation["outcome"] == "ok":
-            trainings[entry.name].append(entry.evaluation["hurdle_losses"][len(POINTS) - 1])
+        if math.isfinite(entry.final_loss):
+            trainings[entry.name].append(entry.final_loss)
     groups: dict[str, list[list[float]]] = {"repeat": [], "library": []}
     for name, losses in trainings.items():
         if len(losses) > 1:

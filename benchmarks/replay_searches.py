@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from scipy.stats import sem
 
 from primer_search.benchmarks.command import add_json, benchmark_parser, hardware
 from primer_search.benchmarks.replay_tape import text_table
@@ -197,10 +197,6 @@ def _constants(changes: str) -> dict[str, Any]:
     return constants
 
 
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-
-
 def row_of(
     budget: str, hours: float, name: str, results: Sequence[FoundProgram], searches: Sequence[Sequence[FoundProgram]]
 ) -> SearchRow:
@@ -234,14 +230,14 @@ def row_of(
         low=low,
         high=high,
         gain=float(gain.mean()),
-        error=_standard_error(gain),
+        error=float(sem(gain)),
         best=float(np.mean([each.best_gain for each in results])),
         steps_gain=float(np.mean([each.gain for each in results])),
         time_gain=float(time_gain.mean()),
         better=float(np.mean(gain > gain_first)),
         better_in_time=float(np.mean(time_gain > time_first)),
         more=float(np.mean(gain - gain_second)),
-        more_error=_standard_error(gain - gain_second),
+        more_error=float(sem(gain - gain_second)),
     )
 
 

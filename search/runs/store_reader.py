@@ -100,8 +100,7 @@ class StoreReader:
 
     def outcomes(self) -> list[tuple[int, str]]:
         """Return candidate and outcome of the finished trials, in order of arrival."""
-        query = "SELECT candidate_id, json_extract(evaluation, '$.outcome') FROM evaluations ORDER BY sequence"
-        return [(candidate_id, outcome) for candidate_id, outcome in self._execute(query)]
+        return self._execute("SELECT candidate_id, outcome FROM evaluations ORDER BY sequence")
 
     def evaluations_of(self, candidate_ids: Iterable[int]) -> list[FinishedTrial]:
         """Return the finished trials of some candidates, in order of arrival."""

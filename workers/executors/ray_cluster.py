@@ -68,7 +68,7 @@ class WorkerError(Exception):
 
 
 def _processes_of_own_sessions() -> set[psutil.Process]:
-    """Return processes of Ray sessions that this process began; those whose parent has ended are no children of it."""
+    """Return the processes of Ray sessions that this process started, also those whose parent process has ended."""
     session = re.compile(rf"session_[\d_-]+_{os.getpid()}\b")
     found = set()
     for process in psutil.process_iter():
