@@ -28,7 +28,7 @@ from primer_search.benchmarks.training_steps import OPTIMIZER, start_training
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph
 from primer_search.system.allocator import allocator_environment
-from primer_search.workers.training.flat_model import training_model
+from primer_search.workers.training.steps.flat_model import training_model
 
 WARM_STEPS, STEPS = 5, 20
 

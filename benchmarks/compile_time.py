@@ -24,8 +24,8 @@ from primer_search.benchmarks.command import add_json, benchmark_parser, pin_to_
 from primer_search.configs import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
-from primer_search.workers.training.optimizer import make_optimizer
-from primer_search.workers.training.train_step import StepFunctions
+from primer_search.workers.training.steps.optimizer import make_optimizer
+from primer_search.workers.training.steps.train_step import StepFunctions
 
 __all__ = ["cached_compile_share"]
 

@@ -36,8 +36,8 @@ from primer_search.models.cost import model_cost
 from primer_search.models.language_model import language_model, negative_log_likelihood
 from primer_search.primitives import build_graph
 from primer_search.primitives.errors import UsageError
-from primer_search.workers.training.flat_model import training_model
-from primer_search.workers.training.optimizer import make_optimizer
+from primer_search.workers.training.steps.flat_model import training_model
+from primer_search.workers.training.steps.optimizer import make_optimizer
 
 PROGRAMS = ("TRANSFORMER", "PRIMER_EZ")
 MIN_SECONDS = 0.2

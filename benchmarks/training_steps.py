@@ -12,9 +12,9 @@ import numpy as np
 from primer_search.benchmarks.paired_times import Run, clock, timed_run
 from primer_search.models import ModelConfig
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.flat_model import TrainableModel
-from primer_search.workers.training.optimizer import make_optimizer
-from primer_search.workers.training.train_step import StepFunctions
+from primer_search.workers.training.steps.flat_model import TrainableModel
+from primer_search.workers.training.steps.optimizer import make_optimizer
+from primer_search.workers.training.steps.train_step import StepFunctions
 
 __all__ = ["OPTIMIZER", "Size", "TimedStep", "random_tokens", "start_training"]
 

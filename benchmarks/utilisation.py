@@ -41,8 +41,8 @@ from primer_search.workers.devices.discovery import resolve_platform
 from primer_search.workers.devices.placement import WorkerResources
 from primer_search.workers.protocol import error_summary
 from primer_search.workers.training.device_stats import device_name, peak_memory_bytes
-from primer_search.workers.training.optimizer import make_optimizer
-from primer_search.workers.training.train_step import StepFunctions
+from primer_search.workers.training.steps.optimizer import make_optimizer
+from primer_search.workers.training.steps.train_step import StepFunctions
 
 PEAK_TFLOPS = {
     "A100": 312.0,

@@ -26,7 +26,7 @@ from primer_search.configs.load import load
 from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.primitives import DNA, build_graph, library
 from primer_search.system.allocator import keep_freed_memory
-from primer_search.workers.training.flat_model import training_model
+from primer_search.workers.training.steps.flat_model import training_model
 
 KERNELS = (3, 7, 15, 31)
 

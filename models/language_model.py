@@ -25,7 +25,7 @@ from .config import ModelConfig
 from .decoding import Cache, nan_past_end
 from .training_batch import Prediction, TrainingBatch
 
-__all__ = ["BlockLike", "LanguageModel", "language_model", "negative_log_likelihood"]
+__all__ = ["PROBE_LOGITS", "BlockLike", "LanguageModel", "language_model", "negative_log_likelihood"]
 
 PROBE_LOGITS = 4
 """Number of tokens whose logits probes compare: several, as a change may leave one logit as it was."""

@@ -22,8 +22,8 @@ from ...models.language_model import language_model
 from ...primitives import Graph
 from ...primitives.softmax_patterns import softmax_exponentials
 from ...workers.data.batches import TrainBatches
-from ...workers.training.optimizer import initial_state, make_optimizer
-from ...workers.training.train_step import StepFunctions, TrainState
+from ...workers.training.steps.optimizer import initial_state, make_optimizer
+from ...workers.training.steps.train_step import StepFunctions, TrainState
 from ..config import RunConfig
 from .stress_result import LARGEST_SCALE, ActivationPeak, ActivationStats, Failure, StressResult, StressSetting
 

@@ -177,8 +177,8 @@ def compiled(config: RunConfig) -> tuple[Any, Any, int]:
     import numpy as np
 
     from primer_search.models.language_model import language_model
-    from primer_search.workers.training.optimizer import make_optimizer
-    from primer_search.workers.training.train_step import StepFunctions
+    from primer_search.workers.training.steps.optimizer import make_optimizer
+    from primer_search.workers.training.steps.train_step import StepFunctions
 
     graph = build_graph(get(config.search.baseline, config.model.unit))
     model, optimizer = language_model(graph, config.model), make_optimizer(config.optimizer)

@@ -21,7 +21,7 @@ from ...system.user_folders import cache_folder
 
 __all__ = ["compilation_cache_folder", "use_compilation_cache"]
 
-MIN_COMPILE_SECONDS = 0.5
+MIN_COMPILE_SECONDS = 0.1
 """Compilations that take less are not kept."""
 
 UNUSED_DAYS = 30

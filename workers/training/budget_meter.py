@@ -21,7 +21,7 @@ from typing import Protocol
 import jax
 import numpy as np
 
-from .train_step import StepFunctions, TrainState
+from .steps.train_step import StepFunctions, TrainState
 
 __all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "RelativeTimer", "StepMeter"]
 

@@ -24,9 +24,9 @@ import numpy as np
 
 from ...models.config import ModelConfig
 from ...models.training_batch import TrainingBatch
-from .batch_model import BatchModel
-from .flat_model import TrainableModel
-from .train_step import StepResult, TrainState
+from .steps.batch_model import BatchModel
+from .steps.flat_model import TrainableModel
+from .steps.train_step import StepResult, TrainState
 
 __all__ = [
     "SUSPICIOUS_BATCHES",

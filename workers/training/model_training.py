@@ -26,14 +26,14 @@ from ...system.signals import deferred_interruption
 from ..config import OptimizerConfig
 from ..objectives.objective import Objective
 from ..protocol import Evaluation, Progress
-from .batch_model import Penalty
 from .device_stats import device_name, peak_memory_bytes
-from .flat_model import FlatModel, TrainableModel, training_model
 from .leak_probes import SUSPICIOUS_BATCHES, quarantine_note
-from .objective_steps import ObjectiveSteps
-from .optimizer import make_optimizer
 from .phase_clock import PhaseClock
-from .train_step import StepFunctions, TrainState
+from .steps.batch_model import Penalty
+from .steps.flat_model import FlatModel, TrainableModel, training_model
+from .steps.objective_steps import ObjectiveSteps
+from .steps.optimizer import make_optimizer
+from .steps.train_step import StepFunctions, TrainState
 from .training_loop import LoopOptions, NonFiniteLoss, TrainingLoop
 from .training_settings import CURVE, CurvePoint, TrainingSettings, UnusableState, cosine_decay, curve_text
 from .training_state import TrainingStates
@@ -108,9 +108,9 @@ class ModelTraining:
             KeyboardInterrupt: a signal arrived; the state is saved if training had begun.
             UsageError: the saved state is damaged, or cannot be written at an interruption.
         """
-        inner, config = training_model(self.model, self.optimizer), self.optimizer
-        optimizer, mesh = make_optimizer(config), self.trainer.mesh
-        steps = ObjectiveSteps(inner, self.objective, optimizer, config.averaging, mesh, self.penalty)
+        inner, optimizer = training_model(self.model, self.optimizer), make_optimizer(self.optimizer)
+        mesh, count = self.trainer.mesh, self.trainer.trial.known_steps
+        steps = ObjectiveSteps(inner, self.objective, optimizer, self.optimizer.averaging, mesh, count, self.penalty)
         self.report(Progress("compile", 0.0, self.trainer.trial.budget))
         with self._clock.phase("compile"):
             state = self._compile(inner, steps.functions)

@@ -21,7 +21,7 @@ from ..config import TrialConfig
 from ..protocol import Progress
 from .budget_meter import Meter
 from .phase_clock import PhaseClock
-from .train_step import StepFunctions, TrainState
+from .steps.train_step import StepFunctions, TrainState
 
 __all__ = ["Batches", "LoopOptions", "NonFiniteLoss", "TrainingLoop"]
 

@@ -30,9 +30,7 @@ from ..data.dataset import Dataset
 from ..position_buckets import bucket_means
 from ..protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
 from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, RelativeTimer, StepMeter
-from .data_parallel import data_mesh
 from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
-from .flat_model import FlatModel, TrainableModel, training_model
 from .leak_probes import (
     SUSPICIOUS_BATCHES,
     ProbeFault,
@@ -41,9 +39,12 @@ from .leak_probes import (
     probe_trained_model,
     quarantine_note,
 )
-from .optimizer import make_optimizer
 from .phase_clock import PhaseClock, clock_function
-from .train_step import StepFunctions, TrainState
+from .steps.data_parallel import data_mesh
+from .steps.flat_model import FlatModel, TrainableModel, training_model
+from .steps.layerwise_step import step_functions
+from .steps.optimizer import make_optimizer
+from .steps.train_step import StepFunctions, TrainState
 from .training_loop import NonFiniteLoss, TrainingLoop
 
 __all__ = ["CANDIDATE_FAULTS", "PROGRAM_FAULTS", "CandidateTrainer", "fault_outcome"]
@@ -128,7 +129,9 @@ class CandidateTrainer:
     ) -> tuple[StepFunctions, TrainState]:
         """Compile the training step of a model, and return it with the initial state."""
         optimizer = make_optimizer(config)
-        functions = StepFunctions(model, optimizer, self.trial.batch, config.averaging, mesh=self.mesh)
+        functions = step_functions(
+            model, optimizer, self.trial.batch, config.averaging, self.mesh, self.trial.known_steps
+        )
         state = functions.initial_state(model.init(np.random.default_rng(seed)))
         functions.compile_step(state)
         return_freed_memory()  # the compiler's, which is more than most steps need

@@ -18,8 +18,8 @@ from primer_search.models.training_batch import TrainingBatch
 from primer_search.primitives import build_graph
 from primer_search.primitives.library import get
 from primer_search.workers.objectives.packing import EncodedExample, packed_batch
-from primer_search.workers.training.batch_model import BatchModel
-from primer_search.workers.training.flat_model import FlatModel
+from primer_search.workers.training.steps.batch_model import BatchModel
+from primer_search.workers.training.steps.flat_model import FlatModel
 
 CONFIG = ModelConfig(layers=3, unit=2, heads=2, length=8, vocabulary=300)
 

@@ -28,8 +28,8 @@ from primer_search.search.doctor.refusals import STAGES, refusals
 from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.tests.support.strategies import random_dna
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.optimizer import initial_state, make_optimizer
-from primer_search.workers.training.train_step import StepFunctions, TrainState
+from primer_search.workers.training.steps.optimizer import initial_state, make_optimizer
+from primer_search.workers.training.steps.train_step import StepFunctions, TrainState
 
 SEEDS = range(5)
 HONEST = {

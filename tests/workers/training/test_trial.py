@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from primer_search.models.language_model import language_model
 from primer_search.primitives.assembler import assemble
-from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.program import DNA
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.evolution.hurdles import hurdle_positions
@@ -25,8 +23,7 @@ from primer_search.workers.config import OptimizerConfig, TrialConfig
 from primer_search.workers.position_buckets import bucket_starts
 from primer_search.workers.protocol import OUTCOME_ADVICE, Evaluation, HurdleThreshold, Progress, TrialRequest
 from primer_search.workers.training.leak_probes import BatchFault
-from primer_search.workers.training.optimizer import make_optimizer
-from primer_search.workers.training.train_step import Average, StepFunctions
+from primer_search.workers.training.steps.train_step import Average
 from primer_search.workers.training.trial import CandidateTrainer
 
 Train = Callable[..., Evaluation]
@@ -306,11 +303,9 @@ def test_the_average_of_the_parameters_is_evaluated(dataset: Path) -> None:
 
 def test_the_average_weighs_late_steps_more() -> None:
     """The average of 1, 2, ..., n by the weights of the recursion is (exponent + 1) / (exponent + 2) n."""
-    model = language_model(build_graph(BASELINE), MODEL)
-    functions = StepFunctions(model, make_optimizer(CONFIG.optimizer), 1, averaging=8.0)
     average = Average.start({"w": np.zeros(1)})
     for step in range(1, 1001):
-        average = functions._averaged(average, {"w": np.full(1, float(step))})
+        average = average.updated({"w": np.full(1, float(step))}, 8.0)
         assert average is not None
     assert float(average.parameters["w"][0]) == pytest.approx(900, rel=0.01)
 

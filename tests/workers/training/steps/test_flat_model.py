@@ -12,9 +12,9 @@ from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.flat_model import MOST_IN_A_VECTOR, FlatModel, training_model
-from primer_search.workers.training.optimizer import make_optimizer
-from primer_search.workers.training.train_step import StepFunctions
+from primer_search.workers.training.steps.flat_model import MOST_FLAT, FlatModel, training_model
+from primer_search.workers.training.steps.optimizer import make_optimizer
+from primer_search.workers.training.steps.train_step import StepFunctions
 
 CONFIG = ModelConfig(layers=2, unit=1, length=16, vocabulary=300)
 MODEL = language_model(build_graph(library.get("PRIMER_EZ", 1)), CONFIG)
@@ -52,5 +52,5 @@ def test_training_the_flat_view_gives_the_same_losses_and_parameters(averaging: 
 def test_adafactor_and_large_models_keep_the_arrays() -> None:
     assert isinstance(training_model(MODEL, OptimizerConfig()), FlatModel)
     assert training_model(MODEL, OptimizerConfig(name="adafactor")) is MODEL
-    large = replace(MODEL, config=replace(CONFIG, vocabulary=MOST_IN_A_VECTOR // CONFIG.width))  # the embedding alone
+    large = replace(MODEL, config=replace(CONFIG, vocabulary=MOST_FLAT // CONFIG.width))  # the embedding alone
     assert training_model(large, OptimizerConfig()) is large

@@ -15,11 +15,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from ...models.training_batch import TrainingBatch, loss_weights
-from ..objectives.objective import Objective
-from .batch_model import BatchModel, Penalty, causal_like
-from .flat_model import TrainableModel
-from .leak_probes import (
+from ....models.training_batch import TrainingBatch, loss_weights
+from ...objectives.objective import Objective
+from ..leak_probes import (
     Steps,
     StepsOnTokens,
     probe_causality,
@@ -27,8 +25,11 @@ from .leak_probes import (
     probe_trained_batch,
     probe_trained_model,
 )
+from ..training_loop import Batches
+from .batch_model import BatchModel, Penalty, causal_like
+from .flat_model import TrainableModel
+from .layerwise_step import step_functions
 from .train_step import StepFunctions, TrainState
-from .training_loop import Batches
 
 __all__ = ["ObjectiveSteps"]
 
@@ -43,6 +44,7 @@ class ObjectiveSteps:
         optimizer: gradient transformation.
         averaging: exponent of the average of parameters; 0: no average.
         mesh: mesh of the devices; None: one.
+        steps: steps of the training; None: its budget is a time.
         penalty: regularizer of the residual stream; None: none.
     """
 
@@ -51,13 +53,15 @@ class ObjectiveSteps:
     optimizer: optax.GradientTransformation
     averaging: float = 0.0
     mesh: Mesh | None = None
+    steps: int | None = None
     penalty: Penalty | None = None
 
     @cached_property
     def functions(self) -> StepFunctions:
         """The functions, not compiled yet."""
         if self.as_windows:
-            return StepFunctions(self.model, self.optimizer, len(self._example.tokens), self.averaging, mesh=self.mesh)
+            batch = len(self._example.tokens)
+            return step_functions(self.model, self.optimizer, batch, self.averaging, self.mesh, self.steps)
         model = BatchModel(self.model, self.penalty)
         loss = BatchModel.loss
         return StepFunctions(model, self.optimizer, self._example, self.averaging, mesh=self.mesh, loss=loss)

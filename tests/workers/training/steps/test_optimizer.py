@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.optimizer import initial_state, learning_rate, make_optimizer
+from primer_search.workers.training.steps.optimizer import initial_state, learning_rate, make_optimizer
 
 ADAMW = OptimizerConfig(name="adamw", learning_rate=0.1, warmup_steps=4, gradient_clip=0.0)
 ADAFACTOR = replace(ADAMW, name="adafactor")

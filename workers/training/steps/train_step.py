@@ -21,7 +21,16 @@ from .data_parallel import replicated, split
 from .flat_model import TrainableModel
 from .optimizer import initial_state
 
-__all__ = ["Average", "LossFunction", "StepFunctions", "StepResult", "TrainState"]
+__all__ = [
+    "Average",
+    "LossFunction",
+    "StepFunctions",
+    "StepResult",
+    "TrainState",
+    "shapes_of",
+    "static_cost_of",
+    "update_state",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,13 @@ class Average:
     def start(parameters: Any) -> Average:
         """Return the average before the first step, on the host."""
         return Average(jax.tree.map(np.array, parameters), np.zeros((), np.float32))
+
+    def updated(self, parameters: Any, exponent: float) -> Average:
+        """Return the average in which step t has a weight of about t ** exponent (Shamir & Zhang 2013, section 4)."""
+        count = self.count + 1
+        share = (exponent + 1) / (count + exponent)
+        mixed = jax.tree.map(lambda old, new: old + share * (new - old), self.parameters, parameters)
+        return Average(mixed, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +134,7 @@ class StepFunctions:
         loss: LossFunction = _mean_token_loss,
     ):
         windows = isinstance(batch, int)
-        self._batch = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32) if windows else _shapes(batch)
+        self._batch = jax.ShapeDtypeStruct((batch, model.config.length + 1), jnp.int32) if windows else shapes_of(batch)
         self._rated = False
         self._averaging = averaging
         self._options = compiler_options
@@ -139,8 +155,8 @@ class StepFunctions:
     def compile_step(self, state: TrainState) -> None:
         """Compile the training step for states of this shape."""
         step = jax.jit(self._train, donate_argnums=0, **self._shardings(step=True))
-        lowered = step.lower(_shapes(state), self._batch)
-        self.static_cost = _static_cost(lowered.cost_analysis() or {})
+        lowered = step.lower(shapes_of(state), self._batch)
+        self.static_cost = static_cost_of(lowered)
         self._step = lowered.compile(self._options)
         self._rated = state.rate is not None
 
@@ -148,7 +164,7 @@ class StepFunctions:
         """Compile the evaluation, unless it is compiled."""
         if self._evaluate is None:
             losses = jax.jit(self._losses, **self._shardings())
-            self._evaluate = losses.lower(_shapes(state.evaluated), self._batch).compile(self._options)
+            self._evaluate = losses.lower(shapes_of(state.evaluated), self._batch).compile(self._options)
 
     def place(self, state: TrainState) -> TrainState:
         """Return the state on the device, or a copy on every device of the mesh."""
@@ -200,31 +216,33 @@ class StepFunctions:
             return self._loss_function(self._model, parameters, batch)
 
         (_, (losses, probe_logits)), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
-        updates, optimizer_state = self._optimizer.update(gradients, state.optimizer, state.parameters)
-        if state.rate is not None:  # the updates of both optimizers are proportional to the learning rate
-            updates = jax.tree.map(lambda update: state.rate * update, updates)
-        parameters = optax.apply_updates(state.parameters, updates)
-        result = StepResult(losses, optax.tree.norm(gradients), probe_logits)
-        return TrainState(parameters, optimizer_state, self._averaged(state.average, parameters), state.rate), result
-
-    def _averaged(self, average: Average | None, parameters: Any) -> Average | None:
-        """Return the average with weight of about t ** averaging for step t (polynomial decay, Shamir & Zhang 2013)."""
-        if average is None:
-            return None
-        count = average.count + 1
-        share = (self._averaging + 1) / (count + self._averaging)
-        mixed = jax.tree.map(lambda old, new: old + share * (new - old), average.parameters, parameters)
-        return Average(mixed, count)
+        state, norm = update_state(state, gradients, self._optimizer, self._averaging)
+        return state, StepResult(losses, norm, probe_logits)
 
     def _losses(self, parameters: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
         losses = self._model.token_losses(parameters, batch)
         return jnp.mean(losses), jnp.mean(losses, axis=0)
 
 
-def _static_cost(analysis: Mapping[str, Any]) -> dict[str, float]:
+def update_state(
+    state: TrainState, gradients: Any, optimizer: optax.GradientTransformation, averaging: float
+) -> tuple[TrainState, jax.Array]:
+    """Return the state after an update by gradients of its parameters, and the norm of them all together."""
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
+    if state.rate is not None:  # the updates of both optimizers are proportional to the learning rate
+        updates = jax.tree.map(lambda update: state.rate * update, updates)
+    parameters = optax.apply_updates(state.parameters, updates)
+    average = None if state.average is None else state.average.updated(parameters, averaging)
+    return TrainState(parameters, optimizer_state, average, state.rate), optax.tree.norm(gradients)
+
+
+def static_cost_of(lowered: Any) -> dict[str, float]:
+    """Return XLA's operation counts of a lowered program, as `StepFunctions.static_cost` has them."""
+    analysis: Mapping[str, Any] = lowered.cost_analysis() or {}
     names = {"step_flops": "flops", "step_bytes": "bytes accessed", "step_transcendentals": "transcendentals"}
     return {name: float(analysis[key]) for name, key in names.items() if key in analysis}
 
 
-def _shapes(tree: Any) -> Any:
+def shapes_of(tree: Any) -> Any:
+    """Return the shapes and dtypes of arrays, for `lower`."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ...primitives.errors import UsageError
-from ..config import TrialConfig
-from ..devices.discovery import too_few_devices_error
+from ....primitives.errors import UsageError
+from ...config import TrialConfig
+from ...devices.discovery import too_few_devices_error
 
 __all__ = ["AXIS", "data_mesh", "replicated", "split"]
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import numpy as np
 import optax
 
-from ..config import OptimizerConfig
+from ...config import OptimizerConfig
 
 __all__ = ["initial_state", "learning_rate", "make_optimizer"]
 
 
+@lru_cache(maxsize=64)
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Return AdamW or Adafactor (Shazeer & Stern 2018), with the clip of gradients and the learning-rate schedule."""
+    """Return AdamW or Adafactor (Shazeer & Stern 2018), with the clip of gradients and the learning-rate schedule.
+
+    The same configuration returns the same object, so that its users can share compiled programs.
+    """
     schedule = learning_rate(config)
     clip = optax.clip_by_global_norm(config.gradient_clip) if config.gradient_clip else optax.identity()
     if config.name == "adamw":

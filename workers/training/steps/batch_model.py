@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...models.config import ModelConfig
-from ...models.language_model import LanguageModel, Prediction
-from ...models.training_batch import TrainingBatch, loss_weights, read_positions
+from ....models.config import ModelConfig
+from ....models.language_model import LanguageModel, Prediction
+from ....models.training_batch import TrainingBatch, loss_weights, read_positions
 from .flat_model import FlatModel, TrainableModel
 
 __all__ = ["BatchModel", "Penalty", "causal_like"]
