@@ -5,9 +5,11 @@
 It times full training steps (language model, loss, gradients, AdamW with clipped gradients, one jitted function) of the
 library's TRANSFORMER and PRIMER_EZ as the search trains them; of a decoder written with Flax NNX's own modules
 (`plain_decoder`); and of nanodo (github.com/google-deepmind/nanodo) if `--nanodo` names a checkout. The sizes, the
-batch, the data type and the optimizer are the same for all; the peers' layers are unrolled, as they are written. Each
-round times every model once, in alternating order. Ratios are to the fastest peer: the median of paired ratios, and its
-95% interval. The share of PRIMER_EZ's matrix products and convolutions, counted by the op table, is printed beside it.
+batch, the data type and the optimizer are the same for all; the peers' layers are unrolled, as they are written. Rows
+with "by layer" are the step of a brief training, compiled layer by layer (`layerwise_step`), by a worker that has
+compiled another program before. Each round times every model once, in alternating order. Ratios are to the fastest
+peer: the median of paired ratios, and its 95% interval. The share of PRIMER_EZ's matrix products and convolutions,
+counted by the op table, is printed beside it.
 """
 
 from __future__ import annotations
@@ -30,16 +32,19 @@ from flax import nnx
 from primer_search.benchmarks.command import add_pairs, benchmark_parser, hardware, log, pin_to_one_core
 from primer_search.benchmarks.paired_times import Ratio, Run, clock, paired_ratio, run_interleaved, timed_run
 from primer_search.benchmarks.plain_decoder import PlainDecoder
-from primer_search.benchmarks.training_steps import OPTIMIZER, Size, random_tokens, start_training
+from primer_search.benchmarks.training_steps import OPTIMIZER, Size, TimedStep, random_tokens, start_training
 from primer_search.models import ModelConfig
 from primer_search.models.cost import model_cost
 from primer_search.models.language_model import language_model, negative_log_likelihood
 from primer_search.primitives import build_graph
 from primer_search.primitives.errors import UsageError
-from primer_search.workers.training.steps.flat_model import training_model
+from primer_search.workers.training.steps.flat_model import FlatModel, training_model
+from primer_search.workers.training.steps.layerwise_step import LayerwiseFunctions
 from primer_search.workers.training.steps.optimizer import make_optimizer
+from primer_search.workers.training.steps.train_step import StepFunctions
 
 PROGRAMS = ("TRANSFORMER", "PRIMER_EZ")
+BY_LAYER = "by layer"
 MIN_SECONDS = 0.2
 """Shortest run; shorter steps are timed several at once."""
 
@@ -94,12 +99,15 @@ def measure(name: str, size: Size, pairs: int, nanodo: Path | None) -> list[Row]
     peers = tuple(starts)
     for program in PROGRAMS:
         starts[program] = lambda program=program: _compiled(size, program)
+    for program in PROGRAMS:
+        starts[f"{program} {BY_LAYER}"] = lambda program=program: _compiled(size, program, by_layer=True)
     runs, compiled = {}, {}
     for model, start in starts.items():
         runs[model], compiled[model] = start()
     times = run_interleaved(runs, pairs)
     fastest = min(peers, key=lambda peer: float(np.median(times[peer])))
-    flops = {program: _flops(size.model, program) for program in PROGRAMS}
+    counted = {program: _flops(size.model, program) for program in PROGRAMS}
+    flops = {name: counted[name.removesuffix(f" {BY_LAYER}")] for name in starts if name not in peers}
     return [
         Row(
             name,
@@ -108,18 +116,25 @@ def measure(name: str, size: Size, pairs: int, nanodo: Path | None) -> list[Row]
             compiled[model] / min(compiled[peer] for peer in peers),
             1000 * float(np.median(times[model])),
             paired_ratio(times[model], times[fastest]),
-            flops[model] / flops[PROGRAMS[0]] if model in flops else None,
+            flops[model] / counted[PROGRAMS[0]] if model in flops else None,
         )
         for model in starts
     ]
 
 
-def _compiled(size: Size, program: str) -> tuple[Run, float]:
+def _compiled(size: Size, program: str, by_layer: bool = False) -> tuple[Run, float]:
     """Return a run of the search's own training step, and the CPU seconds of its compilation."""
-    graph = build_graph(size.model.library_program(program))
-    model = training_model(language_model(graph, size.model), OPTIMIZER)
-    started = start_training(model, model.init(np.random.default_rng(0)), size.batch, MIN_SECONDS)
+    if by_layer:  # another program compiles first what they share
+        _start(size, next(other for other in PROGRAMS if other != program), by_layer)
+    started = _start(size, program, by_layer)
     return started.run, started.compile_seconds
+
+
+def _start(size: Size, program: str, by_layer: bool) -> TimedStep:
+    model = language_model(build_graph(size.model.library_program(program)), size.model)
+    trained = FlatModel(model) if by_layer else training_model(model, OPTIMIZER)
+    form = LayerwiseFunctions if by_layer else StepFunctions
+    return start_training(trained, trained.init(np.random.default_rng(0)), size.batch, MIN_SECONDS, form)
 
 
 def _peer(size: Size, parameters: Any, logits: Logits) -> tuple[Run, float]:
@@ -181,7 +196,7 @@ def _table(about: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
         f"$ {about['command']}",
         ", ".join(f"{key} {value}" for key, value in about.items() if key != "command"),
         *shapes,
-        f"{'size':11} {'model':12} {columns}",
+        f"{'size':11} {'model':20} {columns}",
         *(_line(row) for row in rows),
     ]
 
@@ -190,7 +205,7 @@ def _line(row: Row) -> str:
     interval = f"{row.step_ratio.low:.3f} to {row.step_ratio.high:.3f}"
     flops = "" if row.flops_ratio is None else f"{row.flops_ratio:.3f}"
     return (
-        f"{row.size:11} {row.model:12} {row.compile_seconds:9.1f} {row.compile_ratio:7.2f} "
+        f"{row.size:11} {row.model:20} {row.compile_seconds:9.1f} {row.compile_ratio:7.2f} "
         f"{row.step_milliseconds:9.2f} {row.step_ratio.median:7.3f}  {interval:16} {flops}"
     )
 

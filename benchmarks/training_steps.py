@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from primer_search.benchmarks.paired_times import Run, clock, timed_run
 from primer_search.models import ModelConfig
@@ -49,9 +51,15 @@ def random_tokens(model: ModelConfig, batch: int) -> np.ndarray:
     return np.random.default_rng(1).integers(model.vocabulary, size=(batch, model.length + 1)).astype(np.int32)
 
 
-def start_training(model: TrainableModel, parameters: Any, batch: int, least_seconds: float) -> TimedStep:
-    """Compile the training step of a model, take a step, and return a run that lasts `least_seconds`."""
-    functions = StepFunctions(model, make_optimizer(OPTIMIZER), batch)
+def start_training(
+    model: TrainableModel,
+    parameters: Any,
+    batch: int,
+    least_seconds: float,
+    form: Callable[[Any, optax.GradientTransformation, int], StepFunctions] = StepFunctions,
+) -> TimedStep:
+    """Compile the training step of a model in a form, take a step, and return a run that lasts `least_seconds`."""
+    functions = form(model, make_optimizer(OPTIMIZER), batch)
     state = functions.initial_state(parameters)
     now = clock()
     start = now()

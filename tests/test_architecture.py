@@ -59,7 +59,17 @@ LIGHT_MODULES = (
     "primer_search.cli",
 )
 IMPORT_ORDER = {
-    "workers": ("config", "position_buckets", "protocol", "devices", "data", "objectives", "training", "executors"),
+    "workers": (
+        "config",
+        "position_buckets",
+        "price_prior",
+        "protocol",
+        "devices",
+        "data",
+        "objectives",
+        "training",
+        "executors",
+    ),
     "search": (
         *("config", "evolution", "guided", "doctor", "runs", "recovery", "results", "studies"),
         *("one_program", "refinement", "reports", "tracking", "sessions", "simulation", "dashboard"),

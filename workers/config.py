@@ -102,11 +102,6 @@ class TrialConfig:
         return float(self.budget_steps) if self.unit == "steps" else self.budget_seconds
 
     @property
-    def known_steps(self) -> int | None:
-        """Optimizer steps of a full trial; None if its budget is a time."""
-        return self.budget_steps if self.unit == "steps" else None
-
-    @property
     def batch_problem(self) -> str:
         """Error message if the batch cannot be divided equally among the devices; empty if it can."""
         if self.batch % self.devices == 0:

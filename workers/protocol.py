@@ -5,12 +5,12 @@ Neither Ray nor JAX is imported here, so that the command line responds before e
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
 from ..system.error_text import error_summary
+from .price_prior import PricePrior, StepCounts, step_counts
 
 __all__ = [
     "INFRASTRUCTURE_FAULTS",
@@ -61,7 +61,7 @@ class HurdleThreshold:
         loss_nats: score that a trial must stay below, in nats per token; None: no threshold.
         weights: weights of the last losses in the score, the latest last.
         offset: constant of the score, in nats per token.
-        price_slope: weight of the logarithm of the relative step time in the score, where steps are timed and slower.
+        price_slope: weight of the price of a slower step in the score.
     """
 
     at: float
@@ -70,9 +70,9 @@ class HurdleThreshold:
     offset: float = 0.0
     price_slope: float = 0.0
 
-    def score(self, losses: Sequence[float], relative_step: float | None) -> float:
-        """Return the score of a trial with these losses at the hurdles so far."""
-        priced = self.price_slope * max(0.0, math.log(relative_step)) if relative_step else 0.0
+    def score(self, losses: Sequence[float], log_price: float = 0.0) -> float:
+        """Return the score of a trial with these losses at the hurdles so far, and this logarithm of its price."""
+        priced = self.price_slope * max(0.0, log_price)
         last = losses[-len(self.weights) :]
         return self.offset + priced + sum(w * loss for w, loss in zip(self.weights, last, strict=True))
 
@@ -92,6 +92,7 @@ class TrialRequest:
         suspicious_nats: validation loss below which the result is quarantined and probed further; None: no bound.
         learning_rate_factor: multiplier of the configured learning rate.
         unit: unit of relative widths; None: the configured one.
+        price_prior: price of programs as the run predicts it, for hurdles; None: the timing alone counts.
         test: whether to score the trained model on the test split, once, at the end.
         calibrate: whether to measure only the time of a step of the baseline (`step_ms`), without training.
     """
@@ -105,6 +106,7 @@ class TrialRequest:
     suspicious_nats: float | None = None
     learning_rate_factor: float = 1.0
     unit: int | None = None
+    price_prior: PricePrior | None = None
     test: bool = False
     calibrate: bool = False
 
@@ -187,6 +189,11 @@ class Evaluation:
     def kind(self) -> str:
         """The outcome without its reason: `rejected` for `rejected:causality`."""
         return self.outcome.partition(":")[0]
+
+    @property
+    def step_counts(self) -> StepCounts | None:
+        """Operation counts of the training step; None if it was not compiled."""
+        return step_counts(self.step_flops, self.step_bytes, self.step_transcendentals)
 
     @property
     def diverged(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...primitives import DNA
 from ...primitives.fingerprint import fingerprint
+from ...workers.price_prior import PricePrior
 from ...workers.protocol import Evaluation, HurdleThreshold
 from ..config import RunConfig
 from .candidate import BASELINE_ID, Candidate, Candidates
@@ -104,6 +105,11 @@ class SearchStrategy(ABC):
     @abstractmethod
     def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
         """Return the points at which a trial of the candidate is evaluated, and what it must beat there."""
+
+    @property
+    def price_prior(self) -> PricePrior | None:
+        """The price of programs that are not trained yet; None: unknown."""
+        return None
 
     def next_retest(self, running: Set[int]) -> int | None:
         """Return a candidate to train once more with a fresh random seed; None if none needs it.

@@ -21,6 +21,7 @@ from statistics import NormalDist, fmean
 import numpy as np
 
 from ...primitives import DNA, InvalidProgramError
+from ...workers.price_prior import PricePrior
 from ...workers.protocol import Evaluation, HurdleThreshold
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID, Candidate
@@ -185,6 +186,11 @@ class GuidedSearch(SearchStrategy):
             slope = self.measurements.baseline.slope
             points.append(HurdleThreshold(round(budget * share), limit, model.weights, model.offset, slope))
         return tuple(points)
+
+    @property
+    def price_prior(self) -> PricePrior | None:
+        """The price of programs by their operation counts, as this run fits it; None before the baseline is timed."""
+        return self.measurements.price.prior if self.measurements.price is not None else None
 
     def next_retest(self, running: Set[int]) -> int | None:
         """Return the first leader that has more children than its trainings justify; None if none has."""

@@ -59,6 +59,7 @@ def fit_linear_model(
     noise_sd: float,
     noise_weight: float,
     freedom: float = math.inf,
+    precisions: np.ndarray | None = None,
 ) -> LinearModel:
     """Fit a model.
 
@@ -69,17 +70,19 @@ def fit_linear_model(
         noise_sd: prior guess of the noise.
         noise_weight: number of observations that the guess counts for.
         freedom: degrees of freedom of the noise's t distribution; infinite for normal noise.
+        precisions: factor by which the noise of each observation has a larger precision; None: 1.
     """
     means = np.array([each.mean for each in prior])
-    precisions = np.array([each.sd**-2 for each in prior])
-    noise, coefficients, covariance = noise_sd**2, means, np.diag(1.0 / precisions)
-    weights = np.ones(len(targets))
+    prior_precisions = np.array([each.sd**-2 for each in prior])
+    noise, coefficients, covariance = noise_sd**2, means, np.diag(1.0 / prior_precisions)
+    own = np.ones(len(targets)) if precisions is None else precisions
+    weights = own
     for _ in range(_ROUNDS):  # the coefficients, the noise and the weights depend on each other
         weighted = weights[:, None] * features
-        covariance = np.linalg.inv(weighted.T @ features / noise + np.diag(precisions))
-        coefficients = covariance @ (weighted.T @ targets / noise + precisions * means)
+        covariance = np.linalg.inv(weighted.T @ features / noise + np.diag(prior_precisions))
+        coefficients = covariance @ (weighted.T @ targets / noise + prior_precisions * means)
         squares = (targets - features @ coefficients) ** 2
         noise = float(weights @ squares + noise_weight * noise_sd**2) / (len(targets) + noise_weight)
         if math.isfinite(freedom):
-            weights = (freedom + 1.0) / (freedom + squares / noise)
+            weights = own * (freedom + 1.0) / (freedom + own * squares / noise)
     return LinearModel(coefficients, covariance, math.sqrt(noise))

@@ -21,7 +21,7 @@ from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID
 from .extrapolation import LossPredictor
 from .linear_model import Normal
-from .price import PriceModel, step_counts
+from .price import PriceModel, Timing
 
 __all__ = ["LARGEST_FITNESS", "Measurements"]
 
@@ -53,6 +53,7 @@ class Measurements:
         self.price: PriceModel | None = None
         self._evaluations: defaultdict[int, list[Evaluation]] = defaultdict(list)
         self._baseline: _Baseline | None = None
+        self._full_steps = 0  # of a whole training
 
     def record(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Add the result of one trial."""
@@ -62,13 +63,15 @@ class Measurements:
         loss, losses = evaluation.loss_nats, evaluation.hurdle_losses
         if evaluation.kind == "ok" and loss is not None and len(losses) == len(self.points):
             self.predictor.record(losses, loss)
-        counts = step_counts(evaluation)
+        counts = evaluation.step_counts
         if counts is None:
             return
         if candidate_id == BASELINE_ID and self.price is None:
             self.price = PriceModel(counts)
-        if self.price is not None and evaluation.relative_step:
-            self.price.record(counts, evaluation.relative_step)
+            self._full_steps = evaluation.steps
+        timing = self._timing(evaluation)
+        if self.price is not None and timing is not None:
+            self.price.record(counts, timing)
 
     @property
     def candidates(self) -> Iterable[int]:
@@ -93,10 +96,10 @@ class Measurements:
     def log_price(self, candidate_id: int) -> Normal:
         """Return the logarithm of the relative step time."""
         results = self._evaluations.get(candidate_id, [])
-        counts = next(filter(None, map(step_counts, results)), None)
+        counts = next((each.step_counts for each in results if each.step_counts), None)
         if self.price is None or counts is None:
             return Normal(0.0, 0.0)
-        return self.price.estimate(counts, [each.relative_step for each in results if each.relative_step])
+        return self.price.estimate(counts, list(filter(None, map(self._timing, results))))
 
     def priced(self, candidate_id: int) -> Normal:
         """Return the price of a step in nats: that of a slower step, and 0 for a faster one."""
@@ -122,6 +125,13 @@ class Measurements:
         priced = self.priced(candidate_id)
         error += priced.sd**2 + baseline.noise_variance / baseline.trainings
         return Normal(loss + priced.mean - baseline.loss_nats, math.sqrt(error))
+
+    def _timing(self, evaluation: Evaluation) -> Timing | None:
+        """Return the timing of a training, by the share of a whole one that it lasted; None if it has none."""
+        if not evaluation.relative_step:
+            return None
+        known = evaluation.steps and self._full_steps
+        return Timing(evaluation.relative_step, min(1.0, evaluation.steps / self._full_steps) if known else 1.0)
 
     def _predicted(self, candidate_id: int) -> Normal | None:
         """Return the final loss predicted for a training that was stopped."""

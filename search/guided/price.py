@@ -3,23 +3,25 @@
 Timings on a shared machine err by several percent, and one percent is worth about 0.004 nats. So a price has two
 sources. XLA's operation counts of the lowered step predict it without a clock, by a linear model that the run fits to
 its own timings; and each training times the step in turns with the baseline's. The estimate weighs both by their
-precision, and becomes better with every training of the program, and of others.
+precision, and becomes better with every training of the program, and of others. A training that was stopped early timed
+its step badly, so its timing weighs by the share of a whole training that it lasted.
+
+The baseline is trained and timed as a candidate, too. What its timings differ from 1 is a bias of the timing: the loop
+of a candidate also makes batches, for instance. Every timing is corrected by it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from ...workers.protocol import Evaluation
+from ...workers.price_prior import PricePrior, StepCounts
 from .linear_model import OUTLIERS, LinearModel, Normal, fit_linear_model
 
-__all__ = ["PriceModel", "StepCounts", "step_counts"]
-
-StepCounts = tuple[float, float, float]
-"""Floating-point operations, bytes accessed and transcendental functions of a training step, before optimization."""
+__all__ = ["PriceModel", "Timing"]
 
 COUNT_PRIOR = (Normal(0.5, 0.3), Normal(0.4, 0.3), Normal(0.1, 0.2))
 """Prior exponents of the three counts in the relative step time."""
@@ -35,10 +37,16 @@ TIMING_SD = 0.04
 TIMING_WEIGHT = 5
 
 
-def step_counts(evaluation: Evaluation) -> StepCounts | None:
-    """Return the operation counts of an evaluation; None if it was not compiled."""
-    counts = (evaluation.step_flops, evaluation.step_bytes, evaluation.step_transcendentals)
-    return None if None in counts else tuple(float(count or 0.0) for count in counts)  # type: ignore[return-value]
+class Timing(NamedTuple):
+    """The step time of a program in one training.
+
+    Attributes:
+        relative_step: step time relative to the baseline's.
+        share: share of a whole training that it lasted.
+    """
+
+    relative_step: float
+    share: float = 1.0
 
 
 class PriceModel:
@@ -49,43 +57,56 @@ class PriceModel:
     """
 
     def __init__(self, baseline: StepCounts):
+        self._baseline_counts = baseline
         self._baseline = np.log1p(baseline)
         self._counts: list[np.ndarray] = []
-        self._timings: list[float] = []
-        self._baseline_timings: list[float] = []
+        self._timings: list[Timing] = []
+        self._baseline_timings: list[Timing] = []
         self._model: LinearModel | None = None
 
-    def record(self, counts: StepCounts, relative_step: float) -> None:
+    def record(self, counts: StepCounts, timing: Timing) -> None:
         """Add the timing of one training."""
         features = self._features(counts)
         self._counts.append(features)
-        self._timings.append(math.log(relative_step))
+        self._timings.append(timing)
         if not features.any():
-            self._baseline_timings.append(math.log(relative_step))
+            self._baseline_timings.append(timing)
         self._model = None
 
     @property
+    def bias(self) -> float:
+        """Mean log price that timings give the baseline; 0 before it is timed."""
+        return _mean_log(self._baseline_timings) if self._baseline_timings else 0.0
+
+    @property
     def timing_sd(self) -> float:
-        """Standard deviation of the log price timed by one training, from the trainings of the baseline."""
-        squares = sum(timing**2 for timing in self._baseline_timings)
+        """Standard deviation of the log price timed by a whole training, from the trainings of the baseline."""
+        bias = self.bias
+        squares = sum(each.share * (math.log(each.relative_step) - bias) ** 2 for each in self._baseline_timings)
         return math.sqrt((squares + TIMING_WEIGHT * TIMING_SD**2) / (len(self._baseline_timings) + TIMING_WEIGHT))
 
-    def estimate(self, counts: StepCounts, relative_steps: Sequence[float] = ()) -> Normal:
+    @property
+    def prior(self) -> PricePrior:
+        """What is known of programs that are not trained yet."""
+        model = self._fitted()
+        exponents, *rows = map(tuple, np.vstack([model.coefficients, model.covariance]).tolist())
+        return PricePrior(self._baseline_counts, exponents, tuple(rows), model.noise_sd, self.timing_sd, self.bias)
+
+    def estimate(self, counts: StepCounts, timings: Sequence[Timing] = ()) -> Normal:
         """Return the log price of a program.
 
         Args:
             counts: operation counts of its step.
-            relative_steps: relative step times of its trainings, without those that gave none.
+            timings: timings of its trainings.
         """
         features = self._features(counts)
         if not features.any():
             return Normal(0.0, 0.0)
-        prior = self._fitted().predict(features)
-        if not relative_steps:
-            return prior
-        precision, timing = prior.sd**-2, len(relative_steps) / self.timing_sd**2
-        timed = float(np.mean(np.log(relative_steps)))
-        mean = (precision * prior.mean + timing * timed) / (precision + timing)
+        predicted = self._fitted().predict(features)
+        if not timings:
+            return predicted
+        precision, timing = predicted.sd**-2, sum(each.share for each in timings) / self.timing_sd**2
+        mean = (precision * predicted.mean + timing * (_mean_log(timings) - self.bias)) / (precision + timing)
         return Normal(mean, math.sqrt(1.0 / (precision + timing)))
 
     def _features(self, counts: StepCounts) -> np.ndarray:
@@ -94,6 +115,13 @@ class PriceModel:
     def _fitted(self) -> LinearModel:
         if self._model is None:
             features = np.array(self._counts).reshape(-1, 3)
-            timings = np.array(self._timings)
-            self._model = fit_linear_model(features, timings, COUNT_PRIOR, MODEL_SD, MODEL_WEIGHT, OUTLIERS)
+            logs, shares = np.array([(math.log(step), share) for step, share in self._timings]).reshape(-1, 2).T
+            precisions = (MODEL_SD**2 + TIMING_SD**2) / (MODEL_SD**2 + TIMING_SD**2 / shares)
+            targets = logs - self.bias
+            self._model = fit_linear_model(features, targets, COUNT_PRIOR, MODEL_SD, MODEL_WEIGHT, OUTLIERS, precisions)
         return self._model
+
+
+def _mean_log(timings: Sequence[Timing]) -> float:
+    """Return the mean log price, each timing weighted by its share."""
+    return sum(each.share * math.log(each.relative_step) for each in timings) / sum(each.share for each in timings)

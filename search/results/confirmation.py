@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...workers.protocol import Evaluation
@@ -78,7 +79,8 @@ class Confirmation:
             The 95% interval is corrected for the number of programs confirmed together.
         steps, epochs: means over the trainings.
         budget: budget of each training, in the trial's unit.
-        price: mean step time relative to the baseline's; None unless steps are counted and timed.
+        price: mean step time relative to the baseline's, both timed in the same way; None unless steps are counted and
+            timed.
         equal_time_difference: difference to the baseline at equal time, like `difference`; None without prices.
     """
 
@@ -185,8 +187,9 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
         paired_differences(bits, "baseline", simultaneous=True) if bits.get("baseline") else {}
         for bits in views.values()
     )
+    own_price = _own_price(arms)
     rows = [
-        _confirmation(name, found, differences.get(name), corrected.get(name), priced=bool(_bits_at_equal_time(found)))
+        _confirmation(name, found, differences.get(name), corrected.get(name), own_price)
         for name, found in arms.items()
     ]
     rows.sort(key=_rank_order)
@@ -209,7 +212,8 @@ def bits_by_view(arms: Mapping[str, Sequence[Retraining]]) -> dict[str, dict[str
         arms: retrainings by program.
     """
     at_equal_steps = {name: _bits_at_equal_steps(found) for name, found in arms.items()}
-    at_equal_time = {name: _bits_at_equal_time(found) for name, found in arms.items()}
+    own_price = _own_price(arms)
+    at_equal_time = {name: _bits_at_equal_time(found, own_price) for name, found in arms.items()}
     if "baseline" in arms:
         at_equal_time["baseline"] = at_equal_steps["baseline"]
     return {"equal steps": at_equal_steps, "equal time": at_equal_time}
@@ -220,12 +224,18 @@ def _bits_at_equal_steps(found: Sequence[Retraining]) -> dict[int, float]:
     return {each.seed: each.evaluation.test_score for each in found if each.evaluation.test_score is not None}
 
 
-def _bits_at_equal_time(found: Sequence[Retraining]) -> dict[int, float]:
+def _own_price(arms: Mapping[str, Sequence[Retraining]]) -> float:
+    """Return the price of the baseline, which is timed as a program, too: 1 but for a bias of the timing."""
+    timed = [each.evaluation.relative_step for each in arms.get("baseline", ()) if each.evaluation.relative_step]
+    return fmean(timed) if timed else 1.0
+
+
+def _bits_at_equal_time(found: Sequence[Retraining], own_price: float) -> dict[int, float]:
     """Return the same, as it would be after the time of the baseline's training; empty without prices."""
     corrected = {}
     for each in found:
         one = each.evaluation
-        change = loss_change_nats(one, 1.0 / one.relative_step) if one.relative_step else None
+        change = loss_change_nats(one, own_price / one.relative_step) if one.relative_step else None
         if change is not None and one.test_loss_nats and one.test_score is not None:
             corrected[each.seed] = one.test_score * (1.0 + change / one.test_loss_nats)
     return corrected
@@ -250,14 +260,14 @@ def _confirmation(
     found: Sequence[Retraining],
     difference: Estimate | None,
     equal_time_difference: Estimate | None,
-    *,
-    priced: bool,
+    own_price: float,
 ) -> Confirmation:
     full = [each.evaluation for each in found if each.evaluation.test_loss_nats is not None]
 
     def mean(field: str) -> float | None:
         return known_mean(getattr(evaluation, field) for evaluation in full)
 
+    price = mean("relative_step")
     return Confirmation(
         rank=None,
         name=name,
@@ -272,6 +282,6 @@ def _confirmation(
         steps=mean("steps"),
         epochs=mean("epochs"),
         budget=found[0].budget,
-        price=mean("relative_step") if priced else None,
+        price=price / own_price if price is not None and _bits_at_equal_time(found, own_price) else None,
         equal_time_difference=equal_time_difference,
     )

@@ -139,6 +139,7 @@ def baseline_summary(found: Sequence[Evaluation]) -> BaselineSummary:
         lowest_nats=min(losses, default=None),
         highest_nats=max(losses, default=None),
         step_ms=_mean(found, "step_ms"),
+        relative_step=_mean(found, "relative_step"),
     )
 
 
@@ -204,7 +205,7 @@ def _speed(found: Sequence[Evaluation], step_ms: float | None, baseline: Baselin
     """Return the baseline's step time divided by the candidate's, from steps timed in turns if there are any."""
     relative = _mean(found, "relative_step")
     if relative:
-        return 1.0 / relative
+        return (baseline.relative_step or 1.0) / relative
     return baseline.step_ms / step_ms if baseline.step_ms and step_ms else None
 
 

@@ -28,6 +28,7 @@ class BaselineSummary:
         noise_nats: half width of the 95% prediction interval (Student's t) for one more trial; None below two trials.
         lowest_nats, highest_nats: lowest and highest loss.
         step_ms: mean time of a step.
+        relative_step: time of its step, timed as a candidate, over that of the baseline's step: 1 but for a bias.
     """
 
     trials: int
@@ -39,6 +40,7 @@ class BaselineSummary:
     lowest_nats: float | None
     highest_nats: float | None
     step_ms: float | None
+    relative_step: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,6 +263,7 @@ class Controller:
                 allowance_seconds=self._calibration.allowance_seconds,
                 suspicious_nats=self._suspicious_nats if candidate_id != BASELINE_ID else None,
                 unit=candidate.unit,
+                price_prior=self.evolution.price_prior,
             )
 
     def _record(self, finished: Sequence[tuple[TrialRequest, Evaluation]]) -> None:

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from ...workers.config import TrialConfig
+from ...workers.price_prior import log_price_at_hurdle, step_counts
 from ...workers.protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
+from ..evolution.candidate import BASELINE_ID
 from .recorded_trainings import RecordedTraining, Recording
 from .true_programs import TrueProgram, TruePrograms
 
@@ -29,7 +31,14 @@ NOISE_SD = 0.013
 """Standard deviation of a final loss between random seeds, in nats, as on the tape."""
 
 TIMING_SD = 0.03
-"""Standard deviation of the logarithm of a measured relative step time."""
+"""Standard deviation of the log relative step time that a whole training times. A shorter one has the variance of a
+whole one divided by its share."""
+
+SHORTEST_TIMING = 0.05
+"""Share of a training from which on its step is timed."""
+
+COUNT_SD = 0.04
+"""Standard deviation of the log price around what operation counts predict."""
 
 NEAREST = 10
 """Number of recorded trainings of which one gives the shape of a learning curve."""
@@ -71,16 +80,27 @@ class SimulatedTrainer:
         program = self._programs[request.candidate_id]
         rng = np.random.default_rng(request.seed)
         timed = self._trial.price or self._trial.unit == "reference_seconds"
-        relative_step = math.exp(program.log_price + TIMING_SD * rng.normal()) if timed else None
+        timing_noise = TIMING_SD * rng.normal()
+
+        def relative_step(share: float) -> float | None:
+            return (
+                math.exp(program.log_price + timing_noise / math.sqrt(max(share, SHORTEST_TIMING))) if timed else None
+            )
+
+        counts: dict[str, Any] = _step_counts(self._recording, program.log_price, request.candidate_id)
         if program.fault is not None:
-            message = "a recorded training of such a child ended with this fault"
-            figures = self._figures(program, program.fault, program.fault.reached)
-            return Evaluation(program.fault.outcome, message, relative_step=relative_step, **figures)
+            message, reached = "a recorded training of such a child ended with this fault", program.fault.reached
+            figures = self._figures(program, program.fault, reached) | counts
+            return Evaluation(program.fault.outcome, message, relative_step=relative_step(reached), **figures)
         gain = program.gain if self._trial.unit == "steps" else program.time_gain
         final = self._recording.baseline_loss - gain + NOISE_SD * rng.normal()
         curve = self._moved_curve(final, rng)
-        outcome, message, reached, losses = _pass_hurdles(request.hurdles, self._trial.budget, curve, relative_step)
-        figures = self._figures(program, curve, reached)
+
+        def log_price(share: float) -> float:
+            return log_price_at_hurdle(request.price_prior, step_counts(*counts.values()), relative_step(share), share)
+
+        outcome, message, reached, losses = _pass_hurdles(request.hurdles, self._trial.budget, curve, log_price)
+        figures = self._figures(program, curve, reached) | counts
         if outcome == "ok":
             figures |= {"loss_nats": final, "bits_per_byte": BITS_PER_BYTE * final}
         at = [hurdle.at / self._trial.budget for hurdle in request.hurdles[: len(losses)]]
@@ -90,7 +110,7 @@ class SimulatedTrainer:
             hurdle_losses=losses,
             hurdle_steps=tuple(round(figures["steps"] * share / reached) for share in at),
             curve=self._points(curve, reached, figures["steps"]),
-            relative_step=relative_step,
+            relative_step=relative_step(reached),
             **figures,
         )
 
@@ -117,9 +137,6 @@ class SimulatedTrainer:
             **dict(zip(("compile_seconds", "probe_seconds", "evaluate_seconds"), others, strict=True)),
             "wall_seconds": train + sum(others),
             "step_ms": 1000.0 * step_seconds,
-            "step_flops": recording.step_flops * price,
-            "step_bytes": recording.step_bytes * price,
-            "step_transcendentals": recording.step_transcendentals * price,
             "device": DEVICE,
         }
 
@@ -130,15 +147,26 @@ class SimulatedTrainer:
         return tuple(zip((shares * self._trial.budget).tolist(), counts.tolist(), losses.tolist(), strict=True))
 
 
+def _step_counts(recording: Recording, log_price: float, candidate_id: int) -> dict[str, float]:
+    """Return the operation counts of a program's step, which predict its price up to an error that is its own."""
+    error = 0.0 if candidate_id == BASELINE_ID else COUNT_SD * np.random.default_rng(candidate_id).normal()
+    factor = math.exp(log_price + error)
+    return {
+        "step_flops": recording.step_flops * factor,
+        "step_bytes": recording.step_bytes * factor,
+        "step_transcendentals": recording.step_transcendentals * factor,
+    }
+
+
 def _pass_hurdles(
-    hurdles: Sequence[HurdleThreshold], budget: float, curve: RecordedTraining, relative_step: float | None
+    hurdles: Sequence[HurdleThreshold], budget: float, curve: RecordedTraining, log_price: Callable[[float], float]
 ) -> tuple[str, str, float, tuple[float, ...]]:
     """Return the outcome, its message, the share of the budget reached, and the losses at the hurdles."""
     losses: list[float] = []
     for number, hurdle in enumerate(hurdles, 1):
         share = hurdle.at / budget
         losses.append(float(np.interp(share, curve.shares, curve.losses)))
-        if hurdle.loss_nats is not None and (score := hurdle.score(losses, relative_step)) >= hurdle.loss_nats:
+        if hurdle.loss_nats is not None and (score := hurdle.score(losses, log_price(share))) >= hurdle.loss_nats:
             message = f"the score {score:.4f} at hurdle {number} is not below the limit {hurdle.loss_nats:.4f}"
             return "stopped_at_hurdle", message, share, tuple(losses)
     return "ok", "", 1.0, tuple(losses)

@@ -6,6 +6,7 @@ __all__ = [
     "leak_probes",
     "model_training",
     "ngram_baseline",
+    "objective_steps",
     "phase_clock",
     "steps",
     "training_loop",

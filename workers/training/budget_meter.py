@@ -28,8 +28,11 @@ __all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "RelativeTi
 REFERENCE_SHARE = 0.1
 """Time spent on steps of the baseline, relative to the time spent on the candidate's."""
 
+READING_STEPS = 8
+"""Steps in the shortest timing of the baseline: several in a row, because single ones would run with cold caches."""
+
 READING_SECONDS = 0.1
-"""Shortest timing of the baseline: several steps in a row, because single ones would run with cold caches."""
+"""Longest that these steps may take; a timing of longer steps has fewer of them, at least one."""
 
 
 class Meter(Protocol):
@@ -122,9 +125,12 @@ class RelativeTimer:
         if self.steps:  # the first steps are slower
             self._candidate.add(steps, seconds)
         self.steps += steps
+        if not self._candidate.steps:
+            return
         due = REFERENCE_SHARE * self._candidate.seconds - self._reference.seconds
-        if due > READING_SECONDS or (due > 0 and not self._reference.steps):
-            taken, count = self.step.time(due)
+        reading = min(READING_SECONDS, READING_STEPS * self.step.seconds)
+        if due > reading or not self._reference.steps:
+            taken, count = self.step.time(max(due, reading))
             self._reference.add(count, taken)
 
 
@@ -179,6 +185,9 @@ class ReferenceStep:
         state: first training state.
         tokens: batch for every step.
         clock: function that returns seconds.
+
+    Attributes:
+        seconds: time of a step in the last timing.
     """
 
     def __init__(
@@ -193,7 +202,7 @@ class ReferenceStep:
         self._clock = clock
         self._start = jax.tree.map(np.array, state)
         self._state = functions.place(self._start)
-        self._seconds = 0.0
+        self.seconds = 0.0
         self.time(0.0)  # the first step is slower
 
     def median_step_seconds(self, seconds: float) -> float:
@@ -207,19 +216,19 @@ class ReferenceStep:
         Returns:
             The seconds the steps took, and their number.
         """
-        count = max(1, int(seconds / self._seconds)) if self._seconds > 0 else 1
+        count = max(1, int(seconds / self.seconds)) if self.seconds > 0 else 1
         self._step()  # not timed: the caches still hold the candidate's data
         start = self._clock()
         for _ in range(count - 1):
             self._step(wait=False)
         finite = self._step()
         taken = self._clock() - start
-        self._seconds = taken / count
+        self.seconds = taken / count
         if not finite:  # not observed so far; a step on NaN may take another time
             self._state = self._functions.place(self._start)
         return taken, count
 
     def _step(self, wait: bool = True) -> bool:
-        """Take a step; with `wait`, wait for its loss and return whether that is finite."""
+        """Take a step; with `wait`, wait for its end and return whether its gradient is finite."""
         self._state, result = self._functions.step(self._state, self._tokens)
-        return not wait or bool(np.all(np.isfinite(np.asarray(result.token_losses))))
+        return not wait or bool(np.isfinite(np.asarray(result.gradient_norm)))

@@ -28,10 +28,10 @@ from ..objectives.objective import Objective
 from ..protocol import Evaluation, Progress
 from .device_stats import device_name, peak_memory_bytes
 from .leak_probes import SUSPICIOUS_BATCHES, quarantine_note
+from .objective_steps import ObjectiveSteps
 from .phase_clock import PhaseClock
 from .steps.batch_model import Penalty
 from .steps.flat_model import FlatModel, TrainableModel, training_model
-from .steps.objective_steps import ObjectiveSteps
 from .steps.optimizer import make_optimizer
 from .steps.train_step import StepFunctions, TrainState
 from .training_loop import LoopOptions, NonFiniteLoss, TrainingLoop
@@ -108,9 +108,9 @@ class ModelTraining:
             KeyboardInterrupt: a signal arrived; the state is saved if training had begun.
             UsageError: the saved state is damaged, or cannot be written at an interruption.
         """
-        inner, optimizer = training_model(self.model, self.optimizer), make_optimizer(self.optimizer)
-        mesh, count = self.trainer.mesh, self.trainer.trial.known_steps
-        steps = ObjectiveSteps(inner, self.objective, optimizer, self.optimizer.averaging, mesh, count, self.penalty)
+        mesh, brief = self.trainer.mesh, self.trainer.brief
+        inner, optimizer = training_model(self.model, self.optimizer, brief), make_optimizer(self.optimizer)
+        steps = ObjectiveSteps(inner, self.objective, optimizer, self.optimizer.averaging, mesh, brief, self.penalty)
         self.report(Progress("compile", 0.0, self.trainer.trial.budget))
         with self._clock.phase("compile"):
             state = self._compile(inner, steps.functions)

@@ -153,7 +153,8 @@ class TrainingLoop:
                 self.state, result = self.functions.step(self.state, batch)
                 self.steps, self.tokens = self.steps + 1, self.tokens + tokens
                 losses.append(result.token_losses)
-                self._prepare_batch(result.token_losses)
+                self._prepare_batch(result.gradient_norm)
+            jax.block_until_ready(self.state)  # the losses of a step may be ready before its end
             mean = float(np.mean([np.asarray(loss, np.float64).mean() for loss in losses]))
         steps = self._last_chunk = len(losses)
         seconds = self.clock.seconds["train"] - before

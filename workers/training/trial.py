@@ -28,6 +28,7 @@ from ..config import OptimizerConfig, TrialConfig
 from ..data.batches import TrainBatches, validation_batches
 from ..data.dataset import Dataset
 from ..position_buckets import bucket_means
+from ..price_prior import log_price_at_hurdle, step_counts
 from ..protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
 from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, RelativeTimer, StepMeter
 from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
@@ -40,9 +41,9 @@ from .leak_probes import (
     quarantine_note,
 )
 from .phase_clock import PhaseClock, clock_function
+from .steps.choose_step import choose_step, is_brief
 from .steps.data_parallel import data_mesh
 from .steps.flat_model import FlatModel, TrainableModel, training_model
-from .steps.layerwise_step import step_functions
 from .steps.optimizer import make_optimizer
 from .steps.train_step import StepFunctions, TrainState
 from .training_loop import NonFiniteLoss, TrainingLoop
@@ -76,6 +77,7 @@ class CandidateTrainer:
         mesh: devices of a trial; None: one.
         dataset: prepared dataset.
         model, trial, optimizer: configuration; the vocabulary is that of the dataset.
+        brief: whether trainings are compiled layer by layer.
         clock: clock of trials.
         validation: batches [count, batch, length + 1] that are scored.
     """
@@ -93,6 +95,7 @@ class CandidateTrainer:
         self.model = replace(model, vocabulary=self.dataset.vocabulary)
         self.trial = trial
         self.optimizer = optimizer
+        self.brief = is_brief(self.model, trial, optimizer)
         self.clock = clock_function("reference_seconds" if trial.price else trial.unit, jax.default_backend())
         self._reference_dna = reference
         self.validation = self.scored_batches("validation")
@@ -103,7 +106,7 @@ class CandidateTrainer:
         if self._reference_dna is None:
             raise ValueError("a budget in reference seconds needs the baseline's DNA: give `reference`")
         graph = build_graph(dna_from_json(self._reference_dna))
-        model = training_model(language_model(graph, self.model), self.optimizer)
+        model = training_model(language_model(graph, self.model), self.optimizer, self.brief)
         functions, state = self.compile_step(model, self.optimizer, seed=0)
         return ReferenceStep(functions, state, self.train_batches(model, seed=0).batch_at(0), self.clock)
 
@@ -129,9 +132,7 @@ class CandidateTrainer:
     ) -> tuple[StepFunctions, TrainState]:
         """Compile the training step of a model, and return it with the initial state."""
         optimizer = make_optimizer(config)
-        functions = step_functions(
-            model, optimizer, self.trial.batch, config.averaging, self.mesh, self.trial.known_steps
-        )
+        functions = choose_step(model, optimizer, self.trial.batch, config.averaging, self.mesh, self.brief)
         state = functions.initial_state(model.init(np.random.default_rng(seed)))
         functions.compile_step(state)
         return_freed_memory()  # the compiler's, which is more than most steps need
@@ -292,7 +293,7 @@ class _Trial:
         self.report(Progress("compile", 0.0, self.config.budget))
         with self.clock.phase("compile"):
             graph = build_graph(dna_from_json(self.request.dna), length_dependent=config.length_dependent)
-            model = training_model(language_model(graph, config), self.optimizer)
+            model = training_model(language_model(graph, config), self.optimizer, self.trainer.brief)
             cost = block_cost(graph, config.unit, config.length)
             self.cost = {
                 "parameters": model_parameters(cost.parameters, config.unit, config.layers, config.vocabulary),
@@ -327,7 +328,10 @@ class _Trial:
 
     def _score_at(self, hurdle: HurdleThreshold) -> float:
         timer = self.loop.meter.timer if self.loop is not None else None
-        return hurdle.score(self.losses, None if timer is None else timer.relative_step)
+        relative_step = None if timer is None else timer.relative_step
+        counts = step_counts(*map(self.cost.get, ("step_flops", "step_bytes", "step_transcendentals")))
+        share = hurdle.at / self.config.budget
+        return hurdle.score(self.losses, log_price_at_hurdle(self.request.price_prior, counts, relative_step, share))
 
     def _score(
         self, functions: StepFunctions, loop: TrainingLoop, split: str, batches: np.ndarray

@@ -11,12 +11,12 @@ two.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+from ....workers.price_prior import PricePrior, log_price_at_hurdle
 from ....workers.protocol import Evaluation, HurdleThreshold
 from ...guided.extrapolation import PointModel
 from ...guided.guided_search import MINIMUM_TRAININGS
@@ -122,6 +122,7 @@ class _Knowledge:
 
     models: Mapping[int, PointModel]
     slope: float
+    price_prior: PricePrior | None = None
 
 
 def calibrate_predictions(
@@ -162,7 +163,12 @@ def calibrate_predictions(
             limit = own[last].loss_nats if 0 <= last < len(own) else None
             stopped += [
                 StoppedTraining(
-                    number, pedigree[number].mutations, shares[place], predicted, _price(result, known), limit
+                    number,
+                    pedigree[number].mutations,
+                    shares[place],
+                    predicted,
+                    _price(result, known, shares[place]),
+                    limit,
                 )
                 for place, predicted in _predictions(result, known, [last])
                 if limit is not None
@@ -191,7 +197,8 @@ def _with_knowledge(
             if trial.evaluation.kind == "ok" and measured.predictor.trainings >= MINIMUM_TRAININGS:
                 models = {place: measured.predictor.model(place) for place in stops}
                 known = {place: model for place, model in models.items() if model is not None}
-                now = _Knowledge(known, measured.baseline.slope)
+                prior = None if measured.price is None else measured.price.prior
+                now = _Knowledge(known, measured.baseline.slope, prior)
 
 
 def _predictions(result: Evaluation, known: _Knowledge, places: Iterable[int]) -> Iterator[tuple[int, Normal]]:
@@ -201,8 +208,9 @@ def _predictions(result: Evaluation, known: _Knowledge, places: Iterable[int]) -
             yield place, known.models[place].predict(result.hurdle_losses[: place + 1])
 
 
-def _price(result: Evaluation, known: _Knowledge) -> float:
-    return known.slope * max(0.0, math.log(result.relative_step)) if result.relative_step else 0.0
+def _price(result: Evaluation, known: _Knowledge, share: float) -> float:
+    log_price = log_price_at_hurdle(known.price_prior, result.step_counts, result.relative_step, share)
+    return known.slope * max(0.0, log_price)
 
 
 def _stop(share: float, checked: Sequence[CheckedPrediction], stopped: Sequence[StoppedTraining]) -> Stop:

@@ -125,10 +125,11 @@ def test_a_training_stops_if_its_predicted_fitness_cannot_reach_the_best_quarter
     assert threshold.loss_nats is not None
     for shift, stops in ((-0.2, False), (0.4, True)):
         losses = evaluation(END + shift).hurdle_losses[:3]
-        assert threshold.score(losses, 1.0) == pytest.approx(END + shift, abs=0.02)
-        assert (threshold.score(losses, 1.0) >= threshold.loss_nats) == stops
+        assert threshold.score(losses) == pytest.approx(END + shift, abs=0.02)
+        assert (threshold.score(losses) >= threshold.loss_nats) == stops
     losses = evaluation(END).hurdle_losses[:3]
-    assert threshold.score(losses, 1.5) - threshold.score(losses, 1.0) == pytest.approx(0.4 * math.log(1.5))
+    assert threshold.score(losses, 0.5) - threshold.score(losses) == pytest.approx(0.4 * 0.5)
+    assert threshold.score(losses, -0.5) == threshold.score(losses)  # no credit for a faster program
 
 
 def test_a_stopped_training_counts_with_its_predicted_loss() -> None:

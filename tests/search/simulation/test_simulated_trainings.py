@@ -220,8 +220,9 @@ def test_a_hurdle_stops_a_training_as_the_protocol_says() -> None:
 def test_a_hurdle_with_a_prediction_and_a_price_is_scored_by_them() -> None:
     simulated, _ = trainer(STEPS, candidates(0))
     free = [HurdleThreshold(100, None), HurdleThreshold(200, None)]
-    seen = run(simulated, 0, 5, *free)
+    seen = run(simulated, 0, 5, free[0], replace(free[1], loss_nats=0.0))
+    assert seen.outcome == "stopped_at_hurdle" and seen.relative_step is not None
     hurdle = replace(free[1], weights=(-0.5, 1.5), offset=-1.0, price_slope=0.3)
-    score = hurdle.score(seen.hurdle_losses, seen.relative_step)
+    score = hurdle.score(seen.hurdle_losses, math.log(seen.relative_step))
     assert run(simulated, 0, 5, free[0], replace(hurdle, loss_nats=score)).outcome == "stopped_at_hurdle"
     assert run(simulated, 0, 5, free[0], replace(hurdle, loss_nats=score + 1e-9)).outcome == "ok"

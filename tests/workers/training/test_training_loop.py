@@ -35,6 +35,11 @@ class Losses:
 class Result:
     token_losses: Losses
 
+    @property
+    def gradient_norm(self) -> Losses:
+        """Also ready when the step has ended."""
+        return self.token_losses
+
 
 class Steps:
     """A training step with a given time and given losses, on a device other than the host.

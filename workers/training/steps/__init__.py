@@ -2,10 +2,10 @@
 
 __all__ = [
     "batch_model",
+    "choose_step",
     "data_parallel",
     "flat_model",
     "layerwise_step",
-    "objective_steps",
     "optimizer",
     "train_step",
 ]

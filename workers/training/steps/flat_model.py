@@ -1,9 +1,9 @@
 """A language model whose parameters are two arrays: what is outside the blocks, and the layers.
 
-XLA compiles an update of one array a fifth faster than updates of many (benchmarks/compile_time.py), and the
-arithmetic is the same. So a small candidate trains this view of its model; its parameters become arrays again when they
-are saved. A large model keeps its arrays: to copy them from and to these two in each step takes longer than their
-compilation saves (5% of a step at 19 million parameters). Adafactor factors matrices, and keeps the arrays.
+XLA compiles an update of one array a fifth faster than updates of many, and the arithmetic is the same. So a small
+candidate trains this view of its model; its parameters become arrays again when they are saved. A large model keeps its
+arrays: to copy them from and to these two in each step takes longer than their compilation saves (5% of a step at 19
+million parameters). Adafactor factors matrices, and keeps the arrays.
 
 A layer's row ends with zeros that nothing reads, up to the next multiple of `ROW_UNIT`. So programs of about the same
 size share their compiled update (`layerwise_step`).
@@ -33,13 +33,16 @@ MOST_FLAT = 1_000_000
 """Largest number of parameters that are trained as two arrays."""
 
 ROW_UNIT = 4096
-"""A layer's row is a multiple of this."""
+"""The length of a layer's row is a multiple of this."""
 
 
-def training_model(model: LanguageModel, optimizer: OptimizerConfig) -> TrainableModel:
-    """Return the view of a model that an optimizer trains fastest, compilation included."""
+def training_model(model: LanguageModel, optimizer: OptimizerConfig, brief: bool = False) -> TrainableModel:
+    """Return the view of a model that an optimizer trains fastest, compilation included.
+
+    Brief trainings are always of a flat model (see `layerwise_step`).
+    """
     parameters = parameters_at(model.block.graph, model.config, model.config.unit)
-    return FlatModel(model) if optimizer.name == "adamw" and parameters <= MOST_FLAT else model
+    return FlatModel(model) if brief or (optimizer.name == "adamw" and parameters <= MOST_FLAT) else model
 
 
 class FlatParameters(NamedTuple):

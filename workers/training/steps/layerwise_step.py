@@ -2,9 +2,10 @@
 
     embed -> forward pass of each layer -> head -> backward pass of each layer -> update
 
-Each of these is a compiled program. All layers share the two programs of a layer, and all candidates share the others,
-so a candidate compiles one layer forward and backward, however many layers there are. A step takes longer: XLA cannot
-fuse operations of different programs, and each program is dispatched by itself (benchmarks/layerwise_step.py).
+Each of these is a compiled program. All layers share the two programs of a layer. All candidates share the first and
+the head, and those whose layers have about the same size share the update. So a candidate compiles one layer forward
+and backward, however many layers there are. A step takes longer, because XLA cannot fuse operations of different
+programs (benchmarks/layerwise_step.py).
 
 For its backward pass, a layer keeps the results of its expensive operations and computes the others again. Each kept
 array is an output of the forward pass, which is compiled and written by itself, so to keep them all would take longer.
@@ -21,64 +22,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
 
 from ....models.config import ModelConfig
 from ....models.language_model import PROBE_LOGITS, LanguageModel, negative_log_likelihood
-from .flat_model import FlatModel, FlatParameters, TrainableModel, outside_arrays
+from .flat_model import FlatModel, FlatParameters, outside_arrays
 from .train_step import StepFunctions, StepResult, TrainState, shapes_of, static_cost_of, update_state
 
-__all__ = ["LayerwiseFunctions", "clear_shared_programs", "step_functions"]
+__all__ = ["LayerwiseFunctions", "clear_shared_programs"]
 
-BRIEF_FLOPS = 1e12
-"""FLOPs of a brief training. At `laptop`, twice the FLOPs of its trials: about 2,000 steps, after which a step that is
-compiled layer by layer has lost what its compilation saved (benchmarks/layerwise_step.py)."""
-
-EXPENSIVE = frozenset(
-    ["conv_general_dilated", "cos", "custom_vjp_call", "dot_general", "exp", "logistic", "scan", "sin", "tanh", "while"]
-)
-"""Operations whose results are kept for the backward pass, beside those whose names begin with `cum`."""
-
-
-def step_functions(
-    model: TrainableModel,
-    optimizer: optax.GradientTransformation,
-    batch: int,
-    averaging: float = 0.0,
-    mesh: Mesh | None = None,
-    steps: int | None = None,
-) -> StepFunctions:
-    """Return the functions that train a model on token windows soonest, compilation included.
-
-    Brief trainings on one CPU are compiled layer by layer, unless `model.stack` asks for another form. All candidates
-    of a run get the same form, because their step times are compared.
-
-    Args:
-        model: language model.
-        optimizer: gradient transformation.
-        batch: number of token windows in a batch.
-        averaging: exponent of the average of parameters; 0: no average.
-        mesh: mesh of the devices; None: one.
-        steps: steps of the training; None: unknown, or many.
-    """
-    brief = steps is not None and _nominal_flops(model.config, batch, steps) <= BRIEF_FLOPS
-    on_one_cpu = mesh is None and jax.default_backend() == "cpu"
-    if isinstance(model, FlatModel) and model.config.stack == "auto" and brief and on_one_cpu:
-        return LayerwiseFunctions(model, optimizer, batch, averaging)
-    return StepFunctions(model, optimizer, batch, averaging, mesh=mesh)
-
-
-def _nominal_flops(config: ModelConfig, batch: int, steps: int) -> float:
-    """Return the FLOPs of training a Transformer: six for each parameter and token (Kaplan et al. 2020)."""
-    parameters = 12 * config.layers * config.width**2 + config.vocabulary * config.width
-    return 6.0 * parameters * steps * batch * config.length
+KEPT = frozenset(("cos", "custom_linear_solve", "custom_vjp_call", "dot_general", "exp", "log", "sin", "tanh"))
+"""JAX's primitives whose results are kept for the backward pass, beside those whose names begin with `cum`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """A compiled program, and its operation counts (see `StepFunctions.static_cost`)."""
+    """A compiled program.
+
+    Attributes:
+        run: function that runs it.
+        shapes: shapes of its results.
+        cost: its operation counts (see `StepFunctions.static_cost`).
+    """
 
     run: Callable[..., Any]
+    shapes: Any
     cost: Mapping[str, float]
 
 
@@ -95,13 +62,13 @@ class LayerwiseFunctions(StepFunctions):
     def __init__(self, model: FlatModel, optimizer: optax.GradientTransformation, batch: int, averaging: float = 0.0):
         super().__init__(model, optimizer, batch, averaging)
         self._flat = model
-        self._places = [jax.device_put(np.int32(place)) for place in range(model.config.layers)]
+        self._indices = [jax.device_put(np.int32(place)) for place in range(model.config.layers)]
 
     def compile_step(self, state: TrainState) -> None:
         """Compile what no earlier model has compiled for states of this shape."""
         config, batch, layers = self._flat.config, self._batch.shape[0], self._flat.config.layers
         self._outside = _outside_programs(config, batch)
-        self._layer = _layer_programs(self._flat, batch)
+        self._layer = _layer_programs(self._flat, batch, shapes_of(state.parameters.layers))
         leaves, structure = jax.tree.flatten(state)
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
         self._update = _update_program(config, batch, self._optimizer, self._averaging, structure, shapes)
@@ -112,27 +79,28 @@ class LayerwiseFunctions(StepFunctions):
 
     def compile_evaluation(self, state: TrainState) -> None:
         """Make the evaluation ready, which shares the programs of the step."""
+        assert self._step is not None, "compile_step comes first"
         self._evaluate = self._evaluate_batch
 
     def _take_step(self, state: TrainState, tokens: Any) -> tuple[TrainState, StepResult]:
         outside, layers = state.parameters
         x = self._outside.embed.run(outside, tokens)
-        before: list[tuple[jax.Array, list[jax.Array]]] = []  # input and kept values of each layer
-        for place in self._places:
+        inputs_and_kept: list[tuple[jax.Array, list[jax.Array]]] = []  # of each layer
+        for place in self._indices:
             y, kept = self._layer.forward.run(layers, place, x)
-            before.append((x, kept))
+            inputs_and_kept.append((x, kept))
             x = y
-        losses, probe_logits, of_outside, gradient = self._outside.head.run(outside, x, tokens)
-        of_layers: list[jax.Array] = []
-        for place in reversed(self._places):
-            of_layer, gradient = self._layer.backward.run(layers, place, *before.pop(), gradient)
-            of_layers.append(of_layer)
-        state, norm = self._update.run(state, of_outside, of_layers[::-1], gradient, tokens)
+        losses, probe_logits, outside_gradient, gradient = self._outside.head.run(outside, x, tokens)
+        row_gradients: list[jax.Array] = []
+        for place in reversed(self._indices):
+            row_gradient, gradient = self._layer.backward.run(layers, place, *inputs_and_kept.pop(), gradient)
+            row_gradients.append(row_gradient)
+        state, norm = self._update.run(state, outside_gradient, row_gradients[::-1], gradient, tokens)
         return state, StepResult(losses, norm, probe_logits)
 
     def _evaluate_batch(self, parameters: FlatParameters, tokens: Any) -> tuple[jax.Array, jax.Array]:
         x = self._outside.embed.run(parameters.outside, tokens)
-        for place in self._places:
+        for place in self._indices:
             x, _ = self._layer.forward.run(parameters.layers, place, x)
         return self._outside.score.run(parameters.outside, x, tokens)
 
@@ -195,43 +163,41 @@ class _LayerPrograms:
     backward: _Program
 
 
-def _layer_programs(model: FlatModel, batch: int) -> _LayerPrograms:
-    kept_by: Callable[..., bool] | None = None if model.model.rematerialize else _is_expensive
-
-    @partial(jax.checkpoint, policy=kept_by)
+def _layer_programs(model: FlatModel, batch: int, layers: jax.ShapeDtypeStruct) -> _LayerPrograms:
+    @partial(jax.checkpoint, policy=_is_kept)
     def apply(row: jax.Array, x: jax.Array) -> jax.Array:
         return model.model.block.apply(model.layer(row), x)
 
     def row_of(layers: jax.Array, place: jax.Array) -> jax.Array:
         return jax.lax.dynamic_index_in_dim(layers, place, keepdims=False)
 
-    structure: Any = None  # of the function that computes the gradients, which is a pytree of the values that it needs
-    inputs: list[int | None] = []  # for each of its values: the number of the input that it is, or None
+    # JAX returns the gradients as a function that is a pytree of the values it needs, some of which are the inputs.
+    structure: Any = None
+    input_numbers: list[int | None] = []  # of each value: which input it is; None: one to keep
 
     def forward(layers: jax.Array, place: jax.Array, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        nonlocal structure, inputs
+        nonlocal structure, input_numbers
         given = row_of(layers, place), x
         y, gradients = jax.vjp(apply, *given)
         values, structure = jax.tree.flatten(gradients)
-        inputs = [next((i for i, each in enumerate(given) if each is value), None) for value in values]
-        return y, [value for value, number in zip(values, inputs, strict=True) if number is None]
+        input_numbers = [next((i for i, each in enumerate(given) if each is value), None) for value in values]
+        return y, [value for value, number in zip(values, input_numbers, strict=True) if number is None]
 
     def backward(
         layers: jax.Array, place: jax.Array, x: jax.Array, kept: list[jax.Array], gradient: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         given, rest = (row_of(layers, place), x), iter(kept)
-        values = [next(rest) if number is None else given[number] for number in inputs]
+        values = [next(rest) if number is None else given[number] for number in input_numbers]
         return jax.tree.unflatten(structure, values)(gradient)
 
-    layers, place = shapes_of(model.init(np.random.default_rng(0)).layers), jax.ShapeDtypeStruct((), jnp.int32)
-    x = _stream(model.config, batch)
+    place, x = jax.ShapeDtypeStruct((), jnp.int32), _stream(model.config, batch)
     forward_program = _compile(forward, layers, place, x)
-    y, kept = jax.eval_shape(forward, layers, place, x)
-    return _LayerPrograms(forward_program, _compile(backward, layers, place, x, kept, y))
+    _, kept = forward_program.shapes
+    return _LayerPrograms(forward_program, _compile(backward, layers, place, x, kept, x))
 
 
-def _is_expensive(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive.name in EXPENSIVE or primitive.name.startswith("cum")
+def _is_kept(primitive: Any, *_: Any, **__: Any) -> bool:
+    return primitive.name in KEPT or primitive.name.startswith("cum")
 
 
 @lru_cache(maxsize=64)
@@ -258,13 +224,18 @@ def _update_program(
     model = LanguageModel(config, block=None)
 
     def update(
-        state: TrainState, of_outside: jax.Array, of_rows: list[jax.Array], of_x: jax.Array, tokens: jax.Array
+        state: TrainState,
+        outside_gradient: jax.Array,
+        row_gradients: list[jax.Array],
+        embedded_gradient: jax.Array,
+        tokens: jax.Array,
     ) -> tuple[TrainState, jax.Array]:
         def embed(outside: jax.Array) -> jax.Array:
             return model.embed(outside_arrays(outside, config), tokens[:, :-1])
 
         _, gradient_of = jax.vjp(embed, state.parameters.outside)
-        gradients = FlatParameters(of_outside + gradient_of(of_x)[0], jnp.stack(of_rows))
+        outside = outside_gradient + gradient_of(embedded_gradient)[0]
+        gradients = FlatParameters(outside, jnp.stack(row_gradients))
         return update_state(state, gradients, optimizer, averaging)
 
     state = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes])
@@ -281,7 +252,7 @@ def clear_shared_programs() -> None:
 
 def _compile(function: Callable[..., Any], *shapes: Any, **options: Any) -> _Program:
     lowered = jax.jit(function, **options).lower(*shapes)
-    return _Program(lowered.compile(), static_cost_of(lowered))
+    return _Program(lowered.compile(), lowered.out_info, static_cost_of(lowered))
 
 
 def _sum_of_costs(programs: Iterable[_Program]) -> dict[str, float]:

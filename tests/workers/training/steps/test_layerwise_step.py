@@ -8,16 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.tests.support.exported_programs import small_program
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.steps.data_parallel import AXIS
-from primer_search.workers.training.steps.flat_model import FlatModel, training_model
-from primer_search.workers.training.steps.layerwise_step import LayerwiseFunctions, step_functions
+from primer_search.workers.training.steps.flat_model import FlatModel
+from primer_search.workers.training.steps.layerwise_step import LayerwiseFunctions
 from primer_search.workers.training.steps.optimizer import make_optimizer
 from primer_search.workers.training.steps.train_step import StepFunctions, TrainState
 
@@ -48,21 +46,14 @@ def test_steps_and_evaluation_equal_those_of_the_whole_step(
 
 
 def test_bfloat16_rounds_as_the_whole_step_does() -> None:
-    config = replace(CONFIG, precision="bfloat16")
+    config = replace(CONFIG, layers=2, precision="bfloat16")
     flat = FlatModel(language_model(build_graph(library.get("PRIMER_EZ", 1)), config))
     whole, ours = (
         _train(form(flat, make_optimizer(OPTIMIZER), 4, 0.0), flat, None)
         for form in (StepFunctions, LayerwiseFunctions)
     )
     np.testing.assert_allclose(ours[0], whole[0], rtol=0.02)
-
-
-def test_rematerialized_layers_keep_nothing_and_give_the_same_losses() -> None:
-    model = language_model(build_graph(library.get("PRIMER_EZ", 1)), CONFIG)
-    flat, rematerialized = FlatModel(model), FlatModel(replace(model, rematerialize=True))
-    whole = _train(StepFunctions(flat, make_optimizer(OPTIMIZER), 4), flat, None)
-    ours = _train(LayerwiseFunctions(rematerialized, make_optimizer(OPTIMIZER), 4), rematerialized, None)
-    np.testing.assert_allclose(ours[0], whole[0], rtol=1e-5)
+    np.testing.assert_allclose(ours[1], whole[1], rtol=0.05)
 
 
 def test_a_block_without_parameters_trains() -> None:
@@ -73,16 +64,17 @@ def test_a_block_without_parameters_trains() -> None:
     np.testing.assert_allclose(ours[0], whole[0], rtol=1e-5)
 
 
-def test_models_of_one_shape_share_all_programs_outside_their_blocks() -> None:
-    optimizer, compiled = make_optimizer(OPTIMIZER), []
-    for program in ("TRANSFORMER", "PRIMER_EZ"):
-        flat = FlatModel(language_model(build_graph(library.get(program, 1)), CONFIG))
-        functions = LayerwiseFunctions(flat, optimizer, 4)
+def test_models_share_what_is_outside_their_blocks_and_with_rows_of_one_length_the_update() -> None:
+    config, compiled = replace(CONFIG, layers=1, unit=8), []
+    for program in ("TRANSFORMER", "PRIMER_EZ", "TRANSFORMER_PP"):
+        flat = FlatModel(language_model(build_graph(library.get(program, 8)), config))
+        functions = LayerwiseFunctions(flat, make_optimizer(OPTIMIZER), 4)
         functions.compile_step(functions.initial_state(flat.init(np.random.default_rng(0))))
         compiled.append(functions)
-    one, other = compiled
-    assert one._outside is other._outside and one._update is other._update
-    assert one._layer is not other._layer
+    one, near, far = compiled
+    assert one._outside is near._outside is far._outside
+    assert one._update is near._update is not far._update
+    assert one._layer is not near._layer
 
 
 def test_costs_are_close_to_those_of_the_whole_step() -> None:
@@ -97,16 +89,17 @@ def test_costs_are_close_to_those_of_the_whole_step() -> None:
     assert all(0.8 < ours[name] / whole[name] < 1.6 for name in whole), (whole, ours)
 
 
-def test_brief_trainings_of_small_models_on_one_cpu_are_compiled_layer_by_layer() -> None:
-    optimizer, model = make_optimizer(OPTIMIZER), language_model(build_graph(library.get("TRANSFORMER", 1)), CONFIG)
-    assert type(step_functions(training_model(model, OPTIMIZER), optimizer, 4, steps=100)) is LayerwiseFunctions
-    for steps in (None, 10**9):
-        assert type(step_functions(FlatModel(model), optimizer, 4, steps=steps)) is StepFunctions
-    unrolled = FlatModel(replace(model, config=replace(CONFIG, stack="unroll")))
-    assert type(step_functions(unrolled, optimizer, 4, steps=100)) is StepFunctions
-    assert type(step_functions(model, optimizer, 4, steps=100)) is StepFunctions
-    mesh = Mesh(np.array(jax.devices()[:1]), (AXIS,))
-    assert type(step_functions(FlatModel(model), optimizer, 4, mesh=mesh, steps=100)) is StepFunctions
+def test_a_state_of_probes_has_neither_average_nor_rate() -> None:
+    flat = FlatModel(language_model(build_graph(library.get("TRANSFORMER", 1)), CONFIG))
+    functions = LayerwiseFunctions(flat, make_optimizer(OPTIMIZER), 4, averaging=8.0)
+    state = functions.initial_state(flat.init(np.random.default_rng(0)))
+    functions.compile_step(replace(state, rate=np.float32(1.0)))
+    bare = TrainState(state.parameters, state.optimizer)
+    _, result = functions.step(jax.tree.map(np.array, bare), TOKENS[0])
+    whole = StepFunctions(flat, make_optimizer(OPTIMIZER), 4)
+    whole.compile_step(bare)
+    _, expected = whole.step(jax.tree.map(np.array, bare), TOKENS[0])
+    np.testing.assert_allclose(result.probe_logits, expected.probe_logits, atol=1e-5)
 
 
 def _train(functions: StepFunctions, model: FlatModel, rate: float | None) -> tuple[Any, ...]:

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from ....models.training_batch import TrainingBatch, loss_weights
-from ...objectives.objective import Objective
-from ..leak_probes import (
+from ...models.training_batch import TrainingBatch, loss_weights
+from ..objectives.objective import Objective
+from .leak_probes import (
     Steps,
     StepsOnTokens,
     probe_causality,
@@ -25,11 +25,11 @@ from ..leak_probes import (
     probe_trained_batch,
     probe_trained_model,
 )
-from ..training_loop import Batches
-from .batch_model import BatchModel, Penalty, causal_like
-from .flat_model import TrainableModel
-from .layerwise_step import step_functions
-from .train_step import StepFunctions, TrainState
+from .steps.batch_model import BatchModel, Penalty, causal_like
+from .steps.choose_step import choose_step
+from .steps.flat_model import TrainableModel
+from .steps.train_step import StepFunctions, TrainState
+from .training_loop import Batches
 
 __all__ = ["ObjectiveSteps"]
 
@@ -44,7 +44,7 @@ class ObjectiveSteps:
         optimizer: gradient transformation.
         averaging: exponent of the average of parameters; 0: no average.
         mesh: mesh of the devices; None: one.
-        steps: steps of the training; None: its budget is a time.
+        brief: whether the training is brief (see `is_brief`).
         penalty: regularizer of the residual stream; None: none.
     """
 
@@ -53,7 +53,7 @@ class ObjectiveSteps:
     optimizer: optax.GradientTransformation
     averaging: float = 0.0
     mesh: Mesh | None = None
-    steps: int | None = None
+    brief: bool = False
     penalty: Penalty | None = None
 
     @cached_property
@@ -61,7 +61,7 @@ class ObjectiveSteps:
         """The functions, not compiled yet."""
         if self.as_windows:
             batch = len(self._example.tokens)
-            return step_functions(self.model, self.optimizer, batch, self.averaging, self.mesh, self.steps)
+            return choose_step(self.model, self.optimizer, batch, self.averaging, self.mesh, self.brief)
         model = BatchModel(self.model, self.penalty)
         loss = BatchModel.loss
         return StepFunctions(model, self.optimizer, self._example, self.averaging, mesh=self.mesh, loss=loss)
