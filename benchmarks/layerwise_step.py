@@ -2,10 +2,11 @@
 
     python benchmarks/layerwise_step.py [--sizes laptop 6x128] [--programs TRANSFORMER block.json] [--pairs 9] [--json]
 
-One core, one process, alternating order. Compilation is that of the step and the evaluation, in CPU seconds. Layer by
-layer, it is given twice: for the first model of a worker, and for each further one of its shape, which shares the
-programs outside the block. The whole step has one copy of each layer, or a loop where it is more than eight. The last
-column is the number of steps after which the whole step has caught up, compilation included, for a further model.
+One core, one process, alternating order. Compilation is that of the step and the evaluation: CPU seconds, the median of
+some compilations after one that is not timed. Layer by layer, it is given twice: for the first model of a worker, and
+for each further one of its shape, which shares the programs outside the block. The whole step has one copy of each
+layer, or a loop where it is more than eight. The last column is the number of steps after which the whole step has
+caught up, compilation included, for a further model.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from primer_search.benchmarks.command import add_json, add_pairs, benchmark_parser, hardware, pin_to_one_core
@@ -35,6 +34,7 @@ from primer_search.workers.training.steps.optimizer import make_optimizer
 from primer_search.workers.training.steps.train_step import StepFunctions
 
 OPTIMIZER_OF_SEARCH = replace(OPTIMIZER, averaging=8.0)
+COMPILATIONS = 3
 LAPTOP = load("laptop")
 ALL_SIZES = {"laptop": Size(LAPTOP.model, LAPTOP.trial.batch), **SIZES}
 
@@ -87,33 +87,41 @@ def measure(name: str, program: str, pairs: int) -> Row:
     path = Path(program)
     dna = dna_from_json(path.read_text()) if path.suffix == ".json" else size.model.library_program(program)
     model = FlatModel(language_model(build_graph(dna), size.model))
-    jax.jit(lambda x: x + 1).lower(jax.ShapeDtypeStruct((), jnp.float32)).compile()  # the first compilation is slower
-    whole, compile_whole = _start(StepFunctions, model, size)
-    clear_shared_programs()
-    _, compile_first = _start(LayerwiseFunctions, model, size)
-    layerwise, compile_further = _start(LayerwiseFunctions, model, size)
-    times = run_interleaved({"whole": whole, "layers": layerwise}, pairs)
+    compilations: list[tuple[float, float, float]] = []
+    for _ in range(1 + COMPILATIONS):
+        whole, compile_whole = _compile(StepFunctions, model, size)
+        clear_shared_programs()
+        _, compile_first = _compile(LayerwiseFunctions, model, size)
+        layers, compile_further = _compile(LayerwiseFunctions, model, size)
+        compilations.append((compile_whole, compile_first, compile_further))
+    medians = np.median(compilations[1:], axis=0).tolist()
+    times = run_interleaved({"whole": _run(whole, model, size), "layers": _run(layers, model, size)}, pairs)
     ratio = paired_ratio(times["layers"], times["whole"])
     step_whole, step_layers = (1000 * float(np.median(times[each])) for each in ("whole", "layers"))
-    return Row(name, path.stem, compile_whole, compile_first, compile_further, step_whole, step_layers, ratio)
+    return Row(name, path.stem, *medians, step_whole, step_layers, ratio)
 
 
-def _start(form: Callable[..., StepFunctions], model: FlatModel, size: Size) -> tuple[Run, float]:
-    """Return a run of steps, and the CPU seconds of the compilation of step and evaluation."""
+def _compile(form: Callable[..., StepFunctions], model: FlatModel, size: Size) -> tuple[StepFunctions, float]:
+    """Return compiled step functions, and the CPU seconds of the compilation of step and evaluation."""
     functions = form(model, make_optimizer(OPTIMIZER_OF_SEARCH), size.batch, OPTIMIZER_OF_SEARCH.averaging)
     state, now = functions.initial_state(model.init(np.random.default_rng(0))), clock()
     start = now()
     functions.compile_step(state)
     functions.compile_evaluation(state)
-    seconds = now() - start
-    tokens, state = random_tokens(size.model, size.batch), functions.place(state)
+    return functions, now() - start
+
+
+def _run(functions: StepFunctions, model: FlatModel, size: Size) -> Run:
+    """Return a run of steps."""
+    tokens = random_tokens(size.model, size.batch)
+    state = functions.place(functions.initial_state(model.init(np.random.default_rng(0))))
 
     def step() -> Any:
         nonlocal state
         state, result = functions.step(state, tokens)
         return result
 
-    return timed_run(step, 0.3), seconds
+    return timed_run(step, 0.3)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -2,7 +2,8 @@
 
 Where budgets count seconds, the time follows from the budget. Where they count steps, it follows from the baseline's
 trainings in the run. At a larger size, training and evaluation grow with the floating-point operations (`model_cost`),
-and compilation with the number of layers.
+and compilation with the number of layers. A brief training on a CPU compiles less than a whole step (`choose_step`), so
+if the larger one is not brief, its compilation takes longer by `WHOLE_COMPILATION`, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from statistics import fmean
 from ...models.cost import model_cost
 from ...primitives import DNA
 from ...workers.protocol import Evaluation
+from ...workers.training.steps.few_flops import few_flops
 from ..config import RunConfig
 
 __all__ = ["larger_training_seconds", "operations", "training_seconds"]
@@ -22,6 +24,9 @@ OVERHEAD_SECONDS = 10.0
 
 SLOWNESS = 1.2
 """Ratio of a training's wall clock to its budget on a machine that is also used for other work."""
+
+WHOLE_COMPILATION = 2.0
+"""Time to compile a whole step, relative to layer by layer, at `laptop` (benchmarks/layerwise_step.py)."""
 
 MARGIN = 1.1
 """Time of a retraining relative to the baseline's in the search: candidates may be slower, and test text is scored."""
@@ -56,7 +61,9 @@ def larger_training_seconds(
     growing = fmean(one.train_seconds + one.evaluate_seconds for one in baseline)
     other = fmean(one.compile_seconds + one.probe_seconds for one in baseline)
     share = growing / (growing + other) if growing + other > 0.0 else 1.0
-    return own * (share * ratio + (1.0 - share) * larger.model.layers / config.model.layers)
+    small, still = (few_flops(one.model, one.trial, one.optimizer) for one in (config, larger))
+    form = WHOLE_COMPILATION if config.workers.accel == "cpu" and small and not still else 1.0
+    return own * (share * ratio + (1.0 - share) * form * larger.model.layers / config.model.layers)
 
 
 def operations(config: RunConfig, dna: DNA) -> float:

@@ -92,7 +92,9 @@ class TrainingStates:
                     raise ValueError(f"{name} has changed")
             restored = _restore(like, _read_arrays(found / ARRAYS))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UnusableState(f"{found} is damaged or of another training ({error_summary(error)[:200]})") from error
+            raise UnusableState(
+                f"{found} is damaged, or of another training or version ({error_summary(error)[:200]})"
+            ) from error
         self._delete_all_but(found)
         return restored, progress
 

@@ -165,6 +165,13 @@ def test_a_larger_training_takes_longer_by_its_operations_and_its_layers() -> No
     assert operations(twice, dna) == 2 * operations(CONFIG, dna)
 
 
+def test_a_larger_training_that_is_not_brief_compiles_its_whole_step() -> None:
+    own = replace(CONFIG, workers=replace(CONFIG.workers, accel="cpu"), trial=replace(CONFIG.trial, unit="steps"))
+    larger = replace(own, model=replace(own.model, stack="unroll"))
+    brief, whole = (larger_training_seconds(own, one, 1.0, [trained()]) for one in (own, larger))
+    assert brief == pytest.approx(1.1 * 20) and whole == pytest.approx(1.1 * 20 * (0.75 + 0.25 * 2.0))
+
+
 # --- the end of a real run -------------------------------------------------------------------------------------
 
 SINE = INITIAL_PROGRAMS[0].dna

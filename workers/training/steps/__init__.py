@@ -4,6 +4,7 @@ __all__ = [
     "batch_model",
     "choose_step",
     "data_parallel",
+    "few_flops",
     "flat_model",
     "layerwise_step",
     "optimizer",

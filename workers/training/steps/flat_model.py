@@ -26,11 +26,9 @@ from ....models.language_model import LanguageModel
 from ....models.parameter_range import parameters_at
 from ....models.training_batch import TrainingBatch
 from ...config import OptimizerConfig
+from .few_flops import MOST_FLAT
 
-__all__ = ["MOST_FLAT", "FlatModel", "FlatParameters", "TrainableModel", "outside_arrays", "training_model"]
-
-MOST_FLAT = 1_000_000
-"""Largest number of parameters that are trained as two arrays."""
+__all__ = ["FlatModel", "FlatParameters", "TrainableModel", "outside_arrays", "training_model"]
 
 ROW_UNIT = 4096
 """The length of a layer's row is a multiple of this."""

@@ -120,7 +120,7 @@ class _OutsidePrograms:
     score: _Program
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _outside_programs(config: ModelConfig, batch: int) -> _OutsidePrograms:
     model = LanguageModel(config, block=None)
     size = (config.vocabulary + 2) * config.width

@@ -1,7 +1,8 @@
-"""The two compiled functions of a trial: the training step and the evaluation.
+"""The two compiled functions of a training: the step and the evaluation, each one program.
 
 Compilation is the largest overhead of a short trial. Therefore nothing else is compiled: parameters are drawn on the
-host, no operation runs eagerly, and the probes reuse the training step.
+host, no operation runs eagerly, and the probes reuse the training step. Brief trainings have another form of these
+functions, which compiles less (`layerwise_step`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.workers.config import OptimizerConfig, TrialConfig
 from primer_search.workers.training.steps.choose_step import choose_step, is_brief
-from primer_search.workers.training.steps.flat_model import MOST_FLAT, training_model
+from primer_search.workers.training.steps.few_flops import MOST_FLAT
+from primer_search.workers.training.steps.flat_model import training_model
 from primer_search.workers.training.steps.layerwise_step import LayerwiseFunctions
 from primer_search.workers.training.steps.optimizer import make_optimizer
 from primer_search.workers.training.steps.train_step import StepFunctions
