@@ -45,7 +45,8 @@ from primer_search.workers.training.budget_meter import (
     RelativeTimer,
 )
 from primer_search.workers.training.steps.optimizer import make_optimizer
-from primer_search.workers.training.steps.train_step import StepFunctions, TrainState
+from primer_search.workers.training.steps.train_state import TrainState
+from primer_search.workers.training.steps.train_step import StepFunctions
 
 CLOCKS = ("wall_seconds", "cpu_seconds", "reference_seconds", "steps")
 PROGRAMS = ("TRANSFORMER", "TRANSFORMER_GELU", "TRANSFORMER_PP", "TRANSFORMER_SQUARED_RELU", "PRIMER_EZ")

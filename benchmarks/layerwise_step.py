@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph
 from primer_search.primitives.program_json import dna_from_json
 from primer_search.workers.training.steps.flat_model import FlatModel
-from primer_search.workers.training.steps.layerwise_step import LayerwiseFunctions, clear_shared_programs
+from primer_search.workers.training.steps.layerwise_step import clear_shared_programs
 from primer_search.workers.training.steps.optimizer import make_optimizer
 from primer_search.workers.training.steps.train_step import StepFunctions
 
@@ -87,23 +87,28 @@ def measure(name: str, program: str, pairs: int) -> Row:
     path = Path(program)
     dna = dna_from_json(path.read_text()) if path.suffix == ".json" else size.model.library_program(program)
     model = FlatModel(language_model(build_graph(dna), size.model))
-    compilations: list[tuple[float, float, float]] = []
-    for _ in range(1 + COMPILATIONS):
-        whole, compile_whole = _compile(StepFunctions, model, size)
-        clear_shared_programs()
-        _, compile_first = _compile(LayerwiseFunctions, model, size)
-        layers, compile_further = _compile(LayerwiseFunctions, model, size)
-        compilations.append((compile_whole, compile_first, compile_further))
-    medians = np.median(compilations[1:], axis=0).tolist()
+    whole, layers, _ = _compile_in_turn(model, size)
+    compilations = [_compile_in_turn(model, size)[2] for _ in range(COMPILATIONS)]
+    compile_whole, compile_first, compile_further = np.median(compilations, axis=0).tolist()
     times = run_interleaved({"whole": _run(whole, model, size), "layers": _run(layers, model, size)}, pairs)
     ratio = paired_ratio(times["layers"], times["whole"])
     step_whole, step_layers = (1000 * float(np.median(times[each])) for each in ("whole", "layers"))
-    return Row(name, path.stem, *medians, step_whole, step_layers, ratio)
+    return Row(name, path.stem, compile_whole, compile_first, compile_further, step_whole, step_layers, ratio)
 
 
-def _compile(form: Callable[..., StepFunctions], model: FlatModel, size: Size) -> tuple[StepFunctions, float]:
+def _compile_in_turn(model: FlatModel, size: Size) -> tuple[StepFunctions, StepFunctions, tuple[float, float, float]]:
+    """Return the whole step, that layer by layer, and the CPU seconds of each form: whole, first, further."""
+    whole, compile_whole = _compile(model, size, by_layer=False)
+    clear_shared_programs()
+    _, compile_first = _compile(model, size, by_layer=True)
+    layers, compile_further = _compile(model, size, by_layer=True)
+    return whole, layers, (compile_whole, compile_first, compile_further)
+
+
+def _compile(model: FlatModel, size: Size, by_layer: bool) -> tuple[StepFunctions, float]:
     """Return compiled step functions, and the CPU seconds of the compilation of step and evaluation."""
-    functions = form(model, make_optimizer(OPTIMIZER_OF_SEARCH), size.batch, OPTIMIZER_OF_SEARCH.averaging)
+    optimizer, averaging = make_optimizer(OPTIMIZER_OF_SEARCH), OPTIMIZER_OF_SEARCH.averaging
+    functions = StepFunctions(model, optimizer, size.batch, averaging, by_layer=by_layer)
     state, now = functions.initial_state(model.init(np.random.default_rng(0))), clock()
     start = now()
     functions.compile_step(state)

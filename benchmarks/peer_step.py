@@ -39,9 +39,7 @@ from primer_search.models.language_model import language_model, negative_log_lik
 from primer_search.primitives import build_graph
 from primer_search.primitives.errors import UsageError
 from primer_search.workers.training.steps.flat_model import FlatModel, training_model
-from primer_search.workers.training.steps.layerwise_step import LayerwiseFunctions
 from primer_search.workers.training.steps.optimizer import make_optimizer
-from primer_search.workers.training.steps.train_step import StepFunctions
 
 PROGRAMS = ("TRANSFORMER", "PRIMER_EZ")
 BY_LAYER = "by layer"
@@ -133,8 +131,7 @@ def _compiled(size: Size, program: str, by_layer: bool = False) -> tuple[Run, fl
 def _start(size: Size, program: str, by_layer: bool) -> TimedStep:
     model = language_model(build_graph(size.model.library_program(program)), size.model)
     trained = FlatModel(model) if by_layer else training_model(model, OPTIMIZER)
-    form = LayerwiseFunctions if by_layer else StepFunctions
-    return start_training(trained, trained.init(np.random.default_rng(0)), size.batch, MIN_SECONDS, form)
+    return start_training(trained, trained.init(np.random.default_rng(0)), size.batch, MIN_SECONDS, by_layer=by_layer)
 
 
 def _peer(size: Size, parameters: Any, logits: Logits) -> tuple[Run, float]:

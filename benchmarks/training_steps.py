@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from primer_search.benchmarks.paired_times import Run, clock, timed_run
 from primer_search.models import ModelConfig
@@ -56,10 +54,10 @@ def start_training(
     parameters: Any,
     batch: int,
     least_seconds: float,
-    form: Callable[[Any, optax.GradientTransformation, int], StepFunctions] = StepFunctions,
+    by_layer: bool = False,
 ) -> TimedStep:
-    """Compile the training step of a model in a form, take a step, and return a run that lasts `least_seconds`."""
-    functions = form(model, make_optimizer(OPTIMIZER), batch)
+    """Compile the training step of a model, take a step, and return a run that lasts `least_seconds`."""
+    functions = StepFunctions(model, make_optimizer(OPTIMIZER), batch, by_layer=by_layer)
     state = functions.initial_state(parameters)
     now = clock()
     start = now()

@@ -29,7 +29,7 @@ from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.workers.data.dataset import prepare_dataset
 from primer_search.workers.executors.factory import make_executor
 from primer_search.workers.protocol import Evaluation, TrialRequest
-from primer_search.workers.training.steps.choose_step import is_brief
+from primer_search.workers.training.steps.brief import is_brief
 
 PROGRAMS = ("TRANSFORMER", "PRIMER_EZ", "TRANSFORMER_PP", "PRIMER")
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark and print its result."""
     options = _options(arguments)
     config = load(options.config, options.set)
-    whole = {} if is_brief(config.model, config.trial, config.optimizer) else {"stack": "unroll"}
+    whole = {} if is_brief(config.model, config.trial, config.optimizer, "cpu") else {"stack": "unroll"}
     trial = replace(config.trial, unit="steps", budget_steps=options.steps, hurdles=0)
     config = replace(config, model=replace(config.model, **whole))  # fewer steps must not change the form of the step
     config = replace(config, trial=trial, workers=replace(config.workers, count=1, compiled_mib=0))

@@ -34,7 +34,7 @@ class ModelConfig:
         precision: dtype of activations; parameters and losses stay float32.
         stack: how the layers are compiled: one copy for each layer (`unroll`), one loop (`scan`), or `auto`: a loop for
             more than eight layers. With `auto`, brief trainings (of at most 1e12 FLOPs in a known number of steps) on
-            one CPU are compiled layer by layer, however many there are (`workers.training.steps.choose_step`).
+            one CPU are compiled layer by layer, however many there are (`workers.training.steps.brief`).
         fused: whether norms and softmaxes are computed in one call, equal to their primitives up to rounding.
         solve_steps: most steps of conjugate gradients that solve the systems of LEAST_SQUARES (least squares). A system
             that is solved takes no more, and none more than twice its channels. Without `fused`, the systems are solved

@@ -23,7 +23,8 @@ from ...primitives import Graph
 from ...primitives.softmax_patterns import softmax_exponentials
 from ...workers.data.batches import TrainBatches
 from ...workers.training.steps.optimizer import initial_state, make_optimizer
-from ...workers.training.steps.train_step import StepFunctions, TrainState
+from ...workers.training.steps.train_state import TrainState
+from ...workers.training.steps.train_step import StepFunctions
 from ..config import RunConfig
 from .stress_result import LARGEST_SCALE, ActivationPeak, ActivationStats, Failure, StressResult, StressSetting
 

@@ -2,7 +2,7 @@
 
 Where budgets count seconds, the time follows from the budget. Where they count steps, it follows from the baseline's
 trainings in the run. At a larger size, training and evaluation grow with the floating-point operations (`model_cost`),
-and compilation with the number of layers. A brief training on a CPU compiles less than a whole step (`choose_step`), so
+and compilation with the number of layers. A brief training on a CPU compiles less than a whole step (`is_brief`), so
 if the larger one is not brief, its compilation takes longer by `WHOLE_COMPILATION`, too.
 """
 
@@ -14,7 +14,7 @@ from statistics import fmean
 from ...models.cost import model_cost
 from ...primitives import DNA
 from ...workers.protocol import Evaluation
-from ...workers.training.steps.few_flops import few_flops
+from ...workers.training.steps.brief import is_brief
 from ..config import RunConfig
 
 __all__ = ["larger_training_seconds", "operations", "training_seconds"]
@@ -61,8 +61,8 @@ def larger_training_seconds(
     growing = fmean(one.train_seconds + one.evaluate_seconds for one in baseline)
     other = fmean(one.compile_seconds + one.probe_seconds for one in baseline)
     share = growing / (growing + other) if growing + other > 0.0 else 1.0
-    small, still = (few_flops(one.model, one.trial, one.optimizer) for one in (config, larger))
-    form = WHOLE_COMPILATION if config.workers.accel == "cpu" and small and not still else 1.0
+    brief, still = (is_brief(one.model, one.trial, one.optimizer, one.workers.accel) for one in (config, larger))
+    form = WHOLE_COMPILATION if brief and not still else 1.0
     return own * (share * ratio + (1.0 - share) * form * larger.model.layers / config.model.layers)
 
 

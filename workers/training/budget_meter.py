@@ -21,7 +21,8 @@ from typing import Protocol
 import jax
 import numpy as np
 
-from .steps.train_step import StepFunctions, TrainState
+from .steps.train_state import TrainState
+from .steps.train_step import StepFunctions
 
 __all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "RelativeTimer", "StepMeter"]
 

@@ -26,7 +26,7 @@ from ...models.config import ModelConfig
 from ...models.training_batch import TrainingBatch
 from .steps.batch_model import BatchModel
 from .steps.flat_model import TrainableModel
-from .steps.train_step import StepResult, TrainState
+from .steps.train_state import StepResult, TrainState
 
 __all__ = [
     "SUSPICIOUS_BATCHES",

@@ -33,7 +33,8 @@ from .phase_clock import PhaseClock
 from .steps.batch_model import Penalty
 from .steps.flat_model import FlatModel, TrainableModel, training_model
 from .steps.optimizer import make_optimizer
-from .steps.train_step import StepFunctions, TrainState
+from .steps.train_state import TrainState
+from .steps.train_step import StepFunctions
 from .training_loop import LoopOptions, NonFiniteLoss, TrainingLoop
 from .training_settings import CURVE, CurvePoint, TrainingSettings, UnusableState, cosine_decay, curve_text
 from .training_state import TrainingStates

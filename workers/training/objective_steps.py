@@ -26,9 +26,9 @@ from .leak_probes import (
     probe_trained_model,
 )
 from .steps.batch_model import BatchModel, Penalty, causal_like
-from .steps.choose_step import choose_step
 from .steps.flat_model import TrainableModel
-from .steps.train_step import StepFunctions, TrainState
+from .steps.train_state import TrainState
+from .steps.train_step import StepFunctions
 from .training_loop import Batches
 
 __all__ = ["ObjectiveSteps"]
@@ -61,7 +61,7 @@ class ObjectiveSteps:
         """The functions, not compiled yet."""
         if self.as_windows:
             batch = len(self._example.tokens)
-            return choose_step(self.model, self.optimizer, batch, self.averaging, self.mesh, self.brief)
+            return StepFunctions(self.model, self.optimizer, batch, self.averaging, mesh=self.mesh, by_layer=self.brief)
         model = BatchModel(self.model, self.penalty)
         loss = BatchModel.loss
         return StepFunctions(model, self.optimizer, self._example, self.averaging, mesh=self.mesh, loss=loss)

@@ -21,7 +21,8 @@ from ..config import TrialConfig
 from ..protocol import Progress
 from .budget_meter import Meter
 from .phase_clock import PhaseClock
-from .steps.train_step import StepFunctions, TrainState
+from .steps.train_state import TrainState
+from .steps.train_step import StepFunctions
 
 __all__ = ["Batches", "LoopOptions", "NonFiniteLoss", "TrainingLoop"]
 

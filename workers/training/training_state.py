@@ -24,7 +24,7 @@ import numpy as np
 from ...primitives.errors import UsageError
 from ...system.error_text import error_summary
 from ...system.files import file_sha256
-from .steps.train_step import TrainState
+from .steps.train_state import TrainState
 from .training_settings import UnusableState
 
 __all__ = ["TrainingStates"]

@@ -41,11 +41,12 @@ from .leak_probes import (
     quarantine_note,
 )
 from .phase_clock import PhaseClock, clock_function
-from .steps.choose_step import choose_step, is_brief
+from .steps.brief import is_brief
 from .steps.data_parallel import data_mesh
 from .steps.flat_model import FlatModel, TrainableModel, training_model
 from .steps.optimizer import make_optimizer
-from .steps.train_step import StepFunctions, TrainState
+from .steps.train_state import TrainState
+from .steps.train_step import StepFunctions
 from .training_loop import NonFiniteLoss, TrainingLoop
 
 __all__ = ["CANDIDATE_FAULTS", "PROGRAM_FAULTS", "CandidateTrainer", "fault_outcome"]
@@ -95,7 +96,7 @@ class CandidateTrainer:
         self.model = replace(model, vocabulary=self.dataset.vocabulary)
         self.trial = trial
         self.optimizer = optimizer
-        self.brief = is_brief(self.model, trial, optimizer)
+        self.brief = is_brief(self.model, trial, optimizer, jax.default_backend())
         self.clock = clock_function("reference_seconds" if trial.price else trial.unit, jax.default_backend())
         self._reference_dna = reference
         self.validation = self.scored_batches("validation")
@@ -132,7 +133,9 @@ class CandidateTrainer:
     ) -> tuple[StepFunctions, TrainState]:
         """Compile the training step of a model, and return it with the initial state."""
         optimizer = make_optimizer(config)
-        functions = choose_step(model, optimizer, self.trial.batch, config.averaging, self.mesh, self.brief)
+        functions = StepFunctions(
+            model, optimizer, self.trial.batch, config.averaging, mesh=self.mesh, by_layer=self.brief
+        )
         state = functions.initial_state(model.init(np.random.default_rng(seed)))
         functions.compile_step(state)
         return_freed_memory()  # the compiler's, which is more than most steps need

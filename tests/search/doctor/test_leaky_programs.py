@@ -29,7 +29,8 @@ from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.tests.support.strategies import random_dna
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.steps.optimizer import initial_state, make_optimizer
-from primer_search.workers.training.steps.train_step import StepFunctions, TrainState
+from primer_search.workers.training.steps.train_state import TrainState
+from primer_search.workers.training.steps.train_step import StepFunctions
 
 SEEDS = range(5)
 HONEST = {

@@ -17,7 +17,7 @@ from primer_search.primitives import build_graph
 from primer_search.primitives.library import get
 from primer_search.workers.training.leak_probes import BatchFault, CausalityFault, probe_trained_batch
 from primer_search.workers.training.steps.batch_model import BatchModel, causal_like
-from primer_search.workers.training.steps.train_step import StepResult, TrainState
+from primer_search.workers.training.steps.train_state import StepResult, TrainState
 
 MODEL = ModelConfig(layers=2, unit=2, heads=2, length=11, vocabulary=300)
 

@@ -18,7 +18,8 @@ from primer_search.tests.support.tiny_runs import BASELINE, MODEL
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.steps.flat_model import training_model
 from primer_search.workers.training.steps.optimizer import make_optimizer
-from primer_search.workers.training.steps.train_step import StepFunctions, TrainState
+from primer_search.workers.training.steps.train_state import TrainState
+from primer_search.workers.training.steps.train_step import StepFunctions
 from primer_search.workers.training.training_state import TrainingStates
 
 

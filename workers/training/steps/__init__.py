@@ -2,11 +2,13 @@
 
 __all__ = [
     "batch_model",
-    "choose_step",
+    "brief",
     "data_parallel",
-    "few_flops",
     "flat_model",
     "layerwise_step",
     "optimizer",
+    "program",
+    "train_state",
     "train_step",
+    "whole_step",
 ]

@@ -26,7 +26,7 @@ from ....models.language_model import LanguageModel
 from ....models.parameter_range import parameters_at
 from ....models.training_batch import TrainingBatch
 from ...config import OptimizerConfig
-from .few_flops import MOST_FLAT
+from .brief import MOST_FLAT
 
 __all__ = ["FlatModel", "FlatParameters", "TrainableModel", "outside_arrays", "training_model"]
 

@@ -13,7 +13,7 @@ array is an output of the forward pass, which is compiled and written by itself,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -26,31 +26,17 @@ import optax
 from ....models.config import ModelConfig
 from ....models.language_model import PROBE_LOGITS, LanguageModel, negative_log_likelihood
 from .flat_model import FlatModel, FlatParameters, outside_arrays
-from .train_step import StepFunctions, StepResult, TrainState, shapes_of, static_cost_of, update_state
+from .program import Program, compile_program, shapes_of
+from .train_state import StepResult, TrainState, update_state
 
-__all__ = ["LayerwiseFunctions", "clear_shared_programs"]
+__all__ = ["LayerwiseStep", "clear_shared_programs"]
 
 KEPT = frozenset(("cos", "custom_linear_solve", "custom_vjp_call", "dot_general", "exp", "log", "sin", "tanh"))
 """JAX's primitives whose results are kept for the backward pass, beside those whose names begin with `cum`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Program:
-    """A compiled program.
-
-    Attributes:
-        run: function that runs it.
-        shapes: shapes of its results.
-        cost: its operation counts (see `StepFunctions.static_cost`).
-    """
-
-    run: Callable[..., Any]
-    shapes: Any
-    cost: Mapping[str, float]
-
-
-class LayerwiseFunctions(StepFunctions):
-    """The training step and the evaluation for token windows, compiled layer by layer on request.
+class LayerwiseStep:
+    """The step and the evaluation for token windows.
 
     Args:
         model: language model.
@@ -59,50 +45,60 @@ class LayerwiseFunctions(StepFunctions):
         averaging: exponent of the average of parameters (see `OptimizerConfig`); 0: no average.
     """
 
-    def __init__(self, model: FlatModel, optimizer: optax.GradientTransformation, batch: int, averaging: float = 0.0):
-        super().__init__(model, optimizer, batch, averaging)
-        self._flat = model
-        self._indices = [jax.device_put(np.int32(place)) for place in range(model.config.layers)]
+    def __init__(self, model: FlatModel, optimizer: optax.GradientTransformation, batch: int, averaging: float):
+        self._model = model
+        self._optimizer = optimizer
+        self._batch = batch
+        self._averaging = averaging
+        self._indices = [jax.device_put(np.int32(index)) for index in range(model.config.layers)]
+        self._compiled: tuple[_OutsidePrograms, _LayerPrograms] | None = None
 
-    def compile_step(self, state: TrainState) -> None:
-        """Compile what no earlier model has compiled for states of this shape."""
-        config, batch, layers = self._flat.config, self._batch.shape[0], self._flat.config.layers
-        self._outside = _outside_programs(config, batch)
-        self._layer = _layer_programs(self._flat, batch, shapes_of(state.parameters.layers))
+    def compile_step(self, state: TrainState) -> Program:
+        """Compile what no earlier model has compiled for states of this shape, which the step consumes."""
+        config = self._model.config
+        outside = _outside_programs(config, self._batch)
+        layer = _layer_programs(self._model, self._batch, shapes_of(state.parameters.layers))
         leaves, structure = jax.tree.flatten(state)
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-        self._update = _update_program(config, batch, self._optimizer, self._averaging, structure, shapes)
-        outside = (self._outside.embed, self._outside.head, self._update)
-        self.static_cost = _sum_of_costs([*outside, *[self._layer.forward, self._layer.backward] * layers])
-        self._step = self._take_step
-        self._rated = state.rate is not None
+        update = _update_program(config, self._batch, self._optimizer, self._averaging, structure, shapes)
+        self._compiled = outside, layer
 
-    def compile_evaluation(self, state: TrainState) -> None:
-        """Make the evaluation ready, which shares the programs of the step."""
-        assert self._step is not None, "compile_step comes first"
-        self._evaluate = self._evaluate_batch
+        def step(state: TrainState, tokens: Any) -> tuple[TrainState, StepResult]:
+            return self._take_step(outside, layer, update, state, tokens)
 
-    def _take_step(self, state: TrainState, tokens: Any) -> tuple[TrainState, StepResult]:
-        outside, layers = state.parameters
-        x = self._outside.embed.run(outside, tokens)
+        programs = [outside.embed, outside.head, update, *[layer.forward, layer.backward] * config.layers]
+        return Program(step, update.shapes, _sum_of_costs(programs))
+
+    def compile_evaluation(self, state: TrainState) -> Program:
+        """Return the mean loss of parameters on a batch, and that at each position; it uses programs of the step."""
+        assert self._compiled is not None, "compile_step comes first"
+        outside, layer = self._compiled
+
+        def evaluate(parameters: FlatParameters, tokens: Any) -> tuple[jax.Array, jax.Array]:
+            x = outside.embed.run(parameters.outside, tokens)
+            for index in self._indices:
+                x, _ = layer.forward.run(parameters.layers, index, x)
+            return outside.score.run(parameters.outside, x, tokens)
+
+        return Program(evaluate, outside.score.shapes, {})
+
+    def _take_step(
+        self, outside: _OutsidePrograms, layer: _LayerPrograms, update: Program, state: TrainState, tokens: Any
+    ) -> tuple[TrainState, StepResult]:
+        vector, layers = state.parameters
+        x = outside.embed.run(vector, tokens)
         inputs_and_kept: list[tuple[jax.Array, list[jax.Array]]] = []  # of each layer
-        for place in self._indices:
-            y, kept = self._layer.forward.run(layers, place, x)
+        for index in self._indices:
+            y, kept = layer.forward.run(layers, index, x)
             inputs_and_kept.append((x, kept))
             x = y
-        losses, probe_logits, outside_gradient, gradient = self._outside.head.run(outside, x, tokens)
+        losses, probe_logits, outside_gradient, gradient = outside.head.run(vector, x, tokens)
         row_gradients: list[jax.Array] = []
-        for place in reversed(self._indices):
-            row_gradient, gradient = self._layer.backward.run(layers, place, *inputs_and_kept.pop(), gradient)
+        for index in reversed(self._indices):
+            row_gradient, gradient = layer.backward.run(layers, index, *inputs_and_kept.pop(), gradient)
             row_gradients.append(row_gradient)
-        state, norm = self._update.run(state, outside_gradient, row_gradients[::-1], gradient, tokens)
+        state, norm = update.run(state, outside_gradient, row_gradients[::-1], gradient, tokens)
         return state, StepResult(losses, norm, probe_logits)
-
-    def _evaluate_batch(self, parameters: FlatParameters, tokens: Any) -> tuple[jax.Array, jax.Array]:
-        x = self._outside.embed.run(parameters.outside, tokens)
-        for place in self._indices:
-            x, _ = self._layer.forward.run(parameters.layers, place, x)
-        return self._outside.score.run(parameters.outside, x, tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +111,9 @@ class _OutsidePrograms:
         score: (outside, x, tokens) -> mean loss, and that at each position.
     """
 
-    embed: _Program
-    head: _Program
-    score: _Program
+    embed: Program
+    head: Program
+    score: Program
 
 
 @lru_cache(maxsize=16)
@@ -146,7 +142,9 @@ def _outside_programs(config: ModelConfig, batch: int) -> _OutsidePrograms:
         return jnp.mean(losses), jnp.mean(losses, axis=0)
 
     return _OutsidePrograms(
-        _compile(embed, outside, tokens), _compile(head, outside, x, tokens), _compile(score, outside, x, tokens)
+        compile_program(embed, outside, tokens),
+        compile_program(head, outside, x, tokens),
+        compile_program(score, outside, x, tokens),
     )
 
 
@@ -159,8 +157,8 @@ class _LayerPrograms:
         backward: (layers, place, x, kept values, gradient of y) -> gradients of the layer's row and of x.
     """
 
-    forward: _Program
-    backward: _Program
+    forward: Program
+    backward: Program
 
 
 def _layer_programs(model: FlatModel, batch: int, layers: jax.ShapeDtypeStruct) -> _LayerPrograms:
@@ -191,9 +189,9 @@ def _layer_programs(model: FlatModel, batch: int, layers: jax.ShapeDtypeStruct) 
         return jax.tree.unflatten(structure, values)(gradient)
 
     place, x = jax.ShapeDtypeStruct((), jnp.int32), _stream(model.config, batch)
-    forward_program = _compile(forward, layers, place, x)
+    forward_program = compile_program(forward, layers, place, x)
     _, kept = forward_program.shapes
-    return _LayerPrograms(forward_program, _compile(backward, layers, place, x, kept, x))
+    return _LayerPrograms(forward_program, compile_program(backward, layers, place, x, kept, x))
 
 
 def _is_kept(primitive: Any, *_: Any, **__: Any) -> bool:
@@ -208,7 +206,7 @@ def _update_program(
     averaging: float,
     structure: Any,
     shapes: tuple[tuple[tuple[int, ...], str], ...],
-) -> _Program:
+) -> Program:
     """Return the program (state, gradients of `outside`, the rows and the embedded tokens, tokens) -> (state, norm).
 
     The gradient of `outside` is that of the head; the program adds that of the embedding.
@@ -241,7 +239,7 @@ def _update_program(
     state = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes])
     rows = [jax.ShapeDtypeStruct(state.parameters.layers.shape[1:], jnp.float32)] * config.layers
     x, tokens = _stream(config, batch), _windows(config, batch)
-    return _compile(update, state, state.parameters.outside, rows, x, tokens, donate_argnums=0)
+    return compile_program(update, state, state.parameters.outside, rows, x, tokens, donate_argnums=0)
 
 
 def clear_shared_programs() -> None:
@@ -250,12 +248,7 @@ def clear_shared_programs() -> None:
     _update_program.cache_clear()
 
 
-def _compile(function: Callable[..., Any], *shapes: Any, **options: Any) -> _Program:
-    lowered = jax.jit(function, **options).lower(*shapes)
-    return _Program(lowered.compile(), lowered.out_info, static_cost_of(lowered))
-
-
-def _sum_of_costs(programs: Iterable[_Program]) -> dict[str, float]:
+def _sum_of_costs(programs: Iterable[Program]) -> dict[str, float]:
     total: dict[str, float] = {}
     for program in programs:
         for name, count in program.cost.items():

@@ -28,7 +28,8 @@ from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.workers.config import TrialConfig
 from primer_search.workers.training.steps.data_parallel import data_mesh
-from primer_search.workers.training.steps.train_step import StepFunctions, TrainState
+from primer_search.workers.training.steps.train_state import TrainState
+from primer_search.workers.training.steps.train_step import StepFunctions
 
 config = ModelConfig(layers=1, unit=2, length=8, vocabulary=300, length_dependent=True)
 model = language_model(build_graph(library.get(sys.argv[1], 2), length_dependent=True), config)

@@ -12,7 +12,7 @@ from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.steps.few_flops import MOST_FLAT
+from primer_search.workers.training.steps.brief import MOST_FLAT
 from primer_search.workers.training.steps.flat_model import FlatModel, training_model
 from primer_search.workers.training.steps.optimizer import make_optimizer
 from primer_search.workers.training.steps.train_step import StepFunctions

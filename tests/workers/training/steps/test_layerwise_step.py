@@ -15,9 +15,10 @@ from primer_search.primitives import build_graph, library
 from primer_search.tests.support.exported_programs import small_program
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.steps.flat_model import FlatModel
-from primer_search.workers.training.steps.layerwise_step import LayerwiseFunctions
-from primer_search.workers.training.steps.optimizer import make_optimizer
-from primer_search.workers.training.steps.train_step import StepFunctions, TrainState
+from primer_search.workers.training.steps.layerwise_step import LayerwiseStep, _update_program
+from primer_search.workers.training.steps.optimizer import initial_state, make_optimizer
+from primer_search.workers.training.steps.train_state import TrainState
+from primer_search.workers.training.steps.train_step import StepFunctions
 
 CONFIG = ModelConfig(layers=3, unit=1, length=16, vocabulary=300)
 OPTIMIZER = OptimizerConfig(weight_decay=0.1)
@@ -38,8 +39,8 @@ def test_steps_and_evaluation_equal_those_of_the_whole_step(
 ) -> None:
     flat = FlatModel(language_model(build_graph(library.get(program, 1)), replace(CONFIG, layers=layers)))
     whole, ours = (
-        _train(form(flat, make_optimizer(OPTIMIZER), 4, averaging), flat, rate)
-        for form in (StepFunctions, LayerwiseFunctions)
+        _train(StepFunctions(flat, make_optimizer(OPTIMIZER), 4, averaging, by_layer=by_layer), flat, rate)
+        for by_layer in (False, True)
     )
     for expected, found in zip(whole, ours, strict=True):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5), expected, found)
@@ -49,8 +50,8 @@ def test_bfloat16_rounds_as_the_whole_step_does() -> None:
     config = replace(CONFIG, layers=2, precision="bfloat16")
     flat = FlatModel(language_model(build_graph(library.get("PRIMER_EZ", 1)), config))
     whole, ours = (
-        _train(form(flat, make_optimizer(OPTIMIZER), 4, 0.0), flat, None)
-        for form in (StepFunctions, LayerwiseFunctions)
+        _train(StepFunctions(flat, make_optimizer(OPTIMIZER), 4, by_layer=by_layer), flat, None)
+        for by_layer in (False, True)
     )
     np.testing.assert_allclose(ours[0], whole[0], rtol=0.02)
     np.testing.assert_allclose(ours[1], whole[1], rtol=0.05)
@@ -59,7 +60,8 @@ def test_bfloat16_rounds_as_the_whole_step_does() -> None:
 def test_a_block_without_parameters_trains() -> None:
     flat = FlatModel(language_model(build_graph(small_program("a = SIN h0\nb = ADD a h0")), CONFIG))
     whole, ours = (
-        _train(form(flat, make_optimizer(OPTIMIZER), 4), flat, None) for form in (StepFunctions, LayerwiseFunctions)
+        _train(StepFunctions(flat, make_optimizer(OPTIMIZER), 4, by_layer=by_layer), flat, None)
+        for by_layer in (False, True)
     )
     np.testing.assert_allclose(ours[0], whole[0], rtol=1e-5)
 
@@ -68,20 +70,24 @@ def test_models_share_what_is_outside_their_blocks_and_with_rows_of_one_length_t
     config, compiled = replace(CONFIG, layers=1, unit=8), []
     for program in ("TRANSFORMER", "PRIMER_EZ", "TRANSFORMER_PP"):
         flat = FlatModel(language_model(build_graph(library.get(program, 8)), config))
-        functions = LayerwiseFunctions(flat, make_optimizer(OPTIMIZER), 4)
-        functions.compile_step(functions.initial_state(flat.init(np.random.default_rng(0))))
-        compiled.append(functions)
-    one, near, far = compiled
-    assert one._outside is near._outside is far._outside
-    assert one._update is near._update is not far._update
-    assert one._layer is not near._layer
+        parameters = flat.init(np.random.default_rng(0))
+        state = TrainState(parameters, initial_state(make_optimizer(OPTIMIZER), parameters))
+        step = LayerwiseStep(flat, make_optimizer(OPTIMIZER), 4, 0.0)
+        before = _update_program.cache_info().misses
+        step.compile_step(state)
+        compiled.append((step, _update_program.cache_info().misses - before))
+    (one, _), (near, near_compiled), (far, far_compiled) = compiled
+    assert one._compiled is not None and near._compiled is not None and far._compiled is not None
+    assert one._compiled[0] is near._compiled[0] is far._compiled[0]
+    assert (near_compiled, far_compiled) == (0, 1)
+    assert one._compiled[1] is not near._compiled[1]
 
 
 def test_costs_are_close_to_those_of_the_whole_step() -> None:
     flat = FlatModel(language_model(build_graph(library.get("PRIMER_EZ", 1)), CONFIG))
     costs = []
-    for form in (StepFunctions, LayerwiseFunctions):
-        functions = form(flat, make_optimizer(OPTIMIZER), 4)
+    for by_layer in (False, True):
+        functions = StepFunctions(flat, make_optimizer(OPTIMIZER), 4, by_layer=by_layer)
         functions.compile_step(functions.initial_state(flat.init(np.random.default_rng(0))))
         costs.append(functions.static_cost)
     whole, ours = costs
@@ -91,7 +97,7 @@ def test_costs_are_close_to_those_of_the_whole_step() -> None:
 
 def test_a_state_of_probes_has_neither_average_nor_rate() -> None:
     flat = FlatModel(language_model(build_graph(library.get("TRANSFORMER", 1)), CONFIG))
-    functions = LayerwiseFunctions(flat, make_optimizer(OPTIMIZER), 4, averaging=8.0)
+    functions = StepFunctions(flat, make_optimizer(OPTIMIZER), 4, averaging=8.0, by_layer=True)
     state = functions.initial_state(flat.init(np.random.default_rng(0)))
     functions.compile_step(replace(state, rate=np.float32(1.0)))
     bare = TrainState(state.parameters, state.optimizer)

@@ -12,12 +12,8 @@ from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.workers.config import OptimizerConfig, TrialConfig
-from primer_search.workers.training.steps.choose_step import choose_step, is_brief
-from primer_search.workers.training.steps.few_flops import MOST_FLAT
-from primer_search.workers.training.steps.flat_model import training_model
-from primer_search.workers.training.steps.layerwise_step import LayerwiseFunctions
-from primer_search.workers.training.steps.optimizer import make_optimizer
-from primer_search.workers.training.steps.train_step import StepFunctions
+from primer_search.workers.training.steps.brief import MOST_FLAT, is_brief
+from primer_search.workers.training.steps.flat_model import FlatModel, training_model
 
 CONFIG = ModelConfig(layers=3, unit=1, length=16, vocabulary=300)
 OPTIMIZER = OptimizerConfig()
@@ -39,22 +35,19 @@ def test_brief_trainings_are_short_and_of_small_models_on_one_cpu(
     brief: bool, model: dict[str, Any], trial: dict[str, Any], optimizer: dict[str, Any]
 ) -> None:
     steps = TrialConfig(unit="steps", budget_steps=100, batch=4)
-    assert is_brief(replace(CONFIG, **model), replace(steps, **trial), replace(OPTIMIZER, **optimizer)) is brief
+    assert is_brief(replace(CONFIG, **model), replace(steps, **trial), replace(OPTIMIZER, **optimizer), "cpu") is brief
 
 
 def test_the_trials_of_laptop_are_brief_and_longer_ones_are_not() -> None:
     config = load("laptop")
-    assert is_brief(config.model, config.trial, config.optimizer)
+    assert is_brief(config.model, config.trial, config.optimizer, "cpu")
+    assert not is_brief(config.model, config.trial, config.optimizer, "gpu")
     longer = replace(config.trial, budget_steps=4 * config.trial.budget_steps)
-    assert not is_brief(config.model, longer, config.optimizer)
+    assert not is_brief(config.model, longer, config.optimizer, "cpu")
 
 
-def test_a_brief_training_is_layer_by_layer_whatever_the_size_of_the_candidate() -> None:
-    optimizer = make_optimizer(OPTIMIZER)
-    for units in (1, 16):
-        config = replace(CONFIG, unit=units, vocabulary=8192)
-        model = language_model(build_graph(library.get("TRANSFORMER", units)), config)
-        found = choose_step(training_model(model, OPTIMIZER, True), optimizer, 4, 0.0, None, True)
-        assert type(found) is LayerwiseFunctions
-        found = choose_step(training_model(model, OPTIMIZER), optimizer, 4, 0.0, None, False)
-        assert type(found) is StepFunctions
+def test_a_brief_training_is_of_a_flat_model_whatever_the_size_of_the_candidate() -> None:
+    config = replace(CONFIG, unit=16, vocabulary=8192)
+    model = language_model(build_graph(library.get("TRANSFORMER", 16)), config)
+    assert training_model(model, OPTIMIZER) is model
+    assert isinstance(training_model(model, OPTIMIZER, brief=True), FlatModel)

@@ -1,0 +1,35 @@
+"""Which trainings are brief, so that they are compiled layer by layer. Plans ask this without loading JAX."""
+
+from __future__ import annotations
+
+from ....models.config import ModelConfig
+from ...config import OptimizerConfig, TrialConfig
+
+__all__ = ["MOST_FLAT", "is_brief"]
+
+MOST_FLAT = 1_000_000
+"""Largest number of parameters that are trained as two arrays."""
+
+BRIEF_FLOPS = 1e12
+"""Most FLOPs of a brief training. At `laptop` they are 2,000 steps, twice its trials. After about as many, a step that
+is compiled layer by layer has lost what its compilation saved (benchmarks/layerwise_step.py)."""
+
+
+def is_brief(config: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig, platform: str) -> bool:
+    """Return whether trainings are so short that compiling less pays, though each step takes longer.
+
+    They are if a Transformer of this shape takes at most `BRIEF_FLOPS`, six for each parameter and token (Kaplan et al.
+    2020), in a known number of steps of AdamW on one CPU, and if `model.stack` is `auto`. The answer is the same for
+    all candidates of a run, because their step times are compared.
+
+    Args:
+        config: shape of the models.
+        trial: settings of the trainings.
+        optimizer: settings of the optimizer.
+        platform: JAX's name of the devices, such as `cpu`.
+    """
+    parameters = 12 * config.layers * config.width**2 + config.vocabulary * config.width
+    flops = 6.0 * parameters * trial.budget * trial.batch * config.length
+    small = trial.unit == "steps" and flops <= BRIEF_FLOPS and parameters <= MOST_FLAT
+    plain = optimizer.name == "adamw" and config.stack == "auto"
+    return small and plain and trial.devices == 1 and platform == "cpu"
