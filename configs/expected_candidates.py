@@ -19,14 +19,14 @@ from .rough_time import OVERHEAD_SECONDS, rough_training_seconds
 
 __all__ = ["MEASURED_STOPS", "TrainingShares", "expected_candidates"]
 
-MEASURED_CANDIDATES = 316
+MEASURED_CANDIDATES = 360
 """Candidates of three guided searches of ten minutes: seeds 0, 1 and 2 in benchmarks/results/ten_minutes.txt."""
 
-MEASURED_STOPS = {0.2: 125, 0.35: 56, 0.5: 41}
+MEASURED_STOPS = {0.2: 144, 0.35: 34, 0.5: 20}
 """Those of them that stopped, by the share of the budget at which they did."""
 
-MEASURED_REPEATS = 49
-"""Further trainings of leaders in the same searches. They trained eight leaders up to four times; today's are fewer."""
+MEASURED_REPEATS = 29
+"""Further trainings of leaders in the same searches."""
 
 EDIT_MODEL_SECONDS = 1.2e-11
 """Time to fit the model of edits to n candidates is n^3 times this: 0.02 s for 800, 0.14 s for 2,000, 0.7 s for 4,000

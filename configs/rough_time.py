@@ -2,7 +2,7 @@
 
 Where budgets count seconds, the time follows from the budget. Where they count steps, the time of a step is estimated
 from the floating-point operations of the baseline's model, at the speed of the preset `laptop` on one CPU core (AMD
-EPYC; 4.5 to 5.6 ms a step in benchmarks/results/ten_minutes.txt, 6 ms by this estimate). It can be wrong by a factor of
+EPYC; 5 to 6 ms a step in benchmarks/results/ten_minutes.txt, 6 ms by this estimate). It can be wrong by a factor of
 two on another machine and at another size, so plans say "about".
 GPUs and TPUs are not estimated.
 """
@@ -14,7 +14,7 @@ from ..search.config import RunConfig
 
 __all__ = ["OVERHEAD_SECONDS", "rough_training_seconds"]
 
-OVERHEAD_SECONDS = {"cpu": 5.0, "gpu": 25.0, "tpu": 60.0}
+OVERHEAD_SECONDS = {"cpu": 3.8, "gpu": 25.0, "tpu": 60.0}
 """Rough time of compilation, probes and evaluation of a candidate, for the estimated number of candidates.
 
 Measured on a CPU with the preset `laptop`; the others are the assumptions of their presets.
