@@ -179,13 +179,16 @@ def compiled(config: RunConfig) -> tuple[Any, Any, int]:
     from primer_search.models.language_model import language_model
     from primer_search.workers.training.steps.optimizer import make_optimizer
     from primer_search.workers.training.steps.train_step import StepFunctions
+    from primer_search.workers.training.steps.whole_step import WholeStep, mean_token_loss
 
     graph = build_graph(get(config.search.baseline, config.model.unit))
     model, optimizer = language_model(graph, config.model), make_optimizer(config.optimizer)
     functions = StepFunctions(model, optimizer, config.trial.batch, config.optimizer.averaging)
     state = functions.initial_state(model.init(np.random.default_rng(0)))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-    asked = jax.jit(functions._train, donate_argnums=0).lower(shapes, functions._batch)
+    batch = jax.ShapeDtypeStruct((config.trial.batch, config.model.length + 1), np.int32)
+    step = WholeStep(model, optimizer, batch, config.optimizer.averaging, None, None, mean_token_loss).step
+    asked = jax.jit(step, donate_argnums=0).lower(shapes, batch)
     return asked, asked.compile(), sum(leaf.nbytes for leaf in jax.tree.leaves(state.parameters))
 
 

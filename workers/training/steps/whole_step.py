@@ -53,11 +53,21 @@ class WholeStep:
 
     def compile_step(self, state: TrainState) -> Program:
         """Compile the training step for states of this shape, which it consumes."""
-        return self._compile(self._train, state, donate_argnums=0, **self._result_shardings())
+        return self._compile(self.step, state, donate_argnums=0, **self._result_shardings())
 
     def compile_evaluation(self, state: TrainState) -> Program:
         """Compile the mean loss of the evaluated parameters on a batch, and that at each position."""
         return self._compile(self._losses, state.evaluated)
+
+    def step(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
+        """Return the state after a step, and its figures; not compiled."""
+
+        def loss(parameters: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            return self.loss(self.model, parameters, batch)
+
+        (_, (losses, probe_logits)), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
+        state, norm = update_state(state, gradients, self.optimizer, self.averaging)
+        return state, StepResult(losses, norm, probe_logits)
 
     def _compile(self, function: Callable[..., Any], arrays: Any, **options: Any) -> Program:
         if self.mesh is not None:
@@ -72,14 +82,6 @@ class WholeStep:
         whole, parts = replicated(self.mesh), split(self.mesh)
         result: Any = StepResult(token_losses=parts, gradient_norm=whole, probe_logits=parts)  # type: ignore[arg-type]
         return {"out_shardings": (whole, result)}
-
-    def _train(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
-        def loss(parameters: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            return self.loss(self.model, parameters, batch)
-
-        (_, (losses, probe_logits)), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters)
-        state, norm = update_state(state, gradients, self.optimizer, self.averaging)
-        return state, StepResult(losses, norm, probe_logits)
 
     def _losses(self, parameters: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
         losses = self.model.token_losses(parameters, batch)
