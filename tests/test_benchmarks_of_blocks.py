@@ -79,7 +79,7 @@ def test_programs_are_timed_beside_a_plain_decoder(tmp_path: Path, capsys: pytes
     file = tmp_path / "peers.json"
     peer_step.main(["--sizes", "tiny", "--pairs", "3", "--all-cores", "--json", str(file)])
     rows = {row["model"]: row for row in json.loads(file.read_text(encoding="utf-8"))["rows"]}
-    assert list(rows) == ["Flax NNX", "TRANSFORMER", "PRIMER_EZ"]
+    assert list(rows) == ["Flax NNX", "TRANSFORMER", "PRIMER_EZ", "TRANSFORMER by layer", "PRIMER_EZ by layer"]
     assert rows["Flax NNX"]["step_ratio"]["median"] == rows["Flax NNX"]["compile_ratio"] == 1
     assert all(row["compile_seconds"] > 0 and row["step_milliseconds"] > 0 for row in rows.values())
     assert rows["TRANSFORMER"]["flops_ratio"] == 1 < rows["PRIMER_EZ"]["flops_ratio"] < 1.5

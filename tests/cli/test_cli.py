@@ -255,7 +255,7 @@ def test_a_dry_run_plans_the_laptop_preset_on_a_cpu_and_makes_nothing() -> None:
     assert not list(Path.cwd().iterdir())
     lines = command("--dry-run").out
     assert f"trial budget  {trial.budget_steps} steps" in lines
-    assert "if 70% stop early, as in the searches of docs/discovery.md" in lines
+    assert "if 55% stop early, as in the searches of docs/discovery.md" in lines
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -21,7 +21,7 @@ PAPER = replace(
 
 @pytest.mark.parametrize(
     ("workers", "minutes", "candidates"),
-    [(2, 8.5, 93), (2, 8.5, 106), (2, 8.5, 117)],
+    [(2, 7.8, 115), (2, 7.8, 132), (2, 7.8, 111)],
     ids=["seed 0", "seed 1", "seed 2"],
 )
 def test_the_ten_minute_searches_of_the_docs_evaluated_about_as_many_candidates(
@@ -37,15 +37,15 @@ def test_the_measured_stops_are_those_of_a_guided_search() -> None:
 
 def test_a_guided_search_expects_its_own_shares_and_the_paper_those_of_its_hurdles() -> None:
     guided, paper = TrainingShares.of(LAPTOP), TrainingShares.of(PAPER)
-    assert guided.first == pytest.approx(0.5, abs=0.01) and "docs/discovery.md" in guided.basis
-    assert guided.further == pytest.approx(1 / 25 + 49 / 316)
+    assert guided.first == pytest.approx(0.59, abs=0.01) and "docs/discovery.md" in guided.basis
+    assert guided.further == pytest.approx(1 / 25 + 29 / 360)
     assert paper.first == mean_cost(PAPER.trial.budget, PAPER.trial.hurdles) / PAPER.trial.budget
     assert paper.further == 1 / 25 and "half of those that reach a hurdle" in paper.basis
 
 
 def test_a_long_guided_search_is_slowed_by_its_model_of_edits_and_the_paper_is_not() -> None:
     hour, day, week = (expected_candidates(LAPTOP, "cpu", 2, 3600 * hours) or 0 for hours in (1, 24, 168))
-    assert 15 * hour < day < 24 * hour and 1.5 * day < week < 4 * day
+    assert 13 * hour < day < 24 * hour and 1.5 * day < week < 4 * day
     hour, week = (expected_candidates(PAPER, "cpu", 2, 3600 * hours) or 0 for hours in (1, 168))
     assert week > 168 * hour
 
