@@ -15,7 +15,7 @@ from primer_search.primitives import build_graph, library
 from primer_search.tests.support.exported_programs import small_program
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.steps.flat_model import FlatModel
-from primer_search.workers.training.steps.layerwise_step import LayerwiseStep, _update_program
+from primer_search.workers.training.steps.layerwise_step import KEPT, LayerwiseStep, _update_program
 from primer_search.workers.training.steps.optimizer import initial_state, make_optimizer
 from primer_search.workers.training.steps.train_state import TrainState
 from primer_search.workers.training.steps.train_step import StepFunctions
@@ -95,6 +95,17 @@ def test_costs_are_close_to_those_of_the_whole_step() -> None:
     assert all(0.8 < ours[name] / whole[name] < 1.6 for name in whole), (whole, ours)
 
 
+def test_jax_knows_the_kept_operations_by_these_names() -> None:
+    functions = "a = SIN h0\nb = COS a\nc = TANH b\nd = LOG c\ne = EXP d"
+    programs = [library.get("PRIMER_EZ", 1), library.get("TRANSFORMER_MESA", 1), small_program(functions)]
+    found: set[str] = set()
+    for program in programs:
+        block = language_model(build_graph(program), CONFIG).block
+        x = np.zeros((2, CONFIG.length, CONFIG.width), np.float32)
+        _collect_primitives(jax.make_jaxpr(block.apply)(block.init(np.random.default_rng(0)), x).jaxpr, found)
+    assert found >= KEPT
+
+
 def test_a_state_of_probes_has_neither_average_nor_rate() -> None:
     flat = FlatModel(language_model(build_graph(library.get("TRANSFORMER", 1)), CONFIG))
     functions = StepFunctions(flat, make_optimizer(OPTIMIZER), 4, averaging=8.0, by_layer=True)
@@ -124,3 +135,15 @@ def _train(functions: StepFunctions, model: FlatModel, rate: float | None) -> tu
     )
     loss, by_position = functions.evaluate_by_position(state, TOKENS)
     return np.array(losses), np.array(norms), np.array(logits), loss, by_position, jax.device_get(state.evaluated)
+
+
+def _collect_primitives(jaxpr: Any, found: set[str]) -> None:
+    """Add the names of all primitives, those of inner functions included."""
+    for equation in jaxpr.eqns:
+        found.add(equation.primitive.name)
+        for value in jax.tree.leaves(
+            equation.params, is_leaf=lambda each: hasattr(each, "eqns") or hasattr(each, "jaxpr")
+        ):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                _collect_primitives(inner, found)
