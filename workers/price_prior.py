@@ -69,7 +69,7 @@ def _product(one: Sequence[float], other: Sequence[float]) -> float:
 def log_price_at_hurdle(
     prior: PricePrior | None, counts: StepCounts | None, relative_step: float | None, share: float
 ) -> float:
-    """Return the log price that a hurdle counts: that of the timing if there is no prior, and 0 if nothing is known.
+    """Return the log price for a hurdle. Without a prior it is that of the timing, and without a timing 0.
 
     Args:
         prior: price of programs as the run predicts it.

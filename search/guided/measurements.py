@@ -96,7 +96,7 @@ class Measurements:
     def log_price(self, candidate_id: int) -> Normal:
         """Return the logarithm of the relative step time."""
         results = self._evaluations.get(candidate_id, [])
-        counts = next((each.step_counts for each in results if each.step_counts), None)
+        counts = next(filter(None, (each.step_counts for each in results)), None)
         if self.price is None or counts is None:
             return Normal(0.0, 0.0)
         return self.price.estimate(counts, list(filter(None, map(self._timing, results))))

@@ -225,7 +225,7 @@ def _bits_at_equal_steps(found: Sequence[Retraining]) -> dict[int, float]:
 
 
 def _own_price(arms: Mapping[str, Sequence[Retraining]]) -> float:
-    """Return the price of the baseline, which is timed as a program, too: 1 but for a bias of the timing."""
+    """Return the baseline's own price: 1, except for a bias of the timing."""
     timed = [each.evaluation.relative_step for each in arms.get("baseline", ()) if each.evaluation.relative_step]
     return fmean(timed) if timed else 1.0
 

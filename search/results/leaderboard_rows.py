@@ -28,7 +28,7 @@ class BaselineSummary:
         noise_nats: half width of the 95% prediction interval (Student's t) for one more trial; None below two trials.
         lowest_nats, highest_nats: lowest and highest loss.
         step_ms: mean time of a step.
-        relative_step: time of its step, timed as a candidate, over that of the baseline's step: 1 but for a bias.
+        relative_step: its own relative step time: 1, except for a bias of the timing.
     """
 
     trials: int

@@ -45,6 +45,7 @@ from .steps.brief import is_brief
 from .steps.data_parallel import data_mesh
 from .steps.flat_model import FlatModel, TrainableModel, training_model
 from .steps.optimizer import make_optimizer
+from .steps.program import COUNTS
 from .steps.train_state import TrainState
 from .steps.train_step import StepFunctions
 from .training_loop import NonFiniteLoss, TrainingLoop
@@ -332,7 +333,7 @@ class _Trial:
     def _score_at(self, hurdle: HurdleThreshold) -> float:
         timer = self.loop.meter.timer if self.loop is not None else None
         relative_step = None if timer is None else timer.relative_step
-        counts = step_counts(*map(self.cost.get, ("step_flops", "step_bytes", "step_transcendentals")))
+        counts = step_counts(*map(self.cost.get, COUNTS))
         share = hurdle.at / self.config.budget
         return hurdle.score(self.losses, log_price_at_hurdle(self.request.price_prior, counts, relative_step, share))
 

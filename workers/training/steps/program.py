@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["Program", "compile_program", "shapes_of"]
+__all__ = ["COUNTS", "Program", "compile_program", "shapes_of"]
 
 COUNTS = {"step_flops": "flops", "step_bytes": "bytes accessed", "step_transcendentals": "transcendentals"}
 """Operation counts of a program, by their names in an evaluation: XLA's names."""
