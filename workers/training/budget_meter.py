@@ -12,10 +12,10 @@ benchmarks/results/budget_units.txt compares the units.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import jax
@@ -27,7 +27,11 @@ from .steps.train_step import StepFunctions
 __all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "RelativeTimer", "StepMeter"]
 
 REFERENCE_SHARE = 0.1
-"""Time spent on steps of the baseline, relative to the time spent on the candidate's."""
+"""Time spent on steps of the baseline, relative to the time spent on the candidate's, up to `FULL_SHARE_SECONDS`."""
+
+FULL_SHARE_SECONDS = 5.0
+"""From this time on, that of the baseline's steps grows with the square root of the candidate's. So it takes 5% of a
+training of 20 s and 2% of one of 2 minutes, and the error of the ratio still falls."""
 
 READING_STEPS = 8
 """Steps in the shortest timing of the baseline: several in a row, because single ones would run with cold caches."""
@@ -107,32 +111,46 @@ class RelativeTimer:
     def __init__(self, step: ReferenceStep):
         self.step = step
         self.steps = 0
-        self._candidate = _Timing()
-        self._reference = _Timing()
+        self._first_steps = 0
+        self._seconds = 0.0  # of the candidate's steps
+        self._reference_seconds = 0.0  # of the timings
+        self._baseline_steps = 0.0  # that the baseline would take in the time of the candidate's steps
+        self._untimed_seconds = 0.0  # of the candidate's steps since the last timing
+        self._last = 0.0  # time of a step in the last timing
 
     @property
     def relative_step(self) -> float | None:
         """Time of a step divided by that of the baseline's step; None before both are timed.
 
-        It is a ratio of means. A median would miss occasional disturbances in the many short timings of one, but not in
-        the longer timings of the other.
+        It is the number of steps that the baseline would take in the time of the candidate's, for each of them. A
+        timing of the baseline stands for the time since the timing before, so a machine that becomes slower changes
+        nothing, though timings become rarer. A median would miss occasional disturbances in the many short timings of
+        one, but not in the longer timings of the other.
         """
-        if not self._candidate.steps or not self._reference.seconds:
+        if not self._last:
             return None
-        return self._candidate.mean / self._reference.mean
+        return (self._baseline_steps + self._untimed_seconds / self._last) / (self.steps - self._first_steps)
 
     def add(self, steps: int, seconds: float) -> None:
         """Add steps of the candidate that took `seconds` together, and time the baseline if it is due."""
-        if self.steps:  # the first steps are slower
-            self._candidate.add(steps, seconds)
         self.steps += steps
-        if not self._candidate.steps:
+        if self.steps == steps:  # the first steps are slower
+            self._first_steps = steps
             return
-        due = REFERENCE_SHARE * self._candidate.seconds - self._reference.seconds
+        self._seconds += seconds
+        self._untimed_seconds += seconds
+        due = REFERENCE_SHARE * _full_share(self._seconds) - self._reference_seconds
         reading = min(READING_SECONDS, READING_STEPS * self.step.seconds)
-        if due > reading or not self._reference.steps:
+        if due > reading or not self._last:
             taken, count = self.step.time(max(due, reading))
-            self._reference.add(count, taken)
+            self._reference_seconds += taken
+            self._last = taken / count
+            self._baseline_steps += self._untimed_seconds / self._last
+            self._untimed_seconds = 0.0
+
+
+def _full_share(seconds: float) -> float:
+    return min(seconds, math.sqrt(FULL_SHARE_SECONDS * seconds))
 
 
 class ReferenceMeter:
@@ -160,22 +178,6 @@ class ReferenceMeter:
     def resume(self, spent: float) -> None:
         """Add what was spent before; the steps from now on are timed again."""
         self.spent = self._earlier = spent
-
-
-@dataclass(slots=True)
-class _Timing:
-    """A number of steps and the seconds they took."""
-
-    steps: int = 0
-    seconds: float = 0.0
-
-    @property
-    def mean(self) -> float:
-        return self.seconds / self.steps
-
-    def add(self, steps: int, seconds: float) -> None:
-        self.steps += steps
-        self.seconds += seconds
 
 
 class ReferenceStep:
