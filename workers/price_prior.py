@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["PricePrior", "StepCounts", "log_price_at_hurdle", "step_counts"]
+__all__ = ["PricePrior", "StepCounts", "combine_with_timing", "log_price_at_hurdle", "step_counts"]
 
 StepCounts = tuple[float, float, float]
 """Floating-point operations, bytes accessed and transcendental functions of a training step, before optimization."""
@@ -58,8 +58,14 @@ class PricePrior:
         if not relative_step:
             return predicted
         variance = self.sd**2 + _product([_product(row, ratios) for row in self.covariance], ratios)
-        precision, timing = 1.0 / variance, share / self.timing_sd**2
-        return (precision * predicted + timing * (math.log(relative_step) - self.bias)) / (precision + timing)
+        timed = math.log(relative_step) - self.bias
+        return combine_with_timing(predicted, variance, timed, self.timing_sd**2 / share)[0]
+
+
+def combine_with_timing(predicted: float, variance: float, timed: float, timing_variance: float) -> tuple[float, float]:
+    """Return the mean and the variance of a log price that is predicted and timed, each with the variance of its error."""
+    precision, timing = 1.0 / variance, 1.0 / timing_variance
+    return (precision * predicted + timing * timed) / (precision + timing), 1.0 / (precision + timing)
 
 
 def _product(one: Sequence[float], other: Sequence[float]) -> float:

@@ -70,7 +70,11 @@ class Measurements:
             self.price = PriceModel(counts)
             self._full_steps = evaluation.steps
         timing = self._timing(evaluation)
-        if self.price is not None and timing is not None:
+        if self.price is None or timing is None:
+            return
+        if candidate_id == BASELINE_ID:
+            self.price.record_baseline(timing)
+        else:
             self.price.record(counts, timing)
 
     @property
@@ -97,7 +101,7 @@ class Measurements:
         """Return the logarithm of the relative step time."""
         results = self._evaluations.get(candidate_id, [])
         counts = next(filter(None, (each.step_counts for each in results)), None)
-        if self.price is None or counts is None:
+        if self.price is None or counts is None or candidate_id == BASELINE_ID:
             return Normal(0.0, 0.0)
         return self.price.estimate(counts, list(filter(None, map(self._timing, results))))
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...workers.price_prior import PricePrior, StepCounts
+from ...workers.price_prior import PricePrior, StepCounts, combine_with_timing
 from .linear_model import OUTLIERS, LinearModel, Normal, fit_linear_model
 
 __all__ = ["PriceModel", "Timing"]
@@ -53,7 +53,7 @@ class PriceModel:
     """Estimates the logarithm of the relative step time of programs, from operation counts and timings.
 
     Args:
-        baseline: operation counts of the baseline's step, whose price is 1.
+        baseline: operation counts of the baseline's step.
     """
 
     def __init__(self, baseline: StepCounts):
@@ -65,12 +65,14 @@ class PriceModel:
         self._model: LinearModel | None = None
 
     def record(self, counts: StepCounts, timing: Timing) -> None:
-        """Add the timing of one training."""
-        features = self._features(counts)
-        self._counts.append(features)
+        """Add the timing of one training of a program."""
+        self._counts.append(self._features(counts))
         self._timings.append(timing)
-        if not features.any():
-            self._baseline_timings.append(timing)
+        self._model = None
+
+    def record_baseline(self, timing: Timing) -> None:
+        """Add the timing of one training of the baseline."""
+        self._baseline_timings.append(timing)
         self._model = None
 
     @property
@@ -93,21 +95,18 @@ class PriceModel:
         return PricePrior(self._baseline_counts, exponents, tuple(rows), model.noise_sd, self.timing_sd, self.bias)
 
     def estimate(self, counts: StepCounts, timings: Sequence[Timing] = ()) -> Normal:
-        """Return the log price of a program.
+        """Return the log price of a program other than the baseline, whose price is 0.
 
         Args:
             counts: operation counts of its step.
             timings: timings of its trainings.
         """
-        features = self._features(counts)
-        if not features.any():
-            return Normal(0.0, 0.0)
-        predicted = self._fitted().predict(features)
+        predicted = self._fitted().predict(self._features(counts))
         if not timings:
             return predicted
-        precision, timing = predicted.sd**-2, sum(each.share for each in timings) / self.timing_sd**2
-        mean = (precision * predicted.mean + timing * (_mean_log(timings) - self.bias)) / (precision + timing)
-        return Normal(mean, math.sqrt(1.0 / (precision + timing)))
+        timed, variance = _mean_log(timings) - self.bias, self.timing_sd**2 / sum(each.share for each in timings)
+        mean, variance = combine_with_timing(predicted.mean, predicted.sd**2, timed, variance)
+        return Normal(mean, math.sqrt(variance))
 
     def _features(self, counts: StepCounts) -> np.ndarray:
         return np.log1p(counts) - self._baseline
