@@ -37,13 +37,8 @@ from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph, library
 from primer_search.workers.data.batches import TrainBatches, validation_batches
 from primer_search.workers.data.dataset import Dataset, prepare_dataset
-from primer_search.workers.training.budget_meter import (
-    ClockMeter,
-    Meter,
-    ReferenceMeter,
-    ReferenceStep,
-    RelativeTimer,
-)
+from primer_search.workers.training.budget_meter import ClockMeter, Meter, ReferenceMeter
+from primer_search.workers.training.relative_timer import ReferenceStep, RelativeTimer
 from primer_search.workers.training.steps.optimizer import make_optimizer
 from primer_search.workers.training.steps.train_state import TrainState
 from primer_search.workers.training.steps.train_step import StepFunctions

@@ -44,9 +44,9 @@ from primer_search.primitives.value_types import MODEL_WIDTH, Kind
 from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.leak_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
 from primer_search.workers.training.steps.optimizer import make_optimizer
 from primer_search.workers.training.steps.train_step import StepFunctions
+from primer_search.workers.training.trial_probes import ProbeFault, probe_causality, probe_finite, probe_trained_model
 
 MIXING = (
     "T_MAT_MUL", "T_MAT_MUL", "MAT_MUL", "MAT_MUL", *["MASK"] * 8, "EXP", "RED_SUM", "RED_MEAN", "RED_MAX", "RED_MIN",

@@ -35,9 +35,9 @@ from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.evolution.paper_mutations import Mutation, mutate
 from primer_search.search.evolution.proposals import CandidateRules, SeenPrograms, identify, propose
 from primer_search.search.evolution.search_strategy import SearchStrategy
-from primer_search.search.guided.guided_search import POINTS
 from primer_search.search.guided.live_mutations import mutate_live
 from primer_search.search.guided.make_strategy import make_strategy
+from primer_search.search.guided.stop_rule import POINTS
 from primer_search.workers.protocol import Evaluation
 
 STRATEGIES: dict[str, Mutation] = {"evolution": mutate, "guided": mutate_live}

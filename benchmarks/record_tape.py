@@ -41,7 +41,7 @@ from primer_search.search.guided.live_mutations import mutate_live
 from primer_search.search.guided.recombination import merge_programs
 from primer_search.workers.data.dataset import prepare_dataset
 from primer_search.workers.protocol import HurdleThreshold, TrialRequest
-from primer_search.workers.training.budget_meter import ReferenceStep
+from primer_search.workers.training.relative_timer import ReferenceStep
 from primer_search.workers.training.trial import CandidateTrainer
 
 POINTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.7, 1.0)

@@ -41,8 +41,9 @@ from primer_search.benchmarks.replay_naming import (
 )
 from primer_search.benchmarks.replay_proposals import MUTATIONS, count_proposals
 from primer_search.benchmarks.replay_tape import text_table
-from primer_search.search.guided.guided_search import MAX_TRAININGS, POINTS, STOPS
+from primer_search.search.guided.guided_search import MAX_TRAININGS
 from primer_search.search.guided.linear_model import OUTLIERS
+from primer_search.search.guided.stop_rule import POINTS, STOPS
 
 __all__ = ["Charges", "Comparison", "Step", "charges_of", "main"]
 

@@ -26,7 +26,7 @@ from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.guided.make_strategy import make_strategy
 from primer_search.search.runs.controller import Controller
-from primer_search.search.runs.run_state import RunState
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.store import Store
 from primer_search.search.simulation.copied_children import CopyingEvolution
 from primer_search.system.host import resident_bytes
@@ -89,7 +89,7 @@ class Meter:
         self._candidates = candidates
         self._cpu, self._from = time.process_time(), 0
 
-    def observe(self, state: RunState) -> None:
+    def observe(self, state: ProgressSnapshot) -> None:
         """Look at the state after a turn of the controller."""
         if (new := state.candidates - self._from) >= max(1, self._candidates // 20):
             now = time.process_time()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from ..search.config import RunConfig
 from ..search.evolution.hurdles import mean_cost
-from ..search.guided.guided_search import MINIMUM_TRAININGS
 from ..search.guided.make_strategy import GUIDED_STRATEGIES
+from ..search.guided.stop_rule import MINIMUM_TRAININGS
 from .rough_time import OVERHEAD_SECONDS, rough_training_seconds
 
 __all__ = ["MEASURED_STOPS", "TrainingShares", "expected_candidates"]

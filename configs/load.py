@@ -24,7 +24,10 @@ from .consistency import refuse_contradictions
 from .error_messages import explain
 from .overrides import parse_override
 
-__all__ = ["dump", "load", "loads", "preset_names"]
+__all__ = ["DEFAULT_PRESETS", "dump", "load", "loads", "preset_names"]
+
+DEFAULT_PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
+"""Preset of each platform."""
 
 _PRESETS = Path(__file__).parent
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..primitives.errors import UsageError
 from ..search.config import MIN_TRIALS_PER_WORKER, RunConfig, with_trial_budget
 from ..search.evolution.hurdles import hurdle_positions
-from ..search.guided.guided_search import POINTS, STOPS
 from ..search.guided.make_strategy import GUIDED_STRATEGIES
+from ..search.guided.stop_rule import POINTS, STOPS
 from ..search.results.trust.epoch_warning import epoch_warning
 from ..search.runs.run_directory import RUNS
 from ..system.durations import format_duration, parse_duration
@@ -25,7 +25,7 @@ from ..workers.executors.factory import check_installed
 from .consistency import refuse_contradictions
 from .expected_candidates import TrainingShares, expected_candidates
 from .hardware import Hardware, choose_devices, hardware_for
-from .load import load
+from .load import DEFAULT_PRESETS, load
 from .overrides import parse_override
 from .planned_end import PlannedEnd
 from .scales import larger_scale
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from ..search.evolution.initial_programs import InitialProgram
     from ..workers.devices.discovery import VisibleDevices
 
-__all__ = ["PRESETS", "Plan", "duration", "make_plan", "with_epoch_warning"]
-
-PRESETS = {"cpu": "laptop", "gpu": "gpu", "tpu": "tpu"}
-"""Default preset of each platform."""
+__all__ = ["Plan", "duration", "make_plan", "with_epoch_warning"]
 
 MIN_TOTAL_TRIALS = 24
 """Full trials of all workers together that must fit: three of the baseline, and some for selection."""
@@ -192,7 +189,7 @@ def make_plan(
     budget_seconds = duration("--budget", budget)
     check_address(address, executor or "ray")
     devices = None if config is not None and accel is None else choose_devices(accel or "auto", address, fake)
-    preset = config if config is not None else PRESETS[devices.platform if devices else "cpu"]
+    preset = config if config is not None else DEFAULT_PRESETS[devices.platform if devices else "cpu"]
     options = {
         "data.source": data,
         "workers.count": workers,

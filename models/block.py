@@ -8,7 +8,6 @@ order, so that names never change a result.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,8 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..primitives.errors import UsageError
 from ..primitives.graph import Graph
 from ..primitives.interpreter import FusedGroup, evaluate
-from ..primitives.least_squares import RIDGE_START, SOLVE_STEPS
-from ..primitives.ops import Init
+from ..primitives.least_squares import SOLVE_STEPS
 from ..primitives.packed_texts import (
     check_maskable,
     check_packable,
@@ -40,10 +38,11 @@ from .functional.checks import check_mask, check_prefix, check_segment_ids
 from .functional.dense import apply_dense
 from .functional.depthwise import FAST_OPS as DEPTHWISE_OPS
 from .functional.fused_idioms import causal_softmax, fused_groups
+from .functional.initial_values import initial_value
 from .functional.least_squares import apply_least_squares
 from .visibility import ALL_EARLIER, Prefix, Visibility
 
-__all__ = ["BlockFunctions", "Parameters", "compile_block", "initial_value"]
+__all__ = ["BlockFunctions", "Parameters", "compile_block"]
 
 Parameters = Mapping[str, Any]
 """Arrays by readable name."""
@@ -275,24 +274,3 @@ def subtract_visible_maximum(
     visible = visibility.keys(scores, first)
     seen = jnp.where(visible, scores, -jnp.inf)
     return jnp.where(visible, scores - jax.lax.stop_gradient(jnp.max(seen, axis=-1, keepdims=True)), 0)
-
-
-def initial_value(spec: ParameterSpec, normal: Callable[[tuple[int, ...]], Any], xp: Any) -> Any:
-    """Return the initial value of one parameter (see `Init`).
-
-    Args:
-        spec: specification of the parameter.
-        normal: function that draws standard normals of a shape; called only for random initial values.
-        xp: array namespace, `numpy` or `jax.numpy`.
-    """
-    if spec.init is Init.ONES:
-        return xp.ones(spec.shape)
-    if spec.init is Init.ZEROS:
-        return xp.zeros(spec.shape)
-    if spec.init is Init.RIDGE:
-        return xp.full(spec.shape, RIDGE_START)
-    if spec.init is Init.FAN_IN:
-        return normal(spec.shape) / math.sqrt(spec.fan_in)
-    kernel = spec.shape[-2]
-    taps = xp.where(xp.arange(kernel)[:, None] == kernel - 1, 0.5, 0.5 / kernel)
-    return xp.broadcast_to(taps, spec.shape)

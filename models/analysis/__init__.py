@@ -2,7 +2,7 @@
 
 __all__ = [
     "activation_recorder",
-    "finite_check",
+    "check_finite",
     "linearity",
     "linearity_penalty",
     "projections",

@@ -18,7 +18,8 @@ from ...primitives.errors import WorkFailedError
 from ...primitives.graph import Graph
 from ...primitives.ops import Init
 from ...primitives.packed_texts import packing_fault
-from ..block import BlockFunctions, compile_block, initial_value
+from ..block import BlockFunctions, compile_block
+from ..functional.initial_values import initial_value
 from .classes import ParameterPlacement
 from .exported_module import ExportedFunctions, load_source
 from .runtime_source import API

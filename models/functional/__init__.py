@@ -8,6 +8,7 @@ __all__ = [
     "elementwise",
     "float16",
     "fused_idioms",
+    "initial_values",
     "initializers",
     "least_squares",
     "rotary",

@@ -1,4 +1,4 @@
-"""Initializers of kernels, as in the programs of the search.
+"""Initializers of kernels for Flax modules, as in the programs of the search (`initial_values`).
 
 Dense kernels are normal with variance 1 / fan-in. Depthwise kernels start from fixed values.
 """
@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array
+
+from .initial_values import depthwise_taps
 
 __all__ = ["depthwise_init", "fan_in_normal", "matrix_init", "per_head_init"]
 
@@ -46,13 +48,11 @@ def per_head_init(kernel_init: Initializer) -> Initializer:
 
 
 def depthwise_init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
-    """Return the initial value of a depthwise kernel of shape [kernel, ...], as in the authors' T5 code.
-
-    It is 0.5 at the current position and 0.5 / kernel at earlier ones, in all channels.
+    """Return the initial value of a depthwise kernel of shape [kernel, ...], the same in all channels.
 
     >>> depthwise_init(None, (4, 1))[:, 0].tolist()
     [0.125, 0.125, 0.125, 0.5]
     """
     del key  # the values are not random
-    taps = jnp.full(tuple(shape), 0.5 / shape[0], dtype)
-    return taps.at[-1].set(0.5)
+    taps = depthwise_taps(shape[0], jnp).reshape(-1, *[1] * (len(shape) - 1))
+    return jnp.broadcast_to(taps, tuple(shape)).astype(dtype)

@@ -34,10 +34,11 @@ from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError
 from ...primitives.program import DNA
 from ...primitives.value_types import MODEL_WIDTH
-from ..block import compile_block, initial_value
+from ..block import compile_block
 from ..decoding import Cache
 from ..functional.checks import check_not_stacked
 from ..functional.float16 import GUARDED_OPS, refuse_float16
+from ..functional.initial_values import initial_value
 
 __all__ = ["DNABlock"]
 

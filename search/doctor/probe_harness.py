@@ -17,9 +17,9 @@ from jaxtyping import Array, Float
 
 from ...models.config import ModelConfig
 from ...models.language_model import LanguageModel
-from ...workers.training.leak_probes import ProbeFault, probe_causality, probe_trained_model
 from ...workers.training.steps.train_state import TrainState
 from ...workers.training.steps.train_step import StepFunctions
+from ...workers.training.trial_probes import ProbeFault, probe_causality, probe_trained_model
 from .leaky_blocks import LeakyBlock
 
 __all__ = ["SMALL", "BlockProber", "ProbeResult", "compiled_step", "run_probes"]

@@ -12,4 +12,5 @@ __all__ = [
     "measurements",
     "price",
     "recombination",
+    "stop_rule",
 ]

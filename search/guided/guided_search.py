@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import NormalDist, fmean
+from statistics import fmean
 
 import numpy as np
 
@@ -35,23 +35,9 @@ from .live_code import LiveCode
 from .live_mutations import mutate_live_code
 from .measurements import LARGEST_FITNESS, Measurements
 from .recombination import merge_programs
+from .stop_rule import MINIMUM_TRAININGS, POINTS, UNSTOPPED_SHARE, stop_thresholds, target_fitness
 
 __all__ = ["GuidedSearch", "Standing"]
-
-POINTS = (0.1, 0.2, 0.35, 0.5, 0.7)
-"""Shares of the budget at which every training is evaluated; the slope to the end prices steps."""
-
-STOPS = {1: 0.1, 2: 0.3, 3: 0.5}
-"""Places in `POINTS` at which a training stops if its probability to reach the target is lower than this."""
-
-TARGET_SHARE = 0.25
-"""A training must have a chance to be among this share of the best candidates so far."""
-
-MINIMUM_TRAININGS = 6
-"""Finished trainings before any is stopped."""
-
-UNSTOPPED_SHARE = 1 / 15
-"""Share of candidates that train to the end whatever they look like, so that the prediction stays unbiased."""
 
 EFFECT_SD = 0.1
 """Standard deviation of the effect of one edit, in nats (see `edit_model`); like `LEADERS` and `MAX_TRAININGS`, from
@@ -169,23 +155,15 @@ class GuidedSearch(SearchStrategy):
     # --- trainings: where they stop, and which candidates are trained again ---
 
     def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
-        """Return the evaluation points of a trial.
+        """Return the evaluation points of a trial, and where it stops (see `stop_rule`).
 
-        At the stops, a training must have a predicted fitness that may still reach the best quarter so far.
         Starters, candidates trained again, and a random share of the others are not stopped.
         """
-        budget = self.config.trial.budget
-        target = self._target(candidate_id)
-        points = []
-        for place, share in enumerate(POINTS):
-            model = self.measurements.predictor.model(place) if place in STOPS else None
-            if model is None or target is None:
-                points.append(HurdleThreshold(round(budget * share), None))
-                continue
-            limit = target - NormalDist().inv_cdf(STOPS[place]) * model.typical_sd
-            slope = self.measurements.baseline.slope
-            points.append(HurdleThreshold(round(budget * share), limit, model.weights, model.offset, slope))
-        return tuple(points)
+        measured, target = self.measurements, None
+        if measured.baseline.loss_nats is not None and self._may_stop(candidate_id):
+            posteriors = [each.posterior.mean for each in self.standings().values()]
+            target = target_fitness(measured.baseline.loss_nats, posteriors)
+        return stop_thresholds(self.config.trial.budget, target, measured.predictor, measured.baseline.slope)
 
     @property
     def price_prior(self) -> PricePrior | None:
@@ -342,13 +320,9 @@ class GuidedSearch(SearchStrategy):
             merged_with=merged_with,
         )
 
-    def _target(self, candidate_id: int) -> float | None:
-        """Return the fitness that a training must be able to reach; None: it is not stopped."""
-        measured, baseline = self.measurements, self.measurements.baseline.loss_nats
-        if baseline is None or measured.predictor.trainings < MINIMUM_TRAININGS:
-            return None
+    def _may_stop(self, candidate_id: int) -> bool:
+        if self.measurements.predictor.trainings < MINIMUM_TRAININGS:
+            return False
         rng = np.random.default_rng((self.run_seed, 2, candidate_id))
-        if candidate_id in self._starter_trials or measured.losses(candidate_id) or rng.random() < UNSTOPPED_SHARE:
-            return None
-        posteriors = [each.posterior.mean for each in self.standings().values()]
-        return baseline + float(np.quantile(posteriors, TARGET_SHARE))
+        trains_anyway = candidate_id in self._starter_trials or bool(self.measurements.losses(candidate_id))
+        return not trains_anyway and rng.random() >= UNSTOPPED_SHARE

@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...workers.protocol import Evaluation
-from ..guided.guided_search import POINTS
 from ..guided.make_strategy import GUIDED_STRATEGIES
 from ..guided.measurements import Measurements
+from ..guided.stop_rule import POINTS
 
 if TYPE_CHECKING:
     from ..runs.records import FinishedTrial

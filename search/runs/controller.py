@@ -33,8 +33,8 @@ from .calibration import Calibration
 from .controller_time import ControllerTime
 from .loss_floor import loss_floor_nats
 from .lost_trials import EnvironmentCheck, LostTrials
+from .progress_snapshot import ProgressSnapshot, SearchHistory
 from .records import storable
-from .run_state import RunState, SearchHistory
 from .store import Store
 
 __all__ = ["Controller"]
@@ -75,7 +75,7 @@ class Controller:
         store: Store,
         executor: Executor,
         ngram_nats: float | None = None,
-        observe: Callable[[RunState], None] = lambda state: None,
+        observe: Callable[[ProgressSnapshot], None] = lambda state: None,
         tell: Callable[[str], None] = lambda line: None,
         initial_programs: Sequence[InitialProgram] = (),
         strategy: SearchStrategy | None = None,
@@ -167,9 +167,9 @@ class Controller:
         """Whether the budget of this session is spent."""
         return self._elapsed() >= self._budget_seconds
 
-    def state(self) -> RunState:
+    def state(self) -> ProgressSnapshot:
         """Return a snapshot for progress displays."""
-        return RunState(
+        return ProgressSnapshot(
             self._elapsed(),
             self._budget_seconds,
             self.evolution.next_id,

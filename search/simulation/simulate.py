@@ -19,9 +19,9 @@ from ...workers.executors.simulated import SimulatedExecutor, VirtualClock
 from ..config import RunConfig
 from ..guided.make_strategy import GUIDED_STRATEGIES, make_strategy
 from ..runs.controller import Controller
+from ..runs.progress_snapshot import ProgressSnapshot
 from ..runs.provenance import command_line, versions
 from ..runs.run_directory import RunDirectory
-from ..runs.run_state import RunState
 from ..runs.store import Store
 from .copied_children import CopyingEvolution
 from .found_program import found_program
@@ -168,7 +168,7 @@ class _Watch:
         self._next_line = PROGRESS_SECONDS
         self._next_checkpoint = FIRST_CHECKPOINT
 
-    def observe(self, state: RunState) -> None:
+    def observe(self, state: ProgressSnapshot) -> None:
         """Look at the state after a turn of the controller."""
         trials, now = self._executor.started, self.meter.real_seconds
         if trials >= self._next_checkpoint:

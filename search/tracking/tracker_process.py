@@ -23,7 +23,7 @@ from ..runs.run_directory import RunDirectory
 from .follow_run import follow_run, tracking_folder
 
 if TYPE_CHECKING:  # loads SQLite
-    from ..runs.run_state import RunState
+    from ..runs.progress_snapshot import ProgressSnapshot
     from ..runs.store import Store
 
 __all__ = ["TrackerProcesses", "run_trackers", "serve_tracker"]
@@ -63,10 +63,10 @@ class TrackerProcesses:
         """Process numbers of the trackers that run."""
         return {name: process.pid for name, process in self._processes.items()}
 
-    def check_before(self, observe: Callable[[RunState], None]) -> Callable[[RunState], None]:
+    def check_before(self, observe: Callable[[ProgressSnapshot], None]) -> Callable[[ProgressSnapshot], None]:
         """Return a callback that looks at the trackers once a second, and then calls `observe`."""
 
-        def observed(state: RunState) -> None:
+        def observed(state: ProgressSnapshot) -> None:
             self._check()
             observe(state)
 

@@ -30,11 +30,11 @@ import sys, time
 from dataclasses import replace
 from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.reports.progress.search_progress import search_display
-from primer_search.search.runs.run_state import HurdleSurvival, Improvement, RunState
+from primer_search.search.runs.progress_snapshot import HurdleSurvival, Improvement, ProgressSnapshot
 from primer_search.workers.protocol import Evaluation, WorkerStatus
 
 worker = WorkerStatus(0, 5, 126, "train", 412.0, 1000.0, 15.0, 3.25)
-state = RunState(
+state = ProgressSnapshot(
     184.0, 600.0, 127, {"ok": 29, "stopped_at_hurdle": 90, "rejected:causality": 5, "non_finite": 3},
     (3.99, 4.01, 3.98), BestCandidate(126, 3.7115, 2.0217, 3.75),
     (worker, replace(worker, worker=1, candidate_id=0, phase="compile", spent=0.0, loss_nats=None),

@@ -9,7 +9,7 @@ import pytest
 from primer_search.configs.expected_candidates import MEASURED_STOPS, TrainingShares, expected_candidates
 from primer_search.configs.load import load
 from primer_search.search.evolution.hurdles import mean_cost
-from primer_search.search.guided.guided_search import POINTS, STOPS
+from primer_search.search.guided.stop_rule import POINTS, STOPS
 
 LAPTOP = load("laptop")
 PAPER = replace(

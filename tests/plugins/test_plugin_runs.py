@@ -26,8 +26,8 @@ from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.search.evolution.vocabulary import PAPER, read_vocabulary, with_named_plugins
 from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, mutate_live
 from primer_search.search.reports.figures.program_graph import OWN_FAMILY, program_graph
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import RunDirectory, create_run_directory
-from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.search.sessions import session
 from primer_search.tests.support.command import command, refused
@@ -89,7 +89,7 @@ def test_a_plugin_is_searched_trained_exported_and_loaded_again(tmp_path: Path, 
     config = replace(smoke, data=replace(smoke.data, source=f"text:{write_text(tmp_path / 'text')}"))
     run = create_run_directory(tmp_path / "run").path
 
-    def stop_early(state: RunState) -> None:
+    def stop_early(state: ProgressSnapshot) -> None:
         if state.candidates > 4:
             RunDirectory(run).request_stop()
 
@@ -131,7 +131,7 @@ def test_ray_workers_execute_the_text_of_a_plugin(tmp_path: Path, plugin: Path) 
     config = replace(smoke, data=data, workers=replace(smoke.workers, executor="ray", count=1))
     run = create_run_directory(tmp_path / "run")
 
-    def stop_early(state: RunState) -> None:
+    def stop_early(state: ProgressSnapshot) -> None:
         if state.candidates > 2:
             run.request_stop()
 

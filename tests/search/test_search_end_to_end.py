@@ -13,8 +13,8 @@ import pytest
 from primer_search.configs.load import load
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import create_run_directory
-from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.search.sessions import session
 from primer_search.tests.support.command import command
@@ -35,7 +35,7 @@ def test_a_search_on_two_workers_uses_both_and_leaves_no_process(
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     at_work: set[tuple[int, int]] = set()
 
-    def observe(state: RunState) -> None:
+    def observe(state: ProgressSnapshot) -> None:
         at_work.update(
             (worker.worker, worker.candidate_id) for worker in state.workers if worker.candidate_id is not None
         )
@@ -78,7 +78,7 @@ def test_a_search_on_text_in_the_ids_of_an_own_tokenizer(tmp_path: Path, monkeyp
     config = replace(smoke, data=replace(smoke.data, source=f"text:{text}"))
     run = create_run_directory(tmp_path / "run")
 
-    def stop_early(state: RunState) -> None:
+    def stop_early(state: ProgressSnapshot) -> None:
         if state.candidates > 2:
             run.request_stop()
 

@@ -16,8 +16,8 @@ from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.runs.controller import Controller
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersConfig
@@ -113,7 +113,7 @@ def open_controller(
     config: RunConfig = CONFIG,
     seed: int = 0,
     executor: Executor | None = None,
-    observe: Callable[[RunState], None] = lambda state: None,
+    observe: Callable[[ProgressSnapshot], None] = lambda state: None,
     initial_programs: Sequence[InitialProgram] = (),
 ):
     """Open the controller of a new or an existing run of the tiny search, and its store."""
@@ -134,7 +134,7 @@ def search(path: str, dataset: str, candidates: int, initial_programs: Sequence[
     """Search in this process until so many candidates are evaluated; print a line a turn, for tests that kill it."""
     run = RunDirectory(Path(path))
 
-    def observe(_: RunState) -> None:
+    def observe(_: ProgressSnapshot) -> None:
         # The store says what is done. The state alone does not: a search that was killed during its last trial begins
         # with all candidates proposed and one still to be evaluated.
         with Store.open(run.path, read_only=True) as store:

@@ -9,6 +9,7 @@ __all__ = [
     "ray_cluster",
     "ray_pool",
     "simulated",
+    "trial_limits",
     "watchdog",
     "worker_launcher",
     "worker_process",

@@ -24,7 +24,8 @@ from ..devices.placement import WorkerResources
 from ..protocol import Evaluation, MakeTrainer, Progress, TrialRequest, WorkerStatus, fault_evaluation
 from .process_reaper import ProcessReaper
 from .ray_cluster import RayCluster, WorkerError
-from .watchdog import Limits, Watchdog
+from .trial_limits import TrialLimits
+from .watchdog import Watchdog
 from .worker_launcher import WorkerLauncher
 from .worker_slot import Slot
 
@@ -82,7 +83,7 @@ class RayExecutor:
             self._cluster,
             make_trainer,
             resources or WorkerResources(),
-            Limits(wall_limit_seconds, memory_limit_bytes, preparation_seconds),
+            TrialLimits(wall_limit_seconds, memory_limit_bytes, preparation_seconds),
             slots=slots,
             start_seconds=start_seconds,
             dataset=dataset,

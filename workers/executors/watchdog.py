@@ -6,7 +6,6 @@ signals of the operating system, because a worker in a loop that holds the inter
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import Counter
@@ -16,8 +15,9 @@ import psutil
 
 from ...system.host import descendants_memory, kill_process_tree, resident_bytes
 from ..protocol import Evaluation
+from .trial_limits import TrialLimits
 
-__all__ = ["Limits", "Watch", "Watchdog"]
+__all__ = ["Watch", "Watchdog"]
 
 _PERIOD_SECONDS = 0.1
 
@@ -29,32 +29,6 @@ _REPORT_SECONDS = 2.0
 
 PREPARATION = ("starting", "compile", "probe")
 """Phases of a trial before its first training step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one trial may use.
-
-    Attributes:
-        wall_seconds: wall clock of the whole trial.
-        memory_bytes: resident memory; 0 means no limit.
-        preparation_seconds: wall clock before the first training step: compilation and probes.
-    """
-
-    wall_seconds: float
-    memory_bytes: int = 0
-    preparation_seconds: float = math.inf
-
-    def violation(self, wall_seconds: float, memory_bytes: int) -> Evaluation | None:
-        """Return the evaluation of a trial that exceeded a limit, or None if it did not."""
-        if self.memory_bytes and memory_bytes > self.memory_bytes:
-            held, limit = memory_bytes / 2**30, self.memory_bytes / 2**30
-            text = f"its worker held {held:.2f} GiB of memory, over the limit of {limit:.2f} GiB, and was killed"
-            return Evaluation("out_of_memory", text, wall_seconds=wall_seconds, peak_memory_bytes=memory_bytes)
-        if wall_seconds > self.wall_seconds:
-            text = f"no result after {wall_seconds:.1f} s, over the limit of {self.wall_seconds:g} s; it was killed"
-            return Evaluation("timeout", text, wall_seconds=wall_seconds)
-        return None
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +45,7 @@ class Watch:
     """
 
     process: psutil.Process | None
-    limits: Limits
+    limits: TrialLimits
     began: float
     violation: Evaluation | None = None
     trains: bool = False
@@ -116,7 +90,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._loop, name="watchdog", daemon=True)
         self._thread.start()
 
-    def watch(self, process: psutil.Process | None, limits: Limits) -> Watch:
+    def watch(self, process: psutil.Process | None, limits: TrialLimits) -> Watch:
         """Watch a trial that starts now in this process."""
         watch = Watch(process, limits, time.monotonic())
         with self._lock:

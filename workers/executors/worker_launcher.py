@@ -22,7 +22,7 @@ from ..devices.placement import WorkerResources, place_workers
 from ..devices.ray_environment import worker_environment
 from ..protocol import MakeTrainer
 from .ray_cluster import RayCluster, serialize
-from .watchdog import Limits
+from .trial_limits import TrialLimits
 from .worker_process import HostInfo
 from .worker_slot import Slot
 
@@ -49,7 +49,7 @@ class WorkerLauncher:
         cluster: RayCluster,
         make_trainer: MakeTrainer,
         resources: WorkerResources,
-        limits: Limits,
+        limits: TrialLimits,
         *,
         slots: int,
         start_seconds: float,

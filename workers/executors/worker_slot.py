@@ -9,7 +9,8 @@ from typing import Any, Literal
 import psutil
 
 from ..protocol import Progress, TrialRequest, WorkerStatus
-from .watchdog import Limits, Watch
+from .trial_limits import TrialLimits
+from .watchdog import Watch
 from .worker_process import HostInfo
 
 __all__ = ["Slot", "Stage"]
@@ -50,7 +51,7 @@ class Slot:
     host: HostInfo | None = None
     cores: tuple[int, ...] = ()
     process: psutil.Process | None = None
-    limits: Limits | None = None
+    limits: TrialLimits | None = None
     base_bytes: int = 0
     request: TrialRequest | None = None
     watch: Watch | None = None

@@ -1,7 +1,7 @@
 """Budget meters, which charge a trial for training in steps, seconds or reference seconds.
 
 Reference seconds make a budget independent of the current speed of the machine. The worker times its candidate in turns
-with the baseline on the same device, and charges each step of the candidate
+with the baseline (see `relative_timer`), and charges each step of the candidate
 
     (time of its step / time of a step of the baseline) * allowance
 
@@ -12,32 +12,11 @@ benchmarks/results/budget_units.txt compares the units.
 
 from __future__ import annotations
 
-import math
-import statistics
-import time
-from collections.abc import Callable
 from typing import Protocol
 
-import jax
-import numpy as np
+from .relative_timer import RelativeTimer
 
-from .steps.train_state import TrainState
-from .steps.train_step import StepFunctions
-
-__all__ = ["ClockMeter", "Meter", "ReferenceMeter", "ReferenceStep", "RelativeTimer", "StepMeter"]
-
-REFERENCE_SHARE = 0.1
-"""Time spent on steps of the baseline, relative to the time spent on the candidate's, up to `FULL_SHARE_SECONDS`."""
-
-FULL_SHARE_SECONDS = 5.0
-"""From this time on, that of the baseline's steps grows with the square root of the candidate's. So it takes 5% of a
-training of 20 s and 2% of one of 2 minutes, and the error of the ratio still falls."""
-
-READING_STEPS = 8
-"""Steps in the shortest timing of the baseline: several in a row, because single ones would run with cold caches."""
-
-READING_SECONDS = 0.1
-"""Longest that these steps may take; a timing of longer steps has fewer of them, at least one."""
+__all__ = ["ClockMeter", "Meter", "ReferenceMeter", "StepMeter"]
 
 
 class Meter(Protocol):
@@ -101,58 +80,6 @@ class ClockMeter:
         self.spent = spent
 
 
-class RelativeTimer:
-    """Times the steps of a candidate in turns with those of the baseline.
-
-    Args:
-        step: training step of the baseline, to time.
-    """
-
-    def __init__(self, step: ReferenceStep):
-        self.step = step
-        self.steps = 0
-        self._first_steps = 0
-        self._seconds = 0.0  # of the candidate's steps
-        self._reference_seconds = 0.0  # of the timings
-        self._baseline_steps = 0.0  # that the baseline would take in the time of the candidate's steps
-        self._untimed_seconds = 0.0  # of the candidate's steps since the last timing
-        self._last = 0.0  # time of a step in the last timing
-
-    @property
-    def relative_step(self) -> float | None:
-        """Time of a step divided by that of the baseline's step; None before both are timed.
-
-        It is the number of steps that the baseline would take in the time of the candidate's, for each of them. A
-        timing of the baseline stands for the time since the timing before, so a machine that becomes slower changes
-        nothing, though timings become rarer. A median would miss occasional disturbances in the many short timings of
-        one, but not in the longer timings of the other.
-        """
-        if not self._last:
-            return None
-        return (self._baseline_steps + self._untimed_seconds / self._last) / (self.steps - self._first_steps)
-
-    def add(self, steps: int, seconds: float) -> None:
-        """Add steps of the candidate that took `seconds` together, and time the baseline if it is due."""
-        self.steps += steps
-        if self.steps == steps:  # the first steps are slower
-            self._first_steps = steps
-            return
-        self._seconds += seconds
-        self._untimed_seconds += seconds
-        due = REFERENCE_SHARE * _full_share(self._seconds) - self._reference_seconds
-        reading = min(READING_SECONDS, READING_STEPS * self.step.seconds)
-        if due > reading or not self._last:
-            taken, count = self.step.time(max(due, reading))
-            self._reference_seconds += taken
-            self._last = taken / count
-            self._baseline_steps += self._untimed_seconds / self._last
-            self._untimed_seconds = 0.0
-
-
-def _full_share(seconds: float) -> float:
-    return min(seconds, math.sqrt(FULL_SHARE_SECONDS * seconds))
-
-
 class ReferenceMeter:
     """Counts reference seconds.
 
@@ -178,60 +105,3 @@ class ReferenceMeter:
     def resume(self, spent: float) -> None:
         """Add what was spent before; the steps from now on are timed again."""
         self.spent = self._earlier = spent
-
-
-class ReferenceStep:
-    """The baseline's training step, compiled once per worker and kept warm. The model it trains is not used.
-
-    Args:
-        functions: step functions of the baseline, with the step compiled.
-        state: first training state.
-        tokens: batch for every step.
-        clock: function that returns seconds.
-
-    Attributes:
-        seconds: time of a step in the last timing.
-    """
-
-    def __init__(
-        self,
-        functions: StepFunctions,
-        state: TrainState,
-        tokens: np.ndarray,
-        clock: Callable[[], float] = time.process_time,
-    ):
-        self._functions = functions
-        self._tokens = tokens
-        self._clock = clock
-        self._start = jax.tree.map(np.array, state)
-        self._state = functions.place(self._start)
-        self.seconds = 0.0
-        self.time(0.0)  # the first step is slower
-
-    def median_step_seconds(self, seconds: float) -> float:
-        """Return the median step time over ten timings that take about `seconds` together."""
-        timings = [self.time(seconds / 10) for _ in range(10)]
-        return statistics.median(taken / count for taken, count in timings)
-
-    def time(self, seconds: float) -> tuple[float, int]:
-        """Take steps for about `seconds`, at least one.
-
-        Returns:
-            The seconds the steps took, and their number.
-        """
-        count = max(1, int(seconds / self.seconds)) if self.seconds > 0 else 1
-        self._step()  # not timed: the caches still hold the candidate's data
-        start = self._clock()
-        for _ in range(count - 1):
-            self._step(wait=False)
-        finite = self._step()
-        taken = self._clock() - start
-        self.seconds = taken / count
-        if not finite:  # not observed so far; a step on NaN may take another time
-            self._state = self._functions.place(self._start)
-        return taken, count
-
-    def _step(self, wait: bool = True) -> bool:
-        """Take a step; with `wait`, wait for its end and return whether its gradient is finite."""
-        self._state, result = self._functions.step(self._state, self._tokens)
-        return not wait or bool(np.isfinite(np.asarray(result.gradient_norm)))

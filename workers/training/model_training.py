@@ -27,7 +27,6 @@ from ..config import OptimizerConfig
 from ..objectives.objective import Objective
 from ..protocol import Evaluation, Progress
 from .device_stats import device_name, peak_memory_bytes
-from .leak_probes import SUSPICIOUS_BATCHES, quarantine_note
 from .objective_steps import ObjectiveSteps
 from .phase_clock import PhaseClock
 from .steps.batch_model import Penalty
@@ -39,6 +38,7 @@ from .training_loop import LoopOptions, NonFiniteLoss, TrainingLoop
 from .training_settings import CURVE, CurvePoint, TrainingSettings, UnusableState, cosine_decay, curve_text
 from .training_state import TrainingStates
 from .trial import CandidateTrainer
+from .trial_probes import SUSPICIOUS_BATCHES, quarantine_note
 
 __all__ = ["ModelTraining"]
 

@@ -17,7 +17,12 @@ from jax.sharding import Mesh
 
 from ...models.training_batch import TrainingBatch, loss_weights
 from ..objectives.objective import Objective
-from .leak_probes import (
+from .steps.batch_model import BatchModel, Penalty, causal_like
+from .steps.flat_model import TrainableModel
+from .steps.train_state import TrainState
+from .steps.train_step import StepFunctions
+from .training_loop import Batches
+from .trial_probes import (
     Steps,
     StepsOnTokens,
     probe_causality,
@@ -25,11 +30,6 @@ from .leak_probes import (
     probe_trained_batch,
     probe_trained_model,
 )
-from .steps.batch_model import BatchModel, Penalty, causal_like
-from .steps.flat_model import TrainableModel
-from .steps.train_state import TrainState
-from .steps.train_step import StepFunctions
-from .training_loop import Batches
 
 __all__ = ["ObjectiveSteps"]
 

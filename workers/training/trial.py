@@ -30,17 +30,10 @@ from ..data.dataset import Dataset
 from ..position_buckets import bucket_means
 from ..price_prior import log_price_at_hurdle, step_counts
 from ..protocol import Evaluation, HurdleThreshold, Progress, TrialRequest
-from .budget_meter import ClockMeter, Meter, ReferenceMeter, ReferenceStep, RelativeTimer, StepMeter
+from .budget_meter import ClockMeter, Meter, ReferenceMeter, StepMeter
 from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
-from .leak_probes import (
-    SUSPICIOUS_BATCHES,
-    ProbeFault,
-    probe_causality,
-    probe_finite,
-    probe_trained_model,
-    quarantine_note,
-)
 from .phase_clock import PhaseClock, clock_function
+from .relative_timer import ReferenceStep, RelativeTimer
 from .steps.brief import is_brief
 from .steps.data_parallel import data_mesh
 from .steps.flat_model import FlatModel, TrainableModel, training_model
@@ -49,6 +42,14 @@ from .steps.program import COUNTS
 from .steps.train_state import TrainState
 from .steps.train_step import StepFunctions
 from .training_loop import NonFiniteLoss, TrainingLoop
+from .trial_probes import (
+    SUSPICIOUS_BATCHES,
+    ProbeFault,
+    probe_causality,
+    probe_finite,
+    probe_trained_model,
+    quarantine_note,
+)
 
 __all__ = ["CANDIDATE_FAULTS", "PROGRAM_FAULTS", "CandidateTrainer", "fault_outcome"]
 

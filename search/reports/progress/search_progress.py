@@ -12,7 +12,7 @@ from ....system.durations import format_duration
 from ....system.plurals import pluralize
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import candidate_name
-from ...runs.run_state import HurdleSurvival
+from ...runs.progress_snapshot import HurdleSurvival
 from .display import LinePrinter, LivePanel, NoDisplay, WorkerTable, facts_grid, shows_panel
 from .sparkline import sparkline, steps_in_columns
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # rich is loaded when a panel is drawn
     from rich.console import Console, ConsoleOptions, RenderableType
 
     from ...evolution.best_candidate import BestCandidate
-    from ...runs.run_state import RunState
+    from ...runs.progress_snapshot import ProgressSnapshot
 
 __all__ = ["SearchLines", "SearchPanel", "beats_baseline", "best_against_baseline", "format_outcomes", "search_display"]
 
@@ -41,7 +41,7 @@ def search_display(stream: TextIO, quiet: bool = False) -> SearchLines | SearchP
     return SearchPanel(stream) if shows_panel(stream) else SearchLines(stream)
 
 
-class SearchLines(LinePrinter["RunState"]):
+class SearchLines(LinePrinter["ProgressSnapshot"]):
     """A line for each new best candidate that is better than the baseline, and one a minute about the search."""
 
     def __init__(self, stream: TextIO):
@@ -51,7 +51,7 @@ class SearchLines(LinePrinter["RunState"]):
         self._next = LINE_SECONDS
         self._started = False
 
-    def observe(self, state: RunState) -> None:
+    def observe(self, state: ProgressSnapshot) -> None:
         best = state.best if beats_baseline(state) else None
         seen, self._seen = self._seen, best
         minute = state.elapsed_seconds >= self._next
@@ -65,15 +65,15 @@ class SearchLines(LinePrinter["RunState"]):
             none = " · none better than the baseline yet" if state.baseline_losses and best is None else ""
             self.tell(f"{format_duration(state.elapsed_seconds)} {_counts(state)}{none}")
 
-    def _tell_best(self, state: RunState, best: BestCandidate, news: str) -> None:
+    def _tell_best(self, state: ProgressSnapshot, best: BestCandidate, news: str) -> None:
         self._told = best.id, best.loss_nats
         self.tell(f"{format_duration(state.elapsed_seconds)} {news}: {best_against_baseline(state)}")
 
 
-class SearchPanel(LivePanel["RunState"]):
+class SearchPanel(LivePanel["ProgressSnapshot"]):
     """Time left, counts, hurdles, the best candidate, the lowest loss so far, the workers, and the last results."""
 
-    def draw(self, state: RunState, seconds: float) -> list[RenderableType]:
+    def draw(self, state: ProgressSnapshot, seconds: float) -> list[RenderableType]:
         from rich.text import Text
 
         left = format_duration(math.ceil(max(state.budget_seconds - state.elapsed_seconds - seconds, 0.0)))
@@ -87,10 +87,10 @@ class SearchPanel(LivePanel["RunState"]):
             facts.append(("lowest", LossCurve(state)))
         return [facts_grid([(name, text) for name, text in facts if not isinstance(text, Text) or text.plain])]
 
-    def draw_workers(self, state: RunState) -> RenderableType:
+    def draw_workers(self, state: ProgressSnapshot) -> RenderableType:
         return WorkerTable(state.workers, candidate_name)
 
-    def format_event(self, state: RunState) -> str:
+    def format_event(self, state: ProgressSnapshot) -> str:
         assert state.last is not None
         return f"{format_duration(state.elapsed_seconds):>8}  {_format_result(*state.last)}"
 
@@ -99,7 +99,7 @@ class SearchPanel(LivePanel["RunState"]):
 class LossCurve:
     """The lowest loss after each trial as a line of blocks, from the baseline's mean on; as wide as there is room."""
 
-    state: RunState
+    state: ProgressSnapshot
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         from rich.text import Text
@@ -136,13 +136,13 @@ def format_outcomes(outcomes: Mapping[str, int]) -> str:
     return " · ".join(f"{sums[kind]} {_WORDS.get(kind, kind.replace('_', ' '))}" for kind in kinds)
 
 
-def beats_baseline(state: RunState) -> bool:
+def beats_baseline(state: ProgressSnapshot) -> bool:
     """Return whether the best candidate has a lower fitness than the baseline, in the ranking of the search."""
     losses = state.baseline_losses
     return state.best is not None and bool(losses) and state.best.fitness_nats < fmean(losses)
 
 
-def best_against_baseline(state: RunState) -> str:
+def best_against_baseline(state: ProgressSnapshot) -> str:
     """Format the best candidate's loss and its difference to the baseline's mean, as the leaderboard has them."""
     losses, best = state.baseline_losses, state.best
     spread = f" ± {stdev(losses):.4f}" if len(losses) > 1 else ""
@@ -168,7 +168,7 @@ def _difference(best: BestCandidate, delta: float) -> str:
     return f"{delta:+.4f} nats, {delta * best.bits_per_byte / best.loss_nats:+.4f} bits/byte"
 
 
-def _counts(state: RunState) -> str:
+def _counts(state: ProgressSnapshot) -> str:
     """Format the number of candidates, and of trials: these include trainings of the baseline and repetitions."""
     candidates = pluralize(state.candidates, "candidate")
     ended, minutes = sum(state.outcomes.values()), state.elapsed_seconds / 60.0

@@ -5,6 +5,7 @@ __all__ = [
     "candidate_table",
     "hurdle_survival",
     "loss_history",
+    "pareto_front",
     "pedigree_cache",
     "proposal_counts",
     "row_query",

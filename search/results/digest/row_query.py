@@ -1,8 +1,7 @@
-"""Query of candidates of a digest: sorting, filters, pages, and the Pareto front, in SQL."""
+"""Query of candidates of a digest: sorting, filters and pages, in SQL."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +10,11 @@ from ..leaderboard_rows import BaselineSummary
 from .candidate_table import RANKED, CandidateTable
 
 __all__ = [
-    "COSTS",
     "SORTS",
     "STATUSES",
-    "FrontPoint",
     "RowPage",
     "RowQuery",
     "count_better",
-    "known_costs",
-    "pareto_front",
     "select_rows",
 ]
 
@@ -45,9 +40,6 @@ STATUSES = {
     "failed": "(class = 2 OR class = 0 AND subclass > 0)",
 }
 """Groups of candidates by their result, and their SQL: with a result, trained in full, stopped, failed or unstable."""
-
-COSTS = {"step": "step_ms", "parameters": "parameters", "memory": "memory"}
-"""Costs of a Pareto front, and their columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +75,6 @@ class RowPage:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class FrontPoint:
-    """A candidate of a cost figure; `front` is whether no other one has both a lower loss and a lower cost."""
-
-    candidate_id: int
-    cost: float
-    loss_nats: float
-    front: bool
-
-
 def select_rows(table: CandidateTable, query: RowQuery, baseline: BaselineSummary) -> RowPage:
     """Return the rows that a query selects."""
     where, values = _conditions(query, baseline)
@@ -117,40 +99,6 @@ def count_better(table: CandidateTable, baseline: BaselineSummary) -> int:
     """Return how many candidates are better than the baseline by more than its noise."""
     where, values = _conditions(RowQuery(better=True), baseline)
     return table.query(f"SELECT count(*) FROM candidates WHERE {where}", values)[0][0]
-
-
-def known_costs(table: CandidateTable) -> list[str]:
-    """Return the costs that the run recorded."""
-    counts = ", ".join(f"EXISTS (SELECT 1 FROM candidates WHERE {column} > 0)" for column in COSTS.values())
-    return [name for name, known in zip(COSTS, table.query(f"SELECT {counts}")[0], strict=True) if known]
-
-
-def pareto_front(table: CandidateTable, cost: str, shown: int) -> list[FrontPoint]:
-    """Return the Pareto front of loss against a cost, the cheapest first, and other candidates for comparison.
-
-    Args:
-        table: candidates of a run.
-        cost: key of `COSTS`.
-        shown: about how many other candidates to return: those with the lowest losses.
-    """
-    column = COSTS[cost]
-    table.index(column, ranked=True)
-    table.index("loss", ranked=True)
-    step = (  # the next candidate that costs more and is better; all steps together pass the index once
-        f"SELECT id, {column}, loss FROM candidates INDEXED BY by_{column}_of_ranked"
-        f" WHERE {column} > ? AND loss < ? AND {RANKED} ORDER BY {column}, loss, id LIMIT 1"
-    )
-    rows: list[tuple[int, float, float]] = []
-    while found := table.query(step, rows[-1][1:] if rows else (0.0, math.inf)):
-        rows += found
-    front = {number for number, _, _ in rows}
-    others = table.query(
-        f"SELECT id, {column}, loss FROM candidates INDEXED BY by_loss_of_ranked"
-        f" WHERE loss > 0 AND {RANKED} AND {column} > 0 ORDER BY loss LIMIT ?",
-        (shown,),
-    )
-    others = [row for row in others if row[0] not in front]
-    return [FrontPoint(number, at, loss, number in front) for number, at, loss in [*rows, *others]]
 
 
 def _conditions(query: RowQuery, baseline: BaselineSummary) -> tuple[str, dict[str, Any]]:

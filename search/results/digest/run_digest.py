@@ -29,8 +29,9 @@ from ..trust.leak_check_totals import LeakCheckTotals, count_leak_checks
 from .candidate_table import RANKED, CandidateTable
 from .hurdle_survival import HurdleSurvival
 from .loss_history import LossHistory
+from .pareto_front import COSTS
 from .pedigree_cache import PedigreeCache
-from .row_query import COSTS, SORTS
+from .row_query import SORTS
 
 __all__ = ["RunDigest"]
 

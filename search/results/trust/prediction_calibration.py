@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from ....workers.price_prior import PricePrior, log_price_at_hurdle
 from ....workers.protocol import Evaluation, HurdleThreshold
 from ...guided.extrapolation import PointModel
-from ...guided.guided_search import MINIMUM_TRAININGS
 from ...guided.linear_model import Normal
 from ...guided.make_strategy import GUIDED_STRATEGIES
 from ...guided.measurements import Measurements
+from ...guided.stop_rule import MINIMUM_TRAININGS
 
 if TYPE_CHECKING:
     from ...runs.records import Ancestor, Event, FinishedTrial

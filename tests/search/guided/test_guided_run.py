@@ -11,11 +11,12 @@ import pytest
 
 from primer_search.primitives.program_json import dna_to_json
 from primer_search.search.evolution.candidate import BASELINE_ID
-from primer_search.search.guided import guided_search
-from primer_search.search.guided.guided_search import POINTS, GuidedSearch
+from primer_search.search.guided import guided_search, stop_rule
+from primer_search.search.guided.guided_search import GuidedSearch
+from primer_search.search.guided.stop_rule import POINTS
 from primer_search.search.results.leaderboard import best_row, leaderboard
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.tests.search.runs.test_controller import InterruptingTrainer, SyntheticTrainer, story, until
@@ -34,7 +35,7 @@ GUIDED = replace(
 def strict_stops() -> Iterator[None]:
     """Stop more trainings than a search does: with trainings this short, nearly every child beats the baseline."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guided_search, "STOPS", {1: 0.1, 2: 0.5, 3: 0.9999})
+        patch.setattr(stop_rule, "STOPS", {1: 0.1, 2: 0.5, 3: 0.9999})
         yield
 
 
@@ -124,9 +125,9 @@ def test_both_parents_of_a_merge_are_recorded(tmp_path: Path, monkeypatch: pytes
 
 def test_the_progress_shows_the_best_of_the_leaderboard(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
-    states: list[RunState] = []
+    states: list[ProgressSnapshot] = []
 
-    def observe(state: RunState) -> None:
+    def observe(state: ProgressSnapshot) -> None:
         states.append(state)
         until(30, run)(state)
 

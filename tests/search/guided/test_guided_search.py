@@ -14,7 +14,8 @@ from primer_search.primitives import library
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.evolution.proposals import Proposal
-from primer_search.search.guided.guided_search import MAX_TRAININGS, MINIMUM_TRAININGS, POINTS, GuidedSearch
+from primer_search.search.guided.guided_search import MAX_TRAININGS, GuidedSearch
+from primer_search.search.guided.stop_rule import MINIMUM_TRAININGS, POINTS
 from primer_search.workers.config import TrialConfig
 from primer_search.workers.protocol import Evaluation
 

@@ -26,7 +26,9 @@ def test_a_program_with_the_counts_of_the_baseline_has_the_price_of_its_timings(
     assert model.estimate(BASELINE).mean == 0.0 and model.estimate(BASELINE).sd >= MODEL_SD
     timed = model.estimate(BASELINE, [Timing(1.3)] * 100)
     assert timed.mean == pytest.approx(math.log(1.3), rel=0.02)
-    assert log_price_at_hurdle(model.prior, BASELINE, 1.3, 1.0) == pytest.approx(model.estimate(BASELINE, [Timing(1.3)]).mean)
+    assert log_price_at_hurdle(model.prior, BASELINE, 1.3, 1.0) == pytest.approx(
+        model.estimate(BASELINE, [Timing(1.3)]).mean
+    )
 
 
 @given(st.tuples(*[st.floats(0.5, 2.0)] * 3))

@@ -13,9 +13,9 @@ import pytest
 from primer_search.search.evolution.evolution import Evolution
 from primer_search.search.recovery.audit import audit
 from primer_search.search.runs.controller import Controller
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.records import storable
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.faulty_executor import RATES, FaultyExecutor
 from primer_search.tests.support.tiny_runs import CONFIG, open_controller
@@ -42,7 +42,7 @@ def memory(controller: Controller) -> Any:
 def search(run: RunDirectory, executor: FaultyExecutor, candidates: int) -> tuple[Any, Any]:
     """Search until there are enough candidates; return the memory at the end, and that of a replay."""
 
-    def observe(state: RunState) -> None:
+    def observe(state: ProgressSnapshot) -> None:
         if state.candidates >= candidates:
             run.request_stop()
 

@@ -28,14 +28,14 @@ from primer_search.search.reports.progress.search_progress import (
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard
 from primer_search.search.results.lineage import LineageStep
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot, SearchHistory
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.search.runs.run_state import RunState, SearchHistory
 from primer_search.search.sessions.run_search import OutputOptions, search_with_display
 from primer_search.tests.support.command import HandmadeRun
 from primer_search.workers.protocol import Evaluation, WorkerStatus
 
 WORKER = WorkerStatus(0, 5, 4, "train", 12.0, 30.0, 15.0, 3.25)
-STATE = RunState(
+STATE = ProgressSnapshot(
     elapsed_seconds=60.0,
     budget_seconds=600.0,
     candidates=6,
@@ -126,7 +126,7 @@ def test_the_best_is_set_against_the_baseline_in_both_units() -> None:
     assert "still training" in best_against_baseline(replace(STATE, best=None, baseline_losses=()))
 
 
-def panel(state: RunState | None) -> str:
+def panel(state: ProgressSnapshot | None) -> str:
     """The panel's text, 120 columns wide."""
     display = SearchPanel(Terminal())
     display.tell("encoding the text")

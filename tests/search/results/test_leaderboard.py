@@ -13,7 +13,7 @@ import pytest
 
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
-from primer_search.search.guided.guided_search import POINTS
+from primer_search.search.guided.stop_rule import POINTS
 from primer_search.search.reports.candidate_details import print_candidate
 from primer_search.search.reports.console import console_for
 from primer_search.search.results.candidate_summary import summarize_candidate

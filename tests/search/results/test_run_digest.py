@@ -12,7 +12,8 @@ import pytest
 
 from primer_search.search.results.confirmation import Retraining
 from primer_search.search.results.digest import run_digest
-from primer_search.search.results.digest.row_query import COSTS, SORTS, RowQuery, pareto_front, select_rows
+from primer_search.search.results.digest.pareto_front import COSTS, pareto_front
+from primer_search.search.results.digest.row_query import SORTS, RowQuery, select_rows
 from primer_search.search.results.digest.run_digest import RunDigest
 from primer_search.search.results.edits.operator_totals import operator_totals
 from primer_search.search.results.leaderboard import leaderboard

@@ -29,8 +29,8 @@ from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.recovery.audit import audit
 from primer_search.search.results.leaderboard import leaderboard
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.tests.support import tiny_runs
@@ -102,8 +102,8 @@ def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[A
         return story(store)
 
 
-def until(candidates: int, run: RunDirectory) -> Callable[[RunState], None]:
-    def observe(state: RunState) -> None:
+def until(candidates: int, run: RunDirectory) -> Callable[[ProgressSnapshot], None]:
+    def observe(state: ProgressSnapshot) -> None:
         if state.candidates >= candidates:
             run.request_stop()
 
@@ -325,9 +325,9 @@ def test_the_deadline_ends_a_run_that_finds_nothing_new(run: RunDirectory) -> No
 
 
 def test_state_says_what_happened(run: RunDirectory) -> None:
-    states: list[RunState] = []
+    states: list[ProgressSnapshot] = []
 
-    def observe(state: RunState) -> None:
+    def observe(state: ProgressSnapshot) -> None:
         states.append(state)
         if state.candidates >= 8:
             run.request_stop()

@@ -11,8 +11,8 @@ import pytest
 
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.evolution.candidate import BASELINE_ID
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.search.runs.run_state import RunState
 from primer_search.tests.support.tiny_runs import CONFIG, open_controller
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
@@ -41,8 +41,8 @@ def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path / "run")
 
 
-def until(candidates: int, run: RunDirectory) -> Callable[[RunState], None]:
-    def observe(state: RunState) -> None:
+def until(candidates: int, run: RunDirectory) -> Callable[[ProgressSnapshot], None]:
+    def observe(state: ProgressSnapshot) -> None:
         if state.candidates >= candidates:
             run.request_stop()
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from primer_search.workers.training.budget_meter import ClockMeter, ReferenceMeter, RelativeTimer, StepMeter
+from primer_search.workers.training.budget_meter import ClockMeter, ReferenceMeter, StepMeter
+from primer_search.workers.training.relative_timer import RelativeTimer
 
 BASELINE_SECONDS = 0.01
 ALLOWANCE = 0.02

@@ -22,9 +22,9 @@ from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, CONSTANTS, M
 from primer_search.workers.config import OptimizerConfig, TrialConfig
 from primer_search.workers.position_buckets import bucket_starts
 from primer_search.workers.protocol import OUTCOME_ADVICE, Evaluation, HurdleThreshold, Progress, TrialRequest
-from primer_search.workers.training.leak_probes import BatchFault
 from primer_search.workers.training.steps.train_state import Average
 from primer_search.workers.training.trial import CandidateTrainer
+from primer_search.workers.training.trial_probes import BatchFault
 
 Train = Callable[..., Evaluation]
 

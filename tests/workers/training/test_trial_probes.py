@@ -22,10 +22,10 @@ from primer_search.primitives.assembler import assemble
 from primer_search.primitives.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
 from primer_search.workers.config import OptimizerConfig
-from primer_search.workers.training.leak_probes import CausalityFault, FiniteFault, probe_causality, probe_finite
 from primer_search.workers.training.steps.optimizer import initial_state, make_optimizer
 from primer_search.workers.training.steps.train_state import StepResult, TrainState
 from primer_search.workers.training.steps.train_step import StepFunctions
+from primer_search.workers.training.trial_probes import CausalityFault, FiniteFault, probe_causality, probe_finite
 
 MODEL = ModelConfig(layers=1, unit=1, length=16, vocabulary=300)
 Leak = Callable[[Any, Any], Any]

@@ -10,7 +10,7 @@ from ...workers.protocol import Evaluation, WorkerStatus
 from ..evolution.best_candidate import BestCandidate
 from ..evolution.candidate import BASELINE_ID
 
-__all__ = ["HurdleSurvival", "Improvement", "RunState", "SearchHistory"]
+__all__ = ["HurdleSurvival", "Improvement", "ProgressSnapshot", "SearchHistory"]
 
 
 class Improvement(NamedTuple):
@@ -33,7 +33,7 @@ class HurdleSurvival(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RunState:
+class ProgressSnapshot:
     """Snapshot of a running search, for progress displays.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Leak probes: tests of the real language model that reuse its compiled training step.
+"""Probes of a trial: tests of the real language model that reuse its compiled training step.
 
 Before training, on one batch:
 
