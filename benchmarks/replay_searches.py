@@ -34,7 +34,7 @@ from primer_search.benchmarks.command import add_json, benchmark_parser, hardwar
 from primer_search.benchmarks.replay_tape import text_table
 from primer_search.configs.load import load
 from primer_search.configs.plan import duration
-from primer_search.search.guided import edit_choice, extrapolation, guided_search, measurements, price
+from primer_search.search.guided import edit_choice, extrapolation, guided_search, measurements, price, stop_rule
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.simulation.found_program import FoundProgram
 from primer_search.search.simulation.recorded_trainings import Recording, load_recording
@@ -42,7 +42,7 @@ from primer_search.search.simulation.simulate import SimulationOptions, simulate
 
 __all__ = ["Search", "SearchRow", "changed", "main", "replay", "resampled", "row_of"]
 
-MODULES = (guided_search, measurements, extrapolation, edit_choice, price)
+MODULES = (guided_search, stop_rule, measurements, extrapolation, edit_choice, price)
 
 WORKERS = 2
 
