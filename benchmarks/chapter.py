@@ -6,7 +6,7 @@
 The commands are the lines of the page's code blocks, in their order. They run in a folder that has `benchmarks/` and
 `examples/` of the checkout. The first training gets SIGKILL once it has saved a state, and is continued with the
 command that the page names. It saves one every ten seconds, so that there is one in a brief run, too. The search always
-has the budget of the page.
+has the budget of the page. What the commands print is in `printed.txt` of the folder.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ __all__ = ["Step", "page_commands", "resume_command", "run_page"]
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "block_to_model.md"
+
+PRINTED = "printed.txt"
+"""File of what the commands print."""
 
 SAVE_EVERY = "10s"
 POLL_SECONDS = 0.2
@@ -114,6 +117,8 @@ def _run(command: str, folder: Path, killed_with: Path | None = None) -> Step:
         seconds = time.monotonic() - start
         output.seek(0)
         printed = output.read()
+    with (folder / PRINTED).open("a", encoding="utf-8") as file:
+        file.write(f"$ {command}\n{printed}\n")
     expected = 0 if killed_with is None else -signal.SIGKILL
     if process.returncode != expected:
         raise SystemExit(f"{command}\nended with {process.returncode}, not {expected}:\n{printed[-2000:]}")
