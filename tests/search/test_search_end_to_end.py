@@ -18,7 +18,7 @@ from primer_search.search.runs.run_state import RunState
 from primer_search.search.runs.store import Store
 from primer_search.search.sessions import session
 from primer_search.tests.support.command import command
-from primer_search.tests.support.tiny_runs import own_tokenizer, write_text
+from primer_search.tests.support.tiny_runs import own_tokenizer, stop_after, write_text
 
 
 @pytest.mark.slow
@@ -77,12 +77,7 @@ def test_a_search_on_text_in_the_ids_of_an_own_tokenizer(tmp_path: Path, monkeyp
     smoke = load("smoke", settings)
     config = replace(smoke, data=replace(smoke.data, source=f"text:{text}"))
     run = create_run_directory(tmp_path / "run")
-
-    def stop_early(state: RunState) -> None:
-        if state.candidates > 2:
-            run.request_stop()
-
-    session.start(config, run, seed=0, budget_seconds=600.0, observe=stop_early)
+    session.start(config, run, seed=0, budget_seconds=600.0, observe=stop_after(run, 3))
     with Store.open(run.path, read_only=True) as store:
         baseline = next(trial.evaluation for trial in store.evaluations() if trial.candidate_id == BASELINE_ID)
         assert store.manifest["config"]["data"]["tokenizer"] == f"hf-tokenizer:{tokenizer}"
