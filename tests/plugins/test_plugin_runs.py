@@ -29,6 +29,7 @@ from primer_search.search.reports.figures.program_graph import OWN_FAMILY, progr
 from primer_search.search.runs.run_directory import create_run_directory
 from primer_search.search.runs.store import Store
 from primer_search.search.sessions import session
+from primer_search.search.sessions.session import SessionOptions
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import stop_after, write_text
 
@@ -87,7 +88,8 @@ def test_a_plugin_is_searched_trained_exported_and_loaded_again(tmp_path: Path, 
     smoke = load("smoke", [*settings, "search.confirm_top=0", "trial.hurdles=0", "trial.price=false"])
     config = replace(smoke, data=replace(smoke.data, source=f"text:{write_text(tmp_path / 'text')}"))
     run = create_run_directory(tmp_path / "run")
-    session.start(config, run, seed=0, budget_seconds=600.0, observe=stop_after(run, 5))
+    options = SessionOptions(observe=stop_after(run, 5))
+    session.start(config, run, seed=0, budget_seconds=600.0, options=options)
     with Store.open(run.path, read_only=True) as store:
         (recorded,) = store.manifest["plugins"]
         found = [one.id for one in store.candidates() if "GATED_UNIT" in str(one.dna)]
@@ -124,7 +126,8 @@ def test_ray_workers_execute_the_text_of_a_plugin(tmp_path: Path, plugin: Path) 
     data = replace(smoke.data, source=f"text:{write_text(tmp_path / 'text')}")
     config = replace(smoke, data=data, workers=replace(smoke.workers, executor="ray", count=1))
     run = create_run_directory(tmp_path / "run")
-    session.start(config, run, seed=0, budget_seconds=600.0, observe=stop_after(run, 3))
+    options = SessionOptions(observe=stop_after(run, 3))
+    session.start(config, run, seed=0, budget_seconds=600.0, options=options)
     with Store.open(run.path, read_only=True) as store:
         first = store.evaluations()[0]
         assert "GATED_UNIT" in str(store.candidate(first.candidate_id).dna)
