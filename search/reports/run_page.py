@@ -22,7 +22,7 @@ from ..results.scale_ladder import Ladder
 from ..runs.time_accounting import SHARES
 from .candidate_details import format_merge, format_mutations, format_step
 from .figures.prediction_figure import prediction_figure
-from .figures.program_graph import program_graph
+from .figures.program_drawing import draw_program
 from .figures.run_figure import progress_figure
 from .figures.training_points import training_points
 from .formatting import LOSS_UNITS, format_number
@@ -191,7 +191,7 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
                 "anchor": f"candidate-{row.id}",
                 "title": f"{format_number(row.loss_nats)} nats, {verdicts.get(row.id, row.verdict)}",
                 "listing": format_program(dna),
-                "graph": program_graph(dna, baseline, title=title) if row is shown[0] else "",
+                "graph": draw_program(dna, baseline, title=title) if row is shown[0] else "",
                 "difference": [(line[:1], line) for line in format_difference(baseline, dna).splitlines()],
                 "beginning": lineage_start(row.lineage, board.initial_programs),
                 "merged": format_merge(row.lineage),

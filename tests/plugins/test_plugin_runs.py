@@ -25,7 +25,7 @@ from primer_search.search.config import SearchConfig
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.search.evolution.vocabulary import PAPER, read_vocabulary, with_named_plugins
 from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, mutate_live
-from primer_search.search.reports.figures.program_graph import OWN_FAMILY, program_graph
+from primer_search.search.reports.figures.program_drawing import OWN_FAMILY, draw_program
 from primer_search.search.runs.run_directory import create_run_directory
 from primer_search.search.runs.store import Store
 from primer_search.search.sessions import session
@@ -224,13 +224,13 @@ def test_an_installed_package_offers_a_plugin_to_every_command(tmp_path: Path, m
 
 def test_a_drawn_program_shows_the_family_of_an_op(tmp_path: Path, plugin: Path) -> None:
     register(find_source(str(plugin)))
-    drawn = program_graph(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
+    drawn = draw_program(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
     legend = drawn[drawn.rindex("</title>") :]
     assert ">dense</text>" in legend and ">other</text>" not in legend
     forget_all()
     plugin.write_text(plugin.read_text().replace('family="dense"', 'family="gates"'))
     register(find_source(str(plugin)))
-    drawn = program_graph(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
+    drawn = draw_program(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
     assert ">gates</text>" in drawn and f">{OWN_FAMILY[0]}</text>" in drawn
 
 
