@@ -259,7 +259,7 @@ def search(
         say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
 
     def begin(**hooks: Any) -> SearchResult:
-        from .search.sessions.session import start
+        from .search.sessions.session import SessionOptions, start
 
         return start(
             plan.config,
@@ -267,11 +267,7 @@ def search(
             seed=seed,
             budget_seconds=plan.budget_seconds,
             initial_programs=plan.initial_programs,
-            larger=plan.larger,
-            address=address,
-            started_at=started_at,
-            track=trackers,
-            **hooks,
+            options=SessionOptions(address, started_at, larger=plan.larger, track=trackers, **hooks),
         )
 
     pin_to_cpu(plan.platform, plan.config.workers.executor)

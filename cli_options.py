@@ -36,6 +36,7 @@ __all__ = [
     "say",
     "say_unless",
     "settle_platforms",
+    "share_the_device",
 ]
 
 Run = Annotated[str, typer.Argument(help="Directory of a run, or its name under runs/.", metavar="RUN")]
@@ -132,6 +133,11 @@ def settle_platforms() -> None:
     only_cpu = os.environ.pop("JAX_PLATFORM_NAME", "").lower() == "cpu"
     if platforms := os.environ.get("JAX_PLATFORMS") or "cpu" * only_cpu:
         os.environ["JAX_PLATFORMS"] = ",".join(dict.fromkeys([*platforms.split(","), "cpu"]))
+
+
+def share_the_device() -> None:
+    """Let JAX allocate device memory as needed, since a search may be using the device."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def choose_platform(

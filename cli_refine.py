@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .cli_options import Candidate, Json, Quiet, choose_platform, print_json, say, say_unless
-from .cli_weights import share_the_device, trained_or_saved
+from .cli_options import Candidate, Json, Quiet, choose_platform, print_json, say, say_unless, share_the_device
+from .cli_weights import trained_or_saved
 from .primitives.errors import UsageError
 from .system.standard_streams import print_line
 from .system.user_folders import user_path

@@ -59,17 +59,11 @@ def resume(
     trackers = check_trackers(track or ())
 
     def continue_run(**hooks: Any) -> SearchResult:
+        from .search.sessions.session import SessionOptions
         from .search.sessions.session import resume as resume_session
 
-        return resume_session(
-            directory.path,
-            budget_seconds=seconds,
-            address=address,
-            started_at=started_at,
-            larger=larger,
-            track=trackers,
-            **hooks,
-        )
+        options = SessionOptions(address, started_at, larger=larger, track=trackers, **hooks)
+        return resume_session(directory.path, budget_seconds=seconds, options=options)
 
     choose_platform(workers.accel, workers.executor, address, quiet, run)
     search_with_display(directory, continue_run, OutputOptions(top, json_, quiet))

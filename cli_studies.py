@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,6 +27,7 @@ from .cli_options import (
     print_json,
     say,
     say_unless,
+    share_the_device,
 )
 from .primitives.errors import UsageError, WorkFailedError
 from .system.signals import interruptible
@@ -288,7 +288,7 @@ def doctor(
 
     Exits 0 (all checks passed) or 1 (a leaky program was accepted, a causal one was refused, or something is missing).
     """
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
+    share_the_device()
     from .search.runs.run_directory import running_search
 
     if (busy := running_search()) is not None:
@@ -330,7 +330,7 @@ def stress(
 
     It trains the preset's own size and every combination of depth and length, in every precision, and reports failures.
     """
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a search may be using the same device
+    share_the_device()
     from .configs import load
     from .search.reports.console import console_for
     from .search.reports.tables.stress_table import print_stress

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .cli_options import Candidate, Json, choose_platform, print_json, say
+from .cli_options import Candidate, Json, choose_platform, print_json, say, share_the_device
 from .primitives.errors import UsageError
 
 if TYPE_CHECKING:  # loads JAX
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # loads JAX
     from .search.refinement.training_job import TrainingJob
     from .search.refinement.training_options import TrainingOptions
 
-__all__ = ["register", "share_the_device", "trained_or_saved"]
+__all__ = ["register", "trained_or_saved"]
 
 
 def register(app: typer.Typer) -> None:
@@ -240,11 +240,6 @@ def trained_or_saved(run: str, candidate: str) -> Weights:
         return weights
     say(f"{job.name} has no saved weights, so it is trained now (`primer-search train` can train it for longer)")
     return _trained(job)
-
-
-def share_the_device() -> None:
-    """Let JAX allocate device memory as needed, since a search may be using the device."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def _stream(prompt: str, pieces: Iterable[str]) -> str:

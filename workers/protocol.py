@@ -5,7 +5,7 @@ Neither Ray nor JAX is imported here, so that the command line responds before e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
@@ -26,6 +26,7 @@ __all__ = [
     "TrialRequest",
     "WorkerStatus",
     "fault_evaluation",
+    "loss_unit",
 ]
 
 Platform = Literal["cpu", "gpu", "tpu"]
@@ -226,6 +227,15 @@ def fault_evaluation(error: BaseException, wall_seconds: float) -> Evaluation:
     """Return the evaluation of a trial whose trainer raised: only running out of memory is the candidate's fault."""
     outcome = "out_of_memory" if isinstance(error, MemoryError) else "failed"
     return Evaluation(outcome, f"its training raised {error_summary(error)}", wall_seconds=wall_seconds)
+
+
+def loss_unit(losses: Iterable[tuple[float | None, float | None]]) -> str:
+    """Return the unit in which losses are compared: `bits/byte`, or `nats` for ids without text.
+
+    Args:
+        losses: each loss in nats per token and in bits per byte.
+    """
+    return "nats" if any(nats is not None and bits is None for nats, bits in losses) else "bits/byte"
 
 
 @dataclass(frozen=True, slots=True)

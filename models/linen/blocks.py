@@ -73,7 +73,7 @@ class DecoderBlock(LayerModule):
         return self._add_branches(jnp.asarray(x, self.dtype), attend, self._feed_forward(x.shape[-1]), drop)
 
     def _attention(self) -> CausalAttention:
-        raise NotImplementedError
+        return MultiHeadAttention(self.heads, **self.shared_fields(), name="attention")
 
     def _feed_forward(self, width: int) -> FeedForward | SwiGLU:
         raise NotImplementedError
@@ -104,9 +104,6 @@ class TransformerBlock(DecoderBlock):
 
     bias_init: Initializer = nn.initializers.zeros
 
-    def _attention(self) -> MultiHeadAttention:
-        return MultiHeadAttention(self.heads, **self.shared_fields(), name="attention")
-
     def _feed_forward(self, width: int) -> FeedForward:
         options = {"bias_init": self.bias_init, **self.shared_fields()}
         return FeedForward(self.mlp_width or 4 * width, nn.relu, **options, name="feed_forward")
@@ -125,9 +122,6 @@ class TransformerPPBlock(DecoderBlock):
     >>> block.apply(variables, x).shape
     (2, 6, 32)
     """
-
-    def _attention(self) -> MultiHeadAttention:
-        return MultiHeadAttention(self.heads, **self.shared_fields(), name="attention")
 
     def _feed_forward(self, width: int) -> SwiGLU:
         return SwiGLU(self.mlp_width or 3 * width, **self.shared_fields(), name="feed_forward")

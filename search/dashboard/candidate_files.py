@@ -13,7 +13,7 @@ from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..refinement.analysis_result import read_analysis
 from ..refinement.saved_weights import saved_trainings
 from ..reports.figures.analysis_figure import analysis_figure
-from ..reports.figures.program_graph import program_graph
+from ..reports.figures.program_drawing import draw_program
 from ..results.learning_curve import validation_points
 from ..runs.store_reader import StoreReader
 from .candidate_source import candidate_source
@@ -150,7 +150,7 @@ def _graph(request: Request) -> Response:
         candidate = find_candidate(request, store)
         other = None if candidate.id == BASELINE_ID else store.candidate(BASELINE_ID).dna
     title = f"Program of {candidate_name(candidate.id)}"
-    text = program_graph(candidate.dna, other, title=title, standalone=True)
+    text = draw_program(candidate.dna, other, title=title, standalone=True)
     return download(text, f"{request.run.key}-{candidate.id}.svg", "image/svg+xml")
 
 

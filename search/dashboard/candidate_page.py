@@ -15,7 +15,7 @@ from ..refinement.analysis_result import read_analysis
 from ..refinement.saved_weights import saved_trainings
 from ..reports.candidate_details import format_step, short_mutation
 from ..reports.figures.lineage_graph import format_gain
-from ..reports.figures.program_graph import program_graph
+from ..reports.figures.program_drawing import draw_program
 from ..reports.formatting import format_estimate, format_number
 from ..reports.phrases import UNCONFIRMED, beyond_noise
 from ..reports.tables.analysis_table import analysis_rows
@@ -88,7 +88,7 @@ def _candidate(request: Request) -> Response:
     shown = request.choice("graph", ("changes", "everything"), "changes")
     analysis = read_analysis(request.run.directory.weights(detail.candidate.id))
     other, dna = detail.others.get(against), detail.candidate.dna
-    graph = program_graph(dna, other, title=_graph_title(detail, against), everything=shown == "everything")
+    graph = draw_program(dna, other, title=_graph_title(detail, against), everything=shown == "everything")
     return render(
         request,
         "candidate.html.j2",

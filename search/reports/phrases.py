@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from ...system.plurals import pluralize
@@ -28,6 +29,7 @@ __all__ = [
     "format_input_wait",
     "format_proposals",
     "headline",
+    "run_conditions",
     "run_facts",
     "search_leader",
 ]
@@ -129,6 +131,19 @@ def _against_initial_programs(board: Leaderboard, best: LeaderboardRow) -> str:
     distance = f"{abs(best.loss_nats - start.loss_nats):.4f} nats"
     origin = f"{candidate_name(start.id)} from {board.initial_programs[start.id]}"
     return f" It is {distance} below the best initial program, {origin}."
+
+
+def run_conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a run depends on, by name, from its manifest; unknown facts are question marks."""
+    source = manifest.get("config", {}).get("data", {}).get("source", "?")
+    return {
+        "started": datetime.fromtimestamp(manifest.get("started_at", 0)).strftime("%Y-%m-%d %H:%M"),
+        "random seed": str(manifest.get("seed", "?")),
+        "budget": f"{manifest.get('budget_seconds', 0):,.0f} s of wall clock",
+        "data": f"{source} (hash {str(manifest.get('dataset_hash', '?'))[:16]})",
+        "workers": str(manifest.get("workers", "?")),
+        "machine": str(manifest.get("machine", "?")),
+    }
 
 
 def run_facts(board: Leaderboard) -> list[tuple[str, str]]:

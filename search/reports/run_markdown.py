@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from ..results.leaderboard import leaderboard, leading_candidate
 from ..results.leaderboard_rows import Leaderboard
 from ..results.selection.selected_rows import Selection, select_rows
 from .leaderboard_table import confirmation_cells, shown_rows
-from .phrases import UNCONFIRMED, headline, run_facts, search_leader
+from .phrases import UNCONFIRMED, headline, run_conditions, run_facts, search_leader
 from .scale_table import ladder_notes, ladder_rows
 from .tables.leaderboard_formats import markdown_table
 
@@ -120,14 +119,14 @@ def _leaders(board: Leaderboard) -> list[str]:
 
 def _run(store: StoreReader, board: Leaderboard, manifest: Mapping[str, Any]) -> list[str]:
     config = manifest.get("config", {})
-    started = datetime.fromtimestamp(manifest.get("started_at", 0)).strftime("%Y-%m-%d %H:%M")
+    known = run_conditions(manifest)
     versions = ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items())
     facts = {
-        "started": started,
-        "budget": f"{manifest.get('budget_seconds', 0):,.0f} s of wall clock, {manifest.get('workers', '?')} workers",
-        "random seed": str(manifest.get("seed", "?")),
-        "data": f"{config.get('data', {}).get('source', '?')} (hash {str(manifest.get('dataset_hash', '?'))[:16]})",
-        "machine": str(manifest.get("machine", "?")),
+        "started": known["started"],
+        "budget": f"{known['budget']}, {known['workers']} workers",
+        "random seed": known["random seed"],
+        "data": known["data"],
+        "machine": known["machine"],
         "device": str(board.about.get("device") or "?"),
         "versions": versions,
         **dict(run_facts(board)),

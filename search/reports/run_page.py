@@ -6,7 +6,6 @@ Numbers and sentences are those of the console. The template `report.html.j2` es
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from ..results.scale_ladder import Ladder
 from ..runs.time_accounting import SHARES
 from .candidate_details import format_merge, format_mutations, format_step
 from .figures.prediction_figure import prediction_figure
-from .figures.program_graph import program_graph
+from .figures.program_drawing import draw_program
 from .figures.run_figure import progress_figure
 from .figures.training_points import training_points
 from .formatting import LOSS_UNITS, format_number
@@ -35,6 +34,7 @@ from .phrases import (
     format_baseline_row,
     format_input_wait,
     headline,
+    run_conditions,
     run_facts,
     search_leader,
 )
@@ -77,9 +77,10 @@ def render_report(store: Store) -> str:
         board, manifest, points = leaderboard(store), store.manifest, training_points(store)
         programs = _programs(store, board)
     totals, priced = board.totals, any(row.price is not None for row in board.confirmed)
+    conditions = run_conditions(manifest)
     return template("report.html.j2").render(
         run=store.run.path.name,
-        started=datetime.fromtimestamp(manifest.get("started_at", 0)).strftime("%Y-%m-%d %H:%M"),
+        started=conditions.pop("started"),
         headline=headline(board),
         found=any(row.better for row in board.confirmed)
         or (not board.confirmed and any(map(beyond_noise, board.rows))),
@@ -106,7 +107,11 @@ def render_report(store: Store) -> str:
         results=[(name, text) for name, text in run_facts(board) if name not in ("wall clock", "predictions")],
         shares=[(name, share, SHARES[name]) for name, share in totals.shares.items()],
         sections=manifest.get("config", {}),
-        facts=_facts(manifest, board),
+        facts=[
+            *conditions.items(),
+            ("trials", f"{totals.trials} finished, {totals.lost} lost, {totals.cancelled} cancelled"),
+            ("proposals reused", f"{totals.reused}"),
+        ],
         versions=manifest.get("versions", {}),
     )
 
@@ -186,7 +191,7 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
                 "anchor": f"candidate-{row.id}",
                 "title": f"{format_number(row.loss_nats)} nats, {verdicts.get(row.id, row.verdict)}",
                 "listing": format_program(dna),
-                "graph": program_graph(dna, baseline, title=title) if row is shown[0] else "",
+                "graph": draw_program(dna, baseline, title=title) if row is shown[0] else "",
                 "difference": [(line[:1], line) for line in format_difference(baseline, dna).splitlines()],
                 "beginning": lineage_start(row.lineage, board.initial_programs),
                 "merged": format_merge(row.lineage),
@@ -194,19 +199,3 @@ def _programs(store: Store, board: Leaderboard) -> list[dict[str, Any]]:
             }
         )
     return programs
-
-
-def _source(manifest: dict[str, Any]) -> str:
-    return manifest.get("config", {}).get("data", {}).get("source", "?")
-
-
-def _facts(manifest: dict[str, Any], board: Leaderboard) -> list[tuple[str, str]]:
-    return [
-        ("random seed", str(manifest.get("seed", "?"))),
-        ("budget", f"{manifest.get('budget_seconds', 0):,.0f} s of wall clock"),
-        ("data", f"{_source(manifest)} (hash {str(manifest.get('dataset_hash', '?'))[:16]})"),
-        ("workers", str(manifest.get("workers", "?"))),
-        ("machine", str(manifest.get("machine", "?"))),
-        ("trials", f"{board.totals.trials} finished, {board.totals.lost} lost, {board.totals.cancelled} cancelled"),
-        ("proposals reused", f"{board.totals.reused}"),
-    ]

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ...workers.protocol import Evaluation
+from ...workers.protocol import Evaluation, loss_unit
 from ..evolution.candidate import BASELINE_ID
 from .learning_curve import loss_change_nats
 from .statistics import Estimate, known_mean, paired_differences
@@ -103,7 +103,7 @@ class Confirmation:
     @property
     def unit(self) -> str:
         """Unit of its score and its differences."""
-        return "nats" if self.test_bits_per_byte is None and self.test_loss_nats is not None else "bits/byte"
+        return loss_unit([(self.test_loss_nats, self.test_bits_per_byte)])
 
     @property
     def score(self) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ...workers.protocol import loss_unit
 from ..evolution.candidate import BASELINE_ID
 from .confirmation import Confirmation
 from .lineage import LineageStep
@@ -232,8 +233,7 @@ class Leaderboard:
     @property
     def loss_unit(self) -> str:
         """Unit of differences between losses: `bits/byte`, or `nats` for ids without text."""
-        without_bytes = any(row.loss_nats is not None and row.bits_per_byte is None for row in self.rows)
-        return "nats" if without_bytes else "bits/byte"
+        return loss_unit((row.loss_nats, row.bits_per_byte) for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, as `leaderboard --json` prints them."""

@@ -9,7 +9,7 @@ import platform as machine
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...plugins.registry import recorded_plugins
@@ -28,10 +28,10 @@ from ..evolution.vocabulary import with_named_plugins
 from ..recovery.audit import refuse_damaged
 from ..results.trust.epoch_warning import epoch_warning
 from ..runs.controller import Controller
-from ..runs.progress_snapshot import ProgressSnapshot
 from ..runs.provenance import command_line, versions
 from ..runs.run_directory import RunDirectory
 from ..runs.run_settings import prepare_same_dataset, tell_limits
+from ..runs.progress_snapshot import ProgressSnapshot
 from ..runs.store import Store
 from ..runs.time_accounting import find_sessions
 from ..runs.trainer_factory import CandidateTrainerFactory
@@ -39,10 +39,30 @@ from ..studies.end_of_run import EndOfRun, confirm_at_end
 from ..studies.study import StudyOptions
 from ..tracking.tracker_process import run_trackers
 
-__all__ = ["SearchResult", "resume", "start"]
+__all__ = ["SearchResult", "SessionOptions", "resume", "start"]
 
-Observe = Callable[[ProgressSnapshot], None]
-Tell = Callable[[str], None]
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How one session of a search runs. These options do not change its candidates.
+
+    Attributes:
+        address: address of a running Ray cluster.
+        started_at: start of the session, by `time.monotonic`; by default, the moment at which the options are made.
+        observe: callback that receives the run's state several times a second.
+        tell: callback that receives messages about slow preparations.
+        warn: callback that receives messages about trackers.
+        larger: configuration of the larger size, `search.scale_up`, for the end of the run; None: no larger size.
+        track: names of trackers that log the search.
+    """
+
+    address: str | None = None
+    started_at: float = field(default_factory=time.monotonic)
+    observe: Callable[[ProgressSnapshot], None] = lambda state: None
+    tell: Callable[[str], None] = lambda line: None
+    warn: Callable[[str], None] = lambda line: None
+    larger: RunConfig | None = None
+    track: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +87,7 @@ def start(
     seed: int,
     budget_seconds: float,
     initial_programs: Sequence[InitialProgram] = (),
-    address: str | None = None,
-    started_at: float | None = None,
-    observe: Observe = lambda state: None,
-    tell: Tell = lambda line: None,
-    warn: Tell = lambda line: None,
-    larger: RunConfig | None = None,
-    track: Sequence[str] = (),
+    options: SessionOptions | None = None,
 ) -> SearchResult:
     """Start a run in an empty directory and search until the budget is spent.
 
@@ -81,29 +95,23 @@ def start(
         config: run configuration.
         run: existing empty directory of the run.
         seed: random seed from which all others derive.
-        budget_seconds: wall clock from `started_at` on.
+        budget_seconds: wall clock from the start of the session on.
         initial_programs: programs that the population starts from; the baseline if empty.
-        address: address of a running Ray cluster.
-        started_at: start of the session, by `time.monotonic`; None means now.
-        observe: callback that receives the run's state several times a second.
-        tell: callback that receives messages about slow preparations.
-        warn: callback that receives messages about trackers.
-        larger: configuration of the larger size, `search.scale_up`, for the end of the run; None: no larger size.
-        track: names of trackers that log the search.
+        options: how the session runs.
 
     Raises:
         UsageError: the data, the accelerator or the baseline is missing, or the baseline is invalid at the larger size.
         WorkFailedError: no worker could be started, or the store cannot be written.
     """
-    started_at = time.monotonic() if started_at is None else started_at
+    options = options or SessionOptions()
     config = replace(config, search=replace(config.search, vocabulary=with_named_plugins(config.search.vocabulary)))
     baseline_dna = config.model.library_program(config.search.baseline)
-    platform = resolve_platform(config.workers.accel, address=address)
-    dataset = prepare_dataset(config.data, config.model.vocabulary, progress=tell)
+    platform = resolve_platform(config.workers.accel, address=options.address)
+    dataset = prepare_dataset(config.data, config.model.vocabulary, progress=options.tell)
     text = Dataset.open(dataset, verify=False)
-    tell_limits(text, config, tell)
+    tell_limits(text, config, options.tell)
     if note := epoch_warning(config, baseline_dna, len(text.train), platform):
-        tell(f"note: {note}")
+        options.tell(f"note: {note}")
     manifest = {
         "command": command_line(),
         "config": config.to_dict(),
@@ -117,54 +125,39 @@ def start(
         "versions": versions(),
         "machine": machine.platform(),
     }
-    with Store.create(run.path, manifest) as store, run_trackers(track, store, warn) as trackers:
-        observe = trackers.check_before(observe)
-        return _search(store, platform, budget_seconds, address, started_at, observe, tell, larger)
+    with Store.create(run.path, manifest) as store, run_trackers(options.track, store, options.warn) as trackers:
+        options = replace(options, observe=trackers.check_before(options.observe))
+        return _search(store, platform, budget_seconds, options)
 
 
 def resume(
-    path: Path | str,
-    *,
-    budget_seconds: float | None = None,
-    address: str | None = None,
-    started_at: float | None = None,
-    observe: Observe = lambda state: None,
-    tell: Tell = lambda line: None,
-    warn: Tell = lambda line: None,
-    larger: RunConfig | None = None,
-    track: Sequence[str] = (),
+    path: Path | str, *, budget_seconds: float | None = None, options: SessionOptions | None = None
 ) -> SearchResult:
     """Resume a run where it stopped.
 
     Args:
         path: name or path of the run.
         budget_seconds: wall clock for this session; None is the rest of the run's budget.
-        address: the same as in `start`.
-        started_at: the same as in `start`.
-        observe: the same as in `start`.
-        tell: the same as in `start`.
-        warn: the same as in `start`.
-        larger: the same as in `start`.
-        track: the same as in `start`.
+        options: how the session runs.
 
     Raises:
         UsageError: the run does not exist, another controller writes it, its budget is spent, or its data changed.
         WorkFailedError: its store is damaged.
     """
-    started_at = time.monotonic() if started_at is None else started_at
+    options = options or SessionOptions()
     with Store.open(path) as store:
         refuse_damaged(store)
         manifest = store.manifest
         config = RunConfig.from_dict(manifest["config"])
-        platform = resolve_platform(config.workers.accel, address=address)
+        platform = resolve_platform(config.workers.accel, address=options.address)
         if budget_seconds is None:
             budget_seconds = _budget_left(store)
-        dataset = prepare_same_dataset(config, manifest, tell)
+        dataset = prepare_same_dataset(config, manifest, options.tell)
         store.set_manifest({"dataset": str(dataset.path)})
         store.run.clear_stop()
-        with run_trackers(track, store, warn) as trackers:
-            observe = trackers.check_before(observe)
-            return _search(store, platform, budget_seconds, address, started_at, observe, tell, larger, resumed=True)
+        with run_trackers(options.track, store, options.warn) as trackers:
+            options = replace(options, observe=trackers.check_before(options.observe))
+            return _search(store, platform, budget_seconds, options, resumed=True)
 
 
 def _budget_left(store: Store) -> float:
@@ -176,15 +169,7 @@ def _budget_left(store: Store) -> float:
 
 
 def _search(
-    store: Store,
-    platform: Platform,
-    budget_seconds: float,
-    address: str | None,
-    started_at: float,
-    observe: Observe,
-    tell: Tell,
-    larger: RunConfig | None,
-    resumed: bool = False,
+    store: Store, platform: Platform, budget_seconds: float, options: SessionOptions, resumed: bool = False
 ) -> SearchResult:
     manifest = store.manifest
     config = RunConfig.from_dict(manifest["config"])
@@ -194,12 +179,12 @@ def _search(
         wall_limit_seconds=config.trial.wall_limit_seconds,
         preparation_seconds=config.trial.preparation_seconds,
         platform=platform,
-        address=address,
+        address=options.address,
         devices=config.trial.devices,
         dataset=manifest["dataset"],
-        tell=tell,
+        tell=options.tell,
     )
-    tell("starting the workers")
+    options.tell("starting the workers")
     with executor:
         if resumed:
             store.add_event("run_resumed", {"workers": executor.slots})
@@ -209,7 +194,7 @@ def _search(
             manifest["ngram_nats"] = ngram_loss(Dataset.open(manifest["dataset"], verify=False))
             store.set_manifest({"ngram_nats": manifest["ngram_nats"]})
         baseline = dna_from_json(manifest["baseline_dna"])
-        end = EndOfRun.of(config, baseline, larger, budget_seconds, executor.slots)
+        end = EndOfRun.of(config, baseline, options.larger, budget_seconds, executor.slots)
         controller = Controller(
             config,
             manifest["seed"],
@@ -217,21 +202,22 @@ def _search(
             store,
             executor,
             manifest["ngram_nats"],
-            observe,
-            tell,
+            options.observe,
+            options.tell,
             read_initial_programs(manifest),
         )
         if isinstance(executor, InlineExecutor):  # the controller waits while a trial runs in this process
-            executor.watch = lambda: observe(controller.state())
+            executor.watch = lambda: options.observe(controller.state())
             executor.stop_requested = lambda: controller.is_over or store.run.stop_requested()
-        ending = controller.run(budget_seconds, started_at, _reserve(end, started_at, tell))
+        ending = controller.run(budget_seconds, options.started_at, _reserve(end, options))
     unfinished = ""
     if ending == "ended":
-        unfinished = _confirm(store, end, StudyOptions(address, started_at + budget_seconds, tell=tell))
+        deadline = options.started_at + budget_seconds
+        unfinished = _confirm(store, end, StudyOptions(options.address, deadline, tell=options.tell))
     return SearchResult(store.run, ending, unfinished)
 
 
-def _reserve(end: EndOfRun, started_at: float, tell: Tell) -> Callable[[Sequence[Evaluation]], float]:
+def _reserve(end: EndOfRun, options: SessionOptions) -> Callable[[Sequence[Evaluation]], float]:
     """Return `EndOfRun.reserve`, which also tells once, after the first training, that the budget is short."""
     told = False
 
@@ -240,9 +226,9 @@ def _reserve(end: EndOfRun, started_at: float, tell: Tell) -> Callable[[Sequence
         kept = end.reserve(baseline)
         if baseline and not told:
             told = True
-            left = started_at + end.budget_seconds - kept - time.monotonic()
+            left = options.started_at + end.budget_seconds - kept - time.monotonic()
             if note := end.short_budget(baseline, left):
-                tell(f"note: {note}")
+                options.tell(f"note: {note}")
         return kept
 
     return reserve

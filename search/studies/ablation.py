@@ -25,12 +25,13 @@ from typing import Any
 from ...primitives import DNA, InvalidProgramError, WorkFailedError, build_graph
 from ...primitives.program_diff import Change
 from ...primitives.program_json import dna_to_json
+from ...workers.protocol import loss_unit
 from ..config import RunConfig
 from ..results.program_reference import NamedProgram
 from ..results.statistics import Estimate, paired_differences, simultaneous_level
 from .ablation_programs import BASELINE, CANDIDATE, NO_OP, AblationPlan, format_arm
 from .study import QUIET, Study, StudyOptions
-from .study_queue import ONE_REPEAT, Arm, Training, format_devices, loss_unit, losses_by_arm
+from .study_queue import ONE_REPEAT, Arm, Training, format_devices, losses_by_arm
 
 __all__ = ["Ablation", "Effect", "MinimizationRound", "ablate", "effect_verdict"]
 
@@ -122,7 +123,7 @@ class Ablation:
     @property
     def loss_unit(self) -> str:
         """Unit of the test losses: `bits/byte`, or `nats` for ids without text."""
-        return loss_unit(self.trainings)
+        return loss_unit((one.evaluation.test_loss_nats, one.evaluation.test_bits_per_byte) for one in self.trainings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, as `ablate --json` prints them."""

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from ...models.cost import model_cost
 from ...primitives.program_json import dna_to_json
 from ...workers.position_buckets import bucket_names
-from ...workers.protocol import LARGEST_INPUT_WAIT, Evaluation
+from ...workers.protocol import LARGEST_INPUT_WAIT, Evaluation, loss_unit
 from ..config import RunConfig
 from ..results.speedup import Speedup, loss_curve, speedup
 from ..results.statistics import Estimate, mean_interval
-from .study_queue import ONE_REPEAT, Arm, Training, loss_unit
+from .study_queue import ONE_REPEAT, Arm, Training
 
 __all__ = ["Comparison", "ComparisonRow", "comparison_notes", "comparison_row"]
 
@@ -113,7 +113,7 @@ class Comparison:
     @property
     def loss_unit(self) -> str:
         """Unit of the test losses: `bits/byte`, or `nats` for ids without text."""
-        return loss_unit(self.trainings)
+        return loss_unit((one.evaluation.test_loss_nats, one.evaluation.test_bits_per_byte) for one in self.trainings)
 
     def of(self, name: str) -> list[Training]:
         """Return the trainings of one program, in the order of their seeds."""

@@ -13,7 +13,7 @@ from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, WorkerStatus
 from ..runs.lost_trials import LostTrials
 from .study_log import StudyLog, json_hash
 
-__all__ = ["ONE_REPEAT", "Arm", "StudyQueue", "StudyState", "Training", "format_devices", "loss_unit", "losses_by_arm"]
+__all__ = ["ONE_REPEAT", "Arm", "StudyQueue", "StudyState", "Training", "format_devices", "losses_by_arm"]
 
 ONE_REPEAT = "intervals need at least two repeats, because one does not show the noise."
 """Note for the readers of a study's results."""
@@ -154,13 +154,6 @@ def losses_by_arm(trainings: Sequence[Training]) -> dict[str, dict[int, float]]:
         if training.evaluation.outcome == "ok" and loss is not None:
             losses.setdefault(training.arm.name, {})[training.seed] = loss
     return losses
-
-
-def loss_unit(trainings: Sequence[Training]) -> str:
-    """Return the unit of these test losses: `bits/byte`, or `nats` for ids without text."""
-    results = [training.evaluation for training in trainings]
-    without_bytes = any(one.test_loss_nats is not None and one.test_bits_per_byte is None for one in results)
-    return "nats" if without_bytes else "bits/byte"
 
 
 def format_devices(trainings: Sequence[Training]) -> str:

@@ -14,7 +14,7 @@ from primer_search.search.refinement.training_job import plan_training
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.run_settings import prepare_same_dataset
 from primer_search.search.runs.store import Store
-from primer_search.search.sessions.session import resume
+from primer_search.search.sessions.session import SessionOptions, resume
 from primer_search.search.studies.ablation_programs import pair_from_run
 from primer_search.search.studies.confirm import confirm
 from primer_search.tests.support.command import command, refused
@@ -47,8 +47,8 @@ def same_dataset(run: Path) -> Dataset:
 
 
 def test_a_run_goes_on_and_is_confirmed_from_another_folder(run: Path) -> None:
-    stopping = RunDirectory(run)
-    resume(run, budget_seconds=30.0, observe=lambda state: stopping.request_stop())
+    options = SessionOptions(observe=lambda state: RunDirectory(run).request_stop())
+    resume(run, budget_seconds=30.0, options=options)
     confirm(run, top=1, repeats=1)
     train_weights(plan_training(str(run), "1"))
     with Store.open(run, read_only=True) as store:

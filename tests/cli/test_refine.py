@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,28 +15,8 @@ from primer_search.search.dashboard.served_run import open_runs
 from primer_search.search.dashboard.server import create_app
 from primer_search.search.refinement.analysis_result import ModelAnalysis, read_analysis
 from primer_search.tests.support.command import command, refused
-from primer_search.tests.support.tiny_weights import tiny_run
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run with trained weights of candidate 1."""
-    run = tiny_run(tmp_path_factory.mktemp("trained"))
-    assert command("train", run, "1").code == 0
-    return run
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """Return a copy of that run that a test may change."""
-    return shutil.copytree(trained, tmp_path / "run")
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_an_analysis_is_printed_stored_and_shown_on_the_page_of_the_candidate(run: Path, tmp_path: Path) -> None:

@@ -33,14 +33,9 @@ from primer_search.tests.support.tiny_weights import tiny_run
 from primer_search.workers.protocol import Progress, TrialRequest
 from primer_search.workers.training.trial import CandidateTrainer
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 STEPS = ("--budget", "2400steps", "--final-rate", "0.1")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -27,12 +27,7 @@ from primer_search.tests.support.tiny_weights import TIED, tiny_run
 from primer_search.workers.data.dataset import Dataset
 from primer_search.workers.protocol import Progress
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")

@@ -30,12 +30,7 @@ from primer_search.workers.data.batches import validation_batches
 from primer_search.workers.data.dataset import Dataset
 from primer_search.workers.data.tokenizer import Tokenizer
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +44,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "training #1 of run" in result.err
     assert ", about 3 s" in result.err
     return run
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """Return a copy of that run that a test may change."""
-    return shutil.copytree(trained, tmp_path / "run")
 
 
 def test_the_weights_are_those_that_evaluation_saw(trained: Path) -> None:

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 
 from primer_search.models.block import compile_block
-from primer_search.models.config import ModelConfig
-from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.primitives import library
 from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError
@@ -21,6 +19,7 @@ from primer_search.primitives.graph import Graph
 from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameter, draw_parameters
 from primer_search.primitives.program import DNA
+from primer_search.tests.support.small_models import VOCABULARY, small_model
 from primer_search.tests.support.strategies import mutants, random_dna
 
 UNIT, LENGTH = 8, 6
@@ -138,17 +137,11 @@ def test_drawn_parameters_are_neither_zero_nor_one(rng: np.random.Generator) -> 
 # --- the language model -----------------------------------------------------------------------------------------
 
 
-def small_model(name: str, **fields: object) -> LanguageModel:
-    settings: dict[str, object] = {"layers": 2, "unit": 2, "length": 10, "vocabulary": 257, "length_dependent": True}
-    config = ModelConfig(**(settings | fields))  # type: ignore[arg-type]
-    return language_model(build_graph(library.get(name, config.unit)), config)
-
-
 @pytest.mark.parametrize("name", ["TRANSFORMER", "PRIMER_EZ", "PRIMER"])
 def test_scanned_and_unrolled_stacks_are_equal(name: str, rng: np.random.Generator) -> None:
     unrolled, scanned = (small_model(name, layers=3, stack=stack) for stack in ("unroll", "scan"))
     parameters = unrolled.draw(rng)
-    tokens = rng.integers(257, size=(2, 10)).astype(np.int32)
+    tokens = rng.integers(VOCABULARY, size=(2, 8)).astype(np.int32)
     one, other = (np.asarray(jax.jit(model.logits)(parameters, tokens)) for model in (unrolled, scanned))
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(one).max())
 
@@ -157,16 +150,16 @@ def test_scanned_and_unrolled_stacks_are_equal(name: str, rng: np.random.Generat
 def test_the_language_model_is_causal_by_gradients(name: str, rng: np.random.Generator) -> None:
     model = small_model(name)
     parameters = model.draw(rng)
-    tokens = rng.integers(257, size=(1, 10)).astype(np.int32)
+    tokens = rng.integers(VOCABULARY, size=(1, 8)).astype(np.int32)
     position = 5
 
     def prediction(nudge: jax.Array) -> jax.Array:
         # Each token gets an embedding of its own, at the end of the table, so that its gradient is the position's.
         table = jnp.concatenate([parameters["embedding"], parameters["embedding"][tokens[0]] + nudge])
-        own = 257 + jnp.arange(10)[None]
-        return jnp.sum(jnp.square(model.logits({**parameters, "embedding": table}, own)[0, position, :257]))
+        own = VOCABULARY + jnp.arange(8)[None]
+        return jnp.sum(jnp.square(model.logits({**parameters, "embedding": table}, own)[0, position, :VOCABULARY]))
 
-    gradient = np.abs(jax.jit(jax.grad(prediction))(jnp.zeros((10, 16)))).max(axis=1)
+    gradient = np.abs(jax.jit(jax.grad(prediction))(jnp.zeros((8, 16)))).max(axis=1)
     assert (gradient[: position + 1] > 0).all()
     assert (gradient[position + 1 :] == 0).all()
 
@@ -175,10 +168,10 @@ def test_the_language_model_is_causal_by_gradients(name: str, rng: np.random.Gen
 def test_a_text_cut_short_has_the_logits_that_it_has_within_the_whole(name: str, rng: np.random.Generator) -> None:
     model = small_model(name)
     parameters = model.draw(rng)
-    tokens = rng.integers(257, size=(2, 10)).astype(np.int32)
+    tokens = rng.integers(VOCABULARY, size=(2, 8)).astype(np.int32)
     logits = jax.jit(model.logits, compiler_options=QUICK)
     whole = np.asarray(logits(parameters, tokens))
-    for length in (1, 4, 9):
+    for length in (1, 4, 7):
         cut = logits(parameters, tokens[:, :length])
         np.testing.assert_allclose(cut, whole[:, :length], rtol=1e-4, atol=1e-4 * np.abs(whole).max())
 
@@ -186,7 +179,7 @@ def test_a_text_cut_short_has_the_logits_that_it_has_within_the_whole(name: str,
 def test_a_loss_is_the_negative_log_likelihood_of_the_next_token(rng: np.random.Generator) -> None:
     model = small_model("TRANSFORMER")
     parameters = model.init(rng)
-    tokens = rng.integers(257, size=(2, 11)).astype(np.int32)
+    tokens = rng.integers(VOCABULARY, size=(2, 9)).astype(np.int32)
     logits = np.asarray(jax.jit(model.logits)(parameters, tokens[:, :-1]), np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     expected = -np.log(np.take_along_axis(probabilities, tokens[:, 1:, None], axis=-1))[..., 0]
@@ -196,6 +189,6 @@ def test_a_loss_is_the_negative_log_likelihood_of_the_next_token(rng: np.random.
 
 def test_a_model_in_bfloat16_keeps_its_logits_in_float32(rng: np.random.Generator) -> None:
     model = small_model("PRIMER_EZ", precision="bfloat16")
-    logits = jax.jit(model.logits)(model.init(rng), np.zeros((1, 10), np.int32))
+    logits = jax.jit(model.logits)(model.init(rng), np.zeros((1, 8), np.int32))
     assert logits.dtype == jnp.float32
     assert np.isfinite(logits).all()

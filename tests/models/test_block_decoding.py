@@ -12,7 +12,15 @@ from flax import nnx
 
 import primer_search.models as models
 from primer_search.models import CausalDepthwiseConv
-from primer_search.tests.support.hand_written_blocks import CLASSES, HEADS, LENGTH, TIED, WIDTH, assert_close
+from primer_search.tests.support.hand_written_blocks import (
+    CLASSES,
+    HEADS,
+    LENGTH,
+    TIED,
+    WIDTH,
+    assert_close,
+    random_input,
+)
 
 BLOCKS = pytest.mark.parametrize("name", CLASSES)
 
@@ -20,10 +28,6 @@ BLOCKS = pytest.mark.parametrize("name", CLASSES)
 def make(name: str, **fields: Any) -> Any:
     settings = {"heads": HEADS, "rngs": nnx.Rngs(0)} | TIED.get(name, {}) | fields
     return getattr(models, CLASSES[name])(WIDTH, **settings)
-
-
-def random_input(rng: np.random.Generator, length: int = LENGTH) -> jax.Array:
-    return jnp.asarray(rng.standard_normal((2, length, WIDTH)), jnp.float32)
 
 
 @nnx.jit

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from primer_search.models.block import BlockFunctions, compile_block
-from primer_search.models.config import ModelConfig
-from primer_search.models.language_model import LanguageModel, language_model
+from primer_search.models.language_model import LanguageModel
 from primer_search.primitives import library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.canonical import build_graph
@@ -24,6 +23,7 @@ from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.parameters import draw_parameters
 from primer_search.primitives.program import DNA
 from primer_search.tests.support.decoding_edge_cases import EDGE_CASES, edge_case
+from primer_search.tests.support.small_models import small_model
 from primer_search.tests.support.strategies import mutants, random_dna
 
 BATCH, LENGTH = 2, 6
@@ -216,12 +216,6 @@ def test_a_program_that_sees_the_future_has_no_cache() -> None:
 
 
 # --- the language model -----------------------------------------------------------------------------------------
-
-
-def small_model(name: str | DNA, **fields: object) -> LanguageModel:
-    settings: dict[str, object] = {"layers": 2, "unit": 2, "length": 8, "vocabulary": 257, "length_dependent": True}
-    config = ModelConfig(**(settings | fields))  # type: ignore[arg-type]
-    return language_model(build_graph(library.get(name, config.unit) if isinstance(name, str) else name), config)
 
 
 def logits_in_pieces(model: LanguageModel, parameters: Any, tokens: jax.Array, pieces: Sequence[int]) -> jax.Array:

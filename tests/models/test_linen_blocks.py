@@ -24,6 +24,7 @@ from primer_search.tests.support.hand_written_blocks import (
     assert_trees_close,
     compiled,
     from_program,
+    random_input,
 )
 
 BLOCKS = pytest.mark.parametrize("name", CLASSES)
@@ -31,10 +32,6 @@ BLOCKS = pytest.mark.parametrize("name", CLASSES)
 
 def make(name: str, **fields: Any) -> Any:
     return getattr(blocks, CLASSES[name])(**{"heads": HEADS} | TIED.get(name, {}) | fields)
-
-
-def random_input(rng: np.random.Generator, length: int = LENGTH) -> jax.Array:
-    return jnp.asarray(rng.standard_normal((2, length, WIDTH)), jnp.float32)
 
 
 def init(block: Any, *inputs: Any, **arguments: Any) -> Any:

@@ -23,6 +23,7 @@ from primer_search.tests.support.hand_written_blocks import (
     assert_trees_close,
     compiled,
     from_program,
+    random_input,
 )
 
 BLOCKS = pytest.mark.parametrize("name", CLASSES)
@@ -42,10 +43,6 @@ def with_parameters(module: Any, parameters: Any) -> Any:
 
 def parameters_of(module: Any) -> Any:
     return nnx.to_pure_dict(nnx.state(module, nnx.Param))
-
-
-def random_input(rng: np.random.Generator, length: int = LENGTH, width: int = WIDTH) -> jax.Array:
-    return jnp.asarray(rng.standard_normal((2, length, width)), jnp.float32)
 
 
 @BLOCKS

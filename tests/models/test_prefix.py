@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from primer_search.models.block import compile_block
-from primer_search.models.config import ModelConfig
 from primer_search.models.generation import Sampling, generate
-from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.models.training_batch import TrainingBatch
 from primer_search.primitives import DNA, UsageError, build_graph, library
 from primer_search.primitives.packed_texts import packing_fault
@@ -21,6 +19,7 @@ from primer_search.tests.support.decoding_edge_cases import edge_case
 from primer_search.tests.support.exported_programs import UNIT, valid_programs
 from primer_search.tests.support.packed_texts import LENGTH, SEGMENT_IDS
 from primer_search.tests.support.prefixes import PREFIX, reference
+from primer_search.tests.support.small_models import small_model
 
 PROGRAMS: dict[str, DNA] = {
     "TRANSFORMER_PP": library.get("TRANSFORMER_PP", UNIT),
@@ -34,12 +33,6 @@ PROGRAMS |= {
     for number, dna in enumerate(valid_programs(11, 3, mutate=True))
     if not packing_fault(build_graph(dna, length_dependent=True))
 }
-
-
-def model_of(name: str, **changes: Any) -> LanguageModel:
-    """A small model of a library program."""
-    config = ModelConfig(layers=2, unit=2, length=8, vocabulary=300, length_dependent=True, **changes)
-    return language_model(build_graph(library.get(name, 2), length_dependent=True), config)
 
 
 @pytest.mark.usefixtures("no_rank_promotion")
@@ -77,7 +70,7 @@ def test_a_block_with_texts_and_prefixes_equals_the_slow_reference_decoded_or_no
 def test_the_gradient_of_a_prefix_with_respect_to_targets_is_zero(
     name: str, stack: str, rng: np.random.Generator
 ) -> None:
-    model = model_of(name, stack=stack)
+    model = small_model(name, stack=stack)
     parameters = model.draw(rng)
     prefix = jnp.arange(8)[None] < 5
 
@@ -91,7 +84,7 @@ def test_the_gradient_of_a_prefix_with_respect_to_targets_is_zero(
 
 
 def test_a_target_token_changes_no_loss_before_it(rng: np.random.Generator) -> None:
-    model = model_of("PRIMER_EZ")
+    model = small_model("PRIMER_EZ")
     parameters, tokens = model.draw(rng), rng.integers(300, size=(2, 9)).astype(np.int32)
     prefix = np.arange(9)[None] < np.array([[5], [3]])
     losses = jax.jit(model.losses)
@@ -105,7 +98,7 @@ def test_a_target_token_changes_no_loss_before_it(rng: np.random.Generator) -> N
 
 
 def test_generation_reads_a_prompt_in_both_directions(rng: np.random.Generator) -> None:
-    model = model_of("PRIMER_EZ")
+    model = small_model("PRIMER_EZ")
     parameters = model.draw(rng)
     prompt, greedy = [5, 17, 3, 250], Sampling(temperature=0)
     found = list(generate(model, parameters, prompt, 3, sampling=greedy, prefix=True))
@@ -115,7 +108,7 @@ def test_generation_reads_a_prompt_in_both_directions(rng: np.random.Generator) 
         ids.append(int(jnp.argmax(model.logits(parameters, jnp.asarray([ids]), prefix=jnp.asarray(prefix))[0, -1])))
     assert found == ids[4:]
     with pytest.raises(UsageError, match="a prefix is refused for this program: it depends on the sequence length"):
-        generate(model_of("PRIMER"), parameters, prompt, 3, prefix=True)
+        generate(small_model("PRIMER"), parameters, prompt, 3, prefix=True)
 
 
 @pytest.mark.parametrize("prefix", [np.zeros(4, bool), np.zeros((1, 3), bool), np.zeros((1, 4), int)])

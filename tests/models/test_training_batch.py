@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from primer_search.models.config import ModelConfig
-from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.models.training_batch import TrainingBatch, count_tokens, loss_weights, mean_loss, read_positions
-from primer_search.primitives import UsageError, build_graph, library
+from primer_search.primitives import UsageError
 from primer_search.tests.support.packed_texts import SEGMENT_IDS, texts_of
+from primer_search.tests.support.small_models import small_model
 
 IDS = SEGMENT_IDS[:, [0, *range(8)]]
 TOKENS = np.random.default_rng(5).integers(300, size=IDS.shape).astype(np.int32)
 
 
-def model_of(name: str, **changes: Any) -> LanguageModel:
-    """A small model of a library program."""
-    config = ModelConfig(layers=2, unit=2, length=8, vocabulary=300, length_dependent=True, **changes)
-    return language_model(build_graph(library.get(name, 2), length_dependent=True), config)
-
-
 def test_a_causal_batch_has_the_losses_of_its_tokens(rng: np.random.Generator) -> None:
-    model = model_of("PRIMER_EZ")
+    model = small_model("PRIMER_EZ")
     parameters, batch = model.draw(rng), TrainingBatch(TOKENS)
     losses = jax.jit(model.losses)(parameters, batch)
     np.testing.assert_array_equal(losses, jax.jit(model.token_losses)(parameters, TOKENS))
@@ -37,7 +28,7 @@ def test_a_causal_batch_has_the_losses_of_its_tokens(rng: np.random.Generator) -
 @pytest.mark.parametrize("stack", ["unroll", "scan"])
 @pytest.mark.parametrize("name", ["TRANSFORMER", "PRIMER_EZ"])
 def test_packed_texts_have_the_losses_that_they_have_alone(name: str, stack: str, rng: np.random.Generator) -> None:
-    model = model_of(name, stack=stack)
+    model = small_model(name, stack=stack)
     parameters, batch = model.draw(rng), TrainingBatch(TOKENS, segment_ids=IDS)
     losses, weights = jax.jit(model.losses)(parameters, batch), np.asarray(loss_weights(batch))
     total = 0.0
@@ -77,6 +68,6 @@ def test_tokens_are_read_up_to_the_last_one_whose_loss_counts(packed: bool, rng:
 
 
 def test_a_block_that_depends_on_the_length_refuses_several_texts(rng: np.random.Generator) -> None:
-    model = model_of("PRIMER")
+    model = small_model("PRIMER")
     with pytest.raises(UsageError, match="depends on the sequence length"):
         model.losses(model.init(rng), TrainingBatch(TOKENS, segment_ids=IDS))

@@ -25,13 +25,13 @@ from primer_search.search.config import SearchConfig
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.search.evolution.vocabulary import PAPER, read_vocabulary, with_named_plugins
 from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, mutate_live
-from primer_search.search.reports.figures.program_graph import OWN_FAMILY, program_graph
-from primer_search.search.runs.progress_snapshot import ProgressSnapshot
-from primer_search.search.runs.run_directory import RunDirectory, create_run_directory
+from primer_search.search.reports.figures.program_drawing import OWN_FAMILY, draw_program
+from primer_search.search.runs.run_directory import create_run_directory
 from primer_search.search.runs.store import Store
 from primer_search.search.sessions import session
+from primer_search.search.sessions.session import SessionOptions
 from primer_search.tests.support.command import command, refused
-from primer_search.tests.support.tiny_runs import write_text
+from primer_search.tests.support.tiny_runs import stop_after, write_text
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugins" / "gated_unit.py"
 
@@ -87,14 +87,10 @@ def test_a_plugin_is_searched_trained_exported_and_loaded_again(tmp_path: Path, 
     settings = ["search.strategy=guided", "search.vocabulary=gated_unit", "search.baseline_trials=1"]
     smoke = load("smoke", [*settings, "search.confirm_top=0", "trial.hurdles=0", "trial.price=false"])
     config = replace(smoke, data=replace(smoke.data, source=f"text:{write_text(tmp_path / 'text')}"))
-    run = create_run_directory(tmp_path / "run").path
-
-    def stop_early(state: ProgressSnapshot) -> None:
-        if state.candidates > 4:
-            RunDirectory(run).request_stop()
-
-    session.start(config, RunDirectory(run), seed=0, budget_seconds=600.0, observe=stop_early)
-    with Store.open(run, read_only=True) as store:
+    run = create_run_directory(tmp_path / "run")
+    options = SessionOptions(observe=stop_after(run, 5))
+    session.start(config, run, seed=0, budget_seconds=600.0, options=options)
+    with Store.open(run.path, read_only=True) as store:
         (recorded,) = store.manifest["plugins"]
         found = [one.id for one in store.candidates() if "GATED_UNIT" in str(one.dna)]
         trained = {trial.candidate_id for trial in store.evaluations() if trial.evaluation.loss_nats is not None}
@@ -102,23 +98,23 @@ def test_a_plugin_is_searched_trained_exported_and_loaded_again(tmp_path: Path, 
     candidate = min(trained & set(found))
 
     forget_all()
-    assert "GATED_UNIT" in command("show", run, str(candidate)).out
+    assert "GATED_UNIT" in command("show", run.path, str(candidate)).out
     block = tmp_path / "block.py"
-    exported = command("export", run, str(candidate), "-o", block)
+    exported = command("export", run.path, str(candidate), "-o", block)
     assert exported.code == 0, exported.err
     assert "def gated_unit(x, gate, value):" in block.read_text()
-    generated = command("generate", run, str(candidate), "--tokens", "3")
+    generated = command("generate", run.path, str(candidate), "--tokens", "3")
     assert generated.code == 0, generated.err
 
     forget_all()
     text = plugin.read_text()
     plugin.write_text(text.replace("silu(x times", "SiLU(x times"))
-    assert "has changed since" in refused("leaderboard", run)
+    assert "has changed since" in refused("leaderboard", run.path)
     plugin.unlink()
-    assert "is not found" in refused("leaderboard", run)
+    assert "is not found" in refused("leaderboard", run.path)
     plugin.write_text(text)
     shutil.rmtree(tmp_path / "cache" / "plugins")
-    assert "which you have not loaded before" in refused("resume", run)
+    assert "which you have not loaded before" in refused("resume", run.path)
     assert not loaded_plugins()
 
 
@@ -130,12 +126,8 @@ def test_ray_workers_execute_the_text_of_a_plugin(tmp_path: Path, plugin: Path) 
     data = replace(smoke.data, source=f"text:{write_text(tmp_path / 'text')}")
     config = replace(smoke, data=data, workers=replace(smoke.workers, executor="ray", count=1))
     run = create_run_directory(tmp_path / "run")
-
-    def stop_early(state: ProgressSnapshot) -> None:
-        if state.candidates > 2:
-            run.request_stop()
-
-    session.start(config, run, seed=0, budget_seconds=600.0, observe=stop_early)
+    options = SessionOptions(observe=stop_after(run, 3))
+    session.start(config, run, seed=0, budget_seconds=600.0, options=options)
     with Store.open(run.path, read_only=True) as store:
         first = store.evaluations()[0]
         assert "GATED_UNIT" in str(store.candidate(first.candidate_id).dna)
@@ -232,13 +224,13 @@ def test_an_installed_package_offers_a_plugin_to_every_command(tmp_path: Path, m
 
 def test_a_drawn_program_shows_the_family_of_an_op(tmp_path: Path, plugin: Path) -> None:
     register(find_source(str(plugin)))
-    drawn = program_graph(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
+    drawn = draw_program(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
     legend = drawn[drawn.rindex("</title>") :]
     assert ">dense</text>" in legend and ">other</text>" not in legend
     forget_all()
     plugin.write_text(plugin.read_text().replace('family="dense"', 'family="gates"'))
     register(find_source(str(plugin)))
-    drawn = program_graph(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
+    drawn = draw_program(get("TRANSFORMER_GATED", 8), title="gated", everything=True)
     assert ">gates</text>" in drawn and f">{OWN_FAMILY[0]}</text>" in drawn
 
 

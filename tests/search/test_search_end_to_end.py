@@ -13,12 +13,13 @@ import pytest
 from primer_search.configs.load import load
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.leaderboard import leaderboard
-from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import create_run_directory
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.store import Store
 from primer_search.search.sessions import session
+from primer_search.search.sessions.session import SessionOptions
 from primer_search.tests.support.command import command
-from primer_search.tests.support.tiny_runs import own_tokenizer, write_text
+from primer_search.tests.support.tiny_runs import own_tokenizer, stop_after, write_text
 
 
 @pytest.mark.slow
@@ -42,7 +43,7 @@ def test_a_search_on_two_workers_uses_both_and_leaves_no_process(
 
     begun = time.monotonic()
     run = create_run_directory(tmp_path / "run")
-    ended = session.start(config, run, seed=0, budget_seconds=40.0, observe=observe)
+    ended = session.start(config, run, seed=0, budget_seconds=40.0, options=SessionOptions(observe=observe))
     assert ended.ending == "ended"
     assert 40.0 <= time.monotonic() - begun < 55.0
 
@@ -77,12 +78,8 @@ def test_a_search_on_text_in_the_ids_of_an_own_tokenizer(tmp_path: Path, monkeyp
     smoke = load("smoke", settings)
     config = replace(smoke, data=replace(smoke.data, source=f"text:{text}"))
     run = create_run_directory(tmp_path / "run")
-
-    def stop_early(state: ProgressSnapshot) -> None:
-        if state.candidates > 2:
-            run.request_stop()
-
-    session.start(config, run, seed=0, budget_seconds=600.0, observe=stop_early)
+    options = SessionOptions(observe=stop_after(run, 3))
+    session.start(config, run, seed=0, budget_seconds=600.0, options=options)
     with Store.open(run.path, read_only=True) as store:
         baseline = next(trial.evaluation for trial in store.evaluations() if trial.candidate_id == BASELINE_ID)
         assert store.manifest["config"]["data"]["tokenizer"] == f"hf-tokenizer:{tokenizer}"

@@ -1,4 +1,4 @@
-"""Hand-written blocks and the equal library programs: conversion of parameters, and tolerances."""
+"""Hand-written blocks and the equal library programs: conversion of parameters, inputs, and tolerances."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from primer_search.models.block import BlockFunctions, compile_block
@@ -73,6 +74,11 @@ _PATHS_BY_PROGRAM = {
 def compiled(name: str, unit: int = UNIT) -> BlockFunctions:
     """A library program at the size of the tests."""
     return compile_block(build_graph(library.get(name, unit), length_dependent=name in TIED), unit, LENGTH)
+
+
+def random_input(rng: np.random.Generator, length: int = LENGTH) -> jax.Array:
+    """An input of the blocks, [2, length, WIDTH]."""
+    return jnp.asarray(rng.standard_normal((2, length, WIDTH)), jnp.float32)
 
 
 def from_program(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

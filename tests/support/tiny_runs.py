@@ -130,6 +130,16 @@ def open_controller(
         )
 
 
+def stop_after(run: RunDirectory, candidates: int) -> Callable[[ProgressSnapshot], None]:
+    """Return an observer that stops a search at this number of candidates."""
+
+    def observe(state: ProgressSnapshot) -> None:
+        if state.candidates >= candidates:
+            run.request_stop()
+
+    return observe
+
+
 def search(path: str, dataset: str, candidates: int, initial_programs: Sequence[InitialProgram] = ()) -> None:
     """Search in this process until so many candidates are evaluated; print a line a turn, for tests that kill it."""
     run = RunDirectory(Path(path))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...primitives.errors import UsageError
 from .user_text.documents import Document, Documents, LeftOut
-from .user_text.text_files import open_text_files, unreadable
+from .user_text.text_files import open_text_files, raise_unreadable, unreadable
 
 __all__ = ["SOURCES", "Source", "read_documents"]
 
@@ -81,7 +81,7 @@ def _standard_library(_: str) -> LibraryFiles:
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
     """Yield the relative names and paths of files below `root`, without hidden files and `SKIPPED_FOLDERS`."""
-    for folder, subfolders, files in os.walk(root, onerror=_raise_unreadable):
+    for folder, subfolders, files in os.walk(root, onerror=raise_unreadable):
         subfolders[:] = sorted(name for name in subfolders if name not in SKIPPED_FOLDERS and not name.startswith("."))
         for file in sorted(files):
             path = Path(folder, file)
@@ -98,10 +98,6 @@ def _whole_text(path: Path) -> str | None:
         return None
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def _raise_unreadable(error: OSError) -> None:
-    raise unreadable(Path(error.filename or "?"), error) from error
 
 
 SOURCES: dict[str, Source] = {

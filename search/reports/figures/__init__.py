@@ -9,7 +9,7 @@ __all__ = [
     "lineage_graph",
     "plot_style",
     "prediction_figure",
-    "program_graph",
+    "program_drawing",
     "program_outline",
     "refinement_figure",
     "run_figure",

@@ -14,7 +14,7 @@ from ...results.edits.operator_totals import operator_totals
 from ...results.leaderboard import leaderboard, leading_candidate
 from ...results.leaderboard_rows import Leaderboard
 from .lineage_graph import lineage_graph
-from .program_graph import program_graph
+from .program_drawing import draw_program
 from .static_figures import confirmation_plot, curve_plot, kinds_plot, prediction_plot, progress_plot
 from .static_style import plot_files, write_files
 from .training_points import training_points
@@ -68,6 +68,6 @@ def _drawings(store: StoreReader, digest: RunDigest, best: int | None) -> dict[s
     dna, baseline = store.candidate(best).dna, store.candidate(BASELINE_ID).dna
     title = f"Program of {candidate_name(best)}, differences from the baseline marked"
     return {
-        "program.svg": program_graph(dna, baseline, title=title, standalone=True).encode(),
+        "program.svg": draw_program(dna, baseline, title=title, standalone=True).encode(),
         "lineage.svg": lineage_graph(tree, standalone=True).encode(),
     }

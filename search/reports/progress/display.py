@@ -20,7 +20,16 @@ from ....workers.protocol import WorkerStatus
 if TYPE_CHECKING:  # rich is loaded when a panel is drawn
     from rich.console import Console, ConsoleOptions, RenderableType
 
-__all__ = ["PHASES", "LinePrinter", "LivePanel", "NoDisplay", "WorkerTable", "facts_grid", "shows_panel"]
+__all__ = [
+    "PHASES",
+    "LinePrinter",
+    "LivePanel",
+    "NoDisplay",
+    "WorkerTable",
+    "choose_display",
+    "facts_grid",
+    "shows_panel",
+]
 
 State = TypeVar("State")
 
@@ -165,6 +174,15 @@ class LivePanel(ABC, Generic[State]):
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+
+
+def choose_display(
+    stream: TextIO, panel: type[LivePanel[State]], lines: type[LinePrinter[State]], quiet: bool
+) -> LivePanel[State] | LinePrinter[State] | NoDisplay:
+    """Return the display for a stream: `panel` on a terminal, `lines` elsewhere; nothing if `quiet`."""
+    if quiet:
+        return NoDisplay(stream)
+    return panel(stream) if shows_panel(stream) else lines(stream)
 
 
 def facts_grid(facts: Sequence[tuple[str, RenderableType]]) -> RenderableType:

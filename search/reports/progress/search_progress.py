@@ -13,7 +13,7 @@ from ....system.plurals import pluralize
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import candidate_name
 from ...runs.progress_snapshot import HurdleSurvival
-from .display import LinePrinter, LivePanel, NoDisplay, WorkerTable, facts_grid, shows_panel
+from .display import LinePrinter, LivePanel, NoDisplay, WorkerTable, choose_display, facts_grid
 from .sparkline import sparkline, steps_in_columns
 
 if TYPE_CHECKING:  # rich is loaded when a panel is drawn
@@ -34,11 +34,9 @@ _ORDER = ("ok", "stopped_at_hurdle", "rejected", "non_finite", "timeout", "out_o
 _WORDS = {"ok": "trained in full", "stopped_at_hurdle": "stopped at a hurdle", "non_finite": "non-finite"}
 
 
-def search_display(stream: TextIO, quiet: bool = False) -> SearchLines | SearchPanel | NoDisplay:
-    """Return the display for a stream: a panel on a terminal, lines elsewhere; nothing if `quiet`."""
-    if quiet:
-        return NoDisplay(stream)
-    return SearchPanel(stream) if shows_panel(stream) else SearchLines(stream)
+def search_display(stream: TextIO, quiet: bool = False) -> LivePanel[ProgressSnapshot] | LinePrinter[ProgressSnapshot] | NoDisplay:
+    """Return the display of a search for a stream; see `choose_display`."""
+    return choose_display(stream, SearchPanel, SearchLines, quiet)
 
 
 class SearchLines(LinePrinter["ProgressSnapshot"]):

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from ....system.durations import format_duration
 from ....system.signals import raise_if_interrupted
-from .display import shows_panel
-
-if TYPE_CHECKING:  # rich is loaded when a bar is drawn
-    import rich.progress
+from .work_progress import WorkProgress
 
 __all__ = ["StepProgress"]
 
-LINE_SHARE = 0.25
-"""Share of the steps between two lines."""
 
-
-class StepProgress:
+class StepProgress(WorkProgress):
     """Callback for finished steps; a context manager that erases the bar at the end.
 
     Args:
@@ -28,10 +22,9 @@ class StepProgress:
     """
 
     def __init__(self, stream: TextIO, what: str, quiet: bool = False):
-        self._stream, self._what, self._quiet = stream, what, quiet
-        self._bar = _progress_bar(stream, what) if shows_panel(stream) and not quiet else None
+        super().__init__(stream, what, "{task.completed} of {task.total}", quiet)
+        self._what = what
         self._first: tuple[float, int] | None = None
-        self._next_share = LINE_SHARE
 
     def __call__(self, done: int, total: int) -> None:
         """Show the number of finished steps; the time left counts from the first step on, which compiles.
@@ -41,11 +34,8 @@ class StepProgress:
         """
         raise_if_interrupted()
         left = self._time_left(done, total)
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, total=total, left=left)
-        elif not self._quiet and self._next_share * total <= done < total:
-            self._next_share = (done / total // LINE_SHARE + 1) * LINE_SHARE
-            print(f"{self._what}: {done} of {total}{left}", file=self._stream, flush=True)
+        line = f"{self._what}: {done} of {total}{left}" if done < total else ""
+        self._show(done / max(total, 1), line, left, completed=done, total=total)
 
     def _time_left(self, done: int, total: int) -> str:
         if done and self._first is None:
@@ -54,22 +44,3 @@ class StepProgress:
             return ""
         seconds = (time.monotonic() - self._first[0]) / (done - self._first[1]) * (total - done)
         return f", about {format_duration(seconds)} left"
-
-    def __enter__(self) -> StepProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _progress_bar(stream: TextIO, what: str) -> rich.progress.Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress
-
-    columns = ("{task.description}", BarColumn(), "{task.completed} of {task.total}{task.fields[left]}")
-    bar = Progress(*columns, console=Console(file=stream), transient=True, redirect_stdout=False)
-    bar.add_task(what, total=1, left="")
-    return bar

@@ -13,14 +13,14 @@ from ....system.output_capture import redirect_output
 from ....system.signals import interrupt_on_termination
 from ...studies.study import StudyOptions
 from ..formatting import format_number
-from .display import LinePrinter, LivePanel, NoDisplay, WorkerTable, shows_panel
+from .display import LinePrinter, LivePanel, WorkerTable, choose_display
 
 if TYPE_CHECKING:  # rich is loaded when a table is drawn
     from rich.console import RenderableType
 
     from ...studies.study_queue import StudyState, Training
 
-__all__ = ["StudyLines", "StudyPanel", "show_study_progress", "study_display"]
+__all__ = ["StudyLines", "StudyPanel", "show_study_progress"]
 
 _BAR_COLUMNS = 24
 
@@ -44,17 +44,10 @@ def show_study_progress(folder: Path, address: str | None, quiet: bool = False) 
     with (
         interrupt_on_termination() as interruption,
         redirect_output(folder / "log.txt") as terminal,
-        study_display(terminal, quiet) as display,
+        choose_display(terminal, StudyPanel, StudyLines, quiet) as display,
     ):
         check_before = interruption.check_before
         yield StudyOptions(address, observe=check_before(display.observe), tell=check_before(display.tell))
-
-
-def study_display(stream: TextIO, quiet: bool = False) -> StudyLines | StudyPanel | NoDisplay:
-    """Return the display for a stream: a panel on a terminal, lines elsewhere; nothing if `quiet`."""
-    if quiet:
-        return NoDisplay(stream)
-    return StudyPanel(stream) if shows_panel(stream) else StudyLines(stream)
 
 
 class StudyLines(LinePrinter["StudyState"]):

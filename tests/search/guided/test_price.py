@@ -21,14 +21,19 @@ def scaled(*factors: float) -> StepCounts:
     return flops, nbytes, transcendentals
 
 
+def timed_program(rng: np.random.Generator, noise: float) -> tuple[StepCounts, float]:
+    """Random counts, and a timing that follows from them except for noise."""
+    factors = rng.uniform(0.7, 1.4, 3)
+    return scaled(*factors), float(np.prod(factors ** (0.5, 0.4, 0.1)) * np.exp(rng.normal(0, noise)))
+
+
 def test_a_program_with_the_counts_of_the_baseline_has_the_price_of_its_timings() -> None:
     model = PriceModel(BASELINE)
     assert model.estimate(BASELINE).mean == 0.0 and model.estimate(BASELINE).sd >= MODEL_SD
     timed = model.estimate(BASELINE, [Timing(1.3)] * 100)
     assert timed.mean == pytest.approx(math.log(1.3), rel=0.02)
-    assert log_price_at_hurdle(model.prior, BASELINE, 1.3, 1.0) == pytest.approx(
-        model.estimate(BASELINE, [Timing(1.3)]).mean
-    )
+    at_hurdle = log_price_at_hurdle(model.prior, BASELINE, 1.3, 1.0)
+    assert at_hurdle == pytest.approx(model.estimate(BASELINE, [Timing(1.3)]).mean)
 
 
 @given(st.tuples(*[st.floats(0.5, 2.0)] * 3))
@@ -78,10 +83,9 @@ def test_counts_of_an_evaluation_are_missing_before_compilation() -> None:
 def test_a_disturbed_timing_hardly_moves_the_prices_of_other_programs() -> None:
     rng, calm, disturbed = np.random.default_rng(1), PriceModel(BASELINE), PriceModel(BASELINE)
     for place in range(40):
-        factors = rng.uniform(0.7, 1.4, 3)
-        timing = float(np.prod(factors ** (0.5, 0.4, 0.1)) * np.exp(rng.normal(0, 0.02)))
-        calm.record(scaled(*factors), Timing(timing))
-        disturbed.record(scaled(*factors), Timing(timing * (3.0 if place % 10 == 5 else 1.0)))
+        counts, timing = timed_program(rng, noise=0.02)
+        calm.record(counts, Timing(timing))
+        disturbed.record(counts, Timing(timing * (3.0 if place % 10 == 5 else 1.0)))
     one, other = (model.estimate(scaled(1.2, 1.2, 1.2)) for model in (calm, disturbed))
     assert other.mean == pytest.approx(one.mean, abs=0.03)
     assert other.sd < 2 * one.sd
@@ -105,12 +109,11 @@ def test_a_timing_of_a_fifth_of_a_training_weighs_a_fifth() -> None:
 def test_short_timings_widen_what_is_learned_less_than_whole_ones() -> None:
     rng, with_short, without = np.random.default_rng(2), PriceModel(BASELINE), PriceModel(BASELINE)
     for place in range(60):
-        factors = rng.uniform(0.7, 1.4, 3)
-        timing = float(np.prod(factors ** (0.5, 0.4, 0.1)) * np.exp(rng.normal(0, 0.03)))
-        without.record(scaled(*factors), Timing(timing))
-        with_short.record(scaled(*factors), Timing(timing))
+        counts, timing = timed_program(rng, noise=0.03)
+        without.record(counts, Timing(timing))
+        with_short.record(counts, Timing(timing))
         if place % 3 == 0:
-            with_short.record(scaled(*factors), Timing(timing * float(np.exp(rng.normal(0, 0.15))), 0.05))
+            with_short.record(counts, Timing(timing * float(np.exp(rng.normal(0, 0.15))), 0.05))
     assert with_short.prior.sd < 1.5 * without.prior.sd
 
 

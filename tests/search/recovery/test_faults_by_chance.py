@@ -13,12 +13,11 @@ import pytest
 from primer_search.search.evolution.evolution import Evolution
 from primer_search.search.recovery.audit import audit
 from primer_search.search.runs.controller import Controller
-from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.records import storable
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.faulty_executor import RATES, FaultyExecutor
-from primer_search.tests.support.tiny_runs import CONFIG, open_controller
+from primer_search.tests.support.tiny_runs import CONFIG, open_controller, stop_after
 from primer_search.workers.protocol import Evaluation, TrialRequest
 
 FAULTY = replace(CONFIG, search=replace(CONFIG.search, proposals=3, control_every=10))
@@ -41,12 +40,8 @@ def memory(controller: Controller) -> Any:
 
 def search(run: RunDirectory, executor: FaultyExecutor, candidates: int) -> tuple[Any, Any]:
     """Search until there are enough candidates; return the memory at the end, and that of a replay."""
-
-    def observe(state: ProgressSnapshot) -> None:
-        if state.candidates >= candidates:
-            run.request_stop()
-
-    with open_controller(run, Path(), FAULTY, executor=executor, observe=observe) as (controller, _):
+    stop = stop_after(run, candidates)
+    with open_controller(run, Path(), FAULTY, executor=executor, observe=stop) as (controller, _):
         assert controller.run(600.0) == "stopped"
         before = memory(controller)
     with open_controller(run, Path(), FAULTY, executor=FaultyExecutor(evaluate)) as (again, _):

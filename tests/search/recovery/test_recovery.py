@@ -21,7 +21,7 @@ from primer_search.search.runs.store import Store
 from primer_search.tests.search.recovery.test_faults_by_chance import FAULTY, evaluate, memory
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.faulty_executor import FaultyExecutor
-from primer_search.tests.support.tiny_runs import BASELINE, open_controller
+from primer_search.tests.support.tiny_runs import BASELINE, open_controller, stop_after
 
 PAGE = 4096
 
@@ -29,13 +29,8 @@ PAGE = 4096
 def search(run: RunDirectory, candidates: int, workers: int = 3) -> Any:
     """Search until there are enough candidates, and return what the controller knows."""
     executor = FaultyExecutor(evaluate, slots=workers, rates={})
-
-    def observe(state: Any) -> None:
-        if state.candidates >= candidates:
-            run.request_stop()
-
-    with open_controller(run, Path(), FAULTY, executor=executor, observe=observe) as opened:
-        controller, _ = opened
+    stop = stop_after(run, candidates)
+    with open_controller(run, Path(), FAULTY, executor=executor, observe=stop) as (controller, _):
         controller.run(600.0)
         return memory(controller)
 

@@ -20,7 +20,7 @@ from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.studies.confirm import confirm
-from primer_search.tests.support.tiny_runs import CONFIG, open_controller, write_text
+from primer_search.tests.support.tiny_runs import CONFIG, open_controller, stop_after, write_text
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data.dataset import prepare_dataset
 from primer_search.workers.protocol import Evaluation
@@ -116,12 +116,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     config = replace(CONFIG, data=DataConfig(f"text:{write_text(folder / 'text')}", 50_000))
     dataset = prepare_dataset(config.data, config.model.vocabulary)
     run = RunDirectory(folder / "search")
-
-    def observe(state) -> None:
-        if state.candidates >= 8:
-            run.request_stop()
-
-    with open_controller(run, dataset, config, observe=observe) as (controller, store):
+    with open_controller(run, dataset, config, observe=stop_after(run, 8)) as (controller, store):
         store.set_manifest({"baseline_dna": dna_to_json(controller.evolution.baseline.dna)})
         controller.run(600.0)
     return run

@@ -29,12 +29,12 @@ from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.recovery.audit import audit
 from primer_search.search.results.leaderboard import leaderboard
-from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import RunDirectory
+from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.tests.support import tiny_runs
-from primer_search.tests.support.tiny_runs import CONFIG, numbers, open_controller, tiny_dataset
+from primer_search.tests.support.tiny_runs import CONFIG, numbers, open_controller, stop_after, tiny_dataset
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import Evaluation, Progress, Trainer, TrialRequest
 
@@ -102,20 +102,13 @@ def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[A
         return story(store)
 
 
-def until(candidates: int, run: RunDirectory) -> Callable[[ProgressSnapshot], None]:
-    def observe(state: ProgressSnapshot) -> None:
-        if state.candidates >= candidates:
-            run.request_stop()
-
-    return observe
-
-
 def run_synthetic_search(
     run: RunDirectory, trainer: SyntheticTrainer, seconds: float = 60.0, candidates: int = 12, config: RunConfig = QUICK
 ):
     """Run a search on synthetic losses; return its ending and its store, open for reading."""
     executor = InlineExecutor(lambda: trainer)
-    with open_controller(run, Path(), config, executor=executor, observe=until(candidates, run)) as (controller, _):
+    stop = stop_after(run, candidates)
+    with open_controller(run, Path(), config, executor=executor, observe=stop) as (controller, _):
         ending = controller.run(seconds)
     OPENED.append(Store.open(run.path, read_only=True))
     return ending, OPENED[-1]
@@ -148,7 +141,7 @@ def test_the_reference_found_what_a_search_should(reference: list[Any]) -> None:
 def test_the_same_seed_gives_the_same_search_to_the_last_bit(
     reference: list[Any], dataset: Path, run: RunDirectory
 ) -> None:
-    with open_controller(run, dataset, observe=until(CANDIDATES, run)) as (controller, store):
+    with open_controller(run, dataset, observe=stop_after(run, CANDIDATES)) as (controller, store):
         assert controller.run(600.0) == "stopped"
         assert story(store) == reference
 
@@ -161,7 +154,7 @@ def test_a_search_that_was_interrupted_makes_what_one_that_was_not_does(
     # In the baseline's first trial, its second, in that of a candidate; then to the end.
     for fatal in ({0}, {1}, {2}, set()):
         executor = InlineExecutor(lambda fatal=fatal: InterruptingTrainer(make(), fatal))
-        with open_controller(run, dataset, executor=executor, observe=until(CANDIDATES, run)) as (controller, _):
+        with open_controller(run, dataset, executor=executor, observe=stop_after(run, CANDIDATES)) as (controller, _):
             try:
                 controller.run(600.0)
             except KeyboardInterrupt:
@@ -326,11 +319,11 @@ def test_the_deadline_ends_a_run_that_finds_nothing_new(run: RunDirectory) -> No
 
 def test_state_says_what_happened(run: RunDirectory) -> None:
     states: list[ProgressSnapshot] = []
+    stop = stop_after(run, 8)
 
     def observe(state: ProgressSnapshot) -> None:
         states.append(state)
-        if state.candidates >= 8:
-            run.request_stop()
+        stop(state)
 
     executor = InlineExecutor(SyntheticTrainer)
     with open_controller(run, Path(), QUICK, executor=executor, observe=observe) as (controller, store):

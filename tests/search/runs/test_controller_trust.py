@@ -11,9 +11,8 @@ import pytest
 
 from primer_search.primitives.errors import WorkFailedError
 from primer_search.search.evolution.candidate import BASELINE_ID
-from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import RunDirectory
-from primer_search.tests.support.tiny_runs import CONFIG, open_controller
+from primer_search.tests.support.tiny_runs import CONFIG, open_controller, stop_after
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
 
@@ -41,17 +40,9 @@ def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path / "run")
 
 
-def until(candidates: int, run: RunDirectory) -> Callable[[ProgressSnapshot], None]:
-    def observe(state: ProgressSnapshot) -> None:
-        if state.candidates >= candidates:
-            run.request_stop()
-
-    return observe
-
-
 def test_the_baseline_is_trained_again_after_every_control_every_candidates(run: RunDirectory) -> None:
     config = replace(QUICK, search=replace(QUICK.search, control_every=3))
-    stop = until(11, run)
+    stop = stop_after(run, 11)
     with open_controller(run, Path(), config, executor=InlineExecutor(CalibratedTrainer), observe=stop) as (
         controller,
         store,
@@ -68,7 +59,7 @@ def test_where_budgets_are_in_reference_seconds_the_baseline_is_timed_once_for_t
     trainer = CalibratedTrainer(25.0)
     for candidates in (3, 6):
         executor = InlineExecutor(lambda: trainer)
-        with open_controller(run, Path(), REFERENCE, executor=executor, observe=until(candidates, run)) as (it, _):
+        with open_controller(run, Path(), REFERENCE, executor=executor, observe=stop_after(run, candidates)) as (it, _):
             it.run(600.0)
     assert [request.calibrate for request in trainer.requests].count(True) == 1
     assert trainer.requests[0].calibrate
@@ -78,7 +69,7 @@ def test_where_budgets_are_in_reference_seconds_the_baseline_is_timed_once_for_t
 def test_an_allowance_that_is_given_needs_no_timing(run: RunDirectory) -> None:
     trainer = CalibratedTrainer(None)
     config = replace(REFERENCE, trial=replace(REFERENCE.trial, allowance_ms=15.0))
-    with open_controller(run, Path(), config, executor=InlineExecutor(lambda: trainer), observe=until(3, run)) as (
+    with open_controller(run, Path(), config, executor=InlineExecutor(lambda: trainer), observe=stop_after(run, 3)) as (
         it,
         _,
     ):
@@ -97,7 +88,7 @@ def test_a_baseline_that_cannot_be_timed_ends_the_search_with_the_reason(run: Ru
 
 def test_results_below_the_plausible_are_marked_for_a_recheck_once_the_baseline_is_known(run: RunDirectory) -> None:
     trainer = CalibratedTrainer(None)
-    with open_controller(run, Path(), QUICK, executor=InlineExecutor(lambda: trainer), observe=until(5, run)) as (
+    with open_controller(run, Path(), QUICK, executor=InlineExecutor(lambda: trainer), observe=stop_after(run, 5)) as (
         it,
         _,
     ):

@@ -20,7 +20,7 @@ from .cutting import cut, piece_size
 from .documents import Document, LeftOut, LeftOutTally, format_left_out
 from .formats import NotTextError, has_records, read_records
 
-__all__ = ["TextFiles", "open_text_files", "unreadable"]
+__all__ = ["TextFiles", "open_text_files", "raise_unreadable", "unreadable"]
 
 OPTION = "field="
 
@@ -136,7 +136,7 @@ class _Survey:
 def _files(root: Path, tally: LeftOutTally) -> Iterator[tuple[str, Path]]:
     """Yield the relative names and paths of the visible files below a folder, in order."""
     seen = {_identity(root)}
-    for folder, subfolders, files in os.walk(root, onerror=_raise_unreadable, followlinks=True):
+    for folder, subfolders, files in os.walk(root, onerror=raise_unreadable, followlinks=True):
         place, entered = Path(folder), []
         for name in sorted(subfolders):
             path = place / name
@@ -175,7 +175,8 @@ def _identity(folder: Path) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
-def _raise_unreadable(error: OSError) -> None:
+def raise_unreadable(error: OSError) -> None:
+    """Raise the error for a folder that `os.walk` cannot read."""
     raise unreadable(Path(error.filename or "?"), error) from error
 
 

@@ -16,7 +16,7 @@ from .layered_layout import Layout, Link, Size, layered_layout
 from .program_outline import Outline, OutlineEdge, OutlineNode, program_outline
 from .svg_parts import CHARACTER, DASHES, EDGE, chip, coordinate, edge_path, group, svg_element
 
-__all__ = ["FAMILY_MARKS", "program_graph"]
+__all__ = ["FAMILY_MARKS", "draw_program"]
 
 FAMILY_MARKS = {
     "arithmetic": ("±", "#52606d"),
@@ -46,7 +46,7 @@ LEGEND_WIDTH = 460.0
 LEGEND_ROW = 22.0
 
 
-def program_graph(
+def draw_program(
     dna: DNA, against: DNA | None = None, *, title: str, everything: bool = False, standalone: bool = False
 ) -> str:
     """Return the drawing of a program as an SVG element.

@@ -15,7 +15,7 @@ from primer_search.primitives.library import LIBRARY, get
 from primer_search.primitives.program import DNA
 from primer_search.search.evolution.vocabulary import PAPER
 from primer_search.search.reports.figures.layered_layout import Layout, Link, Size, layered_layout
-from primer_search.search.reports.figures.program_graph import FAMILY_MARKS, program_graph
+from primer_search.search.reports.figures.program_drawing import FAMILY_MARKS, draw_program
 from primer_search.search.reports.figures.program_outline import Outline, OutlineNode, program_outline
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -101,7 +101,7 @@ BASE = program("a = CONV_1X1 h0 width=8\nb = TANH a\nc = ADD b h0")
 @pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("name", LIBRARY)
 def test_every_library_program_is_drawn_as_well_formed_xml(name: str, everything: bool) -> None:
-    root = ElementTree.fromstring(program_graph(get(name), title=name, everything=everything, standalone=True))
+    root = ElementTree.fromstring(draw_program(get(name), title=name, everything=everything, standalone=True))
     titles = [title.text or "" for title in root.iter(f"{SVG}title")]
     assert root.tag == f"{SVG}svg"
     assert titles[0] == name
@@ -118,7 +118,7 @@ def test_every_family_has_a_letter_and_no_two_share_it() -> None:
 def test_what_differs_has_a_sign_and_a_sentence() -> None:
     child = program("a = CONV_1X1 h0 width=16\nb = TANH a\nd = SIN b\ne = CONV_1X1 d width=8\nc = ADD e h0")
     assert marks(BASE, BASE) == {}
-    drawn = program_graph(child, BASE, title="child")
+    drawn = draw_program(child, BASE, title="child")
     assert ">+</text>" in drawn
     assert ">~</text>" in drawn
     assert "added: inserted" in drawn
@@ -130,7 +130,7 @@ def test_a_removed_instruction_is_drawn_in_its_old_place() -> None:
     assert marks(child, BASE) == {"TANH": "removed"}
     edges = {(edge.source, edge.target, edge.removed) for edge in program_outline(child, BASE).edges}
     assert {("v2", "v3", True), ("v3", "v4", True), ("v2", "v4", False)} <= edges
-    assert "line-through" in program_graph(child, BASE, title="child")
+    assert "line-through" in draw_program(child, BASE, title="child")
 
 
 def test_an_instruction_that_nothing_reads_any_more_is_marked_and_one_that_never_mattered_is_not_drawn() -> None:
@@ -161,9 +161,9 @@ def test_programs_with_little_in_common_are_drawn_without_signs() -> None:
     many = assemble({"main": "\n".join(f"a{i} = C_MUL h0 constant=c{i}" for i in range(16))},
                     {f"c{i}": i / 7 for i in range(16)}, (8,))  # fmt: skip
     other = assemble({"main": "a = C_MUL h0 constant=half"}, {"half": 0.123}, (8, 16))
-    program_graph(other, many, title="other")
+    draw_program(other, many, title="other")
 
 
 def test_the_text_of_a_program_stays_text() -> None:
     named = program("a = <b>&x h0\nb = SIN a", subprograms={"<b>&x": "a = COS h0\nb = TANH a"})
-    assert "&lt;b&gt;&amp;x" in program_graph(named, title="<i>")
+    assert "&lt;b&gt;&amp;x" in draw_program(named, title="<i>")
