@@ -69,7 +69,7 @@ def refine(
         margin: standard errors by which a reduction must help to be kept; None: that of the command.
         tokens: tokens of the validation text to use, a fifth of them to choose on.
         data: another text, as a search names it; None: that of the training.
-        factored: whether to write factored weights, too.
+        factored: whether to also write factored weights.
         overwrite: whether to replace an existing folder.
         progress: called with the number of scored models and of all.
 

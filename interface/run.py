@@ -174,7 +174,7 @@ class Run:
             self.wait()
 
     def resume(self, budget: str | None = None, *, track: Sequence[TrackerName] = ()) -> None:
-        """Continue the search in a process of its own.
+        """Continue the search in a separate process.
 
         Args:
             budget: further wall-clock time, such as `10m`; None: what is left of the run's.

@@ -43,7 +43,7 @@ def start_search(
     track: Sequence[TrackerName] = (),
     plugins: Sequence[str] = (),
 ) -> Run:
-    """Start a search in a process of its own, and return its run as soon as that is stored.
+    """Start a search in a separate process, and return its run as soon as that is stored.
 
     The arguments are the options of the command `primer-search`. The search continues if this process ends;
     `Run.stop` ends it, and `open_run` returns to it.

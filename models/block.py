@@ -64,7 +64,7 @@ class BlockFunctions:
         width: channels of input and output.
         length: the only sequence length of a program tied to one; None: any length.
         fused: groups of nodes that `apply` computes in one call, by the node that is their result.
-        fast_ops: functions that `apply` uses in place of the arithmetic of some ops, by name.
+        fast_ops: functions that `apply` uses instead of the arithmetic of some ops, by name.
     """
 
     graph: Graph

@@ -104,7 +104,7 @@ def _installed_source(entry: importlib.metadata.EntryPoint) -> PluginSource:
         package = "an installed package" if entry.dist is None else f"the installed package {entry.dist.name}"
         raise UsageError(
             f"{package} offers the plugin {entry.module}, which is not an importable Python file with a name in lower "
-            "case: mend the package, or uninstall it"
+            "case: fix the package, or uninstall it"
         ) from None
 
 

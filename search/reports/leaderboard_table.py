@@ -92,7 +92,7 @@ def print_leaderboard(
         board: leaderboard of the run.
         console: console to print on.
         top: number of rows.
-        rows: rows to print in place of the first of the leaderboard.
+        rows: rows to print instead of the first of the leaderboard.
     """
     if rows is None:
         rows = shown_rows(select_rows([board], Selection()), top)

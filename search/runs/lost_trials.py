@@ -96,7 +96,7 @@ class EnvironmentCheck:
         if self._in_a_row >= self._most_in_a_row:
             raise WorkFailedError(
                 f"the last {self._in_a_row} trials in a row gave no result, so the fault is not in the candidates; "
-                f"{self._reason(self._last)}; once that is mended, resume the run"
+                f"{self._reason(self._last)}; once that is fixed, resume the run"
             )
 
     def _refuse_baseline(self, evaluation: Evaluation) -> None:

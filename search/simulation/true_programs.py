@@ -1,9 +1,9 @@
 """True loss and price of simulated programs.
 
-Effects of edits add up. A mutation has an effect on loss and price, drawn from the recorded mutations of its kind: the
-paper's for evolution, those of live code for the guided search. Those of programs that are better than the baseline by
-`GOOD_GAIN` are one pool, those of other programs another. A merge has the effects of both programs' edits, and what a
-recorded merge missed of the sum. A revert loses the effect of its edit.
+Effects of edits add up. A mutation gets the effect of a recorded one on loss and price, drawn from the paper's
+mutations for evolution and from those of live code for the guided search, and separately for parents that are better
+than the baseline by `GOOD_GAIN` and for others. A merge gets the effects of both programs' edits, corrected by what a
+recorded merge missed of its sum. A revert loses the effect of its edit.
 
 The sum of the effects is cut smoothly, so the gain over the baseline stays below `LARGEST_GAIN`: without a limit, a
 million trainings would add up to an impossible loss. The price, the time of a step relative to the baseline's, stays

@@ -72,7 +72,7 @@ class Stage:
 
     Attributes:
         larger: whether the models have the larger size, `search.scale_up`.
-        top: number of the best candidates; the baseline is trained, too.
+        top: number of the best candidates; the baseline is also trained.
         beside: library programs trained beside them.
         repeats: number of trainings of each program.
         seconds: estimated wall clock; in `stage_limits`, the longest one.

@@ -1,4 +1,4 @@
-"""Trackers of a running search, each in a process of its own.
+"""Trackers of a running search, each in a separate process.
 
 A process reads the run store and needs nothing from the search, which only starts it, looks whether it has failed, and
 at the end gives it a limited time to finish. So a tracker that raises, hangs or crashes neither fails nor slows the

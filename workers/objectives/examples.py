@@ -16,7 +16,7 @@ from ...primitives.errors import UsageError
 __all__ = ["Example", "held_out_examples", "read_examples"]
 
 HELD_OUT_ONE_IN = 10
-"""Examples of which one is held out."""
+"""One in this many examples is held out."""
 
 FORM = '{"inputs": "...", "targets": "..."}, with an optional "task"'
 

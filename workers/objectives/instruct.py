@@ -48,7 +48,7 @@ class ExampleCounts:
         held_out: examples that training never sees.
         draws: training examples in an epoch of the mixture, by task.
         inputs_cut: examples longer than a sequence, whose inputs lost their first tokens.
-        targets_cut: those of them whose targets are too long, too, and lost their last tokens.
+        targets_cut: those of them whose targets are also too long, and lost their last tokens.
     """
 
     training: int
