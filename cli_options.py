@@ -46,7 +46,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show only errors and the f
 Candidate = Annotated[
     str | None,
     typer.Argument(
-        help="Number of a candidate, `best` (the first of the retrained, or else of the search) or `baseline`.",
+        help="Number of a candidate, `best` (of those retrained or, without any, of the search) or `baseline`.",
         metavar="CANDIDATE",
         show_default=False,
     ),
@@ -139,7 +139,7 @@ def choose_platform(
 ) -> None:
     """Find the platform to use for an `--accel`, restrict this process to the CPU if it needs no other, and say why.
 
-    `run` is the run whose setting `accel` is, for messages.
+    `run` is the run that sets `accel`, for messages.
 
     Raises:
         UsageError: the accelerator does not exist.

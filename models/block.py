@@ -176,7 +176,7 @@ class BlockFunctions:
 
     @property
     def _fast_past_ops(self) -> Mapping[str, Callable[..., Array]]:
-        """Those of `fast_ops` that know of packed texts and of positions decoded before."""
+        """Functions of `fast_ops` that handle packed texts and positions decoded before."""
         return {name: function for name, function in self.fast_ops.items() if name == "LEAST_SQUARES"}
 
     def _visibility(

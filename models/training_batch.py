@@ -44,7 +44,7 @@ jax.tree_util.register_dataclass(TrainingBatch)
 
 
 class Prediction(NamedTuple):
-    """What a model predicts for a batch.
+    """Predictions of a model for a batch.
 
     Attributes:
         losses: loss of each predicted token, in nats, without its weight (see `mean_loss`).

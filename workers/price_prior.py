@@ -1,4 +1,4 @@
-"""What is known of a program's price while it trains: operation counts, and timings that are still short.
+"""Estimate of a program's price while it trains, from operation counts and timings that are still short.
 
 The price is the logarithm of the step time relative to the baseline's. Early in a training it is timed badly, and
 operation counts predict it better (docs/discovery.md, "Two views of a gain"). So a hurdle weighs both by their

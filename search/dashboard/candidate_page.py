@@ -49,7 +49,7 @@ def routes() -> list[Route]:
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """What the page shows of a candidate.
+    """Content of a candidate's page.
 
     Attributes:
         candidate: the candidate.

@@ -25,10 +25,10 @@ __all__ = ["InitialProgram", "initial_program_origins", "read_initial_programs"]
 
 @dataclass(frozen=True, slots=True)
 class InitialProgram:
-    """A program that the population starts as copies of.
+    """A program whose copies fill the population at the start.
 
     Attributes:
-        candidate_id: candidate id; that of the baseline if both compute the same function.
+        candidate_id: candidate id; the baseline's if both compute the same function.
         origin: source of the program: a name of the library, `RUN:ID`, or a file.
         dna: program.
     """

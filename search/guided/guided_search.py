@@ -51,7 +51,7 @@ MINIMUM_TRAININGS = 6
 """Finished trainings before any is stopped."""
 
 UNSTOPPED_SHARE = 1 / 15
-"""Share of candidates that train to the end whatever they look like, so that the prediction stays unbiased."""
+"""Share of candidates that train to the end regardless of their prediction, so that the prediction stays unbiased."""
 
 EFFECT_SD = 0.1
 """Standard deviation of the effect of one edit, in nats (see `edit_model`); like `LEADERS` and `MAX_TRAININGS`, from
@@ -64,7 +64,7 @@ MERGE_SHARE = 0.2
 """Share of candidates that are merges, while some merge is expected to beat the best program."""
 
 REVERT_SHARE = 0.05
-"""Share of candidates that take one edit of a leader back."""
+"""Share of candidates that undo one edit of a leader."""
 
 MERGE_GAIN = 0.01
 """Nats by which a merge must be expected to be better than the best program; smaller gains are within the noise."""
@@ -73,7 +73,7 @@ DRAWS = 16
 """Mutations drawn for a child; `edit_choice` takes one of them."""
 
 UNIFORM_SHARE = 0.25
-"""Share of children whose first mutation is taken, whatever gain is expected of it."""
+"""Share of children whose first mutation is taken, regardless of its expected gain."""
 
 LEADERS = 3
 """Number of leaders that are trained again."""
@@ -86,7 +86,7 @@ MAX_TRAININGS = 2
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the search knows of a candidate.
+    """Standing of a candidate in the search.
 
     Attributes:
         candidate_id: candidate.

@@ -102,7 +102,7 @@ class Measurements:
         return self.price.estimate(counts, list(filter(None, map(self._timing, results))))
 
     def priced(self, candidate_id: int) -> Normal:
-        """Return the price of a step in nats: that of a slower step, and 0 for a faster one."""
+        """Return the price of a step in nats; it is 0 for a step that is faster than the baseline's."""
         estimate = self.log_price(candidate_id)
         return Normal(self.baseline.slope * max(0.0, estimate.mean), self.baseline.slope * estimate.sd)
 

@@ -87,7 +87,7 @@ class PriceModel:
 
     @property
     def prior(self) -> PricePrior:
-        """What is known of programs that are not trained yet."""
+        """Prior of the price of programs that are not trained yet."""
         model = self._fitted()
         exponents, *rows = map(tuple, np.vstack([model.coefficients, model.covariance]).tolist())
         return PricePrior(self._baseline_counts, exponents, tuple(rows), model.noise_sd, self.timing_sd, self.bias)

@@ -65,7 +65,7 @@ class _Log:
     """The events, by what they are about.
 
     Attributes:
-        lost: candidates that a repair could not bring back.
+        lost: candidates that a repair could not recover.
         proposed: sequence numbers of the proposals of each candidate.
         started: sequence number, candidate and seed of each start of a trial.
         ended: sequence number, kind, candidate and payload of each end of a trial.

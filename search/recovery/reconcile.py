@@ -34,7 +34,7 @@ class StoreRows:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What could not be brought back.
+    """Candidates, results and events that could not be recovered.
 
     Attributes:
         candidates: candidates whose program is lost, and those that equal them.

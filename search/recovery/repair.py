@@ -64,7 +64,7 @@ def check_run(path: Path | str) -> list[str]:
 
 
 def repair(path: Path | str) -> Repair:
-    """Bring back what a damaged run still holds.
+    """Recover what a damaged run still holds.
 
     Raises:
         UsageError: the run does not exist, is being written, or has a newer schema.

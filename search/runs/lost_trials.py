@@ -23,7 +23,7 @@ LOST_PER_WORKER = 3
 """The same for each worker, with more: a machine that is lost takes the trials of all its workers with it."""
 
 BASELINE_FAILURES = 2
-"""Number of failed trainings of the baseline, without one that succeeded, after which it cannot train."""
+"""Number of failed trainings of the baseline, with none that succeeded, after which the search stops."""
 
 
 class LostTrials:
@@ -46,7 +46,7 @@ class LostTrials:
 
 
 class EnvironmentCheck:
-    """Tells a fault of the environment from that of a candidate, by whether other trials succeed.
+    """Distinguishes a fault of the environment from a fault of a candidate by whether other trials succeed.
 
     Args:
         slots: number of workers.
@@ -62,7 +62,7 @@ class EnvironmentCheck:
         self._any_result = False
         self._last = Evaluation("ok")
         self.suspects: list[tuple[TrialRequest, Evaluation]] = []
-        """Trials that were not repeated any more, of candidates that are not judged yet."""
+        """Trials that will not be repeated again, of candidates that are not judged yet."""
 
     def count(self, evaluation: Evaluation) -> None:
         """Count the end of a trial."""

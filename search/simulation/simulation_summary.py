@@ -134,7 +134,7 @@ class SimulationSummary:
 
     @property
     def whole_budget(self) -> dict[str, float] | None:
-        """What the whole budget would need if all grows as so far; None if it was simulated, or if too little was."""
+        """Estimated needs of the whole budget if growth continues; None if all of it or too little was simulated."""
         if self.complete or len(self.growth) < 2 or not self.is_steady:
             return None
         trials = self.trials_per_day * self.budget_seconds / 86_400.0

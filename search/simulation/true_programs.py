@@ -55,7 +55,7 @@ _REVERT = re.compile(r"Revert of the edit of #(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What an edit changes: nats per token (positive is better), and the logarithm of the step time."""
+    """Effect of an edit on the loss in nats per token (positive is better) and on the logarithm of the step time."""
 
     gain: float
     log_price: float
@@ -63,7 +63,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class TrueProgram:
-    """What trainings of a program measure with noise.
+    """True effects of a program, which trainings measure with noise.
 
     Attributes:
         total: sum of the effects of its edits.

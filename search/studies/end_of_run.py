@@ -33,7 +33,7 @@ __all__ = ["EndOfRun", "confirm_at_end"]
 
 @dataclass(frozen=True, slots=True)
 class EndOfRun:
-    """What the end of a run depends on.
+    """Settings that the end of a run depends on.
 
     Attributes:
         config: run configuration.
@@ -195,7 +195,7 @@ class _Watch:
 
     @property
     def unfinished(self) -> str:
-        """How many of the trainings are finished; empty if all are."""
+        """Count of finished trainings as text; empty if all are finished."""
         if self._counts is None or self._counts[0] == self._counts[1]:
             return ""
         return "{} of {}".format(*self._counts)

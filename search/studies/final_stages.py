@@ -48,7 +48,7 @@ BESIDE = "PRIMER_EZ"
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How much more the end of a longer run trains, as factors.
+    """Factors by which the end of a longer run trains more.
 
     Attributes:
         candidates: candidates of both stages.

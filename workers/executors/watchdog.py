@@ -33,7 +33,7 @@ PREPARATION = ("starting", "compile", "probe")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one trial may use.
+    """Time and memory that one trial may use.
 
     Attributes:
         wall_seconds: wall clock of the whole trial.

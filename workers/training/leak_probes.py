@@ -58,7 +58,7 @@ BATCH_CUTS = 4
 
 
 class Steps(Protocol):
-    """What takes the training steps of probes."""
+    """Training steps for probes."""
 
     def step(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
         """Take a step, which consumes `state`."""
