@@ -98,7 +98,7 @@ class BlockFunctions:
             x: inputs.
             record: gets the value of every node, computed by the primitives alone.
             segment_ids: equal for neighbouring positions of one text, each of which gets the outputs that it has alone
-                (see `primitives.packed_texts`). Padding is a text of its own. None: one text a sequence.
+                (see `primitives.packed_texts`). Padding is a separate text. None: one text a sequence.
             prefix: true for the first positions of a text, which see each other in both directions (see
                 `primitives.prefix_mask`). None: no prefix.
             mask: true where a position may read another, instead of `segment_ids`. A position that may read nothing
@@ -161,8 +161,8 @@ class BlockFunctions:
         """Return the outputs at the next positions, one or more, and the updated cache.
 
         The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN. `segment_ids`
-        are those from the first position on, in every call; positions after them belong to the last text. So is
-        `prefix`; positions after it do not belong to it, and all positions of a prefix must be new in the same call.
+        begin at the first position, in every call; positions after them belong to the last text. `prefix` also begins
+        there; positions after its end are not part of it, and all positions of a prefix must be new in the same call.
         The rows of `mask` are the new positions; keys after its end are masked as its last.
 
         Raises:

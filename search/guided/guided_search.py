@@ -4,7 +4,7 @@
     tell: the loss reached, or the loss predicted for a training that was stopped, enters the model of edits
 
 Fitness is the loss at a fixed number of steps plus the price of a slower step (see `measurements`), so a better
-estimate of the price ranks a program again without training it.
+estimate of the price changes the rank of a program without another training.
 
 Parents, merges and leaders are chosen by the posterior of `edit_model`, which corrects a lucky training by the results
 of related programs. Leaders are trained again with fresh random seeds before they get many children.
@@ -208,7 +208,7 @@ class GuidedSearch(SearchStrategy):
         return sorted(trained, key=lambda each: (each.posterior.mean, each.candidate_id))
 
     def standings(self) -> Mapping[int, Standing]:
-        """Return what the search knows of every candidate with a result, by id."""
+        """Return the standing of every candidate with a result, by id."""
         if self._standings is None:
             measured = {number: self.measurements.fitness(number) for number in self.measurements.candidates}
             known = {number: fitness for number, fitness in measured.items() if fitness is not None}
@@ -302,7 +302,7 @@ class GuidedSearch(SearchStrategy):
         return None
 
     def _revert(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:
-        """Take one edit of a leader back, by a merge against the candidate in which the edit first occurred."""
+        """Undo one edit of a leader, by a merge against the candidate in which the edit first occurred."""
         leaders = [each.candidate_id for each in self._archive()[:LEADERS] if len(self._edits[each.candidate_id]) > 1]
         if not leaders:
             return None

@@ -44,7 +44,7 @@ def refuse_damaged(store: Store) -> None:
         more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
         raise WorkFailedError(
             f"run {store.run.path} is damaged: {findings[0]}{more}; "
-            f"`primer-search repair {shlex.quote(str(store.run.path))}` brings back what can be read"
+            f"`primer-search repair {shlex.quote(str(store.run.path))}` recovers what can be read"
         )
 
 

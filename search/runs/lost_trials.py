@@ -20,7 +20,7 @@ FEWEST_LOST = 6
 """Number of trials in a row without a result after which the environment is at fault, with one or two workers."""
 
 LOST_PER_WORKER = 3
-"""The same for each worker, with more: a machine that is lost takes the trials of all its workers with it."""
+"""The same for each worker, with more workers: a lost machine takes the trials of all its workers with it."""
 
 BASELINE_FAILURES = 2
 """Number of failed trainings of the baseline, with none that succeeded, after which the search stops."""

@@ -109,7 +109,7 @@ def from_json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise WorkFailedError(
-            f"a row of the store is damaged ({error}): `primer-search repair RUN` brings back what can be read"
+            f"a row of the store is damaged ({error}): `primer-search repair RUN` recovers what can be read"
         ) from error
 
 

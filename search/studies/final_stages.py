@@ -40,7 +40,7 @@ START_SECONDS = {"ray": 20.0, "inline": 2.0}
 HOUR, DAY, WEEK = 3_600.0, 86_400.0, 604_800.0
 
 MOST_REPEATS = 2
-"""Largest number of trainings of each program, in `search.confirm_repeats`."""
+"""Largest number of trainings of each program, as a multiple of `search.confirm_repeats`."""
 
 BESIDE = "PRIMER_EZ"
 """Library program that is trained beside the candidates when the budget is an hour or more."""

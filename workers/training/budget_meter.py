@@ -37,7 +37,7 @@ READING_STEPS = 8
 """Steps in the shortest timing of the baseline: several in a row, because single ones would run with cold caches."""
 
 READING_SECONDS = 0.1
-"""Longest that these steps may take; a timing of longer steps has fewer of them, at least one."""
+"""Longest time that these steps may take; if steps are longer, a timing has fewer of them, at least one."""
 
 
 class Meter(Protocol):
