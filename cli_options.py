@@ -46,7 +46,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show only errors and the f
 Candidate = Annotated[
     str | None,
     typer.Argument(
-        help="Number of a candidate, `best` (of those retrained or, without any, of the search) or `baseline`.",
+        help="Number of a candidate, `best` (the best retrained one, or else the best of the search) or `baseline`.",
         metavar="CANDIDATE",
         show_default=False,
     ),

@@ -36,7 +36,7 @@ class Repair:
         run: directory of the run.
         findings: what was wrong; empty if nothing was, and nothing was changed.
         candidates, results: number of candidates and results that the repaired run has.
-        losses: what could not be brought back.
+        losses: what could not be recovered.
         damaged: folder with the damaged files; None if the store itself was whole.
     """
 

@@ -1,4 +1,4 @@
-"""Train weights: a candidate of a run under its settings or at another scale, or saved weights further.
+"""Train weights: those of a candidate, with the run's settings or at another scale, or from saved weights.
 
 A search trains hundreds of candidates and saves no weights, so a candidate is trained once more. The training runs in
 this process with every check of a trial, saves its state now and then, and writes the weights that evaluation saw. The

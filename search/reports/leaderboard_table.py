@@ -1,4 +1,4 @@
-"""Leaderboard of a run as tables for the console, and the cells that its page shows too."""
+"""Leaderboard of a run as tables for the console, and the cells that its page also shows."""
 
 from __future__ import annotations
 
