@@ -202,7 +202,7 @@ def summarize(
     """Return the summary of a simulation that has ended.
 
     Args:
-        controller, executor: of the simulation.
+        controller, executor: those of the simulation.
         real_seconds: its wall clock.
         growth: measurements on the way; the last is that of the end.
         budget_seconds, simulated_seconds: virtual time of the budget, and of what was simulated of it.

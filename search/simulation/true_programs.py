@@ -97,7 +97,9 @@ class TrueProgram:
 
 
 def sum_of_effects(gain: float) -> float:
-    """Return the sum of effects with a gain: the gain if it is negative; otherwise more, without end at the limit.
+    """Return the sum of effects that gives a gain: the gain if it is negative, otherwise more than the gain.
+
+    It grows steeply near the limit.
 
     >>> sum_of_effects(-0.2), round(sum_of_effects(0.1), 3), round(sum_of_effects(0.5), 3)
     (-0.2, 0.109, 1.075)

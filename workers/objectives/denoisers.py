@@ -1,5 +1,4 @@
-"""Denoisers of UL2 (Tay et al. 2022, arXiv 2205.05131, section 3.1): corrupted texts, and the targets that restore
-them.
+"""Denoisers of UL2 (Tay et al. 2022, arXiv 2205.05131, section 3.1): corrupted texts, and what restores them.
 
 R (regular) and X (extreme) remove spans of a text. Each is replaced by a sentinel, and the targets are the spans, each
 after its sentinel, and one more sentinel as the end (T5; Raffel et al. 2020, arXiv 1910.10683, section 3.1.4). S
