@@ -32,7 +32,7 @@ lint: $(VENV)/.installed-dev ## check format, lint and types
 	$(BIN)/ruff check
 	$(BIN)/pyright
 
-format: $(VENV)/.installed-dev ## format the code and mend what ruff can
+format: $(VENV)/.installed-dev ## format the code and fix what ruff can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 

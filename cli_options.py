@@ -47,7 +47,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show only errors and the f
 Candidate = Annotated[
     str | None,
     typer.Argument(
-        help="Number of a candidate, `best` (the first of the retrained, or else of the search) or `baseline`.",
+        help="Number of a candidate, `best` (the best retrained one, or else the best of the search) or `baseline`.",
         metavar="CANDIDATE",
         show_default=False,
     ),
@@ -145,7 +145,7 @@ def choose_platform(
 ) -> None:
     """Find the platform to use for an `--accel`, restrict this process to the CPU if it needs no other, and say why.
 
-    `run` is the run whose setting `accel` is, for messages.
+    `run` is the run that sets `accel`, for messages.
 
     Raises:
         UsageError: the accelerator does not exist.

@@ -1,4 +1,4 @@
-"""The option `--plugin`, which every command on programs takes."""
+"""The option `--plugin` of every command that reads programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Plugins = Annotated[
     list[str] | None,
     typer.Option(
         "--plugin",
-        help="Load own primitives, mutations and programs from a .py file or an importable module; repeatable.",
+        help="Load your own primitives, mutations and programs from a .py file or an importable module; repeatable.",
         metavar="MODULE",
     ),
 ]

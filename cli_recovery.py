@@ -28,7 +28,7 @@ def repair(
     check: Annotated[bool, typer.Option("--check", help="Only say what is wrong; exit code 1 if anything is.")] = False,
     json_: Json = False,
 ) -> None:
-    """Bring back what a damaged run still holds, and keep the damaged files.
+    """Recover what a damaged run still holds, and keep the damaged files.
 
     Programs and results that can be read are kept; what is lost is trained again when the run is resumed.
     """

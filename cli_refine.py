@@ -119,8 +119,8 @@ def refine(
     """Lower the ranks of a trained model's matrices where it then predicts better, and save it.
 
     Every layer, matrix and share of the rank is tried on a fifth of the validation text, and the best reductions are
-    combined. Loss and accuracy before and after are those on the rest, also by frequency of the token. If no reduction
-    helps, nothing is written.
+    combined. Loss and accuracy before and after are measured on the rest, also by frequency of the token. If no
+    reduction helps, nothing is written.
     """
     ranks = _parse_shares(shares)
     if output.exists() and not force:

@@ -62,7 +62,7 @@ def simulate(
     ] = "cpu",
     limit: Annotated[
         str,
-        typer.Option(help="Real time after which the simulation ends and reports how far it is.", metavar="DURATION"),
+        typer.Option(help="Real time after which the simulation ends and reports how far it came.", metavar="DURATION"),
     ] = "10m",
     seed: Annotated[int, typer.Option(help="Random seed of the search and of its results.", min=0, metavar="N")] = 0,
     run_dir: Annotated[

@@ -19,11 +19,13 @@ def register(app: typer.Typer) -> None:
 
 def track(
     run: Run,
-    to: Annotated[Literal["tensorboard", "wandb", "mlflow"], typer.Option(help="The tracker.", show_default=False)],
+    to: Annotated[
+        Literal["tensorboard", "wandb", "mlflow"], typer.Option(help="Tracker to log to.", show_default=False)
+    ],
 ) -> None:
-    """Log a run to an experiment tracker: what it does not know yet.
+    """Log a run to an experiment tracker, without the trials that are logged already.
 
-    Of a search that is running, new trials follow until it ends. See docs/tracking.md.
+    While the search runs, new trials are logged until it ends. See docs/tracking.md.
     """
     from .search.runs.run_directory import find_run
     from .search.tracking.follow_run import follow_run

@@ -125,7 +125,7 @@ def train(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Train a candidate, or saved weights further, and save the weights.
+    """Train a candidate, or continue from saved weights, and save the weights.
 
     They go to RUN/weights/CANDIDATE/: model.safetensors, the same as an Orbax checkpoint, tokenizer.json, model.json
     and curve.json. Without options, a candidate trains with its run's settings. Budgets count training alone.

@@ -5,7 +5,7 @@
     python benchmarks/chaos.py --executor ray --kills 4 --candidates 10         # brief
 
 At random times, from the start of the process on, the controller gets SIGKILL. With Ray, also a worker or the raylet,
-or a worker is frozen (SIGSTOP). With --small-disk, a mount point of a few MiB for the run, the disk is filled, too.
+or a worker is frozen (SIGSTOP). With --small-disk, a mount point of a few MiB for the run, the disk is also filled.
 After each fault that ends the search it is resumed, until it has the candidates. Then:
 
 - the store is audited, and every result that another process read on the way and every loss that was printed is there;

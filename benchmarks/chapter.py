@@ -5,8 +5,8 @@
 
 The commands are the lines of the page's code blocks, in their order. They run in a folder that has `benchmarks/` and
 `examples/` of the checkout. The first training gets SIGKILL once it has saved a state, and is continued with the
-command that the page names. It saves one every ten seconds, so that there is one in a brief run, too. The search always
-has the budget of the page. What the commands print is in `printed.txt` of the folder.
+command that the page names. It saves one every ten seconds, so that a brief run also has one. The search always has the
+budget of the page. What the commands print is in `printed.txt` of the folder.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def main() -> None:
     """Run the page and print the seconds of each command."""
     parser = benchmark_parser(__doc__)
     parser.add_argument("--folder", type=Path, help="empty folder to work in [a temporary one]")
-    parser.add_argument("--budget", help="budget of each training in place of the page's, such as 20steps")
+    parser.add_argument("--budget", help="budget of each training instead of the page's, such as 20steps")
     parser.add_argument("--tokens", type=int, help="tokens that analyze and refine read [their default]")
     add_json(parser)
     options = parser.parse_args()

@@ -21,7 +21,7 @@ class Prediction:
 
     Attributes:
         share: share of the budget at the point.
-        features: `value`, or `value and slope`; or the same of training losses in place of validation losses.
+        features: `value`, or `value and slope`; or the same of training losses instead of validation losses.
         children: `all`, or `better half` by the final loss.
         tau: Kendall's rank correlation of prediction and final loss.
         error: root mean square error in nats, leave one out.

@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--vary",
         action="append",
         default=[],
-        help="constants of search/guided in place of the other rows, as NAME=VALUE; NAME=VALUE",
+        help="constants of search/guided instead of the other rows, as NAME=VALUE; NAME=VALUE",
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the first replay (default 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")

@@ -2,7 +2,7 @@
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/search_cost.py [--samples 40] [--replays 600] [--json]
 
-The naive search trains every valid mutation that it draws to the end, those that equal a known program too, and names
+The naive search trains every valid mutation that it draws to the end, also those that equal a known program, and names
 the ten with the best mean loss. The search trains only new programs, stops some of them, and trains the best again.
 
 The quality of a naming is its overlap with the ten that are truly best. The naive search reaches the quality of the

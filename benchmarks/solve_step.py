@@ -4,7 +4,7 @@
 
 A step is the output of one block and its gradients. Each length has the same number of tokens in a batch, at least one
 sequence. The blocks take turns in each round (`paired_times`), and ratios are those of pairs. `LINEAR` is the mesa
-block with the queries in place of the solutions; `LEAST_SQUARES` is the op alone, for as many heads as the block has.
+block with the queries instead of the solutions; `LEAST_SQUARES` is the op alone, for as many heads as the block has.
 Each position takes the steps of conjugate gradients that it needs; here weights and inputs are random, and keys have
 length 1 (`solve_accuracy.py` counts the steps). MB is the temporary memory of a step.
 """
@@ -74,7 +74,7 @@ def _step(name: str, length: int, batch: int, unit: int, steps: int) -> tuple[Ca
 
 
 def _without_solutions(dna: DNA) -> DNA:
-    """Return the program with its queries, times 1, in place of the solutions of LEAST_SQUARES."""
+    """Return the program with its queries, times 1, instead of the solutions of LEAST_SQUARES."""
     one = len(dna.constants)
 
     def changed(instruction: Instruction) -> Instruction:

@@ -1,6 +1,6 @@
 """Checks of settings against each other, after each is known to be within its own bounds.
 
-A setting that would have no effect is refused too, because the user expects one.
+A setting that would have no effect is also refused, because the user expects an effect.
 """
 
 from __future__ import annotations

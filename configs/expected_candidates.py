@@ -23,7 +23,7 @@ MEASURED_CANDIDATES = 360
 """Candidates of three guided searches of ten minutes: seeds 0, 1 and 2 in benchmarks/results/ten_minutes.txt."""
 
 MEASURED_STOPS = {0.2: 144, 0.35: 34, 0.5: 20}
-"""Those of them that stopped, by the share of the budget at which they did."""
+"""Number of these candidates that stopped, by the share of the budget."""
 
 MEASURED_REPEATS = 29
 """Further trainings of leaders in the same searches."""
@@ -35,7 +35,7 @@ and 8 s for 10,000 (one core of an AMD EPYC). It is fitted after each training."
 
 @dataclass(frozen=True, slots=True)
 class TrainingShares:
-    """How much of their budget the candidates of a search train.
+    """Shares of the budget that the candidates of a search train.
 
     Attributes:
         first: mean share of the budget that the first training of a candidate takes.

@@ -7,7 +7,7 @@
         print(trial.candidate_id, trial.evaluation.outcome, trial.evaluation.loss_nats)
     block = run.best().flax_module()
 
-It calls the functions that the commands call. `primer_search` gives its names; docs/python.md describes it.
+It uses the same functions as the commands. Import its names from `primer_search`; docs/python.md describes them.
 """
 
 __all__ = ["program_graph", "refinement", "run", "run_candidate", "search_process", "start_search"]

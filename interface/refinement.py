@@ -34,7 +34,7 @@ def analyze(
     Args:
         folder: folder of saved weights, such as `runs/first/weights/12`.
         tokens: tokens of the validation text to use.
-        data: another text, as a search names it; None: that of the training.
+        data: text to use, named as for a search; None: the text of the training.
         progress: called with the number of finished steps and of all.
 
     Raises:
@@ -59,7 +59,7 @@ def refine(
     overwrite: bool = False,
     progress: ReportSteps = lambda done, total: None,
 ) -> RefinementResult:
-    """Lower the ranks of the matrices of a trained model with which it then predicts better.
+    """Lower the ranks of a trained model's matrices where it then predicts better.
 
     Args:
         folder: folder of saved weights.
@@ -68,8 +68,8 @@ def refine(
         shares: shares of the largest rank to try; None: those of the command.
         margin: standard errors by which a reduction must help to be kept; None: that of the command.
         tokens: tokens of the validation text to use, a fifth of them to choose on.
-        data: another text, as a search names it; None: that of the training.
-        factored: whether to write factored weights, too.
+        data: text to use, named as for a search; None: the text of the training.
+        factored: whether to also write factored weights.
         overwrite: whether to replace an existing folder.
         progress: called with the number of scored models and of all.
 

@@ -147,7 +147,7 @@ class Run:
         return RunCandidate(self.path, found.id, dna, found.parent, found.mutations, model)
 
     def best(self) -> RunCandidate:
-        """Return the first of the retrained candidates, or without any the first of the search; never the baseline.
+        """Return the best retrained candidate, or without one the best of the search; never the baseline.
 
         Raises:
             UsageError: no candidate has finished a full training yet.
@@ -174,11 +174,11 @@ class Run:
             self.wait()
 
     def resume(self, budget: str | None = None, *, track: Sequence[TrackerName] = ()) -> None:
-        """Continue the search in a process of its own.
+        """Continue the search in a separate process.
 
         Args:
             budget: further wall-clock time, such as `10m`; None: what is left of the run's.
-            track: experiment trackers that log the trials too.
+            track: experiment trackers that also log the trials.
 
         Raises:
             UsageError: a search already writes the run, or an argument is invalid.

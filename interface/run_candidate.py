@@ -1,4 +1,4 @@
-"""A candidate of a run: its program, its result, and the block that it is."""
+"""A candidate of a run: its program, its result and its block."""
 
 from __future__ import annotations
 

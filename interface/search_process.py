@@ -1,4 +1,4 @@
-"""A search in a process of its own, started with the words of its command.
+"""A search in a separate process, started with the words of its command.
 
 So the search chooses its devices itself, whatever this process has done with JAX; the run records the command that
 repeats it; and Ctrl-C in a notebook interrupts what waits for the search, not the search.

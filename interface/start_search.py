@@ -43,7 +43,7 @@ def start_search(
     track: Sequence[TrackerName] = (),
     plugins: Sequence[str] = (),
 ) -> Run:
-    """Start a search in a process of its own, and return its run as soon as that is stored.
+    """Start a search in a separate process, and return its run as soon as that is stored.
 
     The arguments are the options of the command `primer-search`. The search continues if this process ends;
     `Run.stop` ends it, and `open_run` returns to it.
@@ -63,8 +63,8 @@ def start_search(
         executor: `ray`, or `inline` to train in the process of the search; None: the preset's.
         accel: accelerator to train on; None: the preset's, or what JAX finds.
         address: Ray cluster to use.
-        track: experiment trackers that log the trials too.
-        plugins: own primitives, mutations and programs, from .py files or importable modules.
+        track: experiment trackers that also log the trials.
+        plugins: .py files or importable modules with your own primitives, mutations and programs.
 
     Raises:
         UsageError: an argument or a setting is invalid, the data is missing, or the folder is not empty.

@@ -63,7 +63,7 @@ class BlockFunctions:
         width: channels of input and output.
         length: the only sequence length of a program tied to one; None: any length.
         fused: groups of nodes that `apply` computes in one call, by the node that is their result.
-        fast_ops: functions that `apply` uses in place of the arithmetic of some ops, by name.
+        fast_ops: functions that `apply` uses instead of the arithmetic of some ops, by name.
     """
 
     graph: Graph
@@ -97,7 +97,7 @@ class BlockFunctions:
             x: inputs.
             record: gets the value of every node, computed by the primitives alone.
             segment_ids: equal for neighbouring positions of one text, each of which gets the outputs that it has alone
-                (see `primitives.packed_texts`). Padding is a text of its own. None: one text a sequence.
+                (see `primitives.packed_texts`). Padding is a separate text. None: one text a sequence.
             prefix: true for the first positions of a text, which see each other in both directions (see
                 `primitives.prefix_mask`). None: no prefix.
             mask: true where a position may read another, instead of `segment_ids`. A position that may read nothing
@@ -160,8 +160,8 @@ class BlockFunctions:
         """Return the outputs at the next positions, one or more, and the updated cache.
 
         The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN. `segment_ids`
-        are those from the first position on, in every call; positions after them belong to the last text. So is
-        `prefix`; positions after it do not belong to it, and all positions of a prefix must be new in the same call.
+        begin at the first position, in every call; positions after them belong to the last text. `prefix` also begins
+        there; positions after its end are not part of it, and all positions of a prefix must be new in the same call.
         The rows of `mask` are the new positions; keys after its end are masked as its last.
 
         Raises:
@@ -175,7 +175,7 @@ class BlockFunctions:
 
     @property
     def _fast_past_ops(self) -> Mapping[str, Callable[..., Array]]:
-        """Those of `fast_ops` that know of packed texts and of positions decoded before."""
+        """Functions of `fast_ops` that handle packed texts and positions decoded before."""
         return {name: function for name, function in self.fast_ops.items() if name == "LEAST_SQUARES"}
 
     def _visibility(

@@ -41,7 +41,7 @@ class ModelConfig:
             exactly, which needs more memory.
         length_dependent: whether to allow ops that tie a block to one sequence length.
         parameter_cap: upper limit of a candidate's parameters, as a multiple of the baseline's.
-        parameter_range: smallest and largest number of parameters of a candidate, in place of the cap; a candidate
+        parameter_range: smallest and largest number of parameters of a candidate, instead of the cap; a candidate
             outside is trained at another unit (see `parameter_range`). Empty: candidates keep the unit.
     """
 

@@ -28,7 +28,7 @@ class TrainingBatch:
     Attributes:
         tokens: token ids.
         weights: weight of the loss of each predicted token, at the position that predicts it; None: 1.
-        segment_ids: equal for neighbouring positions of one text; padding is a text of its own. None: one text a
+        segment_ids: equal for neighbouring positions of one text; padding is a separate text. None: one text a
             sequence.
         prefix: True for positions that see each other in both directions within their text. They are the first ones of
             the text. None: no prefix; each position sees the earlier ones.
@@ -44,7 +44,7 @@ jax.tree_util.register_dataclass(TrainingBatch)
 
 
 class Prediction(NamedTuple):
-    """What a model predicts for a batch.
+    """Predictions of a model for a batch.
 
     Attributes:
         losses: loss of each predicted token, in nats, without its weight (see `mean_loss`).

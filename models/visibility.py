@@ -1,4 +1,4 @@
-"""What a position may read besides all earlier ones: packed texts, prefixes and masks, whole or decoded."""
+"""Rules for what a position may read: packed texts, prefixes and masks, for whole sequences and in decoding."""
 
 from __future__ import annotations
 

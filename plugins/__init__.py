@@ -5,7 +5,7 @@ A plugin imports what it needs from here and defines `PLUGIN`:
     from primer_search.plugins import Init, Parameter, Plugin, primitive
 
 docs/extending.md has examples. Modules: plugin (the types), op_contract, op_time, op_arrays and program_contract (what
-is checked), contract_check (the check in a process of its own), sources (where plugins are found), loader and registry.
+is checked), contract_check (the check in a separate process), sources (where plugins are found), loader and registry.
 """
 
 from ..primitives.assembler import replace_subprogram

@@ -1,4 +1,4 @@
-"""The whole check of one plugin, for a process of its own: ops on arrays and in programs, mutations, programs."""
+"""The whole check of one plugin, run in a separate process: ops on arrays and in programs, mutations, programs."""
 
 from __future__ import annotations
 

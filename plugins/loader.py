@@ -17,7 +17,7 @@ Tell = Callable[[str], None]
 
 
 def load_plugins(references: Sequence[str], tell: Tell = lambda line: None) -> None:
-    """Load installed plugins and those that a user names; each text is checked once.
+    """Load installed plugins and those that a user names. Each version of a source is checked once.
 
     Args:
         references: paths of .py files, or names of importable modules.
@@ -31,14 +31,14 @@ def load_plugins(references: Sequence[str], tell: Tell = lambda line: None) -> N
 
 
 def load_recorded(recorded: Sequence[Mapping[str, Any]], run: str) -> None:
-    """Load the plugins of a run where they were found, with the same text.
+    """Load the plugins of a run from where the run found them; their source must be unchanged.
 
     Args:
         recorded: plugins of the run's manifest.
         run: name of the run, for messages.
 
     Raises:
-        UsageError: a plugin is not found, has changed, or was never loaded by this user.
+        UsageError: a plugin is not found, its source has changed, or this user has never loaded it.
     """
     for fields in recorded:
         source = PluginSource.from_dict(dict(fields))
@@ -48,13 +48,18 @@ def load_recorded(recorded: Sequence[Mapping[str, Any]], run: str) -> None:
         made = f"run {run} was made with plugin {source.name} ({source.reference}, sha256 {source.sha256[:12]})"
         if loaded is not None:
             other = loaded.source
-            raise UsageError(f"{made}, but {other.reference} has another text ({other.sha256[:12]}): give the run's")
+            raise UsageError(
+                f"{made}, but {other.reference} is loaded, whose source differs ({other.sha256[:12]}): "
+                "give the run's file"
+            )
         try:
             found = find_source(source.reference)
         except UsageError:
             raise UsageError(f"{made}, which is not found: give its file with --plugin") from None
         if found.sha256 != source.sha256:
-            raise UsageError(f"{made}, which has changed since (now {found.sha256[:12]}): restore it, or start a run")
+            raise UsageError(
+                f"{made}, which has changed since (now {found.sha256[:12]}): restore it, or start a new run"
+            )
         if found.is_file and not is_known(found):
             raise UsageError(f"{made}, which you have not loaded before: read it, and give it with --plugin to run it")
         _load(found)
@@ -64,7 +69,7 @@ def _load(source: PluginSource, tell: Tell = lambda line: None) -> None:
     if not is_checked(source) and find_loaded(source.name) is None:
         from .contract_check import check_plugin
 
-        tell(f"plugin {source.name}: its contract is checked, once for this text")
+        tell(f"plugin {source.name}: checking its contract (once for each version of its source)")
         earlier = [loaded.source for loaded in loaded_plugins()]
         with ProcessPool(1) as pool:  # it runs on the CPU, and leaves accelerators alone
             try:

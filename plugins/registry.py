@@ -112,9 +112,9 @@ def unload(name: str) -> None:
 
 
 def _executed(source: PluginSource) -> Plugin:
-    """Execute the text as a module of its own, and return its plugin.
+    """Execute the source as a separate module, and return its plugin.
 
-    Only a text that assigns `PLUGIN` is executed, so that a run directory cannot name any other module.
+    Only source that assigns `PLUGIN` is executed, so that a run directory cannot name any other module.
     """
     try:
         statements = ast.parse(source.text).body

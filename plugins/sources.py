@@ -1,9 +1,9 @@
-"""Sources of plugins: files, importable modules and installed entry points; and which texts a user has loaded.
+"""Sources of plugins: files, importable modules and installed entry points; and which of them a user has loaded.
 
-A plugin is one file. Its text is its identity: a run records it, workers execute it, and a run made with one text is
-never continued with another. A run directory alone never causes code to run. A recorded plugin is loaded again under
-two conditions: the text is still where the plugin was found, with the recorded hash; and it is an importable module, or
-this user has loaded that text with `--plugin` before (`is_known`).
+A plugin is one file. Its source is its identity: a run records it, workers execute it, and a run made with one source
+is never continued with another. A run directory alone never causes code to run. A recorded plugin is loaded again under
+two conditions: the source is still where the plugin was found, with the recorded hash; and it is an importable module,
+or this user has loaded that source with `--plugin` before (`is_known`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class PluginSource:
-    """The text of a plugin.
+    """The source of a plugin.
 
     Attributes:
         name: name of the file or the last part of the module's name.
@@ -46,7 +46,7 @@ class PluginSource:
 
     @property
     def sha256(self) -> str:
-        """Hash of the text."""
+        """Hash of the source."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
@@ -65,7 +65,7 @@ class PluginSource:
 
 
 def find_source(reference: str) -> PluginSource:
-    """Return the text of a plugin without executing it.
+    """Return the source of a plugin without executing it.
 
     Args:
         reference: path of a .py file, or the name of an importable module.
@@ -104,17 +104,17 @@ def _installed_source(entry: importlib.metadata.EntryPoint) -> PluginSource:
         package = "an installed package" if entry.dist is None else f"the installed package {entry.dist.name}"
         raise UsageError(
             f"{package} offers the plugin {entry.module}, which is not an importable Python file with a name in lower "
-            "case: mend the package, or uninstall it"
+            "case: fix the package, or uninstall it"
         ) from None
 
 
 def is_known(source: PluginSource) -> bool:
-    """Return whether this user has loaded this text by its own decision."""
+    """Return whether this user has chosen to load this source before."""
     return _record(source).exists()
 
 
 def is_checked(source: PluginSource) -> bool:
-    """Return whether this version of the package has checked this text."""
+    """Return whether this version of the package has checked this source."""
     try:
         return json.loads(_record(source).read_text(encoding="utf-8")).get("checked_by") == _package_hash()
     except (OSError, ValueError):
@@ -122,7 +122,7 @@ def is_checked(source: PluginSource) -> bool:
 
 
 def remember(source: PluginSource) -> None:
-    """Record that the user has loaded this text, and that this version of the package has checked it."""
+    """Record that the user has loaded this source, and that this version of the package has checked it."""
     record = _record(source)
     fields = {"name": source.name, "reference": source.reference, "checked_by": _package_hash()}
     try:

@@ -2,7 +2,7 @@
 
 Repair inserts a learned CONV_1X1 where widths differ. The paper changes one of two unequal widths "pseudo-randomly but
 deterministically"; the rule is our choice: resize the scalar if there is one, else the operand with the smaller
-canonical hash. An output that is not as wide as the model is resized too.
+canonical hash. An output that is not as wide as the model is also resized.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class _Line:
         text: the line.
         live: whether the output depends on it.
         operands: operands that it shows.
-        instruction: instruction with calls in the terms of the new program and bank values in place of indices.
+        instruction: instruction with calls in the terms of the new program and bank values instead of indices.
     """
 
     text: str

@@ -25,7 +25,7 @@ class PrimerSearchError(Exception):
 class UsageError(PrimerSearchError, ValueError):
     """Wrong usage, configuration or data; the message says what is wrong, where, and how to fix it.
 
-    It is a ValueError too, as Flax raises for wrong arguments of modules.
+    It is also a ValueError, like the errors that Flax raises for wrong arguments of modules.
     """
 
     exit_code = 2

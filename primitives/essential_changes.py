@@ -1,4 +1,4 @@
-"""The changes between two programs without which the function would be another."""
+"""Essential changes between two programs: those without which the function would differ."""
 
 from __future__ import annotations
 

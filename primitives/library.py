@@ -277,7 +277,7 @@ _MESA_REFERENCE = "von Oswald et al. 2023, arXiv 2309.05858; layer as in MesaNet
 
 TRANSFORMER_MESA = define_program(
     "TRANSFORMER_MESA",
-    "Transformer with a mesa layer in place of attention: ridge regression of the values on the keys so far",
+    "Transformer with a mesa layer instead of attention: ridge regression of the values on the keys so far",
     _MESA_REFERENCE,
     MESA_TEXT,
     {"zero": 0.0},

@@ -166,7 +166,7 @@ PRIMER_TEXT = {
     """,
 }
 
-# Queries and keys as in MesaNet, but with a convolution over 3 positions in place of 4, the nearest that a primitive
+# Queries and keys as in MesaNet, but with a convolution over 3 positions instead of 4, the nearest that a primitive
 # has. MesaNet's gates, which let old keys fade, are left out: LEAST_SQUARES weighs all keys equally.
 _MESA_LAYER = {
     "mesa_attention": """

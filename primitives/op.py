@@ -1,4 +1,4 @@
-"""What a row of the op table says: the class `Op`, its fields, and the rules for kinds and widths (see `ops`)."""
+"""Rows of the op table (see `ops`): the class `Op`, its fields, and the rules for kinds and widths."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TimeDependence(Enum):
 
 
 class DecodeState(Enum):
-    """What decoding caches for an op on activations, so that new positions need no pass over earlier ones."""
+    """Cache of an op on activations in decoding, so that new positions need no pass over earlier ones."""
 
     NOTHING = "nothing"
     INPUTS = "the last kernel - 1 inputs"
@@ -71,7 +71,7 @@ class DecodeState(Enum):
 
 
 class PackedTexts(Enum):
-    """What an op does at the border of two texts in one sequence (`primitives.packed_texts`)."""
+    """Treatment of the border of two texts in one sequence by an op (`primitives.packed_texts`)."""
 
     UNCHANGED = "nothing"
     WINDOW = "counts inputs of other texts as 0"
@@ -177,7 +177,7 @@ class Op:
 
     @property
     def packed_texts(self) -> PackedTexts:
-        """What it does at the border of two texts; an op of a plugin that reads earlier positions cannot know."""
+        """Treatment of the border of two texts; an op of a plugin that reads earlier positions is refused."""
         if self.time_dependence is TimeDependence.MASKS:
             return PackedTexts.MASK
         if self.time_dependence is not TimeDependence.PAST:

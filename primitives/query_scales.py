@@ -33,7 +33,7 @@ def query_scales(graph: Graph, unit: int) -> list[int]:
 def rescale_queries(dna: DNA, unit: int, new_unit: int) -> DNA:
     """Return the program with its query scales adjusted to another unit of width; unchanged if it has none.
 
-    A bank entry that only query scales read is changed in place. If others read it too, the query scales get a
+    A bank entry that only query scales read is changed in place. If others also read it, the query scales get a
     separate entry. If neither is possible, nothing changes.
 
     Args:

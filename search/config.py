@@ -22,7 +22,7 @@ MIN_TRIALS_PER_WORKER = 8
 
 @dataclass(frozen=True, slots=True)
 class SearchConfig:
-    """How candidates are proposed and selected.
+    """Settings of proposals and selection.
 
     Attributes:
         strategy: `evolution`, regularized evolution (Real et al. 2019) as Primer uses it (section 2, appendix A.2);

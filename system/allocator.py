@@ -2,7 +2,7 @@
 
 XLA allocates the temporary buffer of a step before every step and frees it afterwards. By default, glibc then returns
 its pages to the system, and the next step pays for zeroed pages: a tenth to a third of the CPU time of a step
-(`benchmarks/allocator.py`). Here freed pages stay with the process, and it returns them where it says so.
+(`benchmarks/allocator.py`). Here freed pages stay with the process, which returns them only on request.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class ProcessPool:
         """Yield results in the order of the jobs. Jobs are read as needed: memory holds a few for each process.
 
         Raises:
-            WorkFailedError: a process died. Errors of a job are raised here, too.
+            WorkFailedError: a process died. Errors of a job are also raised here.
         """
         if not self._count:
             yield from (job() for job in jobs)

@@ -1,7 +1,7 @@
 """Training of candidates under a budget.
 
-`config` holds the settings, `protocol` the requests and evaluations of trials, and `price_prior` what a trial is told
-of prices. `data` turns text into batches, `objectives` say what to learn from them, `devices` finds accelerators,
+`config` holds the settings, `protocol` the requests and evaluations of trials, and `price_prior` what a trial knows of
+prices. `data` turns text into batches, `objectives` say what to learn from them, `devices` finds accelerators,
 `training` runs one trial, and `executors` run many.
 """
 

@@ -1,4 +1,4 @@
-"""What is known of a program's price while it trains: operation counts, and timings that are still short.
+"""Estimate of a program's price while it trains, from operation counts and timings that are still short.
 
 The price is the logarithm of the step time relative to the baseline's. Early in a training it is timed badly, and
 operation counts predict it better (docs/discovery.md, "Two views of a gain"). So a hurdle weighs both by their
@@ -30,11 +30,11 @@ class PricePrior:
 
     Attributes:
         baseline: operation counts of the baseline's step.
-        exponents: exponents of the counts, relative to the baseline's, in the relative step time, with
-        covariance: the covariance matrix of their errors.
+        exponents: exponents of the counts, relative to the baseline's, in the relative step time.
+        covariance: covariance matrix of the errors of the exponents.
         sd: standard deviation of what the counts do not explain, in log time.
-        timing_sd: standard deviation of the log price that a whole training times; one that lasted for a share of it
-            has the variance of a whole one divided by the share.
+        timing_sd: standard deviation of the log price that a whole training times. For a training that lasted for a
+            share of a whole one, the variance is divided by the share.
         bias: log price that timings give the baseline.
     """
 

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 Platform = Literal["cpu", "gpu", "tpu"]
-"""Where workers train. The caller resolves `auto` first."""
+"""Kind of devices that workers train on. The caller resolves `auto` first."""
 
 OUTCOME_ADVICE = {
     "ok": "trained the full budget",

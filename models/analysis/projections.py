@@ -3,8 +3,8 @@
 A kernel inside a branched call has one matrix for each branch, [branches, in, out]. If all branches read the same
 input, as the projections of attention heads do, they are one matrix [in, branches * out] in the model: it maps one
 input to all channels of the concatenated output, and is decomposed as one. If every branch reads its own input, each
-branch has its own matrix, and no larger one exists. Both can occur at once, in nested calls: outer branches with inputs
-of their own around inner ones that share theirs.
+branch has its own matrix, and no larger one exists. Both can occur in nested calls: outer branches with separate inputs
+around inner branches that share one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Projection:
     Attributes:
         name: name of the kernel among the arrays of a block.
         shape: shape of the kernel: branches, inputs, outputs.
-        own_inputs: axes of branches that read inputs of their own; those of the others share one.
+        own_inputs: axes of branches with separate inputs; branches on the other axes share an input.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Projection:
         return min(self.matrices[1:])
 
     def parameters_at(self, rank: int) -> int:
-        """Return the number of scalars of the kernel at a rank: those of the factors, or of the kernel if fewer."""
+        """Return the number of scalars at a rank: of the factors, or of the kernel if it has fewer."""
         count, rows, columns = self.matrices
         return count * min(rank * (rows + columns), rows * columns)
 

@@ -21,7 +21,7 @@ __all__ = ["ChangedLayerLosses", "LayerChange", "make_changed_layer_losses", "re
 
 
 class LayerChange(IntEnum):
-    """What is done to a layer."""
+    """Change of a layer."""
 
     NONE = 0
     REMOVED = 1

@@ -169,7 +169,7 @@ def _signature(plan: ExportPlan, one: ExportedClass) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ParameterPlacement:
-    """Where a parameter of the compiled program is in the exported module, the same in NNX and in Linen.
+    """Place of a compiled program's parameter in the exported module, the same in NNX and in Linen.
 
     Attributes:
         name: `ParameterSpec.name`.

@@ -44,7 +44,7 @@ when decoding, the keys are all positions of the cache.
 """
 
 SegmentIds = Int[Array, "batch ids"]
-"""Equal for neighbouring positions of one text, which then has the outputs that it has alone; padding is a text, too.
+"""Equal for neighbouring positions of one text, which then has the outputs that it has alone; padding is also a text.
 
 [batch, length]. When decoding, those from the first position on, in every call; later positions belong to the last
 text.
@@ -123,7 +123,7 @@ def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask:
 
 
 def texts_mask(segment_ids: SegmentIds, x: Array, keys: int, start: int | Int[Array, ""], mask: Mask | None) -> Mask:
-    """Return the mask that keeps texts apart, [batch, heads or 1, length, keys], where `mask` allows it, too.
+    """Return a mask that keeps texts apart within what `mask` allows, [batch, heads or 1, length, keys].
 
     Args:
         segment_ids: equal for neighbouring positions of one text, from the first key on; later keys belong to the last.

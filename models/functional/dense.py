@@ -1,8 +1,8 @@
 """Product of activations with a matrix, with a written gradient.
 
-JAX writes the gradient of the matrix as the transpose of a product. XLA moves the transpose to the gradient of the
-output, on a CPU: whatever computes that gradient is computed once more, in the order of a transposed array. The
-written gradient is the product itself, and a training step takes 0.9 of the time (benchmarks/written_gradients.py).
+JAX writes the gradient of the matrix as the transpose of a product. On a CPU, XLA moves the transpose to the gradient
+of the output, and computes that gradient a second time in the order of a transposed array. The written gradient is the
+product itself, and a training step takes 0.9 of the time (benchmarks/written_gradients.py).
 """
 
 from __future__ import annotations

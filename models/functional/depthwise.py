@@ -2,9 +2,10 @@
 
 On most devices, XLA's grouped convolution is slow with one group for each channel; a few shifted multiply-adds fuse
 with the operations around them. Automatic differentiation of the sum adds a padded array for each tap, and sums over
-rows. So compiled blocks have a written gradient: that of the input is a sum of shifted products, and that of a tap is
-one matrix product. A training step with convolutions over 15 positions takes 0.6 of the time, over 31 positions 0.3
-(benchmarks/written_gradients.py). Modules keep the automatic gradient, which also works in forward mode.
+rows. So compiled blocks have a written gradient: the gradient of the input is a sum of shifted products, and the
+gradient of a tap is one matrix product. A training step with convolutions over 15 positions takes 0.6 of the time, over
+31 positions 0.3 (benchmarks/written_gradients.py). Modules keep the automatic gradient, which also works in forward
+mode.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The refusal of float16 for programs that divide or take logarithms; exported files that do get the function."""
+"""Refusal of float16 by programs that divide or take logarithms; exported files that do either contain the function."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """LEAST_SQUARES for training: the systems of all positions at once, by conjugate gradients.
 
-Each position has a system of its own, (sum of k k^T over the past + diag(ridge)) z = q. Divided by the root of the
-ridge on both sides, its matrix is the identity plus a sum. The product of that matrix with z is linear attention:
-within a chunk of positions by masked scores, for earlier chunks by the sum of k k^T before each. So memory grows with
-length times width, as in MesaNet (2025, arXiv 2506.05233), and one step is a few matrix products.
+Each position has its own system, (sum of k k^T over the past + diag(ridge)) z = q. Divided by the root of the ridge on
+both sides, its matrix is the identity plus a sum. The product of that matrix with z is linear attention: within a chunk
+of positions by masked scores, for earlier chunks by the sum of k k^T before each. So memory grows with length times
+width, as in MesaNet (2025, arXiv 2506.05233), and one step is a few matrix products.
 
-Each position takes steps until what is left of its right-hand side is as small as rounding, and no more: its solution
-does not depend on other positions or sequences. Keys of length 1 need at most 20 steps for up to 128 channels;
-long keys of 32 channels or more stop at twice as many as they have channels.
+Each position takes steps until its residual is as small as rounding, and no more. So its solution does not depend on
+other positions or sequences. Keys of length 1 need at most 20 steps for up to 128 channels; long keys of 32 channels or
+more stop at twice as many as they have channels.
 
 The gradient is that of the solution, not of the steps (implicit differentiation): it needs one more solution of the
 same systems. The functions below `apply_least_squares` are copied into exported files.
@@ -61,7 +61,7 @@ def least_squares(
         k: keys of the same shape.
         ridge: positive, [..., 1, width], all leading axes given.
         steps: most steps of conjugate gradients.
-        texts: number of the text of each position, [..., length]; each text has a sum of its own. If `before` is given,
+        texts: number of the text of each position, [..., length]; each text has its own sum. If `before` is given,
             after that of the position before the first one.
         before: sum of k k^T over earlier positions, [..., width, width].
     """

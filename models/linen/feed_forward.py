@@ -69,7 +69,7 @@ class SwiGLU(LayerModule):
 
 
 class SquaredReLU(nn.Module):
-    """`max(x, 0)^2`, in place of ReLU or GELU in a feed forward; it has no parameters.
+    """`max(x, 0)^2` instead of ReLU or GELU in a feed forward; it has no parameters.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 4.
 

@@ -149,7 +149,7 @@ class MultiHeadAttention(CausalAttention):
 class MultiDConvHeadAttention(MultiHeadAttention):
     """Multi-head attention with a causal depthwise convolution after each of the Q, K and V projections.
 
-    The query, key and value of a position depend on the `kernel_size - 1` positions before it, too, as far as the
+    The query, key and value of a position also depend on the `kernel_size - 1` positions before it, as far as the
     `mask` allows it to read them.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.

@@ -114,7 +114,7 @@ class DNABlock(nnx.Module):
             x: whole sequences; with `decode`, their next positions, one or more.
             decode: continue from the cache, and update it. Past its end the output is NaN.
             segment_ids: equal for neighbouring positions of one text, which then has the outputs that it has alone.
-                Padding is a text of its own. With `decode`, those from the first position on, in every call; later
+                Padding is a separate text. With `decode`, those from the first position on, in every call; later
                 positions belong to the last text. None: one text a sequence.
             mask: true where a position may read another, in addition to the causal mask, instead of `segment_ids`.
                 Attention and convolutions keep to it; a position that may read nothing reads itself. With `decode`, its

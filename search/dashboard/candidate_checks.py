@@ -72,7 +72,7 @@ def _causality(candidate: Candidate) -> Check:
 
 
 def _probes(trainings: Sequence[Evaluation]) -> list[Check]:
-    """Return the probes of the trained models, in the words of the run's totals."""
+    """Return the check by probes of the trained models, worded like the run's totals."""
     totals = count_leak_checks(trainings, 1)
     if totals.refused:
         reasons = ", ".join(f"{reason} {count}" for reason, count in totals.refused.items())

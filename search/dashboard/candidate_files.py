@@ -22,7 +22,7 @@ from .requests import NotFoundError, Request, Response, Route, download, json_re
 __all__ = ["find_candidate", "routes"]
 
 REFERENCE = "PRIMER_EZ"
-"""Program whose curve is shown too, if the run retrained it."""
+"""Program whose curve is also shown, if the run retrained it."""
 
 _SMALL = {"size": 13}
 

@@ -49,7 +49,7 @@ def routes() -> list[Route]:
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """What the page shows of a candidate.
+    """Content of a candidate's page.
 
     Attributes:
         candidate: the candidate.
@@ -60,7 +60,7 @@ class _Detail:
         beginning: start of all its edits, as text.
         trainings: its trainings in the search.
         ladder: retrainings at other scales.
-        read: share of the run that the results are of.
+        read: share of the run that the results cover.
         priced: whether the run compares programs also at equal time.
     """
 

@@ -1,4 +1,4 @@
-"""The Flax source of a candidate, made on demand by a process of its own.
+"""The Flax source of a candidate, made on demand by a separate process.
 
 Making it compiles the block and checks it against the program, which takes seconds and several hundred megabytes of
 JAX. The server has neither to spare, so a process does it, one at a time, and the last few results are kept.

@@ -1,4 +1,4 @@
-"""Several runs side by side: their best so far, and what each was and found."""
+"""Several runs side by side: their best so far, their conditions and their results."""
 
 from __future__ import annotations
 

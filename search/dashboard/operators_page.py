@@ -31,7 +31,7 @@ def _operators(request: Request) -> Response:
 
 
 def _figure(request: Request) -> Response:
-    """Return the fates of the new programs, and the shares of improved ones, one bar for each kind."""
+    """Return the outcomes of the new programs, and the shares of improved ones, one bar for each kind."""
     with request.run.digest() as (digest, _):
         totals = operator_totals(digest)[::-1]
     kinds = [each.kind for each in totals]

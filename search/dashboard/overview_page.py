@@ -33,7 +33,7 @@ _QUESTIONS = {
     "ancestry": "where its gain comes from",
     "use": "how to use it",
 }
-"""What a reader asks of the best candidate, by the section of its page that answers."""
+"""Questions about the best candidate, by the section of its page that answers them."""
 
 _WORDS = {
     "ok": "trained in full",

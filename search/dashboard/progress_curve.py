@@ -14,7 +14,7 @@ from ..results.digest.run_digest import RunDigest
 __all__ = ["AXES", "comparison_figure", "overview_figure"]
 
 AXES = {"time": "minutes of search", "candidates": "trainings of candidates"}
-"""What progress can be drawn against, and the title of the axis."""
+"""Quantities that progress can be drawn against, with the title of the axis."""
 
 _MOST_MARKS = 1200
 """Largest number of marks of each kind; of more trainings, every second or every n-th one is drawn."""

@@ -2,11 +2,11 @@
 
 Every one is a well-formed DNA that a mutation or two could make of an honest block, and the language must refuse it for
 the reason given here. Where sampling can see the leak as well, both lines of defence must catch it: the proof (see
-`causality_proof`), and the test on resampled futures (see `causality_test`) without the proof. Blocks that cheat as no
-program can are in `leaky_blocks`.
+`causality_proof`), and the test on resampled futures (see `causality_test`) without the proof. Blocks that cheat in
+ways that no program can are in `leaky_blocks`.
 
-References: the leaks of published systems that these are made after are a finite or misplaced mask, an even function of
-the future, a gate that opens in training, and losses of zero that were overflows.
+The programs imitate leaks of published systems: a finite or misplaced mask, an even function of the future, a gate that
+opens in training, and losses of zero that were overflows.
 """
 
 from __future__ import annotations

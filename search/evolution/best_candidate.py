@@ -1,7 +1,8 @@
 """The best candidate of a running search, by the same figures as the leaderboard.
 
 A candidate that is trained again has another mean loss, and with prices every timing changes the fitness of all. So a
-lucky first training does not stay the best once it is corrected. All candidates are looked at again only then.
+lucky first training does not stay the best once it is corrected. Only such a result causes all candidates to be
+compared again.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class BestSoFar:
         self._stale = False
 
     def record(self, candidate_id: int, evaluation: Evaluation) -> None:
-        """Add the result of a trial. Also one that was stopped, or one of the baseline, can change prices."""
+        """Add the result of a trial. A trial that was stopped, or one of the baseline, can also change prices."""
         if candidate_id != BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
             self._trainings[candidate_id].append(replace(evaluation, curve=()))  # most of its memory
         if evaluation.diverged:

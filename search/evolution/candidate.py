@@ -41,8 +41,8 @@ class Candidate:
         mutations: descriptions of the edits of the parent, in order; without a parent, the origin of the program.
         structure_hash: hash of the canonical dataflow graph.
         same_as: earlier candidate with the same structure or function, whose evaluation this one reuses; None if new.
-        unit: unit of width that it is trained at, if `model.parameter_range` resizes it; None: the configured one, for
-            which the constants of the program are.
+        unit: unit of width that it is trained at, if `model.parameter_range` resizes it; None: the configured one. The
+            constants of `dna` are for the configured one.
     """
 
     id: int

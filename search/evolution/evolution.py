@@ -127,7 +127,7 @@ class Evolution(SearchStrategy):
         self._waiting.clear()
 
     def _parent(self, rng: np.random.Generator) -> int:
-        """Return the id of the parent; until the population is filled, that of a random trained ancestor."""
+        """Return the id of the parent; until the population is filled, a random trained ancestor."""
         if not len(self.population):
             trained = self._trained_ancestors()
             return trained[0] if len(trained) == 1 else trained[int(rng.integers(len(trained)))]

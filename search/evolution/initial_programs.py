@@ -3,7 +3,7 @@
 The baseline remains the configured one, candidate 0. All results are compared with it, the cap on parameters is
 relative to it, reference seconds are timed by its steps, and the spread of its trials is the noise. Initial programs
 are candidates 1 to n, and have no parent. The population starts as copies of the named programs in equal parts; the
-baseline is among them only if it is named too. Every run trains its initial programs itself, so imported programs
+baseline is among them only if it is also named. Every run trains its initial programs itself, so imported programs
 appear on its leaderboard with its own results.
 
 Programs of the library are fitted to the width of the configuration. Programs from runs and files are not, not even the
@@ -25,10 +25,10 @@ __all__ = ["InitialProgram", "initial_program_origins", "read_initial_programs"]
 
 @dataclass(frozen=True, slots=True)
 class InitialProgram:
-    """A program that the population starts as copies of.
+    """A program whose copies fill the population at the start.
 
     Attributes:
-        candidate_id: candidate id; that of the baseline if both compute the same function.
+        candidate_id: candidate id; the baseline's if both compute the same function.
         origin: source of the program: a name of the library, `RUN:ID`, or a file.
         dna: program.
     """
@@ -56,5 +56,5 @@ def read_initial_programs(manifest: Mapping[str, Any]) -> tuple[InitialProgram, 
 
 
 def initial_program_origins(manifest: Mapping[str, Any]) -> dict[int, str]:
-    """Return the origin of each initial program of a run by candidate id, the baseline's too if it was named."""
+    """Return the origin of each initial program of a run by candidate id, also the baseline's if it was named."""
     return {each["candidate"]: each["origin"] for each in manifest.get("initial_programs", ())}

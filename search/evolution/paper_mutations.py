@@ -154,7 +154,7 @@ MUTATIONS: dict[str, MutationType] = {
 """The paper's six types, by the first words of their descriptions."""
 
 _DRAWING_OPS = {"Insert": _insert, "Delete and insert": _delete_and_insert, "Mutate field": _mutate_field}
-"""Those that draw ops, and so take a vocabulary."""
+"""Mutations that draw ops, and therefore take a vocabulary."""
 
 
 # --- draws ------------------------------------------------------------------------------------------------------

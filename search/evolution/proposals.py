@@ -116,7 +116,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a valid program is, compared with the known ones.
+    """Identity of a valid program among the known ones.
 
     Attributes:
         structure_hash: hash of the canonical graph.

@@ -83,7 +83,7 @@ def read_vocabulary(setting: str) -> Vocabulary:
 
 
 def with_named_plugins(setting: str) -> str:
-    """Return the setting with the names of the loaded plugins in place of `plugins`.
+    """Return the setting with the names of the loaded plugins instead of `plugins`.
 
     A run that is resumed uses the plugins that it began with, even if others are installed by then.
 

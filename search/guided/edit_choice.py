@@ -6,7 +6,7 @@ mutation is a linear function of its features, fitted to the gains of all mutate
 parents. A child that is worse than its parent gained nothing, however bad it is.
 
 The search draws several mutations of a parent and takes one. Its probability is proportional to the expected gain plus
-half a standard deviation, so features that few children had are tried, too. At first all features are equal;
+half a standard deviation, so features that few children had are also tried. At first all features are equal;
 preferences come only from the run's own trainings. Some mutations are drawn without this choice, so that every kind of
 edit is tried.
 """
@@ -26,7 +26,7 @@ from .linear_model import Normal, fit_linear_model
 __all__ = ["EditChoice", "edit_features"]
 
 LARGEST_GAIN = 0.1
-"""Larger gains count as this one, in nats."""
+"""Largest gain that counts, in nats; larger ones count as this."""
 
 GAIN = 0.005
 """Prior of the mean gain of a mutation, in nats: most gain nothing."""

@@ -1,9 +1,9 @@
-"""An additive model of edits: posterior means of the fitness of all programs of a run, also of programs not trained.
+"""An additive model of edits: posterior means of the fitness of all programs of a run, trained or not.
 
-Every program of a run is the baseline with a set of edits: those of its lineage, of both lineages for a merge. An edit
-is named by the candidate in which it first occurred. The model says that the fitness of a program is
+Every program of a run is the baseline with a set of edits: those of its lineage, or for a merge of both lineages. An
+edit is named by the candidate in which it first occurred. The model says that the fitness of a program is
 
-    baseline + sum of the effects of its edits + an interaction of its own,
+    baseline + sum of the effects of its edits + the program's own interaction,
 
 where effects are N(0, effect_sd^2) and interactions N(0, interaction_sd^2). A program that shares edits with good
 programs is expected to be good, so a lucky training of one program is corrected by its relatives, and the model
@@ -11,8 +11,9 @@ predicts a merge before it is trained. With normal noise this is Bayesian linear
 covariance counts shared edits (Rasmussen & Williams 2006, section 2.1 and 2.2).
 
 Most programs have an edit that no other program has. Their own edits and their interaction are integrated out: such a
-program is a noisier measurement of the sum of its shared edits. So the matrix of the regression has a row for each
-shared edit, which are a fraction of the programs, and its factor takes the cube of their number.
+program is a noisier measurement of the sum of its shared edits. So the matrix of the regression has one row for each
+shared edit. These are far fewer than the programs, and factoring the matrix takes time in proportion to the cube of
+their number.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What is measured of one program, apart from the effects of its shared edits.
+    """Measurement of one program, without the effects of its shared edits.
 
     Attributes:
         fitness: mean of the measurements.

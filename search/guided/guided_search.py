@@ -4,7 +4,7 @@
     tell: the loss reached, or the loss predicted for a training that was stopped, enters the model of edits
 
 Fitness is the loss at a fixed number of steps plus the price of a slower step (see `measurements`), so a better
-estimate of the price ranks a program again without training it.
+estimate of the price changes the rank of a program without another training.
 
 Parents, merges and leaders are chosen by the posterior of `edit_model`, which corrects a lucky training by the results
 of related programs. Leaders are trained again with fresh random seeds before they get many children.
@@ -50,7 +50,7 @@ MERGE_SHARE = 0.2
 """Share of candidates that are merges, while some merge is expected to beat the best program."""
 
 REVERT_SHARE = 0.05
-"""Share of candidates that take one edit of a leader back."""
+"""Share of candidates that undo one edit of a leader."""
 
 MERGE_GAIN = 0.01
 """Nats by which a merge must be expected to be better than the best program; smaller gains are within the noise."""
@@ -59,7 +59,7 @@ DRAWS = 16
 """Mutations drawn for a child; `edit_choice` takes one of them."""
 
 UNIFORM_SHARE = 0.25
-"""Share of children whose first mutation is taken, whatever gain is expected of it."""
+"""Share of children whose first mutation is taken, regardless of its expected gain."""
 
 LEADERS = 3
 """Number of leaders that are trained again."""
@@ -72,7 +72,7 @@ MAX_TRAININGS = 2
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the search knows of a candidate.
+    """Standing of a candidate in the search.
 
     Attributes:
         candidate_id: candidate.
@@ -186,7 +186,7 @@ class GuidedSearch(SearchStrategy):
         return sorted(trained, key=lambda each: (each.posterior.mean, each.candidate_id))
 
     def standings(self) -> Mapping[int, Standing]:
-        """Return what the search knows of every candidate with a result, by id."""
+        """Return the standing of every candidate with a result, by id."""
         if self._standings is None:
             measured = {number: self.measurements.fitness(number) for number in self.measurements.candidates}
             known = {number: fitness for number, fitness in measured.items() if fitness is not None}
@@ -280,7 +280,7 @@ class GuidedSearch(SearchStrategy):
         return None
 
     def _revert(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:
-        """Take one edit of a leader back, by a merge against the candidate in which the edit first occurred."""
+        """Undo one edit of a leader, by a merge against the candidate in which the edit first occurred."""
         leaders = [each.candidate_id for each in self._archive()[:LEADERS] if len(self._edits[each.candidate_id]) > 1]
         if not leaders:
             return None

@@ -221,7 +221,7 @@ On the tape, 7 of 85 insertions and wraps gain at least 0.03 nats, and 2 of 110 
 """
 
 _DRAWING_OPS = {"Insert": _insert, "Wrap": _wrap, "Replace op": _replace_op}
-"""Those that draw ops, and so take a vocabulary."""
+"""Mutations that draw ops, and therefore take a vocabulary."""
 
 
 @lru_cache(maxsize=16)

@@ -1,9 +1,9 @@
-"""Measured fitness: what the trainings of a run say of each candidate, relative to the baseline.
+"""Measured fitness: the fitness of each candidate from the trainings of a run, relative to the baseline.
 
 A program is better only if it is better in both views, at equal steps and at equal time. So fitness is the loss at a
 fixed number of steps plus the price of a slower step, `slope * max(0, log(step time / the baseline's))`. The slope is
 the decrease of the baseline's loss per factor e of steps: a slower program must be better by what the baseline would
-gain in the same time. A faster program gets no credit for its speed: a search that gives it credit finds small
+gain in the same time. A faster program gets no credit for its speed, because a search that rewards speed finds small
 programs, which look good at equal time and lose at equal steps (docs/discovery.md). A training that was stopped counts
 with its predicted loss, and one that diverged as `LARGEST_FITNESS` above the baseline.
 """
@@ -26,8 +26,8 @@ from .price import PriceModel, Timing
 __all__ = ["LARGEST_FITNESS", "Measurements"]
 
 LARGEST_FITNESS = 0.1
-"""Worse results, in nats above the baseline, count as this one in the model of edits: how bad a program is says little
-about the good ones. A training that diverged counts as this one in the mean of its program, so a program that sometimes
+"""Worst result that counts in the model of edits, in nats above the baseline: how bad a bad program is says little
+about the good ones. A training that diverged counts as this in the mean of its program, so a program that sometimes
 diverges is not a good parent, and the model of edits learns which edits diverge."""
 
 NOISE_SD = 0.016
@@ -106,7 +106,7 @@ class Measurements:
         return self.price.estimate(counts, list(filter(None, map(self._timing, results))))
 
     def priced(self, candidate_id: int) -> Normal:
-        """Return the price of a step in nats: that of a slower step, and 0 for a faster one."""
+        """Return the price of a step in nats; it is 0 for a step that is faster than the baseline's."""
         estimate = self.log_price(candidate_id)
         return Normal(self.baseline.slope * max(0.0, estimate.mean), self.baseline.slope * estimate.sd)
 

@@ -6,8 +6,8 @@ its own timings; and each training times the step in turns with the baseline's. 
 precision, and becomes better with every training of the program, and of others. A training that was stopped early timed
 its step badly, so its timing weighs by the share of a whole training that it lasted.
 
-The baseline is trained and timed as a candidate, too. What its timings differ from 1 is a bias of the timing: the loop
-of a candidate also makes batches, for instance. Every timing is corrected by it.
+The baseline is also trained and timed as a candidate. The difference of its timings from 1 is a bias of the timing: the
+loop of a candidate also makes batches, for instance. Every timing is corrected by this bias.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class PriceModel:
 
     @property
     def prior(self) -> PricePrior:
-        """What is known of programs that are not trained yet."""
+        """Prior of the price of programs that are not trained yet."""
         model = self._fitted()
         exponents, *rows = map(tuple, np.vstack([model.coefficients, model.covariance]).tolist())
         return PricePrior(self._baseline_counts, exponents, tuple(rows), model.noise_sd, self.timing_sd, self.bias)

@@ -92,7 +92,7 @@ def _merged_instructions(
 
 
 def _labelled(old: Sequence[Instruction], new: Sequence[Instruction], origin: str) -> dict[Label, _Line]:
-    """Return the instructions of a version: those aligned with one of the ancestor have that one's label."""
+    """Return the instructions of a version; one that is aligned with an instruction of the ancestor has its label."""
     labels: dict[int, Label] = {0: ("input", 0), 1: ("input", 1)}
     for before, after in align_instructions(old, new):
         if after is not None:

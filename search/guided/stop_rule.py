@@ -29,7 +29,7 @@ MINIMUM_TRAININGS = 6
 """Finished trainings before any is stopped."""
 
 UNSTOPPED_SHARE = 1 / 15
-"""Share of candidates that train to the end whatever they look like, so that the prediction stays unbiased."""
+"""Share of candidates that train to the end regardless of their prediction, so that the prediction stays unbiased."""
 
 
 def target_fitness(baseline_loss: float, posteriors: Sequence[float]) -> float:

@@ -44,7 +44,7 @@ def refuse_damaged(store: Store) -> None:
         more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
         raise WorkFailedError(
             f"run {store.run.path} is damaged: {findings[0]}{more}; "
-            f"`primer-search repair {shlex.quote(str(store.run.path))}` brings back what can be read"
+            f"`primer-search repair {shlex.quote(str(store.run.path))}` recovers what can be read"
         )
 
 
@@ -65,7 +65,7 @@ class _Log:
     """The events, by what they are about.
 
     Attributes:
-        lost: candidates that a repair could not bring back.
+        lost: candidates that a repair could not recover.
         proposed: sequence numbers of the proposals of each candidate.
         started: sequence number, candidate and seed of each start of a trial.
         ended: sequence number, kind, candidate and payload of each end of a trial.

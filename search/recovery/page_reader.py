@@ -1,7 +1,7 @@
 """Rows of a damaged SQLite file, read page by page without SQLite, which refuses such a file.
 
-Each page of a table's rows is read by itself, so a damaged page costs its own rows and no others. Pages in the
-write-ahead log replace those of the file if their checksum is right. Format: https://www.sqlite.org/fileformat2.html
+Each page of a table's rows is read separately, so a damaged page costs only its own rows. Pages in the write-ahead log
+replace those of the file if their checksum is right. Format: https://www.sqlite.org/fileformat2.html
 """
 
 from __future__ import annotations

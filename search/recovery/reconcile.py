@@ -34,7 +34,7 @@ class StoreRows:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What could not be brought back.
+    """Candidates, results and events that could not be recovered.
 
     Attributes:
         candidates: candidates whose program is lost, and those that equal them.
@@ -51,7 +51,7 @@ class Losses:
 
 
 def sort_rows(rows: Iterable[Row]) -> StoreRows:
-    """Return rows of a damaged file by table, which their columns tell apart, without those that make no sense."""
+    """Return the rows of a damaged file by table, recognized by their columns, without rows that make no sense."""
     found = StoreRows()
     for number, values in rows:
         match values:

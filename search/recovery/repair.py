@@ -36,7 +36,7 @@ class Repair:
         run: directory of the run.
         findings: what was wrong; empty if nothing was, and nothing was changed.
         candidates, results: number of candidates and results that the repaired run has.
-        losses: what could not be brought back.
+        losses: what could not be recovered.
         damaged: folder with the damaged files; None if the store itself was whole.
     """
 
@@ -64,7 +64,7 @@ def check_run(path: Path | str) -> list[str]:
 
 
 def repair(path: Path | str) -> Repair:
-    """Bring back what a damaged run still holds.
+    """Recover what a damaged run still holds.
 
     Raises:
         UsageError: the run does not exist, is being written, or has a newer schema.

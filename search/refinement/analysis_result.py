@@ -78,7 +78,7 @@ class ModelAnalysis:
         return None if nats is None or self.bits_per_nat is None else nats * self.bits_per_nat
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; changes of the loss are in bits per byte, too."""
+        """Return JSON values; changes of the loss are also in bits per byte."""
         layers = [
             {
                 **asdict(layer),

@@ -40,8 +40,8 @@ def text_settings(
     Args:
         training: record of the training in the folder of the weights.
         vocabulary: number of token ids that the model embeds.
-        folder: folder of the weights, whose tokenizer reads another text.
-        source: another text, as `--data` names it; None: that of the training.
+        folder: folder of the weights, whose tokenizer reads the text of `source`.
+        source: text to use, as `--data` names it; None: the text of the training.
 
     Raises:
         UsageError: the record does not name the text.
@@ -69,7 +69,7 @@ def find_text(
     Args:
         weights: trained model.
         folder: folder of the weights.
-        source: another text, as `--data` names it; None: that of the training.
+        source: text to use, as `--data` names it; None: the text of the training.
         tell: called with messages.
 
     Raises:

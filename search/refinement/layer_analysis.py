@@ -3,7 +3,7 @@
     one half of the held-out text:  fit a linear map of each layer
     the other half:                 score the maps, and the losses of the model without each layer, or with its map
 
-Razzhigaev et al. 2024 (arXiv 2405.12250) have the score and both changes. The last layer counts as the others do.
+Razzhigaev et al. 2024 (arXiv 2405.12250) have the score and both changes. The last layer is treated like the others.
 """
 
 from __future__ import annotations

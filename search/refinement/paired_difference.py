@@ -45,7 +45,7 @@ def paired_difference(
     Args:
         differences: mean difference of each window, or its sum if there are counts.
         counts: number of tokens in each sum; the mean is that of a token, and its error that of a ratio (Cochran,
-            Sampling Techniques, section 6.3). None: windows count the same.
+            Sampling Techniques, section 6.3). None: all windows count equally.
     """
     n = len(differences)
     if counts is None:

@@ -201,13 +201,13 @@ class _ReducedModels:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """When a model counts as better than another."""
+    """Rule for when a model counts as better than another."""
 
     criterion: Criterion
     margin: float
 
     def error(self, scores: TokenScores) -> float:
-        """Return what is to be small, the loss or the share of wrong tokens."""
+        """Return the score to minimize: the loss or the share of wrong tokens."""
         return scores.loss_nats if self.criterion == "loss" else 1.0 - scores.accuracy
 
     def helps(self, scores: TokenScores, reference: TokenScores) -> bool:

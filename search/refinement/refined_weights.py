@@ -51,7 +51,7 @@ def write_refined(
         folder: folder to write.
         original: model that was refined.
         refined: the refinement.
-        factored: whether to write factored weights, too.
+        factored: whether to also write factored weights.
         overwrite: whether to replace an existing folder.
 
     Raises:

@@ -129,7 +129,7 @@ class RefinementResult:
 
     @property
     def verdict(self) -> str:
-        """What the refinement did on the reporting part, in one sentence."""
+        """Effect of the refinement on the reporting part, in one sentence."""
         if not self.groups:
             noise = f" by more than {self.margin:g} standard errors" if self.margin else ""
             return f"no reduction helped on the choosing part: none improves the {self.criterion}{noise}"

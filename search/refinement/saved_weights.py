@@ -1,4 +1,4 @@
-"""Weights that are saved, and trainings that were interrupted: by the names that users give, and of a candidate."""
+"""Look-up of saved weights and interrupted trainings, by the name that a user gives or by candidate."""
 
 from __future__ import annotations
 

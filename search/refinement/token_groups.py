@@ -1,6 +1,6 @@
 """Tokens by their frequency in the training text, and scores of two models on each group.
 
-The paper of rank reduction finds its gains on facts that the training text has rarely (arXiv 2312.13558, section 5.1).
+The paper of rank reduction finds its gains on facts that are rare in the training text (arXiv 2312.13558, section 5.1).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Train weights: a candidate of a run under its settings or at another scale, or saved weights further.
+"""Train weights: those of a candidate, with the run's settings or at another scale, or from saved weights.
 
 A search trains hundreds of candidates and saves no weights, so a candidate is trained once more. The training runs in
 this process with every check of a trial, saves its state now and then, and writes the weights that evaluation saw. The
@@ -193,7 +193,7 @@ def _check_vocabulary(job: TrainingJob, dataset: Dataset, initial: Weights) -> N
 
 
 def _dataset(job: TrainingJob, initial: Weights | None, tell: Tell) -> Dataset:
-    """Return the text: that of the run, that of the weights, or another one."""
+    """Return the text of the run, the text of the weights, or another text."""
     if initial is None or job.initial is None:
         return prepare_same_dataset(job.config, {"dataset": job.dataset, "dataset_hash": job.dataset_hash}, tell)
     other = job.config.data.source if job.dataset_hash is None else None
@@ -211,7 +211,7 @@ def _penalty(job: TrainingJob) -> LinearityPenalty | None:
 
 
 def _allowance_seconds(job: TrainingJob, trainer: CandidateTrainer, progress: ReportProgress) -> float | None:
-    """Return the baseline's step time if the budget needs it: that of the search, or measured now."""
+    """Return the baseline's step time if the budget needs it: as measured by the search, or measured now."""
     if job.baseline is None:
         return None
     calibration = Calibration(job.config, job.baseline, job.allowance_seconds)

@@ -1,4 +1,4 @@
-"""The objective of a training: what it learns, from which data, and whether the program can."""
+"""The objective of a training: what it learns, from which data, and whether the program can learn it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["check_capable", "make_objective", "reads_prefix"]
 
 
 def reads_prefix(job: TrainingJob, initial: Weights | None) -> bool:
-    """Return whether inputs are read in both directions: by `ul2r`, and by `instruct` if it continues from it."""
+    """Return whether inputs are read in both directions: by `ul2r`, and by `instruct` after `ul2r`."""
     continues = initial is not None and bool(initial.training.get("prefix"))
     return job.objective == "ul2r" or (job.objective == "instruct" and continues)
 

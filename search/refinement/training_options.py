@@ -15,7 +15,7 @@ __all__ = ["TrainingOptions", "hash_of_examples"]
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """What a user asks of a training.
+    """Options of a training that a user gives.
 
     Attributes:
         budget: `1h`, wall clock of training, or `5000steps`; None: that of the run or of the weights.

@@ -58,7 +58,7 @@ def print_candidate(described: CandidateSummary, console: Console) -> None:
     facts = _facts(described)
     if described.unit != described.configured_unit:
         width = MODEL_WIDTH * described.unit
-        facts["unit"] = f"{described.unit} (width {width}) in place of {described.configured_unit}"
+        facts["unit"] = f"{described.unit} (width {width}) instead of {described.configured_unit}"
     print_facts(list({**facts, "structure": candidate.structure_hash}.items()), console)
     console.print()
     print_program(format_program(candidate.dna), described.lines, console)

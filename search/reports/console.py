@@ -28,7 +28,7 @@ class Layout:
     Attributes:
         left: titles of the columns of text, aligned to the left; the others are aligned to the right.
         shrink: fewest columns of the texts that an ellipsis may shorten, by title.
-        tail: titles of those that keep their end, where names such as `20261130-082128-seed0` differ.
+        tail: titles of shortened texts that keep their end, where names such as `20261130-082128-seed0` differ.
         wrap: fewest columns of the texts that may wrap between words, by title.
         drop: titles of the columns that may be left out, the first one first.
     """

@@ -1,4 +1,4 @@
-"""Leaderboard of a run as tables for the console, and the cells that its page shows too."""
+"""Leaderboard of a run as tables for the console, and the cells that its page also shows."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def print_leaderboard(
         board: leaderboard of the run.
         console: console to print on.
         top: number of rows.
-        rows: rows to print in place of the first of the leaderboard.
+        rows: rows to print instead of the first of the leaderboard.
     """
     if rows is None:
         rows = shown_rows(select_rows([board], Selection()), top)

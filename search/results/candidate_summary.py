@@ -46,7 +46,7 @@ class CandidateSummary:
         difference: difference to that program, as text of several lines; None without a comparison.
         seconds: time of the last trial, by phase.
         unit: unit of width that the candidate is trained at.
-        configured_unit: unit of width of the run, for which the constants of the program are.
+        configured_unit: unit of width of the run; the constants of the program are for it.
         lines: instructions with shapes and costs; empty if a width is not a whole number of channels.
         length: sequence length of the run.
         layers: number of blocks of the model.

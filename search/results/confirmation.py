@@ -206,7 +206,7 @@ def _rank_order(row: Confirmation) -> tuple[bool, bool, bool, float, float]:
 def bits_by_view(arms: Mapping[str, Sequence[Retraining]]) -> dict[str, dict[str, dict[int, float]]]:
     """Return the losses of programs on the test text at equal steps and at equal time, by program and random seed.
 
-    A program without prices has no losses at equal time; the baseline has those of its own training.
+    A program without prices has no losses at equal time; for the baseline, they are the losses of its own training.
 
     Args:
         arms: retrainings by program.
@@ -231,7 +231,7 @@ def _own_price(arms: Mapping[str, Sequence[Retraining]]) -> float:
 
 
 def _bits_at_equal_time(found: Sequence[Retraining], own_price: float) -> dict[int, float]:
-    """Return the same, as it would be after the time of the baseline's training; empty without prices."""
+    """Return these losses as they would be after the time of the baseline's training; empty without prices."""
     corrected = {}
     for each in found:
         one = each.evaluation

@@ -240,6 +240,6 @@ def best_row(rows: Sequence[LeaderboardRow]) -> LeaderboardRow | None:
 
 
 def leading_candidate(board: Leaderboard) -> int | None:
-    """Return the first of the retrained candidates; without any, the first of the search; None without results."""
+    """Return the best retrained candidate; without one, the best of the search; None without results."""
     best = best_row(board.rows)
     return next(iter(retrained_candidates(board.confirmed)), None if best is None else best.id)

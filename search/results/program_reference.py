@@ -66,7 +66,7 @@ def named_program(text: str, model: ModelConfig) -> NamedProgram:
 
     Args:
         text: name of a library program, `RUN:ID` (a number, `best` or `baseline`), or a file of DNA.
-        model: configuration; library programs are made for its width and heads, files are taken to be.
+        model: configuration; library programs are made for its width and heads; files are assumed to be.
 
     Raises:
         UsageError: the text is none of these.
@@ -144,8 +144,8 @@ def read_dna(source: str, file: BinaryIO) -> DNA:
 def find_candidate_id(store: Store, reference: str) -> int:
     """Return the id of the candidate that a user names by its number, `best` or `baseline`.
 
-    `best` is the candidate of the run's headline: the first of those retrained by `confirm`, or without any the first
-    of the search.
+    `best` is the candidate of the run's headline: the best of those retrained by `confirm` or, without any, the best of
+    the search.
 
     Raises:
         UsageError: the reference is none of these, or it is `best` and no candidate has finished a full trial.

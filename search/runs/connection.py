@@ -109,7 +109,7 @@ def explain_errors(run: RunDirectory) -> Iterator[None]:
         if code == sqlite3.SQLITE_NOTADB:
             raise UsageError(
                 f"{run.path} is not a run: its run.sqlite is not an SQLite file; if it was one, "
-                f"`primer-search repair {run.path}` brings back what can be read"
+                f"`primer-search repair {run.path}` recovers what can be read"
             ) from error
         raise WorkFailedError(
             _REMEDIES.get(code, "the store of run {run} failed: {error}.").format(run=run.path, error=error)
@@ -195,7 +195,7 @@ _REMEDIES = {
     sqlite3.SQLITE_BUSY: "another program keeps run {run} locked: close it, then `primer-search resume {run}`.",
     sqlite3.SQLITE_READONLY: "the store of run {run} cannot be written: check its permissions.",
     sqlite3.SQLITE_CANTOPEN: "the store of run {run} cannot be opened: check the permissions of its folder.",
-    sqlite3.SQLITE_CORRUPT: "the store of run {run} is damaged ({error}): `primer-search repair {run}` brings back "
+    sqlite3.SQLITE_CORRUPT: "the store of run {run} is damaged ({error}): `primer-search repair {run}` recovers "
     "what can be read.",
     sqlite3.SQLITE_IOERR: "the disk that holds run {run} failed ({error}): check that it is there and can be written, "
     "then `primer-search resume {run}`.",

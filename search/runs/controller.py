@@ -43,7 +43,7 @@ TICK_SECONDS = 0.25
 """Longest wait for a result before the clock and the stop request are checked again."""
 
 STATUS_SECONDS = 0.1
-"""Time between two reads of the status of all workers, which displays show; it takes time with many workers."""
+"""Shortest time between two reads of the workers' status for displays; a read is slow with many workers."""
 
 
 class Controller:
@@ -58,8 +58,8 @@ class Controller:
         ngram_nats: loss of an n-gram model on the validation text, a lower bound on credible losses.
         observe: callback that receives the state after each turn of the loop.
         tell: callback that receives messages.
-        initial_programs: programs to start from in place of the baseline.
-        strategy: strategy at its start; None: the configured one.
+        initial_programs: programs to start from instead of the baseline.
+        strategy: strategy that has not seen any event yet; None: the configured one.
         clock: clock of the budget, in seconds.
         tick_seconds: longest wait for a result before the clock and the stop request are checked again.
 
@@ -189,7 +189,10 @@ class Controller:
             self.executor.submit(self._calibration.request())
 
     def _dispatch(self) -> None:
-        """Give free workers trials, for `TICK_SECONDS` at most: results must not wait until thousands have one."""
+        """Give trials to free workers for at most `TICK_SECONDS`.
+
+        So results do not wait until thousands of workers have a trial.
+        """
         until = min(self._elapsed() + TICK_SECONDS, self._budget_seconds)
         while self.executor.free > 0 and self._elapsed() < until:
             request = self._next_request()
@@ -198,7 +201,7 @@ class Controller:
             self.executor.submit(request)
 
     def _next_request(self) -> TrialRequest | None:
-        """Return the next trial, which is recorded; None as in `_new_candidate`."""
+        """Record and return the next trial; None for the reasons in `_new_candidate`."""
         if self._queue:
             candidate_id = self._queue.popleft()
         elif self._control_is_due:
@@ -287,7 +290,7 @@ class Controller:
             if not self._calibration.needed:
                 self.store.add_event("calibrated", {"allowance_seconds": self._calibration.allowance_seconds})
             return None
-        if request.trial_id not in self._awaited:  # its result has arrived before
+        if request.trial_id not in self._awaited:  # its result has already arrived
             return None
         self._awaited.remove(request.trial_id)
         candidate_id = request.candidate_id

@@ -18,10 +18,10 @@ CONTROLLER_PHASES = {
 """Phases of the loop. Handing requests to the executor and waiting for results are the executor's time."""
 
 DISK_SHARE = 0.1
-"""Share of the time from which on waits for the disk are told."""
+"""Share of the time above which waits for the disk are reported."""
 
 DISK_SECONDS = 5.0
-"""Shortest waits, all together, that are told."""
+"""Shortest total wait for the disk that is reported."""
 
 
 class ControllerTime:

@@ -20,10 +20,10 @@ FEWEST_LOST = 6
 """Number of trials in a row without a result after which the environment is at fault, with one or two workers."""
 
 LOST_PER_WORKER = 3
-"""The same for each worker, with more: a machine that is lost takes the trials of all its workers with it."""
+"""The same for each worker, with more workers: a lost machine takes the trials of all its workers with it."""
 
 BASELINE_FAILURES = 2
-"""Number of failed trainings of the baseline, without one that succeeded, after which it cannot train."""
+"""Number of failed trainings of the baseline, with none that succeeded, after which the search stops."""
 
 
 class LostTrials:
@@ -46,7 +46,7 @@ class LostTrials:
 
 
 class EnvironmentCheck:
-    """Tells a fault of the environment from that of a candidate, by whether other trials succeed.
+    """Distinguishes a fault of the environment from a fault of a candidate by whether other trials succeed.
 
     Args:
         slots: number of workers.
@@ -62,7 +62,7 @@ class EnvironmentCheck:
         self._any_result = False
         self._last = Evaluation("ok")
         self.suspects: list[tuple[TrialRequest, Evaluation]] = []
-        """Trials that were not repeated any more, of candidates that are not judged yet."""
+        """Trials that will not be repeated again, of candidates that are not judged yet."""
 
     def count(self, evaluation: Evaluation) -> None:
         """Count the end of a trial."""
@@ -96,7 +96,7 @@ class EnvironmentCheck:
         if self._in_a_row >= self._most_in_a_row:
             raise WorkFailedError(
                 f"the last {self._in_a_row} trials in a row gave no result, so the fault is not in the candidates; "
-                f"{self._reason(self._last)}; once that is mended, resume the run"
+                f"{self._reason(self._last)}; once that is fixed, resume the run"
             )
 
     def _refuse_baseline(self, evaluation: Evaluation) -> None:

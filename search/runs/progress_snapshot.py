@@ -26,7 +26,7 @@ class Improvement(NamedTuple):
 
 
 class HurdleSurvival(NamedTuple):
-    """How many candidates' trials reached a hurdle, and how many of them passed it."""
+    """Numbers of candidates' trials that reached a hurdle and that passed it."""
 
     reached: int
     passed: int

@@ -86,7 +86,7 @@ class Ancestor:
     """Candidate without its DNA, which is slow to parse; enough for lineages and tables.
 
     Attributes:
-        edits: edits of a merge or a revert (see `results.lineage`); None: those of its parent and its own.
+        edits: edits of a merge or a revert (see `results.lineage`); None: the edits of its parent, and its own.
         merged_with: second parent of a merge; None for other candidates.
     """
 
@@ -109,7 +109,7 @@ def from_json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise WorkFailedError(
-            f"a row of the store is damaged ({error}): `primer-search repair RUN` brings back what can be read"
+            f"a row of the store is damaged ({error}): `primer-search repair RUN` recovers what can be read"
         ) from error
 
 

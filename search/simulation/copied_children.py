@@ -1,4 +1,4 @@
-"""A stand-in for the proposals of evolution: each child is a copy of its parent's program, with an invented identity.
+"""Replacement for the proposals of evolution: each child is a copy of its parent's program, with an invented identity.
 
 It leaves out the work of mutations, checks and comparisons, so a simulation of a million candidates takes minutes.
 Tournaments, the population and everything after the proposal are real.

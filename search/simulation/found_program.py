@@ -1,4 +1,4 @@
-"""What a simulated search found: the program it ranks first, judged by its true loss and price."""
+"""Result of a simulated search: the program it ranks first, judged by its true loss and price."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Simulate a search: everything is real except the trainings and the workers' time.
 
 The controller, the strategy with its mutations and checks, the hurdles and the store are those of a search. The
-workers' time is virtual; that of the controller's process is real by default (`SimulationOptions.controller_clock`),
-so the summary shows how many workers it can keep busy. Left out: the data, Ray, and confirmations at the end.
+workers' time is virtual. The time of the controller's process is real by default
+(`SimulationOptions.controller_clock`), so the summary shows how many workers it can keep busy. Left out: the data, Ray,
+and confirmations at the end.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ PROGRESS_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
-    """What is simulated.
+    """Options of a simulation.
 
     Attributes:
         workers: number of simulated workers.

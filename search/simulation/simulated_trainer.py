@@ -1,7 +1,7 @@
 """A trainer that invents evaluations: learning curves drawn from recorded trainings.
 
-The final loss is the true loss of the program plus the noise of the random seed. The way there is that of one of the
-`NEAREST` recorded trainings with the nearest final losses, moved so that it ends at this loss. A hurdle stops a trial
+The final loss is the true loss of the program plus the noise of the random seed. The learning curve is that of one of
+the `NEAREST` recorded trainings with the nearest final losses, shifted to end at this loss. A hurdle stops a trial
 exactly as in real training. Budgets in steps take the time of a step of this price. Budgets in seconds take their
 seconds, and a slower program takes fewer steps, which costs `PRICE_SLOPE` nats per factor e.
 

@@ -134,7 +134,7 @@ class SimulationSummary:
 
     @property
     def whole_budget(self) -> dict[str, float] | None:
-        """What the whole budget would need if all grows as so far; None if it was simulated, or if too little was."""
+        """Estimated needs of the whole budget if growth continues; None if all of it or too little was simulated."""
         if self.complete or len(self.growth) < 2 or not self.is_steady:
             return None
         trials = self.trials_per_day * self.budget_seconds / 86_400.0
@@ -202,7 +202,7 @@ def summarize(
     """Return the summary of a simulation that has ended.
 
     Args:
-        controller, executor: of the simulation.
+        controller, executor: those of the simulation.
         real_seconds: its wall clock.
         growth: measurements on the way; the last is that of the end.
         budget_seconds, simulated_seconds: virtual time of the budget, and of what was simulated of it.

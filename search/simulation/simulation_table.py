@@ -149,7 +149,7 @@ def _growth(growth: Sequence[Checkpoint]) -> list[dict[str, str]]:
 
 def _left_out(proposals: str) -> str:
     children = (
-        " Children are copies of their parents' programs: mutations and checks of programs are left out, too."
+        " Children are copies of their parents' programs: mutations and checks of programs are also left out."
         if proposals == "copies"
         else ""
     )

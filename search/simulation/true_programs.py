@@ -1,9 +1,9 @@
 """True loss and price of simulated programs.
 
-Effects of edits add up. A mutation has an effect on loss and price, drawn from the recorded mutations of its kind: the
-paper's for evolution, those of live code for the guided search. Those of programs that are better than the baseline by
-`GOOD_GAIN` are one pool, those of other programs another. A merge has the effects of both programs' edits, and what a
-recorded merge missed of the sum. A revert loses the effect of its edit.
+Effects of edits add up. A mutation gets the effect of a recorded one on loss and price, drawn from the paper's
+mutations for evolution and from those of live code for the guided search, and separately for parents that are better
+than the baseline by `GOOD_GAIN` and for others. A merge gets the effects of both programs' edits, corrected by what a
+recorded merge missed of its sum. A revert loses the effect of its edit.
 
 The sum of the effects is cut smoothly, so the gain over the baseline stays below `LARGEST_GAIN`: without a limit, a
 million trainings would add up to an impossible loss. The price, the time of a step relative to the baseline's, stays
@@ -55,7 +55,7 @@ _REVERT = re.compile(r"Revert of the edit of #(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What an edit changes: nats per token (positive is better), and the logarithm of the step time."""
+    """Effect of an edit on the loss in nats per token (positive is better) and on the logarithm of the step time."""
 
     gain: float
     log_price: float
@@ -63,7 +63,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class TrueProgram:
-    """What trainings of a program measure with noise.
+    """True effects of a program, which trainings measure with noise.
 
     Attributes:
         total: sum of the effects of its edits.
@@ -97,7 +97,9 @@ class TrueProgram:
 
 
 def sum_of_effects(gain: float) -> float:
-    """Return the sum of effects with a gain: the gain if it is negative; otherwise more, without end at the limit.
+    """Return the sum of effects that gives a gain: the gain if it is negative, otherwise more than the gain.
+
+    It grows steeply near the limit.
 
     >>> sum_of_effects(-0.2), round(sum_of_effects(0.1), 3), round(sum_of_effects(0.5), 3)
     (-0.2, 0.109, 1.075)

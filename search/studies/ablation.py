@@ -65,7 +65,7 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        """What `effect_verdict` returns for the ablation, or `needed: ...` if there is none."""
+        """Result of `effect_verdict` for the ablation, or `needed: ...` if there is none."""
         if self.ablation is None:
             return "needed: refused without it" if self.refused else "needed: does not train without it"
         return effect_verdict(self.ablation)

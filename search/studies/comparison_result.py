@@ -71,7 +71,7 @@ class ComparisonRow:
 
     @property
     def verdict(self) -> str:
-        """What the difference shows: `better`, `worse`, `not told apart`, or `one repeat`; empty for the baseline."""
+        """Verdict of the difference: `better`, `worse`, `not told apart`, or `one repeat`; empty for the baseline."""
         if self.difference is None:
             return ""
         if self.difference.low is None:

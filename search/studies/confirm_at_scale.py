@@ -59,7 +59,7 @@ class Contender:
         candidate_id: id of the candidate; None for a program that is not of this run.
         dna: program at the run's own size.
         library: name in the library; None if the program is not from there.
-        unit: unit of width that the search resized it to; None: that of the run.
+        unit: unit of width that the search resized it to; None: the run's unit.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The end of a run: the best candidates are retrained, stage by stage, within the time that the search leaves.
 
-`final_stages` has the rule. How much time is kept is decided again whenever the baseline has been trained, because its
-trainings show how long one takes. What is not finished in time is said, with the command that completes it.
+`final_stages` has the rule. The time to keep is decided again after each training of the baseline, which shows how long
+a training takes. Trainings that are not finished in time are reported, with the command that completes them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["EndOfRun", "confirm_at_end"]
 
 @dataclass(frozen=True, slots=True)
 class EndOfRun:
-    """What the end of a run depends on.
+    """Settings that the end of a run depends on.
 
     Attributes:
         config: run configuration.
@@ -195,7 +195,7 @@ class _Watch:
 
     @property
     def unfinished(self) -> str:
-        """How many of the trainings are finished; empty if all are."""
+        """Count of finished trainings as text; empty if all are finished."""
         if self._counts is None or self._counts[0] == self._counts[1]:
             return ""
         return "{} of {}".format(*self._counts)

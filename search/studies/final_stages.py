@@ -40,7 +40,7 @@ START_SECONDS = {"ray": 20.0, "inline": 2.0}
 HOUR, DAY, WEEK = 3_600.0, 86_400.0, 604_800.0
 
 MOST_REPEATS = 2
-"""Largest number of trainings of each program, in `search.confirm_repeats`."""
+"""Largest number of trainings of each program, as a multiple of `search.confirm_repeats`."""
 
 BESIDE = "PRIMER_EZ"
 """Library program that is trained beside the candidates when the budget is an hour or more."""
@@ -48,7 +48,7 @@ BESIDE = "PRIMER_EZ"
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How much more the end of a longer run trains, as factors.
+    """Factors by which the end of a longer run trains more.
 
     Attributes:
         candidates: candidates of both stages.
@@ -72,7 +72,7 @@ class Stage:
 
     Attributes:
         larger: whether the models have the larger size, `search.scale_up`.
-        top: number of the best candidates; the baseline is trained, too.
+        top: number of the best candidates; the baseline is also trained.
         beside: library programs trained beside them.
         repeats: number of trainings of each program.
         seconds: estimated wall clock; in `stage_limits`, the longest one.

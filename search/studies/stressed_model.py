@@ -31,7 +31,7 @@ from .stress_result import LARGEST_SCALE, ActivationPeak, ActivationStats, Failu
 __all__ = ["StressedModel"]
 
 LARGEST_VALUE = float(np.finfo(np.float32).max)
-"""Value in place of an unshifted score that is not finite; None means that the program has no unshifted score."""
+"""Replaces an unshifted score that is not finite, because None means that the program has none."""
 
 
 class StressedModel:

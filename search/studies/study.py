@@ -38,7 +38,7 @@ TICK_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class StudyOptions:
-    """How a study runs. These options do not change its results.
+    """Options of how a study runs; they do not change its results.
 
     Attributes:
         address: address of a running Ray cluster; None uses this machine.

@@ -27,7 +27,7 @@ class Arm:
         name: label in tables; it is not part of the identity, so a renamed arm is not trained again.
         dna: program to train.
         learning_rate_factor: factor on the configured learning rate.
-        unit: unit of width in place of the configured one; None keeps the configured one.
+        unit: unit of width instead of the configured one; None keeps the configured one.
     """
 
     name: str

@@ -2,8 +2,8 @@
 
 Where budgets count seconds, the time follows from the budget. Where they count steps, it follows from the baseline's
 trainings in the run. At a larger size, training and evaluation grow with the floating-point operations (`model_cost`),
-and compilation with the number of layers. A brief training on a CPU compiles less than a whole step (`is_brief`), so
-if the larger one is not brief, its compilation takes longer by `WHOLE_COMPILATION`, too.
+and compilation with the number of layers. A brief training on a CPU compiles less than a whole step (`is_brief`), so if
+the larger one is not brief, its compilation also takes longer by `WHOLE_COMPILATION`.
 """
 
 from __future__ import annotations

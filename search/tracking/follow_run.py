@@ -32,7 +32,7 @@ POLL_SECONDS = 1.0
 """Time between two looks for new trials."""
 
 LOCK_SECONDS = 30.0
-"""How long to wait for an earlier process that still logs the run."""
+"""Longest wait for an earlier process that still logs the run."""
 
 ROWS = 20
 """Rows of the leaderboard that are logged as a table."""
@@ -40,7 +40,7 @@ ROWS = 20
 
 @dataclass(slots=True)
 class Tracked:
-    """What a tracker knows of a run.
+    """State of a tracker that follows a run.
 
     Attributes:
         sequence: number of the last event that is logged.

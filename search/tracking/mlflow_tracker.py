@@ -44,7 +44,7 @@ class MlflowTracker:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
         experiment = self._client.get_experiment_by_name(name)
         self._experiment = experiment.experiment_id if experiment else self._client.create_experiment(name)
-        if state.get("uri") == uri:  # another store gets a run of its own
+        if state.get("uri") == uri:  # another store gets its own run
             self._search = state["run_id"]
             self._client.update_run(self._search, "RUNNING")
         else:

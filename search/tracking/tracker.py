@@ -29,7 +29,7 @@ class Tracker(Protocol):
     where: str
 
     def log_trial(self, trial: TrackedTrial) -> None:
-        """Log a finished trial with its curves, as a run of its own."""
+        """Log a finished trial with its curves, as a separate run."""
         ...
 
     def log_progress(self, progress: TrackedProgress) -> None:

@@ -1,4 +1,4 @@
-"""Trackers of a running search, each in a process of its own.
+"""Trackers of a running search, each in a separate process.
 
 A process reads the run store and needs nothing from the search, which only starts it, looks whether it has failed, and
 at the end gives it a limited time to finish. So a tracker that raises, hangs or crashes neither fails nor slows the
@@ -29,13 +29,13 @@ if TYPE_CHECKING:  # loads SQLite
 __all__ = ["TrackerProcesses", "run_trackers", "serve_tracker"]
 
 FINISH_SECONDS = 30.0
-"""How long trackers may take to finish after the search has ended."""
+"""Longest time that trackers may take to finish after the search has ended."""
 
 INTERRUPTED_SECONDS = 3.0
 """The same after an interruption."""
 
 INTERRUPTED = b"interrupted"
-"""What the search writes to a tracker's standard input before it closes, if it was interrupted."""
+"""Written to a tracker's standard input, before it is closed, if the search was interrupted."""
 
 CHECK_SECONDS = 1.0
 """Time between two looks at the processes."""

@@ -152,7 +152,7 @@ def test_a_missing_gpu_of_a_preset_is_a_setting_and_no_option() -> None:
     assert "workers.accel = gpu (in gpu): JAX sees no GPU" in refused("--config", "gpu", "--dry-run")
 
 
-def test_a_mistake_in_a_process_of_its_own_exits_with_2() -> None:
+def test_a_mistake_in_a_separate_process_exits_with_2() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "primer_search", "--config", "latpop"], capture_output=True, text=True, timeout=60
     )

@@ -153,7 +153,7 @@ def test_a_run_that_is_not_running_has_nothing_to_stop(searched: Searched) -> No
 
 @pytest.fixture
 def running(source: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A search of ten minutes in a process of its own, past its first trial."""
+    """A search of ten minutes in a separate process, past its first trial."""
     path = tmp_path / "run"
     arguments = [sys.executable, "-m", "primer_search", *SMOKE, "--data", source, "--run-dir", str(path)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})

@@ -67,7 +67,7 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    """Start the command in a process of its own."""
+    """Start the command in a separate process."""
     line = [sys.executable, "-m", "primer_search", *map(str, arguments)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)

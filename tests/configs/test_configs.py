@@ -157,7 +157,7 @@ class TestOverrides:
 
 
 class TestRefusals:
-    """Each sentence says what, where, and how to mend it."""
+    """Each sentence says what, where, and how to fix it."""
 
     @pytest.mark.parametrize(
         ("preset", "override", "sentence"),

@@ -62,7 +62,7 @@ def exported_nnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., nnx.
 
 
 def assembled_with(dna: DNA, op: str, other: str) -> DNA:
-    """The program with one op in place of another."""
+    """The program with one op instead of another."""
     return dna_from_json(dna_to_json(dna).replace(f'"{op}"', f'"{other}"'))
 
 

@@ -164,12 +164,12 @@ def test_a_plugin_that_clashes_or_is_incomplete_is_refused(plugin: Path, old: st
     assert before == OPS
 
 
-def test_a_broken_promise_is_found_in_a_process_of_its_own_and_named(plugin: Path) -> None:
+def test_a_broken_promise_is_found_in_a_separate_process_and_named(plugin: Path) -> None:
     plugin.write_text(plugin.read_text().replace("np.tanh", "np.sin"))
     result = command("primitives", "--plugin", plugin)
     note, sentence = result.err.splitlines()
     assert (result.code, result.out) == (2, "")
-    assert note == "plugin gated_unit: its contract is checked, once for this text"
+    assert note == "plugin gated_unit: checking its contract (once for each version of its source)"
     assert "plugin gated_unit, op GATED_UNIT: reference: forward and reference differ by" in sentence
     assert not is_known(find_source(str(plugin)))
     assert not is_checked(find_source(str(plugin)))

@@ -24,7 +24,7 @@ def assemble(main: str) -> DNA:
 @pytest.mark.parametrize("name", library.names())
 def test_every_attention_of_the_library_is_a_masked_softmax(name: str) -> None:
     graph = build_graph(library.get(name, UNIT), length_dependent=True)
-    expected = [] if name == "TRANSFORMER_MESA" else [True]  # least squares in place of a softmax
+    expected = [] if name == "TRANSFORMER_MESA" else [True]  # least squares instead of a softmax
     assert list(softmax_exponentials(graph).values()) == expected
 
 

@@ -113,7 +113,7 @@ class Dataset:
 
         The perplexity is exp(nats per token * tokens / words) over the whole split. Words are separated by spaces, and
         the end of each document counts as one word, as the benchmark counts the end of a sentence. Tokens include
-        end-of-document tokens, so the model is charged for every end, too.
+        end-of-document tokens, so the model is also charged for every end.
 
         Returns:
             The perplexity; None for a dataset without word perplexity, and if the exponential overflows.

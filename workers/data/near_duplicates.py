@@ -11,7 +11,7 @@ or 0.12. Different documents with a common header share a label if a band is tak
 to most with a header of 0.7.
 
 Copies that are not found: two short documents (under 256 bytes, one or two sentences) that differ in a word; a passage
-quoted in a much longer document; paraphrases and translations; the other documents that overlap by 80% or less.
+quoted in a much longer document; paraphrases and translations; many documents that overlap by less than 80%.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ MIN_SHARE = 0.01
 """Share of the bytes up to which validation and test are filled."""
 
 LARGE_SHARE = 0.05
-"""Share of the bytes above which a group of copies goes to train if possible: it would be a whole split by itself."""
+"""Share of the bytes above which a group of copies goes to train if possible: alone it would be a whole split."""
 
 MOST_OVER_PLAN = 2.0
 """Ratio of a split's share to the planned one above which a warning is given."""
@@ -156,7 +156,7 @@ def warn_of_large_splits(splits: dict[str, dict[str, int]]) -> str:
     """Return a warning if validation or test hold far more text than planned, else an empty text.
 
     Args:
-        splits: documents and bytes of each split of a source without splits of its own.
+        splits: documents and bytes of each split, for a source that has no splits.
     """
     total = max(1, sum(each["bytes"] for each in splits.values()))
     counts = residue_counts(frozenset(), sum(each["documents"] for each in splits.values()))

@@ -2,7 +2,7 @@
 
 Each kind of source is one row of `SOURCES`. `python-stdlib` is the standard library of the running Python: code,
 docstrings and comments, on every machine and without a network. `text:PATH` is text of the user (see `user_text`). To
-add a kind, write a function from its argument to `Documents` and add a row; all other modules see only these.
+add a kind, write a function from its argument to `Documents` and add a row; other modules use only the rows.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ class TfdsSet:
         tfds_version: version of TFDS that found or built it.
         feature: text feature to read.
         archive: archive of LM1B (`name`, `sha256`, and whether it is the `published` one); None for other sets.
-        splits: splits of the set by our names, each with its `files` (path, records), their `bytes`, and `documents`.
+        splits: splits by this package's names; for each, its `files` (path, records) and its numbers of `bytes` and
+            `documents`.
     """
 
     source: str
@@ -112,7 +113,7 @@ def locate_set(
     if data_dir is None and archive is None and (known := _known_set(source, cache)):
         log(f"found {source} in {Path(known.splits['train']['files'][0][0]).parent}")
         return known
-    log(f"looking for {name} in TensorFlow Datasets; if it is not built yet, this can take long")
+    log(f"looking for {name} in TensorFlow Datasets; if it is not built yet, this can take a long time")
     request = {
         "name": name,
         "feature": feature,

@@ -81,7 +81,7 @@ def is_token_source(source: str) -> bool:
 def open_tokens(source: str) -> TokenArray:
     """Open the array of a source.
 
-    A file of the same name that ends with `.json` in place of `.npy` may hold `{"vocabulary": N}`.
+    A file of the same name that ends with `.json` instead of `.npy` may hold `{"vocabulary": N}`.
 
     Raises:
         UsageError: the file is missing, is not an array of ids, or is too short; the vocabulary is not a number.

@@ -65,6 +65,6 @@ def use_compilation_cache(mebibytes: int) -> None:
 
 def _remove_unused(root: Path) -> None:
     for other in root.iterdir():
-        with suppress(FileNotFoundError):  # another worker removes it, too
+        with suppress(FileNotFoundError):  # another worker may remove it at the same time
             if time.time() - other.stat().st_mtime > UNUSED_DAYS * 86_400:
                 shutil.rmtree(other, ignore_errors=True)

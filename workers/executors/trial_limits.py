@@ -1,4 +1,4 @@
-"""What a trial may use: wall clock and memory. The watchdog and the executors kill the worker of one that uses more."""
+"""Time and memory that a trial may use. The watchdog and the executors kill the worker of one that uses more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TrialLimits"]
 
 @dataclass(frozen=True, slots=True)
 class TrialLimits:
-    """What one trial may use.
+    """Time and memory that one trial may use.
 
     Attributes:
         wall_seconds: wall clock of the whole trial.

@@ -1,4 +1,4 @@
-"""Denoisers of UL2 (Tay et al. 2022, arXiv 2205.05131, section 3.1): text to be restored, and what restores it.
+"""Denoisers of UL2 (Tay et al. 2022, arXiv 2205.05131, section 3.1): corrupted texts, and what restores them.
 
 R (regular) and X (extreme) remove spans of a text. Each is replaced by a sentinel, and the targets are the spans, each
 after its sentinel, and one more sentinel as the end (T5; Raffel et al. 2020, arXiv 1910.10683, section 3.1.4). S
@@ -21,7 +21,7 @@ __all__ = ["DENOISERS", "MODES", "UL2R_WEIGHTS", "Denoiser", "denoiser_weights",
 Tokens = Integer[np.ndarray, " tokens"]
 
 MODES = ("R", "X", "S")
-"""Modes, each with a token of its own."""
+"""Modes; each has its own token."""
 
 
 @dataclass(frozen=True, slots=True)

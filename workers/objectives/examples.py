@@ -16,7 +16,7 @@ from ...primitives.errors import UsageError
 __all__ = ["Example", "held_out_examples", "read_examples"]
 
 HELD_OUT_ONE_IN = 10
-"""Examples of which one is held out."""
+"""One in this many examples is held out."""
 
 FORM = '{"inputs": "...", "targets": "..."}, with an optional "task"'
 
@@ -51,7 +51,8 @@ def read_examples(paths: Sequence[Path | str]) -> list[Example]:
 def held_out_examples(examples: Sequence[Example]) -> np.ndarray:
     """Return which examples are held out: a tenth, by a hash of the inputs.
 
-    Examples of equal inputs are on the same side. If the hashes choose none, those of the least hash are held out.
+    Examples of equal inputs are on the same side. If the hashes choose none, the examples with the smallest hash are
+    held out.
 
     Raises:
         UsageError: all examples have the same inputs.

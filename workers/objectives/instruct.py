@@ -1,8 +1,8 @@
 """Instruction tuning: examples of many tasks, packed, with the loss on targets only (Flan, arXiv 2210.11416).
 
 An epoch of the mixture (`mixture`) is packed into sequences (`packing`), whose order is then random. Batches follow the
-sequences of one epoch after the other. The sequences before an epoch must be counted, so that the batch of a step is
-found without the batches before it: a resumed training packs the earlier epochs once more.
+sequences of one epoch after the other. To find the batch of a step without the batches before it, the sequences of
+earlier epochs must be counted. So a resumed training packs these epochs again.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .packing import EncodedExample, fit_example, pack, packed_batch
 __all__ = ["CAP", "ExampleCounts", "InstructObjective", "instruct_objective"]
 
 CAP = 30_000
-"""Largest number of examples of a task in an epoch of the mixture: that of the Flan tasks."""
+"""Largest number of examples of a task in an epoch of the mixture, as for the Flan tasks."""
 
 SHUFFLE = 0x5E
 """Key of the random numbers that order packed sequences."""
 
 
 class TextEncoder(Protocol):
-    """What a tokenizer does here."""
+    """The part of a tokenizer that is used here."""
 
     end_of_document: int
 
@@ -48,7 +48,7 @@ class ExampleCounts:
         held_out: examples that training never sees.
         draws: training examples in an epoch of the mixture, by task.
         inputs_cut: examples longer than a sequence, whose inputs lost their first tokens.
-        targets_cut: those of them whose targets are too long, too, and lost their last tokens.
+        targets_cut: those of them whose targets are also too long, and lost their last tokens.
     """
 
     training: int

@@ -17,7 +17,7 @@ from ...primitives.errors import UsageError
 __all__ = ["TaskMixture"]
 
 MIXED = 2**31
-"""Key of the random order of an epoch; those of the tasks are their numbers."""
+"""Key of the random order of an epoch; the keys of tasks are their numbers."""
 
 
 class TaskMixture:

@@ -32,7 +32,7 @@ class Objective(Protocol):
         ...
 
     def batch_at(self, step: int) -> TrainingBatch:
-        """Return the batch of a step, counted from 0. It depends on the seed and the step alone."""
+        """Return the batch of a step, counted from 0. It depends only on the seed and the step."""
         ...
 
     def held_out(self) -> Sequence[TrainingBatch]:

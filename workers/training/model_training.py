@@ -43,10 +43,10 @@ from .trial_probes import SUSPICIOUS_BATCHES, quarantine_note
 __all__ = ["ModelTraining"]
 
 EVALUATION_SHARE = 0.1
-"""Largest share of the training time that evaluations on the way take; that at the end is always made."""
+"""Largest share of the training time that evaluations on the way take; the one at the end is always made."""
 
 STEP_PER_EVALUATED_BATCH = 3.0
-"""Time of a step over that of evaluating a batch: forward and backward take about three times a forward pass."""
+"""Time of a step relative to an evaluation of a batch: forward and backward take about three times a forward pass."""
 
 LONGEST_CHUNK = 50
 """Largest number of steps between two reports."""
@@ -70,7 +70,7 @@ class ModelTraining:
         curve, validation: training losses, and held-out losses of the objective, in the course of the training.
         first_text_nats: loss on the validation text before the first step, if the training starts from parameters.
         text_nats: the same after the last step.
-        resumed_steps: steps of the state that the training continued from; None: it began.
+        resumed_steps: steps of the state that the training continued from; None: it started at step 0.
         compiled: whether the training step is compiled.
     """
 

@@ -22,14 +22,14 @@ REFERENCE_SHARE = 0.1
 """Time spent on steps of the baseline, relative to the time spent on the candidate's, up to `FULL_SHARE_SECONDS`."""
 
 FULL_SHARE_SECONDS = 5.0
-"""From this time on, that of the baseline's steps grows with the square root of the candidate's. So it takes 5% of a
+"""When the candidate's steps have taken this time, that of the baseline's grows with its square root: it takes 5% of a
 training of 20 s and 2% of one of 2 minutes, and the error of the ratio still falls."""
 
 READING_STEPS = 8
 """Steps in the shortest timing of the baseline: several in a row, because single ones would run with cold caches."""
 
 READING_SECONDS = 0.1
-"""Longest that these steps may take; a timing of longer steps has fewer of them, at least one."""
+"""Longest time that these steps may take; if steps are longer, a timing has fewer of them, at least one."""
 
 
 class RelativeTimer:
@@ -53,10 +53,10 @@ class RelativeTimer:
     def relative_step(self) -> float | None:
         """Time of a step divided by that of the baseline's step; None before both are timed.
 
-        It is the number of steps that the baseline would take in the time of the candidate's, for each of them. A
-        timing of the baseline stands for the time since the timing before, so a machine that becomes slower changes
-        nothing, though timings become rarer. A median would miss occasional disturbances in the many short timings of
-        one, but not in the longer timings of the other.
+        It is the number of steps that the baseline would take in the time of the candidate's steps, divided by the
+        number of these. Each timing of the baseline is used for the time since the previous one, so a machine that
+        slows down does not change the result, although timings become rarer. A median would miss occasional
+        disturbances in the many short timings of one, but not in the longer timings of the other.
         """
         if not self._last:
             return None

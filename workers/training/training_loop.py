@@ -54,7 +54,7 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """What a long training asks of the loop, beyond a trial.
+    """Options of the loop that a long training needs and a trial does not.
 
     Attributes:
         rate: factor of the learning rate at a share of the budget; None: always 1.

@@ -3,7 +3,7 @@
     FOLDER/state-000001200/  arrays/      parameters, optimizer and average, as an Orbax checkpoint
                              state.json   the progress of the training, and a hash of every file of arrays/
 
-A state is written under another name and renamed when it is complete, so a kill at any time leaves the one before.
+A state is written under another name and renamed when it is complete, so a kill at any time leaves the previous state.
 Batches depend on the seed and the step alone, and nothing else in a training is random. So the step is the position in
 the data, and no generator of random numbers has to be saved.
 """

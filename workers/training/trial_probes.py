@@ -8,9 +8,9 @@ Before training, on one batch:
 
 After training, with the trained parameters: causality again, and that no example depends on the others of its batch.
 
-Losses cannot show a leak. A token is the target of the position before it, so replacing it changes that loss in honest
-programs too, and hides the worst leak, reading the token to predict. Therefore the step also reports probe logits, the
-logits of a few fixed tokens at every position, which depend on no target.
+Losses cannot show a leak. A token is the target of the position before it, so replacing it changes that loss even in
+honest programs. This hides the worst leak: a program that reads the token it has to predict. Therefore the step also
+reports probe logits, the logits of a few fixed tokens at every position, which depend on no target.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ BATCH_CUTS = 4
 
 
 class Steps(Protocol):
-    """What takes the training steps of probes."""
+    """Training steps for probes."""
 
     def step(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
         """Take a step, which consumes `state`."""

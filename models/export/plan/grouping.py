@@ -1,8 +1,9 @@
 """Group the nodes of a canonical graph into the steps of an exported module.
 
 Several nodes become one step where they are an idiom (`idioms`), a dense layer with its bias, a norm with its scale and
-bias, or branches and the dense layer that reads them. Each value gets the layout that its readers prefer: layers see
-time as the second axis, and attention is the usual product of matrices.
+bias, or branches and the dense layer that reads them. The layout of a value follows from the step that computes it and
+from the layouts of its inputs: layers have time as the second axis (`ROWS`), and scores have the branches before it
+(`GRID`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ NORMS = {IdiomKind.LAYER_NORM: LayerKind.LAYER_NORM, IdiomKind.RMS_NORM: LayerKi
 
 
 def plan_export(graph: Graph, unit: int) -> ExportPlan:
-    """Group the nodes of a canonical graph into steps, in the order of the program; `unit` is that of the export."""
+    """Group the nodes of a canonical graph into steps, in program order; `unit` is the unit of the exported module."""
     readers = graph_readers(graph)
     idioms = find_idioms(graph)
     inside = {node for idiom in idioms.values() for node in idiom.nodes[:-1]}
@@ -59,7 +60,7 @@ def _idiom_step(graph: Graph, index: int, idiom: Idiom) -> Step:
 
 
 def _layer(graph: Graph, index: int) -> Layer | None:
-    """Return the layer that computes a node by itself, or None if a function does."""
+    """Return the layer that computes this node alone, or None if a plain function computes it."""
     node = graph.nodes[index]
     source = graph.nodes[node.inputs[0]]
     if node.op == CONCAT:
@@ -95,14 +96,17 @@ def _own_kind(op: Op, node: Node) -> LayerKind | None:
 
 
 def _fused(graph: Graph, index: int, previous: Step) -> Layer | None:
-    """Return the layer that computes a node together with the step before it, whose only reader it is, or None."""
+    """Return the layer that computes a node and the previous step together, or None.
+
+    The node is the only reader of that step.
+    """
     if previous.layer is not None:
         return _with_vector(graph, index, previous.node, previous.layer)
     return _joining(graph, index, previous.node)
 
 
 def _with_vector(graph: Graph, index: int, previous: int, layer: Layer) -> Layer | None:
-    """Return the layer with a SCALE or SHIFT of its output, or None if its kind has none."""
+    """Extend a layer by a SCALE or SHIFT of its output; None if layers of this kind cannot include it."""
     node = graph.nodes[index]
     if node.op not in ("SCALE", "SHIFT") or node.scope != graph.nodes[previous].scope:
         return None
@@ -117,7 +121,10 @@ def _with_vector(graph: Graph, index: int, previous: int, layer: Layer) -> Layer
 
 
 def _joining(graph: Graph, index: int, concat: int) -> Layer | None:
-    """Return the dense layer that reads branches without concatenating them, as the last of an attention, or None."""
+    """Return the dense layer that reads branches without concatenating them, or None if the node is not one.
+
+    The output projection of an attention is an example.
+    """
     node, joined = graph.nodes[index], graph.nodes[concat]
     if node.op != "CONV_1X1" or joined.op != CONCAT or node.scope:
         return None
@@ -170,20 +177,27 @@ def _layout(graph: Graph, step: Step, inputs: list[Layout]) -> Layout:
     return Layout.GRID if node.value.kind is Kind.SCORES else Layout.ROWS
 
 
-def _is_stateless(node: Node) -> bool:
-    """Whether an op is built in, or keeps nothing in decoding."""
+def _is_built_in_or_stateless(node: Node) -> bool:
+    """Whether an op is built in, or is of a plugin and keeps no state in decoding."""
     return not OPS[node.op].definition or OPS[node.op].decode_state is DecodeState.NOTHING
 
 
 def _adjustable_scopes(graph: Graph) -> frozenset[int]:
-    """Return the scopes whose widths are all shares of the model's, and none is that of a value from outside."""
+    """Return the scopes whose number of branches may be changed.
+
+    Every width inside is a share of the model's width, and none has to equal that of a value from outside the scope.
+    """
     fixed: set[int] = set()
     for node in graph.nodes:
         inputs = [graph.nodes[i] for i in node.inputs]
         if node.op == CONCAT:
             if node.joins is not None and node.joins not in inputs[0].scope:
                 fixed.add(node.joins)  # repeats a value: its width is a multiple of that value's
-        elif node.op in OPS and node.op != "MAT_MUL" and not (OPS[node.op].uses_dimension and _is_stateless(node)):
+        elif (
+            node.op in OPS
+            and node.op != "MAT_MUL"
+            and not (OPS[node.op].uses_dimension and _is_built_in_or_stateless(node))
+        ):
             for value in inputs:
                 if value.value.kind is Kind.ACTIVATION or OPS[node.op].time_dependence is TimeDependence.PAST:
                     fixed |= set(node.scope) - set(value.scope)

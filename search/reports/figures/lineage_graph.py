@@ -29,7 +29,7 @@ def lineage_graph(tree: LineageTree, address: Callable[[int], str] | None = None
     Args:
         tree: the tree.
         address: URL of a candidate's page; None draws no links.
-        standalone: whether it is a file of its own, which chooses its color by the reader's theme.
+        standalone: whether it is a separate file, which chooses its color by the reader's theme.
     """
     sizes = {str(node.id): CARD for node in tree.nodes}
     edges = [(parent, node, place) for node in tree.nodes for place, parent in enumerate(node.parents)]

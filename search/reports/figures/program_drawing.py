@@ -56,7 +56,7 @@ def draw_program(
         against: program whose differences are marked; None marks none.
         title: name of the drawing, for readers who do not see it.
         everything: whether to draw every subprogram at its first call; otherwise those of MAIN, and what differs.
-        standalone: whether it is a file of its own, which chooses its color by the reader's theme.
+        standalone: whether it is a separate file, which chooses its color by the reader's theme.
     """
     outline = program_outline(dna, against, everything)
     body = _draw(outline)

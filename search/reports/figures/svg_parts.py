@@ -29,7 +29,7 @@ def svg_element(parts: Iterable[str], width: float, height: float, title: str, s
         parts: its elements.
         width, height: its size.
         title: name of the drawing, for readers who do not see it.
-        standalone: whether it is a file of its own, which chooses its color by the reader's theme.
+        standalone: whether it is a separate file, which chooses its color by the reader's theme.
     """
     size = f'width="{coordinate(width)}" height="{coordinate(height)}"'
     return "\n".join(

@@ -32,8 +32,8 @@ CREATE INDEX by_rank ON candidates (class, subclass, ranking, id);
 CREATE INDEX by_kind ON candidates (kind, class, subclass, same_as) WHERE parent IS NOT NULL;
 CREATE TABLE edits (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
-# The text of the edits, in small letters, is a table of its own, so that those of figures are short to scan.
-# kind is that of the last edit; NULL without a parent.
+# The text of the edits, in small letters, is in a separate table, so that the table of figures is fast to scan.
+# kind is the kind of the last edit; NULL without a parent.
 # speed is relative_speed, or else from step_ms and the baseline's.
 # class, subclass and ranking are the first parts of `row_order`; all are NULL for a candidate without a result.
 

@@ -21,7 +21,7 @@ _NONE = -1
 
 
 class PedigreeCache:
-    """What is known of the pedigree between requests: a few bytes for each candidate."""
+    """Pedigree that is kept between requests: a few bytes for each candidate."""
 
     def __init__(self) -> None:
         self._parents, self._counts = array("q"), array("q")  # by candidate id

@@ -13,7 +13,7 @@ _INVALID = "invalid_"
 
 @dataclass(frozen=True, slots=True)
 class ProposalCounts:
-    """What became of the mutations of a run, or of its random programs.
+    """Outcomes of the mutations of a run, or of its random programs.
 
     Attributes:
         tried: number of mutations and random programs.

@@ -161,7 +161,7 @@ class RunDigest:
         return {number: bisect_left(self._ranking, (loss, number)) + 1 for loss, number in losses}
 
     def board(self, store: StoreReader) -> Leaderboard:
-        """Return the leaderboard with the rows that its headline needs only: the best, baseline, initial programs."""
+        """Return the leaderboard with only the rows that its headline needs: the best, baseline, initial programs."""
         best = self.table.ids(
             f"WHERE {RANKED} AND id != ? ORDER BY class, subclass, ranking, id LIMIT 1", (BASELINE_ID,)
         )

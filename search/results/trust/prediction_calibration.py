@@ -99,7 +99,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class PredictionCalibration:
-    """What became of the predictions of a run.
+    """Outcomes of the predictions of a run.
 
     Attributes:
         stops: results at each stop, in order of the budget.
@@ -118,7 +118,7 @@ class PredictionCalibration:
 
 @dataclass(frozen=True, slots=True)
 class _Knowledge:
-    """What the search knew when a training started: a model for each stop, and the price of slower steps."""
+    """Knowledge of the search when a training started: a model for each stop, and the price of slower steps."""
 
     models: Mapping[int, PointModel]
     slope: float

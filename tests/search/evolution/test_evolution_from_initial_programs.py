@@ -141,7 +141,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 @pytest.fixture(scope="module")
 def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """A search from initial programs that nothing disturbs, in a process of its own."""
+    """A search from initial programs that nothing disturbs, in a separate process."""
     path = tmp_path_factory.mktemp("reference") / "run"
     subprocess.run(arguments_of(path, dataset), check=True, capture_output=True)
     with Store.open(path, read_only=True) as store:

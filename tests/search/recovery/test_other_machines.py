@@ -1,4 +1,4 @@
-"""Runs that several machines write, or that are copied while one does: processes of their own, on shifted clocks."""
+"""Runs that several machines write, or that are copied while one does: separate processes, on shifted clocks."""
 
 from __future__ import annotations
 

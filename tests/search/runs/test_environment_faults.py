@@ -33,7 +33,7 @@ def test_a_search_whose_baseline_raises_stops_with_its_message(run: RunDirectory
     with stopped_with("baseline cannot train here.*failed: .*no such device.*run.log", run, everyone) as store:
         assert len(store.candidates()) == 1 and store.evaluations() == []
         assert "baseline cannot train" in store.events()[-1].payload["why"]
-    # What was broken can be mended, and the search goes on.
+    # What was broken can be fixed, and the search continues.
     ending, store = run_synthetic_search(run, SyntheticTrainer())
     with store:
         assert ending == "stopped"

@@ -111,7 +111,7 @@ def test_the_unit_is_shown_and_exported_and_its_weights_fit(run: RunDirectory, t
     candidate = next(each for each in resized(run) if each.same_as is None)
     assert command("show", run.path, str(candidate.id), "--json").json["unit"] == candidate.unit
     assert (
-        f"{candidate.unit} (width {8 * candidate.unit}) in place of 5"
+        f"{candidate.unit} (width {8 * candidate.unit}) instead of 5"
         in command("show", run.path, str(candidate.id)).out
     )
     export_candidate(str(run.path), str(candidate.id), tmp_path / "block.py")

@@ -93,7 +93,7 @@ def test_candidates_of_schema_2_keep_the_configured_unit_and_their_results(run_o
         assert [candidate.unit for candidate in store.candidates()] == [None] * 7
         assert RunConfig.from_dict(store.manifest["config"]).model.parameter_range == ()
     shown = command("show", run_of_schema_2, "1")
-    assert shown.code == 0 and "in place of" not in shown.out
+    assert shown.code == 0 and "instead of" not in shown.out
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))

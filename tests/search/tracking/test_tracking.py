@@ -161,7 +161,7 @@ def test_a_tracker_that_fails_leaves_one_sentence(run: Run, monkeypatch: pytest.
     assert (result.code, result.err.count("\n")) == (1, 1)
 
 
-def test_a_tracker_in_a_process_of_its_own_finishes_when_the_search_ends(run: Run) -> None:
+def test_a_tracker_in_a_separate_process_finishes_when_the_search_ends(run: Run) -> None:
     said: list[str] = []
     processes = TrackerProcesses(("tensorboard",), run.store, said.append)
     run.train(1, full(3.25))

@@ -1,4 +1,4 @@
-"""Searches with Ray in processes of their own: what is left after they end, are killed, or lose their cluster."""
+"""Searches with Ray in separate processes: what is left after they end, are killed, or lose their cluster."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ MOST_PLACES = 256
 """Places that are compared for one cut, which bounds the time."""
 
 PLACES = (re.compile(r"\n(?:[ \t\r]*\n)+"), re.compile(r"\n"), re.compile(r" +"))
-"""Where a text may be cut, the best first."""
+"""Places where a text may be cut, the best first."""
 
 
 def piece_size(characters: int) -> int:

@@ -26,7 +26,7 @@ class LeftOut:
 
     Attributes:
         reason: the reason.
-        count: number of files and records; those of a folder count each.
+        count: number of files and records; each file in a folder counts.
         bytes: size of the files.
         first: the first names.
     """
@@ -46,7 +46,7 @@ class Documents(Protocol):
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
-        """What was not read, by reason. It is known once the source was read."""
+        """Files and records that were not read, by reason; complete once the source was read."""
         ...
 
     def __iter__(self) -> Iterator[Document]: ...

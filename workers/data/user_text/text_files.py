@@ -63,7 +63,7 @@ class TextFiles:
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
-        """What was not read, by reason. All files are read for this."""
+        """Files and records that were not read, by reason. All files are read for this."""
         return self._survey.left_out
 
     def __iter__(self) -> Iterator[Document]:

@@ -23,7 +23,7 @@ Penalty = Callable[[jax.Array, jax.Array | None], jax.Array]
 
 @dataclass(frozen=True, slots=True)
 class BatchModel:
-    """The functions of a language model that training needs, on a `TrainingBatch` in place of token windows.
+    """The functions of a language model that training needs, on a `TrainingBatch` instead of token windows.
 
     A token's loss is multiplied by its weight over the mean weight of the batch. So the mean of these losses is the
     weighted mean of the batch.

@@ -2,7 +2,7 @@
 
 XLA compiles an update of one array a fifth faster than updates of many, and the arithmetic is the same. So a small
 candidate trains this view of its model; its parameters become arrays again when they are saved. A large model keeps its
-arrays: to copy them from and to these two in each step takes longer than their compilation saves (5% of a step at 19
+arrays: copying them from and to these two in each step takes longer than the compilation saves (5% of a step at 19
 million parameters). Adafactor factors matrices, and keeps the arrays.
 
 A layer's row ends with zeros that nothing reads, up to the next multiple of `ROW_UNIT`. So programs of about the same

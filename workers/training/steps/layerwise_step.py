@@ -2,13 +2,13 @@
 
     embed -> forward pass of each layer -> head -> backward pass of each layer -> update
 
-Each of these is a compiled program. All layers share the two programs of a layer. All candidates share the first and
-the head, and those whose layers have about the same size share the update. So a candidate compiles one layer forward
-and backward, however many layers there are. A step takes longer, because XLA cannot fuse operations of different
+Each of these is a compiled program. All layers share the two programs of a layer. All candidates share the embedding
+and the head, and candidates whose layers have about the same size share the update. So a candidate compiles one layer
+forward and backward, for any number of layers. A step takes longer, because XLA cannot fuse operations of different
 programs (benchmarks/layerwise_step.py).
 
 For its backward pass, a layer keeps the results of its expensive operations and computes the others again. Each kept
-array is an output of the forward pass, which is compiled and written by itself, so to keep them all would take longer.
+array is an output of the forward pass, which is compiled and written separately, so keeping them all would take longer.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def _update_program(
 
 
 def clear_shared_programs() -> None:
-    """Forget the programs that models share, so that the next one compiles all of its own."""
+    """Forget the programs that models share, so that the next model compiles all of its programs."""
     _outside_programs.cache_clear()
     _update_program.cache_clear()
 

@@ -1,4 +1,4 @@
-"""What a training step changes, what it returns, and the update of the parameters."""
+"""State and result of a training step, and the update of the parameters."""
 
 from __future__ import annotations
 

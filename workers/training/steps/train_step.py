@@ -34,7 +34,7 @@ class StepFunctions:
     Args:
         model: language model.
         optimizer: gradient transformation that updates its parameters.
-        batch: number of sequences in a batch of token windows, or a batch whose shapes all batches have.
+        batch: number of sequences in a batch of token windows, or an example batch; all batches have its shapes.
         averaging: exponent of the average of parameters (see `OptimizerConfig`); 0: no average.
         compiler_options: options of XLA. Its older CPU emitters compile in little more than half the time, but steps
             take a third longer, which is slower overall after a few seconds of training (benchmarks/compile_time.py).
@@ -78,7 +78,7 @@ class StepFunctions:
     def static_cost(self) -> Mapping[str, float]:
         """XLA's operation counts of the step before optimization: `step_flops`, `step_bytes`, `step_transcendentals`.
 
-        Empty before `compile_step`. Of a step that is compiled layer by layer, the sum over its programs.
+        Empty before `compile_step`. For a step compiled layer by layer: the sums over its programs.
         """
         return {} if self._step is None else self._step.cost
 
@@ -93,7 +93,7 @@ class StepFunctions:
         self._rated = state.rate is not None
 
     def compile_evaluation(self, state: TrainState) -> None:
-        """Compile the evaluation, unless it is compiled."""
+        """Compile the evaluation, unless it already is."""
         if self._evaluation is None:
             self._evaluation = self._form.compile_evaluation(state)
 
@@ -113,7 +113,8 @@ class StepFunctions:
     def step(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
         """Take one optimizer step. It consumes `state`, whose buffers are reused.
 
-        The state of a probe may lack the average that the compiled step updates, and the rate. The probe reads neither.
+        A probe's state may lack the parameter average and the rate that the compiled step expects. They are filled in;
+        the probe reads neither.
         """
         assert self._step is not None, "compile_step comes first"
         if self._averaging and state.average is None:
