@@ -28,10 +28,10 @@ from ..evolution.vocabulary import with_named_plugins
 from ..recovery.audit import refuse_damaged
 from ..results.trust.epoch_warning import epoch_warning
 from ..runs.controller import Controller
+from ..runs.progress_snapshot import ProgressSnapshot
 from ..runs.provenance import command_line, versions
 from ..runs.run_directory import RunDirectory
 from ..runs.run_settings import prepare_same_dataset, tell_limits
-from ..runs.progress_snapshot import ProgressSnapshot
 from ..runs.store import Store
 from ..runs.time_accounting import find_sessions
 from ..runs.trainer_factory import CandidateTrainerFactory

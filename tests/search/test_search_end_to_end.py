@@ -13,8 +13,8 @@ import pytest
 from primer_search.configs.load import load
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.leaderboard import leaderboard
-from primer_search.search.runs.run_directory import create_run_directory
 from primer_search.search.runs.progress_snapshot import ProgressSnapshot
+from primer_search.search.runs.run_directory import create_run_directory
 from primer_search.search.runs.store import Store
 from primer_search.search.sessions import session
 from primer_search.search.sessions.session import SessionOptions

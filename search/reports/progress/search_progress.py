@@ -34,7 +34,9 @@ _ORDER = ("ok", "stopped_at_hurdle", "rejected", "non_finite", "timeout", "out_o
 _WORDS = {"ok": "trained in full", "stopped_at_hurdle": "stopped at a hurdle", "non_finite": "non-finite"}
 
 
-def search_display(stream: TextIO, quiet: bool = False) -> LivePanel[ProgressSnapshot] | LinePrinter[ProgressSnapshot] | NoDisplay:
+def search_display(
+    stream: TextIO, quiet: bool = False
+) -> LivePanel[ProgressSnapshot] | LinePrinter[ProgressSnapshot] | NoDisplay:
     """Return the display of a search for a stream; see `choose_display`."""
     return choose_display(stream, SearchPanel, SearchLines, quiet)
 

@@ -29,8 +29,8 @@ from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.recovery.audit import audit
 from primer_search.search.results.leaderboard import leaderboard
-from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.progress_snapshot import ProgressSnapshot
+from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.tests.support import tiny_runs
