@@ -5,8 +5,7 @@ Every slot awaits one answer at a time, according to its stage:
     absent -> starting (Ray places the actor) -> preparing (it makes its trainer) -> idle <-> training -> absent ...
 
 The watchdog checks workers on this machine without their help. Workers elsewhere report their memory a few times a
-second, and are killed through Ray. A worker whose trainer raised is also replaced, because an error of an accelerator
-can persist.
+second, and are killed through Ray. A worker whose trainer raised is replaced: an error of an accelerator can persist.
 """
 
 from __future__ import annotations

@@ -63,8 +63,7 @@ class ModelTraining:
         optimizer: settings of the optimizer.
         settings: further settings.
         states: saved states; the training continues from the newest.
-        report: called with the progress several times a second.
-        tell: called with messages.
+        report, tell: called with the progress several times a second, and with messages.
         penalty: regularizer of the residual stream; None: none.
         initial: parameters to start from, arrays of `LanguageModel.init`; None: drawn by the seed.
         curve, validation: training losses, and held-out losses of the objective, in the course of the training.

@@ -28,10 +28,16 @@ from primer_search.tests.search.runs.test_controller import (
     SyntheticTrainer,
     kill_at_random_moments,
     story,
-    until,
 )
 from primer_search.tests.support import tiny_runs
-from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, INITIAL_PROGRAMS, open_controller, tiny_dataset
+from primer_search.tests.support.tiny_runs import (
+    BASELINE,
+    CONFIG,
+    INITIAL_PROGRAMS,
+    open_controller,
+    stop_after,
+    tiny_dataset,
+)
 from primer_search.workers.executors.inline import InlineExecutor
 from primer_search.workers.protocol import TrialRequest
 
@@ -170,7 +176,7 @@ def test_an_interrupted_search_from_initial_programs_continues_exactly(
     # to the end.
     for fatal in ({1}, {2}, {2}, {1}, set()):
         executor = InlineExecutor(lambda fatal=fatal: InterruptingTrainer(make(), fatal))
-        observe = until(CANDIDATES, run)
+        observe = stop_after(run, CANDIDATES)
         with open_controller(run, dataset, executor=executor, observe=observe, initial_programs=INITIAL_PROGRAMS) as (
             controller,
             _,
@@ -218,7 +224,7 @@ class SeenTrainer(SyntheticTrainer):
 def test_initial_programs_pass_hurdles_and_count_by_their_mean(run: RunDirectory) -> None:
     trainer = SeenTrainer()
     config = replace(QUICK, search=replace(QUICK.search, hurdle_minimum=1, control_every=2))
-    observe = until(12, run)
+    observe = stop_after(run, 12)
     executor = InlineExecutor(lambda: trainer)
     with open_controller(
         run, Path(), config, executor=executor, observe=observe, initial_programs=INITIAL_PROGRAMS

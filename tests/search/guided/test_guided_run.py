@@ -19,8 +19,8 @@ from primer_search.search.runs.progress_snapshot import ProgressSnapshot
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
-from primer_search.tests.search.runs.test_controller import InterruptingTrainer, SyntheticTrainer, story, until
-from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, open_controller, tiny_dataset
+from primer_search.tests.search.runs.test_controller import InterruptingTrainer, SyntheticTrainer, story
+from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, open_controller, stop_after, tiny_dataset
 from primer_search.workers.executors.inline import InlineExecutor
 
 CANDIDATES = 14
@@ -48,7 +48,8 @@ def search(run: RunDirectory, dataset: Path, interrupted: set[int]) -> bool:
     """Search until there are enough candidates; return whether it was interrupted."""
     make = CandidateTrainerFactory(GUIDED, str(dataset), dna_to_json(BASELINE))
     executor = InlineExecutor(lambda: InterruptingTrainer(make(), interrupted))
-    with open_controller(run, dataset, GUIDED, executor=executor, observe=until(CANDIDATES, run)) as (controller, _):
+    observe = stop_after(run, CANDIDATES)
+    with open_controller(run, dataset, GUIDED, executor=executor, observe=observe) as (controller, _):
         try:
             controller.run(36_000.0)
         except KeyboardInterrupt:
@@ -113,7 +114,7 @@ def test_both_parents_of_a_merge_are_recorded(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(guided_search, "MERGE_GAIN", -1.0)  # any merge will do
     run = RunDirectory(tmp_path / "run")
     executor = InlineExecutor(SyntheticTrainer)
-    with open_controller(run, tmp_path, GUIDED, executor=executor, observe=until(20, run)) as (controller, store):
+    with open_controller(run, tmp_path, GUIDED, executor=executor, observe=stop_after(run, 20)) as (controller, store):
         controller.run(36_000.0)
         merges = [each for each in store.pedigree().values() if each.merged_with is not None]
         payloads = {event.candidate_id: event.payload for event in store.events() if event.kind == "proposed"}
@@ -129,7 +130,7 @@ def test_the_progress_shows_the_best_of_the_leaderboard(tmp_path: Path) -> None:
 
     def observe(state: ProgressSnapshot) -> None:
         states.append(state)
-        until(30, run)(state)
+        stop_after(run, 30)(state)
 
     executor = InlineExecutor(SyntheticTrainer)
     with open_controller(run, tmp_path, GUIDED, executor=executor, observe=observe) as (controller, store):

@@ -24,9 +24,9 @@ from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.search.studies.confirm import confirm
-from primer_search.tests.search.runs.test_controller import InterruptingTrainer, SyntheticTrainer, story, until
+from primer_search.tests.search.runs.test_controller import InterruptingTrainer, SyntheticTrainer, story
 from primer_search.tests.support.command import command
-from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, open_controller, write_text
+from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, open_controller, stop_after, write_text
 from primer_search.workers.config import DataConfig
 from primer_search.workers.data.dataset import prepare_dataset
 from primer_search.workers.executors.inline import InlineExecutor
@@ -54,7 +54,7 @@ def search(run: RunDirectory, text: Path, interrupted: set[int]) -> bool:
     dataset = prepare_dataset(config.data, config.model.vocabulary)
     make = CandidateTrainerFactory(config, str(dataset), dna_to_json(BASELINE))
     executor = InlineExecutor(lambda: InterruptingTrainer(make(), interrupted))
-    with open_controller(run, dataset, config, executor=executor, observe=until(CANDIDATES, run)) as (
+    with open_controller(run, dataset, config, executor=executor, observe=stop_after(run, CANDIDATES)) as (
         controller,
         store,
     ):
@@ -146,11 +146,8 @@ def test_an_initial_program_is_resized_with_its_query_scale(text: Path, tmp_path
     config, requests = replace(resizing(text), trial=CONFIG.trial), list[TrialRequest]()
     run, trainer = RunDirectory(tmp_path / "run"), recorder(requests)()
     imported = [InitialProgram(1, "PRIMER_EZ", get("PRIMER_EZ", 5))]
-    executor = InlineExecutor(lambda: trainer)
-    with open_controller(run, Path(), config, executor=executor, observe=until(5, run), initial_programs=imported) as (
-        controller,
-        store,
-    ):
+    options = {"executor": InlineExecutor(lambda: trainer), "observe": stop_after(run, 5)}
+    with open_controller(run, Path(), config, **options, initial_programs=imported) as (controller, store):
         controller.run(60.0)
         candidate = store.candidate(1)
     request = next(each for each in requests if each.candidate_id == 1)
@@ -162,7 +159,7 @@ def test_an_initial_program_is_resized_with_its_query_scale(text: Path, tmp_path
 def test_a_search_without_the_range_asks_for_no_unit(tmp_path: Path) -> None:
     requests: list[TrialRequest] = []
     run, trainer = RunDirectory(tmp_path / "run"), recorder(requests)()
-    with open_controller(run, Path(), executor=InlineExecutor(lambda: trainer), observe=until(6, run)) as (
+    with open_controller(run, Path(), executor=InlineExecutor(lambda: trainer), observe=stop_after(run, 6)) as (
         controller,
         store,
     ):
