@@ -73,7 +73,7 @@ PRINTED = re.compile(r"#(\d+) (\d+\.\d{4}) nats")
 POLL_SECONDS = 0.5
 MOST_FAILED_STARTS = 5
 LONGEST_FAULT_SECONDS = 60.0
-"""How long a fault that does not end the search is awaited, before the controller is killed."""
+"""Longest wait for a fault to end the search, before the controller is killed."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""How fast the dashboard answers for a run of many candidates while a search writes it, and how much memory it takes.
+"""Response times and memory of the dashboard for a run of many candidates, while a search writes it.
 
     python benchmarks/dashboard_load.py --candidates 100000 --run-dir FOLDER
 

@@ -41,7 +41,7 @@ SCORES = {
     "softmax": "scaled = C_MUL queries constant=scale\nscores = T_MAT_MUL scaled keys\nraised = EXP scores\n"
     "visible = MASK raised\ntotal = RED_SUM visible\nweights = DIVIDE visible total",
 }
-"""How each kind of layer weighs the values."""
+"""Weights of the values in each kind of layer."""
 
 LAYERS = (("mesa", 1), *(("linear", layers) for layers in (1, 2, 4, 6)), *(("softmax", n) for n in (1, 2, 4, 6)))
 """Kinds of layer and numbers of layers that are compared."""

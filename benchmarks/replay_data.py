@@ -1,6 +1,7 @@
 """The tape as arrays: losses on the way, final losses, seconds, prices and parents of all children.
 
-The final loss is that at the budget, the last of `record_tape.POINTS`; trainings on the tape go on past it by a tenth.
+The final loss is that at the budget, the last of `record_tape.POINTS`; trainings on the tape continue past it by a
+tenth.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The predictor of final losses (`search/guided/extrapolation.py`), fitted for all replays at once.
 
-A replay fits the predictor anew as its trainings finish. Two hundred replays take turns child by child, so their fits
+A replay fits the predictor again as its trainings finish. Two hundred replays take turns child by child, so their fits
 are one computation over arrays [replay, training]. A test says that it agrees with the search's own predictor.
 """
 

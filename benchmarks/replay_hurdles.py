@@ -58,7 +58,7 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """What the rule does, in a few words."""
+        """The rule in a few words."""
         if not self.stops:
             return "none"
         at = ", ".join(f"{stop:g}" for stop in self.stops)
@@ -92,7 +92,7 @@ RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """What chance decides in the replays, the same for every rule: arrays [replay, child]."""
+    """Random draws of the replays, the same for every rule: arrays [replay, child]."""
 
     children: np.ndarray
     noise: np.ndarray
@@ -199,7 +199,7 @@ def compare(rule: Rule, found: Replays, today: Replays, baseline: float) -> Comp
 
 @dataclass
 class History:
-    """What the replays saw so far, as arrays [replay, child].
+    """Results that the replays saw so far, as arrays [replay, child].
 
     Attributes:
         finals: final losses, with noise; infinite for failures; predicted for children that were stopped.

@@ -33,7 +33,7 @@ MOST_TRAININGS = 32
 
 @dataclass(frozen=True, slots=True)
 class Trainings:
-    """What chance decides in the replays, the same for every search: arrays [replay, program].
+    """Random draws of the replays, the same for every search: arrays [replay, program].
 
     Attributes:
         children: the tape.
@@ -52,7 +52,7 @@ class Trainings:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a search named, and what it trained.
+    """Programs that a search named, and what it trained.
 
     Attributes:
         overlap: [replay] named programs that are among the truly best.
@@ -136,7 +136,7 @@ def name_with_repeats(
 
 
 class _Beliefs:
-    """What replays know of the programs that finished a training: arrays [replay, program].
+    """Estimates of the programs that finished a training, in each replay: arrays [replay, program].
 
     Losses of the better half are shrunk towards the median, by the noise of their trainings.
     """

@@ -1,4 +1,4 @@
-"""How well the losses on the way predict the final loss: rank correlation, error, and calibration of the intervals."""
+"""Prediction of the final loss from losses on the way: rank correlation, error, and calibration of the intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many mutations the tape's search draws for each new program: its proposals, drawn once more.
+"""Number of mutations that the tape's search draws for each new program: its proposals, drawn once more.
 
 For each child of the tape, mutations of its recorded parent are drawn until one is new, by structure and by function,
 among the children that were on the tape by then. The child itself then takes the place of what was found, so the later

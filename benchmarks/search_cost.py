@@ -7,7 +7,7 @@ the ten with the best mean loss. The search trains only new programs, stops some
 
 The quality of a naming is its overlap with the ten that are truly best. The naive search reaches the quality of the
 search by training everything several times, or a share of the programs, whichever it takes. The factor is the ratio of
-the core-seconds at equal quality. The same factor by the mean true loss of the ten named stands beside it.
+the core-seconds at equal quality. A second factor is at equal mean true loss of the ten named.
 
 Nothing is trained: losses, curves and seconds are from the tape. Each replay draws true losses from their posterior,
 and trainings add the noise between random seeds. Intervals hold 95% of bootstrap samples of the children.
@@ -78,7 +78,7 @@ SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Charges:
-    """What a search pays: arrays [child] of core-seconds, except for the shares.
+    """Costs of a search: arrays [child] of core-seconds, except for the shares.
 
     Attributes:
         compile: first compilation of a program.

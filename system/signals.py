@@ -66,7 +66,7 @@ class InterruptFlag:
     Attributes:
         requested: whether a signal has arrived.
         dropped: whether Python has dropped its exception, so that the handler must raise another.
-        handled: whether the command has heard of it, so that what follows is its orderly end.
+        handled: whether the command has been told of it, so that what follows is its orderly end.
         farewell: returns what to print if the thread ends the process.
     """
 

@@ -190,7 +190,7 @@ def test_stopping_rules_see_more_children_and_name_no_worse_ones(children: Child
 
 
 def test_named_children_are_judged_without_their_luck(children: Children) -> None:
-    """If all children are the same, the best of many noisy losses is no gain."""
+    """If all children are the same, the best of many noisy losses is not a gain."""
     same = replace(children, losses=np.tile(curve(4.0), (43, 1)), baseline=4.0)
     found = replay(Rule(), same, draw(same, 20, 100, 0), 900.0)
     assert found.true_loss == pytest.approx(4.0)

@@ -1,4 +1,4 @@
-"""`check`: what is no DNA, what the language refuses, and what it says of a program it accepts."""
+"""`check`: input that is not a DNA, programs that the language refuses, and the output for accepted programs."""
 
 from __future__ import annotations
 

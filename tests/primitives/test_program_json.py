@@ -1,4 +1,4 @@
-"""DNA as JSON: exact round trips, and one clear sentence for everything that is no DNA."""
+"""DNA as JSON: exact round trips, and one clear sentence for everything that is not a DNA."""
 
 from __future__ import annotations
 

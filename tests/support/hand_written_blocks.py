@@ -94,7 +94,7 @@ def from_program(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assert_close(one: Any, other: Any, what: str) -> None:
-    """Two arrays are equal but for float32's rounding."""
+    """Two arrays are equal except for float32's rounding."""
     one, other = np.asarray(one), np.asarray(other)
     assert one.shape == other.shape, f"{what}: {one.shape} is not {other.shape}"
     error = np.abs(one - other).max() / np.abs(other).max()

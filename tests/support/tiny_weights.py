@@ -42,7 +42,7 @@ EXPLOSIVE = assemble(
 
 
 def drawn_weights(dna: DNA, shape: ModelConfig = SHAPE, seed: int = 0, **training: Any) -> Weights:
-    """Weights that nobody trained, none at 0 or 1."""
+    """Untrained weights, none of them 0 or 1."""
     model = language_model(build_graph(dna, length_dependent=shape.length_dependent), shape)
     tokenizer = Tokenizer.train(["the cat sat on the mat, naïve café"], 280).to_json()
     return Weights(dna, shape, model.draw(np.random.default_rng(seed)), tokenizer, training)

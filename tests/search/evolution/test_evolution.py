@@ -149,7 +149,7 @@ def test_a_twin_of_the_baseline_that_came_before_the_baselines_fitness_joins_wit
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_every_proposed_candidate_joins_the_population_even_with_few_attempts(limit: int) -> None:
-    """Twins, twins of twins and twins of what is still in training: nobody waits for ever."""
+    """Twins, twins of twins and twins of what is still in training: none waits for ever."""
     state = evolution(proposals=limit, population=500)
     proposed: list[Candidate] = []
     for turn in range(60):

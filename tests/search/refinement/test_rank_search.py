@@ -37,7 +37,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
-    """Weights that nobody trained: many reductions of them help."""
+    """Untrained weights: many reductions of them help."""
     return drawn_weights(get("PRIMER_EZ", 1, 2), SHAPE)
 
 

@@ -93,7 +93,7 @@ def story(store: Store) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """A search of so many candidates, in a separate process, that nothing disturbs."""
+    """An undisturbed search in a separate process."""
     path = tmp_path_factory.mktemp("reference") / "run"
     subprocess.run(
         [sys.executable, tiny_runs.__file__, path, dataset, str(CANDIDATES)], check=True, capture_output=True

@@ -27,7 +27,7 @@ def test_a_batch_depends_on_seed_and_step_alone():
 
 
 def test_batches_are_those_of_every_machine():
-    """A trial that goes on under another Python or NumPy sees the batches it would have seen."""
+    """A trial that continues under another Python or NumPy sees the batches it would have seen."""
     batches = TrainBatches(TOKENS, 8, 64, seed=7)
     seen = b"".join(batches.batch_at(step).astype("<i4").tobytes() for step in (0, 19, 500))
     assert hashlib.sha256(seen).hexdigest()[:16] == "e2e643529a561066"

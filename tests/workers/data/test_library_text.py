@@ -27,7 +27,7 @@ TEXT = {
 
 
 def write_library(root: Path) -> Path:
-    """Write files as a standard library has them: long ones, near copies, tests, and bytes that are no text."""
+    """Write files as a standard library has them: long ones, near copies, tests, and bytes that are not text."""
     draw = random.Random(0)
     words = ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 9))) for _ in range(3000)]
     for number in range(80):
