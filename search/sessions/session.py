@@ -44,7 +44,7 @@ __all__ = ["SearchResult", "SessionOptions", "resume", "start"]
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How one session of a search runs. These options do not change its candidates.
+    """Options of one session of a search; they do not change its candidates.
 
     Attributes:
         address: address of a running Ray cluster.

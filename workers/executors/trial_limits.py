@@ -1,4 +1,4 @@
-"""Time and memory that a trial may use. The watchdog and the executors kill the worker of one that uses more."""
+"""Time and memory that a trial may use. The watchdog and the executors kill the worker of a trial that uses more."""
 
 from __future__ import annotations
 

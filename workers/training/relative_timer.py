@@ -54,8 +54,8 @@ class RelativeTimer:
         """Time of a step divided by that of the baseline's step; None before both are timed.
 
         It is the number of steps that the baseline would take in the time of the candidate's steps, divided by the
-        number of these. Each timing of the baseline is used for the time since the previous one, so a machine that
-        slows down does not change the result, although timings become rarer. A median would miss occasional
+        number of the candidate's. Each timing of the baseline is used for the time since the previous one, so a machine
+        that slows down does not change the result, although timings become rarer. A median would miss occasional
         disturbances in the many short timings of one, but not in the longer timings of the other.
         """
         if not self._last:

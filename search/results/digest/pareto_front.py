@@ -15,7 +15,7 @@ COSTS = {"step": "step_ms", "parameters": "parameters", "memory": "memory"}
 
 @dataclass(frozen=True, slots=True)
 class FrontPoint:
-    """A candidate of a cost figure; `front` is whether no other one has both a lower loss and a lower cost."""
+    """A candidate of a cost figure; it is on the `front` if no other has both a lower loss and a lower cost."""
 
     candidate_id: int
     cost: float
