@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Annotated, Literal
 
@@ -30,11 +31,10 @@ def track(
     from .search.runs.run_directory import find_run
     from .search.tracking.follow_run import follow_run
     from .search.tracking.tracker_names import check_trackers
-    from .workers.devices.discovery import use_cpu_only
 
     check_trackers([to])
     directory = find_run(run)
-    use_cpu_only()
+    os.environ["JAX_PLATFORMS"] = "cpu"
 
     def wait_for_more(seconds: float) -> bool:
         if directory.controller() is None:
