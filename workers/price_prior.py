@@ -63,7 +63,7 @@ class PricePrior:
 
 
 def combine_with_timing(predicted: float, variance: float, timed: float, timing_variance: float) -> tuple[float, float]:
-    """Return mean and variance of a log price that is predicted and timed, each with the variance of its error."""
+    """Return mean and variance of a log price: its prediction and its timing, each weighted by its precision."""
     precision, timing = 1.0 / variance, 1.0 / timing_variance
     return (precision * predicted + timing * timed) / (precision + timing), 1.0 / (precision + timing)
 

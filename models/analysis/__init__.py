@@ -2,7 +2,7 @@
 
 __all__ = [
     "activation_recorder",
-    "check_finite",
+    "finite_check",
     "linearity",
     "linearity_penalty",
     "projections",

@@ -26,7 +26,7 @@ from .linear_model import Normal, fit_linear_model
 __all__ = ["EditChoice", "edit_features"]
 
 LARGEST_GAIN = 0.1
-"""Largest gain that counts, in nats; larger ones count as this."""
+"""Cap on the gain of a child, in nats."""
 
 GAIN = 0.005
 """Prior of the mean gain of a mutation, in nats: most gain nothing."""

@@ -4,7 +4,8 @@ Timings on a shared machine err by several percent, and one percent is worth abo
 sources. XLA's operation counts of the lowered step predict it without a clock, by a linear model that the run fits to
 its own timings; and each training times the step in turns with the baseline's. The estimate weighs both by their
 precision, and becomes better with every training of the program, and of others. A training that was stopped early timed
-its step badly, so its timing weighs by the share of a whole training that it lasted.
+its step badly, so its timing weighs by the share of a whole training that it lasted. That holds for trainings of up to
+five seconds; the timings of longer ones become rarer (`relative_timer`), and a short timing is better than this says.
 
 The baseline is also trained and timed as a candidate. The difference of its timings from 1 is a bias of the timing: the
 loop of a candidate also makes batches, for instance. Every timing is corrected by this bias.

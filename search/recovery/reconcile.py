@@ -124,7 +124,7 @@ def _from_start(rows: StoreRows, trial: int) -> tuple[Any, ...]:
 
 
 class _Events:
-    """The events that are left, and new ones in place of lost ones."""
+    """The events that are left, and new ones that replace lost ones."""
 
     def __init__(self, rows: StoreRows, kept: StoreRows, recorded: int):
         self.rows: dict[int, tuple[Any, ...]] = {

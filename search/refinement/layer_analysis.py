@@ -15,7 +15,7 @@ from itertools import pairwise
 import jax
 import numpy as np
 
-from ...models.analysis.check_finite import check_losses, check_parameters, check_stream
+from ...models.analysis.finite_check import check_losses, check_parameters, check_stream
 from ...models.analysis.linearity import (
     LinearMap,
     Moments,

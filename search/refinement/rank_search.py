@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...models.analysis.check_finite import check_losses, check_parameters
+from ...models.analysis.finite_check import check_losses, check_parameters
 from ...models.analysis.projections import find_projections
 from ...models.analysis.rank_reduction import Factors, SingularValues, decompose, rank_at
 from ...models.analysis.token_scores import TokenScores, make_token_scorer

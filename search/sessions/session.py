@@ -97,7 +97,7 @@ def start(
         seed: random seed from which all others derive.
         budget_seconds: wall clock from the start of the session on.
         initial_programs: programs that the population starts from; the baseline if empty.
-        options: how the session runs.
+        options: options of the session.
 
     Raises:
         UsageError: the data, the accelerator or the baseline is missing, or the baseline is invalid at the larger size.
@@ -138,7 +138,7 @@ def resume(
     Args:
         path: name or path of the run.
         budget_seconds: wall clock for this session; None is the rest of the run's budget.
-        options: how the session runs.
+        options: options of the session.
 
     Raises:
         UsageError: the run does not exist, another controller writes it, its budget is spent, or its data changed.

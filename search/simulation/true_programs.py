@@ -2,8 +2,8 @@
 
 Effects of edits add up. A mutation gets the effect of a recorded one on loss and price, drawn from the paper's
 mutations for evolution and from those of live code for the guided search, and separately for parents that are better
-than the baseline by `GOOD_GAIN` and for others. A merge gets the effects of both programs' edits, corrected by what a
-recorded merge missed of its sum. A revert loses the effect of its edit.
+than the baseline by `GOOD_GAIN` and for others. A merge gets the effects of both programs' edits, less the part of the
+sum that a recorded merge did not reach. A revert loses the effect of its edit.
 
 The sum of the effects is cut smoothly, so the gain over the baseline stays below `LARGEST_GAIN`: without a limit, a
 million trainings would add up to an impossible loss. The price, the time of a step relative to the baseline's, stays

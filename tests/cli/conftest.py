@@ -1,4 +1,4 @@
-"""What tests of commands can ask for: a cache of their own, and a run with trained weights."""
+"""Fixtures of the tests of commands: a separate cache, and a run with trained weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from primer_search.tests.support.tiny_weights import tiny_run
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give the tests of a module a cache of their own."""
+    """Give the tests of a module a separate cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRIMER_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

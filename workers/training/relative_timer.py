@@ -9,6 +9,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -19,11 +20,11 @@ from .steps.train_step import StepFunctions
 __all__ = ["ReferenceStep", "RelativeTimer"]
 
 REFERENCE_SHARE = 0.1
-"""Time spent on steps of the baseline, relative to the time spent on the candidate's, up to `FULL_SHARE_SECONDS`."""
+"""Time of the timings of the baseline relative to the time of the candidate's steps, up to `FULL_SHARE_SECONDS`."""
 
 FULL_SHARE_SECONDS = 5.0
-"""When the candidate's steps have taken this time, that of the baseline's grows with its square root: it takes 5% of a
-training of 20 s and 2% of one of 2 minutes, and the error of the ratio still falls."""
+"""Time of the candidate's steps after which the time of the timings grows with its square root. Timings then take about
+5% of a training of 20 s and 2% of one of two minutes, and the error of the ratio still falls."""
 
 READING_STEPS = 8
 """Steps in the shortest timing of the baseline: several in a row, because single ones would run with cold caches."""
@@ -42,42 +43,46 @@ class RelativeTimer:
     def __init__(self, step: ReferenceStep):
         self.step = step
         self.steps = 0
-        self._first_steps = 0
-        self._seconds = 0.0  # of the candidate's steps
-        self._reference_seconds = 0.0  # of the timings
-        self._baseline_steps = 0.0  # that the baseline would take in the time of the candidate's steps
-        self._untimed_seconds = 0.0  # of the candidate's steps since the last timing
-        self._last = 0.0  # time of a step in the last timing
+        self._seconds = 0.0  # time of the candidate's steps
+        self._reference_seconds = 0.0  # time of all timings
+        self._untimed = _Steps()  # the candidate's steps since the last timing
+        self._timed_seconds = 0.0  # time of the candidate's steps before it
+        self._baseline_seconds = 0.0  # time that the baseline would need for as many steps
 
     @property
     def relative_step(self) -> float | None:
         """Time of a step divided by that of the baseline's step; None before both are timed.
 
-        It is the number of steps that the baseline would take in the time of the candidate's steps, divided by the
-        number of the candidate's. Each timing of the baseline is used for the time since the previous one, so a machine
-        that slows down does not change the result, although timings become rarer. A median would miss occasional
-        disturbances in the many short timings of one, but not in the longer timings of the other.
+        Each timing of the baseline is used for the candidate's steps since the previous timing. So a machine that
+        becomes slower does not change the ratio, although timings become rarer. Times are summed: a median would miss
+        occasional disturbances in the baseline's many short timings, but not in the candidate's longer ones.
         """
-        if not self._last:
-            return None
-        return (self._baseline_steps + self._untimed_seconds / self._last) / (self.steps - self._first_steps)
+        return self._timed_seconds / self._baseline_seconds if self._baseline_seconds else None
 
     def add(self, steps: int, seconds: float) -> None:
         """Add steps of the candidate that took `seconds` together, and time the baseline if it is due."""
         self.steps += steps
         if self.steps == steps:  # the first steps are slower
-            self._first_steps = steps
             return
         self._seconds += seconds
-        self._untimed_seconds += seconds
+        self._untimed.steps += steps
+        self._untimed.seconds += seconds
         due = REFERENCE_SHARE * _full_share(self._seconds) - self._reference_seconds
         reading = min(READING_SECONDS, READING_STEPS * self.step.seconds)
-        if due > reading or not self._last:
+        if due > reading or not self._baseline_seconds:
             taken, count = self.step.time(max(due, reading))
             self._reference_seconds += taken
-            self._last = taken / count
-            self._baseline_steps += self._untimed_seconds / self._last
-            self._untimed_seconds = 0.0
+            self._baseline_seconds += self._untimed.steps * taken / count
+            self._timed_seconds += self._untimed.seconds
+            self._untimed = _Steps()
+
+
+@dataclass(slots=True)
+class _Steps:
+    """A number of steps and the seconds they took."""
+
+    steps: int = 0
+    seconds: float = 0.0
 
 
 def _full_share(seconds: float) -> float:

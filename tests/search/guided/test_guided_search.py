@@ -15,6 +15,7 @@ from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.evolution.proposals import Proposal
 from primer_search.search.guided.guided_search import MAX_TRAININGS, GuidedSearch
+from primer_search.search.guided.linear_model import Normal
 from primer_search.search.guided.stop_rule import MINIMUM_TRAININGS, POINTS
 from primer_search.workers.config import TrialConfig
 from primer_search.workers.protocol import Evaluation
@@ -88,6 +89,21 @@ def test_fitness_is_the_loss_plus_the_price_of_a_slower_step() -> None:
         assert search.fitness(number) == pytest.approx(END + price, abs=0.03)
     cheap, dear = (search.standings()[number].posterior.mean for number in (1, 2))
     assert dear > max(cheap, 0.03)
+
+
+def test_the_baseline_has_the_price_0_and_a_program_with_its_counts_that_of_its_timings() -> None:
+    search = start()
+    train_baseline(search)
+    for relative_step in (1.05, 1.3):
+        search.tell(0, evaluation(END, relative_step))
+    number = propose(search)[0].id
+    for _ in range(20):
+        search.tell(number, replace(evaluation(END), relative_step=1.6))
+    measured = search.measurements
+    assert measured.log_price(0) == Normal(0.0, 0.0)
+    assert measured.price is not None and measured.price.bias > 0.0
+    expected = math.log(1.6) - measured.price.bias
+    assert measured.log_price(number).mean == pytest.approx(expected, rel=0.05)
 
 
 def test_more_timings_of_a_program_change_its_fitness_without_a_new_loss() -> None:
