@@ -58,6 +58,7 @@ def test_short_steps_are_timed_several_at_once() -> None:
     assert 1 < steps - before <= 7
 
 
+@pytest.mark.slow
 def test_the_exported_block_is_timed_beside_the_one_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "step.json"
     exported_step.main(["--size", "tiny", "--api", "nnx", "--pairs", "3", "--all-cores", "--json", str(file)])
@@ -75,6 +76,7 @@ def test_the_exported_block_is_timed_beside_the_one_by_hand(tmp_path: Path, caps
     assert "exported, nnx" in printed and "logical lines: " in printed
 
 
+@pytest.mark.slow
 def test_programs_are_timed_beside_a_plain_decoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "peers.json"
     peer_step.main(["--sizes", "tiny", "--pairs", "3", "--all-cores", "--json", str(file)])

@@ -41,14 +41,18 @@ def losses_in(text: str) -> list[float]:
     return [float(number) for number in re.findall(r"^step .* loss (\S+)$", text, re.MULTILINE)]
 
 
-@pytest.mark.parametrize("name", ["linen_decoder.py", "nnx_scan_stack.py", "replace_a_block.py"])
+REPLACE_A_BLOCK = pytest.param("replace_a_block.py", marks=pytest.mark.slow)
+"""It loads Hugging Face's transformers."""
+
+
+@pytest.mark.parametrize("name", ["linen_decoder.py", "nnx_scan_stack.py", REPLACE_A_BLOCK])
 def test_a_language_model_of_exported_or_handwritten_blocks_learns(name: str) -> None:
     losses = losses_in(printed_by(name))
     assert len(losses) == 6
     assert losses[-1] < 2.7 < 5 < losses[0], "bytes of source without any context cost about 3 nats"
 
 
-@pytest.mark.parametrize("name", ["linen_decoder.py", "replace_a_block.py"])
+@pytest.mark.parametrize("name", ["linen_decoder.py", REPLACE_A_BLOCK])
 def test_a_trained_model_writes_on_from_its_prompt(name: str) -> None:
     written = printed_by(name).splitlines()[-1]
     assert written.startswith("b'    def __init__(self")

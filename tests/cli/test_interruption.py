@@ -68,6 +68,7 @@ def test_an_interrupted_doctor_prints_no_findings(action: str, tmp_path: Path) -
     assert result.stderr.splitlines()[-1].startswith("primer-search: interrupted")
 
 
+@pytest.mark.slow
 def test_an_interrupted_stress_test_exits_with_130(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(f'[data]\nsource = "{text_source(tmp_path / "text")}"\n')
     arguments = ["stress", "PRIMER_EZ", "--layers", "2", "--length-factor", "1", "--config", "small.toml"]

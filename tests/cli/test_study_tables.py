@@ -74,6 +74,7 @@ def sessions(folder: Path) -> dict[int, Session]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80, 160])
 def test_tables_of_studies_fit_the_terminal(columns: int, sessions: dict[int, Session]) -> None:
     session = sessions[columns]
@@ -89,6 +90,7 @@ def test_tables_of_studies_fit_the_terminal(columns: int, sessions: dict[int, Se
         assert ("no room for" in view) == (columns < 160)
 
 
+@pytest.mark.slow
 def test_an_ablation_on_ids_without_text_is_in_nats(folder: Path, sessions: dict[int, Session]) -> None:
     ablated = " ".join(_views("\n".join(sessions[160].lines))[1].split())
     assert "gains in nats per token of the test text" in ablated

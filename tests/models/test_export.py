@@ -27,15 +27,16 @@ from primer_search.primitives import DNA, UsageError, WorkFailedError, build_gra
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import LIBRARY, PRIMER, PRIMER_EZ, TRANSFORMER
 from primer_search.tests.support.exported_programs import (
+    APIS,
     ATTENTION,
     LENGTH,
     UNIT,
+    in_both_apis,
     small_program,
     source_of,
     valid_programs,
 )
 
-APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
 WIDTH = 8 * UNIT
 
 MUTANTS = valid_programs(0, 3, mutate=True)
@@ -54,8 +55,7 @@ def block_of(dna: DNA, width: int = WIDTH, **options: object) -> Any:
 # --- equivalence -------------------------------------------------------------------------------------------
 
 
-@APIS
-@pytest.mark.parametrize("name", LIBRARY)
+@in_both_apis("name", LIBRARY, quick=("TRANSFORMER", "PRIMER_EZ", "PRIMER", "TRANSFORMER_MESA"))
 def test_an_exported_library_program_equals_the_compiled_one_and_decodes(name: str, api: API) -> None:
     # Predictions of a mesa layer are small: the guard of Flax's RMS norm shows, and exports have the program's own
     exported = export_source(
@@ -65,8 +65,7 @@ def test_an_exported_library_program_equals_the_compiled_one_and_decodes(name: s
     verify_export(exported)
 
 
-@APIS
-@pytest.mark.parametrize("dna", [*MUTANTS, *RANDOM])
+@in_both_apis("dna", [*MUTANTS, *RANDOM], quick=MUTANTS)
 def test_an_exported_random_program_equals_the_compiled_one_and_decodes(dna: DNA, api: API) -> None:
     check(dna, api)
 
@@ -89,21 +88,21 @@ def test_nested_branches_and_branched_convolutions_are_exported(api: API) -> Non
     check(dna, api, rendered)
 
 
-@APIS
-@pytest.mark.parametrize(
-    "main",
-    [
-        "s = T_MAT_MUL h0 h0\nm = MASK s\nt = MAT_MUL m s\nn = MASK t\ny = MAT_MUL n h0",
-        "s = T_MAT_MUL h0 h0\nm = MASK s\nc = CUM_SUM m\nn = MASK c\ny = MAT_MUL n h0",
-        "s = T_MAT_MUL h0 h0\nm = MASK s\nc = DCONV_3X1 m\nn = MASK c\ny = MAT_MUL n h0",
-        "s = T_MAT_MUL h0 h0\nm = MASK s\na = SCALE m\nb = RED_MEAN a\nc = MULTIPLY b h0\nd = CONV_1X1 m width=8\n"
-        "y = ADD c d",
-        "s = T_MAT_MUL h0 h0\nm = MASK s\nr = RED_SUM m\nc = CUM_SUM r\nd = MULTIPLY c h0\n"
-        "e = CUM_PROD d\ny = ADD e h0",
-    ],
-    ids=["scores times scores", "running sum of scores", "convolved scores", "tied to a length", "scalars of scores"],
-)
-def test_scores_outside_a_softmax_are_exported_and_decode(main: str, api: API) -> None:
+OUTSIDE_A_SOFTMAX = {
+    "scores times scores": "s = T_MAT_MUL h0 h0\nm = MASK s\nt = MAT_MUL m s\nn = MASK t\ny = MAT_MUL n h0",
+    "running sum of scores": "s = T_MAT_MUL h0 h0\nm = MASK s\nc = CUM_SUM m\nn = MASK c\ny = MAT_MUL n h0",
+    "convolved scores": "s = T_MAT_MUL h0 h0\nm = MASK s\nc = DCONV_3X1 m\nn = MASK c\ny = MAT_MUL n h0",
+    "tied to a length": "s = T_MAT_MUL h0 h0\nm = MASK s\na = SCALE m\nb = RED_MEAN a\nc = MULTIPLY b h0\n"
+    "d = CONV_1X1 m width=8\ny = ADD c d",
+    "scalars of scores": "s = T_MAT_MUL h0 h0\nm = MASK s\nr = RED_SUM m\nc = CUM_SUM r\nd = MULTIPLY c h0\n"
+    "e = CUM_PROD d\ny = ADD e h0",
+}
+"""Programs that use scores other than as the weights of a softmax."""
+
+
+@in_both_apis("kind", OUTSIDE_A_SOFTMAX, quick=("scores times scores", "tied to a length"))
+def test_scores_outside_a_softmax_are_exported_and_decode(kind: str, api: API) -> None:
+    main = OUTSIDE_A_SOFTMAX[kind]
     check(small_program(main), api)
     inside = small_program(
         "heads = f h0 branches=2\nb = CONV_1X1 heads width=8",

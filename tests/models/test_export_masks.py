@@ -17,7 +17,7 @@ from primer_search.models.export.exported_module import ExportedFunctions, load_
 from primer_search.primitives import DNA, library
 from primer_search.primitives.parameters import draw_parameters, parameter_specs
 from primer_search.tests.support.decoding_edge_cases import edge_case
-from primer_search.tests.support.exported_programs import UNIT, small_program, source_of
+from primer_search.tests.support.exported_programs import APIS, UNIT, small_program, source_of
 from primer_search.tests.support.hand_written_blocks import HEADS, assert_close, compiled, from_program
 from primer_search.tests.support.packed_texts import LENGTH, SEGMENT_IDS
 
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.usefixtures("no_rank_promotion")
 WIDTH = 8 * UNIT
 PADDING = 3
 PIECES = (PADDING + 2, 1, LENGTH - 3)
-APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
 
 PROGRAMS: dict[str, DNA] = {
     "TRANSFORMER": library.get("TRANSFORMER", UNIT),

@@ -14,12 +14,11 @@ from flax import nnx
 from primer_search.models.export import API, verified_export
 from primer_search.models.export.exported_module import load_source
 from primer_search.primitives import DNA, UsageError
-from primer_search.tests.support.exported_programs import LENGTH, UNIT, small_program, source_of
+from primer_search.tests.support.exported_programs import APIS, LENGTH, UNIT, small_program, source_of
 
 WIDTH = 8 * UNIT
 X = jax.random.normal(jax.random.key(0), (2, 5, WIDTH))
 
-APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
 STATEFUL = {
     "attention": small_program(
         "q = CONV_1X1 h0 width=8\nqk = T_MAT_MUL q h0\ne = EXP qk\nm = MASK e\ns = RED_SUM m\nw = DIVIDE m s\n"

@@ -21,11 +21,10 @@ from primer_search.models.export.provenance import lower_bound, lowest_version
 from primer_search.primitives import DNA, WorkFailedError, library
 from primer_search.primitives.assembler import assemble
 from primer_search.primitives.library import LIBRARY, TRANSFORMER
-from primer_search.tests.support.exported_programs import LENGTH, UNIT, small_program, source_of, valid_programs
+from primer_search.tests.support.exported_programs import APIS, LENGTH, UNIT, small_program, source_of, valid_programs
 
 ROOT = Path(__file__).parents[2]
 
-APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
 BRANCHES_INSIDE = small_program(
     "a = norm h0\nb = heads a branches=4\nc = CONV_1X1 b width=8\nd = norm c\ny = MULTIPLY d c",
     norm="a = CONV_1X1 h0 width=8\nb = DCONV_7X1 a branches=2\nc = CONV_1X1 b width=8",

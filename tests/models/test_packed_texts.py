@@ -23,7 +23,7 @@ from primer_search.primitives.interpreter import evaluate_reference
 from primer_search.primitives.packed_texts import packing_fault
 from primer_search.primitives.parameters import draw_parameters
 from primer_search.tests.support.decoding_edge_cases import edge_case
-from primer_search.tests.support.exported_programs import UNIT, source_of, valid_programs
+from primer_search.tests.support.exported_programs import APIS, UNIT, in_both_apis, source_of, valid_programs
 from primer_search.tests.support.hand_written_blocks import (
     CLASSES,
     HEADS,
@@ -38,7 +38,6 @@ pytestmark = pytest.mark.usefixtures("no_rank_promotion")
 
 PIECES = (3, 1, 4)
 WIDTH = 8 * UNIT
-APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
 PACKABLE = pytest.mark.parametrize("name", [name for name in CLASSES if name not in TIED])
 
 PROGRAMS: dict[str, DNA] = {
@@ -56,8 +55,7 @@ PROGRAMS |= {
 }
 
 
-@APIS
-@pytest.mark.parametrize("name", PROGRAMS)
+@in_both_apis("name", PROGRAMS, quick=("TRANSFORMER", "PRIMER_EZ", "branches"))
 def test_an_exported_block_keeps_packed_texts_apart_and_decodes_them(
     name: str, api: API, rng: np.random.Generator
 ) -> None:

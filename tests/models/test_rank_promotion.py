@@ -17,7 +17,7 @@ from primer_search.models.export.exported_module import ExportedFunctions, load_
 from primer_search.primitives import build_graph, library
 from primer_search.primitives.packed_texts import packing_fault
 from primer_search.tests.support.decoding_edge_cases import EDGE_CASES, edge_case
-from primer_search.tests.support.exported_programs import LENGTH, UNIT, source_of
+from primer_search.tests.support.exported_programs import APIS, LENGTH, UNIT, source_of
 from primer_search.tests.support.hand_written_blocks import CLASSES, HEADS, TIED
 
 pytestmark = pytest.mark.usefixtures("no_rank_promotion")
@@ -26,7 +26,6 @@ WIDTH = 8 * UNIT
 X = jnp.ones((2, LENGTH, WIDTH))
 IDS = jnp.zeros((2, LENGTH), jnp.int32)
 PROGRAMS = {name: library.get(name, UNIT) for name in library.names()} | {name: edge_case(name) for name in EDGE_CASES}
-APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

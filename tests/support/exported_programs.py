@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import pytest
 
 from primer_search.models.export import API, ExportedSource, export_source
 from primer_search.primitives import DNA, InvalidProgramError, build_graph
@@ -16,6 +18,8 @@ from primer_search.tests.support.strategies import mutants, random_dna
 
 LENGTH = 4
 UNIT = 2
+
+APIS = pytest.mark.parametrize("api", ["nnx", "linen"])
 
 ATTENTION = assemble(
     {
@@ -32,6 +36,17 @@ ATTENTION = assemble(
 def source_of(dna: DNA, unit: int = UNIT, name: str = "Block", api: API = "nnx") -> ExportedSource:
     """Return the unverified export of a program."""
     return export_source(dna, name=name, unit=unit, length=LENGTH, length_dependent=True, api=api)
+
+
+def in_both_apis(argument: str, values: Iterable[Any], quick: Iterable[Any]) -> pytest.MarkDecorator:
+    """Parametrize a test by `argument` and the API; in Linen, values other than the `quick` ones are slow tests."""
+    fast = list(quick)
+    cases = [(value, "nnx") for value in values]
+    cases += [
+        (value, "linen") if value in fast else pytest.param(value, "linen", marks=pytest.mark.slow)  # type: ignore[misc]
+        for value, _ in cases
+    ]
+    return pytest.mark.parametrize((argument, "api"), cases)
 
 
 def small_program(main: str, width: int = 8, constants: Mapping[str, float] | None = None, **subprograms: str) -> DNA:

@@ -111,6 +111,7 @@ def test_gradients_losses_and_probe_logits_of_eight_devices_are_those_of_one(pro
     assert whole, "every device has all of the parameters"
 
 
+@pytest.mark.slow
 def test_a_trial_on_eight_devices_ends_where_one_device_ends(tmp_path: Path) -> None:
     one, eight, refused, timed = on_eight_devices(TRIALS, str(tiny_dataset(tmp_path)))
     assert (one["outcome"], eight["outcome"], timed["outcome"]) == ("ok", "ok", "ok"), (one, eight, timed)
