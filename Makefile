@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BUDGET ?= 10m
 ARGS   ?=
-JOBS   ?= logical
+JOBS   ?= $(shell $(BIN)/python -c "import os; print(os.cpu_count() + 1)")
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -15,7 +15,7 @@ PIP  := $(BIN)/python -m pip --disable-pip-version-check
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  PYTHON=python3.12 picks the Python of a new .venv; ARGS=... goes to primer-search or pytest"
-	@echo "  JOBS=4 is the number of processes that run tests, one per core otherwise; JOBS=0 runs them in pytest's own process"
+	@echo "  JOBS=4 is the number of processes that run tests, one more than there are cores otherwise; JOBS=0 runs them in pytest's own process"
 
 search: $(VENV)/.installed ## search for better blocks: make search BUDGET=10m ARGS="--seed 1"
 	$(BIN)/primer-search --budget $(BUDGET) $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -15,10 +16,13 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_opti
 os.environ.pop("COLUMNS", None)
 os.environ.pop("LINES", None)
 
+import jax
 import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+
+gc.set_threshold(100_000, 50, 100)  # traced programs are millions of objects, and most collections find nothing
 
 settings.register_profile("primer-search", deadline=None, print_blob=True)
 settings.load_profile("primer-search")
@@ -45,6 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header() -> str:
     """Say which seed the run has, so that a failure can be repeated."""
     return f"seed: {RUN_SEED} (PRIMER_SEARCH_TEST_SEED sets another, --hypothesis-seed that of Hypothesis)"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_are_dropped() -> Iterator[None]:
+    """Drop the programs that the tests of a module have traced: they take gigabytes, and others hardly use them."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

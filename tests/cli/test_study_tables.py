@@ -22,6 +22,8 @@ from primer_search.tests.support.terminal import Session, in_terminal
 from primer_search.tests.support.tiny_runs import CONFIG, write_text
 from primer_search.workers.config import DataConfig
 
+pytestmark = pytest.mark.slow
+
 COMPARE = ("compare", "PRIMER_EZ", "TRANSFORMER_PP", "--config", "smoke", "--data", "text:text", "-o", "compared")
 ABLATE = ("ablate", "run", "1", "--repeats", "2")
 STRESS = ("stress", "PRIMER_EZ", "--config", "stress.toml", "--layers", "1", "--length-factor", "1", "--steps", "0")
@@ -74,7 +76,6 @@ def sessions(folder: Path) -> dict[int, Session]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80, 160])
 def test_tables_of_studies_fit_the_terminal(columns: int, sessions: dict[int, Session]) -> None:
     session = sessions[columns]
@@ -90,7 +91,6 @@ def test_tables_of_studies_fit_the_terminal(columns: int, sessions: dict[int, Se
         assert ("no room for" in view) == (columns < 160)
 
 
-@pytest.mark.slow
 def test_an_ablation_on_ids_without_text_is_in_nats(folder: Path, sessions: dict[int, Session]) -> None:
     ablated = " ".join(_views("\n".join(sessions[160].lines))[1].split())
     assert "gains in nats per token of the test text" in ablated

@@ -74,7 +74,7 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("code", [NNX, LINEN], ids=["nnx", "linen"])
+@pytest.mark.parametrize("code", [pytest.param(NNX, id="nnx"), pytest.param(LINEN, id="linen", marks=pytest.mark.slow)])
 def test_sharded_blocks_compute_what_one_device_does(code: str) -> None:
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", PRELUDE + code]
