@@ -46,6 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests with Ray first: one process runs them all, and none waits for `one_ray_at_a_time` at the end."""
+    items.sort(key=lambda item: "one_ray_at_a_time" not in getattr(item, "fixturenames", ()))
+
+
 def pytest_report_header() -> str:
     """Say which seed the run has, so that a failure can be repeated."""
     return f"seed: {RUN_SEED} (PRIMER_SEARCH_TEST_SEED sets another, --hypothesis-seed that of Hypothesis)"
