@@ -14,6 +14,7 @@ NOTEBOOK = Path(primer_search.__file__).parent / "docs" / "tutorial.ipynb"
 PARAMETERS = 'BUDGET = "10m"\nENOUGH = 1\nSTEPS = 3\nRUN_DIR = "run"'
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's client
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)

@@ -33,7 +33,9 @@ CONTINUED = "attention between a convolution and a running sum"
 """An edge case with every kind of cached state."""
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 PROGRAMS = pytest.mark.parametrize("name", library.names())
-PIECES = pytest.mark.parametrize("pieces", [STEPS, CHUNKS], ids=["one by one", "in chunks"])
+PIECES = pytest.mark.parametrize(
+    "pieces", [pytest.param(STEPS, id="one by one", marks=pytest.mark.slow), pytest.param(CHUNKS, id="in chunks")]
+)
 
 
 def worst_error(graph: Graph, unit: int, rng: np.random.Generator, pieces: Sequence[int]) -> float | None:

@@ -40,7 +40,7 @@ from primer_search.tests.support.exported_programs import (
 WIDTH = 8 * UNIT
 
 MUTANTS = valid_programs(0, 3, mutate=True)
-RANDOM = valid_programs(1, 7, mutate=False)
+RANDOM = valid_programs(1, 3, mutate=False)
 
 
 def check(dna: DNA, api: API, rendered: ExportedSource | None = None) -> None:

@@ -24,7 +24,10 @@ SHAPES = {  # of the inputs and of the taps, both without kernel, length and wid
 }
 
 
-@pytest.mark.parametrize("kernel", [3, 7, 15, 31])
+KERNELS = [3, pytest.param(7, marks=pytest.mark.slow), pytest.param(15, marks=pytest.mark.slow), 31]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("shapes", SHAPES)
 def test_values_and_gradients_are_those_of_the_primitive(shapes: str, kernel: int) -> None:
     axes, branches = SHAPES[shapes]
