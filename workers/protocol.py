@@ -230,7 +230,7 @@ def fault_evaluation(error: BaseException, wall_seconds: float) -> Evaluation:
 
 
 def loss_unit(losses: Iterable[tuple[float | None, float | None]]) -> str:
-    """Return the unit in which losses are compared: `bits/byte`, or `nats` for ids without text.
+    """Return the unit of compared losses: `bits/byte`, or `nats` for token ids without text.
 
     Args:
         losses: each loss in nats per token and in bits per byte.

@@ -280,7 +280,7 @@ class GuidedSearch(SearchStrategy):
         return None
 
     def _revert(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:
-        """Undo one edit of a leader, by a merge against the candidate in which the edit first occurred."""
+        """Undo one edit of a leader: merge the leader with the program before that edit."""
         leaders = [each.candidate_id for each in self._archive()[:LEADERS] if len(self._edits[each.candidate_id]) > 1]
         if not leaders:
             return None

@@ -9,7 +9,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -45,7 +44,7 @@ class RelativeTimer:
         self.steps = 0
         self._seconds = 0.0  # time of the candidate's steps
         self._reference_seconds = 0.0  # time of all timings
-        self._untimed = _Steps()  # the candidate's steps since the last timing
+        self._untimed_steps = 0  # the candidate's steps since the last timing
         self._timed_seconds = 0.0  # time of the candidate's steps before it
         self._baseline_seconds = 0.0  # time that the baseline would need for as many steps
 
@@ -65,24 +64,14 @@ class RelativeTimer:
         if self.steps == steps:  # the first steps are slower
             return
         self._seconds += seconds
-        self._untimed.steps += steps
-        self._untimed.seconds += seconds
+        self._untimed_steps += steps
         due = REFERENCE_SHARE * _full_share(self._seconds) - self._reference_seconds
         reading = min(READING_SECONDS, READING_STEPS * self.step.seconds)
         if due > reading or not self._baseline_seconds:
             taken, count = self.step.time(max(due, reading))
             self._reference_seconds += taken
-            self._baseline_seconds += self._untimed.steps * taken / count
-            self._timed_seconds += self._untimed.seconds
-            self._untimed = _Steps()
-
-
-@dataclass(slots=True)
-class _Steps:
-    """A number of steps and the seconds they took."""
-
-    steps: int = 0
-    seconds: float = 0.0
+            self._baseline_seconds += self._untimed_steps * taken / count
+            self._timed_seconds, self._untimed_steps = self._seconds, 0
 
 
 def _full_share(seconds: float) -> float:
