@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .interface.run import Run, open_run
     from .interface.run_candidate import RunCandidate
     from .interface.start_search import start_search
-    from .primitives import DNA, OPS, library
+    from .primitives import DNA, OPS
+    from .primitives.programs import library
 
 __all__ = ["DNA", "OPS", "Run", "RunCandidate", "analyze", "library", "open_run", "refine", "start_search"]
 
@@ -44,7 +45,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name == "library":
-        return import_module(".primitives.library", __name__)
+        return import_module(".primitives.programs.library", __name__)
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 

@@ -86,8 +86,8 @@ def check(
     Exit codes: 0 accepted, 1 refused, 2 not a DNA.
     """
     from .configs import load
-    from .search.evolution.check_program import check as checked
-    from .search.evolution.check_program import format_check
+    from .search.one_program.check_program import check as checked
+    from .search.one_program.check_program import format_check
     from .search.results.program_reference import read_program
 
     settings = load(config)
@@ -106,7 +106,7 @@ def primitives(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/primitives.md.")] = False,
 ) -> None:
     """List the primitive operations."""
-    from .primitives.op_formats import format_op_lines, format_op_markdown, op_rows
+    from .primitives.ops.op_formats import format_op_lines, format_op_markdown, op_rows
 
     print_json({"primitives": op_rows()}) if json_ else print_line(
         format_op_markdown() if markdown else "\n".join(format_op_lines())

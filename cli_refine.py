@@ -61,11 +61,11 @@ def analyze(
     """
     weights, folder = _named_weights(run, candidate)
     from .search.refinement.analysis_result import write_analysis
-    from .search.refinement.held_out_text import find_text
     from .search.refinement.layer_analysis import analyze_layers
     from .search.reports.console import console_for
     from .search.reports.progress.step_progress import StepProgress
     from .search.reports.tables.analysis_table import print_analysis, write_analysis_page
+    from .search.weights.held_out_text import find_text
 
     dataset = find_text(weights, folder, data, say_unless(quiet))
     with StepProgress(sys.stderr, "analyzing", quiet) as progress:
@@ -126,12 +126,12 @@ def refine(
     if output.exists() and not force:
         raise UsageError(f"{output} exists: choose another folder with -o, or replace it with --force")
     weights, folder = _named_weights(run, candidate)
-    from .search.refinement.held_out_text import find_text
     from .search.refinement.rank_search import refine_ranks
     from .search.refinement.refined_weights import write_refined
     from .search.reports.console import console_for
     from .search.reports.progress.step_progress import StepProgress
     from .search.reports.tables.refinement_table import print_refinement, write_refinement_page
+    from .search.weights.held_out_text import find_text
 
     dataset = find_text(weights, folder, data, say_unless(quiet))
     with StepProgress(sys.stderr, "reducing ranks", quiet) as progress:
@@ -171,8 +171,8 @@ def _parse_shares(text: str) -> tuple[float, ...]:
 def _named_weights(run: str, candidate: str | None) -> tuple[Weights, Path]:
     """Return the weights that a command names, and their folder; a candidate without weights is trained."""
     share_the_device()
-    from .search.refinement.saved_weights import load_weights_folder
-    from .search.refinement.training_job import plan_training
+    from .search.weights.saved_weights import load_weights_folder
+    from .search.weights.training_job import plan_training
 
     if candidate is None:
         choose_platform()

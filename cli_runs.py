@@ -42,7 +42,7 @@ def resume(
     """Continue a run where it stopped."""
     started_at = time.monotonic()
     from .configs.plan import duration
-    from .configs.scales import larger_scale
+    from .configs.scale_option import larger_scale
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store
     from .search.sessions.run_search import OutputOptions, search_with_display
@@ -112,8 +112,8 @@ def leaderboard(
     Each row is compared with the baseline of its own run.
     """
     from .search.reports.console import console_for
-    from .search.reports.leaderboard_table import print_leaderboard, shown_rows
     from .search.reports.tables.leaderboard_formats import format_csv, format_markdown, leaderboard_json
+    from .search.reports.tables.leaderboard_table import print_leaderboard, shown_rows
     from .search.reports.tables.run_leaderboards import print_leaderboards
     from .search.results.leaderboard import leaderboard as ranked
     from .search.results.selection.selected_rows import Selection, select_rows
@@ -204,8 +204,8 @@ def report(
     With --figures, the Markdown shows the figures of that folder.
     """
     from .search.reports.figures.figure_files import write_figures
-    from .search.reports.run_markdown import write_markdown
-    from .search.reports.run_page import write_report
+    from .search.reports.pages.run_markdown import write_markdown
+    from .search.reports.pages.run_page import write_report
     from .search.runs.store import Store
 
     with Store.open(run, read_only=True) as store:

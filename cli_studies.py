@@ -90,11 +90,11 @@ def confirm(
     With --scale, retrain them in larger models as well: a program that is best in a small model may not be best there.
     """
     from .configs.consistency import refuse_contradictions
-    from .configs.scales import parse_scales
+    from .configs.scale_option import parse_scales
     from .search.reports.console import console_for
-    from .search.reports.leaderboard_table import print_leaderboard
+    from .search.reports.pages.run_page import try_report
     from .search.reports.progress.study_progress import show_study_progress
-    from .search.reports.run_page import try_report
+    from .search.reports.tables.leaderboard_table import print_leaderboard
     from .search.results.leaderboard import leaderboard
     from .search.runs.run_directory import find_run
     from .search.runs.run_settings import load_config
@@ -165,8 +165,8 @@ def compare(
 ) -> None:
     """Train programs several times and compare their loss, speed and cost with a baseline, with intervals."""
     from .configs.plan import make_plan
-    from .search.reports.comparison import print_comparison, write_comparison
     from .search.reports.console import console_for
+    from .search.reports.pages.comparison_report import print_comparison, write_comparison
     from .search.reports.progress.study_progress import show_study_progress
     from .search.studies.compare import compare as run_compare
     from .search.studies.compare import default_folder
@@ -235,8 +235,8 @@ def ablate(
     """
     from .configs.consistency import refuse_contradictions
     from .configs.plan import make_plan
-    from .search.reports.ablation import print_ablation, write_ablation
     from .search.reports.console import console_for
+    from .search.reports.pages.ablation_report import print_ablation, write_ablation
     from .search.reports.progress.study_progress import show_study_progress
     from .search.runs.run_settings import load_config
     from .search.runs.store import Store

@@ -34,7 +34,8 @@ from scipy.stats import kendalltau, spearmanr
 from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log, pin_to_last_core
 from primer_search.configs.load import load
 from primer_search.models.language_model import language_model
-from primer_search.primitives import build_graph, library
+from primer_search.primitives import build_graph
+from primer_search.primitives.programs import library
 from primer_search.workers.data.batches import TrainBatches, validation_batches
 from primer_search.workers.data.dataset import Dataset, prepare_dataset
 from primer_search.workers.training.budget_meter import ClockMeter, Meter, ReferenceMeter

@@ -32,15 +32,16 @@ import numpy as np
 from primer_search.benchmarks.command import benchmark_parser, log, processor_name
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
-from primer_search.primitives import DNA, OPS, Graph, InvalidProgramError, build_graph, library
-from primer_search.primitives.causality_proof import prove_causal
-from primer_search.primitives.causality_test import LENGTH, probe_block
-from primer_search.primitives.graph import smallest_unit
-from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.parameters import draw_parameters, parameter_count
-from primer_search.primitives.program import BRANCHES, RELATIVE_DIMENSIONS, Instruction, Subprogram
-from primer_search.primitives.program_json import dna_to_json
-from primer_search.primitives.value_types import MODEL_WIDTH, Kind
+from primer_search.primitives import DNA, OPS, Graph, InvalidProgramError, build_graph
+from primer_search.primitives.causality.causality_proof import prove_causal
+from primer_search.primitives.causality.causality_test import LENGTH, probe_block
+from primer_search.primitives.graphs.graph import smallest_unit
+from primer_search.primitives.graphs.interpreter import evaluate_reference
+from primer_search.primitives.graphs.parameters import draw_parameters, parameter_count
+from primer_search.primitives.ops.value_types import MODEL_WIDTH, Kind
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program import BRANCHES, RELATIVE_DIMENSIONS, Instruction, Subprogram
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.workers.config import OptimizerConfig

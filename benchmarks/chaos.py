@@ -38,7 +38,7 @@ import psutil
 
 from primer_search.benchmarks.command import benchmark_parser, hardware, log
 from primer_search.primitives.errors import PrimerSearchError
-from primer_search.primitives.program_json import dna_from_json
+from primer_search.primitives.programs.program_json import dna_from_json
 from primer_search.search.config import RunConfig
 from primer_search.search.guided.make_strategy import make_strategy
 from primer_search.search.recovery.repair import check_run

@@ -23,7 +23,8 @@ import numpy as np
 from primer_search.benchmarks.command import add_json, benchmark_parser, pin_to_last_core, processor_name
 from primer_search.configs import load
 from primer_search.models.language_model import language_model
-from primer_search.primitives import build_graph, library
+from primer_search.primitives import build_graph
+from primer_search.primitives.programs import library
 from primer_search.workers.training.steps.optimizer import make_optimizer
 from primer_search.workers.training.steps.train_step import StepFunctions
 

@@ -23,7 +23,7 @@ from primer_search.benchmarks.command import add_json, benchmark_parser, hardwar
 from primer_search.configs.load import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import DNA, build_graph
-from primer_search.primitives.program_json import dna_from_json, dna_to_json
+from primer_search.primitives.programs.program_json import dna_from_json, dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.system.allocator import keep_freed_memory
 from primer_search.workers.data.dataset import prepare_dataset

@@ -24,9 +24,9 @@ import numpy as np
 
 from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log
 from primer_search.primitives import InvalidProgramError, MalformedProgramError, build_graph
-from primer_search.primitives.library import LIBRARY
-from primer_search.primitives.ops import OPS
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.ops.op_table import OPS
+from primer_search.primitives.programs.library import LIBRARY
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.results.program_reference import read_dna
 from primer_search.tests.support.strategies import random_dna
 

@@ -22,8 +22,8 @@ from statistics import median
 
 import psutil
 
-from primer_search.primitives.library import TRANSFORMER
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.library import TRANSFORMER
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.results.leaderboard import leaderboard, leading_candidate
 from primer_search.search.runs.store import Store

@@ -37,11 +37,12 @@ from primer_search.benchmarks.library_table import RESULTS, decode_results, libr
 from primer_search.benchmarks.paired_times import Ratio, Run, paired_ratio, run_interleaved, timed_run
 from primer_search.models import DNABlock
 from primer_search.models import nnx as nnx_blocks
-from primer_search.primitives import DNA, PrimerSearchError, UsageError, build_graph, library
-from primer_search.primitives.cost import block_cost
-from primer_search.primitives.decode_state import cache_size
-from primer_search.primitives.program_json import dna_from_json
-from primer_search.primitives.value_types import MODEL_WIDTH
+from primer_search.primitives import DNA, PrimerSearchError, UsageError, build_graph
+from primer_search.primitives.graphs.cost import block_cost
+from primer_search.primitives.graphs.decode_state import cache_size
+from primer_search.primitives.ops.value_types import MODEL_WIDTH
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program_json import dna_from_json
 from primer_search.tests.support.hand_written_blocks import CLASSES
 
 BASELINE = "TRANSFORMER"

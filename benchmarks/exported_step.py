@@ -34,7 +34,8 @@ from primer_search.benchmarks.training_steps import Size, start_training
 from primer_search.models import LanguageModel, ModelConfig, compile_block, linen
 from primer_search.models import nnx as nnx_blocks
 from primer_search.models.export import API, ParameterPlacement, write_export
-from primer_search.primitives import build_graph, library
+from primer_search.primitives import build_graph
+from primer_search.primitives.programs import library
 from primer_search.tests.support.hand_written_blocks import from_program
 
 PROGRAM = "PRIMER_EZ"

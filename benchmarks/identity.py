@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from primer_search.benchmarks.command import add_json, benchmark_parser, log, processor_name
-from primer_search.primitives.program_json import dna_from_json, dna_to_json
+from primer_search.primitives.programs.program_json import dna_from_json, dna_to_json
 
 STARTS = ("TRANSFORMER", "TRANSFORMER_SQUARED_RELU", "TRANSFORMER_GELU", "TRANSFORMER_PP", "TRANSFORMER_MDHA",
           "PRIMER_EZ")  # fmt: skip
@@ -103,10 +103,11 @@ def main() -> None:
 
 def time_children(children: int) -> dict[str, dict[str, float]]:
     """Return the median and 95th percentile of each stage, for mutants of the Transformer that pass all stages."""
-    from primer_search.primitives import InvalidProgramError, library
-    from primer_search.primitives.causality_proof import prove_causal
-    from primer_search.primitives.causality_test import probe_block
-    from primer_search.primitives.fingerprint import fingerprint
+    from primer_search.primitives import InvalidProgramError
+    from primer_search.primitives.causality.causality_proof import prove_causal
+    from primer_search.primitives.causality.causality_test import probe_block
+    from primer_search.primitives.graphs.fingerprint import fingerprint
+    from primer_search.primitives.programs import library
     from primer_search.search.evolution.paper_mutations import mutate
 
     rules, rng = laptop_rules(), np.random.default_rng(0)
@@ -138,7 +139,7 @@ def time_children(children: int) -> dict[str, dict[str, float]]:
 def laptop_rules() -> Any:
     """Return the rules for candidates of a search with the laptop preset."""
     from primer_search.configs.load import load
-    from primer_search.primitives import library
+    from primer_search.primitives.programs import library
     from primer_search.search.evolution.proposals import CandidateRules
 
     model = load("laptop").model
@@ -178,9 +179,10 @@ def grow_shard(shard: int, size: int, checkpoints: Path | None = None) -> tuple[
     file = None if checkpoints is None else checkpoints / f"shard-{shard}-{size}.pickle"
     if file is not None and file.is_file():
         return pickle.loads(file.read_bytes())
-    from primer_search.primitives import InvalidProgramError, library
-    from primer_search.primitives.causality_proof import prove_causal
-    from primer_search.primitives.fingerprint import fingerprint
+    from primer_search.primitives import InvalidProgramError
+    from primer_search.primitives.causality.causality_proof import prove_causal
+    from primer_search.primitives.graphs.fingerprint import fingerprint
+    from primer_search.primitives.programs import library
     from primer_search.search.evolution.paper_mutations import mutate
 
     rules, rng = laptop_rules(), np.random.default_rng([3, shard])
@@ -235,7 +237,7 @@ def compare_groups(pool: Any, mutants: Iterable[Mutant]) -> list[Merge]:
 def compare_group(members: list[str]) -> list[Merge]:
     """Compare the programs of a group (as JSON) with the first."""
     from primer_search.primitives import build_graph
-    from primer_search.primitives.graph import smallest_unit
+    from primer_search.primitives.graphs.graph import smallest_unit
 
     graphs = [build_graph(dna_from_json(member)) for member in members]
     unit = math.lcm(*(smallest_unit(graph, UNIT) for graph in graphs))
@@ -249,9 +251,9 @@ def compare_group(members: list[str]) -> list[Merge]:
 
 def fresh_outputs(graph: Any, unit: int, seed: int = 1_000_003) -> tuple[np.ndarray, np.ndarray]:
     """Return outputs for inputs and parameters other than the fingerprint's, and for inputs ten times as large."""
-    from primer_search.primitives.interpreter import evaluate_reference
-    from primer_search.primitives.parameters import draw_parameters
-    from primer_search.primitives.value_types import MODEL_WIDTH
+    from primer_search.primitives.graphs.interpreter import evaluate_reference
+    from primer_search.primitives.graphs.parameters import draw_parameters
+    from primer_search.primitives.ops.value_types import MODEL_WIDTH
 
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((SEQUENCES, LENGTH, MODEL_WIDTH * unit))
@@ -299,7 +301,7 @@ def summary(mutants: list[Mutant], merges: list[Merge]) -> dict[str, Any]:
 
 def program_difference(merge: Merge) -> str:
     """Return the difference between two programs as text."""
-    from primer_search.primitives.diff_printer import format_difference
+    from primer_search.primitives.differences.diff_printer import format_difference
 
     return format_difference(dna_from_json(merge.one), dna_from_json(merge.other))
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from primer_search.benchmarks.command import add_json, benchmark_parser
 from primer_search.configs.load import load
-from primer_search.primitives import library
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 
 

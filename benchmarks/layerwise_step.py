@@ -27,9 +27,9 @@ from primer_search.benchmarks.training_steps import OPTIMIZER, Size, random_toke
 from primer_search.configs.load import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph
-from primer_search.primitives.program_json import dna_from_json
+from primer_search.primitives.programs.program_json import dna_from_json
 from primer_search.workers.training.steps.flat_model import FlatModel
-from primer_search.workers.training.steps.layerwise_step import clear_shared_programs
+from primer_search.workers.training.steps.layerwise_step import clear_shared_functions
 from primer_search.workers.training.steps.optimizer import make_optimizer
 from primer_search.workers.training.steps.train_step import StepFunctions
 
@@ -99,7 +99,7 @@ def measure(name: str, program: str, pairs: int) -> Row:
 def _compile_in_turn(model: FlatModel, size: Size) -> tuple[StepFunctions, StepFunctions, tuple[float, float, float]]:
     """Return the whole step, that layer by layer, and the CPU seconds of each form: whole, first, further."""
     whole, compile_whole = _compile(model, size, by_layer=False)
-    clear_shared_programs()
+    clear_shared_functions()
     _, compile_first = _compile(model, size, by_layer=True)
     layers, compile_further = _compile(model, size, by_layer=True)
     return whole, layers, (compile_whole, compile_first, compile_further)

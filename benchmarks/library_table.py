@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.cost import block_cost, model_parameters
-from primer_search.primitives.decode_state import CacheSize, cache_size
-from primer_search.primitives.library import LIBRARY, LibraryProgram, get
-from primer_search.primitives.value_types import MODEL_WIDTH
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.cost import block_cost, model_parameters
+from primer_search.primitives.graphs.decode_state import CacheSize, cache_size
+from primer_search.primitives.ops.value_types import MODEL_WIDTH
+from primer_search.primitives.programs.library import LIBRARY, LibraryProgram, get
 
 __all__ = ["RESULTS", "decode_results", "library_markdown"]
 

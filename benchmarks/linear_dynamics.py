@@ -29,7 +29,7 @@ import optax
 
 from primer_search.models.block import BlockFunctions, compile_block
 from primer_search.primitives import build_graph
-from primer_search.primitives.assembler import assemble
+from primer_search.primitives.programs.assembler import assemble
 
 __all__ = ["LAYERS", "Setting", "draw_sequences", "errors_of_model", "layer_program", "ridge_errors"]
 

@@ -18,10 +18,11 @@ from collections.abc import Callable
 import numpy as np
 
 from primer_search.configs.load import load
-from primer_search.primitives import DNA, InvalidProgramError, library
-from primer_search.primitives.cost import block_cost
-from primer_search.primitives.fingerprint import fingerprint
-from primer_search.primitives.graph import Graph
+from primer_search.primitives import DNA, InvalidProgramError
+from primer_search.primitives.graphs.cost import block_cost
+from primer_search.primitives.graphs.fingerprint import fingerprint
+from primer_search.primitives.graphs.graph import Graph
+from primer_search.primitives.programs import library
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.search.evolution.proposals import CandidateRules, SeenPrograms, identify

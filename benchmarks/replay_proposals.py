@@ -15,9 +15,10 @@ import numpy as np
 
 from primer_search.benchmarks.record_tape import SHARES, Entry
 from primer_search.configs.load import load
-from primer_search.primitives import DNA, InvalidProgramError, library
-from primer_search.primitives.fingerprint import fingerprint
-from primer_search.primitives.program_json import dna_from_json
+from primer_search.primitives import DNA, InvalidProgramError
+from primer_search.primitives.graphs.fingerprint import fingerprint
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program_json import dna_from_json
 from primer_search.search.evolution.paper_mutations import Mutation, mutate
 from primer_search.search.evolution.proposals import CandidateRules, SeenPrograms, identify
 from primer_search.search.guided.live_mutations import mutate_live

@@ -22,7 +22,7 @@ import numpy as np
 
 from primer_search.benchmarks.command import benchmark_parser, hardware, log
 from primer_search.configs.load import load
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.guided.make_strategy import make_strategy
 from primer_search.search.runs.controller import Controller

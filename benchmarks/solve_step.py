@@ -25,9 +25,10 @@ from primer_search.benchmarks.command import add_json, benchmark_parser, pin_to_
 from primer_search.benchmarks.paired_times import clock, paired_ratio, run_interleaved, timed_run
 from primer_search.models.block import compile_block
 from primer_search.models.functional.least_squares import least_squares
-from primer_search.primitives import DNA, build_graph, library
-from primer_search.primitives.least_squares import SOLVE_STEPS
-from primer_search.primitives.program import Instruction
+from primer_search.primitives import DNA, build_graph
+from primer_search.primitives.ops.least_squares import SOLVE_STEPS
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program import Instruction
 
 __all__ = ["measure"]
 

@@ -31,8 +31,9 @@ from primer_search.benchmarks.command import benchmark_parser, hardware
 from primer_search.configs.load import load
 from primer_search.models.cost import model_cost
 from primer_search.models.language_model import language_model
-from primer_search.primitives import build_graph, library
+from primer_search.primitives import build_graph
 from primer_search.primitives.errors import UsageError
+from primer_search.primitives.programs import library
 from primer_search.search.config import RunConfig
 from primer_search.search.runs.provenance import versions
 from primer_search.system.files import write_atomically

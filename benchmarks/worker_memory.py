@@ -20,8 +20,9 @@ import numpy as np
 
 from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log
 from primer_search.configs.load import load
-from primer_search.primitives import DNA, InvalidProgramError, library
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives import DNA, InvalidProgramError
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.proposals import CandidateRules
 from primer_search.search.guided.live_mutations import mutate_live

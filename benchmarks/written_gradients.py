@@ -24,7 +24,8 @@ from primer_search.benchmarks.paired_times import paired_ratio, run_interleaved
 from primer_search.benchmarks.training_steps import OPTIMIZER, TimedStep, start_training
 from primer_search.configs.load import load
 from primer_search.models.language_model import LanguageModel, language_model
-from primer_search.primitives import DNA, build_graph, library
+from primer_search.primitives import DNA, build_graph
+from primer_search.primitives.programs import library
 from primer_search.system.allocator import keep_freed_memory
 from primer_search.workers.training.steps.flat_model import training_model
 

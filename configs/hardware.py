@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..primitives.canonical import build_graph
 from ..primitives.errors import UsageError
+from ..primitives.graphs.canonical import build_graph
 from ..search.config import RunConfig
 from ..system.plurals import pluralize
 from ..workers.devices.discovery import (

@@ -28,7 +28,7 @@ from .hardware import Hardware, choose_devices, hardware_for
 from .load import DEFAULT_PRESETS, load
 from .overrides import parse_override
 from .planned_end import PlannedEnd
-from .scales import larger_scale
+from .scale_option import larger_scale
 
 if TYPE_CHECKING:
     from ..search.evolution.initial_programs import InitialProgram

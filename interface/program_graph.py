@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..primitives.graph import INPUT, Graph
-from ..primitives.parameters import parameter_specs
-from ..primitives.value_types import Kind
+from ..primitives.graphs.graph import INPUT, Graph
+from ..primitives.graphs.parameters import parameter_specs
+from ..primitives.ops.value_types import Kind
 
 __all__ = ["program_graph"]
 

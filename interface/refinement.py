@@ -89,8 +89,8 @@ def refine(
 
 
 def _model_and_text(folder: Path | str, data: str | None) -> tuple[Weights, Dataset]:
-    from ..search.refinement.held_out_text import find_text
-    from ..search.refinement.saved_weights import load_weights_folder
+    from ..search.weights.held_out_text import find_text
+    from ..search.weights.saved_weights import load_weights_folder
 
     weights = load_weights_folder(str(folder))
     return weights, find_text(weights, Path(folder), data)

@@ -198,7 +198,7 @@ class Run:
 
     def report(self, path: Path | str | None = None) -> Path:
         """Write the report as one HTML page, by default `report.html` in the run's directory, and return its path."""
-        from ..search.reports.run_page import write_report
+        from ..search.reports.pages.run_page import write_report
 
         with self._open() as store:
             page = store.run.report if path is None else Path(path)

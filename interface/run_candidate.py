@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..models.config import ModelConfig
 from ..primitives import DNA, Graph, build_graph
-from ..primitives.pretty_printer import format_program
+from ..primitives.programs.pretty_printer import format_program
 from ..search.one_program.export_block import export_candidate
-from ..search.refinement.saved_weights import load_saved_weights
-from ..search.refinement.train_weights import train_weights
-from ..search.refinement.training_job import plan_training
-from ..search.refinement.training_options import TrainingOptions
 from ..search.results.candidate_summary import CandidateSummary, summarize_candidate
 from ..search.runs.store import Store
+from ..search.weights.saved_weights import load_saved_weights
+from ..search.weights.train_weights import train_weights
+from ..search.weights.training_job import plan_training
+from ..search.weights.training_options import TrainingOptions
 from .program_graph import program_graph
 
 if TYPE_CHECKING:  # loads JAX

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..configs.plan import make_plan
 from ..plugins.loader import load_plugins
 from ..primitives import DNA
-from ..primitives.program_json import dna_to_json
+from ..primitives.programs.program_json import dna_to_json
 from ..search.runs.run_directory import create_run_directory, new_run_directory
 from ..search.tracking.tracker_names import TrackerName, check_trackers
 from .run import Run

@@ -2,8 +2,8 @@
 
 The program is interpreted while JAX traces, which costs nothing at run time. Norms and softmaxes are computed in one
 call (`functional.fused_idioms`). Softmaxes subtract the largest score first, so that they cannot overflow
-(`primitives.softmax_patterns`). Parameters are a flat dict from readable names to arrays; they are drawn in canonical
-order, so that names never change a result.
+(`primitives.graphs.softmax_patterns`). Parameters are a flat dict from readable names to arrays; they are drawn in
+canonical order, so that names never change a result.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..primitives.errors import UsageError
-from ..primitives.graph import Graph
-from ..primitives.interpreter import FusedGroup, evaluate
-from ..primitives.least_squares import SOLVE_STEPS
-from ..primitives.packed_texts import (
+from ..primitives.causality.packed_texts import (
     check_maskable,
     check_packable,
     compute_texts_apart,
     number_texts,
     takes_texts,
 )
-from ..primitives.parameters import ParameterSpec, draw_parameter, parameter_specs
-from ..primitives.prefix_mask import check_prefix_capable
-from ..primitives.softmax_patterns import softmax_exponentials
-from ..primitives.value_types import MODEL_WIDTH
+from ..primitives.causality.prefix_mask import check_prefix_capable
+from ..primitives.errors import UsageError
+from ..primitives.graphs.graph import Graph
+from ..primitives.graphs.interpreter import FusedGroup, evaluate
+from ..primitives.graphs.parameters import ParameterSpec, draw_parameter, parameter_specs
+from ..primitives.graphs.softmax_patterns import softmax_exponentials
+from ..primitives.ops.least_squares import SOLVE_STEPS
+from ..primitives.ops.value_types import MODEL_WIDTH
 from . import decoding
 from .functional.checks import check_mask, check_prefix, check_segment_ids
 from .functional.dense import apply_dense
@@ -97,9 +97,9 @@ class BlockFunctions:
             x: inputs.
             record: gets the value of every node, computed by the primitives alone.
             segment_ids: equal for neighbouring positions of one text, each of which gets the outputs that it has alone
-                (see `primitives.packed_texts`). Padding is a separate text. None: one text a sequence.
+                (see `primitives.causality.packed_texts`). Padding is a separate text. None: one text a sequence.
             prefix: true for the first positions of a text, which see each other in both directions (see
-                `primitives.prefix_mask`). None: no prefix.
+                `primitives.causality.prefix_mask`). None: no prefix.
             mask: true where a position may read another, instead of `segment_ids`. A position that may read nothing
                 reads itself. None: no mask.
 

@@ -1,4 +1,4 @@
-"""Trained language models: save one to a folder, load it with checks (`checkpoint_format` has the files).
+"""Trained language models: save one to a folder, load it with checks (`checkpoint_files` has the files).
 
 The arrays are `embedding` [vocabulary, width], `blocks.<name>` [layers, ...], and `final_norm.scale` and `.bias`
 [width]. The description holds the program, the model's shape, and how it was trained.
@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..primitives.canonical import build_graph
 from ..primitives.errors import MalformedProgramError, UsageError
-from ..primitives.graph import Graph
-from ..primitives.parameters import parameter_specs
-from ..primitives.program import DNA
-from ..primitives.program_json import dna_from_json, dna_to_json
-from .checkpoint_format import (
+from ..primitives.graphs.canonical import build_graph
+from ..primitives.graphs.graph import Graph
+from ..primitives.graphs.parameters import parameter_specs
+from ..primitives.programs.program import DNA
+from ..primitives.programs.program_json import dna_from_json, dna_to_json
+from .checkpoint_files import (
     DESCRIPTION,
     FileFormat,
     Tree,

@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
-from ..primitives.least_squares import SOLVE_STEPS
-from ..primitives.library import get
-from ..primitives.program import DNA
-from ..primitives.value_types import MODEL_WIDTH
+from ..primitives.ops.least_squares import SOLVE_STEPS
+from ..primitives.ops.value_types import MODEL_WIDTH
+from ..primitives.programs.library import get
+from ..primitives.programs.program import DNA
 
 __all__ = ["STRICT", "ModelConfig"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..primitives import DNA, build_graph
-from ..primitives.cost import block_cost, model_parameters
-from ..primitives.line_costs import line_costs
-from ..primitives.liveness import live_values
-from ..primitives.pretty_printer import format_instructions
-from ..primitives.value_types import MODEL_WIDTH
+from ..primitives.graphs.cost import block_cost, model_parameters
+from ..primitives.graphs.line_costs import line_costs
+from ..primitives.ops.value_types import MODEL_WIDTH
+from ..primitives.programs.liveness import live_values
+from ..primitives.programs.pretty_printer import format_instructions
 from .config import ModelConfig
 
 __all__ = ["ProgramLine", "logits_flops", "model_cost", "program_lines"]

@@ -25,13 +25,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..primitives.causality_proof import prove_causal
-from ..primitives.decode_state import decode_plan, state_source
+from ..primitives.causality.causality_proof import prove_causal
 from ..primitives.errors import UsageError
-from ..primitives.graph import Graph
-from ..primitives.interpreter import Compute, evaluate
-from ..primitives.ops import OPS, DecodeState, TimeDependence
-from ..primitives.value_types import channels
+from ..primitives.graphs.decode_state import decode_plan, state_source
+from ..primitives.graphs.graph import Graph
+from ..primitives.graphs.interpreter import Compute, evaluate
+from ..primitives.ops.op_table import OPS, DecodeState, TimeDependence
+from ..primitives.ops.value_types import channels
 from .functional.least_squares import sum_of_products
 from .visibility import ALL_EARLIER, Visibility
 

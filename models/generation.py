@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..primitives.causality.prefix_mask import check_prefix_capable
 from ..primitives.errors import UsageError
-from ..primitives.prefix_mask import check_prefix_capable
 from .decoding import Cache
 from .language_model import LanguageModel, ModelParameters
 

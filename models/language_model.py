@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ..primitives.causality.packed_texts import number_texts
 from ..primitives.errors import UsageError
-from ..primitives.graph import Graph
-from ..primitives.packed_texts import number_texts
+from ..primitives.graphs.graph import Graph
 from .block import compile_block
 from .config import ModelConfig
 from .decoding import Cache, nan_past_end

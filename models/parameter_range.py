@@ -7,9 +7,9 @@ it is trained at the nearest unit inside the range. All its widths follow, and s
 from __future__ import annotations
 
 from ..primitives import DNA, Graph, InvalidProgramError
-from ..primitives.cost import model_parameters
-from ..primitives.parameters import parameter_count
-from ..primitives.query_scales import rescale_queries
+from ..primitives.graphs.cost import model_parameters
+from ..primitives.graphs.parameters import parameter_count
+from ..primitives.graphs.query_scales import rescale_queries
 from .config import ModelConfig
 
 __all__ = ["dna_at_unit", "fitted_unit", "parameters_at"]

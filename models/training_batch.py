@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..primitives.packed_texts import number_texts
+from ..primitives.causality.packed_texts import number_texts
 
 __all__ = ["Prediction", "TrainingBatch", "count_tokens", "loss_weights", "mean_loss", "read_positions"]
 

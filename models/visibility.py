@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..primitives.packed_texts import takes_mask, takes_texts
-from ..primitives.prefix_mask import takes_prefix
+from ..primitives.causality.packed_texts import takes_mask, takes_texts
+from ..primitives.causality.prefix_mask import takes_prefix
 
 __all__ = ["ALL_EARLIER", "Mask", "Prefix", "Texts", "Visibility", "same_text"]
 
 Texts = Int[Array, "batch length"]
-"""Number of the text of each position (`primitives.packed_texts`)."""
+"""Number of the text of each position (`primitives.causality.packed_texts`)."""
 
 Prefix = Bool[Array, "batch length"]
-"""Whether a position belongs to the prefix of its text (`primitives.prefix_mask`)."""
+"""Whether a position belongs to the prefix of its text (`primitives.causality.prefix_mask`)."""
 
 Mask = Bool[Array, "batch rows keys"]
 """Whether a position may read another, if the other is not later."""

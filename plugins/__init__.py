@@ -8,9 +8,7 @@ docs/extending.md has examples. Modules: plugin (the types), op_contract, op_tim
 is checked), contract_check (the check in a separate process), sources (where plugins are found), loader and registry.
 """
 
-from ..primitives.assembler import replace_subprogram
-from ..primitives.library_texts import MULTI_DCONV_HEAD_TEXT, SQUARED_RELU_TEXT, TRANSFORMER_TEXT
-from ..primitives.ops import (
+from ..primitives.ops.op_table import (
     DecodeState,
     Init,
     Law,
@@ -26,6 +24,8 @@ from ..primitives.ops import (
     reduce_shape,
     same_shape,
 )
+from ..primitives.programs.assembler import replace_subprogram
+from ..primitives.programs.library_texts import MULTI_DCONV_HEAD_TEXT, SQUARED_RELU_TEXT, TRANSFORMER_TEXT
 from .plugin import Plugin, PluginMutation, ProgramText, primitive
 
 __all__ = [

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..primitives.errors import PrimerSearchError, UsageError
-from ..primitives.library import LIBRARY
-from ..primitives.ops import Op
+from ..primitives.ops.op_table import Op
+from ..primitives.programs.library import LIBRARY
 from .op_contract import BrokenContractError, check_arrays
 from .program_contract import check_mutation, check_op_in_programs, check_program
 from .registry import register

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..primitives.errors import InvalidProgramError
-from ..primitives.ops import Op, TimeDependence, WidthMatch
-from ..primitives.value_types import SCALAR, SCORES, Value, activation, channels
+from ..primitives.ops.op_table import Op, TimeDependence, WidthMatch
+from ..primitives.ops.value_types import SCALAR, SCORES, Value, activation, channels
 
 __all__ = [
     "BATCH",

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitives.ops import DecodeState, Init, Law, Op, OpSizes, TimeDependence
-from ..primitives.value_types import SCORES, Value, activation, channels
+from ..primitives.ops.op_table import DecodeState, Init, Law, Op, OpSizes, TimeDependence
+from ..primitives.ops.value_types import SCORES, Value, activation, channels
 from .op_arrays import (
     BATCH,
     CONSTANT,

@@ -7,8 +7,8 @@ from itertools import product
 
 import numpy as np
 
-from ..primitives.ops import DecodeState, Op, TimeDependence
-from ..primitives.value_types import SCORES, Kind, Value
+from ..primitives.ops.op_table import DecodeState, Op, TimeDependence
+from ..primitives.ops.value_types import SCORES, Kind, Value
 from .op_arrays import BATCH, LENGTH, TOLERANCE, Arrays, Learned, apply_op, is_close, is_past, require, result_of
 
 __all__ = ["check_decoding", "check_time"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..primitives.errors import UsageError
-from ..primitives.ops import (
+from ..primitives.ops.op_table import (
     DecodeState,
     Law,
     Op,
@@ -26,7 +26,7 @@ from ..primitives.ops import (
     pair_shape,
     same_shape,
 )
-from ..primitives.program import DNA
+from ..primitives.programs.program import DNA
 
 __all__ = ["Plugin", "PluginMutation", "ProgramText", "primitive"]
 
@@ -36,7 +36,7 @@ PluginMutation = Callable[[DNA, np.random.Generator], "tuple[DNA, str] | None"]
 
 @dataclass(frozen=True, slots=True)
 class ProgramText:
-    """A library program as text, assembled when its plugin's ops are known (see `primitives.assembler`).
+    """A library program as text, assembled when its plugin's ops are known (see `primitives.programs.assembler`).
 
     Attributes:
         description: description in one line.

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..primitives.assembler import assemble
-from ..primitives.canonical import build_graph
-from ..primitives.causality_test import check_causality
+from ..primitives.causality.causality_test import check_causality
 from ..primitives.errors import InvalidProgramError, PrimerSearchError, WorkFailedError
-from ..primitives.fingerprint import fingerprint
-from ..primitives.graph import smallest_unit
-from ..primitives.interpreter import evaluate_reference
-from ..primitives.ops import Op, TimeDependence
-from ..primitives.program import DNA
-from ..primitives.program_json import dna_from_json, dna_to_json
-from ..primitives.value_types import SCORES
+from ..primitives.graphs.canonical import build_graph
+from ..primitives.graphs.fingerprint import fingerprint
+from ..primitives.graphs.graph import smallest_unit
+from ..primitives.graphs.interpreter import evaluate_reference
+from ..primitives.ops.op_table import Op, TimeDependence
+from ..primitives.ops.value_types import SCORES
+from ..primitives.programs.assembler import assemble
+from ..primitives.programs.program import DNA
+from ..primitives.programs.program_json import dna_from_json, dna_to_json
 from .op_contract import BrokenContractError, operand_kinds
 from .plugin import PluginMutation
 
@@ -178,7 +178,7 @@ def _attention(op: Op) -> DNA:
 
 
 def _probe(dna: DNA) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
-    from ..primitives.parameters import draw_parameters
+    from ..primitives.graphs.parameters import draw_parameters
 
     graph, rng = build_graph(dna, length_dependent=dna.length_dependent), np.random.default_rng(0)
     unit = smallest_unit(graph)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 
 from ..primitives.errors import UsageError
-from ..primitives.graph import CONCAT, INPUT
-from ..primitives.library import LIBRARY, define_program
-from ..primitives.ops import OPS
+from ..primitives.graphs.graph import CONCAT, INPUT
+from ..primitives.ops.op_table import OPS
+from ..primitives.programs.library import LIBRARY, define_program
 from .op_contract import BrokenContractError, check_row
 from .plugin import Plugin, PluginMutation, ProgramText
 from .sources import PluginSource

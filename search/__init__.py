@@ -6,8 +6,9 @@
     sessions     start, resume and end of a search
     results      leaderboard, lineage, statistics and confirmations
     studies      retraining: compare, confirm, ablate and stress
-    one_program  export, and text from its weights
-    refinement   training of weights, and analysis and reduction of a trained model
+    one_program  check and export of a program
+    weights      weights of a program: trained, saved, continued, and text from them
+    refinement   analysis of a trained model, and reduction of its ranks
     recovery     audit and repair of a run, and deletion of what it no longer needs
     doctor       self-test of the leak checks
     reports      tables, pages, figures and progress displays
@@ -34,4 +35,5 @@ __all__ = [
     "simulation",
     "studies",
     "tracking",
+    "weights",
 ]

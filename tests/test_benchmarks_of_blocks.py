@@ -13,9 +13,9 @@ from primer_search.benchmarks import code_size, decode_cost, exported_step, peer
 from primer_search.benchmarks.library_table import decode_results, library_markdown
 from primer_search.benchmarks.paired_times import paired_ratio, run_interleaved, timed_run
 from primer_search.configs import load
-from primer_search.primitives import library
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program_json import dna_to_json
 
 TINY = ["--width", "16", "--layers", "1", "--contexts", "6", "--batches", "2", "--pairs", "3", "--all-cores"]
 

@@ -15,7 +15,7 @@ from primer_search.benchmarks.linear_dynamics import (
 )
 from primer_search.benchmarks.solve_accuracy import measure as measure_accuracy
 from primer_search.benchmarks.solve_step import PROGRAMS, measure
-from primer_search.primitives.causality_proof import prove_causal
+from primer_search.primitives.causality.causality_proof import prove_causal
 
 SETTING = Setting(components=3, length=10, noise=0.05, batch=16, steps=60, seeds=2, rate=0.02, held_out=64)
 

@@ -19,7 +19,7 @@ from flax import nnx
 import primer_search
 from primer_search.models.export import API, Provenance, export_source
 from primer_search.models.export.exported_module import load_source
-from primer_search.primitives.library import LIBRARY, get, native_unit
+from primer_search.primitives.programs.library import LIBRARY, get, native_unit
 
 EXAMPLES = Path(primer_search.__file__).parent / "examples"
 EXPORTED: dict[str, API] = {"exported_primer_ez.py": "nnx", "exported_primer_ez_linen.py": "linen"}

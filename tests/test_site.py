@@ -16,8 +16,8 @@ import pytest
 
 from primer_search.plugins.registry import loaded_plugins, unload
 from primer_search.plugins.sources import find_source, remember
-from primer_search.primitives.library import get
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.library import get
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.tests.support.command import HandmadeRun, Result, command
 from primer_search.tests.support.tiny_runs import own_tokenizer, write_text
 from primer_search.tests.test_readme import PAGES, ROOT, commands_in

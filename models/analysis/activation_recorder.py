@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ...primitives.graph import CONCAT, INPUT, Graph
-from ...primitives.ops import Init
+from ...primitives.graphs.graph import CONCAT, INPUT, Graph
+from ...primitives.ops.op_table import Init
 from ..block import BlockFunctions, Parameters
 from ..language_model import LanguageModel, negative_log_likelihood
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ...primitives.errors import UsageError
-from ..checkpoint_format import flatten
+from ..checkpoint_files import flatten
 from ..language_model import LanguageModel
 from .residual_stream import residual_stream
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ...primitives.graph import Graph
-from ...primitives.parameters import ParameterSpec, parameter_specs
+from ...primitives.graphs.graph import Graph
+from ...primitives.graphs.parameters import ParameterSpec, parameter_specs
 
 __all__ = ["Projection", "find_projections"]
 

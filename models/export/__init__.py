@@ -7,9 +7,9 @@
 `verify` compares outputs of the exported module and the program. If they differ, nothing is written.
 """
 
+from .block_origin import Provenance
 from .classes import ParameterPlacement
 from .export_program import export_source, parameter_placements, verified_export, write_export
-from .provenance import Provenance
 from .runtime_source import API
 from .verify import ExportedSource, verify_export
 

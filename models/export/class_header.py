@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...primitives.ops import OPS
-from ...primitives.value_types import Kind
+from ...primitives.ops.op_table import OPS
+from ...primitives.ops.value_types import Kind
 from .classes import ExportedClass
 from .constructors import layer_statements, size_arguments
 from .formatting import call_lines, docstring_text

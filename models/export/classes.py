@@ -11,10 +11,10 @@ from functools import partial
 
 import numpy as np
 
-from ...primitives.graph import Graph
-from ...primitives.ops import OPS
-from ...primitives.parameters import ParameterSpec
-from ...primitives.value_types import Kind
+from ...primitives.graphs.graph import Graph
+from ...primitives.graphs.parameters import ParameterSpec
+from ...primitives.ops.op_table import OPS
+from ...primitives.ops.value_types import Kind
 from .method_body import MethodBody, MethodBodyWriter
 from .plan.names import Namer, class_name, identifier, layer_names, value_names
 from .plan.sizes import SizeExpressions

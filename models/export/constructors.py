@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...primitives.ops import OPS, DecodeState, Init
+from ...primitives.ops.op_table import OPS, DecodeState, Init
 from .classes import ExportedClass
 from .formatting import call_lines
 from .plan.sizes import SizeExpressions

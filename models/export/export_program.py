@@ -6,16 +6,16 @@ import keyword
 from pathlib import Path
 from typing import NotRequired, TypedDict, Unpack
 
-from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError, WorkFailedError
-from ...primitives.least_squares import SOLVE_STEPS
-from ...primitives.parameters import parameter_specs
-from ...primitives.program import DNA
+from ...primitives.graphs.canonical import build_graph
+from ...primitives.graphs.parameters import parameter_specs
+from ...primitives.ops.least_squares import SOLVE_STEPS
+from ...primitives.programs.program import DNA
 from ...system.files import STANDARD_OUTPUT, write_output
+from .block_origin import Provenance, docstring_lines
 from .classes import ParameterPlacement, make_classes, placements
 from .plan.grouping import plan_export
 from .plan.sizes import SizeExpressions
-from .provenance import Provenance, docstring_lines
 from .render import RESERVED, own_definitions, render, size_sentence
 from .runtime_source import API
 from .verify import ExportedSource, verify_export
@@ -106,7 +106,7 @@ def parameter_placements(
 ) -> tuple[ParameterPlacement, ...]:
     """Return the path and the layout that each parameter of the compiled program has in the exported module.
 
-    >>> from primer_search.primitives.library import TRANSFORMER
+    >>> from primer_search.primitives.programs.library import TRANSFORMER
     >>> [".".join(p.path) for p in parameter_placements(TRANSFORMER, 8) if "head_projection_2" in p.name]
     ['self_attention.query_projection.kernel']
     """

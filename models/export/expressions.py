@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ...primitives.ops import OPS
+from ...primitives.ops.op_table import OPS
 from .plan.steps import ExportPlan, Layout, Step
 
 __all__ = ["CALL", "INFIX", "Expression", "aligned", "einsum_axes", "filled", "in_layout", "is_relu"]

@@ -22,7 +22,7 @@ from flax import nnx
 from ...primitives.errors import UsageError
 from ..block import compile_block
 from ..checkpoint import Weights, load_weights
-from ..checkpoint_format import Tree, flatten
+from ..checkpoint_files import Tree, flatten
 from ..nnx.dna_block import DNABlock
 from .export_program import parameter_placements
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...primitives.graph import CONCAT
-from ...primitives.idioms import IdiomKind
-from ...primitives.ops import OPS, TimeDependence
+from ...primitives.graphs.graph import CONCAT
+from ...primitives.graphs.idioms import IdiomKind
+from ...primitives.ops.op_table import OPS, TimeDependence
 from .expressions import CALL, INFIX, Expression, aligned, einsum_axes, filled, in_layout, is_relu
 from .formatting import LINE_LENGTH
 from .plan.names import Namer

@@ -6,16 +6,16 @@ import builtins
 import re
 from collections.abc import Mapping, Sequence
 
-from ...primitives.graph import Graph
-from ...primitives.ops import OPS
-from ...primitives.parameters import parameter_count
-from ...primitives.value_types import MODEL_WIDTH
+from ...primitives.graphs.graph import Graph
+from ...primitives.graphs.parameters import parameter_count
+from ...primitives.ops.op_table import OPS
+from ...primitives.ops.value_types import MODEL_WIDTH
+from .block_origin import lowest_version
 from .class_header import class_header
 from .classes import ExportedClass
 from .formatting import LINE_LENGTH, call_lines, docstring_text
 from .plan.sizes import SizeExpressions
 from .plan.steps import ExportPlan
-from .provenance import lowest_version
 from .runtime_source import API, runtime_definitions
 
 __all__ = ["RESERVED", "own_definitions", "render", "size_sentence"]

@@ -22,7 +22,7 @@ def runtime_definitions(api: API) -> dict[str, str]:
     here = Path(__file__).parent
     modules = (
         here.parent / "functional" / "least_squares.py",
-        here.parent / "functional" / "float16.py",
+        here.parent / "functional" / "refuse_float16.py",
         here / "runtime" / "functions.py",
         here / "runtime" / f"{api}_modules.py",
     )

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...primitives.causality.packed_texts import packing_fault
 from ...primitives.errors import WorkFailedError
-from ...primitives.graph import Graph
-from ...primitives.ops import Init
-from ...primitives.packed_texts import packing_fault
+from ...primitives.graphs.graph import Graph
+from ...primitives.ops.op_table import Init
 from ..block import BlockFunctions, compile_block
 from ..functional.initial_values import initial_value
 from .classes import ParameterPlacement

@@ -6,11 +6,11 @@ __all__ = [
     "dense",
     "depthwise",
     "elementwise",
-    "float16",
+    "flax_initializers",
     "fused_idioms",
     "initial_values",
-    "initializers",
     "least_squares",
+    "refuse_float16",
     "rotary",
     "sharding",
 ]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ...primitives.packed_texts import number_texts
+from ...primitives.causality.packed_texts import number_texts
 from ..visibility import same_text
 from .checks import check_cache_space, check_cached_batch, check_segment_ids
 from .rotary import rotate

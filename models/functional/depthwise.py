@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ...primitives.ops import OPS
+from ...primitives.ops.op_table import OPS
 
 __all__ = ["FAST_OPS", "causal_depthwise", "depthwise_convolution"]
 

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...primitives.graph import Graph
-from ...primitives.idioms import IdiomKind, find_idioms
-from ...primitives.interpreter import FusedGroup
-from ...primitives.op_arithmetic import EPSILON
+from ...primitives.graphs.graph import Graph
+from ...primitives.graphs.idioms import IdiomKind, find_idioms
+from ...primitives.graphs.interpreter import FusedGroup
+from ...primitives.ops.op_arithmetic import EPSILON
 from ..visibility import ALL_EARLIER, Visibility
 
 __all__ = ["FUSED", "fused_groups"]

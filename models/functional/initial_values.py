@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ...primitives.least_squares import RIDGE_START
-from ...primitives.ops import Init
-from ...primitives.parameters import ParameterSpec
+from ...primitives.graphs.parameters import ParameterSpec
+from ...primitives.ops.least_squares import RIDGE_START
+from ...primitives.ops.op_table import Init
 
 __all__ = ["depthwise_taps", "initial_value"]
 

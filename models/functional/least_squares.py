@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...primitives.least_squares import SOLVE_STEPS, ridge_of
+from ...primitives.ops.least_squares import SOLVE_STEPS, ridge_of
 
 __all__ = ["apply_least_squares", "conjugate_gradients", "least_squares", "sum_of_products"]
 
@@ -36,7 +36,7 @@ def apply_least_squares(
     *,
     steps: int,
 ) -> jax.Array:
-    """Apply LEAST_SQUARES, with the arguments of `primitives.least_squares.least_squares` and the number of steps."""
+    """Apply LEAST_SQUARES, with the arguments of `primitives.ops.least_squares` and the number of steps."""
     q, k = operands
     ridge = ridge_of(jnp, parameters["ridge"].astype(jnp.promote_types(q.dtype, jnp.float32)))[..., None, :]
     rank = max(q.ndim, k.ndim, ridge.ndim)

@@ -22,7 +22,7 @@ from ..functional.attention import (
     texts_mask,
 )
 from ..functional.checks import check_heads, check_keeps_texts_apart, check_length
-from ..functional.initializers import depthwise_init, per_head_init
+from ..functional.flax_initializers import depthwise_init, per_head_init
 from .causal_depthwise_conv import CausalDepthwiseConv
 from .key_value_cache import KeyValueCache
 from .layers import LayerModule, check_width, dense_fields, head_projection, output_projection, with_mesh_axes

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from ..functional.attention import Mask, visible_taps
 from ..functional.checks import check_array, check_cached_batch, check_positive
 from ..functional.depthwise import causal_depthwise
-from ..functional.initializers import depthwise_init
+from ..functional.flax_initializers import depthwise_init
 from .key_value_cache import cache_exists
 
 __all__ = ["CausalDepthwiseConv"]

@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from ..functional.checks import check_input, check_positive
 from ..functional.elementwise import NORM_EPSILON
-from ..functional.initializers import fan_in_normal, matrix_init
+from ..functional.flax_initializers import fan_in_normal, matrix_init
 from ..functional.sharding import Dimension, Sharding, mesh_axes
 
 __all__ = [

@@ -33,7 +33,7 @@ from ..functional.checks import (
     check_not_stacked,
     check_positive,
 )
-from ..functional.initializers import per_head_init
+from ..functional.flax_initializers import per_head_init
 from ..functional.sharding import Sharding
 from .causal_depthwise_conv import CausalDepthwiseConv
 from .key_value_cache import KeyValueCache

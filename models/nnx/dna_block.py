@@ -30,15 +30,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from ...primitives.canonical import build_graph
 from ...primitives.errors import UsageError
-from ...primitives.program import DNA
-from ...primitives.value_types import MODEL_WIDTH
+from ...primitives.graphs.canonical import build_graph
+from ...primitives.ops.value_types import MODEL_WIDTH
+from ...primitives.programs.program import DNA
 from ..block import compile_block
 from ..decoding import Cache
 from ..functional.checks import check_not_stacked
-from ..functional.float16 import GUARDED_OPS, refuse_float16
 from ..functional.initial_values import initial_value
+from ..functional.refuse_float16 import GUARDED_OPS, refuse_float16
 
 __all__ = ["DNABlock"]
 

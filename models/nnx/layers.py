@@ -9,7 +9,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 
 from ..functional.elementwise import NORM_EPSILON
-from ..functional.initializers import fan_in_normal
+from ..functional.flax_initializers import fan_in_normal
 from ..functional.sharding import Dimension, Sharding, mesh_axes
 
 __all__ = [

@@ -10,7 +10,7 @@ from ...system.plurals import pluralize
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate
 from ..reports.formatting import format_estimate
-from ..reports.scale_table import format_scale_result
+from ..reports.tables.scale_table import format_scale_result
 from ..results.confirmation import Confirmation
 from ..results.digest.candidate_rows import CandidateRows
 from ..results.leaderboard_rows import LeaderboardRow

@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...primitives.errors import UsageError
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..refinement.analysis_result import read_analysis
-from ..refinement.saved_weights import saved_trainings
 from ..reports.figures.analysis_figure import analysis_figure
 from ..reports.figures.program_drawing import draw_program
 from ..results.learning_curve import validation_points
 from ..runs.store_reader import StoreReader
+from ..weights.saved_weights import saved_trainings
 from .candidate_source import candidate_source
 from .requests import NotFoundError, Request, Response, Route, download, json_response
 

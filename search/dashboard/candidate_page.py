@@ -6,13 +6,12 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ...primitives.diff_printer import format_difference
-from ...primitives.pretty_printer import format_program
-from ...primitives.program import DNA
+from ...primitives.differences.diff_printer import format_difference
+from ...primitives.programs.pretty_printer import format_program
+from ...primitives.programs.program import DNA
 from ...workers.protocol import Evaluation
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..refinement.analysis_result import read_analysis
-from ..refinement.saved_weights import saved_trainings
 from ..reports.candidate_details import format_step, short_mutation
 from ..reports.figures.lineage_graph import format_gain
 from ..reports.figures.program_drawing import draw_program
@@ -28,6 +27,7 @@ from ..results.learning_curve import validation_points
 from ..results.lineage import LineageStep, lineage_start, merged_parents
 from ..results.scale_ladder import Ladder, build_ladder
 from ..runs.store_reader import StoreReader
+from ..weights.saved_weights import saved_trainings
 from .candidate_checks import candidate_checks
 from .candidate_files import find_candidate
 from .rendering import render

@@ -9,8 +9,8 @@ from ...primitives.errors import UsageError
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..reports.candidate_details import format_mutations
 from ..reports.figures.training_points import Point, loss_range
-from ..reports.leaderboard_table import leaderboard_cells
 from ..reports.phrases import beyond_noise, format_baseline_row
+from ..reports.tables.leaderboard_table import leaderboard_cells
 from ..results.digest.pareto_front import COSTS, FrontPoint, known_costs, pareto_front
 from ..results.digest.row_query import SORTS, STATUSES, RowQuery, select_rows
 from ..results.digest.run_digest import RunDigest

@@ -31,7 +31,7 @@ PAGES = (
     ("", "Overview"),
     ("leaderboard", "Leaderboard"),
     ("lineage", "Lineage"),
-    ("operators", "Operators"),
+    ("edits", "Edits"),
 )
 """Pages of a run in the navigation: path after the run, and title."""
 

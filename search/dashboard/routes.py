@@ -5,10 +5,10 @@ from __future__ import annotations
 from . import (
     candidate_files,
     candidate_page,
-    compare_page,
+    compare_runs_page,
+    edits_page,
     leaderboard_page,
     lineage_page,
-    operators_page,
     overview_page,
 )
 from .requests import Route
@@ -21,8 +21,8 @@ PAGES = (
     candidate_page,
     candidate_files,
     lineage_page,
-    operators_page,
-    compare_page,
+    edits_page,
+    compare_runs_page,
 )
 """Modules of pages, in the order of the navigation."""
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...models.language_model import language_model
-from ...primitives import DNA, InvalidProgramError, build_graph, library
-from ...primitives.causality_test import check_causality
+from ...primitives import DNA, InvalidProgramError, build_graph
+from ...primitives.causality.causality_test import check_causality
+from ...primitives.programs import library
 from .environment import Finding, environment_findings
 from .leaky_blocks import LEAKY_BLOCKS, LeakyBlock
 from .leaky_programs import LEAKY_PROGRAMS, LeakyProgram

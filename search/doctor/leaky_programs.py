@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...primitives import DNA
-from ...primitives.assembler import assemble
+from ...primitives.programs.assembler import assemble
 
 __all__ = ["LEAKY_PROGRAMS", "LeakyProgram"]
 

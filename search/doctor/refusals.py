@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...primitives import DNA, InvalidProgramError, build_graph
-from ...primitives.causality_proof import prove_causal
-from ...primitives.causality_test import probe_block
+from ...primitives.causality.causality_proof import prove_causal
+from ...primitives.causality.causality_test import probe_block
 
 __all__ = ["STAGES", "Refusal", "refusals"]
 

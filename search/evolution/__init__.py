@@ -3,7 +3,6 @@
 __all__ = [
     "best_candidate",
     "candidate",
-    "check_program",
     "edit_kinds",
     "evolution",
     "hurdles",

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ...primitives.program import DNA
+from ...primitives.programs.program import DNA
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 
 __all__ = [

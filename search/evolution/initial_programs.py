@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...primitives import DNA
-from ...primitives.program_json import dna_from_json, dna_to_json
+from ...primitives.programs.program_json import dna_from_json, dna_to_json
 
 __all__ = ["InitialProgram", "initial_program_origins", "read_initial_programs"]
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ...primitives.pretty_printer import format_instruction, subprogram_label
-from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
-from ...primitives.validation import inlined_instruction_counts
+from ...primitives.programs.pretty_printer import format_instruction, subprogram_label
+from ...primitives.programs.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
+from ...primitives.programs.validation import inlined_instruction_counts
 from .program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
 from .random_draws import choose, draw_below
 from .vocabulary import PAPER, Vocabulary

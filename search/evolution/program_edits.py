@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from ...primitives.program import DNA, Instruction
+from ...primitives.programs.program import DNA, Instruction
 
 __all__ = ["delete_instruction", "insert_instruction", "replace_instruction", "replace_item"]
 

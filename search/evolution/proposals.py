@@ -19,10 +19,10 @@ import numpy as np
 from ...models.config import ModelConfig
 from ...models.parameter_range import fitted_unit, parameters_at
 from ...primitives import DNA, Graph, InvalidProgramError, build_graph
-from ...primitives.causality_proof import prove_causal
-from ...primitives.causality_test import probe_block
-from ...primitives.fingerprint import fingerprint
-from ...primitives.liveness import same_live_code
+from ...primitives.causality.causality_proof import prove_causal
+from ...primitives.causality.causality_test import probe_block
+from ...primitives.graphs.fingerprint import fingerprint
+from ...primitives.programs.liveness import same_live_code
 from .candidate import Candidate
 from .edit_kinds import edit_kind
 from .paper_mutations import Mutation, mutate

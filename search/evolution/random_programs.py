@@ -13,8 +13,14 @@ import numpy as np
 
 from ...models.parameter_range import fitted_unit
 from ...primitives import DNA, InvalidProgramError, build_graph
-from ...primitives.program import BRANCHES, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction, Subprogram
-from ...primitives.validation import inlined_instruction_counts
+from ...primitives.programs.program import (
+    BRANCHES,
+    MAX_INLINED_INSTRUCTIONS,
+    RELATIVE_DIMENSIONS,
+    Instruction,
+    Subprogram,
+)
+from ...primitives.programs.validation import inlined_instruction_counts
 from .proposals import CandidateRules, Proposal, SeenPrograms, identify
 from .vocabulary import PAPER, Vocabulary
 

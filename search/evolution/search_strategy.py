@@ -13,7 +13,7 @@ from collections.abc import Sequence, Set
 import numpy as np
 
 from ...primitives import DNA
-from ...primitives.fingerprint import fingerprint
+from ...primitives.graphs.fingerprint import fingerprint
 from ...workers.price_prior import PricePrior
 from ...workers.protocol import Evaluation, HurdleThreshold
 from ..config import RunConfig

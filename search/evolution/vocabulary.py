@@ -11,8 +11,8 @@ import numpy as np
 from ...plugins.plugin import PluginMutation
 from ...plugins.registry import loaded_plugins, plugin_mutations
 from ...primitives.errors import UsageError, WorkFailedError
-from ...primitives.ops import OPS
-from ...primitives.program import DNA
+from ...primitives.ops.op_table import OPS
+from ...primitives.programs.program import DNA
 from ...primitives.suggestions import did_you_mean
 
 __all__ = ["PAPER", "Vocabulary", "read_vocabulary", "with_named_plugins"]

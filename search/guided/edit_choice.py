@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...primitives.instruction_alignment import align_instructions
-from ...primitives.ops import OPS
-from ...primitives.program import DNA, Instruction
+from ...primitives.differences.instruction_alignment import align_instructions
+from ...primitives.ops.op_table import OPS
+from ...primitives.programs.program import DNA, Instruction
 from ..evolution.random_draws import draw_by
 from .linear_model import Normal, fit_linear_model
 

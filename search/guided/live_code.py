@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import NamedTuple
 
-from ...primitives.liveness import LiveValues, OperandSlot, live_values, operand_slots
-from ...primitives.program import DNA
+from ...primitives.programs.liveness import LiveValues, OperandSlot, live_values, operand_slots
+from ...primitives.programs.program import DNA
 
 __all__ = ["Edge", "LiveCode"]
 

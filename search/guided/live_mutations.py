@@ -27,11 +27,11 @@ from typing import Literal
 import numpy as np
 
 from ...plugins.plugin import PluginMutation
-from ...primitives.liveness import operand_slots
-from ...primitives.ops import OPS
-from ...primitives.pretty_printer import format_instruction, subprogram_label
-from ...primitives.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
-from ...primitives.validation import inlined_instruction_counts
+from ...primitives.ops.op_table import OPS
+from ...primitives.programs.liveness import operand_slots
+from ...primitives.programs.pretty_printer import format_instruction, subprogram_label
+from ...primitives.programs.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
+from ...primitives.programs.validation import inlined_instruction_counts
 from ..evolution.program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
 from ..evolution.random_draws import choose, draw_below, draw_by
 from ..evolution.vocabulary import PAPER, Vocabulary

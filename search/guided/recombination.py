@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...primitives.instruction_alignment import FIELDS, align_instructions
-from ...primitives.program import DNA, Instruction
+from ...primitives.differences.instruction_alignment import FIELDS, align_instructions
+from ...primitives.programs.program import DNA, Instruction
 
 __all__ = ["merge_programs"]
 

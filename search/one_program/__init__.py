@@ -1,3 +1,6 @@
-"""Work with one program: export it, and generate text with its weights."""
+"""Work with one program: check it without training, and export it."""
 
-__all__ = ["export_block", "generate_text"]
+__all__ = [
+    "check_program",
+    "export_block",
+]

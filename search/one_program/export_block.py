@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ...models.parameter_range import dna_at_unit
 from ...primitives.errors import UsageError
-from ...primitives.library import LIBRARY, native_unit
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.library import LIBRARY, native_unit
+from ...primitives.programs.program_json import dna_to_json
 from ..config import RunConfig
 from ..results.leaderboard import leaderboard
 from ..results.leaderboard_rows import Leaderboard
@@ -118,7 +118,7 @@ def export_weights(weights: Weights, path: Path, name: str, api: str = "nnx", ov
     """
     from dataclasses import asdict
 
-    from ...models.checkpoint_format import write_weights_folder
+    from ...models.checkpoint_files import write_weights_folder
     from ...models.export.load_into_modules import module_parameters
 
     folder = weights_folder(path)

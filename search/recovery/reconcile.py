@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...primitives.errors import PrimerSearchError
-from ...primitives.program_json import dna_from_json
+from ...primitives.programs.program_json import dna_from_json
 from ..runs.records import END_STATUS, EVENT_KINDS, REPAIRED, to_json
 from .page_reader import Row
 

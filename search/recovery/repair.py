@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives.errors import UsageError, WorkFailedError
-from ...primitives.program_json import dna_from_json, dna_to_json
+from ...primitives.programs.program_json import dna_from_json, dna_to_json
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..evolution.initial_programs import read_initial_programs

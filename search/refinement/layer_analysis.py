@@ -30,8 +30,8 @@ from ...models.checkpoint import Weights
 from ...models.language_model import LanguageModel, language_model
 from ...primitives.errors import UsageError
 from ...workers.data.dataset import Dataset
+from ..weights.held_out_text import Windows, held_out_parts
 from .analysis_result import LayerAnalysis, ModelAnalysis
-from .held_out_text import Windows, held_out_parts
 from .paired_difference import paired_difference
 from .step_counter import StepCounter
 

@@ -28,7 +28,7 @@ from ...models.checkpoint import Weights
 from ...models.language_model import language_model
 from ...primitives.errors import UsageError
 from ...workers.data.dataset import Dataset
-from .held_out_text import Windows, held_out_parts
+from ..weights.held_out_text import Windows, held_out_parts
 from .paired_difference import paired_difference
 from .refinement_result import Criterion, Reduction, RefinementResult, Scores, TriedReduction
 from .step_counter import StepCounter

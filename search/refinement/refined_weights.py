@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...models.checkpoint import Weights, save_weights
-from ...models.checkpoint_format import flatten
+from ...models.checkpoint_files import flatten
 from ...primitives.errors import UsageError
 from ...system.files import replacement, write_atomically
 from .rank_search import RefinedModel

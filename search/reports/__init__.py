@@ -1,19 +1,12 @@
 """Tables, HTML pages, figures and progress displays of runs and studies."""
 
 __all__ = [
-    "ablation",
     "candidate_details",
-    "comparison",
     "console",
     "figures",
     "formatting",
-    "leaderboard_table",
-    "page",
+    "pages",
     "phrases",
-    "prediction_table",
     "progress",
-    "run_markdown",
-    "run_page",
-    "scale_table",
     "tables",
 ]

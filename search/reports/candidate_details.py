@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...models.cost import ProgramLine
-from ...primitives.pretty_printer import format_program
-from ...primitives.value_types import MODEL_WIDTH
+from ...primitives.ops.value_types import MODEL_WIDTH
+from ...primitives.programs.pretty_printer import format_program
 from ...system.plurals import pluralize
 from ..evolution.candidate import BASELINE_ID, candidate_name
 from ..results.candidate_summary import CandidateSummary

@@ -16,8 +16,8 @@ from ..results.leaderboard_rows import BaselineSummary, Leaderboard, Leaderboard
 from ..results.speedup import MAX_EPOCHS
 from ..results.statistics import Estimate
 from ..results.trust.leak_check_totals import LeakCheckTotals
-from .prediction_table import format_calibration
 from .progress.search_progress import format_outcomes
+from .tables.prediction_table import format_calibration
 
 __all__ = [
     "UNCONFIRMED",

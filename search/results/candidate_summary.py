@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...models.config import ModelConfig
 from ...models.cost import ProgramLine, program_lines
-from ...primitives.diff_printer import format_difference
+from ...primitives.differences.diff_printer import format_difference
 from ...primitives.errors import InvalidProgramError, UsageError
-from ...primitives.library import LIBRARY
-from ...primitives.pretty_printer import format_program
-from ...primitives.program import DNA
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.library import LIBRARY
+from ...primitives.programs.pretty_printer import format_program
+from ...primitives.programs.program import DNA
+from ...primitives.programs.program_json import dna_to_json
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID, Candidate, candidate_name
 from ..runs.time_accounting import PHASES

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ...models.config import ModelConfig
 from ...models.cost import program_lines
 from ...primitives import DNA, MalformedProgramError, UsageError
-from ...primitives.diff_printer import format_difference
-from ...primitives.library import HEADS, LIBRARY, get
-from ...primitives.pretty_printer import format_program
-from ...primitives.program_json import LARGEST_TEXT, dna_from_json, dna_to_json
-from ...primitives.query_scales import rescale_queries
+from ...primitives.differences.diff_printer import format_difference
+from ...primitives.graphs.query_scales import rescale_queries
+from ...primitives.programs.library import HEADS, LIBRARY, get
+from ...primitives.programs.pretty_printer import format_program
+from ...primitives.programs.program_json import LARGEST_TEXT, dna_from_json, dna_to_json
 from ...primitives.suggestions import did_you_mean
 from ...system.user_folders import user_path
 from ..evolution.candidate import BASELINE_ID, candidate_name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...primitives import DNA, WorkFailedError
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ...workers.protocol import Evaluation, TrialRequest
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID

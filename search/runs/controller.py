@@ -20,7 +20,7 @@ from itertools import count
 
 from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, PrimerSearchError
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, Executor, TrialRequest, WorkerStatus
 from ..config import RunConfig
 from ..evolution.best_candidate import BestSoFar

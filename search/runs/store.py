@@ -18,7 +18,7 @@ from typing import Any
 
 from ...plugins.loader import load_recorded
 from ...primitives.errors import UsageError
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, TrialRequest
 from ..evolution.candidate import Candidate
 from .connection import Connection, WriteGuard, check_complete, explain_errors, new_run_file, open_run_file

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...primitives.errors import UsageError
-from ...primitives.program_json import dna_from_json
+from ...primitives.programs.program_json import dna_from_json
 from ...workers.protocol import Evaluation, HurdleThreshold, TrialRequest
 from ..evolution.candidate import Candidate
 from .connection import Connection, explain_errors

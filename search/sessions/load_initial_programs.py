@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ...models.config import ModelConfig
 from ...primitives import DNA, InvalidProgramError, UsageError
-from ...primitives.causality_test import check_causality
-from ...primitives.fingerprint import fingerprint
+from ...primitives.causality.causality_test import check_causality
+from ...primitives.graphs.fingerprint import fingerprint
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..evolution.initial_programs import InitialProgram

@@ -102,7 +102,7 @@ def request_stop(run: RunDirectory) -> str:
 
 def _print_end(run: RunDirectory, why: str, output: OutputOptions, unfinished: str = "") -> None:
     """Write the report and print the result. It is stored already, so an output that fails is not an error."""
-    from ..reports.run_page import try_report
+    from ..reports.pages.run_page import try_report
     from ..results.leaderboard import leaderboard
     from ..runs.store import Store
 
@@ -125,7 +125,7 @@ def _print_end(run: RunDirectory, why: str, output: OutputOptions, unfinished: s
 
 def _print_board(run: RunDirectory, why: str, board: Leaderboard, report: str, top: int, unfinished: str) -> None:
     from ..reports.console import console_for, print_command, print_text
-    from ..reports.leaderboard_table import next_commands, print_leaderboard
+    from ..reports.tables.leaderboard_table import next_commands, print_leaderboard
 
     console = console_for(sys.stdout)
     print_text(f"run {run.path}: {why}\n", console)

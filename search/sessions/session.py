@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...plugins.registry import recorded_plugins
 from ...primitives import UsageError
-from ...primitives.program_json import dna_from_json, dna_to_json
+from ...primitives.programs.program_json import dna_from_json, dna_to_json
 from ...system.signals import Interrupted
 from ...workers.data.dataset import Dataset, prepare_dataset
 from ...workers.devices.discovery import resolve_platform

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from ...primitives.errors import UsageError
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ...system.durations import format_duration
 from ...workers.executors.simulated import SimulatedExecutor, VirtualClock
 from ..config import RunConfig

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives import DNA, InvalidProgramError, WorkFailedError, build_graph
-from ...primitives.program_diff import Change
-from ...primitives.program_json import dna_to_json
+from ...primitives.differences.program_diff import Change
+from ...primitives.programs.program_json import dna_to_json
 from ...workers.protocol import loss_unit
 from ..config import RunConfig
 from ..results.program_reference import NamedProgram

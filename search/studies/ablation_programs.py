@@ -9,12 +9,12 @@ from typing import Any
 
 from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, MalformedProgramError, UsageError
-from ...primitives.essential_changes import essential_changes
-from ...primitives.null_rewrite import null_rewrite
-from ...primitives.program_diff import ProgramDiff, diff_programs
+from ...primitives.differences.essential_changes import essential_changes
+from ...primitives.differences.null_rewrite import null_rewrite
+from ...primitives.differences.program_diff import ProgramDiff, diff_programs
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
-from ..evolution.check_program import check
+from ..one_program.check_program import check
 from ..results.program_reference import NamedProgram, find_candidate_id
 from ..runs.store import Store
 from .compared_programs import folder_name, named_programs

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ..config import RunConfig
 from ..results.program_reference import NamedProgram
 from ..results.statistics import paired_differences

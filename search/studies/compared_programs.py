@@ -11,7 +11,7 @@ from ...models.config import ModelConfig
 from ...models.cost import model_cost
 from ...models.parameter_range import fitted_unit
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ..config import RunConfig
 from ..results.program_reference import NamedProgram, named_program
 from .study_log import json_hash

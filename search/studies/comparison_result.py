@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import Any, TypeVar
 
 from ...models.cost import model_cost
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ...workers.position_buckets import bucket_names
 from ...workers.protocol import LARGEST_INPUT_WAIT, Evaluation, loss_unit
 from ..config import RunConfig

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...models.parameter_range import fitted_unit
 from ...primitives import InvalidProgramError, UsageError, build_graph
-from ...primitives.program_json import dna_from_json
+from ...primitives.programs.program_json import dna_from_json
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID
 from ..results.confirmation import Retraining, read_retrainings

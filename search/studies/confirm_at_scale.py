@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ...models.config import ModelConfig
 from ...models.parameter_range import dna_at_unit
 from ...primitives import DNA, InvalidProgramError, UsageError, build_graph
-from ...primitives.cost import block_cost
+from ...primitives.graphs.cost import block_cost
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation
 from ..config import RunConfig
 from ..evolution.candidate import BASELINE_ID

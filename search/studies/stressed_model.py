@@ -20,7 +20,7 @@ from ...models.analysis.activation_recorder import (
 )
 from ...models.language_model import language_model
 from ...primitives import Graph
-from ...primitives.softmax_patterns import softmax_exponentials
+from ...primitives.graphs.softmax_patterns import softmax_exponentials
 from ...workers.data.batches import TrainBatches
 from ...workers.training.steps.optimizer import initial_state, make_optimizer
 from ...workers.training.steps.train_state import TrainState

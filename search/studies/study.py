@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...primitives import DNA, UsageError
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ...system.signals import Interrupted
 from ...workers.devices.discovery import resolve_platform
 from ...workers.executors.factory import make_executor

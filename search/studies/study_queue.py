@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...primitives import DNA
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ...workers.protocol import INFRASTRUCTURE_FAULTS, Evaluation, WorkerStatus
 from ..runs.lost_trials import LostTrials
 from .study_log import StudyLog, json_hash

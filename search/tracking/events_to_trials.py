@@ -10,7 +10,7 @@ from ...workers.protocol import Evaluation
 from ..evolution.best_candidate import BestSoFar
 from ..evolution.candidate import BASELINE_ID
 from ..results.statistics import known_mean
-from .records import TrackedProgress, TrackedTrial
+from .tracked_records import TrackedProgress, TrackedTrial
 
 if TYPE_CHECKING:  # loads SQLite
     from ..runs.records import Event, FinishedTrial

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...primitives.errors import UsageError
-from ...primitives.program_json import dna_to_json
+from ...primitives.programs.program_json import dna_to_json
 from ...system.files import write_atomically
 from ...system.locks import try_lock
 from .events_to_trials import TrialReader
-from .records import TrackedEnd, TrackedRun, flatten_settings
+from .tracked_records import TrackedEnd, TrackedRun, flatten_settings
 from .tracker import Tracker, explain_tracker_errors
 from .tracker_names import open_tracker
 
@@ -141,8 +141,8 @@ def _tracked_run(store: Store, folder: Path) -> TrackedRun:
 
 
 def _tracked_end(store: Store, folder: Path) -> TrackedEnd:
+    from ..reports.pages.run_page import write_report
     from ..reports.phrases import headline
-    from ..reports.run_page import write_report
     from ..results.leaderboard import leaderboard
     from ..results.program_reference import find_candidate_id
 

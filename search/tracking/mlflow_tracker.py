@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from .records import Scalar, TrackedEnd, TrackedProgress, TrackedRun, TrackedTrial
+from .tracked_records import Scalar, TrackedEnd, TrackedProgress, TrackedRun, TrackedTrial
 
 __all__ = ["MlflowTracker", "open_tracker"]
 

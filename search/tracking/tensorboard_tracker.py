@@ -13,7 +13,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
-from .records import TrackedEnd, TrackedProgress, TrackedRun, TrackedTrial
+from .tracked_records import TrackedEnd, TrackedProgress, TrackedRun, TrackedTrial
 
 __all__ = ["TensorBoardTracker", "open_tracker"]
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ...primitives.errors import PrimerSearchError, WorkFailedError
 from ...system.error_text import error_summary
-from .records import TrackedEnd, TrackedProgress, TrackedTrial
+from .tracked_records import TrackedEnd, TrackedProgress, TrackedTrial
 
 __all__ = ["Tracker", "explain_tracker_errors"]
 

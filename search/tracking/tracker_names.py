@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Literal, get_args
 
 from ...primitives.errors import UsageError
-from .records import TrackedRun
+from .tracked_records import TrackedRun
 from .tracker import Tracker
 
 __all__ = ["TrackerName", "check_trackers", "open_tracker"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import wandb
 
-from .records import TrackedEnd, TrackedProgress, TrackedRun, TrackedTrial
+from .tracked_records import TrackedEnd, TrackedProgress, TrackedRun, TrackedTrial
 
 __all__ = ["WandbTracker", "open_tracker"]
 

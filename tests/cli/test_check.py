@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from primer_search.primitives import library
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.tests.support.command import command, refused
 
 TRANSFORMER = json.loads(dna_to_json(library.get("TRANSFORMER")))

@@ -12,8 +12,9 @@ import pytest
 import primer_search
 from primer_search.configs import load
 from primer_search.configs.expected_candidates import expected_candidates
-from primer_search.primitives import OPS, library
-from primer_search.primitives.pretty_printer import format_program
+from primer_search.primitives import OPS
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.pretty_printer import format_program
 from primer_search.tests.support.command import HandmadeRun, command, refused
 
 PACKAGE = Path(primer_search.__file__).parent

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from primer_search.cli import app
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import tiny_run
 

@@ -20,7 +20,8 @@ from primer_search.primitives.errors import UsageError
 from primer_search.system.user_folders import cache_folder, user_path
 from primer_search.tests.support.command import command, refused
 from primer_search.workers.devices import ray_environment
-from primer_search.workers.devices.ray_environment import ray_folder, worker_environment
+from primer_search.workers.devices.ray_environment import ray_folder
+from primer_search.workers.devices.worker_environment import worker_environment
 
 SMOKE = ("--config", "smoke", "--dry-run")
 

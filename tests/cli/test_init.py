@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.command import Result, command
 from primer_search.tests.support.tiny_runs import INITIAL_PROGRAMS, write_text

@@ -9,14 +9,14 @@ import pytest
 
 from primer_search.primitives import UsageError
 from primer_search.search.config import RunConfig
-from primer_search.search.refinement.train_weights import train_weights
-from primer_search.search.refinement.training_job import plan_training
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.run_settings import prepare_same_dataset
 from primer_search.search.runs.store import Store
 from primer_search.search.sessions.session import SessionOptions, resume
 from primer_search.search.studies.ablation_programs import pair_from_run
 from primer_search.search.studies.confirm import confirm
+from primer_search.search.weights.train_weights import train_weights
+from primer_search.search.weights.training_job import plan_training
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import write_text
 from primer_search.tests.support.tiny_weights import tiny_run

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from primer_search.primitives.library import get
+from primer_search.primitives.programs.library import get
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.command import command

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 from primer_search.models.checkpoint import Weights, load_weights, save_weights
-from primer_search.models.checkpoint_format import flatten
+from primer_search.models.checkpoint_files import flatten
 from primer_search.primitives import UsageError, WorkFailedError
-from primer_search.primitives.program_json import dna_to_json
-from primer_search.search.refinement.train_weights import train_weights
-from primer_search.search.refinement.training_folder import open_training_folder
-from primer_search.search.refinement.training_job import TrainingJob, plan_training
-from primer_search.search.refinement.training_options import TrainingOptions
+from primer_search.primitives.programs.program_json import dna_to_json
+from primer_search.search.weights.train_weights import train_weights
+from primer_search.search.weights.training_folder import open_training_folder
+from primer_search.search.weights.training_job import TrainingJob, plan_training
+from primer_search.search.weights.training_options import TrainingOptions
 from primer_search.system.signals import Interrupted
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import BASELINE, write_text

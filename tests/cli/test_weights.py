@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from primer_search.models.checkpoint import load_weights, save_weights
-from primer_search.models.checkpoint_format import flatten
+from primer_search.models.checkpoint_files import flatten
 from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
-from primer_search.search.one_program.generate_text import continue_text
-from primer_search.search.refinement.train_weights import train_weights
-from primer_search.search.refinement.training_job import plan_training
-from primer_search.search.refinement.training_options import TrainingOptions
+from primer_search.search.weights.generate_text import continue_text
+from primer_search.search.weights.train_weights import train_weights
+from primer_search.search.weights.training_job import plan_training
+from primer_search.search.weights.training_options import TrainingOptions
 from primer_search.tests.support.command import command, refused
 from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import TIED, drawn_weights, tiny_run

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import primer_search
 from primer_search.configs import dump, format_duration, load, loads, parse_duration, preset_names
 from primer_search.configs.plan import make_plan
-from primer_search.primitives import library
-from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.errors import UsageError
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.cost import block_cost, model_parameters
+from primer_search.primitives.programs import library
 from primer_search.search.config import RunConfig
 from primer_search.workers.devices.discovery import VisibleDevices
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from primer_search.configs import load
-from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.library import get
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.programs.library import get
 from primer_search.search.config import RunConfig
 from primer_search.search.runs.run_settings import load_config
 from primer_search.search.runs.store import Store

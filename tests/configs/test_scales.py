@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from primer_search.configs.scales import parse_scales
+from primer_search.configs.scale_option import parse_scales
 from primer_search.primitives.errors import UsageError
 from primer_search.search.config import RunConfig
 from primer_search.search.results.scale_ladder import Scale

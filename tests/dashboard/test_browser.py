@@ -27,7 +27,7 @@ CHROMIUM = os.environ.get("PRIMER_SEARCH_CHROMIUM") or shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium")
 
 CANDIDATES = 8
-PAGES = ("", "/leaderboard", "/candidates/1", "/candidates/0", "/lineage", "/operators", "/../../compare")
+PAGES = ("", "/leaderboard", "/candidates/1", "/candidates/0", "/lineage", "/edits", "/../../compare")
 ROUTES = {re.sub(r"\{candidate\}", "1", route.path) for route in all_routes()}
 
 

@@ -1,4 +1,4 @@
-"""The pages of candidates, lineage and operators: what they say, what they link to, and what they download."""
+"""The pages of candidates, lineage and edits: what they say, what they link to, and what they download."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from primer_search.primitives.library import get
-from primer_search.primitives.program_json import dna_from_json
+from primer_search.primitives.programs.library import get
+from primer_search.primitives.programs.program_json import dna_from_json
 from primer_search.search.dashboard import candidate_source
 from primer_search.search.dashboard.served_run import open_runs
 from primer_search.search.dashboard.server import create_app
@@ -233,16 +233,16 @@ def test_the_tree_has_the_ancestors_of_the_best_and_what_each_edit_brought(clien
 
 
 def test_the_kinds_of_edits_have_their_totals(client: TestClient) -> None:
-    text = page(client, "/operators").text
+    text = page(client, "/edits").text
     assert "Insert – – – 1 1 0 0 1 1 of 1 +0.1000 +0.1000 one training" in text
     assert "Swap 4 3 1 1 0 0 0 0 0 – –" in text
-    figure = client.get("/runs/a-run/operators.json").json()
+    figure = client.get("/runs/a-run/edits.json").json()
     assert {trace["name"] for trace in figure["data"]} >= {"improved on its parent", "stopped at a hurdle", "failed"}
     assert json.dumps(figure)
 
 
 def test_foreign_text_stays_text(client: TestClient) -> None:
-    for path in ("/candidates/2", "/lineage", "/operators"):
+    for path in ("/candidates/2", "/lineage", "/edits"):
         assert "<b>relu" not in client.get(f"/runs/a-run{path}").text
 
 
@@ -251,4 +251,4 @@ def test_a_run_without_results_has_pages_that_say_so(tmp_path: Path) -> None:
     client = TestClient(create_app(open_runs([run.path])), base_url="http://127.0.0.1")
     assert "the program that all others are measured by" in client.get("/runs/new/candidates/0").text
     assert "No candidate has finished" in client.get("/runs/new/lineage").text
-    assert "No candidate has been proposed" in client.get("/runs/new/operators").text
+    assert "No candidate has been proposed" in client.get("/runs/new/edits").text

@@ -237,7 +237,7 @@ def test_a_long_run_is_shown_while_it_is_still_read(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("primer_search.search.dashboard.served_run._READ_SECONDS", 0.0)
     monkeypatch.setattr(ServedRun, "_read_on", lambda self, digest: None)
     client = TestClient(create_app(open_runs([tmp_path / "long"])), base_url="http://127.0.0.1")
-    for path in ("", "/leaderboard", "/lineage", "/operators", "/candidates/58"):
+    for path in ("", "/leaderboard", "/lineage", "/edits", "/candidates/58"):
         assert "Reading the run: 0% so far" in text_of(client, f"/runs/long{path}")
     assert "no result yet" in text_of(client, "/runs/long/candidates/58")
     monkeypatch.setattr("primer_search.search.dashboard.served_run._READ_SECONDS", 0.003)

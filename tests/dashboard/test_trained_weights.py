@@ -10,10 +10,10 @@ from starlette.testclient import TestClient
 
 from primer_search.search.dashboard.served_run import open_runs
 from primer_search.search.dashboard.server import create_app
-from primer_search.search.refinement.saved_weights import saved_trainings
-from primer_search.search.refinement.train_weights import train_weights
-from primer_search.search.refinement.training_job import plan_further_training, plan_training
-from primer_search.search.refinement.training_options import TrainingOptions
+from primer_search.search.weights.saved_weights import saved_trainings
+from primer_search.search.weights.train_weights import train_weights
+from primer_search.search.weights.training_job import plan_further_training, plan_training
+from primer_search.search.weights.training_options import TrainingOptions
 from primer_search.system.signals import Interrupted
 from primer_search.tests.support.tiny_weights import tiny_run
 from primer_search.workers.protocol import Progress

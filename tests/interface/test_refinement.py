@@ -9,7 +9,7 @@ import pytest
 import primer_search
 from primer_search.models.checkpoint import load_weights, save_weights
 from primer_search.primitives import UsageError
-from primer_search.primitives.library import get
+from primer_search.primitives.programs.library import get
 from primer_search.tests.support.tiny_runs import write_text
 from primer_search.tests.support.tiny_weights import SHAPE, drawn_weights
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from primer_search.models.block import compile_block
-from primer_search.primitives import library
-from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.graph import Graph
-from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.parameters import draw_parameter, draw_parameters
-from primer_search.primitives.program import DNA
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.graph import Graph
+from primer_search.primitives.graphs.interpreter import evaluate_reference
+from primer_search.primitives.graphs.parameters import draw_parameter, draw_parameters
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program import DNA
 from primer_search.tests.support.small_models import VOCABULARY, small_model
 from primer_search.tests.support.strategies import mutants, random_dna
 

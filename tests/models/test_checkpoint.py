@@ -14,11 +14,11 @@ import pytest
 
 import primer_search
 from primer_search.models.checkpoint import Weights, grow_vocabulary, load_weights, save_weights
-from primer_search.models.checkpoint_format import FileFormat, flatten
+from primer_search.models.checkpoint_files import FileFormat, flatten
 from primer_search.primitives import UsageError
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.library import get
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import get
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import SHAPE, drawn_weights
 
@@ -186,7 +186,7 @@ def test_no_module_with_weights_can_unpickle() -> None:
     files = ("checkpoint", "checkpoint_format", "export/load_into_modules", "generation")
     for name in (
         *(f"models/{file}.py" for file in files),
-        "search/refinement/train_weights.py",
+        "search/weights/train_weights.py",
         "search/one_program/export_block.py",
     ):
         code = (PACKAGE / name).read_text().replace("ever unpickled", "")

@@ -13,15 +13,15 @@ import pytest
 
 from primer_search.models.block import BlockFunctions, compile_block
 from primer_search.models.language_model import LanguageModel
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.causality_proof import prove_causal
+from primer_search.primitives.causality.causality_proof import prove_causal
 from primer_search.primitives.errors import InvalidProgramError, UsageError
-from primer_search.primitives.graph import Graph, smallest_unit
-from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.parameters import draw_parameters
-from primer_search.primitives.program import DNA
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.graph import Graph, smallest_unit
+from primer_search.primitives.graphs.interpreter import evaluate_reference
+from primer_search.primitives.graphs.parameters import draw_parameters
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program import DNA
 from primer_search.tests.support.decoding_edge_cases import EDGE_CASES, edge_case
 from primer_search.tests.support.small_models import small_model
 from primer_search.tests.support.strategies import mutants, random_dna

@@ -15,11 +15,11 @@ from flax import nnx
 import primer_search.models
 from primer_search.models import DNABlock
 from primer_search.models.block import compile_block
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError, UsageError
-from primer_search.primitives.parameters import parameter_count
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.parameters import parameter_count
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
 
 WIDTH, LENGTH = 32, 6
 

@@ -16,9 +16,10 @@ import primer_search.models
 from primer_search.models import DNABlock
 from primer_search.models.block import compile_block
 from primer_search.models.export.exported_module import ExportedFunctions, load_source
-from primer_search.primitives import DNA, UsageError, build_graph, library
-from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.parameters import draw_parameters
+from primer_search.primitives import DNA, UsageError, build_graph
+from primer_search.primitives.graphs.interpreter import evaluate_reference
+from primer_search.primitives.graphs.parameters import draw_parameters
+from primer_search.primitives.programs import library
 from primer_search.tests.support.decoding_edge_cases import edge_case
 from primer_search.tests.support.exported_programs import UNIT, small_program, source_of
 from primer_search.tests.support.hand_written_blocks import assert_close

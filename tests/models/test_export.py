@@ -23,9 +23,10 @@ from primer_search.models.export import (
     verify_export,
 )
 from primer_search.models.export.exported_module import load_source
-from primer_search.primitives import DNA, UsageError, WorkFailedError, build_graph, library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.library import LIBRARY, PRIMER, PRIMER_EZ, TRANSFORMER
+from primer_search.primitives import DNA, UsageError, WorkFailedError, build_graph
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import LIBRARY, PRIMER, PRIMER_EZ, TRANSFORMER
 from primer_search.tests.support.exported_programs import (
     APIS,
     ATTENTION,

@@ -10,8 +10,8 @@ import pytest
 
 from primer_search.models.export import write_export
 from primer_search.primitives import UsageError, WorkFailedError
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.library import TRANSFORMER
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import TRANSFORMER
 from primer_search.tests.support.exported_programs import ATTENTION, LENGTH, UNIT, small_program, source_of
 
 

@@ -14,8 +14,9 @@ from flax import nnx
 import primer_search.models as models
 from primer_search.models.export import API
 from primer_search.models.export.exported_module import ExportedFunctions, load_source
-from primer_search.primitives import DNA, library
-from primer_search.primitives.parameters import draw_parameters, parameter_specs
+from primer_search.primitives import DNA
+from primer_search.primitives.graphs.parameters import draw_parameters, parameter_specs
+from primer_search.primitives.programs import library
 from primer_search.tests.support.decoding_edge_cases import edge_case
 from primer_search.tests.support.exported_programs import APIS, UNIT, small_program, source_of
 from primer_search.tests.support.hand_written_blocks import HEADS, assert_close, compiled, from_program

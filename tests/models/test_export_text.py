@@ -15,12 +15,13 @@ from flax import nnx
 
 from primer_search.benchmarks.code_size import lines_used, logical_lines
 from primer_search.models.export import API, Provenance, export_source, verify_export
+from primer_search.models.export.block_origin import lower_bound, lowest_version
 from primer_search.models.export.exported_module import load_source
 from primer_search.models.export.formatting import LINE_LENGTH
-from primer_search.models.export.provenance import lower_bound, lowest_version
-from primer_search.primitives import DNA, WorkFailedError, library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.library import LIBRARY, TRANSFORMER
+from primer_search.primitives import DNA, WorkFailedError
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import LIBRARY, TRANSFORMER
 from primer_search.tests.support.exported_programs import APIS, LENGTH, UNIT, small_program, source_of, valid_programs
 
 ROOT = Path(__file__).parents[2]

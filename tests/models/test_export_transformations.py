@@ -15,7 +15,7 @@ from flax import nnx
 
 from primer_search.models.export import API, export_source
 from primer_search.models.export.exported_module import load_source
-from primer_search.primitives.library import get
+from primer_search.primitives.programs.library import get
 
 WIDTH, HEADS, LENGTH, LAYERS = 16, 2, 6, 2
 X = jax.random.normal(jax.random.key(1), (2, LENGTH, WIDTH))

@@ -16,8 +16,8 @@ from primer_search.models.config import ModelConfig
 from primer_search.models.generation import Sampling, generate
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
-from primer_search.primitives.library import get
-from primer_search.search.one_program.generate_text import continue_text
+from primer_search.primitives.programs.library import get
+from primer_search.search.weights.generate_text import continue_text
 from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import SHAPE, TIED, drawn_weights
 from primer_search.workers.data.tokenizer import Tokenizer

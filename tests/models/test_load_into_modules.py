@@ -20,12 +20,12 @@ from flax import nnx
 from primer_search.models import DNABlock, linen_params, load_weights_into
 from primer_search.models.block import compile_block
 from primer_search.models.checkpoint import Weights, save_weights
-from primer_search.models.checkpoint_format import flatten
+from primer_search.models.checkpoint_files import flatten
 from primer_search.models.export import API, write_export
 from primer_search.models.export.load_into_modules import module_parameters
 from primer_search.primitives import DNA, UsageError
-from primer_search.primitives.library import get
-from primer_search.primitives.program_json import dna_from_json, dna_to_json
+from primer_search.primitives.programs.library import get
+from primer_search.primitives.programs.program_json import dna_from_json, dna_to_json
 from primer_search.tests.support.tiny_runs import BASELINE, CONSTANTS
 from primer_search.tests.support.tiny_weights import SHAPE, TIED, drawn_weights
 

@@ -18,10 +18,11 @@ from primer_search.models import DNABlock
 from primer_search.models.block import compile_block
 from primer_search.models.export import API
 from primer_search.models.export.exported_module import ExportedFunctions, load_source
-from primer_search.primitives import DNA, UsageError, build_graph, library
-from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.packed_texts import packing_fault
-from primer_search.primitives.parameters import draw_parameters
+from primer_search.primitives import DNA, UsageError, build_graph
+from primer_search.primitives.causality.packed_texts import packing_fault
+from primer_search.primitives.graphs.interpreter import evaluate_reference
+from primer_search.primitives.graphs.parameters import draw_parameters
+from primer_search.primitives.programs import library
 from primer_search.tests.support.decoding_edge_cases import edge_case
 from primer_search.tests.support.exported_programs import APIS, UNIT, in_both_apis, source_of, valid_programs
 from primer_search.tests.support.hand_written_blocks import (

@@ -9,8 +9,8 @@ import pytest
 from primer_search.models.config import ModelConfig
 from primer_search.models.parameter_range import dna_at_unit, fitted_unit, parameters_at
 from primer_search.primitives import InvalidProgramError, build_graph
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.library import get
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import get
 
 MODEL = ModelConfig(layers=2, unit=8, length=16, vocabulary=300)
 PRIMER_EZ = build_graph(get("PRIMER_EZ", 8))

@@ -12,9 +12,10 @@ import pytest
 from primer_search.models.block import compile_block
 from primer_search.models.generation import Sampling, generate
 from primer_search.models.training_batch import TrainingBatch
-from primer_search.primitives import DNA, UsageError, build_graph, library
-from primer_search.primitives.packed_texts import packing_fault
-from primer_search.primitives.parameters import draw_parameters
+from primer_search.primitives import DNA, UsageError, build_graph
+from primer_search.primitives.causality.packed_texts import packing_fault
+from primer_search.primitives.graphs.parameters import draw_parameters
+from primer_search.primitives.programs import library
 from primer_search.tests.support.decoding_edge_cases import edge_case
 from primer_search.tests.support.exported_programs import UNIT, valid_programs
 from primer_search.tests.support.packed_texts import LENGTH, SEGMENT_IDS

@@ -14,8 +14,9 @@ import primer_search.models.linen as linen_models
 from primer_search.models.block import compile_block
 from primer_search.models.export import API
 from primer_search.models.export.exported_module import ExportedFunctions, load_source
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.packed_texts import packing_fault
+from primer_search.primitives import build_graph
+from primer_search.primitives.causality.packed_texts import packing_fault
+from primer_search.primitives.programs import library
 from primer_search.tests.support.decoding_edge_cases import EDGE_CASES, edge_case
 from primer_search.tests.support.exported_programs import APIS, LENGTH, UNIT, source_of
 from primer_search.tests.support.hand_written_blocks import CLASSES, HEADS, TIED

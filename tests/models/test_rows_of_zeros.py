@@ -14,7 +14,7 @@ import primer_search.models as models
 from primer_search.models import DNABlock
 from primer_search.models.export import export_source
 from primer_search.models.export.exported_module import load_source
-from primer_search.primitives import library
+from primer_search.primitives.programs import library
 from primer_search.tests.support.exported_programs import small_program
 
 UNIT, WIDTH, HEADS = 2, 16, 8

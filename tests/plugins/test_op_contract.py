@@ -24,13 +24,13 @@ from primer_search.plugins import (
 )
 from primer_search.plugins.op_contract import BrokenContractError, check_arrays, check_row
 from primer_search.plugins.program_contract import check_mutation
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.causality_proof import prove_causal
+from primer_search.primitives.causality.causality_proof import prove_causal
 from primer_search.primitives.errors import InvalidProgramError, UsageError
-from primer_search.primitives.library import TRANSFORMER
-from primer_search.primitives.ops import OPS
-from primer_search.primitives.program import DNA
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.ops.op_table import OPS
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import TRANSFORMER
+from primer_search.primitives.programs.program import DNA
 
 # --- functions of ops, which exported files contain -----------------------------------------------------------------
 

@@ -19,8 +19,8 @@ from primer_search.plugins.loader import load_plugins
 from primer_search.plugins.registry import loaded_plugins, register, unload
 from primer_search.plugins.sources import find_source, installed_sources, is_checked, is_known, remember
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.library import LIBRARY, TRANSFORMER, get
-from primer_search.primitives.ops import OPS
+from primer_search.primitives.ops.op_table import OPS
+from primer_search.primitives.programs.library import LIBRARY, TRANSFORMER, get
 from primer_search.search.config import SearchConfig
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.search.evolution.vocabulary import PAPER, read_vocabulary, with_named_plugins

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble, replace_subprogram
-from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.graph import Graph
-from primer_search.primitives.ops import OPS
-from primer_search.primitives.program import DNA, Instruction, Subprogram
-from primer_search.primitives.rewrites import REWRITES, Rewrite
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.graph import Graph
+from primer_search.primitives.graphs.rewrites import REWRITES, Rewrite
+from primer_search.primitives.ops.op_table import OPS
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble, replace_subprogram
+from primer_search.primitives.programs.program import DNA, Instruction, Subprogram
 from primer_search.tests.support.strategies import mutants, random_dna
 
 CONSTANTS = {"zero": 0.0, "half": 0.5, "minus": -1.0, "four": 4.0}

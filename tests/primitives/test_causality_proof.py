@@ -7,14 +7,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from primer_search.primitives import DNA, InvalidProgramError, build_graph, library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_proof import Hidden, Reach, prove_causal, time_dependence
-from primer_search.primitives.causality_test import probe_block
-from primer_search.primitives.graph import smallest_unit
-from primer_search.primitives.interpreter import evaluate
-from primer_search.primitives.parameters import parameter_count
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives import DNA, InvalidProgramError, build_graph
+from primer_search.primitives.causality.causality_proof import Hidden, Reach, prove_causal, time_dependence
+from primer_search.primitives.causality.causality_test import probe_block
+from primer_search.primitives.graphs.graph import smallest_unit
+from primer_search.primitives.graphs.interpreter import evaluate
+from primer_search.primitives.graphs.parameters import parameter_count
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.tests.support.strategies import mutants, random_dna
 
 SMALL = 300_000

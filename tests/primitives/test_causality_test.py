@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.causality_test import check_causality, probe_block
+from primer_search.primitives.causality.causality_test import check_causality, probe_block
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.fingerprint import fingerprint
-from primer_search.primitives.graph import smallest_unit
-from primer_search.primitives.program import DNA
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.fingerprint import fingerprint
+from primer_search.primitives.graphs.graph import smallest_unit
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program import DNA
 
 ATTENTION = """
     keys    = CONV_1X1 h0 width=8

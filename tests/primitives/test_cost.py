@@ -13,13 +13,13 @@ import pytest
 from primer_search.models.block import BlockFunctions, compile_block
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.least_squares import COUNTED_STEPS
-from primer_search.primitives.parameters import parameter_specs
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.cost import block_cost, model_parameters
+from primer_search.primitives.graphs.parameters import parameter_specs
+from primer_search.primitives.ops.least_squares import COUNTED_STEPS
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
 from primer_search.tests.support.strategies import mutants
 
 PROGRAMS = pytest.mark.parametrize("name", library.names())

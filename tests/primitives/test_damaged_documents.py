@@ -9,7 +9,7 @@ import pytest
 
 from primer_search.benchmarks.damaged_programs import KINDS, document, outcome
 from primer_search.primitives import MalformedProgramError
-from primer_search.primitives.program_json import LARGEST_TEXT, dna_from_json
+from primer_search.primitives.programs.program_json import LARGEST_TEXT, dna_from_json
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,14 +9,14 @@ import jax
 import pytest
 
 from primer_search.models.block import compile_block
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.decode_state import CacheSize, DecodePlan, cache_size, decode_plan, state_source
-from primer_search.primitives.graph import Graph
-from primer_search.primitives.ops import OPS, DecodeState
-from primer_search.primitives.program import DNA
-from primer_search.primitives.value_types import Kind
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.decode_state import CacheSize, DecodePlan, cache_size, decode_plan, state_source
+from primer_search.primitives.graphs.graph import Graph
+from primer_search.primitives.ops.op_table import OPS, DecodeState
+from primer_search.primitives.ops.value_types import Kind
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program import DNA
 from primer_search.tests.support.decoding_edge_cases import EDGE_CASES, edge_case
 
 UNIT, BATCH = 2, 3

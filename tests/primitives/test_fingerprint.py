@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_causality
+from primer_search.primitives import build_graph
+from primer_search.primitives.causality.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.fingerprint import fingerprint
+from primer_search.primitives.graphs.fingerprint import fingerprint
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
 from primer_search.search.evolution.paper_mutations import mutate
 
 CONSTANTS = {

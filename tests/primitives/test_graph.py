@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from primer_search.primitives import library
-from primer_search.primitives.canonical import build_graph
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.programs import library
 
 
 def test_graphs_are_equal_if_their_structures_are_whatever_their_names() -> None:

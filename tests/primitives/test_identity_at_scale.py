@@ -14,11 +14,12 @@ from types import ModuleType
 import pytest
 
 import primer_search
-from primer_search.primitives import DNA, build_graph, library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_causality
-from primer_search.primitives.fingerprint import fingerprint
-from primer_search.primitives.program_json import dna_from_json, dna_to_json
+from primer_search.primitives import DNA, build_graph
+from primer_search.primitives.causality.causality_test import check_causality
+from primer_search.primitives.graphs.fingerprint import fingerprint
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program_json import dna_from_json, dna_to_json
 
 CONSTANTS = {
     "zero": 0.0,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.primitives import library
-from primer_search.primitives.instruction_alignment import FIELDS, Pair, align_instructions, reads_field
-from primer_search.primitives.program import Instruction
+from primer_search.primitives.differences.instruction_alignment import FIELDS, Pair, align_instructions, reads_field
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program import Instruction
 from primer_search.search.guided.live_mutations import mutate_live
 
 OPS = st.lists(st.sampled_from(["SIN", "COS", "EXP", "TANH"]), max_size=12)

@@ -7,14 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.canonical import build_graph
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.graph import smallest_unit
-from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.parameters import draw_parameters
-from primer_search.primitives.program import DNA
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.graph import smallest_unit
+from primer_search.primitives.graphs.interpreter import evaluate_reference
+from primer_search.primitives.graphs.parameters import draw_parameters
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program import DNA
 from primer_search.tests.support.literal_interpreter import LiteralInterpreter, Undecided
 from primer_search.tests.support.strategies import mutants, random_dna
 

@@ -7,7 +7,7 @@ import pytest
 
 from primer_search.primitives import build_graph
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.least_squares import RIDGE_START, least_squares, ridge_of
+from primer_search.primitives.ops.least_squares import RIDGE_START, least_squares, ridge_of
 from primer_search.tests.support.exported_programs import small_program
 
 BATCH, LENGTH, WIDTH = 2, 12, 5

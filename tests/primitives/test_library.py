@@ -8,15 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from primer_search.primitives import library
-from primer_search.primitives.canonical import build_graph
-from primer_search.primitives.cost import block_cost, model_parameters
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.parameters import draw_parameters
-from primer_search.primitives.pretty_printer import format_instruction
-from primer_search.primitives.program import DNA, Instruction
-from primer_search.primitives.validation import check_well_formed
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.cost import block_cost, model_parameters
+from primer_search.primitives.graphs.interpreter import evaluate_reference
+from primer_search.primitives.graphs.parameters import draw_parameters
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.pretty_printer import format_instruction
+from primer_search.primitives.programs.program import DNA, Instruction
+from primer_search.primitives.programs.validation import check_well_formed
 
 D = 512  # the Transformer's width; a head is D / 8 wide, but eight of them together are D again
 ATTENTION = 4 * D * D

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from primer_search.primitives import OPS, build_graph
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.cost import block_cost, node_costs
-from primer_search.primitives.library import LIBRARY, get
-from primer_search.primitives.line_costs import line_costs
+from primer_search.primitives.graphs.cost import block_cost, node_costs
+from primer_search.primitives.graphs.line_costs import line_costs
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import LIBRARY, get
 
 UNIT, LENGTH = 16, 32
 

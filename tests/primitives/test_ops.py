@@ -13,8 +13,16 @@ import numpy as np
 import pytest
 
 from primer_search.plugins.op_contract import CHECKS, draw_arrays
-from primer_search.primitives.ops import OPS, DecodeState, Law, Op, OpSizes, TimeDependence, WidthMatch
-from primer_search.primitives.value_types import SCALAR, SCORES, Value, activation, channels
+from primer_search.primitives.ops.op_table import (
+    OPS,
+    DecodeState,
+    Law,
+    Op,
+    OpSizes,
+    TimeDependence,
+    WidthMatch,
+)
+from primer_search.primitives.ops.value_types import SCALAR, SCORES, Value, activation, channels
 
 BATCH, LENGTH, UNIT = 2, 6, 1
 ROWS = pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from primer_search.primitives import DNA, UsageError, build_graph, library
-from primer_search.primitives.causality_test import check_causality
+from primer_search.primitives import DNA, UsageError, build_graph
+from primer_search.primitives.causality.causality_test import check_causality
+from primer_search.primitives.causality.packed_texts import (
+    check_packable,
+    compute_texts_apart,
+    number_texts,
+    packing_fault,
+)
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.graph import Graph, smallest_unit
-from primer_search.primitives.interpreter import evaluate_reference
-from primer_search.primitives.ops import OPS, DecodeState, PackedTexts, TimeDependence
-from primer_search.primitives.packed_texts import check_packable, compute_texts_apart, number_texts, packing_fault
-from primer_search.primitives.parameters import draw_parameters, parameter_count
+from primer_search.primitives.graphs.graph import Graph, smallest_unit
+from primer_search.primitives.graphs.interpreter import evaluate_reference
+from primer_search.primitives.graphs.parameters import draw_parameters, parameter_count
+from primer_search.primitives.ops.op_table import OPS, DecodeState, PackedTexts, TimeDependence
+from primer_search.primitives.programs import library
 from primer_search.tests.support.decoding_edge_cases import EDGE_CASES, edge_case
 from primer_search.tests.support.exported_programs import small_program
 from primer_search.tests.support.packed_texts import LENGTH, SEGMENT_IDS, alone

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.diff_printer import format_difference
-from primer_search.primitives.pretty_printer import format_program
-from primer_search.primitives.program import DNA, Instruction
+from primer_search.primitives.differences.diff_printer import format_difference
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.pretty_printer import format_program
+from primer_search.primitives.programs.program import DNA, Instruction
 from primer_search.tests.support.strategies import dnas, mutants
 
 

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.canonical import build_graph
+from primer_search.primitives.differences.essential_changes import essential_changes
+from primer_search.primitives.differences.null_rewrite import null_rewrite
+from primer_search.primitives.differences.program_diff import ProgramDiff, diff_programs
 from primer_search.primitives.errors import InvalidProgramError, MalformedProgramError, UsageError
-from primer_search.primitives.essential_changes import essential_changes
-from primer_search.primitives.fingerprint import function_identity
-from primer_search.primitives.null_rewrite import null_rewrite
-from primer_search.primitives.program import DNA
-from primer_search.primitives.program_diff import ProgramDiff, diff_programs
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.graphs.fingerprint import function_identity
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program import DNA
 from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.tests.support.strategies import dnas
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.primitives import library
 from primer_search.primitives.errors import MalformedProgramError
-from primer_search.primitives.program import DNA, MAX_INLINED_INSTRUCTIONS, Instruction, Subprogram
-from primer_search.primitives.program_json import dna_from_json, dna_to_json
-from primer_search.primitives.validation import check_well_formed, inlined_instruction_counts
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program import DNA, MAX_INLINED_INSTRUCTIONS, Instruction, Subprogram
+from primer_search.primitives.programs.program_json import dna_from_json, dna_to_json
+from primer_search.primitives.programs.validation import check_well_formed, inlined_instruction_counts
 from primer_search.tests.support.strategies import dnas, random_dna
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from primer_search.models.block import compile_block
-from primer_search.primitives import DNA, build_graph, library
-from primer_search.primitives.assembler import assemble as assembled
-from primer_search.primitives.interpreter import evaluate, evaluate_reference
-from primer_search.primitives.parameters import draw_parameters
-from primer_search.primitives.softmax_patterns import softmax_exponentials
+from primer_search.primitives import DNA, build_graph
+from primer_search.primitives.graphs.interpreter import evaluate, evaluate_reference
+from primer_search.primitives.graphs.parameters import draw_parameters
+from primer_search.primitives.graphs.softmax_patterns import softmax_exponentials
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble as assembled
 
 UNIT, LENGTH = 2, 6
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.program import DNA
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program import DNA
 
 __all__ = ["EDGE_CASES", "edge_case"]
 

@@ -10,10 +10,10 @@ import pytest
 
 from primer_search.models.export import API, ExportedSource, export_source
 from primer_search.primitives import DNA, InvalidProgramError, build_graph
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_causality
-from primer_search.primitives.graph import smallest_unit
-from primer_search.primitives.library import LIBRARY
+from primer_search.primitives.causality.causality_test import check_causality
+from primer_search.primitives.graphs.graph import smallest_unit
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import LIBRARY
 from primer_search.tests.support.strategies import mutants, random_dna
 
 LENGTH = 4

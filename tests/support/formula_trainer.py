@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from primer_search.primitives import DNA, build_graph
-from primer_search.primitives.program_json import dna_from_json
+from primer_search.primitives.programs.program_json import dna_from_json
 from primer_search.search.studies import study
 from primer_search.workers.protocol import Evaluation, Progress, Trainer, TrialRequest
 

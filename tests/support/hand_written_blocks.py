@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from primer_search.models.block import BlockFunctions, compile_block
-from primer_search.primitives import library
-from primer_search.primitives.canonical import build_graph
+from primer_search.primitives.graphs.canonical import build_graph
+from primer_search.primitives.programs import library
 
 UNIT, LENGTH, HEADS = 2, 6, 8
 WIDTH = 8 * UNIT

@@ -15,8 +15,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from primer_search.primitives.graph import Graph
-from primer_search.primitives.program import DNA, Instruction
+from primer_search.primitives.graphs.graph import Graph
+from primer_search.primitives.programs.program import DNA, Instruction
 
 __all__ = ["LiteralInterpreter", "Undecided"]
 

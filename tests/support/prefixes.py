@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.primitives.graph import Graph
-from primer_search.primitives.interpreter import Compute, evaluate_reference
+from primer_search.primitives.graphs.graph import Graph
+from primer_search.primitives.graphs.interpreter import Compute, evaluate_reference
 
 from .packed_texts import SEGMENT_IDS, texts_of
 

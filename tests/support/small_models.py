@@ -6,7 +6,8 @@ from typing import Any
 
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel, language_model
-from primer_search.primitives import DNA, build_graph, library
+from primer_search.primitives import DNA, build_graph
+from primer_search.primitives.programs import library
 
 VOCABULARY = 300
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from primer_search.primitives import library
-from primer_search.primitives.ops import OPS
-from primer_search.primitives.program import BRANCHES, DNA, RELATIVE_DIMENSIONS, Instruction, Subprogram
+from primer_search.primitives.ops.op_table import OPS
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program import BRANCHES, DNA, RELATIVE_DIMENSIONS, Instruction, Subprogram
 from primer_search.search.evolution.paper_mutations import mutate
 
 __all__ = ["dnas", "mutants", "mutants_of_the_library", "random_dna"]

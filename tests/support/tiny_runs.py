@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from primer_search.models.config import ModelConfig
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.runs.controller import Controller

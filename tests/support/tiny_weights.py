@@ -12,8 +12,8 @@ from primer_search.models.checkpoint import Weights
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import DNA, build_graph
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.runs.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from primer_search.primitives.library import TRANSFORMER
+from primer_search.primitives.programs.library import TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.runs.store import Store
 from primer_search.workers.protocol import Evaluation, TrialRequest

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from ...models.config import ModelConfig
-from ...primitives.cost import block_cost, model_parameters
-from ...primitives.graph import Graph
-from ...primitives.value_types import channels
+from ...primitives.graphs.cost import block_cost, model_parameters
+from ...primitives.graphs.graph import Graph
+from ...primitives.ops.value_types import channels
 from ..config import OptimizerConfig, TrialConfig
 
 __all__ = ["SMALLEST_MEMORY_FRACTION", "MemoryEstimate", "estimate_memory"]

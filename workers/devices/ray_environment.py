@@ -1,8 +1,7 @@
-"""Preparation of Ray: address check, console output, signal handler, environment variables of workers.
+"""Preparation of Ray: address check, console output, signal handler, folder of its sockets.
 
-By default, Ray's driver prints on stdout and stderr, replaces the SIGTERM handler, and passes its JAX_PLATFORMS to the
-actors. It retries an unreachable address for two minutes and then ends the process. The functions here prevent this.
-They do not import Ray.
+By default, Ray's driver prints on stdout and stderr and replaces the SIGTERM handler. It retries an unreachable address
+for two minutes and then ends the process. The functions here prevent this. They do not import Ray.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...primitives.errors import UsageError
-from ...system.allocator import allocator_environment
 from ...system.error_text import error_summary
-from ...system.host import CAN_PIN, usable_core_count
-from ..protocol import Platform
+from ...system.host import usable_core_count
 
 __all__ = [
     "check_address",
@@ -29,11 +26,7 @@ __all__ = [
     "silence_ray",
     "start_failure",
     "started_too_slowly",
-    "worker_environment",
 ]
-
-_JAX_PLATFORMS: dict[Platform, str] = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
-_AMD_PLATFORMS = "rocm,cpu"  # JAX's `gpu` fails where the plugin for one of the makers is missing
 
 _SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 _SOCKET_IN_FOLDER = "/session_2026-03-14_15-09-26_535897_4194304/sockets/plasma_store"
@@ -52,27 +45,6 @@ def silence_ray() -> None:
     """Keep Ray's messages off the console, except for variables the user has set. Call it before importing Ray."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-
-
-def worker_environment(platform: Platform, threads: int, flags: str = "", kind: str = "") -> dict[str, str]:
-    """Return the environment variables of a worker.
-
-    Args:
-        platform: platform it trains on.
-        threads: number of its cores.
-        flags: added to the user's XLA flags.
-        kind: kind of its device in Ray's words, which tells GPUs of AMD from those of NVIDIA.
-    """
-    amd = platform == "gpu" and kind.upper().startswith("AMD")
-    platforms = _AMD_PLATFORMS if amd else _JAX_PLATFORMS[platform]
-    variables = {"JAX_PLATFORMS": platforms, "JAX_PLATFORM_NAME": "", **allocator_environment(threads)}
-    for library in ("OMP", "OPENBLAS", "MKL"):
-        variables[f"{library}_NUM_THREADS"] = str(threads)
-    if threads == 1 and not CAN_PIN:  # a pinned worker needs no flag: XLA reads the affinity
-        flags += " --xla_cpu_multi_thread_eigen=false"
-    if flags:
-        variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
-    return variables
 
 
 def ray_folder() -> Path | None:

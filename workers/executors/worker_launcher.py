@@ -19,7 +19,7 @@ from ...system.host import CAN_PIN, machine_identity, pick_cores, usable_core_co
 from ..data.dataset_transfer import dataset_files
 from ..devices.discovery import devices_in_nodes, resolve_platform, use_cpu_only
 from ..devices.placement import WorkerResources, place_workers
-from ..devices.ray_environment import worker_environment
+from ..devices.worker_environment import worker_environment
 from ..protocol import MakeTrainer
 from .ray_cluster import RayCluster, serialize
 from .trial_limits import TrialLimits

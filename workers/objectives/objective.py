@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ...models.training_batch import TrainingBatch
-from ...primitives.graph import Graph
-from ...primitives.packed_texts import packing_fault
-from ...primitives.prefix_mask import prefix_fault
+from ...primitives.causality.packed_texts import packing_fault
+from ...primitives.causality.prefix_mask import prefix_fault
+from ...primitives.graphs.graph import Graph
 
 __all__ = ["Objective", "objective_fault"]
 

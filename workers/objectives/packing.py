@@ -1,7 +1,7 @@
 """Packing: several examples in one sequence, each a separate text of inputs and then targets.
 
-Segment ids keep the examples apart in attention, convolutions and running sums (`primitives.packed_texts`). Only
-targets have a weight in the loss. Padding is a separate text, with weight 0.
+Segment ids keep the examples apart in attention, convolutions and running sums
+(`primitives.causality.packed_texts`). Only targets have a weight in the loss. Padding is a separate text with weight 0.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 __all__ = [
     "budget_meter",
     "device_stats",
-    "model_training",
     "ngram_baseline",
     "objective_steps",
     "phase_clock",
     "relative_timer",
+    "resumable_training",
     "steps",
     "training_loop",
     "training_settings",

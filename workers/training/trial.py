@@ -21,8 +21,8 @@ import numpy as np
 from ...models.config import ModelConfig
 from ...models.language_model import language_model
 from ...primitives import InvalidProgramError, build_graph
-from ...primitives.cost import block_cost, model_parameters
-from ...primitives.program_json import dna_from_json
+from ...primitives.graphs.cost import block_cost, model_parameters
+from ...primitives.programs.program_json import dna_from_json
 from ...system.allocator import return_freed_memory
 from ..config import OptimizerConfig, TrialConfig
 from ..data.batches import TrainBatches, validation_batches
@@ -35,10 +35,10 @@ from .device_stats import device_name, peak_memory_bytes, reset_peak_memory
 from .phase_clock import PhaseClock, clock_function
 from .relative_timer import ReferenceStep, RelativeTimer
 from .steps.brief import is_brief
+from .steps.compiled_function import COUNTS
 from .steps.data_parallel import data_mesh
 from .steps.flat_model import FlatModel, TrainableModel, training_model
 from .steps.optimizer import make_optimizer
-from .steps.program import COUNTS
 from .steps.train_state import TrainState
 from .steps.train_step import StepFunctions
 from .training_loop import NonFiniteLoss, TrainingLoop

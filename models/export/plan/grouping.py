@@ -12,12 +12,12 @@ import heapq
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
-from ....primitives.decode_state import decode_plan
-from ....primitives.graph import CONCAT, Graph, Node
-from ....primitives.idioms import Idiom, IdiomKind, find_idioms, graph_readers
-from ....primitives.ops import OPS, DecodeState, Op, TimeDependence
-from ....primitives.query_scales import query_scales
-from ....primitives.value_types import Kind
+from ....primitives.graphs.decode_state import decode_plan
+from ....primitives.graphs.graph import CONCAT, Graph, Node
+from ....primitives.graphs.idioms import Idiom, IdiomKind, find_idioms, graph_readers
+from ....primitives.graphs.query_scales import query_scales
+from ....primitives.ops.op_table import OPS, DecodeState, Op, TimeDependence
+from ....primitives.ops.value_types import Kind
 from .steps import ExportPlan, Layer, LayerKind, Layout, Step, time_of
 
 __all__ = ["plan_export"]

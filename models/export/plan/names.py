@@ -11,10 +11,10 @@ import keyword
 import re
 from collections.abc import Iterable
 
-from ....primitives.graph import CONCAT, Graph, Node
-from ....primitives.idioms import IdiomKind, centred
-from ....primitives.ops import TimeDependence
-from ....primitives.value_types import Kind
+from ....primitives.graphs.graph import CONCAT, Graph, Node
+from ....primitives.graphs.idioms import IdiomKind, centred
+from ....primitives.ops.op_table import TimeDependence
+from ....primitives.ops.value_types import Kind
 from .steps import ExportPlan, Layer, LayerKind, Step, time_of
 
 __all__ = ["Namer", "class_name", "identifier", "layer_names", "subprogram_name", "value_names"]

@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ....primitives.graph import Graph
-from ....primitives.ops import TimeDependence
-from ....primitives.value_types import MODEL_WIDTH, Kind, Value
+from ....primitives.graphs.graph import Graph
+from ....primitives.ops.op_table import TimeDependence
+from ....primitives.ops.value_types import MODEL_WIDTH, Kind, Value
 from .steps import ExportPlan, time_of
 
 __all__ = ["SizeExpressions"]

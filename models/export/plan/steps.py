@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from ....primitives.decode_state import DecodePlan
-from ....primitives.graph import Graph
-from ....primitives.idioms import IdiomKind
-from ....primitives.ops import OPS, DecodeState, TimeDependence
-from ....primitives.packed_texts import mask_fault, packing_fault, takes_texts
-from ....primitives.value_types import Value
+from ....primitives.causality.packed_texts import mask_fault, packing_fault, takes_texts
+from ....primitives.graphs.decode_state import DecodePlan
+from ....primitives.graphs.graph import Graph
+from ....primitives.graphs.idioms import IdiomKind
+from ....primitives.ops.op_table import OPS, DecodeState, TimeDependence
+from ....primitives.ops.value_types import Value
 
 __all__ = ["OWN_LAYERS", "STATEFUL_LAYERS", "ExportPlan", "Layer", "LayerKind", "Layout", "Step"]
 

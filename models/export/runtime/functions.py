@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ...functional.float16 import refuse_float16
 from ...functional.least_squares import least_squares, sum_of_products
+from ...functional.refuse_float16 import refuse_float16
 
 EPSILON = 1e-6
 """Smallest magnitude of the operand of a logarithm and of a divisor."""

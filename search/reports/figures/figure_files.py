@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import BASELINE_ID, candidate_name
 from ...results.digest.run_digest import RunDigest
+from ...results.edits.edit_kind_totals import edit_kind_totals
 from ...results.edits.lineage_tree import lineage_tree
-from ...results.edits.operator_totals import operator_totals
 from ...results.leaderboard import leaderboard, leading_candidate
 from ...results.leaderboard_rows import Leaderboard
 from .lineage_graph import lineage_graph
@@ -56,7 +56,7 @@ def _plots(store: StoreReader, digest: RunDigest, board: Leaderboard) -> dict[st
         "curves": curve_plot(trainings),
         "confirmed": confirmation_plot(board.confirmed),
         "predictions": None if predictions is None else prediction_plot(predictions.checked),
-        "edits": kinds_plot(operator_totals(digest)),
+        "edits": kinds_plot(edit_kind_totals(digest)),
     }
     return plot_files(plots)
 

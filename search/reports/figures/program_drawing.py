@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from ....primitives.program import DNA
+from ....primitives.programs.program import DNA
 from .layered_layout import Layout, Link, Size, layered_layout
 from .program_outline import Outline, OutlineEdge, OutlineNode, program_outline
 from .svg_parts import CHARACTER, DASHES, EDGE, chip, coordinate, edge_path, group, svg_element

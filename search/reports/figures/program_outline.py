@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ....primitives.differences.program_diff import ProgramDiff, Slot, diff_programs
 from ....primitives.errors import UsageError
-from ....primitives.liveness import live_values, operand_slots
-from ....primitives.ops import OPS
-from ....primitives.pretty_printer import format_instruction, subprogram_label
-from ....primitives.program import DNA, Instruction
-from ....primitives.program_diff import ProgramDiff, Slot, diff_programs
+from ....primitives.ops.op_table import OPS
+from ....primitives.programs.liveness import live_values, operand_slots
+from ....primitives.programs.pretty_printer import format_instruction, subprogram_label
+from ....primitives.programs.program import DNA, Instruction
 
 __all__ = ["Mark", "Outline", "OutlineEdge", "OutlineNode", "program_outline"]
 

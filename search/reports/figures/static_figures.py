@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import BASELINE_ID
 from ...results.confirmation import Confirmation
-from ...results.edits.operator_totals import KindTotals
+from ...results.edits.edit_kind_totals import EditKindTotals
 from ...results.leaderboard_rows import BaselineSummary
 from ...results.learning_curve import validation_points
 from ...results.trust.prediction_calibration import CheckedPrediction
@@ -132,7 +132,7 @@ def prediction_plot(checked: Sequence[CheckedPrediction]) -> Figure | None:
     return figure
 
 
-def kinds_plot(totals: Sequence[KindTotals]) -> Figure | None:
+def kinds_plot(totals: Sequence[EditKindTotals]) -> Figure | None:
     """Draw what became of the new programs of each kind of edit; None without any."""
     if not totals:
         return None

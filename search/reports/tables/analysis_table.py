@@ -11,7 +11,7 @@ from ...refinement.paired_difference import PairedDifference
 from ..console import Layout, print_facts, print_table, print_text
 from ..figures.analysis_figure import analysis_html
 from ..formatting import format_number
-from ..page import PagePart, render_parts, try_page
+from ..pages.page import PagePart, render_parts, try_page
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console

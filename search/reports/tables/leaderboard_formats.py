@@ -10,8 +10,8 @@ from typing import Any
 from ...results.leaderboard_rows import Leaderboard
 from ...results.selection.row_fields import FIELDS, Cell, RunRow
 from ...results.selection.selected_rows import differing_settings, run_names
-from ..leaderboard_table import MUTATIONS, row_cells
 from ..phrases import format_baseline, headline
+from .leaderboard_table import MUTATIONS, row_cells
 
 __all__ = ["format_csv", "format_markdown", "leaderboard_json", "markdown_table"]
 

@@ -12,7 +12,7 @@ from ...refinement.paired_difference import PairedDifference
 from ...refinement.refinement_result import BYTES, RefinementResult, Scores, TokenGroup, TriedReduction
 from ..console import Layout, print_facts, print_table, print_text
 from ..figures.refinement_figure import refinement_html
-from ..page import PagePart, render_parts, try_page
+from ..pages.page import PagePart, render_parts, try_page
 from .analysis_table import format_difference
 
 if TYPE_CHECKING:  # rich is loaded when something is printed

@@ -9,9 +9,9 @@ from ...results.leaderboard_rows import Leaderboard
 from ...results.selection.row_fields import RunRow
 from ...results.selection.selected_rows import differing_settings, run_names
 from ..console import print_facts, print_text
-from ..leaderboard_table import print_rows
 from ..phrases import UNCONFIRMED, format_baseline, headline
 from .leaderboard_formats import incomparable
+from .leaderboard_table import print_rows
 
 if TYPE_CHECKING:  # rich is loaded when something is printed
     from rich.console import Console

@@ -22,8 +22,8 @@ from primer_search.models.analysis.linearity import (
 from primer_search.models.analysis.residual_stream import LayerChange, make_changed_layer_losses, residual_stream
 from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.primitives import build_graph
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.library import get
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import get
 from primer_search.tests.support.tiny_weights import SHAPE, drawn_weights
 
 LINEAR = assemble({"main": "moved = CONV_1X1 h0 width=8\nbent = SHIFT moved\noutput = ADD bent h0"}, {}, (8,))

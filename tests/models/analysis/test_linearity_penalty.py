@@ -16,7 +16,7 @@ from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.models.training_batch import TrainingBatch
 from primer_search.primitives import build_graph
-from primer_search.primitives.library import get
+from primer_search.primitives.programs.library import get
 from primer_search.workers.objectives.packing import EncodedExample, packed_batch
 from primer_search.workers.training.steps.batch_model import BatchModel
 from primer_search.workers.training.steps.flat_model import FlatModel

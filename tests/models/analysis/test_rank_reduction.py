@@ -13,8 +13,8 @@ from primer_search.models.analysis.rank_reduction import decompose, rank_at
 from primer_search.models.analysis.token_scores import make_token_scorer
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.library import get
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import get
 from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import drawn_weights
 

@@ -9,7 +9,8 @@ import pytest
 
 from primer_search.models.block import compile_block
 from primer_search.models.functional.dense import dense_product
-from primer_search.primitives import build_graph, library
+from primer_search.primitives import build_graph
+from primer_search.primitives.programs import library
 
 
 @pytest.mark.parametrize("axes", [(), (3,), (2, 3)])

@@ -9,9 +9,10 @@ import pytest
 
 from primer_search.models.block import compile_block
 from primer_search.models.functional.depthwise import FAST_OPS, causal_depthwise, depthwise_convolution
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.op_arithmetic import depthwise_convolution as primitive
-from primer_search.primitives.ops import OPS
+from primer_search.primitives import build_graph
+from primer_search.primitives.ops.op_arithmetic import depthwise_convolution as primitive
+from primer_search.primitives.ops.op_table import OPS
+from primer_search.primitives.programs import library
 
 TOLERANCE = 1e-5
 LENGTH, WIDTH = 6, 4

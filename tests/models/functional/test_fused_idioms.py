@@ -11,10 +11,11 @@ import pytest
 
 from primer_search.models.block import compile_block
 from primer_search.models.functional.fused_idioms import FUSED, fused_groups
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.graph import Graph
-from primer_search.primitives.idioms import IdiomKind, find_idioms
+from primer_search.primitives import build_graph
+from primer_search.primitives.graphs.graph import Graph
+from primer_search.primitives.graphs.idioms import IdiomKind, find_idioms
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
 
 UNIT, LENGTH = 2, 6
 WIDTH = 8 * UNIT

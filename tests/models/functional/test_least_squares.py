@@ -12,8 +12,9 @@ import pytest
 
 from primer_search.models.block import compile_block
 from primer_search.models.functional.least_squares import apply_least_squares
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.least_squares import SOLVE_STEPS, least_squares
+from primer_search.primitives import build_graph
+from primer_search.primitives.ops.least_squares import SOLVE_STEPS, least_squares
+from primer_search.primitives.programs import library
 from primer_search.tests.support.exported_programs import small_program
 
 TOLERANCE = 1e-5

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from primer_search.primitives import library
+from primer_search.primitives.programs import library
 from primer_search.search.doctor import checks, leaky_programs
 from primer_search.search.doctor.environment import clock_finding, environment_findings
 from primer_search.search.doctor.leaky_blocks import LEAKY_BLOCKS, LeakyBlock

@@ -14,13 +14,14 @@ import pytest
 
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel
-from primer_search.primitives import DNA, InvalidProgramError, build_graph, library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_proof import prove_causal
-from primer_search.primitives.causality_test import LENGTH, check_causality, probe_block
-from primer_search.primitives.graph import smallest_unit
-from primer_search.primitives.parameters import parameter_count
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives import DNA, InvalidProgramError, build_graph
+from primer_search.primitives.causality.causality_proof import prove_causal
+from primer_search.primitives.causality.causality_test import LENGTH, check_causality, probe_block
+from primer_search.primitives.graphs.graph import smallest_unit
+from primer_search.primitives.graphs.parameters import parameter_count
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.doctor.leaky_blocks import LEAKY_BLOCKS, LeakyBlock
 from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.doctor.probe_harness import SMALL, BlockProber, ProbeResult, run_probes

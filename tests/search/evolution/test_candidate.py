@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from primer_search.primitives import library
+from primer_search.primitives.programs import library
 from primer_search.search.evolution.candidate import Candidate, Candidates
 from primer_search.search.evolution.paper_mutations import mutate
 

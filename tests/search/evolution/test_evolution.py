@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from primer_search.primitives.program import DNA
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.program import DNA
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.evolution.candidate import BASELINE_ID, Candidate, Individual
 from primer_search.search.evolution.evolution import Evolution
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG

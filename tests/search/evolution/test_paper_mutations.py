@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.primitives import library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.ops import OPS
-from primer_search.primitives.pretty_printer import format_instruction
-from primer_search.primitives.program import (
+from primer_search.primitives.ops.op_table import OPS
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.pretty_printer import format_instruction
+from primer_search.primitives.programs.program import (
     BRANCHES,
     DNA,
     MAX_INLINED_INSTRUCTIONS,
@@ -23,8 +23,8 @@ from primer_search.primitives.program import (
     Instruction,
     Subprogram,
 )
-from primer_search.primitives.program_json import dna_from_json, dna_to_json
-from primer_search.primitives.validation import check_well_formed, inlined_instruction_counts
+from primer_search.primitives.programs.program_json import dna_from_json, dna_to_json
+from primer_search.primitives.programs.validation import check_well_formed, inlined_instruction_counts
 from primer_search.search.evolution.paper_mutations import MUTATIONS, mutate
 from primer_search.tests.support.strategies import dnas, mutants_of_the_library, random_dna
 

@@ -10,13 +10,14 @@ import pytest
 
 from primer_search.models.config import ModelConfig
 from primer_search.models.parameter_range import fitted_unit, parameters_at
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_causality
+from primer_search.primitives import build_graph
+from primer_search.primitives.causality.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.fingerprint import fingerprint
-from primer_search.primitives.liveness import same_live_code
-from primer_search.primitives.program import DNA
+from primer_search.primitives.graphs.fingerprint import fingerprint
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.liveness import same_live_code
+from primer_search.primitives.programs.program import DNA
 from primer_search.search.evolution import proposals as proposals_module
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.evolution.edit_kinds import edit_kind

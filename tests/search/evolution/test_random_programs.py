@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from primer_search.models.config import ModelConfig
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.causality_test import check_causality
-from primer_search.primitives.validation import inlined_instruction_counts
+from primer_search.primitives import build_graph
+from primer_search.primitives.causality.causality_test import check_causality
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.validation import inlined_instruction_counts
 from primer_search.search.evolution.proposals import CandidateRules, SeenPrograms
 from primer_search.search.evolution.random_programs import propose_random, random_program
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from primer_search.primitives import library
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.ops import OPS
+from primer_search.primitives.ops.op_table import OPS
+from primer_search.primitives.programs import library
 from primer_search.search.config import SearchConfig
 from primer_search.search.evolution.paper_mutations import mutate
 from primer_search.search.evolution.vocabulary import PAPER, read_vocabulary

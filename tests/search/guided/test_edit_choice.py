@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from primer_search.primitives.library import get
-from primer_search.primitives.program import Instruction
+from primer_search.primitives.programs.library import get
+from primer_search.primitives.programs.program import Instruction
 from primer_search.search.evolution.program_edits import insert_instruction, replace_item
 from primer_search.search.guided.edit_choice import LEAST_GAIN, EditChoice, edit_features
 from primer_search.search.guided.live_mutations import mutate_live

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.guided import guided_search, stop_rule
 from primer_search.search.guided.guided_search import GuidedSearch

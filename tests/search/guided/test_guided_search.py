@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from primer_search.models.config import ModelConfig
-from primer_search.primitives import library
+from primer_search.primitives.programs import library
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
 from primer_search.search.evolution.proposals import Proposal

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.assembler import assemble
+from primer_search.primitives import build_graph
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.ops import OPS
-from primer_search.primitives.program import DNA
-from primer_search.primitives.validation import check_well_formed
+from primer_search.primitives.ops.op_table import OPS
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program import DNA
+from primer_search.primitives.programs.validation import check_well_formed
 from primer_search.search.evolution.vocabulary import PAPER
 from primer_search.search.guided.live_code import LiveCode
 from primer_search.search.guided.live_mutations import LIVE_MUTATIONS, mutate_live

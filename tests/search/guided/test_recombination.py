@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.assembler import assemble
+from primer_search.primitives import build_graph
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.pretty_printer import format_instruction
-from primer_search.primitives.program import DNA
-from primer_search.primitives.validation import check_well_formed
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.pretty_printer import format_instruction
+from primer_search.primitives.programs.program import DNA
+from primer_search.primitives.programs.validation import check_well_formed
 from primer_search.search.guided.live_mutations import mutate_live
 from primer_search.search.guided.recombination import merge_programs
 

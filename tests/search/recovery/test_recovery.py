@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from primer_search.primitives.errors import UsageError, WorkFailedError
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.recovery.audit import audit, refuse_damaged
 from primer_search.search.recovery.repair import check_run, repair
 from primer_search.search.results.leaderboard import leaderboard

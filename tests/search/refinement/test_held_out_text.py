@@ -11,8 +11,8 @@ import pytest
 
 from primer_search.models.checkpoint import Weights, save_weights
 from primer_search.primitives import UsageError
-from primer_search.search.refinement.held_out_text import find_text, held_out_parts
 from primer_search.search.refinement.paired_difference import paired_difference
+from primer_search.search.weights.held_out_text import find_text, held_out_parts
 from primer_search.tests.support.tiny_runs import BASELINE, tiny_dataset, write_text
 from primer_search.tests.support.tiny_weights import SHAPE, drawn_weights
 from primer_search.workers.config import DataConfig

@@ -16,13 +16,13 @@ from primer_search.models.analysis.token_scores import TokenScores, make_token_s
 from primer_search.models.checkpoint import Weights, grow_vocabulary, load_weights
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.library import get
-from primer_search.search.refinement.held_out_text import held_out_parts
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import get
 from primer_search.search.refinement.layer_analysis import analyze_layers
 from primer_search.search.refinement.rank_search import RefinedModel, refine_ranks
 from primer_search.search.refinement.refined_weights import FACTORED, write_refined
 from primer_search.search.refinement.token_groups import compare_by_frequency, count_ids, frequency_of_ids
+from primer_search.search.weights.held_out_text import held_out_parts
 from primer_search.tests.support.tiny_runs import tiny_dataset
 from primer_search.tests.support.tiny_weights import SHAPE, drawn_weights
 from primer_search.workers.data.dataset import Dataset

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.library import LIBRARY, get
-from primer_search.primitives.program import DNA
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import LIBRARY, get
+from primer_search.primitives.programs.program import DNA
 from primer_search.search.evolution.vocabulary import PAPER
 from primer_search.search.reports.figures.layered_layout import Layout, Link, Size, layered_layout
 from primer_search.search.reports.figures.program_drawing import FAMILY_MARKS, draw_program

@@ -13,10 +13,10 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.search.reports.figures.figure_files import write_figures
 from primer_search.search.reports.figures.static_figures import confirmation_plot, prediction_plot
-from primer_search.search.reports.leaderboard_table import next_commands
+from primer_search.search.reports.pages.run_markdown import render_markdown, write_markdown
+from primer_search.search.reports.pages.run_page import render_report
 from primer_search.search.reports.phrases import headline, search_leader
-from primer_search.search.reports.run_markdown import render_markdown, write_markdown
-from primer_search.search.reports.run_page import render_report
+from primer_search.search.reports.tables.leaderboard_table import next_commands
 from primer_search.search.results.leaderboard import leaderboard, leading_candidate
 from primer_search.search.results.program_reference import find_candidate_id
 from primer_search.tests.support.command import HandmadeRun, command, refused

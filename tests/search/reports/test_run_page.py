@@ -11,8 +11,8 @@ import pytest
 from primer_search.primitives.errors import UsageError
 from primer_search.search.reports.figures.run_figure import progress_figure
 from primer_search.search.reports.figures.training_points import Point
+from primer_search.search.reports.pages.run_page import render_report, write_report
 from primer_search.search.reports.phrases import headline
-from primer_search.search.reports.run_page import render_report, write_report
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.tests.support.command import HandmadeRun
 

@@ -15,7 +15,6 @@ from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.reports.candidate_details import format_lineage, format_mutations, short_mutation
 from primer_search.search.reports.console import console_for
-from primer_search.search.reports.leaderboard_table import RANKED, print_leaderboard
 from primer_search.search.reports.phrases import format_proposals, headline
 from primer_search.search.reports.progress.display import NoDisplay
 from primer_search.search.reports.progress.search_progress import (
@@ -25,6 +24,7 @@ from primer_search.search.reports.progress.search_progress import (
     format_outcomes,
     search_display,
 )
+from primer_search.search.reports.tables.leaderboard_table import RANKED, print_leaderboard
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.leaderboard_rows import Leaderboard
 from primer_search.search.results.lineage import LineageStep

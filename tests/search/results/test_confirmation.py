@@ -13,7 +13,7 @@ import pytest
 
 from primer_search.benchmarks.paired_confirmations import main as compare_in_pairs
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.evolution.candidate import BASELINE_ID
 from primer_search.search.results.confirmation import Confirmation, Retraining, confirmations, read_retrainings
 from primer_search.search.results.leaderboard import leaderboard

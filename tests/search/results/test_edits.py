@@ -12,8 +12,8 @@ import pytest
 from primer_search.search.results.digest.candidate_rows import candidate_rows
 from primer_search.search.results.digest.run_digest import RunDigest
 from primer_search.search.results.edits.edit_gains import edit_gain
+from primer_search.search.results.edits.edit_kind_totals import EditKindTotals, edit_kind_totals
 from primer_search.search.results.edits.lineage_tree import lineage_tree
-from primer_search.search.results.edits.operator_totals import KindTotals, operator_totals
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.store_reader import StoreReader
 from primer_search.tests.support.written_runs import Run, full
@@ -99,7 +99,7 @@ def test_a_gain_is_the_loss_of_the_parent_minus_that_of_the_child(run: Run) -> N
 
 
 def test_the_totals_count_what_became_of_each_kind(run: Run) -> None:
-    totals = {each.kind: each for each in operator_totals(digest_of(run))}
+    totals = {each.kind: each for each in edit_kind_totals(digest_of(run))}
     assert list(totals) == ["Insert", "Delete", "Merge"]
     insert, delete, merge = totals.values()
     assert (insert.proposed, insert.new, insert.full, insert.stopped, insert.failed) == (3, 3, 2, 1, 0)
@@ -114,10 +114,10 @@ def test_the_totals_count_what_became_of_each_kind(run: Run) -> None:
 def test_counts_of_proposals_are_added_by_kind(tmp_path: Path) -> None:
     run = Run(tmp_path, workers=1)
     run.propose(0, None)
-    assert operator_totals(digest_of(run)) == ()
+    assert edit_kind_totals(digest_of(run)) == ()
     run.store.add_event("proposed", {"kinds": {"Wrap": {"tried": 3, "invalid": 2, "known": 1}}})
     run.store.add_event("proposed", {"kinds": {"Wrap": {"tried": 1, "new": 1}}})
-    assert operator_totals(digest_of(run)) == (KindTotals("Wrap", 4, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, None, None),)
+    assert edit_kind_totals(digest_of(run)) == (EditKindTotals("Wrap", 4, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, None, None),)
 
 
 def test_the_tree_has_the_best_and_all_their_ancestors(run: Run) -> None:

@@ -15,7 +15,7 @@ from primer_search.search.results.digest import run_digest
 from primer_search.search.results.digest.pareto_front import COSTS, pareto_front
 from primer_search.search.results.digest.row_query import SORTS, RowQuery, select_rows
 from primer_search.search.results.digest.run_digest import RunDigest
-from primer_search.search.results.edits.operator_totals import operator_totals
+from primer_search.search.results.edits.edit_kind_totals import edit_kind_totals
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.written_runs import Run, full
@@ -169,7 +169,7 @@ def test_the_candidates_of_a_pareto_figure_are_read_in_the_order_of_an_index(tmp
 
 
 def test_the_totals_by_kind_of_edit_are_read_in_the_order_of_an_index(tmp_path: Path) -> None:
-    assert not _sorted_statements(tmp_path, operator_totals)
+    assert not _sorted_statements(tmp_path, edit_kind_totals)
 
 
 def _sorted_statements(folder: Path, read: Callable[[RunDigest], object]) -> list[str]:

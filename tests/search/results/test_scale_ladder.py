@@ -13,16 +13,17 @@ import pytest
 from rich.console import Console
 
 from primer_search.cli import main
-from primer_search.configs.scales import parse_scales
-from primer_search.primitives import DNA, build_graph, library
-from primer_search.primitives.assembler import assemble
+from primer_search.configs.scale_option import parse_scales
+from primer_search.primitives import DNA, build_graph
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.program_json import dna_to_json
-from primer_search.primitives.query_scales import rescale_queries
+from primer_search.primitives.graphs.query_scales import rescale_queries
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import BASELINE_ID, Candidate
-from primer_search.search.reports.run_page import render_report
-from primer_search.search.reports.scale_table import ladder_notes, print_ladder
+from primer_search.search.reports.pages.run_page import render_report
+from primer_search.search.reports.tables.scale_table import ladder_notes, print_ladder
 from primer_search.search.results.confirmation import Retraining
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.scale_ladder import Ladder, Scale, build_ladder

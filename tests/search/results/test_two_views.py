@@ -11,13 +11,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from primer_search.configs.scales import parse_scales
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.configs.scale_option import parse_scales
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import BASELINE_ID
-from primer_search.search.reports.leaderboard_table import print_leaderboard
+from primer_search.search.reports.pages.run_page import render_report
 from primer_search.search.reports.phrases import headline
-from primer_search.search.reports.run_page import render_report
+from primer_search.search.reports.tables.leaderboard_table import print_leaderboard
 from primer_search.search.results.confirmation import Confirmation, Retraining, confirmations, read_retrainings
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.learning_curve import loss_change_nats

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from primer_search.primitives.library import TRANSFORMER
+from primer_search.primitives.programs.library import TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.runs.store import Store
 

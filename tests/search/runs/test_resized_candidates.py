@@ -12,18 +12,18 @@ import pytest
 
 from primer_search.models.parameter_range import parameters_at
 from primer_search.primitives import build_graph
-from primer_search.primitives.library import get
-from primer_search.primitives.program_json import dna_from_json, dna_to_json
+from primer_search.primitives.programs.library import get
+from primer_search.primitives.programs.program_json import dna_from_json, dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.initial_programs import InitialProgram
 from primer_search.search.one_program.export_block import export_candidate
-from primer_search.search.refinement.train_weights import train_weights
-from primer_search.search.refinement.training_job import plan_training
 from primer_search.search.results.confirmation import read_retrainings
 from primer_search.search.runs.run_directory import RunDirectory
 from primer_search.search.runs.store import Store
 from primer_search.search.runs.trainer_factory import CandidateTrainerFactory
 from primer_search.search.studies.confirm import confirm
+from primer_search.search.weights.train_weights import train_weights
+from primer_search.search.weights.training_job import plan_training
 from primer_search.tests.search.runs.test_controller import InterruptingTrainer, SyntheticTrainer, story
 from primer_search.tests.support.command import command
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, open_controller, stop_after, write_text

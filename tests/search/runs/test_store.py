@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primer_search.primitives.errors import UsageError, WorkFailedError
-from primer_search.primitives.library import PRIMER_EZ, TRANSFORMER
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.library import PRIMER_EZ, TRANSFORMER
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.runs.schema import MIGRATIONS, Migration
 from primer_search.search.runs.store import Store

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from primer_search.configs.load import load
-from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.library import get
-from primer_search.primitives.program import DNA
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.library import get
+from primer_search.primitives.programs.program import DNA
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig
 from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.evolution.candidate import BASELINE_ID

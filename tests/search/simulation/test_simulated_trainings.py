@@ -13,7 +13,7 @@ import primer_search
 from primer_search.benchmarks.distill_tape import TAPES, distil
 from primer_search.benchmarks.replay_data import read_entries
 from primer_search.configs.load import load
-from primer_search.primitives import library
+from primer_search.primitives.programs import library
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.simulation.found_program import found_program
 from primer_search.search.simulation.recorded_trainings import RecordedTraining, load_recording

@@ -13,15 +13,15 @@ import pytest
 
 from primer_search.configs import dump
 from primer_search.primitives import DNA, UsageError, WorkFailedError
+from primer_search.primitives.differences.essential_changes import essential_changes
+from primer_search.primitives.differences.program_diff import ProgramDiff, diff_programs
 from primer_search.primitives.errors import InvalidProgramError
-from primer_search.primitives.essential_changes import essential_changes
-from primer_search.primitives.library import get
-from primer_search.primitives.program import Instruction
-from primer_search.primitives.program_diff import ProgramDiff, diff_programs
-from primer_search.primitives.program_json import dna_from_json
+from primer_search.primitives.programs.library import get
+from primer_search.primitives.programs.program import Instruction
+from primer_search.primitives.programs.program_json import dna_from_json
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
-from primer_search.search.reports.ablation import headline, render_ablation, write_ablation
+from primer_search.search.reports.pages.ablation_report import headline, render_ablation, write_ablation
 from primer_search.search.results.program_reference import NamedProgram
 from primer_search.search.runs.store import Store
 from primer_search.search.studies import ablation

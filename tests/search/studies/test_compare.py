@@ -15,11 +15,11 @@ from primer_search.configs.load import load
 from primer_search.models.config import ModelConfig
 from primer_search.models.cost import model_cost
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.library import LIBRARY, get
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.library import LIBRARY, get
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig
-from primer_search.search.reports.comparison import render_comparison
 from primer_search.search.reports.figures.comparison_figure import loss_bands
+from primer_search.search.reports.pages.comparison_report import render_comparison
 from primer_search.search.studies.compare import compare, curve_points
 from primer_search.search.studies.compared_programs import Match, matched_units, named_programs
 from primer_search.search.studies.comparison_result import Comparison

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from primer_search.configs.scales import larger_scale, parse_scales
-from primer_search.primitives import library
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.configs.scale_option import larger_scale, parse_scales
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig, SearchConfig
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.results.confirmation import read_retrainings

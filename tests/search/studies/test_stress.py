@@ -21,8 +21,9 @@ from primer_search.models.analysis.activation_recorder import (
 )
 from primer_search.models.block import compile_block
 from primer_search.models.language_model import LanguageModel
-from primer_search.primitives import DNA, UsageError, build_graph, library
-from primer_search.primitives.assembler import assemble
+from primer_search.primitives import DNA, UsageError, build_graph
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
 from primer_search.search.config import RunConfig
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.studies.stress import program_and_config, stress, stress_settings

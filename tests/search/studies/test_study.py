@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from primer_search.primitives.assembler import assemble
 from primer_search.primitives.errors import UsageError
+from primer_search.primitives.programs.assembler import assemble
 from primer_search.search.config import RunConfig
 from primer_search.search.reports.progress.study_progress import StudyLines, StudyPanel
 from primer_search.search.studies.study import Study, StudyOptions

@@ -13,8 +13,9 @@ import pytest
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel, language_model
 from primer_search.models.training_batch import TrainingBatch, mean_loss
-from primer_search.primitives import DNA, build_graph, library
-from primer_search.primitives.packed_texts import packing_fault
+from primer_search.primitives import DNA, build_graph
+from primer_search.primitives.causality.packed_texts import packing_fault
+from primer_search.primitives.programs import library
 from primer_search.tests.support.decoding_edge_cases import edge_case
 from primer_search.tests.support.exported_programs import UNIT, valid_programs
 from primer_search.tests.support.slow_model import text_losses

@@ -9,7 +9,8 @@ import pytest
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.models.training_batch import TrainingBatch, mean_loss
-from primer_search.primitives import UsageError, build_graph, library
+from primer_search.primitives import UsageError, build_graph
+from primer_search.primitives.programs import library
 from primer_search.workers.objectives.objective import Objective
 from primer_search.workers.objectives.ul2r import Ul2rObjective, ul2r_objective
 

@@ -14,7 +14,7 @@ from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.models.training_batch import TrainingBatch
 from primer_search.primitives import build_graph
-from primer_search.primitives.library import get
+from primer_search.primitives.programs.library import get
 from primer_search.workers.training.steps.batch_model import BatchModel, causal_like
 from primer_search.workers.training.steps.train_state import StepResult, TrainState
 from primer_search.workers.training.trial_probes import BatchFault, CausalityFault, probe_trained_batch

@@ -13,7 +13,7 @@ import pytest
 
 from primer_search.models.language_model import language_model
 from primer_search.primitives import UsageError
-from primer_search.primitives.canonical import build_graph
+from primer_search.primitives.graphs.canonical import build_graph
 from primer_search.tests.support.tiny_runs import BASELINE, MODEL
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.steps.flat_model import training_model

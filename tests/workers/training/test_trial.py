@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.program import DNA
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program import DNA
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.evolution.hurdles import hurdle_positions
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, CONSTANTS, MODEL, TRIAL, numbers, tiny_dataset
 from primer_search.workers.config import OptimizerConfig, TrialConfig

@@ -17,10 +17,11 @@ import pytest
 from primer_search.models.block import compile_block
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import LanguageModel, language_model
-from primer_search.primitives import build_graph, library
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.causality_test import check_causality
+from primer_search.primitives import build_graph
+from primer_search.primitives.causality.causality_test import check_causality
 from primer_search.primitives.errors import InvalidProgramError
+from primer_search.primitives.programs import library
+from primer_search.primitives.programs.assembler import assemble
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.steps.optimizer import initial_state, make_optimizer
 from primer_search.workers.training.steps.train_state import StepResult, TrainState

@@ -3,11 +3,11 @@
 __all__ = [
     "batch_model",
     "brief",
+    "compiled_function",
     "data_parallel",
     "flat_model",
     "layerwise_step",
     "optimizer",
-    "program",
     "train_state",
     "train_step",
     "whole_step",

@@ -2,7 +2,7 @@
 
     embed -> forward pass of each layer -> head -> backward pass of each layer -> update
 
-Each of these is a compiled program. All layers share the two programs of a layer. All candidates share the embedding
+Each of these is a compiled function. All layers share the two functions of a layer. All candidates share the embedding
 and the head, and candidates whose layers have about the same size share the update. So a candidate compiles one layer
 forward and backward, for any number of layers. A step takes longer, because XLA cannot fuse operations of different
 programs (benchmarks/layerwise_step.py).
@@ -25,11 +25,11 @@ import optax
 
 from ....models.config import ModelConfig
 from ....models.language_model import PROBE_LOGITS, LanguageModel, negative_log_likelihood
+from .compiled_function import CompiledFunction, compile_function, shapes_of
 from .flat_model import FlatModel, FlatParameters, outside_arrays
-from .program import Program, compile_program, shapes_of
 from .train_state import StepResult, TrainState, update_state
 
-__all__ = ["LayerwiseStep", "clear_shared_programs"]
+__all__ = ["LayerwiseStep", "clear_shared_functions"]
 
 KEPT = frozenset(("cos", "custom_linear_solve", "custom_vjp_call", "dot_general", "exp", "log", "sin", "tanh"))
 """JAX's primitives whose results are kept for the backward pass, beside those whose names begin with `cum`."""
@@ -40,7 +40,7 @@ class LayerwiseStep:
 
     Args:
         model: language model.
-        optimizer: gradient transformation that updates its parameters. Models with the same one share programs.
+        optimizer: gradient transformation that updates its parameters. Models with the same one share functions.
         batch: number of token windows in a batch.
         averaging: exponent of the average of parameters (see `OptimizerConfig`); 0: no average.
     """
@@ -51,26 +51,26 @@ class LayerwiseStep:
         self._batch = batch
         self._averaging = averaging
         self._indices = [jax.device_put(np.int32(index)) for index in range(model.config.layers)]
-        self._compiled: tuple[_OutsidePrograms, _LayerPrograms] | None = None
+        self._compiled: tuple[_OutsideFunctions, _LayerFunctions] | None = None
 
-    def compile_step(self, state: TrainState) -> Program:
+    def compile_step(self, state: TrainState) -> CompiledFunction:
         """Compile what no earlier model has compiled for states of this shape, which the step consumes."""
         config = self._model.config
-        outside = _outside_programs(config, self._batch)
-        layer = _layer_programs(self._model, self._batch, shapes_of(state.parameters.layers))
+        outside = _outside_functions(config, self._batch)
+        layer = _layer_functions(self._model, self._batch, shapes_of(state.parameters.layers))
         leaves, structure = jax.tree.flatten(state)
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-        update = _update_program(config, self._batch, self._optimizer, self._averaging, structure, shapes)
+        update = _update_function(config, self._batch, self._optimizer, self._averaging, structure, shapes)
         self._compiled = outside, layer
 
         def step(state: TrainState, tokens: Any) -> tuple[TrainState, StepResult]:
             return self._take_step(outside, layer, update, state, tokens)
 
-        programs = [outside.embed, outside.head, update, *[layer.forward, layer.backward] * config.layers]
-        return Program(step, update.shapes, _sum_of_costs(programs))
+        functions = [outside.embed, outside.head, update, *[layer.forward, layer.backward] * config.layers]
+        return CompiledFunction(step, update.shapes, _sum_of_costs(functions))
 
-    def compile_evaluation(self, state: TrainState) -> Program:
-        """Return the mean loss of parameters on a batch, and that at each position; it uses programs of the step."""
+    def compile_evaluation(self, state: TrainState) -> CompiledFunction:
+        """Return the mean loss of parameters on a batch, and that at each position; it uses functions of the step."""
         assert self._compiled is not None, "compile_step comes first"
         outside, layer = self._compiled
 
@@ -80,10 +80,15 @@ class LayerwiseStep:
                 x, _ = layer.forward.run(parameters.layers, index, x)
             return outside.score.run(parameters.outside, x, tokens)
 
-        return Program(evaluate, outside.score.shapes, {})
+        return CompiledFunction(evaluate, outside.score.shapes, {})
 
     def _take_step(
-        self, outside: _OutsidePrograms, layer: _LayerPrograms, update: Program, state: TrainState, tokens: Any
+        self,
+        outside: _OutsideFunctions,
+        layer: _LayerFunctions,
+        update: CompiledFunction,
+        state: TrainState,
+        tokens: Any,
     ) -> tuple[TrainState, StepResult]:
         vector, layers = state.parameters
         x = outside.embed.run(vector, tokens)
@@ -102,8 +107,8 @@ class LayerwiseStep:
 
 
 @dataclass(frozen=True, slots=True)
-class _OutsidePrograms:
-    """Programs that depend on no block.
+class _OutsideFunctions:
+    """Compiled functions that depend on no block.
 
     Attributes:
         embed: (outside, tokens) -> input of the first layer.
@@ -111,13 +116,13 @@ class _OutsidePrograms:
         score: (outside, x, tokens) -> mean loss, and that at each position.
     """
 
-    embed: Program
-    head: Program
-    score: Program
+    embed: CompiledFunction
+    head: CompiledFunction
+    score: CompiledFunction
 
 
 @lru_cache(maxsize=16)
-def _outside_programs(config: ModelConfig, batch: int) -> _OutsidePrograms:
+def _outside_functions(config: ModelConfig, batch: int) -> _OutsideFunctions:
     model = LanguageModel(config, block=None)
     size = (config.vocabulary + 2) * config.width
     outside, x, tokens = jax.ShapeDtypeStruct((size,), jnp.float32), _stream(config, batch), _windows(config, batch)
@@ -141,27 +146,27 @@ def _outside_programs(config: ModelConfig, batch: int) -> _OutsidePrograms:
         losses, _ = losses_of(outside, x, tokens)
         return jnp.mean(losses), jnp.mean(losses, axis=0)
 
-    return _OutsidePrograms(
-        compile_program(embed, outside, tokens),
-        compile_program(head, outside, x, tokens),
-        compile_program(score, outside, x, tokens),
+    return _OutsideFunctions(
+        compile_function(embed, outside, tokens),
+        compile_function(head, outside, x, tokens),
+        compile_function(score, outside, x, tokens),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _LayerPrograms:
-    """Programs of one layer, whose place in the stack is an argument.
+class _LayerFunctions:
+    """Compiled functions of one layer, whose place in the stack is an argument.
 
     Attributes:
         forward: (layers, place, x) -> y, and the values that are kept.
         backward: (layers, place, x, kept values, gradient of y) -> gradients of the layer's row and of x.
     """
 
-    forward: Program
-    backward: Program
+    forward: CompiledFunction
+    backward: CompiledFunction
 
 
-def _layer_programs(model: FlatModel, batch: int, layers: jax.ShapeDtypeStruct) -> _LayerPrograms:
+def _layer_functions(model: FlatModel, batch: int, layers: jax.ShapeDtypeStruct) -> _LayerFunctions:
     @partial(jax.checkpoint, policy=_is_kept)
     def apply(row: jax.Array, x: jax.Array) -> jax.Array:
         return model.model.block.apply(model.layer(row), x)
@@ -189,9 +194,9 @@ def _layer_programs(model: FlatModel, batch: int, layers: jax.ShapeDtypeStruct) 
         return jax.tree.unflatten(structure, values)(gradient)
 
     place, x = jax.ShapeDtypeStruct((), jnp.int32), _stream(model.config, batch)
-    forward_program = compile_program(forward, layers, place, x)
-    _, kept = forward_program.shapes
-    return _LayerPrograms(forward_program, compile_program(backward, layers, place, x, kept, x))
+    compiled_forward = compile_function(forward, layers, place, x)
+    _, kept = compiled_forward.shapes
+    return _LayerFunctions(compiled_forward, compile_function(backward, layers, place, x, kept, x))
 
 
 def _is_kept(primitive: Any, *_: Any, **__: Any) -> bool:
@@ -199,17 +204,17 @@ def _is_kept(primitive: Any, *_: Any, **__: Any) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _update_program(
+def _update_function(
     config: ModelConfig,
     batch: int,
     optimizer: optax.GradientTransformation,
     averaging: float,
     structure: Any,
     shapes: tuple[tuple[tuple[int, ...], str], ...],
-) -> Program:
-    """Return the program (state, gradients of `outside`, the rows and the embedded tokens, tokens) -> (state, norm).
+) -> CompiledFunction:
+    """Compile the function (state, gradients of `outside`, the rows and the embedded tokens, tokens) -> (state, norm).
 
-    The gradient of `outside` is that of the head; the program adds that of the embedding.
+    The gradient of `outside` is that of the head; the function adds that of the embedding.
 
     Args:
         config: shape of the model.
@@ -239,19 +244,19 @@ def _update_program(
     state = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes])
     rows = [jax.ShapeDtypeStruct(state.parameters.layers.shape[1:], jnp.float32)] * config.layers
     x, tokens = _stream(config, batch), _windows(config, batch)
-    return compile_program(update, state, state.parameters.outside, rows, x, tokens, donate_argnums=0)
+    return compile_function(update, state, state.parameters.outside, rows, x, tokens, donate_argnums=0)
 
 
-def clear_shared_programs() -> None:
-    """Forget the programs that models share, so that the next model compiles all of its programs."""
-    _outside_programs.cache_clear()
-    _update_program.cache_clear()
+def clear_shared_functions() -> None:
+    """Forget the functions that models share, so that the next model compiles all that it needs."""
+    _outside_functions.cache_clear()
+    _update_function.cache_clear()
 
 
-def _sum_of_costs(programs: Iterable[Program]) -> dict[str, float]:
+def _sum_of_costs(functions: Iterable[CompiledFunction]) -> dict[str, float]:
     total: dict[str, float] = {}
-    for program in programs:
-        for name, count in program.cost.items():
+    for function in functions:
+        for name, count in function.cost.items():
             total[name] = total.get(name, 0.0) + count
     return total
 

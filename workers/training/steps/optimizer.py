@@ -18,7 +18,7 @@ __all__ = ["initial_state", "learning_rate", "make_optimizer"]
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Return AdamW or Adafactor (Shazeer & Stern 2018), with the clip of gradients and the learning-rate schedule.
 
-    The same configuration returns the same object, so that its users can share compiled programs.
+    The same configuration returns the same object, so that its users can share compiled functions.
     """
     schedule = learning_rate(config)
     clip = optax.clip_by_global_norm(config.gradient_clip) if config.gradient_clip else optax.identity()

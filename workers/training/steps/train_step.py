@@ -17,11 +17,11 @@ import optax
 from jax.sharding import Mesh
 
 from .batch_model import BatchModel
+from .compiled_function import CompiledFunction, shapes_of
 from .data_parallel import replicated, split
 from .flat_model import FlatModel, TrainableModel
 from .layerwise_step import LayerwiseStep
 from .optimizer import initial_state
-from .program import Program, shapes_of
 from .train_state import Average, StepResult, TrainState
 from .whole_step import LossFunction, WholeStep, mean_token_loss
 
@@ -63,8 +63,8 @@ class StepFunctions:
         self._averaging = averaging
         self._mesh = mesh
         self._rated = False
-        self._step: Program | None = None
-        self._evaluation: Program | None = None
+        self._step: CompiledFunction | None = None
+        self._evaluation: CompiledFunction | None = None
         self._form: WholeStep | LayerwiseStep
         if by_layer:
             assert isinstance(model, FlatModel) and isinstance(batch, int) and mesh is None
@@ -78,7 +78,7 @@ class StepFunctions:
     def static_cost(self) -> Mapping[str, float]:
         """XLA's operation counts of the step before optimization: `step_flops`, `step_bytes`, `step_transcendentals`.
 
-        Empty before `compile_step`. For a step compiled layer by layer: the sums over its programs.
+        Empty before `compile_step`. For a step compiled layer by layer: the sums over its functions.
         """
         return {} if self._step is None else self._step.cost
 

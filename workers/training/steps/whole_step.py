@@ -1,4 +1,4 @@
-"""The training step and the evaluation as one program each: fewest operations, and most to compile."""
+"""The training step and the evaluation as one compiled function each: fewest operations, and most to compile."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import optax
 from jax.sharding import Mesh
 
 from .batch_model import BatchModel
+from .compiled_function import CompiledFunction, compile_function, shapes_of
 from .data_parallel import replicated, split
 from .flat_model import TrainableModel
-from .program import Program, compile_program, shapes_of
 from .train_state import StepResult, TrainState, update_state
 
 __all__ = ["LossFunction", "WholeStep", "mean_token_loss"]
@@ -51,11 +51,11 @@ class WholeStep:
     mesh: Mesh | None
     loss: LossFunction
 
-    def compile_step(self, state: TrainState) -> Program:
+    def compile_step(self, state: TrainState) -> CompiledFunction:
         """Compile the training step for states of this shape, which it consumes."""
         return self._compile(self.step, state, donate_argnums=0, **self._result_shardings())
 
-    def compile_evaluation(self, state: TrainState) -> Program:
+    def compile_evaluation(self, state: TrainState) -> CompiledFunction:
         """Compile the mean loss of the evaluated parameters on a batch, and that at each position."""
         return self._compile(self._losses, state.evaluated)
 
@@ -69,11 +69,11 @@ class WholeStep:
         state, norm = update_state(state, gradients, self.optimizer, self.averaging)
         return state, StepResult(losses, norm, probe_logits)
 
-    def _compile(self, function: Callable[..., Any], arrays: Any, **options: Any) -> Program:
+    def _compile(self, function: Callable[..., Any], arrays: Any, **options: Any) -> CompiledFunction:
         if self.mesh is not None:
             options |= {"in_shardings": (replicated(self.mesh), split(self.mesh))}
         given = shapes_of(arrays), self.batch
-        return compile_program(function, *given, compiler_options=self.compiler_options, **options)
+        return compile_function(function, *given, compiler_options=self.compiler_options, **options)
 
     def _result_shardings(self) -> dict[str, Any]:
         """Return the shardings of the results of a step; none for one device."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from primer_search.configs import load
-from primer_search.primitives import library
+from primer_search.primitives.programs import library
 from primer_search.search.reports.phrases import format_epochs
 from primer_search.search.results.trust.epoch_warning import epoch_warning
 from primer_search.workers.protocol import Platform

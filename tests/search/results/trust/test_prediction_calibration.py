@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from primer_search.primitives.library import TRANSFORMER
+from primer_search.primitives.programs.library import TRANSFORMER
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.guided.extrapolation import LossPredictor
 from primer_search.search.guided.stop_rule import MINIMUM_TRAININGS, POINTS
-from primer_search.search.reports.prediction_table import format_calibration
-from primer_search.search.reports.run_page import render_report
+from primer_search.search.reports.pages.run_page import render_report
+from primer_search.search.reports.tables.prediction_table import format_calibration
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.results.trust.prediction_calibration import PredictionCalibration
 from primer_search.search.runs.store import Store

@@ -14,8 +14,8 @@ import pytest
 
 from primer_search.configs import load
 from primer_search.primitives.errors import UsageError
-from primer_search.primitives.library import LIBRARY
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.library import LIBRARY
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, MODEL, TRIAL, tiny_dataset
 from primer_search.workers.training.trial import CandidateTrainer
 
@@ -63,8 +63,8 @@ print(json.dumps([one["shares"], eight["shares"], eight["whole"]]))
 TRIALS = """
 import json, sys
 from dataclasses import replace
-from primer_search.primitives.assembler import assemble
-from primer_search.primitives.program_json import dna_to_json
+from primer_search.primitives.programs.assembler import assemble
+from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.tests.support.tiny_runs import BASELINE, CONFIG, CONSTANTS, MODEL, TRIAL
 from primer_search.workers.protocol import TrialRequest
 from primer_search.workers.training.trial import CandidateTrainer

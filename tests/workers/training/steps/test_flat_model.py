@@ -10,7 +10,8 @@ import pytest
 
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
-from primer_search.primitives import build_graph, library
+from primer_search.primitives import build_graph
+from primer_search.primitives.programs import library
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.steps.brief import MOST_FLAT
 from primer_search.workers.training.steps.flat_model import FlatModel, training_model

@@ -11,11 +11,12 @@ import pytest
 
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
-from primer_search.primitives import build_graph, library
+from primer_search.primitives import build_graph
+from primer_search.primitives.programs import library
 from primer_search.tests.support.exported_programs import small_program
 from primer_search.workers.config import OptimizerConfig
 from primer_search.workers.training.steps.flat_model import FlatModel
-from primer_search.workers.training.steps.layerwise_step import KEPT, LayerwiseStep, _update_program
+from primer_search.workers.training.steps.layerwise_step import KEPT, LayerwiseStep, _update_function
 from primer_search.workers.training.steps.optimizer import initial_state, make_optimizer
 from primer_search.workers.training.steps.train_state import TrainState
 from primer_search.workers.training.steps.train_step import StepFunctions
@@ -73,9 +74,9 @@ def test_models_share_what_is_outside_their_blocks_and_with_rows_of_one_length_t
         parameters = flat.init(np.random.default_rng(0))
         state = TrainState(parameters, initial_state(make_optimizer(OPTIMIZER), parameters))
         step = LayerwiseStep(flat, make_optimizer(OPTIMIZER), 4, 0.0)
-        before = _update_program.cache_info().misses
+        before = _update_function.cache_info().misses
         step.compile_step(state)
-        compiled.append((step, _update_program.cache_info().misses - before))
+        compiled.append((step, _update_function.cache_info().misses - before))
     (one, _), (near, near_compiled), (far, far_compiled) = compiled
     assert one._compiled is not None and near._compiled is not None and far._compiled is not None
     assert one._compiled[0] is near._compiled[0] is far._compiled[0]

@@ -1,0 +1,120 @@
+"""Several texts packed in one sequence, or padding: programs that give each text the outputs that it has alone.
+
+A text is a run of equal segment ids. `Op.packed_texts` says what an op does at the border of two texts. Ops at one
+position and products of matrices need nothing, since MASK zeroes the scores of two texts as it zeroes those of later
+keys. So the static proof of causality (`causality_proof`) covers both, read as "hidden: later, or of another text". A
+program whose output depends on the sequence length, such as one with a maximum over all keys, is refused: within packed
+texts it would depend on the lengths of the others.
+
+A mask says for each position which others it may read. Attention and convolutions keep to it. A running sum cannot: its
+value at a position is that of the position before, with all that it sums up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import UsageError
+from ..graphs.decode_state import decode_plan
+from ..graphs.graph import Graph
+from ..graphs.interpreter import Compute, ComputeHook
+from ..ops.op_table import OPS, PackedTexts
+from .causality_proof import time_fault
+from .prefix_mask import takes_prefix
+
+__all__ = [
+    "check_maskable",
+    "check_packable",
+    "compute_texts_apart",
+    "mask_fault",
+    "number_texts",
+    "packing_fault",
+    "takes_mask",
+    "takes_texts",
+]
+
+Array = Any
+
+
+def number_texts(xp: Any, segment_ids: Array) -> Array:
+    """Return the number of the text that each position belongs to, from 0, for segment ids [batch, length].
+
+    >>> import numpy as np
+    >>> number_texts(np, np.array([[0, 0, 7, 7, 0]])).tolist()
+    [[0, 0, 1, 1, 2]]
+    """
+    begins = segment_ids[:, 1:] != segment_ids[:, :-1]
+    return xp.cumsum(xp.pad(begins, [(0, 0), (1, 0)]), axis=1)
+
+
+def takes_texts(op: str) -> bool:
+    """Return whether the `apply` of an op takes `texts`, the number of the text of each of its rows."""
+    return op in OPS and OPS[op].packed_texts in (PackedTexts.WINDOW, PackedTexts.RESTART, PackedTexts.MASK)
+
+
+def takes_mask(op: str) -> bool:
+    """Return whether the `apply` of an op takes `readable`, which rows each of its rows may read."""
+    return op in OPS and OPS[op].packed_texts in (PackedTexts.WINDOW, PackedTexts.MASK)
+
+
+def compute_texts_apart(graph: Graph, texts: Array = None, prefix: Array = None, readable: Array = None) -> ComputeHook:
+    """Return the hook of `evaluate` that keeps texts apart, and shows the prefix of a text to all of that prefix.
+
+    Args:
+        graph: canonical program.
+        texts: numbers of the texts [batch, length]; None: one text a sequence.
+        prefix: whether a position belongs to the prefix of its text [batch, length]; None: there are no prefixes.
+        readable: whether a position may read another [batch, length, length]; None: all of them.
+    """
+
+    def compute_hook(index: int, operands: Any, compute: Compute) -> Array:
+        op = graph.nodes[index].op
+        given = {"texts": texts} if texts is not None and takes_texts(op) else {}
+        if prefix is not None and takes_prefix(op):
+            given["prefix"] = prefix
+        if readable is not None and takes_mask(op):
+            given["readable"] = readable
+        return compute(operands, **given)
+
+    return compute_hook
+
+
+def packing_fault(graph: Graph) -> str:
+    """Return the reason why a program cannot keep packed texts apart; empty if it can."""
+    for node in graph.nodes:
+        if node.op in OPS and OPS[node.op].packed_texts is PackedTexts.REFUSED:
+            return f"it reads earlier positions in a way of its own, by {node.op} of plugin {OPS[node.op].origin}"
+    return time_fault(graph)
+
+
+def check_packable(graph: Graph) -> None:
+    """Check that a program can keep packed texts apart.
+
+    Raises:
+        UsageError: it cannot; names the op and the reason.
+    """
+    fault = packing_fault(graph)
+    if fault:
+        raise UsageError(f"segment_ids are refused for this program: {fault}; give it one text a sequence")
+
+
+def mask_fault(graph: Graph) -> str:
+    """Return the reason why a program cannot keep to any mask; empty if it can."""
+    if fault := packing_fault(graph):
+        return fault
+    for node in graph.nodes:
+        if node.op in OPS and OPS[node.op].packed_texts is PackedTexts.RESTART:
+            return f"{node.op} at {'.'.join(node.labels)} sums up all earlier positions; give segment_ids"
+    if recomputed := decode_plan(graph).recomputed_scores:
+        return f"{graph.nodes[min(recomputed)].op} needs the scores of earlier queries again; give segment_ids"
+    return ""
+
+
+def check_maskable(graph: Graph) -> None:
+    """Check that a program can keep to any mask.
+
+    Raises:
+        UsageError: it cannot; names the op and the reason.
+    """
+    if fault := mask_fault(graph):
+        raise UsageError(f"a mask is refused for this program: {fault}")

@@ -1,0 +1,16 @@
+"""Canonical graphs of programs, and what they give: outputs, parameters, fingerprint, cost, decode state."""
+
+__all__ = [
+    "canonical",
+    "cost",
+    "decode_state",
+    "fingerprint",
+    "graph",
+    "idioms",
+    "interpreter",
+    "line_costs",
+    "parameters",
+    "query_scales",
+    "rewrites",
+    "softmax_patterns",
+]
