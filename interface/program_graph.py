@@ -25,7 +25,8 @@ def program_graph(graph: Graph, unit: int, length: int | None = None) -> dict[st
         that run in parallel) and `parameters` (shapes by name); `edges`, each with `source`, `target` and `operand` (0
         or 1); and `output`, the id of the result.
 
-    >>> from primer_search.primitives import build_graph, library
+    >>> from primer_search import library
+    >>> from primer_search.primitives import build_graph
     >>> data = program_graph(build_graph(library.get("PRIMER_EZ")), unit=8)
     >>> data["nodes"][0]["op"], len(data["nodes"]), len(data["edges"])
     ('INPUT', 40, 48)

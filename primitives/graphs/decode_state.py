@@ -89,7 +89,8 @@ def cache_size(graph: Graph, unit: int, length: int = 0) -> CacheSize:
         length: sequence length; used only for a length-dependent program.
 
     Example:
-        >>> from primer_search.primitives import build_graph, library
+        >>> from primer_search import library
+        >>> from primer_search.primitives import build_graph
         >>> cache_size(build_graph(library.PRIMER_EZ), 64)  # keys and values; two inputs of each of three convolutions
         CacheSize(per_position=1024, fixed=3072)
     """

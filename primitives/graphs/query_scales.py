@@ -41,7 +41,7 @@ def rescale_queries(dna: DNA, unit: int, new_unit: int) -> DNA:
         unit: channels in a unit of relative width, for which the scales of the program are correct.
         new_unit: channels in a unit of the width that the program moves to.
 
-    >>> from primer_search.primitives import library
+    >>> from primer_search import library
     >>> rescale_queries(library.get("PRIMER_EZ", 8), 8, 32) == library.get("PRIMER_EZ", 32)
     True
     """
