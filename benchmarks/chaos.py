@@ -174,7 +174,7 @@ class Chaos:
         try:
             with Store.open(self.run.path, read_only=True) as store:
                 self.seen.update((each.trial_id, each.evaluation) for each in store.evaluations())
-                return len(store.pedigree())
+                return len(store.ancestry())
         except PrimerSearchError:
             return 0
 

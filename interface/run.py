@@ -214,12 +214,12 @@ class Run:
 
     def _trainings(self) -> list[dict[str, Any]]:
         with self._open() as store, store.snapshot():
-            sessions, finished, pedigree = find_sessions(store.events()), store.evaluations(), store.pedigree()
+            sessions, finished, ancestry = find_sessions(store.events()), store.evaluations(), store.ancestry()
         table = []
         for trial in finished:
             values = {name: value for name, value in trial.evaluation.to_dict().items() if name not in _NOT_COLUMNS}
             at = active_seconds(sessions, trial.sequence, trial.wall_time)
-            parent = pedigree[trial.candidate_id].parent
+            parent = ancestry[trial.candidate_id].parent
             head = {"trial": trial.trial_id, "candidate": trial.candidate_id, "parent": parent, "at_seconds": at}
             table.append({**head, **values})
         return table

@@ -126,14 +126,14 @@ def _candidate(request: Request) -> Response:
 
 def _read_detail(request: Request, digest: RunDigest, store: StoreReader) -> _Detail:
     candidate = find_candidate(request, store)
-    pedigree = digest.pedigree.reader(store)
-    known = candidate.id in pedigree
-    whole = pedigree.lineage(candidate.id, LONGEST_ANCESTRY) if known else ()
+    ancestry = digest.ancestry.reader(store)
+    known = candidate.id in ancestry
+    whole = ancestry.lineage(candidate.id, LONGEST_ANCESTRY) if known else ()
     lineage = whole[-LONGEST_ANCESTRY:]
     newest = [step.candidate_id for step in lineage]
-    parents = [parent for number in newest if (parent := pedigree[number].parent) is not None]
+    parents = [parent for number in newest if (parent := ancestry[number].parent) is not None]
     rows = candidate_rows(digest, store, {candidate.id, *newest, *parents})
-    first = digest.pedigree.edits(candidate.id)[:1] if known else []
+    first = digest.ancestry.edits(candidate.id)[:1] if known else []
     others: dict[str, DNA] = {}
     if candidate.id != BASELINE_ID:
         others["baseline"] = store.candidate(BASELINE_ID).dna
@@ -144,7 +144,7 @@ def _read_detail(request: Request, digest: RunDigest, store: StoreReader) -> _De
         others,
         rows,
         lineage,
-        digest.pedigree.edit_count(candidate.id) - len(lineage) if known else 0,
+        digest.ancestry.edit_count(candidate.id) - len(lineage) if known else 0,
         lineage_start([LineageStep(number, ()) for number in first], rows.initial_programs),
         tuple(trial.evaluation for trial in store.evaluations_of([candidate.evaluated_id])),
         build_ladder(digest.manifest, digest.ladder_events),
@@ -211,7 +211,7 @@ def _width(graph: str) -> float:
 def _ancestor(step: LineageStep, rows: CandidateRows) -> dict[str, Any]:
     """Return a line of the ancestry."""
     number, row = step.candidate_id, rows.row(step.candidate_id)
-    parent = rows.pedigree[number].parent
+    parent = rows.ancestry[number].parent
     gain = edit_gain(row, None if parent is None else rows.row(parent), rows.baseline.noise_nats)
     return {
         "id": number,

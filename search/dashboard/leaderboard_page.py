@@ -136,7 +136,7 @@ def _query(request: Request) -> tuple[RowQuery, int]:
 def _row(row: LeaderboardRow, digest: RunDigest) -> dict[str, Any]:
     baseline, better = row.id == BASELINE_ID, beyond_noise(row) and row.rank is not None
     standing = "baseline" if baseline else "better" if better else "ranked" if row.rank is not None else "unranked"
-    hidden = digest.pedigree.edit_count(row.id) - min(len(row.lineage), _EDITS)
+    hidden = digest.ancestry.edit_count(row.id) - min(len(row.lineage), _EDITS)
     edits = format_mutations(row.lineage[-_EDITS:]) + (f"; … {hidden} more" if hidden else "")
     return {
         "id": row.id,

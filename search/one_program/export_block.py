@@ -202,12 +202,12 @@ def candidate_provenance(store: Store, candidate_id: int) -> Provenance:
     budget = f"{trial['budget_steps']} steps"
     if trial["unit"] != "steps":
         budget = f"{trial['budget_seconds']:g} {trial['unit'].replace('_', ' ')}"
-    ancestry = trace_lineage(store.pedigree(), candidate_id)
+    lineage = trace_lineage(store.ancestry(), candidate_id)
     return Provenance(
         run=f"run {store.run.path.name}",
         candidate=f"candidate {candidate_id}",
-        ancestry=tuple(sentence for step in ancestry for sentence in step.mutations),
-        beginning=lineage_start(ancestry, board.initial_programs),
+        ancestry=tuple(sentence for step in lineage for sentence in step.mutations),
+        beginning=lineage_start(lineage, board.initial_programs),
         loss_nats=None if row is None else row.loss_nats,
         baseline_loss_nats=board.baseline.loss_nats,
         baseline_spread_nats=board.baseline.spread_nats,

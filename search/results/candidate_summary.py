@@ -112,7 +112,7 @@ def summarize_candidate(store: Store, named: str, against: str | None = None) ->
         other = None if against is None else _compared_program(store, candidate, against)
         last = [trial.evaluation for trial in store.evaluations() if trial.candidate_id == evaluated][-1:]
     seconds = {phase: getattr(result, field) for result in last for phase, field in _TIMES.items()}
-    steps = trace_lineage(store.pedigree(), candidate.id)
+    steps = trace_lineage(store.ancestry(), candidate.id)
     model = RunConfig.from_dict(store.manifest["config"]).model
     unit = candidate.unit or model.unit
     return CandidateSummary(

@@ -50,14 +50,14 @@ ABOUT = ("command", "seed", "budget_seconds", "dataset_hash", "versions", "machi
 def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
     """Rank everything that a run has evaluated so far, and return the first `top` rows. The run may be in progress."""
     with store.snapshot():
-        pedigree, finished, events, manifest = store.pedigree(), store.evaluations(), store.events(), store.manifest
+        ancestry, finished, events, manifest = store.ancestry(), store.evaluations(), store.events(), store.manifest
         hurdles = store.hurdles()
     results: dict[int, list[Evaluation]] = defaultdict(list)
     for trial in finished:
         results[trial.candidate_id].append(trial.evaluation)
     baseline = baseline_summary(results.get(BASELINE_ID, []))
     equal_time = equal_time_deltas(manifest, finished)
-    rows = (candidate_row(pedigree[number], found, baseline) for number, found in results.items())
+    rows = (candidate_row(ancestry[number], found, baseline) for number, found in results.items())
     rows = sorted((with_equal_time(row, equal_time.get(row.id), baseline.noise_nats) for row in rows), key=row_order)
     confirmed = confirmations(read_retrainings(events))
     confirmed_ids = {row.candidate_id for row in confirmed}
@@ -65,7 +65,7 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
         replace(
             row,
             rank=place if row.comparable else None,
-            lineage=trace_lineage(pedigree, row.id),
+            lineage=trace_lineage(ancestry, row.id),
             unconfirmed=row.id not in confirmed_ids,
         )
         for place, row in enumerate(rows[:top], start=1)
@@ -75,7 +75,7 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
     shares, worker_seconds = shares_of_wall_clock(events, finished, workers)
     kinds = Counter(event.kind for event in events)
     totals = RunTotals(
-        candidates=len(pedigree),
+        candidates=len(ancestry),
         evaluated=len(rows),
         reused=kinds["reused"],
         outcomes=dict(Counter(row.outcome for row in rows).most_common()),
@@ -87,7 +87,7 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
         worker_seconds=worker_seconds,
         shares=shares,
         full_budgets=sum(trial.evaluation.spent for trial in finished) / full_budget(manifest),
-        checks=count_leak_checks([trial.evaluation for trial in finished], len(pedigree)),
+        checks=count_leak_checks([trial.evaluation for trial in finished], len(ancestry)),
     )
     devices = sorted({trial.evaluation.device for trial in finished if trial.evaluation.device})
     about = {name: manifest.get(name) for name in ABOUT}
@@ -98,7 +98,7 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
         totals=totals,
         confirmed=confirmed,
         ladder=build_ladder(manifest, events),
-        predictions=calibrate_predictions(manifest, pedigree, events, finished, hurdles),
+        predictions=calibrate_predictions(manifest, ancestry, events, finished, hurdles),
         initial_programs=initial_program_origins(manifest),
         about={**about, "device": ", ".join(devices)},
     )

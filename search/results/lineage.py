@@ -33,25 +33,25 @@ class LineageStep:
     merged_from: tuple[int, ...] = ()
 
 
-def trace_lineage(pedigree: Mapping[int, Ancestor], candidate_id: int) -> tuple[LineageStep, ...]:
+def trace_lineage(ancestry: Mapping[int, Ancestor], candidate_id: int) -> tuple[LineageStep, ...]:
     """Return the edits of a candidate, the oldest first; none for the baseline."""
-    parents = _parents(pedigree[candidate_id])
-    held = {parent: find_edits(pedigree, parent) for parent in parents if len(parents) > 1}
+    parents = _parents(ancestry[candidate_id])
+    held = {parent: find_edits(ancestry, parent) for parent in parents if len(parents) > 1}
     return tuple(
-        LineageStep(edit, pedigree[edit].mutations, tuple(sorted(parent for parent in held if edit in held[parent])))
-        for edit in sorted(find_edits(pedigree, candidate_id))
+        LineageStep(edit, ancestry[edit].mutations, tuple(sorted(parent for parent in held if edit in held[parent])))
+        for edit in sorted(find_edits(ancestry, candidate_id))
     )
 
 
-def find_edits(pedigree: Mapping[int, Ancestor], candidate_id: int) -> frozenset[int]:
+def find_edits(ancestry: Mapping[int, Ancestor], candidate_id: int) -> frozenset[int]:
     """Return the edits of a candidate, each as the id of the first candidate with it."""
     edits: set[int] = set()
-    candidate = pedigree[candidate_id]
+    candidate = ancestry[candidate_id]
     while candidate.edits is None and candidate.id != BASELINE_ID:
         edits.add(candidate.id)
         if candidate.parent is None:  # an initial program, or a random program
             break
-        candidate = pedigree[candidate.parent]
+        candidate = ancestry[candidate.parent]
     return frozenset(edits.union(candidate.edits or ()))
 
 

@@ -72,7 +72,7 @@ class StoreReader:
             raise UsageError(f"run {self.run.path} has no candidate {candidate_id}: {remedy}")
         return _candidate(*rows[0])
 
-    def pedigree(self) -> dict[int, Ancestor]:
+    def ancestry(self) -> dict[int, Ancestor]:
         """Return all candidates by id, without their DNA."""
         rows = self._execute(f"SELECT {_ANCESTOR} FROM candidates ORDER BY id")
         proposals = self._execute(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...runs.store_reader import StoreReader
 from ..confirmation import Confirmation
 from ..leaderboard_rows import BaselineSummary, LeaderboardRow
-from .pedigree_cache import PedigreeReader
+from .ancestry_cache import AncestryReader
 from .run_digest import RunDigest
 
 __all__ = ["CandidateRows", "candidate_rows"]
@@ -20,23 +20,23 @@ class CandidateRows:
 
     Attributes:
         baseline: results of the baseline.
-        pedigree: all candidates of the run that the digest has read, by id.
+        ancestry: all candidates of the run that the digest has read, by id.
         rows: row of each of the candidates, or of the one whose result it shares, that has a result; without lineage.
         initial_programs: origin of each imported initial program, by candidate id.
         confirmed: results of retraining, best first.
     """
 
     baseline: BaselineSummary
-    pedigree: PedigreeReader
+    ancestry: AncestryReader
     rows: Mapping[int, LeaderboardRow]
     initial_programs: Mapping[int, str]
     confirmed: tuple[Confirmation, ...]
 
     def row(self, candidate_id: int) -> LeaderboardRow | None:
         """Return the row of a candidate, or of the earlier one whose result it shares."""
-        if candidate_id not in self.pedigree:
+        if candidate_id not in self.ancestry:
             return None
-        shared = self.pedigree[candidate_id].same_as
+        shared = self.ancestry[candidate_id].same_as
         return self.rows.get(candidate_id if shared is None else shared)
 
 
@@ -48,8 +48,8 @@ def candidate_rows(digest: RunDigest, store: StoreReader, candidate_ids: Iterabl
         store: its store.
         candidate_ids: ids of candidates.
     """
-    pedigree = digest.pedigree.reader(store)
-    known = [pedigree[number] for number in sorted({*candidate_ids}) if number in pedigree]
+    ancestry = digest.ancestry.reader(store)
+    known = [ancestry[number] for number in sorted({*candidate_ids}) if number in ancestry]
     wanted = sorted({each.id if each.same_as is None else each.same_as for each in known})
     rows = {row.id: row for row in digest.rows(store, wanted, newest=0)}
-    return CandidateRows(digest.baseline, pedigree, rows, digest.initial_programs, digest.confirmed)
+    return CandidateRows(digest.baseline, ancestry, rows, digest.initial_programs, digest.confirmed)

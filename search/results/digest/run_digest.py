@@ -26,11 +26,11 @@ from ..equal_time import EqualTime
 from ..leaderboard import baseline_summary, candidate_row, full_budget, row_order, sum_by_key, with_equal_time
 from ..leaderboard_rows import BaselineSummary, Leaderboard, LeaderboardRow, RunTotals, ranking_loss
 from ..trust.leak_check_totals import LeakCheckTotals, count_leak_checks
+from .ancestry_cache import AncestryCache
 from .candidate_table import RANKED, CandidateTable
 from .hurdle_survival import HurdleSurvival
 from .loss_history import LossHistory
 from .pareto_front import COSTS
-from .pedigree_cache import PedigreeCache
 from .row_query import SORTS
 
 __all__ = ["RunDigest"]
@@ -61,7 +61,7 @@ class RunDigest:
         account: use of the run's time.
         survival: trainings by the hurdles that they passed.
         kinds: number of events by kind.
-        pedigree: parents and edits of the candidates.
+        ancestry: parents and edits of the candidates.
         losses: every training with a loss, in order of arrival.
         proposals: statistics summed over all proposals.
         retrainings: retrainings at the size of the run, in order of arrival.
@@ -84,7 +84,7 @@ class RunDigest:
         self._checks = LeakCheckTotals(0, 0, 0, None, 0, {})
         self._devices: set[str] = set()
         self._baseline_results: list[Evaluation] = []
-        self.pedigree = PedigreeCache()
+        self.ancestry = AncestryCache()
         self._equal_time = EqualTime(manifest)
         self._deltas: dict[int, float] = {}
         self._settled, self._settled_at, self._settling_seconds = 0, 0.0, 0.0
@@ -142,14 +142,14 @@ class RunDigest:
         results = _by_candidate(store.evaluations_of(candidate_ids))
         baseline, ranks = self.baseline, self._ranks(candidate_ids)
         confirmed = {row.candidate_id for row in self.confirmed}
-        pedigree = self.pedigree.reader(store)
+        ancestry = self.ancestry.reader(store)
         rows = []
         for number in candidate_ids:
-            if number not in results or number not in pedigree:
+            if number not in results or number not in ancestry:
                 continue
-            row = candidate_row(pedigree[number], results[number], baseline)
+            row = candidate_row(ancestry[number], results[number], baseline)
             row = with_equal_time(row, self._deltas.get(number), baseline.noise_nats)
-            lineage = pedigree.lineage(number, newest)
+            lineage = ancestry.lineage(number, newest)
             rows.append(replace(row, rank=ranks.get(number), lineage=lineage, unconfirmed=number not in confirmed))
         return rows
 
@@ -207,7 +207,7 @@ class RunDigest:
             numbers = [event.candidate_id for event in proposed if event.candidate_id is not None]
             candidates = store.candidates_between(min(numbers), max(numbers))
             self.table.add(candidates)
-            self.pedigree.add(candidates, {event.candidate_id: event.payload for event in proposed})
+            self.ancestry.add(candidates, {event.candidate_id: event.payload for event in proposed})
             self.proposals = sum_by_key([self.proposals, *(event.payload for event in proposed)])
         for event in events:
             self._record(event, results.get(event.sequence))
@@ -238,10 +238,10 @@ class RunDigest:
         new = _by_candidate(finished)
         known = self.table.ids(f"WHERE trials > 0 AND {_among(new)}")
         earlier = _by_candidate(store.evaluations_of(known)) if known else {}
-        rows, pedigree = [], self.pedigree.reader(store)
+        rows, ancestry = [], self.ancestry.reader(store)
         for number, found in new.items():
             found = earlier.get(number, found)
-            row = candidate_row(pedigree[number], found, _NO_BASELINE)
+            row = candidate_row(ancestry[number], found, _NO_BASELINE)
             rows.append((row, found[-1].peak_memory_bytes))
         if BASELINE_ID in new:
             self.table.set_baseline_step(self.baseline.step_ms)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...evolution.candidate import BASELINE_ID
+from ..digest.ancestry_cache import AncestryReader
 from ..digest.candidate_rows import candidate_rows
 from ..digest.candidate_table import RANKED
-from ..digest.pedigree_cache import PedigreeReader
 from ..digest.run_digest import RunDigest
 from ..leaderboard_rows import BaselineSummary, LeaderboardRow
 from .edit_gains import EditGain, edit_gain
@@ -71,7 +71,7 @@ def lineage_tree(digest: RunDigest, store: StoreReader, top: int) -> LineageTree
     best = digest.table.ids(
         f"WHERE {RANKED} AND id != ? ORDER BY class, subclass, ranking, id LIMIT ?", (BASELINE_ID, top)
     )
-    shown = _shown(best, digest.pedigree.reader(store))
+    shown = _shown(best, digest.ancestry.reader(store))
     kept = _without_chains(shown, set(best)) if len(shown) > LARGEST_TREE else shown
     direct = {parent for number in kept for parent in shown[number]}
     found = candidate_rows(digest, store, {*kept, *direct})
@@ -83,7 +83,7 @@ def lineage_tree(digest: RunDigest, store: StoreReader, top: int) -> LineageTree
             TreeNode(
                 number,
                 parents,
-                found.pedigree[number].mutations,
+                found.ancestry[number].mutations,
                 found.row(number),
                 edit_gain(found.row(number), parent, found.baseline.noise_nats),
                 best.index(number) + 1 if number in best else None,
@@ -93,14 +93,14 @@ def lineage_tree(digest: RunDigest, store: StoreReader, top: int) -> LineageTree
     return LineageTree(found.baseline, tuple(nodes), found.initial_programs)
 
 
-def _shown(best: Sequence[int], pedigree: PedigreeReader) -> dict[int, tuple[int, ...]]:
+def _shown(best: Sequence[int], ancestry: AncestryReader) -> dict[int, tuple[int, ...]]:
     """Return the parents of the best candidates and of all their ancestors, by id."""
     shown: dict[int, tuple[int, ...]] = {}
-    waiting = [*best, *([BASELINE_ID] if BASELINE_ID in pedigree else [])]
+    waiting = [*best, *([BASELINE_ID] if BASELINE_ID in ancestry else [])]
     while waiting:
         number = waiting.pop()
         if number not in shown:
-            shown[number] = pedigree.parents(number)
+            shown[number] = ancestry.parents(number)
             waiting += shown[number]
     return shown
 

@@ -127,7 +127,7 @@ class _Knowledge:
 
 def calibrate_predictions(
     manifest: Mapping[str, Any],
-    pedigree: Mapping[int, Ancestor],
+    ancestry: Mapping[int, Ancestor],
     events: Sequence[Event],
     finished: Sequence[FinishedTrial],
     hurdles: Mapping[int, Sequence[HurdleThreshold]],
@@ -136,7 +136,7 @@ def calibrate_predictions(
 
     Args:
         manifest: manifest of the run.
-        pedigree: its candidates.
+        ancestry: its candidates.
         events: its events, in order of arrival.
         finished: its finished trials.
         hurdles: hurdles of each trial, by trial.
@@ -164,7 +164,7 @@ def calibrate_predictions(
             stopped += [
                 StoppedTraining(
                     number,
-                    pedigree[number].mutations,
+                    ancestry[number].mutations,
                     shares[place],
                     predicted,
                     _price(result, known, shares[place]),

@@ -116,7 +116,7 @@ def test_both_parents_of_a_merge_are_recorded(tmp_path: Path, monkeypatch: pytes
     executor = InlineExecutor(SyntheticTrainer)
     with open_controller(run, tmp_path, GUIDED, executor=executor, observe=stop_after(run, 20)) as (controller, store):
         controller.run(36_000.0)
-        merges = [each for each in store.pedigree().values() if each.merged_with is not None]
+        merges = [each for each in store.ancestry().values() if each.merged_with is not None]
         payloads = {event.candidate_id: event.payload for event in store.events() if event.kind == "proposed"}
     assert merges
     for each in merges:

@@ -62,7 +62,7 @@ def test_the_rows_of_a_few_candidates_are_those_of_the_leaderboard(run: Run) -> 
 
 def test_a_candidate_that_the_digest_has_not_read_has_no_row(run: Run) -> None:
     found = candidate_rows(RunDigest(run.store.manifest), run.store, [0, 2])
-    assert (found.rows, found.row(2), len(found.pedigree)) == ({}, None, 0)
+    assert (found.rows, found.row(2), len(found.ancestry)) == ({}, None, 0)
 
 
 @pytest.mark.parametrize("read", [lambda digest, store: candidate_rows(digest, store, [40, 30, 0]), lineage_of_best])

@@ -153,10 +153,10 @@ def test_one_trial_of_the_baseline_leaves_the_noise_unknown(tmp_path: Path) -> N
 
 
 def test_lineage_runs_from_the_baseline_through_reused_candidates(run: Run) -> None:
-    steps = [(step.candidate_id, step.mutations) for step in trace_lineage(run.store.pedigree(), 5)]
+    steps = [(step.candidate_id, step.mutations) for step in trace_lineage(run.store.ancestry(), 5)]
     assert steps == [(1, ("insert SQUARE",)), (2, ("swap", "delete EXP")), (4, ("silent",)), (5, ("delete ADD",))]
-    assert rows_of(leaderboard(run.store))[5].lineage == trace_lineage(run.store.pedigree(), 5)
-    assert trace_lineage(run.store.pedigree(), 0) == ()
+    assert rows_of(leaderboard(run.store))[5].lineage == trace_lineage(run.store.ancestry(), 5)
+    assert trace_lineage(run.store.ancestry(), 0) == ()
     with pytest.raises(UsageError, match="no candidate 99: choose one from 0 to 8"):
         run.store.candidate(99)
 
@@ -179,20 +179,20 @@ def test_a_merge_has_the_edits_of_both_parents_and_a_revert_lacks_one(
     run.propose(6, 5, "Revert of the edit of #1", edits=(2, 3, 5))
     run.train(5, full(2.0))
     run.train(4, full(2.1))
-    pedigree = run.store.pedigree()
-    assert trace_lineage(pedigree, 4) == (
+    ancestry = run.store.ancestry()
+    assert trace_lineage(ancestry, 4) == (
         LineageStep(1, ("insert SQUARE",), (2, 3)),
         LineageStep(2, ("swap",), (2,)),
         LineageStep(3, ("delete EXP",), (3,)),
     )
-    assert [step.candidate_id for step in trace_lineage(pedigree, 5)] == [1, 2, 3, 5]
-    assert trace_lineage(pedigree, 6) == (
+    assert [step.candidate_id for step in trace_lineage(ancestry, 5)] == [1, 2, 3, 5]
+    assert trace_lineage(ancestry, 6) == (
         LineageStep(2, ("swap",)),
         LineageStep(3, ("delete EXP",)),
         LineageStep(5, ("insert LOG",)),
     )
-    assert merged_parents(trace_lineage(pedigree, 4)) == (2, 3)
-    assert merged_parents(trace_lineage(pedigree, 5)) == merged_parents(trace_lineage(pedigree, 6)) == ()
+    assert merged_parents(trace_lineage(ancestry, 4)) == (2, 3)
+    assert merged_parents(trace_lineage(ancestry, 5)) == merged_parents(trace_lineage(ancestry, 6)) == ()
     merge = shown(run, "4")
     assert merge.startswith("candidate 4, merge of candidates 2 and 3\n")
     assert "  #1, in #2 and #3\n    insert SQUARE\n  #2, in #2\n    swap\n  #3, in #3\n    delete EXP" in merge

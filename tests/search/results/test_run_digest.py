@@ -94,7 +94,7 @@ def test_a_digest_that_follows_a_run_equals_one_that_reads_it_at_once(tmp_path: 
         digest.update(run.store, 1.0)
         board = leaderboard(run.store)
         assert digest.rows(run.store, [row.id for row in board.rows]) == list(board.rows)
-    assert digest.pedigree.edit_count(11) == len(leaderboard(run.store).rows[0].lineage) == 11
+    assert digest.ancestry.edit_count(11) == len(leaderboard(run.store).rows[0].lineage) == 11
     run.store.close()
 
 
@@ -103,10 +103,10 @@ def test_short_lineages_are_the_ends_of_the_whole_ones(tmp_path: Path) -> None:
     digest = RunDigest(run.store.manifest)
     digest.update(run.store, 60.0)
     ids = digest.table.ids("WHERE class IS NOT NULL")
-    pedigree = run.store.pedigree()
+    ancestry = run.store.ancestry()
     for whole, short in zip(digest.rows(run.store, ids), digest.rows(run.store, ids, newest=2), strict=True):
-        assert digest.pedigree.edit_count(whole.id) == len(whole.lineage)
-        if pedigree[whole.id].merged_with is None:
+        assert digest.ancestry.edit_count(whole.id) == len(whole.lineage)
+        if ancestry[whole.id].merged_with is None:
             assert short.lineage == whole.lineage[-2:]
     run.store.close()
 

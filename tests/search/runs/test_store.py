@@ -92,7 +92,7 @@ def test_what_was_written_is_read_back_by_another_reader(store: Store) -> None:
         ]
         assert reader.unfinished_trials() == [request(0, 0)]
         assert reader.next_trial_id() == 2
-        assert reader.pedigree()[2].same_as == 1
+        assert reader.ancestry()[2].same_as == 1
         assert reader.manifest["seed"] == 3
 
 

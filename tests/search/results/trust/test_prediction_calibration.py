@@ -47,7 +47,7 @@ class GuidedRun:
         self.store.add_candidate(Candidate(0, TRANSFORMER, None, (), "baseline"))
 
     def start(self, number: int, stoppable: bool = True) -> int:
-        if number and number not in self.store.pedigree():
+        if number and number not in self.store.ancestry():
             self.store.add_candidate(Candidate(number, TRANSFORMER, 0, (f"edit {number}",), f"hash {number}"))
         trial = self.store.next_trial_id()
         limits = [LIMIT if stoppable and place in PLACES else None for place in range(len(POINTS))]

@@ -1,4 +1,4 @@
-"""The pedigree of a run of any length: parents and edits of every candidate, and what lineages need of the store."""
+"""The ancestry of a run of any length: parents and edits of every candidate, and what lineages need of the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...runs.records import Ancestor
 from ...runs.store_reader import StoreReader
 from ..lineage import LineageStep, trace_lineage
 
-__all__ = ["PedigreeCache", "PedigreeReader"]
+__all__ = ["AncestryCache", "AncestryReader"]
 
 _MOST_KEPT = 20_000
 """Candidates that are kept in memory."""
@@ -20,8 +20,8 @@ _NONE = -1
 """Parent of a candidate without one."""
 
 
-class PedigreeCache:
-    """Pedigree that is kept between requests: a few bytes for each candidate."""
+class AncestryCache:
+    """Ancestry that is kept between requests: a few bytes for each candidate."""
 
     def __init__(self) -> None:
         self._parents, self._counts = array("q"), array("q")  # by candidate id
@@ -62,9 +62,9 @@ class PedigreeCache:
         found = sorted(edits.union(self._edits.get(candidate_id, {}).get("edits", ())))
         return found if newest is None else found[max(len(found) - newest, 0) :]
 
-    def reader(self, store: StoreReader) -> PedigreeReader:
-        """Return the pedigree for one request."""
-        return PedigreeReader(self, store)
+    def reader(self, store: StoreReader) -> AncestryReader:
+        """Return the ancestry for one request."""
+        return AncestryReader(self, store)
 
     def find(self, store: StoreReader, candidate_id: int) -> Ancestor:
         """Return a candidate without its DNA."""
@@ -87,10 +87,10 @@ class PedigreeCache:
         return len(self._counts)
 
 
-class PedigreeReader(Mapping[int, Ancestor]):
-    """The pedigree by candidate id, read from an open store."""
+class AncestryReader(Mapping[int, Ancestor]):
+    """The ancestry by candidate id, read from an open store."""
 
-    def __init__(self, cache: PedigreeCache, store: StoreReader):
+    def __init__(self, cache: AncestryCache, store: StoreReader):
         self._cache, self._store = cache, store
 
     def __getitem__(self, candidate_id: int) -> Ancestor:
