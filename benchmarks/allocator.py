@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log, pin_to_last_core
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware, log, pin_to_last_core
 from primer_search.benchmarks.paired_times import paired_ratio
 from primer_search.benchmarks.peer_step import SIZES
 from primer_search.benchmarks.training_steps import OPTIMIZER, start_training

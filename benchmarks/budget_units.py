@@ -31,7 +31,7 @@ import jax
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log, pin_to_last_core
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware, log, pin_to_last_core
 from primer_search.configs.load import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph

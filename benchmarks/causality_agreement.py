@@ -29,7 +29,7 @@ from importlib.metadata import version
 import jax
 import numpy as np
 
-from primer_search.benchmarks.command import benchmark_parser, log, processor_name
+from primer_search.benchmarks.options_and_hardware import benchmark_parser, log, processor_name
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
 from primer_search.primitives import DNA, OPS, Graph, InvalidProgramError, build_graph

@@ -36,7 +36,7 @@ from typing import Any
 
 import psutil
 
-from primer_search.benchmarks.command import benchmark_parser, hardware, log
+from primer_search.benchmarks.options_and_hardware import benchmark_parser, hardware, log
 from primer_search.primitives.errors import PrimerSearchError
 from primer_search.primitives.programs.program_json import dna_from_json
 from primer_search.search.config import RunConfig

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, pin_to_last_core, processor_name
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, pin_to_last_core, processor_name
 from primer_search.configs import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import build_graph

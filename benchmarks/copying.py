@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware, log
 from primer_search.configs.load import load
 from primer_search.models.language_model import language_model
 from primer_search.primitives import DNA, build_graph

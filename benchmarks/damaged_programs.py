@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware, log
 from primer_search.primitives import InvalidProgramError, MalformedProgramError, build_graph
 from primer_search.primitives.ops.op_table import OPS
 from primer_search.primitives.programs.library import LIBRARY

@@ -32,8 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from primer_search.benchmarks.command import add_pairs, benchmark_parser, hardware, pin_to_one_core
 from primer_search.benchmarks.library_table import RESULTS, decode_results, library_markdown
+from primer_search.benchmarks.options_and_hardware import add_pairs, benchmark_parser, hardware, pin_to_one_core
 from primer_search.benchmarks.paired_times import Ratio, Run, paired_ratio, run_interleaved, timed_run
 from primer_search.models import DNABlock
 from primer_search.models import nnx as nnx_blocks

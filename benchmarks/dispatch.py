@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 
 import ray
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, log, processor_name
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, log, processor_name
 from primer_search.primitives.programs import library
 from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.system.host import resident_bytes, usable_cores

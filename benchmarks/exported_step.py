@@ -28,7 +28,7 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from primer_search.benchmarks.code_size import lines_used, logical_lines
-from primer_search.benchmarks.command import add_pairs, benchmark_parser, hardware, pin_to_one_core
+from primer_search.benchmarks.options_and_hardware import add_pairs, benchmark_parser, hardware, pin_to_one_core
 from primer_search.benchmarks.paired_times import Ratio, paired_ratio, run_interleaved
 from primer_search.benchmarks.training_steps import Size, start_training
 from primer_search.models import LanguageModel, ModelConfig, compile_block, linen

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware
 from primer_search.benchmarks.copying import is_repeated
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware
 from primer_search.configs.load import load
 from primer_search.workers.data.dataset import Dataset, prepare_dataset
 

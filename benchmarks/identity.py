@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, log, processor_name
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, log, processor_name
 from primer_search.primitives.programs.program_json import dna_from_json, dna_to_json
 
 STARTS = ("TRANSFORMER", "TRANSFORMER_SQUARED_RELU", "TRANSFORMER_GELU", "TRANSFORMER_PP", "TRANSFORMER_MDHA",

@@ -14,7 +14,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from primer_search.benchmarks.command import add_json, benchmark_parser
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser
 from primer_search.configs.load import load
 from primer_search.primitives.programs import library
 from primer_search.primitives.programs.program_json import dna_to_json

@@ -20,7 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, add_pairs, benchmark_parser, hardware, pin_to_one_core
+from primer_search.benchmarks.options_and_hardware import (
+    add_json,
+    add_pairs,
+    benchmark_parser,
+    hardware,
+    pin_to_one_core,
+)
 from primer_search.benchmarks.paired_times import Ratio, Run, clock, paired_ratio, run_interleaved, timed_run
 from primer_search.benchmarks.peer_step import SIZES
 from primer_search.benchmarks.training_steps import OPTIMIZER, Size, random_tokens

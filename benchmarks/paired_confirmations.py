@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from primer_search.benchmarks.command import add_json, benchmark_parser
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser
 from primer_search.primitives.errors import UsageError
 from primer_search.search.results.confirmation import Retraining, bits_by_view, read_retraining
 from primer_search.search.results.scale_ladder import Scale

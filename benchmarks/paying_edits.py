@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from primer_search.benchmarks.command import add_json, benchmark_parser
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser
 from primer_search.primitives.ops.op_table import OPS
 from primer_search.search.guided.measurements import Measurements
 from primer_search.search.guided.stop_rule import POINTS

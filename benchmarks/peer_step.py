@@ -29,7 +29,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from primer_search.benchmarks.command import add_pairs, benchmark_parser, hardware, log, pin_to_one_core
+from primer_search.benchmarks.options_and_hardware import add_pairs, benchmark_parser, hardware, log, pin_to_one_core
 from primer_search.benchmarks.paired_times import Ratio, Run, clock, paired_ratio, run_interleaved, timed_run
 from primer_search.benchmarks.plain_decoder import PlainDecoder
 from primer_search.benchmarks.training_steps import OPTIMIZER, Size, TimedStep, random_tokens, start_training

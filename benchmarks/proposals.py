@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log, pin_to_last_core
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware, log, pin_to_last_core
 from primer_search.configs.load import load
 from primer_search.primitives import DNA, InvalidProgramError
 from primer_search.search.config import RunConfig

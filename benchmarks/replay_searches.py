@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import sem
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware
 from primer_search.benchmarks.replay_tape import text_table
 from primer_search.configs.load import load
 from primer_search.configs.plan import duration

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser
 from primer_search.benchmarks.replay_data import NOISE_SD, Children, children_of, read_entries
 from primer_search.benchmarks.replay_edits import edit_rows
 from primer_search.benchmarks.replay_hurdles import RULES, TODAY, compare, draw, replay

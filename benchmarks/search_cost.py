@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware
 from primer_search.benchmarks.compile_time import cached_compile_share
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware
 from primer_search.benchmarks.record_tape import SHARES, Entry
 from primer_search.benchmarks.replay_data import Children, children_of, read_entries
 from primer_search.benchmarks.replay_hurdles import Rule

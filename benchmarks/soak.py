@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.benchmarks.command import benchmark_parser, hardware, log
+from primer_search.benchmarks.options_and_hardware import benchmark_parser, hardware, log
 from primer_search.configs.load import load
 from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.search.config import RunConfig

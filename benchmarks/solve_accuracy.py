@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware
 from primer_search.models.functional.least_squares import apply_least_squares
 from primer_search.primitives.ops.least_squares import SOLVE_STEPS, least_squares
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, pin_to_one_core, processor_name
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, pin_to_one_core, processor_name
 from primer_search.benchmarks.paired_times import clock, paired_ratio, run_interleaved, timed_run
 from primer_search.models.block import compile_block
 from primer_search.models.functional.least_squares import least_squares

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware, log
 from primer_search.configs.load import load
 from primer_search.search.runs.store import Store
 from primer_search.workers.data.dataset import prepare_dataset

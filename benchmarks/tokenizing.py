@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from primer_search.benchmarks.command import add_json, benchmark_parser
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser
 from primer_search.workers.data.near_duplicates import sketches, text_key
 from primer_search.workers.data.preprocessing_jobs import count_words
 from primer_search.workers.data.text_sources import read_documents

@@ -27,7 +27,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from primer_search.benchmarks.command import benchmark_parser, hardware
+from primer_search.benchmarks.options_and_hardware import benchmark_parser, hardware
 from primer_search.configs.load import load
 from primer_search.models.cost import model_cost
 from primer_search.models.language_model import language_model

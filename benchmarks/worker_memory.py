@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware, log
 from primer_search.configs.load import load
 from primer_search.primitives import DNA, InvalidProgramError
 from primer_search.primitives.programs import library

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, pin_to_last_core
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware, pin_to_last_core
 from primer_search.benchmarks.paired_times import paired_ratio, run_interleaved
 from primer_search.benchmarks.training_steps import OPTIMIZER, TimedStep, start_training
 from primer_search.configs.load import load

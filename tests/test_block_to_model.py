@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from primer_search.benchmarks.chapter import PAGE, page_commands, resume_command
+from primer_search.benchmarks.block_to_model import PAGE, page_commands, resume_command
 
 
 def test_the_commands_of_the_page_are_read_in_their_order() -> None:

@@ -1,7 +1,7 @@
 """The commands of docs/block_to_model.md as a reader runs them, one training of them killed and continued; their times.
 
-    python benchmarks/chapter.py [--folder DIR] [--json]
-    python benchmarks/chapter.py --budget 20steps --tokens 4096        # brief: other budgets, less text
+    python benchmarks/block_to_model.py [--folder DIR] [--json]
+    python benchmarks/block_to_model.py --budget 20steps --tokens 4096        # brief: other budgets, less text
 
 The commands are the lines of the page's code blocks, in their order. They run in a folder that has `benchmarks/` and
 `examples/` of the checkout. The first training gets SIGKILL once it has saved a state, and is continued with the
@@ -22,7 +22,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from primer_search.benchmarks.command import add_json, benchmark_parser, hardware, log
+from primer_search.benchmarks.options_and_hardware import add_json, benchmark_parser, hardware, log
 
 __all__ = ["Step", "page_commands", "resume_command", "run_page"]
 
@@ -139,7 +139,7 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         steps = run_page(PAGE.read_text(encoding="utf-8"), folder, options.budget, options.tokens)
-    about, total = hardware("chapter.py"), sum(step.seconds for step in steps)
+    about, total = hardware("block_to_model.py"), sum(step.seconds for step in steps)
     if options.json:
         print(json.dumps({"about": about, "seconds": total, "steps": [asdict(step) for step in steps]}))
         return
