@@ -44,7 +44,7 @@ class ProgramText:
         constants: constants by name; `query_scale` is adapted to the size of the model.
         dimensions: relative widths.
         reference: paper or person that proposed it.
-        native_unit: channels in one unit of width at the size it is meant for.
+        native_unit: channels per unit of width at the size it is meant for.
         length_dependent: whether it may be tied to one sequence length.
     """
 

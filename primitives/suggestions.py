@@ -1,4 +1,4 @@
-"""Suggestions for misspelt names: the remedy that error messages of every layer end with."""
+"""Suggestions for misspelt names: the remedy at the end of error messages, in all parts of the package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["closest_match", "did_you_mean"]
 
 
 def closest_match(word: str, known: Collection[str]) -> str | None:
-    """Return the known name most similar to `word`, upper or lower case, or None if none is similar."""
+    """Return the known name most similar to `word`, ignoring case, or None if none is similar."""
     names = {name.casefold(): name for name in known}
     found = get_close_matches(word[:64].casefold(), names, n=1)
     return names[found[0]] if found else None
@@ -21,7 +21,7 @@ def did_you_mean(word: str, known: Collection[str], otherwise: str | None = None
     Args:
         word: the unknown name.
         known: the names to choose from.
-        otherwise: the remedy if none of them is similar; None lists them.
+        otherwise: the remedy if no known name is similar; None: the list of known names.
 
     >>> did_you_mean("latpop", ["laptop", "gpu"])
     '; did you mean laptop?'

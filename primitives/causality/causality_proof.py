@@ -1,9 +1,10 @@
 """Static proof of causality: an abstract interpretation of how values depend on positions.
 
 An activation (or scalar) at position i is *causal* (depends on positions up to i), *length-dependent* (depends on the
-sequence length as well) or *acausal*. Scores have two facts: the reach of their visible part, entries (i, j) with
-j <= i, and the content of their hidden part above the diagonal: zero; a constant that no input changes; values that
-depend on positions up to max(i, j) only; or anything.
+sequence length as well) or *acausal* (may depend on later positions). Two facts describe scores: the reach of their
+visible part, the entries (i, j) with j <= i, and the content of their hidden part, the entries above the diagonal. The
+content is zero; or a constant that no input changes; or values that depend on positions up to max(i, j) only; or
+anything.
 
 EXP turns a hidden zero into a constant, which a product with values then sums over the future. So MASK must come after
 EXP. The proof is conservative: it may reject a program whose leak cancels out, but never accepts one that leaks. It
@@ -45,7 +46,7 @@ class Hidden(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
-    """The facts about one value; `hidden` is None unless the value is scores."""
+    """Facts about one value; `hidden` is None unless the value is scores."""
 
     reach: Reach
     hidden: Hidden | None = None
@@ -112,12 +113,12 @@ def _transfer(graph: Graph, node: Node, inputs: list[Dependence]) -> Dependence:
         hidden = max(fact.hidden or Hidden.ZERO for fact in inputs)  # every entry depends on all keys of its row
         return Dependence(max(_over_keys(op, hidden, reach), Reach.LENGTH_DEPENDENT), Hidden.ANYTHING)
     if op.time_dependence is TimeDependence.PAST and inputs[0].hidden is Hidden.ANYTHING:
-        return Dependence(Reach.ACAUSAL, Hidden.ANYTHING)  # earlier rows, and so their hidden parts, reach later rows
+        return Dependence(Reach.ACAUSAL, Hidden.ANYTHING)  # later rows read earlier rows, hidden parts included
     return Dependence(reach, _pointwise(op, node.constant, inputs))
 
 
 def _over_keys(op: Op, hidden: Hidden | None, reach: Reach) -> Reach:
-    """Return the reach of a reduction (or a dense layer) over the keys of scores."""
+    """Return the reach of the result of a reduction (or a dense layer) over the keys of scores."""
     if hidden is Hidden.ZERO and Law.ZERO_NEUTRAL in op.laws:
         return reach
     if hidden in (Hidden.ZERO, Hidden.CONSTANT):
@@ -126,7 +127,7 @@ def _over_keys(op: Op, hidden: Hidden | None, reach: Reach) -> Reach:
 
 
 def _mixed(scores: Dependence, values: Dependence, reach: Reach) -> Dependence:
-    """Return the facts about a product of scores with values, or with scores."""
+    """Return the facts about a product of scores with values, or with other scores."""
     if scores.hidden is not Hidden.ZERO:
         return Dependence(Reach.ACAUSAL, None if values.hidden is None else Hidden.ANYTHING)
     if values.hidden is None:
@@ -137,7 +138,7 @@ def _mixed(scores: Dependence, values: Dependence, reach: Reach) -> Dependence:
 
 
 def _pointwise(op: Op, constant: float | None, inputs: list[Dependence]) -> Hidden:
-    """Return the hidden part of an elementwise (or running) op on scores; a scalar varies by row."""
+    """Return the content of the hidden part after an elementwise (or running) op; a scalar operand varies by row."""
     varies = [
         fact.hidden
         if fact.hidden is not None

@@ -1,13 +1,13 @@
-"""Several texts packed in one sequence, or padding: programs that give each text the outputs that it has alone.
+"""Packed texts: several texts, or a text and padding, in one sequence. Each text gets the outputs that it has alone.
 
-A text is a run of equal segment ids. `Op.packed_texts` says what an op does at the border of two texts. Ops at one
-position and products of matrices need nothing, since MASK zeroes the scores of two texts as it zeroes those of later
-keys. So the static proof of causality (`causality_proof`) covers both, read as "hidden: later, or of another text". A
-program whose output depends on the sequence length, such as one with a maximum over all keys, is refused: within packed
-texts it would depend on the lengths of the others.
+A text is a run of equal segment ids. `Op.packed_texts` says what an op does at the border between two texts. Pointwise
+ops and matrix products do nothing there, because MASK zeroes scores between texts just as it zeroes scores of later
+keys. So the static proof of causality (`causality_proof`) covers packed texts too, if "hidden" is read as "later, or of
+another text". A program whose output depends on the sequence length, such as one with a maximum over all keys, is
+refused, because within packed texts it would depend on the lengths of the other texts.
 
-A mask says for each position which others it may read. Attention and convolutions keep to it. A running sum cannot: its
-value at a position is that of the position before, with all that it sums up.
+A mask says for each position which other positions it may read. Attention and convolutions can follow any mask. A
+running sum cannot, because its value at a position contains all that its value at the position before contains.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ def number_texts(xp: Any, segment_ids: Array) -> Array:
 
 
 def takes_texts(op: str) -> bool:
-    """Return whether the `apply` of an op takes `texts`, the number of the text of each of its rows."""
+    """Return whether the `apply` of an op takes the argument `texts`: for each row, the number of its text."""
     return op in OPS and OPS[op].packed_texts in (PackedTexts.WINDOW, PackedTexts.RESTART, PackedTexts.MASK)
 
 
 def takes_mask(op: str) -> bool:
-    """Return whether the `apply` of an op takes `readable`, which rows each of its rows may read."""
+    """Return whether the `apply` of an op takes the argument `readable`: for each row, the rows that it may read."""
     return op in OPS and OPS[op].packed_texts in (PackedTexts.WINDOW, PackedTexts.MASK)
 
 
 def compute_texts_apart(graph: Graph, texts: Array = None, prefix: Array = None, readable: Array = None) -> ComputeHook:
-    """Return the hook of `evaluate` that keeps texts apart, and shows the prefix of a text to all of that prefix.
+    """Return the `compute_hook` of `evaluate` that keeps texts apart; positions of one prefix see each other.
 
     Args:
         graph: canonical program.
-        texts: numbers of the texts [batch, length]; None: one text a sequence.
+        texts: number of the text of each position [batch, length]; None: one text per sequence.
         prefix: whether a position belongs to the prefix of its text [batch, length]; None: there are no prefixes.
-        readable: whether a position may read another [batch, length, length]; None: all of them.
+        readable: whether a position may read another [batch, length, length]; None: there is no mask.
     """
 
     def compute_hook(index: int, operands: Any, compute: Compute) -> Array:
@@ -83,7 +83,8 @@ def packing_fault(graph: Graph) -> str:
     """Return the reason why a program cannot keep packed texts apart; empty if it can."""
     for node in graph.nodes:
         if node.op in OPS and OPS[node.op].packed_texts is PackedTexts.REFUSED:
-            return f"it reads earlier positions in a way of its own, by {node.op} of plugin {OPS[node.op].origin}"
+            origin = OPS[node.op].origin
+            return f"{node.op} of plugin {origin} reads earlier positions, but plugin ops cannot keep texts apart"
     return time_fault(graph)
 
 
@@ -99,7 +100,7 @@ def check_packable(graph: Graph) -> None:
 
 
 def mask_fault(graph: Graph) -> str:
-    """Return the reason why a program cannot keep to any mask; empty if it can."""
+    """Return the reason why a program cannot follow an arbitrary mask; empty if it can."""
     if fault := packing_fault(graph):
         return fault
     for node in graph.nodes:
@@ -111,7 +112,7 @@ def mask_fault(graph: Graph) -> str:
 
 
 def check_maskable(graph: Graph) -> None:
-    """Check that a program can keep to any mask.
+    """Check that a program can follow an arbitrary mask.
 
     Raises:
         UsageError: it cannot; names the op and the reason.

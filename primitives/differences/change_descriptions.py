@@ -15,7 +15,7 @@ _BASELINE, _CANDIDATE = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class ChangeDescriber:
-    """Describes changes of one subprogram; numbers are those of the program that has the instruction.
+    """Describes changes of one subprogram. An instruction is printed with the value numbers of its own program.
 
     Attributes:
         baseline, candidate: the two programs.

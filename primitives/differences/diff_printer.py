@@ -1,4 +1,4 @@
-"""The difference of two programs as text, in the lines of `format_program`."""
+"""Difference between two programs as text, in the line format of `format_program`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ __all__ = ["format_difference"]
 
 
 def format_difference(old: DNA, new: DNA) -> str:
-    """Return what changed from one program to another.
+    """Return the difference between two programs as text.
 
-    Subprograms are compared by name where it is unique, else by index; unchanged ones are left out. `-` marks removed
-    lines, `+` new ones. A line whose operands only moved, because of an insertion before it, is not marked. If the
-    programs differ at most in hidden fields, the text is one line that says so.
+    Subprograms are compared by name where the name is unique, else by index; unchanged subprograms are left out. `-`
+    marks removed lines, `+` new lines. A line is not marked if only the numbers of its operands differ, because of an
+    insertion before it. If the programs differ only in fields that the lines do not show, or not at all, the text is
+    one line that says so.
     """
     blocks = _bank_differences(old, new)
     pairs = _paired_subprograms(old, new)
@@ -47,12 +48,12 @@ def _bank(value: tuple[float, ...] | bool) -> str:
 
 
 def _paired_subprograms(old: DNA, new: DNA) -> list[Pair]:
-    """Return the subprograms to compare, paired by unique name, the rest by index; in the order of the new program."""
+    """Return the subprograms to compare, in the order of the new program: paired by unique name, else by index."""
     pairs: list[Pair] = [*pair_by_name(old, new)]
-    left = [i for i in range(len(old.subprograms)) if i not in {pair[0] for pair in pairs}]
-    right = [j for j in range(len(new.subprograms)) if j not in {pair[1] for pair in pairs}]
-    pairs += [(i, i if i in right else None) for i in left]
-    pairs += [(None, j) for j in right if j not in left]
+    old_rest = [i for i in range(len(old.subprograms)) if i not in {pair[0] for pair in pairs}]
+    new_rest = [j for j in range(len(new.subprograms)) if j not in {pair[1] for pair in pairs}]
+    pairs += [(i, i if i in new_rest else None) for i in old_rest]
+    pairs += [(None, j) for j in new_rest if j not in old_rest]
     return sorted(pairs, key=lambda pair: (pair[0] if pair[1] is None else pair[1], pair[0] is None))
 
 
@@ -66,14 +67,14 @@ def _header(old: DNA, new: DNA, pair: Pair) -> str:
 
 
 def _marked_lines(old: list[_Line], new: list[_Line]) -> list[str]:
-    """Return the lines of one subprogram with their marks; of adjacent changes, the removed lines come first."""
-    moved: dict[int, int | None] = {0: 0, 1: 1}  # value in the old subprogram -> in the new one
+    """Return the lines of one subprogram with their marks; among adjacent changes, the removed lines come first."""
+    renumbered: dict[int, int | None] = {0: 0, 1: 1}  # value in the old subprogram -> value in the new one
     lines: list[str] = []
     added: list[str] = []
     for i, j in align_instructions([line.instruction for line in old], [line.instruction for line in new]):
         if i is not None and j is not None:
-            moved[i + 2] = j + 2
-            if old[i].reads_as(new[j], moved):
+            renumbered[i + 2] = j + 2
+            if old[i].reads_as(new[j], renumbered):
                 lines += [*added, f" {new[j].text}"]
                 added.clear()
                 continue
@@ -88,9 +89,9 @@ class _Line:
 
     Attributes:
         text: the line.
-        live: whether the output depends on it.
-        operands: operands that it shows.
-        instruction: instruction with calls in the terms of the new program and bank values instead of indices.
+        live: whether the output of the subprogram depends on the instruction.
+        operands: operands that the line shows.
+        instruction: the instruction, with calls numbered as in the new program and bank values instead of indices.
     """
 
     text: str
@@ -98,10 +99,10 @@ class _Line:
     operands: tuple[int, ...]
     instruction: Instruction
 
-    def reads_as(self, other: _Line, moved: Mapping[int, int | None]) -> bool:
-        """Return whether `other` shows the same, with the operands renumbered."""
+    def reads_as(self, other: _Line, renumbered: Mapping[int, int | None]) -> bool:
+        """Return whether `other` shows the same, once the operands of this line are renumbered."""
         one, two = (replace(line.instruction, in1=0, in2=0) for line in (self, other))
-        operands = tuple(moved.get(operand) for operand in self.operands)
+        operands = tuple(renumbered.get(operand) for operand in self.operands)
         return one == two and operands == other.operands and self.live == other.live
 
 

@@ -1,4 +1,4 @@
-"""Essential changes between two programs: those without which the function would differ."""
+"""Essential changes between two programs: a set that suffices for the function, and from which none can be left out."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def essential_changes(diff: ProgramDiff, *, length_dependent: bool = False) -> f
 
     Args:
         diff: changes from a baseline to a candidate.
-        length_dependent: value for `build_graph`.
+        length_dependent: passed to `build_graph`.
 
     Raises:
         InvalidProgramError: the candidate itself is invalid.
     """
-    known: dict[str, str] = {}  # function by structure, which many subsets share
+    known: dict[str, str] = {}  # function by structure hash; many subsets of changes give the same structure
 
     def function(dna: DNA) -> str:
         graph = build_graph(dna, length_dependent=length_dependent)

@@ -1,8 +1,8 @@
 """Alignment of two bodies of instructions: which instructions correspond to each other.
 
-They are aligned at the lowest cost. An added or removed instruction costs about 1, a changed op 1.5, and any other
-changed field that both instructions read 1. Operands refer to other instructions, so comparing them needs an alignment:
-it is computed in a few rounds, each with the operands of the last.
+The alignment has the lowest cost. An added or removed instruction costs about 1, a changed op 1.5, and any other
+changed field that both instructions read 1. Operands refer to other instructions, so an alignment is needed to compare
+them. Therefore several rounds compute the alignment, and each compares the operands by the alignment of the last round.
 
 Reference: Needleman and Wunsch (1970), "A general method applicable to the search for similarities".
 """
@@ -25,20 +25,20 @@ Pair = tuple[int | None, int | None]
 
 _ROUNDS = 4
 _GAP = 1.01
-"""Cost of an added or removed instruction; above 1, so that two changed fields cost less than both together."""
+"""Cost of an added or removed instruction. It is above 1, so that two changed fields cost less than one of each."""
 
 _OTHER_OP = 1.5
-"""Cost of a changed op: one costs less than a deletion and an insertion together (2.02), two in a row cost more."""
+"""Cost of a changed op. One changed op costs less than a deletion and an insertion (2.02), two in a row cost more."""
 
 _UNREAD = 1e-4
-"""Cost of a changed field that one of the instructions does not read: it only breaks ties."""
+"""Cost of a changed field that one of the two instructions does not read. It only breaks ties."""
 
 
 def align_instructions(first: Sequence[Instruction], second: Sequence[Instruction]) -> tuple[Pair, ...]:
     """Return the aligned pairs of positions, in the order of both bodies.
 
     Several alignments are computed, each with operands compared by the previous one, and the cheapest is returned.
-    Calls and bank indices must be in common terms; operands stay those of each program.
+    Calls and bank indices must be in common terms (see `program_alignment`); operands keep the numbers of their body.
     """
     if first == second:
         return tuple((position, position) for position in range(len(first)))
@@ -72,7 +72,7 @@ _Fields = tuple[str, int, int, int, bool, bool, bool]
 
 
 _Operands = tuple[int, int]
-"""Pairs that the operands of an instruction belong to: numbers of aligned pairs; -2 and -1 for the inputs."""
+"""Numbers of the aligned pairs that the operands of an instruction refer to; -2 and -1 for the inputs `h0`, `h1`."""
 
 
 def _fields(instruction: Instruction) -> _Fields:
@@ -104,8 +104,8 @@ def _costs(
 ) -> list[list[float]]:
     """Return the cost of changing each instruction of the first body into each of the second.
 
-    It is the cost of the changed fields; a field that one instruction does not read costs 1e-4, to break ties. The
-    search computes this for every pair of 16 mutations a child, so both loops are written out.
+    The loop over fields is unrolled for speed, because a guided search aligns the instructions of many mutations for
+    each child that it trains.
     """
     costs = []
     rows = [(*fields, *read) for fields, read in zip(second, others, strict=True)]
@@ -150,7 +150,7 @@ def _cheapest(costs: Sequence[Sequence[float]], columns: int) -> tuple[Pair, ...
         if i and j and table[i][j] == table[i - 1][j - 1] + costs[i - 1][j - 1]:
             i, j = i - 1, j - 1
             pairs.append((i, j))
-        elif j and (not i or table[i][j] == table[i][j - 1] + _GAP):  # sums of gaps are not exact
+        elif j and (not i or table[i][j] == table[i][j - 1] + _GAP):  # `not i`: rounding may break the equality there
             j -= 1
             pairs.append((None, j))
         else:

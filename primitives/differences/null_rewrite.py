@@ -1,9 +1,9 @@
 """A rewrite that does not change a program's function: the control of an ablation.
 
 The variance in a layer norm is the mean of (x - mean)², and also the mean of x (x - mean), because the mean of
-(x - mean) is zero. In exact arithmetic both have the same values and gradients, so that trainings of them differ by
-rounding only: the "effect" that a study measures for this rewrite is its noise. Primer's winner contains the rewrite,
-and its paper reports an effect of it.
+(x - mean) is zero. In exact arithmetic both have the same values and gradients, so trainings of both differ by rounding
+only. Therefore the "effect" that a study measures for this rewrite is the noise of the study. The program Primer
+contains the rewrite, and its paper reports an effect of the rewrite.
 """
 
 from __future__ import annotations
@@ -20,38 +20,39 @@ __all__ = ["null_rewrite"]
 
 
 def null_rewrite(dna: DNA, *, length_dependent: bool = False) -> DNA | None:
-    """Return the program with one variance rewritten: the mean of (x - mean)² as that of x (x - mean), or back.
+    """Return the program with one variance rewritten: mean((x - mean)²) as mean(x (x - mean)), or the reverse.
 
     Args:
         dna: valid program.
-        length_dependent: value for `build_graph`.
+        length_dependent: passed to `build_graph`.
 
     Returns:
         A program with another structure and the same function, or None if the program computes no such variance.
     """
     graph = build_graph(dna, length_dependent=length_dependent)
     function = function_identity(graph)
-    for twin in _rewritten(dna):
+    for rewritten in _rewritten_programs(dna):
         try:
-            rewritten = build_graph(twin, length_dependent=length_dependent)
+            rewritten_graph = build_graph(rewritten, length_dependent=length_dependent)
         except InvalidProgramError:
             continue
-        if rewritten.structure_hash != graph.structure_hash and function_identity(rewritten) == function:
-            return twin
+        if rewritten_graph.structure_hash != graph.structure_hash and function_identity(rewritten_graph) == function:
+            return rewritten
     return None
 
 
-def _rewritten(dna: DNA) -> Iterator[DNA]:
-    """Yield programs with one product rewritten, judged by the form of the instructions only."""
+def _rewritten_programs(dna: DNA) -> Iterator[DNA]:
+    """Yield programs with one product rewritten; the form of the instructions decides, so the function may differ."""
     for index, subprogram in enumerate(dna.subprograms):
         for position, instruction in enumerate(subprogram.instructions):
-            twin = _twin(subprogram.instructions, instruction)
-            if twin is not None:
-                body = (*subprogram.instructions[:position], twin, *subprogram.instructions[position + 1 :])
+            rewritten = _rewritten_product(subprogram.instructions, instruction)
+            if rewritten is not None:
+                body = (*subprogram.instructions[:position], rewritten, *subprogram.instructions[position + 1 :])
                 yield dna.with_instructions(index, body)
 
 
-def _twin(instructions: tuple[Instruction, ...], product: Instruction) -> Instruction | None:
+def _rewritten_product(instructions: tuple[Instruction, ...], product: Instruction) -> Instruction | None:
+    """Return (x - mean)² as x (x - mean), or the reverse; None for any other instruction."""
     if product.branches != 1 or product.op not in ("MULTIPLY", "SQUARE"):
         return None
     factors = {product.in1} if product.op == "SQUARE" else {product.in1, product.in2}

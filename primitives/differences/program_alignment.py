@@ -1,8 +1,8 @@
 """Alignment of two programs: which subprograms, bank entries and instructions correspond to each other.
 
 First, both programs are rewritten to *common terms*: one list of subprograms, and optionally one bank of constants and
-one of dimensions. Subprograms with the same name correspond to each other; if all names agree, as they do within a run,
-subprograms with the same index do. A subprogram that only one program has is added to the other.
+one of dimensions. Subprograms with the same name correspond to each other. If the lists of names are equal, as they are
+within a run, subprograms with the same index correspond. A subprogram that only one program has is added to the other.
 
 Then the instructions of each pair of subprograms are aligned (see `instruction_alignment`).
 """
@@ -84,7 +84,7 @@ def align_programs(first: DNA, second: DNA, shared_constants: bool, shared_dimen
 
 
 def pair_by_name(first: DNA, second: DNA) -> list[tuple[int, int]]:
-    """Return the subprograms whose name occurs exactly once in each program."""
+    """Return the pairs of indices of the subprograms whose name occurs exactly once in each program."""
     names = [[subprogram.name for subprogram in dna.subprograms] for dna in (first, second)]
     shared = [name for name in names[0] if names[0].count(name) == 1 == names[1].count(name)]
     return [(names[0].index(name), names[1].index(name)) for name in shared]

@@ -5,10 +5,11 @@
 `program_alignment` aligns the instructions of both programs. Each pair becomes a *slot* with the baseline's version of
 an instruction, the candidate's version, or both. A change is a slot that only one program has, a field in which the two
 versions differ, or an entry of a bank. Operands refer to slots. An operand whose slot is absent reads what the in1 of
-that slot refers to, as after a deletion by mutation. So an inserted instruction is one change, without further changes
-of its readers.
+that slot refers to, as after a deletion by mutation. So an inserted instruction is one change; the instructions that
+read it need no changes.
 
-No change gives the baseline, all changes give the candidate. A program in between may be invalid.
+Without any of the changes the program is the baseline, with all changes the candidate. A program with some of them may
+be invalid.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class ProgramDiff:
         baseline, candidate: the two programs.
         changes: the changes in the order of the program, banks last.
         subprograms: the aligned instructions of each subprogram; calls refer to this list.
-        banks: the constants and the dimensions.
+        banks: the bank of constants and the bank of dimensions.
     """
 
     baseline: DNA
@@ -85,11 +86,11 @@ class ProgramDiff:
 def diff_programs(baseline: DNA, candidate: DNA) -> ProgramDiff:
     """Return the changes that turn `baseline` into `candidate`, as few as the alignment finds.
 
-    Programs of one run share the positions of their bank entries; other programs may share only values. Both readings
-    are tried for each bank, and the one with the fewest changes is returned.
+    Programs of one run share the positions of their bank entries; other programs may share only values. Both
+    assumptions are tried for each bank, and the difference with the fewest changes is returned.
 
     Raises:
-        UsageError: no reading brings the banks of both programs together.
+        UsageError: under both assumptions, the banks of the two programs cannot be combined.
     """
     found, reason = [], None
     for shared_constants in (False, True):
@@ -110,12 +111,12 @@ def diff_programs(baseline: DNA, candidate: DNA) -> ProgramDiff:
 
 @dataclass(slots=True)
 class Slot:
-    """An instruction of either or both programs; its operands are 0, 1 or the number of a slot + 2.
+    """An instruction of one or both programs; its operands are 0 and 1 for the inputs, and k + 2 for slot k.
 
     Attributes:
-        baseline, candidate: its versions; None in a program without it.
-        presence: number of the change that inserts or deletes it.
-        fields: numbers of the changes of single fields.
+        baseline, candidate: version of the instruction in each program; None in a program without the instruction.
+        presence: number of the change that inserts or deletes the instruction; None if both programs have it.
+        fields: number of the change of each field in which the two versions differ.
     """
 
     baseline: Instruction | None
@@ -132,7 +133,7 @@ class Slot:
 
     @property
     def bypass(self) -> int:
-        """The operand that readers of this slot read while it is absent."""
+        """The operand that readers of this slot read if the slot is absent."""
         instruction = self.baseline or self.candidate
         assert instruction is not None
         return instruction.in1
@@ -146,7 +147,7 @@ class SlottedSubprogram:
     slots: tuple[Slot, ...]
 
     def resolved(self, value: int, side: Literal["baseline", "candidate"]) -> int:
-        """Return the value that an operand reads in one of the programs, past slots that the program lacks."""
+        """Return the value that an operand reads in one of the programs, skipping slots that the program lacks."""
         return _resolved(value, self.slots, side)
 
     def apply(self, applied: frozenset[int]) -> tuple[Instruction, ...]:
@@ -163,7 +164,7 @@ class SlottedSubprogram:
 
 @dataclass(slots=True)
 class ChangedBank:
-    """The entries of a bank in both programs, and the changes of single entries."""
+    """Bank of both programs; `entries` maps the index of each changed entry to the number of the change."""
 
     baseline: tuple
     candidate: tuple
@@ -230,7 +231,8 @@ def _slots(pair: AlignedSubprogram) -> list[Slot]:
 def _unified(slot: Slot, earlier: Sequence[Slot]) -> Slot:
     """Return the slot with equal fields wherever the difference has no effect.
 
-    It has none if one version does not read the field, or reads the same value past a slot that its program lacks.
+    A difference has no effect if one of the versions does not read the field. A difference in an operand also has no
+    effect if both versions read the same value, because one of them skips a slot that its program lacks.
     """
     old, new = slot.baseline, slot.candidate
     if old is None or new is None:
@@ -255,7 +257,7 @@ def _resolved(value: int, slots: Sequence[Slot], side: str) -> int:
 
 
 def _bank(banks: tuple[tuple, tuple], subprograms: Sequence[SlottedSubprogram], field: str) -> ChangedBank:
-    """Return the bank, with the same entry in both programs where one of them does not read it."""
+    """Return the bank of both programs; an entry that one of them does not read is set to the other's entry."""
     old, new = list(banks[0]), list(banks[1])
     for index in range(len(old)):
         if repr(old[index]) != repr(new[index]):

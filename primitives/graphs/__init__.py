@@ -1,4 +1,4 @@
-"""Canonical graphs of programs, and what they give: outputs, parameters, fingerprint, cost, decode state."""
+"""Canonical graphs of programs, and what follows from them: outputs, parameters, fingerprint, cost, decode state."""
 
 __all__ = [
     "canonical",

@@ -1,7 +1,7 @@
 """Construction of the canonical graph: inline live calls, infer kinds and widths, repair widths, simplify, merge.
 
 Repair inserts a learned CONV_1X1 where widths differ. The paper changes one of two unequal widths "pseudo-randomly but
-deterministically"; the rule is our choice: resize the scalar if there is one, else the operand with the smaller
+deterministically". The rule here is our choice: resize the scalar if there is one, else the operand with the smaller
 canonical hash. An output that is not as wide as the model is also resized.
 """
 
@@ -53,7 +53,9 @@ def build_graph(dna: DNA, *, length_dependent: bool = False) -> Graph:
 def trace_values(
     dna: DNA, *, length_dependent: bool = False
 ) -> list[tuple[tuple[int | str, ...], Value, tuple[int, ...]]]:
-    """Return the path, value and numbers of branches of each instruction that the program executes, calls included.
+    """Return the path, value and branch counts of each instruction that the program executes, calls included.
+
+    The branch counts are those of the enclosing scopes, outermost first.
 
     Arguments and errors are those of `build_graph`.
     """
@@ -134,7 +136,7 @@ class _Inliner:
 
 
 class _Tracer(_Inliner):
-    """An inliner that remembers the node of each instruction."""
+    """An inliner that records the node of each instruction."""
 
     def __init__(self, dna: DNA, builder: _Builder):
         super().__init__(dna, builder)
@@ -153,7 +155,7 @@ class _Tracer(_Inliner):
 
 @dataclass
 class _Builder:
-    """The nodes added so far; each is simplified, merged with an equal node, and hashed when it is added."""
+    """The nodes added so far; each is simplified, merged with an equal node if there is one, and hashed."""
 
     length_dependent: bool
     nodes: list[Node] = field(default_factory=list)

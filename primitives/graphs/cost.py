@@ -27,7 +27,7 @@ class Cost:
 
 
 def block_cost(graph: Graph, unit: int, length: int) -> Cost:
-    """Return the cost of one block on sequences of `length` positions; attention counts all pairs, masked or not."""
+    """Return the cost of one block on sequences of `length` positions; attention counts masked pairs as well."""
     flops = sum(_flops(graph, node, unit, length) for node in graph.nodes if node.op in OPS)
     return Cost(parameter_count(graph, unit, length), flops)
 

@@ -1,12 +1,13 @@
 """The state that step-by-step decoding caches, so that a new position needs no pass over earlier ones.
 
-The op table defines the state of each op: the last inputs of a convolution, the last output of a running sum, the
-second operand (keys, values) of a product with scores at every position, the matrix that LEAST_SQUARES solves with. All
-other values are computed for new positions only. Scores have one row per position, over all keys.
+The op table defines the state of each op: the last inputs of a convolution; the last output of a running sum; for a
+product that makes or applies scores, the second operand (keys, values) at every position; and the matrix that
+LEAST_SQUARES solves with. All other values are computed for new positions only. Scores have one row per position, over
+all keys.
 
-Two uses of scores need earlier rows with new columns: scores times scores, and ops that run along the length. There all
-rows are recomputed from their cached operands (our choice: such programs are rare). Positions that are not decoded yet
-count as zeros; a causal program does not read them.
+Two uses of scores need earlier rows with new columns: scores times scores, and ops that run along the length. For these
+all rows are recomputed from their cached operands (our choice, because such programs are rare). Positions that are not
+decoded yet count as zeros; a causal program does not read them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class DecodePlan:
         history: activations and scalars cached at every position.
         state: ops that cache a few rows, and the number of rows: inputs of a convolution, outputs of a running op.
         matrices: ops that cache a square matrix, as wide as their result.
-        recomputed_scores: scores whose rows are all recomputed, from the history of their operands.
+        recomputed_scores: scores of which every row is recomputed, from the history of their operands.
     """
 
     history: frozenset[int]
@@ -75,7 +76,7 @@ def decode_plan(graph: Graph) -> DecodePlan:
 
 
 def state_source(graph: Graph, index: int) -> int:
-    """Return the node whose rows the state of an op holds: its operand or the op itself."""
+    """Return the node whose rows the state of an op holds: the operand of the op, or the op itself."""
     node = graph.nodes[index]
     return node.inputs[0] if OPS[node.op].decode_state is DecodeState.INPUTS else index
 
@@ -85,7 +86,7 @@ def cache_size(graph: Graph, unit: int, length: int = 0) -> CacheSize:
 
     Args:
         graph: canonical program.
-        unit: channels in a unit of relative width.
+        unit: channels per unit of width.
         length: sequence length; used only for a length-dependent program.
 
     Example:

@@ -1,14 +1,15 @@
 """Fingerprints: programs that compute the same function get the same hash.
 
 A fingerprint is a hash of a program's float64 outputs for random inputs and parameters, as in AutoML-Zero (Real et al.
-2020, section 4.3). Parameters are drawn in canonical order, so that programs whose graphs differ by algebra only get
-the same values. Fingerprints find twins that the rewrites of the canonical form miss: the mean of x(x - mean) is the
-variance.
+2020, section 4.3). Parameters are drawn in canonical order, so two programs whose graphs differ only by algebra get
+equal parameters. Fingerprints find equal functions that the rewrites of the canonical form miss. For example, the mean
+of x (x - mean(x)) is the variance.
 
 Programs that differ only for rare inputs must not get the same fingerprint. One draw has inputs of many sizes and large
-kernels, to reach saturated nonlinearities; two draws raise the guards (`op_arithmetic.wide_guards`), to tell
-DIVIDE(x, x) from 1. Some true twins get different fingerprints this way. That costs a training, whereas a false twin
-would cost a discovery (benchmarks/results/identity.txt).
+kernels, to reach saturated nonlinearities. Two draws raise the guards, the limits that keep LOG and DIVIDE finite
+(`op_arithmetic.wide_guards`), to tell DIVIDE(x, x) from 1. As a result, some programs with the same function get
+different fingerprints. That costs a training, whereas equal fingerprints of different functions could cost a discovery
+(benchmarks/results/identity.txt).
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ __all__ = ["fingerprint", "function_identity"]
 LENGTH = 6
 SEQUENCES = 2
 GRID = 1e-6
-"""Outputs are rounded to this fraction of their root mean square: far above rounding, far below a real change."""
+"""Outputs are rounded to this fraction of their root mean square. It is far above float64 rounding, and far below the
+effect of a real change."""
 
 LARGEST_PROBE = 10_000_000
-"""Most parameters of a program for which `function_identity` computes outputs."""
+"""Largest number of parameters of a program for which `function_identity` computes outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,9 @@ class Draw:
     """Random distribution of parameters and inputs.
 
     Attributes:
-        gain: factor of the kernels.
-        guard_share: guard of LOG and DIVIDE as a share of the root mean square; 0 leaves it at 1e-6.
-        sizes: range of the exponent of 10 that scales each position.
+        gain: factor that kernels are multiplied by.
+        guard_share: guard of LOG and DIVIDE as a share of the operand's root mean square; 0 keeps the guard of 1e-6.
+        sizes: range of the exponent; each position is scaled by a random power of 10.
     """
 
     gain: float = 1.0
@@ -55,7 +57,7 @@ DRAWS = (Draw(), Draw(guard_share=0.5, sizes=(-0.5, 0.5)), Draw(gain=2.0, guard_
 
 
 def fingerprint(graph: Graph) -> str | None:
-    """Return 32 hexadecimal digits, or None if an output of the first draw is not finite: it would identify nothing."""
+    """Return 32 hexadecimal digits, or None if an output of the first draw is not finite, which identifies nothing."""
     unit = smallest_unit(graph)
     specs = parameter_specs(graph, unit, LENGTH)
     digest = hashlib.sha256()
@@ -75,7 +77,7 @@ def fingerprint(graph: Graph) -> str | None:
 
 
 def function_identity(graph: Graph) -> str:
-    """Return the fingerprint, or the structure hash of a program that is too large for one or has none."""
+    """Return the fingerprint, or the structure hash if the program is too large for a fingerprint or has none."""
     if parameter_count(graph, smallest_unit(graph), LENGTH) > LARGEST_PROBE:
         return graph.structure_hash
     return fingerprint(graph) or graph.structure_hash

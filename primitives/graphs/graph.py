@@ -2,7 +2,7 @@
 
     DNA --inline--> nodes, simplified as they are added --order--> Graph, structure_hash
 
-A branched call opens a *scope*. Nodes inside it that depend on its parameters exist once per branch (a leading array
+A branched call opens a *scope*. Nodes that depend on parameters inside the scope exist once per branch (a leading array
 axis), and a CONCAT node joins the branches on the width. Nodes that do not depend on the branch are computed once,
 outside the scope. `canonical` builds the graph; this module defines it, orders it and computes its identity.
 """
@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..ops.op_table import OPS
 from ..ops.value_types import Kind, Value
 
-__all__ = ["CONCAT", "INPUT", "Graph", "Node", "canonical_order", "smallest_unit"]
+__all__ = ["CONCAT", "INPUT", "Graph", "Node", "canonical_order", "graph_readers", "smallest_unit"]
 
 INPUT = "INPUT"
 """Pseudo-op of the block's input."""
@@ -29,7 +29,7 @@ CONCAT = "CONCAT"
 
 
 class Node(NamedTuple):
-    """One value of the graph. It is a tuple because a search makes thousands a second.
+    """One value of the graph. Nodes are tuples, because a search creates thousands per second.
 
     Attributes:
         op: name of a primitive, INPUT or CONCAT.
@@ -82,7 +82,7 @@ class Graph:
 
     @cached_property
     def last_uses(self) -> tuple[tuple[int, ...], ...]:
-        """For each node, the earlier ones that no later node reads."""
+        """For each node, those of its operands that no later node reads."""
         reader = {operand: index for index, node in enumerate(self.nodes) for operand in node.inputs}
         uses: list[list[int]] = [[] for _ in self.nodes]
         for operand, index in reader.items():
@@ -97,10 +97,10 @@ class Graph:
 
 
 def canonical_order(nodes: list[Node], hashes: list[bytes], scopes: list[int], output: int) -> Graph:
-    """Return the nodes that the output depends on as a graph, renumbered in canonical order.
+    """Return the graph of the nodes that the output depends on, renumbered in canonical order.
 
     Operands of commutative ops are ordered by hash. Operands with equal hashes (two projections of one input, for
-    example) are ordered by their uses, so that their order in the program does not matter.
+    example) are ordered by a hash of their uses, so that their order in the program does not matter.
     """
     ordered = nodes
     if any(_ambiguous(node, hashes) for node in nodes):
@@ -124,8 +124,17 @@ def canonical_order(nodes: list[Node], hashes: list[bytes], scopes: list[int], o
     return Graph(tuple(result), tuple(scopes[old] for old in scope_numbers), _ties_to_length(result))
 
 
+def graph_readers(graph: Graph) -> dict[int, list[int]]:
+    """Return the nodes that read each node; a node that reads another twice is repeated."""
+    readers: dict[int, list[int]] = {index: [] for index in range(len(graph.nodes))}
+    for index, node in enumerate(graph.nodes):
+        for operand in node.inputs:
+            readers[operand].append(index)
+    return readers
+
+
 def smallest_unit(graph: Graph, multiple_of: int = 4) -> int:
-    """Return the smallest unit, in channels and a multiple of `multiple_of`, at which every width is whole."""
+    """Return the smallest unit, a multiple of `multiple_of` channels, at which all widths are whole numbers."""
     widths = {(node.value.width, node.parts) for node in graph.nodes if node.value.width is not None}
     return math.lcm(multiple_of, *((width / parts).denominator for width, parts in widths))
 

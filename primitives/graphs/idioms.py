@@ -1,9 +1,10 @@
 """Idioms: groups of primitives that one call computes, in a compiled block (`models.functional`) and in an export.
 
-A reader recognises a layer norm, but not the six primitives that make one. A group is found by its structure, not by
+A reader recognises a layer norm, but not the six primitives that compute one. A group is found by its structure, not by
 names in the program, and only if no other node reads the values inside it. The call gives the same result except for
-rounding and guards. A norm's guard is a maximum with 1e-6 in the program and a sum with 1e-12 in Flax; a softmax is
-computed from shifted scores (see `softmax_patterns`). The verification of an export checks the result.
+rounding and for values near zero. A norm in a program divides by a deviation of at least 1e-6, whereas a norm of Flax
+adds 1e-12 to the variance. A softmax is computed from shifted scores (see `softmax_patterns`). The verification of an
+export checks the result.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..ops.value_types import Kind
-from .graph import Graph
+from .graph import Graph, graph_readers
 from .softmax_patterns import softmax_exponentials
 
-__all__ = ["Idiom", "IdiomKind", "centred", "find_idioms", "graph_readers"]
+__all__ = ["Idiom", "IdiomKind", "centred", "find_idioms"]
 
 
 class IdiomKind(Enum):
@@ -47,19 +48,10 @@ class Idiom:
 
 
 def find_idioms(graph: Graph) -> dict[int, Idiom]:
-    """Return the idioms of a program by the node that is their result."""
+    """Return the idioms of a program, by the node that is the result of the idiom."""
     readers = graph_readers(graph)
     closed = (idiom for idiom in _candidates(graph) if _is_closed(idiom, readers))
     return {idiom.nodes[-1]: idiom for idiom in closed}
-
-
-def graph_readers(graph: Graph) -> dict[int, list[int]]:
-    """Return the nodes that read each node, with repeats."""
-    readers: dict[int, list[int]] = {index: [] for index in range(len(graph.nodes))}
-    for index, node in enumerate(graph.nodes):
-        for operand in node.inputs:
-            readers[operand].append(index)
-    return readers
 
 
 def _candidates(graph: Graph) -> Iterator[Idiom]:
@@ -77,7 +69,7 @@ def _candidates(graph: Graph) -> Iterator[Idiom]:
 
 
 def _is_closed(idiom: Idiom, readers: dict[int, list[int]]) -> bool:
-    """Whether all values of the group except its result are read only inside the group."""
+    """Return whether all values of the group except its result are read only inside the group."""
     inside = set(idiom.nodes)
     return all(set(readers[index]) <= inside for index in idiom.nodes[:-1])
 
@@ -94,7 +86,10 @@ def _softmax(graph: Graph, divide: int, exponentials: Mapping[int, bool]) -> Idi
 
 
 def _norm(graph: Graph, divide: int) -> Idiom | None:
-    """Match x / sqrt(mean(x^2)), or the same of x - mean(x); the mean of x (x - mean(x)) is the variance as well."""
+    """Match x / sqrt(mean(x^2)), and the same of centred = x - mean(x).
+
+    The variance, mean(centred^2), may also be written as mean(x * centred).
+    """
     nodes = graph.nodes
     numerator, root = nodes[divide].inputs
     if nodes[numerator].value.kind is not Kind.ACTIVATION or nodes[root].op != "ABS_ROOT":
@@ -122,7 +117,7 @@ def centred(graph: Graph, index: int) -> int | None:
 
 
 def _is_square(graph: Graph, index: int, factors: set[int], needed: int) -> bool:
-    """Whether a node is the square of `needed`, or its product with another of the `factors`."""
+    """Return whether a node is the square of `needed`, or the product of `needed` and another of the `factors`."""
     node = graph.nodes[index]
     if node.op == "SQUARE":
         return node.inputs[0] == needed

@@ -1,9 +1,9 @@
 """Interpreter of canonical graphs for NumPy (float64, the reference) and JAX.
 
-Branches are leading array axes: a value inside branch scopes of 2 and 8 is `[2, 8, batch, length, width]`. No branch is
-unrolled, and values that do not depend on a branch are computed once and broadcast. Decoding (`models.decoding`)
-evaluates new positions only, and adds its cached values through `compute_hook`. A compiled block computes some groups
-of nodes in one call, through `fused`.
+Branches are leading array axes: a value inside branch scopes of 2 and 8 is `[2, 8, batch, length, width]`. No loop runs
+over the branches, and values that do not depend on a branch are computed once and broadcast. Decoding
+(`models.decoding`) evaluates new positions only, and adds its cached values through `compute_hook`. A compiled block
+computes some groups of nodes in one call, through `fused`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["Compute", "ComputeHook", "FusedGroup", "evaluate", "evaluate_referen
 Array = Any
 
 Compute = Callable[..., Array]
-"""Computes the value of a node from its operands; passes arguments by name on to `Op.apply`."""
+"""Computes the value of a node from its operands; keyword arguments are passed to `Op.apply`."""
 
 ComputeHook = Callable[[int, Sequence[Array], Compute], Array]
-"""Computes the value of a node from its index, its operands and the function that the op would apply to them."""
+"""Computes the value of a node from its index, its operands, and the function that computes it without the hook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ def evaluate(
         x: input `[batch, length, width]`.
         xp: array namespace, `numpy` or `jax.numpy`.
         operand_hooks: functions applied to the operand of some nodes with one operand, by node (see `models.block`).
-        observe: function called with the value of every node, in order; it allows no fused groups.
-        compute_hook: function that computes each op instead of its `apply` (see `models.decoding`).
-        fused: groups that are computed in one call, by the node that is their result.
+        observe: function called with the value of every node, in order; not possible together with `fused`.
+        compute_hook: function that computes the value of each op (see `models.decoding`).
+        fused: groups that are computed in one call, by the node that is the result of the group.
         fast_ops: functions that replace the `apply` of some ops, by name.
 
     Returns:
@@ -91,7 +91,7 @@ def evaluate(
             results.append(compute(operands) if compute_hook is None else compute_hook(index, operands, compute))
             del operands
         for read in graph.last_uses[index] if xp is np else ():
-            results[read] = None  # NumPy uses the memory again; fresh memory would cost more than the arithmetic
+            results[read] = None  # NumPy then reuses the memory; new memory would cost more time than the arithmetic
         if observe is not None:
             observe(results[-1])
     return results[-1]

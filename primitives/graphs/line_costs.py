@@ -1,7 +1,8 @@
-"""Shape and cost of each line of a program: what one instruction computes and how much, over all its calls.
+"""Shapes and cost of each line of a program, over all calls of its subprogram.
 
-Costs are those of the canonical graph, in which equal values are computed once. So the lines that compute sum to the
-cost of the block; a line whose value is known from another line costs nothing. A call costs what its lines cost.
+Costs are those of the canonical graph, in which equal values are computed once. A line whose value is computed by
+another line costs nothing. A call costs as much as the lines of the called subprogram cost in that call. So the lines
+of MAIN sum to the cost of the block.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def line_costs(dna: DNA, graph: Graph, unit: int, length: int) -> list[list[Line
     Args:
         dna: the program.
         graph: its canonical graph.
-        unit: channels in a unit of relative width.
+        unit: channels per unit of width.
         length: sequence length.
     """
     lines = [[LineCost() for _ in subprogram.instructions] for subprogram in dna.subprograms]

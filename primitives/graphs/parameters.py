@@ -1,7 +1,7 @@
 """The learned arrays of a canonical graph: names, shapes, initial values.
 
-Names are readable paths (`self_attention.head_projection_2.conv_1x1.kernel`) and not part of the program's identity.
-The order is the canonical order of the graph; random values are drawn in that order.
+Names are readable paths (`self_attention.head_projection_2.conv_1x1.kernel`). They are not part of the program's
+identity. The arrays are in the canonical order of the graph, and random values are drawn in that order.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def parameter_specs(graph: Graph, unit: int, length: int | None = None) -> tuple
 
     Args:
         graph: canonical program.
-        unit: channels in a unit of relative width.
+        unit: channels per unit of width.
         length: sequence length; needed only for a length-dependent program.
 
     Raises:
@@ -85,7 +85,7 @@ def draw_arrays(
         nodes: number of nodes.
         specs: learned arrays.
         rng: random generator.
-        gain: factor of the kernels.
+        gain: factor that kernels are multiplied by.
     """
     drawn: list[dict[str, np.ndarray]] = [{} for _ in range(nodes)]
     for spec in specs:
@@ -108,7 +108,7 @@ def draw_parameter(spec: ParameterSpec, rng: np.random.Generator) -> np.ndarray:
 
 
 def _learning_nodes(graph: Graph, unit: int, length: int) -> Iterator[tuple[int, Node, int, int]]:
-    """Check the widths of all nodes, and yield those with parameters: index, node, channels of operand and output."""
+    """Check the widths of all nodes. Yield index, node, channels of operand and of output for nodes with parameters."""
     sizes: list[int] = []
     for index, node in enumerate(graph.nodes):
         sizes.append(channels(node.value, unit, length))

@@ -1,10 +1,11 @@
 """The query scale 1 / sqrt(head width), and its adjustment when a program moves to another width.
 
 A constant of a DNA does not record what it was computed from. At the width for which it is correct, a query scale can
-still be recognised: a C_MUL of the first operand of T_MAT_MUL by 1 / sqrt(width of that operand), to the last digits.
-Mutation draws constants from a continuum and never hits that number. Without adjustment, the scale would be wrong at
-another width for candidates but right for the baseline, and a ladder of scales would measure that. A mutated scale is
-another number; it is part of the discovered program and stays unchanged.
+still be recognised: the first operand of T_MAT_MUL is a C_MUL by 1 / sqrt(width of that operand), equal to 9 digits.
+Mutation draws constants from a continuous distribution, which practically never gives that number. Without adjustment,
+candidates would have a wrong scale at another width, whereas the baseline is made for each width. A comparison at
+several model sizes would then measure the wrong scale. A mutated scale is another number. It is part of the discovered
+program and stays unchanged.
 
 Reference: Vaswani et al. 2017, section 3.2.1, on why scores are scaled by the width.
 """
@@ -25,7 +26,7 @@ __all__ = ["query_scales", "rescale_queries"]
 
 
 def query_scales(graph: Graph, unit: int) -> list[int]:
-    """Return the nodes that scale queries by 1 / sqrt(their width), at `unit` channels per unit of width."""
+    """Return the nodes that scale queries by 1 / sqrt(width of the queries), at `unit` channels per unit of width."""
     compared = {node.inputs[0] for node in graph.nodes if node.op == "T_MAT_MUL"}
     return [index for index in sorted(compared) if _is_query_scale(graph.nodes[index], unit)]
 
@@ -33,13 +34,13 @@ def query_scales(graph: Graph, unit: int) -> list[int]:
 def rescale_queries(dna: DNA, unit: int, new_unit: int) -> DNA:
     """Return the program with its query scales adjusted to another unit of width; unchanged if it has none.
 
-    A bank entry that only query scales read is changed in place. If others also read it, the query scales get a
-    separate entry. If neither is possible, nothing changes.
+    A bank entry that only query scales read is changed in place. If other instructions also read it, the query scales
+    get a separate entry. If neither is possible, nothing changes.
 
     Args:
         dna: program.
-        unit: channels in a unit of relative width, for which the scales of the program are correct.
-        new_unit: channels in a unit of the width that the program moves to.
+        unit: channels per unit of width, for which the scales of the program are correct.
+        new_unit: channels per unit of width that the scales are adjusted to.
 
     >>> from primer_search import library
     >>> rescale_queries(library.get("PRIMER_EZ", 8), 8, 32) == library.get("PRIMER_EZ", 32)

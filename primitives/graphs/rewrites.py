@@ -1,7 +1,8 @@
 """Algebraic rewrites of the canonical form: rows "pattern -> replacement", and rewrites that follow from laws of ops.
 
 Patterns are Python expressions over primitives, with `x`, `y` for any value and `a`, `b` for constants. A rewrite
-preserves the function (over the reals), the kind and the width of the value. Tests check each row on random values.
+preserves the function (in exact arithmetic), the kind and the width of the value. Tests check each row on random
+values.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ REWRITES = (
     Rewrite("SQUARE(ABS_ROOT(x))", "ABS(x)"),
     Rewrite("RECIP(RECIP(x))", "x"),
 )
-"""Identities over the reals, except those that follow from the laws of an op."""
+"""Identities of exact arithmetic, without those that follow from the laws of one op (see `Law`)."""
 
 
 def simplify(op: str, inputs: Sequence[int], constant: float | None, nodes: Sequence[NodeLike]) -> Term | None:
@@ -106,7 +107,7 @@ def _by_law(op: str, inputs: Sequence[int], constant: float | None, nodes: Seque
 # --- matching ---------------------------------------------------------------------------------------------------
 
 _Bound = dict[str, int | float]
-"""Nodes and constants by the names that a pattern gives them."""
+"""Nodes and constants, by their name in the pattern."""
 
 
 class _Pattern(NamedTuple):
@@ -139,7 +140,7 @@ def _name_or_number(expression: ast.expr) -> str | float:
 def _matches(
     pattern: _Pattern, inputs: Sequence[int], constant: float | None, nodes: Sequence[NodeLike], bound: _Bound
 ) -> bool:
-    """Return whether a node of the pattern's op matches it, and bind its names."""
+    """Return whether a node of the pattern's op matches the pattern, and bind the names of the pattern."""
     for operand, index in zip(pattern.operands, inputs, strict=True):
         if isinstance(operand, str):
             if bound.setdefault(operand, index) != index:

@@ -1,4 +1,4 @@
-"""Rows of the op table beyond the paper's 39. A search draws them only if `search.vocabulary` names them."""
+"""Rows of the op table that the paper does not have. A search draws them only if `search.vocabulary` names them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _solution_shape(values: Sequence[Value], dimension: Fraction | None) -> Valu
 EXTENDED_ROWS = (
     Op(
         "LEAST_SQUARES",
-        "z with (sum of y y^T so far + diag(softplus(ridge) + 0.25)) z = x: least squares over the past",
+        "z that solves (sum of y y^T up to here + diag(softplus(ridge) + 0.25)) z = x: least squares over the past",
         2,
         _solution_shape,
         least_squares,
@@ -38,4 +38,4 @@ EXTENDED_ROWS = (
         reference="von Oswald et al. 2023, arXiv 2309.05858; ridge: MesaNet, arXiv 2506.05233",
     ),
 )
-"""LEAST_SQUARES, then MASK(T_MAT_MUL(z, y)) times values by MAT_MUL: a mesa layer."""
+"""The rows. A mesa layer is z = LEAST_SQUARES(x, y), followed by MAT_MUL(MASK(T_MAT_MUL(z, y)), values)."""

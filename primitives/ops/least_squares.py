@@ -1,9 +1,10 @@
 """Least squares over the past: the arithmetic of LEAST_SQUARES, for NumPy (the reference) and JAX (namespace `xp`).
 
-At each position the op solves (sum of k k^T over the position and all earlier ones + diag(ridge)) z = q. Times
-the sum of v k^T, which T_MAT_MUL, MASK and MAT_MUL compute, this gives the prediction of the ridge regression of the
-values on the keys so far: the mesa layer (von Oswald et al. 2023, arXiv 2309.05858; MesaNet, 2025, arXiv 2506.05233).
-Here each system is solved exactly. `models.functional.least_squares` has the form for training.
+At each position the op solves (sum of k k^T over the position and all earlier ones + diag(ridge)) z = q. T_MAT_MUL,
+MASK and MAT_MUL then multiply the sum of v k^T by z. The result is the prediction, for the query q, of a ridge
+regression of the values v on the keys k so far. The four ops are a mesa layer (von Oswald et al. 2023, arXiv
+2309.05858; MesaNet, 2025, arXiv 2506.05233). Here each system is solved directly. In training,
+`models.functional.least_squares` solves all systems at once by conjugate gradients.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ __all__ = ["RIDGE_START", "SMALLEST_RIDGE", "SOLVE_STEPS", "least_squares", "rid
 Array = Any
 
 SMALLEST_RIDGE = 0.25
-"""Smallest entry of the ridge (MesaNet): no system is singular."""
+"""Smallest entry of the ridge, as in MesaNet. It keeps the systems nonsingular, except for rounding."""
 
 RIDGE_START = float(np.log(np.expm1(1.0 - SMALLEST_RIDGE)))
-"""Parameter at which the ridge is 1, its initial value (MesaNet)."""
+"""Initial value of the parameter: the ridge starts as 1, as in MesaNet."""
 
 SOLVE_STEPS = 256
-"""Most steps of conjugate gradients in training; a position whose system is solved takes no more."""
+"""Largest number of conjugate-gradient steps in training. A position stops earlier once its system is solved."""
 
 COUNTED_STEPS = 30
-"""Steps that the cost model counts, the number of MesaNet: what positions need depends on their keys."""
+"""Number of steps in the cost model, as many as MesaNet takes. The number that a position needs depends on its keys."""
 
 
 def ridge_of(xp: Any, parameter: Array) -> Array:
@@ -54,8 +55,8 @@ def least_squares(
         operands: q and k, [..., length, width].
         parameters: `ridge`, the parameter of `ridge_of`, [..., width].
         constant, kernel: unused.
-        texts: number of the text of each position, whose sum begins with its text; if `before` is given, after that of
-            the position before the first one.
+        texts: number of the text of each position, [batch, length]; sums start again with each text. If `before` is
+            given, the number of the text of the position before the first one comes first, [batch, 1 + length].
         before: sum of k k^T over earlier positions, [..., width, width]; None at the start of a sequence.
     """
     q, k = operands
@@ -76,10 +77,10 @@ def least_squares(
 
 
 def solve_flops(width: int, length: int) -> float:
-    """Return the operations per position of conjugate gradients as `models.functional.least_squares` computes them.
+    """Return the operations per position of the conjugate gradients in `models.functional.least_squares`.
 
-    One step is a product with the sum over earlier chunks, two with the positions of the own chunk, three sums of
-    products and three changes of vectors.
+    One step has a product with the sum over earlier chunks, two products with the positions of the same chunk, three
+    scalar products and three updates of vectors.
     """
     chunk = min(length, max(width, 32))
     step = 2 * width**2 + 4 * chunk * width + 15 * width + chunk
@@ -103,25 +104,25 @@ def _solve(xp: Any, systems: Array, right: Array) -> Array:
         return xp.linalg.solve(systems, right)
     try:
         return np.linalg.solve(systems, right)
-    except np.linalg.LinAlgError:  # one system is singular, as its ridge is lost in rounding
+    except np.linalg.LinAlgError:  # one of the systems is singular, because its ridge was lost in rounding
         return _solve_each(systems, right)
 
 
 def _solve_each(systems: Array, right: Array) -> Array:
-    """Return the solution of each system; NaN for those that are singular."""
+    """Return the solution of each system; NaN for systems that are singular."""
     width = systems.shape[-1]
     shape = np.broadcast_shapes(systems.shape[:-2], right.shape[:-2])
     each = np.broadcast_to(systems, (*shape, width, width)).reshape(-1, width, width)
     solutions = np.full((len(each), width, 1), np.nan)
     rights = np.broadcast_to(right, (*shape, width, 1)).reshape(-1, width, 1)
-    for solution, system, one in zip(solutions, each, rights, strict=True):
+    for solution, system, right_side in zip(solutions, each, rights, strict=True):
         try:
-            solution[:] = np.linalg.solve(system, one)
+            solution[:] = np.linalg.solve(system, right_side)
         except np.linalg.LinAlgError:
             continue
     return solutions.reshape(*shape, width, 1)
 
 
 def _with_rank(xp: Any, x: Array, rank: int) -> Array:
-    """Return x with new axes in front: users may forbid JAX to add them (rank promotion)."""
+    """Return x with new leading axes up to `rank`. JAX does not add axes if users set `jax_numpy_rank_promotion`."""
     return xp.expand_dims(x, tuple(range(rank - x.ndim))) if x.ndim < rank else x

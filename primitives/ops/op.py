@@ -1,4 +1,4 @@
-"""Rows of the op table (see `ops`): the class `Op`, its fields, and the rules for kinds and widths."""
+"""Rows of the op table (see `op_table`): the class `Op`, its fields, and the rules for kinds and widths."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Law(Enum):
     ZERO_NEUTRAL = "zeros at the end of the last axis do not change f"
     KEEPS_SCALARS = "f(x) = x if the last axis has one entry"
 
-    __hash__ = object.__hash__  # faster than the hash of the name, and members are unique; identity asks for laws often
+    __hash__ = object.__hash__  # faster than hashing the name; every canonical graph looks up laws for each node
 
 
 class TimeDependence(Enum):
@@ -61,7 +61,7 @@ class TimeDependence(Enum):
 
 
 class DecodeState(Enum):
-    """Cache of an op on activations in decoding, so that new positions need no pass over earlier ones."""
+    """What decoding caches for an op on activations, so that new positions need no pass over earlier ones."""
 
     NOTHING = "nothing"
     INPUTS = "the last kernel - 1 inputs"
@@ -71,17 +71,17 @@ class DecodeState(Enum):
 
 
 class PackedTexts(Enum):
-    """Treatment of the border of two texts in one sequence by an op (`primitives.causality.packed_texts`)."""
+    """What an op does at the border between two texts in one sequence (see `primitives.causality.packed_texts`)."""
 
     UNCHANGED = "nothing"
     WINDOW = "counts inputs of other texts as 0"
     RESTART = "starts again"
-    MASK = "zeroes the scores of two texts"
+    MASK = "zeroes scores between texts"
     REFUSED = "is refused"
 
 
 class WidthMatch(Enum):
-    """Which operands must have equal widths; a learned CONV_1X1 repairs those that differ."""
+    """Which operands must have equal widths; a learned CONV_1X1 resizes an operand if the widths differ."""
 
     FREE = "none"
     UNLESS_SCALAR = "both operands, except that a scalar broadcasts"
@@ -89,7 +89,7 @@ class WidthMatch(Enum):
 
 
 class Init(Enum):
-    """Initial values of a parameter; `DEPTHWISE` is that of the T5 code of Primer, `RIDGE` that of MesaNet."""
+    """Initial values of a parameter. `DEPTHWISE` is from the T5 code of Primer, `RIDGE` from MesaNet."""
 
     FAN_IN = "normal, variance 1 / fan-in"
     ONES = "ones"
@@ -122,28 +122,29 @@ class Op:
     """One primitive.
 
     Attributes:
-        name: name, of the paper's ops that in its Table 2.
-        summary: one line of the op table.
+        name: name in programs; ops of the paper have the name in Table 2 of the paper.
+        summary: description in one line, for tables.
         operands: number of operands, 1 or 2.
-        result: kind and width of the output, given those of the operands (after repair) and the dimension.
-        apply: `apply(xp, operands, parameters, constant, kernel) -> array`. If `packed_texts` is WINDOW, RESTART or
-            MASK, it also takes `texts`, the number of the text of each row [batch, length]; if WINDOW or MASK,
-            `readable`, whether a row may read another [batch, length, length]. MASK also takes `prefix` (see
-            `primitives.causality.prefix_mask`). If `decode_state` is MATRIX, it takes `before`, the sum over earlier
-            positions (see `primitives.ops.least_squares`).
+        result: function that returns the kind and width of the output. It takes the kinds and widths of the operands
+            (after repair) and the dimension.
+        apply: `apply(xp, operands, parameters, constant, kernel) -> array`. Some ops take further arguments by name:
+            `texts`, the number of the text of each row [batch, length], if `packed_texts` is WINDOW, RESTART or MASK;
+            `readable`, whether a row may read another [batch, length, length], if it is WINDOW or MASK; `prefix` if it
+            is MASK (see `primitives.causality.prefix_mask`); and `before`, the sum over earlier positions, if
+            `decode_state` is MATRIX (see `primitives.ops.least_squares`).
         source: template of the exported Python source; `{0}`, `{1}` are the operands, `{c}` the constant, `{p}` the
             parameter.
         flops: floating-point operations per position of the output (multiply and add count as two).
         parameters: learned arrays.
-        uses_constant, uses_dimension: whether it reads that field of the instruction.
-        kernel: positions a convolution sees.
+        uses_constant, uses_dimension: whether the op reads that field of the instruction.
+        kernel: number of positions that a convolution reads.
         width_match: operands whose widths must agree.
         laws: algebraic laws.
         time_dependence: input positions that the output at one position depends on.
         decode_state: what decoding caches.
-        before_start: cached value for positions before the first.
-        family: family that guided mutations draw the op from.
-        origin: `paper`, `extended` (this package, beyond the paper), or the name of the plugin that adds the op.
+        before_start: cached value at the start of a sequence, for the positions before the first.
+        family: group of similar ops. Guided mutations first draw a family, then an op of the family.
+        origin: `paper`, `extended` (this package, not the paper), or the name of the plugin that adds the op.
         definition: Python function that `source` calls, copied into exported files; empty if JAX or `models.export`
             has it.
         reference: source of the definition.
@@ -177,7 +178,7 @@ class Op:
 
     @property
     def packed_texts(self) -> PackedTexts:
-        """Treatment of the border of two texts; an op of a plugin that reads earlier positions is refused."""
+        """What the op does at the border between two texts; plugin ops that read earlier positions are refused."""
         if self.time_dependence is TimeDependence.MASKS:
             return PackedTexts.MASK
         if self.time_dependence is not TimeDependence.PAST:
@@ -188,7 +189,7 @@ class Op:
 
     @property
     def ties_scores_to_length(self) -> bool:
-        """Whether, applied to scores, it has a parameter per key or its result depends on the number of keys."""
+        """Whether the op on scores has a parameter for each key, or a result that depends on the number of keys."""
         reduces = self.time_dependence is TimeDependence.REDUCES
         return bool(self.parameters) or (reduces and Law.ZERO_NEUTRAL not in self.laws)
 
@@ -202,7 +203,7 @@ def same_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
 
 
 def broadcast_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
-    """Return the kind and width of two operands, of which one may be a scalar."""
+    """Return the kind and width of two operands combined elementwise; one of them may be a scalar."""
     first, second = values
     if first.kind is Kind.SCALAR:
         return second
@@ -212,14 +213,14 @@ def broadcast_shape(values: Sequence[Value], dimension: Fraction | None) -> Valu
 
 
 def product_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
-    """Return the kind and width of the values or scores that scores mix."""
+    """Return the kind and width of the right operand, activations or scores that the scores on the left mix."""
     if values[0].kind is not Kind.SCORES:
         raise InvalidProgramError("kinds", f"its left operand must be scores, not {values[0]}")
     return values[1]
 
 
 def mixed_shape(values: Sequence[Value], dimension: Fraction | None) -> Value:
-    """Return the kind and width of an activation that scores mix."""
+    """Return the kind and width of the right operand, an activation that the scores on the left mix."""
     if values[1].kind is Kind.SCORES:
         raise InvalidProgramError("kinds", "its right operand must be activations, not scores")
     return product_shape(values, dimension)

@@ -1,8 +1,9 @@
-"""Implementations of the primitives that take more than one array call, for NumPy and JAX (namespace `xp`).
+"""Implementations of the primitives that need more than one array operation, for NumPy and JAX (namespace `xp`).
 
-Guards are applied to the *input* of an operation, because `where` on the output alone still gives NaN gradients. All
-guards are our choice; the paper does not describe its own. No guard turns NaN into a number: a masked zero times an
-overflow is NaN, and it must not become a signal from the future.
+Guards keep divisions, roots and logarithms finite. They are applied to the *input* of an operation, because `where` on
+the output alone still gives NaN gradients. All guards are our choice, because the paper does not describe any. No guard
+turns NaN into a number. A masked zero times an overflow is NaN, and a number in its place would carry information from
+later positions.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ _GUARD_SHARE: ContextVar[float] = ContextVar("guard_share", default=0.0)
 def wide_guards(share: float) -> Iterator[None]:
     """Raise the guard of LOG and DIVIDE to `share` times the root mean square of the guarded array.
 
-    Only `fingerprint` uses this. Random inputs hardly ever tell apart programs that differ only where a guard applies:
-    DIVIDE(x, x) is 1 except for |x| < 1e-6. The guard is relative, so that scaling both operands still changes nothing.
+    Only `fingerprint` uses this. Random inputs hardly ever distinguish programs that differ only where a guard applies,
+    such as DIVIDE(x, x), which is 1 except for |x| < 1e-6. The guard is relative, so that a scale of both operands
+    still cancels.
     """
     token = _GUARD_SHARE.set(share)
     try:
@@ -103,7 +105,7 @@ def reciprocal(xp: Any, x: Array) -> Array:
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """Return the logistic function of x, computed by tanh, which cannot overflow."""
+    """Return the logistic function of x. It is computed from tanh, which cannot overflow."""
     return 0.5 * (xp.tanh(0.5 * x) + 1)
 
 
@@ -136,8 +138,7 @@ def mask(
 ) -> Array:
     """Return scores with 0 at keys that are later than their row, in another text, or not readable for the row.
 
-    Rows and keys that both belong to the prefix of a text see each other, later or not. A row that may read nothing
-    reads itself.
+    Rows of a prefix also see the later keys of the same prefix. A row that may read nothing reads itself.
     """
     scores = operands[0]
     if texts is None and prefix is None and readable is None:
@@ -154,12 +155,12 @@ def mask(
 
 
 def running(function: str, combine: Callable[[Array, Array], Array], neutral: float) -> Callable[..., Array]:
-    """Return the `Op.apply` of a reduction of each position and all earlier ones of its text.
+    """Return the `Op.apply` of a running reduction over each position and all earlier ones of its text.
 
     Args:
-        function: its name in NumPy and JAX, for one text.
+        function: name of the running reduction in NumPy and JAX, which do not separate texts.
         combine: reduction of two values.
-        neutral: value that changes no other.
+        neutral: neutral element of `combine`.
     """
 
     def apply(
@@ -186,7 +187,7 @@ def convolution(
     texts: Array = None,
     readable: Array = None,
 ) -> Array:
-    """Return a causal convolution, computed as one matrix product of concatenated positions and taps.
+    """Return a causal convolution, computed as one product of concatenated positions and the matrix of all taps.
 
     Input `[..., length, in]` and taps `[..., kernel, in, out]`, earliest position first, give `[..., length, out]`.
     """
@@ -215,7 +216,7 @@ def depthwise_convolution(
 
 
 def _equal_ranks(xp: Any, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return both arrays with as many axes, new ones first: users may forbid JAX to add them (rank promotion)."""
+    """Return both arrays with equal ranks, new axes first. JAX adds none if users set `jax_numpy_rank_promotion`."""
     if xp is np or x.ndim == y.ndim:
         return x, y
     missing = tuple(range(abs(x.ndim - y.ndim)))
@@ -240,7 +241,7 @@ def _delayed(xp: Any, x: Array, kernel: int, texts: Array, readable: Array) -> l
 
 
 def _earlier(xp: Any, x: Array, delay: int, before: float, seen: Array) -> Array:
-    """Return x delayed by some positions; `before` where the earlier position is not seen [batch, length]."""
+    """Return x delayed by `delay` positions, and `before` where `seen` [batch, length] is false."""
     length, outside = x.shape[-2], xp.full((*x.shape[:-2], delay, x.shape[-1]), before, x.dtype)
     moved = xp.concatenate([outside, x], axis=-2)[..., :length, :]
     return xp.where(seen.reshape((1,) * (x.ndim - 3) + (*seen.shape, 1)), moved, before)

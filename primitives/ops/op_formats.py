@@ -32,14 +32,14 @@ def op_rows() -> list[dict[str, Any]]:
 
 
 def format_op_lines() -> list[str]:
-    """Return one line per primitive: its call, its summary, and where it is from if not from the paper."""
+    """Return one line per primitive: its call, its summary, and its origin if that is not the paper."""
     width = max(len(_call(op)) for op in OPS.values())
     origins = {op.name: "" if op.origin == "paper" else f" [{op.origin}]" for op in OPS.values()}
     return [f"{_call(op):<{width}}  {op.summary}{origins[op.name]}" for op in OPS.values()]
 
 
 def format_op_markdown() -> str:
-    """Return the op table in docs/primitives.md."""
+    """Return the op table of docs/primitives.md."""
     head = "| primitive | learns | depends on | decoding keeps | between packed texts | what it does | from |"
     rows = [head, "|---|---|---|---|---|---|---|"]
     for op in OPS.values():

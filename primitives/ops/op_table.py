@@ -1,10 +1,10 @@
-"""The op table: the 39 primitives of the paper, and those of `extended_ops`, to which plugins add rows.
+"""The op table: the 39 primitives of the paper and the primitives of `extended_ops`. Plugins add rows.
 
-The paper's are those of Primer, appendix A.1, Table 2. Validation, mutation, compilation, canonical form, cost, export
-and documentation all read this table: adding a primitive means adding a row. Where the paper does not define a detail,
-the summary says "our choice".
+The paper is Primer; appendix A.1, Table 2, lists its primitives. Validation, mutation, compilation, canonical form,
+cost, export and documentation all read this table, so a new primitive is one new row. Where the paper does not define a
+detail, the summary says "our choice".
 
-`Op.apply` is written once for NumPy (float64, the reference) and JAX: its first argument is the array namespace.
+`Op.apply` is written once for NumPy (float64, the reference) and JAX; its first argument is the array namespace.
 Values are `[..., length, width]`. A parameter has the same leading axes as the value, then its own shape.
 """
 
@@ -176,4 +176,4 @@ _PAPER_ROWS = (
 )  # fmt: skip
 
 OPS: dict[str, Op] = {op.name: op for op in (*_PAPER_ROWS, *EXTENDED_ROWS)}
-"""All primitives by name: those of the paper in the order of its table, those of `extended_ops`, those of plugins."""
+"""All primitives by name: first the paper's in the order of its table, then those of `extended_ops` and of plugins."""

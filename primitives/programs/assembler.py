@@ -3,8 +3,9 @@
     name = OP operand [operand] [width=UNITS] [constant=NAME] [branches=N]
 
 Upper-case ops are primitives; lower-case ops call the subprogram of that name. Operands are `h0`, `h1` and earlier
-names. The last line is the output. A width or constant refers to the bank entry that holds it: lines with the
-same one share the entry and mutate together. Omitted operands are `h0`, omitted branches 1, other omitted fields 0.
+names. The last line is the output. A width or constant refers to the bank entry that holds it, so lines with the same
+width share the entry, and a mutation of the entry changes all of them. An omitted second operand is `h0`, omitted
+branches are 1, and other omitted fields are 0.
 """
 
 from __future__ import annotations

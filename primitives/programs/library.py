@@ -54,7 +54,7 @@ class LibraryProgram:
         dna: the program, with its query scale for the native unit.
         description: description in one line.
         reference: paper that proposed it.
-        native_unit: channels in one unit of width at the paper's size (about 35M parameters, 6 layers).
+        native_unit: channels per unit of width at the paper's size (about 35M parameters, 6 layers).
         query_scale: index of the constant that is 1 / sqrt(head width), None if the program has none.
     """
 
@@ -86,9 +86,9 @@ def get(name: str, unit: int | None = None, heads: int = HEADS) -> DNA:
 
     Args:
         name: one of `names()`.
-        unit: channels in one unit of width. A program with a query scale gets 1 / sqrt(head width), so that the
+        unit: channels per unit of width. A program with a query scale gets 1 / sqrt(head width), so that the
             baseline is a fair Transformer at every size (our choice). None keeps the scale of the native unit.
-        heads: number of attention heads, one of `BRANCHES`; they are the branches of attention.
+        heads: number of attention heads, one of `BRANCHES`: the branches of the call of the attention.
 
     Raises:
         UsageError: the name is unknown, the unit is not a positive integer, or the number of heads is not allowed.
@@ -107,7 +107,7 @@ def get(name: str, unit: int | None = None, heads: int = HEADS) -> DNA:
 
 
 def _with_heads(dna: DNA, heads: int) -> DNA:
-    """Return a program with another number of branches of its attentions."""
+    """Return a program with this number of branches in the calls of its attentions."""
     attentions = [index for index, subprogram in enumerate(dna.subprograms) if subprogram.name in ATTENTIONS]
     main = tuple(
         replace(instruction, branches=heads) if instruction.callee in attentions else instruction
@@ -117,7 +117,7 @@ def _with_heads(dna: DNA, heads: int) -> DNA:
 
 
 def native_unit(name: str) -> int:
-    """Return the channels in one unit of width at the paper's size: 64 (width 512), for PRIMER 48 (width 384).
+    """Return the channels per unit of width at the paper's size: 64 (width 512), for PRIMER 48 (width 384).
 
     Raises:
         UsageError: the name is unknown.
@@ -151,13 +151,13 @@ def define_program(
 # --- the Transformer and its variants ----------------------------------------------------------------------------
 
 _CONSTANTS = {"zero": 0.0, "query_scale": 0.125}
-# The paper's bank holds six; the program needs 8 and 32, the paper names 2 as well. The other three are our choice.
+# The paper's bank holds six entries. The program needs 8 and 32, and the paper also names 2; the rest is our choice.
 _DIMENSIONS = (8, 32, 2, 4, 16, 48)
 
 TRANSFORMER = define_program(
     "TRANSFORMER",
     "Pre-norm decoder block with ReLU: the program a search starts from",
-    "Vaswani et al. 2017, cut by concept as in Primer, appendix A.1",
+    "Vaswani et al. 2017, divided into subprograms as in Primer, appendix A.1",
     TRANSFORMER_TEXT,
     _CONSTANTS,
     _DIMENSIONS,
@@ -195,8 +195,8 @@ TRANSFORMER_PP = define_program(
     {
         "main": TRANSFORMER_TEXT["main"].replace("layer_norm", "rms_norm"),
         "self_attention": TRANSFORMER_TEXT["self_attention"],
-        # Equal parameters would ask for 2/3 of 32 = 21.33 units. Of the widths there are, 24 gives 37.2M
-        # parameters at the paper's size and 16 gives 32.5M, beside the Transformer's 35.7M: 24 is nearer (our choice).
+        # As many parameters as the Transformer's 35.7M would need 2/3 of 32 = 21.33 units. Of the allowed widths, 24
+        # gives 37.2M parameters at the paper's size and 16 gives 32.5M: 24 is nearer (our choice).
         "feed_forward": """
             gate   = CONV_1X1 h0 width=24
             active = swish gate
@@ -234,7 +234,7 @@ TRANSFORMER_MDHA = define_program(
 
 PRIMER_EZ = define_program(
     "PRIMER_EZ",
-    "Primer-EZ: squared ReLU and multi-dconv-head attention, what carries over from Primer",
+    "Primer-EZ: squared ReLU and multi-dconv-head attention, the changes that explain most of Primer's gain",
     "Primer, section 4",
     replace_subprogram(
         TRANSFORMER_TEXT | {"head_projection": MULTI_DCONV_HEAD_TEXT}, "relu", "squared_relu", SQUARED_RELU_TEXT
@@ -250,7 +250,7 @@ _PRIMER_DIMENSIONS = (8, 16, 48, 2, 4, 32)
 
 PRIMER = define_program(
     "PRIMER",
-    "Primer as found by the search, its feed forward cut off at 0, as the paper draws it",
+    "Primer as found by the search, with max(x, 0) in its feed forward, as in the paper's figures",
     "Primer, section 3 and appendix A.2",
     PRIMER_TEXT,
     {"factor": -1.12, "dead": -0.57, "floor": 0.0},
@@ -261,7 +261,7 @@ PRIMER = define_program(
 
 PRIMER_LITERAL = define_program(
     "PRIMER_LITERAL",
-    "Primer as found by the search, its feed forward cut off at -0.57, as the paper lists its instructions",
+    "Primer as found by the search, with max(x, -0.57) in its feed forward, as in the paper's list of instructions",
     "Primer, section 3 and appendix A.2",
     PRIMER_TEXT | {"squared_relu": PRIMER_TEXT["squared_relu"].replace("floor", "dead")},
     {"factor": -1.12, "dead": -0.57},

@@ -17,7 +17,7 @@ __all__ = [
     "TRANSFORMER_TEXT",
 ]
 
-# S0 to S9 of the paper's conceptual initialization, in its order.
+# Subprograms S0 to S9 of the paper's conceptual initialization, in the paper's order.
 TRANSFORMER_TEXT = {
     "main": """
         normed      = layer_norm h0
@@ -166,8 +166,8 @@ PRIMER_TEXT = {
     """,
 }
 
-# Queries and keys as in MesaNet, but with a convolution over 3 positions instead of 4, the nearest that a primitive
-# has. MesaNet's gates, which let old keys fade, are left out: LEAST_SQUARES weighs all keys equally.
+# Queries and keys as in MesaNet, but with a convolution over 3 positions instead of 4, because no primitive reads 4.
+# MesaNet's gates, which reduce the weight of old keys, are left out: LEAST_SQUARES gives all keys equal weight.
 _MESA_LAYER = {
     "mesa_attention": """
         keys      = mesa_projection h0
@@ -206,7 +206,7 @@ def _with_mesa_layer(main: str, *kept: str) -> dict[str, str]:
 
 MESA_TEXT = _with_mesa_layer(TRANSFORMER_TEXT["main"].replace("self_attention", "mesa_attention"))
 
-# Softmax attention, the mesa layer, and a feed forward half as wide, so that parameters are the Transformer's.
+# Softmax attention, the mesa layer, and a feed forward half as wide, which keeps the parameters near the Transformer's.
 MESA_HYBRID_TEXT = _with_mesa_layer(
     """
         normed      = layer_norm h0

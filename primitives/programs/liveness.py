@@ -47,10 +47,10 @@ def live_values(dna: DNA) -> list[LiveValues]:
 
 
 def same_live_code(one: DNA, other: DNA) -> bool:
-    """Return whether two programs differ at most in dead instructions and ignored fields, as after a silent mutation.
+    """Return whether two programs differ at most in dead instructions and ignored fields.
 
-    Such programs have the same canonical graph, up to the `path` of nodes. If the programs have another number of
-    subprograms or differ in one that is never called, the answer is false.
+    Such programs have the same canonical graph, up to the `path` of nodes. The answer is false if the programs have
+    different numbers of subprograms, or differ in a subprogram that is never called.
     """
     if len(one.subprograms) != len(other.subprograms) or one.length_dependent != other.length_dependent:
         return False
@@ -65,7 +65,7 @@ def same_live_code(one: DNA, other: DNA) -> bool:
 
 
 def operands_read(instruction: Instruction, live: Sequence[LiveValues]) -> tuple[int, ...]:
-    """Return the values that an instruction reads; of a call, the arguments that the callee's output depends on."""
+    """Return the values that an instruction reads; for a call, the arguments that the callee's output depends on."""
     slots = operand_slots(instruction, live)
     if len(slots) == 2:
         return (instruction.in1, instruction.in2)

@@ -93,7 +93,7 @@ def _line(dna: DNA, instruction: Instruction, position: int, live: list[LiveValu
 
 
 def _divisors(dna: DNA, live: list[LiveValues]) -> list[frozenset[int]]:
-    """Return the divisors of each subprogram's widths over all its live calls; empty if it has none."""
+    """Return the divisors of each subprogram's widths over all its live calls; empty if no live call reaches it."""
     divisors: list[frozenset[int]] = [frozenset({1}), *[frozenset()] * (len(dna.subprograms) - 1)]
     for index, subprogram in enumerate(dna.subprograms):
         for position, instruction in enumerate(subprogram.instructions):

@@ -3,7 +3,7 @@
 Subprogram 0 is MAIN. Each subprogram has two inputs, `h0` and `h1`, and a list of instructions; the last instruction
 is its output. The op of an instruction is the name of a primitive or `call:K`, a call of subprogram K. K must be
 higher than the caller's index, so that a DNA has no cycles. Operand index 0 is `h0`, 1 is `h1`, and k + 2 is the output
-of instruction k. Instructions hold *indices* into the banks: those that share an entry change together.
+of instruction k. Instructions hold *indices* into the banks: instructions that share an entry change together.
 
 These types hold any program. `validation` checks that it is well-formed; `canonical`, `causality_proof` and
 `causality_test` check that it is valid.
@@ -38,7 +38,7 @@ MAX_INLINED_INSTRUCTIONS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One step of a subprogram. Fields that its op does not use are ignored; mutations of them have no effect.
+    """One step of a subprogram. Fields that the op does not use are ignored; mutations of such fields have no effect.
 
     Attributes:
         op: name of a primitive, or `call:K` for subprogram K.

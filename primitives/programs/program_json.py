@@ -1,7 +1,7 @@
 """JSON format of a DNA: stable, versioned and strict; the store, the workers and users exchange it.
 
-Ops are identified by name, never by position. Unknown or missing keys, wrong types, numbers that JSON does not have,
-and everything that `validation` checks raise a `MalformedProgramError`.
+Ops are identified by name, never by position. Unknown or missing keys, wrong types, numbers that JSON does not have
+(NaN, Infinity), and faults that `validation` finds raise a `MalformedProgramError`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FORMAT = 1
 """Version of the JSON format that this code reads and writes."""
 
 LARGEST_TEXT = 2 * 2**20
-"""Most characters of a DNA. 4,096 instructions, the most that a program may have, need a quarter of them; the parser of
-Python needs up to 30 times as many bytes as a text has."""
+"""Largest number of characters of a DNA. A program of 4,096 instructions, the largest allowed, needs a quarter of it.
+Without a limit, memory could run out: Python's parser needs up to 30 times as many bytes as the text has."""
 
 _DNA_KEYS = ("format", "constants", "dimensions", "subprograms")
 _DNA_OPTIONAL_KEYS = ("length_dependent",)

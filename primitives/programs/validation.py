@@ -1,8 +1,9 @@
-"""Validation of a DNA: types, ranges, calls and size of every field, including fields that its op ignores.
+"""Validation of a DNA: types, ranges and calls in every field, and the size of the program.
 
-Ignored indices are checked because a later mutation may use them. Whether a well-formed DNA is *valid* (kinds, widths,
-causality) is checked by `canonical`, `causality_proof` and `causality_test`. Each error names the place (subprogram,
-instruction, op), the fault and the remedy. `program_json` shares the functions that format it.
+Fields that the op of an instruction ignores are checked as well, because a later mutation may use them. Whether a
+well-formed DNA is *valid* (kinds, widths, causality) is checked by `canonical`, `causality_proof` and `causality_test`.
+Each error names the place (subprogram, instruction, op), the fault and the remedy. `program_json` formats its errors
+with the same functions.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ def fail(message: str) -> NoReturn:
 
 
 def format_name(name: Any) -> str:
-    """Return the name of a subprogram or op, shortened and quoted where it is long or not printable."""
+    """Return the name of a subprogram or op; a name that is long or not printable is shortened and quoted."""
     return name if type(name) is str and name.isprintable() and 0 < len(name) <= 40 else format_value(name)
 
 

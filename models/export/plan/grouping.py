@@ -13,8 +13,8 @@ from dataclasses import replace
 from graphlib import TopologicalSorter
 
 from ....primitives.graphs.decode_state import decode_plan
-from ....primitives.graphs.graph import CONCAT, Graph, Node
-from ....primitives.graphs.idioms import Idiom, IdiomKind, find_idioms, graph_readers
+from ....primitives.graphs.graph import CONCAT, Graph, Node, graph_readers
+from ....primitives.graphs.idioms import Idiom, IdiomKind, find_idioms
 from ....primitives.graphs.query_scales import query_scales
 from ....primitives.ops.op_table import OPS, DecodeState, Op, TimeDependence
 from ....primitives.ops.value_types import Kind
