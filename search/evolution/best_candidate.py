@@ -1,8 +1,8 @@
 """The best candidate of a running search, by the same figures as the leaderboard.
 
-A candidate that is trained again has another mean loss, and with prices every timing changes the fitness of all. So a
-lucky first training does not stay the best once it is corrected. Only such a result causes all candidates to be
-compared again.
+A retraining changes the mean loss of its candidate, and if fitness includes prices, a timing changes the fitness of all
+candidates. So the best candidate may lose its place. All candidates are compared again only after a result that can
+change the fitness of the best candidate or of several candidates.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ class BestCandidate:
     """The candidate that the leaderboard would rank first, besides the baseline.
 
     Attributes:
-        id: candidate.
-        loss_nats: mean loss of its trainings to the end, in nats per token.
-        bits_per_byte: the same in bits per byte; None if it is not known.
-        fitness_nats: the loss, and the price of its steps if they are slower than the baseline's; orders candidates.
+        id: candidate id.
+        loss_nats: mean loss of its complete trainings, in nats per token.
+        bits_per_byte: mean loss of its complete trainings, in bits per byte; None if unknown.
+        fitness_nats: fitness that ranks candidates: the loss, and in a guided search the price of steps that are slower
+            than the baseline's.
     """
 
     id: int
@@ -37,7 +38,7 @@ class BestCandidate:
 
 
 class BestSoFar:
-    """Keeps the trainings to the end, and finds the best candidate, none of whose trainings diverged, when asked for.
+    """Records complete trainings, and returns the best candidate among those without a diverged training.
 
     Args:
         fitness: returns the fitness of a candidate; None if it has none.
@@ -53,9 +54,9 @@ class BestSoFar:
         self._stale = False
 
     def record(self, candidate_id: int, evaluation: Evaluation) -> None:
-        """Add the result of a trial. A trial that was stopped, or one of the baseline, can also change prices."""
+        """Add the result of a trial. Trials that were stopped, and trials of the baseline, can change prices."""
         if candidate_id != BASELINE_ID and evaluation.kind == "ok" and evaluation.loss_nats is not None:
-            self._trainings[candidate_id].append(replace(evaluation, curve=()))  # most of its memory
+            self._trainings[candidate_id].append(replace(evaluation, curve=()))  # the curve takes most memory
         if evaluation.diverged:
             self._diverged.add(candidate_id)
         if self._others_change or (self._best is not None and self._best.id == candidate_id):
@@ -67,7 +68,7 @@ class BestSoFar:
                 self._best = self._describe(fitness, candidate_id)
 
     def best(self) -> BestCandidate | None:
-        """Return the best candidate; None before the first has a fitness."""
+        """Return the best candidate; None while no candidate has a fitness."""
         if self._stale:
             self._best, self._stale = self._find(), False
         return self._best

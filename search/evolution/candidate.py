@@ -1,8 +1,8 @@
 """Candidates (DNAs with a parent) and individuals (members of the population).
 
 Fitness is the validation loss in nats per token. Lower is better, and None ranks after every number. A candidate that
-failed (non-finite, timeout, rejected, out of memory) has no fitness rather than a large number, so that the score does
-not hide the cause.
+failed (non-finite, timeout, rejected, out of memory) has the fitness None. A large number would look like the result of
+a complete training.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Candidate:
         mutations: descriptions of the edits of the parent, in order; without a parent, the origin of the program.
         structure_hash: hash of the canonical dataflow graph.
         same_as: earlier candidate with the same structure or function, whose evaluation this one reuses; None if new.
-        unit: unit of width that it is trained at, if `model.parameter_range` resizes it; None: the configured one. The
-            constants of `dna` are for the configured one.
+        unit: unit of width that it is trained at, if `model.parameter_range` resizes it; None: the configured unit. The
+            constants of `dna` are for the configured unit.
     """
 
     id: int
@@ -55,15 +55,15 @@ class Candidate:
 
     @property
     def evaluated_id(self) -> int:
-        """The candidate whose evaluation is its result: itself, or the earlier one that it equals."""
+        """Id of the candidate whose evaluation is the result of this one: `same_as`, or its own id if new."""
         return self.id if self.same_as is None else self.same_as
 
 
 class Candidates(Mapping[int, Candidate]):
     """The candidates of a search by id, in order of proposal.
 
-    A program and the texts of its mutations take 16 kB as objects and 3 kB compressed, so only those used last, the
-    likely parents, stay objects.
+    A candidate takes 16 kB of memory as Python objects and 3 kB compressed. So only the candidates that were used last,
+    which are the likely parents, are kept as objects.
     """
 
     _OBJECTS = 256
@@ -102,7 +102,7 @@ class Individual:
     """A member of the population.
 
     Attributes:
-        candidate_id: candidate that this is a copy of.
+        candidate_id: candidate that this individual is a copy of.
         fitness: validation loss in nats per token; None ranks after every number.
     """
 
@@ -119,8 +119,8 @@ class Individual:
 def evaluation_fitness(evaluation: Evaluation) -> float | None:
     """Return the final loss, or the loss at the last hurdle for a trial that stopped there.
 
-    The loss at the last hurdle is our choice (the paper does not say). It is higher than the final loss would have
-    been, because training was shorter.
+    To use the loss at the last hurdle is our choice (the paper does not say what to use). It is higher than the final
+    loss would have been, because the training was shorter.
 
     Raises:
         ValueError: the trial has no result, because its worker was lost or its training raised an exception.
@@ -131,7 +131,7 @@ def evaluation_fitness(evaluation: Evaluation) -> float | None:
 
 
 def reached_loss(evaluation: Evaluation) -> float | None:
-    """Return the loss where the training ended, at its end or at a hurdle; None if it failed."""
+    """Return the final loss, or the loss at the hurdle that stopped the training; None if the training failed."""
     if evaluation.kind == "ok":
         loss = evaluation.loss_nats
     elif evaluation.kind == "stopped_at_hurdle":

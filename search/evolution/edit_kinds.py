@@ -1,7 +1,7 @@
 """Kinds of edits, read from their descriptions.
 
 Every mutation describes its edit in one sentence that begins with its kind: `Insert in relu: x2 = ABS(h0)`,
-`Constant: 1 from 0.18 to 0.13`, `Merge with #5`. Mutations of plugins do the same, so they have their own kinds.
+`Constant: 1 from 0.18 to 0.13`, `Merge with #5`. Descriptions by plugins also begin with a kind, which they define.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Regularized evolution (Real et al. 2019; Primer, section 2): the paper's algorithm.
 
     ask:  a tournament picks a parent, the parent mutates into a candidate
-    tell: the candidate joins the population with its fitness, and the oldest individual dies
+    tell: the candidate joins the population with its fitness, and the oldest individual is removed
 
 The population starts as copies of the baseline, or of imported initial programs in equal parts. The fitness of a copy
 is the mean loss of several trainings. Without this, one lucky training of an initial program would win nearly all
@@ -33,7 +33,7 @@ from .search_strategy import SearchStrategy
 __all__ = ["Evolution"]
 
 RANDOM_DRAWS = 50
-"""Random programs drawn per mutation that a child may take: a smaller share of them is valid."""
+"""Random programs that may be drawn for each mutation that `search.proposals` allows: few random programs are valid."""
 
 
 class Evolution(SearchStrategy):
@@ -52,7 +52,7 @@ class Evolution(SearchStrategy):
         self.hurdles = Hurdles(trial.budget, trial.hurdles, search.hurdle_window, search.hurdle_minimum)
         self._fitness: dict[int, float | None] = {}
         self._waiting: list[Individual] = []
-        self._twins: defaultdict[int, list[int]] = defaultdict(list)  # of candidates without a result
+        self._duplicates: defaultdict[int, list[int]] = defaultdict(list)  # by original, while it has no result
         super().__init__(config, run_seed, baseline_dna, initial_programs)
 
     @property
@@ -61,7 +61,7 @@ class Evolution(SearchStrategy):
         return bool(len(self.population)) or super().ready
 
     def ask(self) -> tuple[Candidate, Proposal]:
-        """Return the next candidate, a mutation of a tournament's winner, or a random program."""
+        """Return the next candidate: a mutation of a tournament's winner, or a random program."""
         number, rng, search = self.next_id, self._generator(), self.config.search
         if search.strategy == "random-init":
             limit = RANDOM_DRAWS * search.proposals
@@ -74,7 +74,7 @@ class Evolution(SearchStrategy):
         return self._child(number, parent, proposal), proposal
 
     def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:
-        """Count a candidate as proposed; one equal to a known candidate joins the population with its fitness."""
+        """Record a proposed candidate. A duplicate joins the population with the fitness of the original."""
         super().add(candidate, function)
         original = candidate.evaluated_id
         if original == candidate.id:
@@ -82,7 +82,7 @@ class Evolution(SearchStrategy):
         if original in self._fitness:
             self._join(Individual(candidate.id, self._fitness[original]))
         else:
-            self._twins[original].append(candidate.id)
+            self._duplicates[original].append(candidate.id)
 
     def tell(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Record the result of a trial; the candidate joins the population."""
@@ -93,14 +93,14 @@ class Evolution(SearchStrategy):
             return
         self._fitness[candidate_id] = fitness
         self._join(Individual(candidate_id, fitness))
-        self._join_twins_of(candidate_id)
+        self._join_duplicates_of(candidate_id)
 
     def fitness(self, candidate_id: int) -> float | None:
         """Return the fitness of a candidate; None until all its trials have ended, or if one of them has no loss."""
         return self._fitness.get(candidate_id)
 
     def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
-        """Return the hurdles; without thresholds for the starters, which others are compared with."""
+        """Return the hurdles of a trial. Trials of starters are evaluated at the hurdles, but never stopped there."""
         thresholds = self.hurdles.thresholds()
         if candidate_id not in self._starter_trials:
             return thresholds
@@ -110,10 +110,10 @@ class Evolution(SearchStrategy):
         trials = self._starter_trials[candidate_id]
         trials.append(fitness)
         if len(trials) != self.config.search.baseline_trials:
-            return  # later trials are controls, which do not change its fitness
-        numbers = [number for number in trials if number is not None]
-        self._fitness[candidate_id] = fmean(numbers) if len(numbers) == len(trials) else None
-        self._join_twins_of(candidate_id)
+            return  # more trials must follow; or this is a later control trial, which does not change the fitness
+        losses = [loss for loss in trials if loss is not None]
+        self._fitness[candidate_id] = fmean(losses) if len(losses) == len(trials) else None
+        self._join_duplicates_of(candidate_id)
         if not self.trials_left:
             self._fill_population()
 
@@ -135,9 +135,9 @@ class Evolution(SearchStrategy):
         rivals = 1 if search.strategy == "random" else search.tournament
         return self.population.tournament(rng, rivals).candidate_id
 
-    def _join_twins_of(self, candidate_id: int) -> None:
-        for twin in self._twins.pop(candidate_id, ()):
-            self._join(Individual(twin, self._fitness[candidate_id]))
+    def _join_duplicates_of(self, candidate_id: int) -> None:
+        for duplicate in self._duplicates.pop(candidate_id, ()):
+            self._join(Individual(duplicate, self._fitness[candidate_id]))
 
     def _join(self, individual: Individual) -> None:
         if len(self.population):

@@ -1,8 +1,8 @@
-"""Halving hurdles: the points of the budget at which the worse half of the candidates stops (Primer, appendix A.2).
+"""Halving hurdles: points of the budget at which the worse half of the candidates is stopped (Primer, appendix A.2).
 
-With budget T and n hurdles, d = T / (2^(n+1) - 1), and hurdle i is at (2^i - 1) d. Half of the candidates that reach a
-hurdle pass it. So each stretch between hurdles costs the search the same compute d per candidate, the last one twice
-that, and the mean cost is (n+1) d.
+With budget T and n hurdles, d = T / (2^(n+1) - 1), and hurdle i is at (2^i - 1) d. The hurdles divide the budget into
+n+1 stretches. Each is twice as long as the one before, and half as many candidates reach it. So each stretch costs the
+search the same compute, d per candidate, and the mean cost of a candidate is (n+1) d.
 
 The paper does not say how to find "the better half" of candidates that arrive one by one. Our choice: a candidate
 passes if it is better than the median of the last `window` candidates at that hurdle. All pass until `minimum`
@@ -41,13 +41,14 @@ def mean_cost(budget: float, n: int) -> float:
 
 
 class Hurdles:
-    """The moving thresholds of a search: the losses seen at each hurdle, and the loss that the next trial must beat.
+    """Moving thresholds of a search: the last losses at each hurdle, and the loss that the next trial must beat there.
 
     Args:
         budget: full trial budget, in the trial's unit.
         n: number of hurdles; 0 turns them off.
-        window: number of latest losses at a hurdle whose median is the threshold.
-        minimum: number of losses at a hurdle before it stops trials; above `window`, it never does.
+        window: number of latest losses at a hurdle of which the median is taken as the threshold.
+        minimum: number of losses that a hurdle must have before it stops trials. If it is larger than `window`, no
+            trial is ever stopped.
     """
 
     def __init__(self, budget: float, n: int, window: int = 100, minimum: int = 10):
@@ -60,7 +61,8 @@ class Hurdles:
     def record(self, hurdle_losses: tuple[float, ...]) -> None:
         """Record the losses of one finished trial at the hurdles it reached, in nats per token.
 
-        Losses from the first non-finite one on are ignored, as in the store, so that a resumed run agrees.
+        The first non-finite loss and all later ones are ignored. The run store does the same, so a resumed run has the
+        same thresholds.
 
         Raises:
             ValueError: more losses than hurdles.
@@ -73,7 +75,7 @@ class Hurdles:
             seen.append(loss)
 
     def thresholds(self) -> tuple[HurdleThreshold, ...]:
-        """Return the loss that a new trial must beat at each hurdle; None while fewer than `minimum` reached it."""
+        """Return the loss that a new trial must beat at each hurdle; None until `minimum` trials have reached it."""
         return tuple(
             HurdleThreshold(at, median(seen) if len(seen) >= self.minimum else None)
             for at, seen in zip(self.positions, self._seen, strict=True)

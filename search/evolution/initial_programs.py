@@ -1,14 +1,14 @@
-"""Initial programs: imported programs that the population starts as copies of (`--init`).
+"""Initial programs: imported programs (`--init`). The population starts as copies of them.
 
-The baseline remains the configured one, candidate 0. All results are compared with it, the cap on parameters is
-relative to it, reference seconds are timed by its steps, and the spread of its trials is the noise. Initial programs
-are candidates 1 to n, and have no parent. The population starts as copies of the named programs in equal parts; the
-baseline is among them only if it is also named. Every run trains its initial programs itself, so imported programs
-appear on its leaderboard with its own results.
+The configured baseline remains candidate 0. All results are compared with it, the cap on parameters is relative to it,
+reference seconds are measured with its steps, and the noise is estimated from its trials. Initial programs are
+candidates 1 to n, and have no parent. The population starts as copies of the named programs in equal parts; the
+baseline is among them only if it is also named. Every run trains its initial programs itself, so its leaderboard shows
+imported programs with results of this run.
 
-Programs of the library are fitted to the width of the configuration. Programs from runs and files are not, not even the
-scale of their queries: constants are part of what a search found, and a query scale that has mutated cannot be told
-from another constant.
+Library programs are adapted to the configured width. Programs from runs and files are imported unchanged, because
+constants are part of what a search found. Even their query scale is not adapted to the width: after mutations it cannot
+be distinguished from other constants.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class InitialProgram:
 
 
 def read_initial_programs(manifest: Mapping[str, Any]) -> tuple[InitialProgram, ...]:
-    """Return the initial programs of a run; none if it started from its baseline."""
+    """Return the initial programs of a run; () if it started from its baseline."""
     return tuple(
         InitialProgram(each["candidate"], each["origin"], dna_from_json(each["dna"]))
         for each in manifest.get("initial_programs", ())
@@ -56,5 +56,5 @@ def read_initial_programs(manifest: Mapping[str, Any]) -> tuple[InitialProgram, 
 
 
 def initial_program_origins(manifest: Mapping[str, Any]) -> dict[int, str]:
-    """Return the origin of each initial program of a run by candidate id, also the baseline's if it was named."""
+    """Return the origins of the initial programs of a run by candidate id, with the baseline if it was named."""
     return {each["candidate"]: each["origin"] for each in manifest.get("initial_programs", ())}

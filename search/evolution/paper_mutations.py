@@ -6,8 +6,8 @@ instruction that no output depends on. Silent mutations accumulate until a later
 Our choices, where the paper does not say: a subprogram is drawn uniformly, then an instruction in it, so that small
 subprograms (the activation, the residual) change as often as large ones. Delete-and-Insert is a deletion, then an
 insertion anywhere. A bank is drawn uniformly, then an entry. A new value differs from the old one. If a mutation does
-not apply to a program, makes it too large (`MAX_INLINED_INSTRUCTIONS`) or changes nothing, another is drawn, with a
-new type.
+not apply to a program, makes it too large (`MAX_INLINED_INSTRUCTIONS`) or changes nothing, a new type and mutation are
+drawn.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .vocabulary import PAPER, Vocabulary
 __all__ = ["MUTATIONS", "Mutation", "MutationType", "mutate"]
 
 Mutation = Callable[[DNA, np.random.Generator], tuple[DNA, str]]
-"""Returns the child and a one-line description of the edit."""
+"""A function that returns the child and a one-line description of the edit."""
 
 MutationType = Callable[[DNA, np.random.Generator], "tuple[DNA, str] | None"]
-"""A mutation that may not apply to a program, and returns None then."""
+"""A mutation that returns None if it does not apply to the program."""
 
 _FIELDS = ("op", "in1", "in2", "constant", "dimension", "branches")
 _REDRAWS = 100
@@ -46,13 +46,13 @@ def mutate(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -
     Args:
         dna: well-formed program.
         rng: random generator of the child; the same state gives the same child.
-        vocabulary: ops to draw from, and mutations of plugins, which are further types.
+        vocabulary: ops to draw from, and plugin mutations, each of which is one more type.
 
     Returns:
         The child, which is well-formed and differs from its parent in one change, and a description of the change.
     """
-    drawing = {name: partial(edit, vocabulary=vocabulary) for name, edit in _DRAWING_OPS.items()}
-    types = tuple({**MUTATIONS, **drawing, **vocabulary.mutations}.values())
+    op_drawing = {name: partial(edit, vocabulary=vocabulary) for name, edit in _OP_DRAWING_MUTATIONS.items()}
+    types = tuple({**MUTATIONS, **op_drawing, **vocabulary.mutations}.values())
     while True:  # terminates: a dimension of the bank can always change
         result = choose(types, rng)(dna, rng)
         if result is None or result[0] == dna:
@@ -65,11 +65,11 @@ def mutate(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -
 
 
 def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Remove an instruction; its readers read its first operand instead.
+    """Delete an instruction; its readers read its first operand instead.
 
-    If it was the last, and so the output, the one before it becomes the output.
+    The output is the last instruction. If it is deleted, the instruction before it becomes the output.
     """
-    index = _subprogram_of_two(dna, rng)
+    index = _choose_multi_instruction_subprogram(dna, rng)
     if index is None:
         return None
     instructions = dna.subprograms[index].instructions
@@ -79,9 +79,9 @@ def _delete(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 def _insert(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
-    """Add an instruction at any place; later references shift, so that none reads it yet.
+    """Insert an instruction at any place. References to later values shift, so no instruction reads the new one yet.
 
-    At the end it becomes the output. Op and fields are drawn uniformly from all admissible values.
+    At the end of a subprogram, it becomes the output. Its op and fields are drawn uniformly from all admissible values.
     """
     index = draw_below(len(dna.subprograms), rng)
     position = draw_below(len(dna.subprograms[index].instructions) + 1, rng)
@@ -116,8 +116,8 @@ def _mutate_field(dna: DNA, rng: np.random.Generator, vocabulary: Vocabulary = P
 
 
 def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Swap two instructions of a subprogram, with positions and inputs: each takes the other's place in the graph."""
-    index = _subprogram_of_two(dna, rng)
+    """Swap two instructions of a subprogram: each gets the position and the inputs of the other."""
+    index = _choose_multi_instruction_subprogram(dna, rng)
     if index is None:
         return None
     instructions = list(dna.subprograms[index].instructions)
@@ -130,7 +130,7 @@ def _swap(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 def _mutate_bank_value(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
-    """Change one entry of a bank, and so every instruction that reads it."""
+    """Change one entry of a bank, which changes every instruction that reads it."""
     if draw_below(2, rng):
         index = draw_below(len(dna.constants), rng)
         constant = _mutated_constant(dna.constants[index], rng)
@@ -151,17 +151,17 @@ MUTATIONS: dict[str, MutationType] = {
     "Swap": _swap,
     "Mutate bank value": _mutate_bank_value,
 }
-"""The paper's six types, by the first words of their descriptions."""
+"""The paper's six mutation types; the keys are the first words of their descriptions."""
 
-_DRAWING_OPS = {"Insert": _insert, "Delete and insert": _delete_and_insert, "Mutate field": _mutate_field}
+_OP_DRAWING_MUTATIONS = {"Insert": _insert, "Delete and insert": _delete_and_insert, "Mutate field": _mutate_field}
 """Mutations that draw ops, and therefore take a vocabulary."""
 
 
 # --- draws ------------------------------------------------------------------------------------------------------
 
 
-def _subprogram_of_two(dna: DNA, rng: np.random.Generator) -> int | None:
-    """Return the index of a subprogram with at least two instructions; None if all have one."""
+def _choose_multi_instruction_subprogram(dna: DNA, rng: np.random.Generator) -> int | None:
+    """Return the index of a random subprogram with at least two instructions; None if all have only one."""
     candidates = [index for index, subprogram in enumerate(dna.subprograms) if len(subprogram.instructions) > 1]
     return choose(candidates, rng) if candidates else None
 

@@ -33,14 +33,14 @@ class Population:
         return tuple(self._members)
 
     def add(self, individual: Individual) -> Individual | None:
-        """Add an individual, and return the oldest one if it had to leave."""
+        """Add an individual; return the oldest member if the population was full and it was removed, else None."""
         self._members.append(individual)
         return self._members.popleft() if len(self._members) > self.size else None
 
     def tournament(self, rng: np.random.Generator, k: int) -> Individual:
         """Return the best of `k` individuals drawn without replacement (of all, if there are fewer).
 
-        Of individuals with equal fitness the youngest wins, so that the outcome depends on the draw alone.
+        Among individuals of equal fitness the youngest wins, so the result depends only on which ones are drawn.
 
         Args:
             rng: source of randomness; one draw is taken from it.

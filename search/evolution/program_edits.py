@@ -1,6 +1,6 @@
-"""Edits of a DNA that mutations are made of: insert, delete and replace an instruction, and redirect an operand.
+"""Basic edits of a DNA, from which mutations are built: insert, delete or replace an instruction.
 
-All keep a program well-formed. References to later instructions shift, so that every reader keeps its operand.
+All of them keep a program well-formed. References to later instructions shift, so that every reader keeps its operand.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ T = TypeVar("T")
 def delete_instruction(dna: DNA, subprogram: int, position: int, substitute: int) -> DNA:
     """Return the program without one instruction; its readers read the value `substitute` instead.
 
-    If it was the last, and so the output, the one before it becomes the output.
+    The output is the last instruction. If it is deleted, the instruction before it becomes the output.
     """
     instructions = dna.subprograms[subprogram].instructions
-    gone = position + 2
+    deleted = position + 2
 
     def renumbered(value: int) -> int:
-        return substitute if value == gone else value - (value > gone)
+        return substitute if value == deleted else value - (value > deleted)
 
     later = (_rewired(instruction, renumbered) for instruction in instructions[position + 1 :])
     return dna.with_instructions(subprogram, (*instructions[:position], *later))
 
 
 def insert_instruction(dna: DNA, subprogram: int, position: int, instruction: Instruction) -> DNA:
-    """Return the program with an instruction that none reads yet; at the end it becomes the output."""
+    """Return the program with a new instruction that no other one reads yet; at the end it becomes the output."""
     instructions = dna.subprograms[subprogram].instructions
 
     def renumbered(value: int) -> int:
@@ -49,7 +49,7 @@ def replace_instruction(dna: DNA, subprogram: int, position: int, instruction: I
 
 
 def replace_item(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
-    """Return the items with another one at an index."""
+    """Return the items with `item` at an index."""
     return (*items[:index], item, *items[index + 1 :])
 
 

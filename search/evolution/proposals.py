@@ -1,8 +1,9 @@
 """Proposals: mutate a parent until the child is valid and new (Primer, section 2).
 
-A mutation that makes the program invalid is undone. One that leaves its function as it was, or makes it equal to a
-known program, stays, and the child mutates again. So silent mutations accumulate (our choice); otherwise an inserted
-instruction could never be read. After `limit` mutations the child becomes another individual of the program it equals.
+A mutation that makes the program invalid is undone. A mutation that does not change the function, or that makes the
+program equal to a known one, is kept, and the child is mutated again. So silent mutations accumulate (our choice);
+otherwise an inserted instruction could never be read. If `limit` mutations give no new program, the child becomes a
+duplicate of the known program that it equals.
 
     mutate -> language (kinds, widths) -> parameters -> structure known? -> proved causal -> function known?
            -> probed: finite, causal
@@ -32,7 +33,7 @@ __all__ = ["CandidateRules", "Identity", "Proposal", "SeenPrograms", "identify",
 
 @dataclass(slots=True)
 class SeenPrograms:
-    """Programs that need no training: candidate ids by structure and by function."""
+    """Known programs, which need no training: candidate ids by structure hash and by fingerprint."""
 
     structures: dict[str, int] = field(default_factory=dict)
     functions: dict[str, int] = field(default_factory=dict)
@@ -68,11 +69,11 @@ class CandidateRules:
         return self.fit(dna)[0]
 
     def fit(self, dna: DNA) -> tuple[Graph, int | None]:
-        """Return the canonical graph of a program, and the unit that it is trained at; None: the configured one.
+        """Return the canonical graph of a program, and the unit that it is trained at (None: the configured unit).
 
         Raises:
-            InvalidProgramError: kinds or widths do not match, it depends on the length, or it has too many parameters,
-                at every unit if programs are resized.
+            InvalidProgramError: kinds or widths do not match, the program depends on the length, or the model has too
+                many parameters. If programs are resized, the last means: at every unit.
         """
         graph = build_graph(dna, length_dependent=self.model.length_dependent)
         unit = fitted_unit(graph, self.model)
@@ -93,13 +94,13 @@ class Proposal:
         dna: program.
         mutations: descriptions of the edits of the parent.
         structure_hash: hash of the canonical graph.
-        function: fingerprint of its function; None if it has none.
-        same_as: known candidate that it equals, if no attempt to make a new program succeeded; None otherwise.
+        function: fingerprint of the program; None if it has none.
+        same_as: known candidate that the program equals, if no mutation gave a new program; None for a new program.
         statistics: number of tried mutations by result.
-        kinds: the same by kind of edit: how many were tried, invalid, known and new.
-        edits: edits of the program (see `edit_model`), if they are not those of its parent and its own.
+        kinds: for each kind of edit, how many mutations were tried, invalid, known and new.
+        edits: edits of the program (see `edit_model`); None: the edits of the parent, and a new one.
         merged_with: second parent of a merge; None for other children.
-        unit: unit of width that it is trained at; None: the configured one.
+        unit: unit of width that it is trained at; None: the configured unit.
     """
 
     dna: DNA
@@ -120,10 +121,10 @@ class Identity:
 
     Attributes:
         structure_hash: hash of the canonical graph.
-        function: fingerprint of its function; None if it has none, or if the structure is known.
+        function: fingerprint of the program; None if it has none or was not computed.
         same_as: known candidate of the same structure or function; None for a new program.
         same_structure: whether the structure is known.
-        unit: unit of width that it is trained at; None: the configured one.
+        unit: unit of width that it is trained at; None: the configured unit.
     """
 
     structure_hash: str
@@ -134,7 +135,7 @@ class Identity:
 
 
 def identify(dna: DNA, rules: CandidateRules, known: SeenPrograms, structure_only: bool = False) -> Identity:
-    """Check a program, and compare it with the known ones. What is known by structure or function is not probed.
+    """Check a program, and compare it with the known ones. Known programs are not probed.
 
     Args:
         dna: well-formed program.
@@ -143,7 +144,7 @@ def identify(dna: DNA, rules: CandidateRules, known: SeenPrograms, structure_onl
         structure_only: whether to compare structures only, without the proof, the fingerprint and the causality test.
 
     Raises:
-        InvalidProgramError: it does not fit the model, is not causal, or its values are not finite.
+        InvalidProgramError: the program does not fit the model, is not causal, or computes values that are not finite.
     """
     graph, unit = rules.fit(dna)
     structure = graph.structure_hash
@@ -178,7 +179,7 @@ def propose(
         known: programs that need no training.
         limit: largest number of mutations to try.
         mutation: function that applies one mutation.
-        accumulate: whether a child that is valid but known mutates again; if not, the parent does.
+        accumulate: whether a child that is valid but known is mutated again; if False, the parent is.
         structure_only: whether to judge children by their structure only (see `identify`).
     """
     outcomes: Counter[str] = Counter()
@@ -190,7 +191,7 @@ def propose(
         mutant, description = mutation(child if accumulate else parent.dna, rng)
         of_kind = kinds[edit_kind(description)]
         of_kind["tried"] += 1
-        # A silent mutation of a known program needs no graph: a third of the paper's mutations are silent.
+        # To save time, build no graph after a silent mutation of a known program: a third of the paper's are silent.
         if not (accumulate and identity.same_as is not None and same_live_code(child, mutant)):
             try:
                 identity = identify(mutant, rules, known, structure_only)

@@ -1,4 +1,4 @@
-"""Draws that mutations share: a number below a bound, and one of several items."""
+"""Random draws that mutations share."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ def choose(items: Sequence[T], rng: np.random.Generator) -> T:
 
 
 def draw_by(cumulative: np.ndarray, rng: np.random.Generator) -> int:
-    """Return an integer drawn by its probability, given their running sums.
+    """Return an index drawn with given weights.
 
-    It is the draw of `rng.choice(len(p), p=p)`, which takes ten times as long because it checks and sums `p` each time.
+    It gives the same result as `rng.choice(len(p), p=p)`, which takes ten times as long because each call checks `p`.
+
+    Args:
+        cumulative: running sums of the weights.
+        rng: random generator.
     """
     return int((cumulative / cumulative[-1]).searchsorted(rng.random(), side="right"))

@@ -1,8 +1,8 @@
 """Random programs of the baseline's size, for searches without an initial program.
 
 This is the paper's control: 78% of random programs of the Transformer's length fail within minutes of training
-(section 2). Here each op and field is drawn uniformly, and programs are drawn until one passes all checks of a
-candidate.
+(section 2). Here ops and fields are drawn uniformly, and programs are drawn until one passes all checks that candidates
+must pass.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def propose_random(
     limit: int,
     vocabulary: Vocabulary = PAPER,
 ) -> Proposal:
-    """Draw at most `limit` programs until one is valid and new; if none is, propose the baseline, at no cost.
+    """Draw at most `limit` programs until one is valid and new; if none is, propose the baseline, without a training.
 
     Args:
         baseline: program whose size is used.

@@ -1,8 +1,8 @@
-"""The part of a search that all strategies share: candidates by id, twins, and the trainings of the first programs.
+"""Base class of search strategies: candidates by id, known programs, and the trainings of the first programs.
 
-A strategy works by ask and tell: `ask` proposes a candidate, `add` counts it as proposed, `tell` records a trial. No
-clock, no processes, no files. Candidate k draws from a random generator derived from (run seed, k), so a run resumes
-exactly where it stopped.
+A strategy works by ask and tell: `ask` proposes a candidate, `add` records the proposed candidate, and `tell` records
+the result of a trial. A strategy uses no clock, processes or files. The random generator of candidate k is derived from
+(run seed, k), so a run resumes exactly where it stopped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SearchStrategy(ABC):
         baseline: candidate 0.
         starters: the baseline and the imported initial programs, each with its fingerprint; each is trained several
             times.
-        vocabulary: what mutations draw from.
+        vocabulary: ops and plugin mutations of the search.
         ancestors: ids of the candidates that the search starts from.
     """
 
@@ -59,14 +59,14 @@ class SearchStrategy(ABC):
 
     @property
     def next_id(self) -> int:
-        """Id of the next candidate; a repaired run may lack some before it."""
+        """Id of the next candidate. In a repaired run, some lower ids may be missing."""
         return next(reversed(self._candidates), -1) + 1
 
     @property
     def trials_left(self) -> list[int]:
         """Ids of the starters with trials still to run: the baseline first, then the initial programs in turn."""
-        each, trials = self.config.search.baseline_trials, self._starter_trials
-        missing = [(place, number) for number in trials for place in range(len(trials[number]), each)]
+        needed, trials = self.config.search.baseline_trials, self._starter_trials
+        missing = [(place, number) for number in trials for place in range(len(trials[number]), needed)]
         return [number for _, number in sorted(missing, key=lambda trial: (trial[1] != BASELINE_ID, *trial))]
 
     @property
@@ -80,18 +80,18 @@ class SearchStrategy(ABC):
 
     @abstractmethod
     def ask(self) -> tuple[Candidate, Proposal]:
-        """Return the next candidate; `add` counts it as proposed. Call it only while `ready`."""
+        """Return the next candidate, which `add` then records. Call this only while `ready`."""
 
     def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:
-        """Count a candidate as proposed.
+        """Record a proposed candidate.
 
         Args:
             candidate: new candidate.
-            function: fingerprint of its function; None if it has none.
+            function: fingerprint of its program; None if it has none.
             edits: edits of the program (see `edit_model`), for strategies that record them.
         """
         self._candidates.add(candidate)
-        # A twin of a twin equals the original, and only the original is trained.
+        # A duplicate of a duplicate equals the original, and only the original is trained.
         self._known.add(candidate.evaluated_id, candidate.structure_hash, function)
 
     @abstractmethod
@@ -104,11 +104,11 @@ class SearchStrategy(ABC):
 
     @abstractmethod
     def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
-        """Return the points at which a trial of the candidate is evaluated, and what it must beat there."""
+        """Return the points at which a trial of the candidate is evaluated, with the score that it must beat there."""
 
     @property
     def price_prior(self) -> PricePrior | None:
-        """The price of programs that are not trained yet; None: unknown."""
+        """Prior of the price of programs that are not trained yet; None if the strategy has no prior."""
         return None
 
     def next_retest(self, running: Set[int]) -> int | None:

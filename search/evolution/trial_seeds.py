@@ -23,7 +23,7 @@ class TrialSeeds:
     def __init__(self, run_seed: int):
         self._run_seed = run_seed
         self._used: defaultdict[int, set[int]] = defaultdict(set)
-        self._first_free: dict[int, int] = {}  # a control trial of the baseline must not search from the start
+        self._first_free: dict[int, int] = {}  # so that control trials of the baseline need no long search
 
     def draw(self, candidate_id: int) -> int:
         """Return the candidate's first seed that no trial uses, and mark it as used."""

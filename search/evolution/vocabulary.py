@@ -20,7 +20,7 @@ __all__ = ["PAPER", "Vocabulary", "read_vocabulary", "with_named_plugins"]
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Ops and mutations of a search; hashed by identity, so that what is computed from it can be cached.
+    """Ops and plugin mutations of a search; hashed by identity, so that it can be the key of a cache.
 
     Attributes:
         ops: names of the ops, in the order of the op table.
@@ -47,9 +47,9 @@ def read_vocabulary(setting: str) -> Vocabulary:
     """Return the vocabulary that the setting `search.vocabulary` names.
 
     Args:
-        setting: names separated by commas: `paper`, `extended` for the paper's ops and those of this package beyond it,
-            a plugin, `plugins` for all that are loaded, or an op; a name with a minus in front of it is taken out
-            again, and `-extended` leaves the paper's.
+        setting: names separated by commas: `paper` (ops of the paper), `extended` (ops of the paper, and further ops of
+            this package), a plugin, `plugins` (all loaded plugins), or an op. A minus in front of a name removes its
+            ops and mutations again. `-extended` removes only the ops that are not in the paper.
 
     Raises:
         UsageError: a name is unknown, or no op is left.
@@ -85,7 +85,7 @@ def read_vocabulary(setting: str) -> Vocabulary:
 def with_named_plugins(setting: str) -> str:
     """Return the setting with the names of the loaded plugins instead of `plugins`.
 
-    A run that is resumed uses the plugins that it began with, even if others are installed by then.
+    So a resumed run uses the plugins that it began with, even if others have been installed since.
 
     >>> with_named_plugins("paper,plugins")
     'paper'
@@ -98,7 +98,7 @@ def with_named_plugins(setting: str) -> str:
 
 
 def _named(name: str, edit: PluginMutation, dna: DNA, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Apply a mutation of a plugin; its description begins with its name, by which reports count it."""
+    """Apply a plugin mutation. The description begins with the mutation's name, by which reports count edits."""
     try:
         result = edit(dna, rng)
     except Exception as error:

@@ -1,14 +1,14 @@
-"""Adaptive choice of edits: mutations like those that gained in this run are proposed more often.
+"""Adaptive choice of edits: mutations similar to those that lowered the fitness in this run are proposed more often.
 
 A mutation has features: the ops that it adds, and their families, the families of the ops that it removes, the
-subprograms that it changes, and whether it changes a constant, a width or a number of branches. The expected gain of a
-mutation is a linear function of its features, fitted to the gains of all mutated children of the run over their
-parents. A child that is worse than its parent gained nothing, however bad it is.
+subprograms that it changes, and whether it changes a constant, a width or a number of branches. The gain of a child is
+its parent's fitness minus its own; it counts as 0 if the child is worse. The expected gain of a mutation is a linear
+function of its features, fitted to the gains of all mutated children of the run.
 
-The search draws several mutations of a parent and takes one. Its probability is proportional to the expected gain plus
-half a standard deviation, so features that few children had are also tried. At first all features are equal;
-preferences come only from the run's own trainings. Some mutations are drawn without this choice, so that every kind of
-edit is tried.
+The search draws several mutations of a parent and takes one of them, with a probability proportional to the expected
+gain plus half a standard deviation. So features that few children have are also tried. At first no feature is
+preferred; preferences come only from the trainings of this run. Some children take a mutation without this choice, so
+that every kind of edit is tried.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ LARGEST_GAIN = 0.1
 """Cap on the gain of a child, in nats."""
 
 GAIN = 0.005
-"""Prior of the mean gain of a mutation, in nats: most gain nothing."""
+"""Prior mean of the gain of a mutation, and its prior standard deviation, in nats. Most mutations gain nothing."""
 
 FEATURE_SD = 0.02
 """Prior standard deviation of what a feature adds to the expected gain, in nats."""
 
 NOISE_SD = 0.02
-"""Prior of the standard deviation of a gain around the expected one, in nats; it weighs as `NOISE_WEIGHT` children."""
+"""Prior standard deviation of a gain around its expected value, in nats; it counts as `NOISE_WEIGHT` children."""
 
 NOISE_WEIGHT = 20
 
 OPTIMISM = 0.5
-"""Standard deviations added to an expected gain, so that features that few children had are tried."""
+"""Standard deviations added to an expected gain, so that features that few children have are tried."""
 
 LEAST_GAIN = 0.001
-"""Least expected gain, in nats, so that no feature excludes a mutation."""
+"""Lower limit of the expected gain, in nats, so that no feature excludes a mutation."""
 
 
 def edit_features(parent: DNA, child: DNA) -> frozenset[str]:
@@ -86,11 +86,11 @@ def _op(instruction: Instruction) -> str:
 
 
 class EditChoice:
-    """Gains of mutations by their features.
+    """Model of the gain of a mutation, given its features.
 
     Args:
         children: features of each mutated child so far.
-        gains: how much better than its parent each of them is, in nats; negative for a worse one.
+        gains: how much better each child is than its parent, in nats; negative if it is worse.
     """
 
     def __init__(self, children: Sequence[frozenset[str]], gains: Sequence[float]):
@@ -99,8 +99,8 @@ class EditChoice:
         targets = np.clip(np.array(gains, float), 0.0, LARGEST_GAIN)
         self._model = fit_linear_model(self._rows(children), targets, prior, NOISE_SD, NOISE_WEIGHT)
 
-    def likely_gains(self, edits: Sequence[frozenset[str]]) -> np.ndarray:
-        """Return the upper end of the expected gain of each mutation in nats, `LEAST_GAIN` or more."""
+    def optimistic_gains(self, edits: Sequence[frozenset[str]]) -> np.ndarray:
+        """Return the expected gain plus `OPTIMISM` standard deviations, in nats, at least `LEAST_GAIN`."""
         rows = self._rows(edits)
         variances = np.einsum("ef,fg,eg->e", rows, self._model.covariance, rows)
         unknown = np.array([sum(name not in self._places for name in features) for features in edits])
@@ -109,8 +109,8 @@ class EditChoice:
         )
 
     def choose(self, edits: Sequence[frozenset[str]], rng: np.random.Generator) -> int:
-        """Return the place of one mutation, drawn with a probability proportional to `likely_gains`."""
-        gains = self.likely_gains(edits)
+        """Return the index of one mutation, drawn with a probability proportional to `optimistic_gains`."""
+        gains = self.optimistic_gains(edits)
         return draw_by(np.cumsum(gains / gains.sum()), rng)
 
     def _rows(self, edits: Sequence[frozenset[str]]) -> np.ndarray:

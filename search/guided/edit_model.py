@@ -1,19 +1,20 @@
 """An additive model of edits: posterior means of the fitness of all programs of a run, trained or not.
 
-Every program of a run is the baseline with a set of edits: those of its lineage, or for a merge of both lineages. An
-edit is named by the candidate in which it first occurred. The model says that the fitness of a program is
+Every program of a run is the baseline with a set of edits: the edits of its lineage, or for a merge, the edits of both
+lineages. An edit is named by the candidate in which it first occurred. In the model, the fitness of a program is
 
     baseline + sum of the effects of its edits + the program's own interaction,
 
-where effects are N(0, effect_sd^2) and interactions N(0, interaction_sd^2). A program that shares edits with good
-programs is expected to be good, so a lucky training of one program is corrected by its relatives, and the model
-predicts a merge before it is trained. With normal noise this is Bayesian linear regression, or a Gaussian process whose
-covariance counts shared edits (Rasmussen & Williams 2006, section 2.1 and 2.2).
+where effects have the prior N(0, effect_sd^2) and interactions N(0, interaction_sd^2). A program that shares edits with
+good programs is expected to be good. So the results of related programs correct a lucky training, and the model
+predicts a merge before it is trained. With normal noise this is Bayesian linear regression. It is also a Gaussian
+process in which the covariance of two programs is proportional to the number of edits that they share (Rasmussen &
+Williams 2006, sections 2.1 and 2.2).
 
-Most programs have an edit that no other program has. Their own edits and their interaction are integrated out: such a
-program is a noisier measurement of the sum of its shared edits. So the matrix of the regression has one row for each
-shared edit. These are far fewer than the programs, and factoring the matrix takes time in proportion to the cube of
-their number.
+An edit is shared if several programs have it. Most programs also have an edit of their own. The effects of own edits
+and the interactions are integrated out: each program then counts as a noisier measurement of the sum of its shared
+edits. So the matrix of the regression has one row for each shared edit. This saves time, which grows with the cube of
+the number of rows: there are far fewer shared edits than programs.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Measurement of one program, without the effects of its shared edits.
+    """Measured fitness of one program.
 
     Attributes:
-        fitness: mean of the measurements.
+        fitness: mean of the measurements, weighted by their precision.
         noise: variance of this mean.
-        own: prior variance of the sum of its own edits and its interaction.
+        own: prior variance of the part that shared edits do not explain: the effects of own edits, and the interaction.
     """
 
     fitness: float
@@ -67,9 +68,9 @@ class EditModel:
     """Posterior of the effects of all edits, and of the fitness of any set of them.
 
     Args:
-        observations: measurements; several of one program are averaged.
+        observations: measurements; several measurements of one program are averaged.
         effect_sd: standard deviation of the effect of one edit, in nats per token.
-        interaction_sd: standard deviation of what the sum of effects misses for a program.
+        interaction_sd: standard deviation of the interaction of a program, in nats per token.
     """
 
     def __init__(self, observations: Iterable[Observation], effect_sd: float, interaction_sd: float):
@@ -101,11 +102,11 @@ class EditModel:
 
     def posteriors(self, programs: Sequence[Edits]) -> list[Normal]:
         """Return the posterior of each program, trained or not."""
-        sums = [self._sum(frozenset(edits)) for edits in programs]
-        rows = np.array([row for row, _, _ in sums]).reshape(len(sums), len(self._shared))
-        means = rows @ self._effects + np.array([constant for _, constant, _ in sums])
+        given = [self._given_shared_effects(frozenset(edits)) for edits in programs]
+        rows = np.array([row for row, _, _ in given]).reshape(len(given), len(self._shared))
+        means = rows @ self._effects + np.array([constant for _, constant, _ in given])
         spread = solve_triangular(self._factor, rows.T, lower=True) if self._shared else rows.T
-        variances = (spread**2).sum(axis=0) + np.array([variance for _, _, variance in sums])
+        variances = (spread**2).sum(axis=0) + np.array([variance for _, _, variance in given])
         return [Normal(float(m), float(np.sqrt(v))) for m, v in zip(means, variances, strict=True)]
 
     def effects(self) -> Mapping[int, float]:
@@ -115,8 +116,8 @@ class EditModel:
             effects[edit] = self._share(edits, self._effect) * self._surprise(edits)
         return effects
 
-    def _sum(self, program: Edits) -> tuple[np.ndarray, float, float]:
-        """Return the fitness of a program given the shared effects: their coefficients, a constant, and a variance."""
+    def _given_shared_effects(self, program: Edits) -> tuple[np.ndarray, float, float]:
+        """Return the fitness of a program given the shared effects: their coefficients, a constant and a variance."""
         measured = self._measured.get(program)
         if measured is not None:  # its own edits and its interaction follow from its measurement
             share = self._share(program, measured.own)
@@ -134,12 +135,12 @@ class EditModel:
         return row, constant, variance
 
     def _share(self, program: Edits, variance: float) -> float:
-        """Return the share of a trained program's surprise that goes to a part of it with this prior variance."""
+        """Return the share of a trained program's surprise that a part with this prior variance explains."""
         measured = self._measured[program]
         return variance / (measured.own + measured.noise)
 
     def _surprise(self, program: Edits) -> float:
-        """Return the fitness of a trained program less the expected sum of its shared edits."""
+        """Return the surprise of a trained program: its fitness minus the expected effects of its shared edits."""
         return self._measured[program].fitness - float(self._incidence(program) @ self._effects)
 
     def _incidence(self, program: Edits) -> np.ndarray:

@@ -1,15 +1,15 @@
 """Prediction of the loss at the end of training from the losses so far, fitted to the finished trainings of the run.
 
-At each evaluation point the remaining decrease is a linear function of the value and of the slope (the decrease since
-the point before):
+At each evaluation point, the change from the current loss to the final loss is a linear function of the value, which is
+the current loss, and of the slope, which is the change since the previous point:
 
     final = value + a + b * (value - its mean) + c * (slope - its mean) + noise
 
-Programs that learn slowly at first, as those with convolutions do, have a steep slope, and a rule that looks at the
-value alone stops them (docs/discovery.md). `b` and `c` have a normal prior, which decides while few trainings have
-finished; the noise is estimated from the residuals, and has a t distribution, so that a training that diverges late
-does not widen the intervals of all others. The prediction has a standard deviation, which includes the
-uncertainty of the coefficients.
+Some programs, such as those with convolutions, learn slowly at first and have a steep slope later. A rule that uses
+only the value stops them (docs/discovery.md). `b` and `c` have a normal prior, which dominates while few trainings have
+finished. The noise is estimated from the residuals. It has a t distribution, so that a training that diverges late does
+not widen the intervals of all others. The standard deviation of a prediction includes the uncertainty of the
+coefficients.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from .linear_model import OUTLIERS, Normal, fit_linear_model
 __all__ = ["LossPredictor", "PointModel"]
 
 COEFFICIENT_MEANS = (0.0, 1.0)
-"""Prior means of `b` and `c`: losses stay as far apart as they are, and fall as much again as since the last point."""
+"""Prior means of `b` and `c`: losses keep their differences, and change again by as much as since the last point."""
 
 COEFFICIENT_SD = 0.5
 """Prior standard deviation of `b` and `c`."""
 
 NOISE_SD = 0.05
-"""Prior of the noise, in nats, with the weight of `NOISE_WEIGHT` trainings."""
+"""Prior standard deviation of the noise, in nats; it counts as `NOISE_WEIGHT` trainings."""
 
 NOISE_WEIGHT = 3
 
 INTERCEPT_SD = 10.0
-"""Prior standard deviation of `a`: the data decide from the first training on."""
+"""Prior standard deviation of `a`; it is so large that the data determine `a` from the first training on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class PointModel:
     """The fitted model of one evaluation point: `final = value + intercept + coefficients . (features - means)`.
 
     Attributes:
-        intercept: remaining decrease (negative) of a training of average losses.
-        coefficients: one for the value and one for the slope; at the first point, only one for the value.
+        intercept: change from the loss at this point to the final loss, for a training with average features.
+        coefficients: coefficients of the value and the slope; at the first point, of the value only.
         means: means of these features.
         noise_sd: standard deviation of the residuals, in nats.
         covariance: covariance of the coefficients.
@@ -61,7 +61,7 @@ class PointModel:
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Weights of the last losses, the latest last, in the predicted final loss."""
+        """Weights of the last losses in the predicted final loss, the weight of the latest loss last."""
         if len(self.coefficients) == 1:
             return (1.0 + self.coefficients[0],)
         value, slope = self.coefficients
@@ -69,7 +69,7 @@ class PointModel:
 
     @property
     def offset(self) -> float:
-        """Constant of the predicted final loss, in nats."""
+        """Constant term of the predicted final loss, in nats."""
         return self.intercept - float(np.dot(self.coefficients, self.means))
 
     @property
@@ -123,7 +123,7 @@ def _features(losses: Sequence[float]) -> tuple[float, ...]:
 
 
 def _fit(losses: Sequence[Sequence[float]], finals: Sequence[float]) -> PointModel:
-    """Return the posterior mean of the coefficients, given a normal prior and the residuals' variance."""
+    """Return the model of a point, fitted to the losses and the final losses of the finished trainings."""
     features = np.array([_features(each) for each in losses])
     remaining = np.array(finals) - features[:, 0]
     means = features.mean(axis=0)

@@ -1,9 +1,10 @@
 """Guided search: evolution for a few hundred noisy trainings.
 
-    ask:  mostly a mutation of live code of a good parent; else a merge of two good programs, or a revert of one edit
-    tell: the loss reached, or the loss predicted for a training that was stopped, enters the model of edits
+    ask:  mostly a mutation of live code (code that the output depends on) of a good parent; sometimes a merge of two
+          good programs, or a revert of one edit
+    tell: the final loss, or for a stopped training the predicted one, is added to the model of edits
 
-Fitness is the loss at a fixed number of steps plus the price of a slower step (see `measurements`), so a better
+Fitness is the loss at a fixed number of steps plus the price of a slower step (see `measurements`). So a better
 estimate of the price changes the rank of a program without another training.
 
 Parents, merges and leaders are chosen by the posterior of `edit_model`, which corrects a lucky training by the results
@@ -40,14 +41,14 @@ from .stop_rule import MINIMUM_TRAININGS, POINTS, UNSTOPPED_SHARE, stop_threshol
 __all__ = ["GuidedSearch", "Standing"]
 
 EFFECT_SD = 0.1
-"""Standard deviation of the effect of one edit, in nats (see `edit_model`); like `LEADERS` and `MAX_TRAININGS`, from
-replays of whole searches (docs/discovery.md)."""
+"""Standard deviation of the effect of one edit, in nats (see `edit_model`). This value, `LEADERS` and `MAX_TRAININGS`
+were chosen by replays of whole searches (docs/discovery.md)."""
 
 INTERACTION_SD = 0.02
-"""Standard deviation of what the sum of effects misses, in nats."""
+"""Standard deviation of the interaction of the edits of a program, in nats (see `edit_model`)."""
 
 MERGE_SHARE = 0.2
-"""Share of candidates that are merges, while some merge is expected to beat the best program."""
+"""Share of candidates that are merges, as long as some merge is expected to beat the best program."""
 
 REVERT_SHARE = 0.05
 """Share of candidates that undo one edit of a leader."""
@@ -76,8 +77,8 @@ class Standing:
 
     Attributes:
         candidate_id: candidate.
-        posterior: fitness relative to the baseline, in nats per token.
-        trainings: number of trainings to the end.
+        posterior: posterior of the fitness relative to the baseline, in nats per token.
+        trainings: number of complete trainings.
     """
 
     candidate_id: int
@@ -86,20 +87,20 @@ class Standing:
 
 
 class GuidedSearch(SearchStrategy):
-    """Evolution by posterior means, with merges, reverts, repeated trainings and hurdles that extrapolate.
+    """Evolution by posterior means, with merges, reverts, repeated trainings and hurdles that predict the final loss.
 
     Attributes:
         measurements: results of all trials.
     """
 
-    fitness_changes = True  # by the models and the prices
+    fitness_changes = True  # every result updates the prices
 
     def __init__(
         self, config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()
     ):
         self.measurements = Measurements(POINTS)
         self._edits: dict[int, Edits] = {}
-        self._holders: dict[Edits, int] = {}
+        self._by_edits: dict[Edits, int] = {}  # the first candidate with exactly these edits
         self._model = EditModel([], EFFECT_SD, INTERACTION_SD)
         self._children: Counter[int] = Counter()
         self._mutated: dict[int, tuple[int, frozenset[str]]] = {}  # parents and features of mutated children
@@ -124,7 +125,7 @@ class GuidedSearch(SearchStrategy):
         return self._child(number, parent, proposal), proposal
 
     def add(self, candidate: Candidate, function: str | None, edits: Sequence[int] | None = None) -> None:
-        """Count a candidate as proposed; a mutation has the edits of its parent and its own."""
+        """Record a proposed candidate. A mutated child has the edits of its parent, and one of its own."""
         super().add(candidate, function)
         if edits is not None:
             self._edits[candidate.id] = frozenset(edits)
@@ -136,7 +137,7 @@ class GuidedSearch(SearchStrategy):
             if candidate.parent is not None:
                 features = edit_features(self._candidates[candidate.parent].dna, candidate.dna)
                 self._mutated[candidate.id] = candidate.parent, features
-        self._holders.setdefault(self._edits[candidate.id], candidate.id)
+        self._by_edits.setdefault(self._edits[candidate.id], candidate.id)
         if candidate.parent is not None:
             self._children[candidate.parent] += 1
 
@@ -148,16 +149,16 @@ class GuidedSearch(SearchStrategy):
             self._starter_trials[candidate_id].append(evaluation.loss_nats if evaluation.kind == "ok" else None)
 
     def fitness(self, candidate_id: int) -> float | None:
-        """Return the mean loss plus the price of a step, in nats per token; None without a training to the end."""
+        """Return the mean loss plus the price of a step, in nats per token; None without a complete training."""
         losses = self.measurements.losses(candidate_id)
         return fmean(losses) + self.measurements.priced(candidate_id).mean if losses else None
 
     # --- trainings: where they stop, and which candidates are trained again ---
 
     def thresholds(self, candidate_id: int) -> tuple[HurdleThreshold, ...]:
-        """Return the evaluation points of a trial, and where it stops (see `stop_rule`).
+        """Return the evaluation points of a trial, with the scores above which it stops (see `stop_rule`).
 
-        Starters, candidates trained again, and a random share of the others are not stopped.
+        Trials of starters, retrainings, and a random share of all other trials are never stopped.
         """
         measured, target = self.measurements, None
         if measured.baseline.loss_nats is not None and self._may_stop(candidate_id):
@@ -167,11 +168,11 @@ class GuidedSearch(SearchStrategy):
 
     @property
     def price_prior(self) -> PricePrior | None:
-        """The price of programs by their operation counts, as this run fits it; None before the baseline is timed."""
+        """Prior of prices by operation counts, fitted to this run; None before the first training of the baseline."""
         return self.measurements.price.prior if self.measurements.price is not None else None
 
     def next_retest(self, running: Set[int]) -> int | None:
-        """Return the first leader that has more children than its trainings justify; None if none has."""
+        """Return the first leader that has fewer trainings than it needs for its rank and children, or None."""
         leaders = [each for each in self.ranking() if each.candidate_id not in self._starter_trials][:LEADERS]
         for place, each in enumerate(leaders):
             children = self._children[each.candidate_id] + (CHILDREN_PER_TRAINING if place == 0 else 0)
@@ -181,7 +182,7 @@ class GuidedSearch(SearchStrategy):
         return None
 
     def ranking(self) -> list[Standing]:
-        """Return the candidates with a training to the end, the best posterior mean first."""
+        """Return the candidates with a complete training, the best posterior mean first."""
         trained = [each for each in self.standings().values() if each.trainings]
         return sorted(trained, key=lambda each: (each.posterior.mean, each.candidate_id))
 
@@ -210,7 +211,7 @@ class GuidedSearch(SearchStrategy):
         origin = self._candidates[parent]
         choice = None if rng.random() < UNIFORM_SHARE else self._edit_choice()
 
-        code = LiveCode(origin.dna)  # without `accumulate`, all mutations are of the parent
+        code = LiveCode(origin.dna)  # all mutations are of the parent, because `accumulate` is False
 
         def mutation(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
             if choice is None:
@@ -223,7 +224,7 @@ class GuidedSearch(SearchStrategy):
         return parent, proposal
 
     def _edit_choice(self) -> EditChoice:
-        """Return the expected gains of mutations, from all mutated children with a result; fitted once a result."""
+        """Return the model of gains, fitted to all mutated children with a result; kept until the next result."""
         if self._choice is not None:
             return self._choice
         standings = self.standings()
@@ -238,7 +239,7 @@ class GuidedSearch(SearchStrategy):
         return self._choice
 
     def _parent(self, rng: np.random.Generator) -> int:
-        """Return a parent: the best draw from the posterior of a few random members of the archive."""
+        """Return a parent: of a few random members of the archive, the one with the best draw from its posterior."""
         archive = self._archive()
         if not archive:
             trained = self._trained_ancestors()
@@ -249,17 +250,17 @@ class GuidedSearch(SearchStrategy):
         return drawn[int(np.argmin(draws))].candidate_id
 
     def _archive(self) -> list[Standing]:
-        """Return the candidates eligible as parents: the best by posterior mean; all with random parents."""
+        """Return the candidates eligible as parents: the best by posterior mean; all if parents are random."""
         ranking = self.ranking()
         return ranking if self.config.search.strategy == "guided-random" else ranking[: self.config.search.population]
 
     def _merge(self) -> tuple[int, Proposal] | None:
-        """Merge the pair of the archive whose merged edits have the lowest posterior mean, if it is low enough."""
+        """Return a valid merge of two archive members with the lowest posterior mean, if that mean is low enough."""
         archive = [each.candidate_id for each in self._archive()]
         pairs: dict[Edits, tuple[int, int]] = {}
         for one, other in combinations(archive, 2):
             first, second = self._edits[one], self._edits[other]
-            if not (first <= second or second <= first) and first | second not in self._holders:
+            if not (first <= second or second <= first) and first | second not in self._by_edits:
                 pairs.setdefault(first | second, (one, other))
         if not pairs:
             return None
@@ -269,29 +270,30 @@ class GuidedSearch(SearchStrategy):
             if posterior.mean > best - MERGE_GAIN:
                 return None
             one, other = pairs[edits]
-            ancestor = self._holders.get(self._edits[one] & self._edits[other])
+            ancestor = self._by_edits.get(self._edits[one] & self._edits[other])
             if ancestor is None or (ancestor, one, other) in self._failed_merges:
                 continue
             dna = merge_programs(self._candidates[ancestor].dna, self._candidates[one].dna, self._candidates[other].dna)
             proposal = self._checked(dna, f"Merge with #{other}", edits, other)
             if proposal is not None:
                 return one, proposal
-            self._failed_merges.add((ancestor, one, other))  # it would fail again: saves time, changes nothing
+            self._failed_merges.add((ancestor, one, other))  # only to save time: it would fail again
         return None
 
     def _revert(self, rng: np.random.Generator) -> tuple[int, Proposal] | None:
-        """Undo one edit of a leader: merge the leader with the program before that edit."""
+        """Return a leader without one of its edits: a merge of the leader with the program before that edit."""
         leaders = [each.candidate_id for each in self._archive()[:LEADERS] if len(self._edits[each.candidate_id]) > 1]
         if not leaders:
             return None
         leader = leaders[int(rng.integers(len(leaders)))]
         for edit in rng.permutation(sorted(self._edits[leader])):
             source = self._candidates[int(edit)]
-            left = self._edits[leader] - {int(edit)}
-            if source.parent is None or left in self._holders:
+            remaining = self._edits[leader] - {int(edit)}
+            if source.parent is None or remaining in self._by_edits:
                 continue
             before, after = self._candidates[source.parent].dna, self._candidates[leader].dna
-            proposal = self._checked(merge_programs(source.dna, before, after), f"Revert of the edit of #{edit}", left)
+            dna = merge_programs(source.dna, before, after)
+            proposal = self._checked(dna, f"Revert of the edit of #{edit}", remaining)
             if proposal is not None:
                 return leader, proposal
         return None
@@ -299,7 +301,7 @@ class GuidedSearch(SearchStrategy):
     def _checked(
         self, dna: DNA | None, description: str, edits: Edits, merged_with: int | None = None
     ) -> Proposal | None:
-        """Return the proposal of a program, if it is valid and new."""
+        """Return the proposal of a program; None if the program is not valid or not new."""
         if dna is None:
             return None
         try:

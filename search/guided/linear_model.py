@@ -1,10 +1,11 @@
 """Linear regression with a normal prior of the coefficients, and noise estimated from the residuals.
 
-The noise is normal, or has a t distribution, so that outliers count less. The tape has such outliers: trainings that
-diverge late, and timings on a busy core. With normal noise they widen the intervals of all other predictions.
+The noise is normal, or has a t distribution, in which outliers count less. Searches have such outliers: trainings that
+diverge late, and timings on a busy core. With normal noise, outliers widen the intervals of all other predictions.
 
-References: Bishop 2006, "Pattern Recognition and Machine Learning", section 3.3; the noise is a point estimate. Lange,
-Little & Taylor 1989, "Robust statistical modeling using the t distribution": the weights.
+References: for the regression, Bishop 2006, "Pattern Recognition and Machine Learning", section 3.3, with a point
+estimate of the noise; for the weights of outliers, Lange, Little & Taylor 1989, "Robust statistical modeling using the
+t distribution".
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 __all__ = ["OUTLIERS", "LinearModel", "Normal", "fit_linear_model"]
 
 OUTLIERS = 4.0
-"""Degrees of freedom of noise with outliers, as on the tape."""
+"""Degrees of freedom of the t distribution, for noise with outliers."""
 
 _ROUNDS = 10
 
@@ -38,7 +39,7 @@ class LinearModel:
     Attributes:
         coefficients: posterior means.
         covariance: posterior covariance of the coefficients.
-        noise_sd: standard deviation of the noise, of its normal core if it has a t distribution.
+        noise_sd: standard deviation of the noise; its scale if it has a t distribution.
     """
 
     coefficients: np.ndarray
@@ -61,16 +62,16 @@ def fit_linear_model(
     freedom: float = math.inf,
     precisions: np.ndarray | None = None,
 ) -> LinearModel:
-    """Fit a model.
+    """Return the model fitted to observations.
 
     Args:
         features: matrix [observations, features]; it may have no rows.
         targets: vector [observations].
         prior: distribution of each coefficient before the data.
-        noise_sd: prior guess of the noise.
-        noise_weight: number of observations that the guess counts for.
+        noise_sd: prior standard deviation of the noise.
+        noise_weight: number of observations that this prior counts as.
         freedom: degrees of freedom of the noise's t distribution; infinite for normal noise.
-        precisions: factor by which the noise of each observation has a larger precision; None: 1.
+        precisions: relative precision (1 / variance) of the noise of each observation; None: all 1.
     """
     means = np.array([each.mean for each in prior])
     prior_precisions = np.array([each.sd**-2 for each in prior])

@@ -16,9 +16,10 @@ class Edge(NamedTuple):
 
     Attributes:
         subprogram: index of the subprogram.
-        position: position of the reader; the number of instructions for the output of the subprogram.
-        slot: operand of the reader; `in1` for the output.
-        value: value index that it reads.
+        position: position of the instruction that reads the operand, which is the reader; for the output of the
+            subprogram, the number of instructions.
+        slot: operand field of the reader; `in1` for the output.
+        value: index of the value that is read.
     """
 
     subprogram: int
@@ -28,7 +29,7 @@ class Edge(NamedTuple):
 
 
 class LiveCode:
-    """A program with the places that mutations draw from, which are found once for all mutations of the program.
+    """A program and its live places, which are found once for all mutations of the program.
 
     Attributes:
         dna: well-formed program.

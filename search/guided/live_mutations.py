@@ -1,11 +1,12 @@
 """Mutations of live code: each edits a place that the output depends on.
 
-Most of the paper's mutations change nothing, break the program or repeat each other: they act on any instruction, and
-an inserted one is read by none (docs/discovery.md has the shares). These mutations draw their place among the *live
-edges*, the operands that the output depends on, and every edit takes effect at once:
+Most of the paper's mutations change nothing, break the program or repeat each other, because they change any
+instruction, and no instruction reads an inserted one (docs/discovery.md has the shares). The mutations of this file
+draw their place among the *live edges*, which are the operands that the output depends on. So every edit has an effect
+at once:
 
     Insert      an op on an edge
-    Wrap        an op beside an edge, joined with it by ADD or MULTIPLY: a parallel branch or a gate, in one edit
+    Wrap        an op parallel to an edge, joined with it by ADD or MULTIPLY: a branch or a gate, in one edit
     Delete      an instruction
     Replace op  another op at the same place
     Rewire      another value at an edge
@@ -13,8 +14,8 @@ edges*, the operands that the output depends on, and every edit takes effect at 
     Resize      another width or number of branches
     Constant    another constant, by a factor 2^N(0, 1) (Lion, arXiv 2302.06675, appendix)
 
-Ops are drawn by family first. All families have equal weight, and the weights of the edits are fixed: a preference for
-convolutions, say, would put Primer's result into the search by hand.
+To draw an op, its family is drawn first. All families have equal weight, and the weights of the edits are fixed. A
+preference for convolutions, for example, would build Primer's result into the search.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from .live_code import Edge, LiveCode
 __all__ = ["LIVE_MUTATIONS", "mutate_live", "mutate_live_code"]
 
 JOINS = ("ADD", "MULTIPLY")
-"""Ops that join a wrapped value with the value itself."""
+"""Ops that join the result of a wrap with the value of the edge."""
 
 _ATTEMPTS = 1000
 
@@ -62,7 +63,7 @@ def mutate_live_code(code: LiveCode, rng: np.random.Generator, vocabulary: Vocab
         The child, which is well-formed and differs from its parent, and a description of the edit.
 
     Raises:
-        RuntimeError: no mutation applies; a program that is valid always has one.
+        RuntimeError: no mutation applies. This does not happen for a valid program.
     """
     edits, cumulative = _weighted_edits(vocabulary)
     for _ in range(_ATTEMPTS):
@@ -78,25 +79,25 @@ def mutate_live_code(code: LiveCode, rng: np.random.Generator, vocabulary: Vocab
 
 
 def _insert(code: LiveCode, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
-    """Insert an op on a live edge; of an op with two operands, the other one is any value in scope."""
+    """Insert an op on a live edge. If the op has a second operand, that is any value in scope."""
     dna = code.dna
     edge = choose(code.edges, rng)
-    instruction = _drawn(dna, edge, edge.value, _draw_op(dna, edge.subprogram, rng, vocabulary), rng)
+    instruction = _draw_instruction(dna, edge, edge.value, _draw_op(dna, edge.subprogram, rng, vocabulary), rng)
     child = _insert_at(dna, edge, instruction)
     line = format_instruction(child, edge.subprogram, edge.position)
     return child, f"Insert in {subprogram_label(dna, edge.subprogram)}: {line}"
 
 
 def _wrap(code: LiveCode, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
-    """Compute an op beside a live edge and join its result with the edge, by ADD or MULTIPLY.
+    """Insert an op parallel to a live edge, and join its result with the value of the edge by ADD or MULTIPLY.
 
-    The op reads the value of the edge, or half of the time any value in scope.
+    With probability 1/2 the op reads the value of the edge, otherwise any value in scope.
     """
     dna = code.dna
     edge = choose(code.edges, rng)
     source = edge.value if draw_below(2, rng) else draw_below(edge.position + 2, rng)
-    beside = _drawn(dna, edge, source, _draw_op(dna, edge.subprogram, rng, vocabulary), rng)
-    child = insert_instruction(dna, edge.subprogram, edge.position, beside)
+    parallel = _draw_instruction(dna, edge, source, _draw_op(dna, edge.subprogram, rng, vocabulary), rng)
+    child = insert_instruction(dna, edge.subprogram, edge.position, parallel)
     added = edge.position + 2
     later = edge._replace(position=edge.position + 1)
     join = Instruction(choose(JOINS, rng), edge.value, added)
@@ -121,7 +122,7 @@ def _delete(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 def _replace_op(code: LiveCode, rng: np.random.Generator, vocabulary: Vocabulary = PAPER) -> tuple[DNA, str]:
-    """Give a live instruction another op, with the same fields."""
+    """Replace the op of a live instruction; its other fields stay the same."""
     dna = code.dna
     index, position = choose(code.instructions, rng)
     instruction = dna.subprograms[index].instructions[position]
@@ -129,7 +130,7 @@ def _replace_op(code: LiveCode, rng: np.random.Generator, vocabulary: Vocabulary
 
 
 def _rewire(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Let a live edge read another value in scope."""
+    """Make the reader of a live edge read another value in scope."""
     dna = code.dna
     edge = choose(code.edges, rng)
     others = [value for value in range(edge.position + 2) if value != edge.value]
@@ -142,7 +143,7 @@ def _rewire(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 def _swap(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Swap two live instructions of a subprogram, all fields but their operands."""
+    """Swap two live instructions of a subprogram: all fields except their operands."""
     dna = code.dna
     places = code.instructions
     index, first = choose(places, rng)
@@ -158,7 +159,7 @@ def _swap(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 def _resize(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Change a width (of one instruction, or of all that share the entry of the bank) or a number of branches."""
+    """Change a width (of one instruction, or of all that use its bank entry) or a number of branches."""
     dna = code.dna
     places = code.instructions
     if draw_below(2, rng):
@@ -182,7 +183,7 @@ def _resize(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
 
 
 def _constant(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
-    """Change a constant that a live instruction reads by a factor 2^N(0, 1), or 0 to a number from N(0, 1)."""
+    """Multiply a constant that a live instruction reads by 2^N(0, 1); replace a constant 0 by a draw from N(0, 1)."""
     dna = code.dna
     read = sorted(
         {
@@ -203,7 +204,7 @@ def _constant(code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | Non
 
 
 LiveMutation = Callable[[LiveCode, np.random.Generator], "tuple[DNA, str] | None"]
-"""A mutation of live code that may not apply to a program, and returns None then."""
+"""A mutation of live code that returns None if it does not apply to the program."""
 
 LIVE_MUTATIONS: dict[str, tuple[LiveMutation, int]] = {
     "Insert": (_insert, 5),
@@ -215,12 +216,13 @@ LIVE_MUTATIONS: dict[str, tuple[LiveMutation, int]] = {
     "Resize": (_resize, 1),
     "Constant": (_constant, 1),
 }
-"""The edits with their weights, by the first words of their descriptions.
+"""The edits with their weights; the keys are the first words of their descriptions.
 
-On the tape, 7 of 85 insertions and wraps gain at least 0.03 nats, and 2 of 110 other edits (docs/discovery.md).
+On the tape that the weights were chosen by, which is a recording of complete trainings, 7 of 85 insertions and wraps
+gained at least 0.03 nats, and 2 of 110 other edits (docs/discovery.md).
 """
 
-_DRAWING_OPS = {"Insert": _insert, "Wrap": _wrap, "Replace op": _replace_op}
+_OP_DRAWING_MUTATIONS = {"Insert": _insert, "Wrap": _wrap, "Replace op": _replace_op}
 """Mutations that draw ops, and therefore take a vocabulary."""
 
 
@@ -228,13 +230,13 @@ _DRAWING_OPS = {"Insert": _insert, "Wrap": _wrap, "Replace op": _replace_op}
 def _weighted_edits(vocabulary: Vocabulary) -> tuple[list[LiveMutation], np.ndarray]:
     """Return the edits of a vocabulary, and the cumulative weights that they are drawn by."""
     edits: dict[str, LiveMutation] = {name: edit for name, (edit, _) in LIVE_MUTATIONS.items()}
-    edits |= {name: partial(_of_plugin, edit) for name, edit in vocabulary.mutations.items()}
-    edits |= {name: partial(edit, vocabulary=vocabulary) for name, edit in _DRAWING_OPS.items()}
+    edits |= {name: partial(_apply_plugin, edit) for name, edit in vocabulary.mutations.items()}
+    edits |= {name: partial(edit, vocabulary=vocabulary) for name, edit in _OP_DRAWING_MUTATIONS.items()}
     weights = np.array([weight for _, weight in LIVE_MUTATIONS.values()] + [1] * len(vocabulary.mutations))
     return list(edits.values()), np.cumsum(weights / weights.sum())
 
 
-def _of_plugin(edit: PluginMutation, code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
+def _apply_plugin(edit: PluginMutation, code: LiveCode, rng: np.random.Generator) -> tuple[DNA, str] | None:
     return edit(code.dna, rng)
 
 
@@ -242,14 +244,14 @@ def _of_plugin(edit: PluginMutation, code: LiveCode, rng: np.random.Generator) -
 
 
 def _draw_op(dna: DNA, subprogram: int, rng: np.random.Generator, vocabulary: Vocabulary) -> str:
-    """Return an op: its family uniformly, then one of the family; calls of later subprograms are one family."""
+    """Draw a family uniformly, then one of its ops. The calls of later subprograms are one more family."""
     calls = tuple(f"call:{callee}" for callee in range(subprogram + 1, len(dna.subprograms)))
     families = [*vocabulary.families.values(), *((calls,) if calls else ())]
     return choose(choose(families, rng), rng)
 
 
-def _drawn(dna: DNA, edge: Edge, value: int, op: str, rng: np.random.Generator) -> Instruction:
-    """Return an instruction of one branch that reads `value`, and any value in scope beside it."""
+def _draw_instruction(dna: DNA, edge: Edge, value: int, op: str, rng: np.random.Generator) -> Instruction:
+    """Return an instruction of one branch that reads `value`, and with two operands also any value in scope."""
     other = draw_below(edge.position + 2, rng)
     first, second = (value, other) if op not in OPS or draw_below(2, rng) else (other, value)
     if op in OPS and OPS[op].operands == 1:
@@ -258,7 +260,7 @@ def _drawn(dna: DNA, edge: Edge, value: int, op: str, rng: np.random.Generator) 
 
 
 def _insert_at(dna: DNA, edge: Edge, instruction: Instruction) -> DNA:
-    """Return the program with an instruction whose result the reader of the edge reads."""
+    """Return the program with an instruction on an edge: the reader of the edge reads its result instead."""
     child = insert_instruction(dna, edge.subprogram, edge.position, instruction)
     if edge.position == len(dna.subprograms[edge.subprogram].instructions):
         return child  # the last instruction is the output

@@ -1,4 +1,4 @@
-"""The strategy of a run, by the setting `search.strategy`."""
+"""Choice of the search strategy of a run by the setting `search.strategy`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ GUIDED_STRATEGIES = ("guided", "guided-random")
 def make_strategy(
     config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()
 ) -> SearchStrategy:
-    """Return the strategy at its start."""
+    """Return a new strategy of the configured kind."""
     kind = GuidedSearch if config.search.strategy in GUIDED_STRATEGIES else Evolution
     return kind(config, run_seed, baseline_dna, initial_programs)

@@ -1,11 +1,11 @@
 """Measured fitness: the fitness of each candidate from the trainings of a run, relative to the baseline.
 
-A program is better only if it is better in both views, at equal steps and at equal time. So fitness is the loss at a
-fixed number of steps plus the price of a slower step, `slope * max(0, log(step time / the baseline's))`. The slope is
-the decrease of the baseline's loss per factor e of steps: a slower program must be better by what the baseline would
-gain in the same time. A faster program gets no credit for its speed, because a search that rewards speed finds small
-programs, which look good at equal time and lose at equal steps (docs/discovery.md). A training that was stopped counts
-with its predicted loss, and one that diverged as `LARGEST_FITNESS` above the baseline.
+A program counts as better only if it is better both at equal steps and at equal time. So fitness is the loss at a fixed
+number of steps plus the price of a slower step, `slope * max(0, log(step time / the baseline's))`. The slope is the
+decrease of the baseline's loss per factor e of steps. So a slower program must be better by as much as the baseline
+would improve if it trained for as long. A faster program gets no credit for its speed, because a search that rewards
+speed finds small programs, which look good at equal time and lose at equal steps (docs/discovery.md). A training that
+was stopped counts with its predicted loss, and a training that diverged as `LARGEST_FITNESS` above the baseline.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from .price import PriceModel, Timing
 __all__ = ["LARGEST_FITNESS", "Measurements"]
 
 LARGEST_FITNESS = 0.1
-"""Worst result that counts in the model of edits, in nats above the baseline: how bad a bad program is says little
-about the good ones. A training that diverged counts as this in the mean of its program, so a program that sometimes
-diverges is not a good parent, and the model of edits learns which edits diverge."""
+"""Cap on the fitness in the model of edits, in nats above the baseline: how bad a bad program is says little about the
+good ones. A training that diverged has this value in the mean of its program. So a program that sometimes diverges is
+not a good parent, and the model of edits learns which edits cause divergence."""
 
 NOISE_SD = 0.016
-"""Prior of the standard deviation of a loss between random seeds, in nats; it weighs as `NOISE_WEIGHT` trainings."""
+"""Prior standard deviation of a loss between random seeds, in nats; it counts as `NOISE_WEIGHT` trainings."""
 
 NOISE_WEIGHT = 5
 
 
 class Measurements:
-    """The evaluations of a run, and the fitness they give.
+    """The evaluations of a run, and the fitness of its candidates.
 
     Args:
         points: shares of the budget at which every training is evaluated.
 
     Attributes:
         predictor: predicts the final losses of trainings.
-        price: estimates prices; None before the baseline is trained.
+        price: estimates prices; None before the first training of the baseline.
     """
 
     def __init__(self, points: Sequence[float]):
@@ -53,7 +53,7 @@ class Measurements:
         self.price: PriceModel | None = None
         self._evaluations: defaultdict[int, list[Evaluation]] = defaultdict(list)
         self._baseline: _Baseline | None = None
-        self._full_steps = 0  # of a whole training
+        self._full_steps = 0  # steps of a complete training
 
     def record(self, candidate_id: int, evaluation: Evaluation) -> None:
         """Add the result of one trial."""
@@ -79,7 +79,7 @@ class Measurements:
 
     @property
     def candidates(self) -> Iterable[int]:
-        """Candidates with a result, in the order of their first one."""
+        """Candidates with a result, in the order of their first results."""
         return self._evaluations.keys()
 
     @property
@@ -90,7 +90,7 @@ class Measurements:
         return self._baseline
 
     def losses(self, candidate_id: int) -> list[float]:
-        """Return the losses of the trainings to the end, in nats per token."""
+        """Return the losses of the complete trainings, in nats per token."""
         return _losses(self._evaluations.get(candidate_id, []))
 
     def diverged(self, candidate_id: int) -> int:
@@ -98,7 +98,7 @@ class Measurements:
         return sum(each.diverged for each in self._evaluations.get(candidate_id, []))
 
     def log_price(self, candidate_id: int) -> Normal:
-        """Return the logarithm of the relative step time."""
+        """Return the logarithm of the step time relative to the baseline's, as an estimate."""
         results = self._evaluations.get(candidate_id, [])
         counts = next(filter(None, (each.step_counts for each in results)), None)
         if self.price is None or counts is None or candidate_id == BASELINE_ID:
@@ -113,7 +113,7 @@ class Measurements:
     def fitness(self, candidate_id: int) -> Normal | None:
         """Return the fitness relative to the baseline, with the standard deviation of its error.
 
-        None if the baseline or the candidate has no loss, not even a predicted one.
+        Return None if the baseline has no loss, or the candidate has neither a loss nor a predicted one.
         """
         baseline = self.baseline
         if baseline.loss_nats is None:
@@ -131,7 +131,7 @@ class Measurements:
         return Normal(loss + priced.mean - baseline.loss_nats, math.sqrt(error))
 
     def _timing(self, evaluation: Evaluation) -> Timing | None:
-        """Return the timing of a training, by the share of a whole one that it lasted; None if it has none."""
+        """Return the timing of a training, with the share of a complete training that it lasted; None if not timed."""
         if not evaluation.relative_step:
             return None
         known = evaluation.steps and self._full_steps
@@ -160,12 +160,12 @@ class _Baseline:
 
     @property
     def trainings(self) -> int:
-        """Number of trainings to the end."""
+        """Number of complete trainings."""
         return len(_losses(self.results))
 
     @cached_property
     def loss_nats(self) -> float | None:
-        """Mean loss in nats per token; None before the first training."""
+        """Mean loss in nats per token; None before the first complete training."""
         losses = _losses(self.results)
         return fmean(losses) if losses else None
 
@@ -179,7 +179,7 @@ class _Baseline:
 
     @cached_property
     def slope(self) -> float:
-        """Decrease of the loss per factor e of steps, from the last point to the end, in nats; 0 before a training."""
+        """Decrease of the loss per factor e of steps, from the last point to the end, in nats; 0 without a training."""
         falls = [
             each.hurdle_losses[-1] - each.loss_nats
             for each in self.results

@@ -1,14 +1,16 @@
 """The price of a program: the time of its training step relative to the baseline's, as a logarithm.
 
-Timings on a shared machine err by several percent, and one percent is worth about 0.004 nats. So a price has two
-sources. XLA's operation counts of the lowered step predict it without a clock, by a linear model that the run fits to
-its own timings; and each training times the step in turns with the baseline's. The estimate weighs both by their
-precision, and becomes better with every training of the program, and of others. A training that was stopped early timed
-its step badly, so its timing weighs by the share of a whole training that it lasted. That holds for trainings of up to
-five seconds; the timings of longer ones become rarer (`relative_timer`), and a short timing is better than this says.
+Timings on a shared machine err by several percent, and one percent corresponds to about 0.004 nats. So a price has two
+sources. First, a linear model predicts it from XLA's operation counts of the lowered step, without a clock; the run
+fits this model to its own timings. Second, each training times its steps in turns with steps of the baseline. The
+estimate weights both sources by their precision. It improves with every training of the program and of other programs.
 
-The baseline is also trained and timed as a candidate. The difference of its timings from 1 is a bias of the timing: the
-loop of a candidate also makes batches, for instance. Every timing is corrected by this bias.
+A training that was stopped early has a less precise timing. So each timing is weighted by the share of a complete
+training that it lasted. This weight is right for trainings of up to five seconds. Longer trainings are timed more
+rarely later on (`relative_timer`), so for them the timing of a stopped training is better than its weight says.
+
+The baseline is also trained and timed as a candidate. If its timings differ from 1, the timing has a bias: for
+example, the training loop of a candidate also makes batches. Every timing is corrected by this bias.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ COUNT_PRIOR = (Normal(0.5, 0.3), Normal(0.4, 0.3), Normal(0.1, 0.2))
 """Prior exponents of the three counts in the relative step time."""
 
 MODEL_SD = 0.05
-"""Prior standard deviation of what the counts do not explain, in log time; it weighs as `MODEL_WEIGHT` programs."""
+"""Prior standard deviation of the prediction from counts, in log time; it counts as `MODEL_WEIGHT` programs."""
 
 MODEL_WEIGHT = 5
 
 TIMING_SD = 0.04
-"""Prior standard deviation of the timing within one training, in log time; it weighs as `TIMING_WEIGHT` timings."""
+"""Prior standard deviation of the timing by one training, in log time; it counts as `TIMING_WEIGHT` timings."""
 
 TIMING_WEIGHT = 5
 
@@ -43,7 +45,7 @@ class Timing(NamedTuple):
 
     Attributes:
         relative_step: step time relative to the baseline's.
-        share: share of a whole training that it lasted.
+        share: share of a complete training that this training lasted.
     """
 
     relative_step: float
@@ -78,12 +80,12 @@ class PriceModel:
 
     @property
     def bias(self) -> float:
-        """Mean log price that timings give the baseline; 0 before it is timed."""
+        """Mean logarithm of the baseline's timings relative to itself; 0 before the first one."""
         return _mean_log(self._baseline_timings) if self._baseline_timings else 0.0
 
     @property
     def timing_sd(self) -> float:
-        """Standard deviation of the log price timed by a whole training, from the trainings of the baseline."""
+        """Standard deviation of the log price from the timing of one complete training, estimated on the baseline."""
         bias = self.bias
         squares = sum(each.share * (math.log(each.relative_step) - bias) ** 2 for each in self._baseline_timings)
         return math.sqrt((squares + TIMING_WEIGHT * TIMING_SD**2) / (len(self._baseline_timings) + TIMING_WEIGHT))
@@ -123,5 +125,5 @@ class PriceModel:
 
 
 def _mean_log(timings: Sequence[Timing]) -> float:
-    """Return the mean log price, each timing weighted by its share."""
+    """Return the mean log price of timings, weighted by their shares."""
     return sum(each.share * math.log(each.relative_step) for each in timings) / sum(each.share for each in timings)

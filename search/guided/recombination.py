@@ -1,11 +1,12 @@
 """Recombination: a three-way merge of two programs against their common ancestor.
 
-Instructions of the ancestor are aligned with those of either descendant (`instruction_alignment`). The merged program
-has the edits of both: an instruction that either deleted is deleted, insertions of both are kept, and a field that one
-of them changed has the new value. If both inserted an instruction on the same edge, the second reads the result of the
-first. Other edits of the same field conflict, and then there is no merge.
+The instructions of the ancestor are aligned with the instructions of each descendant (`instruction_alignment`). The
+merged program has the edits of both: an instruction that either of them deleted is deleted, the insertions of both are
+kept, and a field that one of them changed has the new value. If both inserted an instruction on the same edge, the
+second one reads the result of the first. Otherwise, two different changes of the same field conflict, and there is no
+merge.
 
-Programs of one run have the same list of subprograms and banks of the same length, which the merge requires.
+The merge requires the same list of subprograms, and banks of the same length. All programs of one run have them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ...primitives.programs.program import DNA, Instruction
 __all__ = ["merge_programs"]
 
 Label = tuple[str, int]
-"""Name of a value across versions of a subprogram: its origin and its index there."""
+"""Name of a value that all versions of a subprogram share: the version it comes from, and its index in that version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def merge_programs(ancestor: DNA, first: DNA, second: DNA) -> DNA | None:
 
     Args:
         ancestor: common ancestor.
-        first, second: descendants, with as many subprograms and bank entries.
+        first, second: descendants with as many subprograms and bank entries as the ancestor.
     """
     if not _comparable(ancestor, first) or not _comparable(ancestor, second):
         return None
@@ -65,7 +66,7 @@ def _comparable(ancestor: DNA, descendant: DNA) -> bool:
 
 
 def _merged_items(old: Sequence, one: Sequence, other: Sequence) -> tuple | None:
-    """Return each item as changed by either version; None if both changed one of them differently."""
+    """Return each item with the change of either version; None if both changed the same item differently."""
     merged = tuple(b if a == before else a for before, a, b in zip(old, one, other, strict=True))
     changed_by_both = (a != before != b and a != b for before, a, b in zip(old, one, other, strict=True))
     return None if any(changed_by_both) else merged
@@ -104,7 +105,7 @@ def _labelled(old: Sequence[Instruction], new: Sequence[Instruction], origin: st
 
 
 def _order(base: _Version, left: _Version, right: _Version) -> list[Label]:
-    """Return all labels: the ancestor's in its order, insertions before the instruction that they precede."""
+    """Return all labels: the ancestor's in their order, and insertions before the instruction that they precede."""
     before: dict[Label | None, list[Label]] = {}
     for version in (left, right):
         inserted: list[Label] = []
@@ -135,7 +136,10 @@ def _merged_line(base: _Line, left: _Line, right: _Line, merged: dict[Label, _Li
 
 
 def _chained(one: Label, other: Label, old: Label, merged: dict[Label, _Line], second: _Version) -> bool:
-    """Let the second version's insertion on an edge read the first's, if it read the edge's value directly."""
+    """Make the second version's insertion on an edge read the first's, if it reads the value of the edge directly.
+
+    Return False if the two edits of the edge cannot be combined in this way.
+    """
     if one[0] != "first" or other[0] != "second":
         return False
     line = second[other]
@@ -151,7 +155,10 @@ def _chained(one: Label, other: Label, old: Label, merged: dict[Label, _Line], s
 
 
 def _numbered(merged: Mapping[Label, _Line], base: _Version) -> tuple[Instruction, ...] | None:
-    """Return the instructions with operand indices; a deleted operand is replaced by its own first operand."""
+    """Return the instructions with operand indices; None if an operand would come after its reader, or none is left.
+
+    A deleted operand is replaced by its own first operand.
+    """
     if not merged:
         return None
     numbers: dict[Label, int] = {("input", 0): 0, ("input", 1): 1}

@@ -1,7 +1,7 @@
-"""The stop rule of the guided search: a training stops when it will hardly be among the best.
+"""The stop rule of the guided search: a training is stopped when it is unlikely to be among the best.
 
 Every training is evaluated at fixed shares of its budget. At some of them its final fitness is predicted
-(`extrapolation`), and it stops if the prediction will hardly reach a target: the best quarter of the run so far.
+(`extrapolation`). The training is stopped if it is unlikely to reach the target, the best quarter of the run so far.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from .extrapolation import LossPredictor
 __all__ = ["MINIMUM_TRAININGS", "POINTS", "STOPS", "UNSTOPPED_SHARE", "stop_thresholds", "target_fitness"]
 
 POINTS = (0.1, 0.2, 0.35, 0.5, 0.7)
-"""Shares of the budget at which every training is evaluated; the slope to the end prices steps."""
+"""Shares of the budget at which every training is evaluated. The baseline's slope from the last one to the end is the
+price of slower steps."""
 
 STOPS = {1: 0.1, 2: 0.3, 3: 0.5}
-"""Places in `POINTS` at which a training stops if its probability to reach the target is lower than this."""
+"""Indices of `POINTS`, each with the probability of reaching the target below which a training is stopped there."""
 
 TARGET_SHARE = 0.25
-"""A training must have a chance to be among this share of the best candidates so far."""
+"""The target is the fitness of the worst candidate in this best share of the candidates so far."""
 
 MINIMUM_TRAININGS = 6
-"""Finished trainings before any is stopped."""
+"""Finished trainings before the first one may be stopped."""
 
 UNSTOPPED_SHARE = 1 / 15
-"""Share of candidates that train to the end regardless of their prediction, so that the prediction stays unbiased."""
+"""Share of candidates that are never stopped, so that the predictor is also fitted to weak candidates."""
 
 
 def target_fitness(baseline_loss: float, posteriors: Sequence[float]) -> float:
@@ -49,7 +50,7 @@ def stop_thresholds(
 
     Args:
         budget: budget of the trial.
-        target: fitness that the training must be able to reach; None: it is not stopped.
+        target: fitness that the training must be able to reach; None: the training is not stopped.
         predictor: predicts final losses.
         slope: price of a step, in nats per unit of log time.
     """

@@ -35,13 +35,13 @@ def test_every_live_mutation_has_features() -> None:
 
 
 def test_all_mutations_are_equal_before_the_first_training() -> None:
-    gains = EditChoice([], []).likely_gains([CONV, MASK, SQUARE])
+    gains = EditChoice([], []).optimistic_gains([CONV, MASK, SQUARE])
     assert gains == pytest.approx(gains[0])
 
 
 def test_edits_that_gained_are_preferred_and_untried_ones_to_those_that_gained_nothing() -> None:
     choice = EditChoice([CONV] * 3 + [MASK] * 10, [0.08, 0.07, -0.02] + [-0.3, -0.05] * 5)
-    conv, mask, square = choice.likely_gains([CONV, MASK, SQUARE])
+    conv, mask, square = choice.optimistic_gains([CONV, MASK, SQUARE])
     assert conv > 1.5 * square
     assert square > 1.5 * mask
     assert mask >= LEAST_GAIN
@@ -52,4 +52,4 @@ def test_edits_that_gained_are_preferred_and_untried_ones_to_those_that_gained_n
 
 def test_a_bad_child_counts_as_one_that_gained_nothing() -> None:
     bad, useless = (EditChoice([MASK] * 5 + [CONV], [gain] * 5 + [0.05]) for gain in (-2.0, 0.0))
-    assert bad.likely_gains([MASK, SQUARE]) == pytest.approx(useless.likely_gains([MASK, SQUARE]))
+    assert bad.optimistic_gains([MASK, SQUARE]) == pytest.approx(useless.optimistic_gains([MASK, SQUARE]))
