@@ -17,7 +17,7 @@ from ..workers.config import DataConfig, OptimizerConfig, TrialConfig, WorkersCo
 __all__ = ["MIN_TRIALS_PER_WORKER", "RunConfig", "SearchConfig", "with_trial_budget"]
 
 MIN_TRIALS_PER_WORKER = 8
-"""Full trials of each worker that a search needs; with fewer, selection has too little choice."""
+"""Smallest number of full trials per worker in a search; with fewer, there are too few candidates to select from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +27,31 @@ class SearchConfig:
     Attributes:
         strategy: `evolution`, regularized evolution (Real et al. 2019) as Primer uses it (section 2, appendix A.2);
             `random`, the same without selection (any live individual may become the parent); `random-init`, programs
-            drawn at random (the paper's section 2); `guided`, mutations of live code, merges, repeated trainings and
-            hurdles that extrapolate (docs/discovery.md), for budgets in steps; `guided-random`, the same with random
-            parents and without merges.
+            drawn at random (the paper's section 2); `guided` (docs/discovery.md, for budgets in steps), mutations of
+            code that affects the output, merges, repeated trainings, and stops by the predicted final loss;
+            `guided-random`, the same with random parents and without merges.
         population: number of live individuals; the oldest is removed when one is added.
         tournament: individuals drawn for a tournament; the best becomes the parent.
         baseline: library program that all candidates are measured by, and the default start of the population.
         baseline_trials: trainings of the baseline before the first candidate.
-        control_every: number of candidates between further trainings of the baseline; 0 for none. The spread of all
-            its trials is the noise of fitness.
+        control_every: number of candidates between further trainings of the baseline; 0 for no further ones. The spread
+            of all trainings of the baseline is the noise of the fitness.
         confirm_top: largest number of the best candidates to retrain with fresh random seeds and to score on test text
-            at the end of a search, within a quarter of the budget; 0 for none. Twice as many from a day on, and four
-            times as many from a week on.
-        confirm_repeats: retrainings of each of them; up to twice as many where they fit into the same quarter.
-        proposals: most mutations tried for a child; if none is new, the child takes the evaluation of its equal.
-        vocabulary: ops that mutations draw, as names separated by commas: `paper` for its 39, `extended` for these and
-            the others of this package (least squares), `plugins` for those of all loaded plugins, the name of one
-            plugin, or an op; with a minus in front, it is left out (`paper,-EXP`). The mutations of a plugin come with
-            its name.
-        hurdle_window: number of latest results at a hurdle whose median is its threshold.
+            at the end of a search, within a quarter of the budget; 0 for none. Searches of a day or more retrain up to
+            twice as many, searches of a week or more up to four times as many.
+        confirm_repeats: retrainings of each of these candidates; up to twice as many if they fit into the same quarter.
+        proposals: largest number of mutations tried for a child; if none gives a new program, the child reuses the
+            evaluation of the earlier candidate that it equals.
+        vocabulary: ops that mutations draw, as names separated by commas: `paper` (the paper's 39 ops), `extended`
+            (the paper's and least squares), `plugins` (the ops of all loaded plugins), the name of one plugin, or the
+            name of an op. A minus in front leaves ops out (`paper,-EXP`). A plugin's mutations come with its ops.
+        hurdle_window: number of the latest results at a hurdle; their median is the threshold.
         hurdle_minimum: number of results at a hurdle before it stops trials.
         retries: repetitions of a trial after an infrastructure fault.
-        scale_up: larger size at which searches of an hour or more retrain the best of the confirmed candidates, as for
-            `confirm --scale`, such as `layers=4,unit=16`; empty for none. Without a `budget`, a training is as long as
-            in the search, from a day on 4 times as long, and from a week on 16 times.
+        scale_up: larger model size, written as for `confirm --scale`, such as `layers=4,unit=16`; empty for none.
+            Searches of an hour or more retrain the best confirmed candidates at this size. Unless it has a `budget`, a
+            training is as long as in the search, 4 times as long in searches of a day or more, and 16 times as long in
+            searches of a week or more.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -100,7 +101,7 @@ class RunConfig:
             known = {setting.name for setting in fields(types[name])} if name in types else set()
             if former := [f"{name}.{key}" for key in values if key not in known]:
                 raise UsageError(
-                    f"{former[0]} is not a setting of this version: use the version of the run, or start a new run"
+                    f"{former[0]} is not a setting of this version: use the version of its run, or start a new run"
                 )
         return RunConfig(**{name: types[name](**values) for name, values in sections.items()})
 
@@ -110,11 +111,11 @@ def with_trial_budget(trial: TrialConfig, text: str, name: str) -> TrialConfig:
 
     Args:
         trial: settings of a trial.
-        text: value of `--trial-budget`: a duration such as `5m`, or, if the trial counts steps, such as `5000steps`.
+        text: value of `--trial-budget`: a duration such as `5m`, or `5000steps` if the trial counts steps.
         name: name of the run or preset, for messages.
 
     Raises:
-        UsageError: the text is neither, or of the other kind than the trial's unit.
+        UsageError: the text is neither, or does not fit the unit of the trial's budget.
 
     >>> with_trial_budget(TrialConfig(unit="steps"), "5000steps", "laptop").budget
     5000.0

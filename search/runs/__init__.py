@@ -1,4 +1,4 @@
-"""One run: its directory, its SQLite store, the controller, which has candidates trained, and accounting of time."""
+"""One run: its directory, its SQLite store, the controller (the search loop), and the accounting of time."""
 
 __all__ = [
     "calibration",

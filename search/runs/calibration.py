@@ -1,4 +1,4 @@
-"""Calibration: the measured step time of the baseline, which is the unit of reference seconds."""
+"""Calibration: measurement of the baseline's step time, by which reference seconds are counted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Calibration:
         allowance_seconds: step time from an earlier measurement; None means `trial.allowance_ms`, if that is set.
 
     Attributes:
-        allowance_seconds: time charged for a step of the baseline; None if it is not known.
+        allowance_seconds: time charged for a step of the baseline; None until it is known.
         running: whether a measurement has started and not ended.
     """
 
@@ -48,7 +48,7 @@ class Calibration:
         """Record the end of a measurement; after a failure, `needed` stays true.
 
         Raises:
-            WorkFailedError: it failed more than `search.retries` times.
+            WorkFailedError: the measurement failed more than `search.retries` times.
         """
         self.running = False
         if evaluation.step_ms:

@@ -1,4 +1,4 @@
-"""The SQLite connection of a run store: opening the file, checks before it is written, and SQLite's errors.
+"""The SQLite connection of a run store: opening of its file, checks before each write, and messages for errors.
 
 This is the only module that imports sqlite3.
 """
@@ -24,7 +24,7 @@ __all__ = [
     "open_run_file",
 ]
 
-APPLICATION_ID = 0x50524D53  # "PRMS", which tells a run store from other SQLite files
+APPLICATION_ID = 0x50524D53  # "PRMS", which distinguishes a run store from other SQLite files
 
 Connection = sqlite3.Connection
 
@@ -32,19 +32,19 @@ _LAST = "SELECT coalesce(max(sequence), 0) FROM events"
 
 
 def connect(path: Path, query: str, busy_seconds: float) -> Connection:
-    """Open a file with the settings of every store; statements commit themselves unless BEGIN is executed.
+    """Open an SQLite file with the settings that all stores use. Without BEGIN, each statement commits by itself.
 
     Args:
         path: the SQLite file.
-        query: parameters of its URI, such as `mode=ro`.
-        busy_seconds: longest wait for another program that locks the file.
+        query: query part of the file's URI, such as `mode=ro`.
+        busy_seconds: longest wait while another program keeps the file locked.
     """
     uri = f"{path.absolute().as_uri()}?{query}"
     connection = sqlite3.connect(uri, uri=True, timeout=busy_seconds, isolation_level=None)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")  # a result costs minutes of training, a sync milliseconds
-        connection.execute("PRAGMA schema_version").fetchall()  # reads the file: other files fail here
+        connection.execute("PRAGMA schema_version").fetchall()  # reads the file; fails if it is not SQLite's
     except BaseException:
         connection.close()
         raise
@@ -52,7 +52,7 @@ def connect(path: Path, query: str, busy_seconds: float) -> Connection:
 
 
 def open_run_file(run: RunDirectory, read_only: bool, busy_seconds: float) -> Connection:
-    """Open the store's file of a run.
+    """Open the store file of a run.
 
     Raises:
         UsageError: primer-search did not write the file.
@@ -60,8 +60,8 @@ def open_run_file(run: RunDirectory, read_only: bool, busy_seconds: float) -> Co
     try:
         connection = connect(run.store, "mode=ro" if read_only else "mode=rw", busy_seconds)
     except sqlite3.OperationalError:
-        # Reading a write-ahead log needs a file beside it; where none can be made (a read-only disk) and no log is left
-        # behind, the file alone is the whole run.
+        # Reading a write-ahead log needs a second file next to it, which cannot be made on a read-only disk. If there
+        # is no log, the store file alone holds the whole run.
         if not read_only or Path(f"{run.store}-wal").exists():
             raise
         connection = connect(run.store, "mode=ro&immutable=1", busy_seconds)
@@ -73,11 +73,11 @@ def open_run_file(run: RunDirectory, read_only: bool, busy_seconds: float) -> Co
 
 @contextmanager
 def new_run_file(run: RunDirectory, busy_seconds: float) -> Iterator[Connection]:
-    """Open a new file; it becomes the store of a run if the block ends without an error."""
+    """Create an SQLite file; it becomes the store of the run if the `with` block ends without an error."""
     # Built under another name, so that an incomplete store is never opened as a run.
     partial = run.path / "run.sqlite.partial"
-    for remnant in run.path.glob(f"{partial.name}*"):
-        remnant.unlink()
+    for leftover in run.path.glob(f"{partial.name}*"):
+        leftover.unlink()
     with explain_errors(run):
         connection = connect(partial, "mode=rwc", busy_seconds)
     with closing(connection):
@@ -89,13 +89,13 @@ def new_run_file(run: RunDirectory, busy_seconds: float) -> Iterator[Connection]
 
 
 def memory_connection() -> Connection:
-    """Return a database in memory, which any thread may use, one at a time."""
+    """Return a connection to a new database in memory. Any thread may use it, but only one at a time."""
     return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
 
 
 @contextmanager
 def explain_errors(run: RunDirectory) -> Iterator[None]:
-    """Turn SQLite's errors into the package's own, with a remedy."""
+    """Raise SQLite's errors as errors of this package, with a remedy."""
     try:
         yield
     except sqlite3.IntegrityError as error:
@@ -104,7 +104,7 @@ def explain_errors(run: RunDirectory) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if "UTF-8" in str(error):  # text that is not UTF-8 has no code of its own
+        if "UTF-8" in str(error):  # the error for text that is not UTF-8 has no code
             code = sqlite3.SQLITE_CORRUPT
         if code == sqlite3.SQLITE_NOTADB:
             raise UsageError(
@@ -117,12 +117,12 @@ def explain_errors(run: RunDirectory) -> Iterator[None]:
 
 
 class WriteGuard:
-    """Guard of a store that is open.
+    """Checks before each write that this process is the only writer of an open store.
 
     Args:
         run: directory of the run.
-        connection: connection to the file of its store.
-        lock: lock of the process that writes it; None: nothing is checked.
+        connection: connection to the run's store.
+        lock: lock by which this process may write; None: nothing is checked.
     """
 
     def __init__(self, run: RunDirectory, connection: Connection, lock: ControllerLock | None):
@@ -133,19 +133,19 @@ class WriteGuard:
         self._last = 0 if lock is None else self._last_event()
 
     def check_present(self) -> None:
-        """Check that the run's directory is where it was.
+        """Check that the path of the store still leads to the open file.
 
         Raises:
-            WorkFailedError: it was moved, deleted or replaced, so a result would be written where it is not found.
+            WorkFailedError: the run was moved, deleted or replaced, so results would go to a file without this path.
         """
         if self._lock is not None and store_identity(self._run) != self._identity:
             raise WorkFailedError(
-                f"run {self._run.path} was moved, deleted or replaced while it was written, so it has stopped: "
-                "if you moved it, `primer-search resume` it at its new place"
+                f"run {self._run.path} was moved, deleted or replaced while it was written, so this process has stopped: "
+                "if you moved it, resume it with `primer-search resume NEW_PATH`"
             )
 
     def check_only_writer(self) -> None:
-        """Check that the last event is that of this process: a lock whose file is deleted protects nothing.
+        """Check that this process wrote the last event. The lock alone is not enough: its file may be deleted.
 
         Raises:
             WorkFailedError: another process has written the run.
@@ -157,7 +157,7 @@ class WriteGuard:
             )
 
     def record(self, on_disk: bool) -> None:
-        """Remember the last event of a transaction that has ended, also beside the store if the disk has it."""
+        """Remember the last event after a transaction, and record it in the lock file if it is on disk."""
         if self._lock is not None:
             self._last = self._last_event()
             if on_disk:
@@ -169,23 +169,23 @@ class WriteGuard:
 
 
 def check_complete(run: RunDirectory, recorded: int, busy_seconds: float) -> None:
-    """Check that a store has the last event that the disk had.
+    """Check that a store has all events that were known to be on disk.
 
     Args:
         run: directory of the run.
-        recorded: number of that event.
-        busy_seconds: longest wait for another program that locks the file.
+        recorded: number of the last of these events.
+        busy_seconds: longest wait while another program keeps the file locked.
 
     Raises:
-        WorkFailedError: the store lacks later events.
+        WorkFailedError: the store has lost its last events.
     """
-    # Read only: when a connection that can write is closed, SQLite deletes a log that it cannot read to its end.
+    # Read-only: when a writable connection is closed, SQLite deletes a write-ahead log that it cannot read to its end.
     with closing(open_run_file(run, True, busy_seconds)) as connection:
         last = connection.execute(_LAST).fetchone()[0]
     if last < recorded:
         raise WorkFailedError(
             f"run {run.path} has lost its last {recorded - last} of {recorded} events: its write-ahead log "
-            "(run.sqlite-wal) is missing or damaged, or it was copied while it was written; copy it again, or "
+            "(run.sqlite-wal) is missing or damaged, or the run was copied while it was written; copy it again, or "
             f"continue from event {last} with `primer-search repair {shlex.quote(str(run.path))}`"
         )
 
@@ -197,6 +197,6 @@ _REMEDIES = {
     sqlite3.SQLITE_CANTOPEN: "the store of run {run} cannot be opened: check the permissions of its folder.",
     sqlite3.SQLITE_CORRUPT: "the store of run {run} is damaged ({error}): `primer-search repair {run}` recovers "
     "what can be read.",
-    sqlite3.SQLITE_IOERR: "the disk that holds run {run} failed ({error}): check that it is there and can be written, "
-    "then `primer-search resume {run}`.",
+    sqlite3.SQLITE_IOERR: "the disk that holds run {run} failed ({error}): check that the disk is there and can be "
+    "written, then `primer-search resume {run}`.",
 }

@@ -4,7 +4,7 @@
     queue: the trials of the baseline, then those of the initial programs
     while time is left:
         give each free worker a trial: a queued one, a control trial of the baseline, or one of a new candidate
-        record each result, and tell evolution
+        record each result, and update the strategy with it
 
 Every event is written to the store before the controller acts on it, so a run can resume after this process is killed
 at any moment. Only one controller at a time writes a run.
@@ -55,11 +55,11 @@ class Controller:
         baseline_dna: baseline program; without initial programs, the search also starts from it.
         store: store opened for writing; its events are replayed.
         executor: started executor.
-        ngram_nats: loss of an n-gram model on the validation text, a lower bound on credible losses.
-        observe: callback that receives the state after each turn of the loop.
+        ngram_nats: loss of an n-gram model on the validation text, a lower bound on credible losses; None if unknown.
+        observe: callback that receives a snapshot after each pass of the loop.
         tell: callback that receives messages.
         initial_programs: programs to start from instead of the baseline.
-        strategy: strategy that has not seen any event yet; None: the configured one.
+        strategy: search strategy that has not seen any event yet; None: the configured one.
         clock: clock of the budget, in seconds.
         tick_seconds: longest wait for a result before the clock and the stop request are checked again.
 
@@ -127,13 +127,13 @@ class Controller:
         """Search until the budget is spent or a stop is requested.
 
         Args:
-            budget_seconds: wall clock for this session.
+            budget_seconds: wall clock of this session.
             started_at: start of the session, by the clock; None means now.
-            reserve: returns the seconds of the budget to keep for what follows the search, given the full trainings of
-                the baseline so far; called again after each.
+            reserve: function from the baseline's full trainings so far to the seconds of the budget to keep for the end
+                of the run; called again after each of these trainings.
 
         Returns:
-            `ended` if the budget is spent, `stopped` if the run's stop file exists.
+            `ended` if the budget is spent, `stopped` if a stop was requested.
 
         Raises:
             WorkFailedError: the baseline cannot train, or no trial succeeds any more.
@@ -191,7 +191,7 @@ class Controller:
     def _dispatch(self) -> None:
         """Give trials to free workers for at most `TICK_SECONDS`.
 
-        So results do not wait until thousands of workers have a trial.
+        Because of this limit, results do not wait until thousands of workers have a trial.
         """
         until = min(self._elapsed() + TICK_SECONDS, self._budget_seconds)
         while self.executor.free > 0 and self._elapsed() < until:
@@ -201,7 +201,7 @@ class Controller:
             self.executor.submit(request)
 
     def _next_request(self) -> TrialRequest | None:
-        """Record and return the next trial; None for the reasons in `_new_candidate`."""
+        """Record and return the next trial; None if `_new_candidate` returns None."""
         if self._queue:
             candidate_id = self._queue.popleft()
         elif self._control_is_due:
@@ -273,7 +273,7 @@ class Controller:
         """Store the results together, then tell evolution."""
         with self.phases.phase("store"), self.store.transaction():
             results = [self._write(request, evaluation) for request, evaluation in finished]
-            for request, evaluation in self._environment.take_suspects(self._lost.losses):
+            for request, evaluation in self._environment.take_suspects(self._lost.counts):
                 self.store.finish_trial(request.trial_id, evaluation)
                 results.append((request.candidate_id, evaluation))
         if slow := self.phases.slow_disk(self._elapsed()):
@@ -284,7 +284,7 @@ class Controller:
                     self._tell(*result)
 
     def _write(self, request: TrialRequest, evaluation: Evaluation) -> tuple[int, Evaluation] | None:
-        """Store a result, and return it with its candidate; None if it says nothing about the candidate."""
+        """Store a result, and return it with its candidate; None if the result says nothing about the candidate."""
         if request.calibrate:
             self._calibration.record(evaluation)
             if not self._calibration.needed:
@@ -306,7 +306,7 @@ class Controller:
         if evaluation.kind in INFRASTRUCTURE_FAULTS:
             self._environment.suspects.append((request, evaluation))
             return None
-        evaluation = storable(evaluation)  # what a replay will read
+        evaluation = storable(evaluation)  # the same values as a replay reads
         self.store.finish_trial(request.trial_id, evaluation)
         return candidate_id, evaluation
 

@@ -13,12 +13,12 @@ CONTROLLER_PHASES = {
     "propose": "choose a parent, and mutate and check its child",
     "store": "write candidates, trials and results",
     "dispatch": "make the request of a trial",
-    "learn": "update the population or the models by a result",
+    "learn": "update the population or the models with a result",
 }
-"""Phases of the loop. Handing requests to the executor and waiting for results are the executor's time."""
+"""Phases of the loop. They exclude the executor: handing requests to it, and waiting for its results."""
 
 DISK_SHARE = 0.1
-"""Share of the time above which waits for the disk are reported."""
+"""Share of the elapsed time above which waits for the disk are reported."""
 
 DISK_SECONDS = 5.0
 """Shortest total wait for the disk that is reported."""
@@ -35,7 +35,7 @@ class ControllerTime:
     def __init__(self) -> None:
         self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
         self.wall_seconds: defaultdict[str, float] = defaultdict(float)
-        self._told_disk = False
+        self._disk_reported = False
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -48,12 +48,13 @@ class ControllerTime:
             self.wall_seconds[name] += time.perf_counter() - wall
 
     def slow_disk(self, elapsed_seconds: float) -> str:
-        """Return a sentence, once, if waits for the disk take much of the time so far; otherwise nothing."""
+        """Return a warning, once, if waits for the disk took much of the elapsed time; otherwise an empty text."""
         waited = self.wall_seconds["store"] - self.cpu_seconds["store"]
-        if self._told_disk or waited < max(DISK_SECONDS, DISK_SHARE * elapsed_seconds):
+        if self._disk_reported or waited < max(DISK_SECONDS, DISK_SHARE * elapsed_seconds):
             return ""
-        self._told_disk = True
+        self._disk_reported = True
         return (
-            f"writing results waited {waited:.0f} of the first {elapsed_seconds:.0f} s, in which no new trial began: "
-            "the disk is slow, or the machine has other work; a --run-dir on a faster disk may leave more time to train"
+            f"writing results waited {waited:.0f} of the first {elapsed_seconds:.0f} s for the disk, and no new trial "
+            "began meanwhile: the disk is slow, or other programs use the machine; a --run-dir on a faster disk may "
+            "leave more time to train"
         )

@@ -1,8 +1,9 @@
 """Loss floor: a result below it is suspicious, so it is quarantined and rechecked before it counts.
 
-Two bounds come from the run itself. The envelope extrapolates the baseline's learning curve to eight times the budget;
-a speedup of eight exceeds all published ones (the largest in the Primer paper is 4.2). The second bound is the loss of
-an n-gram model, used if the baseline does not reach it. A correct result can fall below either; the recheck clears it.
+The floor is the higher of two bounds. The envelope is the baseline's loss extrapolated to eight times the budget; a
+speedup of eight exceeds all published ones (the largest in the Primer paper is 4.2). The other bound is the loss of an
+n-gram model; it counts only if it is below the baseline's loss. A correct result can fall below the floor: then the
+recheck clears it.
 """
 
 from __future__ import annotations

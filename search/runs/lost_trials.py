@@ -1,7 +1,7 @@
-"""Trials that end without a result: lost with their worker, or failed by an unexpected exception.
+"""Trials that end without a result: lost with their worker, or ended by an unexpected exception.
 
-Each is repeated a limited number of times. After that it counts against the candidate only if trials of others succeed
-in the meantime: where none succeeds, the fault is in the environment, such as a broken driver.
+Each is repeated a limited number of times. If every repetition is lost, the candidate is rejected, but only if other
+trials give results. If none does, the fault is in the environment, for example a broken driver.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..evolution.candidate import BASELINE_ID
 __all__ = ["EnvironmentCheck", "LostTrials"]
 
 FEWEST_LOST = 6
-"""Number of trials in a row without a result after which the environment is at fault, with one or two workers."""
+"""Number of consecutive trials without a result that shows a fault of the environment, with one or two workers."""
 
 LOST_PER_WORKER = 3
-"""The same for each worker, with more workers: a lost machine takes the trials of all its workers with it."""
+"""The same number per worker, with more workers: if a machine fails, the trials of all its workers are lost at once."""
 
 BASELINE_FAILURES = 2
-"""Number of failed trainings of the baseline, with none that succeeded, after which the search stops."""
+"""Number of failed trainings of the baseline after which the search stops, if none has succeeded."""
 
 
 class LostTrials:
@@ -31,18 +31,21 @@ class LostTrials:
 
     Args:
         retries: largest number of repetitions of one trial.
+
+    Attributes:
+        counts: number of lost trials, by the key that `should_repeat` is called with.
     """
 
     def __init__(self, retries: int):
         self.retries = retries
-        self.losses: Counter[Hashable] = Counter()
+        self.counts: Counter[Hashable] = Counter()
 
     def should_repeat(self, trial: Hashable, evaluation: Evaluation) -> bool:
-        """Count a trial without a result, and return whether to repeat it."""
+        """Count a trial if it has no result, and return whether to repeat it."""
         if evaluation.kind not in INFRASTRUCTURE_FAULTS:
             return False
-        self.losses[trial] += 1
-        return self.losses[trial] <= self.retries
+        self.counts[trial] += 1
+        return self.counts[trial] <= self.retries
 
 
 class EnvironmentCheck:
@@ -62,7 +65,7 @@ class EnvironmentCheck:
         self._any_result = False
         self._last = Evaluation("ok")
         self.suspects: list[tuple[TrialRequest, Evaluation]] = []
-        """Trials that will not be repeated again, of candidates that are not judged yet."""
+        """Lost trials that are not repeated any more. It is not known yet whether their candidates are at fault."""
 
     def count(self, evaluation: Evaluation) -> None:
         """Count the end of a trial."""
@@ -71,12 +74,12 @@ class EnvironmentCheck:
         else:
             self._in_a_row, self._any_result = 0, True
 
-    def take_suspects(self, losses: Counter[Hashable]) -> list[tuple[TrialRequest, Evaluation]]:
-        """Return the suspects as rejected, if a trial has succeeded since."""
+    def take_suspects(self, lost_counts: Counter[Hashable]) -> list[tuple[TrialRequest, Evaluation]]:
+        """Return the suspects, with rejected evaluations, if the last trial gave a result; otherwise none."""
         if self._in_a_row:
             return []
         taken, self.suspects = self.suspects, []
-        return [(request, _rejected(evaluation, losses[request.candidate_id])) for request, evaluation in taken]
+        return [(request, _rejected(evaluation, lost_counts[request.candidate_id])) for request, evaluation in taken]
 
     def raise_if_broken(self, baseline: Iterable[Evaluation]) -> None:
         """Check that trials can succeed here at all.
@@ -87,10 +90,10 @@ class EnvironmentCheck:
         Raises:
             WorkFailedError: the baseline cannot train, or no trial succeeds any more.
         """
-        failures = list(baseline)
-        trained = any(each.kind == "ok" for each in failures)
-        if len(failures) >= self._baseline_failures and not trained:
-            self._refuse_baseline(failures[-1])
+        results = list(baseline)
+        trained = any(each.kind == "ok" for each in results)
+        if len(results) >= self._baseline_failures and not trained:
+            self._refuse_baseline(results[-1])
         if not self._any_result and any(request.candidate_id == BASELINE_ID for request, _ in self.suspects):
             self._refuse_baseline(self._last)
         if self._in_a_row >= self._most_in_a_row:
@@ -111,6 +114,6 @@ class EnvironmentCheck:
         return f"{evaluation.outcome}: {evaluation.message} ({remedy})"
 
 
-def _rejected(evaluation: Evaluation, losses: int) -> Evaluation:
-    message = f"none of its {losses} trials gave a result, while those of other candidates did: {evaluation.message}"
+def _rejected(evaluation: Evaluation, trials: int) -> Evaluation:
+    message = f"none of its {trials} trials gave a result, while those of other candidates did: {evaluation.message}"
     return replace(evaluation, outcome=f"rejected:{evaluation.kind}", message=message)

@@ -1,4 +1,4 @@
-"""Snapshot of a running search for progress displays, with its history in a few numbers."""
+"""Snapshot of a running search for progress displays, with a short history of its results."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ...workers.protocol import Evaluation, WorkerStatus
 from ..evolution.best_candidate import BestCandidate
 from ..evolution.candidate import BASELINE_ID
 
-__all__ = ["HurdleSurvival", "Improvement", "ProgressSnapshot", "SearchHistory"]
+__all__ = ["HurdleCounts", "Improvement", "ProgressSnapshot", "SearchHistory"]
 
 
 class Improvement(NamedTuple):
     """A full training of a candidate with a lower loss than all before it.
 
     Attributes:
-        trial: number of trials that had ended, from 1.
+        trial: number of trials that had ended, this one included.
         loss_nats: its loss, in nats per token.
     """
 
@@ -25,8 +25,8 @@ class Improvement(NamedTuple):
     loss_nats: float
 
 
-class HurdleSurvival(NamedTuple):
-    """Numbers of candidates' trials that reached a hurdle and that passed it."""
+class HurdleCounts(NamedTuple):
+    """Number of candidates' trials that reached a hurdle, and number of those that passed it."""
 
     reached: int
     passed: int
@@ -46,7 +46,7 @@ class ProgressSnapshot:
         last: candidate and evaluation of the trial that ended last; None before the first.
         trials: number of trials that have ended.
         improvements: full trainings of candidates with a lower loss than all before them.
-        hurdles: survival at each hurdle.
+        hurdles: numbers of trials at each hurdle.
     """
 
     elapsed_seconds: float
@@ -59,11 +59,11 @@ class ProgressSnapshot:
     last: tuple[int, Evaluation] | None
     trials: int = 0
     improvements: tuple[Improvement, ...] = ()
-    hurdles: tuple[HurdleSurvival, ...] = ()
+    hurdles: tuple[HurdleCounts, ...] = ()
 
 
 class SearchHistory:
-    """The history so far. The baseline's trials count as trials only."""
+    """Improvements and hurdles of a search so far; the baseline's trials count only in `trials`."""
 
     def __init__(self) -> None:
         self.trials = 0
@@ -87,6 +87,6 @@ class SearchHistory:
             for hurdle in range(number):
                 counts[hurdle] += 1
 
-    def hurdles(self) -> tuple[HurdleSurvival, ...]:
-        """Return the survival at each hurdle that a trial has reached."""
-        return tuple(map(HurdleSurvival, self._reached, self._passed))
+    def hurdles(self) -> tuple[HurdleCounts, ...]:
+        """Return the numbers of trials at each hurdle that a trial has reached."""
+        return tuple(map(HurdleCounts, self._reached, self._passed))

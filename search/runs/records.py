@@ -29,8 +29,8 @@ REPAIRED = "repaired"
 EVENT_KINDS = {
     "run_started": "the run began; payload may give `workers`",
     "run_resumed": "a later process resumed the run; payload may give `workers`",
-    "proposed": "a candidate was proposed; payload: statistics of its proposal, in all and by kind of edit, its edits, "
-    "and the parents of a merge",
+    "proposed": "a candidate was proposed; payload: statistics of its proposal (totals, and by kind of edit), its "
+    "edits, and the parents of a merge",
     "started": "a trial was handed to a worker; payload: its random seed",
     "evaluated": "a trial ended with an evaluation; payload: outcome and loss_nats",
     "reused": "a candidate shares the evaluation of an equivalent candidate; payload: same_as",
@@ -83,10 +83,11 @@ class FinishedTrial:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """Candidate without its DNA, which is slow to parse; enough for lineages and tables.
+    """Candidate without its DNA, which is slow to parse and which lineages and tables do not need.
 
     Attributes:
-        edits: edits of a merge or a revert (see `results.lineage`); None: the edits of its parent, and its own.
+        edits: all edits of a merge, or of a revert, which removes an edit of its parent (see `results.lineage`); None
+            for others, which have the edits of their parent and their own.
         merged_with: second parent of a merge; None for other candidates.
     """
 
@@ -103,7 +104,7 @@ def from_json(text: str) -> Any:
     """Return the value of JSON text of a store.
 
     Raises:
-        WorkFailedError: it is not JSON, so the store is damaged.
+        WorkFailedError: the text is not JSON, so the store is damaged.
     """
     try:
         return json.loads(text)
@@ -117,12 +118,15 @@ def to_json(value: Any) -> str:
     """Return strict JSON of plain values and NumPy scalars; NaN and infinities become null."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError):  # rare, and slow: the curve of a training has hundreds of numbers
-        return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError):  # rare; too slow for every curve of hundreds of points
+        return json.dumps(_json_value(value), allow_nan=False, separators=(",", ":"))
 
 
 def storable(evaluation: Evaluation) -> Evaluation:
-    """Return the evaluation without NaN and infinities: the loss is None, hurdles are cut off, curve points dropped."""
+    """Return the evaluation without NaN and infinities.
+
+    Such a loss becomes None. The hurdle losses end before the first such value, and the curve loses such points.
+    """
     loss = evaluation.loss_nats
     return replace(
         evaluation,
@@ -132,12 +136,12 @@ def storable(evaluation: Evaluation) -> Evaluation:
     )
 
 
-def _finite(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Return the value with NumPy scalars as Python numbers, and NaN and infinities as None (JSON has neither)."""
     if hasattr(value, "item") and not isinstance(value, float | Mapping):
         value = value.item()
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _json_value(item) for key, item in value.items()}
+    return [_json_value(item) for item in value] if isinstance(value, list | tuple) else value

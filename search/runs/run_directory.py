@@ -40,11 +40,11 @@ RUNS = Path("runs")
 """Default parent directory of runs."""
 
 _LOCK_SECONDS = 0.2
-"""Seconds to retry: `controller()` in another process holds the lock for a moment."""
+"""Time to retry taking the lock, because `controller()` in another process holds it for a moment."""
 
 
 _BEFORE_STORE = ("controller.lock", "run.log", "run.sqlite.partial")
-"""Names of files that a search makes before its store."""
+"""Prefixes of the names of files that a search makes before its store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class RunDirectory:
         self.stop_request.unlink(missing_ok=True)
 
     def last_event(self) -> int:
-        """Return the number of the last event that the disk is known to have; 0 if it is unknown."""
+        """Return the number of the last event known to be on disk; 0 if it is unknown."""
         try:
             found = re.search(rb"^event (\d{12})$", self.lock.read_bytes(), re.MULTILINE)
         except OSError:
@@ -120,11 +120,11 @@ class RunDirectory:
 class ControllerLock:
     """Lock for writing a run, held by one process at a time; the system releases it when the process ends.
 
-    Its file also keeps the number of the last event that the disk has. A store with fewer events has lost its
+    Its file also keeps the number of the last event known to be on disk. A store with fewer events has lost its
     write-ahead log, or was copied while it was written.
 
     Attributes:
-        last_event: that number when the lock was taken; 0 if it is unknown.
+        last_event: number of that event when the lock was taken; 0 if it is unknown.
     """
 
     def __init__(self, run: RunDirectory):
@@ -158,12 +158,12 @@ class ControllerLock:
             raise
 
     def record_event(self, sequence: int) -> None:
-        """Keep the number of the last event that the disk has. It has a fixed width, so a full disk has room for it."""
+        """Write the number of the last event on disk. Its width is fixed, so this works even if the disk is full."""
         if self._file is not None:
             os.pwrite(self._file, f"event {sequence:012d}\n".encode(), self._event_offset)
 
     def release(self) -> None:
-        """Release the lock; a second call has no effect. The file is not removed, which would cause a race."""
+        """Release the lock; a second call has no effect. The file stays, because removing it would cause a race."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -189,10 +189,10 @@ def new_run_directory(seed: int, now: datetime, runs: Path = RUNS) -> RunDirecto
 
 
 def create_run_directory(path: Path) -> RunDirectory:
-    """Create the directory of a run; it may exist if it is empty, or if a search died there before it had a store.
+    """Create the directory of a run. It may exist if it has only files of a search that ended before it had a store.
 
     Raises:
-        UsageError: the path is a file, a directory that is not empty, or cannot be created.
+        UsageError: the path is a file, the directory has other files, or it cannot be created.
     """
     if (path / "run.sqlite").exists():
         raise UsageError(
@@ -211,7 +211,7 @@ def create_run_directory(path: Path) -> RunDirectory:
 
 
 def store_identity(run: RunDirectory) -> tuple[int, int] | None:
-    """Return the device and number of the store's file, which tell it from another of its name; None if it is gone."""
+    """Return the device and inode of the store's file, which change if another file replaces it; None without a file."""
     try:
         status = os.stat(run.store)
     except OSError:

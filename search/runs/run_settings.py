@@ -1,4 +1,4 @@
-"""Configuration of a stored run, with the values that a study overrides, and its dataset."""
+"""Configuration of a stored run, with values that a study overrides, and the run's dataset."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load_config(
         executor: kind of executor; `inline` trains one candidate at a time unless `workers` is given.
 
     Raises:
-        UsageError: the budget is of the other kind than the run's.
+        UsageError: the budget is a time and the run counts steps, or the other way round.
     """
     config = RunConfig.from_dict(store.manifest["config"])
     given = {"executor": executor, "count": workers, "per_device": workers_per_device}
@@ -67,7 +67,7 @@ def prepare_same_dataset(config: RunConfig, recorded: Mapping[str, Any] | None, 
 
     Args:
         config: configuration of the run.
-        recorded: manifest of the run, whose `dataset_hash` the dataset must have; None accepts every dataset.
+        recorded: manifest of the run; the dataset must have its `dataset_hash`. None accepts every dataset.
         tell: callback that receives messages about slow preparations.
 
     Raises:
@@ -97,7 +97,7 @@ def find_same_text(
         data: source, and settings of the tokenizer.
         vocabulary: largest number of token ids.
         expected: hash of the dataset; None accepts every dataset.
-        place: folder where the dataset was; None: look in the cache only.
+        place: folder where the dataset was; None: only the cache is searched.
         tell: callback that receives messages about slow preparations.
 
     Raises:
@@ -112,7 +112,7 @@ def find_same_text(
 
 
 def check_same_text(dataset: Dataset, source: str, expected: str) -> None:
-    """Check that a dataset is that of a run or a model.
+    """Check that a dataset is the one that a run or a model was trained on.
 
     Raises:
         UsageError: its hash is not the expected one.
@@ -125,7 +125,7 @@ def check_same_text(dataset: Dataset, source: str, expected: str) -> None:
 
 
 def tell_limits(dataset: Dataset, config: RunConfig, tell: Callable[[str], None]) -> None:
-    """Say what a dataset cannot give: bits per byte without text, or enough validation text for one evaluation."""
+    """Report if the validation text is too short for one evaluation, or if bits per byte are unknown."""
     evaluated = config.trial.evaluation_batches * config.trial.batch * config.model.length
     if len(dataset.validation) < evaluated:
         tell(

@@ -13,10 +13,10 @@ __all__ = ["MIGRATIONS", "Migration"]
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step of the schema.
+    """One change of the schema.
 
     Attributes:
-        name: readable name of the step.
+        name: readable name of the change.
         statements: SQL statements of the transaction.
         renamed_files: (old prefix, new prefix) of names of files in the run directory.
     """

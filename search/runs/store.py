@@ -89,15 +89,15 @@ class Store(StoreReader):
 
         Args:
             path: name or path of the run (`find_run`).
-            read_only: only read; allowed while a controller writes.
+            read_only: whether to only read, which is allowed while a controller writes.
             clock: clock of the events, in seconds since the epoch.
-            busy_seconds: longest wait for another program that locks the file.
+            busy_seconds: longest wait while another program keeps the file locked.
             migrations: migrations of the schema to upgrade to.
             simulated: whether to open a simulated run, whose results are invented.
 
         Raises:
             UsageError: the run does not exist, has a newer schema, is being written by another controller, or is
-                simulated; or a plugin that it was made with cannot be loaded again.
+                simulated; or a plugin that the run uses cannot be loaded.
             WorkFailedError: the store is damaged, or has lost its last events.
         """
         run = find_run(path)
@@ -160,7 +160,7 @@ class Store(StoreReader):
         Args:
             candidate: new candidate.
             statistics: payload of the event.
-            dna: its program as JSON text, if that is known.
+            dna: its program as JSON text; None: made from `candidate.dna`.
         """
         with self.transaction():
             dna, mutations = dna or dna_to_json(candidate.dna), to_json(candidate.mutations)
@@ -215,8 +215,8 @@ class Store(StoreReader):
         """Write everything of the `with` block, or nothing; a block inside another belongs to the outer one.
 
         Args:
-            durable: whether to wait until the disk has it. Without it, a power failure (not a killed process) may lose
-                it, unless a later durable transaction has ended: what can be made again needs no wait.
+            durable: whether to wait until the transaction is on disk. Otherwise a power failure (not a killed process)
+                may lose it, unless a later durable transaction has ended. Records that can be made again need no wait.
         """
         if self._connection.in_transaction:
             yield
@@ -278,8 +278,10 @@ class Store(StoreReader):
 
     def _check_schema(self, migrations: tuple[Migration, ...]) -> None:
         if (version := self.schema_version) > len(migrations):
-            said = f"run {self.run.path} has schema {version}, this primer-search reads {len(migrations)}"
-            raise UsageError(f"{said}: upgrade primer-search")
+            raise UsageError(
+                f"run {self.run.path} has schema {version}, but this version of primer-search reads schemas up to "
+                f"{len(migrations)}: upgrade primer-search"
+            )
 
     def migrate(self, migrations: tuple[Migration, ...]) -> None:
         """Apply the migrations that the file lacks."""

@@ -19,10 +19,10 @@ from .run_directory import RunDirectory
 __all__ = ["StoreReader"]
 
 _EARLIER_MERGE = re.compile(r"Merge with #(\d+)")
-"""Description of a merge in stores whose events do not have the parents: its second parent."""
+"""Description of a merge, which names the second parent; earlier versions did not store the parents in the event."""
 
 _ANCESTOR = "id, parent, mutations, structure_hash, same_as"
-"""Columns that `_ancestor` takes."""
+"""Columns for the first arguments of `_ancestor`."""
 
 
 class StoreReader:
@@ -30,7 +30,7 @@ class StoreReader:
 
     Args:
         run: directory of the run.
-        connection: connection to the file of its store.
+        connection: connection to the run's store.
     """
 
     def __init__(self, run: RunDirectory, connection: Connection):
@@ -99,7 +99,7 @@ class StoreReader:
         return [_finished_trial(*row) for row in rows]
 
     def outcomes(self) -> list[tuple[int, str]]:
-        """Return candidate and outcome of the finished trials, in order of arrival."""
+        """Return the candidate and the outcome of each finished trial, in order of arrival."""
         return self._execute("SELECT candidate_id, outcome FROM evaluations ORDER BY sequence")
 
     def evaluations_of(self, candidate_ids: Iterable[int]) -> list[FinishedTrial]:
@@ -145,7 +145,7 @@ class StoreReader:
         return [_ancestor(*row, payload={}) for row in rows]
 
     def ancestor(self, candidate_id: int, payload: Mapping[str, Any]) -> Ancestor:
-        """Return a candidate without its DNA; `payload` is that of its proposal."""
+        """Return a candidate without its DNA; `payload` is the payload of its event `proposed`."""
         rows = self._execute(f"SELECT {_ANCESTOR} FROM candidates WHERE id = ?", (candidate_id,))
         return _ancestor(*rows[0], payload=dict(payload))
 
@@ -161,7 +161,7 @@ class StoreReader:
         ]
 
     def hurdles(self) -> dict[int, tuple[HurdleThreshold, ...]]:
-        """Return the hurdles of all trials by trial: positions and limits, without the weights of their scores."""
+        """Return the hurdles of each trial, by trial id. Only their positions and thresholds are stored."""
         rows = self._execute("SELECT trial_id, hurdles FROM trials ORDER BY trial_id")
         return {trial: tuple(HurdleThreshold(*hurdle) for hurdle in from_json(text)) for trial, text in rows}
 
@@ -170,7 +170,7 @@ class StoreReader:
         return dict(self._execute("SELECT status, count(*) FROM trials GROUP BY status"))
 
     def last_sequence(self) -> int:
-        """Return the number of the last event, 0 before the first: the state of the run is a function of it."""
+        """Return the number of the last event, which identifies the state of the run; 0 before the first."""
         return self._execute("SELECT coalesce(max(sequence), 0) FROM events")[0][0]
 
     def event_count(self, kind: str) -> int:
@@ -201,13 +201,13 @@ def _finished_trial(
 def _ancestor(
     number: int, parent: int | None, mutations: str, structure_hash: str, same_as: int | None, payload: dict[str, Any]
 ) -> Ancestor:
-    """Return a candidate without its DNA; the payload is that of its proposal, if it has `edits`."""
-    words, edits, merged_with = tuple(from_json(mutations)), None, None
+    """Return a candidate without its DNA; `payload` is the payload of its event `proposed`, if that has `edits`."""
+    descriptions, edits, merged_with = tuple(from_json(mutations)), None, None
     if "edits" in payload:
         edits = tuple(payload["edits"])
-        earlier = _EARLIER_MERGE.fullmatch(words[0]) if words else None
+        earlier = _EARLIER_MERGE.fullmatch(descriptions[0]) if descriptions else None
         merged_with = payload["parents"][1] if "parents" in payload else earlier and int(earlier[1])
-    return Ancestor(number, parent, words, structure_hash, same_as, edits, merged_with)
+    return Ancestor(number, parent, descriptions, structure_hash, same_as, edits, merged_with)
 
 
 def _candidate(

@@ -1,4 +1,4 @@
-"""Accounting of a run's wall clock: its sessions, and the shares of its workers' time, computed from events alone.
+"""Accounting of a run's wall clock: its sessions, and the uses of its workers' time, from events and evaluations.
 
 A run has one or more sessions. A session lasts from `run_started` or `run_resumed` to its last event; the time between
 sessions is not counted. A worker is busy while it runs a trial, and idle otherwise.
@@ -20,12 +20,12 @@ SHARES = {
     "evaluating": "validation",
     "probing": "checks before training",
     "timing": "steps of the baseline, timed in turns with those of a candidate",
-    "waiting": "trials had no processor, because other programs used it",
+    "waiting": "time in which trials had no processor, because other programs used it",
     "confirming": "retraining the best at the end of a search",
     "other": "the rest of trials, and trials that were lost or killed, or are not finished yet",
     "idle": "time without a trial",
 }
-"""Uses of a worker's time. Earlier versions did not measure `timing` and `waiting`; their `other` holds both."""
+"""Uses of a worker's time. Earlier versions did not measure `timing` and `waiting`; in their runs `other` has both."""
 
 PHASES = {
     "training": "train_seconds",
@@ -65,13 +65,13 @@ class Session:
 
 
 def find_sessions(events: Sequence[Event], workers: int = 1) -> list[Session]:
-    """Return the sessions of a run; `workers` is the number if an opening event does not give one."""
+    """Return the sessions of a run; `workers` is the number of workers if an opening event does not give it."""
     openings = [place for place, event in enumerate(events) if event.kind in _OPENINGS]
     sessions = []
     for begin, end in zip(openings, [*openings[1:], len(events)], strict=True):
         opening = events[begin]
-        # The latest time, not the last event's: a clock set back must not shorten the session.
-        # A later confirmation belongs to no session; one at the end of a search closes with a note.
+        # The latest time, not the last event's, because a clock that is set back must not shorten the session.
+        # A later `confirm` belongs to no session. A confirmation at the end of a search is followed by a note.
         last = max(event.wall_time for event in events[begin:end] if event.kind not in RETRAININGS)
         sessions.append(
             Session(opening.sequence, opening.wall_time, last, int(opening.payload.get("workers") or workers))
@@ -117,8 +117,8 @@ class TimeAccount:
         elif event.kind in RETRAININGS:
             self._retrainings.append((event.wall_time, event.payload["evaluation"].get("wall_seconds") or 0.0))
         elif self._sessions and event.wall_time > self._sessions[-1].end:
-            # The latest time, not the last event's: a clock set back must not shorten the session.
-            # A later confirmation belongs to no session; one at the end of a search closes with a note.
+            # The latest time, not the last event's, because a clock that is set back must not shorten the session.
+            # A later `confirm` belongs to no session. A confirmation at the end of a search is followed by a note.
             self._sessions[-1] = replace(self._sessions[-1], end=event.wall_time)
         now = self._active(event.wall_time)
         self._latest = max(self._latest, now)
@@ -177,10 +177,10 @@ class TimeAccount:
         return self._before + min(max(wall_time - session.start, 0.0), session.seconds)
 
     def _add_phases(self, result: Evaluation, span: float) -> None:
-        """Add a trial with a result; `span` is its time by the events, if the result does not give it."""
+        """Add a trial with a result; `span` is its time by the events, used if the result does not give its time."""
         wall = result.wall_seconds or span
         parts = [getattr(result, field) for field in PHASES.values()]
-        # Several cores can use more seconds than the wall clock shows.
+        # On several cores, the phases can add up to more than the wall clock.
         scale = min(1.0, wall / sum(parts)) if sum(parts) > 0.0 else 0.0
         for name, seconds in zip(PHASES, parts, strict=True):
             self._spent[name] += seconds * scale

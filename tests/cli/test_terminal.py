@@ -30,7 +30,7 @@ import sys, time
 from dataclasses import replace
 from primer_search.search.evolution.best_candidate import BestCandidate
 from primer_search.search.reports.progress.search_progress import search_display
-from primer_search.search.runs.progress_snapshot import HurdleSurvival, Improvement, ProgressSnapshot
+from primer_search.search.runs.progress_snapshot import HurdleCounts, Improvement, ProgressSnapshot
 from primer_search.workers.protocol import Evaluation, WorkerStatus
 
 worker = WorkerStatus(0, 5, 126, "train", 412.0, 1000.0, 15.0, 3.25)
@@ -40,7 +40,7 @@ state = ProgressSnapshot(
     (worker, replace(worker, worker=1, candidate_id=0, phase="compile", spent=0.0, loss_nats=None),
      replace(worker, worker=2, candidate_id=None, phase="idle")),
     (120, Evaluation("ok", loss_nats=3.9)), 157, (Improvement(41, 3.85), Improvement(150, 3.7115)),
-    (HurdleSurvival(120, 74), HurdleSurvival(74, 51)),
+    (HurdleCounts(120, 74), HurdleCounts(74, 51)),
 )
 with search_display(sys.stderr) as display:
     display.tell("encoding the text")

@@ -12,7 +12,7 @@ from ....system.durations import format_duration
 from ....system.plurals import pluralize
 from ....workers.protocol import Evaluation
 from ...evolution.candidate import candidate_name
-from ...runs.progress_snapshot import HurdleSurvival
+from ...runs.progress_snapshot import HurdleCounts
 from .display import LinePrinter, LivePanel, NoDisplay, WorkerTable, choose_display, facts_grid
 from .sparkline import sparkline, steps_in_columns
 
@@ -112,10 +112,10 @@ class LossCurve:
         yield Text.assemble(ends[0], (curve, "green"), ends[1], no_wrap=True, overflow="ellipsis")
 
 
-def format_hurdles(hurdles: Sequence[HurdleSurvival]) -> str:
+def format_hurdles(hurdles: Sequence[HurdleCounts]) -> str:
     """Format how many candidates passed each hurdle.
 
-    >>> format_hurdles([HurdleSurvival(20, 11), HurdleSurvival(11, 6)])
+    >>> format_hurdles([HurdleCounts(20, 11), HurdleCounts(11, 6)])
     '11 of 20 passed hurdle 1 · 6 of 11 hurdle 2'
     """
     parts = [f"{passed} of {reached} hurdle {number}" for number, (reached, passed) in enumerate(hurdles, start=1)]
