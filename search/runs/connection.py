@@ -140,8 +140,8 @@ class WriteGuard:
         """
         if self._lock is not None and store_identity(self._run) != self._identity:
             raise WorkFailedError(
-                f"run {self._run.path} was moved, deleted or replaced while it was written, so this process has stopped: "
-                "if you moved it, resume it with `primer-search resume NEW_PATH`"
+                f"run {self._run.path} was moved, deleted or replaced while it was written, so this process has "
+                "stopped: if you moved the run, continue it with `primer-search resume NEW_PATH`"
             )
 
     def check_only_writer(self) -> None:

@@ -24,9 +24,7 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 def command_line() -> str:
     """Return the command line of this process, quoted for a shell."""
     program = Path(sys.argv[0]).name
-    return shlex.join(
-        ["primer-search" if program == "__main__.py" else program, *sys.argv[1:]]
-    )  # __main__.py: `python -m`
+    return shlex.join(["primer-search" if program == "__main__.py" else program, *sys.argv[1:]])  # python -m
 
 
 def versions() -> dict[str, str]:

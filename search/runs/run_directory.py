@@ -189,7 +189,7 @@ def new_run_directory(seed: int, now: datetime, runs: Path = RUNS) -> RunDirecto
 
 
 def create_run_directory(path: Path) -> RunDirectory:
-    """Create the directory of a run. It may exist if it has only files of a search that ended before it had a store.
+    """Create the directory of a run. It may exist with files of a search that ended before it had a store.
 
     Raises:
         UsageError: the path is a file, the directory has other files, or it cannot be created.
@@ -211,7 +211,7 @@ def create_run_directory(path: Path) -> RunDirectory:
 
 
 def store_identity(run: RunDirectory) -> tuple[int, int] | None:
-    """Return the device and inode of the store's file, which change if another file replaces it; None without a file."""
+    """Return device and inode of the store's file, which change if another file replaces it; None without a file."""
     try:
         status = os.stat(run.store)
     except OSError:

@@ -61,10 +61,10 @@ def refused(*arguments: str | Path) -> str:
 
 
 def text_source(folder: Path) -> str:
-    """Some real text in twenty documents: this package's own modules."""
+    """Some real text: the modules of `primitives`, each a document."""
     folder.mkdir()
-    for file in sorted((PACKAGE / "primitives").glob("*.py")):
-        (folder / f"{file.stem}.txt").write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    for file in sorted((PACKAGE / "primitives").rglob("*.py")):
+        (folder / f"{file.parent.name}-{file.stem}.txt").write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
     return f"text:{folder}"
 
 
