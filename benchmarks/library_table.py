@@ -7,6 +7,7 @@ benchmarks/decode_cost.py.
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -107,24 +108,27 @@ def _steps(measured: DecodeResults | None) -> dict[str, Mapping[str, Any]]:
 def _caption(measured: DecodeResults | None, steps: Mapping[str, Mapping[str, Any]]) -> str:
     cache = (
         f"Cache: bytes that decoding stores for each token in bfloat16 at width {WIDTH}, relative to the "
-        "Transformer's; after the +, bytes for each sequence, independent of its length."
+        "Transformer's; the number after the + counts bytes for each sequence, independent of its length."
     )
     step = (
-        f"Decode step: time for one new token of one sequence, after {CONTEXT - 1} others, relative to the "
+        f"Decode step: time for one new token of one sequence, after {CONTEXT - 1} tokens, relative to the "
         "Transformer's"
     )
     if measured is None or not steps:
         return _filled(f"{cache} {step}: not measured yet; run `python benchmarks/decode_cost.py --write`.")
     about, settings = measured["about"], measured["settings"]
     return _filled(
-        f"{cache} {step} (95% interval of the paired ratio); a `{MEASURED_AS}` in {settings['dtype']}, by "
-        f"`{about['command']}` on {about['device']}, cores: {about['cores']}, {about['clock']}, JAX {about['jax']}; "
-        "[other contexts and batches, and blocks written by hand](../benchmarks/results/decode_cost.txt)."
+        f"{cache} {step} (95% interval of the paired ratio). It was measured with a `{MEASURED_AS}` in "
+        f"{settings['dtype']} by `{about['command']}` on {about['device']}, cores: {about['cores']}, "
+        f"{about['clock']}, JAX {about['jax']}; there are also [other contexts and batches, and hand-written "
+        "blocks](../benchmarks/results/decode_cost.txt)."
     )
 
 
 def _filled(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+    """Return a text in lines of at most 120 characters, with each code span on one line."""
+    joined = re.sub(r"`[^`]+`", lambda span: span[0].replace(" ", "\0"), text)
+    return textwrap.fill(joined, 120, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -64,6 +64,12 @@ def test_commands_use_options_that_exist(page: Path) -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_code_in_a_sentence_is_on_one_line(page: Path) -> None:
+    text = re.sub(r"^```.*?^```|^\|.*?$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert not [code for code in re.findall(r"`[^`]+`", text) if "\n" in code]
+
+
 def test_the_readme_shows_commands() -> None:
     commands = list(commands_in(ROOT / "README.md"))
     assert "primer-search --budget 24h --accel tpu" in commands
