@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MOST_CHARACTERS = 120
-"""Longest docstring and longest first line."""
+"""Largest number of characters of a docstring, and of a first line."""
 
 
 def functions(source: str) -> Iterator[tuple[str, str]]:
     """Yield the first line and the docstring of each function that has both in one line."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # old modules hold escapes that Python warns of
+        warnings.simplefilter("ignore")  # Python warns about escapes in strings of old modules
         tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
@@ -42,7 +42,7 @@ def main() -> None:
         try:
             found = list(functions(path.read_text(encoding="utf-8")))
         except (SyntaxError, UnicodeDecodeError):
-            continue  # files that test Python's own parser
+            continue  # some files are invalid on purpose, to test Python's parser
         for first, docstring in found:
             if (first, docstring) in seen:
                 continue

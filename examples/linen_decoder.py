@@ -1,7 +1,7 @@
 """Decoder in Flax Linen: Primer-EZ blocks under `nn.remat` in `nn.scan`, trained, then sampled with a cache.
 
-`nn.remat` recomputes a layer's activations in the backward pass. `nn.scan` compiles one layer for all of them and
-stacks parameters and caches on a leading axis.
+`nn.remat` recomputes a layer's activations in the backward pass. `nn.scan` compiles one layer, applies it as often as
+there are layers, and stacks the layers' parameters and caches on a leading axis.
 
     python examples/linen_decoder.py
 """
@@ -26,7 +26,7 @@ LAYERS, WIDTH, HEADS, LENGTH = 3, 64, 4, 64
 
 
 class Layer(nn.Module):
-    """Block for `nn.scan`: from carry to carry, without another output."""
+     """Block for `nn.scan`: it maps the carry to the next carry and has no other output."""
 
     decode: bool
 
@@ -36,7 +36,7 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Next-token logits: `[batch, length]` to `[batch, length, 256]`; with `decode`, after the cached tokens."""
+     """Next-token logits: `[batch, length]` to `[batch, length, 256]`; with `decode`, tokens follow the cached ones."""
 
     decode: bool = False
 
@@ -44,7 +44,7 @@ class Decoder(nn.Module):
     def __call__(self, tokens: jax.Array) -> jax.Array:
         embedding = nn.Embed(256, WIDTH, name="embedding")
         layers = nn.scan(
-            nn.remat(Layer, prevent_cse=False),  # XLA cannot merge the two computations in a scan anyway
+            nn.remat(Layer, prevent_cse=False),  # in a scan, XLA cannot merge the recomputation with the original
             variable_axes={"params": 0, "cache": 0},
             split_rngs={"params": True},
             length=LAYERS,
@@ -69,7 +69,7 @@ def train_step(
 
 @jax.jit
 def sample_next(variables: Tree, tokens: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
-    """Return a token sampled after `tokens`, one or more new ones, and the variables with the updated cache."""
+     """Return a token sampled after the new `tokens`, and the variables with the updated cache."""
     logits, changed = Decoder(decode=True).apply(variables, tokens, mutable=["cache"])
     return jax.random.categorical(key, logits[:, -1:]), {**variables, **changed}
 

@@ -1,8 +1,8 @@
 """Exported block in an existing model: Hugging Face's Flax GPT-2 with Primer-EZ blocks trains and generates text.
 
 `exported_primer_ez_linen.py` is the unedited output of `primer-search export PRIMER_EZ --api linen`. GPT-2 calls its
-blocks with more arguments than `x` and expects a tuple, which the adapter below provides. GPT-2's cache contains the
-block's cache, so that `generate` decodes step by step as usual.
+blocks with more arguments than `x`, and expects a tuple. The adapter below accepts these arguments and returns a tuple.
+GPT-2's cache contains the block's cache, so `generate` decodes step by step as usual.
 
     pip install 'transformers>=4.57,<5'          # the last versions with models in Flax; without PyTorch
     python examples/replace_a_block.py
@@ -42,7 +42,7 @@ def main(steps: int = 100, batch: int = 8, length: int = 65) -> None:
     gpt2.FlaxGPT2Block = BlockInGPT2  # GPT-2 has no argument for the class of its blocks
     config = GPT2Config(vocab_size=256, n_positions=length, n_embd=64, n_layer=2, n_head=4, initializer_range=0.125)
     model: Any = gpt2.FlaxGPT2LMHeadModel(config, seed=0, input_shape=(1, length))
-    print("a layer of the model holds", sorted(model.params["transformer"]["h"]["0"]["block"]))
+     print("parameters of a layer:", sorted(model.params["transformer"]["h"]["0"]["block"]))
 
     def loss_of(params: dict, tokens: jax.Array) -> jax.Array:
         logits = model(tokens[:, :-1], params=params).logits

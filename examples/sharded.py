@@ -1,8 +1,8 @@
 """Blocks sharded over eight devices of the host: the batch over one axis of the mesh, the parameters over the other.
 
 The hand-written block takes `sharding=` and creates its parameters on the mesh. The exported block has no such
-argument; rules over the paths of its parameters place them, and XLA divides the work in the same way. Both train to the
-same losses as on one device.
+argument. Rules that match the paths of its parameters place them on the mesh, and XLA divides the work in the same way.
+Both blocks train to the same losses as on one device.
 
     python examples/sharded.py
 """
@@ -34,11 +34,11 @@ RULES = {
     r"up/bias": P("model"),
     r"down/kernel": P("model", None),
 }
-"""Placement of the exported block's parameters, as in Shoeybi et al. 2019; all others are on every device."""
+"""Partition specs of the exported block's parameters, as in Shoeybi et al. 2019; all others are replicated."""
 
 
 def place(block: nnx.Module, mesh: jax.sharding.Mesh) -> None:
-    """Move the parameters to the mesh as the rules say."""
+     """Place the parameters on the mesh by `RULES`."""
 
     def placed(path: tuple, parameter: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -70,7 +70,7 @@ def main() -> None:
         sharding = Sharding(heads="model", mlp="model")
         block = nnx.jit(lambda: PrimerEZBlock(WIDTH, HEADS, sharding=sharding, rngs=nnx.Rngs(0)))()
         together = losses(block, *spread)
-    report("by hand", block.feed_forward.hidden.kernel[...], alone, together)
+     report("hand-written", block.feed_forward.hidden.kernel[...], alone, together)
 
     alone = losses(ExportedBlock(WIDTH, HEADS, rngs=nnx.Rngs(0)), x, target)
     block = ExportedBlock(WIDTH, HEADS, rngs=nnx.Rngs(0))
@@ -81,7 +81,7 @@ def main() -> None:
 
 def report(name: str, kernel: jax.Array, alone: list[float], together: list[float]) -> None:
     difference = max(abs(a - b) for a, b in zip(alone, together, strict=True))
-    print(f"{name}: a kernel of {kernel.shape} lies as {kernel.sharding.shard_shape(kernel.shape)}")
+        print(f"{name}: each device has {kernel.sharding.shard_shape(kernel.shape)} of a kernel of shape {kernel.shape}")
     print(f"{name}: loss {together[0]:.5f} to {together[-1]:.5f}, at most {difference:.0e} from one device's")
 
 
