@@ -26,7 +26,7 @@ LAYERS, WIDTH, HEADS, LENGTH = 3, 64, 4, 64
 
 
 class Layer(nn.Module):
-     """Block for `nn.scan`: it maps the carry to the next carry and has no other output."""
+    """Block for `nn.scan`: it maps the carry to the next carry and has no other output."""
 
     decode: bool
 
@@ -36,7 +36,7 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-     """Next-token logits: `[batch, length]` to `[batch, length, 256]`; with `decode`, tokens follow the cached ones."""
+    """Next-token logits: `[batch, length]` to `[batch, length, 256]`; with `decode`, tokens follow the cached ones."""
 
     decode: bool = False
 
@@ -69,7 +69,7 @@ def train_step(
 
 @jax.jit
 def sample_next(variables: Tree, tokens: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
-     """Return a token sampled after the new `tokens`, and the variables with the updated cache."""
+    """Return a token sampled after the new `tokens`, and the variables with the updated cache."""
     logits, changed = Decoder(decode=True).apply(variables, tokens, mutable=["cache"])
     return jax.random.categorical(key, logits[:, -1:]), {**variables, **changed}
 

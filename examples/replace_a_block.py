@@ -42,7 +42,7 @@ def main(steps: int = 100, batch: int = 8, length: int = 65) -> None:
     gpt2.FlaxGPT2Block = BlockInGPT2  # GPT-2 has no argument for the class of its blocks
     config = GPT2Config(vocab_size=256, n_positions=length, n_embd=64, n_layer=2, n_head=4, initializer_range=0.125)
     model: Any = gpt2.FlaxGPT2LMHeadModel(config, seed=0, input_shape=(1, length))
-     print("parameters of a layer:", sorted(model.params["transformer"]["h"]["0"]["block"]))
+    print("parameters of a layer:", sorted(model.params["transformer"]["h"]["0"]["block"]))
 
     def loss_of(params: dict, tokens: jax.Array) -> jax.Array:
         logits = model(tokens[:, :-1], params=params).logits

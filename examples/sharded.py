@@ -38,7 +38,7 @@ RULES = {
 
 
 def place(block: nnx.Module, mesh: jax.sharding.Mesh) -> None:
-     """Place the parameters on the mesh by `RULES`."""
+    """Place the parameters on the mesh by `RULES`."""
 
     def placed(path: tuple, parameter: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -70,7 +70,7 @@ def main() -> None:
         sharding = Sharding(heads="model", mlp="model")
         block = nnx.jit(lambda: PrimerEZBlock(WIDTH, HEADS, sharding=sharding, rngs=nnx.Rngs(0)))()
         together = losses(block, *spread)
-     report("hand-written", block.feed_forward.hidden.kernel[...], alone, together)
+    report("hand-written", block.feed_forward.hidden.kernel[...], alone, together)
 
     alone = losses(ExportedBlock(WIDTH, HEADS, rngs=nnx.Rngs(0)), x, target)
     block = ExportedBlock(WIDTH, HEADS, rngs=nnx.Rngs(0))
@@ -81,7 +81,7 @@ def main() -> None:
 
 def report(name: str, kernel: jax.Array, alone: list[float], together: list[float]) -> None:
     difference = max(abs(a - b) for a, b in zip(alone, together, strict=True))
-        print(f"{name}: each device has {kernel.sharding.shard_shape(kernel.shape)} of a kernel of shape {kernel.shape}")
+    print(f"{name}: each device has {kernel.sharding.shard_shape(kernel.shape)} of a kernel of shape {kernel.shape}")
     print(f"{name}: loss {together[0]:.5f} to {together[-1]:.5f}, at most {difference:.0e} from one device's")
 
 
