@@ -60,7 +60,7 @@ _MODULES = {
     "linen_params": "export.load_into_modules",
     "load_weights_into": "export.load_into_modules",
 }
-"""Where each name is defined; the others are blocks written by hand, in `nnx`."""
+"""Module that defines each name. Names that are not listed are hand-written blocks, in `nnx`."""
 
 
 def __getattr__(name: str) -> Any:

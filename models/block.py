@@ -2,8 +2,8 @@
 
 The program is interpreted while JAX traces, which costs nothing at run time. Norms and softmaxes are computed in one
 call (`functional.fused_idioms`). Softmaxes subtract the largest score first, so that they cannot overflow
-(`primitives.graphs.softmax_patterns`). Parameters are a flat dict from readable names to arrays; they are drawn in
-canonical order, so that names never change a result.
+(`primitives.graphs.softmax_patterns`). Parameters are a flat dict from readable names to arrays. They are drawn in
+canonical order, so that names do not change any result.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Parameters = Mapping[str, Any]
 SegmentIds = Int[Array, "batch length"]
 
 BlockMask = Bool[Array, "#batch 1 #queries #keys"]
-"""True where a position may read another, in addition to the causal mask; its keys begin at the first position."""
+"""True where a query may read a key, in addition to the causal mask; keys begin at the first position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class BlockFunctions:
         graph: canonical program.
         specs: learned arrays, in canonical order.
         width: channels of input and output.
-        length: the only sequence length of a program tied to one; None: any length.
-        fused: groups of nodes that `apply` computes in one call, by the node that is their result.
-        fast_ops: functions that `apply` uses instead of the arithmetic of some ops, by name.
+        length: the only sequence length of a program that is tied to one length; None: any length.
+        fused: groups of nodes that `apply` computes in one call, by the index of the node that is their result.
+        fast_ops: functions that replace the `apply` of some ops, by the name of the op.
     """
 
     graph: Graph
@@ -74,7 +74,7 @@ class BlockFunctions:
     fast_ops: Mapping[str, Callable[..., Array]] = field(default_factory=dict)
 
     def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Return initial parameters, float32, drawn by NumPy: compiling a draw for every shape would take seconds."""
+        """Return initial parameters, float32. NumPy draws them, as JAX would compile for seconds, once per shape."""
         return {spec.name: initial_value(spec, rng.standard_normal, np).astype(np.float32) for spec in self.specs}
 
     def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -95,16 +95,17 @@ class BlockFunctions:
         Args:
             parameters: arrays by name.
             x: inputs.
-            record: gets the value of every node, computed by the primitives alone.
-            segment_ids: equal for neighbouring positions of one text, each of which gets the outputs that it has alone
-                (see `primitives.causality.packed_texts`). Padding is a separate text. None: one text a sequence.
+            record: function that gets the value of every node. Primitives then compute all nodes, without fusion.
+            segment_ids: equal for neighbouring positions of one text. Each text gets the same outputs as alone in a
+                sequence (see `primitives.causality.packed_texts`). Padding is a separate text. None: one text per
+                sequence.
             prefix: true for the first positions of a text, which see each other in both directions (see
                 `primitives.causality.prefix_mask`). None: no prefix.
-            mask: true where a position may read another, instead of `segment_ids`. A position that may read nothing
-                reads itself. None: no mask.
+            mask: true where a position may read another; an alternative to `segment_ids`. A position that may read
+                nothing reads itself. None: no mask.
 
         Raises:
-            UsageError: the program cannot keep texts apart or keep to a mask, or depends on the sequence length.
+            UsageError: the program cannot keep texts apart or follow a mask, or depends on the sequence length.
             ValueError: the ids, the prefix or the mask do not fit.
         """
         learned = self._by_node(parameters, x.dtype)
@@ -120,15 +121,15 @@ class BlockFunctions:
         record: Callable[[Array], None] | None,
         visibility: Visibility,
     ) -> Array:
-        """Return the output where MASK and the ops along the length know what positions may read."""
+        """Return the output if positions may read only what `visibility` allows."""
         shifts = {index: partial(shift, visibility=visibility) for index, shift in self.shifts.items()}
         seen = partial(causal_softmax, visibility=visibility)
         fused = {
             index: replace(group, function=seen) if group.function is causal_softmax else group
             for index, group in self.fused.items()
         }
-        whole = visibility.texts is None and visibility.mask is None
-        fast_ops = {op: apply for op, apply in self.fast_ops.items() if whole or not takes_texts(op)}
+        prefix_only = visibility.texts is None and visibility.mask is None
+        fast_ops = {op: apply for op, apply in self.fast_ops.items() if prefix_only or not takes_texts(op)}
         fast_ops |= self._fast_past_ops
         if record is not None:
             fused, fast_ops = {}, {}
@@ -139,7 +140,7 @@ class BlockFunctions:
         """Return an empty cache for `decode`, with room for `length` positions of `batch` sequences.
 
         Raises:
-            InvalidProgramError: the program is not proved causal; decoding is then undefined.
+            InvalidProgramError: the program is not proved to be causal; decoding is then undefined.
             UsageError: the batch or the length is below 1, or the program is tied to another length.
         """
         if self.length is not None and length != self.length:
@@ -159,14 +160,16 @@ class BlockFunctions:
     ) -> tuple[Float[Array, "batch new width"], decoding.Cache]:
         """Return the outputs at the next positions, one or more, and the updated cache.
 
-        The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN. `segment_ids`
-        begin at the first position, in every call; positions after them belong to the last text. `prefix` also begins
-        there; positions after its end are not part of it, and all positions of a prefix must be new in the same call.
-        The rows of `mask` are the new positions; keys after its end are masked as its last.
+        The outputs equal those of `apply` on the whole sequence. Past the end of the cache they are NaN.
+
+        `segment_ids` and `prefix` begin at the first position of the sequence, in every call. Positions after the end
+        of `segment_ids` belong to the last text. Positions after the end of `prefix` are not part of a prefix, and all
+        positions of a prefix must be new in the same call. The rows of `mask` are the new positions; keys after its end
+        are treated as its last key.
 
         Raises:
-            UsageError: there are more new positions than the cache is long, the batch size differs, or the program
-                cannot keep texts apart or keep to a mask, or depends on the sequence length.
+            UsageError: there are more new positions than the cache has room for, the batch size differs, or the
+                program cannot keep texts apart or follow a mask, or depends on the sequence length.
             ValueError: the ids, the prefix or the mask do not fit.
         """
         visibility = self._visibility(x, segment_ids, prefix, mask, None)
@@ -175,7 +178,7 @@ class BlockFunctions:
 
     @property
     def _fast_past_ops(self) -> Mapping[str, Callable[..., Array]]:
-        """Functions of `fast_ops` that handle packed texts and positions decoded before."""
+        """Functions of `fast_ops` that also work for packed texts and in decoding."""
         return {name: function for name, function in self.fast_ops.items() if name == "LEAST_SQUARES"}
 
     def _visibility(
@@ -186,7 +189,10 @@ class BlockFunctions:
         mask: BlockMask | None,
         length: int | None,
     ) -> Visibility:
-        """Return what positions may read, if the program can keep to it and it fits `length` positions (None: any)."""
+        """Return what positions may read, after checking that the program supports it and that the shapes fit.
+
+        `length` is the number of positions that the arguments must cover; None: any number.
+        """
         texts, shape = None, (x.shape[0], length)
         if segment_ids is not None:
             check_packable(self.graph)
@@ -209,17 +215,17 @@ class BlockFunctions:
 
     @property
     def shifts(self) -> dict[int, decoding.Shift]:
-        """Shift of each softmax's scores, by node: the largest visible score of a row is subtracted."""
+        """Functions that subtract the largest visible score of each row, by the EXP node of the softmax."""
         masked = softmax_exponentials(self.graph)
         return {node: subtract_visible_maximum if hidden else subtract_maximum for node, hidden in masked.items()}
 
 
-WRITTEN_GRADIENTS: Mapping[str, Callable[..., Array]] = {
+FAST_OPS: Mapping[str, Callable[..., Array]] = {
     "CONV_1X1": apply_dense,
     "LEAST_SQUARES": partial(apply_least_squares, steps=SOLVE_STEPS),
     **DEPTHWISE_OPS,
 }
-"""Function that replaces an op's `apply` in compiled blocks, by the name of the op."""
+"""Functions that replace the `apply` of some ops in compiled blocks, by the name of the op."""
 
 
 def compile_block(
@@ -230,11 +236,12 @@ def compile_block(
     Args:
         graph: canonical program.
         unit: channels in a unit of relative width; the model is 8 units wide.
-        length: sequence length; needed only if the program is tied to one.
-        fused: whether to compute norms and softmaxes in one call (see `functional.fused_idioms`), and gradients of
-            projections and depthwise convolutions in fewer passes (`WRITTEN_GRADIENTS`), in reverse mode only, and
-            LEAST_SQUARES by conjugate gradients.
-        solve_steps: most steps of these; without `fused`, each position's system is solved exactly.
+        length: sequence length; needed only if the program is tied to one length.
+        fused: whether to compute norms and softmaxes in one call (see `functional.fused_idioms`), LEAST_SQUARES by
+            conjugate gradients, and the gradients of projections and depthwise convolutions in fewer passes
+            (`FAST_OPS`), which works in reverse mode only.
+        solve_steps: largest number of conjugate-gradient steps. Without `fused`, each position's system is solved
+            exactly.
 
     Raises:
         InvalidProgramError: a width is not a whole number of channels at this unit.
@@ -246,7 +253,7 @@ def compile_block(
     specs, width = parameter_specs(graph, unit, length), MODEL_WIDTH * unit
     if not fused:
         return BlockFunctions(graph, specs, width, tied_to)
-    fast_ops = {**WRITTEN_GRADIENTS, "LEAST_SQUARES": partial(apply_least_squares, steps=solve_steps)}
+    fast_ops = {**FAST_OPS, "LEAST_SQUARES": partial(apply_least_squares, steps=solve_steps)}
     return BlockFunctions(graph, specs, width, tied_to, fused_groups(graph), fast_ops)
 
 
@@ -255,7 +262,7 @@ def subtract_maximum(
     first: int | Array = 0,
     visibility: Visibility = ALL_EARLIER,
 ) -> Float[Array, "*axes keys"]:
-    """Return the scores minus the largest of their row, at most 0: their softmax is the same and cannot overflow.
+    """Return the scores minus the largest score of their row. Their softmax is the same and cannot overflow.
 
     `first`, the position of the first row, and `visibility` have no effect here.
     """
@@ -267,9 +274,10 @@ def subtract_visible_maximum(
     first: int | Array = 0,
     visibility: Visibility = ALL_EARLIER,
 ) -> Float[Array, "*axes rows keys"]:
-    """Return the scores minus the largest of those that their row sees.
+    """Return the scores minus the largest score that their row sees.
 
-    The others become 0; a MASK removes them. The rows start at position `first`, the keys at 0.
+    Scores of hidden keys become 0; the MASK after the EXP removes them. The rows start at position `first`, the keys
+    at 0.
     """
     visible = visibility.keys(scores, first)
     seen = jnp.where(visible, scores, -jnp.inf)

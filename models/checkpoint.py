@@ -1,7 +1,7 @@
-"""Trained language models: save one to a folder, load it with checks (`checkpoint_files` has the files).
+"""Trained language models in folders: saving, and loading with checks (`checkpoint_files` describes the files).
 
-The arrays are `embedding` [vocabulary, width], `blocks.<name>` [layers, ...], and `final_norm.scale` and `.bias`
-[width]. The description holds the program, the model's shape, and how it was trained.
+The arrays are `embedding` [vocabulary, width], `blocks.<name>` [layers, ...], and `final_norm.scale` and
+`final_norm.bias` [width]. The description contains the program, the shape of the model, and its training settings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .config import ModelConfig
 __all__ = ["Weights", "grow_vocabulary", "load_weights", "read_model", "save_weights"]
 
 PROGRAM_LAYOUT = "program"
-"""Layout of the arrays: names and shapes of the compiled program. The other layout is that of an exported module."""
+"""Layout with the names and shapes of the compiled program. The other layout has those of an exported module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Weights:
     Attributes:
         dna: program of the blocks.
         model: shape of the model.
-        parameters: arrays of `LanguageModel.init`; those of `blocks` have a leading axis of layers.
+        parameters: arrays of `LanguageModel.init`; arrays in `blocks` have a leading axis of layers.
         tokenizer: JSON text of the tokenizer.
         training: origin and training settings, as JSON values.
     """
@@ -63,10 +63,10 @@ class Weights:
 
 
 def grow_vocabulary(weights: Weights, vocabulary: int, seed: int) -> Weights:
-    """Return a model that embeds more token ids, such as special tokens of an objective (`workers.objectives`).
+    """Return a model that embeds `vocabulary` token ids, such as special tokens of an objective (`workers.objectives`).
 
     New ids get random rows, as in `LanguageModel.init`; the other rows stay. A model that already embeds that many ids
-    is returned as it is.
+    is returned unchanged.
     """
     embedding = weights.parameters["embedding"]
     missing = vocabulary - len(embedding)
@@ -84,7 +84,9 @@ def grow_vocabulary(weights: Weights, vocabulary: int, seed: int) -> Weights:
 def save_weights(
     folder: Path, weights: Weights, overwrite: bool = False, texts: Mapping[str, str] | None = None
 ) -> None:
-    """Write a trained model to a folder in both formats, and other `texts` by name: the whole folder or nothing.
+    """Write a trained model in both formats, and other `texts` by file name, to a folder.
+
+    Either the whole folder is written or nothing.
 
     Raises:
         UsageError: the folder exists, or cannot be written.
@@ -103,11 +105,11 @@ def load_weights(folder: Path | str, file_format: FileFormat | None = None, dna:
 
     Args:
         folder: folder to read.
-        file_format: format to read; None: safetensors if it is there, else Orbax.
-        dna: the program that the weights must be of; None: any.
+        file_format: format to read; None: safetensors if it exists, else Orbax.
+        dna: program that the weights must belong to; None: any program.
 
     Raises:
-        UsageError: a file is missing or damaged, or the weights are of another program or do not fit the model.
+        UsageError: a file is missing or damaged, or the weights belong to another program or do not fit the model.
     """
     folder = Path(folder)
     description = _read_description(folder)
@@ -122,7 +124,7 @@ def load_weights(folder: Path | str, file_format: FileFormat | None = None, dna:
 
 
 def read_model(folder: Path) -> tuple[DNA, ModelConfig, dict[str, Any]]:
-    """Return the program of a folder of weights, the shape of its model, and how it was trained.
+    """Return the program of a folder of weights, the shape of its model, and its training settings.
 
     Raises:
         UsageError: the folder has no weights, or their description is damaged.
@@ -141,7 +143,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 
 def _parse_description(path: Path, description: Mapping[str, Any]) -> tuple[DNA, ModelConfig, dict[str, Any]]:
-    """Return the program, the model's shape, and how it was trained."""
+    """Return the program, the shape of the model, and its training settings."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -178,7 +180,7 @@ def _check_shapes(source: Path, found: Mapping[str, tuple[int, ...]], weights: W
 
 
 def _unflatten(flat: Mapping[str, np.ndarray]) -> Tree:
-    """Invert `flatten` for a language model, where the names of blocks' arrays contain dots."""
+    """Invert `flatten` for a language model, in which names of arrays in `blocks` contain dots."""
     tree: Tree = {}
     for name, array in flat.items():
         group, dot, key = name.partition(".")

@@ -1,11 +1,11 @@
-"""Folder of arrays in two formats, with a tokenizer and a description, written as a whole and read with checks.
+"""Folder of arrays in two formats, with a tokenizer and a description: written atomically, and read with checks.
 
-    model.json          description: what the writer gives, versions, and a hash of every other file
+    model.json          description: the writer's entries, versions, and a hash of every other file
     model.safetensors   arrays by their keys joined with dots
     checkpoint/         the same arrays as an Orbax checkpoint
     tokenizer.json      in the format of the `tokenizers` library
 
-Either format is enough to read the arrays. Neither holds code: nothing here is ever unpickled.
+Either format is enough to read the arrays. Neither contains code, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 FORMAT = 1
-"""Version of the folder's format; a change of its meaning increments it."""
+"""Version of the folder's format; it is incremented when the format changes."""
 
 DESCRIPTION, SAFETENSORS, CHECKPOINT, TOKENIZER = "model.json", "model.safetensors", "checkpoint", "tokenizer.json"
 
@@ -55,7 +55,9 @@ def write_weights_folder(
     texts: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write arrays in both formats, a tokenizer, a description and other `texts` by name: the whole folder or nothing.
+    """Write arrays in both formats, a tokenizer, a description and other `texts` by file name.
+
+    Either the whole folder is written or nothing.
 
     Raises:
         UsageError: the folder exists, or cannot be written.
@@ -78,7 +80,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Return the description of a folder.
 
     Raises:
-        UsageError: it is missing or damaged, or has another format.
+        UsageError: the description is missing or damaged, or has another format.
     """
     path = folder / DESCRIPTION
     if not path.is_file():
@@ -98,7 +100,7 @@ def read_tokenizer(folder: Path, description: Mapping[str, Any]) -> str:
     """Return the tokenizer of a folder as JSON text.
 
     Raises:
-        UsageError: it is missing or damaged.
+        UsageError: the tokenizer is missing or damaged.
     """
     _check_hashes(folder, description["files"], TOKENIZER)
     return (folder / TOKENIZER).read_text(encoding="utf-8")
@@ -107,9 +109,9 @@ def read_tokenizer(folder: Path, description: Mapping[str, Any]) -> str:
 def read_arrays(
     folder: Path, description: Mapping[str, Any], file_format: FileFormat | None = None
 ) -> tuple[Path, dict[str, np.ndarray]]:
-    """Return the arrays of a folder by their keys joined with dots, and the file or folder they are from.
+    """Return the arrays of a folder by their keys joined with dots, and the file or folder that was read.
 
-    Without a format, safetensors is read if it is there, else Orbax.
+    Without `file_format`, safetensors is read if it exists, else Orbax.
 
     Raises:
         UsageError: a file is missing or damaged.
@@ -170,7 +172,7 @@ def _write_files(
 
 
 def _check_hashes(folder: Path, hashes: Mapping[str, Any], name: str) -> None:
-    """Check that a file, or every file of a folder, has the hash it had when it was written."""
+    """Check that a file, or every file of a folder, has the same hash as when it was written."""
     expected = {path: value for path, value in hashes.items() if path == name or path.startswith(f"{name}/")}
     if not expected:
         raise damaged_file(folder / DESCRIPTION, f"no hash of {name}")

@@ -15,15 +15,15 @@ from ..primitives.programs.program import DNA
 __all__ = ["STRICT", "ModelConfig"]
 
 STRICT: dict[str, Any] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
-"""Validation settings of the configs, which pydantic reads when they are loaded."""
+"""Pydantic settings for the validation of the config classes when they are loaded."""
 
 MOST_UNROLLED = 8
-"""Most layers that `stack = "auto"` compiles one by one (benchmarks/peer_step.py)."""
+"""Largest number of layers that `stack = "auto"` compiles one by one (benchmarks/peer_step.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Decoder-only language model: tied embedding, positions, `layers` blocks of one kind, final norm.
+    """Shape of a decoder-only language model: tied embedding, positions, `layers` blocks of one kind, final norm.
 
     Attributes:
         layers: number of stacked blocks.
@@ -32,17 +32,18 @@ class ModelConfig:
         length: tokens in a training sequence.
         vocabulary: number of token ids.
         precision: dtype of activations; parameters and losses stay float32.
-        stack: how the layers are compiled: one copy for each layer (`unroll`), one loop (`scan`), or `auto`: a loop for
-            more than eight layers. With `auto`, brief trainings (of at most 1e12 FLOPs in a known number of steps) on
-            one CPU are compiled layer by layer, however many there are (`workers.training.steps.brief`).
+        stack: compilation of the layers: one copy for each layer (`unroll`), one loop (`scan`), or `auto`, which is a
+            loop for more than eight layers. With `auto`, brief trainings on one CPU (at most 1e12 FLOPs in a known
+            number of steps) are compiled layer by layer for any number of layers (`workers.training.steps.brief`).
         fused: whether norms and softmaxes are computed in one call, equal to their primitives up to rounding.
-        solve_steps: most steps of conjugate gradients that solve the systems of LEAST_SQUARES (least squares). A system
-            that is solved takes no more, and none more than twice its channels. Without `fused`, the systems are solved
-            exactly, which needs more memory.
+        solve_steps: largest number of conjugate-gradient steps for the systems of LEAST_SQUARES (least squares). A
+            system stops earlier once it is solved, and at the latest after twice as many steps as it has channels.
+            Without `fused`, the systems are solved exactly, which needs more memory.
         length_dependent: whether to allow ops that tie a block to one sequence length.
         parameter_cap: upper limit of a candidate's parameters, as a multiple of the baseline's.
-        parameter_range: smallest and largest number of parameters of a candidate, instead of the cap; a candidate
-            outside is trained at another unit (see `parameter_range`). Empty: candidates keep the unit.
+        parameter_range: smallest and largest number of parameters of a candidate, instead of the cap. A candidate
+            outside the range is trained at another unit (see `models.parameter_range`). Empty: no range, and
+            candidates keep the unit.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -70,13 +71,13 @@ class ModelConfig:
 
     @property
     def scanned(self) -> bool:
-        """Whether the layers are compiled as one loop, which compiles sooner; copies of them take less time a step."""
+        """Whether the layers are compiled as one loop. A loop compiles faster; separate layers have faster steps."""
         return self.stack == "scan" or (self.stack == "auto" and self.layers > MOST_UNROLLED)
 
     def most_parameters(self, baseline: float) -> float:
-        """Return the largest number of a candidate's parameters, given the baseline's."""
+        """Return the largest number of parameters that a candidate may have, given the number of the baseline."""
         return self.parameter_range[-1] if self.parameter_range else baseline * self.parameter_cap
 
     def library_program(self, name: str) -> DNA:
-        """Return a program of the library with the heads of this model, and its query scale for this width."""
+        """Return a program of the library with this model's number of heads, and the query scale for its width."""
         return get(name, self.unit, self.heads)

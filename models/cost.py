@@ -1,4 +1,4 @@
-"""Size and cost of a language model whose blocks are a program, as a whole and by line of the program."""
+"""Size and cost of a language model whose blocks are a program: in total, and for each line of the program."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ class ProgramLine:
 
     Attributes:
         subprogram: index of the subprogram.
-        position: index of the instruction in it.
+        position: index of the instruction in the subprogram.
         text: the instruction as text.
-        shapes: shapes of its value without the batch axis; L is the sequence length. Empty if it never runs.
-        calls: number of times that a block executes it.
-        parameters: learned scalars.
+        shapes: shapes of the value without the batch axis; L is the sequence length. Empty if the line never runs.
+        calls: number of times that a block executes the line.
+        parameters: number of learned scalars.
         flops_per_token: forward floating-point operations per position.
-        share: share of the forward operations of the model, over all its blocks; the output logits are the rest.
+        share: fraction of the model's forward operations that the line takes in all blocks together. The model's
+            operations include the output logits.
     """
 
     subprogram: int
@@ -58,7 +59,9 @@ def logits_flops(model: ModelConfig, unit: int) -> float:
 
 
 def program_lines(dna: DNA, model: ModelConfig, unit: int) -> tuple[ProgramLine, ...]:
-    """Return the instructions of a program in order, with shapes and costs. Calls contain the cost of their lines.
+    """Return the instructions of a program in order, with shapes and costs.
+
+    The cost of a call is the cost of the lines that it runs.
 
     Raises:
         InvalidProgramError: a width is not a whole number of channels at this unit.

@@ -1,13 +1,13 @@
-"""Step-by-step decoding of any canonical program: a cache holds what new positions need of earlier ones.
+"""Step-by-step decoding of any canonical program, with a cache of what new positions need from earlier ones.
 
-The interpreter evaluates the graph at the new positions only. At each op, a hook adds what the op's row of the table
-caches (`Op.decode_state`): a convolution its last inputs, a running sum its last output, LEAST_SQUARES its matrix, a
-product with scores its second operand at every position. Scores have the new positions as rows and all positions of the
-cache as keys. Later keys are zeros, which a causal program does not read.
+The interpreter evaluates the graph at the new positions only. At each op, a hook adds the cached values that the op
+needs (`Op.decode_state` in the op table): its last inputs for a convolution, its last output for a running sum, its
+matrix for LEAST_SQUARES, and the second operand at every position for products of matrices. Scores have the new
+positions as rows and all positions of the cache as keys. Later keys are zeros, which a causal program does not read.
 
 A cache is a plain pytree of arrays in the interpreter's layout `[branches..., batch, positions, width]`:
 
-    {"position": int32 scalar, "history": {name: all positions}, "state": {name: the last few, or a matrix}}
+    {"position": int32 scalar, "history": {name: all positions}, "state": {name: last few positions, or a matrix}}
 
 All sequences of a batch have the same position. A program without history (only convolutions, running sums and least
 squares) can decode any number of positions.
@@ -41,7 +41,7 @@ Cache = dict[str, Any]
 """Pytree of arrays: `position`, `history` and `state`."""
 
 Shift = Callable[..., Array]
-"""Function of scores, the position of their first row, and what they see (see `BlockFunctions.shifts`)."""
+"""Function of scores, the position of their first row, and what rows may read (see `BlockFunctions.shifts`)."""
 
 POSITIONS = -2
 """Axis of positions in every layout."""
@@ -84,7 +84,7 @@ def decode(
 ) -> tuple[Float[Array, "batch new width"], Cache]:
     """Return the outputs at the next positions, and the updated cache; see `BlockFunctions.decode`.
 
-    Past the end of the cache the outputs are NaN, as a traced position cannot raise an error.
+    Past the end of the cache the outputs are NaN, since the position is traced and cannot raise an error.
 
     Args:
         graph: canonical program.
@@ -139,7 +139,7 @@ class _Step:
         }
 
     def compute_hook(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
-        """Return a node's value, computed by `compute` from operands at all positions that it needs."""
+        """Return a node's value, computed by `compute` from its operands at all positions that the op needs."""
         node = self.graph.nodes[index]
         op = OPS[node.op]
         if index in self.plan.recomputed_scores:
@@ -175,22 +175,22 @@ class _Step:
         return self.history[name].astype(value.dtype)
 
     def _continue_state(self, index: int, kind: DecodeState, value: Array, compute: Compute) -> Array:
-        """Continue an op along the length, from its last inputs, or from its last output as one more input.
+        """Return the new outputs of an op along the length, with its last inputs, or its last output, as first inputs.
 
-        Running ops use the cache's dtype if it is wider: rounding at every step would accumulate.
+        Running ops compute in the cache's dtype if it is wider, since rounding errors of all steps would accumulate.
         """
-        name, few = self.names["state"][index], self.plan.state[index]
+        name, cached = self.names["state"][index], self.plan.state[index]
         earlier = self.cache["state"][name]
         dtype = value.dtype if kind is DecodeState.INPUTS else jnp.promote_types(earlier.dtype, value.dtype)
         inputs = jnp.concatenate([earlier.astype(dtype), value.astype(dtype)], axis=POSITIONS)
-        given = self.visibility.arguments(self.graph.nodes[index].op, self.position - few, inputs.shape[POSITIONS])
+        given = self.visibility.arguments(self.graph.nodes[index].op, self.position - cached, inputs.shape[POSITIONS])
         outputs = compute([inputs], **given)
-        last = (inputs if kind is DecodeState.INPUTS else outputs)[..., -few:, :]
+        last = (inputs if kind is DecodeState.INPUTS else outputs)[..., -cached:, :]
         self.state[name] = last.astype(earlier.dtype)
-        return outputs[..., few:, :].astype(value.dtype)
+        return outputs[..., cached:, :].astype(value.dtype)
 
     def _continue_matrix(self, index: int, operands: Sequence[Array], compute: Compute) -> Array:
-        """Continue a LEAST_SQUARES from its sum over earlier positions, and add the new ones to that."""
+        """Return the new outputs of a LEAST_SQUARES, and add the new positions to its cached sum over earlier ones."""
         name = self.names["state"][index]
         before, keys = self.cache["state"][name], operands[1]
         texts = self.visibility.arguments(self.graph.nodes[index].op, self.position - 1, self.new + 1)
@@ -201,7 +201,7 @@ class _Step:
 
 
 def _check(cache: Cache, x: Array) -> None:
-    """Check that the inputs have the cache's batch size and are not longer than it."""
+    """Check that the inputs have the cache's batch size and not more positions than the cache has room for."""
     for array in (*cache["history"].values(), *cache["state"].values()):
         if array.shape[-3] != x.shape[0]:
             raise UsageError(f"x has {x.shape[0]} sequences, but the cache has {array.shape[-3]}; make another cache")
@@ -213,12 +213,12 @@ def _check(cache: Cache, x: Array) -> None:
 
 
 def _length(cache: Cache) -> int | None:
-    """Return the positions that the cache has room for; None without history."""
+    """Return the number of positions that the cache has room for; None without history."""
     return next((array.shape[POSITIONS] for array in cache["history"].values()), None)
 
 
 def _names(graph: Graph, indices: Iterable[int]) -> dict[int, str]:
-    """Return readable names of nodes, by index: the calls they came from, numbered if several have the same."""
+    """Return readable names of nodes, by index: the path of the call that a node is in, numbered if it repeats."""
     names: dict[str, int] = {}
     for index in sorted(indices):
         node = graph.nodes[index]

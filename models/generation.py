@@ -1,9 +1,9 @@
-"""Text generation with a cache: each new token costs one position.
+"""Text generation with a cache, so that each new token computes one position only.
 
     decode the prompt -> sample -> decode the sampled token -> sample -> ...
 
-Tokens are sampled with a temperature from the k most probable ones (Fan et al. 2018, arXiv 1805.04833); temperature 0
-is greedy. Token i is drawn from (seed, i), so that the same seed gives the same tokens.
+Each token is sampled with a temperature from the k most probable tokens (Fan et al. 2018, arXiv 1805.04833).
+Temperature 0 is greedy. Token i is drawn with a key made from (seed, i), so that the same seed gives the same tokens.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .language_model import LanguageModel, ModelParameters
 __all__ = ["Sampling", "generate"]
 
 PREFILL_CHUNK = 512
-"""Positions of a prompt decoded in one step; the scores of all of them are in memory at once."""
+"""Number of prompt positions that are decoded in one step; their scores are in memory at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Sampling:
 
     Attributes:
         temperature: divisor of the logits; 0 is greedy.
-        top_k: number of most probable tokens to draw from; 0: all.
+        top_k: number of most probable tokens to draw from; 0: all tokens.
     """
 
     temperature: float = 0.8
@@ -74,20 +74,20 @@ def generate(
         parameters: parameters of the model.
         prompt: token ids, at least one.
         tokens: number of tokens to generate.
-        sampling: sampling of each token; None: with the default temperature.
+        sampling: settings of the sampling; None: the defaults.
         seed: random seed.
-        vocabulary: number of token ids that can be drawn; None: all of the model's.
-        prefix: whether the tokens of the prompt see each other in both directions, as a model trained with prefixes
-            expects; otherwise they see earlier ones only.
+        vocabulary: number of token ids that can be drawn; None: all ids of the model.
+        prefix: whether the tokens of the prompt see each other in both directions, for a model that was trained with
+            prefixes; otherwise they see earlier tokens only.
 
     Yields:
         Token ids, each as soon as it is drawn.
 
     Raises:
-        UsageError: the prompt is empty, the text is longer than the one length a program is tied to, the cache does not
-            fit into memory, or the program cannot see a prefix.
+        UsageError: the prompt is empty, the text is longer than the one length that a program is tied to, the cache
+            does not fit into memory, or the program cannot see a prefix.
     """
-    graph = getattr(model.block, "graph", None)  # a hand-written block has none, and takes any length
+    graph = getattr(model.block, "graph", None)  # a hand-written block has no graph, and takes any length
     longest = model.config.length if graph is not None and graph.length_dependent else None
     if not prompt:
         raise UsageError("the prompt is empty; give at least one token, such as the one that ends a document")

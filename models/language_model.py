@@ -1,4 +1,4 @@
-"""Decoder-only language model around a stack of equal blocks: tied embedding, positions, final norm.
+"""Decoder-only language model around a stack of blocks of one kind: tied embedding, positions, final norm.
 
 Embedding, positions, head and final norm are not part of the searched program (Primer, section 2). Positions are fixed
 sinusoids (Vaswani et al. 2017, section 3.5), so that a model reads sequences of any length. The paper does not say
@@ -28,7 +28,7 @@ from .training_batch import Prediction, TrainingBatch
 __all__ = ["PROBE_LOGITS", "BlockLike", "LanguageModel", "language_model", "negative_log_likelihood"]
 
 PROBE_LOGITS = 4
-"""Number of tokens whose logits probes compare: several, as a change may leave one logit as it was."""
+"""Number of tokens whose logits probes compare. One would not do: a change may leave a single logit unchanged."""
 
 ModelParameters = dict[str, Any]
 BlockLike = Any
@@ -88,8 +88,8 @@ class LanguageModel:
         Args:
             parameters: parameters of the model.
             tokens: token ids.
-            segment_ids: equal for neighbouring positions of one text; each text has the logits that it has alone. None:
-                one text a sequence.
+            segment_ids: equal for neighbouring positions of one text; each text gets the same logits as alone in a
+                sequence. None: one text per sequence.
             prefix: true for the first positions of a text, which see each other in both directions; None: no prefix.
 
         Raises:
@@ -105,20 +105,20 @@ class LanguageModel:
         prefix: Array | None = None,
         stream: bool = False,
     ) -> tuple[Array, Array | None]:
-        """Return the logits, and the residual stream if it is asked for."""
+        """Return the logits, and the residual stream if `stream` is true, else None."""
         positions = None if segment_ids is None else text_positions(segment_ids, self.config.width)
         x = self.embed(parameters, tokens, positions)
         x, layers = self._stack(parameters["blocks"], x, stream, segment_ids=segment_ids, prefix=prefix)
         return self.head(parameters, x), layers
 
     def init_cache(self, batch: int, length: int) -> Cache:
-        """Return an empty cache for `decode`, with room for `length` tokens of `batch` sequences: a plain pytree.
+        """Return an empty cache for `decode`, a plain pytree with room for `length` tokens of `batch` sequences.
 
         `position` is the number of decoded tokens. `blocks` are the caches of the layers: stacked if the layers are
-        scanned, else a tuple, so that a step copies none of them.
+        scanned, else in a tuple, so that a decoding step copies none of them.
 
         Raises:
-            InvalidProgramError: the block is not proved causal.
+            InvalidProgramError: the block is not proved to be causal.
             UsageError: the batch or the length is below 1, or the block is tied to another length.
         """
         dtype = jnp.dtype(self.config.precision)
@@ -138,12 +138,12 @@ class LanguageModel:
     ) -> tuple[Float[Array, "batch new vocabulary"], Cache]:
         """Return the logits after the next tokens, one or more (a prompt in one call), and the updated cache.
 
-        The logits equal those of `logits` on the whole sequence. Past the end of the cache they are NaN. `prefix` is
-        that of the sequence from its start, in every call; all tokens of a prefix must be new in the same call.
+        The logits equal those of `logits` on the whole sequence. Past the end of the cache they are NaN. `prefix`
+        begins at the first token of the sequence in every call; all tokens of a prefix must be new in the same call.
 
         Raises:
-            UsageError: there are more new tokens than the cache is long, the batch size differs, or the block cannot
-                see a prefix.
+            UsageError: there are more new tokens than the cache has room for, the batch size differs, or the block
+                cannot see a prefix.
         """
         if tokens.ndim != 2:
             raise UsageError(f"tokens have shape {list(tokens.shape)}, but must be [batch, new]")
@@ -167,20 +167,20 @@ class LanguageModel:
         """Return the loss of each predicted token of a batch, in nats, without its weights (see `mean_loss`).
 
         Raises:
-            UsageError: the block cannot do what the batch needs, keep texts apart or see a prefix.
+            UsageError: the block cannot keep the texts of the batch apart, or cannot see its prefix.
         """
         return self.predict(parameters, batch).losses
 
     def predict(self, parameters: ModelParameters, batch: TrainingBatch, stream: bool = False) -> Prediction:
-        """Return what the model predicts for a batch.
+        """Return the losses and probe logits of a batch, and on request the residual stream.
 
         Args:
             parameters: parameters of the model.
             batch: batch of any objective.
-            stream: whether to return the residual stream, which is otherwise not kept.
+            stream: whether to return the residual stream, which is otherwise not stored.
 
         Raises:
-            UsageError: the block cannot do what the batch needs, keep texts apart or see a prefix.
+            UsageError: the block cannot keep the texts of the batch apart, or cannot see its prefix.
         """
         tokens, segment_ids, prefix = jax.tree.map(lambda x: x[:, :-1], (batch.tokens, batch.segment_ids, batch.prefix))
         logits, layers = self._forward(parameters, tokens, segment_ids, prefix, stream)
@@ -191,7 +191,7 @@ class LanguageModel:
     ) -> tuple[Float[Array, "batch length"], Float[Array, "batch length few"]]:
         """Return token losses in nats, and the logits of the first `PROBE_LOGITS` tokens of the vocabulary.
 
-        The logits show what a position depends on; its loss depends on the next token as well.
+        Probes compare logits, since the loss of a position also depends on the next token.
         """
         logits = self.logits(parameters, tokens[:, :-1])
         return negative_log_likelihood(logits, tokens[:, 1:]), logits[..., :PROBE_LOGITS]
@@ -199,7 +199,7 @@ class LanguageModel:
     def embed(
         self, parameters: ModelParameters, tokens: Array, positions: Array | None = None, scale: Array | None = None
     ) -> Array:
-        """Return the first block's input, times `scale`; `positions` are by default those of the sequence's start."""
+        """Return the first block's input, multiplied by `scale`; `positions` default to sinusoids from position 0."""
         positions = sinusoids(tokens.shape[1], self.config.width) if positions is None else positions
         x = parameters["embedding"][tokens] * float(np.sqrt(self.config.width)) + positions
         return (x if scale is None else x * scale).astype(jnp.dtype(self.config.precision))
@@ -213,11 +213,11 @@ class LanguageModel:
         self, blocks: Mapping[str, Array], x: Array, stream: bool = False, **seen: Array | None
     ) -> tuple[Array, Array | None]:
         """Return the last block's output, and with `stream` the first one's input and the output of every block."""
-        seen = {name: value for name, value in seen.items() if value is not None}  # not every block takes them
+        seen = {name: value for name, value in seen.items() if value is not None}  # some blocks lack these arguments
         apply = partial(self.block.apply, **seen) if seen else self.block.apply
         apply = jax.checkpoint(apply) if self.rematerialize else apply
         if self.config.scanned:
-            layers = self.config.layers  # a block without parameters has no arrays to infer it from
+            layers = self.config.layers  # a block without parameters has no arrays to infer this number from
 
             def step(x: Array, layer: Mapping[str, Array]) -> tuple[Array, Array | None]:
                 y = apply(layer, x)
@@ -234,7 +234,7 @@ class LanguageModel:
     def _decode_stack(
         self, blocks: Mapping[str, Array], caches: Any, x: Array, prefix: Array | None
     ) -> tuple[Array, Any]:
-        seen = {} if prefix is None else {"prefix": prefix}  # not every block takes it
+        seen = {} if prefix is None else {"prefix": prefix}  # some blocks lack this argument
 
         def layer(x: Array, both: tuple[Mapping[str, Array], Cache]) -> tuple[Array, Cache]:
             return self.block.decode(*both, x, **seen)
@@ -274,7 +274,7 @@ def layer_norm(x: Float[Array, "*axes width"], parameters: Mapping[str, Array]) 
 
 
 def sinusoids(length: int, width: int) -> Float[Array, "length width"]:
-    """Return fixed positions, a constant: sines in the first half of the channels, cosines in the second."""
+    """Return sinusoids of the first `length` positions: sines in the first half of the channels, then cosines."""
     half = width // 2
     rates = np.exp(-np.log(10_000.0) * np.arange(half) / max(half - 1, 1))
     angles = np.arange(length)[:, None] * rates[None, :]
@@ -290,6 +290,6 @@ def text_positions(segment_ids: Int[Array, "batch length"], width: int) -> Float
 
 
 def _layers(blocks: Mapping[str, Array], count: int) -> list[Mapping[str, Array]]:
-    """Return the parameters of each layer. The gradient of `split` is one concatenation, that of indexing a sum."""
+    """Return the parameters of each layer. The gradient of `split` is a concatenation; indexing would need a sum."""
     parts = {name: jax.lax.split(array, [1] * count) for name, array in blocks.items()}
     return [{name: parts[name][layer][0] for name in blocks} for layer in range(count)]

@@ -1,7 +1,8 @@
-"""Resizing of programs to a range of parameters by their unit of width, as the paper does (So et al. 2021, section 3).
+"""Choice of a program's unit of width, so that its number of parameters is in a range (So et al. 2021, section 3).
 
-A program is stored for the configured unit, that of the baseline. If its model lies outside `model.parameter_range`,
-it is trained at the nearest unit inside the range. All its widths follow, and so do its query scales.
+A program is stored for the configured unit, which the baseline has too. If the parameters of its model are outside
+`model.parameter_range`, the program is trained at the nearest unit inside the range. All its widths and its query
+scales change with the unit.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def parameters_at(graph: Graph, model: ModelConfig, unit: int) -> int:
 def fitted_unit(graph: Graph, model: ModelConfig) -> int | None:
     """Return the unit nearest to the configured one that puts the model inside the range of parameters.
 
-    None means the configured unit: no range is set, or the model lies inside it already. Parameters increase with
-    the unit, so units are tried in one direction only. Units at which a width is not a whole number of channels are
-    passed over.
+    None means the configured unit: no range is set, or the model is already inside the range. The number of parameters
+    increases with the unit, so units are tried in one direction only. Units at which a width is not a whole number of
+    channels are skipped.
 
     Raises:
         InvalidProgramError: no unit puts the model inside the range, or a width is not a whole number of channels at
@@ -48,7 +49,7 @@ def fitted_unit(graph: Graph, model: ModelConfig) -> int | None:
         try:
             parameters = parameters_at(graph, model, unit)
         except InvalidProgramError:
-            pass  # a width is divided by branches and is not whole at this unit
+            pass  # branches divide a width, and the result is not a whole number at this unit
         else:
             if smallest <= parameters <= largest:
                 return unit
@@ -61,7 +62,7 @@ def fitted_unit(graph: Graph, model: ModelConfig) -> int | None:
 
 
 def dna_at_unit(dna: DNA, model: ModelConfig, unit: int | None) -> DNA:
-    """Return the program with its query scales for a unit of width; None means the configured unit.
+    """Return the program with the query scales of a unit of width; None means the configured unit.
 
     Args:
         dna: program whose constants are for the configured unit.

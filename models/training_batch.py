@@ -1,7 +1,7 @@
-"""A training batch of any objective, the mean of its losses, and the positions that they depend on.
+"""Training batches of any objective, the mean loss of a batch, and the positions that its losses depend on.
 
-A causal batch is tokens alone. Packed texts add segment ids, and a prefix language model adds the positions of its
-prefix (Raffel et al. 2020, arXiv 1910.10683, section 3.2.1). `LanguageModel.losses` takes all of them.
+A causal batch has tokens only. Packed texts add segment ids, and a prefix language model adds the positions of its
+prefix (Raffel et al. 2020, arXiv 1910.10683, section 3.2.1). `LanguageModel.losses` takes all of these batches.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ __all__ = ["Prediction", "TrainingBatch", "count_tokens", "loss_weights", "mean_
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """Sequences to train on: a pytree of arrays, of NumPy or JAX.
+    """Sequences to train on, a pytree of NumPy or JAX arrays.
 
-    A position predicts the token that follows it, so the last token is a target only.
+    Each position predicts the token that follows it, so the last token is only a target.
 
     Attributes:
         tokens: token ids.
         weights: weight of the loss of each predicted token, at the position that predicts it; None: 1.
-        segment_ids: equal for neighbouring positions of one text; padding is a separate text. None: one text a
+        segment_ids: equal for neighbouring positions of one text; padding is a separate text. None: one text per
             sequence.
-        prefix: True for positions that see each other in both directions within their text. They are the first ones of
-            the text. None: no prefix; each position sees the earlier ones.
+        prefix: True for the first positions of a text, which see each other in both directions. None: no prefix; each
+            position sees earlier positions only.
     """
 
     tokens: Int[Any, "batch length+1"]
@@ -49,7 +49,7 @@ class Prediction(NamedTuple):
     Attributes:
         losses: loss of each predicted token, in nats, without its weight (see `mean_loss`).
         probe_logits: logits of the first tokens of the vocabulary, for probes.
-        stream: input of the first layer, and output of every layer; None unless it is asked for.
+        stream: input of the first layer, and output of every layer; None unless it was requested.
     """
 
     losses: Float[Array, "batch length"]
@@ -58,10 +58,10 @@ class Prediction(NamedTuple):
 
 
 def loss_weights(batch: TrainingBatch, xp: Any = jnp) -> Float[Any, "batch length"] | None:
-    """Return the weight of each loss; None if all weigh 1.
+    """Return the weight of each loss; None if all weights are 1.
 
-    The first token of a text is not predicted: the position before it belongs to another text. `xp` is the array
-    namespace.
+    The first token of a text is not predicted, because the position before it belongs to another text. `xp` is the
+    array namespace.
     """
     if batch.segment_ids is None:
         return batch.weights
@@ -70,9 +70,9 @@ def loss_weights(batch: TrainingBatch, xp: Any = jnp) -> Float[Any, "batch lengt
 
 
 def read_positions(batch: TrainingBatch, xp: Any = jnp) -> Bool[Any, "batch length"] | None:
-    """Return the positions of a text up to the last one whose loss has a weight; None if these are all.
+    """Return the positions of each text up to the last one with a positive loss weight; None if all are included.
 
-    The others are padding, and the last token of each packed text, which is only predicted.
+    The other positions are padding, and the last token of each packed text, which is only a target.
     """
     weights = loss_weights(batch, xp)
     if weights is None:
@@ -87,14 +87,14 @@ def read_positions(batch: TrainingBatch, xp: Any = jnp) -> Bool[Any, "batch leng
 
 
 def count_tokens(batch: TrainingBatch | Int[np.ndarray, "batch length+1"]) -> int:
-    """Return the number of tokens that a batch, or token windows, give a model to read (see `read_positions`)."""
+    """Return the number of tokens that a model reads from a batch or from token windows (see `read_positions`)."""
     batch = batch if isinstance(batch, TrainingBatch) else TrainingBatch(batch)
     read = read_positions(jax.tree.map(np.asarray, batch), np)
     return int(np.asarray(batch.tokens)[:, :-1].size if read is None else read.sum())
 
 
 def mean_loss(losses: Float[Array, "batch length"], batch: TrainingBatch) -> Float[Array, ""]:
-    """Return the weighted mean of the losses of a batch; 0 if no token has a weight."""
+    """Return the weighted mean of the losses of a batch; 0 if all weights are 0."""
     weights = loss_weights(batch)
     if weights is None:
         return jnp.mean(losses)

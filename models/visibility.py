@@ -19,7 +19,7 @@ Prefix = Bool[Array, "batch length"]
 """Whether a position belongs to the prefix of its text (`primitives.causality.prefix_mask`)."""
 
 Mask = Bool[Array, "batch rows keys"]
-"""Whether a position may read another, if the other is not later."""
+"""Whether a row may read a key, if the key is not at a later position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,12 @@ class Visibility:
     """Which positions a position may read.
 
     Attributes:
-        texts: number of the text of each position from the first on; later ones belong to the last text. None: one
-            text a sequence.
-        prefix: whether a position, from the first on, belongs to a prefix; later ones do not. None: no prefix.
-        mask: whether a row, one of the positions that are computed, may read a position from the first on; positions
-            after its end are masked as its last. A row that may read nothing reads itself. None: no mask.
+        texts: number of the text of each position, beginning at the first position; positions after the end belong to
+            the last text. None: one text per sequence.
+        prefix: whether a position belongs to a prefix, beginning at the first position; positions after the end do not.
+            None: no prefix.
+        mask: whether a row (a position that is computed) may read a key. Keys begin at the first position; keys after
+            the end of the mask are treated as its last key. A row that may read nothing reads itself. None: no mask.
     """
 
     texts: Texts | None = None
@@ -39,7 +40,7 @@ class Visibility:
     mask: Mask | None = None
 
     def keys(self, scores: Float[Array, "*axes rows keys"], first: int | Array = 0) -> Bool[Array, "#*axes rows keys"]:
-        """Return True for keys that are not later than their row, or in the same prefix, and which it may read.
+        """Return which keys each row sees: keys that are not later, or in the same prefix, if texts and mask allow it.
 
         The rows start at position `first`, the keys at 0.
         """
@@ -58,7 +59,10 @@ class Visibility:
         return visible.reshape((1,) * (scores.ndim - 3) + visible.shape)
 
     def arguments(self, op: str, first: int | Array, rows: int) -> dict[str, Array]:
-        """Return the arguments of an op for rows from position `first` on, the last of which are those of the mask."""
+        """Return the arguments that these rules add to the `apply` of an op.
+
+        The op has `rows` rows that begin at position `first`. The rows of the mask are the last of them.
+        """
         given, positions = {}, first + jnp.arange(rows)
         if self.texts is not None and takes_texts(op):
             given["texts"] = _texts_at(self.texts, positions)

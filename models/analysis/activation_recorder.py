@@ -1,9 +1,9 @@
-"""Recorder of activations and gradients: the largest value of every node in every layer of a model.
+"""Recorder of the largest activations of every node in every layer of a model, and of gradient norms.
 
 One compiled function runs a model forwards and backwards. For each layer and each node of the canonical graph it
-records the largest magnitude and the largest value. Layers are scanned and recomputed in the backward pass, so that
-neither compile time nor memory grows with depth times length. The block functions are those of a trial, including the
-shift that keeps a softmax from overflowing; scores are recorded before it.
+records the largest magnitude and the largest value. Layers are scanned, so that compile time does not grow with depth.
+The backward pass recomputes their activations, so that memory holds the activations of one layer and the inputs of all
+layers. As in a trial, the largest score of a row is subtracted in a softmax; scores are recorded before that.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class RecordedPass:
     """Record of one forward and backward pass.
 
     Attributes:
-        loss: mean over the batch, in nats per token.
+        loss: mean loss of the batch, in nats per token.
         gradient_norm: gradient norm of all parameters.
         gradient_norms: gradient norm of each layer's parameters, `[layers]`.
-        magnitudes: largest magnitude of each node, `[layers, nodes]`; not finite if one element is not.
+        magnitudes: largest magnitude of each node, `[layers, nodes]`; not finite if any element is not finite.
         highest: largest value of each node, `[layers, nodes]`.
     """
 
@@ -58,7 +58,7 @@ class RecordedPass:
 
     @property
     def first_non_finite(self) -> tuple[int, int] | None:
-        """Layer and node of the first value that is not finite, in the order of computation; None without any."""
+        """Layer and node of the first value that is not finite, in the order of computation; None if all are finite."""
         broken = np.argwhere(~np.isfinite(self.magnitudes))
         return (int(broken[0, 0]), int(broken[0, 1])) if len(broken) else None
 
@@ -70,7 +70,7 @@ Recorder = Callable[[Any, np.ndarray, float], RecordedPass]
 
 
 def with_rematerialization(model: LanguageModel) -> LanguageModel:
-    """Return the same model with scanned, rematerialized layers: training needs the activations of one layer."""
+    """Return the same model with scanned layers, whose activations are recomputed in the backward pass."""
     return LanguageModel(replace(model.config, stack="scan"), model.block, rematerialize=True)
 
 
@@ -109,14 +109,14 @@ def scale_dense_kernels(model: LanguageModel, parameters: Any, factor: float) ->
 
 
 BISECTIONS = 6
-"""Steps of bisection of a factor of 100; the result is then within 8%."""
+"""Number of bisections of an interval whose ends differ by a factor of 100; the result is then within 8%."""
 
 
 def find_breaking_scale(holds: Callable[[float], bool], largest: float) -> float | None:
-    """Return about the smallest factor between 1 and `largest` for which `holds` is False, or None without any.
+    """Return approximately the smallest factor from 1 to `largest` for which `holds` is False, or None.
 
-    The factor is multiplied by 100 until `holds` is False; bisection on a logarithmic scale follows. A failure at an
-    intermediate factor alone is found only if a power of 100 falls on it.
+    The factor is multiplied by 100 until `holds` is False; bisection on a logarithmic scale follows. If `holds` is
+    False only at some factors, and True again at larger ones, they are found only if a power of 100 is among them.
 
     >>> round(find_breaking_scale(lambda factor: factor < 50, 1e4))
     52
@@ -135,7 +135,7 @@ def find_breaking_scale(holds: Callable[[float], bool], largest: float) -> float
 def _recorded_losses(
     model: LanguageModel, parameters: Any, tokens: Int[Array, "batch length+1"], scale: Array
 ) -> tuple[Float[Array, "batch length"], tuple[Array, Array]]:
-    """Return `LanguageModel.token_losses` and the records of its layers; a test compares the losses."""
+    """Return the losses of `LanguageModel.token_losses`, and the records of all layers."""
     x = model.embed(parameters, tokens[:, :-1], scale=scale)
     layer = jax.checkpoint(lambda x, layer: _recorded(model.block, layer, x))
     x, records = jax.lax.scan(layer, x, parameters["blocks"], model.config.layers)

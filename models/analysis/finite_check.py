@@ -1,4 +1,4 @@
-"""Check that a trained model is finite: its arrays, and what it computes on a text."""
+"""Checks that a trained model is finite: its parameters, and its residual stream and losses on a text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_parameters(parameters: Any) -> None:
     """Check the parameters of a language model.
 
     Raises:
-        UsageError: a value is infinite or not a number; names the first such array, and its layer.
+        UsageError: a value is infinite or not a number. The message names the first such array, and its layer.
     """
     for name, array in flatten(parameters).items():
         broken = ~np.isfinite(array)
@@ -36,7 +36,7 @@ def check_stream(stream: Float[np.ndarray, "layers+1 *tokens width"]) -> None:
     """Check the residual stream of a text: the embeddings before the first layer and after every layer.
 
     Raises:
-        UsageError: a value is infinite or not a number; names the first layer.
+        UsageError: a value is infinite or not a number. The message names the first such layer.
     """
     finite = np.isfinite(stream).reshape(len(stream), -1).all(axis=1)
     if not finite.all():
@@ -54,7 +54,8 @@ def check_losses(
     """Check the losses of a model on a text.
 
     Raises:
-        UsageError: a loss is infinite or not a number; names the first layer whose output is, or the logits.
+        UsageError: a loss is infinite or not a number. The message names the first layer with such an output, or else
+            the logits.
     """
     broken = np.flatnonzero(~np.isfinite(losses).all(axis=1))
     if len(broken):

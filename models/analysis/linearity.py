@@ -5,7 +5,8 @@ their Frobenius norms, and score the layer with 1 - min_A |X A - Y|^2. This is t
 Their score uses the tokens that A is fitted on, so it is too high. Here A and the means are fitted on one half of a
 text and scored on the other half. The score can be negative.
 
-Only the second moments of a text are needed, and those of batches add up. NumPy, float64.
+Only the second moments of a text are needed, and the moments of its batches can be added. NumPy computes them in
+float64.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ __all__ = ["LinearMap", "Moments", "add_moments", "block_moments", "fit_linear_m
 Matrix = Float[np.ndarray, "inputs outputs"]
 
 CUTOFF = 1e-6
-"""Singular values of the centered inputs below this share of the largest are cut: activations are float32."""
+"""Relative size, to the largest, below which singular values of the inputs are dropped: activations are float32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
-    """Sums over the tokens of a text, of inputs x and outputs y of a layer.
+    """Sums over the tokens of a text, for the inputs x and outputs y of a layer.
 
     Attributes:
         tokens: number of tokens.
@@ -49,7 +50,7 @@ class LinearMap:
     Attributes:
         matrix: [inputs, outputs].
         offset: [outputs].
-        rank: number of singular values of the centered inputs that were not cut.
+        rank: number of singular values of the centered inputs that were not dropped.
     """
 
     matrix: np.ndarray
@@ -82,7 +83,7 @@ def block_moments(layer: Moments) -> Moments:
 
 
 def fit_linear_map(fitted: Moments) -> LinearMap:
-    """Return the affine map with the least squared error on a text; among equals, the one with the smallest matrix."""
+    """Return the affine map with the least squared error on a text; among equals, the map with the smallest matrix."""
     x_mean, y_mean = fitted.x_sum / fitted.tokens, fitted.y_sum / fitted.tokens
     covariance = fitted.xx - fitted.tokens * np.outer(x_mean, x_mean)
     squares, directions = np.linalg.eigh(covariance)  # squares of the singular values

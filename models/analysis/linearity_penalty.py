@@ -1,13 +1,13 @@
-"""Regularizers of the residual stream: they draw the embeddings of neighbouring layers together in training.
+"""Regularizers of the residual stream that make the embeddings of neighbouring layers more similar in training.
 
-Razzhigaev et al. 2024 (arXiv 2405.12250, section 5) add one of them to the loss in pretraining:
+Razzhigaev et al. 2024 (arXiv 2405.12250, section 5) add one of these two to the loss in pretraining:
 
     cosine: strength * sum over layers of the mean over tokens of 1 - cos(h[i], h[i - 1])
     mse:    strength * sum over layers of the mean over tokens and channels of (h[i] - h[i - 1]) ** 2
 
 Tokens are the positions that a loss depends on, without padding (`models.training_batch.read_positions`).
 
-Contrary to what one expects, the cosine lowers the linearity of the layers.
+They report, as a surprise, that the cosine regularizer lowers the linearity of the layers.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from jaxtyping import Array, Bool, Float
 __all__ = ["LinearityPenalty"]
 
 SMALLEST_NORM = 1e-6
-"""Norm below which an embedding has no direction: its cosine is then 0 or less than the exact one."""
+"""Smallest divisor of an embedding. If its norm is smaller, its cosine is closer to 0 than the exact one."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinearityPenalty:
-    """A regularizer and its strength, not negative.
+    """A regularizer and its strength.
 
     Attributes:
         kind: `cosine` or `mse`.
-        strength: factor of the sum over layers.
+        strength: factor of the sum over layers, at least 0.
     """
 
     kind: Literal["cosine", "mse"]
@@ -44,10 +44,10 @@ class LinearityPenalty:
 
         Args:
             stream: input of the first layer, and output of every layer.
-            read: positions that count; None: all. The penalty is 0 if there are none.
+            read: True for positions that count; None: all positions count. The penalty is 0 if no position counts.
         """
         counted = jnp.ones(stream.shape[1:3], bool) if read is None else read
-        stream = jnp.where(counted[..., None], stream.astype(jnp.float32), 0)  # padding has no part, of any value
+        stream = jnp.where(counted[..., None], stream.astype(jnp.float32), 0)  # NaN in padding is dropped too
         before, after = stream[:-1], stream[1:]
         distances = (
             1.0 - jnp.sum(_directions(before) * _directions(after), axis=-1)

@@ -1,10 +1,10 @@
 """The matrices of a program: kernels of its CONV_1X1, which multiply the channels of one position.
 
 A kernel inside a branched call has one matrix for each branch, [branches, in, out]. If all branches read the same
-input, as the projections of attention heads do, they are one matrix [in, branches * out] in the model: it maps one
-input to all channels of the concatenated output, and is decomposed as one. If every branch reads its own input, each
-branch has its own matrix, and no larger one exists. Both can occur in nested calls: outer branches with separate inputs
-around inner branches that share one.
+input, as the projections of attention heads do, their matrices are treated as one matrix [in, branches * out], which
+maps the input to all channels of the concatenated output. If every branch reads a separate input, each branch has a
+separate matrix. Both can occur in nested calls: outer branches with separate inputs around inner branches that share an
+input.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class Projection:
 
     @property
     def largest_rank(self) -> int:
-        """Rank of the matrices if nothing is cut."""
+        """Largest possible rank of the matrices."""
         return min(self.matrices[1:])
 
     def parameters_at(self, rank: int) -> int:
-        """Return the number of scalars at a rank: of the factors, or of the kernel if it has fewer."""
+        """Return the number of scalars at a rank: those of the two factors, or of the kernel if it has fewer."""
         count, rows, columns = self.matrices
         return count * min(rank * (rows + columns), rows * columns)
 
@@ -69,7 +69,7 @@ class Projection:
 
     @property
     def _order(self) -> list[int]:
-        """Axes of the kernel: branches with own inputs, inputs, branches with a shared input, outputs."""
+        """Axes of the kernel: branches with separate inputs, inputs, branches with a shared input, outputs."""
         inputs, outputs = len(self.shape) - 2, len(self.shape) - 1
         shared = [axis for axis in range(inputs) if axis not in self.own_inputs]
         return [*self.own_inputs, inputs, *shared, outputs]

@@ -1,9 +1,9 @@
 """Best low-rank approximations of matrices, by an exact singular value decomposition.
 
 Layer-selective rank reduction (Sharma et al. 2023, arXiv 2312.13558, section 3) replaces a trained matrix W [m, n] by
-its best approximation of rank floor(share * min(m, n)); its squared error is the sum of the squares of the singular
-values that are cut (Eckart & Young 1936). The decomposition is exact and in float64, so that numbers repeat. A stack of
-matrices [count, m, n] is reduced matrix by matrix, all to the same rank.
+its best approximation of rank floor(share * min(m, n)). The squared error of the approximation is the sum of the
+squares of the dropped singular values (Eckart & Young 1936). The decomposition is exact and in float64, so that results
+are reproducible. In a stack of matrices [count, m, n], each matrix is reduced separately, all to the same rank.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Factors", "SingularValues", "decompose", "rank_at"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
-    """A stack of matrices as products: `u @ v`.
+    """A stack of matrices, each as a product of two factors: `u @ v`.
 
     Attributes:
         u: [count, m, rank].
@@ -55,11 +55,11 @@ class SingularValues:
 
     @property
     def largest_rank(self) -> int:
-        """min(m, n)."""
+        """Largest possible rank, min(m, n)."""
         return self.values.shape[-1]
 
     def factors(self, rank: int) -> Factors:
-        """Return the best approximation of a rank, float64; the square roots of the singular values go to both factors.
+        """Return the best approximation of a rank, in float64; both factors get the roots of the singular values.
 
         Raises:
             ValueError: the rank is below 1 or above `largest_rank`.
@@ -70,7 +70,7 @@ class SingularValues:
         return Factors(self.u[:, :, :rank] * roots[:, None, :], roots[:, :, None] * self.v[:, :rank])
 
     def relative_error(self, rank: int) -> float:
-        """Return the Frobenius norm of what a rank cuts, divided by that of the matrices; 0 for zero matrices."""
+        """Return the Frobenius norm of the approximation's error, relative to the matrices; 0 for zero matrices."""
         total = float(np.sum(self.values**2))
         return float(np.sqrt(np.sum(self.values[:, rank:] ** 2) / total)) if total else 0.0
 
@@ -81,7 +81,7 @@ def decompose(matrices: Float[np.ndarray, "count m n"]) -> SingularValues:
 
 
 def rank_at(share: float, largest_rank: int) -> int:
-    """Return the rank of a share of the largest one: rounded down as in the paper, at least 1.
+    """Return a share of the largest rank, rounded down as in the paper, and at least 1.
 
     >>> rank_at(0.1, 128), rank_at(0.01, 64), rank_at(1.0, 8)
     (12, 1, 8)

@@ -1,6 +1,6 @@
 """The residual stream of a language model: embeddings before and after every layer, and the losses without a layer.
 
-One compiled function serves all layers, as the number of the changed layer is an argument.
+One compiled function works for all layers, because the number of the changed layer is an argument.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["ChangedLayerLosses", "LayerChange", "make_changed_layer_losses", "re
 
 
 class LayerChange(IntEnum):
-    """Change of a layer."""
+    """Change of one layer of a model."""
 
     NONE = 0
     REMOVED = 1
@@ -29,7 +29,10 @@ class LayerChange(IntEnum):
 
 
 ChangedLayerLosses = Callable[[np.ndarray, int, LayerChange, LinearMap | None], np.ndarray]
-"""Function of tokens `[batch, length + 1]`, layer, its change and the map in its place; losses `[batch, length]`."""
+"""Function of tokens `[batch, length + 1]`, a layer, its change and, if it is linearized, the map that replaces it.
+
+It returns losses `[batch, length]`.
+"""
 
 
 def residual_stream(
@@ -47,7 +50,7 @@ def residual_stream(
 
 
 def make_changed_layer_losses(model: LanguageModel, parameters: Any) -> ChangedLayerLosses:
-    """Return the compiled function of the token losses of a model in which one layer is changed."""
+    """Return the compiled function that computes the token losses of a model in which one layer is changed."""
     width, layers = model.config.width, model.config.layers
 
     @jax.jit
@@ -68,10 +71,12 @@ def make_changed_layer_losses(model: LanguageModel, parameters: Any) -> ChangedL
 
     on_device = jax.device_put(parameters)
 
-    def of_batch(tokens: np.ndarray, layer: int, change: LayerChange, linear: LinearMap | None = None) -> np.ndarray:
+    def token_losses(
+        tokens: np.ndarray, layer: int, change: LayerChange, linear: LinearMap | None = None
+    ) -> np.ndarray:
         matrix = np.zeros((width, width)) if linear is None else linear.matrix
         offset = np.zeros(width) if linear is None else linear.offset
         arguments = (np.int32(layer), np.int32(change), matrix.astype(np.float32), offset.astype(np.float32))
         return np.asarray(losses(on_device, tokens, *arguments))
 
-    return of_batch
+    return token_losses

@@ -1,4 +1,4 @@
-"""Loss of every next token of a text, and whether the model's likeliest token is the right one."""
+"""Loss of every next token of a text, and whether the model's most probable token is the correct one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TokenScores:
 
     Attributes:
         losses: negative log-likelihoods in nats, [windows, length].
-        correct: whether the likeliest token is the right one, [windows, length].
+        correct: whether the most probable token is the correct one, [windows, length].
     """
 
     losses: np.ndarray
@@ -36,25 +36,25 @@ class TokenScores:
 
     @property
     def accuracy(self) -> float:
-        """Share of the tokens that are right."""
+        """Share of the tokens that are predicted correctly."""
         return float(np.mean(self.correct))
 
 
 TokenScorer = Callable[[Any, np.ndarray], TokenScores]
-"""Function of parameters and windows `[batches, batch, length + 1]`."""
+"""Function that scores windows `[batches, batch, length + 1]` with given parameters."""
 
 
 def make_token_scorer(model: LanguageModel) -> TokenScorer:
-    """Return a function that is compiled once for all parameters of a model and all batches of one shape."""
+    """Return the scorer of a model. It is compiled once for all parameters and all batches of one shape."""
 
     @jax.jit
     def score(parameters: Any, tokens: Array) -> tuple[Array, Array]:
         logits, targets = model.logits(parameters, tokens[:, :-1]), tokens[:, 1:]
         return negative_log_likelihood(logits, targets), jnp.argmax(logits, axis=-1) == targets
 
-    def of_windows(parameters: Any, batches: np.ndarray) -> TokenScores:
+    def score_windows(parameters: Any, batches: np.ndarray) -> TokenScores:
         scored = [jax.device_get(score(parameters, batch)) for batch in batches]
         losses, correct = (np.concatenate(each) for each in zip(*scored, strict=True))
         return TokenScores(losses, correct)
 
-    return of_windows
+    return score_windows

@@ -1,4 +1,4 @@
-"""Pure functions: those that the hand-written blocks in Flax NNX and Linen share, and those of compiled blocks."""
+"""Pure functions of compiled blocks, and pure functions that the hand-written NNX and Linen blocks share."""
 
 __all__ = [
     "attention",

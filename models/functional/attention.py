@@ -1,4 +1,4 @@
-"""Causal attention between heads, on whole sequences or with a cache, and Primer's attention weights."""
+"""Causal multi-head attention, on whole sequences or with a cache, and Primer's attention weights."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ Cached = Float[Array, "batch longest heads channels"]
 Mask = Bool[Array, "#batch #heads #queries #keys"]
 """True where a position may read another, for padding or several texts in one sequence.
 
-Attention and convolutions keep to it, in addition to the causal mask. Broadcastable to [batch, heads, queries, keys];
-when decoding, the keys are all positions of the cache.
+Attention and convolutions follow this mask in addition to the causal mask. It must broadcast to
+[batch, heads, queries, keys]; when decoding, the keys are all positions of the cache.
 """
 
 SegmentIds = Int[Array, "batch ids"]
-"""Equal for neighbouring positions of one text, which then has the outputs that it has alone; padding is also a text.
+"""Ids [batch, length] that are equal for neighbouring positions of one text. Padding is also a text.
 
-[batch, length]. When decoding, those from the first position on, in every call; later positions belong to the last
-text.
+Each text gets the same outputs as alone in a sequence. When decoding, the ids begin at the first position of the
+sequence in every call; positions after their end belong to the last text.
 """
 
 Positions = Int[Array, "*batch length"]
-"""Positions, [length] or [batch, length], that queries and keys are rotated by (RoPE, see `rotary.rotate`).
+"""Positions for the rotation of queries and keys, [length] or [batch, length] (RoPE, see `rotary.rotate`).
 
-When decoding, those of the new positions.
+When decoding, they are the positions of the new tokens only.
 """
 
 Cache = Callable[[Heads, Heads], tuple[Heads, Heads, int | Int[Array, ""]]]
 """Function that appends keys and values to the cached ones; returns all, and the index of the first new position."""
 
 PRIMER_FACTOR = -1.12
-"""Primer's factor of keys and values (appendix A.2)."""
+"""Factor that Primer multiplies keys and values by (appendix A.2)."""
 
 
 class Attention(Protocol):
-    """Function that weighs values by queries and keys, where the mask is True."""
+    """Function of queries, keys and values that returns weighted sums of the values where the mask is True."""
 
     def __call__(self, query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads: ...
 
@@ -79,15 +79,15 @@ def attend(
     cache: Cache | None = None,
     attention: Attention | None = None,
 ) -> Heads:
-    """Return a weighted sum of the values at each position and earlier ones.
+    """Return for each position a weighted sum of the values at this position and earlier ones.
 
-    Queries, keys and values are those of the new positions.
+    Queries, keys and values belong to the new positions.
 
     Args:
         mask: additional mask (`causal_mask`).
         positions: positions that rotate queries and keys (`rotate`); None: no rotation.
-        cache: cache of the earlier positions; None without any.
-        attention: function that weighs the values; None: `softmax_attention`.
+        cache: cache of the earlier positions; None: no cache.
+        attention: function that computes the weighted sums; None: `softmax_attention`.
     """
     if positions is not None:
         query, key = rotate(query, positions), rotate(key, positions)
@@ -98,10 +98,9 @@ def attend(
 
 
 def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask: Mask | None = None) -> Mask:
-    """Return the mask of a query's own position and earlier ones, where `mask` allows them.
+    """Return the mask that allows a query its own position and earlier ones, if `mask` also allows them.
 
-    A query without any visible key sees itself. Otherwise its softmax would be the mean over all positions, later ones
-    included, and the convolutions of the next layer would carry that from padding into the text.
+    A query without any visible key sees itself, so that its softmax is defined.
 
     Args:
         query: queries, the first at position `start`.
@@ -126,9 +125,10 @@ def texts_mask(segment_ids: SegmentIds, x: Array, keys: int, start: int | Int[Ar
     """Return a mask that keeps texts apart within what `mask` allows, [batch, heads or 1, length, keys].
 
     Args:
-        segment_ids: equal for neighbouring positions of one text, from the first key on; later keys belong to the last.
+        segment_ids: equal for neighbouring positions of one text; they begin at the first key, and keys after their end
+            belong to the last text.
         x: inputs [batch, length, width], the first at position `start`.
-        keys: number of keys: that of the inputs, or the length of the cache.
+        keys: number of keys: the number of inputs, or the length of the cache.
         start: number of positions decoded before.
         mask: additional mask.
 
@@ -139,13 +139,15 @@ def texts_mask(segment_ids: SegmentIds, x: Array, keys: int, start: int | Int[Ar
     texts = number_texts(jnp, check_segment_ids(segment_ids, batch, length if isinstance(start, int) else None))
     own, others = start + jnp.arange(length), jnp.arange(keys)
     apart = same_text(texts, own, others)[:, None]
-    return apart if mask is None else apart & _of_four_axes(mask)
+    return apart if mask is None else apart & _with_four_axes(mask)
 
 
 def visible_taps(
     mask: Mask, x: Heads, kernel_size: int, start: int | Int[Array, ""] = 0
 ) -> Bool[Array, "#batch length #heads kernel"]:
-    """Return which of the last `kernel_size` positions a convolution may read at each position; its own always.
+    """Return which of the last `kernel_size` positions a convolution may read at each position.
+
+    A position always reads itself.
 
     Args:
         mask: mask of the attention.
@@ -170,11 +172,12 @@ def append_to_cache(
 ) -> tuple[Cached, Cached, Int[Array, ""]]:
     """Write new keys and values after the cached ones; return both caches, and the index after the new positions.
 
-    The number of filled positions, `index`, is a traced value, so that a position beyond the end cannot raise an error.
-    It makes the values NaN, and all outputs with them, rather than silently wrong.
+    The number of filled positions, `index`, is a traced value, so a position past the end of the cache cannot raise an
+    error. It makes all values and outputs NaN, so that they are not silently wrong.
 
     Raises:
-        ValueError: the batch size differs from the cache's, or there are more new positions than the cache is long.
+        ValueError: the batch size differs from the cache's, or there are more new positions than the cache has room
+            for.
     """
     (batch, longest), (new_batch, new) = cached_key.shape[:2], key.shape[:2]
     check_cached_batch(batch, new_batch)
@@ -188,7 +191,7 @@ def append_to_cache(
 
 
 def softmax_attention(query: Heads, key: Heads, value: Heads, *, mask: Mask) -> Heads:
-    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1), its softmax in float32.
+    """Return scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) with the softmax in float32.
 
     It is written out because `jax.nn.dot_product_attention` makes a small block's training step a tenth slower on a CPU
     (benchmarks/exported_step.py). The mask must allow at least one key for every query.
@@ -202,17 +205,17 @@ def softmax_attention(query: Heads, key: Heads, value: Heads, *, mask: Mask) -> 
 def tanh_softmax_attention(
     query: Heads, key: Heads, value: Heads, *, scale: Float[Array, "heads longest"], mask: Mask
 ) -> Heads:
-    """Primer's attention: a softmax of unscaled scores, then tanh, then a learned scale for each key position.
+    """Return Primer's attention: a softmax of unscaled scores, then tanh, then a learned scale for each key position.
 
-    The scale may be longer than the keys. The mask must allow at least one key for every query.
+    There may be more scales than keys. The mask must allow at least one key for every query.
     """
     scores = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=jnp.float32)
     weights = jnp.tanh(jax.nn.softmax(scores, where=mask)) * scale[None, :, None, : key.shape[1]]
     return jnp.einsum("bhqk,bkhc->bqhc", weights.astype(value.dtype), value)
 
 
-def _of_four_axes(mask: Mask) -> Mask:
-    """Return the mask, after checking that none of its axes is left out: [batch, length] could be taken for others."""
+def _with_four_axes(mask: Mask) -> Mask:
+    """Return the mask, after checking that it has all four axes. A mask [batch, length] would be ambiguous."""
     if mask.ndim != 4:
         raise ValueError(f"mask has shape {list(mask.shape)}, but must have the axes [batch, heads, queries, keys]")
     return mask
@@ -222,7 +225,7 @@ def _checked_mask(mask: Mask, full: tuple[int, int, int, int]) -> Mask:
     """Return the mask, after checking that it is boolean and fits."""
     if mask.dtype != bool:
         raise ValueError(f"mask is {mask.dtype}, but must be boolean, True where attention is allowed")
-    if any(size not in (1, whole) for size, whole in zip(_of_four_axes(mask).shape, full, strict=True)):
+    if any(size not in (1, whole) for size, whole in zip(_with_four_axes(mask).shape, full, strict=True)):
         raise ValueError(
             f"mask has shape {list(mask.shape)}, but must broadcast to [batch, heads, queries, keys] = {list(full)}"
         )

@@ -27,7 +27,7 @@ __all__ = [
 
 
 def check_positive(**sizes: int) -> None:
-    """Check that sizes, given by the names of their arguments, are at least 1."""
+    """Check that sizes, passed by the names of their arguments, are whole numbers of at least 1."""
     for name, size in sizes.items():
         if not hasattr(size, "__index__"):
             raise ValueError(f"{name} is {size!r}, but must be a whole number")
@@ -42,7 +42,7 @@ def check_dropout_rate(dropout_rate: float) -> None:
 
 
 def check_heads(width: int, heads: int) -> None:
-    """Check that the width is a multiple of the heads."""
+    """Check that the width is a multiple of the number of heads."""
     check_positive(width=width, heads=heads)
     if width % heads:
         near = [count for count in range(1, width + 1) if width % count == 0]
@@ -69,7 +69,7 @@ def check_input(x: Array, width: int | None = None) -> None:
 
 
 def check_length(length: int, longest: int) -> None:
-    """Check that a sequence is not longer than the block was built for."""
+    """Check that a sequence is not longer than the length that the block was built for."""
     if length > longest:
         raise ValueError(
             f"the sequence has {length} positions, but the block was built with length={longest}; "
@@ -103,7 +103,7 @@ def check_segment_ids(segment_ids: Array, batch: int, length: int | None) -> Arr
 
 
 def check_prefix(prefix: Array, batch: int, length: int | None) -> Array:
-    """Return a prefix as an array, after checking that it is of booleans [batch, length]; None: any length."""
+    """Return a prefix as an array, after checking that it is booleans [batch, length]; None: any length."""
     prefix = jnp.asarray(prefix)
     shape = prefix.shape
     fits = len(shape) == 2 and shape[0] == batch and (shape[1] > 0 if length is None else shape[1] == length)
@@ -130,7 +130,7 @@ def check_mask(mask: Array, batch: int, queries: int, keys: int | None) -> Array
 
 
 def check_keeps_texts_apart(possible: bool) -> None:
-    """Check that an attention has no parameters for each position of the sequence."""
+    """Check that an attention can keep packed texts apart, which parameters for each position prevent."""
     if not possible:
         raise ValueError(
             "segment_ids are refused: Primer's attention learns a scale for each position of the sequence, so that a "
@@ -139,7 +139,7 @@ def check_keeps_texts_apart(possible: bool) -> None:
 
 
 def check_not_stacked(parameter: Any, axes: int) -> None:
-    """Check that a parameter has its own axes only, and none of a stack that `nnx.vmap` made."""
+    """Check that a parameter has `axes` axes, and not one more from a stack that `nnx.vmap` made."""
     if parameter.ndim != axes:
         raise ValueError(
             "this is a stack of blocks, and each needs a cache of its own; "
@@ -148,12 +148,12 @@ def check_not_stacked(parameter: Any, axes: int) -> None:
 
 
 def check_cached_batch(cached: int, batch: int) -> None:
-    """Check that a batch has the size of the cache's."""
+    """Check that the input and the cache have the same batch size."""
     if batch != cached:
         raise ValueError(f"the cache holds {cached} sequences, but x has {batch}; make a cache for {batch} sequences")
 
 
 def check_cache_space(new: int, longest: int) -> None:
-    """Check that there are not more new positions than the cache is long."""
+    """Check that there are not more new positions than the cache has room for."""
     if new > longest:
         raise ValueError(f"x has {new} positions, but the cache has room for {longest}; make a longer cache")

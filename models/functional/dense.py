@@ -1,8 +1,9 @@
-"""Product of activations with a matrix, with a written gradient.
+"""Product of activations with a matrix, with a hand-written gradient.
 
-JAX writes the gradient of the matrix as the transpose of a product. On a CPU, XLA moves the transpose to the gradient
-of the output, and computes that gradient a second time in the order of a transposed array. The written gradient is the
-product itself, and a training step takes 0.9 of the time (benchmarks/written_gradients.py).
+JAX computes the gradient of the matrix as the transpose of a product. On a CPU, XLA moves the transpose to the gradient
+of the output, and computes the output's gradient a second time, in transposed order. The hand-written gradient is a
+product without a transpose. With it, a training step takes 0.9 of the time that it takes with JAX's gradient
+(benchmarks/written_gradients.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Matrix = Float[Array, "inputs outputs"]
 
 @jax.custom_vjp
 def dense_product(x: Inputs, matrix: Matrix) -> Outputs:
-    """Return `x @ matrix`. It has no forward mode."""
+    """Return `x @ matrix`, without forward-mode differentiation."""
     return jnp.matmul(x, matrix)
 
 
@@ -41,6 +42,6 @@ dense_product.defvjp(_forward, _backward)
 
 
 def apply_dense(xp: Any, operands: list[Array], parameters: dict[str, Array], constant: float, kernel: int) -> Array:
-    """Apply a `CONV_1X1` op, with the arguments of `Op.apply`. Matrices of several branches keep JAX's gradient."""
+    """Apply a `CONV_1X1` op, with the arguments of `Op.apply`. Kernels of several branches keep JAX's gradient."""
     matrix = parameters["kernel"]
     return (dense_product if matrix.ndim == 2 else jnp.matmul)(operands[0], matrix)

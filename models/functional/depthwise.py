@@ -1,11 +1,11 @@
 """Causal depthwise convolution as a sum of shifted products.
 
-On most devices, XLA's grouped convolution is slow with one group for each channel; a few shifted multiply-adds fuse
-with the operations around them. Automatic differentiation of the sum adds a padded array for each tap, and sums over
-rows. So compiled blocks have a written gradient: the gradient of the input is a sum of shifted products, and the
-gradient of a tap is one matrix product. A training step with convolutions over 15 positions takes 0.6 of the time, over
-31 positions 0.3 (benchmarks/written_gradients.py). Modules keep the automatic gradient, which also works in forward
-mode.
+On most devices, XLA's grouped convolution is slow with one group for each channel. A few shifted multiply-adds fuse
+with the operations around them. The automatic gradient of their sum adds a padded array for each tap and sums over
+rows, which is slow. So compiled blocks have a hand-written gradient: the gradient of the input is a sum of shifted
+products, and the gradient of a tap is one matrix product. A training step with convolutions over 15 positions takes 0.6
+of the time that it takes with the automatic gradient, and 0.3 over 31 positions (benchmarks/written_gradients.py). The
+Flax modules keep the automatic gradient, which also works in forward mode.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...primitives.ops.op_table import OPS
 __all__ = ["FAST_OPS", "causal_depthwise", "depthwise_convolution"]
 
 LONG_EDGE = 14
-"""Positions before the current one from which the gradient of the input is computed branch by branch."""
+"""With at least this many earlier positions, the gradient of the input is computed branch by branch."""
 
 Features = Float[Array, "batch length *features"]
 Kernel = Float[Array, "kernel *features"]
@@ -40,12 +40,12 @@ def causal_depthwise(
 
     Args:
         x: inputs.
-        kernel: weight of each position and channel, the current position's last.
-        past: the `kernel - 1` inputs before `x`; None for zeros, at the start of a sequence.
-        visible: which of these positions each position sums (`attention.visible_taps`); None: all.
+        kernel: weight of each position and channel; the current position comes last.
+        past: the `kernel - 1` inputs before `x`; None at the start of a sequence, where they are zeros.
+        visible: which of the `kernel` positions each position sums (`attention.visible_taps`); None: all.
 
     Returns:
-        The outputs, and the last `kernel - 1` inputs: the `past` of the call that continues this one.
+        The outputs, and the last `kernel - 1` inputs, which are the `past` of the next call.
     """
     size, length = kernel.shape[0], x.shape[1]
     if past is None:
@@ -97,7 +97,7 @@ def _padded(x: Values, before: int, after: int) -> Window:
 
 
 def _shifted_products(window: Window, taps: Taps) -> Values:
-    """Return the sum where all positions exist: `y[t] = sum_j taps[j] window[t + j]`."""
+    """Return `y[t] = sum_j taps[j] window[t + j]` for all t at which the window has every position."""
     length = window.shape[-2] - taps.shape[-2] + 1
     y = taps[..., None, 0, None, :] * window[..., :length, :]
     for tap in range(1, taps.shape[-2]):
@@ -106,10 +106,10 @@ def _shifted_products(window: Window, taps: Taps) -> Values:
 
 
 def _shifted_products_by_branch(window: Window, taps: Taps) -> Values:
-    """Return the same sum, one branch after another: XLA cannot fuse a loop with the operations that read it.
+    """Return the same sum, computed in a loop over the branches.
 
-    The products of a projection read the gradient of its output. XLA would compute all taps once more for each of them,
-    in the order of a transposed array.
+    XLA does not fuse a loop into its readers. Without the loop, both matrix products in the backward pass of the
+    projection before the convolution would compute all taps again, in transposed order.
     """
     branches = jnp.broadcast_shapes(window.shape[:-3], taps.shape[:-2])
     windows = jnp.broadcast_to(window, (*branches, *window.shape[-3:])).reshape(-1, *window.shape[-3:])
@@ -119,7 +119,7 @@ def _shifted_products_by_branch(window: Window, taps: Taps) -> Values:
 
 
 def _taps_gradient(window: Window, taps: Taps, gradient: Values) -> Taps:
-    """Return the gradient of the taps: each is one matrix product over all positions of the batch."""
+    """Return the gradient of the taps; each tap takes one matrix product over all positions of the batch."""
     kernel, branches = taps.shape[-2], gradient.shape[:-3]
     window = _branches_as_channels(jnp.broadcast_to(window, (*branches, *window.shape[-3:])))
     gradient = _branches_as_channels(gradient)
@@ -143,7 +143,7 @@ def _branches_as_channels(x: Array) -> Float[Array, "batch length channels"]:
 
 
 def _sum_to(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """Return the sum over the axes that broadcasting added to `shape` or repeated."""
+    """Undo broadcasting from `shape`: sum over the axes that it added or repeated."""
     added = gradient.ndim - len(shape)
     repeated = [added + axis for axis, size in enumerate(shape) if size == 1 and gradient.shape[added + axis] > 1]
     return jnp.sum(gradient, axis=(*range(added), *repeated), keepdims=True).reshape(shape)
@@ -153,9 +153,9 @@ def _apply(xp: Any, operands: list[Array], parameters: dict[str, Array], constan
     """Apply a `DCONV` op, with the arguments of `Op.apply`."""
     (x,), taps = operands, parameters["kernel"]
     if taps.ndim > 2:
-        taps = jnp.squeeze(taps, -3)  # the axis that aligns them with the batch
+        taps = jnp.squeeze(taps, -3)  # drop the batch axis of the taps, of size 1
     return depthwise_convolution(jnp.expand_dims(x, tuple(range(taps.ndim + 1 - x.ndim))), taps)
 
 
 FAST_OPS: Mapping[str, Callable[..., Array]] = {name: _apply for name in OPS if name.startswith("DCONV_")}
-"""Function that replaces an op's `apply` in compiled blocks, by the name of the op."""
+"""Functions that replace the `apply` of the depthwise ops in compiled blocks, by the name of the op."""

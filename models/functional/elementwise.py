@@ -7,11 +7,11 @@ from jaxtyping import Array, Float
 __all__ = ["NORM_EPSILON", "squared_relu"]
 
 NORM_EPSILON = 1e-12
-"""Epsilon added to the variance; programs divide by a deviation of at least 1e-6, and both agree above that."""
+"""Epsilon that norms add to the variance. Programs divide by a deviation raised to 1e-6; both agree above 1e-6."""
 
 
 def squared_relu(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
-    """`max(x, 0)^2` (So et al. 2021, section 4).
+    """Return `max(x, 0)^2` (So et al. 2021, section 4).
 
     >>> squared_relu(jnp.array([-1.0, 0.0, 3.0])).tolist()
     [0.0, 0.0, 9.0]

@@ -1,4 +1,4 @@
-"""Initializers of kernels for Flax modules, as in the programs of the search (`initial_values`).
+"""Initializers of kernels for Flax modules, with the same values as in compiled programs (`initial_values`).
 
 Dense kernels are normal with variance 1 / fan-in. Depthwise kernels start from fixed values.
 """
@@ -23,13 +23,13 @@ _variance_scaling = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal"
 def fan_in_normal(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
     """Return normal values with variance 1 / fan-in, so that outputs have the variance of inputs.
 
-    A function of a module, so that the standard library pickles the Linen modules that it is a default of.
+    This is a function at module level, so that `pickle` works for Linen modules that have it as a default.
     """
     return _variance_scaling(key, tuple(shape), dtype)
 
 
 def matrix_init(kernel_init: Initializer, inputs: int) -> Initializer:
-    """Return the initializer that draws a kernel as a matrix: its first `inputs` axes by the others."""
+    """Return the initializer that draws a kernel as a matrix, with its first `inputs` axes as rows."""
 
     def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
         flat = (math.prod(shape[:inputs]), math.prod(shape[inputs:]))
@@ -39,7 +39,7 @@ def matrix_init(kernel_init: Initializer, inputs: int) -> Initializer:
 
 
 def per_head_init(kernel_init: Initializer) -> Initializer:
-    """Return the initializer of [heads, ...] that draws each head separately, so that heads don't count as fan-in."""
+    """Return the initializer that draws each head of [heads, ...] separately, so that heads do not count as fan-in."""
 
     def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
         return jax.vmap(lambda head: kernel_init(head, tuple(shape[1:]), dtype))(jax.random.split(key, shape[0]))

@@ -1,8 +1,9 @@
-"""Idioms that a compiled block computes in one call, in fewer passes over the data than their primitives take.
+"""Idioms that a compiled block computes in one call, in fewer passes over the data than their primitives need.
 
-The primitives stay the definition of a program: decoding, recorded activations, the fingerprint and the causality proof
-use them. A fused function equals them up to rounding (1e-5 in float32), with the same guards, and overflows in the same
-places. `model.fused = false` switches all of them off. SiLU and GELU are not among them: XLA already computes
+An idiom is a group of primitives with a known function, such as a softmax. The primitives remain the definition of a
+program: decoding, recorded activations, the fingerprint and the causality proof use them. A fused function equals its
+primitives up to rounding (1e-5 in float32). It raises small divisors in the same way, and it overflows for the same
+inputs. `model.fused = false` disables all fused functions. SiLU and GELU have none, because XLA already computes
 elementwise primitives in one pass.
 """
 
@@ -53,11 +54,11 @@ FUSED: Mapping[IdiomKind, Callable[[Array], Array]] = {
     IdiomKind.SOFTMAX: softmax,
     IdiomKind.CAUSAL_SOFTMAX: causal_softmax,
 }
-"""Fused function of each kind of idiom that has one."""
+"""Fused functions, by the kind of idiom that they compute."""
 
 
 def fused_groups(graph: Graph) -> dict[int, FusedGroup]:
-    """Return the groups of a program that have a fused function, by the node that is their result."""
+    """Return the groups of a program that have a fused function, by the index of the node that is their result."""
     return {
         result: FusedGroup(idiom.source, frozenset(idiom.nodes[:-1]), FUSED[idiom.kind])
         for result, idiom in find_idioms(graph).items()

@@ -33,5 +33,5 @@ def initial_value(spec: ParameterSpec, normal: Callable[[tuple[int, ...]], Any],
 
 
 def depthwise_taps(kernel: int, xp: Any) -> Any:
-    """Return 0.5 for the current position, and 0.5 / kernel for earlier ones, as in the authors' T5 code."""
+    """Return 0.5 for the current position and 0.5 / kernel for earlier ones, as in the T5 code of Primer's authors."""
     return xp.where(xp.arange(kernel) == kernel - 1, 0.5, 0.5 / kernel)

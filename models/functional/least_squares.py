@@ -1,16 +1,17 @@
-"""LEAST_SQUARES for training: the systems of all positions at once, by conjugate gradients.
+"""LEAST_SQUARES for training: conjugate gradients solve the systems of all positions at once.
 
-Each position has its own system, (sum of k k^T over the past + diag(ridge)) z = q. Divided by the root of the ridge on
-both sides, its matrix is the identity plus a sum. The product of that matrix with z is linear attention: within a chunk
-of positions by masked scores, for earlier chunks by the sum of k k^T before each. So memory grows with length times
-width, as in MesaNet (2025, arXiv 2506.05233), and one step is a few matrix products.
+Each position has its own system, (sum of k k^T over the past + diag(ridge)) z = q. Division by the square root of the
+ridge on both sides turns its matrix into the identity plus a sum of products. The product of this matrix with z is
+linear attention. Masked scores compute it within a chunk of positions, and the sum of k k^T over all earlier chunks
+adds the rest. So memory grows with length times width, as in MesaNet (2025, arXiv 2506.05233), and one step takes a few
+matrix products.
 
-Each position takes steps until its residual is as small as rounding, and no more. So its solution does not depend on
-other positions or sequences. Keys of length 1 need at most 20 steps for up to 128 channels; long keys of 32 channels or
-more stop at twice as many as they have channels.
+Each position stops when its residual is as small as rounding errors. So its solution does not depend on other positions
+or sequences. Keys with norm 1 need at most 20 steps for up to 128 channels. Keys with a large norm and 32 channels or
+more reach the limit of steps, twice the number of channels.
 
-The gradient is that of the solution, not of the steps (implicit differentiation): it needs one more solution of the
-same systems. The functions below `apply_least_squares` are copied into exported files.
+The gradient is the gradient of the solution, not of the steps (implicit differentiation). It solves the same systems
+once more. The functions below `apply_least_squares` are copied into exported files.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def apply_least_squares(
     *,
     steps: int,
 ) -> jax.Array:
-    """Apply LEAST_SQUARES, with the arguments of `primitives.ops.least_squares` and the number of steps."""
+    """Apply LEAST_SQUARES, with the arguments of `primitives.ops.least_squares` and the largest number of steps."""
     q, k = operands
     ridge = ridge_of(jnp, parameters["ridge"].astype(jnp.promote_types(q.dtype, jnp.float32)))[..., None, :]
     rank = max(q.ndim, k.ndim, ridge.ndim)
@@ -59,10 +60,10 @@ def least_squares(
     Args:
         q: right-hand sides, [..., length, width].
         k: keys of the same shape.
-        ridge: positive, [..., 1, width], all leading axes given.
-        steps: most steps of conjugate gradients.
-        texts: number of the text of each position, [..., length]; each text has its own sum. If `before` is given,
-            after that of the position before the first one.
+        ridge: positive numbers, [..., 1, width], with all leading axes of q.
+        steps: largest number of conjugate-gradient steps.
+        texts: number of each position's text, [..., length]; each text has its own sum. If `before` is given, the
+            text of the previous position comes first: [..., 1 + length].
         before: sum of k k^T over earlier positions, [..., width, width].
     """
     dtype, (length, width) = jnp.promote_types(q.dtype, jnp.float32), q.shape[-2:]
@@ -112,38 +113,39 @@ def least_squares(
 def conjugate_gradients(product: Any, right: jax.Array, steps: int) -> jax.Array:
     """Return the solution z of `product(z) = right` for each vector of the last axis (Hestenes and Stiefel 1952).
 
-    A vector takes steps until its residual is 8 units of rounding of `right` long, and at most twice as many as it has
-    channels: exact arithmetic needs as many as there are channels.
+    A vector stops when the norm of its residual is at most 8 machine epsilons of the norm of `right`, or after `steps`
+    steps, or after twice as many steps as it has channels. Exact arithmetic would need one step for each channel.
     """
     largest = jnp.max(jnp.abs(right), axis=-1, keepdims=True)
-    scale = jnp.where(largest == 0, 1, largest)  # so that no square overflows or vanishes
+    scale = jnp.where(largest == 0, 1, largest)  # so that no square overflows or underflows
 
     def dot(x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.sum(x * y, axis=-1, keepdims=True)
 
     start = right / scale
-    enough = jnp.square(8 * jnp.finfo(right.dtype).eps) * dot(start, start)
+    tolerance = jnp.square(8 * jnp.finfo(right.dtype).eps) * dot(start, start)
 
     def continues(state: tuple[jax.Array, ...]) -> jax.Array:
-        return (state[0] < jnp.minimum(steps, 2 * right.shape[-1])) & jnp.any(state[-1] > enough)
+        return (state[0] < jnp.minimum(steps, 2 * right.shape[-1])) & jnp.any(state[-1] > tolerance)
 
     def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        count, z, residual, direction, size = state
-        moved = product(direction)
-        along = jnp.where(size > enough, size / jnp.maximum(dot(direction, moved), 1e-30), 0)
-        residual = residual - along * moved
-        left = dot(residual, residual)
-        following = residual + left / jnp.maximum(size, 1e-30) * direction
-        return count + 1, z + along * direction, residual, following, left
+        count, z, residual, direction, square = state
+        image = product(direction)
+        alpha = jnp.where(square > tolerance, square / jnp.maximum(dot(direction, image), 1e-30), 0)
+        residual = residual - alpha * image
+        new_square = dot(residual, residual)
+        new_direction = residual + new_square / jnp.maximum(square, 1e-30) * direction
+        return count + 1, z + alpha * direction, residual, new_direction, new_square
 
     first = (jnp.zeros((), jnp.int32), jnp.zeros_like(start), start, start, dot(start, start))
     return scale * jax.lax.while_loop(continues, step, first)[1]
 
 
 def sum_of_products(k: jax.Array, texts: jax.Array | None, before: jax.Array) -> jax.Array:
-    """Return the sum of k k^T over the text of the last position, [..., width, width], which continues `before`.
+    """Return `before` plus the sum of k k^T over the positions of k, [..., width, width].
 
-    Arguments are those of `least_squares`; `texts` begins with the text of the position before the first one.
+    Both sums are restricted to the text of the last position. The arguments are those of `least_squares`; `texts`
+    begins with the text of the previous position.
     """
     k = k.astype(before.dtype)
     counted = k

@@ -14,7 +14,7 @@ BASE = 10_000.0
 def rotate(
     x: Float[Array, "batch length heads channels"], positions: Int[Array, "*batch length"]
 ) -> Float[Array, "batch length heads channels"]:
-    """Rotate channel pairs by angles proportional to the position, so that products depend on distances alone.
+    """Rotate channel pairs by angles proportional to the position, so that scores depend on relative positions only.
 
     Channel i is paired with channel i + channels / 2 (half-split, as in GPT-NeoX and Llama), not with its neighbour as
     in the paper; the two differ by a permutation of the channels.
@@ -34,7 +34,7 @@ def rotate(
     positions = jnp.asarray(positions)
     if positions.shape not in ((length,), (1, length), (batch, length)):
         raise ValueError(
-            f"positions have shape {list(positions.shape)}, but must have [{length}] or [{batch}, {length}]: "
+            f"positions have shape {list(positions.shape)}, but must have shape [{length}] or [{batch}, {length}]: "
             "one position for each token of x"
         )
     frequencies = BASE ** -jnp.linspace(0, 1, channels // 2, endpoint=False)

@@ -1,4 +1,4 @@
-"""Mesh axes of the blocks' dimensions."""
+"""Mesh axes over which the dimensions of a block are split."""
 
 from __future__ import annotations
 

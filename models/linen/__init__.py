@@ -1,7 +1,7 @@
 """The blocks of `primer_search.models.nnx` in Flax Linen, with the same names, parameters and arithmetic.
 
-Constructors take no width: Linen infers it from the input. To decode, make the variables with the longest input and
-`decode=True`; each call then updates the collection `cache`:
+Constructors take no width, since Linen infers it from the input. To decode, call `init` with the longest input and
+`decode=True`; each call of `apply` then updates the collection `cache`:
 
     >>> import jax, jax.numpy as jnp
     >>> block, x = PrimerEZBlock(heads=4), jnp.ones((2, 6, 32))

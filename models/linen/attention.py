@@ -1,4 +1,4 @@
-"""Causal self-attention: plain, with a convolution after each projection (Primer-EZ), and that of the full Primer."""
+"""Causal self-attention: multi-head attention, with convolutions as in Primer-EZ, and the attention of Primer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Convolve = Callable[[CausalDepthwiseConv, Heads], Heads]
 
 
 class CausalAttention(LayerModule):
-    """Base of the attentions: projections into heads that a subclass defines, a cache, and a projection out of them.
+    """Base class of attentions. A subclass projects into heads; this class adds the cache and the output projection.
 
     Attributes:
         heads: number of heads, a divisor of the width.
@@ -52,7 +52,7 @@ class CausalAttention(LayerModule):
         decode: bool = False,
         segment_ids: SegmentIds | None = None,
     ) -> Hidden:
-        """Attend from each position to itself and earlier ones; the arguments are those of `PrimerEZBlock`.
+        """Attend from each position to itself and earlier ones; the arguments are described in `PrimerEZBlock`.
 
         Raises:
             ValueError: `x`, the mask or the positions do not fit, or the cache to decode with is missing.
@@ -102,8 +102,8 @@ class MultiHeadAttention(CausalAttention):
 class MultiDConvHeadAttention(CausalAttention):
     """Multi-head attention with a causal depthwise convolution after each of the Q, K and V projections.
 
-    The query, key and value of a position also depend on the `kernel_size - 1` positions before it, as far as the
-    `mask` allows it to read them.
+    The query, key and value of a position also depend on the `kernel_size - 1` earlier positions, where `mask` allows
+    the position to read them.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.
 
@@ -132,8 +132,9 @@ class MultiDConvHeadAttention(CausalAttention):
 class PrimerAttention(CausalAttention, kw_only=True):
     """Attention with queries computed from keys, and a softmax followed by tanh and a scale for each key position.
 
-    Keys and values are projected, convolved and multiplied by -1.12; a query is a projection of its head's key. Scores
-    are not scaled. The learned scales limit the sequence length; a shorter sequence uses the first of them.
+    Keys and values are projected, convolved and multiplied by -1.12. A query is a projection of the key of its head.
+    Scores are not divided by the root of the head width. The learned scales limit the sequence length; a shorter
+    sequence uses the first scales.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", appendix A.2.
 

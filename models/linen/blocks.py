@@ -21,13 +21,13 @@ Branch = Callable[[Hidden], Hidden]
 
 
 class DecoderBlock(LayerModule):
-    """Base of the blocks: attention and feed forward, each with a norm, dropout and a residual connection.
+    """Base class of the blocks: attention and feed forward, each with a norm, dropout and a residual connection.
 
     Attributes:
         heads: number of attention heads, a divisor of the width.
-        mlp_width: channels of the feed forward's hidden layer; None: the block's own multiple of the width.
-        dropout_rate: dropout of the outputs of attention and feed forward.
-        deterministic: whether dropout is off by default; with dropout, `apply` needs the random stream `dropout`.
+        mlp_width: channels of the feed forward's hidden layer; None: the default multiple of the width of the block.
+        dropout_rate: dropout rate of the outputs of attention and feed forward.
+        deterministic: whether dropout is off by default. With dropout, `apply` needs the random stream `dropout`.
     """
 
     heads: int = 8
@@ -53,17 +53,17 @@ class DecoderBlock(LayerModule):
 
         Args:
             x: inputs.
-            mask: which positions a position may read, in addition to the causal mask (`functional.attention.Mask`);
-                attention and convolutions keep to it.
+            mask: which positions a position may read, in addition to the causal mask (`functional.attention.Mask`).
+                Attention and convolutions follow it.
             positions: rotary positions; None: no rotation (`functional.attention.Positions`).
-            decode: continue the sequence of the last call with `decode`, by any number of new positions. Beyond the
-                length of the cache the output is NaN.
-            deterministic: whether to turn dropout off; None: as the module's attribute says.
-            segment_ids: keep texts of one sequence apart (`functional.attention.SegmentIds`), as a mask could.
+            decode: whether to continue the sequence of the last call with `decode`, by any number of new positions.
+                Past the end of the cache the output is NaN.
+            deterministic: whether to turn dropout off; None: the value of the module's attribute.
+            segment_ids: ids that keep the texts of one sequence apart (`functional.attention.SegmentIds`).
 
         Raises:
-            ValueError: `x`, the mask, the positions or the ids do not fit, the cache to decode with is missing, the
-                sequence is longer than the `length` of a `PrimerBlock`, or that gets segment ids.
+            ValueError: `x`, the mask, the positions or the ids do not fit, the cache to decode with is missing, or a
+                `PrimerBlock` gets segment ids or a sequence longer than its `length`.
         """
         check_width(self, x, "attention_norm", "scale")
         deterministic = self.deterministic if deterministic is None else deterministic
@@ -112,7 +112,7 @@ class TransformerBlock(DecoderBlock):
 class TransformerPPBlock(DecoderBlock):
     """Transformer++: pre-norm decoder block with RMS norm and SwiGLU, without biases.
 
-    The default of `mlp_width` is 3 times the width.
+    `mlp_width` is 3 times the width by default.
 
     Reference: Zhang and Sennrich 2019 (RMS norm), Shazeer 2020 (SwiGLU); the name is from So et al. 2021, section 4.
 
@@ -133,7 +133,7 @@ class TransformerPPBlock(DecoderBlock):
 class PrimerEZBlock(DecoderBlock):
     """Primer-EZ: pre-norm decoder block with multi-dconv-head attention and squared ReLU.
 
-    These are the two changes of Primer that improve any Transformer. The default of `mlp_width` is 4 times the width.
+    These are the two changes of Primer that improve any Transformer. `mlp_width` is 4 times the width by default.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 4.
 
@@ -160,13 +160,13 @@ class PrimerEZBlock(DecoderBlock):
 
 
 class PrimerBlock(DecoderBlock, kw_only=True):
-    """Primer, the result of the search: `x + 2 f(x)` around its own attention and a 12 times wider feed forward.
+    """Primer, the result of the paper's search: `x + 2 f(x)` around `PrimerAttention` and around a feed forward.
 
-    The attention is `PrimerAttention`. The feed forward has squared ReLU, no bias on its output, and a norm after it
+    The feed forward is 12 times wider than the block. It has squared ReLU, no bias on its output, and a norm after it
     instead of before it. `PrimerEZBlock` is simpler, takes any length, and is as good (section 4).
 
-    The attention learns a scale for each key position, which limits the sequence length. Shorter sequences use the
-    first scales, so that a prefix has the same outputs alone and within the longer sequence.
+    The attention learns a scale for each key position, which limits the sequence length. A shorter sequence uses the
+    first scales, so its outputs are the same alone and as the beginning of a longer sequence.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3 and
     appendix A.2.

@@ -30,9 +30,9 @@ class CausalDepthwiseConv(nn.Module):
 
     Attributes:
         kernel_size: positions that are summed, the current one included.
-        dtype: dtype of the computation; None: as Flax infers it from the input and the kernel.
+        dtype: dtype of the computation; None: the dtype that Flax infers from the input and the kernel.
         param_dtype: dtype of the kernel.
-        kernel_init: initializer of the kernel, [kernel_size, *features], the current position's weights last.
+        kernel_init: initializer of the kernel [kernel_size, *features]; the current position comes last.
     """
 
     kernel_size: int = 3

@@ -1,4 +1,4 @@
-"""Feed forwards: the part of a block that transforms each position by itself."""
+"""Feed forwards, the part of a block that transforms each position separately."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class SwiGLU(LayerModule):
 
 
 class SquaredReLU(nn.Module):
-    """`max(x, 0)^2` instead of ReLU or GELU in a feed forward; it has no parameters.
+    """Activation `max(x, 0)^2` without parameters, which replaces ReLU or GELU in a feed forward.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 4.
 

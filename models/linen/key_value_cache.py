@@ -43,7 +43,7 @@ class KeyValueCache(nn.Module):
         return keys.value.astype(key.dtype), values.value.astype(value.dtype), start
 
     def longest(self, x: Array) -> int:
-        """Return the number of positions that the cache has room for; during `init`, those of `x`."""
+        """Return the number of positions that the cache has room for; during `init`, the number of positions of `x`."""
         return self.get_variable("cache", "key", x).shape[1]
 
     def start(self) -> int | Int[Array, ""]:
@@ -52,10 +52,10 @@ class KeyValueCache(nn.Module):
 
 
 def cache_exists(module: nn.Module, variable: str) -> bool:
-    """Return whether a cache variable exists; False only during `init`, which makes it.
+    """Return whether a cache variable exists. It may be missing only during `init`, which creates it.
 
     Raises:
-        ValueError: it does not exist outside of `init`.
+        ValueError: the variable is missing outside of `init`.
     """
     ready = module.has_variable("cache", variable)
     if not ready and not module.is_initializing():

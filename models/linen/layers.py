@@ -1,7 +1,7 @@
 """Dense layers and norms of the blocks, and the fields that all their modules share.
 
-Projections are `nn.Einsum`: `nn.DenseGeneral` calls its initializer with a flattened shape, which the mesh axes of the
-whole kernel do not fit.
+Projections are `nn.Einsum`, because `nn.DenseGeneral` calls its initializer with a flattened shape, which does not fit
+the mesh axes of the kernel.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ SIZES = ("heads", "kernel_size", "length", "mlp_width")
 
 
 class LayerModule(nn.Module, kw_only=True):
-    """Base of blocks, attentions and feed forwards: their common fields, given by keyword.
+    """Base class of blocks, attentions and feed forwards, with their common fields, which are given by keyword.
 
     Attributes:
-        dtype: dtype of the computation and the output; None: as Flax infers it from the input and the parameters.
+        dtype: dtype of the computation and the output; None: the dtype that Flax infers from input and parameters.
         param_dtype: dtype of the parameters.
-        kernel_init: initializer of the dense layers; convolutions start as `CausalDepthwiseConv` does.
+        kernel_init: initializer of the dense layers; convolutions keep the initializer of `CausalDepthwiseConv`.
         sharding: mesh axes of parameters and cache.
     """
 
@@ -59,14 +59,14 @@ class LayerModule(nn.Module, kw_only=True):
 
 
 def head_projection(module: LayerModule, width: int, heads: int, name: str) -> nn.Einsum:
-    """[batch, length, width] -> [batch, length, heads, width / heads]."""
+    """Return the dense layer [batch, length, width] -> [batch, length, heads, width / heads]."""
     kernel_init = matrix_init(module.kernel_init, inputs=1)
     fields = dense_fields(module, "embed", "heads", None, kernel_init=kernel_init)
     return nn.Einsum((width, heads, width // heads), "blw,whc->blhc", use_bias=False, **fields, name=name)
 
 
 def output_projection(module: LayerModule, width: int, heads: int, name: str) -> nn.Einsum:
-    """[batch, length, heads, width / heads] -> [batch, length, width]."""
+    """Return the dense layer [batch, length, heads, width / heads] -> [batch, length, width]."""
     kernel_init = matrix_init(module.kernel_init, inputs=2)
     fields = dense_fields(module, "heads", None, "embed", kernel_init=kernel_init)
     return nn.Einsum((heads, width // heads, width), "blhc,hcw->blw", use_bias=False, **fields, name=name)
@@ -75,19 +75,19 @@ def output_projection(module: LayerModule, width: int, heads: int, name: str) ->
 def dense_fields(
     module: LayerModule, *dimensions: Dimension | None, kernel_init: Initializer | None = None
 ) -> dict[str, Any]:
-    """Return the fields of a Flax layer whose kernel has these dimensions."""
+    """Return the fields of a Flax layer with a kernel of these dimensions."""
     kernel_init = with_mesh_axes(kernel_init or module.kernel_init, module.sharding, *dimensions)
     return {"dtype": module.dtype, "param_dtype": module.param_dtype, "kernel_init": kernel_init}
 
 
 def layer_norm(module: LayerModule, name: str) -> nn.LayerNorm:
-    """Layer norm over the width (Ba et al. 2016); its variance is the mean of squared deviations."""
+    """Return a layer norm over the width (Ba et al. 2016); its variance is the mean of squared deviations."""
     bias_init = with_mesh_axes(nn.initializers.zeros, module.sharding, "embed")
     return nn.LayerNorm(bias_init=bias_init, **_norm_fields(module), name=name)
 
 
 def rms_norm(module: LayerModule, name: str) -> nn.RMSNorm:
-    """Root mean square norm over the width (Zhang and Sennrich 2019)."""
+    """Return a root mean square norm over the width (Zhang and Sennrich 2019)."""
     return nn.RMSNorm(**_norm_fields(module), name=name)
 
 
@@ -107,6 +107,6 @@ def with_mesh_axes(init: Initializer, sharding: Sharding | None, *dimensions: Di
 
 
 def check_width(module: nn.Module, x: Array, layer: str, parameter: str) -> None:
-    """Check that `x` is [batch, length, width], the width being the first axis of a parameter if it exists."""
+    """Check that `x` is [batch, length, width]. If the parameter exists, its first axis must have the same width."""
     existing = nn.meta.unbox(module.variables.get("params", {})).get(layer, {}).get(parameter)
     check_input(x, None if existing is None else existing.shape[0])

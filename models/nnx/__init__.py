@@ -1,7 +1,7 @@
 """Hand-written decoder blocks and their parts in Flax NNX; `primer_search.models.linen` has the same in Linen.
 
-With the same parameters, a block computes the same as a program of the library: `TransformerBlock` as TRANSFORMER,
-`TransformerPPBlock` as TRANSFORMER_PP, `PrimerEZBlock` as PRIMER_EZ and `PrimerBlock` as PRIMER.
+With the same parameters, each block computes the same outputs as a program of the library: `TransformerBlock` as
+TRANSFORMER, `TransformerPPBlock` as TRANSFORMER_PP, `PrimerEZBlock` as PRIMER_EZ, and `PrimerBlock` as PRIMER.
 """
 
 from ..functional.sharding import Sharding

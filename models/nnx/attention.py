@@ -1,4 +1,4 @@
-"""Causal self-attention: plain, with a convolution after each projection (Primer-EZ), and that of the full Primer."""
+"""Causal self-attention: multi-head attention, with convolutions as in Primer-EZ, and the attention of Primer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Convolve = Callable[[CausalDepthwiseConv, Heads], Heads]
 
 
 class CausalAttention(nnx.Module):
-    """Base of the attentions: projections into heads that a subclass defines, a cache, and a projection out of them.
+    """Base class of attentions. A subclass projects into heads; this class adds the cache and the output projection.
 
     Attributes:
         width: channels of input and output.
@@ -76,7 +76,7 @@ class CausalAttention(nnx.Module):
         decode: bool = False,
         segment_ids: SegmentIds | None = None,
     ) -> Hidden:
-        """Attend from each position to itself and earlier ones; the arguments are those of `PrimerEZBlock`.
+        """Attend from each position to itself and earlier ones; the arguments are described in `PrimerEZBlock`.
 
         Raises:
             ValueError: `x`, the mask or the positions do not fit, or the cache is missing (call `init_cache`).
@@ -149,8 +149,8 @@ class MultiHeadAttention(CausalAttention):
 class MultiDConvHeadAttention(MultiHeadAttention):
     """Multi-head attention with a causal depthwise convolution after each of the Q, K and V projections.
 
-    The query, key and value of a position also depend on the `kernel_size - 1` positions before it, as far as the
-    `mask` allows it to read them.
+    The query, key and value of a position also depend on the `kernel_size - 1` earlier positions, where `mask` allows
+    the position to read them.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.
 
@@ -181,8 +181,9 @@ class MultiDConvHeadAttention(MultiHeadAttention):
 class PrimerAttention(CausalAttention):
     """Attention with queries computed from keys, and a softmax followed by tanh and a scale for each key position.
 
-    Keys and values are projected, convolved and multiplied by -1.12; a query is a projection of its head's key. Scores
-    are not scaled. The learned scales limit the sequence length; a shorter sequence uses the first of them.
+    Keys and values are projected, convolved and multiplied by -1.12. A query is a projection of the key of its head.
+    Scores are not divided by the root of the head width. The learned scales limit the sequence length; a shorter
+    sequence uses the first scales.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", appendix A.2.
 
@@ -211,9 +212,9 @@ class PrimerAttention(CausalAttention):
         channels = width // heads
         self.key = head_projection(width, heads, **options)
         self.value = head_projection(width, heads, **options)
-        of_keys = dense_arguments("heads", None, None, **options)
-        of_keys["kernel_init"] = per_head_init(of_keys["kernel_init"])
-        self.query = nnx.Einsum("blhc,hcd->blhd", (heads, channels, channels), **of_keys)
+        arguments = dense_arguments("heads", None, None, **options)
+        arguments["kernel_init"] = per_head_init(arguments["kernel_init"])
+        self.query = nnx.Einsum("blhc,hcd->blhd", (heads, channels, channels), **arguments)
         self.out = output_projection(width, heads, **options)
         self.key_conv = _convolution(width, heads, kernel_size, **options)
         self.value_conv = _convolution(width, heads, kernel_size, **options)

@@ -23,7 +23,7 @@ class BlockOptions(LayerOptions, total=False):
     """Keyword arguments of every block: `LayerOptions`, and these.
 
     Attributes:
-        dropout_rate: dropout of the outputs of attention and feed forward, 0 by default.
+        dropout_rate: dropout rate of the outputs of attention and feed forward, 0 by default.
         deterministic: whether dropout is off by default; `train()` and `eval()` change it.
     """
 
@@ -32,7 +32,7 @@ class BlockOptions(LayerOptions, total=False):
 
 
 class DecoderBlock(nnx.Module):
-    """Base of the blocks: attention and feed forward, each with a norm, dropout and a residual connection.
+    """Base class of the blocks: attention and feed forward, each with a norm, dropout and a residual connection.
 
     Attributes:
         width: channels of input and output.
@@ -70,17 +70,17 @@ class DecoderBlock(nnx.Module):
 
         Args:
             x: inputs.
-            mask: which positions a position may read, in addition to the causal mask (`functional.attention.Mask`);
-                attention and convolutions keep to it.
+            mask: which positions a position may read, in addition to the causal mask (`functional.attention.Mask`).
+                Attention and convolutions follow it.
             positions: rotary positions; None: no rotation (`functional.attention.Positions`).
-            decode: continue the sequence of the last call with `decode`, by any number of new positions. Beyond the
-                length of the cache the output is NaN.
+            decode: whether to continue the sequence of the last call with `decode`, by any number of new positions.
+                Past the end of the cache the output is NaN.
             deterministic: whether to turn dropout off; None: as set by the constructor, `train()` or `eval()`.
-            segment_ids: keep texts of one sequence apart (`functional.attention.SegmentIds`), as a mask could.
+            segment_ids: ids that keep the texts of one sequence apart (`functional.attention.SegmentIds`).
 
         Raises:
-            ValueError: `x`, the mask, the positions or the ids do not fit, the cache is missing (call `init_cache`),
-                the sequence is longer than the `length` of a `PrimerBlock`, or that gets segment ids.
+            ValueError: `x`, the mask, the positions or the ids do not fit, the cache is missing (call `init_cache`), or
+                a `PrimerBlock` gets segment ids or a sequence longer than its `length`.
         """
         check_input(x, self.width)
         attend = partial(self.attention, mask=mask, positions=positions, decode=decode, segment_ids=segment_ids)
@@ -143,7 +143,7 @@ class TransformerPPBlock(DecoderBlock):
     ):
         """Initialize the parameters; the arguments are those of `PrimerEZBlock`, without `kernel_size` and `bias_init`.
 
-        The default of `mlp_width` is 3 times the width.
+        `mlp_width` is 3 times the width by default.
         """
         attention = partial(MultiHeadAttention, width, heads)
         feed_forward = partial(SwiGLU, width, 3 * width if mlp_width is None else mlp_width)
@@ -162,7 +162,7 @@ class PrimerEZBlock(DecoderBlock):
     >>> block(x).shape
     (2, 6, 32)
 
-    To decode, give it a prompt in one call, then token by token:
+    To decode, pass a prompt in one call, then one token per call:
 
     >>> block.init_cache((2, 6, 32))
     >>> block(x[:, :5], decode=True).shape, block(x[:, 5:], decode=True).shape
@@ -199,13 +199,13 @@ class PrimerEZBlock(DecoderBlock):
 
 
 class PrimerBlock(DecoderBlock):
-    """Primer, the result of the search: `x + 2 f(x)` around its own attention and a 12 times wider feed forward.
+    """Primer, the result of the paper's search: `x + 2 f(x)` around `PrimerAttention` and around a feed forward.
 
-    The attention is `PrimerAttention`. The feed forward has squared ReLU, no bias on its output, and a norm after it
+    The feed forward is 12 times wider than the block. It has squared ReLU, no bias on its output, and a norm after it
     instead of before it. `PrimerEZBlock` is simpler, takes any length, and is as good (section 4).
 
-    The attention learns a scale for each key position, which limits the sequence length. Shorter sequences use the
-    first scales, so that a prefix has the same outputs alone and within the longer sequence.
+    The attention learns a scale for each key position, which limits the sequence length. A shorter sequence uses the
+    first scales, so its outputs are the same alone and as the beginning of a longer sequence.
 
     Reference: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3 and
     appendix A.2.

@@ -30,7 +30,7 @@ class CausalDepthwiseConv(nnx.Module):
     [3.0, 1.0, 1.0, 0.0]
 
     Attributes:
-        kernel: [kernel_size, *features], the current position's weights last.
+        kernel: weights [kernel_size, *features]; the current position comes last.
         past: the last `kernel_size - 1` decoded inputs; None before `init_cache`.
     """
 
@@ -50,7 +50,7 @@ class CausalDepthwiseConv(nnx.Module):
         Args:
             features: number of channels, or the sizes of all axes after the length: `(heads, channels)`.
             kernel_size: positions that are summed, the current one included.
-            dtype: dtype of the computation; None: as Flax infers it from the input and the kernel.
+            dtype: dtype of the computation; None: the dtype that Flax infers from the input and the kernel.
             param_dtype: dtype of the kernel.
             kernel_init: initializer of the kernel, [kernel_size, *features].
             kernel_metadata: metadata of the kernel's variable, such as `{"out_sharding": (None, "model")}`.
@@ -79,10 +79,10 @@ class CausalDepthwiseConv(nnx.Module):
 
         Args:
             x: inputs.
-            decode: continue the sequence of the last call with `decode`.
-            mask: which positions a position may read; it always reads itself. The heads of the mask are the first axis
-                of the features, if they have several.
-            start: number of positions decoded before, which the mask is for.
+            decode: whether to continue the sequence of the last call with `decode`.
+            mask: which positions a position may read; it always reads itself. If the features have several axes, the
+                first one is the axis of heads in the mask.
+            start: number of positions decoded before; needed only with a mask.
 
         Raises:
             ValueError: `x` has other axes, the mask does not fit, or the cache is missing (call `init_cache`) or has
@@ -104,6 +104,6 @@ class CausalDepthwiseConv(nnx.Module):
         return y
 
     def init_cache(self, input_shape: Sequence[int], dtype: Dtype = jnp.float32) -> None:
-        """Start a new sequence for `decode`; of `input_shape`, only the batch size matters."""
+        """Start a new sequence for `decode`; only the batch size of `input_shape` is used."""
         check_not_stacked(self.kernel, axes=1 + len(self.features))
         self.past = nnx.Cache(jnp.zeros((input_shape[0], self.kernel_size - 1, *self.features), dtype))

@@ -1,4 +1,4 @@
-"""Flax NNX module of any program, such as the block that a search found.
+"""Flax NNX module of any program, such as a block that a search found.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -8,7 +8,8 @@
     >>> block(jnp.ones((2, 16, 64))).shape
     (2, 16, 64)
 
-It decodes as Flax's attention does: call `init_cache` with the longest input, then give one or more positions a call.
+It decodes in the same way as Flax's attention: call `init_cache` with the shape of the longest input, then pass one or
+more positions in each call.
 
     >>> block.init_cache((2, 16, 64))
     >>> block(jnp.ones((2, 10, 64)), decode=True).shape  # a prompt
@@ -16,8 +17,8 @@ It decodes as Flax's attention does: call `init_cache` with the longest input, t
     >>> block(jnp.ones((2, 1, 64)), decode=True).shape
     (2, 1, 64)
 
-The module interprets the canonical program while JAX traces, which costs nothing under `nnx.jit`. To use a block
-without this package, export its source instead.
+The module interprets the canonical program only while JAX traces it, which costs nothing at run time under `nnx.jit`.
+To use a block without this package, export its source instead.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class DNABlock(nnx.Module):
 
     Attributes:
         width: channels of input and output.
-        length: the only sequence length of a program tied to one; None: any length.
+        length: the only sequence length of a program that is tied to one length; None: any length.
         parameters: learned arrays by their names in the compiled program.
         cache: decoding cache, as `nnx.Cache` variables; None before `init_cache`.
     """
@@ -70,10 +71,10 @@ class DNABlock(nnx.Module):
         """Compile the program and initialize its parameters.
 
         Args:
-            dna: program; its constants are used as they are (`library.get(name, unit)` adapts a query scale to a unit).
-            width: channels of input and output, a multiple of 8: one unit is width / 8 channels.
-            length: sequence length; required for, and allows, programs tied to one.
-            dtype: dtype of the computation and the output; None: that of the input.
+            dna: program; its constants are used unchanged (`library.get(name, unit)` adapts a query scale to a unit).
+            width: channels of input and output, a multiple of 8; one unit has width / 8 channels.
+            length: sequence length; a program that is tied to one length is refused without it.
+            dtype: dtype of the computation and the output; None: dtype of the input.
             param_dtype: dtype of the parameters.
             rngs: random stream `params`.
 
@@ -112,17 +113,18 @@ class DNABlock(nnx.Module):
 
         Args:
             x: whole sequences; with `decode`, their next positions, one or more.
-            decode: continue from the cache, and update it. Past its end the output is NaN.
-            segment_ids: equal for neighbouring positions of one text, which then has the outputs that it has alone.
-                Padding is a separate text. With `decode`, those from the first position on, in every call; later
-                positions belong to the last text. None: one text a sequence.
-            mask: true where a position may read another, in addition to the causal mask, instead of `segment_ids`.
-                Attention and convolutions keep to it; a position that may read nothing reads itself. With `decode`, its
-                keys begin at the first position, and keys after its end are masked as its last. None: no mask.
+            decode: whether to continue from the cache and update it. Past the end of the cache the output is NaN.
+            segment_ids: equal for neighbouring positions of one text. Each text gets the same outputs as alone in a
+                sequence. Padding is a separate text. With `decode`, the ids begin at the first position of the sequence
+                in every call; positions after their end belong to the last text. None: one text per sequence.
+            mask: true where a position may read another, in addition to the causal mask; an alternative to
+                `segment_ids`. Attention and convolutions follow it, and a position that may read nothing reads itself.
+                With `decode`, its keys begin at the first position of the sequence, and keys after its end are treated
+                as its last key. None: no mask.
 
         Raises:
-            UsageError: `x` has another rank, width, or (for a program tied to one) length; the cache is missing, has
-                another batch size, or is shorter than `x`; or the program cannot keep texts apart or keep to a mask.
+            UsageError: `x` has another rank, width, or (if the program is tied to one) length; the cache is missing,
+                has another batch size, or is shorter than `x`; or the program cannot keep texts apart or follow a mask.
             ValueError: the segment ids or the mask do not fit, both are given, or the program divides or takes
                 logarithms in float16.
         """
@@ -143,12 +145,12 @@ class DNABlock(nnx.Module):
         """Make an empty cache, or reset the existing one.
 
         Args:
-            input_shape: `(batch, longest, width)`; `longest` is the length of a program tied to one.
+            input_shape: `(batch, longest, width)`; if the program is tied to one length, `longest` is that length.
             dtype: dtype of the cache.
 
         Raises:
-            InvalidProgramError: the program is not proved causal.
-            UsageError: the shape has another rank, width, or (for a program tied to one) length.
+            InvalidProgramError: the program is not proved to be causal.
+            UsageError: the shape has another rank, width, or (if the program is tied to one) length.
             ValueError: the block is a stack that `nnx.vmap` made.
         """
         if len(input_shape) != 3 or input_shape[2] != self.width:

@@ -49,7 +49,7 @@ class KeyValueCache(nnx.Module):
         return self.index[...]
 
     def longest(self) -> int:
-        """Return the number of positions that the cache has room for; it must exist."""
+        """Return the number of positions that the cache has room for; the cache must exist."""
         assert self.key is not None
         return self.key.shape[1]
 

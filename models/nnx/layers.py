@@ -28,11 +28,11 @@ class LayerOptions(TypedDict, total=False):
     """Keyword arguments of every block, attention and feed forward.
 
     Attributes:
-        dtype: dtype of the computation and the output; None: as Flax infers it from the input and the parameters. In
+        dtype: dtype of the computation and the output; None: the dtype that Flax infers from input and parameters. In
             float16, gradients at rows of zeros are not finite (docs/blocks.md).
         param_dtype: dtype of the parameters.
-        kernel_init: initializer of the dense layers; convolutions start as `CausalDepthwiseConv` does.
-        sharding: mesh axes of parameters and cache; needs the mesh in context (`jax.set_mesh`).
+        kernel_init: initializer of the dense layers; convolutions keep the initializer of `CausalDepthwiseConv`.
+        sharding: mesh axes of parameters and cache; the mesh must be set with `jax.set_mesh`.
         rngs: random streams: `params`, and `dropout` for a block with dropout.
     """
 
@@ -44,25 +44,25 @@ class LayerOptions(TypedDict, total=False):
 
 
 def head_projection(width: int, heads: int, **options: Unpack[LayerOptions]) -> nnx.LinearGeneral:
-    """[batch, length, width] -> [batch, length, heads, width / heads]."""
+    """Return the dense layer [batch, length, width] -> [batch, length, heads, width / heads]."""
     arguments = dense_arguments("embed", "heads", None, **options)
     return nnx.LinearGeneral(width, (heads, width // heads), use_bias=False, **arguments)
 
 
 def output_projection(width: int, heads: int, **options: Unpack[LayerOptions]) -> nnx.LinearGeneral:
-    """[batch, length, heads, width / heads] -> [batch, length, width]."""
+    """Return the dense layer [batch, length, heads, width / heads] -> [batch, length, width]."""
     arguments = dense_arguments("heads", None, "embed", **options)
     return nnx.LinearGeneral((heads, width // heads), width, axis=(-2, -1), use_bias=False, **arguments)
 
 
 def layer_norm(width: int, **options: Unpack[LayerOptions]) -> nnx.LayerNorm:
-    """Layer norm over the width (Ba et al. 2016); its variance is the mean of squared deviations."""
+    """Return a layer norm over the width (Ba et al. 2016); its variance is the mean of squared deviations."""
     axes = mesh_metadata(options.get("sharding"), "embed")
     return nnx.LayerNorm(width, bias_metadata=axes, **_norm_arguments(**options))
 
 
 def rms_norm(width: int, **options: Unpack[LayerOptions]) -> nnx.RMSNorm:
-    """Root mean square norm over the width (Zhang and Sennrich 2019)."""
+    """Return a root mean square norm over the width (Zhang and Sennrich 2019)."""
     return nnx.RMSNorm(width, **_norm_arguments(**options))
 
 
@@ -79,7 +79,7 @@ def dense_arguments(
     sharding: Sharding | None = None,
     rngs: nnx.Rngs,
 ) -> dict[str, Any]:
-    """Return the arguments of a Flax layer whose kernel has these dimensions; the defaults of `LayerOptions`."""
+    """Return the arguments of a Flax layer with a kernel of these dimensions, with defaults for `LayerOptions`."""
     return {
         "dtype": dtype,
         "param_dtype": param_dtype,
@@ -95,5 +95,5 @@ def without_kernel(**options: Unpack[LayerOptions]) -> dict[str, Any]:
 
 
 def mesh_metadata(sharding: Sharding | None, *dimensions: Dimension | None) -> dict[str, Any]:
-    """Return the metadata of a variable with these dimensions that places it on the mesh; empty without sharding."""
+    """Return the metadata that places a variable with these dimensions on the mesh; empty without sharding."""
     return {} if sharding is None else {"out_sharding": mesh_axes(sharding, *dimensions)}
