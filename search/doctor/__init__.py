@@ -1,3 +1,3 @@
-"""Self-test of the leak checks: programs and blocks that see the future, sent through every stage."""
+"""Self-test of this installation: its environment, and the leak checks, which must refuse leaky programs and blocks."""
 
 __all__ = ["checks", "environment", "leaky_blocks", "leaky_programs", "probe_harness", "refusals"]

@@ -1,7 +1,8 @@
 """Self-test of this installation: every leaky program must be refused, and every library program accepted.
 
 The checks run the installed code on the device that JAX uses. Rounding, compilers and libraries differ between
-machines, and a probe that does not work on one of them would fail silently. `environment` checks the rest.
+machines, and a probe that does not work on one of them would fail silently. The module `environment` checks Python,
+the libraries and the hardware.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ def examine(quick: bool = False, progress: Callable[[str], None] | None = None) 
     """Run all checks and yield one finding at a time.
 
     Args:
-        quick: whether to skip the checks that compile, those of blocks and library programs in the language model.
+        quick: whether to skip the checks that compile: those of blocks and library programs in the language model.
         progress: function called with the name of the next check.
     """
     tell = progress or (lambda line: None)
     tell("the environment")
     yield from environment_findings()
-    tell(f"{len(LEAKY_PROGRAMS)} programs that cheat")
+    tell(f"{len(LEAKY_PROGRAMS)} leaky programs")
     yield from leaky_program_findings(tuple(LEAKY_PROGRAMS.values()))
     if not quick:
-        tell(f"{len(LEAKY_BLOCKS)} blocks that cheat, in the language model")
+        tell(f"{len(LEAKY_BLOCKS)} leaky blocks in the language model")
         yield from leaky_block_findings(tuple(LEAKY_BLOCKS.values()))
     tell(f"{len(library.names())} library programs" + ("" if quick else ", in the language model too"))
     yield from library_findings(library.names(), in_model=not quick)
@@ -56,14 +57,14 @@ def leaky_program_findings(programs: Sequence[LeakyProgram]) -> Iterator[Finding
         if not found:
             yield Finding("leaky programs", program.name, "failed", f"it got through: {program.how}")
         elif missing:
-            words = f"it got through the {' and the '.join(missing)}, though not the {stages}: {program.how}"
-            yield Finding("leaky programs", program.name, "failed", words)
+            reason = f"it got through the {' and the '.join(missing)}, though not the {stages}: {program.how}"
+            yield Finding("leaky programs", program.name, "failed", reason)
         elif found[0].reason != program.reason:
-            words = f"refused for {found[0].reason}, but its fault is {program.reason}: {program.how}"
-            yield Finding("leaky programs", program.name, "failed", words)
+            reason = f"refused for {found[0].reason}, but its fault is {program.reason}: {program.how}"
+            yield Finding("leaky programs", program.name, "failed", reason)
         else:
-            words = f"{found[0].reason}, by the {stages}: {found[0].message.removeprefix(_PREFIX)}"
-            yield Finding("leaky programs", program.name, "refused", words)
+            reason = f"{found[0].reason}, by the {stages}: {found[0].message.removeprefix(_PREFIX)}"
+            yield Finding("leaky programs", program.name, "refused", reason)
 
 
 def leaky_block_findings(blocks: Sequence[LeakyBlock]) -> Iterator[Finding]:
@@ -74,11 +75,11 @@ def leaky_block_findings(blocks: Sequence[LeakyBlock]) -> Iterator[Finding]:
         if not result.refused_by:
             yield Finding("leaky blocks", block.name, "failed", f"it got through: {block.how}")
         elif (result.refused_by, result.reason) != (block.refused_by, block.reason):
-            words = f"refused for {result.reason} by the {result.refused_by}, but should be for {block.reason} by the "
-            yield Finding("leaky blocks", block.name, "failed", f"{words}{block.refused_by}: {block.how}")
+            reason = f"refused for {result.reason} by the {result.refused_by}, but should be for {block.reason} by the "
+            yield Finding("leaky blocks", block.name, "failed", f"{reason}{block.refused_by}: {block.how}")
         else:
-            words = f"{result.reason}, by the {result.refused_by}: {result.message.removeprefix(_PREFIX)}"
-            yield Finding("leaky blocks", block.name, "refused", words)
+            reason = f"{result.reason}, by the {result.refused_by}: {result.message.removeprefix(_PREFIX)}"
+            yield Finding("leaky blocks", block.name, "refused", reason)
 
 
 def library_findings(names: Sequence[str], in_model: bool = True) -> Iterator[Finding]:

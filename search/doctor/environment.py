@@ -33,6 +33,7 @@ COARSE_CLOCK_SECONDS = 0.02
 """Largest resolution of a clock that can time a training step."""
 
 RAY_SECONDS = 60
+"""Longest time for the import of Ray."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _cache(cache: Path) -> Finding:
 
 def _compiled(cache: Path) -> Finding:
     size = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
-    bound = f"each folder is bounded by workers.compiled_mib ({WorkersConfig().compiled_mib} by default)"
+    bound = f"each folder is limited by workers.compiled_mib ({WorkersConfig().compiled_mib} by default)"
     return _finding("compiled programs", True, f"{size / 2**20:.1f} MiB in {cache}; {bound}")
 
 

@@ -1,10 +1,10 @@
-"""Leaky blocks: hand-written functions that cheat in ways a program cannot, so that the proof does not apply.
+"""Leaky blocks: hand-written functions that see the future in ways that no program can. The proof does not cover them.
 
 They replace the block of the real language model, and the probes must catch them there: before training
 (`probe_causality`), or on trained weights if training opens the leak (`probe_trained_model`).
 
-The probes cannot catch a leak that moves losses by less than their rounding in float32, nor one that waits for a token
-pattern which the probes do not contain. In programs of the language, the proof finds both.
+The probes cannot catch a leak that changes losses by less than the rounding of float32, or a leak that acts only on a
+token pattern that the probes do not contain. In programs of the language, the proof finds both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Sequences = Float[Array, "batch length width"]
 
 @dataclass(frozen=True, slots=True)
 class LeakyBlock:
-    """A block that cheats, usually `x + gate * leak(x)`; `LanguageModel` accepts it.
+    """A block that sees the future, usually `x + gate * leak(x)`; `LanguageModel` accepts it.
 
     Attributes:
         name: short unique name.
@@ -99,7 +99,7 @@ def _scores(x: Sequences) -> Array:
 
 # --- other positions --------------------------------------------------------------------------------------------
 
-_leak("reads the next token", "adds the very token to predict", lambda x: _ahead(x, 1))
+_leak("reads the next token", "adds the token to predict", lambda x: _ahead(x, 1))
 _leak("reads two ahead", "adds the token after the next", lambda x: _ahead(x, 2))
 _leak("reads far ahead", "adds the token nine positions later", lambda x: _ahead(x, 9))
 _leak("centred convolution", "averages the positions on both sides", lambda x: (_behind(x, 1) + _ahead(x, 1)) / 2)
@@ -110,8 +110,8 @@ _leak(
     lambda x: _attention(x, _scores(x) - jnp.where(_visible(x), 0, 1)),
 )
 _leak("mean of the sequence", "adds the mean over all positions", lambda x: jnp.mean(x, axis=1, keepdims=True))
-_leak("maximum of the sequence", "adds the largest over all positions", lambda x: jnp.max(x, axis=1, keepdims=True))
-_leak("knows the last token", "adds the last position to all", lambda x: x[:, -1:])
+_leak("maximum of the sequence", "adds the maximum over all positions", lambda x: jnp.max(x, axis=1, keepdims=True))
+_leak("knows the last token", "adds the value of the last position to all positions", lambda x: x[:, -1:])
 _leak(
     "sums from the end", "a running sum in the wrong direction", lambda x: jnp.cumsum(x[:, ::-1], axis=1)[:, ::-1] / 16
 )
@@ -126,31 +126,31 @@ _define(
     lambda gate, x: gate * x / jnp.sqrt(jnp.mean(jnp.square(x), axis=1, keepdims=True) + 1e-6),
 )
 _leak(
-    "even in the future",
-    "adds the next token's squares, which its sign does not change",
+    "even function of the future",
+    "adds the squares of the next token, which do not depend on its sign",
     lambda x: jnp.square(_ahead(x, 1)),
 )
 _leak("leak of 1e-4", "adds a ten-thousandth of the next token", lambda x: 1e-4 * _ahead(x, 1))
 _leak(
     "half of the next token",
-    "adds half of the channels of the next token, where two tokens might agree",
+    "adds half of the channels of the next token; two tokens might agree in these",
     lambda x: _ahead(x, 1) * (jnp.arange(x.shape[2]) < x.shape[2] // 2),
 )
 _leak(
-    "only one position looks",
-    "the last but one position alone reads the next token, where a probe of few positions might not look",
+    "only one position reads ahead",
+    "only the second-to-last position reads the next token; a probe of few positions might miss it",
     lambda x: _ahead(x, 1) * (jnp.arange(x.shape[1]) == x.shape[1] - 2)[:, None],
 )
 _leak(
-    "only the first position looks",
-    "the first position alone reads ahead",
+    "only the first position reads ahead",
+    "only the first position reads a later one",
     lambda x: _ahead(x, 9) * (jnp.arange(x.shape[1]) == 0)[:, None],
 )
 
 # --- other examples of the batch --------------------------------------------------------------------------------
 
 _leak("mean of the batch", "adds the mean over the examples", lambda x: jnp.mean(x, axis=0, keepdims=True))
-_leak("maximum of the batch", "adds the largest over the examples", lambda x: jnp.max(x, axis=0, keepdims=True))
+_leak("maximum of the batch", "adds the maximum over the examples", lambda x: jnp.max(x, axis=0, keepdims=True))
 _define(
     "normalises over the batch",
     "divides by the root mean square over examples",
@@ -169,14 +169,14 @@ _leak(
 
 _leak(
     "gate that starts shut",
-    "a gate on the next token is zero wherever a probe before training looks",
+    "a gate on the next token is zero until training opens it, so no probe before training finds it",
     lambda x: _ahead(x, 1),
     refused_by="recheck",
     shut=0.0,
 )
 _define(
-    "mask that is outgrown",
-    "attention whose mask is -30: nothing until the scores have grown",
+    "mask that scores outgrow",
+    "attention whose mask is -30, which hides later positions only until the scores grow",
     lambda gate, x: x + _attention(x, jnp.where(_visible(x), gate * _scores(x), -30)),
     refused_by="recheck",
     shut=1.0,
@@ -184,7 +184,7 @@ _define(
 )
 _leak(
     "batch behind a gate",
-    "a gate on the first token of the next example opens in training",
+    "a gate on the first token of the next example is zero until training opens it",
     lambda x: jnp.roll(x[:, :1], 1, axis=0),
     refused_by="recheck",
     reason="batch",

@@ -1,9 +1,9 @@
 """Leaky programs: each sees the future in a different way, and a check that accepts one of them is broken.
 
-Every one is a well-formed DNA that a mutation or two could make of an honest block, and the language must refuse it for
-the reason given here. Where sampling can see the leak as well, both lines of defence must catch it: the proof (see
-`causality_proof`), and the test on resampled futures (see `causality_test`) without the proof. Blocks that cheat in
-ways that no program can are in `leaky_blocks`.
+Each is a well-formed DNA, a mutation or two away from a causal block, and must be refused for the reason given here.
+Where random inputs can also show the leak, two checks must refuse it independently: the proof (`causality_proof`) and
+the test on resampled futures (`causality_test`). Blocks that see the future in ways that no program can are in
+`leaky_blocks`.
 
 The programs imitate leaks of published systems: a finite or misplaced mask, an even function of the future, a gate that
 opens in training, and losses of zero that were overflows.
@@ -21,14 +21,14 @@ __all__ = ["LEAKY_PROGRAMS", "LeakyProgram"]
 
 @dataclass(frozen=True, slots=True)
 class LeakyProgram:
-    """A program that cheats.
+    """A program that sees the future.
 
     Attributes:
         name: short unique name.
         how: one sentence about the leak.
         dna: program.
-        refused_by: stages (of `refusals.STAGES`) that must refuse it, each independently; others may.
-        reason: reason of the first of them, as in `InvalidProgramError`.
+        refused_by: stages (of `refusals.STAGES`) that must refuse it, each independently; other stages may, too.
+        reason: reason of the first of these stages, as in `InvalidProgramError`.
     """
 
     name: str
@@ -62,7 +62,7 @@ def _define(
     reason: str = "causality",
     length_dependent: bool = False,
 ) -> None:
-    """Register a leaky program whose MAIN and further subprograms `f`, `g` are these lines, separated by `;`."""
+    """Register a leaky program from the lines, separated by `;`, of MAIN and of further subprograms `f` and `g`."""
     bodies = ("\n".join(line.strip() for line in body.split(";")) for body in subprograms)
     texts: dict[str, str] = dict(zip(("main", "f", "g"), bodies, strict=False))
     dna = assemble(texts, _CONSTANTS, (8, 32), length_dependent)
@@ -80,7 +80,7 @@ def _head(name: str, how: str, lines: str, **facts: object) -> None:
 _head("unmasked softmax", "attention without a mask", "p = EXP scores; t = RED_SUM p; weights = DIVIDE p t")
 _head(
     "mask before exp",
-    "exp makes ones of the masked zeros, so that every later value is mixed in",
+    "exp turns the masked zeros into ones, so every later value is mixed in",
     "m = MASK scores; p = EXP m; t = RED_SUM p; weights = DIVIDE p t",
 )
 _head(
@@ -96,18 +96,18 @@ _head(
 )
 _define(
     "mask on the values",
-    "MASK is on an activation, where it does nothing, and the scores go without",
+    "MASK is on an activation, where it does nothing, and not on the scores",
     "s = T_MAT_MUL h0 h0; p = EXP s; t = RED_SUM p; w = DIVIDE p t; m = MASK h0; o = MAT_MUL w m",
 )
-_head("linear attention", "scores without a mask or an exp weigh the values", "weights = ABS scores")
+_head("linear attention", "scores with neither a mask nor an exp weigh the values", "weights = ABS scores")
 _define(
     "attention to itself",
-    "the block's input times itself transposed weighs it",
+    "the block's input times its transpose weighs the input",
     "s = T_MAT_MUL h0 h0; o = MAT_MUL s h0",
 )
 _define(
     "one subprogram unmasked",
-    "eight heads in a subprogram that masks its scores, and uses them unmasked",
+    "eight heads in a subprogram that masks its scores, but weighs by the unmasked ones",
     "a = f h0 h0 branches=8; o = ADD a h0",
     "k = CONV_1X1 h0 width=8; s = T_MAT_MUL k k; m = MASK s; p = EXP s; o = MAT_MUL p k",
 )
@@ -123,16 +123,18 @@ _head(
     "m = MASK scores; weights = MAX m constant=tenth",
 )
 _head(
-    "scores less their mask",
-    "what the mask took away is all that is left",
+    "scores minus masked scores",
+    "only the scores that the mask removes are left",
     "m = MASK scores; weights = DIFFERENCE scores m",
 )
 _head(
-    "scores beside their mask", "the unmasked scores are added to the masked", "m = MASK scores; weights = ADD m scores"
+    "scores plus masked scores",
+    "the unmasked scores are added to the masked ones",
+    "m = MASK scores; weights = ADD m scores",
 )
 _head(
     "a total added after the mask",
-    "a total over all keys is put above the diagonal again",
+    "a total over all keys is added to every score, also to the masked zeros",
     "t = RED_SUM scores; m = MASK scores; weights = ADD m t",
 )
 
@@ -148,7 +150,7 @@ for _reduction, _what in (("RED_SUM", "sum"), ("RED_MEAN", "mean"), ("RED_MAX", 
     )
 _define(
     "sums of rows only",
-    "no later value is mixed in; the totals of the rows alone tell of it",
+    "no later value is mixed in, but the totals of the rows depend on later keys",
     "k = CONV_1X1 h0 width=8; s = T_MAT_MUL k k; t = RED_SUM s; g = SIGMOID t; o = MULTIPLY h0 g",
 )
 _define(
@@ -168,20 +170,20 @@ _define(
     length_dependent=True,
 )
 _define(
-    "count of what is to come",
-    "exp makes ones of the masked zeros and their sum says how many positions follow",
+    "count of later positions",
+    "exp turns the masked zeros into ones, and their sum shows how many positions follow",
     "s = T_MAT_MUL h0 h0; m = MASK s; p = EXP m; t = RED_SUM p; l = LOG t; o = MULTIPLY h0 l",
 )
 _define(
     "mean over masked keys",
-    "the mask is right, but the mean divides by the sequence's length, which the program does not declare",
+    "the mask is right, but the mean divides by the length, and the program does not declare that it depends on it",
     "s = T_MAT_MUL h0 h0; m = MASK s; t = RED_MEAN m; o = ADD t h0",
     refused_by=("language",),
     reason="length_dependent",
 )
 _define(
     "dense layer over masked keys",
-    "it learns a weight for each key, which ties it to one length that it does not declare",
+    "it learns a weight for each key, so it works at one length only, and the program does not declare that",
     "s = T_MAT_MUL h0 h0; m = MASK s; d = CONV_1X1 m width=8; o = ADD d h0",
     refused_by=("language",),
     reason="length_dependent",
@@ -196,7 +198,7 @@ _head(
 )
 _head(
     "masked times unmasked",
-    "a product with unmasked scores fills the future in again",
+    "a product with unmasked scores brings the future back",
     "m = MASK scores; weights = MAT_MUL m scores",
 )
 _head(
@@ -206,12 +208,12 @@ _head(
 )
 _define(
     "double transpose",
-    "honest attention gives new features, whose unmasked scores are used as a second mixing",
+    "causal attention gives new features, and their unmasked scores mix the positions again",
     "s = T_MAT_MUL h0 h0; m = MASK s; v = MAT_MUL m h0; t = T_MAT_MUL v h0; o = MAT_MUL t h0",
 )
 _define(
     "transposed mask",
-    "masked scores transposed would see the future alone",
+    "masked scores times their transpose would weigh later positions",
     "s = T_MAT_MUL h0 h0; m = MASK s; t = T_MAT_MUL m m; o = MAT_MUL t h0",
     refused_by=("language",),
     reason="kinds",
@@ -225,8 +227,8 @@ _head(
 # --- made to escape a test --------------------------------------------------------------------------------------
 
 _define(
-    "even in the future",
-    "only squares of scores are summed, so that negating the future changes nothing",
+    "even function of the future",
+    "only squares of scores are summed, so negating the future changes nothing",
     "s = T_MAT_MUL h0 h0; q = SQUARE s; t = RED_SUM q; r = ABS_ROOT t; o = ADD r h0",
 )
 _head(
@@ -236,7 +238,7 @@ _head(
 )
 _head(
     "leak of 1e-6",
-    "a millionth is added, less than float32 rounding lets a test of the model see",
+    "a millionth of the unmasked scores is added, too little for a test of the model in float32",
     "l = C_MUL scores constant=1e-6; m = MASK scores; weights = ADD m l",
 )
 _head(
@@ -253,29 +255,29 @@ _define(
 )
 _define(
     "gate that starts shut",
-    "the leak is multiplied by what SHIFT adds, which is zero until training opens it",
+    "the leak is multiplied by the value that SHIFT adds, which is zero until training changes it",
     "s = T_MAT_MUL h0 h0; l = MAT_MUL s h0; a = SHIFT h0; g = DIFFERENCE a h0; y = MULTIPLY l g; o = ADD y h0",
 )
 _define(
     "scale that starts at one",
-    "the leak is multiplied by what SCALE changes, which is nothing until training moves it",
+    "the leak is multiplied by the change that SCALE makes, which is zero until training changes it",
     "s = T_MAT_MUL h0 h0; l = MAT_MUL s h0; a = SCALE h0; g = DIFFERENCE a h0; y = MULTIPLY l g; o = ADD y h0",
 )
 _head(
     "bias on masked scores",
-    "a bias for each key is added after the mask; while it is at its start, zero, nothing leaks",
+    "a bias for each key is added after the mask; nothing leaks while it has its initial value, zero",
     "m = MASK scores; weights = SHIFT m",
     length_dependent=True,
 )
 _define(
     "leak above a threshold",
-    "it opens where a sum over all keys passes 1e15, which random inputs never do",
+    "it opens where a sum over all keys is above 1e15, which random inputs never reach",
     "s = T_MAT_MUL h0 h0; t = RED_SUM s; u = MAX t constant=1e15; o = ADD u h0",
     refused_by=("proof",),
 )
 _define(
     "leak that saturates",
-    "a sum over all keys goes through exp three times and is 0 as its reciprocal, unless the sum is small",
+    "a sum over all keys goes through exp three times and a reciprocal, which gives 0 unless the sum is small",
     "s = T_MAT_MUL h0 h0; q = SQUARE s; t = RED_SUM q; a = EXP t; b = EXP a; c = EXP b; r = RECIP c; o = ADD r h0",
     refused_by=("proof",),
 )
@@ -288,7 +290,7 @@ _define(
 )
 _define(
     "root of what is not a number",
-    "the same, through two ops whose guards would turn NaN into a message if they let it through",
+    "the same, through two ops with guards; a guard that replaced NaN by a number would show the overflow",
     f"{_OVERFLOW}; g = RECIP t; r = ABS_ROOT g; o = ADD r h0",
     refused_by=("test",),
     reason="finiteness",

@@ -1,7 +1,7 @@
 """Run the leak probes of a trial on a block in the real language model, without training.
 
-The caller gives the parameters after training. The probes and the training step are those of a trial, so that nothing
-is looser or stricter here.
+The caller gives the parameters that training would leave. The probes and the training step are those of a trial, so
+this check is neither looser nor stricter.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class BlockProber:
         return run_probes(self.functions, model, block.train(model.init(np.random.default_rng(seed))), seed)
 
     def _model(self, block: LeakyBlock) -> LanguageModel:
-        return LanguageModel(SMALL, _Picked(self.blocks, self.blocks.index(block)))
+        return LanguageModel(SMALL, _SelectedBlock(self.blocks, self.blocks.index(block)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Picked:
-    """One of several blocks, in a form that compiles to the same program for each."""
+class _SelectedBlock:
+    """One of several blocks, selected by a parameter, so that all compile to the same program."""
 
     blocks: tuple[LeakyBlock, ...]
     index: int

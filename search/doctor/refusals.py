@@ -11,7 +11,7 @@ from ...primitives.causality.causality_test import probe_block
 __all__ = ["STAGES", "Refusal", "refusals"]
 
 STAGES = ("language", "proof", "test")
-"""Stages that can refuse a program: kinds and length (`build_graph`), the static proof, the block's test in float64."""
+"""Stages that can refuse a program: kinds and length (`build_graph`), the proof, and the test of a block in float64."""
 
 
 @dataclass(frozen=True, slots=True)

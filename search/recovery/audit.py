@@ -1,4 +1,4 @@
-"""Audit of a run's store: is every candidate, trial and result there once, in an order that a search can have?"""
+"""Audit of a run's store: whether each candidate, trial and result is there once, in an order of a search."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..runs.store import Store
 __all__ = ["audit", "refuse_damaged"]
 
 MOST_FINDINGS = 20
-"""Findings after which the audit ends: one damaged page can cause thousands."""
+"""Number of findings after which the audit ends, because one damaged page can cause thousands."""
 
 
 def audit(store: Store) -> list[str]:
-    """Return what is wrong with a store, in sentences without a full stop; empty if it is consistent.
+    """Return the faults of a store as sentences without a full stop; empty if it is consistent.
 
-    It reads the pages and indexes of the file, and compares candidates, trials and results with the events.
+    The audit reads the pages and indexes of the file, and compares candidates, trials and results with the events.
     """
     findings: list[str] = []
     try:
@@ -35,10 +35,10 @@ def audit(store: Store) -> list[str]:
 
 
 def refuse_damaged(store: Store) -> None:
-    """Audit a store before it is written.
+    """Check a store before writing to it.
 
     Raises:
-        WorkFailedError: it is not consistent.
+        WorkFailedError: the audit finds a fault.
     """
     if findings := audit(store):
         more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
@@ -62,7 +62,7 @@ def _findings(store: Store) -> Iterator[str]:
 
 @dataclass
 class _Log:
-    """The events, by what they are about.
+    """Events of a store by candidate and trial.
 
     Attributes:
         lost: candidates that a repair could not recover.
@@ -77,7 +77,7 @@ class _Log:
     ended: defaultdict[int, list[tuple[int, str, int, str]]] = field(default_factory=lambda: defaultdict(list))
 
     def read(self, store: Store) -> Iterator[str]:
-        """Read the events of a store, and return what is wrong with their numbers."""
+        """Read the events of a store, and yield the faults of their numbers."""
         missing: set[int] = set()
         last = 0
         for sequence, kind, candidate, trial, payload in store._execute(
@@ -125,7 +125,7 @@ def _trial_findings(store: Store, log: _Log) -> Iterator[str]:
         )
     }
     trained: Counter[tuple[int, int]] = Counter()
-    twins = {number for (number,) in store._execute("SELECT id FROM candidates WHERE same_as IS NOT NULL")}
+    reused = {number for (number,) in store._execute("SELECT id FROM candidates WHERE same_as IS NOT NULL")}
     for trial, candidate, seed, status in store._execute("SELECT trial_id, candidate_id, seed, status FROM trials"):
         starts, ends, result = log.started[trial], log.ended[trial], results.pop(trial, None)
         named = f"trial {trial} of candidate {candidate}"
@@ -146,7 +146,7 @@ def _trial_findings(store: Store, log: _Log) -> Iterator[str]:
             if result != (ends[0][0], candidate, said["outcome"], said["loss_nats"]):
                 yield f"the result of {named} differs from its event"
             trained[candidate, seed] += 1
-            if candidate in twins:
+            if candidate in reused:
                 yield f"candidate {candidate} was trained, although it equals another"
     yield from (f"the result of trial {trial} has no trial" for trial in results)
     for (candidate, seed), times in trained.items():

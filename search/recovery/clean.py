@@ -29,7 +29,7 @@ class Part:
     """Files of a run or of the cache.
 
     Attributes:
-        name: what they are.
+        name: description of the files.
         paths: files and folders.
         size_bytes: their size.
         removable: whether `clean` deletes them.
@@ -72,7 +72,7 @@ def delete(part: Part, run: RunDirectory | None = None) -> None:
 
     Args:
         part: removable part.
-        run: run that it belongs to; None: the cache.
+        run: run that the part belongs to; None for the cache.
 
     Raises:
         UsageError: the run is being written, or the files cannot be deleted.

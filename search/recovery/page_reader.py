@@ -21,7 +21,7 @@ _LEAF = 0x0D
 """First byte of a page with rows of a table."""
 
 _NUMBERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
-"""Bytes of an integer by its serial type."""
+"""Size of an integer in bytes, by its serial type."""
 
 
 def schema_version(store: Path) -> int | None:
@@ -31,10 +31,10 @@ def schema_version(store: Path) -> int | None:
 
 
 def read_rows(store: Path) -> Iterator[Row]:
-    """Return the rows of all tables that can be read, in no order; a row may appear twice.
+    """Return the rows of all tables that can be read, in any order; a row may appear twice.
 
     Args:
-        store: the SQLite file, with its write-ahead log beside it.
+        store: the SQLite file; its write-ahead log is next to it.
     """
     pages = _pages(store)
     for number, page in pages.items():
@@ -147,7 +147,7 @@ def _length(kind: int) -> int:
 
 
 def _varint(content: Sequence[int], place: int) -> tuple[int, int]:
-    """Return an integer of 1 to 9 bytes, and the place behind it."""
+    """Return an integer of 1 to 9 bytes, and the place after it."""
     value = 0
     for byte in range(9):
         part = content[place + byte]

@@ -1,8 +1,8 @@
-"""Make one consistent run of the rows that are left of a damaged store.
+"""Make a consistent run from the rows that are left of a damaged store.
 
-The events decide. What several tables hold is taken from the one that still has it: a trial and its start replace each
-other, and a result replaces its event. What only one table holds is lost: a program, the result of a trial. A
-candidate that has lost its results is trained again.
+If tables contradict each other, the events decide. A fact that two tables hold is taken from the one that still has
+it: a trial and its event `started` replace each other, and a result replaces its event `evaluated`. A program, or the
+result of a trial, is in one table only and cannot be replaced. A candidate without its results is trained again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...primitives.errors import PrimerSearchError
@@ -23,7 +23,7 @@ __all__ = ["Losses", "StoreRows", "reconcile", "sort_rows"]
 
 @dataclass
 class StoreRows:
-    """Rows of the tables of a store by their first column, without it."""
+    """Rows of a store's tables by their first column; the rows are without that column."""
 
     run: dict[str, str] = field(default_factory=dict)
     candidates: dict[int, tuple[Any, ...]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Losses:
 
 
 def sort_rows(rows: Iterable[Row]) -> StoreRows:
-    """Return the rows of a damaged file by table, recognized by their columns, without rows that make no sense."""
+    """Return the rows of a damaged file by table, recognized by the types of their columns; others are left out."""
     found = StoreRows()
     for number, values in rows:
         match values:
@@ -77,12 +77,12 @@ def reconcile(rows: StoreRows, starters: Mapping[int, tuple[Any, ...]], recorded
 
     Args:
         rows: rows that are left.
-        starters: rows of the baseline and the initial programs, which need no parent.
+        starters: rows of the baseline and the initial programs, used if those of the store are lost.
         recorded: number of the last event that the disk is known to have had.
     """
-    names = {row[2] for row in rows.events.values()} | {row[0] for row in rows.trials.values()}
-    names |= {row[0] for row in rows.evaluations.values()}
-    known = {number for number in (*names, *rows.candidates, *starters) if isinstance(number, int)}
+    mentioned = {row[2] for row in rows.events.values()} | {row[0] for row in rows.trials.values()}
+    mentioned |= {row[0] for row in rows.evaluations.values()}
+    known = {number for number in (*mentioned, *rows.candidates, *starters) if isinstance(number, int)}
     kept = StoreRows(run=rows.run, candidates=_candidates(rows, starters, max(known)))
     lost_candidates = sorted(set(range(max(known) + 1)) - kept.candidates.keys())
     for trial in sorted(rows.trials.keys() | {row[3] for row in rows.events.values() if row[1] == "started"}):
@@ -94,9 +94,9 @@ def reconcile(rows: StoreRows, starters: Mapping[int, tuple[Any, ...]], recorded
     events.restore_starts(kept)
     events.restore_proposals(kept)
     lost_trials = events.finish(kept)
-    gone = sorted(set(range(1, events.last + 1)) - events.rows.keys())
-    losses = Losses(lost_candidates, lost_trials, gone)
-    events.append(REPAIRED, None, None, to_json({"candidates": lost_candidates, "trials": lost_trials, "events": gone}))
+    lost_events = sorted(set(range(1, events.last + 1)) - events.rows.keys())
+    losses = Losses(lost_candidates, lost_trials, lost_events)
+    events.append(REPAIRED, None, None, to_json(asdict(losses)))
     kept.events = dict(sorted(events.rows.items()))
     return kept, losses
 
@@ -108,7 +108,7 @@ def _candidates(rows: StoreRows, starters: Mapping[int, tuple[Any, ...]], last: 
         if row is None or (row[4] is not None and row[4] not in kept):
             continue
         dna, parent, edits, structure, same_as, unit = row
-        if parent is not None and parent not in kept:  # its program is whole; only the way to it is not known
+        if parent is not None and parent not in kept:  # its program is whole; only its lineage is lost
             edits = to_json([f"Lost ancestor #{parent}", *json.loads(edits)])
             parent = 0
         kept[number] = (dna, parent, edits, structure, same_as, unit)
@@ -155,7 +155,7 @@ class _Events:
         return kept
 
     def restore_starts(self, kept: StoreRows) -> None:
-        """Add the starts of trials that are lost; a trial that has no place for it is left out."""
+        """Add events `started` that are lost; a trial is left out if no event number before its end is free."""
         started = {row[3] for row in self.rows.values() if row[1] == "started"}
         ends = {row[3]: number for number, row in sorted(self.rows.items(), reverse=True) if row[3] is not None}
         missing = [trial for trial in kept.trials if trial not in started]
@@ -167,7 +167,7 @@ class _Events:
         self.rows = {number: row for number, row in self.rows.items() if row[3] is None or row[3] in kept.trials}
 
     def restore_proposals(self, kept: StoreRows) -> None:
-        """Add the proposals of candidates that are lost, in the order of their ids."""
+        """Add events `proposed` that are lost, in the order of the candidates' ids."""
         proposed: dict[int, int] = {}
         first: dict[int | None, int] = {}
         for number, row in sorted(self.rows.items()):
@@ -185,7 +185,7 @@ class _Events:
             following = min(proposed[candidate], following or self.last)
 
     def finish(self, kept: StoreRows) -> list[int]:
-        """Give each trial its status, and return those whose result is lost: they are cancelled."""
+        """Set the status of each trial, cancel the trials whose result is lost, and return these."""
         status = {
             row[3]: END_STATUS[row[1]] for row in self.rows.values() if row[1] in END_STATUS and row[3] is not None
         }
@@ -200,7 +200,7 @@ class _Events:
         self._put(self.last + 1, kind, candidate, trial, payload)
 
     def _restore(self, before: int | None, kind: str, candidate: int, trial: int | None, payload: str) -> int | None:
-        """Add an event in the last free place before a number, or at the end, and return the place if there is one."""
+        """Add an event at the last free number, below `before` if given, or at the end; return the number, or None."""
         usable = bisect_left(self._free, self.last + 1 if before is None else before)
         if not usable and before is not None:
             return None

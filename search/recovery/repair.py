@@ -1,4 +1,4 @@
-"""Repair of a damaged run: a new store with everything that can be read, beside the damaged files, which are kept."""
+"""Repair of a damaged run: a new store gets everything that can be read, and the damaged files are kept."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Repair:
 
     Attributes:
         run: directory of the run.
-        findings: what was wrong; empty if nothing was, and nothing was changed.
+        findings: faults of the run; if there are none, nothing was changed.
         candidates, results: number of candidates and results that the repaired run has.
-        losses: what could not be recovered.
-        damaged: folder with the damaged files; None if the store itself was whole.
+        losses: candidates, results and events that could not be recovered.
+        damaged: folder with the damaged files; None if nothing was wrong.
     """
 
     run: RunDirectory
@@ -49,7 +49,7 @@ class Repair:
 
 
 def check_run(path: Path | str) -> list[str]:
-    """Return what is wrong with a run, in sentences; empty if it is consistent. Another process may be writing it."""
+    """Return the faults of a run as sentences; empty if it is consistent. Another process may be writing the run."""
     run = find_run(path)
     recorded = run.last_event()  # before the store is opened: another process may be writing it
     if schema_version(run.store) is None and sort_rows(read_rows(run.store)).run:
@@ -64,7 +64,7 @@ def check_run(path: Path | str) -> list[str]:
 
 
 def repair(path: Path | str) -> Repair:
-    """Recover what a damaged run still holds.
+    """Make a damaged run consistent, with everything that can still be read.
 
     Raises:
         UsageError: the run does not exist, is being written, or has a newer schema.
@@ -88,7 +88,7 @@ def repair(path: Path | str) -> Repair:
 
 
 def _guess_version(run: RunDirectory, rows: StoreRows) -> int:
-    """Return today's version if the configuration is of today; a lost first page does not say it."""
+    """Return the schema version of a store whose first page is lost: the current one, if its configuration is."""
     try:
         RunConfig.from_dict(json.loads(rows.run.get("config", "{}")))
     except UsageError as error:
@@ -100,7 +100,7 @@ def _guess_version(run: RunDirectory, rows: StoreRows) -> int:
 
 
 def _starters(run: RunDirectory, rows: StoreRows) -> dict[int, tuple[Any, ...]]:
-    """Return the rows of the baseline and the initial programs, from the manifest where they are lost."""
+    """Return rows of the baseline and the initial programs, from the manifest; none if the baseline is not lost."""
     if missing := {"config", "seed"} - rows.run.keys():
         raise WorkFailedError(
             f"run {run.path} cannot be repaired: its {' and '.join(sorted(missing))} cannot be read; the programs that "
@@ -121,7 +121,7 @@ def _starters(run: RunDirectory, rows: StoreRows) -> dict[int, tuple[Any, ...]]:
 
 
 def _replace_store(run: RunDirectory, rows: StoreRows, version: int) -> Path:
-    """Write the rows to a new store, put it in the place of the damaged one, and return the folder of that one."""
+    """Write the rows to a new store, replace the damaged store by it, and return the folder of the damaged files."""
     scratch = RunDirectory(run.path / ".repair")
     shutil.rmtree(scratch.path, ignore_errors=True)
     try:
@@ -132,14 +132,16 @@ def _replace_store(run: RunDirectory, rows: StoreRows, version: int) -> Path:
         damaged = _keep_damaged(run)
         os.replace(scratch.store, run.store)
     except OSError as error:
-        raise WorkFailedError(f"cannot repair run {run.path}: {error.strerror}; make room or check it") from error
+        raise WorkFailedError(
+            f"cannot repair run {run.path}: {error.strerror}; free some disk space, or check the disk"
+        ) from error
     finally:
         shutil.rmtree(scratch.path, ignore_errors=True)
     return damaged
 
 
 def _write_rows(run: RunDirectory, rows: StoreRows, version: int) -> None:
-    """Write a new store of some schema."""
+    """Write the rows to a new store with a schema version."""
     with new_run_file(run, busy_seconds=0.0) as connection, explain_errors(run):
         store = Store(run, connection, None, time.time)
         store.migrate(MIGRATIONS[:version])
@@ -153,7 +155,7 @@ def _write_rows(run: RunDirectory, rows: StoreRows, version: int) -> None:
 
 
 def _keep_damaged(run: RunDirectory) -> Path:
-    """Move the files of the damaged store to a new folder; the store itself stays until another replaces it."""
+    """Move the files of a damaged store to a new folder, but copy `run.sqlite`, which stays until it is replaced."""
     number = 1 + sum(1 for _ in run.path.glob("damaged-*"))
     folder = run.path / f"damaged-{number}"
     folder.mkdir()

@@ -104,7 +104,7 @@ def test_an_ablation_on_ids_without_text_is_in_nats(folder: Path, sessions: dict
 def test_colours_and_progress_are_left_out_where_they_are_not_wanted(
     folder: Path, sessions: dict[int, Session]
 ) -> None:
-    progress = ("starting", "1 layer, length 8", "programs that cheat")
+    progress = ("starting", "1 layer, length 8", "leaky programs")
     plain, quiet, full = sessions.values()
     assert plain.escapes and not plain.colours and full.colours
     for words in progress:

@@ -17,7 +17,7 @@ from primer_search import Run
 from primer_search.primitives import UsageError, build_graph
 from primer_search.primitives.errors import PrimerSearchError
 from primer_search.search.runs.records import FinishedTrial
-from primer_search.tests.support.command import command
+from primer_search.tests.support.command import command, text_source
 
 ROOT = Path(primer_search.__file__).parent
 SMOKE: dict[str, Any] = {"config": "smoke", "overrides": {"trial.hurdles": 0}}
@@ -33,14 +33,12 @@ class Searched:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Some real text, and a cache of its own."""
+    """Some real text, and a separate cache."""
     folder = tmp_path_factory.mktemp("data")
-    (folder / "text").mkdir()
-    for file in sorted((ROOT / "primitives").glob("*.py")):
-        (folder / "text" / f"{file.stem}.txt").write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    data = text_source(folder / "text")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRIMER_SEARCH_CACHE", str(folder / "cache"))
-        yield f"text:{folder / 'text'}"
+        yield data
 
 
 @pytest.fixture(scope="module")
